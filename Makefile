@@ -1,0 +1,35 @@
+# Two commands on a bare checkout, with only python3 and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export HF_HUB_OFFLINE := 1
+
+.PHONY: demo test test-all lint bench clean
+
+# One pip call for everything: the registry's torchvision is built against the full torch and does
+# not import beside a CPU-only one, so the two must be resolved together.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/covtool demo
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest --quiet
+
+test-all: lint
+	$(BIN)/python -m pytest --quiet -m "slow or not slow"
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/head.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

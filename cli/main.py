@@ -1,0 +1,122 @@
+"""Entry point: gathers the commands and turns covtool's errors into exit codes."""
+
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from covtool import __version__, errors
+
+COMMANDS = {
+    "inspect": "Show what a checkpoint holds, which architecture it is, what can be operated on.",
+    "convert": "Replace parts of a checkpoint, keep its weights, write one self-describing file.",
+    "finetune": "Train a model on a folder of images or a CSV file.",
+    "evaluate": "Measure a model on a labeled data set.",
+    "list": "List the heads and other variants that covtool knows by name.",
+    "demo": "Run the whole pipeline on an embedded example, without a network.",
+}
+
+# The first class that fits decides; the rest is 1.
+EXIT_CODES = {
+    errors.ArgumentError: 2,
+    errors.OutputExistsError: 2,
+    errors.CheckpointError: 3,
+    errors.DataError: 4,
+    errors.NonFiniteError: 5,
+    errors.VerificationError: 6,
+}
+
+
+class _LazyGroup(TyperGroup):
+    """Imports a command's module when that command is called, not before."""
+
+    _listing = False
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:
+        if cmd_name not in COMMANDS:
+            return None
+        if self._listing:
+            return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
+        return _load_command(cmd_name)
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple:
+        self.commands = dict.fromkeys(COMMANDS)  # what a misspelt name is compared with
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: typer.Context, formatter: object) -> None:
+        self._listing = True
+        super().format_help(ctx, formatter)
+
+
+def _load_command(name: str) -> TyperCommand:
+    module = import_module(f"covtool_cli.commands.{name.replace('-', '_')}")
+    single = typer.Typer(add_completion=False)
+    single.command(name)(module.command)
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"auto_envvar_prefix": "COVTOOL", "help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"covtool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Replace parts of a pretrained image network, keep its weights, fine-tune it."""
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit; the one place where an error becomes an exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(arguments)
+    except errors.CovtoolError as problem:
+        if "--debug" in arguments:
+            raise
+        _show(problem)
+        sys.exit(exit_code(problem))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as problem:
+        if "--debug" in arguments:
+            raise
+        _show(
+            errors.CovtoolError(
+                f"{type(problem).__name__}: {problem}",
+                hint="This was not foreseen: please report it, with what --debug adds.",
+            )
+        )
+        sys.exit(1)
+
+
+def exit_code(problem: errors.CovtoolError) -> int:
+    """The exit code that stands for `problem`."""
+    if isinstance(problem, errors.InterruptedRunError):
+        return 128 + problem.signal_number
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(problem, kind)), 1)
+
+
+def _show(problem: errors.CovtoolError) -> None:
+    from covtool_cli import render
+
+    render.error(problem)

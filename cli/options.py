@@ -1,0 +1,139 @@
+"""Options that several commands share, each defined once, and options made from a spec."""
+
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from covtool.errors import ArgumentError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="A covtool file, a checkpoint, a timm name, hf-hub:ORG/NAME or torchvision:NAME."
+    ),
+]
+Arch = Annotated[
+    str | None, typer.Option(help="Architecture, where the tensors leave a choice.")
+]
+Weights = Annotated[
+    str, typer.Option(help="Which weights of a training checkpoint: auto, ema or raw.")
+]
+Data = Annotated[
+    Path, typer.Option(help="A folder with a folder per class, with train/ and val/, or a CSV.")
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per batch.")]
+Workers = Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes that load images.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+
+
+def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each field of `specs`, and call it with the specs.
+
+    ``@takes(head=HeadSpec)`` fills the parameter `head` of the command. The flag's name, type,
+    default, range and help text come from the field: nothing is written twice. A field with
+    ``json_schema_extra={"flag": False}`` and one with a single possible value get no option;
+    ``{"short": "-b"}`` adds a short flag, ``{"panel": "..."}`` a heading in the help.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.name not in specs]
+        fields = {name: _flags_of(spec) for name, spec in specs.items()}
+        made = [_parameter(field, info) for group in fields.values() for field, info in group]
+
+        @wraps(command)
+        def call(**values: Any) -> None:
+            filled = {
+                name: _validated(specs[name], {f: values.pop(f) for f, _ in fields[name]})
+                for name in specs
+            }
+            command(**values, **filled)
+
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *made)]
+        call.__signature__ = signature.replace(parameters=parameters)
+        call.__annotations__ = {p.name: p.annotation for p in parameters}
+        return call
+
+    return decorate
+
+
+def _flags_of(spec: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    return [
+        (name, info)
+        for name, info in spec.model_fields.items()
+        if name != "operation" and _extra(info).get("flag", True)
+    ]
+
+
+def _extra(info: FieldInfo) -> dict[str, Any]:
+    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+
+
+def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
+    extra = _extra(info)
+    long = "--" + extra.get("long", name.replace("_", "-"))
+    flags = [f"{long}/--no-{long[2:]}"] if info.annotation is bool else [long]
+    flags += [extra["short"]] if "short" in extra else []
+    option = typer.Option(*flags, help=info.description, rich_help_panel=extra.get("panel"))
+    annotation, default = info.annotation, info.get_default(call_default_factory=True)
+    if get_origin(annotation) is tuple:
+        annotation = list[get_args(annotation)[0]]
+        default = list(default)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[annotation, option],
+    )
+
+
+def _validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
+    try:
+        return spec.model_validate(values)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "The options"
+        raise ArgumentError(
+            f"{flag} {first['input']!r} will not do: {first['msg']}."
+        ) from problem
+
+
+def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
+    """Use a YAML file's values as the command's defaults."""
+    if path is None:
+        return None
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as problem:
+        raise ArgumentError(f"The configuration {path} cannot be read: {problem}") from problem
+    if not isinstance(values, dict):
+        raise ArgumentError(f"The configuration {path} must hold names and values.")
+    known = [parameter.name for parameter in ctx.command.params]
+    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    for key in values:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            guess = f" Did you mean {close[0]!r}?" if close else ""
+            raise ArgumentError(f"{path} has an unknown key {key!r}.{guess}")
+    ctx.default_map = {**(ctx.default_map or {}), **values}
+    return path
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        callback=_read_config, is_eager=True, help="YAML file with values for these options."
+    ),
+]

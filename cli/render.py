@@ -1,0 +1,146 @@
+"""Results, progress and errors as text. The only module that knows rich.
+
+Results go to stdout, everything else to stderr. With ``--json`` one object goes to stdout.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from covtool.errors import CovtoolError
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+def stdout() -> Console:
+    """Where results go. Wide enough for a pipe, where nothing may be cut off."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def stderr() -> Console:
+    """Where everything else goes."""
+    return Console(stderr=True, highlight=False)
+
+
+def plain(value: Any) -> Any:
+    """`value` as what JSON knows: records and dataclasses become objects."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def json_object(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(plain(value), indent=2))  # noqa: T201 -- exact text, whatever the width
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on stdout; columns of numbers are aligned to the right."""
+    cells = [[number(cell) for cell in row] for row in rows]
+    drawn = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        numeric = bool(cells) and all(_is_numeric(row[index]) for row in cells)
+        drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in cells:
+        drawn.add_row(*(Text(cell) for cell in row))
+    stdout().print(drawn)
+
+
+def pairs(title: str, items: Iterable[tuple[str, object]]) -> None:
+    """Names and values on stdout, below a title."""
+    drawn = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+    drawn.add_column(style="cyan", no_wrap=True)
+    drawn.add_column(overflow="fold")
+    for name, value in items:
+        drawn.add_row(name, Text(number(value)))
+    stdout().print(drawn)
+
+
+def number(value: object) -> str:
+    """`value` for a person: thousands separated, floats with four digits that count."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
+    return str(value)
+
+
+def line(text: str) -> None:
+    """A line of a result, on stdout."""
+    stdout().print(Text(text))
+
+
+def note(text: str) -> None:
+    """Something worth knowing, on stderr."""
+    stderr().print(Text(text))
+
+
+def warning(text: str) -> None:
+    """Something that may be wrong, on stderr."""
+    stderr().print(Text("warning: ", style="bold yellow").append(text, style="not bold default"))
+
+
+def error(problem: CovtoolError) -> None:
+    """An error on stderr: what is wrong, why, what to do, a line each."""
+    console = stderr()
+    console.print(Text("error: ", style="bold red").append(problem.message, style="not bold default"))
+    for part in (problem.reason, problem.hint):
+        if part:
+            console.print(Text(part))
+
+
+def track(iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
+    """A `covtool.progress.Track`: a bar on a terminal, a line now and then elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        yield from _track_by_lines(iterable, description, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield from progress.track(iterable, total=total, description=description)
+
+
+def _track_by_lines(
+    iterable: Iterable[Any], description: str, total: int | None
+) -> Iterator[Any]:
+    of_total = "" if total is None else f"/{total}"
+    last = time.monotonic()
+    for count, item in enumerate(iterable, start=1):
+        yield item
+        if time.monotonic() - last > SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            note(f"{description} {count}{of_total}")
+
+
+def _is_numeric(cell: str) -> bool:
+    return cell == "-" or cell.replace(",", "").replace(".", "").lstrip("-").isdigit()

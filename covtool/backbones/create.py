@@ -1,0 +1,110 @@
+"""Names of architectures become models. timm and torchvision look alike from here on."""
+
+import timm
+from timm.models import get_pretrained_cfg, is_model
+from torch import nn
+from torchvision import models as torchvision_models
+
+from covtool.errors import ArgumentError, UnknownVariantError
+from covtool.specs import BaseSpec, InputSpec
+
+TORCHVISION_PREFIX = "torchvision:"
+
+
+def parse_name(name: str) -> tuple[BaseSpec, str | None]:
+    """Architecture and pretrained tag of a name: ``resnet50.a1_in1k``, ``torchvision:resnet50``.
+
+    Raises:
+        UnknownVariantError: Neither library has it; near names are suggested.
+    """
+    if name.startswith(TORCHVISION_PREFIX):
+        short = name.removeprefix(TORCHVISION_PREFIX)
+        known = torchvision_names()
+        if short not in known:
+            raise UnknownVariantError("torchvision classification model", short, known)
+        return BaseSpec(library="torchvision", name=short), None
+    short, _, tag = name.partition(".")
+    if not is_model(short):
+        raise UnknownVariantError("architecture", name, _near_names(short))
+    return BaseSpec(library="timm", name=short), tag or None
+
+
+def torchvision_names() -> tuple[str, ...]:
+    """torchvision's classification models (not detection, segmentation, video, quantized)."""
+    return tuple(torchvision_models.list_models(module=torchvision_models))
+
+
+def create_model(
+    base: BaseSpec, *, num_classes: int, tag: str | None = None, pretrained: bool = False
+) -> nn.Module:
+    """The model of an architecture, in eval mode, on the current default device.
+
+    Args:
+        base: Library, name, constructor arguments.
+        num_classes: Outputs of the classifier.
+        tag: timm's pretrained tag, for example ``a1_in1k``; None for its default.
+        pretrained: Fetch the library's weights (needs a network, or its cache). torchvision's
+            have 1000 classes.
+
+    Raises:
+        ArgumentError: The library refuses the arguments.
+    """
+    try:
+        if base.library == "timm":
+            name = f"{base.name}.{tag}" if tag else base.name
+            model = timm.create_model(
+                name, pretrained=pretrained, num_classes=num_classes, **base.arguments
+            )
+        else:
+            weights = "DEFAULT" if pretrained else None
+            extra = {"init_weights": False} if base.name in ("googlenet", "inception_v3") else {}
+            model = torchvision_models.get_model(
+                base.name, weights=weights, num_classes=num_classes, **extra, **base.arguments
+            )
+    except (TypeError, ValueError) as problem:
+        raise ArgumentError(
+            f"{base.library} cannot build {base.name!r} with {base.arguments}.",
+            reason=str(problem),
+        ) from problem
+    return model.eval()
+
+
+def default_input(base: BaseSpec, tag: str | None = None) -> InputSpec:
+    """The images that the library's own weights of an architecture were trained on."""
+    if base.library == "timm":
+        config = get_pretrained_cfg(f"{base.name}.{tag}" if tag else base.name)
+        if config is None:
+            return InputSpec()
+        channels, height, width = config.input_size
+        return InputSpec(
+            channels=base.arguments.get("in_chans", channels),
+            size=_arguments_size(base) or (height, width),
+            mean=config.mean,
+            std=config.std,
+            interpolation=config.interpolation or "bilinear",
+            crop_pct=config.crop_pct or 0.875,
+            crop_mode=config.crop_mode or "center",
+        )
+    preset = torchvision_models.get_model_weights(base.name).DEFAULT.transforms()
+    size = preset.crop_size[0]
+    return InputSpec(
+        size=(size, size),
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+        crop_pct=min(1.0, size / preset.resize_size[0]),
+    )
+
+
+def _arguments_size(base: BaseSpec) -> tuple[int, int] | None:
+    size = base.arguments.get("img_size")
+    if size is None:
+        return None
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _near_names(name: str) -> tuple[str, ...]:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, timm.list_models(), n=8, cutoff=0.5)
+    return tuple(near) or ("see timm.list_models()",)

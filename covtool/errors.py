@@ -1,0 +1,117 @@
+"""Every error covtool raises on purpose. Catch `CovtoolError` to catch them all."""
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+class CovtoolError(Exception):
+    """Base of all covtool errors.
+
+    Attributes:
+        message: What is wrong, with the value; one line.
+        reason: Why, or what would be right; one line, or None where the message says it all.
+        hint: What to do next; may have several lines.
+    """
+
+    def __init__(self, message: str, *, reason: str | None = None, hint: str | None = None) -> None:
+        super().__init__("\n".join(part for part in (message, reason, hint) if part))
+        self.message = message
+        self.reason = reason
+        self.hint = hint
+
+
+class ArgumentError(CovtoolError, ValueError):
+    """An argument or a setting has a value that makes no sense."""
+
+
+class ShapeError(ArgumentError):
+    """A tensor does not have the shape a function asks for."""
+
+    @classmethod
+    def expected(cls, argument: str, layout: str, tensor: "Tensor") -> "ShapeError":
+        """`argument` should have been laid out as `layout`, for example ``(B, C, H, W)``."""
+        return cls(f"{argument} must have shape {layout}, but it has {tuple(tensor.shape)}.")
+
+
+class UnknownVariantError(ArgumentError, LookupError):
+    """A name is in no table of variants."""
+
+    def __init__(self, kind: str, name: str, known: "Sequence[str]") -> None:
+        close = get_close_matches(name, known, n=1)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        super().__init__(
+            f"There is no {kind} named {name!r}.{guess}",
+            hint=f"Available: {', '.join(known)}.",
+        )
+
+
+class SurgeryError(ArgumentError):
+    """A model cannot be operated on in the way that was asked for."""
+
+
+class OutputExistsError(CovtoolError, FileExistsError):
+    """An output is already there, and nobody said that it may be replaced."""
+
+    def __init__(self, path: "Path") -> None:
+        super().__init__(
+            f"{path} already exists.",
+            reason="covtool does not replace an existing output unasked.",
+            hint="Choose another output, or add --overwrite.",
+        )
+
+
+class CheckpointError(CovtoolError, ValueError):
+    """A checkpoint cannot be read, or is not what it should be."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A checkpoint could only be read by running code that it brings along."""
+
+
+class UnrecognizedCheckpointError(CheckpointError):
+    """No known architecture has the tensors of a checkpoint."""
+
+
+class DataError(CovtoolError, ValueError):
+    """A data set is missing, empty, unreadable, or does not fit the model."""
+
+    @classmethod
+    def classes_differ(cls, of_model: "Iterable[str]", of_data: "Iterable[str]") -> "DataError":
+        """The model was trained for other classes than the data set has."""
+        model, data = list(of_model), list(of_data)
+        return cls(
+            f"The model has {len(model)} classes, the data set {len(data)}, and they differ.",
+            reason=f"Model: {_shortened(model)}. Data: {_shortened(data)}.",
+            hint="Add --new-classifier to start the classifier afresh for the data's classes.",
+        )
+
+
+class NonFiniteError(CovtoolError, ArithmeticError):
+    """Training produced a loss or a gradient that is infinite or not a number."""
+
+
+class VerificationError(CovtoolError, RuntimeError):
+    """A file that was just written does not hold what it should."""
+
+
+class InterruptedRunError(CovtoolError):
+    """A run was ended by a signal, after its state had been saved.
+
+    Attributes:
+        signal_number: The signal; the exit code is 128 plus this.
+    """
+
+    def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.signal_number = signal_number
+
+
+def _shortened(names: "Sequence[str]", *, limit: int = 12) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown}, ... ({len(names) - limit} more)"

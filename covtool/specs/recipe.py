@@ -1,0 +1,152 @@
+"""What a model is made of and what was done to it, as closed, validated records.
+
+A `Recipe` is the whole description of a model: it is stored as JSON in every model file, and
+the structure is rebuilt from it and from nothing else. Unknown keys are errors.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+RECIPE_VERSION = 1
+
+PositiveInt = Annotated[int, Field(ge=1)]
+ChannelStatistics = Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputSpec(Record):
+    """The images a model expects.
+
+    Attributes:
+        channels: 3 for RGB, 1 for gray.
+        size: (height, width) in pixels.
+        mean: Per-channel mean that is subtracted, for values in [0, 1].
+        std: Per-channel standard deviation that is divided by.
+        interpolation: Resampling filter, in PIL's lower-case words.
+        crop_pct: Share of the resized image's short side that the center crop keeps.
+        crop_mode: timm's word: center (crop), squash (resize both sides), border (pad).
+    """
+
+    channels: PositiveInt = 3
+    size: tuple[PositiveInt, PositiveInt] = (224, 224)
+    mean: ChannelStatistics = (0.485, 0.456, 0.406)
+    std: ChannelStatistics = (0.229, 0.224, 0.225)
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    crop_pct: Annotated[float, Field(gt=0, le=1)] = 0.875
+    crop_mode: Literal["center", "squash", "border"] = "center"
+
+
+class BaseSpec(Record):
+    """The architecture before any operation.
+
+    Attributes:
+        library: Who defines it.
+        name: Its name there, for example ``resnet50`` (without a timm pretrained tag).
+        arguments: Further arguments of the library's constructor.
+    """
+
+    library: Literal["timm", "torchvision"]
+    name: str
+    arguments: dict[str, JsonValue] = {}
+
+
+class LastStrideSpec(Record):
+    """Set the stride of the last downsampling to 1: twice the resolution of the last stage."""
+
+    operation: Literal["last-stride"] = "last-stride"
+    stride: Literal[1] = 1
+
+
+class HeadSpec(Record):
+    """Replace the global pooling and the classifier; see `covtool.variants.HEADS`."""
+
+    operation: Literal["head"] = "head"
+    head: str = Field("isqrt", description="Pooling to put in; covtool list heads shows them.")
+    dim: PositiveInt = Field(
+        256, description="Channels after the 1x1 reduction, D; the features are D*(D+1)/2."
+    )
+    iterations: PositiveInt = Field(5, description="Newton-Schulz steps.")
+    pre_norm: Literal["trace", "frobenius"] = Field(
+        "trace", description="What the covariance is divided by before the iteration."
+    )
+    post_norm: Literal["trace", "frobenius", "batchnorm", "none"] = Field(
+        "trace", description="What the root is multiplied by, or goes through, after it."
+    )
+    reduction: Literal["conv-bn-relu", "linear", "none"] | None = Field(
+        None,
+        description="Between feature map and covariance; default: the head's own, "
+        "or linear with --calibrate.",
+    )
+    tap: str | None = Field(
+        None, description="Module whose output is pooled; default: the last feature map."
+    )
+    fuse: Literal["gap"] | None = Field(
+        None, description="Keep the model's own first-order features beside the new ones."
+    )
+
+
+Operation = Annotated[LastStrideSpec | HeadSpec, Field(discriminator="operation")]
+
+
+class Metric(Record):
+    """A measured figure, with what it was measured on.
+
+    Attributes:
+        name: In lower case with underscores, for example ``top_1``; percent where it is a share.
+        value: The figure.
+        data: The name of the data set's folder or file, and the split.
+        images: How many images it was measured on.
+    """
+
+    name: str
+    value: float
+    data: str
+    images: int
+
+
+class Provenance(Record):
+    """Where a model comes from.
+
+    Attributes:
+        source: File name, or the name in its library, of what was read.
+        source_sha256: Of that file; None where there was no file.
+        covtool_version: The version that wrote this.
+        history: One line for each command that made the model, oldest first.
+        data: Name of the data set that it was calibrated or trained on.
+        metrics: What was measured.
+    """
+
+    source: str | None = None
+    source_sha256: str | None = None
+    covtool_version: str
+    history: tuple[str, ...] = ()
+    data: str | None = None
+    metrics: tuple[Metric, ...] = ()
+
+
+class Recipe(Record):
+    """Everything needed to rebuild a model's structure, and what is known about it.
+
+    Attributes:
+        version: Of this schema.
+        base: The architecture before any operation.
+        operations: What was done to it, in order.
+        num_classes: Outputs of the classifier.
+        class_names: One per output; None where they are not known.
+        input: The images it expects.
+        provenance: Where it comes from.
+    """
+
+    version: Literal[1] = RECIPE_VERSION
+    base: BaseSpec
+    operations: tuple[Operation, ...] = ()
+    num_classes: PositiveInt
+    class_names: tuple[str, ...] | None = None
+    input: InputSpec
+    provenance: Provenance
