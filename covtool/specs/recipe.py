@@ -38,7 +38,7 @@ class InputSpec(Record):
     mean: ChannelStatistics = (0.485, 0.456, 0.406)
     std: ChannelStatistics = (0.229, 0.224, 0.225)
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
-    crop_pct: Annotated[float, Field(gt=0, le=1)] = 0.875
+    crop_pct: Annotated[float, Field(gt=0, le=2)] = 0.875
     crop_mode: Literal["center", "squash", "border"] = "center"
 
 
