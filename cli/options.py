@@ -22,9 +22,7 @@ Model = Annotated[
         help="A covtool file, a checkpoint, a timm name, hf-hub:ORG/NAME or torchvision:NAME."
     ),
 ]
-Arch = Annotated[
-    str | None, typer.Option(help="Architecture, where the tensors leave a choice.")
-]
+Arch = Annotated[str | None, typer.Option(help="Architecture, where the tensors leave a choice.")]
 Weights = Annotated[
     str, typer.Option(help="Which weights of a training checkpoint: auto, ema or raw.")
 ]
@@ -103,9 +101,7 @@ def _validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
     except ValidationError as problem:
         first = problem.errors()[0]
         flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "The options"
-        raise ArgumentError(
-            f"{flag} {first['input']!r} will not do: {first['msg']}."
-        ) from problem
+        raise ArgumentError(f"{flag} {first['input']!r} will not do: {first['msg']}.") from problem
 
 
 def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:

@@ -69,7 +69,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 def pairs(title: str, items: Iterable[tuple[str, object]]) -> None:
     """Names and values on stdout, below a title."""
-    drawn = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", show_header=False, box=None
+    )
     drawn.add_column(style="cyan", no_wrap=True)
     drawn.add_column(overflow="fold")
     for name, value in items:
@@ -108,7 +110,9 @@ def warning(text: str) -> None:
 def error(problem: CovtoolError) -> None:
     """An error on stderr: what is wrong, why, what to do, a line each."""
     console = stderr()
-    console.print(Text("error: ", style="bold red").append(problem.message, style="not bold default"))
+    console.print(
+        Text("error: ", style="bold red").append(problem.message, style="not bold default")
+    )
     for part in (problem.reason, problem.hint):
         if part:
             console.print(Text(part))
@@ -130,9 +134,7 @@ def track(iterable: Iterable[Any], description: str, total: int | None) -> Itera
         yield from progress.track(iterable, total=total, description=description)
 
 
-def _track_by_lines(
-    iterable: Iterable[Any], description: str, total: int | None
-) -> Iterator[Any]:
+def _track_by_lines(iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
     of_total = "" if total is None else f"/{total}"
     last = time.monotonic()
     for count, item in enumerate(iterable, start=1):

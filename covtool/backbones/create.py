@@ -5,6 +5,7 @@ from timm.models import get_pretrained_cfg, is_model
 from torch import nn
 from torchvision import models as torchvision_models
 
+from covtool.backbones.slots import install_pooling_slot
 from covtool.errors import ArgumentError, UnknownVariantError
 from covtool.specs import BaseSpec, InputSpec
 
@@ -37,7 +38,7 @@ def torchvision_names() -> tuple[str, ...]:
 def create_model(
     base: BaseSpec, *, num_classes: int, tag: str | None = None, pretrained: bool = False
 ) -> nn.Module:
-    """The model of an architecture, in eval mode, on the current default device.
+    """The model of an architecture, in eval mode, with a module wherever it pools.
 
     Args:
         base: Library, name, constructor arguments.
@@ -66,7 +67,7 @@ def create_model(
             f"{base.library} cannot build {base.name!r} with {base.arguments}.",
             reason=str(problem),
         ) from problem
-    return model.eval()
+    return install_pooling_slot(model).eval()
 
 
 def default_input(base: BaseSpec, tag: str | None = None) -> InputSpec:

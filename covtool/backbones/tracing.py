@@ -1,0 +1,102 @@
+"""Which module feeds which: the chain of modules through which a model's features pass.
+
+A module's output is the next one's input where both are the same memory. That holds for plain
+chains, for views (flatten) and for in-place activations, and fails where a model combines tensors
+in between: the chain ends there, which is what surgery must know.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Key = tuple[int, int]
+"""Address of the memory and number of elements."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of a module with a tensor in and a tensor out.
+
+    Attributes:
+        path: Name of the module in the model.
+        start: Position of the call's beginning in the order of all beginnings and ends.
+        end: Of its end.
+        source: Key of the first argument.
+        result: Key of the output.
+        source_shape: Shape of the first argument.
+        shape: Shape of the output.
+    """
+
+    path: str
+    start: int
+    end: int
+    source: Key
+    result: Key
+    source_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+def trace_calls(model: nn.Module, images: Tensor) -> list[Call]:
+    """Run `model` once without gradients and list the calls of its submodules, in order of end."""
+    calls: list[Call] = []
+    begun: dict[str, list[int]] = {}
+    kept: list[Tensor] = []  # memory must not be reused while keys are compared
+    clock = iter(range(10**9))
+
+    def before(path: str) -> object:
+        return lambda module, arguments: begun.setdefault(path, []).append(next(clock))
+
+    def after(path: str) -> object:
+        def record(module: nn.Module, arguments: tuple, output: object) -> None:
+            start, end = begun[path].pop(), next(clock)
+            source = arguments[0] if arguments else None
+            if not (isinstance(source, Tensor) and isinstance(output, Tensor)):
+                return
+            kept.extend((source, output))
+            calls.append(
+                Call(
+                    path=path,
+                    start=start,
+                    end=end,
+                    source=_key(source),
+                    result=_key(output),
+                    source_shape=tuple(source.shape),
+                    shape=tuple(output.shape),
+                )
+            )
+
+        return record
+
+    handles = []
+    for path, module in model.named_modules():
+        if path:
+            handles += [
+                module.register_forward_pre_hook(before(path)),
+                module.register_forward_hook(after(path)),
+            ]
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(images)
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+def chain_before(calls: Iterable[Call], call: Call) -> list[Call]:
+    """The calls that lead to `call`'s input, nearest first; of nested ones the outermost."""
+    chain = []
+    while True:
+        feeding = [c for c in calls if c.end < call.start and c.result == call.source]
+        if not feeding:
+            return chain
+        call = max(feeding, key=lambda c: c.end)
+        chain.append(call)
+
+
+def _key(tensor: Tensor) -> Key:
+    return tensor.data_ptr(), tensor.numel()

@@ -1,0 +1,138 @@
+"""covtool's own file: safetensors with the recipe in its metadata.
+
+The structure is rebuilt from the recipe and from nothing else: no pickle, no import named by the
+file. A file appears whole or not at all.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from covtool.errors import CheckpointError, OutputExistsError, VerificationError
+from covtool.specs import Recipe
+from covtool.surgery.rebuild import rebuild
+
+RECIPE_KEY = "covtool.recipe"
+
+
+def is_covtool_file(path: str | Path) -> bool:
+    """Whether a file is safetensors with a covtool recipe in it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return RECIPE_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a covtool file, validated.
+
+    Raises:
+        CheckpointError: The file holds none, or one that this version does not understand.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(RECIPE_KEY)
+    except (SafetensorError, OSError) as problem:
+        raise CheckpointError(f"{path} cannot be read.", reason=str(problem)) from problem
+    if text is None:
+        raise CheckpointError(f"{path} has no covtool recipe in it.")
+    try:
+        return Recipe.model_validate_json(text)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"The recipe in {path} is not one that this version of covtool understands.",
+            reason=f"{where}: {first['msg']}",
+            hint="Was the file written by a newer version? Update covtool.",
+        ) from problem
+
+
+def load(path: str | Path) -> nn.Module:
+    """The model in a covtool file, in eval mode on the CPU, with its recipe as ``.recipe``.
+
+    Raises:
+        CheckpointError: The file is not a covtool file, or its tensors do not fit its recipe.
+    """
+    recipe = read_recipe(path)
+    model = rebuild(recipe)
+    tensors = load_file(path)
+    try:
+        model.load_state_dict(tensors, strict=True)
+    except RuntimeError as problem:
+        raise CheckpointError(
+            f"The tensors in {path} do not fit its recipe.",
+            reason=str(problem).splitlines()[-1].strip(),
+            hint="The file is damaged, or the installed timm builds this architecture differently.",
+        ) from problem
+    _take_dtype(model, tensors)
+    model.recipe = recipe
+    return model
+
+
+def save(model: nn.Module, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a model and its recipe, whole or not at all.
+
+    Args:
+        model: With a `covtool.specs.Recipe` as ``.recipe``.
+        path: File to write; its folder must exist.
+        overwrite: Replace an existing file.
+
+    Raises:
+        OutputExistsError: `path` exists and `overwrite` is False.
+        VerificationError: What was written does not read back the same.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise OutputExistsError(path)
+    tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
+    metadata = {"format": "pt", RECIPE_KEY: json.dumps(model.recipe.model_dump(mode="json"))}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        _read_back(temporary, tensors)
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """A tensor of its own, contiguous and in NCHW, as safetensors wants it."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _read_back(path: Path, tensors: dict[str, Tensor]) -> None:
+    written = load_file(path)
+    for name, tensor in tensors.items():
+        # Compared as bytes: a tensor with NaN in it is still the same tensor.
+        same = name in written and _bytes(written[name]) == _bytes(tensor)
+        if not same:
+            raise VerificationError(f"{name!r} did not read back as it was written to {path}.")
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _take_dtype(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    dtypes = {t.dtype for n, t in tensors.items() if t.is_floating_point()}
+    if len(dtypes) == 1:
+        model.to(dtypes.pop())

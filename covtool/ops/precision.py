@@ -1,0 +1,17 @@
+"""In which precision spectral mathematics is done."""
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """`tensor` itself, or its float32 copy where it is in half precision.
+
+    Iterated products of nearly singular matrices lose everything in 8 or 11 bits.
+    """
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """A context in which autocast leaves the matrix products on `tensor`'s device alone."""
+    return torch.autocast(tensor.device.type, enabled=False)

@@ -1,0 +1,226 @@
+"""Ridge regression in closed form, with the penalty chosen by leave-one-out.
+
+Leave-one-out needs no second fit: with the hat matrix H of the fit, the error that an image would
+have if it were left out is its own error divided by 1 - H_ii. The intercept is not penalized: it
+is handled by centering. The centered Gram matrix has the constant vector in its kernel, and that
+direction is taken out before the eigendecomposition: left in, its eigenvalue is zero only up to
+rounding, H_ii comes out as 1 for a small penalty, and leave-one-out reports a perfect score.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from covtool.errors import ArgumentError, ShapeError
+
+Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+"""Gives features (b, d) and targets (b, K), batch by batch; the same ones each time it is called."""
+
+PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(-12, 7))
+"""Tried penalties, in units of the mean squared length of a centered feature vector."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RidgeFit:
+    """A linear model, ``features @ weight.T + bias``.
+
+    Attributes:
+        weight: Shape (K, d), float64.
+        bias: Shape (K,), float64.
+        penalty: The chosen λ, in the units of the squared features.
+        left_out: What each row would be predicted if it had been left out, shape (n, K).
+        side: ``rows`` where an n x n system was solved (the dual), ``features`` for d x d.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    penalty: float
+    left_out: Tensor
+    side: str
+
+
+def fit_ridge(features: Tensor, targets: Tensor) -> RidgeFit:
+    """Fit `targets` by `features` and an intercept; the penalty minimizes the leave-one-out error.
+
+    Solves an n x n system where there are fewer rows than features (the dual), a d x d one
+    otherwise. Everything but the features themselves is in float64.
+
+    Args:
+        features: Shape (n, d); not modified.
+        targets: Shape (n, K), for example one-hot classes.
+
+    Raises:
+        ShapeError: The shapes are not (n, d) and (n, K).
+        ArgumentError: There are fewer than three rows, or all rows are equal.
+
+    Source:
+        Hastie, Tibshirani, Friedman. "The Elements of Statistical Learning", sections 3.4 and
+        7.10; Allen, Technometrics 1974, for leave-one-out from one fit.
+    """
+    if features.ndim != 2:
+        raise ShapeError.expected("features", "(n, d)", features)
+    if targets.ndim != 2 or len(targets) != len(features):
+        raise ShapeError.expected("targets", f"({len(features)}, K)", targets)
+    if features.shape[1] < len(features):
+        return fit_ridge_by_batches(lambda: [(features, targets)])
+    return _fit_dual(features, targets.double())
+
+
+def fit_ridge_by_batches(batches: Batches) -> RidgeFit:
+    """The same fit from rows that come in batches, twice: memory for d x d numbers, not n x d.
+
+    Args:
+        batches: Called twice, once for the moments and once for the leave-one-out errors.
+
+    Raises:
+        ArgumentError: As `fit_ridge`.
+    """
+    moments = _Moments.of(batches())
+    eigenvalues, vectors = torch.linalg.eigh(moments.scatter)
+    eigenvalues = eigenvalues.clamp_min(0)
+    correlations = vectors.mT @ moments.cross  # (d, K)
+    penalties = _penalties(moments.scatter.diagonal().sum().item(), moments.rows)
+
+    left_out: list[list[Tensor]] = [[] for _ in penalties]
+    errors = [0.0] * len(penalties)
+    for features, targets in batches():
+        projected = (features.double() - moments.mean) @ vectors
+        for index, penalty in enumerate(penalties):
+            shrunk = projected / (eigenvalues + penalty)
+            residual = targets.double() - moments.target_mean - shrunk @ correlations
+            leverage = (shrunk * projected).sum(dim=1) + 1 / moments.rows
+            without = residual / (1 - leverage).clamp_min(_SMALLEST_LEFT)[:, None]
+            errors[index] += without.square().sum().item()
+            left_out[index].append(targets.double() - without)
+    best = min(range(len(penalties)), key=errors.__getitem__)
+    weight = (vectors @ (correlations / (eigenvalues + penalties[best])[:, None])).mT
+    return RidgeFit(
+        weight=weight,
+        bias=moments.target_mean - weight @ moments.mean,
+        penalty=penalties[best],
+        left_out=torch.cat(left_out[best]),
+        side="features",
+    )
+
+
+_SMALLEST_LEFT = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moments:
+    """Means, centered scatter (d, d) and centered cross moments (d, K), in float64."""
+
+    rows: int
+    mean: Tensor
+    target_mean: Tensor
+    scatter: Tensor
+    cross: Tensor
+
+    @classmethod
+    def of(cls, batches: Iterable[tuple[Tensor, Tensor]]) -> "_Moments":
+        rows, shift = 0, None
+        for raw, raw_targets in batches:
+            features, targets = raw.double(), raw_targets.double()
+            if shift is None:  # centered roughly from the start: no cancellation at the end
+                shift = features.mean(dim=0)
+                size, classes = features.shape[1], targets.shape[1]
+                total, target_total = features.new_zeros(size), features.new_zeros(classes)
+                scatter, cross = features.new_zeros(size, size), features.new_zeros(size, classes)
+            features = features - shift
+            rows += len(features)
+            total += features.sum(dim=0)
+            target_total += targets.sum(dim=0)
+            scatter += features.mT @ features
+            cross += features.mT @ targets
+        _check_rows(rows)
+        offset = total / rows
+        return cls(
+            rows=rows,
+            mean=shift + offset,
+            target_mean=target_total / rows,
+            scatter=scatter - rows * torch.outer(offset, offset),
+            cross=cross - torch.outer(offset, target_total),
+        )
+
+
+def _fit_dual(features: Tensor, targets: Tensor) -> RidgeFit:
+    rows = len(features)
+    _check_rows(rows)
+    mean = features.double().mean(dim=0)
+    target_mean = targets.mean(dim=0)
+    centered_targets = targets - target_mean
+    eigenvalues, vectors = _eigen_without_constant(_gram(features, mean))
+    projected = vectors.mT @ centered_targets
+    penalties = _penalties(eigenvalues.sum().item(), rows)
+
+    def left_out_errors(penalty: float) -> Tensor:
+        kept = penalty / (eigenvalues + penalty)
+        unexplained = (vectors.square() @ kept).clamp_min(_SMALLEST_LEFT)
+        return (vectors @ (kept[:, None] * projected)) / unexplained[:, None]
+
+    penalty = min(penalties, key=lambda p: left_out_errors(p).square().sum().item())
+    coefficients = vectors @ (projected / (eigenvalues + penalty)[:, None])  # (n, K), sums to 0
+    weight = _times_rows(coefficients.mT, features)
+    return RidgeFit(
+        weight=weight,
+        bias=target_mean - weight @ mean,
+        penalty=penalty,
+        left_out=targets - left_out_errors(penalty),
+        side="rows",
+    )
+
+
+def _eigen_without_constant(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenpairs of a centered Gram matrix in the n-1 directions that are not constant.
+
+    A Householder reflection maps the constant vector to the first axis; what is left is the
+    lower right block, whose eigenvectors the reflection takes back.
+    """
+    rows = len(gram)
+    normal = torch.full((rows,), rows**-0.5, dtype=gram.dtype, device=gram.device)
+    normal[0] += 1
+    normal = normal / normal.norm()
+
+    def reflect(matrix: Tensor) -> Tensor:
+        return matrix - 2 * torch.outer(normal, normal @ matrix)
+
+    rotated = reflect(reflect(gram).mT)[1:, 1:]
+    eigenvalues, inner = torch.linalg.eigh((rotated + rotated.mT) / 2)
+    padded = torch.cat([torch.zeros_like(inner[:1]), inner])
+    return eigenvalues.clamp_min(0), reflect(padded)
+
+
+_COLUMNS_AT_ONCE = 4096
+
+
+def _gram(features: Tensor, mean: Tensor) -> Tensor:
+    """Gram matrix (n, n) of the centered rows, summed in float64 over blocks of columns."""
+    gram = torch.zeros(len(features), len(features), dtype=torch.float64, device=features.device)
+    for start in range(0, features.shape[1], _COLUMNS_AT_ONCE):
+        columns = slice(start, start + _COLUMNS_AT_ONCE)
+        block = features[:, columns].double() - mean[columns]
+        gram.addmm_(block, block.mT)
+    return gram
+
+
+def _times_rows(coefficients: Tensor, features: Tensor) -> Tensor:
+    """``coefficients @ features`` in float64, without a float64 copy of all features."""
+    starts = range(0, features.shape[1], _COLUMNS_AT_ONCE)
+    blocks = (features[:, s : s + _COLUMNS_AT_ONCE].double() for s in starts)
+    return torch.cat([coefficients @ block for block in blocks], dim=1)
+
+
+def _penalties(total: float, rows: int) -> list[float]:
+    if not total > 0:
+        raise ArgumentError(
+            "All feature vectors are equal: nothing can be told apart by them.",
+            hint="Is the input size right, and does the tapped map have more than one position?",
+        )
+    return [penalty * total / rows for penalty in PENALTIES]
+
+
+def _check_rows(rows: int) -> None:
+    if rows < 3:
+        raise ArgumentError(f"A ridge regression needs at least 3 rows, but there are {rows}.")

@@ -1,0 +1,185 @@
+"""Replace the global pooling and the classifier of a model."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from covtool.backbones.sites import FeatureMap, Sites, find_sites
+from covtool.errors import SurgeryError
+from covtool.layers.fused_pooling import fuse_second_order, keep_second_order
+from covtool.layers.global_pooling import GlobalPooling
+from covtool.specs import HeadSpec, InputSpec
+from covtool.variants import HEADS
+
+_HARMLESS = (nn.Flatten, nn.Identity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadPlan:
+    """How `apply_head` will replace the pooling and the classifier of a model.
+
+    Attributes:
+        spec: What was asked for, with the choices that were left open made.
+        sites: Where the model can be operated on.
+        tap: The feature map that is pooled.
+        bypassed: Modules that will do nothing any more: those after the tap, and those between
+            pooling and classifier that only first-order features need.
+        carried: With `fuse`: modules between pooling and classifier that keep working on the
+            first-order features, and hand the others on.
+        pooled_features: Length of the new pooling's vector.
+        in_features: Inputs of the new classifier.
+        num_classes: Its outputs.
+        keeps_classifier: Whether the old classifier's weights stay, beside zeros for the rest.
+        rank: Largest possible rank of the covariance; None for first-order heads.
+    """
+
+    spec: HeadSpec
+    sites: Sites
+    tap: FeatureMap
+    bypassed: tuple[str, ...]
+    carried: tuple[str, ...]
+    pooled_features: int
+    in_features: int
+    num_classes: int
+    keeps_classifier: bool
+    rank: int | None
+
+
+def plan_head(
+    model: nn.Module,
+    spec: HeadSpec,
+    images: InputSpec,
+    *,
+    num_classes: int | None = None,
+    new_classes: bool = False,
+) -> HeadPlan:
+    """Find where the head of `model` sits and check that it can be replaced.
+
+    Args:
+        model: As `covtool.backbones.create_model` returns it. Left as it is.
+        spec: What is asked for.
+        images: The images that the model expects.
+        num_classes: Outputs of the new classifier; None for as many as now.
+        new_classes: The classes mean something else, even if there are as many.
+
+    Raises:
+        UnknownVariantError: There is no such head, or no such feature map.
+        SurgeryError: The model has no place for it, or it has a covtool head already.
+    """
+    row = HEADS[spec.head]
+    spec = spec.model_copy(update={"reduction": spec.reduction or row.reduction})
+    sites = find_sites(model, images.size, images.channels)
+    pooling = model.get_submodule(sites.pooling)
+    if isinstance(pooling, GlobalPooling) or hasattr(pooling, "second_order"):
+        raise SurgeryError(
+            f"{sites.pooling!r} is a covtool head already.",
+            hint="Start from the checkpoint that this file was converted from.",
+        )
+    tap = sites.tap(spec.tap)
+    spec = spec.model_copy(update={"tap": tap.path})
+    _check(spec, tap)
+    new_pooling = row.build(tap.channels, spec)
+    classes = num_classes or sites.num_classes
+    tail = _working(model, sites.tail)
+    bypassed = () if spec.fuse else (*sites.after(tap), *_without_last_dropout(model, tail))
+    return HeadPlan(
+        spec=spec,
+        sites=sites,
+        tap=tap,
+        bypassed=bypassed,
+        carried=tail if spec.fuse else (),
+        pooled_features=new_pooling.num_features,
+        in_features=new_pooling.num_features + (sites.in_features if spec.fuse else 0),
+        num_classes=classes,
+        keeps_classifier=bool(spec.fuse) and not new_classes and classes == sites.num_classes,
+        rank=_rank(new_pooling.reduced_features, tap) if row.second_order else None,
+    )
+
+
+def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
+    """A copy of `model` with the planned head; `model` itself is not changed.
+
+    The new layers are initialized from torch's global random state.
+    """
+    operated = deepcopy(model)
+    pooling = HEADS[plan.spec.head].build(plan.tap.channels, plan.spec)
+    pooling.layout, pooling.num_prefix_tokens = plan.tap.layout, plan.tap.num_prefix_tokens
+    if plan.spec.fuse:
+        last = plan.sites.trunk[-1].path
+        tapped = None if plan.tap.path == last else operated.get_submodule(plan.tap.path)
+        old_pooling = operated.get_submodule(plan.sites.pooling)
+        fuse_second_order(old_pooling, pooling, tapped=tapped)
+        for path in plan.carried:
+            keep_second_order(operated.get_submodule(path), plan.pooled_features)
+    else:
+        operated.set_submodule(plan.sites.pooling, pooling)
+        for path in plan.bypassed:
+            operated.set_submodule(path, nn.Identity())
+    operated.set_submodule(plan.sites.classifier, _classifier(model, plan))
+    _tell_timm(operated, plan)
+    reference = next(model.parameters())
+    return operated.to(reference.device, reference.dtype).train(model.training)
+
+
+def pooling_of(model: nn.Module, plan: HeadPlan) -> GlobalPooling:
+    """The pooling layer that `apply_head` put into `model`."""
+    pooling = model.get_submodule(plan.sites.pooling)
+    return pooling.second_order if plan.spec.fuse else pooling
+
+
+def _classifier(model: nn.Module, plan: HeadPlan) -> nn.Linear:
+    old = model.get_submodule(plan.sites.classifier)
+    new = nn.Linear(plan.in_features, plan.num_classes)
+    if plan.keeps_classifier:
+        with torch.no_grad():
+            new.weight.zero_()
+            new.weight[:, : old.in_features] = old.weight
+            new.bias.zero_() if old.bias is None else new.bias.copy_(old.bias)
+    return new
+
+
+def _check(spec: HeadSpec, tap: FeatureMap) -> None:
+    row = HEADS[spec.head]
+    if spec.fuse and not row.second_order:
+        raise SurgeryError(
+            f"--fuse {spec.fuse} keeps the first-order features beside another head, "
+            f"but --head {spec.head} is first-order itself.",
+            hint="Leave --fuse out, or choose a second-order head.",
+        )
+    if row.second_order and tap.positions == 1:
+        raise SurgeryError(
+            f"The feature map {tap.path!r} has one position, and one position has no covariance.",
+            hint="Use larger images (--img-size), --last-stride 1, or an earlier map (--tap).",
+        )
+    if spec.reduction != "none" and spec.dim > tap.channels:
+        raise SurgeryError(
+            f"--dim {spec.dim} is more than the {tap.channels} channels of {tap.path!r}.",
+            reason="A reduction to more channels than there are adds columns, but no rank.",
+            hint=f"Choose --dim {tap.channels} or less, or --reduction none.",
+        )
+
+
+def _rank(dim: int, tap: FeatureMap) -> int:
+    return min(dim, tap.positions - 1)
+
+
+def _working(model: nn.Module, tail: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(p for p in tail if not isinstance(model.get_submodule(p), nn.Identity))
+
+
+def _without_last_dropout(model: nn.Module, tail: tuple[str, ...]) -> tuple[str, ...]:
+    """All of a tail that goes: not what only flattens, and not the last dropout."""
+    dropouts = [p for p in tail if isinstance(model.get_submodule(p), nn.Dropout)]
+    kept = set(dropouts[-1:]) | {p for p in tail if isinstance(model.get_submodule(p), _HARMLESS)}
+    return tuple(p for p in tail if p not in kept)
+
+
+def _tell_timm(model: nn.Module, plan: HeadPlan) -> None:
+    for name, value in (
+        ("num_classes", plan.num_classes),
+        ("head_hidden_size", plan.in_features),
+    ):
+        if hasattr(model, name):
+            setattr(model, name, value)

@@ -1,0 +1,99 @@
+"""Undo the last downsampling: the last stage keeps its weights and sees twice the resolution."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from covtool.backbones.sites import find_sites
+from covtool.backbones.tracing import trace_calls
+from covtool.errors import SurgeryError
+from covtool.specs import InputSpec, LastStrideSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastStridePlan:
+    """How `apply_last_stride` will change a model.
+
+    Attributes:
+        spec: What was asked for.
+        strided: Paths of the convolutions and poolings whose stride becomes 1.
+        removed: Paths of the poolings that have nothing left to do.
+        positions: Of the last feature map, before.
+    """
+
+    spec: LastStrideSpec
+    strided: tuple[str, ...]
+    removed: tuple[str, ...]
+    positions: int
+
+
+def plan_last_stride(model: nn.Module, spec: LastStrideSpec, images: InputSpec) -> LastStridePlan:
+    """Find the modules that halve the resolution for the last time.
+
+    Args:
+        model: As `covtool.backbones.create_model` returns it. Left as it is.
+        spec: What is asked for.
+        images: The images that the model expects.
+
+    Raises:
+        SurgeryError: There are none, or one of them cannot do without its stride.
+    """
+    positions = find_sites(model, images.size, images.channels).default_tap.positions
+    parameter = next(model.parameters())
+    image = torch.zeros(1, images.channels, *images.size, dtype=parameter.dtype)
+    strided, removed = [], []
+    for call in trace_calls(model, image.to(parameter.device)):
+        module = model.get_submodule(call.path)
+        halves = len(call.source_shape) == len(call.shape) == 4 and (
+            _area(call.shape) == positions and _area(call.source_shape) > 2 * positions
+        )
+        if not halves or any(module.children()):
+            continue
+        (removed if _is_only_pooling(module) else strided).append(_checked(call.path, module))
+    if not strided and not removed:
+        raise SurgeryError(
+            f"{type(model).__name__} has no strided layer before its last feature map.",
+            hint="Leave --last-stride out.",
+        )
+    return LastStridePlan(
+        spec=spec, strided=tuple(strided), removed=tuple(removed), positions=positions
+    )
+
+
+def apply_last_stride(model: nn.Module, plan: LastStridePlan) -> nn.Module:
+    """A copy of `model` without the last downsampling; `model` itself is not changed."""
+    operated = deepcopy(model)
+    for path in plan.strided:
+        module = operated.get_submodule(path)
+        module.stride = 1 if isinstance(module.stride, int) else (1, 1)
+    for path in plan.removed:
+        operated.set_submodule(path, nn.Identity())
+    return operated
+
+
+def _area(shape: tuple[int, ...]) -> int:
+    return shape[2] * shape[3]
+
+
+def _is_only_pooling(module: nn.Module) -> bool:
+    return isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and _side(module.kernel_size) == 2
+
+
+def _checked(path: str, module: nn.Module) -> str:
+    if _is_only_pooling(module):
+        return path
+    known = isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
+    if not known or _side(module.kernel_size) % 2 == 0:
+        raise SurgeryError(
+            f"{path!r} ({type(module).__name__}) cannot do without its stride.",
+            reason="Only convolutions and poolings with an odd kernel keep their meaning at "
+            "stride 1; patches that do not overlap would.",
+            hint="Leave --last-stride out, or tap an earlier feature map with --tap.",
+        )
+    return path
+
+
+def _side(kernel_size: int | tuple[int, ...]) -> int:
+    return kernel_size if isinstance(kernel_size, int) else kernel_size[0]

@@ -1,0 +1,30 @@
+"""From a recipe to the structure it describes."""
+
+from torch import nn
+
+from covtool.backbones.create import create_model
+from covtool.specs import HeadSpec, InputSpec, Operation, Recipe
+from covtool.surgery.head import apply_head, plan_head
+from covtool.surgery.last_stride import apply_last_stride, plan_last_stride
+
+
+def rebuild(recipe: Recipe) -> nn.Module:
+    """The model of a recipe, with weights that are yet to be loaded, in eval mode.
+
+    Raises:
+        CovtoolError: The installed libraries cannot build it.
+    """
+    model = create_model(recipe.base, num_classes=recipe.num_classes)
+    for operation in recipe.operations:
+        model = operate(model, operation, recipe.input, num_classes=recipe.num_classes)
+    return model.eval()
+
+
+def operate(
+    model: nn.Module, operation: Operation, images: InputSpec, *, num_classes: int
+) -> nn.Module:
+    """A copy of `model` on which one operation of a recipe was done."""
+    if isinstance(operation, HeadSpec):
+        plan = plan_head(model, operation, images, num_classes=num_classes)
+        return apply_head(model, plan)
+    return apply_last_stride(model, plan_last_stride(model, operation, images))
