@@ -84,7 +84,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     flags += [extra["short"]] if "short" in extra else []
     option = typer.Option(*flags, help=info.description, rich_help_panel=extra.get("panel"))
     annotation, default = info.annotation, info.get_default(call_default_factory=True)
-    if get_origin(annotation) is tuple:
+    if get_origin(annotation) is tuple and Ellipsis in get_args(annotation):
         annotation = list[get_args(annotation)[0]]
         default = list(default)
     return inspect.Parameter(

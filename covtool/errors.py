@@ -82,13 +82,19 @@ class DataError(CovtoolError, ValueError):
     """A data set is missing, empty, unreadable, or does not fit the model."""
 
     @classmethod
-    def classes_differ(cls, of_model: "Iterable[str]", of_data: "Iterable[str]") -> "DataError":
+    def classes_differ(
+        cls,
+        of_model: "Iterable[str]",
+        of_data: "Iterable[str]",
+        *,
+        hint: str = "Add --new-classifier to start the classifier afresh for the data's classes.",
+    ) -> "DataError":
         """The model was trained for other classes than the data set has."""
         model, data = list(of_model), list(of_data)
         return cls(
             f"The model has {len(model)} classes, the data set {len(data)}, and they differ.",
             reason=f"Model: {_shortened(model)}. Data: {_shortened(data)}.",
-            hint="Add --new-classifier to start the classifier afresh for the data's classes.",
+            hint=hint,
         )
 
 

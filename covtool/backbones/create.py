@@ -31,7 +31,7 @@ def parse_name(name: str) -> tuple[BaseSpec, str | None]:
 
 
 def torchvision_names() -> tuple[str, ...]:
-    """torchvision's classification models (not detection, segmentation, video, quantized)."""
+    """Torchvision's classification models (not detection, segmentation, video, quantized)."""
     return tuple(torchvision_models.list_models(module=torchvision_models))
 
 

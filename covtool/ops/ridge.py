@@ -16,10 +16,27 @@ from torch import Tensor
 from covtool.errors import ArgumentError, ShapeError
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
-"""Gives features (b, d) and targets (b, K), batch by batch; the same ones each time it is called."""
+"""Gives features (b, d) and targets (b, K), batch by batch; the same ones at each call."""
 
-PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(-12, 7))
+PENALTIES = tuple(10.0 ** (exponent / 4) for exponent in range(-20, 9))
 """Tried penalties, in units of the mean squared length of a centered feature vector."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Maps predictions and targets, (b, K) each, to one number that adds up over rows."""
+
+
+def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the squared differences."""
+    return (predictions - targets).square().sum()
+
+
+def mistakes(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Rows whose largest prediction is at another place than their largest target.
+
+    Equal counts are told apart by the squared error, which adds less than one in all.
+    """
+    wrong = (predictions.argmax(dim=1) != targets.argmax(dim=1)).sum()
+    return wrong + 1e-9 * squared_error(predictions, targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +58,8 @@ class RidgeFit:
     side: str
 
 
-def fit_ridge(features: Tensor, targets: Tensor) -> RidgeFit:
-    """Fit `targets` by `features` and an intercept; the penalty minimizes the leave-one-out error.
+def fit_ridge(features: Tensor, targets: Tensor, *, loss: Loss = squared_error) -> RidgeFit:
+    """Fit `targets` by `features` and an intercept, with the best penalty under leave-one-out.
 
     Solves an n x n system where there are fewer rows than features (the dual), a d x d one
     otherwise. Everything but the features themselves is in float64.
@@ -50,6 +67,7 @@ def fit_ridge(features: Tensor, targets: Tensor) -> RidgeFit:
     Args:
         features: Shape (n, d); not modified.
         targets: Shape (n, K), for example one-hot classes.
+        loss: Of the left-out predictions; the penalty with the smallest is taken.
 
     Raises:
         ShapeError: The shapes are not (n, d) and (n, K).
@@ -64,43 +82,36 @@ def fit_ridge(features: Tensor, targets: Tensor) -> RidgeFit:
     if targets.ndim != 2 or len(targets) != len(features):
         raise ShapeError.expected("targets", f"({len(features)}, K)", targets)
     if features.shape[1] < len(features):
-        return fit_ridge_by_batches(lambda: [(features, targets)])
-    return _fit_dual(features, targets.double())
+        return fit_ridge_by_batches(lambda: [(features, targets)], loss=loss)
+    return _fit_dual(features, targets.double(), loss)
 
 
-def fit_ridge_by_batches(batches: Batches) -> RidgeFit:
-    """The same fit from rows that come in batches, twice: memory for d x d numbers, not n x d.
+def fit_ridge_by_batches(batches: Batches, *, loss: Loss = squared_error) -> RidgeFit:
+    """The same fit from rows that come in batches: memory for d x d numbers, not n x d.
 
     Args:
-        batches: Called twice, once for the moments and once for the leave-one-out errors.
+        batches: Called three times: for the moments, for the losses of all penalties, and for
+            the left-out predictions of the best.
+        loss: As in `fit_ridge`.
 
     Raises:
         ArgumentError: As `fit_ridge`.
     """
     moments = _Moments.of(batches())
-    eigenvalues, vectors = torch.linalg.eigh(moments.scatter)
-    eigenvalues = eigenvalues.clamp_min(0)
-    correlations = vectors.mT @ moments.cross  # (d, K)
-    penalties = _penalties(moments.scatter.diagonal().sum().item(), moments.rows)
-
-    left_out: list[list[Tensor]] = [[] for _ in penalties]
-    errors = [0.0] * len(penalties)
+    fit = _Primal.of(moments)
+    losses = dict.fromkeys(_penalties(moments.scatter.diagonal().sum().item(), moments.rows), 0.0)
     for features, targets in batches():
-        projected = (features.double() - moments.mean) @ vectors
-        for index, penalty in enumerate(penalties):
-            shrunk = projected / (eigenvalues + penalty)
-            residual = targets.double() - moments.target_mean - shrunk @ correlations
-            leverage = (shrunk * projected).sum(dim=1) + 1 / moments.rows
-            without = residual / (1 - leverage).clamp_min(_SMALLEST_LEFT)[:, None]
-            errors[index] += without.square().sum().item()
-            left_out[index].append(targets.double() - without)
-    best = min(range(len(penalties)), key=errors.__getitem__)
-    weight = (vectors @ (correlations / (eigenvalues + penalties[best])[:, None])).mT
+        projected = fit.project(features)
+        for penalty in losses:
+            left_out = fit.left_out(projected, targets.double(), penalty)
+            losses[penalty] += loss(left_out, targets).item()
+    best = min(losses, key=losses.__getitem__)
+    weight = fit.weight(best)
     return RidgeFit(
         weight=weight,
         bias=moments.target_mean - weight @ moments.mean,
-        penalty=penalties[best],
-        left_out=torch.cat(left_out[best]),
+        penalty=best,
+        left_out=torch.cat([fit.left_out(fit.project(f), t.double(), best) for f, t in batches()]),
         side="features",
     )
 
@@ -145,7 +156,39 @@ class _Moments:
         )
 
 
-def _fit_dual(features: Tensor, targets: Tensor) -> RidgeFit:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Primal:
+    """The d x d side: eigenpairs of the scatter, correlations of its directions with targets."""
+
+    moments: _Moments
+    eigenvalues: Tensor
+    vectors: Tensor
+    correlations: Tensor
+
+    @classmethod
+    def of(cls, moments: _Moments) -> "_Primal":
+        eigenvalues, vectors = torch.linalg.eigh(moments.scatter)
+        return cls(
+            moments=moments,
+            eigenvalues=eigenvalues.clamp_min(0),
+            vectors=vectors,
+            correlations=vectors.mT @ moments.cross,
+        )
+
+    def project(self, features: Tensor) -> Tensor:
+        return (features.double() - self.moments.mean) @ self.vectors
+
+    def left_out(self, projected: Tensor, targets: Tensor, penalty: float) -> Tensor:
+        shrunk = projected / (self.eigenvalues + penalty)
+        residual = targets - self.moments.target_mean - shrunk @ self.correlations
+        leverage = (shrunk * projected).sum(dim=1) + 1 / self.moments.rows
+        return targets - residual / (1 - leverage).clamp_min(_SMALLEST_LEFT)[:, None]
+
+    def weight(self, penalty: float) -> Tensor:
+        return (self.vectors @ (self.correlations / (self.eigenvalues + penalty)[:, None])).mT
+
+
+def _fit_dual(features: Tensor, targets: Tensor, loss: Loss) -> RidgeFit:
     rows = len(features)
     _check_rows(rows)
     mean = features.double().mean(dim=0)
@@ -155,19 +198,19 @@ def _fit_dual(features: Tensor, targets: Tensor) -> RidgeFit:
     projected = vectors.mT @ centered_targets
     penalties = _penalties(eigenvalues.sum().item(), rows)
 
-    def left_out_errors(penalty: float) -> Tensor:
+    def left_out(penalty: float) -> Tensor:
         kept = penalty / (eigenvalues + penalty)
         unexplained = (vectors.square() @ kept).clamp_min(_SMALLEST_LEFT)
-        return (vectors @ (kept[:, None] * projected)) / unexplained[:, None]
+        return targets - (vectors @ (kept[:, None] * projected)) / unexplained[:, None]
 
-    penalty = min(penalties, key=lambda p: left_out_errors(p).square().sum().item())
+    penalty = min(penalties, key=lambda p: loss(left_out(p), targets).item())
     coefficients = vectors @ (projected / (eigenvalues + penalty)[:, None])  # (n, K), sums to 0
     weight = _times_rows(coefficients.mT, features)
     return RidgeFit(
         weight=weight,
         bias=target_mean - weight @ mean,
         penalty=penalty,
-        left_out=targets - left_out_errors(penalty),
+        left_out=left_out(penalty),
         side="rows",
     )
 

@@ -1,5 +1,7 @@
 """Closed, validated records. They import neither torch nor timm: the command line needs them."""
 
+from covtool.specs.augmentation import AugmentationSpec
+from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.recipe import (
     BaseSpec,
     HeadSpec,
@@ -13,8 +15,10 @@ from covtool.specs.recipe import (
 )
 
 __all__ = [
+    "AugmentationSpec",
     "BaseSpec",
     "HeadSpec",
+    "InputOverrides",
     "InputSpec",
     "LastStrideSpec",
     "Metric",
