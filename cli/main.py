@@ -57,7 +57,10 @@ def _load_command(name: str) -> TyperCommand:
     module = import_module(f"covtool_cli.commands.{name.replace('-', '_')}")
     single = typer.Typer(add_completion=False)
     single.command(name)(module.command)
-    return typer.main.get_command(single)
+    command = typer.main.get_command(single)
+    for parameter in command.params:
+        parameter.show_envvar = False  # COVTOOL_<COMMAND>_<OPTION>, for all alike
+    return command
 
 
 app = typer.Typer(

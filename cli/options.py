@@ -5,7 +5,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -132,4 +132,10 @@ Config = Annotated[
     typer.Option(
         callback=_read_config, is_eager=True, help="YAML file with values for these options."
     ),
+]
+FromScratch = Annotated[
+    bool, typer.Option("--from-scratch", help="Random weights in place of a name's pretrained.")
+]
+OnBadImage = Annotated[
+    Literal["error", "skip"], typer.Option(help="What to do with images that cannot be read.")
 ]

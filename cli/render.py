@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import (
@@ -53,6 +54,11 @@ def plain(value: Any) -> Any:
 def json_object(value: Any) -> None:
     """One JSON object on stdout."""
     print(json.dumps(plain(value), indent=2))  # noqa: T201 -- exact text, whatever the width
+
+
+def yaml_text(value: Any) -> None:
+    """A record on stdout, as YAML that can be edited and read again."""
+    print(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=True))  # noqa: T201
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -6,6 +6,7 @@ file. A file appears whole or not at all.
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -77,13 +78,20 @@ def load(path: str | Path) -> nn.Module:
     return model
 
 
-def save(model: nn.Module, path: str | Path, *, overwrite: bool = False) -> Path:
+def save(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    verify: Callable[[Path], None] | None = None,
+) -> Path:
     """Write a model and its recipe, whole or not at all.
 
     Args:
         model: With a `covtool.specs.Recipe` as ``.recipe``.
         path: File to write; its folder must exist.
         overwrite: Replace an existing file.
+        verify: Called with the written file before it gets its name; raises if it is not right.
 
     Raises:
         OutputExistsError: `path` exists and `overwrite` is False.
@@ -98,6 +106,8 @@ def save(model: nn.Module, path: str | Path, *, overwrite: bool = False) -> Path
     try:
         save_file(tensors, temporary, metadata=metadata)
         _read_back(temporary, tensors)
+        if verify is not None:
+            verify(temporary)
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)

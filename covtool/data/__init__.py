@@ -1,1 +1,1 @@
-"""data."""
+"""Data sets on disk, how their images are checked, prepared and batched."""

@@ -21,6 +21,7 @@ class GlobalPooling(nn.Module):
         layout: Order of the input's axes: NCHW, NHWC or NLC (tokens).
         num_prefix_tokens: Tokens at the front of an NLC input that are no positions.
         reduced_features: Channels that are pooled: D, or C without a reduction.
+        post_bn: What the pooled vector goes through last; a batch norm or nothing.
         num_features: Length of the pooled vector.
 
     Shape:
@@ -32,12 +33,13 @@ class GlobalPooling(nn.Module):
     def __init__(self, in_features: int, *, dim: int = 256, reduction: str = "none") -> None:
         super().__init__()
         self.in_features = in_features
+        self.post_bn = nn.Identity()
         self.layout = "NCHW"
         self.num_prefix_tokens = 0
         self.reduction, self.reduced_features = make_reduction(reduction, in_features, dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.pool(self.reduction(self.channels_first(features)))
+        return self.post_bn(self.pool(self.reduction(self.channels_first(features))))
 
     def pool(self, features: Tensor) -> Tensor:
         raise NotImplementedError
@@ -106,9 +108,8 @@ class CovariancePooling(GlobalPooling):
         self.num_iterations = num_iterations
         self.pre_norm = pre_norm
         self.post_norm = "none" if post_norm == "batchnorm" else post_norm
-        self.post_bn = (
-            nn.BatchNorm1d(self.num_features) if post_norm == "batchnorm" else nn.Identity()
-        )
+        if post_norm == "batchnorm":
+            self.post_bn = nn.BatchNorm1d(self.num_features)
 
     def pool(self, features: Tensor) -> Tensor:
         root = isqrt_covariance(
@@ -117,4 +118,4 @@ class CovariancePooling(GlobalPooling):
             pre_norm=self.pre_norm,
             post_norm=self.post_norm,
         )
-        return self.post_bn(triu_vec(root))
+        return triu_vec(root)

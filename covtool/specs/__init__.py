@@ -1,6 +1,7 @@
 """Closed, validated records. They import neither torch nor timm: the command line needs them."""
 
 from covtool.specs.augmentation import AugmentationSpec
+from covtool.specs.conversion import ConvertSpec
 from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.recipe import (
     BaseSpec,
@@ -17,6 +18,7 @@ from covtool.specs.recipe import (
 __all__ = [
     "AugmentationSpec",
     "BaseSpec",
+    "ConvertSpec",
     "HeadSpec",
     "InputOverrides",
     "InputSpec",

@@ -1,0 +1,195 @@
+"""`covtool convert`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from covtool.errors import ArgumentError
+from covtool.specs import ConvertSpec, HeadSpec, InputOverrides, LastStrideSpec, Operation
+from covtool_cli import options, render
+
+if TYPE_CHECKING:
+    from covtool.conversion import ConversionPlan, ConversionResult
+
+MAX_KEYS_SHOWN = 6
+
+
+@options.takes(head=HeadSpec, spec=ConvertSpec, images=InputOverrides)
+def command(
+    source: options.Model,
+    head: HeadSpec,
+    spec: ConvertSpec,
+    images: InputOverrides,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write; default: STEM-HEAD.safetensors here."),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="YAML or JSON with the operations to do, in place of --head."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data set whose classes the new classifier gets.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Solve for the new head in closed form, from this data set's training images.",
+        ),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what would be done; write nothing.")
+    ] = False,
+    arch: options.Arch = None,
+    weights: options.Weights = "auto",
+    from_scratch: options.FromScratch = False,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
+    on_bad_image: options.OnBadImage = "error",
+    config: options.Config = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Replace parts of a checkpoint, keep its weights, write one self-describing file.
+
+    Example: covtool convert resnet50.pth --head isqrt --calibrate birds/
+    """
+    from covtool import conversion
+
+    request = conversion.ConversionRequest(
+        source=source,
+        operations=_read_operations(recipe) if recipe else _operations(head, spec),
+        spec=spec,
+        output=output,
+        overwrite=overwrite,
+        classes_from=data,
+        calibrate_with=calibrate,
+        arch=arch,
+        weights=weights,
+        input_overrides=images.changes(),
+        pretrained=not from_scratch,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        on_bad_image=on_bad_image,
+    )
+    if plan:
+        _show_plan(conversion.plan_conversion(request), as_json=as_json)
+    else:
+        _show_result(conversion.convert(request, track=render.track), as_json=as_json)
+
+
+def _operations(head: HeadSpec, spec: ConvertSpec) -> list[Operation]:
+    return [*([LastStrideSpec()] if spec.last_stride else []), head]
+
+
+def _read_operations(path: Path) -> list[Operation]:
+    import yaml
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        content = yaml.safe_load(path.read_text())
+        listed = content["operations"] if isinstance(content, dict) else content
+        return TypeAdapter(list[Operation]).validate_python(listed)
+    except (OSError, yaml.YAMLError, KeyError, UnicodeDecodeError) as problem:
+        raise ArgumentError(
+            f"The recipe {path} cannot be read: {problem}.",
+            hint="It is YAML or JSON with a list of operations; covtool inspect --json shows one.",
+        ) from problem
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ArgumentError(f"The recipe {path} will not do: {where}: {first['msg']}.") from problem
+
+
+def _show_plan(plan: "ConversionPlan", *, as_json: bool) -> None:
+    if as_json:
+        render.json_object(plan)
+        return
+    _show_changes(plan)
+    render.line(f"would write {plan.output}")
+    render.line("recipe:")
+    render.yaml_text(plan.recipe)
+    _show_notes(plan)
+
+
+def _show_result(result: "ConversionResult", *, as_json: bool) -> None:
+    for path, reason in result.unreadable:
+        render.warning(f"left out {path}: {reason}")
+    if as_json:
+        render.json_object(result)
+        return
+    _show_changes(result.plan)
+    if result.calibration is not None:
+        done = result.calibration
+        solved = "images (dual)" if done.side == "rows" else "features (primal)"
+        render.pairs(
+            "Calibration",
+            [
+                ("images", done.images),
+                ("top-1 by leave-one-out", f"{done.left_out_top_1:.1f} %"),
+                ("solved for", f"{done.system_size:,} {solved}"),
+                ("features", _how_kept(done.sketched, done.kept_features)),
+                ("penalty (λ)", done.penalty),
+                ("variance kept by the reduction", _percent(done.explained_variance)),
+            ],
+        )
+    _show_notes(result.plan)
+    render.line(
+        f"wrote {result.path}; read back: {result.untouched} tensors unchanged, equal outputs"
+    )
+
+
+def _show_changes(plan: "ConversionPlan") -> None:
+    render.table(
+        f"{plan.source}: {plan.recipe.base.library} {plan.recipe.base.name}",
+        ("site", "old", "new"),
+        [(change.path, change.old, change.new) for change in plan.changes],
+    )
+    size = plan.before, plan.after
+    rows = [
+        ("parameters", *(f"{s.parameters:,}" for s in size)),
+        ("GFLOPs for an image", *(f"{s.flops / 1e9:.2f}" for s in size)),
+    ]
+    render.table("", ("", "before", "after"), rows)
+    items = [
+        ("classes", plan.recipe.num_classes),
+        ("tensors kept", len(plan.keys.kept)),
+        ("resized", _keys(plan.keys.resized)),
+        ("new", _keys(plan.keys.new)),
+        ("dropped", _keys(plan.keys.dropped)),
+    ]
+    if plan.head is not None:
+        head = plan.head
+        tapped = f"{head.tap.path}: {head.tap.channels} channels x {head.tap.positions} positions"
+        items = [
+            ("feature map", tapped),
+            ("features for the classifier", head.in_features),
+            ("rank of the covariance, at most", head.rank),
+            *items,
+        ]
+    render.pairs("", items)
+
+
+def _show_notes(plan: "ConversionPlan") -> None:
+    for text in plan.notes:
+        render.note(f"note: {text}")
+
+
+def _keys(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:MAX_KEYS_SHOWN])
+    more = f", ... ({len(names)} in all)" if len(names) > MAX_KEYS_SHOWN else ""
+    return f"{shown}{more}" or "none"
+
+
+def _how_kept(sketched: bool, kept: bool) -> str:
+    place = "kept in memory" if kept else "computed again for each pass"
+    return f"count-sketched, {place}" if sketched else place
+
+
+def _percent(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f} %"

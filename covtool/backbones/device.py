@@ -1,0 +1,46 @@
+"""A word becomes a device that is really there."""
+
+import torch
+
+from covtool.errors import ArgumentError
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The device of that name; ``auto`` is cuda where there is one, else mps, else cpu.
+
+    Raises:
+        ArgumentError: torch does not know the name, or this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device(_best())
+    try:
+        device = torch.device(name)
+    except RuntimeError as problem:
+        raise ArgumentError(
+            f"There is no device called {name!r}.", hint="Choose auto, cpu, cuda, cuda:1 or mps."
+        ) from problem
+    if device.type == "cuda":
+        _require(device, torch.cuda.device_count())
+    elif device.type == "mps":
+        _require(device, int(torch.backends.mps.is_available()))
+    elif device.type != "cpu":
+        raise ArgumentError(
+            f"covtool does not run on {name!r}.", hint="Choose auto, cpu, cuda, cuda:1 or mps."
+        )
+    return device
+
+
+def _best() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _require(device: torch.device, count: int) -> None:
+    if (device.index or 0) < count:
+        return
+    raise ArgumentError(
+        f"This machine has no device {str(device)!r}.",
+        reason=f"torch {torch.__version__} sees {count} of that kind.",
+        hint="Choose --device auto, or cpu.",
+    )

@@ -1,0 +1,185 @@
+"""A small texture data set that needs no download, cut from photographs in scikit-image's wheel.
+
+A class is a material. Training and test patches come from disjoint parts of the photograph, with a
+gap between them. Patches are small, gray, rotated, rescaled, blurred, noisy, and all have about the
+same brightness and contrast, so that texture is what is left to tell them apart.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from covtool.errors import ArgumentError, OutputExistsError
+
+SEED = 0
+IMAGES_PER_CLASS = {"train": 24, "test": 16}
+SIDE = 64  # of the files, in pixels
+CUT_SIDES = (30.0, 56.0)  # least and largest side of a cut in the photograph, before rescaling
+BLUR_RADII = (0.0, 1.0)  # in pixels of the file
+CONTRASTS = (0.10, 0.22)  # standard deviation of the pixels, of a range of 1
+BRIGHTNESSES = (0.4, 0.6)  # their mean
+NOISE = 0.04  # standard deviation of what is added to each pixel
+DIAGONAL = 2**0.5  # a rotated square fits into one this much larger
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Texture:
+    """Where a class is cut from.
+
+    Attributes:
+        name: Of the class.
+        photograph: File in scikit-image's data folder.
+        train: Rectangles (left, top, right, bottom) for training patches.
+        test: Rectangles for test patches.
+        shrink: What the sides of the photograph are divided by first.
+    """
+
+    name: str
+    photograph: str
+    train: tuple[Box, ...]
+    test: tuple[Box, ...]
+    shrink: int = 1
+
+
+LEFT, RIGHT = ((0, 0, 300, 512),), ((330, 0, 512, 512),)
+
+TEXTURES = (
+    Texture("brick", "brick.png", LEFT, RIGHT),
+    Texture("cell-medium", "cell.png", ((0, 0, 550, 270),), ((0, 300, 300, 660),)),
+    Texture("coins", "coins.png", ((20, 20, 384, 150),), ((20, 165, 384, 300),)),
+    Texture(
+        "fur",
+        "chelsea.png",
+        ((120, 0, 195, 75), (40, 20, 130, 105)),
+        ((215, 0, 290, 75), (40, 120, 130, 200)),
+    ),
+    Texture(
+        "gland",
+        "ihc.png",
+        ((0, 30, 250, 120), (255, 325, 385, 400)),
+        ((0, 135, 250, 230), (255, 412, 385, 490)),
+    ),
+    Texture("grass", "grass.png", LEFT, RIGHT),
+    Texture("gravel", "gravel.png", LEFT, RIGHT),
+    Texture("handwriting", "text.png", ((0, 0, 210, 172),), ((235, 0, 448, 172),)),
+    Texture("lawn", "camera.png", ((410, 260, 512, 512),), ((160, 340, 228, 512),)),
+    Texture("moon", "moon.png", ((0, 0, 240, 512),), ((270, 0, 512, 512),)),
+    Texture("print", "page.png", ((0, 30, 180, 180),), ((205, 30, 384, 180),)),
+    Texture("retina", "retina.jpg", ((170, 110, 330, 590),), ((350, 110, 540, 590),), shrink=2),
+    Texture(
+        "stroma",
+        "ihc.png",
+        ((165, 290, 245, 395), (430, 270, 512, 380)),
+        ((165, 410, 245, 512), (430, 395, 512, 512)),
+    ),
+    Texture(
+        "wood",
+        "coffee.png",
+        ((490, 90, 600, 235), (0, 90, 75, 230)),
+        ((490, 250, 600, 400), (0, 245, 75, 400)),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextureDataset:
+    """What `make_texture_dataset` wrote.
+
+    Attributes:
+        folder: Holds ``train/<class>`` and ``test/<class>``.
+        class_names: Sorted.
+        train_images: How many images are in ``train``.
+        test_images: How many are in ``test``.
+    """
+
+    folder: Path
+    class_names: tuple[str, ...]
+    train_images: int
+    test_images: int
+
+
+def make_texture_dataset(folder: Path, *, overwrite: bool = False) -> TextureDataset:
+    """Write the embedded texture data set; the same images every time.
+
+    Args:
+        folder: Where ``train`` and ``test`` go; made if needed.
+        overwrite: Replace a ``train`` and a ``test`` that are already there.
+
+    Raises:
+        OutputExistsError: `folder` has a ``train`` or ``test``, and `overwrite` is False.
+        ArgumentError: scikit-image is not installed.
+    """
+    photographs = _photographs()
+    present = [folder / split for split in IMAGES_PER_CLASS if (folder / split).exists()]
+    if present and not overwrite:
+        raise OutputExistsError(present[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".textures-") as unfinished:
+        for texture in TEXTURES:
+            _write_class(texture, photographs / texture.photograph, Path(unfinished))
+        for path in present:
+            shutil.rmtree(path)
+        for split in IMAGES_PER_CLASS:
+            Path(unfinished, split).rename(folder / split)
+    return TextureDataset(
+        folder=folder,
+        class_names=tuple(sorted(texture.name for texture in TEXTURES)),
+        train_images=len(TEXTURES) * IMAGES_PER_CLASS["train"],
+        test_images=len(TEXTURES) * IMAGES_PER_CLASS["test"],
+    )
+
+
+def _photographs() -> Path:
+    """scikit-image's data folder, without importing scikit-image."""
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise ArgumentError(
+            "The embedded data set needs scikit-image, which is not installed.",
+            reason="It is cut from photographs that scikit-image ships.",
+            hint="Install it: pip install 'covtool[demo]'.",
+        )
+    return Path(spec.origin).parent / "data"
+
+
+def _write_class(texture: Texture, photograph: Path, folder: Path) -> None:
+    rng = np.random.default_rng([SEED, *texture.name.encode()])
+    with Image.open(photograph) as file:
+        image = file.convert("L").reduce(texture.shrink)
+    for split, boxes in (("train", texture.train), ("test", texture.test)):
+        target = folder / split / texture.name
+        target.mkdir(parents=True)
+        for number in range(IMAGES_PER_CLASS[split]):
+            _patch(image, boxes, rng).save(target / f"{number:02}.png")
+
+
+def _patch(image: Image.Image, boxes: Sequence[Box], rng: np.random.Generator) -> Image.Image:
+    """A rotated square from somewhere inside one of the boxes, as it is stored."""
+    areas = np.array([(right - left) * (low - top) for left, top, right, low in boxes])
+    left, top, right, low = boxes[rng.choice(len(boxes), p=areas / areas.sum())]
+    side = min(rng.uniform(*CUT_SIDES), min(right - left, low - top) / DIAGONAL)
+    reach = side * DIAGONAL / 2
+    x, y = rng.uniform(left + reach, right - reach), rng.uniform(top + reach, low - reach)
+    around = (x - reach, y - reach, x + reach, y + reach)
+    large = round(SIDE * DIAGONAL)
+    square = image.resize((large, large), Image.Resampling.BICUBIC, box=around)
+    square = square.rotate(rng.uniform(0, 360), Image.Resampling.BICUBIC)
+    margin = (large - SIDE) // 2
+    square = square.crop((margin, margin, margin + SIDE, margin + SIDE))
+    return _leveled(square.filter(ImageFilter.GaussianBlur(rng.uniform(*BLUR_RADII))), rng)
+
+
+def _leveled(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """`image` at a random brightness and contrast within narrow bounds, with noise."""
+    values = np.asarray(image, dtype=np.float64) / 255
+    values = (values - values.mean()) / max(values.std(), 1 / 255)
+    values = values * rng.uniform(*CONTRASTS) + rng.uniform(*BRIGHTNESSES)
+    values += rng.normal(0, NOISE, values.shape)
+    return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))

@@ -1,0 +1,263 @@
+"""What a data set on disk holds: class names, and for each image its path and label.
+
+Two layouts: folders with a folder per class (whole, or below ``train`` and ``val``), and a CSV
+file with the columns ``path,label`` and perhaps ``split``. No image is opened here.
+"""
+
+import os
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from covtool.data.csv_layout import read_rows
+from covtool.data.images import is_image
+from covtool.errors import ArgumentError, DataError
+
+TRAIN_NAMES = ("train", "training")
+VAL_NAMES = ("val", "validation", "valid")
+TEST_NAMES = ("test", "testing")
+SPLIT_NAMES = (*TRAIN_NAMES, *VAL_NAMES, *TEST_NAMES)
+WHOLE = "all"
+
+LAYOUT_HINT = (
+    "covtool reads a folder with train/ and val/ (or test/), each with a folder per class; one\n"
+    "folder with a folder per class; or a CSV file with the columns path,label,split."
+)
+
+Labeled = tuple[Path, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An image file and its label, an index into the class names."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataLayout:
+    """The images of a data set, by split.
+
+    Attributes:
+        root: The folder or the CSV file.
+        kind: Which of the two.
+        class_names: Sorted; a label is an index into them.
+        splits: Samples under ``train``, ``val`` and ``test``, as far as there are any. ``val`` is
+            what a model is evaluated on, whatever the data set calls it; ``test`` is there
+            only beside a ``val``. A data set without splits has ``train`` only.
+        called: The data set's own names of these splits.
+    """
+
+    root: Path
+    kind: Literal["folder", "csv"]
+    class_names: tuple[str, ...]
+    splits: Mapping[str, tuple[Sample, ...]]
+    called: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The name of the folder or file."""
+        return self.root.resolve().name
+
+    def samples(self, split: str) -> tuple[Sample, ...]:
+        """The samples of a split, by its canonical name or the data set's own.
+
+        Raises:
+            DataError: There is no such split; the others are named.
+        """
+        own = {called: key for key, called in self.called.items()}
+        key = own.get(split, split)
+        if key not in self.splits:
+            raise DataError(
+                f"{self.root} has no split called {split!r}.",
+                hint=f"It has: {', '.join(self.called.values())}.",
+            )
+        return self.splits[key]
+
+    def evaluation_samples(self) -> tuple[tuple[Sample, ...], str]:
+        """What a model is evaluated on, and its name: ``val``, else ``test``, else everything."""
+        key = next((key for key in ("val", "test") if key in self.splits), "train")
+        return self.splits[key], self.called[key]
+
+
+def scan(root: Path, *, val_fraction: float | None = None, seed: int = 0) -> DataLayout:
+    """Find the images of a data set and their classes.
+
+    Args:
+        root: A folder or a CSV file; see the module.
+        val_fraction: Share of each class to set aside as ``val``, chosen at random, where the data
+            set has no such split; in (0, 1).
+        seed: Of that choice. The same images and seed give the same split.
+
+    Raises:
+        DataError: Nothing there, no images, images outside class folders, empty classes, a class
+            that the training images lack, a CSV file without the columns or the files.
+        ArgumentError: `val_fraction` is out of range.
+    """
+    root = Path(root)
+    if val_fraction is not None and not 0 < val_fraction < 1:
+        raise ArgumentError(
+            f"The validation fraction must lie between 0 and 1, not {val_fraction}."
+        )
+    if root.is_dir():
+        kind, found = "folder", _labeled_in_folders(root)
+    elif root.suffix.lower() == ".csv" and root.is_file():
+        kind, found = "csv", read_rows(root, split_names=SPLIT_NAMES, default=WHOLE)
+    elif root.exists():
+        raise DataError(f"{root} is neither a folder nor a CSV file.", hint=LAYOUT_HINT)
+    else:
+        raise DataError(f"There is no data set at {root}.", hint="Check the path.")
+    layout = _layout(root, kind, found)
+    return layout if val_fraction is None else _with_val(layout, val_fraction, seed)
+
+
+def require_trainable(layout: DataLayout) -> None:
+    """Refuse a data set that a classifier cannot be trained and validated on.
+
+    Raises:
+        DataError: A single class, no training images, or nothing to validate on.
+    """
+    if len(layout.class_names) < 2:
+        raise DataError(
+            f"{layout.root} has a single class, {layout.class_names[0]!r}.",
+            reason="A classifier needs at least two.",
+            hint=LAYOUT_HINT,
+        )
+    if "train" not in layout.splits:
+        raise DataError(
+            f"{layout.root} has no training images, only: {', '.join(layout.called.values())}.",
+            hint=LAYOUT_HINT,
+        )
+    if "val" not in layout.splits:
+        raise DataError(
+            f"{layout.root} has nothing to validate on.",
+            reason="It has training images only.",
+            hint="Add --val-fraction 0.2 to set aside a fifth of each class.",
+        )
+
+
+def _layout(
+    root: Path, kind: Literal["folder", "csv"], found: Mapping[str, Sequence[Labeled]]
+) -> DataLayout:
+    called = _canonical(found)
+    defining = next(key for key in ("train", "val", "test") if key in called)
+    names = sorted({label for _, label in found[called[defining]]})
+    index = {name: position for position, name in enumerate(names)}
+    splits = {}
+    for key, own in called.items():
+        unknown = sorted({label for _, label in found[own]} - set(names))
+        if unknown:
+            raise DataError(
+                f"{root} has classes in {own!r} that {called[defining]!r} lacks: "
+                f"{', '.join(unknown[:12])}.",
+                reason="The training images say which classes there are.",
+                hint="Add training images of them, or take them out.",
+            )
+        splits[key] = tuple(Sample(path, index[label]) for path, label in found[own])
+    return DataLayout(
+        root=root,
+        kind=kind,
+        class_names=tuple(names),
+        splits=MappingProxyType(splits),
+        called=MappingProxyType(called),
+    )
+
+
+def _canonical(found: Mapping[str, object]) -> dict[str, str]:
+    """Canonical key -> the data set's own name of the split."""
+    if WHOLE in found:
+        return {"train": WHOLE}
+    called = {}
+    for key, names in (("train", TRAIN_NAMES), ("val", VAL_NAMES), ("test", TEST_NAMES)):
+        own = [name for name in found if name.lower() in names]
+        if len(own) > 1:
+            raise DataError(f"Two splits mean the same: {' and '.join(own)}.")
+        if own:
+            called[key] = own[0]
+    if "test" in called and "val" not in called:
+        called["val"] = called.pop("test")
+    return called
+
+
+def _with_val(layout: DataLayout, fraction: float, seed: int) -> DataLayout:
+    if "val" in layout.splits:
+        raise DataError(
+            f"{layout.root} has its own split to validate on, {layout.called['val']!r}.",
+            hint="Leave out --val-fraction.",
+        )
+    of_class = defaultdict(list)
+    for sample in layout.splits["train"]:
+        of_class[sample.label].append(sample)
+    chosen = set()
+    for label, samples in of_class.items():
+        count = min(max(1, round(fraction * len(samples))), len(samples) - 1)
+        chosen.update(random.Random(f"{seed} {label}").sample(samples, count))
+    train, val = [], []
+    for sample in layout.splits["train"]:
+        (val if sample in chosen else train).append(sample)
+    return replace(
+        layout,
+        splits=MappingProxyType({"train": tuple(train), "val": tuple(val)}),
+        called=MappingProxyType({"train": "train", "val": "val"}),
+    )
+
+
+def _labeled_in_folders(root: Path) -> dict[str, list[Labeled]]:
+    folders = _class_folders(root)
+    splits = {f.name: f for f in folders if f.name.lower() in SPLIT_NAMES and _class_folders(f)}
+    if not splits:
+        return {WHOLE: _labeled_in_classes(root)}
+    return {
+        name: _labeled_in_classes(folder, may_be_empty=_is_evaluated(name, splits))
+        for name, folder in splits.items()
+    }
+
+
+def _is_evaluated(name: str, splits: Mapping[str, Path]) -> bool:
+    has_train = any(other.lower() in TRAIN_NAMES for other in splits)
+    return has_train and name.lower() not in TRAIN_NAMES
+
+
+def _labeled_in_classes(folder: Path, *, may_be_empty: bool = False) -> list[Labeled]:
+    images = {child.name: _images_below(child) for child in _class_folders(folder)}
+    if not any(images.values()):
+        raise _no_images(folder)
+    empty = [name for name, paths in images.items() if not paths]
+    if empty and not may_be_empty:
+        raise DataError(
+            f"{len(empty)} class folder{'s' * (len(empty) > 1)} of {folder} without images: "
+            f"{', '.join(empty[:12])}.",
+            hint="Remove the empty folders, or put images into them.",
+        )
+    return [(path, name) for name, paths in images.items() for path in paths]
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    """Folders in `folder` by name, without hidden ones and what archives leave behind."""
+    found = (child for child in folder.iterdir() if not child.name.startswith((".", "__")))
+    return sorted(child for child in found if child.is_dir())
+
+
+def _images_below(folder: Path) -> list[Path]:
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(place, name) for name in sorted(files))
+        found += [path for path in paths if is_image(path)]
+    return found
+
+
+def _no_images(folder: Path) -> DataError:
+    loose = sum(is_image(child) for child in folder.iterdir())
+    if loose:
+        return DataError(
+            f"The {loose} images in {folder} are not in class folders.",
+            reason="The name of the folder that an image is in is its class.",
+            hint=LAYOUT_HINT,
+        )
+    return DataError(f"There are no images in {folder}.", hint=LAYOUT_HINT)

@@ -1,0 +1,183 @@
+"""Batches of images for evaluation and for training."""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from covtool.data.images import read_image
+from covtool.data.layouts import Sample
+from covtool.data.sampling import Draw, ShuffledSampler, drawing
+from covtool.data.transforms import Transform, evaluation_transform, training_transform
+from covtool.errors import ArgumentError, DataError
+from covtool.specs import AugmentationSpec, InputSpec
+
+
+class ImageDataset(Dataset[tuple[Tensor, int]]):
+    """Images as tensors, with their labels.
+
+    An item is asked for by its index, or by a `Draw`: then everything random about it follows
+    from the seed, the epoch and the index, whichever process prepares it.
+
+    Args:
+        samples: The image files.
+        transform: An RGB image to a tensor, (channels, height, width).
+        gray: Take the luminance of the images, in three equal channels.
+        seed: Not negative.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], transform: Transform, *, gray: bool = False, seed: int = 0
+    ) -> None:
+        self.samples = tuple(samples)
+        self.transform = transform
+        self.gray = gray
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: int | Draw) -> tuple[Tensor, int]:
+        """The image and its label.
+
+        Raises:
+            DataError: The image cannot be read; it names the file.
+        """
+        if isinstance(key, Draw):
+            sample = self.samples[key.index]
+            image = read_image(sample.path, gray=self.gray)
+            with drawing(self.seed, key.epoch, key.index):
+                return self.transform(image), sample.label
+        sample = self.samples[key]
+        return self.transform(read_image(sample.path, gray=self.gray)), sample.label
+
+
+class ImageLoader(DataLoader):
+    """A `DataLoader` that reports an unreadable image as it is, from whichever process.
+
+    torch would hand on the text of the worker's traceback instead.
+    """
+
+    def __init__(self, dataset: ImageDataset, **settings: Any) -> None:
+        super().__init__(_Guarded(dataset), collate_fn=_collate, **settings)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, counted from 0, of a training loader's next iteration."""
+        self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        with warnings.catch_warnings():
+            # Forking beside torch's threads is what torch itself does on Linux.
+            warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+            batches = super().__iter__()
+        for batch in batches:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+
+
+def evaluation_loader(
+    samples: Sequence[Sample], input: InputSpec, *, batch_size: int = 32, workers: int = 2
+) -> ImageLoader:
+    """Batches in the order of `samples`, none left out, prepared as `evaluation_transform` does.
+
+    Args:
+        samples: The image files.
+        input: The images that the model expects.
+        batch_size: Images per batch; the last may be smaller.
+        workers: Processes that prepare images, at most; 0 for this process.
+
+    Returns:
+        Pairs of images, (B, channels, height, width) in float32, and labels, (B,) in int64.
+    """
+    dataset = ImageDataset(samples, evaluation_transform(input), gray=input.channels == 1)
+    return ImageLoader(dataset, **_settings(len(dataset), batch_size, workers))
+
+
+def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation and its pace
+    samples: Sequence[Sample],
+    input: InputSpec,
+    augmentation: AugmentationSpec,
+    *,
+    batch_size: int = 32,
+    workers: int = 2,
+    seed: int = 0,
+    drop_last: bool = True,
+) -> ImageLoader:
+    """Batches in random order, varied at random; call `set_epoch` before each epoch.
+
+    Order and variation follow from the seed and the epoch: neither the number of workers nor what
+    was drawn before changes them.
+
+    Args:
+        samples: The image files.
+        input: The images that the model expects.
+        augmentation: How they are varied.
+        batch_size: Images per batch.
+        workers: Processes that prepare images, at most; 0 for this process. They stay for all
+            epochs.
+        seed: Not negative.
+        drop_last: Leave out an incomplete last batch, where there is a complete one: batch
+            normalization fails on a batch of one image.
+
+    Returns:
+        As `evaluation_loader`.
+
+    Raises:
+        ArgumentError: `seed` is negative.
+    """
+    if seed < 0:
+        raise ArgumentError(f"The seed must not be negative, but it is {seed}.")
+    transform = training_transform(input, augmentation)
+    dataset = ImageDataset(samples, transform, gray=input.channels == 1, seed=seed)
+    settings = _settings(len(dataset), batch_size, workers)
+    return ImageLoader(
+        dataset,
+        sampler=ShuffledSampler(len(dataset), seed=seed),
+        drop_last=drop_last and len(dataset) >= batch_size,
+        persistent_workers=settings["num_workers"] > 0,
+        **settings,
+    )
+
+
+def _settings(num_images: int, batch_size: int, workers: int) -> dict[str, Any]:
+    batches = -(-num_images // batch_size)
+    useful = min(workers, _cores(), batches if batches > 1 else 0)
+    return {
+        "batch_size": batch_size,
+        "num_workers": useful,
+        "pin_memory": torch.cuda.is_available(),
+    }
+
+
+def _cores() -> int:
+    """Cores this process may use; torch warns about more workers than that."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Guarded(Dataset):
+    """Hands an error on as an item, for `ImageLoader` to raise."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: int | Draw) -> tuple[Tensor, int] | DataError:
+        try:
+            return self.dataset[key]
+        except DataError as problem:
+            # Without its cause, which may not survive the way between processes.
+            return problem.with_traceback(None)
+
+
+def _collate(items: list[Any]) -> Any:
+    failed = [item for item in items if isinstance(item, DataError)]
+    return failed[0] if failed else default_collate(items)

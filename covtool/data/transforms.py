@@ -1,0 +1,103 @@
+"""Images become tensors, by timm's transforms."""
+
+from collections.abc import Callable
+
+from PIL import Image
+from timm.data import create_transform
+from torch import Tensor
+from torchvision.transforms import Compose
+
+from covtool.errors import ArgumentError
+from covtool.specs import AugmentationSpec, InputSpec
+
+Transform = Callable[[Image.Image], Tensor]
+"""An RGB image of any size to the network's input, (channels, height, width)."""
+
+
+def evaluation_transform(input: InputSpec) -> Transform:
+    """How images are prepared for a model that is not being trained: resize, crop, normalize.
+
+    Raises:
+        ArgumentError: The input is neither gray nor RGB, or its statistics do not fit it.
+    """
+    mean, std = _statistics(input)
+    transform = create_transform(
+        input_size=(3, *input.size),
+        interpolation=input.interpolation,
+        mean=mean,
+        std=std,
+        crop_pct=input.crop_pct,
+        crop_mode=input.crop_mode,
+    )
+    return _with_channels(transform, input.channels)
+
+
+def training_transform(input: InputSpec, augmentation: AugmentationSpec) -> Transform:
+    """How images are varied and prepared for training.
+
+    Draws from the global generators of `random`, numpy and torch, as timm's transforms do.
+
+    Raises:
+        ArgumentError: As `evaluation_transform`; timm does not know the policy `aa`.
+    """
+    if not augmentation.aug:
+        return evaluation_transform(input)
+    mean, std = _statistics(input)
+    try:
+        transform = create_transform(
+            input_size=(3, *input.size),
+            is_training=True,
+            scale=augmentation.scale,
+            ratio=augmentation.ratio,
+            hflip=augmentation.hflip,
+            vflip=augmentation.vflip,
+            color_jitter=augmentation.color_jitter,
+            auto_augment=augmentation.aa,
+            interpolation=augmentation.train_interpolation,
+            mean=mean,
+            std=std,
+            re_prob=augmentation.reprob,
+            re_mode=augmentation.remode,
+        )
+    except (AssertionError, KeyError, ValueError) as problem:
+        raise ArgumentError(
+            f"timm cannot build the augmentation {augmentation.aa!r}.",
+            reason=str(problem) or None,
+            hint="Examples: rand-m9-mstd0.5-inc1, augmix-m3-w3, original, 3a.",
+        ) from problem
+    return _with_channels(transform, input.channels)
+
+
+class FirstChannel:
+    """Keeps the first of three equal channels, (3, H, W) to (1, H, W): timm varies RGB only."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return image[:1]
+
+
+def _with_channels(transform: Transform, channels: int) -> Transform:
+    return Compose([transform, FirstChannel()]) if channels == 1 else transform
+
+
+def _statistics(input: InputSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation for three channels; gray takes the average of three."""
+    if input.channels not in (1, 3):
+        raise ArgumentError(
+            f"The model takes images of {input.channels} channels.",
+            reason="covtool reads image files as RGB (3) or gray (1).",
+        )
+    return (
+        _for_rgb(input.mean, "mean", input.channels),
+        _for_rgb(input.std, "standard deviation", input.channels),
+    )
+
+
+def _for_rgb(values: tuple[float, ...], what: str, channels: int) -> tuple[float, ...]:
+    if len(values) not in (1, 3):
+        raise ArgumentError(
+            f"The {what} has {len(values)} values, the images have {channels} channels.",
+            hint=f"Give one value, or {channels}.",
+        )
+    if len(values) == 3 and channels == 3:
+        return values
+    return (sum(values) / len(values),) * 3

@@ -1,0 +1,61 @@
+"""How training images are varied, in timm's words."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from covtool.specs.recipe import Record
+
+PANEL = {"panel": "Augmentation"}
+
+
+class AugmentationSpec(Record):
+    """timm's random transforms of a training image; `covtool.data.transforms` builds them.
+
+    The crops are less extreme than timm's for training from scratch (a share of 0.08 upwards):
+    a pretrained network that sees each image a few times only should see most of it.
+    """
+
+    aug: bool = Field(
+        True,
+        description="Vary the training images; without, they are prepared as for evaluation.",
+        json_schema_extra=PANEL,
+    )
+    scale: tuple[float, float] = Field(
+        (0.35, 1.0),
+        description="Least and largest share of the image's area that a random crop keeps.",
+        json_schema_extra=PANEL,
+    )
+    ratio: tuple[float, float] = Field(
+        (3 / 4, 4 / 3),
+        description="Least and largest aspect ratio of a random crop.",
+        json_schema_extra=PANEL,
+    )
+    hflip: float = Field(
+        0.5, ge=0, le=1, description="Chance of a left-right flip.", json_schema_extra=PANEL
+    )
+    vflip: float = Field(
+        0.0, ge=0, le=1, description="Chance of an up-down flip.", json_schema_extra=PANEL
+    )
+    color_jitter: float = Field(
+        0.4,
+        ge=0,
+        description="Strength of random brightness, contrast and saturation; none with --aa.",
+        json_schema_extra=PANEL,
+    )
+    aa: str | None = Field(
+        None,
+        description="timm's AutoAugment policy, for example rand-m9-mstd0.5 or original.",
+        json_schema_extra=PANEL,
+    )
+    reprob: float = Field(
+        0.0, ge=0, le=1, description="Chance of random erasing.", json_schema_extra=PANEL
+    )
+    remode: Literal["const", "rand", "pixel"] = Field(
+        "pixel", description="What random erasing fills in.", json_schema_extra=PANEL
+    )
+    train_interpolation: Literal["random", "nearest", "bilinear", "bicubic", "lanczos"] = Field(
+        "random",
+        description="Resampling filter of the random crops; random: bilinear or bicubic.",
+        json_schema_extra=PANEL,
+    )

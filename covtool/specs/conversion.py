@@ -1,0 +1,41 @@
+"""What `covtool convert` is asked for, beside the head itself."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from covtool.specs.recipe import Record
+
+SURGERY = {"panel": "Surgery"}
+CALIBRATION = {"panel": "Calibration"}
+
+
+class ConvertSpec(Record):
+    """How a conversion is done."""
+
+    num_classes: int | None = Field(
+        None,
+        ge=1,
+        description="Outputs of the new classifier; default: the classes of the data, or as now.",
+        json_schema_extra=SURGERY,
+    )
+    last_stride: Literal[1] | None = Field(
+        None,
+        description="Undo the last downsampling: 14x14 positions in place of 7x7.",
+        json_schema_extra=SURGERY,
+    )
+    seed: int = Field(
+        0, ge=0, description="For layers that start at random.", json_schema_extra=SURGERY
+    )
+    calibrate_images: int | None = Field(
+        None,
+        ge=3,
+        description="Use at most this many images, drawn evenly from the classes.",
+        json_schema_extra=CALIBRATION,
+    )
+    calibrate_memory: float = Field(
+        2.0,
+        gt=0,
+        description="Bound on the solver's memory, in GiB.",
+        json_schema_extra=CALIBRATION,
+    )

@@ -1,0 +1,73 @@
+"""What a user says about a model's images, where the model does not say it (or says it wrongly)."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from covtool.specs.recipe import Record
+
+PANEL = {"panel": "Images"}
+
+
+class InputOverrides(Record):
+    """Fields of `InputSpec` that replace a model's own; None leaves the model's value.
+
+    The flags have timm's spelling. A mean or a standard deviation is one number for all channels
+    or one for each, separated by commas.
+    """
+
+    img_size: int | None = Field(
+        None, ge=1, description="Height and width in pixels.", json_schema_extra=PANEL
+    )
+    mean: str | None = Field(
+        None,
+        description="Mean of the channels, of values in [0, 1]: 0.5 or 0.485,0.456,0.406.",
+        json_schema_extra=PANEL,
+    )
+    std: str | None = Field(
+        None,
+        description="Standard deviation of the channels: 0.5 or 0.229,0.224,0.225.",
+        json_schema_extra=PANEL,
+    )
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = Field(
+        None, description="Resampling filter.", json_schema_extra=PANEL
+    )
+    crop_pct: float | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="Share of the resized image's side that the center crop keeps.",
+        json_schema_extra=PANEL,
+    )
+    crop_mode: Literal["center", "squash", "border"] | None = Field(
+        None,
+        description="center: crop; squash: resize both sides; border: pad.",
+        json_schema_extra=PANEL,
+    )
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _holds_numbers(cls, text: str | None) -> str | None:
+        if text is not None:
+            _numbers(text)
+        return text
+
+    def changes(self) -> dict[str, Any]:
+        """The fields of `InputSpec` to replace, with their values."""
+        said = {
+            "size": (self.img_size, self.img_size) if self.img_size else None,
+            "mean": _numbers(self.mean) if self.mean else None,
+            "std": _numbers(self.std) if self.std else None,
+            "interpolation": self.interpolation,
+            "crop_pct": self.crop_pct,
+            "crop_mode": self.crop_mode,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("it should be one number, or numbers separated by commas") from None
+    return values

@@ -1,0 +1,250 @@
+"""Calibrated surgery: a new head that starts from the data instead of at random.
+
+A covariance ignores shifts, so its 1x1 reduction can start as the principal directions of the
+backbone's own features; the classifier is the ridge regression of the classes on what the head
+puts out. Both are closed forms over images that stream by; nothing is trained.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from math import isqrt
+
+import torch
+from torch import Tensor, nn
+
+from covtool.ops.principal import principal_directions
+from covtool.ops.ridge import RidgeFit, fit_ridge, fit_ridge_by_batches, mistakes
+from covtool.ops.sketch import CountSketch
+from covtool.progress import Track, silent
+from covtool.surgery.head import HeadPlan, pooling_of
+
+Loader = Iterable[tuple[Tensor, Tensor]]
+"""Normalized images (b, C, H, W) and labels (b,), the same ones each time it is iterated."""
+
+LARGEST_SYSTEM = 8192
+LARGEST_SKETCH = 4096
+_FLOAT32, _FLOAT64, _EIGEN_COPIES = 4, 8, 3
+_TEMPERATURES = torch.logspace(0, 3, 61, dtype=torch.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationResult:
+    """What `calibrate_head_` did.
+
+    Attributes:
+        images: Images it was done with.
+        left_out_top_1: Estimate of the accuracy on new images, percent: each image judged by
+            the classifier that was solved without it.
+        penalty: λ of the ridge regression.
+        side: ``rows`` (the dual, a system of as many unknowns as images) or ``features``.
+        system_size: Unknowns of the system that was solved.
+        sketched: Whether the features were sketched to fit the bound on memory.
+        kept_features: Whether the features stayed in memory, or were computed again each time.
+        explained_variance: Share of the channels' variance that the reduction keeps, percent;
+            None without a reduction.
+        temperature: What the regression's outputs were multiplied by to become logits.
+    """
+
+    images: int
+    left_out_top_1: float
+    penalty: float
+    side: str
+    system_size: int
+    sketched: bool
+    kept_features: bool
+    explained_variance: float | None
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """How the classifier is solved for within a bound on memory.
+
+    Attributes:
+        sketch_size: Numbers that each feature vector is sketched to; None to use it as it is.
+        keep: Whether all (sketched) features fit; otherwise they are computed again each time.
+    """
+
+    sketch_size: int | None
+    keep: bool
+
+
+def plan_memory(images: int, features: int, limit_gib: float) -> MemoryPlan:
+    """Choose between dual, primal and sketched solutions.
+
+    The dual (as many unknowns as images) or the primal (as many as features), with all features
+    in memory, where they fit; the primal over streamed features where only its d x d system
+    fits; otherwise the same with count-sketched features.
+    """
+    limit = limit_gib * 2**30
+
+    def fits(width: int, *, keep: bool) -> bool:
+        unknowns = min(images, width) if keep else width
+        system = _EIGEN_COPIES * _FLOAT64 * unknowns**2
+        return unknowns <= LARGEST_SYSTEM and system + keep * _FLOAT32 * images * width <= limit
+
+    sketched = min(features, LARGEST_SKETCH, isqrt(int(limit / (2 * _EIGEN_COPIES * _FLOAT64))))
+    for width in dict.fromkeys((features, max(sketched, 1))):
+        for keep in (True, False):
+            if fits(width, keep=keep):
+                return MemoryPlan(sketch_size=None if width == features else width, keep=keep)
+    return MemoryPlan(sketch_size=max(sketched, 1), keep=False)
+
+
+@torch.no_grad()
+def calibrate_head_(
+    model: nn.Module,
+    plan: HeadPlan,
+    loader: Loader,
+    *,
+    num_images: int,
+    memory_gib: float = 2.0,
+    track: Track = silent,
+) -> CalibrationResult:
+    """Set the reduction and the classifier of a fresh head from images, in place.
+
+    Args:
+        model: What `apply_head` returned for `plan`; in eval mode.
+        plan: The plan.
+        loader: The images. It is iterated twice, or up to four times where features do not fit
+            into memory.
+        num_images: How many images one iteration gives.
+        memory_gib: Bound on the memory of features and system together.
+        track: Shows progress.
+    """
+    pooling = pooling_of(model, plan)
+    batches = len(loader) if hasattr(loader, "__len__") else None
+    tracked = _Tracked(loader, track, batches, next(model.parameters()).device)
+    explained = None
+    if isinstance(pooling.reduction, nn.Sequential):
+        explained = _principal_reduction_(model, pooling.reduction, tracked)
+    if isinstance(pooling.post_bn, nn.BatchNorm1d):
+        _estimate_batch_norm_(model, pooling.post_bn, tracked)
+    classifier = model.get_submodule(plan.sites.classifier)
+    memory = plan_memory(num_images, plan.in_features, memory_gib)
+    fit = _fit(model, classifier, tracked, memory)
+    temperature = _temperature(fit.left_out, tracked.labels)
+    classifier.weight.copy_(temperature * fit.weight)
+    classifier.bias.copy_(temperature * fit.bias)
+    right = fit.left_out.argmax(dim=1) == tracked.labels
+    return CalibrationResult(
+        images=len(right),
+        left_out_top_1=100 * right.double().mean().item(),
+        penalty=fit.penalty,
+        side=fit.side,
+        system_size=len(right) if fit.side == "rows" else memory.sketch_size or plan.in_features,
+        sketched=memory.sketch_size is not None,
+        kept_features=memory.keep,
+        explained_variance=explained,
+        temperature=temperature,
+    )
+
+
+class _Tracked:
+    """The loader with progress, on the model's device; remembers the labels it saw last."""
+
+    def __init__(
+        self, loader: Loader, track: Track, batches: int | None, device: torch.device
+    ) -> None:
+        self.loader, self.track, self.batches, self.device = loader, track, batches, device
+        self.labels = torch.empty(0, dtype=torch.long)
+
+    def run(self, model: nn.Module, description: str) -> Iterator[Tensor]:
+        """Run the model on all images; yields the labels after each batch."""
+        seen = []
+        for images, labels in self.track(self.loader, description, self.batches):
+            model(images.to(self.device))
+            seen.append(labels)
+            yield labels
+        self.labels = torch.cat(seen)
+
+
+class _Inputs:
+    """While it is open, remembers what a module is given."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __enter__(self) -> "_Inputs":
+        self.handle = self.module.register_forward_pre_hook(self._remember)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.handle.remove()
+
+    def _remember(self, module: nn.Module, arguments: tuple[Tensor]) -> None:
+        self.last = arguments[0].detach()
+
+
+def _principal_reduction_(model: nn.Module, reduction: nn.Sequential, tracked: _Tracked) -> float:
+    """Set a 1x1 reduction to the principal directions of its input; the share it keeps, percent."""
+    mean, cov = _channel_moments(model, reduction, tracked)
+    conv = reduction.conv
+    directions = principal_directions(cov, conv.out_channels)
+    variances = (directions @ cov * directions).sum(dim=1)
+    conv.weight.copy_(directions[:, :, None, None])
+    if hasattr(reduction, "bn"):
+        reduction.bn.running_mean.copy_(directions @ mean)
+        reduction.bn.running_var.copy_(variances)
+    return 100 * (variances.sum() / cov.diagonal().sum()).item()
+
+
+def _channel_moments(
+    model: nn.Module, reduction: nn.Module, tracked: _Tracked
+) -> tuple[Tensor, Tensor]:
+    """Mean (C,) and covariance (C, C) of all positions of all images, in float64."""
+    count, total, products = 0, 0, 0
+    with _Inputs(reduction) as inputs:
+        for _ in tracked.run(model, "principal directions"):
+            rows = inputs.last.double().movedim(1, -1).flatten(0, -2)
+            count += len(rows)
+            total = total + rows.sum(dim=0)
+            products = products + rows.mT @ rows
+    mean = total / count
+    return mean, products / count - torch.outer(mean, mean)
+
+
+def _estimate_batch_norm_(model: nn.Module, norm: nn.BatchNorm1d, tracked: _Tracked) -> None:
+    """Set a batch norm's statistics to those of its input over all images."""
+    count, total, squares = 0, 0, 0
+    with _Inputs(norm) as inputs:
+        for _ in tracked.run(model, "batch norm statistics"):
+            vectors = inputs.last.double()
+            count += len(vectors)
+            total = total + vectors.sum(dim=0)
+            squares = squares + vectors.square().sum(dim=0)
+    mean = total / count
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_((squares / count - mean.square()).clamp_min(0))
+
+
+def _fit(
+    model: nn.Module, classifier: nn.Linear, tracked: _Tracked, memory: MemoryPlan
+) -> RidgeFit:
+    sketch = None
+    if memory.sketch_size is not None:
+        sketch = CountSketch.draw(classifier.in_features, memory.sketch_size)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        with _Inputs(classifier) as inputs:
+            for labels in tracked.run(model, "features for the classifier"):
+                features = inputs.last.float().cpu()
+                targets = nn.functional.one_hot(labels, classifier.out_features)
+                yield sketch.apply(features) if sketch else features, targets.double()
+
+    if memory.keep:
+        features, targets = (torch.cat(parts) for parts in zip(*batches(), strict=True))
+        fit = fit_ridge(features, targets, loss=mistakes)
+    else:
+        fit = fit_ridge_by_batches(batches, loss=mistakes)
+    return replace(fit, weight=sketch.transpose(fit.weight)) if sketch else fit
+
+
+def _temperature(left_out: Tensor, labels: Tensor) -> float:
+    """The factor that makes the left-out predictions the likeliest logits, from 1 to 1000.
+
+    A regression on one-hot targets answers between 0 and 1: right in order, but nearly uniform
+    as logits, and a fine-tuning run would spend its first epochs on the scale.
+    """
+    losses = [nn.functional.cross_entropy(t * left_out, labels) for t in _TEMPERATURES]
+    return _TEMPERATURES[torch.stack(losses).argmin()].item()

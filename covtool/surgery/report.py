@@ -1,0 +1,102 @@
+"""What an operation changes: modules, tensors, parameters, operations."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from covtool.specs import InputSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One site: what is there, and what comes."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """Cost of a model.
+
+    Attributes:
+        parameters: Trained numbers.
+        flops: Of the forward pass of one image, two for each multiply-add of a convolution or a
+            matrix product.
+    """
+
+    parameters: int
+    flops: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyChanges:
+    """Tensors of the state dict before and after.
+
+    Attributes:
+        kept: Under the same name, with the same shape.
+        resized: Under the same name, with another shape.
+        new: Only after.
+        dropped: Only before.
+    """
+
+    kept: tuple[str, ...]
+    resized: tuple[str, ...]
+    new: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def measure_size(model: nn.Module, images: InputSpec) -> Size:
+    """Parameters and floating point operations of a model in eval mode."""
+    parameter = next(model.parameters())
+    image = torch.zeros(
+        1, images.channels, *images.size, dtype=parameter.dtype, device=parameter.device
+    )
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(image)
+    return Size(
+        parameters=sum(p.numel() for p in model.parameters()), flops=counter.get_total_flops()
+    )
+
+
+def compare_keys(before: nn.Module, after: nn.Module) -> KeyChanges:
+    """Names of the tensors that stay, change their shape, come and go."""
+    old = {name: tensor.shape for name, tensor in before.state_dict().items()}
+    new = {name: tensor.shape for name, tensor in after.state_dict().items()}
+    return KeyChanges(
+        kept=tuple(n for n in old if new.get(n) == old[n]),
+        resized=tuple(n for n in old if n in new and new[n] != old[n]),
+        new=tuple(n for n in new if n not in old),
+        dropped=tuple(n for n in old if n not in new),
+    )
+
+
+def compare_modules(before: nn.Module, after: nn.Module) -> tuple[Change, ...]:
+    """Modules that differ, the outermost of each place only."""
+    old, new = dict(before.named_modules()), dict(after.named_modules())
+    changes: list[Change] = []
+    for path in (*old, *(p for p in new if p not in old)):
+        inside = any(path.startswith(c.path + ".") for c in changes)
+        if not path or inside or _describe(old.get(path)) == _describe(new.get(path)):
+            continue
+        changes.append(
+            Change(path=path, old=_describe(old.get(path)), new=_describe(new.get(path)))
+        )
+    return tuple(changes)
+
+
+def _describe(module: nn.Module | None) -> str:
+    if module is None:
+        return "-"
+    name = type(module).__name__
+    if isinstance(module, nn.Linear):
+        return f"{name}({module.in_features:,} -> {module.out_features:,})"
+    if isinstance(module, nn.Conv2d):
+        return f"{name}({module.kernel_size[0]}x{module.kernel_size[1]}, stride {module.stride[0]})"
+    features = getattr(module, "num_features", None)
+    if hasattr(module, "reduction") and isinstance(features, int):
+        return f"{name}({module.in_features:,} -> {features:,})"
+    return name
