@@ -18,13 +18,14 @@ from PIL import Image, ImageFilter
 from covtool.errors import ArgumentError, OutputExistsError
 
 SEED = 0
-IMAGES_PER_CLASS = {"train": 24, "test": 16}
-SIDE = 64  # of the files, in pixels
-CUT_SIDES = (30.0, 56.0)  # least and largest side of a cut in the photograph, before rescaling
+IMAGES_PER_CLASS = {"train": 24, "test": 24}
+SIDE = 96  # of the files, in pixels
+CUT_SIDES = (48.0, 100.0)  # least and largest side of a cut in the photograph, before rescaling
+LARGEST_SHARE = 0.7  # of the largest square that fits into a box: cuts should differ in their place
 BLUR_RADII = (0.0, 1.0)  # in pixels of the file
 CONTRASTS = (0.10, 0.22)  # standard deviation of the pixels, of a range of 1
 BRIGHTNESSES = (0.4, 0.6)  # their mean
-NOISE = 0.04  # standard deviation of what is added to each pixel
+NOISE = 0.12  # standard deviation of what is added to each pixel
 DIAGONAL = 2**0.5  # a rotated square fits into one this much larger
 
 Box = tuple[int, int, int, int]
@@ -55,12 +56,7 @@ TEXTURES = (
     Texture("brick", "brick.png", LEFT, RIGHT),
     Texture("cell-medium", "cell.png", ((0, 0, 550, 270),), ((0, 300, 300, 660),)),
     Texture("coins", "coins.png", ((20, 20, 384, 150),), ((20, 165, 384, 300),)),
-    Texture(
-        "fur",
-        "chelsea.png",
-        ((120, 0, 195, 75), (40, 20, 130, 105)),
-        ((215, 0, 290, 75), (40, 120, 130, 200)),
-    ),
+    Texture("fur", "chelsea.png", ((110, 0, 195, 85),), ((212, 0, 297, 75),)),
     Texture(
         "gland",
         "ihc.png",
@@ -164,7 +160,8 @@ def _patch(image: Image.Image, boxes: Sequence[Box], rng: np.random.Generator) -
     """A rotated square from somewhere inside one of the boxes, as it is stored."""
     areas = np.array([(right - left) * (low - top) for left, top, right, low in boxes])
     left, top, right, low = boxes[rng.choice(len(boxes), p=areas / areas.sum())]
-    side = min(rng.uniform(*CUT_SIDES), min(right - left, low - top) / DIAGONAL)
+    room = min(right - left, low - top) / DIAGONAL
+    side = min(rng.uniform(*CUT_SIDES), room * LARGEST_SHARE)
     reach = side * DIAGONAL / 2
     x, y = rng.uniform(left + reach, right - reach), rng.uniform(top + reach, low - reach)
     around = (x - reach, y - reach, x + reach, y + reach)

@@ -35,9 +35,11 @@ def trace_scale(centered: Tensor) -> Tensor:
 
 def frobenius_scale(centered: Tensor) -> Tensor:
     """Frobenius norm of X X', shape (B, 1, 1), from X (B, C, N), on the smaller side."""
-    smaller = centered if centered.shape[-2] <= centered.shape[-1] else centered.mT
+    trace = trace_scale(centered)
+    unit = centered / root_of_scale(one_where_zero(trace))  # fourth powers leave float32's range
+    smaller = unit if unit.shape[-2] <= unit.shape[-1] else unit.mT
     squares = (smaller @ smaller.mT).square().sum(dim=(-2, -1), keepdim=True)
-    return root_of_scale(squares)
+    return trace * root_of_scale(squares)
 
 
 def no_scale(centered: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from covtool.specs.augmentation import AugmentationSpec
 from covtool.specs.conversion import ConvertSpec
+from covtool.specs.finetuning import FinetuneRequest
 from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.recipe import (
     BaseSpec,
@@ -14,11 +15,13 @@ from covtool.specs.recipe import (
     Recipe,
     Record,
 )
+from covtool.specs.training import TrainingSpec
 
 __all__ = [
     "AugmentationSpec",
     "BaseSpec",
     "ConvertSpec",
+    "FinetuneRequest",
     "HeadSpec",
     "InputOverrides",
     "InputSpec",
@@ -28,4 +31,5 @@ __all__ = [
     "Provenance",
     "Recipe",
     "Record",
+    "TrainingSpec",
 ]

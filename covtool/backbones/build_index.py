@@ -1,0 +1,82 @@
+"""Build the index of architectures: ``python -m covtool.backbones.build_index [--output PATH]``.
+
+Every model of the installed timm and torchvision is built once without memory for its weights,
+which takes about two minutes. Run it when either library has been updated.
+"""
+
+import argparse
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import timm
+import torchvision
+
+from covtool.backbones.fingerprint import (
+    Fingerprint,
+    all_timm_names,
+    all_torchvision_names,
+    timm_fingerprint,
+    torchvision_fingerprints,
+)
+from covtool.backbones.index import ArchitectureIndex, make_index, write_index
+from covtool.progress import Track, silent
+
+DEFAULT_OUTPUT = Path(__file__).with_name("architectures.xz")
+
+_log = logging.getLogger(__name__)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the libraries that define architectures."""
+    return {"timm": timm.__version__, "torchvision": torchvision.__version__.partition("+")[0]}
+
+
+def installed_names() -> list[tuple[str, str]]:
+    """(library, name) of every architecture that can be built here."""
+    timm_names = [("timm", name) for name in all_timm_names()]
+    return timm_names + [("torchvision", name) for name in all_torchvision_names()]
+
+
+def build_index(names: Sequence[tuple[str, str]], track: Track = silent) -> ArchitectureIndex:
+    """Build each of `names` and index it; what cannot be built is left out and logged."""
+    fingerprints = _fingerprints(track(names, "Learning architectures", len(names)))
+    return make_index(fingerprints, installed_versions())
+
+
+def _fingerprints(names: Iterator[tuple[str, str]]) -> Iterator[Fingerprint]:
+    for library, name in names:
+        try:
+            if library == "timm":
+                yield timm_fingerprint(name)
+            else:
+                yield from torchvision_fingerprints(name)
+        except Exception as problem:  # any library may raise anything; one model is not all
+            _log.warning("%s cannot build %s: %s", library, name, problem)
+
+
+def _logged(names: Sequence[tuple[str, str]], description: str, total: int) -> Iterator:
+    for count, name in enumerate(names):
+        if count % 100 == 0:
+            _log.info("%s %d/%d", description, count, total)
+        yield name
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Build the index and write it."""
+    parser = argparse.ArgumentParser(description="Build covtool's index of architectures.")
+    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="file to write")
+    output = parser.parse_args(arguments).output
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    index = build_index(installed_names(), _logged)
+    write_index(index, output)
+    _log.info(
+        "%d architectures, %d tensors, %d bytes",
+        len(index.architectures),
+        len(index.pairs),
+        output.stat().st_size,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Gradient centralization: the part of a weight's gradient that leaves the mean of each row."""
+
+from torch import Tensor
+
+
+def centralize_gradient(gradient: Tensor) -> Tensor:
+    """The gradient minus its mean over all axes but the first (gradient centralization, GC).
+
+    Every output channel of a convolution or linear layer keeps the sum of its weights; the result
+    is the orthogonal projection onto that hyperplane, so doing it twice changes nothing.
+
+    Args:
+        gradient: Of a weight, shape (O, I, kH, kW), (O, I) or any other with the output channels
+            first. Not modified.
+
+    Returns:
+        Same shape, dtype and device; every row sums to zero. A tensor of fewer than two axes, or
+        with one element per row (fan-in 1, where only zero would be left), comes back as it is.
+
+    Source:
+        Yong, Huang, Hua, Zhang. "Gradient Centralization: A New Optimization Technique for Deep
+        Neural Networks", ECCV 2020, equation 1.
+
+    Example:
+        >>> import torch
+        >>> rows = centralize_gradient(torch.rand(4, 3, 5, 5, dtype=torch.float64)).flatten(1)
+        >>> bool(rows.sum(1).abs().max() < 1e-12)
+        True
+    """
+    return gradient - row_mean(gradient) if has_rows(gradient) else gradient
+
+
+def has_rows(tensor: Tensor) -> bool:
+    """Whether each output channel has more than one weight, so that a mean can be taken out."""
+    return tensor.ndim > 1 and tensor.shape[1:].numel() > 1
+
+
+def row_mean(tensor: Tensor) -> Tensor:
+    """Mean over all axes but the first, shape (O, 1, ...)."""
+    return tensor.mean(dim=tuple(range(1, tensor.ndim)), keepdim=True)

@@ -1,0 +1,71 @@
+"""A fine-tuning run as one record: what `args.yaml` holds, and what resuming it reads."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from covtool.errors import ArgumentError
+from covtool.specs.augmentation import AugmentationSpec
+from covtool.specs.input_overrides import InputOverrides
+from covtool.specs.recipe import Record
+from covtool.specs.training import TrainingSpec
+
+_NESTED: dict[str, type[Record]] = {
+    "training": TrainingSpec,
+    "augmentation": AugmentationSpec,
+    "images": InputOverrides,
+}
+
+
+class FinetuneRequest(Record):
+    """What to fine-tune, on what, and how.
+
+    Attributes:
+        model: A file or a name; see `covtool.open_model`.
+        data: A folder or a CSV file; see `covtool.data.layouts.scan`.
+        training: Optimizer, schedule, regularization, device.
+        augmentation: How the training images are varied.
+        images: What to change about the images that the model expects.
+        arch: Architecture, where the tensors leave a choice.
+        weights: ``auto``, ``ema`` or ``raw``.
+        from_scratch: Do not fetch the pretrained weights of a name.
+        new_classifier: Start the classifier afresh for the data's classes.
+        output: Folder for runs; the run goes to ``<output>/finetune/<experiment>[-N]``.
+        experiment: Name of the run; None for the model's.
+    """
+
+    model: str
+    data: str
+    training: TrainingSpec = TrainingSpec()
+    augmentation: AugmentationSpec = AugmentationSpec()
+    images: InputOverrides = InputOverrides()
+    arch: str | None = None
+    weights: str = "auto"
+    from_scratch: bool = False
+    new_classifier: bool = False
+    output: str = "runs"
+    experiment: str | None = None
+
+    def to_arguments(self) -> dict[str, Any]:
+        """All settings under the names of the command's options, ready for YAML."""
+        values = self.model_dump(mode="json")
+        for name in _NESTED:
+            values |= values.pop(name)
+        return values
+
+    @classmethod
+    def from_arguments(cls, arguments: dict[str, Any]) -> "FinetuneRequest":
+        """The inverse of `to_arguments`.
+
+        Raises:
+            ArgumentError: A name is unknown, or a value will not do.
+        """
+        values = dict(arguments)
+        for name, spec in _NESTED.items():
+            own = {key: values.pop(key) for key in spec.model_fields if key in values}
+            values[name] = own
+        try:
+            return cls.model_validate(values)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            raise ArgumentError(f"{first['loc'][-1]!r} will not do: {first['msg']}.") from problem

@@ -1,0 +1,164 @@
+"""Everything that a training run consists of, put together from its settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.optim import Optimizer
+
+from covtool.backbones.device import resolve_device
+from covtool.data.layouts import Sample
+from covtool.data.loaders import ImageLoader, evaluation_loader, training_loader
+from covtool.specs import FinetuneRequest, Recipe, TrainingSpec
+from covtool.training.freezing import set_train_mode_, set_trainable_, trainable_names
+from covtool.training.gradient_centralization import centralize_gradients, layer_weights
+from covtool.training.head import Head
+from covtool.training.objective import Objective
+from covtool.training.optimization import Schedule, build_optimizer
+from covtool.training.parameter_groups import (
+    ParameterGroup,
+    optimizer_groups,
+    plan_parameter_groups,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a run consists of.
+
+    Attributes:
+        model: Its weights are trained in place.
+        forward: The model, or its compiled form; the weights are the same.
+        head: Of the model.
+        trainable: Names of the parameters that are trained at some time.
+        groups: Those parameters in groups.
+        optimizer: Over these groups, with gradient centralization where asked for.
+        schedule: Of its learning rates.
+        scaler: Of the loss; does nothing without float16.
+        ema: The moving average of the model, or None.
+        objective: The loss.
+        training_batches: Varied at random.
+        validation_batches: In order.
+        device: Where the model is.
+        training: The settings.
+        recipe: Of the model, with the data's classes.
+    """
+
+    model: nn.Module
+    forward: nn.Module
+    head: Head
+    trainable: frozenset[str]
+    groups: tuple[ParameterGroup, ...]
+    optimizer: Optimizer
+    schedule: Schedule
+    scaler: torch.amp.GradScaler
+    ema: ModelEmaV3 | None
+    objective: Objective
+    training_batches: ImageLoader
+    validation_batches: ImageLoader
+    device: torch.device
+    training: TrainingSpec
+    recipe: Recipe
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Steps of the optimizer in an epoch."""
+        return _updates(self.training_batches, self.training)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """What is evaluated and exported: the moving average where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+    def autocast(self) -> torch.autocast:
+        """The context of a forward pass."""
+        dtype = getattr(torch, self.training.amp_dtype)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.training.amp)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Order of the images, mixing, what is frozen, modes: for an epoch counted from 0."""
+        self.training_batches.set_epoch(epoch)
+        self.objective.set_epoch(epoch)
+        names = self.trainable
+        if epoch < self.training.freeze_epochs:
+            names = frozenset(name for name in names if self.head.holds(name))
+        set_trainable_(self.model, names)
+        set_train_mode_(self.model)
+
+
+def assemble(
+    model: nn.Module,
+    recipe: Recipe,
+    head: Head,
+    samples: tuple[Sequence[Sample], Sequence[Sample]],
+    request: FinetuneRequest,
+) -> Parts:
+    """Put a run together; the model moves to the device.
+
+    Args:
+        model: To be trained in place.
+        recipe: Of the model, with the data's classes.
+        head: Of the model.
+        samples: For training and for validation.
+        request: The settings.
+
+    Raises:
+        ArgumentError: The optimizer, the device or the layers to freeze do not exist.
+    """
+    training = request.training
+    device = resolve_device(training.device)
+    trainable = trainable_names(model, head, training.freeze)
+    layout = torch.channels_last if training.channels_last else torch.preserve_format
+    model.to(device, memory_format=layout)
+    set_trainable_(model, trainable)
+    groups = plan_parameter_groups(model, head, training)
+    optimizer = build_optimizer(optimizer_groups(model, groups, training.lr), training)
+    if training.gc:
+        weights = layer_weights(model, conv_only=training.gc_conv_only)
+        centralize_gradients(optimizer, on=training.gc_on, only=weights)
+    batches = _loaders(samples, recipe, request)
+    return Parts(
+        model=model,
+        forward=torch.compile(model) if training.torchcompile else model,
+        head=head,
+        trainable=trainable,
+        groups=groups,
+        optimizer=optimizer,
+        schedule=Schedule(
+            optimizer, training, updates_per_epoch=_updates(batches["training_batches"], training)
+        ),
+        scaler=torch.amp.GradScaler(
+            device.type, enabled=training.amp and training.amp_dtype == "float16"
+        ),
+        ema=_moving_average(model, training),
+        objective=Objective(training, recipe.num_classes),
+        device=device,
+        training=training,
+        recipe=recipe,
+        **batches,
+    )
+
+
+def _loaders(
+    samples: tuple[Sequence[Sample], Sequence[Sample]], recipe: Recipe, request: FinetuneRequest
+) -> dict[str, Any]:
+    size = {"batch_size": request.training.batch_size, "workers": request.training.workers}
+    return {
+        "training_batches": training_loader(
+            samples[0], recipe.input, request.augmentation, seed=request.training.seed, **size
+        ),
+        "validation_batches": evaluation_loader(samples[1], recipe.input, **size),
+    }
+
+
+def _moving_average(model: nn.Module, training: TrainingSpec) -> ModelEmaV3 | None:
+    if not training.model_ema:
+        return None
+    return ModelEmaV3(model, decay=training.model_ema_decay, use_warmup=True)
+
+
+def _updates(batches: ImageLoader, training: TrainingSpec) -> int:
+    return -(-len(batches) // training.grad_accum_steps)

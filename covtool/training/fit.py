@@ -1,0 +1,203 @@
+"""The loop over epochs: train, evaluate, save."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import batched, islice
+from signal import Signals
+
+from covtool.errors import InterruptedRunError, NonFiniteError
+from covtool.evaluation.classification import ClassificationResult, evaluate_classification
+from covtool.training.assembly import Parts
+from covtool.training.exporting import export
+from covtool.training.interruption import Interruption, StopHere, interruptible
+from covtool.training.nonfinite import explain_nonfinite, first_nonfinite_tensor
+from covtool.training.observer import EpochRecord, Observer, StepRecord
+from covtool.training.run_directory import RunDirectory
+from covtool.training.state import RunState, capture
+from covtool.training.update import Batch, UpdateResult, update_weights_
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run that is under way.
+
+    Attributes:
+        parts: What is trained, and with what.
+        state: How far it is; changes.
+        directory: Where it is written.
+        data: Names of the data set and of its validation split.
+        observer: Who is told.
+    """
+
+    parts: Parts
+    state: RunState
+    directory: RunDirectory
+    data: tuple[str, str]
+    observer: Observer
+
+
+def fit(run: Run) -> None:
+    """Train until the last epoch is done, from wherever the state is.
+
+    Raises:
+        NonFiniteError: The loss, the gradient or a weight is not finite any more; the last saved
+            state is good.
+        InterruptedRunError: SIGINT or SIGTERM arrived; the state has been saved.
+    """
+    with interruptible() as interruption:
+        try:
+            while run.state.epoch < run.parts.training.epochs:
+                _one_epoch(run, interruption)
+        except StopHere:
+            raise _interrupted(run, interruption.signal_number) from None
+        except NonFiniteError as problem:
+            raise NonFiniteError(
+                problem.message,
+                reason=problem.reason,
+                hint=f"The last good state is {run.directory.checkpoint('last')}.\n"
+                "Lower --lr, clip the gradient with --clip-grad 1, or train without --amp.",
+            ) from problem
+
+
+def _one_epoch(run: Run, interruption: Interruption) -> None:
+    state, start = run.state, time.perf_counter()
+    _train(run, interruption)
+    result = _evaluate(run, interruption)
+    train_loss = state.loss_sum / state.images
+    state.values.append(_metric(run, result))
+    state.epoch, state.step, state.loss_sum, state.images = state.epoch + 1, 0, 0.0, 0
+    state.seconds += time.perf_counter() - start
+    record = EpochRecord(
+        epoch=state.epoch,
+        epochs=run.parts.training.epochs,
+        train_loss=train_loss,
+        eval_loss=result.loss,
+        top_1=result.top_1,
+        top_5=result.top_5,
+        lr=run.parts.schedule.lr,
+        is_best=best_epoch(run) == state.epoch,
+        seconds=time.perf_counter() - start,
+    )
+    run.directory.append_epoch(record)
+    _keep(run, result, is_best=record.is_best)
+    run.observer.on_epoch(record)
+    interruption.check()
+
+
+def _train(run: Run, interruption: Interruption) -> None:
+    parts, state = run.parts, run.state
+    pace = _Pace(run)
+    for batches in _remaining(run):
+        lr = parts.schedule.lr
+        result = update_weights_(parts, batches, updates=state.updates)
+        state.step, state.updates = state.step + 1, state.updates + 1
+        state.loss_sum += result.loss * result.images
+        state.images += result.images
+        record = pace.record(result, lr)
+        run.directory.append_step(record)
+        run.observer.on_step(record)
+        interruption.check()
+
+
+def _remaining(run: Run) -> Iterator[tuple[Batch, ...]]:
+    """The batches of the epoch's updates that are yet to be done.
+
+    Iterating draws a random number, so the generators are restored before an epoch's first update,
+    or, where updates were done already, after those have been passed over.
+    """
+    parts, state = run.parts, run.state
+    parts.begin_epoch(state.epoch)
+    if state.step == 0:
+        state.restore_generators()
+    updates = batched(parts.training_batches, parts.training.grad_accum_steps, strict=False)
+    updates = islice(updates, state.step, None) if state.step else updates
+    for batches in updates:
+        state.restore_generators()
+        yield batches
+
+
+class _Pace:
+    """How fast the updates come."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._first_update = run.state.updates
+        self._start = self._last = time.perf_counter()
+
+    def record(self, result: UpdateResult, lr: float) -> StepRecord:
+        parts, state, now = self._run.parts, self._run.state, time.perf_counter()
+        seconds, self._last = now - self._last, now
+        total = parts.training.epochs * parts.updates_per_epoch
+        each = (now - self._start) / (state.updates - self._first_update)
+        return StepRecord(
+            epoch=state.epoch + 1,
+            step=state.step,
+            steps=parts.updates_per_epoch,
+            update=state.updates,
+            loss=result.loss,
+            lr=lr,
+            grad_norm=result.grad_norm,
+            images_per_s=result.images / seconds,
+            eta_s=each * (total - state.updates),
+        )
+
+
+def _evaluate(run: Run, interruption: Interruption) -> ClassificationResult:
+    parts, state = run.parts, run.state
+    broken = first_nonfinite_tensor(parts.model.state_dict().items())
+    if broken:
+        raise NonFiniteError(
+            f"After step {state.updates} the model is not finite any more.",
+            reason=f"The first tensor with such a value is {broken!r}.",
+        )
+    try:
+        return evaluate_classification(
+            parts.evaluated,
+            parts.validation_batches,
+            class_names=parts.recipe.class_names,
+            device=parts.device,
+            track=interruption.watching(run.observer.track),
+        )
+    except NonFiniteError as problem:
+        images, _ = next(iter(parts.validation_batches))
+        raise NonFiniteError(
+            f"After step {state.updates} the logits of the validation images are not finite.",
+            reason=explain_nonfinite(parts.evaluated.eval(), images.to(parts.device)),
+        ) from problem
+
+
+def _metric(run: Run, result: ClassificationResult) -> float:
+    """What the best epoch has most of."""
+    values = {"top1": result.top_1, "top5": result.top_5, "loss": -result.loss}
+    return values[run.parts.training.eval_metric]
+
+
+def best_epoch(run: Run) -> int:
+    """The best epoch so far, counted from 1; the first of equals."""
+    return run.state.values.index(max(run.state.values)) + 1
+
+
+def _keep(run: Run, result: ClassificationResult, *, is_best: bool) -> None:
+    epoch, directory = run.state.epoch, run.directory
+    ranking = sorted(range(1, epoch + 1), key=lambda e: (-run.state.values[e - 1], e))
+    kept = ranking[: run.parts.training.checkpoint_hist]
+    names = [*(["best"] if is_best else []), *([f"epoch-{epoch}"] if epoch in kept else [])]
+    directory.save_state(capture(run.parts, run.state), also_as=names)
+    directory.keep_epochs(kept)
+    final = ["last"] if epoch == run.parts.training.epochs else []
+    for name in [*(["best"] if is_best else []), *final]:
+        path = directory.exported(name)
+        export(run.parts, path, data=run.data, epochs=epoch, result=result)
+
+
+def _interrupted(run: Run, number: int) -> InterruptedRunError:
+    run.directory.save_state(capture(run.parts, run.state))
+    path = run.directory.exported("last")
+    export(run.parts, path, data=run.data, epochs=run.state.epoch, result=None)
+    return InterruptedRunError(
+        f"Interrupted by {Signals(number).name} after step {run.state.updates}; "
+        "the state was saved.",
+        signal_number=number,
+        hint=f"Go on with: covtool finetune --resume {run.directory.path}",
+    )

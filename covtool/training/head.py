@@ -1,0 +1,102 @@
+"""Where a model's head is, and a new classifier in its place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from covtool.backbones.sites import find_sites
+from covtool.errors import DataError, SurgeryError
+from covtool.specs import InputSpec, Recipe
+
+if TYPE_CHECKING:
+    from covtool.checkpoints.opening import OpenedModel
+
+CLASSIFIER_STD = 0.01  # as torchvision starts the classifiers of its VGG and MobileNet
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Paths of the modules that turn features into logits; the rest is the backbone.
+
+    Attributes:
+        pooling: The pooling, whose reduction is new after a conversion; None where there is no
+            module for it.
+        classifier: The linear layer that gives the logits.
+    """
+
+    pooling: str | None
+    classifier: str
+
+    def holds(self, name: str) -> bool:
+        """Whether a parameter belongs to the head."""
+        paths = (self.pooling, self.classifier)
+        return any(name.startswith(f"{path}.") for path in paths if path)
+
+
+def find_head(model: nn.Module, images: InputSpec) -> Head:
+    """Find the head of a model.
+
+    Raises:
+        SurgeryError: There is no linear classifier.
+    """
+    try:
+        sites = find_sites(model, images.size, images.channels)
+    except SurgeryError:
+        declared = getattr(model, "pretrained_cfg", {}).get("classifier")
+        if isinstance(declared, str) and _is_linear(model, declared):
+            return Head(pooling=None, classifier=declared)
+        raise
+    return Head(pooling=sites.pooling, classifier=sites.classifier)
+
+
+def replace_classifier_(model: nn.Module, head: Head, num_classes: int) -> None:
+    """Put a fresh linear layer, small random weights and no bias, in the classifier's place."""
+    old = model.get_submodule(head.classifier)
+    new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+    nn.init.normal_(new.weight, std=CLASSIFIER_STD)
+    if new.bias is not None:
+        nn.init.zeros_(new.bias)
+    model.set_submodule(head.classifier, new.to(old.weight))
+    if hasattr(model, "num_classes"):
+        model.num_classes = num_classes
+
+
+def fit_classes_(
+    opened: "OpenedModel", head: Head, class_names: Sequence[str], *, new_classifier: bool
+) -> tuple[Recipe, str | None]:
+    """Make the outputs of a model those of a data set.
+
+    Args:
+        opened: The model; its classifier may be replaced.
+        head: Of that model.
+        class_names: Of the data.
+        new_classifier: Start afresh, whatever is there.
+
+    Returns:
+        The recipe with these classes, and what was done about them that is worth knowing.
+
+    Raises:
+        DataError: The model names its classes and they are others.
+    """
+    names, recipe = tuple(class_names), opened.recipe
+    note = None
+    if recipe.class_names == names and not new_classifier:
+        return recipe, None
+    if recipe.class_names is not None and not new_classifier:
+        raise DataError.classes_differ(recipe.class_names, names)
+    if new_classifier or recipe.num_classes != len(names):
+        replace_classifier_(opened.model, head, len(names))
+        was = f"{recipe.num_classes} outputs" + ("" if recipe.class_names else " without names")
+        note = f"The classifier ({was}) starts afresh, for {len(names)} classes."
+    else:
+        note = f"The model does not name its {len(names)} classes: they are taken to be the data's."
+    return recipe.model_copy(update={"num_classes": len(names), "class_names": names}), note
+
+
+def _is_linear(model: nn.Module, path: str) -> bool:
+    try:
+        return isinstance(model.get_submodule(path), nn.Linear)
+    except AttributeError:
+        return False

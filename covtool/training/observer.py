@@ -1,0 +1,120 @@
+"""How a training run reports how far it is, without printing."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from covtool.progress import silent
+from covtool.training.parameter_groups import ParameterGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """A run that is about to start, or to go on.
+
+    Attributes:
+        directory: Where everything is written; None for a dry run.
+        device: Where it runs.
+        epochs: All of them.
+        first_epoch: The one that it starts with, counted from 1.
+        updates_per_epoch: Steps of the optimizer.
+        training_images: Per epoch.
+        validation_images: Per epoch.
+        num_classes: Outputs.
+        groups: Parameters, with learning rate and weight decay.
+    """
+
+    directory: Path | None
+    device: str
+    epochs: int
+    first_epoch: int
+    updates_per_epoch: int
+    training_images: int
+    validation_images: int
+    num_classes: int
+    groups: tuple[ParameterGroup, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """One update of the weights.
+
+    Attributes:
+        epoch: Counted from 1.
+        step: Within the epoch, counted from 1.
+        steps: In the epoch.
+        update: Within the run, counted from 1.
+        loss: Of its images, in nats.
+        lr: That it was done with, of a group with lr_scale 1.
+        grad_norm: Norm of the gradient before clipping.
+        images_per_s: Loading included.
+        eta_s: Seconds to the end of the run, at this pace.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    update: int
+    loss: float
+    lr: float
+    grad_norm: float
+    images_per_s: float
+    eta_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """One epoch, evaluated.
+
+    Attributes:
+        epoch: Counted from 1.
+        epochs: All of them.
+        train_loss: Mean over its training images, in nats.
+        eval_loss: Cross entropy on the validation images, in nats.
+        top_1: In percent.
+        top_5: In percent; None below six classes.
+        lr: At its end.
+        is_best: Better than every epoch before.
+        seconds: It took, evaluation included.
+    """
+
+    epoch: int
+    epochs: int
+    train_loss: float
+    eval_loss: float
+    top_1: float
+    top_5: float | None
+    lr: float
+    is_best: bool
+    seconds: float
+
+
+class Observer(Protocol):
+    """Somebody who is told about a run. All calls come from the thread that trains."""
+
+    def on_start(self, plan: TrainingPlan) -> None:
+        """The run is about to start."""
+
+    def on_step(self, record: StepRecord) -> None:
+        """The weights were updated."""
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """An epoch was trained, evaluated and saved."""
+
+    def on_note(self, text: str) -> None:
+        """Something is worth knowing."""
+
+    def track(self, iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
+        """A `covtool.progress.Track` for what comes before and between: checks, evaluation."""
+
+
+class SilentObserver:
+    """An `Observer` that does not want to know."""
+
+    track = staticmethod(silent)
+
+    def on_start(self, plan: TrainingPlan) -> None: ...
+    def on_step(self, record: StepRecord) -> None: ...
+    def on_epoch(self, record: EpochRecord) -> None: ...
+    def on_note(self, text: str) -> None: ...
