@@ -13,6 +13,7 @@ import timm
 import torchvision
 
 from covtool.backbones.fingerprint import (
+    Architecture,
     Fingerprint,
     all_timm_names,
     all_torchvision_names,
@@ -39,7 +40,7 @@ def installed_names() -> list[tuple[str, str]]:
 
 
 def build_index(names: Sequence[tuple[str, str]], track: Track = silent) -> ArchitectureIndex:
-    """Build each of `names` and index it; what cannot be built is left out and logged."""
+    """Build each of `names` and index it; what cannot be built is logged, and has no tensors."""
     fingerprints = _fingerprints(track(names, "Learning architectures", len(names)))
     return make_index(fingerprints, installed_versions())
 
@@ -53,6 +54,7 @@ def _fingerprints(names: Iterator[tuple[str, str]]) -> Iterator[Fingerprint]:
                 yield from torchvision_fingerprints(name)
         except Exception as problem:  # any library may raise anything; one model is not all
             _log.warning("%s cannot build %s: %s", library, name, problem)
+            yield Fingerprint(architecture=Architecture(library=library, name=name), tensors=())
 
 
 def _logged(names: Sequence[tuple[str, str]], description: str, total: int) -> Iterator:

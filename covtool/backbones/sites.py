@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from timm.layers import SelectAdaptivePool2d
 from torch import nn
 
 from covtool.backbones.slots import MapPooling, TokenPooling, install_pooling_slot
@@ -12,7 +13,7 @@ from covtool.errors import SurgeryError, UnknownVariantError
 
 Layout = Literal["NCHW", "NHWC", "NLC"]
 
-_POOLINGS = (nn.AdaptiveAvgPool2d, TokenPooling, MapPooling)
+_POOLINGS = (nn.AdaptiveAvgPool2d, SelectAdaptivePool2d, TokenPooling, MapPooling)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +155,23 @@ def _is_head_module(module: nn.Module) -> bool:
 
 
 def _pooling_position(model: nn.Module, chain: list[Call], prefix: int) -> int:
-    for index, call in enumerate(chain):
-        if _positions(call.source_shape, prefix) > 1 >= _positions(call.shape, prefix):
-            return index
-    for index, call in enumerate(chain):
-        if isinstance(model.get_submodule(call.path), _POOLINGS):
-            return index
+    """Where in a chain (nearest to the classifier first) the pooling is."""
+
+    def reduces(call: Call) -> bool:
+        return _positions(call.source_shape, prefix) > 1 >= _positions(call.shape, prefix)
+
+    def module(call: Call) -> nn.Module:
+        return model.get_submodule(call.path)
+
+    kinds = (  # a strided stage may end in one position too, so what is known goes first
+        lambda call: isinstance(module(call), _POOLINGS),
+        lambda call: reduces(call) and not any(True for _ in module(call).parameters()),
+        reduces,
+    )
+    for is_pooling in kinds:
+        found = next((index for index, call in enumerate(chain) if is_pooling(call)), None)
+        if found is not None:
+            return found
     raise SurgeryError(
         f"{type(model).__name__} has no pooling module between its features and its classifier.",
         reason="It pools inside a function, or combines several branches, that covtool "

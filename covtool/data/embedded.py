@@ -21,11 +21,13 @@ SEED = 0
 IMAGES_PER_CLASS = {"train": 24, "test": 24}
 SIDE = 96  # of the files, in pixels
 CUT_SIDES = (48.0, 100.0)  # least and largest side of a cut in the photograph, before rescaling
-LARGEST_SHARE = 0.7  # of the largest square that fits into a box: cuts should differ in their place
+LARGEST_SHARE = (
+    0.85  # of the largest square that fits into a box: cuts should differ in their place
+)
 BLUR_RADII = (0.0, 1.0)  # in pixels of the file
 CONTRASTS = (0.10, 0.22)  # standard deviation of the pixels, of a range of 1
 BRIGHTNESSES = (0.4, 0.6)  # their mean
-NOISE = 0.12  # standard deviation of what is added to each pixel
+NOISE = 0.17  # standard deviation of what is added to each pixel
 DIAGONAL = 2**0.5  # a rotated square fits into one this much larger
 
 Box = tuple[int, int, int, int]
@@ -56,7 +58,6 @@ TEXTURES = (
     Texture("brick", "brick.png", LEFT, RIGHT),
     Texture("cell-medium", "cell.png", ((0, 0, 550, 270),), ((0, 300, 300, 660),)),
     Texture("coins", "coins.png", ((20, 20, 384, 150),), ((20, 165, 384, 300),)),
-    Texture("fur", "chelsea.png", ((110, 0, 195, 85),), ((212, 0, 297, 75),)),
     Texture(
         "gland",
         "ihc.png",

@@ -1,7 +1,5 @@
 """Second-order statistics of feature maps."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -59,11 +57,6 @@ def triu_vec(matrices: Tensor) -> Tensor:
     """
     if matrices.ndim != 3 or matrices.shape[-2] != matrices.shape[-1]:
         raise ShapeError.expected("matrices", "(B, C, C)", matrices)
-    positions = _upper_positions(matrices.shape[-1]).to(matrices.device)
-    return matrices.flatten(1).index_select(1, positions)
-
-
-@lru_cache(maxsize=16)
-def _upper_positions(size: int) -> Tensor:
-    rows, columns = torch.triu_indices(size, size)
-    return rows * size + columns
+    size = matrices.shape[-1]
+    rows, columns = torch.triu_indices(size, size, device=matrices.device)
+    return matrices.flatten(1).index_select(1, rows * size + columns)

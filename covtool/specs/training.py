@@ -1,7 +1,8 @@
 """How a model is trained, in timm's words."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
@@ -111,7 +112,7 @@ class TrainingSpec(Record):
     decay_epochs: float = Field(
         10.0, gt=0, description="step: epochs between two decays.", json_schema_extra=SCHEDULE
     )
-    decay_milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    decay_milestones: tuple[int, ...] = Field(
         (), description="multistep: epochs after which to decay.", json_schema_extra=SCHEDULE
     )
     decay_rate: float = Field(
@@ -234,6 +235,11 @@ class TrainingSpec(Record):
             self.sched == "multistep" and not self.decay_milestones,
             "--sched multistep does not say after which epochs to decay.",
             "Add --decay-milestones 10 --decay-milestones 20.",
+        )
+        yield (
+            any(a >= b for a, b in pairwise((0, *self.decay_milestones))),
+            f"--decay-milestones {', '.join(map(str, self.decay_milestones))} do not rise from 1.",
+            "Give them in order, for example 10 and 20.",
         )
         yield (
             self.gc_conv_only and not self.gc,

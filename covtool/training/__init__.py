@@ -1,1 +1,24 @@
-"""training."""
+"""Fine-tuning, and gradient centralization for any optimizer."""
+
+from covtool.training.finetuning import (
+    DryRunResult,
+    FinetuneResult,
+    finetune,
+    plan_finetune,
+    resume_finetune,
+)
+from covtool.training.gradient_centralization import centralize_gradients
+from covtool.training.observer import EpochRecord, Observer, StepRecord, TrainingPlan
+
+__all__ = [
+    "DryRunResult",
+    "EpochRecord",
+    "FinetuneResult",
+    "Observer",
+    "StepRecord",
+    "TrainingPlan",
+    "centralize_gradients",
+    "finetune",
+    "plan_finetune",
+    "resume_finetune",
+]

@@ -1,9 +1,9 @@
 """The loop over epochs: train, evaluate, save."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import batched, islice
+from itertools import islice
 from signal import Signals
 
 from covtool.errors import InterruptedRunError, NonFiniteError
@@ -47,10 +47,7 @@ def fit(run: Run) -> None:
     """
     with interruptible() as interruption:
         try:
-            while run.state.epoch < run.parts.training.epochs:
-                _one_epoch(run, interruption)
-        except StopHere:
-            raise _interrupted(run, interruption.signal_number) from None
+            _all_epochs(run, interruption)
         except NonFiniteError as problem:
             raise NonFiniteError(
                 problem.message,
@@ -58,6 +55,14 @@ def fit(run: Run) -> None:
                 hint=f"The last good state is {run.directory.checkpoint('last')}.\n"
                 "Lower --lr, clip the gradient with --clip-grad 1, or train without --amp.",
             ) from problem
+
+
+def _all_epochs(run: Run, interruption: Interruption) -> None:
+    try:
+        while run.state.epoch < run.parts.training.epochs:
+            _one_epoch(run, interruption)
+    except StopHere:
+        raise _interrupted(run, interruption.signal_number) from None
 
 
 def _one_epoch(run: Run, interruption: Interruption) -> None:
@@ -110,11 +115,17 @@ def _remaining(run: Run) -> Iterator[tuple[Batch, ...]]:
     parts.begin_epoch(state.epoch)
     if state.step == 0:
         state.restore_generators()
-    updates = batched(parts.training_batches, parts.training.grad_accum_steps, strict=False)
-    updates = islice(updates, state.step, None) if state.step else updates
-    for batches in updates:
+    updates = _grouped(parts.training_batches, parts.training.grad_accum_steps)
+    for batches in islice(updates, state.step, None):
         state.restore_generators()
         yield batches
+    state.restore_generators()
+
+
+def _grouped(batches: Iterable[Batch], size: int) -> Iterator[tuple[Batch, ...]]:
+    remaining = iter(batches)
+    while group := tuple(islice(remaining, size)):
+        yield group
 
 
 class _Pace:
@@ -145,12 +156,7 @@ class _Pace:
 
 def _evaluate(run: Run, interruption: Interruption) -> ClassificationResult:
     parts, state = run.parts, run.state
-    broken = first_nonfinite_tensor(parts.model.state_dict().items())
-    if broken:
-        raise NonFiniteError(
-            f"After step {state.updates} the model is not finite any more.",
-            reason=f"The first tensor with such a value is {broken!r}.",
-        )
+    _require_finite(run)
     try:
         return evaluate_classification(
             parts.evaluated,
@@ -165,6 +171,15 @@ def _evaluate(run: Run, interruption: Interruption) -> ClassificationResult:
             f"After step {state.updates} the logits of the validation images are not finite.",
             reason=explain_nonfinite(parts.evaluated.eval(), images.to(parts.device)),
         ) from problem
+
+
+def _require_finite(run: Run) -> None:
+    broken = first_nonfinite_tensor(run.parts.model.state_dict().items())
+    if broken:
+        raise NonFiniteError(
+            f"After step {run.state.updates} the model is not finite any more.",
+            reason=f"The first tensor with such a value is {broken!r}.",
+        )
 
 
 def _metric(run: Run, result: ClassificationResult) -> float:
@@ -192,6 +207,7 @@ def _keep(run: Run, result: ClassificationResult, *, is_best: bool) -> None:
 
 
 def _interrupted(run: Run, number: int) -> InterruptedRunError:
+    _require_finite(run)
     run.directory.save_state(capture(run.parts, run.state))
     path = run.directory.exported("last")
     export(run.parts, path, data=run.data, epochs=run.state.epoch, result=None)

@@ -1,13 +1,13 @@
 """The folder of a run: what is in it, and how it gets there.
 
-    args.yaml                 every setting, written first
-    recipe.yaml               of the model that is trained
-    env.json                  versions and device
-    summary.csv               a row per epoch, in timm's columns
-    metrics.jsonl             a line per update
-    checkpoints/              last.pt, best.pt, epoch-N.pt: to resume from
-    exported/                 best.safetensors, last.safetensors: covtool files
-    result.json               when the run is through
+args.yaml                 every setting, written first
+recipe.yaml               of the model that is trained
+env.json                  versions and device
+summary.csv               a row per epoch, in timm's columns
+metrics.jsonl             a line per update
+checkpoints/              last.pt, best.pt, epoch-N.pt: to resume from
+exported/                 best.safetensors, last.safetensors: covtool files
+result.json               when the run is through
 """
 
 import csv

@@ -25,7 +25,7 @@ from covtool.variants import HEADS
 # Small members of the families that people use, at sizes that leave more than one position.
 FAMILIES = {
     "test_resnet": 96,
-    "test_vgg": 64,
+    "vgg11": 64,
     "densenet121": 64,
     "mobilenetv3_small_050": 96,
     "test_efficientnet": 96,
@@ -55,7 +55,11 @@ def family(name: str) -> tuple[nn.Module, InputSpec]:
     return model, InputSpec(size=(FAMILIES[name], FAMILIES[name]))
 
 
-@pytest.fixture(params=FAMILIES)
+LARGE = {"vgg11", "torchvision:vit_b_16"}
+PARAMETERS = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in FAMILIES]
+
+
+@pytest.fixture(params=PARAMETERS)
 def network(request: pytest.FixtureRequest) -> tuple[nn.Module, InputSpec]:
     return family(request.param)
 

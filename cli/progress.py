@@ -1,0 +1,116 @@
+"""How a training run is shown: a bar on a terminal, plain lines elsewhere; always on stderr."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from covtool_cli import render
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from covtool.training import EpochRecord, StepRecord, TrainingPlan
+
+
+class TrainingLines(AbstractContextManager):
+    """A `covtool.training.Observer` that writes a line per epoch, and one now and then between."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: "TracebackType | None",
+    ) -> None:
+        """Leave the terminal as it was."""
+
+    def on_start(self, plan: "TrainingPlan") -> None:
+        render.note(
+            f"{plan.training_images:,} images to train on, {plan.validation_images:,} to validate "
+            f"on, {plan.num_classes} classes, {plan.updates_per_epoch} updates per epoch, "
+            f"on {plan.device}"
+        )
+        if plan.directory is not None:
+            render.note(f"writing to {plan.directory}")
+
+    def on_step(self, record: "StepRecord") -> None:
+        if time.monotonic() - self._last > render.SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            render.note(f"epoch {record.epoch} {record.step}/{record.steps} {pace(record)}")
+
+    def on_epoch(self, record: "EpochRecord") -> None:
+        self._last = time.monotonic()
+        render.note(epoch_line(record))
+
+    def on_note(self, text: str) -> None:
+        render.note(f"note: {text}")
+
+    def track(self, iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
+        return render.track(iterable, description, total)
+
+
+class TrainingBar(TrainingLines):
+    """A bar for the epoch that is under way, and a line for each that is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: Progress | None = None
+
+    def __exit__(self, *problem: object) -> None:
+        self._hide()
+
+    def on_step(self, record: "StepRecord") -> None:
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            self._bar = Progress(
+                *columns, TextColumn("{task.fields[pace]}"), console=render.stderr(), transient=True
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(f"epoch {record.epoch}", total=record.steps, pace="")
+        self._bar.update(self._task, completed=record.step, pace=pace(record))
+        if record.step == record.steps:
+            self._hide()  # evaluation shows a bar of its own
+
+    def on_note(self, text: str) -> None:
+        self._hide()
+        super().on_note(text)
+
+    def _hide(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def training_observer() -> TrainingLines:
+    """The observer for this stderr; a context manager that tidies up."""
+    return TrainingBar() if render.stderr().is_terminal else TrainingLines()
+
+
+def pace(record: "StepRecord") -> str:
+    """Loss, learning rate, speed and time left."""
+    return (
+        f"loss {record.loss:.4f}  lr {record.lr:.3g}  {record.images_per_s:.0f} images/s  "
+        f"{duration(record.eta_s)} left"
+    )
+
+
+def epoch_line(record: "EpochRecord") -> str:
+    """An epoch in a line."""
+    top_5 = "" if record.top_5 is None else f"  top-5 {record.top_5:.2f} %"
+    return (
+        f"epoch {record.epoch}/{record.epochs}  train loss {record.train_loss:.4f}  "
+        f"validation loss {record.eval_loss:.4f}  top-1 {record.top_1:.2f} %{top_5}  "
+        f"{duration(record.seconds)}" + ("  best so far" if record.is_best else "")
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 1:02:03, without leading zeros."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

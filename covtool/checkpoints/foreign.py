@@ -1,0 +1,199 @@
+"""Checkpoints as other programs write them, read as named tensors and nothing else."""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from covtool.checkpoints.containers import Content, find_content, prefix_chain
+from covtool.checkpoints.file_kinds import damaged, file_format
+from covtool.checkpoints.model_file import RECIPE_KEY
+from covtool.checkpoints.unpickling import load_torch_file
+from covtool.errors import CheckpointError
+
+_CLEAR_MAJORITY = 0.6
+_ARCHITECTURE_KEYS = ("arch", "architecture", "model_name", "model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignCheckpoint:
+    """The tensors of a checkpoint, and where they were in it.
+
+    Attributes:
+        path: The file.
+        format: ``zip`` (torch.save), ``legacy`` (before torch 1.6), ``safetensors``, ``covtool``.
+        container: Entries on the way to the tensors; None where the file is a state dict.
+        is_ema: Whether they are an exponential moving average.
+        tensors: All of them, under their names in the container.
+        prefix: What was taken off the names.
+        others: What else is at the top of the file, each in a few characters.
+        recipe: The raw recipe of a covtool file, or None.
+        told_architecture: The architecture's name, where the file says it.
+        notes: What was chosen, in sentences.
+    """
+
+    path: Path
+    format: str
+    tensors: Mapping[str, Tensor]
+    container: str | None = None
+    is_ema: bool = False
+    prefix: str = ""
+    others: Mapping[str, str] = field(default_factory=dict)
+    not_tensors: tuple[str, ...] = ()
+    recipe: str | None = None
+    told_architecture: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def state(self) -> dict[str, Tensor]:
+        """The tensors behind the prefix, under the names that follow it."""
+        return {
+            name.removeprefix(self.prefix): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(self.prefix)
+        }
+
+    @cached_property
+    def ignored(self) -> tuple[str, ...]:
+        """Entries that are not used: outside the prefix, or no tensors."""
+        outside = (name for name in self.tensors if not name.startswith(self.prefix))
+        return (*outside, *self.not_tensors)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file, in hexadecimal; read when first asked for."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def with_prefix(self, prefix: str) -> "ForeignCheckpoint":
+        """The same file with another prefix taken off."""
+        return self if prefix == self.prefix else replace(self, prefix=prefix)
+
+    def readings(self) -> tuple["ForeignCheckpoint", ...]:
+        """Every plausible prefix, the longest first, none at all last."""
+        return tuple(self.with_prefix(p) for p in reversed(prefix_chain(self.tensors)))
+
+
+def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckpoint:
+    """Read the tensors of a checkpoint of any common format; no code of the file is run.
+
+    Args:
+        path: The file; its content decides about the format, not its name.
+        weights: ``ema`` or ``raw``, where a file has both; ``auto`` prefers the moving average.
+
+    Raises:
+        UnsafeCheckpointError: The file needs more classes than tensors need.
+        CheckpointError: There is no such file, it is no checkpoint, damaged, or has no usable
+            tensors.
+        ArgumentError: `weights` is no known choice.
+    """
+    path = Path(path)
+    kind = file_format(path)
+    if kind == "safetensors":
+        loaded, metadata = _load_safetensors(path)
+    else:
+        loaded, metadata = load_torch_file(path, archive=kind == "zip"), {}
+    content = find_content(path, loaded, weights)
+    tensors = {str(k): v for k, v in content.entries.items() if isinstance(v, Tensor)}
+    _require_plain(path, tensors)
+    return ForeignCheckpoint(
+        path=path,
+        format="covtool" if RECIPE_KEY in metadata else kind,
+        container=content.container,
+        is_ema=content.is_ema,
+        tensors=tensors,
+        prefix=_default_prefix(tensors),
+        others={name: _brief(value) for name, value in content.others.items()},
+        not_tensors=tuple(str(k) for k, v in content.entries.items() if not isinstance(v, Tensor)),
+        recipe=metadata.get(RECIPE_KEY),
+        told_architecture=_told(loaded) or _told(_config_beside(path)),
+        notes=_notes(content),
+    )
+
+
+def _load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 -- not a mapping
+    except (SafetensorError, OSError, RuntimeError) as problem:
+        raise damaged(path, str(problem).splitlines()[0]) from problem
+
+
+def _require_plain(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_complex():
+            kind = f"complex ({_word(tensor.dtype)})"
+        elif tensor.is_quantized or _looks_quantized(name, tensor):
+            kind = f"quantized ({_word(tensor.dtype)})"
+        elif tensor.layout is not torch.strided:
+            kind = f"sparse ({_word(tensor.layout)})"
+        else:
+            continue
+        raise CheckpointError(
+            f"{path} has tensors that covtool cannot use.",
+            reason=f"{name!r} is {kind}; covtool works on dense floating-point weights.",
+            hint="Give the checkpoint in floating point, from before it was changed.",
+        )
+
+
+def _looks_quantized(name: str, tensor: Tensor) -> bool:
+    """Whole numbers where a layer has its weights."""
+    is_weight = name.rpartition(".")[2] in ("weight", "qweight")
+    return is_weight and tensor.dim() > 1 and not tensor.is_floating_point()
+
+
+def _default_prefix(tensors: Mapping[str, Tensor]) -> str:
+    """The longest prefix that all tensors share, or nearly all."""
+    for prefix in reversed(prefix_chain(tensors)):
+        if sum(name.startswith(prefix) for name in tensors) >= _CLEAR_MAJORITY * len(tensors):
+            return prefix
+    return ""
+
+
+def _notes(content: Content) -> tuple[str, ...]:
+    if not content.is_ema:
+        return ()
+    instead = f"; --weights raw takes {content.alternative}" if content.alternative else ""
+    return (f"The averaged (EMA) weights in {content.container} are used{instead}.",)
+
+
+def _told(loaded: Any) -> str | None:
+    """What a training script or a hub wrote down about the architecture."""
+    if isinstance(loaded, argparse.Namespace):
+        loaded = vars(loaded)
+    if not isinstance(loaded, Mapping):
+        return None
+    for key in _ARCHITECTURE_KEYS:
+        if isinstance(loaded.get(key), str):
+            return loaded[key]
+    return next((told for key in ("args", "config") if (told := _told(loaded.get(key)))), None)
+
+
+def _config_beside(path: Path) -> Any:
+    """The config.json that model hubs put beside a file of weights."""
+    try:
+        return json.loads(path.with_name("config.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, str | int | float | bool | None):
+        return str(value)[:60]
+    if isinstance(value, Tensor):
+        return f"tensor {tuple(value.shape)}" if value.dim() else f"{value.item():g}"
+    return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else (
+        type(value).__name__
+    )
+
+
+def _word(value: Any) -> str:
+    return str(value).removeprefix("torch.")
