@@ -23,10 +23,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest --quiet
+	$(BIN)/python -m pytest --quiet --numprocesses 2
 
 test-all: lint
-	$(BIN)/python -m pytest --quiet -m "slow or not slow"
+	$(BIN)/python -m pytest --quiet -m "slow or not slow" --numprocesses 2
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/head.py

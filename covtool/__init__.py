@@ -15,7 +15,7 @@ _HOME = {
     "convert": "covtool.conversion",
 }
 
-__all__ = ["__version__", "convert", "identify", "load", "open_model", "save"]  # noqa: F822
+__all__ = ["__version__", "convert", "identify", "load", "open_model", "save"]
 
 
 def __getattr__(name: str) -> object:

@@ -51,6 +51,17 @@ class ArchitectureIndex:
         return np.cumsum(self.lengths)
 
     @cached_property
+    def owners(self) -> np.ndarray:
+        """Row of each of `pairs`, shape (T,)."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    @cached_property
+    def body_lengths(self) -> np.ndarray:
+        """How many tensors each architecture has without its classifiers, shape (M,)."""
+        heads = np.bincount(self.owners[self.is_classifier], minlength=len(self.lengths))
+        return self.lengths - heads
+
+    @cached_property
     def name_numbers(self) -> dict[str, int]:
         """Number of each name."""
         return {name: number for number, name in enumerate(self.names)}
@@ -64,13 +75,12 @@ class ArchitectureIndex:
     def is_classifier(self) -> np.ndarray:
         """Which of `pairs` belong to a classifier of their architecture, shape (T,), bool."""
         result = np.zeros(len(self.pairs), dtype=bool)
-        owner = np.repeat(np.arange(len(self.lengths)), self.lengths)
         for prefix in {head for a in self.architectures for head in a.classifiers}:
             below = np.zeros(len(self.names), dtype=bool)
             below[self._names_below(prefix)] = True
             owning = np.array([prefix in a.classifiers for a in self.architectures])
             of_prefix = np.flatnonzero(below[self.pair_names][self.pairs])
-            result[of_prefix[owning[owner[of_prefix]]]] = True
+            result[of_prefix[owning[self.owners[of_prefix]]]] = True
         return result
 
     @cached_property

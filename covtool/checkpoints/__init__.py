@@ -1,1 +1,19 @@
-"""checkpoints."""
+"""Read what others wrote, recognize it, and read and write covtool's own files."""
+
+from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
+from covtool.checkpoints.identify import Identification, identify
+from covtool.checkpoints.matching import Candidate
+from covtool.checkpoints.model_file import load, save
+from covtool.checkpoints.opening import OpenedModel, open_model
+
+__all__ = [
+    "Candidate",
+    "ForeignCheckpoint",
+    "Identification",
+    "OpenedModel",
+    "identify",
+    "load",
+    "open_model",
+    "read_checkpoint",
+    "save",
+]

@@ -5,7 +5,6 @@ file. A file appears whole or not at all.
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from covtool.checkpoints.atomic import written_whole
 from covtool.errors import CheckpointError, OutputExistsError, VerificationError
 from covtool.specs import Recipe
 from covtool.surgery.rebuild import rebuild
@@ -102,17 +102,11 @@ def save(
         raise OutputExistsError(path)
     tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
     metadata = {"format": "pt", RECIPE_KEY: json.dumps(model.recipe.model_dump(mode="json"))}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
         _read_back(temporary, tensors)
         if verify is not None:
             verify(temporary)
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -132,14 +126,6 @@ def _read_back(path: Path, tensors: dict[str, Tensor]) -> None:
 
 def _bytes(tensor: Tensor) -> bytes:
     return tensor.flatten().view(torch.uint8).numpy().tobytes()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _take_dtype(model: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -203,6 +203,7 @@ def _layout(request: FinetuneRequest) -> DataLayout:
 
 
 def _build(request: FinetuneRequest, layout: DataLayout, observer: Observer) -> Parts:
+    _seed(request.training.seed)  # before weights that start at random
     opened = open_model(
         request.model,
         arch=request.arch,
@@ -212,7 +213,6 @@ def _build(request: FinetuneRequest, layout: DataLayout, observer: Observer) -> 
     )
     for note in opened.notes:
         observer.on_note(note)
-    _seed(request.training.seed)
     head = find_head(opened.model, opened.recipe.input)
     recipe, note = fit_classes_(
         opened, head, layout.class_names, new_classifier=request.new_classifier

@@ -1,0 +1,141 @@
+"""Models by name, with the weights that their library publishes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import URLError
+
+import timm
+from timm.models import get_pretrained_cfg, load_model_config_from_hf
+from torch import nn
+
+from covtool.backbones.create import create_model, default_input, parse_name
+from covtool.backbones.slots import install_pooling_slot
+from covtool.errors import ArgumentError, CheckpointError
+from covtool.specs import BaseSpec, InputSpec
+
+HUB_PREFIX = "hf-hub:"
+IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedModel:
+    """A model, what it was made from, and the images that its weights were trained on.
+
+    Attributes:
+        model: In eval mode.
+        base: Its architecture.
+        num_classes: Outputs of its classifier.
+        input: The images it expects.
+        fresh_classifier: Whether the classifier starts at random, though weights were fetched.
+    """
+
+    model: nn.Module
+    base: BaseSpec
+    num_classes: int
+    input: InputSpec
+    fresh_classifier: bool
+
+
+def model_by_name(name: str, *, num_classes: int | None, pretrained: bool) -> NamedModel:
+    """The model of a name: ``resnet50.a1_in1k``, ``torchvision:resnet50``, ``hf-hub:ORG/NAME``.
+
+    Args:
+        name: The name.
+        num_classes: Outputs of the classifier; None for those of the published weights.
+        pretrained: Fetch the weights, from the network or the library's cache.
+
+    Raises:
+        UnknownVariantError: No library has the name.
+        CheckpointError: The weights cannot be fetched.
+    """
+    if name.startswith(HUB_PREFIX):
+        return _from_hub(name, num_classes, pretrained)
+    base, tag = parse_name(name)
+    published = _published_classes(base, tag)
+    classes = num_classes or published or IMAGENET_CLASSES
+    if pretrained and base.library == "torchvision" and classes != published:
+        model = _with_new_classifier(name, base, classes)
+    else:
+        model = _fetched(
+            name,
+            lambda: create_model(base, num_classes=classes, tag=tag, pretrained=pretrained),
+        )
+    return NamedModel(
+        model=model,
+        base=base,
+        num_classes=classes,
+        input=default_input(base, tag),
+        fresh_classifier=pretrained and classes != published,
+    )
+
+
+def _published_classes(base: BaseSpec, tag: str | None) -> int:
+    if base.library == "torchvision":
+        return IMAGENET_CLASSES
+    config = get_pretrained_cfg(f"{base.name}.{tag}" if tag else base.name)
+    return config.num_classes if config is not None else IMAGENET_CLASSES
+
+
+def _with_new_classifier(name: str, base: BaseSpec, classes: int) -> nn.Module:
+    source = _fetched(
+        name, lambda: create_model(base, num_classes=IMAGENET_CLASSES, pretrained=True)
+    ).state_dict()
+    # torchvision drops the auxiliary heads of its weights when it has loaded them.
+    has_auxiliary = any(key.lower().startswith("aux") for key in source)
+    arguments = {} if has_auxiliary else _without_auxiliary(base)
+    model = create_model(base.model_copy(update={"arguments": arguments}), num_classes=classes)
+    own = model.state_dict()
+    model.load_state_dict({k: t if t.shape == own[k].shape else own[k] for k, t in source.items()})
+    return model
+
+
+def _without_auxiliary(base: BaseSpec) -> dict[str, Any]:
+    return {"aux_logits": False} if base.name in ("googlenet", "inception_v3") else {}
+
+
+def _from_hub(name: str, num_classes: int | None, pretrained: bool) -> NamedModel:
+    identifier = name.removeprefix(HUB_PREFIX)
+    config, architecture, arguments = _fetched(
+        name, lambda: load_model_config_from_hf(identifier)
+    )[:3]
+    arguments = dict(arguments or {})
+    published = arguments.pop("num_classes", config.get("num_classes")) or 0
+    classes = num_classes or published or IMAGENET_CLASSES
+    model = _fetched(
+        name, lambda: timm.create_model(name, pretrained=pretrained, num_classes=classes)
+    )
+    base = BaseSpec(library="timm", name=architecture, arguments=arguments)
+    return NamedModel(
+        model=install_pooling_slot(model).eval(),
+        base=base,
+        num_classes=classes,
+        input=_input_of(config, default_input(base)),
+        fresh_classifier=pretrained and classes != published,
+    )
+
+
+def _input_of(config: dict[str, Any], default: InputSpec) -> InputSpec:
+    """What a hub's configuration says about the images; the architecture's own for the rest."""
+    told = {key: config[key] for key in InputSpec.model_fields if config.get(key) is not None}
+    if config.get("input_size"):
+        told["channels"], *size = config["input_size"]
+        told["size"] = tuple(size)
+    return InputSpec.model_validate({**default.model_dump(), **told})
+
+
+def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
+    """What `fetch` returns; failures of the network say what to do instead."""
+    try:
+        return fetch()
+    except (OSError, RuntimeError, ArgumentError) as problem:
+        cause = problem.__cause__ if isinstance(problem, ArgumentError) else problem
+        if isinstance(problem, ArgumentError) and not isinstance(cause, OSError | URLError):
+            raise
+        first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        raise CheckpointError(
+            f"The weights of {name} cannot be fetched.",
+            reason=first,
+            hint="Without a network: download the file elsewhere and pass its path. For random "
+            "weights: --from-scratch.",
+        ) from problem

@@ -1,0 +1,196 @@
+"""Everything that can be said about a checkpoint or a name without changing it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from covtool.backbones.fingerprint import is_relevant
+from covtool.backbones.sites import Sites, find_sites
+from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
+from covtool.checkpoints.identify import Identification, identify
+from covtool.checkpoints.key_report import group_keys
+from covtool.checkpoints.matching import Candidate
+from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.errors import SurgeryError
+from covtool.progress import Track, silent
+from covtool.specs import Recipe
+
+_STATISTICS = ("running_mean", "running_var")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSummary:
+    """The tensors of a checkpoint or a model, counted.
+
+    Attributes:
+        count: How many.
+        parameters: Numbers in them, without running statistics and counters.
+        dtypes: How many tensors of each kind.
+        non_finite: Names of those with an infinite value, or one that is no number.
+    """
+
+    count: int
+    parameters: int
+    dtypes: dict[str, int]
+    non_finite: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What is known about a source.
+
+    Attributes:
+        source: The path or name.
+        format: Of the file; ``name`` for a name.
+        container: Entries on the way to the tensors.
+        prefix: What was taken off their names.
+        is_ema: Whether they are a moving average.
+        tensors: Counted.
+        ignored: Entries that are not used, in groups.
+        others: What else is at the top of the file.
+        match: How the candidates match; None for a name and a covtool file.
+        candidates: Architectures that fit, or that are near.
+        classifier: Module whose outputs are the classes.
+        num_classes: Its outputs.
+        in_channels: Of the images.
+        recipe: How the model is put together; None where it is not recognized.
+        sites: Where it can be operated on; None where it cannot.
+        not_operable: Why it cannot.
+        notes: What was chosen, in sentences.
+    """
+
+    source: str
+    format: str
+    container: str | None
+    prefix: str
+    is_ema: bool
+    tensors: TensorSummary
+    ignored: tuple[str, ...]
+    others: Mapping[str, str]
+    match: str | None
+    candidates: tuple[Candidate, ...]
+    classifier: str | None
+    num_classes: int | None
+    in_channels: int | None
+    recipe: Recipe | None
+    sites: Sites | None
+    not_operable: str | None
+    notes: tuple[str, ...]
+
+
+def inspect_source(
+    source: str, *, arch: str | None = None, weights: str = "auto", track: Track = silent
+) -> tuple[Inspection, Identification | None]:
+    """Look at a file or a name. Weights of a name are not fetched.
+
+    Args:
+        source: As `covtool.open_model` takes it.
+        arch: Architecture, where the tensors leave a choice.
+        weights: ``auto``, ``ema`` or ``raw``.
+        track: Shows the progress, should unknown architectures have to be learned.
+
+    Returns:
+        The inspection, and how the file was recognized; an unrecognized file is no error here.
+
+    Raises:
+        CheckpointError: The source cannot be read, or is not of `arch`.
+    """
+    path = Path(source)
+    identification = None
+    if path.exists():
+        checkpoint = read_checkpoint(path, weights=weights)
+        if checkpoint.recipe is None:
+            identification = identify(checkpoint, arch=arch, track=track)
+            if not identification.is_certain:
+                return _unrecognized(source, identification), identification
+    opened = open_model(source, arch=arch, weights=weights, pretrained=False, track=track)
+    return _recognized(source, opened), opened.identification
+
+
+def _unrecognized(source: str, identification: Identification) -> Inspection:
+    return Inspection(
+        source=source,
+        **_of_file(identification.checkpoint),
+        match=identification.match,
+        candidates=identification.candidates,
+        classifier=None,
+        num_classes=None,
+        in_channels=None,
+        recipe=None,
+        sites=None,
+        not_operable="Its architecture is not known.",
+        notes=identification.checkpoint.notes,
+    )
+
+
+def _recognized(source: str, opened: OpenedModel) -> Inspection:
+    recipe, found = opened.recipe, opened.identification
+    sites, reason = _sites(opened.model, recipe)
+    has_classifier = found is None or found.num_classes is not None
+    classifier = sites.classifier if sites else (found.classifier if found else None)
+    file = _of_file(opened.checkpoint) if opened.checkpoint else _of_model(opened.model)
+    return Inspection(
+        source=source,
+        **file,
+        match=found.match if found else None,
+        candidates=found.candidates if found else (),
+        classifier=classifier if has_classifier else None,
+        num_classes=recipe.num_classes if has_classifier else None,
+        in_channels=recipe.input.channels,
+        recipe=recipe,
+        sites=sites,
+        not_operable=reason,
+        notes=opened.notes,
+    )
+
+
+def _of_file(checkpoint: ForeignCheckpoint) -> dict[str, Any]:
+    return {
+        "format": checkpoint.format,
+        "container": checkpoint.container,
+        "prefix": checkpoint.prefix,
+        "is_ema": checkpoint.is_ema,
+        "tensors": summarize(checkpoint.state),
+        "ignored": tuple(group for group, _ in group_keys(checkpoint.ignored)),
+        "others": checkpoint.others,
+    }
+
+
+def _of_model(model: nn.Module) -> dict[str, Any]:
+    return {
+        "format": "name",
+        "container": None,
+        "prefix": "",
+        "is_ema": False,
+        "tensors": summarize(model.state_dict()),
+        "ignored": (),
+        "others": {},
+    }
+
+
+def summarize(state: Mapping[str, Tensor]) -> TensorSummary:
+    """Count tensors and look for values that are not finite."""
+    learned = [t for n, t in state.items() if is_relevant(n) and not n.endswith(_STATISTICS)]
+    kinds = Counter(str(t.dtype).removeprefix("torch.") for t in state.values())
+    return TensorSummary(
+        count=len(state),
+        parameters=sum(t.numel() for t in learned),
+        dtypes=dict(kinds.most_common()),
+        non_finite=tuple(n for n, t in state.items() if not _is_finite(t)),
+    )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def _sites(model: nn.Module, recipe: Recipe) -> tuple[Sites | None, str | None]:
+    try:
+        return find_sites(model, recipe.input.size, recipe.input.channels), None
+    except SurgeryError as problem:
+        return None, problem.message

@@ -1,0 +1,125 @@
+"""A model and a data set, both as a user names them, become figures."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from covtool.backbones.device import resolve_device
+from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.data.checking import CheckedSamples, OnBadImage, check_images
+from covtool.data.layouts import DataLayout, scan
+from covtool.data.loaders import evaluation_loader
+from covtool.evaluation.classification import ClassificationResult, evaluate_classification
+from covtool.evaluation.matching import match_classes
+from covtool.progress import Track, silent
+from covtool.specs import InputSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRequest:
+    """What to evaluate, on what.
+
+    Attributes:
+        source: A covtool file, a foreign checkpoint or a name; see `open_model`.
+        data: A folder or a CSV file; see `covtool.data.layouts.scan`.
+        split: Which images; None for ``val``, else ``test``, else all there are.
+        arch: Architecture, where the tensors leave a choice.
+        weights: ``auto``, ``ema`` or ``raw``.
+        input_overrides: Fields of `InputSpec` to replace.
+        batch_size: Images at once.
+        workers: Processes that load images.
+        device: Where the model runs; ``auto`` for the best there is.
+        on_bad_image: Whether an unreadable image is an error, or left out.
+    """
+
+    source: str
+    data: Path
+    split: str | None = None
+    arch: str | None = None
+    weights: str = "auto"
+    input_overrides: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 32
+    workers: int = 2
+    device: str = "auto"
+    on_bad_image: OnBadImage = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What `evaluate` measured, and how.
+
+    Attributes:
+        result: The figures.
+        data: Name of the data set.
+        split: The data set's own name of the images that were used; ``all`` without splits.
+        device: Where the model ran.
+        input: How the images were prepared.
+        unreadable: File and reason of images that were left out.
+        notes: What was assumed.
+    """
+
+    result: ClassificationResult
+    data: str
+    split: str
+    device: str
+    input: InputSpec
+    unreadable: tuple[tuple[Path, str], ...]
+    notes: tuple[str, ...]
+
+
+def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation:
+    """Measure a classifier on labeled images.
+
+    The data set is looked at first: it is quicker to refuse than a model.
+
+    Raises:
+        DataError: See `scan`, `check_images` and `match_classes`.
+        CheckpointError: The model cannot be opened.
+        ArgumentError: There is no such device, or the input does not fit the model.
+        NonFiniteError: The model's logits are not numbers.
+    """
+    device = resolve_device(request.device)
+    layout = scan(request.data)
+    checked, split = _images(layout, request, track)
+    opened = open_model(
+        request.source,
+        arch=request.arch,
+        weights=request.weights,
+        input_overrides=request.input_overrides,
+    )
+    recipe = opened.recipe
+    match = match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
+    loader = evaluation_loader(
+        checked.good, recipe.input, batch_size=request.batch_size, workers=request.workers
+    )
+    result = evaluate_classification(
+        opened.model,
+        loader,
+        class_names=match.names,
+        label_map=match.label_map,
+        device=device,
+        track=track,
+    )
+    return Evaluation(
+        result=result,
+        data=layout.name,
+        split=split,
+        device=str(device),
+        input=recipe.input,
+        unreadable=checked.bad,
+        notes=_notes(opened, match.note),
+    )
+
+
+def _images(
+    layout: DataLayout, request: EvaluationRequest, track: Track
+) -> tuple[CheckedSamples, str]:
+    if request.split is None:
+        samples, split = layout.evaluation_samples()
+    else:
+        samples, split = layout.samples(request.split), request.split
+    return check_images(samples, on_bad_image=request.on_bad_image, track=track), split
+
+
+def _notes(opened: OpenedModel, of_classes: str | None) -> tuple[str, ...]:
+    return (*opened.notes, of_classes) if of_classes else tuple(opened.notes)
