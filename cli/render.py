@@ -100,28 +100,28 @@ def number(value: object) -> str:
 
 def line(text: str) -> None:
     """A line of a result, on stdout."""
-    stdout().print(Text(text))
+    stdout().print(Text(text), soft_wrap=True)
 
 
 def note(text: str) -> None:
     """Something worth knowing, on stderr."""
-    stderr().print(Text(text))
+    stderr().print(Text(text), soft_wrap=True)
 
 
 def warning(text: str) -> None:
     """Something that may be wrong, on stderr."""
-    stderr().print(Text("warning: ", style="bold yellow").append(text, style="not bold default"))
+    label = Text("warning: ", style="bold yellow")
+    stderr().print(label.append(text, style="not bold default"), soft_wrap=True)
 
 
 def error(problem: CovtoolError) -> None:
     """An error on stderr: what is wrong, why, what to do, a line each."""
     console = stderr()
-    console.print(
-        Text("error: ", style="bold red").append(problem.message, style="not bold default")
-    )
+    label = Text("error: ", style="bold red")
+    console.print(label.append(problem.message, style="not bold default"), soft_wrap=True)
     for part in (problem.reason, problem.hint):
         if part:
-            console.print(Text(part))
+            console.print(Text(part), soft_wrap=True)
 
 
 def track(iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:

@@ -92,8 +92,10 @@ def _as_object(model: str, done: "Evaluation", confusion: int) -> dict[str, obje
 def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) -> None:
     result = done.result
     render.pairs(
-        f"{model} on {done.data}, {done.split}",
+        "Evaluated",
         [
+            ("model", model),
+            ("data", f"{done.data}, {done.split}"),
             ("top-1", f"{result.top_1:.2f} %"),
             ("top-5", None if result.top_5 is None else f"{result.top_5:.2f} %"),
             ("loss", result.loss),

@@ -34,9 +34,7 @@ def command(
     ] = None,
     arch: options.Arch = None,
     weights: options.Weights = "auto",
-    from_scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="A name without its pretrained weights.")
-    ] = False,
+    from_scratch: options.FromScratch = False,
     new_classifier: Annotated[
         bool, typer.Option("--new-classifier", help="Start the classifier afresh for the data.")
     ] = False,

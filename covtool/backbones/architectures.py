@@ -6,6 +6,7 @@ cannot be built here are left out, and unknown ones are learned once and kept in
 
 import contextlib
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from covtool.backbones.build_index import (
@@ -25,7 +26,7 @@ def load_index(track: Track = silent, *, shipped: Path = DEFAULT_OUTPUT) -> Arch
         track: Shows the progress where architectures must be learned; some take a second.
         shipped: The index to start from.
     """
-    index = read_index(shipped)
+    index = _read_once(shipped)
     versions = installed_versions()
     if index.versions == versions:
         return index
@@ -41,6 +42,12 @@ def cache_path() -> Path:
     versions = "-".join(f"{name}-{version}" for name, version in installed_versions().items())
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return folder / "covtool" / f"architectures-{versions}.xz"
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: Path) -> ArchitectureIndex:
+    """An index, with what was computed from it; nobody changes it."""
+    return read_index(path)
 
 
 def _learned(missing: list[tuple[str, str]], track: Track) -> ArchitectureIndex:

@@ -27,7 +27,17 @@ def parse_name(name: str) -> tuple[BaseSpec, str | None]:
     short, _, tag = name.partition(".")
     if not is_model(short):
         raise UnknownVariantError("architecture", name, _near_names(short))
+    if tag:
+        _require_tag(short, tag)
     return BaseSpec(library="timm", name=short), tag or None
+
+
+def _require_tag(name: str, tag: str) -> None:
+    try:
+        get_pretrained_cfg(f"{name}.{tag}")
+    except RuntimeError as problem:
+        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
+        raise UnknownVariantError(f"pretrained tag of {name}", tag, tags) from problem
 
 
 def torchvision_names() -> tuple[str, ...]:

@@ -62,11 +62,20 @@ def is_relevant(name: str) -> bool:
 def timm_fingerprint(name: str) -> Fingerprint:
     """Fingerprint of a timm model with its default number of classes."""
     model = _built(lambda: timm.create_model(name, pretrained=False))
-    classifiers = model.pretrained_cfg.get("classifier") or ()
-    if isinstance(classifiers, str):
-        classifiers = (classifiers,)
-    architecture = Architecture(library="timm", name=name, classifiers=tuple(classifiers))
-    return Fingerprint(architecture=architecture, tensors=_tensors(model))
+    tensors = _tensors(model)
+    architecture = Architecture(
+        library="timm", name=name, classifiers=_timm_classifiers(model, tensors)
+    )
+    return Fingerprint(architecture=architecture, tensors=tensors)
+
+
+def _timm_classifiers(model: nn.Module, tensors: tuple[tuple[str, Shape], ...]) -> tuple[str, ...]:
+    """What timm's configuration says, and a distillation head that it forgets (levit_384_s8)."""
+    told = model.pretrained_cfg.get("classifier") or ()
+    told = (told,) if isinstance(told, str) else tuple(told)
+    twins = (name.replace("head", "head_dist", 1) for name in told if name.startswith("head"))
+    forgotten = [t for t in twins if any(name.startswith(f"{t}.") for name, _ in tensors)]
+    return tuple(dict.fromkeys((*told, *forgotten)))
 
 
 def torchvision_fingerprints(name: str) -> list[Fingerprint]:

@@ -96,9 +96,9 @@ def _without_auxiliary(base: BaseSpec) -> dict[str, Any]:
 
 def _from_hub(name: str, num_classes: int | None, pretrained: bool) -> NamedModel:
     identifier = name.removeprefix(HUB_PREFIX)
-    config, architecture, arguments = _fetched(
-        name, lambda: load_model_config_from_hf(identifier)
-    )[:3]
+    config, architecture, arguments = _fetched(name, lambda: load_model_config_from_hf(identifier))[
+        :3
+    ]
     arguments = dict(arguments or {})
     published = arguments.pop("num_classes", config.get("num_classes")) or 0
     classes = num_classes or published or IMAGENET_CLASSES

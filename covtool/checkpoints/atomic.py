@@ -14,8 +14,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     is left behind when the block fails.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.touch()
+    usual_mode = temporary.stat().st_mode  # as the umask says; some writers make private files
     try:
         yield temporary
+        temporary.chmod(usual_mode)
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)

@@ -58,9 +58,7 @@ def build(
     _load(model, tensors, heads, checkpoint)
     notes = [_order_note(candidate), _classifier_note(candidate, classes) if fresh else None]
     notes += [_precision_note(tensors), _ignored_note(checkpoint)]
-    return BuiltModel(
-        model=model, base=base, num_classes=classes, notes=tuple(filter(None, notes))
-    )
+    return BuiltModel(model=model, base=base, num_classes=classes, notes=tuple(filter(None, notes)))
 
 
 def _base(checkpoint: ForeignCheckpoint, candidate: Candidate) -> BaseSpec:
@@ -96,8 +94,9 @@ def _load(
     fresh: tuple[str, ...],
     checkpoint: ForeignCheckpoint,
 ) -> None:
-    """Copy the tensors into the model. All must be used, and all be filled, except for the fresh
-    classifier and what is computed from the configuration.
+    """Copy the tensors into the model: all are used, and all of the model's are filled.
+
+    Exceptions are the fresh classifier, and what is computed from the configuration.
     """
     own = model.state_dict()
     relevant = {n: t for n, t in tensors.items() if is_relevant(n) and not _below(n, fresh)}
@@ -154,4 +153,4 @@ def _ignored_note(checkpoint: ForeignCheckpoint) -> str | None:
     if not checkpoint.ignored:
         return None
     groups = ", ".join(group for group, _ in group_keys(checkpoint.ignored))
-    return f"{len(checkpoint.ignored)} entries of the file are not used: {groups}."
+    return f"Not used of the file: {groups} ({len(checkpoint.ignored)} in all)."

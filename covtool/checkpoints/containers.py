@@ -135,7 +135,10 @@ def _unnamed(loaded: Mapping) -> _Found | None:
     found = [
         entry
         for name in loaded
-        if isinstance(name, str) and "optim" not in name and (entry := _entry(loaded, name))
+        if isinstance(name, str)
+        and name not in EMA
+        and "optim" not in name
+        and (entry := _entry(loaded, name))
     ]
     return found[0] if len(found) == 1 else None
 

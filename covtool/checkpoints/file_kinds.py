@@ -89,16 +89,17 @@ def missing_file(path: Path, hint: str | None = None) -> CheckpointError:
 
 def damaged(path: Path, reason: str) -> CheckpointError:
     """A file starts like a checkpoint, and cannot be read to its end."""
-    return CheckpointError(
-        f"{path} is damaged or cut short.", reason=reason, hint=DOWNLOAD_AGAIN
-    )
+    return CheckpointError(f"{path} is damaged or cut short.", reason=reason, hint=DOWNLOAD_AGAIN)
 
 
 def _require_torch_archive(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         size = path.stat().st_size
-        raise damaged(path, f"It has {size:,} bytes, and the archive's table of contents is not "
-                      "at the end of them.")
+        raise damaged(
+            path,
+            f"It has {size:,} bytes, and the archive's table of contents is not "
+            "at the end of them.",
+        )
     with zipfile.ZipFile(path) as archive:
         names = {name.rpartition("/")[2] for name in archive.namelist()}
     if "constants.pkl" in names:
@@ -132,11 +133,8 @@ def _require_whole_safetensors(path: Path) -> None:
 
 
 def _no_checkpoint(path: Path, start: bytes) -> CheckpointError:
-    for known, (what, hint) in _KNOWN_STARTS.items():
-        if start.startswith(known):
-            break
-    else:
-        what, hint = _text_or_unknown(start)
+    known = (told for begin, told in _KNOWN_STARTS.items() if start.startswith(begin))
+    what, hint = next(known, None) or _text_or_unknown(start)
     return CheckpointError(
         f"{path} is not a checkpoint.",
         reason=f"It is {what}.",

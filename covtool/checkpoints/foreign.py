@@ -190,8 +190,10 @@ def _brief(value: Any) -> str:
         return str(value)[:60]
     if isinstance(value, Tensor):
         return f"tensor {tuple(value.shape)}" if value.dim() else f"{value.item():g}"
-    return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else (
-        type(value).__name__
+    return (
+        f"{type(value).__name__} of {len(value)}"
+        if hasattr(value, "__len__")
+        else (type(value).__name__)
     )
 
 

@@ -106,12 +106,7 @@ def identify(
             if found:
                 found.sort(key=lambda candidate: _preference(candidate, reading))
                 return Identification(checkpoint=reading, candidates=tuple(found), match=match)
-    overlaps = match_overlap(index, relevant_tensors(checkpoint.state), limit=OVERLAPS_SHOWN)
-    return Identification(
-        checkpoint=checkpoint,
-        candidates=tuple(overlaps),
-        match="overlap" if overlaps else None,
-    )
+    return _nearest(index, readings)
 
 
 def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
@@ -131,6 +126,17 @@ def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
         reason=f"Nearest, by the share of tensors that agree: {nearest}.",
         hint=f"{_difference(index, row, checkpoint)}\n"
         "If you know the architecture, name it with --arch.",
+    )
+
+
+def _nearest(
+    index: ArchitectureIndex, readings: list[tuple[ForeignCheckpoint, Named]]
+) -> Identification:
+    """The reading with the largest overlap, and what it overlaps with."""
+    found = [(match_overlap(index, t, limit=OVERLAPS_SHOWN), reading) for reading, t in readings]
+    overlaps, reading = max(found, key=lambda pair: pair[0][0].score if pair[0] else 0.0)
+    return Identification(
+        checkpoint=reading, candidates=tuple(overlaps), match="overlap" if overlaps else None
     )
 
 
@@ -179,6 +185,10 @@ def _rows_of(index: ArchitectureIndex, arch: str) -> tuple[int, ...]:
 
 def _difference(index: ArchitectureIndex, row: int, checkpoint: ForeignCheckpoint) -> str:
     expected, found = dict(index.tensors(row)), dict(relevant_tensors(checkpoint.state))
+    heads = tuple(f"{name}." for name in index.architectures[row].classifiers)
+    for name in expected:  # another number of classes is no difference
+        if heads and name.startswith(heads) and found.get(name, ())[1:] == expected[name][1:]:
+            expected[name] = found.get(name, expected[name])
     report = compare_keys(expected, found)
     return f"Compared with {index.architectures[row].name}:\n{report}"
 

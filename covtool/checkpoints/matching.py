@@ -128,8 +128,10 @@ def order_candidate(index: ArchitectureIndex, row: int, tensors: Named) -> Candi
 
 
 def match_overlap(index: ArchitectureIndex, tensors: Named, *, limit: int) -> list[Candidate]:
-    """The architectures with the largest overlap: the mean of that of names with shapes, and
-    that of shapes alone, each as 2 * common / (one + other).
+    """The architectures with the largest overlap, at most `limit`.
+
+    The score is the mean of the overlap of (name, shape) pairs and that of shapes alone, each as
+    2 * common / (one + other), the Dice coefficient.
     """
     numbers = [index.shape_numbers.get(shape, -1) for _, shape in tensors]
     pair_keys = index.pair_names.astype(np.int64) * len(index.shapes) + index.pair_shapes

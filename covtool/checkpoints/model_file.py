@@ -101,7 +101,7 @@ def save(
     if path.exists() and not overwrite:
         raise OutputExistsError(path)
     tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
-    metadata = {"format": "pt", RECIPE_KEY: json.dumps(model.recipe.model_dump(mode="json"))}
+    metadata = {RECIPE_KEY: json.dumps(model.recipe.model_dump(mode="json"))}
     with written_whole(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
         _read_back(temporary, tensors)

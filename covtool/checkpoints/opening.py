@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from covtool import __version__
-from covtool.backbones.create import TORCHVISION_PREFIX, default_input
+from covtool.backbones.create import TORCHVISION_PREFIX, default_input, parse_name
 from covtool.backbones.pretrained import HUB_PREFIX, NamedModel, model_by_name
 from covtool.checkpoints import model_file
 from covtool.checkpoints.building import build
@@ -17,7 +17,12 @@ from covtool.checkpoints.file_kinds import SUFFIXES, missing_file
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.identify import Identification, identify, unrecognized
 from covtool.checkpoints.matching import RGB
-from covtool.errors import ArgumentError, CheckpointError, UnknownVariantError
+from covtool.errors import (
+    ArgumentError,
+    CheckpointError,
+    UnknownVariantError,
+    UnrecognizedCheckpointError,
+)
 from covtool.progress import Track, silent
 from covtool.specs import BaseSpec, InputSpec, Provenance, Recipe
 
@@ -75,6 +80,8 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
         return _open_foreign(
             read_checkpoint(path, weights=weights), arch, num_classes, overrides, track
         )
+    if path.suffix in SUFFIXES:
+        raise missing_file(path)
     named = _by_name(str(source), num_classes, pretrained)
     notes = ()
     if named.fresh_classifier:
@@ -122,11 +129,10 @@ def _open_foreign(
         raise unrecognized(identification)
     checkpoint = identification.checkpoint
     built = build(checkpoint, identification.best, num_classes=num_classes)
-    tag = arch.partition(".")[2] or None if arch and built.base.library == "timm" else None
     recipe = Recipe(
         base=built.base,
         num_classes=built.num_classes,
-        input=_replaced(_input_of(built.base, tag), overrides),
+        input=_replaced(_input_of(built.base, _tag_of(arch)), overrides),
         provenance=Provenance(
             source=checkpoint.path.name,
             source_sha256=checkpoint.sha256,
@@ -140,6 +146,16 @@ def _open_foreign(
         identification=identification,
         notes=(*checkpoint.notes, *built.notes, *_choice_note(identification)),
     )
+
+
+def _tag_of(arch: str | None) -> str | None:
+    """The pretrained tag in the name of a timm architecture: it tells the images."""
+    if arch is None or "." not in arch:
+        return None
+    try:
+        return parse_name(arch)[1]
+    except UnknownVariantError as problem:
+        raise UnrecognizedCheckpointError(problem.message, hint=problem.hint) from problem
 
 
 def _opened(model: nn.Module, recipe: Recipe, **others: Any) -> OpenedModel:
@@ -184,12 +200,12 @@ def _by_name(source: str, num_classes: int | None, pretrained: bool) -> NamedMod
 
 def _neither_file_nor_name(source: str, problem: UnknownVariantError) -> CheckpointError:
     path = Path(source)
-    if path.suffix in SUFFIXES or len(path.parts) > 1:
+    if len(path.parts) > 1:
         return missing_file(path)
     names = sorted(p.name for p in Path().iterdir() if p.suffix in SUFFIXES)
     near = ", ".join(get_close_matches(source, names, n=3, cutoff=0.5))
     return CheckpointError(
         f"{source!r} is neither a file nor the name of an architecture.",
-        reason=f"Near it in this folder: {near}." if near else "This folder has no similar file.",
+        reason=f"Near it in this folder: {near}." if near else problem.message,
         hint=(problem.hint or "").replace("Available:", "Similar names:"),
     )

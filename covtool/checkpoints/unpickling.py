@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import pickletools
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from covtool.errors import CheckpointError, UnsafeCheckpointError
 ALLOWED = (argparse.Namespace, OrderedDict)  # beside what torch itself allows
 _LEGACY_PICKLES = 4  # magic number, protocol, system, the object
 _SHOWN = 4
+_COMMON = ("__builtin__.", "builtins.", "collections.", "torch.")  # named last
 
 RESAVE = (
     "If you trust it, save its tensors alone: content = torch.load(PATH, weights_only=False), then "
@@ -34,9 +36,15 @@ def load_torch_file(path: Path, *, archive: bool) -> Any:
         UnsafeCheckpointError: Its objects are of classes that are not allowed; they are named.
         CheckpointError: The file is damaged.
     """
-    with torch.serialization.safe_globals(list(ALLOWED)):
+    # torch takes a path's suffix for its format; a file object it has to look into.
+    mapped = archive and path.suffix != ".safetensors"
+    with warnings.catch_warnings(), torch.serialization.safe_globals(list(ALLOWED)):
+        warnings.simplefilter("ignore")  # about what is in the file; it is checked afterwards
         try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive or None)
+            if mapped:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            with path.open("rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as problem:
             raise _explained(path, archive, problem) from problem
 
@@ -48,6 +56,7 @@ def _explained(path: Path, archive: bool, problem: Exception) -> CheckpointError
         names = []
     if not names:
         return damaged(path, (str(problem).splitlines() or [type(problem).__name__])[0])
+    names.sort(key=lambda name: (name.startswith(_COMMON), name))
     shown = ", ".join(names[:_SHOWN])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     whole = any("torch.nn.modules." in name for name in names)

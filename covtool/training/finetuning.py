@@ -210,6 +210,7 @@ def _build(request: FinetuneRequest, layout: DataLayout, observer: Observer) -> 
         weights=request.weights,
         pretrained=not request.from_scratch,
         input_overrides=request.images.changes(),
+        track=observer.track,
     )
     for note in opened.notes:
         observer.on_note(note)

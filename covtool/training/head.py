@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from covtool.backbones.sites import find_sites
@@ -39,13 +40,13 @@ def find_head(model: nn.Module, images: InputSpec) -> Head:
     """Find the head of a model.
 
     Raises:
-        SurgeryError: There is no linear classifier.
+        SurgeryError: There is no linear classifier, or the model does not run on such images.
     """
     try:
         sites = find_sites(model, images.size, images.channels)
     except SurgeryError:
         declared = getattr(model, "pretrained_cfg", {}).get("classifier")
-        if isinstance(declared, str) and _is_linear(model, declared):
+        if isinstance(declared, str) and _is_linear(model, declared) and _runs(model, images):
             return Head(pooling=None, classifier=declared)
         raise
     return Head(pooling=sites.pooling, classifier=sites.classifier)
@@ -100,3 +101,13 @@ def _is_linear(model: nn.Module, path: str) -> bool:
         return isinstance(model.get_submodule(path), nn.Linear)
     except AttributeError:
         return False
+
+
+def _runs(model: nn.Module, images: InputSpec) -> bool:
+    image = torch.zeros(1, images.channels, *images.size)
+    try:
+        with torch.no_grad():
+            model(image.to(next(model.parameters())))
+    except (RuntimeError, AssertionError, ValueError):
+        return False
+    return True

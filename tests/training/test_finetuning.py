@@ -11,6 +11,7 @@ from tolerances import EXACT
 from toy_data import COLORS, write_toy_data
 
 from covtool.checkpoints.model_file import load
+from covtool.conversion import ConversionRequest, convert
 from covtool.data.layouts import scan
 from covtool.data.loaders import evaluation_loader
 from covtool.errors import (
@@ -19,9 +20,10 @@ from covtool.errors import (
     DataError,
     InterruptedRunError,
     NonFiniteError,
+    SurgeryError,
 )
 from covtool.evaluation import evaluate_classification
-from covtool.specs import AugmentationSpec, FinetuneRequest, InputOverrides, TrainingSpec
+from covtool.specs import AugmentationSpec, FinetuneRequest, HeadSpec, InputOverrides, TrainingSpec
 from covtool.training import finetune, plan_finetune, resume_finetune
 from covtool.training.observer import SilentObserver
 
@@ -97,7 +99,7 @@ def rows(directory):
 
 def test_a_separable_data_set_is_learned_and_everything_is_written(asked):
     observer = Recorder()
-    result = finetune(asked(gc=True, epochs=3), observer=observer)
+    result = finetune(asked(gc=True, epochs=6), observer=observer)
     assert observer.epochs[-1].train_loss < observer.epochs[0].train_loss
     assert result.best > 90
     written = {str(p.relative_to(result.directory)) for p in result.directory.rglob("*.*")}
@@ -108,7 +110,7 @@ def test_a_separable_data_set_is_learned_and_everything_is_written(asked):
         *("exported/best.safetensors", "exported/last.safetensors"),
     }
     assert result.directory.parent.name == "finetune"
-    assert len(observer.steps) == 18
+    assert len(observer.steps) == 36
     assert json.loads((result.directory / "result.json").read_text())["best"] == result.best
 
 
@@ -392,7 +394,7 @@ def test_a_model_with_other_classes_is_refused_until_it_is_said(asked, tmp_path)
     again = finetune(asked(model=model, epochs=1, new_classifier=True))
     recipe = load(again.exported["last"]).recipe
     assert recipe.class_names == COLORS
-    assert len(recipe.provenance.history) == 2 + ("open" in recipe.provenance.history[0])
+    assert len(recipe.provenance.history) == 2
 
 
 def test_a_model_with_the_same_classes_keeps_its_classifier(asked):
@@ -421,6 +423,36 @@ def test_val_fraction_sets_images_aside(asked, data):
     finetune(asked(data=str(data / "train"), val_fraction=0.25, epochs=1), observer=observer)
     assert observer.plans[0].training_images == 27
     assert observer.plans[0].validation_images == 9
+
+
+def test_a_converted_model_trains_its_new_head_and_is_still_the_converted_model(asked, tmp_path):
+    converted = convert(
+        ConversionRequest(
+            source="test_resnet",
+            operations=[HeadSpec(dim=4)],
+            output=tmp_path / "isqrt.safetensors",
+            input_overrides={"size": (32, 32)},
+            pretrained=False,
+        )
+    )
+    observer = Recorder()
+    asking = asked(model=str(converted.path), freeze=("backbone",), gc=True, epochs=1)
+    result = finetune(asking, observer=observer)
+    assert result.directory.name == "isqrt"
+    trained, before = load(result.exported["last"]), load(converted.path)
+    assert trained.recipe.operations == before.recipe.operations
+    names = {name for group in observer.plans[0].groups for name in group.names}
+    assert any("reduc" in name for name in names)
+    state = before.state_dict()
+    for name, tensor in trained.state_dict().items():
+        if name not in names and state[name].shape == tensor.shape and "reduc" not in name:
+            torch.testing.assert_close(tensor, state[name], msg=name, **EXACT)
+
+
+def test_a_size_that_the_model_cannot_take_is_refused(asked):
+    images = InputOverrides(img_size=48)
+    with pytest.raises(SurgeryError, match="does not run on a 3x48x48 image"):
+        finetune(asked(model="deit_tiny_patch16_224", images=images))
 
 
 def test_a_changed_argument_is_refused_on_resuming_with_both_values(asked):

@@ -1,0 +1,198 @@
+"""From a file to a file, as `covtool convert` does it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy_data import write_toy_data
+
+import covtool
+from covtool import conversion
+from covtool.backbones.create import create_model, parse_name
+from covtool.conversion import ConversionRequest, convert, plan_conversion
+from covtool.errors import ArgumentError, DataError, OutputExistsError, VerificationError
+from covtool.evaluation.classification import evaluate_classification
+from covtool.specs import ConvertSpec, HeadSpec, LastStrideSpec
+from covtool_cli.main import run
+
+HEAD = HeadSpec(dim=8)
+SIZE = {"size": (96, 96)}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "test_resnet.pth"
+    torch.save(create_model(parse_name("test_resnet")[0], num_classes=1000).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_data(tmp_path_factory.mktemp("colors"))
+
+
+@pytest.fixture
+def request_for(checkpoint: Path, tmp_path: Path):
+    def make(*operations, **settings) -> ConversionRequest:
+        settings = {"output": tmp_path / "out.safetensors", "workers": 0, **settings}
+        return ConversionRequest(
+            source=str(checkpoint),
+            operations=operations or (HEAD,),
+            input_overrides=SIZE,
+            **settings,
+        )
+
+    return make
+
+
+def test_plan_writes_nothing_and_says_what_would_change(request_for, tmp_path: Path) -> None:
+    plan = plan_conversion(request_for())
+    assert list(tmp_path.iterdir()) == []
+    assert [change.path for change in plan.changes] == ["global_pool", "fc"]
+    assert plan.keys.resized == ("fc.weight",)
+    assert all(name.startswith("global_pool.reduction") for name in plan.keys.new)
+    assert plan.after != plan.before
+    assert any("starts at random" in note for note in plan.notes)
+    assert plan.recipe.provenance.source_sha256
+
+
+def test_untouched_tensors_are_those_of_the_source_file(request_for, checkpoint: Path) -> None:
+    result = convert(request_for())
+    source, written = torch.load(checkpoint), load_file(result.path)
+    untouched = [name for name in source if not name.startswith("fc.")]
+    assert result.untouched == len(untouched)
+    for name in untouched:
+        assert torch.equal(source[name], written[name]), name
+
+
+def test_same_seed_gives_the_same_file_and_another_one_does_not(request_for, tmp_path) -> None:
+    written = [
+        convert(
+            request_for(output=tmp_path / f"{turn}.safetensors", spec=ConvertSpec(seed=seed))
+        ).path.read_bytes()
+        for turn, seed in enumerate((0, 0, 1))
+    ]
+    assert written[0] == written[1] != written[2]
+
+
+def test_calibrated_file_knows_classes_data_and_its_own_estimate(request_for, colors) -> None:
+    result = convert(request_for(calibrate_with=colors))
+    model = covtool.load(result.path)
+    assert model.recipe.class_names == ("blue", "green", "red")
+    assert model.recipe.operations[0].reduction == "linear"
+    [metric] = model.recipe.provenance.metrics
+    assert metric.name == "left_out_top_1"
+    assert metric.value == result.calibration.left_out_top_1
+
+
+def test_calibrated_average_pooling_tells_colors_apart_without_training(
+    request_for, colors
+) -> None:
+    from covtool.data.layouts import scan
+    from covtool.data.loaders import evaluation_loader
+
+    result = convert(request_for(HeadSpec(head="gap"), calibrate_with=colors))
+    model = covtool.load(result.path)
+    layout = scan(colors)
+    loader = evaluation_loader(layout.samples("val"), model.recipe.input, workers=0)
+    measured = evaluate_classification(model, loader, class_names=layout.class_names)
+    assert measured.top_1 == 100
+    assert result.calibration.left_out_top_1 > 95
+
+
+def test_at_most_so_many_images_calibrate(request_for, colors) -> None:
+    spec = ConvertSpec(calibrate_images=9)
+    result = convert(request_for(HeadSpec(head="gap"), calibrate_with=colors, spec=spec))
+    assert result.calibration.images == 9
+
+
+def test_operations_are_recorded_in_order(request_for) -> None:
+    result = convert(request_for(LastStrideSpec(), HEAD))
+    recipe = covtool.load(result.path).recipe
+    assert [o.operation for o in recipe.operations] == ["last-stride", "head"]
+
+
+def test_recipe_of_one_file_can_be_applied_to_another_checkpoint(
+    request_for, tmp_path: Path, checkpoint: Path
+) -> None:
+    plan = plan_conversion(request_for(LastStrideSpec(), HEAD))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(plan.recipe.model_dump_json())
+    with pytest.raises(SystemExit) as ended:
+        run(["convert", str(checkpoint), "--recipe", str(recipe), "--img-size", "96",
+             "-o", str(tmp_path / "again.safetensors")])  # fmt: skip
+    assert ended.value.code == 0
+    again = covtool.load(tmp_path / "again.safetensors").recipe
+    assert again.operations == plan.recipe.operations
+
+
+def test_a_mismatch_leaves_no_file(request_for, tmp_path: Path, monkeypatch) -> None:
+    network = create_model(parse_name("test_resnet")[0], num_classes=1)
+    name = next(iter(network.state_dict()))
+
+    def damaged(path):
+        model = covtool.load(path)
+        with torch.no_grad():
+            model.get_parameter(name).view(-1)[0] += 1e-3
+        return model
+
+    monkeypatch.setattr(conversion, "load", damaged)
+    with pytest.raises(VerificationError, match="is not what it was in the source"):
+        convert(request_for())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"operations": ()}, ArgumentError, "nothing to do"),
+        ({"output": Path("no/such/folder/x.safetensors")}, ArgumentError, "no folder"),
+        ({"calibrate_with": Path("missing")}, DataError, "no data set at missing"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(checkpoint, settings, error, message) -> None:
+    settings = {"operations": (HEAD,), "output": Path("x.safetensors"), **settings}
+    with pytest.raises(error, match=message):
+        convert(ConversionRequest(source=str(checkpoint), input_overrides=SIZE, **settings))
+
+
+def test_classes_and_their_number_must_agree(request_for, colors) -> None:
+    with pytest.raises(ArgumentError, match="which has 3 classes"):
+        plan_conversion(request_for(classes_from=colors, spec=ConvertSpec(num_classes=7)))
+
+
+def test_command_prints_one_json_object(checkpoint, tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["convert", str(checkpoint), "--dim", "8", "--img-size", "96", "--plan", "--json"])
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out)["head"]["pooled_features"] == 36
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--head", "isqr"], 2, "Did you mean 'isqrt'"),
+        (["--tap", "layer9"], 2, "no feature map named 'layer9'"),
+        (["--dim", "0"], 2, "--dim"),
+        (["--head-lr", "1"], 2, "No such option"),
+    ],
+)
+def test_mistakes_get_an_exit_code_and_a_way_out(
+    arguments, code, told, checkpoint, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run(["convert", str(checkpoint), "--img-size", "96", *arguments])
+    assert ended.value.code == code
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_output_is_kept(request_for, tmp_path) -> None:
+    (tmp_path / "out.safetensors").write_bytes(b"precious")
+    with pytest.raises(OutputExistsError):
+        convert(request_for())
+    assert (tmp_path / "out.safetensors").read_bytes() == b"precious"

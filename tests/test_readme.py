@@ -1,0 +1,78 @@
+"""Every command in the README runs as it is printed there, on stand-ins of the files it names."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from toy_data import write_toy_data
+
+from covtool.backbones.create import create_model, parse_name
+from covtool_cli.main import COMMANDS, run
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def shell_lines() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture
+def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a checkpoint called resnet50.pth and images called birds."""
+    torch.manual_seed(0)
+    torch.save(
+        create_model(parse_name("resnet10t")[0], num_classes=1000).state_dict(),
+        tmp_path / "resnet50.pth",
+    )
+    write_toy_data(tmp_path / "birds", train=4, val=2)
+    monkeypatch.chdir(tmp_path)
+    for variable, value in {"EPOCHS": "1", "WORKERS": "0"}.items():
+        monkeypatch.setenv(f"COVTOOL_FINETUNE_{variable}", value)
+    return tmp_path
+
+
+def test_shell_commands_run_in_order(users_folder: Path) -> None:
+    ran = 0
+    for line in shell_lines():
+        program, *arguments = shlex.split(line)
+        if program == "covtool":
+            with pytest.raises(SystemExit) as ended:
+                run(arguments)
+            assert ended.value.code == 0, line
+            ran += 1
+    assert ran >= 3
+    assert (users_folder / "runs/finetune/resnet50-isqrt/exported/best.safetensors").exists()
+
+
+def test_other_shell_commands_are_known_ones() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for line in shell_lines():
+        program, *arguments = line.split()
+        if program == "make":
+            assert f"\n{arguments[0]}:" in makefile
+        else:
+            assert program == "covtool" or line == "pip install ."
+
+
+def test_python_example_runs(users_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for block in blocks("python"):
+        exec(block, {})
+    assert "torch.Size([1, 1000])" in capsys.readouterr().out
+
+
+def test_table_names_every_command() -> None:
+    for name in COMMANDS:
+        assert f"`covtool {name}" in README
+
+
+def test_linked_documents_exist() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
