@@ -1,0 +1,144 @@
+"""The frame of the command line: what is imported when, where options come from, how errors end."""
+
+import subprocess
+import sys
+from importlib import import_module
+from typing import Literal
+
+import pytest
+import typer
+from pydantic import Field
+
+from covtool import errors
+from covtool.specs import Record
+from covtool_cli import options
+from covtool_cli.main import COMMANDS, exit_code, run
+
+
+def module_of(command: str):
+    return import_module(f"covtool_cli.commands.{command.replace('-', '_')}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_summary_is_the_first_line_of_the_commands_docstring(command: str) -> None:
+    lines = module_of(command).command.__doc__.splitlines()
+    assert lines[0] == COMMANDS[command]
+    assert any(f"Example: covtool {command}" in line for line in lines)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_json_and_debug(command: str, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run([command, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--json" in shown
+    assert "--debug" in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["convert", "--help"], ["finetune", "--help"], ["convrt"]],
+    ids=" ".join,
+)
+def test_help_and_usage_errors_import_neither_torch_nor_timm(arguments: list[str]) -> None:
+    program = (
+        "import sys\nfrom covtool_cli.main import run\n"
+        f"try:\n    run({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'timm', 'torchvision', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_misspelt_command_suggests_the_nearest(capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["convrt"])
+    assert ended.value.code == 2
+    assert "Did you mean 'convert'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (errors.CovtoolError("x"), 1),
+        (errors.ArgumentError("x"), 2),
+        (errors.SurgeryError("x"), 2),
+        (errors.UnknownVariantError("head", "x", ("y",)), 2),
+        (errors.OutputExistsError("x"), 2),
+        (errors.CheckpointError("x"), 3),
+        (errors.UnsafeCheckpointError("x"), 3),
+        (errors.UnrecognizedCheckpointError("x"), 3),
+        (errors.DataError("x"), 4),
+        (errors.NonFiniteError("x"), 5),
+        (errors.VerificationError("x"), 6),
+        (errors.InterruptedRunError("x", signal_number=2), 130),
+        (errors.InterruptedRunError("x", signal_number=15), 143),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_error_has_its_exit_code(problem: errors.CovtoolError, code: int) -> None:
+    assert exit_code(problem) == code
+
+
+class ToySpec(Record):
+    rate: float = Field(0.5, gt=0, description="A rate.")
+    kind: Literal["round", "flat"] = Field("round", description="A kind.")
+    fast: bool = Field(False, description="Speed.")
+    names: tuple[str, ...] = Field((), description="Names.")
+    limit: int | None = Field(None, description="A limit.", json_schema_extra={"short": "-l"})
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """Runs a command made from `ToySpec`, and returns the spec that it got."""
+
+    def call(*arguments: str, environment: dict[str, str] | None = None) -> ToySpec:
+        got = []
+
+        @options.takes(spec=ToySpec)
+        def command(spec: ToySpec, config: options.Config = None) -> None:
+            got.append(spec)
+
+        app = typer.Typer(context_settings={"auto_envvar_prefix": "TOY"})
+        app.command()(command)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (environment or {}).items():
+                patch.setenv(name, value)
+            app(list(arguments), standalone_mode=False)
+        return got[0]
+
+    return call
+
+
+def test_options_come_from_the_fields_of_a_spec(toy) -> None:
+    assert toy() == ToySpec()
+    said = toy("--rate", "2", "--kind", "flat", "--fast", "--names", "a", "--names", "b", "-l", "3")
+    assert said == ToySpec(rate=2, kind="flat", fast=True, names=("a", "b"), limit=3)
+    assert toy("--no-fast") == ToySpec()
+
+
+def test_flag_beats_environment_beats_file_beats_default(toy, tmp_path) -> None:
+    path = tmp_path / "toy.yaml"
+    path.write_text("rate: 3\nlimit: 7\nkind: flat\n")
+    said = toy("--config", str(path), "--kind", "round", environment={"TOY_RATE": "4"})
+    assert said == ToySpec(rate=4, limit=7, kind="round")
+
+
+def test_unknown_key_in_a_file_is_an_error_with_a_guess(toy, tmp_path) -> None:
+    path = tmp_path / "toy.yaml"
+    path.write_text("rat: 3\n")
+    with pytest.raises(errors.ArgumentError, match="unknown key 'rat'"):
+        toy("--config", str(path))
+
+
+def test_value_out_of_range_names_the_flag(toy) -> None:
+    with pytest.raises(errors.ArgumentError, match="--rate -1"):
+        toy("--rate", "-1")
+
+
+@pytest.mark.parametrize("module", ["covtool", "covtool.specs", "covtool.errors"])
+def test_cheap_modules_stay_cheap(module: str) -> None:
+    program = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
