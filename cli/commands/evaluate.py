@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covtool.specs import InputOverrides
-from covtool_cli import options, render
+from covtool_cli import options
 
 if TYPE_CHECKING:
     from covtool.evaluation.evaluating import Evaluation
@@ -42,6 +42,7 @@ def command(
     Example: covtool evaluate resnet50-isqrt.safetensors --data birds/
     """
     from covtool.evaluation.evaluating import EvaluationRequest, evaluate
+    from covtool_cli import render
 
     request = EvaluationRequest(
         source=model,
@@ -90,6 +91,8 @@ def _as_object(model: str, done: "Evaluation", confusion: int) -> dict[str, obje
 
 
 def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) -> None:
+    from covtool_cli import render
+
     result = done.result
     render.pairs(
         "Evaluated",

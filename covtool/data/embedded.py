@@ -21,9 +21,7 @@ SEED = 0
 IMAGES_PER_CLASS = {"train": 24, "test": 24}
 SIDE = 96  # of the files, in pixels
 CUT_SIDES = (48.0, 100.0)  # least and largest side of a cut in the photograph, before rescaling
-LARGEST_SHARE = (
-    0.85  # of the largest square that fits into a box: cuts should differ in their place
-)
+LARGEST_SHARE = 0.85  # of the largest square that fits into a box, so that cuts differ in place
 BLUR_RADII = (0.0, 1.0)  # in pixels of the file
 CONTRASTS = (0.10, 0.22)  # standard deviation of the pixels, of a range of 1
 BRIGHTNESSES = (0.4, 0.6)  # their mean
