@@ -29,7 +29,9 @@ class TrainingSpec(Record):
     The defaults are for fine-tuning a pretrained network on a few thousand images: SGD with
     Nesterov momentum, which the papers of covtool's methods use and which needs half the memory of
     Adam, at a rate that leaves the backbone mostly as it was, five times that for the new head,
-    a short warm-up, and a cosine down to zero, update by update.
+    a short warm-up, and a cosine down to zero, update by update. The batch norms of a pretrained
+    backbone keep their statistics: those of small batches of few classes are others, and a head
+    that was calibrated on the kept ones would lose most of what it knows in the first steps.
     """
 
     model_config = ConfigDict(protected_namespaces=())  # timm's names begin with model_
@@ -172,6 +174,13 @@ class TrainingSpec(Record):
         0, ge=0, description="Train the head alone for the first epochs.", json_schema_extra=PARTS
     )
 
+    bn_stats: Literal["auto", "keep", "train"] = Field(
+        "auto",
+        description="Statistics of the backbone's batch norms: keep those that the weights were "
+        "trained with, or train them; auto: train with --from-scratch only.",
+        json_schema_extra=PARTS,
+    )
+
     workers: int = Field(
         4,
         ge=0,
@@ -208,6 +217,12 @@ class TrainingSpec(Record):
         if self.warmup_epochs is not None:
             return self.warmup_epochs
         return min(WARMUP_AT_MOST, WARMUP_SHARE * self.epochs)
+
+    def resolved(self, *, from_scratch: bool) -> "TrainingSpec":
+        """The same settings with the defaults that depend on others worked out."""
+        automatic = "train" if from_scratch else "keep"
+        stats = automatic if self.bn_stats == "auto" else self.bn_stats
+        return self.model_copy(update={"warmup_epochs": self.warmup, "bn_stats": stats})
 
     def refuse_nonsense(self) -> None:
         """Check the settings against each other.

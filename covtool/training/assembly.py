@@ -13,7 +13,12 @@ from covtool.backbones.device import resolve_device
 from covtool.data.layouts import Sample
 from covtool.data.loaders import ImageLoader, evaluation_loader, training_loader
 from covtool.specs import FinetuneRequest, Recipe, TrainingSpec
-from covtool.training.freezing import set_train_mode_, set_trainable_, trainable_names
+from covtool.training.freezing import (
+    keep_batch_statistics_,
+    set_train_mode_,
+    set_trainable_,
+    trainable_names,
+)
 from covtool.training.gradient_centralization import centralize_gradients, layer_weights
 from covtool.training.head import Head
 from covtool.training.objective import Objective
@@ -87,6 +92,8 @@ class Parts:
             names = frozenset(name for name in names if self.head.holds(name))
         set_trainable_(self.model, names)
         set_train_mode_(self.model)
+        if self.training.bn_stats == "keep":
+            keep_batch_statistics_(self.model, self.head)
 
 
 def assemble(

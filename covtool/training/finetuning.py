@@ -181,12 +181,11 @@ def _resolved(request: FinetuneRequest) -> FinetuneRequest:
     """The request with its defaults worked out and its paths absolute."""
     request.training.refuse_nonsense()
     model = Path(request.model)
-    warmup = {"warmup_epochs": request.training.warmup}
     return request.model_copy(
         update={
             "model": str(model.resolve()) if model.exists() else request.model,
             "data": str(Path(request.data).resolve()),
-            "training": request.training.model_copy(update=warmup),
+            "training": request.training.resolved(from_scratch=request.from_scratch),
         }
     )
 

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from covtool.errors import ArgumentError
 from covtool.specs.training import BACKBONE
@@ -54,6 +55,16 @@ def set_train_mode_(model: nn.Module) -> None:
     model.training = True
     for child in model.children():
         set_train_mode_(child)
+
+
+def keep_batch_statistics_(model: nn.Module, head: Head) -> None:
+    """Let the batch norms of the backbone use their statistics, and leave them as they are.
+
+    Their scales and biases are trained. Those of the head are new and keep their mode.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and not head.holds(name):
+            module.eval()
 
 
 def _fits(name: str, pattern: str, head: Head) -> bool:

@@ -182,6 +182,23 @@ def test_freeze_epochs_hold_the_backbone_only_at_the_beginning(asked):
     assert not torch.equal(second["bn1.running_mean"], third["bn1.running_mean"])
 
 
+@pytest.mark.parametrize(("stats", "kept"), [("keep", True), ("train", False), ("auto", False)])
+def test_batch_statistics_are_kept_where_that_is_asked_for(asked, stats, kept):
+    one, two = (finetune(asked(bn_stats=stats, epochs=n)) for n in (1, 2))
+    first, second = (weights(r.directory / "checkpoints/last.pt") for r in (one, two))
+    assert torch.equal(first["bn1.running_mean"], second["bn1.running_mean"]) == kept
+    assert not torch.equal(first["bn1.weight"], second["bn1.weight"])
+
+
+def test_a_trained_model_keeps_its_batch_statistics_by_default(asked):
+    first = finetune(asked(epochs=1))
+    model = str(first.exported["last"])
+    again = finetune(asked(model=model, epochs=1, from_scratch=False, images=InputOverrides()))
+    before, after = load(model).state_dict(), load(again.exported["last"]).state_dict()
+    assert torch.equal(before["bn1.running_mean"], after["bn1.running_mean"])
+    assert not torch.equal(before["bn1.weight"], after["bn1.weight"])
+
+
 def test_a_run_that_was_killed_after_an_epoch_goes_on_exactly(asked):
     settings = {"epochs": 3, "gc": True, "mixup": 0.2, "model_ema": True, "head_lr_mult": 5}
     whole, cut, rest = Recorder(), Recorder(at_update=9, do=power_cut), Recorder()

@@ -5,7 +5,12 @@ from torch import nn
 from covtool.backbones.create import create_model, parse_name
 from covtool.errors import ArgumentError, UnknownVariantError
 from covtool.specs import InputSpec, TrainingSpec
-from covtool.training.freezing import set_train_mode_, set_trainable_, trainable_names
+from covtool.training.freezing import (
+    keep_batch_statistics_,
+    set_train_mode_,
+    set_trainable_,
+    trainable_names,
+)
 from covtool.training.head import Head, find_head, replace_classifier_
 from covtool.training.optimization import Schedule, build_optimizer
 from covtool.training.parameter_groups import optimizer_groups, plan_parameter_groups
@@ -163,6 +168,20 @@ def test_frozen_batch_norms_are_in_eval_mode_and_the_rest_trains():
     assert model.layer2[0].bn2.training
     assert model.training
     assert model.fc.training
+
+
+def test_kept_batch_statistics_are_the_backbones_only():
+    model = nn.Sequential()
+    model.norm = nn.BatchNorm2d(3)
+    model.pool = nn.Sequential()
+    model.pool.norm = nn.BatchNorm2d(3)
+    model.drop = nn.Dropout()
+    set_train_mode_(model)
+    keep_batch_statistics_(model, Head(pooling="pool", classifier="fc"))
+    assert not model.norm.training
+    assert model.norm.weight.requires_grad
+    assert model.pool.norm.training
+    assert model.drop.training
 
 
 def test_replacing_the_classifier_changes_nothing_else():
