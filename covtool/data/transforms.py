@@ -35,7 +35,8 @@ def evaluation_transform(input: InputSpec) -> Transform:
 def training_transform(input: InputSpec, augmentation: AugmentationSpec) -> Transform:
     """How images are varied and prepared for training.
 
-    Draws from the global generators of `random`, numpy and torch, as timm's transforms do.
+    Draws from the global generators of `random`, numpy and torch, as timm's transforms do. Where
+    the model's images are squashed, they are so before a crop is drawn.
 
     Raises:
         ArgumentError: As `evaluation_transform`; timm does not know the policy `aa`.
@@ -65,7 +66,25 @@ def training_transform(input: InputSpec, augmentation: AugmentationSpec) -> Tran
             reason=str(problem) or None,
             hint="Examples: rand-m9-mstd0.5-inc1, augmix-m3-w3, original, 3a.",
         ) from problem
+    if input.crop_mode == "squash":
+        transform = Compose([Squash(input), transform])
     return _with_channels(transform, input.channels)
+
+
+class Squash:
+    """Resizes both sides to the network's input, by 1/crop_pct more, whatever the proportions.
+
+    A model that sees squashed images when it is used must see them when it is trained: random
+    crops of the image itself have other proportions.
+    """
+
+    def __init__(self, input: InputSpec) -> None:
+        height, width = input.size
+        self.size = round(width / input.crop_pct), round(height / input.crop_pct)
+        self.resample = Image.Resampling[input.interpolation.upper()]
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image.resize(self.size, self.resample)
 
 
 class FirstChannel:
