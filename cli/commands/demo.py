@@ -57,8 +57,8 @@ STEPS = (
     _evaluate("isqrt", f"{DATA}-isqrt.safetensors"),
     Step(
         "finetune, isqrt",
-        f"finetune {DATA}-isqrt.safetensors --data {DATA} --gc --epochs 3 --lr 0.002 "
-        "--head-lr-mult 1 --experiment demo",
+        f"finetune {DATA}-isqrt.safetensors --data {DATA} --gc --epochs 3 --lr 0.0005 "
+        "--head-lr-mult 1 --channels-last --experiment demo",
     ),
     _evaluate("isqrt, fine-tuned", "runs/finetune/demo/exported/best.safetensors"),
 )

@@ -28,7 +28,8 @@ class TrainingSpec(Record):
 
     The defaults are for fine-tuning a pretrained network on a few thousand images: SGD with
     Nesterov momentum, which the papers of covtool's methods use and which needs half the memory of
-    Adam, at a rate that leaves the backbone mostly as it was, five times that for the new head,
+    Adam, at a rate at which a calibrated covariance head survives its first steps (its features are
+    long vectors, and its classifier answers sharply), five times that for the head,
     a short warm-up, and a cosine down to zero, update by update. The batch norms of a pretrained
     backbone keep their statistics: those of small batches of few classes are others, and a head
     that was calibrated on the kept ones would lose most of what it knows in the first steps.
@@ -79,7 +80,7 @@ class TrainingSpec(Record):
     )
 
     lr: float = Field(
-        0.01, gt=0, description="Learning rate of the backbone.", json_schema_extra=SCHEDULE
+        5e-4, gt=0, description="Learning rate of the backbone.", json_schema_extra=SCHEDULE
     )
     head_lr_mult: float = Field(
         5.0,

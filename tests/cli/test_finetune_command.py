@@ -104,8 +104,8 @@ def test_resuming_with_another_lr_names_both(covtool, data):
     run = "runs/finetune/test_resnet"
     code, _, err = covtool("finetune", "--resume", run, "--lr", "0.5", "--epochs", "3")
     assert code == 2
-    assert "--lr is 0.5 now, but the run was started with 0.01." in err
-    code, out, err = covtool("finetune", "--resume", run, "--lr", "0.01", "--epochs", "3", "--json")
+    assert "--lr is 0.5 now, but the run was started with 0.0005." in err
+    code, out, err = covtool("finetune", "--resume", run, "--lr", "5e-4", "--epochs", "3", "--json")
     assert code == 0, err
     assert json.loads(out)["epochs"] == 3
     assert "--epochs changes from 2 to 3." in err

@@ -477,10 +477,10 @@ def test_a_changed_argument_is_refused_on_resuming_with_both_values(asked):
     with pytest.raises(RuntimeError, match="power cut"):
         finetune(asked(), observer=cut)
     directory = cut.plans[0].directory
-    with pytest.raises(ArgumentError, match=r"--lr is 0\.5 now.*started with 0\.01"):
+    with pytest.raises(ArgumentError, match=r"--lr is 0\.5 now.*started with 0\.0005"):
         resume_finetune(directory, changes={"lr": 0.5})
     observer = Recorder()
-    result = resume_finetune(directory, changes={"lr": 0.01, "epochs": 3}, observer=observer)
+    result = resume_finetune(directory, changes={"lr": 5e-4, "epochs": 3}, observer=observer)
     assert result.epochs == 3
     assert observer.notes == ["--epochs changes from 2 to 3."]
     assert yaml.safe_load((directory / "args.yaml").read_text())["epochs"] == 3
