@@ -24,6 +24,7 @@ Loader = Iterable[tuple[Tensor, Tensor]]
 LARGEST_SYSTEM = 8192
 LARGEST_SKETCH = 4096
 _FLOAT32, _FLOAT64, _EIGEN_COPIES = 4, 8, 3
+_SOFTENING = 4  # of the likeliest scale: sharper logits make the first training steps too large
 _TEMPERATURES = torch.logspace(0, 3, 61, dtype=torch.float64)
 
 
@@ -241,10 +242,10 @@ def _fit(
 
 
 def _temperature(left_out: Tensor, labels: Tensor) -> float:
-    """The factor that makes the left-out predictions the likeliest logits, from 1 to 1000.
+    """A quarter of the factor, from 1 to 1000, that makes the left-out predictions likeliest.
 
     A regression on one-hot targets answers between 0 and 1: right in order, but nearly uniform
     as logits, and a fine-tuning run would spend its first epochs on the scale.
     """
     losses = [nn.functional.cross_entropy(t * left_out, labels) for t in _TEMPERATURES]
-    return _TEMPERATURES[torch.stack(losses).argmin()].item()
+    return _TEMPERATURES[torch.stack(losses).argmin()].item() / _SOFTENING
