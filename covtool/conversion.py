@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from covtool import __version__
 from covtool.backbones.device import resolve_device
+from covtool.checkpoints.file_kinds import stem_of
 from covtool.checkpoints.model_file import load, save
 from covtool.checkpoints.opening import OpenedModel, open_model
 from covtool.data.checking import check_images
@@ -37,6 +38,7 @@ from covtool.surgery.report import (
     compare_modules,
     measure_size,
 )
+from covtool.variants import HEADS
 
 _OUTPUT_TOLERANCE = 1e-5
 
@@ -243,7 +245,7 @@ def _plan_head(
     request: ConversionRequest,
     layout: DataLayout | None,
 ) -> HeadPlan:
-    if spec.reduction is None and request.calibrate_with and spec.head != "gap":
+    if spec.reduction is None and request.calibrate_with and HEADS[spec.head].second_order:
         spec = spec.model_copy(update={"reduction": "linear"})
     names = layout.class_names if layout else None
     asked = request.spec.num_classes
@@ -336,7 +338,7 @@ def _calibrate(
 
 
 def _calibration_samples(request: ConversionRequest, layout: DataLayout) -> tuple[Sample, ...]:
-    own = scan(request.calibrate_with)
+    own = scan(request.calibrate_with) if request.classes_from else layout
     if own.class_names != layout.class_names:
         raise ArgumentError("--data and --calibrate have different classes.")
     return draw_evenly(own.samples("train"), request.spec.calibrate_images, seed=request.spec.seed)
@@ -392,7 +394,5 @@ def _same_bytes(first: Tensor, second: Tensor) -> bool:
 
 
 def _default_output(source: str, heads: list[HeadSpec]) -> Path:
-    name = Path(source.rsplit(":", 1)[-1]).name
-    for suffix in (".safetensors", ".pth.tar", ".pth", ".pt", ".bin"):
-        name = name.removesuffix(suffix)
-    return Path(f"{name}-{heads[0].head if heads else 'converted'}.safetensors")
+    done = heads[0].head if heads else "converted"
+    return Path(f"{stem_of(source)}-{done}.safetensors")

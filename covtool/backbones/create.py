@@ -1,5 +1,7 @@
 """Names of architectures become models. timm and torchvision look alike from here on."""
 
+from difflib import get_close_matches
+
 import timm
 from timm.models import get_pretrained_cfg, is_model
 from torch import nn
@@ -115,7 +117,5 @@ def _arguments_size(base: BaseSpec) -> tuple[int, int] | None:
 
 
 def _near_names(name: str) -> tuple[str, ...]:
-    from difflib import get_close_matches
-
     near = get_close_matches(name, timm.list_models(), n=8, cutoff=0.5)
     return tuple(near) or ("see timm.list_models()",)

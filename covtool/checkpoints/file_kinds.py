@@ -11,6 +11,21 @@ from covtool.errors import CheckpointError
 Format = Literal["zip", "legacy", "safetensors"]
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
+
+
+def stem_of(source: str) -> str:
+    """What a file or a model is called, without folder, ``torchvision:``, ``hf-hub:`` and suffix.
+
+    Example:
+        >>> stem_of("runs/resnet50.pth.tar"), stem_of("torchvision:resnet50")
+        ('resnet50', 'resnet50')
+    """
+    name = Path(source.rsplit(":", 1)[-1]).name
+    while name.endswith(SUFFIXES):
+        name = name.rpartition(".")[0]
+    return name
+
+
 DOWNLOAD_AGAIN = "Download or copy it again, and compare the sizes."
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER

@@ -82,7 +82,8 @@ def fit_ridge(features: Tensor, targets: Tensor, *, loss: Loss = squared_error) 
     if targets.ndim != 2 or len(targets) != len(features):
         raise ShapeError.expected("targets", f"({len(features)}, K)", targets)
     if features.shape[1] < len(features):
-        return fit_ridge_by_batches(lambda: [(features, targets)], loss=loss)
+        blocks = features.split(_ROWS_AT_ONCE), targets.split(_ROWS_AT_ONCE)
+        return fit_ridge_by_batches(lambda: zip(*blocks, strict=True), loss=loss)
     return _fit_dual(features, targets.double(), loss)
 
 
@@ -191,7 +192,7 @@ class _Primal:
 def _fit_dual(features: Tensor, targets: Tensor, loss: Loss) -> RidgeFit:
     rows = len(features)
     _check_rows(rows)
-    mean = features.double().mean(dim=0)
+    mean = features.mean(dim=0, dtype=torch.float64)
     target_mean = targets.mean(dim=0)
     centered_targets = targets - target_mean
     eigenvalues, vectors = _eigen_without_constant(_gram(features, mean))
@@ -235,7 +236,7 @@ def _eigen_without_constant(gram: Tensor) -> tuple[Tensor, Tensor]:
     return eigenvalues.clamp_min(0), reflect(padded)
 
 
-_COLUMNS_AT_ONCE = 4096
+_ROWS_AT_ONCE = _COLUMNS_AT_ONCE = 4096  # in float64; all features at once would take twice theirs
 
 
 def _gram(features: Tensor, mean: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ def calibrate_head_(
         _estimate_batch_norm_(model, pooling.post_bn, tracked)
     classifier = model.get_submodule(plan.sites.classifier)
     memory = plan_memory(num_images, plan.in_features, memory_gib)
-    fit = _fit(model, classifier, tracked, memory)
+    fit = _fit(model, classifier, tracked, memory, num_images)
     temperature = _temperature(fit.left_out, tracked.labels)
     classifier.weight.copy_(temperature * fit.weight)
     classifier.bias.copy_(temperature * fit.bias)
@@ -220,7 +220,11 @@ def _estimate_batch_norm_(model: nn.Module, norm: nn.BatchNorm1d, tracked: _Trac
 
 
 def _fit(
-    model: nn.Module, classifier: nn.Linear, tracked: _Tracked, memory: MemoryPlan
+    model: nn.Module,
+    classifier: nn.Linear,
+    tracked: _Tracked,
+    memory: MemoryPlan,
+    num_images: int,
 ) -> RidgeFit:
     sketch = None
     if memory.sketch_size is not None:
@@ -234,11 +238,23 @@ def _fit(
                 yield sketch.apply(features) if sketch else features, targets.double()
 
     if memory.keep:
-        features, targets = (torch.cat(parts) for parts in zip(*batches(), strict=True))
-        fit = fit_ridge(features, targets, loss=mistakes)
+        fit = fit_ridge(*_gathered(batches(), num_images), loss=mistakes)
     else:
         fit = fit_ridge_by_batches(batches, loss=mistakes)
     return replace(fit, weight=sketch.transpose(fit.weight)) if sketch else fit
+
+
+def _gathered(batches: Iterator[tuple[Tensor, Tensor]], rows: int) -> tuple[Tensor, Tensor]:
+    """All rows in one place, which is made once: joining parts would take twice the memory."""
+    filled = 0
+    for features, targets in batches:
+        if not filled:
+            all_features = features.new_empty(rows, features.shape[1])
+            all_targets = targets.new_empty(rows, targets.shape[1])
+        rows_here = slice(filled, filled + len(features))
+        all_features[rows_here], all_targets[rows_here] = features, targets
+        filled += len(features)
+    return all_features[:filled], all_targets[:filled]
 
 
 def _temperature(left_out: Tensor, labels: Tensor) -> float:

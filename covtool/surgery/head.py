@@ -80,7 +80,8 @@ def plan_head(
     tap = sites.tap(spec.tap)
     spec = spec.model_copy(update={"tap": tap.path})
     _check(spec, tap)
-    new_pooling = row.build(tap.channels, spec)
+    with torch.device("meta"):  # only its size is wanted: no memory, no random numbers
+        new_pooling = row.build(tap.channels, spec)
     classes = num_classes or sites.num_classes
     tail = _working(model, sites.tail)
     bypassed = () if spec.fuse else (*sites.after(tap), *_without_last_dropout(model, tail))

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from covtool.layers.global_pooling import GlobalPooling
 from covtool.specs import InputSpec
 
 
@@ -96,7 +97,6 @@ def _describe(module: nn.Module | None) -> str:
         return f"{name}({module.in_features:,} -> {module.out_features:,})"
     if isinstance(module, nn.Conv2d):
         return f"{name}({module.kernel_size[0]}x{module.kernel_size[1]}, stride {module.stride[0]})"
-    features = getattr(module, "num_features", None)
-    if hasattr(module, "reduction") and isinstance(features, int):
-        return f"{name}({module.in_features:,} -> {features:,})"
+    if isinstance(module, GlobalPooling):
+        return f"{name}({module.in_features:,} -> {module.num_features:,})"
     return name

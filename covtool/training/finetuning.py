@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from covtool.checkpoints.file_kinds import stem_of
 from covtool.checkpoints.opening import open_model
 from covtool.data.checking import check_images
 from covtool.data.layouts import DataLayout, Sample, require_trainable, scan
@@ -31,7 +32,6 @@ from covtool.training.update import accumulate_gradient_
 
 COMMAND = "finetune"
 MAY_CHANGE = ("epochs", "device", "workers", "checkpoint_hist")
-MODEL_SUFFIXES = (".safetensors", ".pth.tar", ".pth", ".pt", ".bin")
 SHOWN = 5
 
 
@@ -103,7 +103,7 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
     request = _resolved(request)
     layout = _layout(request)
     parts = _build(request, layout, observer)
-    name = request.experiment or _stem(request.model)
+    name = request.experiment or stem_of(request.model)
     directory = RunDirectory.create(Path(request.output), COMMAND, name)
     _describe(directory, request, parts)
     run = _run(parts, RunState(), directory, layout, observer)
@@ -330,11 +330,3 @@ def _seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def _stem(model: str) -> str:
-    """A name for the run: that of the file or the model, without its suffix."""
-    name = Path(model.rsplit(":", 1)[-1]).name
-    for suffix in MODEL_SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name

@@ -127,12 +127,12 @@ def layer_weights(model: nn.Module, *, conv_only: bool = False) -> list[nn.Param
     ]
 
 
-class _CentralizedGradient:
-    """Gives the optimizer centralized gradients, and the caller their own back."""
+class _AroundStep:
+    """Hooks before and after each step of an optimizer, with a tensor kept for each parameter."""
 
     def __init__(self, optimizer: Optimizer, chosen: Chosen) -> None:
         self._chosen = chosen
-        self._own: list[tuple[Tensor, Tensor]] = []
+        self._kept: list[tuple[Tensor, Tensor]] = []
         self._handles = (
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
@@ -141,6 +141,10 @@ class _CentralizedGradient:
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
+
+
+class _CentralizedGradient(_AroundStep):
+    """Gives the optimizer centralized gradients, and the caller their own back."""
 
     def _before(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> tuple | None:
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
@@ -158,44 +162,32 @@ class _CentralizedGradient:
     @torch.no_grad()
     def _replace(self, optimizer: Optimizer) -> None:
         coupled = _coupling(optimizer)
-        self._own.clear()
+        self._kept.clear()
         for group, parameter in _with_gradient(optimizer, self._chosen):
-            self._own.append((parameter, parameter.grad))
+            self._kept.append((parameter, parameter.grad))
             decay = _signed_decay(group) if coupled(group) else 0.0
             parameter.grad = _centralized_with_decay(parameter, decay)
 
     def _after(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
-        for parameter, gradient in self._own:
+        for parameter, gradient in self._kept:
             parameter.grad = gradient
-        self._own.clear()
+        self._kept.clear()
 
 
-class _CentralizedUpdate:
+class _CentralizedUpdate(_AroundStep):
     """Lets the optimizer step, then takes the row means out of what it did."""
-
-    def __init__(self, optimizer: Optimizer, chosen: Chosen) -> None:
-        self._chosen = chosen
-        self._old: list[tuple[Tensor, Tensor]] = []
-        self._handles = (
-            optimizer.register_step_pre_hook(self._before),
-            optimizer.register_step_post_hook(self._after),
-        )
-
-    def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
 
     def _before(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         # With a closure the gradients are yet to come, so every chosen weight is kept.
         parameters = (p for g in optimizer.param_groups for p in g["params"] if self._chosen(p))
-        self._old = [(parameter, parameter.detach().clone()) for parameter in parameters]
+        self._kept = [(parameter, parameter.detach().clone()) for parameter in parameters]
 
     @torch.no_grad()
     def _after(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
-        for parameter, old in self._old:
+        for parameter, old in self._kept:
             if _has_dense_gradient(parameter):
                 parameter.copy_(old + centralize_gradient(parameter - old))
-        self._old.clear()
+        self._kept.clear()
 
 
 @dataclass(frozen=True, slots=True)
