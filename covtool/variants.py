@@ -2,10 +2,32 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from covtool.layers.global_pooling import AveragePooling, CovariancePooling, GlobalPooling
+import torch
+
+from covtool.layers.covariance_pooling import (
+    BatchNormCovariancePooling,
+    CovariancePooling,
+    MatrixFunction,
+)
+from covtool.layers.first_order import (
+    AveragePooling,
+    FirstOrderPooling,
+    GeneralizedMeanPooling,
+    MaxPooling,
+)
+from covtool.layers.global_pooling import GlobalPooling
+from covtool.ops import second_order
+from covtool.ops.covariance import covariance_pool
+from covtool.ops.isqrt import isqrt_covariance
 from covtool.registry import Registry
 from covtool.specs import HeadSpec
+
+FIRST_ORDER = frozenset({"head", "dim", "reduction", "tap"})
+SECOND_ORDER = FIRST_ORDER | {"fuse"}
+MATRIX = SECOND_ORDER | {"vec", "head_dtype"}
+EIGEN = MATRIX | {"gradient", "gradient_order"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +38,10 @@ class Head:
         name: What `--head` takes.
         summary: One line, with a full stop.
         source: Where it was published.
-        second_order: Whether it pools products of channels, and so ignores constant shifts.
+        second_order: Whether it pools products of channels.
+        centered: Whether the mean over the positions is taken out: it ignores constant shifts,
+            and needs more than one position.
+        options: The fields of `HeadSpec` that it takes.
         reduction: The reduction it has where nobody asks for another.
         build: Makes the pooling layer for C channels from a spec whose `reduction` is set.
     """
@@ -24,24 +49,70 @@ class Head:
     name: str
     summary: str
     source: str
-    second_order: bool
-    reduction: str
+    second_order: bool = True
+    centered: bool = True
+    options: frozenset[str] = MATRIX
+    reduction: str = "conv-bn-relu"
     build: Callable[[int, HeadSpec], GlobalPooling]
 
 
-def _gap(in_features: int, spec: HeadSpec) -> GlobalPooling:
-    return AveragePooling(in_features, dim=spec.dim, reduction=spec.reduction)
+def _first_order(kind: type[FirstOrderPooling]) -> Callable[[int, HeadSpec], GlobalPooling]:
+    def build(in_features: int, spec: HeadSpec) -> GlobalPooling:
+        return kind(in_features, dim=spec.dim, reduction=spec.reduction)
+
+    return build
 
 
-def _isqrt(in_features: int, spec: HeadSpec) -> GlobalPooling:
-    return CovariancePooling(
-        in_features,
-        dim=spec.dim,
-        reduction=spec.reduction,
+def _matrix(
+    function: Callable[[HeadSpec], MatrixFunction],
+    *,
+    dtype: str = "float32",
+    extra_rows: int = 0,
+) -> Callable[[int, HeadSpec], GlobalPooling]:
+    """Builds a `CovariancePooling` of the matrix function that a spec asks for."""
+
+    def build(in_features: int, spec: HeadSpec) -> GlobalPooling:
+        kind = CovariancePooling
+        if spec.head == "isqrt" and spec.post_norm == "batchnorm":
+            kind = BatchNormCovariancePooling
+        matrix, wanted = function(spec), spec.head_dtype or dtype
+        if wanted != "float32":
+            matrix = partial(second_order.computed_in, matrix=matrix, dtype=getattr(torch, wanted))
+        return kind(
+            in_features,
+            dim=spec.dim,
+            reduction=spec.reduction,
+            matrix=matrix,
+            extra_rows=extra_rows,
+            vec=spec.vec,
+        )
+
+    return build
+
+
+def _isqrt(spec: HeadSpec) -> MatrixFunction:
+    return partial(
+        isqrt_covariance,
         num_iterations=spec.iterations,
         pre_norm=spec.pre_norm,
-        post_norm=spec.post_norm,
+        post_norm="none" if spec.post_norm == "batchnorm" else spec.post_norm,
     )
+
+
+def _power(normalize: second_order.PostNorm | None = None) -> Callable[[HeadSpec], MatrixFunction]:
+    def function(spec: HeadSpec) -> MatrixFunction:
+        by = normalize
+        if by is second_order.by_spectral_norm:
+            by = partial(by, alpha=spec.alpha)
+        return partial(
+            second_order.power_covariance, alpha=spec.alpha, normalize=by, **_gradient(spec)
+        )
+
+    return function
+
+
+def _gradient(spec: HeadSpec) -> dict[str, object]:
+    return {"gradient": spec.gradient, "order": spec.gradient_order}
 
 
 HEADS = Registry(
@@ -52,16 +123,86 @@ HEADS = Registry(
             summary="Global average pooling: first order, for comparison.",
             source="Lin, Chen, Yan, ICLR 2014",
             second_order=False,
+            centered=False,
+            options=FIRST_ORDER,
             reduction="none",
-            build=_gap,
+            build=_first_order(AveragePooling),
+        ),
+        Head(
+            name="gmp",
+            summary="Global max pooling: first order, for comparison.",
+            source="Oquab, Bottou, Laptev, Sivic, CVPR 2015",
+            second_order=False,
+            centered=False,
+            options=FIRST_ORDER,
+            reduction="none",
+            build=_first_order(MaxPooling),
+        ),
+        Head(
+            name="gem",
+            summary="Generalized mean with a learned power: first order, for comparison.",
+            source="Radenovic, Tolias, Chum, TPAMI 2019",
+            second_order=False,
+            centered=False,
+            options=FIRST_ORDER,
+            reduction="none",
+            build=_first_order(GeneralizedMeanPooling),
+        ),
+        Head(
+            name="cov",
+            summary="Covariance, not normalized.",
+            source="Tuzel, Porikli, Meer, ECCV 2006",
+            build=_matrix(lambda spec: covariance_pool),
         ),
         Head(
             name="isqrt",
             summary="Covariance, square-rooted by Newton-Schulz iteration.",
             source="Li, Xie, Wang, Gao, CVPR 2018",
-            second_order=True,
-            reduction="conv-bn-relu",
-            build=_isqrt,
+            options=MATRIX | {"iterations", "pre_norm", "post_norm"},
+            build=_matrix(_isqrt),
+        ),
+        Head(
+            name="mpn",
+            summary="Covariance to the power alpha, by eigendecomposition.",
+            source="Li, Xie, Wang, Zuo, ICCV 2017",
+            options=EIGEN | {"alpha"},
+            build=_matrix(_power(), dtype="float64"),
+        ),
+        Head(
+            name="mpn+F",
+            summary="mpn over its Frobenius norm.",
+            source="Li, Xie, Wang, Zuo, ICCV 2017",
+            options=EIGEN | {"alpha"},
+            build=_matrix(_power(second_order.by_frobenius_norm), dtype="float64"),
+        ),
+        Head(
+            name="mpn+M",
+            summary="mpn over its spectral norm.",
+            source="Li, Xie, Wang, Zuo, ICCV 2017",
+            options=EIGEN | {"alpha"},
+            build=_matrix(_power(second_order.by_spectral_norm), dtype="float64"),
+        ),
+        Head(
+            name="logm",
+            summary="Matrix logarithm of the covariance plus eps (log-Euclidean).",
+            source="Ionescu, Vantzos, Sminchisescu, ICCV 2015",
+            options=EIGEN | {"eps"},
+            build=_matrix(
+                lambda spec: partial(second_order.log_covariance, eps=spec.eps, **_gradient(spec)),
+                dtype="float64",
+            ),
+        ),
+        Head(
+            name="gaussian",
+            summary="Mean and covariance in one positive matrix, square-rooted (G2DeNet).",
+            source="Wang, Li, Zhang, CVPR 2017",
+            centered=False,
+            options=EIGEN,
+            build=_matrix(
+                lambda spec: partial(second_order.gaussian_embedding, **_gradient(spec)),
+                dtype="float64",
+                extra_rows=1,
+            ),
         ),
     ],
 )

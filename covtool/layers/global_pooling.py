@@ -1,10 +1,8 @@
-"""Pooling layers between the last feature map and a linear classifier."""
+"""What every pooling layer between a feature map and a linear classifier has in common."""
 
 from torch import Tensor, nn
 
 from covtool.layers.reduction import make_reduction
-from covtool.ops.covariance import triu_vec
-from covtool.ops.isqrt import isqrt_covariance
 
 
 class GlobalPooling(nn.Module):
@@ -51,71 +49,3 @@ class GlobalPooling(nn.Module):
         if self.layout == "NLC":
             return features[:, self.num_prefix_tokens :].mT.unsqueeze(2)
         return features
-
-
-class AveragePooling(GlobalPooling):
-    """Mean over all positions: first-order pooling, for comparison.
-
-    Shape:
-        (B, C, H, W) -> (B, D)
-    """
-
-    def __init__(self, in_features: int, *, dim: int = 256, reduction: str = "none") -> None:
-        super().__init__(in_features, dim=dim, reduction=reduction)
-        self.num_features = self.reduced_features
-
-    def pool(self, features: Tensor) -> Tensor:
-        return features.mean(dim=(2, 3))
-
-
-class CovariancePooling(GlobalPooling):
-    """Reduce the channels, pool the approximate root of their covariance, flatten it.
-
-    Takes the place of global average pooling in front of a linear classifier.
-
-    Args:
-        in_features: Channels of the backbone's last feature map, C.
-        dim: Channels after the reduction, D.
-        reduction: ``conv-bn-relu`` (as published), ``linear`` or ``none``.
-        num_iterations: Newton-Schulz steps.
-        pre_norm: ``trace`` or ``frobenius``; see `covtool.ops.isqrt_covariance`.
-        post_norm: ``trace``, ``frobenius``, ``none``, or ``batchnorm``: a batch norm of the
-            vector in place of the scale.
-
-    Attributes:
-        num_features: D*(D+1)/2: 32,896 for D = 256.
-
-    Shape:
-        (B, C, H, W) -> (B, num_features)
-
-    Source:
-        Li, Xie, Wang, Gao. "Towards Faster Training of Global Covariance Pooling Networks
-        by Iterative Matrix Square Root Normalization", CVPR 2018.
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        *,
-        dim: int = 256,
-        reduction: str = "conv-bn-relu",
-        num_iterations: int = 5,
-        pre_norm: str = "trace",
-        post_norm: str = "trace",
-    ) -> None:
-        super().__init__(in_features, dim=dim, reduction=reduction)
-        self.num_features = self.reduced_features * (self.reduced_features + 1) // 2
-        self.num_iterations = num_iterations
-        self.pre_norm = pre_norm
-        self.post_norm = "none" if post_norm == "batchnorm" else post_norm
-        if post_norm == "batchnorm":
-            self.post_bn = nn.BatchNorm1d(self.num_features)
-
-    def pool(self, features: Tensor) -> Tensor:
-        root = isqrt_covariance(
-            features,
-            num_iterations=self.num_iterations,
-            pre_norm=self.pre_norm,
-            post_norm=self.post_norm,
-        )
-        return triu_vec(root)

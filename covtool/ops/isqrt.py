@@ -100,10 +100,26 @@ def isqrt_covariance(
         before = scale_before(centered)
         after = before if post_norm == pre_norm else scale_after(centered)
         unit = centered / root_of_scale(one_where_zero(before))
-        if side == "auto":
-            side = cheaper_side(*centered.shape[-2:], num_iterations=num_iterations)
-        root = _ROOTS[side](unit, num_iterations)
+        root = _root(unit, num_iterations, side)
         return (root * root_of_scale(after / centered.shape[-1])).to(features.dtype)
+
+
+def gram_sqrt_newton_schulz(
+    factor: Tensor, *, num_iterations: int = 5, side: Side = "auto"
+) -> Tensor:
+    """Approximate square root of A A' from a factor A: `isqrt_covariance` without the centering.
+
+    Args:
+        factor: A, shape (B, C, N), in float32 or float64. Not modified.
+        num_iterations: Newton-Schulz steps, at least 1.
+        side: As in `isqrt_covariance`.
+
+    Returns:
+        Symmetric matrices, shape (B, C, C).
+    """
+    trace = trace_scale(factor)
+    unit = factor / root_of_scale(one_where_zero(trace))
+    return _root(unit, num_iterations, side) * root_of_scale(trace)
 
 
 def cheaper_side(channels: int, positions: int, *, num_iterations: int) -> Side:
@@ -112,6 +128,12 @@ def cheaper_side(channels: int, positions: int, *, num_iterations: int) -> Side:
     on_channels = channels**2 * positions + products * channels**3
     on_positions = 2 * channels * positions**2 + channels**2 * positions + products * positions**3
     return "positions" if on_positions < on_channels else "channels"
+
+
+def _root(unit: Tensor, num_iterations: int, side: Side) -> Tensor:
+    if side == "auto":
+        side = cheaper_side(*unit.shape[-2:], num_iterations=num_iterations)
+    return _ROOTS[side](unit, num_iterations)
 
 
 def _root_on_channels(unit: Tensor, num_iterations: int) -> Tensor:

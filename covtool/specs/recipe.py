@@ -11,6 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 RECIPE_VERSION = 1
 
 PositiveInt = Annotated[int, Field(ge=1)]
+Gradient = Literal[
+    "exact",
+    "svd",
+    "truncated",
+    "top-n",
+    "taylor",
+    "pade",
+    "power-iteration",
+    "newton-schulz",
+]
 ChannelStatistics = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
@@ -64,19 +74,45 @@ class LastStrideSpec(Record):
 
 
 class HeadSpec(Record):
-    """Replace the global pooling and the classifier; see `covtool.variants.HEADS`."""
+    """Replace the global pooling and the classifier; see `covtool.variants.HEADS`.
+
+    Each head takes some of the options; `covtool.variants.Head.options` says which.
+    """
 
     operation: Literal["head"] = "head"
     head: str = Field("isqrt", description="Pooling to put in; covtool list heads shows them.")
     dim: PositiveInt = Field(
         256, description="Channels after the 1x1 reduction, D; the features are D*(D+1)/2."
     )
-    iterations: PositiveInt = Field(5, description="Newton-Schulz steps.")
+    iterations: PositiveInt = Field(5, description="Newton-Schulz steps (isqrt).")
     pre_norm: Literal["trace", "frobenius"] = Field(
-        "trace", description="What the covariance is divided by before the iteration."
+        "trace", description="What the covariance is divided by before the iteration (isqrt)."
     )
     post_norm: Literal["trace", "frobenius", "batchnorm", "none"] = Field(
-        "trace", description="What the root is multiplied by, or goes through, after it."
+        "trace", description="What the root is multiplied by, or goes through, after it (isqrt)."
+    )
+    alpha: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="Power of the covariance (mpn); 0.5 is the square root."
+    )
+    gradient: Gradient = Field(
+        "exact",
+        description="Gradient rule of the eigendecomposition; covtool list gradients shows them.",
+    )
+    gradient_order: PositiveInt | None = Field(
+        None,
+        description="Degree (taylor, pade), count (top-n) or steps (power-iteration, "
+        "newton-schulz) of the rule; default: as published.",
+    )
+    head_dtype: Literal["float32", "float64"] | None = Field(
+        None, description="What the head computes in; default: float64 for eigendecompositions."
+    )
+    eps: Annotated[float, Field(gt=0)] = Field(1e-3, description="Added to the eigenvalues (logm).")
+    degree: PositiveInt | None = Field(
+        None, description="Of the polynomial (mtp: 11) or of each part of the fraction (mpa: 5)."
+    )
+    sketch_size: PositiveInt = Field(8192, description="Features of compact bilinear pooling.")
+    vec: Literal["triu", "full"] = Field(
+        "triu", description="Upper triangle of the matrix, or all of it."
     )
     reduction: Literal["conv-bn-relu", "linear", "none"] | None = Field(
         None,

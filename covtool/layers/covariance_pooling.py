@@ -1,0 +1,77 @@
+"""Pooling layers that keep second-order statistics as one symmetric matrix."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from covtool.layers.global_pooling import GlobalPooling
+from covtool.ops.covariance import triu_vec
+from covtool.ops.isqrt import isqrt_covariance
+from covtool.ops.precision import at_least_float32, full_precision
+
+MatrixFunction = Callable[[Tensor], Tensor]
+"""Feature maps (B, D, H, W) to symmetric matrices (B, S, S); holds no parameters."""
+
+VECTORIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "triu": triu_vec,
+    "full": lambda matrices: matrices.flatten(1),
+}
+
+
+class CovariancePooling(GlobalPooling):
+    """Reduce the channels, pool a matrix of second order, flatten it.
+
+    Takes the place of global average pooling in front of a linear classifier.
+
+    Args:
+        in_features: Channels of the backbone's feature map, C.
+        dim: Channels after the reduction, D.
+        reduction: ``conv-bn-relu`` (as published), ``linear`` or ``none``.
+        matrix: What is pooled: the approximate root of the covariance (iSQRT-COV), or any other
+            function of `covtool.ops.second_order`.
+        extra_rows: Rows that the matrix has more than channels: S = D + `extra_rows`.
+        vec: ``triu``, the upper triangle, row by row; or ``full``, all S*S numbers.
+
+    Attributes:
+        matrix: As given. It may be exchanged at any time: no parameter depends on it.
+        num_features: S*(S+1)/2 or S*S: 32,896 or 65,536 for S = 256.
+
+    Shape:
+        (B, C, H, W) -> (B, num_features)
+
+    Source:
+        Li, Xie, Wang, Gao. "Towards Faster Training of Global Covariance Pooling Networks
+        by Iterative Matrix Square Root Normalization", CVPR 2018.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        *,
+        dim: int = 256,
+        reduction: str = "conv-bn-relu",
+        matrix: MatrixFunction = isqrt_covariance,
+        extra_rows: int = 0,
+        vec: str = "triu",
+    ) -> None:
+        super().__init__(in_features, dim=dim, reduction=reduction)
+        size = self.reduced_features + extra_rows
+        self.num_features = size * (size + 1) // 2 if vec == "triu" else size**2
+        self.matrix = matrix
+        self.vec = vec
+
+    def pool(self, features: Tensor) -> Tensor:
+        with full_precision(features):
+            return self.vectorize(self.matrix(at_least_float32(features))).to(features.dtype)
+
+    def vectorize(self, matrices: Tensor) -> Tensor:
+        """Symmetric matrices (B, S, S) as vectors (B, num_features)."""
+        return VECTORIZATIONS[self.vec](matrices)
+
+
+class BatchNormCovariancePooling(CovariancePooling):
+    """Covariance pooling whose vector goes through a batch norm, in place of a scale."""
+
+    def __init__(self, in_features: int, **arguments: object) -> None:
+        super().__init__(in_features, **arguments)
+        self.post_bn = nn.BatchNorm1d(self.num_features)

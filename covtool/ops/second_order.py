@@ -1,0 +1,138 @@
+"""From a feature map to one symmetric matrix of second order: what the heads vectorize.
+
+Every function takes (B, C, H, W) to (B, S, S), S = C or C + 1, in the dtype it is given.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from covtool.errors import ShapeError
+from covtool.ops.covariance import centered_positions
+from covtool.ops.matrix_sqrt import one_where_zero, root_of_scale
+from covtool.ops.spectral import SpectralResult, gram_function
+from covtool.ops.spectral_functions import SpectralFunction, logarithm, power
+
+PostNorm = Callable[[SpectralResult], Tensor]
+
+
+def computed_in(
+    features: Tensor, *, matrix: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> Tensor:
+    """``matrix(features)``, computed in `dtype` and returned in the features' own."""
+    return matrix(features.to(dtype)).to(features.dtype)
+
+
+def covariance_factor(features: Tensor) -> Tensor:
+    """A with A A' the covariance: the centered positions over the root of N, (B, C, N)."""
+    centered = centered_positions(features)
+    return centered / centered.shape[-1] ** 0.5
+
+
+def power_covariance(
+    features: Tensor,
+    *,
+    alpha: float = 0.5,
+    gradient: str = "exact",
+    order: int | None = None,
+    normalize: PostNorm | None = None,
+) -> Tensor:
+    """The covariance to a power, by eigendecomposition (MPN-COV).
+
+    Args:
+        features: Shape (B, C, H, W). Not modified.
+        alpha: The power, in (0, 1].
+        gradient: As in `covtool.ops.spectral.gram_function`.
+        order: As there.
+        normalize: `by_frobenius_norm` or `by_spectral_norm`; None for neither.
+
+    Raises:
+        ShapeError: `features` does not have four dimensions.
+        ArgumentError: `alpha` is out of range, or `gradient` does not go with it.
+
+    Source:
+        Li, Xie, Wang, Zuo. "Is Second-order Information Helpful for Large-scale Visual
+        Recognition?", ICCV 2017.
+    """
+    return _function_of_covariance(features, power(alpha), gradient, order, normalize)
+
+
+def log_covariance(
+    features: Tensor, *, eps: float = 1e-3, gradient: str = "exact", order: int | None = None
+) -> Tensor:
+    """The logarithm of the covariance plus `eps` on its diagonal (log-Euclidean pooling).
+
+    Args and errors as `power_covariance`; see `covtool.ops.spectral_functions.logarithm`.
+    """
+    return _function_of_covariance(features, logarithm(eps), gradient, order, None)
+
+
+def by_frobenius_norm(power_of_cov: SpectralResult) -> Tensor:
+    """The matrix over its Frobenius norm (mpn+F); a zero matrix stays zero."""
+    matrix = power_of_cov.matrix
+    return matrix / one_where_zero(root_of_scale(matrix.square().sum(dim=(-2, -1), keepdim=True)))
+
+
+def by_spectral_norm(power_of_cov: SpectralResult, *, alpha: float = 0.5) -> Tensor:
+    """The matrix over its largest eigenvalue (mpn+M), the covariance's to the power `alpha`."""
+    largest = power_of_cov.eigenvalues[:, :1, None]
+    return power_of_cov.matrix / one_where_zero(largest).pow(alpha)
+
+
+def second_moments(features: Tensor) -> Tensor:
+    """Mean of x x' over the positions, not centered (bilinear pooling).
+
+    Raises:
+        ShapeError: `features` does not have four dimensions.
+
+    Source:
+        Lin, RoyChowdhury, Maji. "Bilinear CNN Models for Fine-grained Visual Recognition", ICCV
+        2015; the mean in place of their sum is the same after the normalization.
+    """
+    flat = _positions(features)
+    return flat @ flat.mT / flat.shape[-1]
+
+
+def gaussian_embedding(
+    features: Tensor, *, gradient: str = "exact", order: int | None = None
+) -> Tensor:
+    """The root of [[Σ + μμ', μ], [μ', 1]]: a Gaussian as one symmetric positive matrix.
+
+    The matrix is the second moment of the positions with a 1 appended to each, so it has a factor
+    with N columns, and its root costs what that of a covariance does.
+
+    Args:
+        features: Shape (B, C, H, W). Not modified.
+        gradient: As in `covtool.ops.spectral.gram_function`.
+        order: As there.
+
+    Returns:
+        Shape (B, C + 1, C + 1).
+
+    Source:
+        Wang, Li, Zhang. "G2DeNet: Global Gaussian Distribution Embedding Network and Its
+        Application to Visual Recognition", CVPR 2017, equation 4 and its square root.
+    """
+    flat = _positions(features)
+    extended = torch.cat([flat, torch.ones_like(flat[:, :1])], dim=1)
+    factor = extended / flat.shape[-1] ** 0.5
+    return gram_function(factor, power(0.5), gradient=gradient, order=order).matrix
+
+
+def _function_of_covariance(
+    features: Tensor,
+    function: SpectralFunction,
+    gradient: str,
+    order: int | None,
+    normalize: PostNorm | None,
+) -> Tensor:
+    factor = covariance_factor(features)
+    result = gram_function(factor, function, gradient=gradient, order=order)
+    return result.matrix if normalize is None else normalize(result)
+
+
+def _positions(features: Tensor) -> Tensor:
+    if features.ndim != 4:
+        raise ShapeError.expected("features", "(B, C, H, W)", features)
+    return features.flatten(2)
