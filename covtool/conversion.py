@@ -303,7 +303,7 @@ def _notes(head: HeadPlan | None, *, calibrated: bool) -> list[str]:
             f"The covariance has rank {head.rank} at most: {head.tap.positions} positions. "
             "More positions come from --last-stride 1, larger images, or an earlier --tap."
         )
-    if head.spec.head == "isqrt" and head.spec.post_norm not in (head.spec.pre_norm, "batchnorm"):
+    if head.spec.post_norm not in (head.spec.pre_norm, "batchnorm"):
         notes.append(
             f"--pre-norm {head.spec.pre_norm} with --post-norm {head.spec.post_norm} gives no "
             "square root of the covariance, but a multiple of it that differs by image."

@@ -21,12 +21,14 @@ from covtool.layers.global_pooling import GlobalPooling
 from covtool.ops import second_order
 from covtool.ops.covariance import covariance_pool
 from covtool.ops.isqrt import isqrt_covariance
+from covtool.ops.spectral import differentiable
+from covtool.ops.spectral_functions import SpectralFunction, logarithm, power
 from covtool.registry import Registry
 from covtool.specs import HeadSpec
 
-FIRST_ORDER = frozenset({"head", "dim", "reduction", "tap"})
-SECOND_ORDER = FIRST_ORDER | {"fuse"}
-MATRIX = SECOND_ORDER | {"vec", "head_dtype"}
+AVERAGE = frozenset({"head", "dim", "reduction", "tap"})
+VECTOR = AVERAGE | {"fuse"}
+MATRIX = VECTOR | {"vec", "head_dtype"}
 EIGEN = MATRIX | {"gradient", "gradient_order"}
 
 
@@ -41,6 +43,7 @@ class Head:
         second_order: Whether it pools products of channels.
         centered: Whether the mean over the positions is taken out: it ignores constant shifts,
             and needs more than one position.
+        is_root: Whether its matrix is, or approximates, the square root of the covariance.
         options: The fields of `HeadSpec` that it takes.
         reduction: The reduction it has where nobody asks for another.
         build: Makes the pooling layer for C channels from a spec whose `reduction` is set.
@@ -51,6 +54,7 @@ class Head:
     source: str
     second_order: bool = True
     centered: bool = True
+    is_root: bool = False
     options: frozenset[str] = MATRIX
     reduction: str = "conv-bn-relu"
     build: Callable[[int, HeadSpec], GlobalPooling]
@@ -104,15 +108,24 @@ def _power(normalize: second_order.PostNorm | None = None) -> Callable[[HeadSpec
         by = normalize
         if by is second_order.by_spectral_norm:
             by = partial(by, alpha=spec.alpha)
-        return partial(
-            second_order.power_covariance, alpha=spec.alpha, normalize=by, **_gradient(spec)
-        )
+        gradient = _gradient(spec, power(spec.alpha))
+        return partial(second_order.power_covariance, alpha=spec.alpha, normalize=by, **gradient)
 
     return function
 
 
-def _gradient(spec: HeadSpec) -> dict[str, object]:
+def _gradient(spec: HeadSpec, function: SpectralFunction) -> dict[str, object]:
+    differentiable(function, spec.gradient, spec.gradient_order)  # refuse early
     return {"gradient": spec.gradient, "order": spec.gradient_order}
+
+
+def _logarithm(spec: HeadSpec) -> MatrixFunction:
+    gradient = _gradient(spec, logarithm(spec.eps))
+    return partial(second_order.log_covariance, eps=spec.eps, **gradient)
+
+
+def _gaussian(spec: HeadSpec) -> MatrixFunction:
+    return partial(second_order.gaussian_embedding, **_gradient(spec, power()))
 
 
 HEADS = Registry(
@@ -124,7 +137,7 @@ HEADS = Registry(
             source="Lin, Chen, Yan, ICLR 2014",
             second_order=False,
             centered=False,
-            options=FIRST_ORDER,
+            options=AVERAGE,
             reduction="none",
             build=_first_order(AveragePooling),
         ),
@@ -134,7 +147,7 @@ HEADS = Registry(
             source="Oquab, Bottou, Laptev, Sivic, CVPR 2015",
             second_order=False,
             centered=False,
-            options=FIRST_ORDER,
+            options=VECTOR,
             reduction="none",
             build=_first_order(MaxPooling),
         ),
@@ -144,7 +157,7 @@ HEADS = Registry(
             source="Radenovic, Tolias, Chum, TPAMI 2019",
             second_order=False,
             centered=False,
-            options=FIRST_ORDER,
+            options=VECTOR,
             reduction="none",
             build=_first_order(GeneralizedMeanPooling),
         ),
@@ -158,6 +171,7 @@ HEADS = Registry(
             name="isqrt",
             summary="Covariance, square-rooted by Newton-Schulz iteration.",
             source="Li, Xie, Wang, Gao, CVPR 2018",
+            is_root=True,
             options=MATRIX | {"iterations", "pre_norm", "post_norm"},
             build=_matrix(_isqrt),
         ),
@@ -165,6 +179,7 @@ HEADS = Registry(
             name="mpn",
             summary="Covariance to the power alpha, by eigendecomposition.",
             source="Li, Xie, Wang, Zuo, ICCV 2017",
+            is_root=True,
             options=EIGEN | {"alpha"},
             build=_matrix(_power(), dtype="float64"),
         ),
@@ -187,10 +202,7 @@ HEADS = Registry(
             summary="Matrix logarithm of the covariance plus eps (log-Euclidean).",
             source="Ionescu, Vantzos, Sminchisescu, ICCV 2015",
             options=EIGEN | {"eps"},
-            build=_matrix(
-                lambda spec: partial(second_order.log_covariance, eps=spec.eps, **_gradient(spec)),
-                dtype="float64",
-            ),
+            build=_matrix(_logarithm, dtype="float64"),
         ),
         Head(
             name="gaussian",
@@ -198,11 +210,7 @@ HEADS = Registry(
             source="Wang, Li, Zhang, CVPR 2017",
             centered=False,
             options=EIGEN,
-            build=_matrix(
-                lambda spec: partial(second_order.gaussian_embedding, **_gradient(spec)),
-                dtype="float64",
-                extra_rows=1,
-            ),
+            build=_matrix(_gaussian, dtype="float64", extra_rows=1),
         ),
     ],
 )

@@ -15,16 +15,57 @@ count), and give K (B, r, r) with a zero diagonal. Two eigenvalues of 0 give 0.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from covtool.errors import ArgumentError
 from covtool.ops.spectral_functions import SpectralFunction
+from covtool.registry import Registry
 
 EigenGradientRule = Callable[[Tensor, int], Tensor]
 
 TRUNCATION = 1e10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientRule:
+    """A way to differentiate a function of the eigenvalues and eigenvectors.
+
+    Attributes:
+        name: What `--gradient` takes.
+        summary: One line, with a full stop.
+        source: Where it was published.
+        weights: For K; None where the slopes come from elsewhere.
+        order: The published degree, count or number of steps; None where there is none to choose.
+        smallest_order: That makes sense.
+    """
+
+    name: str
+    summary: str
+    source: str
+    weights: EigenGradientRule | None = None
+    order: int | None = None
+    smallest_order: int = 1
+
+    def checked_order(self, order: int | None) -> int:
+        """`order`, or the published one for None.
+
+        Raises:
+            ArgumentError: The rule takes none, or a larger one.
+        """
+        if order is None:
+            return self.order or 0
+        if self.order is None:
+            raise ArgumentError(f"The gradient rule {self.name!r} has no order to choose.")
+        if order < self.smallest_order:
+            raise ArgumentError(
+                f"The gradient rule {self.name!r} needs an order of at least "
+                f"{self.smallest_order}, not {order}.",
+                hint=f"The published one is {self.order}.",
+            )
+        return order
 
 
 def svd(eigenvalues: Tensor, order: int = 0) -> Tensor:
@@ -84,8 +125,6 @@ def pade(eigenvalues: Tensor, order: int = 100) -> Tensor:
     Source:
         As `truncated`, where the degrees are [50/50].
     """
-    if order < 2:
-        raise ArgumentError(f"The Padé approximant needs an order of at least 2, not {order}.")
     larger, ratio = _larger_and_ratio(eigenvalues)
     ratio = ratio.clamp_max(1 - torch.finfo(ratio.dtype).eps)
     numerator, denominator = geometric_pade_coefficients(order // 2)
@@ -104,8 +143,6 @@ def power_iteration(eigenvalues: Tensor, order: int = 19) -> Tensor:
     Source:
         Wang, Dang, Hu, Fua, Salzmann. "Backpropagation-Friendly Eigendecomposition", NeurIPS 2019.
     """
-    if order < 2:
-        raise ArgumentError(f"Power iteration needs at least 2 steps, not {order}.")
     larger, ratio = _larger_and_ratio(eigenvalues)
     to_smaller = _geometric_series(ratio, order - 1) / larger
     to_larger = _geometric_series(ratio, order - 2) / larger
@@ -119,24 +156,23 @@ def power_iteration(eigenvalues: Tensor, order: int = 19) -> Tensor:
 def slopes(
     eigenvalues: Tensor,
     function: SpectralFunction,
-    rule: EigenGradientRule | None,
-    order: int | None = None,
+    weights: EigenGradientRule | None,
+    order: int = 0,
 ) -> Tensor:
     """L of a matrix function, shape (B, r, r), symmetric; its diagonal is f'.
 
     Args:
         eigenvalues: Shape (B, r), nonnegative, descending.
         function: Of the eigenvalues.
-        rule: For K; None for the divided differences of `function` themselves (``exact``).
-        order: Of the rule; None for its own.
+        weights: For K; None for the divided differences of `function` themselves (``exact``).
+        order: What `weights` takes.
     """
     rows, columns = eigenvalues[..., :, None], eigenvalues[..., None, :]
-    if rule is None:
+    if weights is None:
         larger, smaller = torch.maximum(rows, columns), torch.minimum(rows, columns)
         between = function.divided_difference(larger, smaller)
     else:
-        weights = rule(eigenvalues) if order is None else rule(eigenvalues, order)
-        half = function.value(columns) * weights
+        half = function.value(columns) * weights(eigenvalues, order)
         between = half + half.mT
     diagonal = torch.eye(eigenvalues.shape[-1], dtype=torch.bool, device=eigenvalues.device)
     return torch.where(diagonal, function.derivative(eigenvalues)[..., None], between)
@@ -182,12 +218,64 @@ def _not_both_zero(eigenvalues: Tensor) -> Tensor:
     return (eigenvalues[..., :, None] + eigenvalues[..., None, :]) > 0
 
 
-RULES: dict[str, EigenGradientRule | None] = {
-    "exact": None,
-    "svd": svd,
-    "truncated": truncated,
-    "top-n": top_n,
-    "taylor": taylor,
-    "pade": pade,
-    "power-iteration": power_iteration,
-}
+NEWTON_SCHULZ = "newton-schulz"
+_SONG_2021 = "Song, Sebe, Wang, ICCV 2021"
+
+GRADIENTS = Registry(
+    "gradient rule",
+    [
+        GradientRule(
+            name="exact",
+            summary="Divided differences of the function itself: exact, harmless at ties.",
+            source="Daleckii, Krein 1965; Bhatia, Matrix Analysis, theorem V.3.3",
+        ),
+        GradientRule(
+            name="svd",
+            summary="1/(a - b): exact, and lost between close eigenvalues.",
+            source="Ionescu, Vantzos, Sminchisescu, ICCV 2015",
+            weights=svd,
+        ),
+        GradientRule(
+            name="truncated",
+            summary="1/(a - b), cut off at 1e10.",
+            source=_SONG_2021,
+            weights=truncated,
+        ),
+        GradientRule(
+            name="top-n",
+            summary="1/(a - b) among the n largest eigenvalues only.",
+            source=_SONG_2021,
+            weights=top_n,
+            order=206,
+        ),
+        GradientRule(
+            name="taylor",
+            summary="1/(a - b) by its geometric series.",
+            source=_SONG_2021,
+            weights=taylor,
+            order=100,
+        ),
+        GradientRule(
+            name="pade",
+            summary="1/(a - b) by the diagonal Padé approximant of that series.",
+            source=_SONG_2021,
+            weights=pade,
+            order=100,
+            smallest_order=2,
+        ),
+        GradientRule(
+            name="power-iteration",
+            summary="The gradient of power iterations with deflation.",
+            source="Wang et al., NeurIPS 2019",
+            weights=power_iteration,
+            order=19,
+            smallest_order=2,
+        ),
+        GradientRule(
+            name=NEWTON_SCHULZ,
+            summary="The gradient of Newton-Schulz iterations under the exact root.",
+            source=_SONG_2021,
+            order=5,
+        ),
+    ],
+)

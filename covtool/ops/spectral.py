@@ -13,15 +13,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from covtool.errors import ArgumentError, ShapeError, UnknownVariantError
-from covtool.ops.eigen_gradients import RULES, EigenGradientRule, slopes
+from covtool.errors import ArgumentError, ShapeError
+from covtool.ops.eigen_gradients import GRADIENTS, NEWTON_SCHULZ, EigenGradientRule, slopes
 from covtool.ops.isqrt import Side, gram_sqrt_newton_schulz
 from covtool.ops.matrix_sqrt import matrix_sqrt_newton_schulz
 from covtool.ops.precision import at_least_float32, full_precision
 from covtool.ops.spectral_functions import SpectralFunction, power
-
-NEWTON_SCHULZ = "newton-schulz"
-GRADIENTS = (*RULES, NEWTON_SCHULZ)
 
 
 class SpectralResult(NamedTuple):
@@ -36,13 +33,34 @@ class SpectralResult(NamedTuple):
     eigenvalues: Tensor
 
 
-class _Rule(NamedTuple):
+class Differentiable(NamedTuple):
+    """A function of the eigenvalues, and how its matrix function is differentiated."""
+
     function: SpectralFunction
-    rule: EigenGradientRule | None
-    order: int | None
+    weights: EigenGradientRule | None
+    order: int
 
     def slopes(self, eigenvalues: Tensor) -> Tensor:
-        return slopes(eigenvalues, self.function, self.rule, self.order)
+        """See `covtool.ops.eigen_gradients.slopes`."""
+        return slopes(eigenvalues, self.function, self.weights, self.order)
+
+
+def differentiable(
+    function: SpectralFunction, gradient: str = "exact", order: int | None = None
+) -> Differentiable:
+    """Put a function and a gradient rule together.
+
+    Raises:
+        UnknownVariantError: There is no such rule.
+        ArgumentError: The order does not go with the rule, or the rule not with the function.
+    """
+    rule = GRADIENTS[gradient]
+    if gradient == NEWTON_SCHULZ and function.value(torch.tensor(4.0)) != 2:
+        raise ArgumentError(
+            "The gradient of Newton-Schulz iterations is that of a square root.",
+            hint="Use a power of 0.5, or another gradient rule.",
+        )
+    return Differentiable(function, rule.weights, rule.checked_order(order))
 
 
 def gram_function(
@@ -58,7 +76,7 @@ def gram_function(
     Args:
         factor: A, shape (B, C, N). Not modified.
         function: Of the eigenvalues.
-        gradient: A rule of `covtool.ops.eigen_gradients.RULES`: ``exact`` is the gradient; the
+        gradient: A row of `covtool.ops.eigen_gradients.GRADIENTS`: ``exact`` is the gradient; the
             others are published remedies. Or ``newton-schulz``, for the square root: the value by
             eigendecomposition, the gradient of the Newton-Schulz iteration.
         order: Degree, count or number of steps of the rule; None for its own.
@@ -83,10 +101,10 @@ def gram_function(
         precise = at_least_float32(factor)
         if side == "auto":
             side = "channels" if factor.shape[1] <= factor.shape[2] else "positions"
-        rule = _rule(function, gradient, order)
+        rule = differentiable(function, gradient, order)
         result = SpectralResult(*_GramFunction.apply(precise, rule, side == "channels"))
         if gradient == NEWTON_SCHULZ:
-            iterated = gram_sqrt_newton_schulz(precise, num_iterations=order or 5)
+            iterated = gram_sqrt_newton_schulz(precise, num_iterations=rule.order)
             result = result._replace(matrix=_with_gradient_of(result.matrix, iterated))
         return SpectralResult(*(tensor.to(factor.dtype) for tensor in result))
 
@@ -120,9 +138,10 @@ def matrix_sqrt_eigh(cov: Tensor, *, gradient: str = "exact", order: int | None 
         raise ShapeError.expected("cov", "(B, C, C)", cov)
     with full_precision(cov):
         precise = at_least_float32(cov)
-        root = _MatrixFunction.apply(precise, _rule(power(0.5), gradient, order))
+        rule = differentiable(power(0.5), gradient, order)
+        root = _MatrixFunction.apply(precise, rule)
         if gradient == NEWTON_SCHULZ:
-            iterated = matrix_sqrt_newton_schulz(precise, num_iterations=order or 5)
+            iterated = matrix_sqrt_newton_schulz(precise, num_iterations=rule.order)
             root = _with_gradient_of(root, iterated)
         return root.to(cov.dtype)
 
@@ -157,7 +176,9 @@ class _GramFunction(torch.autograd.Function):
     """(A, rule, on channels) -> f(A A'), eigenvalues."""
 
     @staticmethod
-    def forward(ctx: Any, factor: Tensor, rule: _Rule, on_channels: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, factor: Tensor, rule: Differentiable, on_channels: bool
+    ) -> tuple[Tensor, Tensor]:
         eigenvalues, vectors = _thin_eigen(factor, on_channels)
         ctx.save_for_backward(factor, eigenvalues, vectors)
         ctx.rule = rule
@@ -185,7 +206,7 @@ class _MatrixFunction(torch.autograd.Function):
     """(A, rule) -> f(A) of symmetric matrices."""
 
     @staticmethod
-    def forward(ctx: Any, matrices: Tensor, rule: _Rule) -> Tensor:
+    def forward(ctx: Any, matrices: Tensor, rule: Differentiable) -> Tensor:
         eigenvalues, vectors = eigh(matrices)
         ctx.save_for_backward(eigenvalues, vectors)
         ctx.rule = rule
@@ -210,19 +231,6 @@ def _thin_eigen(factor: Tensor, on_channels: bool) -> tuple[Tensor, Tensor]:
         vectors = factor @ (vectors / lengths[:, None, :])
     alive = positive | eigenvalues.isnan()
     return eigenvalues, torch.where(alive[:, None, :], vectors, torch.zeros_like(vectors))
-
-
-def _rule(function: SpectralFunction, gradient: str, order: int | None) -> _Rule:
-    if gradient == NEWTON_SCHULZ:
-        if function.value(torch.tensor(4.0)) != 2:
-            raise ArgumentError(
-                "The gradient of Newton-Schulz is that of a square root.",
-                hint="Use a power of 0.5, or another gradient.",
-            )
-        return _Rule(function, None, None)
-    if gradient not in RULES:
-        raise UnknownVariantError("gradient rule", gradient, GRADIENTS)
-    return _Rule(function, RULES[gradient], order)
 
 
 def _with_gradient_of(value: Tensor, other: Tensor) -> Tensor:

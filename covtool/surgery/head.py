@@ -32,7 +32,7 @@ class HeadPlan:
         in_features: Inputs of the new classifier.
         num_classes: Its outputs.
         keeps_classifier: Whether the old classifier's weights stay, beside zeros for the rest.
-        rank: Largest possible rank of the covariance; None for first-order heads.
+        rank: Largest possible rank of the covariance; None for heads of another kind.
     """
 
     spec: HeadSpec
@@ -77,6 +77,7 @@ def plan_head(
             f"{sites.pooling!r} is a covtool head already.",
             hint="Start from the checkpoint that this file was converted from.",
         )
+    _check_options(spec)
     tap = sites.tap(spec.tap)
     spec = spec.model_copy(update={"tap": tap.path})
     _check(spec, tap)
@@ -95,7 +96,7 @@ def plan_head(
         in_features=new_pooling.num_features + (sites.in_features if spec.fuse else 0),
         num_classes=classes,
         keeps_classifier=bool(spec.fuse) and not new_classes and classes == sites.num_classes,
-        rank=_rank(new_pooling.reduced_features, tap) if row.second_order else None,
+        rank=_rank(new_pooling.reduced_features, tap) if row.centered else None,
     )
 
 
@@ -141,15 +142,34 @@ def _classifier(model: nn.Module, plan: HeadPlan) -> nn.Linear:
     return new
 
 
-def _check(spec: HeadSpec, tap: FeatureMap) -> None:
-    row = HEADS[spec.head]
-    if spec.fuse and not row.second_order:
+def _check_options(spec: HeadSpec) -> None:
+    row, fields = HEADS[spec.head], HeadSpec.model_fields
+    for name in fields:
+        if name in ("operation", *row.options) or getattr(spec, name) == fields[name].default:
+            continue
+        if name == "fuse":
+            raise SurgeryError(
+                f"--fuse {spec.fuse} keeps the averages beside another head, "
+                f"but --head {spec.head} is the average itself.",
+                hint="Leave --fuse out, or choose another head.",
+            )
         raise SurgeryError(
-            f"--fuse {spec.fuse} keeps the first-order features beside another head, "
-            f"but --head {spec.head} is first-order itself.",
-            hint="Leave --fuse out, or choose a second-order head.",
+            f"--head {row.name} takes no {_flag(name)}.",
+            reason=f"It takes {', '.join(_flag(n) for n in fields if n in row.options)}.",
+            hint=f"Leave it out, or choose a head that takes it: {', '.join(_takers(name))}.",
         )
-    if row.second_order and tap.positions == 1:
+
+
+def _takers(option: str) -> list[str]:
+    return [row.name for row in HEADS if option in row.options]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _check(spec: HeadSpec, tap: FeatureMap) -> None:
+    if HEADS[spec.head].centered and tap.positions == 1:
         raise SurgeryError(
             f"The feature map {tap.path!r} has one position, and one position has no covariance.",
             hint="Use larger images (--img-size), --last-stride 1, or an earlier map (--tap).",

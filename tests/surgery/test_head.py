@@ -225,7 +225,7 @@ def test_patches_that_do_not_overlap_cannot_lose_their_stride() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (HeadSpec(head="gap", fuse="gap"), "is first-order itself"),
+        (HeadSpec(head="gap", fuse="gap"), "is the average itself"),
         (HeadSpec(dim=4096), "more than the 96 channels"),
         (HeadSpec(dim=8, tap="layer9"), "no feature map named 'layer9'"),
         (HeadSpec(head="isqr"), "Did you mean 'isqrt'"),

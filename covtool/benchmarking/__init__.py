@@ -1,0 +1,1 @@
+"""Measure what covtool computes: time, memory, error, side by side in one process."""
