@@ -6,9 +6,12 @@ from functools import partial
 
 import torch
 
+from covtool.layers.compact_bilinear import CompactBilinearPooling
 from covtool.layers.covariance_pooling import (
     BatchNormCovariancePooling,
+    BilinearPooling,
     CovariancePooling,
+    DropCovPooling,
     MatrixFunction,
 )
 from covtool.layers.first_order import (
@@ -70,19 +73,18 @@ def _first_order(kind: type[FirstOrderPooling]) -> Callable[[int, HeadSpec], Glo
 def _matrix(
     function: Callable[[HeadSpec], MatrixFunction],
     *,
+    kind: type[CovariancePooling] = CovariancePooling,
     dtype: str = "float32",
     extra_rows: int = 0,
 ) -> Callable[[int, HeadSpec], GlobalPooling]:
     """Builds a `CovariancePooling` of the matrix function that a spec asks for."""
 
     def build(in_features: int, spec: HeadSpec) -> GlobalPooling:
-        kind = CovariancePooling
-        if spec.head == "isqrt" and spec.post_norm == "batchnorm":
-            kind = BatchNormCovariancePooling
+        layer = BatchNormCovariancePooling if spec.post_norm == "batchnorm" else kind
         matrix, wanted = function(spec), spec.head_dtype or dtype
         if wanted != "float32":
             matrix = partial(second_order.computed_in, matrix=matrix, dtype=getattr(torch, wanted))
-        return kind(
+        return layer(
             in_features,
             dim=spec.dim,
             reduction=spec.reduction,
@@ -122,6 +124,20 @@ def _gradient(spec: HeadSpec, function: SpectralFunction) -> dict[str, object]:
 def _logarithm(spec: HeadSpec) -> MatrixFunction:
     gradient = _gradient(spec, logarithm(spec.eps))
     return partial(second_order.log_covariance, eps=spec.eps, **gradient)
+
+
+def _scaled_root(spec: HeadSpec) -> MatrixFunction:
+    return partial(second_order.scaled_root_covariance, **_gradient(spec, power()))
+
+
+def _approximant(function: MatrixFunction) -> Callable[[HeadSpec], MatrixFunction]:
+    return lambda spec: partial(function, degree=spec.degree) if spec.degree else function
+
+
+def _compact_bilinear(in_features: int, spec: HeadSpec) -> GlobalPooling:
+    return CompactBilinearPooling(
+        in_features, dim=spec.dim, reduction=spec.reduction, sketch_size=spec.sketch_size
+    )
 
 
 def _gaussian(spec: HeadSpec) -> MatrixFunction:
@@ -205,12 +221,56 @@ HEADS = Registry(
             build=_matrix(_logarithm, dtype="float64"),
         ),
         Head(
+            name="mtp",
+            summary="Covariance, square-rooted by a Taylor polynomial; Lyapunov gradient.",
+            source="Song, Sebe, Wang, ICLR 2022",
+            is_root=True,
+            options=MATRIX | {"degree"},
+            build=_matrix(_approximant(second_order.taylor_root_covariance)),
+        ),
+        Head(
+            name="mpa",
+            summary="Covariance, square-rooted by a Padé approximant; Lyapunov gradient.",
+            source="Song, Sebe, Wang, ICLR 2022",
+            is_root=True,
+            options=MATRIX | {"degree"},
+            build=_matrix(_approximant(second_order.pade_root_covariance)),
+        ),
+        Head(
+            name="seb",
+            summary="mpn, with images of small eigenvalues weighed up (scaling eigen branch).",
+            source="Song, Sebe, Wang, TPAMI 2022",
+            options=EIGEN,
+            build=_matrix(_scaled_root, dtype="float64"),
+        ),
+        Head(
+            name="bilinear",
+            summary="Second moments, signed square root, unit length (B-CNN).",
+            source="Lin, RoyChowdhury, Maji, ICCV 2015",
+            centered=False,
+            build=_matrix(lambda spec: second_order.second_moments, kind=BilinearPooling),
+        ),
+        Head(
+            name="cbp",
+            summary="Second moments, sketched to fewer numbers (compact bilinear pooling).",
+            source="Gao, Beijbom, Zhang, Darrell, CVPR 2016",
+            centered=False,
+            options=VECTOR | {"sketch_size"},
+            build=_compact_bilinear,
+        ),
+        Head(
             name="gaussian",
             summary="Mean and covariance in one positive matrix, square-rooted (G2DeNet).",
             source="Wang, Li, Zhang, CVPR 2017",
             centered=False,
             options=EIGEN,
             build=_matrix(_gaussian, dtype="float64", extra_rows=1),
+        ),
+        Head(
+            name="dropcov",
+            summary="Covariance, not normalized; channels dropped adaptively in training.",
+            source="Wang et al., NeurIPS 2022",
+            build=_matrix(lambda spec: covariance_pool, kind=DropCovPooling),
         ),
     ],
 )

@@ -130,7 +130,8 @@ def test_scaling_law(row: Head, factor: float) -> None:
     features = random_map(2, DIM, 3, 4, dtype=torch.float64) + 0.1
     layer = in_float64(row)
     expected = SCALING[row.name](factor) * layer(features)
-    assert_close(layer(factor * features), expected, rtol=1e-7, atol=1e-9)
+    smoothed = row.name in ("bilinear", "cbp")  # their signed root is, near zero
+    assert_close(layer(factor * features), expected, rtol=1e-7, atol=1e-3 if smoothed else 1e-9)
 
 
 @every([row for row in HEADS if row.name not in OWN_BACKWARD])

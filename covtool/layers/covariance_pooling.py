@@ -4,10 +4,13 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from covtool.layers.channel_dropout import AdaptiveChannelDropout
 from covtool.layers.global_pooling import GlobalPooling
-from covtool.ops.covariance import triu_vec
+from covtool.ops.covariance import covariance_pool, triu_vec
 from covtool.ops.isqrt import isqrt_covariance
+from covtool.ops.power_normalization import signed_sqrt, unit_length
 from covtool.ops.precision import at_least_float32, full_precision
+from covtool.ops.second_order import second_moments
 
 MatrixFunction = Callable[[Tensor], Tensor]
 """Feature maps (B, D, H, W) to symmetric matrices (B, S, S); holds no parameters."""
@@ -75,3 +78,34 @@ class BatchNormCovariancePooling(CovariancePooling):
     def __init__(self, in_features: int, **arguments: object) -> None:
         super().__init__(in_features, **arguments)
         self.post_bn = nn.BatchNorm1d(self.num_features)
+
+
+class BilinearPooling(CovariancePooling):
+    """Second moments, not centered; signed square root and unit length of the vector (B-CNN).
+
+    Source:
+        Lin, RoyChowdhury, Maji. "Bilinear CNN Models for Fine-grained Visual Recognition", ICCV
+        2015.
+    """
+
+    def __init__(self, in_features: int, **arguments: object) -> None:
+        super().__init__(in_features, **{"matrix": second_moments, **arguments})
+
+    def vectorize(self, matrices: Tensor) -> Tensor:
+        return unit_length(signed_sqrt(super().vectorize(matrices)))
+
+
+class DropCovPooling(CovariancePooling):
+    """Covariance without normalization, and adaptive channel dropout before it in training.
+
+    Source:
+        Wang, Gao, Zhang, Xie, Wang, Li. "DropCov: A Simple yet Effective Method for Improving Deep
+        Architectures", NeurIPS 2022.
+    """
+
+    def __init__(self, in_features: int, **arguments: object) -> None:
+        super().__init__(in_features, **{"matrix": covariance_pool, **arguments})
+        self.dropout = AdaptiveChannelDropout()
+
+    def pool(self, features: Tensor) -> Tensor:
+        return super().pool(self.dropout(features))

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from covtool.errors import ShapeError
-from covtool.ops.covariance import centered_positions
+from covtool.ops.covariance import centered_positions, covariance_pool
+from covtool.ops.matrix_approximants import (
+    PADE_DEGREE,
+    TAYLOR_DEGREE,
+    matrix_sqrt_pade,
+    matrix_sqrt_taylor,
+)
 from covtool.ops.matrix_sqrt import one_where_zero, root_of_scale
 from covtool.ops.spectral import SpectralResult, gram_function
 from covtool.ops.spectral_functions import SpectralFunction, logarithm, power
@@ -78,6 +84,39 @@ def by_spectral_norm(power_of_cov: SpectralResult, *, alpha: float = 0.5) -> Ten
     """The matrix over its largest eigenvalue (mpn+M), the covariance's to the power `alpha`."""
     largest = power_of_cov.eigenvalues[:, :1, None]
     return power_of_cov.matrix / one_where_zero(largest).pow(alpha)
+
+
+def scaled_root_covariance(
+    features: Tensor, *, gradient: str = "exact", order: int | None = None
+) -> Tensor:
+    """The root of the covariance times 1 + |Σ^½ exp(-Σ)|, its Frobenius norm (SEB).
+
+    The norm is large where eigenvalues near 1/2 and below carry the variance: images of small
+    eigenvalues are weighed up. The factor is differentiated along with the root.
+
+    Args and errors as `power_covariance`.
+
+    Source:
+        Song, Sebe, Wang. "On the Eigenvalues of Global Covariance Pooling for Fine-grained Visual
+        Recognition", TPAMI 2022: the scaling eigen branch, as in the authors' code.
+    """
+
+    def scaled(root: SpectralResult) -> Tensor:
+        eigenvalues = root.eigenvalues
+        squares = (eigenvalues * torch.exp(-2 * eigenvalues)).sum(dim=1)[:, None, None]
+        return root.matrix * (1 + root_of_scale(squares))
+
+    return _function_of_covariance(features, power(0.5), gradient, order, scaled)
+
+
+def taylor_root_covariance(features: Tensor, *, degree: int = TAYLOR_DEGREE) -> Tensor:
+    """`matrix_sqrt_taylor` of the covariance (MTP)."""
+    return matrix_sqrt_taylor(covariance_pool(features), degree=degree)
+
+
+def pade_root_covariance(features: Tensor, *, degree: int = PADE_DEGREE) -> Tensor:
+    """`matrix_sqrt_pade` of the covariance (MPA)."""
+    return matrix_sqrt_pade(covariance_pool(features), degree=degree)
 
 
 def second_moments(features: Tensor) -> Tensor:

@@ -27,17 +27,17 @@ class CountSketch:
     @classmethod
     def draw(cls, num_features: int, size: int, *, seed: int = 0) -> "CountSketch":
         """A random sketch from d = `num_features` to `size` numbers."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         return cls(
-            buckets=torch.randint(size, (num_features,), generator=generator),
-            signs=torch.randint(2, (num_features,), generator=generator) * 2.0 - 1.0,
+            buckets=torch.randint(size, (num_features,), generator=generator, device="cpu"),
+            signs=torch.randint(2, (num_features,), generator=generator, device="cpu") * 2.0 - 1.0,
             size=size,
         )
 
     def apply(self, features: Tensor) -> Tensor:
         """(n, d) -> (n, m)."""
         sketched = features.new_zeros(len(features), self.size)
-        return sketched.index_add_(1, self.buckets, features * self.signs.to(features.dtype))
+        return sketched.index_add(1, self.buckets, features * self.signs.to(features.dtype))
 
     def transpose(self, weight: Tensor) -> Tensor:
         """A linear map of sketched features as one of the features: (K, m) -> (K, d)."""
