@@ -175,6 +175,13 @@ class TrainingSpec(Record):
         0, ge=0, description="Train the head alone for the first epochs.", json_schema_extra=PARTS
     )
 
+    head_schedule: str | None = Field(
+        None,
+        description="Heads from epochs on, counted from 0, like isqrt@0,mpn:pade@30; the weights "
+        "stay (hybrid training).",
+        json_schema_extra=PARTS,
+    )
+
     bn_stats: Literal["auto", "keep", "train"] = Field(
         "auto",
         description="Statistics of the backbone's batch norms: keep those that the weights were "

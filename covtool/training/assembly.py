@@ -21,6 +21,7 @@ from covtool.training.freezing import (
 )
 from covtool.training.gradient_centralization import centralize_gradients, layer_weights
 from covtool.training.head import Head
+from covtool.training.head_schedule import HeadSchedule, plan_head_schedule
 from covtool.training.objective import Objective
 from covtool.training.optimization import Schedule, build_optimizer
 from covtool.training.parameter_groups import (
@@ -49,7 +50,8 @@ class Parts:
         validation_batches: In order.
         device: Where the model is.
         training: The settings.
-        recipe: Of the model, with the data's classes.
+        recipe: Of the model, with the data's classes and the head that it came with.
+        heads: Which head is in use in which epoch; None for a model without a covtool head.
     """
 
     model: nn.Module
@@ -67,6 +69,7 @@ class Parts:
     device: torch.device
     training: TrainingSpec
     recipe: Recipe
+    heads: HeadSchedule | None
 
     @property
     def updates_per_epoch(self) -> int:
@@ -83,8 +86,15 @@ class Parts:
         dtype = getattr(torch, self.training.amp_dtype)
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.training.amp)
 
+    def recipe_at(self, epoch: int) -> Recipe:
+        """The recipe of the model as it is in an epoch, counted from 0."""
+        return self.recipe if self.heads is None else self.heads.recipe(self.recipe, epoch)
+
     def begin_epoch(self, epoch: int) -> None:
-        """Order of the images, mixing, what is frozen, modes: for an epoch counted from 0."""
+        """Order of the images, mixing, head, what is frozen, modes: for an epoch from 0 on."""
+        if self.heads is not None and self.heads.phases:
+            models = [self.model, *([] if self.ema is None else [self.ema.module])]
+            self.heads.switch_(models, epoch)
         self.training_batches.set_epoch(epoch)
         self.objective.set_epoch(epoch)
         names = self.trainable
@@ -113,10 +123,12 @@ def assemble(
         request: The settings.
 
     Raises:
-        ArgumentError: The optimizer, the device or the layers to freeze do not exist.
+        ArgumentError: The optimizer, the device, the layers to freeze or a head of the schedule
+            do not exist.
     """
     training = request.training
     device = resolve_device(training.device)
+    heads = plan_head_schedule(training.head_schedule, model, recipe, epochs=training.epochs)
     trainable = trainable_names(model, head, training.freeze)
     layout = torch.channels_last if training.channels_last else torch.preserve_format
     model.to(device, memory_format=layout)
@@ -145,6 +157,7 @@ def assemble(
         device=device,
         training=training,
         recipe=recipe,
+        heads=heads,
         **batches,
     )
 

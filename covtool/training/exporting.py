@@ -15,6 +15,7 @@ def export(
     *,
     data: tuple[str, str],
     epochs: int,
+    epoch: int,
     result: ClassificationResult | None,
 ) -> Path:
     """Write what is evaluated: the model, or its moving average.
@@ -24,10 +25,11 @@ def export(
         path: To write or replace.
         data: Names of the data set and of its validation split.
         epochs: Trained so far.
+        epoch: The one, counted from 0, whose head the model has.
         result: Measured on exactly these weights; None where nothing was.
     """
     model = parts.evaluated
-    model.recipe = trained_recipe(parts.recipe, parts.training, data, epochs, result)
+    model.recipe = trained_recipe(parts.recipe_at(epoch), parts.training, data, epochs, result)
     return save(model, path, overwrite=True)
 
 
@@ -53,7 +55,8 @@ def trained_recipe(
 def _line(training: TrainingSpec, data: str, epochs: int) -> str:
     kind = f", gradient centralization on the {training.gc_on}" if training.gc else ""
     rate = f"{training.opt}, lr {training.lr:g}"
-    return f"finetune on {data}: epoch {epochs} of {training.epochs}, {rate}{kind}"
+    heads = f", heads {training.head_schedule}" if training.head_schedule else ""
+    return f"finetune on {data}: epoch {epochs} of {training.epochs}, {rate}{kind}{heads}"
 
 
 def _metrics(result: ClassificationResult, data: str) -> tuple[Metric, ...]:

@@ -10,6 +10,7 @@ from covtool.errors import InterruptedRunError, NonFiniteError
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
 from covtool.training.assembly import Parts
 from covtool.training.exporting import export
+from covtool.training.head_schedule import label
 from covtool.training.interruption import Interruption, StopHere, interruptible
 from covtool.training.nonfinite import explain_nonfinite, first_nonfinite_tensor
 from covtool.training.observer import EpochRecord, Observer, StepRecord
@@ -82,6 +83,7 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
         top_5=result.top_5,
         lr=run.parts.schedule.lr,
         is_best=best_epoch(run) == state.epoch,
+        head="" if run.parts.heads is None else label(run.parts.heads.at(state.epoch - 1)),
         seconds=time.perf_counter() - start,
     )
     run.directory.append_epoch(record)
@@ -113,6 +115,8 @@ def _remaining(run: Run) -> Iterator[tuple[Batch, ...]]:
     """
     parts, state = run.parts, run.state
     parts.begin_epoch(state.epoch)
+    if parts.heads is not None and state.step == 0 and (note := parts.heads.note(state.epoch)):
+        run.observer.on_note(note)
     if state.step == 0:
         state.restore_generators()
     updates = _grouped(parts.training_batches, parts.training.grad_accum_steps)
@@ -203,14 +207,16 @@ def _keep(run: Run, result: ClassificationResult, *, is_best: bool) -> None:
     final = ["last"] if epoch == run.parts.training.epochs else []
     for name in [*(["best"] if is_best else []), *final]:
         path = directory.exported(name)
-        export(run.parts, path, data=run.data, epochs=epoch, result=result)
+        export(run.parts, path, data=run.data, epochs=epoch, epoch=epoch - 1, result=result)
 
 
 def _interrupted(run: Run, number: int) -> InterruptedRunError:
     _require_finite(run)
     run.directory.save_state(capture(run.parts, run.state))
     path = run.directory.exported("last")
-    export(run.parts, path, data=run.data, epochs=run.state.epoch, result=None)
+    epoch = run.state.epoch
+    in_use = epoch if run.state.step else max(epoch - 1, 0)  # the next one has not begun
+    export(run.parts, path, data=run.data, epochs=epoch, epoch=in_use, result=None)
     return InterruptedRunError(
         f"Interrupted by {Signals(number).name} after step {run.state.updates}; "
         "the state was saved.",

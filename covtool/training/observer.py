@@ -77,6 +77,7 @@ class EpochRecord:
         lr: At its end.
         is_best: Better than every epoch before.
         seconds: It took, evaluation included.
+        head: The covtool head in use, as `--head-schedule` writes it; empty without one.
     """
 
     epoch: int
@@ -88,6 +89,7 @@ class EpochRecord:
     lr: float
     is_best: bool
     seconds: float
+    head: str = ""
 
 
 class Observer(Protocol):

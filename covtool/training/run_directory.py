@@ -28,7 +28,7 @@ from covtool.errors import ArgumentError
 from covtool.training.observer import EpochRecord, StepRecord
 
 ARGUMENTS = "args.yaml"
-SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr")
+SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")
 
 
 class RunDirectory:
@@ -120,6 +120,7 @@ class RunDirectory:
             "eval_top1": record.top_1,
             "eval_top5": record.top_5,
             "lr": record.lr,
+            "head": record.head,
         }
         path = self.path / "summary.csv"
         fresh = not path.exists()

@@ -118,7 +118,7 @@ def test_summary_and_metrics_have_a_row_for_each_epoch_and_update(asked):
     observer = Recorder()
     result = finetune(asked(), observer=observer)
     table = rows(result.directory)
-    columns = ["epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr"]
+    columns = ["epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head"]
     assert list(table[0]) == columns
     assert [row["epoch"] for row in table] == ["0", "1"]
     assert [float(row["eval_top1"]) for row in table] == [r.top_1 for r in observer.epochs]
