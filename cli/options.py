@@ -23,6 +23,12 @@ Model = Annotated[
     ),
 ]
 Arch = Annotated[str | None, typer.Option(help="Architecture, where the tensors leave a choice.")]
+Iterations = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Newton-Schulz steps of a published covariance network; its file says none."
+    ),
+]
 Weights = Annotated[
     str, typer.Option(help="Which weights of a training checkpoint: auto, ema or raw.")
 ]

@@ -200,7 +200,10 @@ def _prepare(request: ConversionRequest) -> _Prepared:
         weights=request.weights,
         pretrained=request.pretrained,
         input_overrides=request.input_overrides,
+        iterations=_iterations(heads),
     )
+    if any(isinstance(o, HeadSpec) for o in opened.recipe.operations) and opened.is_foreign:
+        return _import(opened, request, output)
     model, done, head = _operate(opened, request, layout)
     recipe = _recipe(opened.recipe, done, head, layout, request)
     plan = ConversionPlan(
@@ -215,6 +218,46 @@ def _prepare(request: ConversionRequest) -> _Prepared:
         notes=(*opened.notes, *_notes(head, calibrated=request.calibrate_with is not None)),
     )
     return _Prepared(plan=plan, opened=opened, model=model, layout=layout)
+
+
+def _iterations(heads: list[HeadSpec]) -> int | None:
+    """What somebody asked for; None where it is the default, so that the assumption is said."""
+    asked = heads[0].iterations if heads else None
+    return None if asked == HeadSpec.model_fields["iterations"].default else asked
+
+
+def _import(opened: OpenedModel, request: ConversionRequest, output: Path) -> _Prepared:
+    """A published covariance network becomes a covtool file as it is: it has its head already.
+
+    Raises:
+        ArgumentError: Something else is asked for than its own kind of head.
+    """
+    own = next(o for o in opened.recipe.operations if isinstance(o, HeadSpec))
+    others = [o for o in request.operations if not isinstance(o, HeadSpec) or o.head != own.head]
+    if others or request.classes_from or request.calibrate_with or request.spec.num_classes:
+        raise ArgumentError(
+            f"{request.source} has a covariance head already: it can be imported as it is.",
+            reason="Its reduction and its classifier were trained with that head.",
+            hint="Leave --head, --last-stride, --data, --calibrate and --num-classes out, then "
+            "fine-tune the file: --new-classifier for other classes, --head-schedule for "
+            "another head.",
+        )
+    provenance = opened.recipe.provenance.model_copy(
+        update={"history": (f"convert {Path(request.source).name}: imported",)}
+    )
+    size = measure_size(opened.model, opened.recipe.input)
+    plan = ConversionPlan(
+        source=request.source,
+        output=output,
+        recipe=opened.recipe.model_copy(update={"provenance": provenance}),
+        head=None,
+        changes=(),
+        keys=compare_keys(opened.model, opened.model),
+        before=size,
+        after=size,
+        notes=opened.notes,
+    )
+    return _Prepared(plan=plan, opened=opened, model=opened.model, layout=None)
 
 
 def _operate(

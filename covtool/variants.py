@@ -29,7 +29,7 @@ from covtool.ops.spectral_functions import SpectralFunction, logarithm, power
 from covtool.registry import Registry
 from covtool.specs import HeadSpec
 
-AVERAGE = frozenset({"head", "dim", "reduction", "tap"})
+AVERAGE = frozenset({"head", "dim", "reduction", "tap", "hidden"})
 VECTOR = AVERAGE | {"fuse"}
 MATRIX = VECTOR | {"vec", "head_dtype"}
 EIGEN = MATRIX | {"gradient", "gradient_order"}

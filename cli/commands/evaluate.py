@@ -22,6 +22,7 @@ def command(
         str | None, typer.Option(help="Which images; default: val, else test, else all.")
     ] = None,
     arch: options.Arch = None,
+    iterations: options.Iterations = None,
     weights: options.Weights = "auto",
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Show every class, not the worst ones only.")
@@ -49,6 +50,7 @@ def command(
         data=data,
         split=split,
         arch=arch,
+        iterations=iterations,
         weights=weights,
         input_overrides=images.changes(),
         batch_size=batch_size,

@@ -33,6 +33,7 @@ def command(
         typer.Option(help="A folder with train/ and val/ (or test/), one folder, or a CSV."),
     ] = None,
     arch: options.Arch = None,
+    iterations: options.Iterations = None,
     weights: options.Weights = "auto",
     from_scratch: options.FromScratch = False,
     new_classifier: Annotated[
@@ -75,6 +76,7 @@ def command(
         augmentation=augmentation,
         images=images,
         arch=arch,
+        iterations=iterations,
         weights=weights,
         from_scratch=from_scratch,
         new_classifier=new_classifier,

@@ -55,7 +55,7 @@ def build(
     model = create_model(base, num_classes=classes)
     heads = tuple(f"{name}." for name in candidate.architecture.classifiers) if fresh else ()
     tensors = _renamed(checkpoint.state, candidate)
-    _load(model, tensors, heads, checkpoint)
+    load_exactly_(model, tensors, heads, checkpoint)
     notes = [_order_note(candidate), _classifier_note(candidate, classes) if fresh else None]
     notes += [_precision_note(tensors), _ignored_note(checkpoint)]
     return BuiltModel(model=model, base=base, num_classes=classes, notes=tuple(filter(None, notes)))
@@ -88,7 +88,7 @@ def _renamed(state: Mapping[str, Tensor], candidate: Candidate) -> dict[str, Ten
     return {names[name]: tensor for name, tensor in state.items() if name in names}
 
 
-def _load(
+def load_exactly_(
     model: nn.Module,
     tensors: Mapping[str, Tensor],
     fresh: tuple[str, ...],

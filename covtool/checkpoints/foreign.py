@@ -77,6 +77,15 @@ class ForeignCheckpoint:
         """The same file with another prefix taken off."""
         return self if prefix == self.prefix else replace(self, prefix=prefix)
 
+    def without(self, heads: tuple[str, ...]) -> "ForeignCheckpoint":
+        """The same file without the tensors behind some names, which become ignored ones."""
+        prefixes = tuple(f"{self.prefix}{head}" for head in heads)
+        removed = tuple(name for name in self.tensors if name.startswith(prefixes))
+        if not removed:
+            return self
+        kept = {name: tensor for name, tensor in self.tensors.items() if name not in removed}
+        return replace(self, tensors=kept, not_tensors=(*removed, *self.not_tensors))
+
     def readings(self) -> tuple["ForeignCheckpoint", ...]:
         """Every plausible prefix, the longest first, none at all last."""
         return tuple(self.with_prefix(p) for p in reversed(prefix_chain(self.tensors)))

@@ -27,6 +27,9 @@ from covtool.progress import Track, silent
 
 OVERLAPS_SHOWN = 10
 
+# Heads that re-identification (torchreid, fast-reid) puts behind a classification backbone.
+OTHER_HEADS = ("classifier.", "bottleneck.", "heads.")
+
 # lukemelas/EfficientNet-PyTorch and what was made from it name their layers like this. They are
 # ports of TensorFlow's weights and pad like TensorFlow, which timm does in its tf_ models only.
 _PORTED_FROM_TENSORFLOW = re.compile(r"_conv_stem\.|_blocks\.\d+\._depthwise_conv\.")
@@ -100,13 +103,32 @@ def identify(
     readings = [(reading, relevant_tensors(reading.state)) for reading in checkpoint.readings()]
     if arch is not None:
         return _as_told(index, checkpoint, readings, arch)
-    for match, matching in (("names", match_names), ("order", match_order)):
-        for reading, tensors in readings:
+    bodies = [(body, relevant_tensors(body.state)) for body in _without_other_heads(readings)]
+    tries = (("names", match_names, readings), ("names", _match_body, bodies))
+    for match, matching, read in (*tries, ("order", match_order, readings)):
+        for reading, tensors in read:
             found = matching(index, tensors)
             if found:
                 found.sort(key=lambda candidate: _preference(candidate, reading))
                 return Identification(checkpoint=reading, candidates=tuple(found), match=match)
     return _nearest(index, readings)
+
+
+def _without_other_heads(
+    readings: list[tuple[ForeignCheckpoint, Named]],
+) -> list[ForeignCheckpoint]:
+    bodies = [(reading, reading.without(OTHER_HEADS)) for reading, _ in readings]
+    return [body for reading, body in bodies if body is not reading and body.state]
+
+
+def _match_body(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
+    """Candidates whose own classifier has another name than the heads that were left out."""
+
+    def foreign(candidate: Candidate) -> bool:
+        own = tuple(f"{name}." for name in candidate.architecture.classifiers)
+        return not any(head.startswith(own) for head in OTHER_HEADS)
+
+    return [c for c in match_names(index, tensors) if c.num_classes is None and foreign(c)]
 
 
 def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:

@@ -16,6 +16,7 @@ from covtool.checkpoints.identify import Identification, identify
 from covtool.checkpoints.key_report import group_keys
 from covtool.checkpoints.matching import Candidate
 from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.published import open_published
 from covtool.errors import SurgeryError
 from covtool.progress import Track, silent
 from covtool.specs import Recipe
@@ -104,7 +105,8 @@ def inspect_source(
     identification = None
     if path.exists():
         checkpoint = read_checkpoint(path, weights=weights)
-        if checkpoint.recipe is None:
+        known = arch is None and open_published(checkpoint) is not None
+        if checkpoint.recipe is None and not known:
             identification = identify(checkpoint, arch=arch, track=track)
             if not identification.is_certain:
                 return _unrecognized(source, identification), identification

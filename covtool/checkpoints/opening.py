@@ -17,6 +17,7 @@ from covtool.checkpoints.file_kinds import SUFFIXES, missing_file
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.identify import Identification, identify, unrecognized
 from covtool.checkpoints.matching import RGB
+from covtool.checkpoints.published import PublishedModel, open_published
 from covtool.errors import (
     ArgumentError,
     CheckpointError,
@@ -45,6 +46,11 @@ class OpenedModel:
     identification: Identification | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it was read from somebody else's file."""
+        return self.checkpoint is not None and self.checkpoint.recipe is None
+
 
 def open_model(  # noqa: PLR0913 -- each is an option of the command line that stands for itself
     source: str | Path,
@@ -52,6 +58,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     arch: str | None = None,
     weights: str = "auto",
     num_classes: int | None = None,
+    iterations: int | None = None,
     pretrained: bool = True,
     input_overrides: Mapping[str, Any] | None = None,
     track: Track = silent,
@@ -64,6 +71,8 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
         weights: ``auto``, ``ema`` or ``raw``, where a checkpoint has both.
         num_classes: Outputs of the classifier; another number than that of the source makes a new
             classifier. Not for covtool files.
+        iterations: Newton-Schulz steps of a published covariance network, which its file does not
+            tell; None for 5. Not for covtool files, which tell it.
         pretrained: Fetch the weights of a name; False starts at random.
         input_overrides: Fields of `InputSpec` that replace those of the architecture.
         track: Shows the progress, should unknown architectures have to be learned.
@@ -77,9 +86,11 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     if path.exists():
         if path.is_file() and model_file.is_covtool_file(path):
             return _open_own(path, arch, num_classes, overrides)
-        return _open_foreign(
-            read_checkpoint(path, weights=weights), arch, num_classes, overrides, track
-        )
+        checkpoint = read_checkpoint(path, weights=weights)
+        published = None if arch else open_published(checkpoint, iterations=iterations)
+        if published is not None:
+            return _open_published(published, num_classes, overrides)
+        return _open_foreign(checkpoint, arch, num_classes, overrides, track)
     if path.suffix in SUFFIXES:
         raise missing_file(path)
     named = _by_name(str(source), num_classes, pretrained)
@@ -117,6 +128,27 @@ def _open_own(
     return _opened(model, recipe, checkpoint=read_checkpoint(path), notes=notes)
 
 
+def _open_published(
+    published: PublishedModel, num_classes: int | None, overrides: dict[str, Any]
+) -> OpenedModel:
+    notes = published.notes
+    if num_classes not in (None, published.num_classes):
+        notes = (*notes, f"The file's classifier for {published.num_classes} classes is kept.")
+    recipe = Recipe(
+        base=published.base,
+        operations=published.operations,
+        num_classes=published.num_classes,
+        input=_replaced(published.input, overrides),
+        provenance=_provenance(published.checkpoint),
+    )
+    return _opened(
+        published.model,
+        recipe,
+        checkpoint=published.checkpoint,
+        notes=(*published.checkpoint.notes, *notes),
+    )
+
+
 def _open_foreign(
     checkpoint: ForeignCheckpoint,
     arch: str | None,
@@ -133,11 +165,7 @@ def _open_foreign(
         base=built.base,
         num_classes=built.num_classes,
         input=_replaced(_input_of(built.base, _tag_of(arch)), overrides),
-        provenance=Provenance(
-            source=checkpoint.path.name,
-            source_sha256=checkpoint.sha256,
-            covtool_version=__version__,
-        ),
+        provenance=_provenance(checkpoint),
     )
     return _opened(
         built.model,
@@ -145,6 +173,14 @@ def _open_foreign(
         checkpoint=checkpoint,
         identification=identification,
         notes=(*checkpoint.notes, *built.notes, *_choice_note(identification)),
+    )
+
+
+def _provenance(checkpoint: ForeignCheckpoint) -> Provenance:
+    return Provenance(
+        source=checkpoint.path.name,
+        source_sha256=checkpoint.sha256,
+        covtool_version=__version__,
     )
 
 

@@ -24,6 +24,7 @@ class EvaluationRequest:
         data: A folder or a CSV file; see `covtool.data.layouts.scan`.
         split: Which images; None for ``val``, else ``test``, else all there are.
         arch: Architecture, where the tensors leave a choice.
+        iterations: Newton-Schulz steps of a published covariance network; None for 5.
         weights: ``auto``, ``ema`` or ``raw``.
         input_overrides: Fields of `InputSpec` to replace.
         batch_size: Images at once.
@@ -36,6 +37,7 @@ class EvaluationRequest:
     data: Path
     split: str | None = None
     arch: str | None = None
+    iterations: int | None = None
     weights: str = "auto"
     input_overrides: dict[str, Any] = field(default_factory=dict)
     batch_size: int = 32
@@ -84,6 +86,7 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
     opened = open_model(
         request.source,
         arch=request.arch,
+        iterations=request.iterations,
         weights=request.weights,
         input_overrides=request.input_overrides,
     )

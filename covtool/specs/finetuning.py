@@ -27,6 +27,7 @@ class FinetuneRequest(Record):
         augmentation: How the training images are varied.
         images: What to change about the images that the model expects.
         arch: Architecture, where the tensors leave a choice.
+        iterations: Newton-Schulz steps of a published covariance network; None for 5.
         weights: ``auto``, ``ema`` or ``raw``.
         from_scratch: Do not fetch the pretrained weights of a name.
         new_classifier: Start the classifier afresh for the data's classes.
@@ -40,6 +41,7 @@ class FinetuneRequest(Record):
     augmentation: AugmentationSpec = AugmentationSpec()
     images: InputOverrides = InputOverrides()
     arch: str | None = None
+    iterations: int | None = None
     weights: str = "auto"
     from_scratch: bool = False
     new_classifier: bool = False

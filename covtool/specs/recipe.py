@@ -122,6 +122,11 @@ class HeadSpec(Record):
     tap: str | None = Field(
         None, description="Module whose output is pooled; default: the last feature map."
     )
+    hidden: Literal["drop", "keep"] = Field(
+        "drop",
+        description="Linear layers between pooling and classifier (VGG, AlexNet): drop them, or "
+        "keep them, the first one anew for the longer vector.",
+    )
     fuse: Literal["gap"] | None = Field(
         None, description="Keep the model's own first-order features beside the new ones."
     )

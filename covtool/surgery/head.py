@@ -28,6 +28,7 @@ class HeadPlan:
             pooling and classifier that only first-order features need.
         carried: With `fuse`: modules between pooling and classifier that keep working on the
             first-order features, and hand the others on.
+        widened: With `hidden` kept: the linear layer that is made anew for the pooled vector.
         pooled_features: Length of the new pooling's vector.
         in_features: Inputs of the new classifier.
         num_classes: Its outputs.
@@ -40,6 +41,7 @@ class HeadPlan:
     tap: FeatureMap
     bypassed: tuple[str, ...]
     carried: tuple[str, ...]
+    widened: str | None
     pooled_features: int
     in_features: int
     num_classes: int
@@ -85,15 +87,18 @@ def plan_head(
         new_pooling = row.build(tap.channels, spec)
     classes = num_classes or sites.num_classes
     tail = _working(model, sites.tail)
-    bypassed = () if spec.fuse else (*sites.after(tap), *_without_last_dropout(model, tail))
+    widened = _first_linear(model, tail) if spec.hidden == "keep" else None
+    bypassed = (*sites.after(tap), *([] if widened else _without_last_dropout(model, tail)))
+    inputs = sites.in_features if widened else new_pooling.num_features
     return HeadPlan(
         spec=spec,
         sites=sites,
         tap=tap,
-        bypassed=bypassed,
+        bypassed=() if spec.fuse else bypassed,
         carried=tail if spec.fuse else (),
+        widened=widened,
         pooled_features=new_pooling.num_features,
-        in_features=new_pooling.num_features + (sites.in_features if spec.fuse else 0),
+        in_features=inputs + (sites.in_features if spec.fuse else 0),
         num_classes=classes,
         keeps_classifier=bool(spec.fuse) and not new_classes and classes == sites.num_classes,
         rank=_rank(new_pooling.reduced_features, tap) if row.centered else None,
@@ -119,6 +124,10 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
         operated.set_submodule(plan.sites.pooling, pooling)
         for path in plan.bypassed:
             operated.set_submodule(path, nn.Identity())
+    if plan.widened:
+        old = operated.get_submodule(plan.widened)
+        new = nn.Linear(plan.pooled_features, old.out_features, bias=old.bias is not None)
+        operated.set_submodule(plan.widened, new)
     operated.set_submodule(plan.sites.classifier, _classifier(model, plan))
     _tell_timm(operated, plan)
     reference = next(model.parameters())
@@ -174,6 +183,12 @@ def _check(spec: HeadSpec, tap: FeatureMap) -> None:
             f"The feature map {tap.path!r} has one position, and one position has no covariance.",
             hint="Use larger images (--img-size), --last-stride 1, or an earlier map (--tap).",
         )
+    if spec.fuse and spec.hidden == "keep":
+        raise SurgeryError(
+            "--fuse keeps the layers between pooling and classifier as they are, "
+            "--hidden keep makes the first one anew.",
+            hint="Choose one of them.",
+        )
     if spec.reduction != "none" and spec.dim > tap.channels:
         raise SurgeryError(
             f"--dim {spec.dim} is more than the {tap.channels} channels of {tap.path!r}.",
@@ -188,6 +203,16 @@ def _rank(dim: int, tap: FeatureMap) -> int:
 
 def _working(model: nn.Module, tail: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(p for p in tail if not isinstance(model.get_submodule(p), nn.Identity))
+
+
+def _first_linear(model: nn.Module, tail: tuple[str, ...]) -> str:
+    found = next((p for p in tail if isinstance(model.get_submodule(p), nn.Linear)), None)
+    if found is None:
+        raise SurgeryError(
+            f"{type(model).__name__} has no linear layer between pooling and classifier to keep.",
+            hint="Leave --hidden out.",
+        )
+    return found
 
 
 def _without_last_dropout(model: nn.Module, tail: tuple[str, ...]) -> tuple[str, ...]:

@@ -206,6 +206,7 @@ def _build(request: FinetuneRequest, layout: DataLayout, observer: Observer) -> 
     opened = open_model(
         request.model,
         arch=request.arch,
+        iterations=request.iterations,
         weights=request.weights,
         pretrained=not request.from_scratch,
         input_overrides=request.images.changes(),

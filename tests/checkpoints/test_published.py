@@ -1,0 +1,351 @@
+"""What fast-MPN-COV, DifferentiableSVD, torchreid and fast-reid write is read, logits equal.
+
+The reference networks are written here from the published description, on torchvision's layers.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tolerances import FLOAT32_CHAIN
+from torch import Tensor, nn
+from torch.testing import assert_close
+from torchvision import models
+
+from covtool.checkpoints.identify import identify
+from covtool.checkpoints.inspection import inspect_source
+from covtool.checkpoints.model_file import load
+from covtool.checkpoints.opening import open_model
+from covtool.conversion import ConversionRequest, convert
+from covtool.errors import ArgumentError, CheckpointError
+from covtool.specs import HeadSpec
+
+CLASSES = 3
+DIM = 12
+
+
+class Root(nn.Module):
+    """Covariance, Newton-Schulz iteration and vectorization, image by image."""
+
+    def __init__(self, iterations: int = 5, *, full: bool = False) -> None:
+        super().__init__()
+        self.iterations, self.full = iterations, full
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.stack([self.one(image.flatten(1)) for image in maps])
+
+    def one(self, rows: Tensor) -> Tensor:
+        cov = torch.cov(rows.double(), correction=0)
+        identity = torch.eye(len(cov), dtype=cov.dtype)
+        root, inverse_root = cov / cov.trace(), identity
+        for _ in range(self.iterations):
+            step = (3 * identity - inverse_root @ root) / 2
+            root, inverse_root = root @ step, step @ inverse_root
+        root = (root * cov.trace().sqrt()).float()
+        triangle = [root[i, j] for i in range(len(root)) for j in range(i, len(root))]
+        return root.flatten() if self.full else torch.stack(triangle)
+
+
+def reduction(channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, DIM, 1, bias=False), nn.BatchNorm2d(DIM), nn.ReLU())
+
+
+class Basemodel(nn.Module):
+    """features, representation, classifier: what fast-MPN-COV makes of every backbone."""
+
+    def __init__(
+        self, features: nn.Module, head: nn.Module, classifier: nn.Module, channels: int | None
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.representation = nn.Module()
+        if channels is not None:
+            self.representation.conv_dr_block = reduction(channels)
+        self.head, self.classifier = head, classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.features(images)
+        if hasattr(self.representation, "conv_dr_block"):
+            maps = self.representation.conv_dr_block(maps)
+        return self.classifier(self.head(maps))
+
+
+class Direct(nn.Module):
+    """mpncovresnet: torchvision's names, layer_reduce, a last stage of stride 1."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        super().__init__()
+        net = stride_1(models.resnet18())
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+            setattr(self, name, getattr(net, name))
+        self.layer_reduce = nn.Conv2d(512, DIM, 1, bias=False)
+        self.layer_reduce_bn = nn.BatchNorm2d(DIM)
+        self.head = Root(full=full)
+        self.fc = nn.Linear(DIM**2 if full else TRIANGLE, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))
+        return self.fc(self.head(self.layer_reduce_bn(self.layer_reduce(maps)).relu()))
+
+
+TRIANGLE = DIM * (DIM + 1) // 2
+
+
+def stride_1(net: nn.Module) -> nn.Module:
+    for module in net.layer4[0].modules():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            module.stride = (1, 1)
+    return net
+
+
+def layers_of(net: nn.Module) -> list[nn.Module]:
+    return list(net.children())[:-2]
+
+
+def resnet() -> nn.Module:
+    return Basemodel(
+        nn.Sequential(*layers_of(models.resnet18())), Root(), nn.Linear(TRIANGLE, CLASSES), 512
+    )
+
+
+def pretrained_mpncov_resnet() -> nn.Module:
+    features = [*layers_of(stride_1(models.resnet18())), *reduction(512)]
+    return Basemodel(nn.Sequential(*features), Root(), nn.Linear(TRIANGLE, CLASSES), None)
+
+
+def averaged_resnet() -> nn.Module:
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return Basemodel(
+        nn.Sequential(*layers_of(models.resnet18())), pool, nn.Linear(512, CLASSES), None
+    )
+
+
+def vgg(*, hidden: bool = False) -> nn.Module:
+    classifier = nn.Linear(TRIANGLE, CLASSES)
+    if hidden:
+        classifier = nn.Sequential(
+            nn.Linear(TRIANGLE, 4096),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(4096, CLASSES),
+        )
+    return Basemodel(models.vgg11_bn().features[:-1], Root(), classifier, 512)
+
+
+def alexnet() -> nn.Module:
+    return Basemodel(
+        models.alexnet().features[:-1], Root(), nn.Linear(256 * 257 // 2, CLASSES), None
+    )
+
+
+def densenet() -> nn.Module:
+    features = models.densenet121().features
+    features.add_module("last_relu", nn.ReLU())
+    return Basemodel(features, Root(), nn.Linear(TRIANGLE, CLASSES), 1024)
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "mpncovresnet": (Direct, "resnet18"),
+    "mpncovresnet, whole matrix": (lambda: Direct(full=True), "resnet18"),
+    "resnet": (resnet, "resnet18"),
+    "pretrained mpncovresnet": (pretrained_mpncov_resnet, "resnet18"),
+    "resnet, averaged": (averaged_resnet, "resnet18"),
+    "vgg": (vgg, "vgg11_bn"),
+    "vgg, three layers": (lambda: vgg(hidden=True), "vgg11_bn"),
+    "alexnet": (alexnet, "alexnet"),
+    "densenet": (densenet, "densenet121"),
+}
+
+
+def made(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    network = NETWORKS[name][0]()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.8, 1.2)
+    return network.eval()
+
+
+def state_of(network: nn.Module) -> OrderedDict:
+    return OrderedDict((n, t) for n, t in network.state_dict().items() if not n.startswith("head."))
+
+
+def as_published(state: OrderedDict, path: Path, arch: str = "resnet18") -> Path:
+    torch.save(
+        {
+            "epoch": 3,
+            "arch": arch,
+            "state_dict": state,
+            "best_prec1": torch.tensor(71.5),
+            "optimizer": {"state": {}, "param_groups": []},
+        },
+        path,
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_equal_those_of_the_published_network(
+    name: str, images: Tensor, tmp_path: Path
+) -> None:
+    network = made(name)
+    path = as_published(state_of(network), tmp_path / "model_best.pth.tar")
+    opened = open_model(path)
+    assert opened.recipe.base.name == NETWORKS[name][1]
+    assert opened.recipe.num_classes == CLASSES
+    with torch.no_grad():
+        assert_close(opened.model(images), network(images), **FLOAT32_CHAIN)
+
+
+PREFIXES = {
+    "plain": lambda name: name,
+    "module in front": lambda name: f"module.{name}",
+    "module behind features": lambda name: name.replace("features.", "features.module.", 1),
+}
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_parallel_prefixes_are_taken_off(prefix: str, tmp_path: Path) -> None:
+    state = OrderedDict((PREFIXES[prefix](n), t) for n, t in state_of(made("resnet")).items())
+    opened = open_model(as_published(state, tmp_path / "a.pth.tar"))
+    assert opened.recipe.operations[-1].dim == DIM
+
+
+def test_number_of_iterations_is_said_to_be_assumed_or_taken_as_told(
+    images: Tensor, tmp_path: Path
+) -> None:
+    network = made("resnet")
+    path = as_published(state_of(network), tmp_path / "a.pth.tar")
+    assert any("--iterations" in note for note in open_model(path).notes)
+    told = open_model(path, iterations=3)
+    assert not any("--iterations" in note for note in told.notes)
+    assert told.recipe.operations[-1].iterations == 3
+    network.head = Root(iterations=3)
+    with torch.no_grad():
+        assert_close(told.model(images), network(images), **FLOAT32_CHAIN)
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "mpncovresnet18"])
+def test_stride_of_the_last_stage_follows_the_name_in_the_file(arch: str, tmp_path: Path) -> None:
+    path = as_published(state_of(made("resnet")), tmp_path / "a.pth.tar", arch)
+    operations = [o.operation for o in open_model(path).recipe.operations]
+    assert operations == (["last-stride", "head"] if arch.startswith("mpn") else ["head"])
+
+
+def test_vector_of_the_whole_matrix_is_in_the_recipe(tmp_path: Path) -> None:
+    network = made("mpncovresnet, whole matrix")
+    path = as_published(state_of(network), tmp_path / "a.pth.tar")
+    assert open_model(path).recipe.operations[-1].vec == "full"
+
+
+def test_old_names_of_densenet_layers_are_known(tmp_path: Path) -> None:
+    new = state_of(made("densenet"))
+    old = OrderedDict(
+        (n.replace(".norm1.", ".norm.1.").replace(".norm2.", ".norm.2.")
+          .replace(".conv1.", ".conv.1.").replace(".conv2.", ".conv.2."), t)
+        for n, t in new.items()
+    )  # fmt: skip
+    assert any(".norm.1." in name for name in old)
+    opened = open_model(as_published(old, tmp_path / "a.pth.tar"))
+    assert opened.recipe.base.name == "densenet121"
+
+
+@pytest.mark.parametrize("missing", ["representation.conv_dr_block.1.weight", "classifier.bias"])
+def test_missing_tensor_is_an_error_that_names_it(missing: str, tmp_path: Path) -> None:
+    state = state_of(made("resnet"))
+    del state[missing]
+    with pytest.raises(CheckpointError, match="missing"):
+        open_model(as_published(state, tmp_path / "a.pth.tar"))
+
+
+def test_missing_classifier_is_an_error(tmp_path: Path) -> None:
+    state = state_of(made("resnet"))
+    for name in ("classifier.weight", "classifier.bias"):
+        del state[name]
+    with pytest.raises(CheckpointError, match="its classifier"):
+        open_model(as_published(state, tmp_path / "a.pth.tar"))
+
+
+def test_classifier_of_another_length_is_an_error_that_gives_the_numbers(tmp_path: Path) -> None:
+    state = state_of(made("resnet"))
+    state["classifier.weight"] = torch.zeros(CLASSES, 8192)
+    with pytest.raises(CheckpointError, match="8,192 features, and 12 channels"):
+        open_model(as_published(state, tmp_path / "a.pth.tar"))
+
+
+def test_import_writes_a_covtool_file_that_answers_alike(images: Tensor, tmp_path: Path) -> None:
+    network = made("mpncovresnet")
+    path = as_published(state_of(network), tmp_path / "a.pth.tar")
+    request = ConversionRequest(
+        source=str(path), operations=[HeadSpec()], output=tmp_path / "a.safetensors"
+    )
+    result = convert(request)
+    with torch.no_grad():
+        assert_close(load(result.path)(images), network(images), **FLOAT32_CHAIN)
+    assert result.untouched > 100
+
+
+def test_import_with_another_head_is_refused_with_the_way_to_go(tmp_path: Path) -> None:
+    path = as_published(state_of(made("resnet")), tmp_path / "a.pth.tar")
+    request = ConversionRequest(
+        source=str(path), operations=[HeadSpec(head="mpn")], output=tmp_path / "a.safetensors"
+    )
+    with pytest.raises(ArgumentError, match="--head-schedule"):
+        convert(request)
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_inspection_shows_the_head(tmp_path: Path) -> None:
+    path = as_published(state_of(made("mpncovresnet")), tmp_path / "a.pth.tar")
+    inspection, _ = inspect_source(str(path))
+    assert inspection.recipe.base.name == "resnet18"
+    assert [o.operation for o in inspection.recipe.operations] == ["last-stride", "head"]
+    assert inspection.num_classes == CLASSES
+
+
+def torchreid() -> OrderedDict:
+    state = models.resnet50().state_dict()
+    body = OrderedDict((n, t) for n, t in state.items() if not n.startswith("fc."))
+    body["classifier.weight"] = torch.zeros(751, 2048)
+    body["classifier.bias"] = torch.zeros(751)
+    return body
+
+
+def fast_reid() -> OrderedDict:
+    state = models.resnet50().state_dict()
+    body = OrderedDict((f"backbone.{n}", t) for n, t in state.items() if not n.startswith("fc."))
+    body["heads.bottleneck.0.weight"] = torch.ones(2048)
+    body["heads.weight"] = torch.zeros(751, 2048)
+    body["pixel_mean"] = torch.zeros(1, 3, 1, 1)
+    return body
+
+
+@pytest.mark.parametrize("layout", [torchreid, fast_reid])
+def test_body_of_a_reidentification_network_is_recognized(
+    layout: Callable[[], OrderedDict], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pth"
+    torch.save(layout(), path)
+    found = identify(path)
+    assert found.best.name == "resnet50"
+    assert found.match == "names"
+    opened = open_model(path, num_classes=4)
+    rest = "classifier" if layout is torchreid else "heads"
+    assert any("Not used" in note and rest in note for note in opened.notes)
+    weight = opened.model.state_dict()["layer1.0.conv1.weight"]
+    source = torch.load(path)[
+        ("" if layout is torchreid else "backbone.") + "layer1.0.conv1.weight"
+    ]
+    assert torch.equal(weight, source)
