@@ -76,9 +76,10 @@ def _power(a: Tensor, exponent: float) -> Tensor:
     """a**exponent, and 0 at 0 for every exponent but 0."""
     if exponent == 0:
         return torch.ones_like(a)
-    positive = torch.where(a > 0, a, torch.ones_like(a))
-    root = positive.sqrt() if exponent == 0.5 else positive.pow(exponent)
-    return torch.where(a > 0, root, torch.zeros_like(a))
+    zero = a == 0  # not "a > 0": what is no number must stay so
+    safe = torch.where(zero, torch.ones_like(a), a)
+    root = safe.sqrt() if exponent == 0.5 else safe.pow(exponent)
+    return torch.where(zero, torch.zeros_like(a), root)
 
 
 def _power_difference(a: Tensor, b: Tensor, *, alpha: float) -> Tensor:

@@ -1,0 +1,104 @@
+"""Taylor and Padé roots, their coefficients, and the Lyapunov equation of their gradient."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+from tolerances import FLOAT64
+from torch import Tensor
+from torch.testing import assert_close
+
+from covtool.errors import ArgumentError, ShapeError
+from covtool.ops.lyapunov import solve_lyapunov
+from covtool.ops.matrix_approximants import matrix_sqrt_pade, matrix_sqrt_taylor
+from covtool.ops.pade import pade_coefficients, root_pade, root_series
+from covtool.ops.spectral import matrix_sqrt_eigh
+
+ROOTS = {"taylor": matrix_sqrt_taylor, "pade": matrix_sqrt_pade}
+
+
+def covariance(size: int = 5, smallest: float = 0.3) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.linalg.qr(torch.randn(2, size, size, generator=generator).double())[0]
+    values = torch.linspace(smallest, 1, size, dtype=torch.float64)
+    return (vectors * values) @ vectors.mT
+
+
+def test_series_of_the_root_multiplied_by_itself_is_one_minus_z() -> None:
+    series = root_series(9)
+    square = [sum(series[j] * series[k - j] for j in range(k + 1)) for k in range(9)]
+    assert square == [1, -1, 0, 0, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("top", "bottom"), [(2, 2), (5, 5), (3, 1), (0, 4)])
+def test_fraction_agrees_with_the_series_to_the_last_term(top: int, bottom: int) -> None:
+    series = root_series(top + bottom + 1)
+    numerator, denominator = pade_coefficients(series, top, bottom)
+    for k in range(top + bottom + 1):
+        product = sum(denominator[j] * series[k - j] for j in range(min(k, bottom) + 1))
+        assert product == (numerator[k] if k <= top else 0)
+
+
+def test_fraction_without_a_unique_solution_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="not unique"):
+        pade_coefficients([Fraction(1)] * 5, 2, 2)
+    with pytest.raises(ArgumentError, match="needs 5"):
+        pade_coefficients([Fraction(1)] * 4, 2, 2)
+
+
+def test_diagonal_fraction_has_no_pole_on_the_eigenvalues() -> None:
+    _, denominator = root_pade(5)
+    z = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    assert sum(c * z**k for k, c in enumerate(denominator)).min() > 0
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_well_conditioned_root_is_close_to_the_exact_one(name: str) -> None:
+    cov = covariance()
+    assert_close(ROOTS[name](cov, degree=12), matrix_sqrt_eigh(cov), rtol=1e-3, atol=1e-3)
+
+
+def test_fraction_is_closer_than_the_polynomial_for_small_eigenvalues() -> None:
+    cov = covariance(smallest=1e-4)
+    exact = matrix_sqrt_eigh(cov)
+    errors = [(root(cov) - exact).norm() for root in (matrix_sqrt_pade, matrix_sqrt_taylor)]
+    assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_gradient_is_that_of_the_exact_root_where_all_have_converged(name: str) -> None:
+    gradients = []
+    for root in (lambda c: ROOTS[name](c, degree=30 if name == "taylor" else 10), matrix_sqrt_eigh):
+        cov = covariance(smallest=0.6).requires_grad_()
+        root(cov)[:, 0, 1:3].sum().backward()
+        gradients.append(cov.grad)
+    assert_close(*gradients, rtol=1e-5, atol=1e-6)
+
+
+def test_lyapunov_solution_solves_the_equation() -> None:
+    root, right = covariance(), covariance(smallest=-0.5)
+    solution = solve_lyapunov(root, right, num_iterations=20)
+    assert_close(root @ solution + solution @ root, right, **FLOAT64)
+
+
+def test_few_steps_solve_it_for_the_large_eigenvalues_and_stay_bounded_for_the_small() -> None:
+    values = torch.tensor([1.0, 0.5, 1e-6], dtype=torch.float64)
+    solution = solve_lyapunov(values.diag()[None], torch.eye(3, dtype=torch.float64)[None])[0]
+    assert_close(solution[0, 0].item(), 0.5, rtol=1e-6, atol=0)
+    assert_close(solution[1, 1].item(), 1.0, rtol=1e-6, atol=0)
+    assert 0 < solution[2, 2] < 20
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_zero_matrix_gives_zero_with_zero_gradient(name: str) -> None:
+    cov = torch.zeros(2, 3, 3, requires_grad=True)
+    root = ROOTS[name](cov)
+    root.sum().backward()
+    assert root.abs().max() == 0
+    assert cov.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_what_is_no_square_matrix_is_refused(name: str) -> None:
+    with pytest.raises(ShapeError, match=r"\(B, C, C\)"):
+        ROOTS[name](torch.rand(2, 3, 4))
