@@ -29,7 +29,7 @@ test-all: lint
 	$(BIN)/python -m pytest --quiet -m "slow or not slow" --numprocesses 2
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/head.py
+	$(BIN)/covtool bench heads
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -108,7 +108,7 @@ def benchmark_heads(
     """
     rows: list[HeadCost] = []
     for shape in shapes:
-        features = _feature_map(shape, device, getattr(torch, dtype))
+        features = feature_map(shape, device, getattr(torch, dtype))
         rows += _rows(shape, features, heads or all_heads(), repetitions, track)
     return HeadBenchmark(
         machine=describe_machine(device), dtype=dtype, repetitions=repetitions, rows=tuple(rows)
@@ -162,7 +162,12 @@ def _roots(layers: dict[str, nn.Module]) -> dict[str, partial]:
     }
 
 
-def _feature_map(shape: str, device: torch.device | str, dtype: torch.dtype) -> Tensor:
+def feature_map(shape: str, device: torch.device | str, dtype: torch.dtype) -> Tensor:
+    """Random nonnegative features, always the same ones, of a shape like ``16x256x7x7``.
+
+    Raises:
+        ArgumentError: It is no such shape.
+    """
     sizes = shape.split("x")
     if len(sizes) != 4 or not all(size.isdecimal() and int(size) for size in sizes):
         raise ArgumentError(

@@ -3,7 +3,7 @@
 With X the centered features (C x N), every Newton-Schulz iterate is a polynomial in its matrix,
 and p(X X') X = X p(X' X). So the very same function can be iterated on the N x N Gram matrix:
 
-    root(X X' / N) = sqrt(s / N) * U Z(U' U) U',   U = X / sqrt(s),   s = trace(X' X),
+    root(X X' / N) = X (Z(X' X / s) / sqrt(s N)) X',   s = trace(X' X),
 
 where Z is the iterate that approaches the inverse root. At 7 x 7 positions and 256 channels that
 is 140 times fewer operations for each product.
@@ -12,7 +12,6 @@ is 140 times fewer operations for each product.
 from collections.abc import Callable
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from covtool.errors import UnknownVariantError
@@ -28,26 +27,24 @@ from covtool.ops.precision import at_least_float32, full_precision
 Side = Literal["auto", "channels", "positions"]
 
 
-def trace_scale(centered: Tensor) -> Tensor:
-    """Trace of X X', shape (B, 1, 1), from X (B, C, N)."""
-    return centered.square().sum(dim=(-2, -1), keepdim=True)
+def trace_scale(gram: Tensor) -> Tensor:
+    """Trace of X X', shape (B, 1, 1), from X X' or from X' X."""
+    return gram.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[:, None, None]
 
 
-def frobenius_scale(centered: Tensor) -> Tensor:
-    """Frobenius norm of X X', shape (B, 1, 1), from X (B, C, N), on the smaller side."""
-    trace = trace_scale(centered)
-    unit = centered / root_of_scale(one_where_zero(trace))  # fourth powers leave float32's range
-    smaller = unit if unit.shape[-2] <= unit.shape[-1] else unit.mT
-    squares = (smaller @ smaller.mT).square().sum(dim=(-2, -1), keepdim=True)
-    return trace * root_of_scale(squares)
+def frobenius_scale(gram: Tensor) -> Tensor:
+    """Frobenius norm of X X', shape (B, 1, 1), from X X' or from X' X."""
+    trace = trace_scale(gram)
+    unit = gram / one_where_zero(trace)  # squares of the entries could leave float32's range
+    return trace * root_of_scale(unit.square().sum(dim=(-2, -1), keepdim=True))
 
 
-def no_scale(centered: Tensor) -> Tensor:
-    """N, shape (B, 1, 1): leaves the root of the scaled covariance as it is."""
-    return torch.full_like(centered[:, :1, :1], centered.shape[-1])
+def no_scale(gram: Tensor) -> None:
+    """Leaves the root of the scaled covariance as it is."""
+    return
 
 
-SCALES: dict[str, Callable[[Tensor], Tensor]] = {
+SCALES: dict[str, Callable[[Tensor], Tensor | None]] = {
     "trace": trace_scale,
     "frobenius": frobenius_scale,
     "none": no_scale,
@@ -91,17 +88,15 @@ def isqrt_covariance(
         by Iterative Matrix Square Root Normalization", CVPR 2018. The N x N form is ours.
 
     Example:
+        >>> import torch
         >>> isqrt_covariance(torch.rand(2, 8, 7, 7)).shape
         torch.Size([2, 8, 8])
     """
-    scale_before, scale_after = _scale("pre-norm", pre_norm), _scale("post-norm", post_norm)
+    norms = _scale("pre-norm", pre_norm), _scale("post-norm", post_norm)
     with full_precision(features):
         centered = centered_positions(at_least_float32(features))
-        before = scale_before(centered)
-        after = before if post_norm == pre_norm else scale_after(centered)
-        unit = centered / root_of_scale(one_where_zero(before))
-        root = _root(unit, num_iterations, side)
-        return (root * root_of_scale(after / centered.shape[-1])).to(features.dtype)
+        root = _root(centered, norms, num_iterations, side, positions=centered.shape[-1])
+        return root.to(features.dtype)
 
 
 def gram_sqrt_newton_schulz(
@@ -117,9 +112,7 @@ def gram_sqrt_newton_schulz(
     Returns:
         Symmetric matrices, shape (B, C, C).
     """
-    trace = trace_scale(factor)
-    unit = factor / root_of_scale(one_where_zero(trace))
-    return _root(unit, num_iterations, side) * root_of_scale(trace)
+    return _root(factor, (trace_scale, trace_scale), num_iterations, side, positions=1)
 
 
 def cheaper_side(channels: int, positions: int, *, num_iterations: int) -> Side:
@@ -130,28 +123,36 @@ def cheaper_side(channels: int, positions: int, *, num_iterations: int) -> Side:
     return "positions" if on_positions < on_channels else "channels"
 
 
-def _root(unit: Tensor, num_iterations: int, side: Side) -> Tensor:
+def _root(
+    factor: Tensor,
+    norms: tuple[Callable[[Tensor], Tensor | None], ...],
+    num_iterations: int,
+    side: Side,
+    *,
+    positions: int,
+) -> Tensor:
+    """The root of A A' / `positions`, scaled before and after by `norms` of A A'.
+
+    The factor is brought to a largest entry of 1, so that no product leaves the range of numbers;
+    everything else is scaled where it is smallest, on the iterated matrices.
+    """
+    largest = one_where_zero(factor.detach().abs().amax(dim=(-2, -1), keepdim=True))
+    factor = factor / largest
     if side == "auto":
-        side = cheaper_side(*unit.shape[-2:], num_iterations=num_iterations)
-    return _ROOTS[side](unit, num_iterations)
+        side = cheaper_side(*factor.shape[-2:], num_iterations=num_iterations)
+    gram = factor @ factor.mT if side == "channels" else factor.mT @ factor
+    pre_norm, post_norm = norms
+    before = pre_norm(gram)
+    after = before if post_norm is pre_norm else post_norm(gram)
+    scale = 1 if after is None else root_of_scale(after / positions) * largest
+    unit = gram / one_where_zero(before)
+    if side == "channels":
+        return newton_schulz_root(unit, num_iterations=num_iterations) * scale
+    inverse_root = newton_schulz_inverse_root(unit, num_iterations=num_iterations)
+    return factor @ (inverse_root * (scale / one_where_zero(before))) @ factor.mT
 
 
-def _root_on_channels(unit: Tensor, num_iterations: int) -> Tensor:
-    return newton_schulz_root(unit @ unit.mT, num_iterations=num_iterations)
-
-
-def _root_on_positions(unit: Tensor, num_iterations: int) -> Tensor:
-    inverse_root = newton_schulz_inverse_root(unit.mT @ unit, num_iterations=num_iterations)
-    return unit @ inverse_root @ unit.mT
-
-
-_ROOTS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "channels": _root_on_channels,
-    "positions": _root_on_positions,
-}
-
-
-def _scale(kind: str, name: str) -> Callable[[Tensor], Tensor]:
+def _scale(kind: str, name: str) -> Callable[[Tensor], Tensor | None]:
     if name not in SCALES:
         raise UnknownVariantError(kind, name, tuple(SCALES))
     return SCALES[name]

@@ -55,7 +55,7 @@ def differentiable(
         ArgumentError: The order does not go with the rule, or the rule not with the function.
     """
     rule = GRADIENTS[gradient]
-    if gradient == NEWTON_SCHULZ and function.value(torch.tensor(4.0)) != 2:
+    if gradient == NEWTON_SCHULZ and function.value(torch.tensor(4.0, device="cpu")) != 2:
         raise ArgumentError(
             "The gradient of Newton-Schulz iterations is that of a square root.",
             hint="Use a power of 0.5, or another gradient rule.",
