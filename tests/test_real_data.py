@@ -3,10 +3,21 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from tolerances import FLOAT64
+from torch.testing import assert_close
 
+from covtool import open_model
 from covtool.conversion import ConversionRequest, convert
+from covtool.data.layouts import scan
+from covtool.data.loaders import evaluation_loader
 from covtool.evaluation.evaluating import EvaluationRequest, evaluate
+from covtool.ops import isqrt_covariance
+from covtool.ops.second_order import covariance_factor
+from covtool.ops.spectral import gram_function
+from covtool.ops.spectral_functions import power
 from covtool.specs import HeadSpec
 
 pytestmark = pytest.mark.slow
@@ -70,3 +81,54 @@ def test_fused_head_makes_identical_predictions_on_imagenette(lite0: str, tmp_pa
     assert before.images == 300
     assert before.predictions == after.predictions
     assert before.top_1 > 60
+
+
+@pytest.fixture(scope="module")
+def real_maps(lite0: str) -> torch.Tensor:
+    """Feature maps of real photographs, reduced to 32 channels, float64."""
+    opened = open_model(lite0, input_overrides=SQUASHED)
+    samples = scan(shared("dtd10")).samples("train")[::40]
+    images, _ = next(iter(evaluation_loader(samples, opened.recipe.input, batch_size=4, workers=0)))
+    with torch.no_grad():
+        maps = opened.model.forward_features(images).double()
+    directions = torch.linalg.qr(maps.transpose(0, 1).flatten(1)[:, :32])[0]
+    return torch.einsum("dc,bdhw->bchw", directions, maps)
+
+
+def by_numpy(maps: np.ndarray) -> np.ndarray:
+    """Square roots of the covariances, from singular values of the centered features."""
+    rows = maps.reshape(*maps.shape[:2], -1)
+    rows = rows - rows.mean(axis=-1, keepdims=True)
+    left, values, _ = np.linalg.svd(rows / np.sqrt(rows.shape[-1]), full_matrices=False)
+    return (left * values[:, None, :]) @ left.transpose(0, 2, 1)
+
+
+@pytest.mark.parametrize("side", ["channels", "positions"])
+def test_root_of_real_maps_equals_numpys_in_value_and_gradient(
+    side: str, real_maps: torch.Tensor
+) -> None:
+    def root(maps: torch.Tensor) -> torch.Tensor:
+        return gram_function(covariance_factor(maps), power(0.5), side=side).matrix
+
+    assert_close(root(real_maps), torch.from_numpy(by_numpy(real_maps.numpy())), **FLOAT64)
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(real_maps.shape, generator=generator, dtype=torch.float64)
+    weights = torch.randn(4, 32, 32, generator=generator, dtype=torch.float64)
+    maps = real_maps.clone().requires_grad_()
+    (root(maps) * weights).sum().backward()
+    step = 1e-5
+    ahead, behind = (by_numpy((real_maps + s * direction).numpy()) for s in (step, -step))
+    expected = ((ahead - behind) / (2 * step) * weights.numpy()).sum()
+    assert (maps.grad * direction).sum().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_newton_schulz_of_real_maps_is_the_same_on_both_sides_and_approaches_the_root(
+    real_maps: torch.Tensor,
+) -> None:
+    exact = torch.from_numpy(by_numpy(real_maps.numpy()))
+    sides = [isqrt_covariance(real_maps, side=side) for side in ("channels", "positions")]
+    assert_close(*sides, **FLOAT64)
+    many = isqrt_covariance(real_maps, num_iterations=40)
+    assert (many - exact).norm() < 1e-6 * exact.norm()
+    single = isqrt_covariance(real_maps.float())
+    assert_close(single.double(), sides[0], rtol=1e-4, atol=1e-5)
