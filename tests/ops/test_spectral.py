@@ -8,6 +8,8 @@ from torch.testing import assert_close
 
 from covtool.errors import ArgumentError, ShapeError, UnknownVariantError
 from covtool.ops.eigen_gradients import GRADIENTS, geometric_pade_coefficients, slopes
+from covtool.ops.isqrt import isqrt_covariance
+from covtool.ops.second_order import covariance_factor
 from covtool.ops.spectral import eigh, gram_function, matrix_sqrt_eigh
 from covtool.ops.spectral_functions import logarithm, power
 
@@ -233,3 +235,18 @@ def test_wrong_arguments_are_refused() -> None:
         logarithm(0)
     with pytest.raises(ArgumentError, match=r"in \(0, 1\]"):
         power(1.5)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("name", ["isqrt", *FUNCTIONS])
+def test_sides_agree_relative_to_the_norm(name: str, dtype: torch.dtype, most: float) -> None:
+    features = factor(2, 24, 49).relu().unflatten(-1, (7, 7)).to(dtype)
+    for maps in (features, features[..., :2, :3]):
+        if name == "isqrt":
+            sides = [isqrt_covariance(maps, side=s) for s in ("channels", "positions")]
+        else:
+            A = covariance_factor(maps)
+            sides = [
+                gram_function(A, FUNCTIONS[name], side=s).matrix for s in ("channels", "positions")
+            ]
+        assert (sides[0] - sides[1]).norm() <= most * sides[0].norm()
