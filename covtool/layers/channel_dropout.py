@@ -25,7 +25,7 @@ class AdaptiveChannelDropout(nn.Module):
         (B, D, H, W) -> the same
 
     Source:
-        Wang, Gao, Zhang, Xie, Wang, Li. "DropCov: A Simple yet Effective Method for Improving Deep
+        Wang, Gao, Zhang, Xie, Li, Hu. "DropCov: A Simple yet Effective Method for Improving Deep
         Architectures", NeurIPS 2022; constants as in the authors' code.
     """
 

@@ -99,7 +99,7 @@ class DropCovPooling(CovariancePooling):
     """Covariance without normalization, and adaptive channel dropout before it in training.
 
     Source:
-        Wang, Gao, Zhang, Xie, Wang, Li. "DropCov: A Simple yet Effective Method for Improving Deep
+        Wang, Gao, Zhang, Xie, Li, Hu. "DropCov: A Simple yet Effective Method for Improving Deep
         Architectures", NeurIPS 2022.
     """
 
