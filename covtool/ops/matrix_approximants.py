@@ -24,7 +24,8 @@ def matrix_sqrt_taylor(cov: Tensor, *, degree: int = TAYLOR_DEGREE) -> Tensor:
 
     Args:
         cov: Symmetric positive semi-definite matrices, shape (B, C, C). Not modified.
-        degree: Of the polynomial; more is closer to exact for small eigenvalues.
+        degree: Of the polynomial; more is closer to exact for small eigenvalues. The authors' code
+            stops at 10.
 
     Returns:
         Approximate square roots, shape (B, C, C), dtype and device of `cov`; half precision

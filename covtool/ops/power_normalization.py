@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from covtool.ops.matrix_sqrt import one_where_zero, root_of_scale
+from covtool.ops.precision import at_least_float32
 
 SMALLEST = 1e-10
 
@@ -11,15 +12,19 @@ def signed_sqrt(values: Tensor, *, eps: float = SMALLEST) -> Tensor:
     """sign(x) sqrt(|x|), element by element, smoothed to x / sqrt(|x| + `eps`).
 
     The slope of the root is infinite at 0, where many bilinear features are; here it is
-    1 / sqrt(eps) there.
+    1 / sqrt(eps) there: more than float16 can hold, so differentiate float32. The value is computed
+    in float32 at least.
 
     Source:
         Perronnin, Sánchez, Mensink. "Improving the Fisher Kernel for Large-Scale Image
         Classification", ECCV 2010.
     """
-    return values / (values.abs() + eps).sqrt()
+    precise = at_least_float32(values)  # in float16 the default eps is 0
+    return (precise / (precise.abs() + eps).sqrt()).to(values.dtype)
 
 
 def unit_length(vectors: Tensor) -> Tensor:
     """Each row over its Euclidean norm: (B, F) -> (B, F); a row of zeros stays, with gradient 0."""
-    return vectors / one_where_zero(root_of_scale(vectors.square().sum(dim=1, keepdim=True)))
+    precise = at_least_float32(vectors)  # squares would leave float16's range
+    norm = root_of_scale(precise.square().sum(dim=1, keepdim=True))
+    return (precise / one_where_zero(norm)).to(vectors.dtype)

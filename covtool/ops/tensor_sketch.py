@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from covtool.errors import ShapeError
+from covtool.ops.precision import at_least_float32, full_precision
 from covtool.ops.sketch import CountSketch
 
 Form = Literal["auto", "fourier", "moments"]
@@ -22,16 +23,17 @@ def compact_bilinear_pool(
 ) -> Tensor:
     """Tensor Sketch of the mean of x x' over all positions.
 
-    Inner products of two results are, on average over the hashes, those of the matrices.
+    Inner products of two results are, on average over the hashes, those of the matrices. The paper
+    sums over the positions; the mean keeps the scale of the features at any size of the map.
 
     Args:
-        features: Shape (B, C, H, W), float32 or float64. Not modified.
+        features: Shape (B, C, H, W). Not modified.
         first: Of C numbers to m.
         second: The same, drawn independently.
         form: ``fourier`` takes B*H*W*m numbers, ``moments`` B*C*C; ``auto`` the fewer.
 
     Returns:
-        Shape (B, m).
+        Shape (B, m), dtype and device of `features`; half precision is computed in float32.
 
     Raises:
         ShapeError: `features` does not have four dimensions.
@@ -42,12 +44,13 @@ def compact_bilinear_pool(
     """
     if features.ndim != 4:
         raise ShapeError.expected("features", "(B, C, H, W)", features)
-    flat = features.flatten(2)
+    flat = at_least_float32(features).flatten(2)
     if form == "auto":
         fewer = flat.shape[1] ** 2 <= flat.shape[2] * first.size
         form = "moments" if fewer else "fourier"
     by_form = {"moments": _of_moments, "fourier": _by_fourier}
-    return by_form[form](flat, first, second) / flat.shape[2]
+    with full_precision(features):
+        return (by_form[form](flat, first, second) / flat.shape[2]).to(features.dtype)
 
 
 def _of_moments(flat: Tensor, first: CountSketch, second: CountSketch) -> Tensor:

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from tolerances import FLOAT64
+from tolerances import EXACT, FLOAT64, HALF
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -87,6 +87,74 @@ def test_few_steps_solve_it_for_the_large_eigenvalues_and_stay_bounded_for_the_s
     assert_close(solution[0, 0].item(), 0.5, rtol=1e-6, atol=0)
     assert_close(solution[1, 1].item(), 1.0, rtol=1e-6, atol=0)
     assert 0 < solution[2, 2] < 20
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_gradient_solves_the_lyapunov_equation_of_the_result_and_is_symmetric(name: str) -> None:
+    cov = covariance().requires_grad_()
+    root = ROOTS[name](cov)
+    incoming = torch.randn(root.shape, generator=torch.Generator().manual_seed(1)).double()
+    (grad,) = torch.autograd.grad(root, cov, incoming)
+    left = root @ grad + grad @ root
+    assert_close(left.detach(), (incoming + incoming.mT) / 2, rtol=1e-6, atol=1e-8)
+    assert_close(grad, grad.mT, **EXACT)
+
+
+@pytest.mark.parametrize("degree", [1, 10, 11])
+def test_polynomial_is_the_published_sum_over_the_eigenvalues(degree: int) -> None:
+    cov = covariance(smallest=0.01)
+    norm = cov.square().sum(dim=(1, 2)).sqrt()[:, None]
+    eigenvalues, vectors = torch.linalg.eigh(cov)
+    z = 1 - eigenvalues / norm
+    total, term = torch.ones_like(z), torch.ones_like(z)
+    for k in range(1, degree + 1):
+        term = term * z * (k - 1.5) / k
+        total = total + term
+    expected = (vectors * (total * norm.sqrt())[:, None]) @ vectors.mT
+    assert_close(matrix_sqrt_taylor(cov, degree=degree), expected, **FLOAT64)
+
+
+EDGES = {
+    "rank one": torch.arange(1.0, 6)[None, :, None] * torch.arange(1.0, 6)[None, None],
+    "constant": torch.ones(1, 5, 5),
+    "tied": torch.eye(5)[None],
+    "one by one": torch.full((1, 1, 1), 3.0),
+    "tiny": covariance().float() * 1e-38,
+    "huge": covariance().float() * 1e37,
+}
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("name", ROOTS)
+def test_value_and_gradient_are_finite_at_the_edges(name: str, edge: str) -> None:
+    cov = EDGES[edge].clone().requires_grad_()
+    root = ROOTS[name](cov)
+    root.sum().backward()
+    assert root.isfinite().all()
+    assert root.abs().max() > 0
+    assert cov.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ROOTS)
+def test_half_precision_is_kept_and_computed_in_float32(name: str, dtype: torch.dtype) -> None:
+    cov = covariance().to(dtype)
+    root = ROOTS[name](cov)
+    assert root.dtype == dtype
+    assert_close(root, ROOTS[name](cov.float()).to(dtype), **EXACT)
+    assert_close(root.double(), ROOTS[name](covariance()), **HALF)
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_autocast_changes_neither_value_nor_gradient(name: str) -> None:
+    results = []
+    for enabled in (False, True):
+        cov = covariance().float().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            root = ROOTS[name](cov)
+            root.sum().backward()
+        results.append((root.detach(), cov.grad))
+    assert_close(*results, **EXACT)
 
 
 @pytest.mark.parametrize("name", ROOTS)

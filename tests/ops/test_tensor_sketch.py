@@ -66,6 +66,33 @@ def test_gradient_agrees_with_finite_differences(form: str) -> None:
     assert torch.autograd.gradcheck(pool, maps().requires_grad_())
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_kept_and_computed_in_float32(form: str, dtype: torch.dtype) -> None:
+    features, hashes = maps().to(dtype), sketches(4, 8)
+    pooled = compact_bilinear_pool(features, *hashes, form=form)
+    assert pooled.dtype == dtype
+    precise = compact_bilinear_pool(features.float(), *hashes, form=form)
+    assert_close(pooled, precise.to(dtype), **EXACT)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_autocast_changes_nothing(form: str) -> None:
+    features, hashes = maps().float(), sketches(4, 8)
+    expected = compact_bilinear_pool(features, *hashes, form=form)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = compact_bilinear_pool(features, *hashes, form=form)
+    assert_close(found, expected, **EXACT)
+
+
+def test_input_is_not_modified_and_the_same_hashes_give_the_same_sketch() -> None:
+    features, hashes = maps(), sketches(4, 8)
+    before = features.clone()
+    results = [compact_bilinear_pool(features, *hashes) for _ in range(2)]
+    assert_close(*results, **EXACT)
+    assert_close(features, before, **EXACT)
+
+
 def test_what_is_no_map_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"\(B, C, H, W\)"):
         compact_bilinear_pool(torch.rand(2, 3, 4), *sketches(3, 4))
@@ -91,3 +118,17 @@ def test_unit_length_and_a_row_of_zeros() -> None:
     unit.sum().backward()
     assert rows.grad.isfinite().all()
     assert_close(unit_length(7 * rows).detach(), unit.detach(), **EXACT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_normalizations_stay_finite_in_half_precision(dtype: torch.dtype) -> None:
+    assert_close(signed_sqrt(torch.zeros(3, dtype=dtype)), torch.zeros(3, dtype=dtype))
+    unit = unit_length(torch.full((1, 4), 300, dtype=dtype))  # 90,000 is beyond float16
+    assert_close(unit, torch.full((1, 4), 0.5, dtype=dtype))
+
+
+def test_normalizations_have_the_gradient_of_finite_differences() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(2, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(signed_sqrt, rows)
+    assert torch.autograd.gradcheck(unit_length, rows)
