@@ -12,6 +12,7 @@ from covtool.backbones.device import resolve_device
 from covtool.checkpoints.file_kinds import stem_of
 from covtool.checkpoints.model_file import load, save
 from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.published_import import imported_as_it_is, imported_head
 from covtool.data.checking import check_images
 from covtool.data.layouts import DataLayout, Sample, scan
 from covtool.data.loaders import evaluation_loader
@@ -30,6 +31,7 @@ from covtool.specs import (
 from covtool.surgery.calibration import CalibrationResult, calibrate_head_
 from covtool.surgery.head import HeadPlan, apply_head, plan_head
 from covtool.surgery.last_stride import apply_last_stride, plan_last_stride
+from covtool.surgery.rebuild import rebuild
 from covtool.surgery.report import (
     Change,
     KeyChanges,
@@ -230,34 +232,38 @@ def _import(opened: OpenedModel, request: ConversionRequest, output: Path) -> _P
     """A published covariance network becomes a covtool file as it is: it has its head already.
 
     Raises:
-        ArgumentError: Something else is asked for than its own kind of head.
+        ArgumentError: Something else is asked for than what its weights were trained with.
     """
     own = next(o for o in opened.recipe.operations if isinstance(o, HeadSpec))
-    others = [o for o in request.operations if not isinstance(o, HeadSpec) or o.head != own.head]
+    others = [o for o in request.operations if not isinstance(o, HeadSpec)]
     if others or request.classes_from or request.calibrate_with or request.spec.num_classes:
-        raise ArgumentError(
-            f"{request.source} has a covariance head already: it can be imported as it is.",
-            reason="Its reduction and its classifier were trained with that head.",
-            hint="Leave --head, --last-stride, --data, --calibrate and --num-classes out, then "
-            "fine-tune the file: --new-classifier for other classes, --head-schedule for "
-            "another head.",
+        raise imported_as_it_is(
+            request.source, "--last-stride, --data, --calibrate and --num-classes"
         )
+    asked = next((o for o in request.operations if isinstance(o, HeadSpec)), HeadSpec())
+    spec = imported_head(request.source, own, asked)
     provenance = opened.recipe.provenance.model_copy(
         update={"history": (f"convert {Path(request.source).name}: imported",)}
     )
-    size = measure_size(opened.model, opened.recipe.input)
+    operations = tuple(spec if o is own else o for o in opened.recipe.operations)
+    recipe = opened.recipe.model_copy(update={"provenance": provenance, "operations": operations})
+    model, notes = opened.model, opened.notes
+    if spec != own:
+        model = rebuild(recipe)
+        model.load_state_dict(opened.model.state_dict())
+        notes = (*notes, f"The root is computed by {spec.head}, as asked for.")
     plan = ConversionPlan(
         source=request.source,
         output=output,
-        recipe=opened.recipe.model_copy(update={"provenance": provenance}),
+        recipe=recipe,
         head=None,
-        changes=(),
-        keys=compare_keys(opened.model, opened.model),
-        before=size,
-        after=size,
-        notes=opened.notes,
+        changes=compare_modules(opened.model, model),
+        keys=compare_keys(opened.model, model),
+        before=measure_size(opened.model, recipe.input),
+        after=measure_size(model, recipe.input),
+        notes=notes,
     )
-    return _Prepared(plan=plan, opened=opened, model=opened.model, layout=None)
+    return _Prepared(plan=plan, opened=opened, model=model, layout=None)
 
 
 def _operate(

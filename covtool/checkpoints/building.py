@@ -57,7 +57,7 @@ def build(
     tensors = _renamed(checkpoint.state, candidate)
     load_exactly_(model, tensors, heads, checkpoint)
     notes = [_order_note(candidate), _classifier_note(candidate, classes) if fresh else None]
-    notes += [_precision_note(tensors), _ignored_note(checkpoint)]
+    notes += [precision_note(tensors), ignored_note(checkpoint)]
     return BuiltModel(model=model, base=base, num_classes=classes, notes=tuple(filter(None, notes)))
 
 
@@ -141,7 +141,8 @@ def _classifier_note(candidate: Candidate, classes: int) -> str:
     )
 
 
-def _precision_note(tensors: Mapping[str, Tensor]) -> str | None:
+def precision_note(tensors: Mapping[str, Tensor]) -> str | None:
+    """That weights of another precision become float32; None where there are none."""
     kinds = {t.dtype for t in tensors.values() if t.is_floating_point()} - {torch.float32}
     if not kinds:
         return None
@@ -149,7 +150,8 @@ def _precision_note(tensors: Mapping[str, Tensor]) -> str | None:
     return f"Weights in {words} are loaded as float32."
 
 
-def _ignored_note(checkpoint: ForeignCheckpoint) -> str | None:
+def ignored_note(checkpoint: ForeignCheckpoint) -> str | None:
+    """What is not used of a file, in groups; None where all of it is."""
     if not checkpoint.ignored:
         return None
     groups = ", ".join(group for group, _ in group_keys(checkpoint.ignored))

@@ -105,7 +105,7 @@ def inspect_source(
     identification = None
     if path.exists():
         checkpoint = read_checkpoint(path, weights=weights)
-        known = arch is None and open_published(checkpoint) is not None
+        known = open_published(checkpoint, arch=arch) is not None
         if checkpoint.recipe is None and not known:
             identification = identify(checkpoint, arch=arch, track=track)
             if not identification.is_certain:

@@ -67,7 +67,8 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
 
     Args:
         source: A path; or ``resnet50.a1_in1k``, ``torchvision:resnet50``, ``hf-hub:ORG/NAME``.
-        arch: Architecture of a checkpoint, where its tensors leave a choice.
+        arch: Architecture of a checkpoint, where its tensors leave a choice; ``mpncovresnet50``
+            for a published covariance network whose file does not say so.
         weights: ``auto``, ``ema`` or ``raw``, where a checkpoint has both.
         num_classes: Outputs of the classifier; another number than that of the source makes a new
             classifier. Not for covtool files.
@@ -87,7 +88,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
         if path.is_file() and model_file.is_covtool_file(path):
             return _open_own(path, arch, num_classes, overrides)
         checkpoint = read_checkpoint(path, weights=weights)
-        published = None if arch else open_published(checkpoint, iterations=iterations)
+        published = open_published(checkpoint, arch=arch, iterations=iterations)
         if published is not None:
             return _open_published(published, num_classes, overrides)
         return _open_foreign(checkpoint, arch, num_classes, overrides, track)

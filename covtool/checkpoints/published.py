@@ -1,45 +1,39 @@
 """Checkpoints of published covariance networks: fast-MPN-COV, DifferentiableSVD, and kin.
 
-Their networks are torchvision's with a covariance head, under names of their own: the layers of a
-ResNet counted as ``features.0`` to ``features.7``, a reduction called ``layer_reduce``,
-``features.8`` or ``representation.conv_dr_block.0``. Here such tensors become a base architecture
-of torchvision, the operations that make the published network of it, and the tensors under the
-names that the operated model has. Checkpoints of re-identification are recognized by their body.
+Their networks are torchvision's with another head. Here such a file becomes a base architecture
+of torchvision, the operations that make the published network of it, and its tensors under the
+names that the operated model has.
 
-Layouts as in jiangtaoxie/fast-MPN-COV and KingJamesSong/DifferentiableSVD (src/network), torchreid.
+As in jiangtaoxie/fast-MPN-COV and KingJamesSong/DifferentiableSVD: model_init.py, src/network,
+src/representation.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
-from covtool.backbones.architectures import load_index
 from covtool.backbones.create import create_model
-from covtool.backbones.fingerprint import is_relevant
-from covtool.checkpoints.building import load_exactly_
+from covtool.checkpoints.building import ignored_note, load_exactly_, precision_note
 from covtool.checkpoints.foreign import ForeignCheckpoint
-from covtool.checkpoints.key_report import group_keys
-from covtool.errors import CheckpointError
-from covtool.layers import CovariancePooling
+from covtool.checkpoints.published_layouts import (
+    Layout,
+    architecture_of,
+    difference_to_nearest,
+    read_layout,
+)
+from covtool.errors import CheckpointError, UnrecognizedCheckpointError
+from covtool.layers.global_pooling import GlobalPooling
 from covtool.specs import BaseSpec, HeadSpec, InputSpec, LastStrideSpec, Operation
 from covtool.surgery.rebuild import operate
 
 DEFAULT_ITERATIONS = 5  # in all published scripts; the class's own default is 3
+PREFIX = "mpncov"  # of the published names: mpncovresnet50, mpncovvgg16_bn
 
-_RESNET = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
-_REDUCTIONS = {
-    "layer_reduce.": "conv.",
-    "layer_reduce_bn.": "bn.",
-    "features.8.": "conv.",
-    "features.9.": "bn.",
-    "representation.conv_dr_block.0.": "conv.",
-    "representation.conv_dr_block.1.": "bn.",
-}
-_OLD_DENSENET = re.compile(r"(?<=\.)(norm|conv)\.(?=[12]\.)")
-_BEFORE_LAST_POOLING = {"vgg": -2, "alexnet": -2}  # features[-1] is left out
-_CLASSIFIERS = ("classifier.", "fc.")
+_WITHOUT_LAST_POOLING = ("vgg", "alexnet")
+_COMPACT_BILINEAR = 8192  # projDim of the published scripts
+_HASH_SEED = 1  # of the published compact bilinear pooling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +41,10 @@ class PublishedModel:
     """A published network, rebuilt.
 
     Attributes:
-        model: In eval mode, float32, with every tensor but `unused` loaded.
+        model: In eval mode, float32, with every tensor of the file loaded.
         base: The architecture that it was made from.
         operations: What makes the published network of it.
-        num_classes: Outputs of its classifier; None where it has none that is used.
+        num_classes: Outputs of its classifier.
         input: The images that the published scripts take.
         checkpoint: With the fitting prefix.
         notes: What was assumed, in sentences.
@@ -59,149 +53,106 @@ class PublishedModel:
     model: nn.Module
     base: BaseSpec
     operations: tuple[Operation, ...]
-    num_classes: int | None
+    num_classes: int
     input: InputSpec
     checkpoint: ForeignCheckpoint
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layout:
-    """Tensors of a checkpoint under canonical names.
-
-    Attributes:
-        body: Of the feature extractor, under torchvision's names.
-        reduction: ``conv.weight``, ``bn.weight``, ...
-        classifier: Behind ``classifier.`` or ``fc.``.
-        trained_at_stride_1: Whether the last stage keeps the resolution, as far as it can be told.
-    """
-
-    body: dict[str, Tensor]
-    reduction: dict[str, Tensor]
-    classifier: dict[str, Tensor]
-    trained_at_stride_1: bool
-
-
 def open_published(
-    checkpoint: ForeignCheckpoint, *, iterations: int | None = None
+    checkpoint: ForeignCheckpoint, *, arch: str | None = None, iterations: int | None = None
 ) -> PublishedModel | None:
     """The published network that a checkpoint is of; None where it is of none.
 
     Args:
         checkpoint: Any checkpoint.
+        arch: A published name, ``mpncovresnet50``, where the file does not tell it; with any
+            other name it is no published network.
         iterations: Newton-Schulz steps, which no file tells; None for 5, with a note.
 
     Raises:
-        CheckpointError: The tensors are those of such a network, but not all of them are there.
+        CheckpointError: The tensors are those of such a network, but not all of them are there,
+            or they are not of `arch`.
     """
-    for reading in checkpoint.readings():
-        layout = _layout(reading)
-        if layout is None:
+    if checkpoint.recipe is not None or (arch is not None and not arch.startswith(PREFIX)):
+        return None
+    if arch is not None:
+        checkpoint = replace(checkpoint, told_architecture=arch)
+    readings = [(reading, read_layout(reading)) for reading in checkpoint.readings()]
+    for reading, layout in readings:
+        name = architecture_of(layout.body)
+        if name is None or not _is_published(name, layout, reading):
             continue
-        name = _architecture(layout.body)
-        if name is not None:
-            return _built(reading, layout, name, iterations)
+        if arch not in (None, PREFIX + name):
+            raise _not_of(checkpoint, arch, f"Its layers are those of a {name}.")
+        return _built(reading, layout, name, iterations)
+    for _, layout in readings:
+        near = difference_to_nearest(layout.body) if layout.reduced_by else None
+        if near is not None:
+            raise _damaged(checkpoint, *near)
+    if arch is not None:
+        raise _not_of(checkpoint, arch, "Neither its names nor its shapes are those of one.")
     return None
 
 
-def _layout(checkpoint: ForeignCheckpoint) -> _Layout | None:
-    """Canonical names; None where nothing speaks of a published head."""
-    state = {n.replace("features.module.", "features."): t for n, t in checkpoint.state.items()}
-    sequential = "features.4.0.conv1.weight" in state
-    body: dict[str, Tensor] = {}
-    reduction: dict[str, Tensor] = {}
-    classifier: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        found = next((p for p in _REDUCTIONS if name.startswith(p)), None)
-        if found and (sequential or not found.startswith("features.")):
-            reduction[_REDUCTIONS[found] + name.removeprefix(found)] = tensor
-        elif name.startswith(_CLASSIFIERS):
-            classifier[name.partition(".")[2]] = tensor
-        else:
-            body[_canonical(name, sequential=sequential)] = tensor
-    told = (checkpoint.told_architecture or "").startswith("mpncov")
-    direct = any(n.startswith(("layer_reduce.", "features.8.")) for n in state) and not (
-        not sequential and "features.8.weight" in state
-    )
-    layout = _Layout(
-        body=body, reduction=reduction, classifier=classifier, trained_at_stride_1=told or direct
-    )
-    return layout if sequential or reduction or _is_second_order(layout) else None
+def _is_published(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> bool:
+    """Whether anything speaks of a published head: a reduction, or a classifier that fits one.
 
-
-def _canonical(name: str, *, sequential: bool) -> str:
-    if sequential:
-        _, number, rest = name.split(".", 2) if name.count(".") > 1 else ("", "", name)
-        return f"{_RESNET[number]}.{rest}" if number in _RESNET else name
-    return _OLD_DENSENET.sub(r"\1", name)
-
-
-def _is_second_order(layout: _Layout) -> bool:
-    """Whether the classifier takes more than the channels: products of them, or other classes."""
-    first = _first_linear(layout.classifier)
-    channels = _channels(layout)
-    if first is None or channels is None:
+    A VGG with one Linear for 512 features is that of many authors, who pool their maps in other
+    ways, and 8,192 features can be a map of 4 x 4. So these need the published container too.
+    """
+    if layout.reduced_by:
+        return True
+    pooled = _pooled(layout) if layout.weights and layout.channels else None
+    if pooled is None:
         return False
-    return _vectorization(first.shape[1], channels) is not None
+    if pooled["head"] == "cbp" or (pooled["head"] == "gap" and _drops_pooling(name)):
+        told = (checkpoint.told_architecture or "").removeprefix(PREFIX)
+        return told == name and "best_prec1" in checkpoint.others
+    if pooled["head"] == "gap":
+        return layout.is_counted and "weight" in layout.classifier
+    return True
 
 
-def _first_linear(classifier: Mapping[str, Tensor]) -> Tensor | None:
-    return next((t for n, t in classifier.items() if n.endswith("weight") and t.ndim == 2), None)
+def _drops_pooling(name: str) -> bool:
+    return name.startswith(_WITHOUT_LAST_POOLING)
 
 
-def _channels(layout: _Layout) -> int | None:
-    """Of the map that the covariance is taken of."""
-    if layout.reduction:
-        conv = layout.reduction.get("conv.weight")
-        return None if conv is None else conv.shape[0]
-    widths = [t.shape[0] for n, t in layout.body.items() if n.endswith("weight")]
-    return widths[-1] if widths else None
+def _pooled(layout: Layout) -> dict[str, object] | None:
+    """Fields of the head whose vector has the length that the classifier takes; None for none.
 
-
-def _vectorization(inputs: int, channels: int) -> str | None:
-    return {channels * (channels + 1) // 2: "triu", channels**2: "full"}.get(inputs)
-
-
-def _architecture(body: Mapping[str, Tensor]) -> str | None:
-    """The network of torchvision with exactly this feature extractor."""
-    ours = {n: tuple(t.shape) for n, t in body.items() if is_relevant(n)}
-    index = load_index()
-    for row, architecture in enumerate(index.architectures):
-        if architecture.library == "torchvision" and not architecture.arguments:
-            theirs = {n: s for n, s in index.tensors(row) if not n.startswith(_CLASSIFIERS)}
-            if theirs == ours:
-                return architecture.name
+    Only MPN-COV reduces in its own representation, and its vector is the triangle. The whole
+    matrix behind no reduction of its own is B-CNN's.
+    """
+    channels, inputs = layout.channels, layout.weights[0].shape[1]
+    if inputs == channels:
+        return {"head": "gap"}
+    if inputs == channels * (channels + 1) // 2:
+        return {"head": "isqrt", "vec": "triu"}
+    if inputs == channels**2:
+        own = layout.reduced_by in ("layer_reduce", "representation")
+        return {"head": "isqrt" if own else "bilinear", "vec": "full"}
+    if inputs == _COMPACT_BILINEAR and layout.reduced_by in (None, "features"):
+        return {"head": "cbp", "sketch_size": inputs}
     return None
 
 
 def _built(
-    checkpoint: ForeignCheckpoint, layout: _Layout, name: str, iterations: int | None
-) -> PublishedModel | None:
-    first, channels = _first_linear(layout.classifier), _channels(layout)
-    if first is None or channels is None:
-        raise _incomplete(checkpoint, "its classifier, or the convolution of its reduction")
-    vec = _vectorization(first.shape[1], channels)
-    if vec is None and (layout.reduction or first.shape[1] != channels):
-        raise CheckpointError(
-            f"{checkpoint.path} has a classifier for {first.shape[1]:,} features, and {channels} "
-            "channels before it.",
-            reason="That is neither their mean, nor the triangle or the whole of their covariance.",
-            hint="Is it a compact bilinear network? Its hashes are not among the tensors.",
-        )
-    last = [t for n, t in layout.classifier.items() if n.endswith("weight")][-1]
+    checkpoint: ForeignCheckpoint, layout: Layout, name: str, iterations: int | None
+) -> PublishedModel:
+    if not layout.weights or layout.channels is None:
+        raise _incomplete(checkpoint, layout)
+    pooled = _pooled(layout)
+    if pooled is None:
+        raise _other_length(checkpoint, layout)
     base = BaseSpec(library="torchvision", name=name)
-    head = _head(name, layout, vec, iterations) if vec else None
-    strided = LastStrideSpec() if layout.trained_at_stride_1 else None
-    operations = tuple(o for o in (strided, head) if o is not None)
-    images, classes = InputSpec(), last.shape[0]
+    images, classes = InputSpec(), layout.weights[-1].shape[0]
     model = create_model(base, num_classes=classes)
-    classifier = model.fc if hasattr(model, "fc") else model.classifier
+    operations = _operations(name, layout, pooled, iterations, model, checkpoint)
+    tensors = {**layout.body, **_classifier_tensors(layout, model)}
     for operation in operations:
         model = operate(model, operation, images, num_classes=classes)
-    tensors = dict(layout.body)
-    if layout.reduction:
-        tensors |= {f"{_pooling(model)}.reduction.{n}": t for n, t in layout.reduction.items()}
-    tensors |= _classifier_tensors(layout, model, classifier)
+    tensors |= _pooling_tensors(layout, model, pooled)
     load_exactly_(model, tensors, (), checkpoint)
     return PublishedModel(
         model=model.eval(),
@@ -210,75 +161,147 @@ def _built(
         num_classes=classes,
         input=images,
         checkpoint=checkpoint,
-        notes=_notes(checkpoint, layout, name, head, iterations),
+        notes=_notes(checkpoint, layout, name, operations, iterations),
     )
 
 
-def _head(name: str, layout: _Layout, vec: str, iterations: int | None) -> HeadSpec:
-    hidden = sum(n.endswith("weight") for n in layout.classifier) > 1
-    return HeadSpec(
-        head="isqrt",
-        dim=_channels(layout) if layout.reduction else HeadSpec().dim,
-        reduction="conv-bn-relu" if layout.reduction else "none",
-        iterations=iterations or DEFAULT_ITERATIONS,
-        vec=vec,
-        tap=_tap(name),
-        hidden="keep" if hidden else "drop",
+def _operations(
+    name: str,
+    layout: Layout,
+    pooled: Mapping[str, object],
+    iterations: int | None,
+    model: nn.Module,
+    checkpoint: ForeignCheckpoint,
+) -> tuple[Operation, ...]:
+    strided = [LastStrideSpec()] if _keeps_resolution(name, layout, checkpoint) else []
+    if pooled["head"] == "gap" and not layout.reduced_by and not _drops_pooling(name):
+        return tuple(strided)  # the network's own average
+    fields = dict(pooled)
+    if layout.reduced_by:
+        fields["dim"] = layout.channels
+    if fields["head"] == "isqrt":
+        fields["iterations"] = iterations or DEFAULT_ITERATIONS
+    head = HeadSpec(
+        **fields,
+        reduction="conv-bn-relu" if layout.reduced_by else "none",
+        tap=f"features.{len(model.features) - 2}" if _drops_pooling(name) else None,
+        hidden="keep" if len(layout.weights) > 1 else "drop",
     )
+    return (*strided, head)
 
 
-def _tap(name: str) -> str | None:
-    """The layer before the last max pooling, which the published VGG and AlexNet do without."""
-    place = next((p for f, p in _BEFORE_LAST_POOLING.items() if name.startswith(f)), None)
-    if place is None:
-        return None
-    features = create_model(BaseSpec(library="torchvision", name=name), num_classes=1).features
-    return f"features.{len(features) + place}"
+def _keeps_resolution(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> bool:
+    """Whether the last stage of a ResNet has stride 1, as in every mpncovresnet."""
+    told = (checkpoint.told_architecture or "").startswith(PREFIX)
+    return name.startswith("res") and (told or layout.reduced_by in ("layer_reduce", "features"))
 
 
-def _pooling(model: nn.Module) -> str:
-    return next(n for n, m in model.named_modules() if isinstance(m, CovariancePooling))
-
-
-def _classifier_tensors(
-    layout: _Layout, model: nn.Module, classifier: nn.Module
-) -> dict[str, Tensor]:
+def _classifier_tensors(layout: Layout, model: nn.Module) -> dict[str, Tensor]:
     """A single Linear goes to the place of the network's last one."""
     prefix = "fc" if hasattr(model, "fc") else "classifier"
+    classifier = model.get_submodule(prefix)
     if isinstance(classifier, nn.Sequential) and "weight" in layout.classifier:
         prefix = f"{prefix}.{len(classifier) - 1}"
     return {f"{prefix}.{n}": t for n, t in layout.classifier.items()}
 
 
+def _pooling_tensors(
+    layout: Layout, model: nn.Module, pooled: Mapping[str, object]
+) -> dict[str, Tensor]:
+    path = next((n for n, m in model.named_modules() if isinstance(m, GlobalPooling)), None)
+    tensors = {f"{path}.reduction.{n}": t for n, t in layout.reduction.items()}
+    if pooled["head"] == "cbp":
+        hashes = _published_hashes(layout.channels, pooled["sketch_size"])
+        tensors |= {f"{path}.{n}": t for n, t in hashes.items()}
+    return tensors
+
+
+def _published_hashes(channels: int, size: int) -> dict[str, Tensor]:
+    """The hashes of the published compact bilinear pooling: no file has them, the seed is fixed."""
+    generator = torch.Generator("cpu").manual_seed(_HASH_SEED)
+    first, second = (torch.randint(size, (channels,), generator=generator) for _ in range(2))
+    signs = [torch.randint(2, (channels,), generator=generator) * 2.0 - 1.0 for _ in range(2)]
+    return {
+        "first_buckets": first,
+        "second_buckets": second,
+        "first_signs": signs[0],
+        "second_signs": signs[1],
+    }
+
+
 def _notes(
     checkpoint: ForeignCheckpoint,
-    layout: _Layout,
+    layout: Layout,
     name: str,
-    head: HeadSpec | None,
+    operations: tuple[Operation, ...],
     iterations: int | None,
 ) -> tuple[str, ...]:
-    notes = []
-    if head is None:
-        notes.append(f"Recognized as a {name} with another naming; its head is an average.")
-    else:
+    head = next((o for o in operations if isinstance(o, HeadSpec)), None)
+    notes = [_head_note(layout, name, head)]
+    if head is not None and head.head == "isqrt" and iterations is None:
         notes.append(
-            f"Recognized as a {name} with a covariance head of {_channels(layout)} channels."
+            f"The file does not tell the number of Newton-Schulz steps: {DEFAULT_ITERATIONS}, "
+            "as in the published scripts; --iterations N for another."
         )
-        if iterations is None:
-            notes.append(
-                f"The file does not tell the number of Newton-Schulz steps: {DEFAULT_ITERATIONS}, "
-                "as in the published scripts; --iterations N for another."
-            )
-    if name.startswith("resn") and head is not None and not layout.trained_at_stride_1:
-        notes.append("The last stage is taken to halve the resolution, as in the plain network.")
-    if checkpoint.ignored:
-        groups = ", ".join(group for group, _ in group_keys(checkpoint.ignored))
-        notes.append(f"Not used of the file: {groups} ({len(checkpoint.ignored)} in all).")
-    return tuple(notes)
+    if head is not None and head.head == "isqrt" and head.vec == "full":
+        notes.append(
+            "Vectors of the whole matrix come from DifferentiableSVD, whose root may be that of "
+            "an eigendecomposition: convert --head mpn imports it so."
+        )
+    if name.startswith("res") and head and not _keeps_resolution(name, layout, checkpoint):
+        notes.append(
+            "The last stage is taken to halve the resolution, as in the plain network; "
+            f"--arch {PREFIX}{name} where it keeps it."
+        )
+    tensors = {**layout.body, **layout.reduction, **layout.classifier}
+    notes += [precision_note(tensors), ignored_note(checkpoint)]
+    return tuple(filter(None, notes))
 
 
-def _incomplete(checkpoint: ForeignCheckpoint, what: str) -> CheckpointError:
+def _head_note(layout: Layout, name: str, head: HeadSpec | None) -> str:
+    kinds = {
+        "isqrt": "a covariance head",
+        "bilinear": "bilinear pooling (B-CNN)",
+        "cbp": f"compact bilinear pooling (hashes drawn with the published seed {_HASH_SEED})",
+        "gap": "an average in place of its own pooling",
+    }
+    if head is None:
+        return f"Recognized as a {name} with another naming; its head is an average."
+    return f"Recognized as a {name} with {kinds[head.head]}, of {layout.channels} channels."
+
+
+def _incomplete(checkpoint: ForeignCheckpoint, layout: Layout) -> CheckpointError:
+    what = "the convolution of its reduction" if layout.weights else "its classifier"
     return CheckpointError(
         f"{checkpoint.path} looks like a published covariance network, but {what} is missing.",
         hint="Was the file cut, or the classifier taken off? covtool inspect lists what is there.",
+    )
+
+
+def _other_length(checkpoint: ForeignCheckpoint, layout: Layout) -> CheckpointError:
+    inputs, channels = layout.weights[0].shape[1], layout.channels
+    return CheckpointError(
+        f"{checkpoint.path} has a classifier for {inputs:,} features, and {channels} "
+        "channels before it.",
+        reason="That is neither their mean, nor the triangle or the whole of their covariance.",
+        hint="Heads that were written after the published ones cannot be rebuilt from a file.",
+    )
+
+
+def _damaged(
+    checkpoint: ForeignCheckpoint, nearest: str, difference: object
+) -> UnrecognizedCheckpointError:
+    return UnrecognizedCheckpointError(
+        f"{checkpoint.path} has the head of a published covariance network on a body that "
+        "torchvision does not have.",
+        reason=f"Compared with torchvision's {nearest}, under its names:\n{difference}",
+        hint="Was the file cut? A body that its authors changed cannot be rebuilt.",
+    )
+
+
+def _not_of(checkpoint: ForeignCheckpoint, arch: str, reason: str) -> UnrecognizedCheckpointError:
+    return UnrecognizedCheckpointError(
+        f"{checkpoint.path} does not fit {arch}.",
+        reason=reason,
+        hint="Leave --arch out to see what it is: covtool inspect.",
     )

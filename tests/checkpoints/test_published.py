@@ -48,6 +48,51 @@ class Root(nn.Module):
         return root.flatten() if self.full else torch.stack(triangle)
 
 
+class ExactRoot(Root):
+    """As DifferentiableSVD: the root by singular values, the other vectors the same."""
+
+    def one(self, rows: Tensor) -> Tensor:
+        U, S, _ = torch.linalg.svd(torch.cov(rows.double(), correction=0))
+        root = ((U * S.sqrt()) @ U.T).float()
+        return root.flatten() if self.full else root[*torch.triu_indices(*root.shape)]
+
+
+class Bilinear(nn.Module):
+    """B-CNN: second moments, signed root, unit length."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        rows = maps.flatten(2).double()
+        moments = (rows @ rows.mT / rows.shape[2]).flatten(1)
+        return nn.functional.normalize(moments.sign() * (moments.abs() + 1e-8).sqrt()).float()
+
+
+class CompactBilinear(Bilinear):
+    """Two count sketches whose hashes are drawn behind one seed, convolved, summed."""
+
+    def __init__(self, channels: int, size: int = 8192) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            buckets = [torch.randint(0, size, (channels,), dtype=torch.long) for _ in range(2)]
+            signs = [(2 * torch.randint(0, 2, (channels,)) - 1).double() for _ in range(2)]
+        self.sketches = [
+            torch.zeros(channels, size, dtype=torch.double).index_put(
+                (torch.arange(channels), where), sign
+            )
+            for where, sign in zip(buckets, signs, strict=True)
+        ]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        rows = maps.flatten(2).mT.double()
+        first, second = (torch.fft.fft(rows @ sketch) for sketch in self.sketches)
+        summed = torch.fft.ifft(first * second).real.sum(dim=1)
+        return nn.functional.normalize(summed.sign() * (summed.abs() + 1e-8).sqrt()).float()
+
+
+def average() -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 def reduction(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, DIM, 1, bias=False), nn.BatchNorm2d(DIM), nn.ReLU())
 
@@ -117,10 +162,19 @@ def pretrained_mpncov_resnet() -> nn.Module:
 
 
 def averaged_resnet() -> nn.Module:
-    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return Basemodel(
-        nn.Sequential(*layers_of(models.resnet18())), pool, nn.Linear(512, CLASSES), None
+        nn.Sequential(*layers_of(models.resnet18())), average(), nn.Linear(512, CLASSES), None
     )
+
+
+def pretrained_mpncov_resnet_with(head: nn.Module, inputs: int) -> nn.Module:
+    network = pretrained_mpncov_resnet()
+    network.head, network.classifier = head, nn.Linear(inputs, CLASSES)
+    return network
+
+
+def vgg_with(head: nn.Module, inputs: int) -> nn.Module:
+    return Basemodel(models.vgg11_bn().features[:-1], head, nn.Linear(inputs, CLASSES), None)
 
 
 def vgg(*, hidden: bool = False) -> nn.Module:
@@ -138,10 +192,12 @@ def vgg(*, hidden: bool = False) -> nn.Module:
     return Basemodel(models.vgg11_bn().features[:-1], Root(), classifier, 512)
 
 
-def alexnet() -> nn.Module:
-    return Basemodel(
-        models.alexnet().features[:-1], Root(), nn.Linear(256 * 257 // 2, CLASSES), None
-    )
+def alexnet(*, hidden: bool = False) -> nn.Module:
+    network = models.alexnet(num_classes=CLASSES)
+    if hidden:
+        network.classifier[1] = nn.Linear(TRIANGLE, 4096)
+        return Basemodel(network.features[:-1], Root(), network.classifier, 256)
+    return Basemodel(network.features[:-1], Root(), nn.Linear(256 * 257 // 2, CLASSES), None)
 
 
 def densenet() -> nn.Module:
@@ -158,7 +214,19 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "resnet, averaged": (averaged_resnet, "resnet18"),
     "vgg": (vgg, "vgg11_bn"),
     "vgg, three layers": (lambda: vgg(hidden=True), "vgg11_bn"),
+    "vgg, averaged": (lambda: vgg_with(average(), 512), "vgg11_bn"),
+    "vgg, bilinear": (lambda: vgg_with(Bilinear(), 512**2), "vgg11_bn"),
+    "vgg, compact bilinear": (lambda: vgg_with(CompactBilinear(512), 8192), "vgg11_bn"),
+    "pretrained mpncovresnet, averaged": (
+        lambda: pretrained_mpncov_resnet_with(average(), DIM),
+        "resnet18",
+    ),
+    "pretrained mpncovresnet, bilinear": (
+        lambda: pretrained_mpncov_resnet_with(Bilinear(), DIM**2),
+        "resnet18",
+    ),
     "alexnet": (alexnet, "alexnet"),
+    "alexnet, three layers": (lambda: alexnet(hidden=True), "alexnet"),
     "densenet": (densenet, "densenet121"),
 }
 
@@ -201,9 +269,10 @@ def test_logits_equal_those_of_the_published_network(
     name: str, images: Tensor, tmp_path: Path
 ) -> None:
     network = made(name)
-    path = as_published(state_of(network), tmp_path / "model_best.pth.tar")
+    base = NETWORKS[name][1]
+    path = as_published(state_of(network), tmp_path / "model_best.pth.tar", base)
     opened = open_model(path)
-    assert opened.recipe.base.name == NETWORKS[name][1]
+    assert opened.recipe.base.name == base
     assert opened.recipe.num_classes == CLASSES
     with torch.no_grad():
         assert_close(opened.model(images), network(images), **FLOAT32_CHAIN)
@@ -244,6 +313,51 @@ def test_stride_of_the_last_stage_follows_the_name_in_the_file(arch: str, tmp_pa
     assert operations == (["last-stride", "head"] if arch.startswith("mpn") else ["head"])
 
 
+def test_stride_of_a_bare_file_follows_arch(tmp_path: Path) -> None:
+    path = tmp_path / "bare.pth"
+    torch.save(state_of(made("resnet")), path)
+    assert any("--arch mpncovresnet18" in note for note in open_model(path).notes)
+    told = open_model(path, arch="mpncovresnet18")
+    assert [o.operation for o in told.recipe.operations] == ["last-stride", "head"]
+    inspection, _ = inspect_source(str(path), arch="mpncovresnet18")
+    assert inspection.recipe == told.recipe
+    with pytest.raises(CheckpointError, match="does not fit mpncovresnet50"):
+        open_model(path, arch="mpncovresnet50")
+
+
+def test_mpncovvgg_keeps_its_stride(tmp_path: Path) -> None:
+    path = as_published(state_of(made("vgg, three layers")), tmp_path / "a.pth", "mpncovvgg11_bn")
+    [head] = open_model(path).recipe.operations
+    assert head.hidden == "keep"
+
+
+@pytest.mark.parametrize("inputs", [512, 8192])
+def test_vgg_of_another_author_is_not_taken_for_a_published_one(
+    inputs: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "vgg_for_small_images.pth"  # 1x1 or 4x4 positions behind all poolings
+    torch.save({"net": state_of(vgg_with(nn.Identity(), inputs)), "acc": 91.0}, path)
+    with pytest.raises(CheckpointError, match="no architecture"):
+        open_model(path)
+
+
+def test_counted_resnet_without_a_classifier_is_a_plain_body(tmp_path: Path) -> None:
+    state = state_of(made("resnet, averaged"))
+    body = OrderedDict((n, t) for n, t in state.items() if not n.startswith("classifier."))
+    torch.save(body, tmp_path / "body.pth")
+    opened = open_model(tmp_path / "body.pth", num_classes=4)
+    assert opened.recipe.base.name == "resnet18"
+    assert opened.recipe.operations == ()
+
+
+def test_weights_of_half_precision_are_said_to_become_float32(tmp_path: Path) -> None:
+    state = state_of(made("resnet"))
+    half = OrderedDict((n, t.half() if t.is_floating_point() else t) for n, t in state.items())
+    opened = open_model(as_published(half, tmp_path / "a.pth.tar"))
+    assert any("float16" in note for note in opened.notes)
+    assert opened.model.conv1.weight.dtype == torch.float32
+
+
 def test_vector_of_the_whole_matrix_is_in_the_recipe(tmp_path: Path) -> None:
     network = made("mpncovresnet, whole matrix")
     path = as_published(state_of(network), tmp_path / "a.pth.tar")
@@ -268,6 +382,20 @@ def test_missing_tensor_is_an_error_that_names_it(missing: str, tmp_path: Path) 
     del state[missing]
     with pytest.raises(CheckpointError, match="missing"):
         open_model(as_published(state, tmp_path / "a.pth.tar"))
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("resnet", "features.6.0.conv1.weight"), ("mpncovresnet", "layer3.0.conv1.weight")],
+)
+def test_missing_tensor_of_the_body_is_named_as_torchvision_does(
+    name: str, missing: str, tmp_path: Path
+) -> None:
+    state = state_of(made(name))
+    del state[missing]
+    with pytest.raises(CheckpointError, match=r"body") as caught:
+        open_model(as_published(state, tmp_path / "a.pth.tar"))
+    assert caught.value.reason.endswith("missing: layer3.0.conv1.weight")
 
 
 def test_missing_classifier_is_an_error(tmp_path: Path) -> None:
@@ -297,14 +425,55 @@ def test_import_writes_a_covtool_file_that_answers_alike(images: Tensor, tmp_pat
     assert result.untouched > 100
 
 
-def test_import_with_another_head_is_refused_with_the_way_to_go(tmp_path: Path) -> None:
+def test_import_with_another_root_is_that_of_an_eigendecomposition(
+    images: Tensor, tmp_path: Path
+) -> None:
+    network = made("mpncovresnet, whole matrix")
+    network.head = ExactRoot(full=True)
+    path = as_published(state_of(network), tmp_path / "a.pth.tar")
+    assert any("--head mpn" in note for note in open_model(path).notes)
+    request = ConversionRequest(
+        source=str(path),
+        operations=[HeadSpec(head="mpn", gradient="pade")],
+        output=tmp_path / "a.safetensors",
+    )
+    model = load(convert(request).path)
+    own = model.recipe.operations[-1]
+    assert (own.head, own.gradient, own.dim, own.vec) == ("mpn", "pade", DIM, "full")
+    with torch.no_grad():
+        assert_close(model(images), network(images), **FLOAT32_CHAIN)
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (HeadSpec(head="cov"), "--head cov"),
+        (HeadSpec(dim=8), "--dim"),
+        (HeadSpec(head="mpn", tap="layer3"), "--tap"),
+        (HeadSpec(post_norm="batchnorm"), "--post-norm"),
+    ],
+)
+def test_import_with_what_was_not_trained_is_refused_with_the_way_to_go(
+    head: HeadSpec, said: str, tmp_path: Path
+) -> None:
     path = as_published(state_of(made("resnet")), tmp_path / "a.pth.tar")
     request = ConversionRequest(
-        source=str(path), operations=[HeadSpec(head="mpn")], output=tmp_path / "a.safetensors"
+        source=str(path), operations=[head], output=tmp_path / "a.safetensors"
     )
-    with pytest.raises(ArgumentError, match="--head-schedule"):
+    with pytest.raises(ArgumentError, match="imported as it is") as caught:
         convert(request)
+    assert said in caught.value.hint
+    assert "--head-schedule" in caught.value.hint
     assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_import_of_bilinear_pooling_needs_no_head_to_be_named(tmp_path: Path) -> None:
+    state = state_of(made("pretrained mpncovresnet, bilinear"))
+    path = as_published(state, tmp_path / "a.pth.tar")
+    request = ConversionRequest(
+        source=str(path), operations=[HeadSpec()], output=tmp_path / "a.safetensors"
+    )
+    assert load(convert(request).path).recipe.operations[-1].head == "bilinear"
 
 
 def test_inspection_shows_the_head(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""What can be chosen when a published covariance network becomes a covtool file."""
+
+from covtool.errors import ArgumentError
+from covtool.specs import HeadSpec
+from covtool.variants import HEADS
+
+_WITH_WEIGHTS = ("dim", "reduction", "tap", "vec", "hidden", "fuse")
+
+
+def imported_head(source: str, own: HeadSpec, asked: HeadSpec) -> HeadSpec:
+    """The head to import: the file's own, or another root of the covariance.
+
+    All roots take the same weights, and a file does not tell which of them it was trained with.
+
+    Args:
+        source: Of the model, for the message.
+        own: The head as it was opened, with the iterations that were asked for.
+        asked: What somebody wants; all defaults stand for the file's own.
+
+    Raises:
+        ArgumentError: The weights were not trained with what is asked for.
+    """
+    fields = HeadSpec.model_fields
+    changed = [n for n in fields if getattr(asked, n) != fields[n].default]
+    if not set(changed) - {"iterations"}:
+        return own
+    other = [n for n in changed if n in _WITH_WEIGHTS and getattr(asked, n) != getattr(own, n)]
+    if asked.post_norm == "batchnorm":
+        other.append("post_norm")
+    if other:
+        raise imported_as_it_is(source, ", ".join(f"--{n.replace('_', '-')}" for n in other))
+    if asked.head != own.head and not (HEADS[asked.head].is_root and HEADS[own.head].is_root):
+        raise imported_as_it_is(source, f"--head {asked.head}")
+    return asked.model_copy(update={n: getattr(own, n) for n in _WITH_WEIGHTS})
+
+
+def imported_as_it_is(source: str, leave_out: str) -> ArgumentError:
+    """The refusal of what the weights were not trained with."""
+    return ArgumentError(
+        f"{source} has a covtool head already: it can be imported as it is.",
+        reason="Its reduction and its classifier were trained with that head.",
+        hint=f"Leave out {leave_out}; then fine-tune the file: --new-classifier for other "
+        "classes, --head-schedule for another head.",
+    )
