@@ -4,20 +4,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covtool.specs import InputOverrides
+from covtool.specs import AttackSpec, InputOverrides
 from covtool_cli import options
 
 if TYPE_CHECKING:
+    from covtool.evaluation import ClassificationResult
     from covtool.evaluation.evaluating import Evaluation
 
 WORST_CLASSES = 5
 
 
-@options.takes(images=InputOverrides)
+@options.takes(images=InputOverrides, attacking=AttackSpec)
 def command(
     model: options.Model,
     data: options.Data,
     images: InputOverrides,
+    attacking: AttackSpec,
     split: Annotated[
         str | None, typer.Option(help="Which images; default: val, else test, else all.")
     ] = None,
@@ -42,6 +44,7 @@ def command(
 
     Example: covtool evaluate resnet50-isqrt.safetensors --data birds/
     """
+    attacking.refuse_nonsense()  # before torch is imported
     from covtool.evaluation.evaluating import EvaluationRequest, evaluate
     from covtool_cli import render
 
@@ -57,6 +60,7 @@ def command(
         workers=workers,
         device=device,
         on_bad_image=on_bad_image,
+        attack=attacking,
     )
     done = evaluate(request, track=render.track)
     for path, reason in done.unreadable:
@@ -70,13 +74,24 @@ def command(
 
 
 def _as_object(model: str, done: "Evaluation", confusion: int) -> dict[str, object]:
-    result = done.result
     return {
         "model": model,
         "data": done.data,
         "split": done.split,
         "device": done.device,
         "input": done.input,
+        **_figures(done.result, confusion),
+        "class_names": done.result.class_names,
+        "targets": done.result.targets,
+        "attack": done.attack,
+        "attacked": None if done.attacked is None else _figures(done.attacked, confusion),
+        "unreadable": done.unreadable,
+        "notes": done.notes,
+    }
+
+
+def _figures(result: "ClassificationResult", confusion: int) -> dict[str, object]:
+    return {
         "images": result.images,
         "top_1": result.top_1,
         "top_5": result.top_5,
@@ -84,11 +99,7 @@ def _as_object(model: str, done: "Evaluation", confusion: int) -> dict[str, obje
         "images_per_s": result.images_per_s,
         "per_class": result.per_class,
         "most_confused": result.most_confused(confusion),
-        "class_names": result.class_names,
-        "targets": result.targets,
         "predictions": result.predictions,
-        "unreadable": done.unreadable,
-        "notes": done.notes,
     }
 
 
@@ -96,12 +107,16 @@ def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) ->
     from covtool_cli import render
 
     result = done.result
+    attacked = []
+    if done.attacked is not None:
+        attacked = [(f"top-1 under {done.attack.title}", f"{done.attacked.top_1:.2f} %")]
     render.pairs(
         "Evaluated",
         [
             ("model", model),
             ("data", f"{done.data}, {done.split}"),
             ("top-1", f"{result.top_1:.2f} %"),
+            *attacked,
             ("top-5", None if result.top_5 is None else f"{result.top_5:.2f} %"),
             ("loss", result.loss),
             ("images", result.images),

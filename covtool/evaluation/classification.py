@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 from covtool.errors import DataError, NonFiniteError, ShapeError
 from covtool.progress import Track, silent
+
+Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""A model, images (B, channels, height, width) and the right outputs (B,), to other images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +92,7 @@ class ClassificationResult:
         return tuple(tuple(pairs[row, column] for column in classes) for row in classes)
 
 
-def evaluate_classification(
+def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, images, and how
     model: nn.Module,
     loader: Iterable[tuple[Tensor, Tensor]],
     *,
@@ -97,6 +100,7 @@ def evaluate_classification(
     label_map: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
     track: Track = silent,
+    perturb: Perturb | None = None,
 ) -> ClassificationResult:
     """Run a classifier over labeled images and count what it gets right.
 
@@ -111,6 +115,8 @@ def evaluate_classification(
             by default the label itself.
         device: Where the model runs.
         track: Shows the progress, batch by batch.
+        perturb: Changes the images of a batch before the model is measured on them; see
+            `covtool.evaluation.attacking.Attacker`.
 
     Raises:
         DataError: There are no images, or a label is none of the outputs.
@@ -124,18 +130,30 @@ def evaluate_classification(
     start = time.perf_counter()
     try:
         model.eval()
-        for images, labels in track(loader, "evaluating", batches):
+        for images, labels in track(loader, "attacking" if perturb else "evaluating", batches):
             targets = labels if mapping is None else mapping[labels]
+            images = images.to(device, non_blocking=True)
+            if perturb is not None:
+                images = perturb(model, images, targets.to(device))
             with torch.no_grad():
-                logits = model(images.to(device, non_blocking=True))
-                counts.add(_checked(logits, targets), targets.to(device))
+                counts.add(checked_logits(model(images), targets), targets.to(device))
     finally:
         model.train(was_training)
     return counts.result(class_names, time.perf_counter() - start)
 
 
-def _checked(logits: Tensor, targets: Tensor) -> Tensor:
-    """The logits in float32 or better, or an error."""
+def checked_logits(logits: Tensor, targets: Tensor) -> Tensor:
+    """A model's output as logits in float32 or better, (B, K).
+
+    Args:
+        logits: What the model returned.
+        targets: The outputs that would be right, (B,).
+
+    Raises:
+        DataError: A target is none of the outputs.
+        NonFiniteError: A logit is not a number.
+        ShapeError: There is no (B, K).
+    """
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise ShapeError("The model's output must be one tensor of logits, (B, K).")
     if logits.isnan().any():

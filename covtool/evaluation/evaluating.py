@@ -1,6 +1,7 @@
 """A model and a data set, both as a user names them, become figures."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ from covtool.checkpoints.opening import OpenedModel, open_model
 from covtool.data.checking import CheckedSamples, OnBadImage, check_images
 from covtool.data.layouts import DataLayout, scan
 from covtool.data.loaders import evaluation_loader
+from covtool.evaluation.attacking import Attacker
+from covtool.evaluation.attacks import chosen_attack
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
 from covtool.evaluation.matching import match_classes
 from covtool.progress import Track, silent
-from covtool.specs import InputSpec
+from covtool.specs import AttackSpec, InputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class EvaluationRequest:
         workers: Processes that load images.
         device: Where the model runs; ``auto`` for the best there is.
         on_bad_image: Whether an unreadable image is an error, or left out.
+        attack: What to measure the model under as well.
     """
 
     source: str
@@ -44,6 +48,7 @@ class EvaluationRequest:
     workers: int = 2
     device: str = "auto"
     on_bad_image: OnBadImage = "error"
+    attack: AttackSpec = field(default_factory=AttackSpec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +62,9 @@ class Evaluation:
         device: Where the model ran.
         input: How the images were prepared.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed.
+        notes: What was assumed, and what speaks against the attack.
+        attacked: The figures under attack, on the same images; None without one.
+        attack: The attack, its defaults filled in; None without one.
     """
 
     result: ClassificationResult
@@ -67,19 +74,23 @@ class Evaluation:
     input: InputSpec
     unreadable: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...]
+    attacked: ClassificationResult | None = None
+    attack: AttackSpec | None = None
 
 
 def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation:
     """Measure a classifier on labeled images.
 
-    The data set is looked at first: it is quicker to refuse than a model.
+    The attack and the data set are looked at first: they are quicker to refuse than a model.
 
     Raises:
         DataError: See `scan`, `check_images` and `match_classes`.
         CheckpointError: The model cannot be opened.
-        ArgumentError: There is no such device, or the input does not fit the model.
-        NonFiniteError: The model's logits are not numbers.
+        ArgumentError: There is no such device, the input does not fit the model, or the options of
+            the attack do not fit each other.
+        NonFiniteError: The model's logits, or under attack their gradient, are not numbers.
     """
+    attack = chosen_attack(request.attack)
     device = resolve_device(request.device)
     layout = scan(request.data)
     checked, split = _images(layout, request, track)
@@ -95,7 +106,8 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
     loader = evaluation_loader(
         checked.good, recipe.input, batch_size=request.batch_size, workers=request.workers
     )
-    result = evaluate_classification(
+    measure = partial(
+        evaluate_classification,
         opened.model,
         loader,
         class_names=match.names,
@@ -103,14 +115,19 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
         device=device,
         track=track,
     )
+    result = measure()
+    attacker = None if attack is None else Attacker(attack, recipe.input)
+    attacked = None if attacker is None else measure(perturb=attacker)
     return Evaluation(
         result=result,
+        attacked=attacked,
+        attack=attack,
         data=layout.name,
         split=split,
         device=str(device),
         input=recipe.input,
         unreadable=checked.bad,
-        notes=_notes(opened, match.note),
+        notes=_notes(opened, match.note, attacker.note if attacker else None),
     )
 
 
@@ -124,5 +141,5 @@ def _images(
     return check_images(samples, on_bad_image=request.on_bad_image, track=track), split
 
 
-def _notes(opened: OpenedModel, of_classes: str | None) -> tuple[str, ...]:
-    return (*opened.notes, of_classes) if of_classes else tuple(opened.notes)
+def _notes(opened: OpenedModel, *others: str | None) -> tuple[str, ...]:
+    return (*opened.notes, *(note for note in others if note))

@@ -1,5 +1,6 @@
 """Closed, validated records. They import neither torch nor timm: the command line needs them."""
 
+from covtool.specs.attack import AttackSpec
 from covtool.specs.augmentation import AugmentationSpec
 from covtool.specs.conversion import ConvertSpec
 from covtool.specs.finetuning import FinetuneRequest
@@ -18,6 +19,7 @@ from covtool.specs.recipe import (
 from covtool.specs.training import TrainingSpec
 
 __all__ = [
+    "AttackSpec",
     "AugmentationSpec",
     "BaseSpec",
     "ConvertSpec",

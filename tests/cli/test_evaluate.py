@@ -92,3 +92,60 @@ def test_data_of_other_classes_is_refused_with_both_lists(model_path, tmp_path, 
     code, _, err = _run(capsys, model_path, "--data", other)
     assert code == 4
     assert "Model: a, b, c. Data: a, zebra." in err
+
+
+def test_under_attack_both_figures_are_shown(model_path, data, capsys) -> None:
+    told = ("--attack", "pgd", "--eps", "8/255", "--steps", "3", "--attack-seed", "1")
+    code, out, _ = _run(capsys, model_path, "--data", data, *told, "--json", "-b", "4")
+    assert code == 0
+    shown = json.loads(out)
+    assert shown["attack"]["attack"] == "pgd"
+    assert (shown["attack"]["eps"], shown["attack"]["steps"]) == ("8/255", 3)
+    assert float(shown["attack"]["step_size"]) == pytest.approx(2.5 * 8 / 255 / 3)
+    assert shown["attacked"]["images"] == shown["images"] == 9
+    assert shown["attacked"]["loss"] > shown["loss"]
+    assert len(shown["attacked"]["predictions"]) == 9
+    clean = json.loads(_run(capsys, model_path, "--data", data, "--json", "-b", "4")[1])
+    assert (clean["attack"], clean["attacked"]) == (None, None)
+    for figure in ("top_1", "loss", "predictions", "per_class", "notes"):
+        assert clean[figure] == shown[figure]
+    code, out, _ = _run(capsys, model_path, "--data", data, *told)
+    assert code == 0
+    assert "top-1 under pgd (eps 8/255, 3 steps)" in out
+    code, out, _ = _run(capsys, model_path, "--data", data, "--attack", "fgsm", "--eps", "0.01")
+    assert (code, "top-1 under fgsm (eps 0.01)" in out) == (0, True)
+
+
+def test_a_model_without_a_gradient_is_noted(model_path, data, tmp_path, capsys) -> None:
+    import covtool
+
+    model = covtool.load(model_path)
+    torch.nn.init.zeros_(model.fc.weight)
+    flat = save(model, tmp_path / "flat.safetensors")
+    told = ("--attack", "fgsm", "--eps", "4/255", "--json")
+    code, out, err = _run(capsys, flat, "--data", data, *told)
+    note = "The gradient is zero on 100 % of the images: the attack says little about them."
+    assert (code, note in json.loads(out)["notes"], note in err) == (0, True, True)
+    _, out, _ = _run(capsys, model_path, "--data", data, *told)
+    assert not any("gradient" in note for note in json.loads(out)["notes"])
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ("--attack fgsm --eps abc", "--eps 'abc' will not do"),
+        ("--attack fgsm --eps 0", "above 0 and at most 1"),
+        ("--attack fgsm --eps 2", "above 0 and at most 1"),
+        ("--attack pgd --eps 4/255 --step-size abc", "--step-size 'abc' will not do"),
+        ("--attack pgd --eps 4/255 --steps 0", "--steps"),
+        ("--steps 10", "--steps has no effect without --attack. Add --attack pgd"),
+        ("--eps 4/255", "--eps has no effect without --attack"),
+        ("--attack pgd", "Add --eps 4/255"),
+        ("--attack fgsm --eps 4/255 --steps 3", "--attack fgsm takes no --steps"),
+        ("--attack pdg --eps 4/255", "no attack named 'pdg'. Did you mean 'pgd'? Available: fgsm"),
+    ],
+)
+def test_attacks_that_make_no_sense_are_usage_errors(told, message, capsys) -> None:
+    code, out, err = _run(capsys, "nowhere.pth", "--data", "nowhere", *told.split())
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())

@@ -1,0 +1,104 @@
+"""Which attack a model is measured under, and how far it may go."""
+
+from pydantic import ConfigDict, Field, field_validator
+
+from covtool.errors import ArgumentError
+from covtool.specs.recipe import Record
+
+PANEL = {"panel": "Attack"}
+DEFAULT_STEPS = 10
+DEFAULT_SEED = 0
+STEP_SHARE = 2.5  # of eps over the number of steps: Madry et al. reach the border from any start
+
+
+class AttackSpec(Record):
+    """A white-box attack; `covtool.evaluation.attacks.ATTACKS` holds them. None was not said.
+
+    Lengths are L-infinity, in units of pixel values in [0, 1]: a text like ``4/255`` or ``0.0157``.
+    """
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    attack: str | None = Field(
+        None,
+        description="Measure under a white-box attack as well: fgsm or pgd.",
+        json_schema_extra=PANEL,
+    )
+    eps: str | None = Field(
+        None,
+        description="Largest change of a pixel value, of values in [0, 1]: 4/255 or 0.0157.",
+        json_schema_extra=PANEL,
+    )
+    steps: int | None = Field(
+        None, ge=1, description=f"Steps (pgd); default: {DEFAULT_STEPS}.", json_schema_extra=PANEL
+    )
+    step_size: str | None = Field(
+        None,
+        description=f"Change per step, as --eps (pgd); default: {STEP_SHARE:g} * eps / steps.",
+        json_schema_extra=PANEL,
+    )
+    attack_seed: int | None = Field(
+        None,
+        ge=0,
+        description=f"Seed of the random start (pgd); default: {DEFAULT_SEED}.",
+        json_schema_extra=PANEL,
+    )
+
+    @field_validator("eps", "step_size")
+    @classmethod
+    def _is_in_range(cls, text: str | None) -> str | None:
+        if text is not None and not 0 < _fraction(text) <= 1:
+            raise ValueError("it should be above 0 and at most 1; pixel values are in [0, 1]")
+        return text
+
+    @property
+    def radius(self) -> float:
+        """`eps` as a number."""
+        return _fraction(self.eps)
+
+    @property
+    def step(self) -> float:
+        """`step_size` as a number."""
+        return _fraction(self.step_size)
+
+    @property
+    def title(self) -> str:
+        """For a table: ``pgd (eps 4/255, 10 steps)``."""
+        steps = f", {self.steps} step{'s' * (self.steps != 1)}" if self.steps else ""
+        return f"{self.attack} (eps {self.eps}{steps})"
+
+    def given(self) -> tuple[str, ...]:
+        """Names of the options that were said, beside `attack` itself."""
+        return tuple(self.model_dump(exclude={"attack"}, exclude_none=True))
+
+    def refuse_nonsense(self) -> None:
+        """Check the options against each other, as far as they are the same for every attack.
+
+        Raises:
+            ArgumentError: There is an attack without eps, or an option without an attack.
+        """
+        if self.attack is None:
+            if self.given():
+                raise ArgumentError(
+                    f"{flag(self.given()[0])} has no effect without --attack.",
+                    hint="Add --attack pgd, for example, or leave it out.",
+                )
+        elif self.eps is None:
+            raise ArgumentError(
+                f"--attack {self.attack} does not say how far a pixel value may change.",
+                hint="Add --eps 4/255, for example.",
+            )
+
+
+def flag(name: str) -> str:
+    """The option of the command line that sets the field `name`."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _fraction(text: str) -> float:
+    """The number that ``4/255`` or ``0.0157`` stands for."""
+    over, _, under = text.partition("/")
+    try:
+        return float(over) / (float(under) if "/" in text else 1.0)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("it should be a number, such as 4/255 or 0.0157") from None
