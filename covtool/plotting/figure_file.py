@@ -1,0 +1,131 @@
+"""Figures as files: one look for all plots, whole files, the same bytes for the same picture.
+
+Nothing here knows pyplot: figures are objects, and matplotlib's settings are put back after use.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covtool.checkpoints.atomic import written_whole
+from covtool.errors import ArgumentError, OutputExistsError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+_PROGRAM = "covtool"
+_METADATA = {
+    ".png": {"Software": _PROGRAM},
+    ".svg": {"Creator": _PROGRAM, "Date": None},
+    ".pdf": {"Creator": _PROGRAM, "CreationDate": None},
+}
+"""Who made it, and no date: what would otherwise differ from run to run."""
+
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.wspace": 0.03,
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],
+    "font.size": 9,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,  # long enough to tell the dashes apart
+    "lines.dash_capstyle": "butt",
+    "lines.solid_capstyle": "butt",
+    "pdf.fonttype": 42,  # fonts that can be edited, as publishers want
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": _PROGRAM,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+}
+
+# Okabe and Ito, "Color Universal Design", 2008; without yellow, which is too light on white.
+_COLORS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+_DASHES: tuple[tuple[Any, float], ...] = (  # pattern and width, in points
+    ("solid", 2.6),
+    ((0, (4.5, 2.2)), 2.0),
+    ((0, (6, 1.8, 1.2, 1.8)), 1.8),
+    ((0, (1.1, 1.7)), 2.0),
+)
+
+
+def line_style(position: int) -> dict[str, Any]:
+    """How the line of a table's row is drawn, by its position: the same in every plot.
+
+    No two of the first 28 share color and dashes. Broken lines lie above solid ones and are
+    narrower, so that lines that coincide all show.
+    """
+    dashes, width = _DASHES[position % len(_DASHES)]
+    return {
+        "color": _COLORS[position % len(_COLORS)],
+        "linestyle": dashes,
+        "linewidth": width,
+        "snap": False,  # exactly where it belongs, not on the nearest pixel
+        "zorder": 3 + position % len(_DASHES) / 10,
+    }
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse what cannot be written, before anything is drawn.
+
+    Raises:
+        ArgumentError: The suffix stands for no known format, or the folder does not exist.
+        OutputExistsError: There is such a file, and `overwrite` is False.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ArgumentError(
+            f"{path} does not say what kind of picture to write.",
+            reason=f"Its name must end in one of {', '.join(SUFFIXES)}.",
+        )
+    if not path.parent.is_dir():
+        raise ArgumentError(f"There is no folder {path.parent} to write to.")
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder.")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(path)
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Matplotlib's own settings with covtool's look, whatever the user's are; put back afterwards.
+
+    Raises:
+        ArgumentError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise ArgumentError(
+            "Plots need matplotlib, which is not installed.",
+            hint="Install it: pip install 'covtool[plots]'.",
+        )
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def write_figure(figure: "Figure", path: Path, *, title: str) -> None:
+    """Write a figure, whole or not at all, in the format of the file's suffix.
+
+    Args:
+        figure: Drawn within `house_style`, which must still hold.
+        path: Passed by `check_output`.
+        title: For readers that cannot see: goes into the file's metadata.
+    """
+    suffix = path.suffix.lower()
+    metadata = {**_METADATA[suffix], "Title": title}
+    with written_whole(path) as temporary:  # its name ends in .tmp
+        figure.savefig(temporary, format=suffix[1:], metadata=metadata)

@@ -1,0 +1,50 @@
+"""What a plot shows."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from covtool.specs.record import Record
+
+OPERATOR: dict[str, Any] = {"panel": "Functions (plot operator)"}
+
+
+class OperatorPlotSpec(Record):
+    """Which functions of decoupled operators are drawn, and with which parameters."""
+
+    panel: Literal["both", "h", "g"] = Field(
+        "both",
+        description="h: magnitudes over the norm; g: angular activations over the angle.",
+        json_schema_extra=OPERATOR,
+    )
+    magnitudes: tuple[str, ...] = Field(
+        (),
+        description="Only this magnitude; may be repeated. Default: all.",
+        json_schema_extra={**OPERATOR, "long": "magnitude"},
+    )
+    angular: tuple[str, ...] = Field(
+        (),
+        description="Only this angular activation; may be repeated. Default: all.",
+        json_schema_extra=OPERATOR,
+    )
+    radius: float = Field(
+        1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="ρ; norms are drawn up to 3 ρ.",
+        json_schema_extra=OPERATOR,
+    )
+    beta: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="β of segmented and mixed; default: each one's own.",
+        json_schema_extra=OPERATOR,
+    )
+    k: float = Field(
+        0.3,
+        gt=0,
+        allow_inf_nan=False,
+        description="Curvature of the sigmoid; smaller is steeper.",
+        json_schema_extra=OPERATOR,
+    )
