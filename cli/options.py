@@ -40,6 +40,15 @@ Workers = Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
+GIVEN = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
+
+
+def is_given(ctx: typer.Context, name: str) -> bool:
+    """Whether somebody gave a parameter of the command a value, rather than its default."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name in GIVEN
+
+
 def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each field of `specs`, and call it with the specs.
 

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from covtool.layers.compact_bilinear import CompactBilinearPooling
+from covtool.layers.conv_operator import ConvOperator
 from covtool.layers.covariance_pooling import (
     BatchNormCovariancePooling,
     BilinearPooling,
@@ -14,6 +15,7 @@ from covtool.layers.covariance_pooling import (
     DropCovPooling,
     MatrixFunction,
 )
+from covtool.layers.decoupled_conv import DecoupledConv2d
 from covtool.layers.first_order import (
     AveragePooling,
     FirstOrderPooling,
@@ -21,9 +23,11 @@ from covtool.layers.first_order import (
     MaxPooling,
 )
 from covtool.layers.global_pooling import GlobalPooling
+from covtool.layers.weight_standardized_conv import WeightStandardizedConv2d
 from covtool.ops import second_order
 from covtool.ops.covariance import covariance_pool
 from covtool.ops.isqrt import isqrt_covariance
+from covtool.ops.magnitudes import MAGNITUDES, MagnitudeRow
 from covtool.ops.spectral import differentiable
 from covtool.ops.spectral_functions import SpectralFunction, logarithm, power
 from covtool.registry import Registry
@@ -271,6 +275,64 @@ HEADS = Registry(
             summary="Covariance, not normalized; channels dropped adaptively in training.",
             source="Wang et al., NeurIPS 2022",
             build=_matrix(lambda spec: covariance_pool, kind=DropCovPooling),
+        ),
+    ],
+)
+
+
+CHOSEN = frozenset({"target", "exclude", "layers", "calibrated"})
+SCALED = CHOSEN | {"conv", "scale", "scale_per", "orthogonality"}
+DECOUPLED = SCALED | {
+    "angular",
+    "k",
+    "weighting",
+    "weighted_gradients",
+    "weight_projection",
+    "projection_norm",
+}
+WITH_RADIUS = DECOUPLED | {"radius", "radius_per", "learn_radius", "unit"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convolution:
+    """An operator in a convolution's place.
+
+    Attributes:
+        name: What `--conv` takes.
+        summary: One line, with a full stop.
+        source: Where it was published.
+        options: The fields of `ConvolutionSpec` that it takes.
+        layer: Made from a convolution and a spec.
+    """
+
+    name: str
+    summary: str
+    source: str
+    options: frozenset[str]
+    layer: type[ConvOperator]
+
+
+def _decoupled(row: MagnitudeRow) -> Convolution:
+    options = WITH_RADIUS if row.takes_radius else DECOUPLED
+    return Convolution(
+        name=row.name,
+        summary=row.summary,
+        source=row.source,
+        options=options if row.beta is None else options | {"beta"},
+        layer=DecoupledConv2d,
+    )
+
+
+CONVOLUTIONS = Registry(
+    "operator",
+    [
+        *map(_decoupled, MAGNITUDES),
+        Convolution(
+            name="weight-standardized",
+            summary="Convolution with filters of mean 0 and variance 1.",
+            source="Qiao, Wang, Liu, Shen, Yuille, 2019",
+            options=SCALED,
+            layer=WeightStandardizedConv2d,
         ),
     ],
 )

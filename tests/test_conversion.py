@@ -9,9 +9,8 @@ from safetensors.torch import load_file
 from toy_data import write_toy_data
 
 import covtool
-from covtool import conversion
 from covtool.backbones.create import create_model, parse_name
-from covtool.conversion import ConversionRequest, convert, plan_conversion
+from covtool.conversion import ConversionRequest, convert, plan_conversion, verifying
 from covtool.errors import ArgumentError, DataError, OutputExistsError, VerificationError
 from covtool.evaluation.classification import evaluate_classification
 from covtool.specs import ConvertSpec, HeadSpec, LastStrideSpec
@@ -139,7 +138,7 @@ def test_a_mismatch_leaves_no_file(request_for, tmp_path: Path, monkeypatch) -> 
             model.get_parameter(name).view(-1)[0] += 1e-3
         return model
 
-    monkeypatch.setattr(conversion, "load", damaged)
+    monkeypatch.setattr(verifying, "load", damaged)
     with pytest.raises(VerificationError, match="is not what it was in the source"):
         convert(request_for())
     assert list(tmp_path.iterdir()) == []

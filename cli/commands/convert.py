@@ -6,28 +6,37 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covtool.errors import ArgumentError
-from covtool.specs import ConvertSpec, HeadSpec, InputOverrides, LastStrideSpec, Operation
+from covtool.specs import (
+    ConvertSpec,
+    ConvolutionSpec,
+    HeadSpec,
+    InputOverrides,
+    LastStrideSpec,
+    Operation,
+)
 from covtool_cli import options, render
 
 if TYPE_CHECKING:
-    from covtool.conversion import ConversionPlan, ConversionResult
+    from covtool.conversion import ConversionPlan, ConversionResult, ConvolutionsReport
 
 MAX_KEYS_SHOWN = 6
 
 
-@options.takes(head=HeadSpec, spec=ConvertSpec, images=InputOverrides)
+@options.takes(head=HeadSpec, conv=ConvolutionSpec, spec=ConvertSpec, images=InputOverrides)
 def command(
+    ctx: typer.Context,
     source: options.Model,
     head: HeadSpec,
+    conv: ConvolutionSpec,
     spec: ConvertSpec,
     images: InputOverrides,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write; default: STEM-HEAD.safetensors here."),
+        typer.Option("--output", "-o", help="File to write; default: STEM-WHAT.safetensors here."),
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option(help="YAML or JSON with the operations to do, in place of --head."),
+        typer.Option(help="YAML or JSON with the operations to do, in place of options."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Data set whose classes the new classifier gets.")
@@ -36,7 +45,8 @@ def command(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Solve for the new head in closed form, from this data set's training images.",
+            help="Set a new head and new operators in closed form, from this data set's training "
+            "images.",
         ),
     ] = None,
     plan: Annotated[
@@ -57,12 +67,14 @@ def command(
     """Replace parts of a checkpoint, keep its weights, write one self-describing file.
 
     Example: covtool convert resnet50.pth --head isqrt --calibrate birds/
+
+    Example: covtool convert resnet50.pth --conv tanh --calibrate birds/
     """
     from covtool import conversion
 
     request = conversion.ConversionRequest(
         source=source,
-        operations=_read_operations(recipe) if recipe else _operations(head, spec),
+        operations=_read_operations(recipe) if recipe else _operations(ctx, head, conv, spec),
         spec=spec,
         output=output,
         overwrite=overwrite,
@@ -78,13 +90,34 @@ def command(
         on_bad_image=on_bad_image,
     )
     if plan:
-        _show_plan(conversion.plan_conversion(request), as_json=as_json)
+        _show_plan(conversion.plan_conversion(request, track=render.track), as_json=as_json)
     else:
         _show_result(conversion.convert(request, track=render.track), as_json=as_json)
 
 
-def _operations(head: HeadSpec, spec: ConvertSpec) -> list[Operation]:
-    return [*([LastStrideSpec()] if spec.last_stride else []), head]
+def _operations(
+    ctx: typer.Context, head: HeadSpec, conv: ConvolutionSpec, spec: ConvertSpec
+) -> list[Operation]:
+    """What the options ask for: a head, if nothing else is."""
+    done: list[Operation] = [LastStrideSpec()] if spec.last_stride else []
+    if options.is_given(ctx, "conv"):
+        done.append(conv)
+    else:
+        _refuse_without(ctx, "--conv", ConvolutionSpec)
+    if options.is_given(ctx, "head") or not options.is_given(ctx, "conv"):
+        done.append(head)
+    else:
+        _refuse_without(ctx, "--head", HeadSpec)
+    return done
+
+
+def _refuse_without(ctx: typer.Context, flag: str, spec: type[HeadSpec | ConvolutionSpec]) -> None:
+    given = [name for name in spec.model_fields if options.is_given(ctx, name)]
+    if given:
+        raise ArgumentError(
+            f"--{given[0].replace('_', '-')} has no effect without {flag}.",
+            hint=f"Add {flag}, or leave it out.",
+        )
 
 
 def _read_operations(path: Path) -> list[Operation]:
@@ -107,6 +140,7 @@ def _read_operations(path: Path) -> list[Operation]:
 
 
 def _show_plan(plan: "ConversionPlan", *, as_json: bool) -> None:
+    _warn_of_unreadable(plan)
     if as_json:
         render.json_object(plan)
         return
@@ -118,8 +152,7 @@ def _show_plan(plan: "ConversionPlan", *, as_json: bool) -> None:
 
 
 def _show_result(result: "ConversionResult", *, as_json: bool) -> None:
-    for path, reason in result.unreadable:
-        render.warning(f"left out {path}: {reason}")
+    _warn_of_unreadable(result.plan)
     if as_json:
         render.json_object(result)
         return
@@ -144,12 +177,22 @@ def _show_result(result: "ConversionResult", *, as_json: bool) -> None:
     )
 
 
+def _warn_of_unreadable(plan: "ConversionPlan") -> None:
+    for path, reason in plan.unreadable:
+        render.warning(f"left out {path}: {reason}")
+
+
 def _show_changes(plan: "ConversionPlan") -> None:
-    render.table(
-        f"{plan.source}: {plan.recipe.base.library} {plan.recipe.base.name}",
-        ("site", "old", "new"),
-        [(change.path, change.old, change.new) for change in plan.changes],
-    )
+    operators = {site.path for report in plan.convolutions for site in report.plan.layers}
+    changes = [change for change in plan.changes if change.path not in operators]
+    title = f"{plan.source}: {plan.recipe.base.library} {plan.recipe.base.name}"
+    if changes:
+        rows = [(change.path, change.old, change.new) for change in changes]
+        render.table(title, ("site", "old", "new"), rows)
+    else:
+        render.line(title)
+    for report in plan.convolutions:
+        _show_operators(report)
     size = plan.before, plan.after
     rows = [
         ("parameters", *(f"{s.parameters:,}" for s in size)),
@@ -173,6 +216,42 @@ def _show_changes(plan: "ConversionPlan") -> None:
             *items,
         ]
     render.pairs("", items)
+
+
+def _show_operators(report: "ConvolutionsReport") -> None:
+    done, kept = report.calibration, report.kept
+    fits = {fit.path: fit for fit in done.layers} if done else {}
+    columns = ("layer", "kind", "filters", "operator")
+    rows = [
+        (
+            site.path,
+            site.kind,
+            site.shape,
+            fits[site.path].operator if fits else report.plan.operator,
+        )
+        for site in report.plan.layers
+    ]
+    if done:
+        columns += ("ρ", "beyond ρ (%)", "error (%)")
+        fitted = [fits[site.path] for site in report.plan.layers]
+        rows = [
+            (*row, fit.radius, fit.beyond, 100 * fit.relative_error)
+            for row, fit in zip(rows, fitted, strict=True)
+        ]
+    render.table(f"{len(rows)} convolutions", columns, rows)
+    if done and kept:
+        asked = f" of {kept.images} images of {kept.data}"
+        render.pairs(
+            "What the network keeps, untrained",
+            [
+                ("calibrated on", f"{done.images} images"),
+                ("radius", f"within it {100 * done.radius_quantile:g} % of the patches"),
+                ("batch norms corrected", len(done.batch_norms)),
+                ("same answer as before", f"{kept.agreement:.1f} %{asked}"),
+                ("top-1 before", _percent(kept.top_1_before)),
+                ("top-1 after", _percent(kept.top_1_after)),
+            ],
+        )
 
 
 def _show_notes(plan: "ConversionPlan") -> None:

@@ -12,7 +12,6 @@ from covtool_cli import options
 if TYPE_CHECKING:
     from covtool.training import DryRunResult, FinetuneResult
 
-GIVEN = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 NAMES_SHOWN = 3
 
 
@@ -120,7 +119,7 @@ def _given(ctx: typer.Context) -> dict[str, Any]:
     return {
         name: str(value) if isinstance(value, Path) else value
         for name, value in ctx.params.items()
-        if name in known and ctx.get_parameter_source(name).name in GIVEN
+        if name in known and options.is_given(ctx, name)
     }
 
 

@@ -3,6 +3,7 @@
 from covtool.specs.attack import AttackSpec
 from covtool.specs.augmentation import AugmentationSpec
 from covtool.specs.conversion import ConvertSpec
+from covtool.specs.convolution import ConvolutionSpec
 from covtool.specs.finetuning import FinetuneRequest
 from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.recipe import (
@@ -14,8 +15,8 @@ from covtool.specs.recipe import (
     Operation,
     Provenance,
     Recipe,
-    Record,
 )
+from covtool.specs.record import Record
 from covtool.specs.training import TrainingSpec
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "AugmentationSpec",
     "BaseSpec",
     "ConvertSpec",
+    "ConvolutionSpec",
     "FinetuneRequest",
     "HeadSpec",
     "InputOverrides",

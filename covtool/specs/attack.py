@@ -3,7 +3,7 @@
 from pydantic import ConfigDict, Field, field_validator
 
 from covtool.errors import ArgumentError
-from covtool.specs.recipe import Record
+from covtool.specs.record import Record
 
 PANEL = {"panel": "Attack"}
 DEFAULT_STEPS = 10

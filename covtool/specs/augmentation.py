@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from covtool.specs.recipe import Record
+from covtool.specs.record import Record
 
 PANEL = {"panel": "Augmentation"}
 

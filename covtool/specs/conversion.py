@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from covtool.specs.recipe import Record
+from covtool.specs.record import Record
 
 SURGERY = {"panel": "Surgery"}
 CALIBRATION = {"panel": "Calibration"}
@@ -36,6 +36,15 @@ class ConvertSpec(Record):
     calibrate_memory: float = Field(
         2.0,
         gt=0,
-        description="Bound on the solver's memory, in GiB.",
+        description="Bound on the memory of the head's solver, and of the feature maps of --conv, "
+        "in GiB.",
+        json_schema_extra=CALIBRATION,
+    )
+    radius_quantile: float = Field(
+        0.99,
+        gt=0,
+        le=1,
+        description="Share of the patches whose norm lies within ρ (--conv): more is closer to the "
+        "convolution, less lets the bound bite.",
         json_schema_extra=CALIBRATION,
     )

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from covtool.errors import ArgumentError
 from covtool.specs.augmentation import AugmentationSpec
 from covtool.specs.input_overrides import InputOverrides
-from covtool.specs.recipe import Record
+from covtool.specs.record import Record
 from covtool.specs.training import TrainingSpec
 
 _NESTED: dict[str, type[Record]] = {

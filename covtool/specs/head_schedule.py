@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from covtool.errors import ArgumentError
-from covtool.specs.recipe import Record
+from covtool.specs.record import Record
 
 _PHASE = re.compile(r"(?P<head>[^:@,\s]+)(?::(?P<gradient>[^:@,\s]+))?@(?P<epoch>\d+)")
 

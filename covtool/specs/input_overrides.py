@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from covtool.specs.recipe import Record
+from covtool.specs.record import Record
 
 PANEL = {"panel": "Images"}
 

@@ -6,11 +6,13 @@ the structure is rebuilt from it and from nothing else. Unknown keys are errors.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
+
+from covtool.specs.convolution import ConvolutionSpec
+from covtool.specs.record import PositiveInt, Record
 
 RECIPE_VERSION = 1
 
-PositiveInt = Annotated[int, Field(ge=1)]
 Gradient = Literal[
     "exact",
     "svd",
@@ -22,12 +24,6 @@ Gradient = Literal[
     "newton-schulz",
 ]
 ChannelStatistics = Annotated[tuple[float, ...], Field(min_length=1)]
-
-
-class Record(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class InputSpec(Record):
@@ -63,7 +59,7 @@ class BaseSpec(Record):
 
     library: Literal["timm", "torchvision"]
     name: str
-    arguments: dict[str, JsonValue] = {}
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class LastStrideSpec(Record):
@@ -132,7 +128,7 @@ class HeadSpec(Record):
     )
 
 
-Operation = Annotated[LastStrideSpec | HeadSpec, Field(discriminator="operation")]
+Operation = Annotated[LastStrideSpec | HeadSpec | ConvolutionSpec, Field(discriminator="operation")]
 
 
 class Metric(Record):

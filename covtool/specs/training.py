@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from covtool.errors import ArgumentError
-from covtool.specs.recipe import Record
+from covtool.specs.record import Record
 
 RUN = {"panel": "Run"}
 OPTIMIZER = {"panel": "Optimizer"}

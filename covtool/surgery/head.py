@@ -11,6 +11,7 @@ from covtool.errors import SurgeryError
 from covtool.layers.fused_pooling import fuse_second_order, keep_second_order
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.specs import HeadSpec, InputSpec
+from covtool.surgery.options import refuse_untaken
 from covtool.variants import HEADS
 
 _HARMLESS = (nn.Flatten, nn.Identity)
@@ -152,29 +153,14 @@ def _classifier(model: nn.Module, plan: HeadPlan) -> nn.Linear:
 
 
 def _check_options(spec: HeadSpec) -> None:
-    row, fields = HEADS[spec.head], HeadSpec.model_fields
-    for name in fields:
-        if name in ("operation", *row.options) or getattr(spec, name) == fields[name].default:
-            continue
-        if name == "fuse":
-            raise SurgeryError(
-                f"--fuse {spec.fuse} keeps the averages beside another head, "
-                f"but --head {spec.head} is the average itself.",
-                hint="Leave --fuse out, or choose another head.",
-            )
+    row = HEADS[spec.head]
+    if spec.fuse and "fuse" not in row.options:
         raise SurgeryError(
-            f"--head {row.name} takes no {_flag(name)}.",
-            reason=f"It takes {', '.join(_flag(n) for n in fields if n in row.options)}.",
-            hint=f"Leave it out, or choose a head that takes it: {', '.join(_takers(name))}.",
+            f"--fuse {spec.fuse} keeps the averages beside another head, "
+            f"but --head {spec.head} is the average itself.",
+            hint="Leave --fuse out, or choose another head.",
         )
-
-
-def _takers(option: str) -> list[str]:
-    return [row.name for row in HEADS if option in row.options]
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    refuse_untaken("--head", row, spec, HEADS)
 
 
 def _check(spec: HeadSpec, tap: FeatureMap) -> None:

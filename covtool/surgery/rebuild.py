@@ -3,7 +3,8 @@
 from torch import nn
 
 from covtool.backbones.create import create_model
-from covtool.specs import HeadSpec, InputSpec, Operation, Recipe
+from covtool.specs import ConvolutionSpec, HeadSpec, InputSpec, Operation, Recipe
+from covtool.surgery.convolutions import apply_convolutions, plan_convolutions
 from covtool.surgery.head import apply_head, plan_head
 from covtool.surgery.last_stride import apply_last_stride, plan_last_stride
 
@@ -27,4 +28,6 @@ def operate(
     if isinstance(operation, HeadSpec):
         plan = plan_head(model, operation, images, num_classes=num_classes)
         return apply_head(model, plan)
+    if isinstance(operation, ConvolutionSpec):
+        return apply_convolutions(model, plan_convolutions(model, operation, images))
     return apply_last_stride(model, plan_last_stride(model, operation, images))

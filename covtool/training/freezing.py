@@ -1,12 +1,11 @@
 """Which parameters are trained, and what mode the modules around them are in."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from covtool.backbones.selecting import fits, near
 from covtool.errors import ArgumentError
 from covtool.specs.training import BACKBONE
 from covtool.training.head import Head
@@ -68,17 +67,12 @@ def keep_batch_statistics_(model: nn.Module, head: Head) -> None:
 
 
 def _fits(name: str, pattern: str, head: Head) -> bool:
-    if pattern == BACKBONE:
-        return not head.holds(name)
-    parts = name.split(".")
-    prefixes = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
-    return any(fnmatchcase(prefix, pattern) for prefix in prefixes)
+    return not head.holds(name) if pattern == BACKBONE else fits(name, pattern)
 
 
 def _fits_nothing(pattern: str, names: Sequence[str]) -> ArgumentError:
-    modules = sorted({name.rpartition(".")[0] for name in names})
-    close = get_close_matches(pattern, modules, n=3, cutoff=0.4) or modules[:3]
+    close = near(pattern, sorted({name.rpartition(".")[0] for name in names}))
     return ArgumentError(
         f"--freeze {pattern!r} fits no parameter.",
-        hint=f"Give 'backbone', or names like {', '.join(close)}; * stands for anything.",
+        hint=f"Give 'backbone', or names like {close}; * stands for anything.",
     )

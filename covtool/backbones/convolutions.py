@@ -1,0 +1,153 @@
+"""The convolutions of a model: which there are, of what kind, what they are for."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from covtool.backbones.selecting import fits, near
+from covtool.backbones.tracing import Call, trace_calls
+from covtool.errors import ArgumentError, SurgeryError
+from covtool.layers.global_pooling import GlobalPooling
+
+Kind = Literal["spatial", "pointwise", "depthwise"]
+Role = Literal["body", "stem", "shortcut", "head"]
+
+KINDS: tuple[Kind, ...] = ("spatial", "pointwise", "depthwise")
+ALL = "all"
+_SHORTCUT_NAMES = frozenset({"downsample", "shortcut", "conv_shortcut", "skip", "proj"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvSite:
+    """A convolution of a model.
+
+    Attributes:
+        path: Of the module.
+        kind: depthwise: a group for each input channel; pointwise: 1x1; spatial: the others.
+        role: stem: on the image; shortcut: beside a block that changes the resolution; head: in
+            covtool's pooling; body: the others.
+        shape: Filters x channels x height x width, as ``64x64x3x3``.
+    """
+
+    path: str
+    kind: Kind
+    role: Role
+    shape: str
+
+
+def find_convolutions(
+    model: nn.Module, size: tuple[int, int], channels: int
+) -> tuple[ConvSite, ...]:
+    """The convolutions that a model runs, in the order of their modules.
+
+    Args:
+        model: As `covtool.backbones.create_model` returns it. Left as it is.
+        size: Height and width of its images, in pixels.
+        channels: Of its images.
+
+    Raises:
+        SurgeryError: It does not run on such an image.
+    """
+    parameter = next(model.parameters())
+    image = torch.zeros(1, channels, *size, dtype=parameter.dtype, device=parameter.device)
+    try:
+        calls = trace_calls(model, image)
+    except (RuntimeError, AssertionError, ValueError) as problem:
+        raise SurgeryError(
+            f"{type(model).__name__} does not run on a {channels}x{size[0]}x{size[1]} image.",
+            reason=str(problem).splitlines()[0] if str(problem) else None,
+            hint="Give the size that it was made for: --img-size.",
+        ) from problem
+    run = {call.path for call in calls}
+    image_key = image.data_ptr(), image.numel()
+    on_image = {call.path for call in calls if call.source == image_key}
+    stem = _stem_pattern(model)
+    poolings = [path for path, m in model.named_modules() if isinstance(m, GlobalPooling)]
+
+    def role(path: str) -> Role:
+        if any(path.startswith(f"{pooling}.") for pooling in poolings):
+            return "head"
+        if path in on_image or (stem and re.match(stem, path)):
+            return "stem"
+        return "shortcut" if _is_shortcut(path, calls) else "body"
+
+    return tuple(
+        ConvSite(path=path, kind=kind_of_conv(conv), role=role(path), shape=_shape(conv))
+        for path, conv in model.named_modules()
+        if isinstance(conv, nn.Conv2d) and path in run
+    )
+
+
+def select(
+    sites: Sequence[ConvSite], target: Sequence[str], exclude: Sequence[str]
+) -> tuple[ConvSite, ...]:
+    """The convolutions that somebody asks for.
+
+    Args:
+        sites: All there are.
+        target: ``all``, a kind (of the body), or names with wildcards; empty for the body.
+        exclude: What to leave out of those, in the same words.
+
+    Raises:
+        ArgumentError: A word fits nothing.
+    """
+    for flag, patterns in (("--target", target), ("--exclude", exclude)):
+        for pattern in patterns:
+            if not any(_wanted(site, pattern) for site in sites):
+                raise ArgumentError(
+                    f"{flag} {pattern!r} fits no convolution.",
+                    hint=f"Give {ALL}, {', '.join(KINDS)}, or names like "
+                    f"{near(pattern, (site.path for site in sites))}; * stands for anything.",
+                )
+    return tuple(
+        site
+        for site in sites
+        if (any(_wanted(site, p) for p in target) if target else site.role == "body")
+        and not any(_wanted(site, p) for p in exclude)
+    )
+
+
+def kind_of_conv(conv: nn.Conv2d) -> Kind:
+    """Depthwise, pointwise or spatial."""
+    if conv.groups > 1 and conv.groups == conv.in_channels:
+        return "depthwise"
+    return "pointwise" if conv.kernel_size == (1, 1) else "spatial"
+
+
+def _wanted(site: ConvSite, pattern: str) -> bool:
+    if pattern == ALL:
+        return site.role != "head"
+    if pattern in KINDS:
+        return site.kind == pattern and site.role == "body"
+    return fits(site.path, pattern)
+
+
+def _shape(conv: nn.Conv2d) -> str:
+    return "x".join(map(str, conv.weight.shape))
+
+
+def _stem_pattern(model: nn.Module) -> str | None:
+    """Timm's pattern for the names of the stem's parameters."""
+    matcher = getattr(model, "group_matcher", None)
+    pattern = matcher(coarse=True).get("stem") if callable(matcher) else None
+    return pattern if isinstance(pattern, str) else None
+
+
+def _is_shortcut(path: str, calls: Sequence[Call]) -> bool:
+    """Whether a module called like a shortcut works on what another branch works on as well."""
+    parts = path.split(".")
+    named = [i for i, part in enumerate(parts) if part in _SHORTCUT_NAMES]
+    if not named:
+        return False
+    branch = ".".join(parts[: named[-1] + 1])
+    sources = {call.source for call in calls if call.path == branch}
+    return any(
+        call.source in sources
+        and not call.path.startswith(branch)
+        and not branch.startswith(f"{call.path}.")
+        for call in calls
+    )

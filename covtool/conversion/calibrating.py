@@ -1,0 +1,180 @@
+"""Images that set what is new in a converted network, and what they say about the result."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from covtool.backbones.device import resolve_device
+from covtool.backbones.tracing import trace_calls
+from covtool.conversion.records import ConversionRequest, ConvolutionsReport, Kept
+from covtool.data.checking import check_images
+from covtool.data.layouts import DataLayout, Sample, scan
+from covtool.data.loaders import evaluation_loader
+from covtool.data.subsets import draw_evenly
+from covtool.errors import ArgumentError, DataError
+from covtool.evaluation.classification import ClassificationResult, evaluate_classification
+from covtool.evaluation.matching import match_classes
+from covtool.progress import Track
+from covtool.specs import InputSpec, Recipe
+from covtool.surgery.calibration import CalibrationResult, calibrate_head_
+from covtool.surgery.conv_calibration import calibrate_convolutions_
+from covtool.surgery.convolutions import ConvolutionsPlan
+from covtool.surgery.head import HeadPlan
+
+CONVOLUTION_IMAGES = 256  # at most; a few give each filter tens of thousands of patches
+FEWEST_IMAGES = 4
+LIVE_MAPS = 4  # as large as the largest feature map, while a network runs
+JUDGED_IMAGES = 1000  # at most, to say what a network still knows
+_FLOAT32 = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationImages:
+    """The images of a calibration, checked.
+
+    Attributes:
+        layout: Of their data set.
+        good: That can be read.
+        unreadable: File and reason of the others.
+    """
+
+    layout: DataLayout
+    good: tuple[Sample, ...]
+    unreadable: tuple[tuple[Path, str], ...]
+
+
+def calibration_images(
+    request: ConversionRequest, layout: DataLayout, track: Track
+) -> CalibrationImages:
+    """The training images that a request calibrates with.
+
+    Args:
+        request: With `calibrate_with`.
+        layout: Of the data set that says the classes.
+        track: Shows the progress.
+
+    Raises:
+        ArgumentError: The classes come from a data set with other classes.
+        DataError: There are no such images, or one cannot be read.
+    """
+    own = scan(request.calibrate_with) if request.classes_from else layout
+    if own.class_names != layout.class_names:
+        raise ArgumentError("--data and --calibrate have different classes.")
+    limit, seed = request.spec.calibrate_images, request.spec.seed
+    samples = draw_evenly(own.samples("train"), limit, seed=seed)
+    checked = check_images(samples, on_bad_image=request.on_bad_image, track=track)
+    return CalibrationImages(layout=own, good=checked.good, unreadable=checked.bad)
+
+
+def calibrate_head(
+    model: nn.Module,
+    plan: HeadPlan,
+    images: CalibrationImages,
+    recipe: Recipe,
+    request: ConversionRequest,
+    track: Track,
+) -> CalibrationResult:
+    """Set a new head, in place; the model is on the CPU again afterwards."""
+    loader = _loader(images.good, recipe.input, request)
+    result = calibrate_head_(
+        model.to(resolve_device(request.device)),
+        plan,
+        loader,
+        num_images=len(images.good),
+        memory_gib=request.spec.calibrate_memory,
+        track=track,
+    )
+    model.cpu()
+    return result
+
+
+def calibrate_convolutions(
+    models: tuple[nn.Module, nn.Module],
+    plan: ConvolutionsPlan,
+    images: CalibrationImages,
+    recipe: Recipe,
+    request: ConversionRequest,
+    track: Track,
+) -> ConvolutionsReport:
+    """Set new operators, in place, and ask both networks about images.
+
+    Args:
+        models: Before and after; on the CPU again afterwards.
+        plan: Of the operators.
+        images: To set them with.
+        recipe: Of the network before.
+        request: Memory, device, quantile.
+        track: Shows the progress.
+    """
+    device = resolve_device(request.device)
+    before, after = (model.to(device) for model in models)
+    count = _fitting_images(before, recipe.input, request.spec.calibrate_memory)
+    chosen = draw_evenly(images.good, min(count, len(images.good)), seed=request.spec.seed)
+    batches = track(_loader(chosen, recipe.input, request), "images for the operators", None)
+    together = torch.cat([batch for batch, _ in batches]).to(device)
+    calibration = calibrate_convolutions_(
+        after, before, plan, together, radius_quantile=request.spec.radius_quantile, track=track
+    )
+    kept = _kept((before, after), images.layout, recipe, request, track)
+    for model in models:
+        model.cpu()
+    return ConvolutionsReport(plan=plan, calibration=calibration, kept=kept)
+
+
+def _fitting_images(model: nn.Module, images: InputSpec, memory_gib: float) -> int:
+    """How many images a bound on memory lets through a network at once."""
+    parameter = next(model.parameters())
+    image = torch.zeros(1, images.channels, *images.size).to(parameter)
+    largest = max(torch.Size(call.shape).numel() for call in trace_calls(model, image))
+    count = int(memory_gib * 2**30) // (LIVE_MAPS * _FLOAT32 * largest)
+    return max(FEWEST_IMAGES, min(count, CONVOLUTION_IMAGES))
+
+
+def _kept(
+    models: Sequence[nn.Module],
+    layout: DataLayout,
+    recipe: Recipe,
+    request: ConversionRequest,
+    track: Track,
+) -> Kept:
+    samples, split = layout.evaluation_samples()
+    samples = draw_evenly(samples, min(JUDGED_IMAGES, len(samples)), seed=request.spec.seed)
+    samples = check_images(samples, on_bad_image=request.on_bad_image, track=track).good
+    label_map, knows = _label_map(recipe, layout)
+
+    def answers(model: nn.Module) -> ClassificationResult:
+        return evaluate_classification(
+            model,
+            _loader(samples, recipe.input, request),
+            label_map=label_map,
+            device=resolve_device(request.device),
+            track=track,
+        )
+
+    before, after = map(answers, models)
+    same = sum(a == b for a, b in zip(before.predictions, after.predictions, strict=True))
+    return Kept(
+        data=f"{layout.name} {split}",
+        images=before.images,
+        agreement=100 * same / before.images,
+        top_1_before=before.top_1 if knows else None,
+        top_1_after=after.top_1 if knows else None,
+    )
+
+
+def _label_map(recipe: Recipe, layout: DataLayout) -> tuple[tuple[int, ...], bool]:
+    """The network's output for each label, and whether it means the same."""
+    try:
+        match = match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
+    except DataError:
+        return (0,) * len(layout.class_names), False
+    return match.label_map, True
+
+
+def _loader(samples: Sequence[Sample], images: InputSpec, request: ConversionRequest) -> object:
+    return evaluation_loader(
+        samples, images, batch_size=request.batch_size, workers=request.workers
+    )

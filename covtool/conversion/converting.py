@@ -1,0 +1,81 @@
+"""Plan a conversion, or do it."""
+
+from covtool.backbones.device import resolve_device
+from covtool.checkpoints.model_file import save
+from covtool.conversion.calibrating import calibrate_head
+from covtool.conversion.preparing import Prepared, prepare
+from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult
+from covtool.conversion.verifying import untouched, verify
+from covtool.progress import Track, silent
+from covtool.specs import Metric, Recipe
+from covtool.surgery.calibration import CalibrationResult
+
+
+def plan_conversion(request: ConversionRequest, *, track: Track = silent) -> ConversionPlan:
+    """What `convert` would do; writes nothing.
+
+    Operators in place of convolutions are calibrated, where asked for: how close they come is part
+    of the plan. A new head is not.
+
+    Raises:
+        CovtoolError: As `convert`.
+    """
+    return prepare(request, track).plan
+
+
+def convert(request: ConversionRequest, *, track: Track = silent) -> ConversionResult:
+    """Replace parts of a model, keep its weights, write one self-describing file.
+
+    The file is read back before it gets its name: tensors that no operation touches must be byte
+    for byte those of the source, and the reloaded model must answer like the one in memory.
+
+    Raises:
+        CheckpointError: The source cannot be read or recognized.
+        SurgeryError: The model cannot be operated on like that.
+        DataError: The data cannot be used.
+        OutputExistsError: The output exists.
+        VerificationError: The file does not hold what it should; it is removed.
+    """
+    resolve_device(request.device)  # refused before anything is opened
+    prepared = prepare(request, track)
+    plan, model, images = prepared.plan, prepared.model, prepared.images
+    calibration = None
+    if images is not None and plan.head is not None:
+        calibration = calibrate_head(model, plan.head, images, plan.recipe, request, track)
+    model.recipe = _with_metrics(plan.recipe, calibration, prepared)
+    names = untouched(plan)
+    save(
+        model,
+        plan.output,
+        overwrite=request.overwrite,
+        verify=lambda path: verify(path, model, prepared.opened.model, names),
+    )
+    return ConversionResult(
+        plan=plan, path=plan.output, calibration=calibration, untouched=len(names)
+    )
+
+
+def _with_metrics(
+    recipe: Recipe, calibration: CalibrationResult | None, prepared: Prepared
+) -> Recipe:
+    """The recipe with what was measured on the way; of a replaced head, only what holds for it."""
+    metrics = []
+    if calibration is not None:
+        metrics.append(
+            Metric(
+                name="left_out_top_1",
+                value=calibration.left_out_top_1,
+                data=f"{prepared.layout.name} train",
+                images=calibration.images,
+            )
+        )
+    kept = [report.kept for report in prepared.plan.convolutions if report.kept]
+    if kept and prepared.plan.head is None:
+        figures = {"agreement_with_source": kept[-1].agreement, "top_1": kept[-1].top_1_after}
+        metrics += [
+            Metric(name=name, value=value, data=kept[-1].data, images=kept[-1].images)
+            for name, value in figures.items()
+            if value is not None
+        ]
+    provenance = recipe.provenance.model_copy(update={"metrics": tuple(metrics)})
+    return recipe.model_copy(update={"provenance": provenance})

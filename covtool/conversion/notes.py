@@ -1,0 +1,52 @@
+"""What is worth knowing about the result of a conversion, in sentences."""
+
+from collections.abc import Iterator, Sequence
+
+from covtool.conversion.records import ConvolutionsReport
+from covtool.surgery.head import HeadPlan
+from covtool.variants import CONVOLUTIONS
+
+
+def notes_on(
+    head: HeadPlan | None, convolutions: Sequence[ConvolutionsReport], *, calibrated: bool
+) -> tuple[str, ...]:
+    """Notes on new operators and on a new head."""
+    notes = [note for report in convolutions for note in _on_convolutions(report)]
+    if head is not None:
+        notes += _on_head(head, calibrated=calibrated)
+    return tuple(notes)
+
+
+def _on_convolutions(report: ConvolutionsReport) -> Iterator[str]:
+    spec = report.plan.spec
+    if report.plan.left:
+        path, reason = report.plan.left[0]
+        yield f"{len(report.plan.left)} convolutions stay as they are: {path}: {reason}"
+    if report.calibration is None and not _is_convolution(report):
+        yield (
+            f"The operators have the paper's defaults ({CONVOLUTIONS[spec.conv].name}, α = "
+            f"{spec.scale:g}) and the network answers at random: train it, or convert with "
+            "--calibrate DIR."
+        )
+
+
+def _is_convolution(report: ConvolutionsReport) -> bool:
+    """Whether the operator is the convolution itself."""
+    spec = report.plan.spec
+    same = (spec.conv, spec.angular, spec.weighting) == ("linear", "cosine", "linear")
+    return same and spec.scale == 1
+
+
+def _on_head(head: HeadPlan, *, calibrated: bool) -> Iterator[str]:
+    if head.rank is not None and head.rank < min(head.spec.dim, head.tap.channels):
+        yield (
+            f"The covariance has rank {head.rank} at most: {head.tap.positions} positions. "
+            "More positions come from --last-stride 1, larger images, or an earlier --tap."
+        )
+    if head.spec.post_norm not in (head.spec.pre_norm, "batchnorm"):
+        yield (
+            f"--pre-norm {head.spec.pre_norm} with --post-norm {head.spec.post_norm} gives no "
+            "square root of the covariance, but a multiple of it that differs by image."
+        )
+    if not calibrated and not head.keeps_classifier:
+        yield "The new classifier starts at random: fine-tune it, or convert with --calibrate DIR."

@@ -1,0 +1,271 @@
+"""Everything of a conversion but the head's calibration and the file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from covtool import __version__
+from covtool.checkpoints.file_kinds import stem_of
+from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.published_import import imported_as_it_is, imported_head
+from covtool.conversion.calibrating import (
+    CalibrationImages,
+    calibrate_convolutions,
+    calibration_images,
+)
+from covtool.conversion.notes import notes_on
+from covtool.conversion.records import ConversionPlan, ConversionRequest, ConvolutionsReport
+from covtool.data.layouts import DataLayout, scan
+from covtool.errors import ArgumentError, OutputExistsError
+from covtool.progress import Track
+from covtool.specs import ConvolutionSpec, HeadSpec, LastStrideSpec, Operation, Recipe
+from covtool.surgery.convolutions import apply_convolutions, plan_convolutions
+from covtool.surgery.head import HeadPlan, apply_head, plan_head
+from covtool.surgery.last_stride import apply_last_stride, plan_last_stride
+from covtool.surgery.rebuild import rebuild
+from covtool.surgery.report import compare_keys, compare_modules, measure_size
+from covtool.variants import HEADS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A conversion that is planned and done in memory.
+
+    Attributes:
+        plan: What was done.
+        opened: The source.
+        model: The operated copy, on the CPU, in eval mode.
+        layout: Of the data set that says the classes; None without one.
+        images: To calibrate with; None without.
+    """
+
+    plan: ConversionPlan
+    opened: OpenedModel
+    model: nn.Module
+    layout: DataLayout | None
+    images: CalibrationImages | None
+
+
+def prepare(request: ConversionRequest, track: Track) -> Prepared:
+    """Open the source and operate on it.
+
+    Raises:
+        CovtoolError: As `covtool.conversion.convert`.
+    """
+    output = request.output or _default_output(request)
+    _refuse(request, output)
+    data = request.classes_from or request.calibrate_with
+    layout = scan(data) if data else None
+    heads = [o for o in request.operations if isinstance(o, HeadSpec)]
+    opened = open_model(
+        request.source,
+        arch=request.arch,
+        weights=request.weights,
+        pretrained=request.pretrained,
+        input_overrides=request.input_overrides,
+        iterations=_iterations(heads),
+    )
+    if any(isinstance(o, HeadSpec) for o in opened.recipe.operations) and opened.is_foreign:
+        return _import(opened, request, output)
+    images = None
+    if request.calibrate_with:
+        images = calibration_images(request, layout, track)
+    done = _Operated(opened, request, layout, images, track)
+    recipe = _recipe(opened.recipe, done, layout, request)
+    calibrated = images is not None
+    plan = ConversionPlan(
+        source=request.source,
+        output=output,
+        recipe=recipe,
+        head=done.head,
+        convolutions=tuple(done.convolutions),
+        changes=compare_modules(opened.model, done.model),
+        keys=compare_keys(opened.model, done.model),
+        before=measure_size(opened.model, recipe.input),
+        after=measure_size(done.model, recipe.input),
+        notes=(*opened.notes, *notes_on(done.head, done.convolutions, calibrated=calibrated)),
+        unreadable=images.unreadable if images else (),
+    )
+    return Prepared(plan=plan, opened=opened, model=done.model, layout=layout, images=images)
+
+
+def _refuse(request: ConversionRequest, output: Path) -> None:
+    if not request.operations:
+        raise ArgumentError(
+            "There is nothing to do.",
+            hint="Choose a head, --head isqrt, or operators, --conv tanh.",
+        )
+    calibrated = (HeadSpec, ConvolutionSpec)
+    if request.calibrate_with and not any(isinstance(o, calibrated) for o in request.operations):
+        raise ArgumentError(
+            "Only a new head and operators can be calibrated.",
+            hint="Add --head isqrt or --conv tanh.",
+        )
+    if output.exists() and not request.overwrite:
+        raise OutputExistsError(output)
+    if not output.parent.is_dir():
+        raise ArgumentError(f"There is no folder {output.parent} to write to.")
+
+
+def _iterations(heads: list[HeadSpec]) -> int | None:
+    """What somebody asked for; None where it is the default, so that the assumption is said."""
+    asked = heads[0].iterations if heads else None
+    return None if asked == HeadSpec.model_fields["iterations"].default else asked
+
+
+def _import(opened: OpenedModel, request: ConversionRequest, output: Path) -> Prepared:
+    """A published covariance network becomes a covtool file as it is: it has its head already.
+
+    Raises:
+        ArgumentError: Something else is asked for than what its weights were trained with.
+    """
+    own = next(o for o in opened.recipe.operations if isinstance(o, HeadSpec))
+    others = [o for o in request.operations if not isinstance(o, HeadSpec)]
+    if others or request.classes_from or request.calibrate_with or request.spec.num_classes:
+        raise imported_as_it_is(
+            request.source, "--conv, --last-stride, --data, --calibrate and --num-classes"
+        )
+    asked = next((o for o in request.operations if isinstance(o, HeadSpec)), HeadSpec())
+    spec = imported_head(request.source, own, asked)
+    provenance = opened.recipe.provenance.model_copy(
+        update={"history": (f"convert {Path(request.source).name}: imported",)}
+    )
+    operations = tuple(spec if o is own else o for o in opened.recipe.operations)
+    recipe = opened.recipe.model_copy(update={"provenance": provenance, "operations": operations})
+    model, notes = opened.model, opened.notes
+    if spec != own:
+        model = rebuild(recipe)
+        model.load_state_dict(opened.model.state_dict())
+        notes = (*notes, f"The root is computed by {spec.head}, as asked for.")
+    plan = ConversionPlan(
+        source=request.source,
+        output=output,
+        recipe=recipe,
+        head=None,
+        changes=compare_modules(opened.model, model),
+        keys=compare_keys(opened.model, model),
+        before=measure_size(opened.model, recipe.input),
+        after=measure_size(model, recipe.input),
+        notes=notes,
+    )
+    return Prepared(plan=plan, opened=opened, model=model, layout=None, images=None)
+
+
+class _Operated:
+    """The copy of a source on which all operations of a request were done, one after the other.
+
+    Attributes:
+        model: The copy, in eval mode.
+        operations: Those that were done, with every choice made.
+        head: Plan of the head; None where it stays.
+        convolutions: What became of the convolutions, for each such operation.
+    """
+
+    def __init__(
+        self,
+        opened: OpenedModel,
+        request: ConversionRequest,
+        layout: DataLayout | None,
+        images: CalibrationImages | None,
+        track: Track,
+    ) -> None:
+        self.model, self.recipe = opened.model, opened.recipe
+        self.operations: list[Operation] = []
+        self.head: HeadPlan | None = None
+        self.convolutions: list[ConvolutionsReport] = []
+        self._request, self._layout, self._images, self._track = request, layout, images, track
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(request.spec.seed)
+            for operation in request.operations:
+                self._operate(operation)
+        self.model.eval()
+
+    def _operate(self, operation: Operation) -> None:
+        images = self.recipe.input
+        if isinstance(operation, LastStrideSpec):
+            plan = plan_last_stride(self.model, operation, images)
+            self.model = apply_last_stride(self.model, plan)
+            self.operations.append(operation)
+        elif isinstance(operation, ConvolutionSpec):
+            self._convert(operation)
+        else:
+            self.head = self._plan_head(operation)
+            self.model = apply_head(self.model, self.head)
+            self.operations.append(self.head.spec)
+
+    def _convert(self, spec: ConvolutionSpec) -> None:
+        spec = spec.model_copy(update={"calibrated": self._images is not None})
+        plan = plan_convolutions(self.model, spec, self.recipe.input)
+        before, self.model = self.model, apply_convolutions(self.model, plan).eval()
+        report = ConvolutionsReport(plan=plan)
+        if self._images is not None:
+            report = calibrate_convolutions(
+                (before, self.model),
+                plan,
+                self._images,
+                self.recipe,
+                self._request,
+                self._track,
+            )
+        self.convolutions.append(report)
+        self.operations.append(plan.spec)
+
+    def _plan_head(self, spec: HeadSpec) -> HeadPlan:
+        calibrated = self._request.calibrate_with
+        if spec.reduction is None and calibrated and HEADS[spec.head].second_order:
+            spec = spec.model_copy(update={"reduction": "linear"})
+        names = self._layout.class_names if self._layout else None
+        asked = self._request.spec.num_classes
+        if names and asked and asked != len(names):
+            raise ArgumentError(
+                f"--num-classes {asked} does not fit the data, which has {len(names)} classes."
+            )
+        return plan_head(
+            self.model,
+            spec,
+            self.recipe.input,
+            num_classes=len(names) if names else asked,
+            new_classes=names is not None and names != self.recipe.class_names,
+        )
+
+
+def _recipe(
+    source: Recipe, done: _Operated, layout: DataLayout | None, request: ConversionRequest
+) -> Recipe:
+    names, head = source.class_names, done.head
+    if head is not None and not head.keeps_classifier:
+        names = layout.class_names if layout else None
+    line = f"convert {Path(request.source).name}: " + ", ".join(map(_in_words, done.operations))
+    calibrated = request.calibrate_with
+    provenance = source.provenance.model_copy(
+        update={
+            "covtool_version": __version__,
+            "history": (*source.provenance.history, line),
+            "data": calibrated.resolve().name if calibrated else source.provenance.data,
+            "metrics": (),
+        }
+    )
+    return source.model_copy(
+        update={
+            "operations": (*source.operations, *done.operations),
+            "num_classes": head.num_classes if head else source.num_classes,
+            "class_names": names,
+            "provenance": provenance,
+        }
+    )
+
+
+def _in_words(operation: Operation) -> str:
+    if isinstance(operation, HeadSpec):
+        return f"head {operation.head}"
+    if isinstance(operation, ConvolutionSpec):
+        return f"conv {operation.conv} in {len(operation.layers or ())} layers"
+    return operation.operation
+
+
+def _default_output(request: ConversionRequest) -> Path:
+    done = [o.conv for o in request.operations if isinstance(o, ConvolutionSpec)]
+    done += [o.head for o in request.operations if isinstance(o, HeadSpec)]
+    return Path(f"{stem_of(request.source)}-{'-'.join(done) or 'converted'}.safetensors")

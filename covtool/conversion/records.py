@@ -1,0 +1,139 @@
+"""What a conversion is asked for, what it will do, what it did."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from covtool.specs import ConvertSpec, Operation, Recipe
+from covtool.surgery.calibration import CalibrationResult
+from covtool.surgery.conv_calibration import ConvCalibration
+from covtool.surgery.convolutions import ConvolutionsPlan
+from covtool.surgery.head import HeadPlan
+from covtool.surgery.report import Change, KeyChanges, Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionRequest:
+    """What to convert, and how.
+
+    Attributes:
+        source: A file or a name; see `covtool.open_model`.
+        operations: What to do, in order.
+        spec: Number of classes, calibration, seed.
+        output: File to write; None for ``<stem>-<what>.safetensors`` in the current folder.
+        overwrite: Replace an existing output.
+        classes_from: Data set whose classes the new classifier gets; None for those of
+            `calibrate_with`, or none.
+        calibrate_with: Data set whose training images calibrate head and operators; None for none.
+        arch: Architecture, where the tensors leave a choice.
+        weights: ``auto``, ``ema`` or ``raw``.
+        input_overrides: Fields of `InputSpec` to replace.
+        pretrained: Fetch the weights of a name; False starts at random.
+        batch_size: Images at once while calibrating a head.
+        workers: Processes that load them.
+        device: Where to compute: ``auto``, ``cpu``, ``cuda``.
+        on_bad_image: ``error`` or ``skip``.
+    """
+
+    source: str
+    operations: Sequence[Operation]
+    spec: ConvertSpec = field(default_factory=ConvertSpec)
+    output: Path | None = None
+    overwrite: bool = False
+    classes_from: Path | None = None
+    calibrate_with: Path | None = None
+    arch: str | None = None
+    weights: str = "auto"
+    input_overrides: dict[str, object] = field(default_factory=dict)
+    pretrained: bool = True
+    batch_size: int = 32
+    workers: int = 2
+    device: str = "auto"
+    on_bad_image: str = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """How much of what a network answered is left after its convolutions were converted.
+
+    Attributes:
+        data: Name of the data set, and of the split.
+        images: How many images were asked about.
+        agreement: Share of them that get the same class as before, percent.
+        top_1_before: Accuracy of the source, percent; None where the data has other classes.
+        top_1_after: Accuracy after; None likewise.
+    """
+
+    data: str
+    images: int
+    agreement: float
+    top_1_before: float | None
+    top_1_after: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvolutionsReport:
+    """Convolutions that become operators.
+
+    Attributes:
+        plan: Which, and what they become.
+        calibration: How they were set; None where they were not.
+        kept: What the whole network still knows; None without calibration.
+    """
+
+    plan: ConvolutionsPlan
+    calibration: ConvCalibration | None = None
+    kept: Kept | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionPlan:
+    """What a conversion will do, or did.
+
+    Attributes:
+        source: What was read.
+        output: The file to write.
+        recipe: Of that file.
+        head: How the head is replaced; None where it stays.
+        convolutions: Those that become operators, for each such operation.
+        changes: Modules that differ.
+        keys: Tensors that stay, come and go.
+        before: Cost of the source model.
+        after: Cost of the new one.
+        notes: What is worth knowing about the source, or about the result.
+        unreadable: Images that were left out, with the reason.
+    """
+
+    source: str
+    output: Path
+    recipe: Recipe
+    head: HeadPlan | None
+    convolutions: tuple[ConvolutionsReport, ...] = ()
+    changes: tuple[Change, ...]
+    keys: KeyChanges
+    before: Size
+    after: Size
+    notes: tuple[str, ...]
+    unreadable: tuple[tuple[Path, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionResult:
+    """What was written.
+
+    Attributes:
+        plan: What was done.
+        path: The file.
+        calibration: Of the head; None where there was none.
+        untouched: Tensors that were verified to be byte for byte those of the source.
+    """
+
+    plan: ConversionPlan
+    path: Path
+    calibration: CalibrationResult | None
+    untouched: int
+
+    @property
+    def unreadable(self) -> tuple[tuple[Path, str], ...]:
+        """Images that were left out, with the reason."""
+        return self.plan.unreadable

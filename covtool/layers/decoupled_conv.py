@@ -1,0 +1,132 @@
+"""Decoupled convolution: a norm's function times an angle's, from a convolution's weights."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from covtool.layers.conv_operator import ConvOperator
+from covtool.ops.angular import ANGULAR_ACTIVATIONS
+from covtool.ops.decoupled import Decoupling, decoupled_conv2d, patch_norm
+from covtool.ops.filters import WEIGHTINGS, gradient_times_norm
+from covtool.ops.magnitudes import MAGNITUDES, negligible
+from covtool.specs import ConvolutionSpec
+
+MOMENTUM = 0.01  # of the running mean; the authors' code keeps 0.999 of the old one at each step
+
+
+class DecoupledConv2d(ConvOperator):
+    """α h(‖x‖) g(θ) for each patch x and filter, weighted by the filter's norm where asked for.
+
+    ``linear`` with ``cosine`` and linear weighting is the convolution itself.
+
+    Attributes:
+        alpha: α, shape () or (O,).
+        log_radius: Logarithm of ρ, shape () or (O,): a parameter where it is trained, else a
+            buffer; absent where h has no ρ.
+        norm_mean: Running mean of ‖x‖, shape (), that ρ is measured in; absent where ρ is
+            measured in itself. In training it follows the batches, the first one wholly.
+
+    Raises:
+        UnknownVariantError: There is no such magnitude, angular activation or weighting.
+
+    Source:
+        Liu, Liu, Yu, Dai, Lin, Liu, Rehg, Song. "Decoupled Networks", CVPR 2018.
+
+    Example:
+        >>> from covtool.specs import ConvolutionSpec
+        >>> conv = torch.nn.Conv2d(8, 16, 3, stride=2, padding=1)
+        >>> spec = ConvolutionSpec(conv="tanh", radius=4.0, unit="none")
+        >>> DecoupledConv2d.from_conv(conv, spec)(torch.rand(2, 8, 12, 12)).shape
+        torch.Size([2, 16, 6, 6])
+    """
+
+    def __init__(self, *shape: object, **settings: object) -> None:
+        super().__init__(*shape, **settings)
+        spec = self.spec
+        self._magnitude = MAGNITUDES[spec.conv]
+        self._angular = ANGULAR_ACTIVATIONS[spec.angular]
+        self._weighting = WEIGHTINGS[spec.weighting]
+        self._beta = self._magnitude.beta if spec.beta is None else spec.beta
+        if self._magnitude.takes_radius:
+            start = self.weight.new_full(self._per(spec.radius_per), spec.radius).log()
+            if spec.learn_radius:
+                self.log_radius = nn.Parameter(start)
+            else:
+                self.register_buffer("log_radius", start)
+            if spec.unit == "running-mean":
+                self.register_buffer("norm_mean", self.weight.new_ones(()))
+                batches = self.weight.new_zeros((), dtype=torch.long)
+                self.register_buffer("num_batches_tracked", batches)
+
+    def response(self, features: Tensor) -> Tensor:
+        """α h(‖x‖) g(θ) times the weighting, (B, O, H', W')."""
+        features, geometry = self.placed(features)
+        return decoupled_conv2d(features, self.directions(), self._functions(), geometry)
+
+    def directions(self) -> Tensor:
+        """The filters with α and with the weighting as their norms."""
+        filters = self.filters()
+        if self.spec.weighted_gradients:
+            filters = gradient_times_norm(filters)
+        return self.scaled(self._weighting.function(filters))
+
+    @property
+    def has_radius(self) -> bool:
+        """Whether ρ has a part in it."""
+        return self._magnitude.takes_radius
+
+    def norms(self, features: Tensor) -> Tensor:
+        """‖x‖ of every patch, (B, groups, H', W')."""
+        features, geometry = self.placed(features)
+        return patch_norm(features, self.kernel_size, geometry)
+
+    def radius(self) -> Tensor:
+        """ρ in the units of the features, shape () or (O,)."""
+        radius = self.log_radius.exp()
+        if not hasattr(self, "norm_mean"):
+            return radius
+        return radius * self.norm_mean.clone()  # which the next batch changes before the backward
+
+    @torch.no_grad()
+    def set_radius_(self, radius: Tensor, mean_norm: Tensor) -> None:
+        """Set ρ, given in the units of the features.
+
+        Args:
+            radius: Positive, shape () or (O,), as `log_radius` has it.
+            mean_norm: Mean of ‖x‖, which becomes the unit where there is one.
+        """
+        if hasattr(self, "norm_mean"):
+            self.norm_mean.copy_(mean_norm)
+            self.num_batches_tracked.fill_(1)
+            radius = radius / mean_norm
+        self.log_radius.copy_(radius.log())
+
+    @classmethod
+    def describe(cls, spec: ConvolutionSpec) -> str:
+        """Magnitude, angular activation, weighting."""
+        weighting = "" if spec.weighting == "none" else f", {spec.weighting} in ‖w‖"
+        return f"{spec.conv} {spec.angular}{weighting}"
+
+    def _functions(self) -> Decoupling:
+        """H and g; None for those that a convolution has, which need no computing."""
+        is_cosine = self.spec.angular == "cosine"
+        return Decoupling(
+            magnitude=None if self.spec.conv == "linear" else self._h,
+            angular=None if is_cosine else partial(self._angular.function, k=self.spec.k),
+        )
+
+    def _h(self, norm: Tensor) -> Tensor:
+        if not self._magnitude.takes_radius:
+            return self._magnitude.function(norm, norm, 0.0)
+        if self.training and hasattr(self, "norm_mean"):
+            self._follow(norm)
+        radius = self.radius().to(norm.dtype).reshape(-1, 1, 1)
+        return self._magnitude.function(norm, radius, self._beta)
+
+    @torch.no_grad()
+    def _follow(self, norm: Tensor) -> None:
+        batches = (self.num_batches_tracked + 1).to(self.norm_mean)
+        mean = norm.mean().to(self.norm_mean).clamp_min(negligible(self.norm_mean.dtype))
+        self.norm_mean.lerp_(mean, batches.reciprocal().clamp_min(MOMENTUM))
+        self.num_batches_tracked.add_(1)

@@ -1,0 +1,122 @@
+"""What can be done with the filters of a convolution, (O, I, kH, kW), before they meet a patch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from covtool.ops.magnitudes import DECOUPLED, negligible
+from covtool.ops.precision import at_least_float32, full_precision
+from covtool.registry import Registry
+
+
+def filter_norm(weight: Tensor) -> Tensor:
+    """Euclidean norm of each filter, shape (O, 1, 1, 1); of a zero filter a negligible one."""
+    norm = weight.flatten(1).norm(dim=1).clamp_min(negligible(weight.dtype))
+    return norm[:, None, None, None]
+
+
+def weighted_by_nothing(weight: Tensor) -> Tensor:
+    """Filters of norm 1: the direction alone."""
+    return weight / filter_norm(weight)
+
+
+def weighted_linearly(weight: Tensor) -> Tensor:
+    """The filters as they are: direction times norm."""
+    return weight
+
+
+def weighted_by_tanh(weight: Tensor) -> Tensor:
+    """Direction times the hyperbolic tangent of the norm."""
+    norm = filter_norm(weight)
+    return weight * (torch.tanh(norm) / norm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightingRow:
+    """How the norm of a filter counts.
+
+    Attributes:
+        name: What `--weighting` takes.
+        summary: One line, with a full stop.
+        source: Where it was published.
+        function: Filters to their directions times a function of their norms.
+    """
+
+    name: str
+    summary: str
+    source: str = DECOUPLED
+    function: Callable[[Tensor], Tensor]
+
+
+WEIGHTINGS = Registry(
+    "weighting",
+    [
+        WeightingRow(
+            name="none", summary="Not at all: filters of norm 1.", function=weighted_by_nothing
+        ),
+        WeightingRow(
+            name="linear", summary="‖w‖, as in a convolution.", function=weighted_linearly
+        ),
+        WeightingRow(name="tanh", summary="tanh ‖w‖.", function=weighted_by_tanh),
+    ],
+)
+
+
+def gradient_times_norm(weight: Tensor) -> Tensor:
+    """The filters themselves, with a gradient that is multiplied by their norm.
+
+    The gradient of a function of the direction falls with the norm; this takes that out.
+
+    Source:
+        Liu et al., CVPR 2018, weighted gradients.
+    """
+    fixed = weight.detach()
+    return fixed + (weight - fixed) * filter_norm(fixed)  # the difference is exactly zero
+
+
+def standardize_filters(weight: Tensor, *, eps: float = 1e-6) -> Tensor:
+    """Each filter with mean 0 and variance 1 (weight standardization).
+
+    Args:
+        weight: Shape (O, I, kH, kW). Not modified.
+        eps: Added to the variance.
+
+    Source:
+        Qiao, Wang, Liu, Shen, Yuille. "Micro-Batch Training with Batch-Channel Normalization and
+        Weight Standardization", 2019, equation 6.
+    """
+    rows = at_least_float32(weight).flatten(1)
+    variance, mean = torch.var_mean(rows, dim=1, correction=0, keepdim=True)
+    return ((rows - mean) * torch.rsqrt(variance + eps)).view_as(weight).to(weight.dtype)
+
+
+def project_filters(weight: Tensor, norm: float) -> Tensor:
+    """Each filter brought to a norm, its direction kept; zero filters stay zero."""
+    return weighted_by_nothing(weight) * norm
+
+
+def orthogonality_penalty(weight: Tensor) -> Tensor:
+    """Half the squared distance of the filters' cosines from the identity, a scalar.
+
+    Zero where all filters are orthogonal to each other. The smaller of the two Gram matrices is
+    formed: their traces of squares are the same.
+
+    Source:
+        Liu et al., CVPR 2018; as in the authors' code, there times 1e-5.
+
+    Example:
+        >>> orthogonality_penalty(torch.eye(3)[:, :, None, None])
+        tensor(0.)
+    """
+    rows = weighted_by_nothing(at_least_float32(weight)).flatten(1)
+    filters, fan_in = rows.shape
+    with full_precision(weight):
+        if filters <= fan_in:
+            gram = rows @ rows.mT
+            identity = torch.eye(filters, dtype=gram.dtype, device=gram.device)
+            return (gram - identity).square().sum() / 2
+        # ‖WW' − I‖² = ‖W'W‖² − 2 tr W'W + O
+        gram = rows.mT @ rows
+        return (gram.square().sum() - 2 * gram.trace() + filters) / 2

@@ -1,0 +1,107 @@
+"""Which convolutions become what: one operation of a recipe."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from covtool.specs.record import PositiveFloat, Record
+
+PANEL = {"panel": "Convolutions (with --conv)"}
+RECORDED = {"flag": False}
+
+Per = Literal["layer", "filter"]
+
+
+class ConvolutionSpec(Record):
+    """Convolutions become other operators that keep the weights; see `variants.CONVOLUTIONS`.
+
+    The defaults are the paper's: filters of norm 1, α = 1, and a radius of 1 in units of the
+    running mean of ‖x‖; `--calibrate` takes radius and α from images, which needs no unit.
+
+    Attributes:
+        layers: The convolutions that were chosen, by path; None where that is yet to be done.
+        calibrated: Whether α and ρ were set from images.
+    """
+
+    operation: Literal["conv"] = "conv"
+    conv: str = Field(
+        "tanh",
+        description="Magnitude h that convolutions get, or weight-standardized; covtool list convs "
+        "shows them.",
+        json_schema_extra=PANEL,
+    )
+    angular: str = Field(
+        "cosine",
+        description="Angular activation g: linear, cosine, sigmoid, square-cosine.",
+        json_schema_extra=PANEL,
+    )
+    weighting: Literal["none", "linear", "tanh"] = Field(
+        "none", description="How the norm of a filter counts.", json_schema_extra=PANEL
+    )
+    scale: PositiveFloat = Field(
+        1.0, description="α, what h is multiplied by.", json_schema_extra=PANEL
+    )
+    scale_per: Per | None = Field(
+        None,
+        description="One α for a layer, or one for each filter; default: layer, or filter with "
+        "--calibrate.",
+        json_schema_extra=PANEL,
+    )
+    radius: PositiveFloat = Field(
+        1.0, description="ρ, where it is not calibrated.", json_schema_extra=PANEL
+    )
+    radius_per: Per = Field(
+        "layer", description="One ρ for a layer, or one for each filter.", json_schema_extra=PANEL
+    )
+    learn_radius: bool = Field(
+        False, description="Train ρ; it stays positive.", json_schema_extra=PANEL
+    )
+    beta: float | None = Field(
+        None,
+        ge=0,
+        description="β in units of α (segmented: slope beyond ρ, 0.5; mixed: share of the "
+        "logarithm, 1).",
+        json_schema_extra=PANEL,
+    )
+    k: PositiveFloat = Field(
+        0.3, description="Curvature of the sigmoid; smaller is steeper.", json_schema_extra=PANEL
+    )
+    unit: Literal["none", "running-mean"] | None = Field(
+        None,
+        description="What ρ is measured in: as it is, or the running mean of ‖x‖; default: "
+        "running-mean, or none with --calibrate.",
+        json_schema_extra=PANEL,
+    )
+    weighted_gradients: bool = Field(
+        False,
+        description="Multiply the gradient of each filter by its norm (with --weighting none).",
+        json_schema_extra=PANEL,
+    )
+    weight_projection: int = Field(
+        0,
+        ge=0,
+        description="In training, bring the filters back to --projection-norm after every so many "
+        "updates; 0: never.",
+        json_schema_extra=PANEL,
+    )
+    projection_norm: PositiveFloat = Field(
+        1.0, description="Norm that filters are projected to.", json_schema_extra=PANEL
+    )
+    orthogonality: float = Field(
+        0.0,
+        ge=0,
+        description="In training, weight of the orthogonality penalty in the loss; the authors "
+        "use 1e-5.",
+        json_schema_extra=PANEL,
+    )
+    target: tuple[str, ...] = Field(
+        (),
+        description="Which: all, spatial, pointwise, depthwise, or a name with wildcards; may be "
+        "repeated. Default: all but the stem and the downsampling shortcuts.",
+        json_schema_extra=PANEL,
+    )
+    exclude: tuple[str, ...] = Field(
+        (), description="But not these, in the same words.", json_schema_extra=PANEL
+    )
+    layers: tuple[str, ...] | None = Field(None, json_schema_extra=RECORDED)
+    calibrated: bool = Field(False, json_schema_extra=RECORDED)
