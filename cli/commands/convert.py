@@ -72,6 +72,11 @@ def command(
     """
     from covtool import conversion
 
+    if calibrate is None and options.is_given(ctx, "radius_quantile"):
+        raise ArgumentError(
+            "--radius-quantile has no effect without --calibrate.",
+            hint="Add --calibrate DIR, or leave it out.",
+        )
     request = conversion.ConversionRequest(
         source=source,
         operations=_read_operations(recipe) if recipe else _operations(ctx, head, conv, spec),

@@ -7,14 +7,18 @@ import typer
 
 from covtool_cli import options, render
 
+What = Literal["heads", "gradients", "convs", "angulars"]
+
 TITLES = {
     "heads": "Heads (convert --head NAME)",
+    "convs": "Operators in place of convolutions (convert --conv NAME)",
+    "angulars": "Angular activations (convert --conv tanh --angular NAME)",
     "gradients": "Gradient rules of eigendecompositions (convert --head mpn --gradient NAME)",
 }
 
 
 def command(
-    what: Annotated[Literal["heads", "gradients"], typer.Argument(help="What to list.")] = "heads",
+    what: Annotated[What, typer.Argument(help="What to list.")] = "heads",
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -22,7 +26,13 @@ def command(
 
     Example: covtool list gradients
     """
-    rows = list({"heads": _heads, "gradients": _gradients}[what]())
+    tables = {
+        "heads": _heads,
+        "gradients": _gradients,
+        "convs": _convs,
+        "angulars": _angulars,
+    }
+    rows = list(tables[what]())
     if as_json:
         render.json_object({what: rows})
         return
@@ -53,3 +63,25 @@ def _gradients() -> Iterable[dict[str, Any]]:
             "order": row.order,
             "source": row.source,
         }
+
+
+def _convs() -> Iterable[dict[str, Any]]:
+    from covtool.specs import ConvolutionSpec
+    from covtool.variants import CHOSEN, CONVOLUTIONS
+
+    shared = frozenset.intersection(*(row.options for row in CONVOLUTIONS)) | CHOSEN
+    for row in CONVOLUTIONS:
+        own = [name for name in ConvolutionSpec.model_fields if name in row.options - shared]
+        yield {
+            "name": row.name,
+            "summary": row.summary,
+            "own options": " ".join(f"--{name.replace('_', '-')}" for name in own),
+            "source": row.source,
+        }
+
+
+def _angulars() -> Iterable[dict[str, Any]]:
+    from covtool.ops.angular import ANGULAR_ACTIVATIONS
+
+    for row in ANGULAR_ACTIVATIONS:
+        yield {"name": row.name, "summary": row.summary, "source": row.source}

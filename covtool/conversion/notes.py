@@ -22,19 +22,12 @@ def _on_convolutions(report: ConvolutionsReport) -> Iterator[str]:
     if report.plan.left:
         path, reason = report.plan.left[0]
         yield f"{len(report.plan.left)} convolutions stay as they are: {path}: {reason}"
-    if report.calibration is None and not _is_convolution(report):
+    if report.calibration is None and not spec.is_convolution:
         yield (
             f"The operators have the paper's defaults ({CONVOLUTIONS[spec.conv].name}, α = "
             f"{spec.scale:g}) and the network answers at random: train it, or convert with "
             "--calibrate DIR."
         )
-
-
-def _is_convolution(report: ConvolutionsReport) -> bool:
-    """Whether the operator is the convolution itself."""
-    spec = report.plan.spec
-    same = (spec.conv, spec.angular, spec.weighting) == ("linear", "cosine", "linear")
-    return same and spec.scale == 1
 
 
 def _on_head(head: HeadPlan, *, calibrated: bool) -> Iterator[str]:

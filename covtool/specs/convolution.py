@@ -105,3 +105,9 @@ class ConvolutionSpec(Record):
     )
     layers: tuple[str, ...] | None = Field(None, json_schema_extra=RECORDED)
     calibrated: bool = Field(False, json_schema_extra=RECORDED)
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether the operator is the convolution itself."""
+        parts = self.conv, self.angular, self.weighting
+        return parts == ("linear", "cosine", "linear") and self.scale == 1

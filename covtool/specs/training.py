@@ -14,6 +14,7 @@ OPTIMIZER = {"panel": "Optimizer"}
 SCHEDULE = {"panel": "Learning rate"}
 REGULARIZATION = {"panel": "Regularization"}
 CENTRALIZATION = {"panel": "Gradient centralization"}
+FILTERS = {"panel": "Decoupled convolutions"}
 PARTS = {"panel": "What is trained"}
 SPEED = {"panel": "Speed and device"}
 WATCHING = {"panel": "Watching and keeping"}
@@ -165,6 +166,27 @@ class TrainingSpec(Record):
         json_schema_extra=CENTRALIZATION,
     )
 
+    weight_projection: int | None = Field(
+        None,
+        ge=0,
+        description="Bring the filters to --projection-norm after every so many updates; 0: "
+        "never; default: as the model's file says.",
+        json_schema_extra=FILTERS,
+    )
+    projection_norm: float | None = Field(
+        None,
+        gt=0,
+        description="Norm that filters are projected to; default: as the model's file says.",
+        json_schema_extra=FILTERS,
+    )
+    orthogonality: float | None = Field(
+        None,
+        ge=0,
+        description="Weight of the orthogonality penalty in the loss; default: as the model's "
+        "file says.",
+        json_schema_extra=FILTERS,
+    )
+
     freeze: tuple[str, ...] = Field(
         (),
         description="Do not train: 'backbone' (all but pooling and classifier) or names with "
@@ -185,7 +207,8 @@ class TrainingSpec(Record):
     bn_stats: Literal["auto", "keep", "train"] = Field(
         "auto",
         description="Statistics of the backbone's batch norms: keep those that the weights were "
-        "trained with, or train them; auto: train with --from-scratch only.",
+        "trained with, or train them; auto: train with --from-scratch, and where operators were "
+        "put in without calibration.",
         json_schema_extra=PARTS,
     )
 
@@ -226,11 +249,14 @@ class TrainingSpec(Record):
             return self.warmup_epochs
         return min(WARMUP_AT_MOST, WARMUP_SHARE * self.epochs)
 
-    def resolved(self, *, from_scratch: bool) -> "TrainingSpec":
-        """The same settings with the defaults that depend on others worked out."""
-        automatic = "train" if from_scratch else "keep"
+    def resolved(self) -> "TrainingSpec":
+        """The same settings with the warm-up worked out."""
+        return self.model_copy(update={"warmup_epochs": self.warmup})
+
+    def with_statistics(self, automatic: Literal["keep", "train"]) -> "TrainingSpec":
+        """The same settings with what is to be done about batch norms, where that is left open."""
         stats = automatic if self.bn_stats == "auto" else self.bn_stats
-        return self.model_copy(update={"warmup_epochs": self.warmup, "bn_stats": stats})
+        return self.model_copy(update={"bn_stats": stats})
 
     def refuse_nonsense(self) -> None:
         """Check the settings against each other.

@@ -8,6 +8,7 @@ from torch import nn
 from covtool.backbones.convolutions import ConvSite, find_convolutions, select
 from covtool.errors import SurgeryError
 from covtool.layers.conv_operator import ConvOperator
+from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.specs import ConvolutionSpec, InputSpec
 from covtool.surgery.options import as_flag, changed_options, refuse_untaken
 from covtool.variants import CONVOLUTIONS
@@ -138,6 +139,7 @@ def _completed(spec: ConvolutionSpec, layers: tuple[str, ...]) -> ConvolutionSpe
 
 def _check_options(spec: ConvolutionSpec) -> None:
     refuse_untaken("--conv", CONVOLUTIONS[spec.conv], spec, CONVOLUTIONS)
+    ANGULAR_ACTIVATIONS[spec.angular]  # refused here if there is none, not in the first layer
     changed = changed_options(spec)
     for name, needed, has in (
         ("k", "--angular sigmoid", spec.angular == "sigmoid"),

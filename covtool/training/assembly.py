@@ -13,6 +13,7 @@ from covtool.backbones.device import resolve_device
 from covtool.data.layouts import Sample
 from covtool.data.loaders import ImageLoader, evaluation_loader, training_loader
 from covtool.specs import FinetuneRequest, Recipe, TrainingSpec
+from covtool.training.filter_constraints import FilterConstraints, constrain_
 from covtool.training.freezing import (
     keep_batch_statistics_,
     set_train_mode_,
@@ -46,6 +47,7 @@ class Parts:
         scaler: Of the loss; does nothing without float16.
         ema: The moving average of the model, or None.
         objective: The loss.
+        constraints: What is asked of the filters of decoupled convolutions.
         training_batches: Varied at random.
         validation_batches: In order.
         device: Where the model is.
@@ -64,6 +66,7 @@ class Parts:
     scaler: torch.amp.GradScaler
     ema: ModelEmaV3 | None
     objective: Objective
+    constraints: FilterConstraints
     training_batches: ImageLoader
     validation_batches: ImageLoader
     device: torch.device
@@ -123,11 +126,12 @@ def assemble(
         request: The settings.
 
     Raises:
-        ArgumentError: The optimizer, the device, the layers to freeze or a head of the schedule
-            do not exist.
+        ArgumentError: The optimizer, the device, the layers to freeze, a head of the schedule or
+            filters to constrain do not exist.
     """
     training = request.training
     device = resolve_device(training.device)
+    recipe = constrain_(model, recipe, training)
     heads = plan_head_schedule(training.head_schedule, model, recipe, epochs=training.epochs)
     trainable = trainable_names(model, head, training.freeze)
     layout = torch.channels_last if training.channels_last else torch.preserve_format
@@ -154,6 +158,7 @@ def assemble(
         ),
         ema=_moving_average(model, training),
         objective=Objective(training, recipe.num_classes),
+        constraints=FilterConstraints(model),
         device=device,
         training=training,
         recipe=recipe,

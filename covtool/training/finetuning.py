@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from covtool.checkpoints.file_kinds import stem_of
-from covtool.checkpoints.opening import open_model
+from covtool.checkpoints.opening import OpenedModel, open_model
 from covtool.data.checking import check_images
 from covtool.data.layouts import DataLayout, Sample, require_trainable, scan
 from covtool.errors import ArgumentError, DataError
-from covtool.specs import FinetuneRequest, Recipe
+from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
 from covtool.surgery.rebuild import rebuild
 from covtool.training.assembly import Parts, assemble
 from covtool.training.fit import Run, best_epoch, fit
@@ -102,7 +102,9 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
     observer = observer or SilentObserver()
     request = _resolved(request)
     layout = _layout(request)
-    parts = _build(request, layout, observer)
+    opened = _open(request, observer)
+    request = _with_statistics(request, opened.recipe)
+    parts = _build(opened, request, layout, observer)
     name = request.experiment or stem_of(request.model)
     directory = RunDirectory.create(Path(request.output), COMMAND, name)
     _describe(directory, request, parts)
@@ -163,7 +165,9 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
     observer = observer or SilentObserver()
     request = _resolved(request)
     layout = _layout(request)
-    parts = _build(request, layout, observer)
+    opened = _open(request, observer)
+    request = _with_statistics(request, opened.recipe)
+    parts = _build(opened, request, layout, observer)
     plan = _plan(parts, RunState(), None)
     parts.begin_epoch(0)
     batches = iter(parts.training_batches)
@@ -185,7 +189,7 @@ def _resolved(request: FinetuneRequest) -> FinetuneRequest:
         update={
             "model": str(model.resolve()) if model.exists() else request.model,
             "data": str(Path(request.data).resolve()),
-            "training": request.training.resolved(from_scratch=request.from_scratch),
+            "training": request.training.resolved(),
         }
     )
 
@@ -201,7 +205,17 @@ def _layout(request: FinetuneRequest) -> DataLayout:
     return layout
 
 
-def _build(request: FinetuneRequest, layout: DataLayout, observer: Observer) -> Parts:
+def _with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
+    """The request with `bn_stats` worked out: statistics that fit no features are trained."""
+    operators = [o for o in recipe.operations if isinstance(o, ConvolutionSpec)]
+    fresh = request.from_scratch or any(
+        not (spec.calibrated or spec.is_convolution) for spec in operators
+    )
+    training = request.training.with_statistics("train" if fresh else "keep")
+    return request.model_copy(update={"training": training})
+
+
+def _open(request: FinetuneRequest, observer: Observer) -> OpenedModel:
     _seed(request.training.seed)  # before weights that start at random
     opened = open_model(
         request.model,
@@ -214,6 +228,12 @@ def _build(request: FinetuneRequest, layout: DataLayout, observer: Observer) -> 
     )
     for note in opened.notes:
         observer.on_note(note)
+    return opened
+
+
+def _build(
+    opened: OpenedModel, request: FinetuneRequest, layout: DataLayout, observer: Observer
+) -> Parts:
     head = find_head(opened.model, opened.recipe.input)
     recipe, note = fit_classes_(
         opened, head, layout.class_names, new_classifier=request.new_classifier

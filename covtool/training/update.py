@@ -53,6 +53,7 @@ def update_weights_(parts: Parts, batches: Sequence[Batch], *, updates: int) -> 
         raise _nonfinite_gradient(parts, updates + 1)
     parts.scaler.step(parts.optimizer)
     parts.scaler.update()
+    parts.constraints.project_(updates + 1)
     if parts.ema is not None:
         parts.ema.update(parts.model, step=updates + 1)
     parts.schedule.set_updates(updates + 1)
@@ -63,7 +64,7 @@ def accumulate_gradient_(parts: Parts, batches: Sequence[Batch], *, step: int) -
     """Forward and backward of each batch; the gradient is that of the mean over all images.
 
     Returns:
-        The mean loss in nats, and the number of images.
+        The mean loss in nats, without penalties, and the number of images.
 
     Raises:
         NonFiniteError: A loss is not finite.
@@ -78,6 +79,9 @@ def accumulate_gradient_(parts: Parts, batches: Sequence[Batch], *, step: int) -
         value = loss.item()
         if not math.isfinite(value):
             raise _nonfinite_loss(parts, images, value, step)
+        penalty = parts.constraints.penalty()
+        if penalty is not None:
+            loss = loss + penalty * (len(labels) / total)
         parts.scaler.scale(loss).backward()
         summed += value
     return summed, total

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from covtool.checkpoints.model_file import read_recipe
+from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.ops.eigen_gradients import GRADIENTS
-from covtool.variants import HEADS
+from covtool.variants import CONVOLUTIONS, HEADS
 
 
 def covtool(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
@@ -18,7 +19,13 @@ def covtool(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
 
 
 @pytest.mark.parametrize(
-    ("what", "names"), [("heads", HEADS.names), ("gradients", GRADIENTS.names)]
+    ("what", "names"),
+    [
+        ("heads", HEADS.names),
+        ("gradients", GRADIENTS.names),
+        ("convs", CONVOLUTIONS.names),
+        ("angulars", ANGULAR_ACTIVATIONS.names),
+    ],
 )
 def test_list_shows_every_row(what: str, names: tuple[str, ...]) -> None:
     done = covtool("list", what, "--json")

@@ -1,10 +1,10 @@
 """Laws of head surgery, over families of networks and over the table of heads."""
 
 import copy
-from functools import cache
 
 import pytest
 import torch
+from families import CLASSES, FAMILIES, LARGE, family, some_images
 from tolerances import EXACT
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -22,40 +22,6 @@ from covtool.surgery import (
 )
 from covtool.variants import HEADS
 
-# Small members of the families that people use, at sizes that leave more than one position.
-FAMILIES = {
-    "test_resnet": 96,
-    "vgg11": 64,
-    "densenet121": 64,
-    "mobilenetv3_small_050": 96,
-    "test_efficientnet": 96,
-    "test_convnext": 96,
-    "test_vit": 160,
-    "regnetx_002": 96,
-    "swin_tiny_patch4_window7_224": 224,
-    "torchvision:resnet18": 96,
-    "torchvision:vgg11": 64,
-    "torchvision:densenet121": 64,
-    "torchvision:mobilenet_v2": 96,
-    "torchvision:mobilenet_v3_small": 96,
-    "torchvision:efficientnet_b0": 96,
-    "torchvision:convnext_tiny": 96,
-    "torchvision:regnet_y_400mf": 96,
-    "torchvision:shufflenet_v2_x0_5": 96,
-    "torchvision:swin_t": 96,
-    "torchvision:vit_b_16": 224,
-}
-CLASSES = 11
-
-
-@cache
-def family(name: str) -> tuple[nn.Module, InputSpec]:
-    torch.manual_seed(0)
-    model = create_model(parse_name(name)[0], num_classes=CLASSES)
-    return model, InputSpec(size=(FAMILIES[name], FAMILIES[name]))
-
-
-LARGE = {"vgg11", "torchvision:vit_b_16"}
 PARAMETERS = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in FAMILIES]
 
 
@@ -67,11 +33,6 @@ def network(request: pytest.FixtureRequest) -> tuple[nn.Module, InputSpec]:
 @pytest.fixture
 def resnet() -> tuple[nn.Module, InputSpec]:
     return family("test_resnet")
-
-
-def some_images(images: InputSpec, count: int = 2) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(count, images.channels, *images.size, generator=generator)
 
 
 def answers(model: nn.Module, images: Tensor) -> Tensor:
