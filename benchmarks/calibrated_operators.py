@@ -16,7 +16,7 @@ from covtool.specs import ConvertSpec, ConvolutionSpec
 from covtool.variants import CONVOLUTIONS
 
 QUANTILE = 0.99
-QUANTILES = (0.8, 0.9, 0.95, 1.0)
+QUANTILES = (0.8, 0.9)
 DETAILED = "tanh"
 
 

@@ -18,13 +18,13 @@ from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
 from covtool.evaluation.matching import match_classes
 from covtool.progress import Track
-from covtool.specs import InputSpec, Recipe
+from covtool.specs import ConvertSpec, InputSpec, Recipe
 from covtool.surgery.calibration import CalibrationResult, calibrate_head_
 from covtool.surgery.conv_calibration import calibrate_convolutions_
 from covtool.surgery.convolutions import ConvolutionsPlan
 from covtool.surgery.head import HeadPlan
 
-CONVOLUTION_IMAGES = 256  # at most; a few give each filter tens of thousands of patches
+CONVOLUTION_IMAGES = 64  # where nobody asks for more: thousands of patches even at 7x7 positions
 FEWEST_IMAGES = 4
 LIVE_MAPS = 4  # as large as the largest feature map, while a network runs
 JUDGED_IMAGES = 1000  # at most, to say what a network still knows
@@ -111,8 +111,9 @@ def calibrate_convolutions(
     """
     device = resolve_device(request.device)
     before, after = (model.to(device) for model in models)
-    count = _fitting_images(before, recipe.input, request.spec.calibrate_memory)
-    chosen = draw_evenly(images.good, min(count, len(images.good)), seed=request.spec.seed)
+    wanted = request.spec.calibrate_images or CONVOLUTION_IMAGES
+    count = min(wanted, len(images.good), _most_images(before, recipe.input, request.spec))
+    chosen = draw_evenly(images.good, count, seed=request.spec.seed)
     batches = track(_loader(chosen, recipe.input, request), "images for the operators", None)
     together = torch.cat([batch for batch, _ in batches]).to(device)
     calibration = calibrate_convolutions_(
@@ -124,13 +125,13 @@ def calibrate_convolutions(
     return ConvolutionsReport(plan=plan, calibration=calibration, kept=kept)
 
 
-def _fitting_images(model: nn.Module, images: InputSpec, memory_gib: float) -> int:
+def _most_images(model: nn.Module, images: InputSpec, spec: ConvertSpec) -> int:
     """How many images a bound on memory lets through a network at once."""
     parameter = next(model.parameters())
     image = torch.zeros(1, images.channels, *images.size).to(parameter)
     largest = max(torch.Size(call.shape).numel() for call in trace_calls(model, image))
-    count = int(memory_gib * 2**30) // (LIVE_MAPS * _FLOAT32 * largest)
-    return max(FEWEST_IMAGES, min(count, CONVOLUTION_IMAGES))
+    limit = int(spec.calibrate_memory * 2**30)
+    return max(FEWEST_IMAGES, limit // (LIVE_MAPS * _FLOAT32 * largest))
 
 
 def _kept(

@@ -15,7 +15,7 @@ from covtool.specs import ConvolutionSpec
 class ConvOperator(nn.Conv2d):
     """What all operators in a convolution's place have in common.
 
-    ``forward`` is ``response(features, alpha) + bias``. The filters and the bias are parameters
+    ``forward`` is ``response(features)`` plus the bias. The filters and the bias are parameters
     under the names that they have in `torch.nn.Conv2d`, so a state dict fits either.
 
     Args:

@@ -12,7 +12,9 @@ from covtool.ops.filters import WEIGHTINGS, gradient_times_norm
 from covtool.ops.magnitudes import MAGNITUDES, negligible
 from covtool.specs import ConvolutionSpec
 
-MOMENTUM = 0.01  # of the running mean; the authors' code keeps 0.999 of the old one at each step
+MOMENTUM = 0.01
+"""Of the running mean, once 100 batches are averaged. The authors' code divides by the batch's own
+mean in training and keeps a running one, 0.001 of each batch, for evaluation."""
 
 
 class DecoupledConv2d(ConvOperator):
@@ -25,7 +27,8 @@ class DecoupledConv2d(ConvOperator):
         log_radius: Logarithm of ρ, shape () or (O,): a parameter where it is trained, else a
             buffer; absent where h has no ρ.
         norm_mean: Running mean of ‖x‖, shape (), that ρ is measured in; absent where ρ is
-            measured in itself. In training it follows the batches, the first one wholly.
+            measured in itself. In training it is the mean over the first 100 batches, then a
+            moving average; no gradient passes through it.
 
     Raises:
         UnknownVariantError: There is no such magnitude, angular activation or weighting.
@@ -98,7 +101,7 @@ class DecoupledConv2d(ConvOperator):
         """
         if hasattr(self, "norm_mean"):
             self.norm_mean.copy_(mean_norm)
-            self.num_batches_tracked.fill_(1)
+            self.num_batches_tracked.fill_(round(1 / MOMENTUM))  # as if it had settled
             radius = radius / mean_norm
         self.log_radius.copy_(radius.log())
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from covtool.ops.filters import filter_norm
+from covtool.ops.filters import filter_norm, weighted_by_nothing
 from covtool.ops.magnitudes import NEGLIGIBLE
 from covtool.ops.precision import full_precision
 
@@ -102,7 +102,7 @@ def _by_cosines(
 ) -> Tensor:
     magnitude, angular = functions
     size = filter_norm(filters)
-    response = F.conv2d(features, filters / size, None, *geometry)
+    response = F.conv2d(features, weighted_by_nothing(filters), None, *geometry)
     norm = _for_each_filter(patch_norm(features, filters.shape[2:], geometry), len(filters))
     with full_precision(features):
         cosine = (response.to(norm.dtype) / norm).clamp(-1, 1)

@@ -18,8 +18,9 @@ def filter_norm(weight: Tensor) -> Tensor:
 
 
 def weighted_by_nothing(weight: Tensor) -> Tensor:
-    """Filters of norm 1: the direction alone."""
-    return weight / filter_norm(weight)
+    """Filters of norm 1: the direction alone. A zero filter has none, and no gradient."""
+    norm = filter_norm(weight)
+    return weight * torch.where(norm > negligible(weight.dtype), norm.reciprocal(), 0)
 
 
 def weighted_linearly(weight: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ class ConvertSpec(Record):
     calibrate_images: int | None = Field(
         None,
         ge=3,
-        description="Use at most this many images, drawn evenly from the classes.",
+        description="Use at most this many images, drawn evenly from the classes; default: all for "
+        "a head, 64 for --conv.",
         json_schema_extra=CALIBRATION,
     )
     calibrate_memory: float = Field(
