@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from covtool.benchmarking.heads import feature_map
+from covtool.benchmarking.inputs import feature_map
 from covtool.benchmarking.measuring import describe_machine, measure
 from covtool.ops.covariance import centered_positions, triu_vec
 from covtool.ops.isqrt import cheaper_side, isqrt_covariance, trace_scale

@@ -14,7 +14,7 @@ COMMANDS = {
     "convert": "Replace parts of a checkpoint, keep its weights, write one self-describing file.",
     "finetune": "Train a model on a folder of images or a CSV file.",
     "evaluate": "Measure a model on a labeled data set.",
-    "bench": "Measure time, memory and error of the heads, side by side in one process.",
+    "bench": "Measure time, memory and error of heads or convolutions, side by side.",
     "plot": "Draw the functions of decoupled operators into a PNG, SVG or PDF file.",
     "list": "List the heads and other variants that covtool knows by name.",
     "demo": "Run the whole pipeline on an embedded example, without a network.",

@@ -1,29 +1,58 @@
 """`covtool bench`."""
 
 import os
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from covtool_cli import options, render
+from covtool.errors import ArgumentError
+from covtool_cli import bench_tables, options, render
 
-if TYPE_CHECKING:
-    from covtool.benchmarking.heads import HeadBenchmark
+# What each benchmark takes; options that are not here are taken by all.
+TAKEN = {
+    "heads": {"--shape", "--head"},
+    "convs": {"--shape", "--conv", "--compile", "--channels-last"},
+    "convs --step": {"--step", "--step-shape", "--conv", "--compile", "--channels-last"},
+}
 
 
 def command(
-    what: Annotated[Literal["heads"], typer.Argument(help="What to measure.")] = "heads",
+    what: Annotated[Literal["heads", "convs"], typer.Argument(help="What to measure.")] = "heads",
     shape: Annotated[
         list[str] | None,
-        typer.Option(help="Feature maps, BxDxHxW; several: --shape A --shape B."),
+        typer.Option(
+            help="heads: BxDxHxW. convs: BxCxHxW:3x3, or :dw3x3 for depthwise. Several: "
+            "--shape A --shape B."
+        ),
     ] = None,
     head: Annotated[
-        list[str] | None, typer.Option(help="Only these, as NAME or mpn:RULE; default: all.")
+        list[str] | None,
+        typer.Option(help="heads: only these, as NAME or mpn:RULE; default: all."),
     ] = None,
+    conv: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="convs: only these, as NAME or NAME:ANGULAR; default: every magnitude, and tanh "
+            "with every angular activation."
+        ),
+    ] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(help="convs: a training step of this network, in place of single layers."),
+    ] = None,
+    step_shape: Annotated[
+        str | None, typer.Option(help="Of --step's images, BxCxHxW; default: 8x3x224x224.")
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="convs: the torch.compile'd forms as well.")
+    ] = False,
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="convs: in the channels-last layout.")
+    ] = False,
     device: options.Device = "auto",
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16", "float64"],
-        typer.Option(help="Of the feature maps."),
+        typer.Option(help="Of the feature maps; of autocast with --step."),
     ] = "float32",
     tf32: Annotated[
         bool, typer.Option("--tf32", help="Let float32 products use TF32 (NVIDIA).")
@@ -32,59 +61,76 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure time, memory and error of the heads, side by side in one process.
+    """Measure time, memory and error of heads or convolutions, side by side.
 
-    Example: covtool bench heads --shape 16x256x7x7 --head isqrt --head mpn
+    Example: covtool bench convs --shape 16x64x56x56:3x3 --conv tanh --conv tanh:sigmoid
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler's own chatter, before torch loads
+    given = {
+        "--shape": shape,
+        "--head": head,
+        "--conv": conv,
+        "--step": step,
+        "--step-shape": step_shape,
+        "--compile": compiled,
+        "--channels-last": channels_last,
+    }
+    benchmark = f"{what} --step" if what == "convs" and step else what
+    _refuse_untaken(benchmark, given)
     import torch
 
     from covtool.backbones.device import resolve_device
-    from covtool.benchmarking.heads import SHAPES, benchmark_heads
 
     if tf32:
         torch.set_float32_matmul_precision("high")
-    result = benchmark_heads(
-        shape or SHAPES,
-        heads=head,
-        device=resolve_device(device),
-        dtype=dtype,
-        repetitions=repetitions,
-        track=render.track,
-    )
+    common = {"device": resolve_device(device), "dtype": dtype, "repetitions": repetitions}
+    layout = {"compiled": compiled, "channels_last": channels_last}
+    if benchmark == "heads":
+        result, show = _heads(shape, head, common), bench_tables.show_heads
+    elif benchmark == "convs":
+        result, show = _convolutions(shape, conv, common | layout), bench_tables.show_convolutions
+    else:
+        result, show = _steps(step, step_shape, conv, common | layout), bench_tables.show_steps
     if as_json:
         render.json_object(result)
-        return
-    _show(result)
+    else:
+        show(result)
 
 
-def _show(result: "HeadBenchmark") -> None:
-    for shape in dict.fromkeys(row.shape for row in result.rows):
-        rows = [
-            (
-                row.head,
-                f"{row.cost.forward_ms:.2f}",
-                f"{row.cost.backward_ms:.2f}",
-                f"{row.cost.peak_mib:.1f}",
-                f"{row.parameters:,}",
-                f"{row.to_gap:.0f}x",
-                f"{row.to_textbook:.2f}x",
-                "" if row.root_error is None else f"{row.root_error:.1e}",
+def _refuse_untaken(benchmark: str, given: dict[str, object]) -> None:
+    for flag, value in given.items():
+        if value and flag not in TAKEN[benchmark]:
+            takers = [f"covtool bench {name}" for name, flags in TAKEN.items() if flag in flags]
+            raise ArgumentError(
+                f"covtool bench {benchmark} takes no {flag}.",
+                hint=f"It belongs to {' and '.join(takers)}.",
             )
-            for row in result.rows
-            if row.shape == shape
-        ]
-        render.table(f"{shape}, {result.dtype}", _COLUMNS, rows)
-    render.line(f"{result.machine}; medians of {result.repetitions} passes")
 
 
-_COLUMNS = (
-    "head",
-    "forward ms",
-    "backward ms",
-    "peak MiB",
-    "parameters, 1000 classes",
-    "time / gap",
-    "textbook / time",
-    "error of the root",
-)
+def _heads(shapes: list[str] | None, heads: list[str] | None, common: dict[str, Any]) -> Any:
+    from covtool.benchmarking.heads import SHAPES, benchmark_heads
+
+    return benchmark_heads(shapes or SHAPES, heads=heads, track=render.track, **common)
+
+
+def _convolutions(
+    shapes: list[str] | None, operators: list[str] | None, settings: dict[str, Any]
+) -> Any:
+    from covtool.benchmarking.convolutions import SHAPES, benchmark_convolutions
+    from covtool.benchmarking.inputs import BenchmarkSpec
+
+    return benchmark_convolutions(
+        shapes or SHAPES, operators=operators, spec=BenchmarkSpec(**settings), track=render.track
+    )
+
+
+def _steps(
+    model: str, shape: str | None, operators: list[str] | None, settings: dict[str, Any]
+) -> Any:
+    from covtool.benchmarking.inputs import BenchmarkSpec
+    from covtool.benchmarking.training_steps import SHAPE, benchmark_steps
+
+    spec = BenchmarkSpec(**settings)
+    return benchmark_steps(
+        model, shape or SHAPE, operators=operators, spec=spec, track=render.track
+    )

@@ -7,8 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from covtool.benchmarking.inputs import feature_map
 from covtool.benchmarking.measuring import Cost, describe_machine, measure
-from covtool.errors import ArgumentError
 from covtool.layers import CovariancePooling
 from covtool.ops.covariance import covariance_pool, triu_vec
 from covtool.ops.eigen_gradients import GRADIENTS
@@ -160,23 +160,6 @@ def _roots(layers: dict[str, nn.Module]) -> dict[str, partial]:
         for name, layer in layers.items()
         if HEADS[name.partition(":")[0]].is_root and isinstance(layer, CovariancePooling)
     }
-
-
-def feature_map(shape: str, device: torch.device | str, dtype: torch.dtype) -> Tensor:
-    """Random nonnegative features, always the same ones, of a shape like ``16x256x7x7``.
-
-    Raises:
-        ArgumentError: It is no such shape.
-    """
-    sizes = shape.split("x")
-    if len(sizes) != 4 or not all(size.isdecimal() and int(size) for size in sizes):
-        raise ArgumentError(
-            f"There is no feature map of shape {shape!r}.",
-            hint="Write batch, channels, height and width like 16x256x7x7.",
-        )
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn([int(size) for size in sizes], generator=generator).relu()
-    return features.to(device, dtype)
 
 
 def _relative_error(root: Tensor, exact: Tensor) -> float:

@@ -2,17 +2,21 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from covtool.progress import Track, silent
 
 WARM_UP = 2
 Function = Callable[[Tensor], Tensor]
+Name = TypeVar("Name", bound=Hashable)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +25,9 @@ class Cost:
 
     Attributes:
         forward_ms: Median time of the forward pass, with what backward will need.
-        backward_ms: Median time of the backward pass to the input.
+        backward_ms: Median time of the backward pass, to the input and to the parameters.
         peak_mib: Most memory that both together hold beyond what was there before, the result
-            and the gradient of the input included.
+            and the gradients included.
     """
 
     forward_ms: float
@@ -37,39 +41,59 @@ class Cost:
 
 
 def measure(
-    functions: Mapping[str, Function],
+    functions: Mapping[Name, Function],
     features: Tensor,
     *,
     repetitions: int = 15,
     track: Track = silent,
-) -> dict[str, Cost]:
+) -> dict[Name, Cost]:
     """Cost of each function of `features`, with an incoming gradient of ones.
 
     Args:
-        functions: By name.
+        functions: By name. Of modules, the parameters' gradients are computed as well.
         features: The input; not modified.
         repetitions: Of each function, after two to warm up. All functions run once before any
             runs again.
         track: Shows the progress.
     """
     leaf = features.detach().clone().requires_grad_()
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
-    for _ in track(range(WARM_UP + repetitions), "measuring", WARM_UP + repetitions):
-        for name, function in functions.items():
-            times[name].append(_one_pass(function, leaf))
+    passes = {name: partial(_one_pass, function, leaf) for name, function in functions.items()}
     return {
         name: Cost(
-            forward_ms=_median_ms(t[0] for t in passes[WARM_UP:]),
-            backward_ms=_median_ms(t[1] for t in passes[WARM_UP:]),
+            forward_ms=_median_ms(t[0] for t in times),
+            backward_ms=_median_ms(t[1] for t in times),
             peak_mib=peak_mib(functions[name], leaf),
         )
-        for name, passes in times.items()
+        for name, times in in_turns(passes, repetitions, track).items()
     }
+
+
+def measure_calls(
+    calls: Mapping[Name, Callable[[], object]],
+    device: torch.device,
+    *,
+    repetitions: int = 15,
+    track: Track = silent,
+) -> dict[Name, float]:
+    """Median time of each call in ms; as `measure`, for what is no function of a feature map."""
+    timed = {name: partial(_one_call, call, device) for name, call in calls.items()}
+    return {name: _median_ms(times) for name, times in in_turns(timed, repetitions, track).items()}
+
+
+def in_turns(
+    passes: Mapping[Name, Callable[[], T]], repetitions: int, track: Track
+) -> dict[Name, list[T]]:
+    """What each pass returns, `repetitions` times, after two to warm up."""
+    results: dict[Name, list[T]] = {name: [] for name in passes}
+    for _ in track(range(WARM_UP + repetitions), "measuring", WARM_UP + repetitions):
+        for name, once in passes.items():
+            results[name].append(once())
+    return {name: found[WARM_UP:] for name, found in results.items()}
 
 
 def peak_mib(function: Function, leaf: Tensor) -> float:
     """Peak of what one forward and backward pass allocates, by torch's own record, in MiB."""
-    leaf.grad = None
+    _forget_gradients(function, leaf)
     if leaf.is_cuda:
         torch.cuda.reset_peak_memory_stats(leaf.device)
         before = torch.cuda.memory_allocated(leaf.device)
@@ -96,17 +120,30 @@ def describe_machine(device: torch.device | str) -> str:
 
 
 def _one_pass(function: Function, leaf: Tensor) -> tuple[float, float]:
-    leaf.grad = None
-    start = _now(leaf)
+    _forget_gradients(function, leaf)
+    start = _now(leaf.device)
     result = function(leaf)
-    middle = _now(leaf)
+    middle = _now(leaf.device)
     result.backward(torch.ones_like(result))
-    return middle - start, _now(leaf) - middle
+    return middle - start, _now(leaf.device) - middle
 
 
-def _now(leaf: Tensor) -> float:
-    if leaf.is_cuda:
-        torch.cuda.synchronize(leaf.device)
+def _one_call(call: Callable[[], object], device: torch.device) -> float:
+    start = _now(device)
+    call()
+    return _now(device) - start
+
+
+def _forget_gradients(function: Function, leaf: Tensor) -> None:
+    """No pass adds to the gradients of the one before."""
+    leaf.grad = None
+    if isinstance(function, nn.Module):
+        function.zero_grad()
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter()
 
 

@@ -1,0 +1,83 @@
+"""What `covtool bench` measured, as tables."""
+
+from typing import TYPE_CHECKING
+
+from covtool_cli import render
+
+if TYPE_CHECKING:
+    from covtool.benchmarking.convolutions import ConvolutionBenchmark
+    from covtool.benchmarking.heads import HeadBenchmark
+    from covtool.benchmarking.inputs import BenchmarkSpec
+    from covtool.benchmarking.measuring import Cost
+    from covtool.benchmarking.training_steps import StepBenchmark
+
+COST = ("forward ms", "backward ms", "peak MiB")
+
+
+def show_heads(result: "HeadBenchmark") -> None:
+    """A table for each shape."""
+    columns = (
+        "head",
+        *COST,
+        "parameters, 1000 classes",
+        "time / gap",
+        "textbook / time",
+        "error of the root",
+    )
+    for shape in dict.fromkeys(row.shape for row in result.rows):
+        rows = [
+            (
+                row.head,
+                *_cost(row.cost),
+                f"{row.parameters:,}",
+                f"{row.to_gap:.0f}x",
+                f"{row.to_textbook:.2f}x",
+                "" if row.root_error is None else f"{row.root_error:.1e}",
+            )
+            for row in result.rows
+            if row.shape == shape
+        ]
+        render.table(f"{shape}, {result.dtype}", columns, rows)
+    _footer(result.machine, result.repetitions)
+
+
+def show_convolutions(result: "ConvolutionBenchmark") -> None:
+    """A table for each shape, and another for the compiled forms."""
+    columns = ("operator", *COST, "time / conv", "memory / conv")
+    for shape, compiled in dict.fromkeys((row.shape, row.compiled) for row in result.rows):
+        rows = [
+            (row.operator, *_cost(row.cost), f"{row.to_conv:.2f}x", f"{row.memory_to_conv:.2f}x")
+            for row in result.rows
+            if (row.shape, row.compiled) == (shape, compiled)
+        ]
+        render.table(f"{shape}, {_how(result.spec, compiled)}", columns, rows)
+    _footer(result.machine, result.spec.repetitions)
+
+
+def show_steps(result: "StepBenchmark") -> None:
+    """A table, and another for the compiled forms."""
+    columns = ("operator", "convolutions replaced", "ms / step", "time / conv")
+    for compiled in dict.fromkeys(row.compiled for row in result.rows):
+        rows = [
+            (row.operator, row.convolutions, f"{row.step_ms:.1f}", f"{row.to_conv:.2f}x")
+            for row in result.rows
+            if row.compiled == compiled
+        ]
+        title = f"{result.model}, {result.shape}, {_how(result.spec, compiled)}"
+        render.table(title, columns, rows)
+    _footer(result.machine, result.spec.repetitions)
+
+
+def _cost(cost: "Cost") -> tuple[str, str, str]:
+    return f"{cost.forward_ms:.2f}", f"{cost.backward_ms:.2f}", f"{cost.peak_mib:.1f}"
+
+
+def _how(spec: "BenchmarkSpec", compiled: bool) -> str:
+    words = [spec.dtype]
+    words += ["channels last"] if spec.channels_last else []
+    words += ["compiled"] if compiled else []
+    return ", ".join(words)
+
+
+def _footer(machine: str, repetitions: int) -> None:
+    render.line(f"{machine}; medians of {repetitions} passes")

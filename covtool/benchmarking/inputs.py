@@ -1,0 +1,59 @@
+"""What benchmarks compute on: random feature maps, always the same ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from covtool.errors import ArgumentError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkSpec:
+    """How to measure layers and steps.
+
+    Attributes:
+        device: Where to compute.
+        dtype: ``float32``, ``bfloat16``, ``float16`` or ``float64``.
+        compiled: Whether to measure the compiled forms as well.
+        channels_last: Whether maps and filters are laid out with the channels last.
+        repetitions: Each time is the median of so many.
+    """
+
+    device: torch.device | str = "cpu"
+    dtype: str = "float32"
+    compiled: bool = False
+    channels_last: bool = False
+    repetitions: int = 15
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout, in torch's word."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype, in torch's word."""
+        return getattr(torch, self.dtype)
+
+
+def feature_map(shape: str, device: torch.device | str, dtype: torch.dtype) -> Tensor:
+    """Random nonnegative features, always the same ones, of a shape like ``16x256x7x7``.
+
+    Raises:
+        ArgumentError: It is no such shape.
+    """
+    sizes = shape.split("x")
+    if len(sizes) != 4 or not all(size.isdecimal() and int(size) for size in sizes):
+        raise ArgumentError(
+            f"There is no feature map of shape {shape!r}.",
+            hint="Write batch, channels, height and width like 16x256x7x7.",
+        )
+    return random_features([int(size) for size in sizes], device, dtype)
+
+
+def random_features(sizes: Sequence[int], device: torch.device | str, dtype: torch.dtype) -> Tensor:
+    """Random nonnegative features, always the same ones, (B, C, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(list(sizes), generator=generator).relu().to(device, dtype)
