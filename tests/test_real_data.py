@@ -10,7 +10,7 @@ from tolerances import FLOAT64
 from torch.testing import assert_close
 
 from covtool import open_model
-from covtool.conversion import ConversionRequest, convert
+from covtool.conversion import ConversionRequest, convert, plan_conversion
 from covtool.data.layouts import scan
 from covtool.data.loaders import evaluation_loader
 from covtool.evaluation.evaluating import EvaluationRequest, evaluate
@@ -18,7 +18,7 @@ from covtool.ops import isqrt_covariance
 from covtool.ops.second_order import covariance_factor
 from covtool.ops.spectral import gram_function
 from covtool.ops.spectral_functions import power
-from covtool.specs import HeadSpec
+from covtool.specs import ConvolutionSpec, HeadSpec
 
 pytestmark = pytest.mark.slow
 
@@ -132,3 +132,32 @@ def test_newton_schulz_of_real_maps_is_the_same_on_both_sides_and_approaches_the
     assert (many - exact).norm() < 1e-6 * exact.norm()
     single = isqrt_covariance(real_maps.float())
     assert_close(single.double(), sides[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["tanh", "ball", "segmented", "log", "mixed"])
+def test_calibrated_operators_keep_nine_tenths_of_the_accuracy_untrained(
+    name: str, lite0: str, tmp_path: Path
+) -> None:
+    request = ConversionRequest(
+        source=lite0,
+        operations=(ConvolutionSpec(conv=name),),
+        output=tmp_path / "unwritten.safetensors",
+        calibrate_with=shared("imagenette224"),
+    )
+    (report,) = plan_conversion(request).convolutions
+    assert len(report.plan.layers) == 48
+    assert report.kept.top_1_before > 60
+    assert report.kept.top_1_after >= 0.9 * report.kept.top_1_before
+
+
+def test_linear_cosine_weighted_linearly_changes_no_answer_on_imagenette(
+    lite0: str, tmp_path: Path
+) -> None:
+    request = ConversionRequest(
+        source=lite0,
+        operations=(ConvolutionSpec(conv="linear", weighting="linear"),),
+        output=tmp_path / "unwritten.safetensors",
+        calibrate_with=shared("imagenette224"),
+    )
+    (report,) = plan_conversion(request).convolutions
+    assert report.kept.agreement == 100

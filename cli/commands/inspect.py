@@ -1,5 +1,6 @@
 """`covtool inspect`."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from covtool_cli import options, render
@@ -90,6 +91,7 @@ def _model_rows(inspection: "Inspection") -> list[tuple[str, object]]:
         ("classes", inspection.num_classes),
         ("in-channels", inspection.in_channels),
         ("feature map (channels x positions)", _size(sites.default_tap) if sites else None),
+        ("convolutions", _convolutions(inspection) or None),
         ("input", f"{height}x{width}, mean {_numbers(images.mean)}, std {_numbers(images.std)}"),
     ]
 
@@ -109,6 +111,13 @@ def _show_sites(inspection: "Inspection") -> None:
 
 def _size(feature_map: "FeatureMap") -> str:
     return f"{feature_map.channels} x {feature_map.positions}"
+
+
+def _convolutions(inspection: "Inspection") -> str:
+    """Those of the body by kind, the others by role."""
+    found = inspection.convolutions
+    words = Counter(site.kind if site.role == "body" else site.role for site in found)
+    return ", ".join(f"{count} {word}" for word, count in words.most_common())
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from covtool.backbones.convolutions import ConvSite, find_convolutions
 from covtool.backbones.fingerprint import is_relevant
 from covtool.backbones.sites import Sites, find_sites
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
@@ -63,6 +64,7 @@ class Inspection:
         sites: Where it can be operated on; None where it cannot.
         not_operable: Why it cannot.
         notes: What was chosen, in sentences.
+        convolutions: That the model runs, of which `convert --conv` makes operators.
     """
 
     source: str
@@ -82,6 +84,7 @@ class Inspection:
     sites: Sites | None
     not_operable: str | None
     notes: tuple[str, ...]
+    convolutions: tuple[ConvSite, ...] = ()
 
 
 def inspect_source(
@@ -148,6 +151,7 @@ def _recognized(source: str, opened: OpenedModel) -> Inspection:
         sites=sites,
         not_operable=reason,
         notes=opened.notes,
+        convolutions=_convolutions(opened.model, recipe),
     )
 
 
@@ -196,3 +200,10 @@ def _sites(model: nn.Module, recipe: Recipe) -> tuple[Sites | None, str | None]:
         return find_sites(model, recipe.input.size, recipe.input.channels), None
     except SurgeryError as problem:
         return None, problem.message
+
+
+def _convolutions(model: nn.Module, recipe: Recipe) -> tuple[ConvSite, ...]:
+    try:
+        return find_convolutions(model, recipe.input.size, recipe.input.channels)
+    except SurgeryError:
+        return ()

@@ -54,6 +54,7 @@ def test_it_says_the_same_in_json(capsys, checkpoint):
     learned = sum(p.numel() for p in tiny_model(num_classes=7).parameters())
     assert told["tensors"]["parameters"] == learned
     assert told["sites"]["classifier"] == "fc"
+    assert len(told["convolutions"]) == 15
     assert told["recipe"]["num_classes"] == 7
 
 
