@@ -95,7 +95,7 @@ def _extra(info: FieldInfo) -> dict[str, Any]:
 def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     extra = _extra(info)
     long = "--" + extra.get("long", name.replace("_", "-"))
-    flags = [f"{long}/--no-{long[2:]}"] if info.annotation is bool else [long]
+    flags = [f"{long}/--no-{long[2:]}"] if info.annotation in (bool, bool | None) else [long]
     flags += [extra["short"]] if "short" in extra else []
     option = typer.Option(*flags, help=info.description, rich_help_panel=extra.get("panel"))
     annotation, default = info.annotation, info.get_default(call_default_factory=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from covtool.conversion import ConversionPlan, ConversionResult, ConvolutionsReport
 
 MAX_KEYS_SHOWN = 6
+CALIBRATING = ("calibrate_images", "calibrate_memory", "radius_quantile")
 
 
 @options.takes(head=HeadSpec, conv=ConvolutionSpec, spec=ConvertSpec, images=InputOverrides)
@@ -72,14 +73,13 @@ def command(
     """
     from covtool import conversion
 
-    if calibrate is None and options.is_given(ctx, "radius_quantile"):
-        raise ArgumentError(
-            "--radius-quantile has no effect without --calibrate.",
-            hint="Add --calibrate DIR, or leave it out.",
-        )
+    if calibrate is None:
+        _refuse_given(ctx, "--calibrate DIR", *CALIBRATING)
     request = conversion.ConversionRequest(
         source=source,
-        operations=_read_operations(recipe) if recipe else _operations(ctx, head, conv, spec),
+        operations=_recipes_operations(ctx, recipe)
+        if recipe
+        else _operations(ctx, head, conv, spec),
         spec=spec,
         output=output,
         overwrite=overwrite,
@@ -108,21 +108,42 @@ def _operations(
     if options.is_given(ctx, "conv"):
         done.append(conv)
     else:
-        _refuse_without(ctx, "--conv", ConvolutionSpec)
+        _refuse_given(ctx, "--conv", *ConvolutionSpec.model_fields)
     if options.is_given(ctx, "head") or not options.is_given(ctx, "conv"):
         done.append(head)
     else:
-        _refuse_without(ctx, "--head", HeadSpec)
+        _refuse_given(ctx, "--head", *HeadSpec.model_fields)
+    if conv not in done or "radius" not in _taken(conv):
+        _refuse_given(ctx, "an operator with a radius, like --conv tanh", "radius_quantile")
     return done
 
 
-def _refuse_without(ctx: typer.Context, flag: str, spec: type[HeadSpec | ConvolutionSpec]) -> None:
-    given = [name for name in spec.model_fields if options.is_given(ctx, name)]
-    if given:
-        raise ArgumentError(
-            f"--{given[0].replace('_', '-')} has no effect without {flag}.",
-            hint=f"Add {flag}, or leave it out.",
-        )
+def _taken(conv: ConvolutionSpec) -> frozenset[str]:
+    """Names of the options that an operator takes."""
+    from covtool.variants import CONVOLUTIONS
+
+    return CONVOLUTIONS[conv.conv].options
+
+
+def _refuse_given(ctx: typer.Context, needed: str, *names: str) -> None:
+    """Refuse options that have no effect without something else."""
+    for name in names:
+        if options.is_given(ctx, name):
+            raise ArgumentError(
+                f"--{name.replace('_', '-')} has no effect without {needed}.",
+                hint=f"Add {needed}, or leave it out.",
+            )
+
+
+def _recipes_operations(ctx: typer.Context, path: Path) -> list[Operation]:
+    """The operations of a recipe, which must be all that is asked for."""
+    for name in (*HeadSpec.model_fields, *ConvolutionSpec.model_fields, "last_stride"):
+        if options.is_given(ctx, name):
+            raise ArgumentError(
+                f"--{name.replace('_', '-')} has no effect beside --recipe, which says it all.",
+                hint=f"Write it into {path}, or leave --recipe out.",
+            )
+    return _read_operations(path)
 
 
 def _read_operations(path: Path) -> list[Operation]:

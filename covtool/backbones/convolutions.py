@@ -101,7 +101,7 @@ def select(
                 raise ArgumentError(
                     f"{flag} {pattern!r} fits no convolution.",
                     hint=f"Give {ALL}, {', '.join(KINDS)}, or names like "
-                    f"{near(pattern, (site.path for site in sites))}; * stands for anything.",
+                    f"{near(pattern, _modules_around(sites))}; * stands for anything.",
                 )
     return tuple(
         site
@@ -116,6 +116,13 @@ def kind_of_conv(conv: nn.Conv2d) -> Kind:
     if conv.groups > 1 and conv.groups == conv.in_channels:
         return "depthwise"
     return "pointwise" if conv.kernel_size == (1, 1) else "spatial"
+
+
+def _modules_around(sites: Sequence[ConvSite]) -> list[str]:
+    """Paths of the convolutions and of the modules that hold them, the outermost first."""
+    parts = [site.path.split(".") for site in sites]
+    paths = {".".join(p[:count]) for p in parts for count in range(1, len(p) + 1)}
+    return sorted(paths, key=lambda path: (path.count("."), path))
 
 
 def _wanted(site: ConvSite, pattern: str) -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 
 from covtool.backbones.device import resolve_device
 from covtool.backbones.tracing import trace_calls
-from covtool.conversion.records import ConversionRequest, ConvolutionsReport, Kept
+from covtool.conversion.records import ConversionRequest, Kept
 from covtool.data.checking import check_images
 from covtool.data.layouts import DataLayout, Sample, scan
 from covtool.data.loaders import evaluation_loader
@@ -18,15 +18,15 @@ from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
 from covtool.evaluation.matching import match_classes
 from covtool.progress import Track
-from covtool.specs import ConvertSpec, InputSpec, Recipe
+from covtool.specs import ConvertSpec, HeadSpec, InputSpec, Recipe
 from covtool.surgery.calibration import CalibrationResult, calibrate_head_
-from covtool.surgery.conv_calibration import calibrate_convolutions_
+from covtool.surgery.conv_calibration import ConvCalibration, calibrate_convolutions_
 from covtool.surgery.convolutions import ConvolutionsPlan
 from covtool.surgery.head import HeadPlan
 
 CONVOLUTION_IMAGES = 64  # where nobody asks for more: thousands of patches even at 7x7 positions
 FEWEST_IMAGES = 4
-LIVE_MAPS = 4  # as large as the largest feature map, while a network runs
+LIVE_MAPS = 8  # as large as the largest feature map, while an operator on it is set
 JUDGED_IMAGES = 1000  # at most, to say what a network still knows
 _FLOAT32 = 4
 
@@ -64,6 +64,8 @@ def calibration_images(
     if own.class_names != layout.class_names:
         raise ArgumentError("--data and --calibrate have different classes.")
     limit, seed = request.spec.calibrate_images, request.spec.seed
+    if not any(isinstance(o, HeadSpec) for o in request.operations):
+        limit = limit or CONVOLUTION_IMAGES
     samples = draw_evenly(own.samples("train"), limit, seed=seed)
     checked = check_images(samples, on_bad_image=request.on_bad_image, track=track)
     return CalibrationImages(layout=own, good=checked.good, unreadable=checked.bad)
@@ -98,14 +100,14 @@ def calibrate_convolutions(
     recipe: Recipe,
     request: ConversionRequest,
     track: Track,
-) -> ConvolutionsReport:
-    """Set new operators, in place, and ask both networks about images.
+) -> ConvCalibration:
+    """Set new operators, in place.
 
     Args:
         models: Before and after; on the CPU again afterwards.
         plan: Of the operators.
         images: To set them with.
-        recipe: Of the network before.
+        recipe: Of the source.
         request: Memory, device, quantile.
         track: Shows the progress.
     """
@@ -119,10 +121,9 @@ def calibrate_convolutions(
     calibration = calibrate_convolutions_(
         after, before, plan, together, radius_quantile=request.spec.radius_quantile, track=track
     )
-    kept = _kept((before, after), images.layout, recipe, request, track)
     for model in models:
         model.cpu()
-    return ConvolutionsReport(plan=plan, calibration=calibration, kept=kept)
+    return calibration
 
 
 def _most_images(model: nn.Module, images: InputSpec, spec: ConvertSpec) -> int:
@@ -134,13 +135,22 @@ def _most_images(model: nn.Module, images: InputSpec, spec: ConvertSpec) -> int:
     return max(FEWEST_IMAGES, limit // (LIVE_MAPS * _FLOAT32 * largest))
 
 
-def _kept(
-    models: Sequence[nn.Module],
+def what_is_kept(
+    models: tuple[nn.Module, nn.Module],
     layout: DataLayout,
     recipe: Recipe,
     request: ConversionRequest,
     track: Track,
 ) -> Kept:
+    """Ask a network before and after about a data set's evaluation images.
+
+    Args:
+        models: Before and after; on the CPU again afterwards.
+        layout: Of the data set.
+        recipe: Of the source, whose classes both networks have.
+        request: Device and loading.
+        track: Shows the progress.
+    """
     samples, split = layout.evaluation_samples()
     samples = draw_evenly(samples, min(JUDGED_IMAGES, len(samples)), seed=request.spec.seed)
     samples = check_images(samples, on_bad_image=request.on_bad_image, track=track).good
@@ -156,6 +166,8 @@ def _kept(
         )
 
     before, after = map(answers, models)
+    for model in models:
+        model.cpu()
     same = sum(a == b for a, b in zip(before.predictions, after.predictions, strict=True))
     return Kept(
         data=f"{layout.name} {split}",

@@ -7,7 +7,7 @@ from covtool.conversion.preparing import Prepared, prepare
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult
 from covtool.conversion.verifying import untouched, verify
 from covtool.progress import Track, silent
-from covtool.specs import Metric, Recipe
+from covtool.specs import ConvolutionSpec, Metric, Recipe
 from covtool.surgery.calibration import CalibrationResult
 
 
@@ -70,7 +70,7 @@ def _with_metrics(
             )
         )
     kept = [report.kept for report in prepared.plan.convolutions if report.kept]
-    if kept and prepared.plan.head is None:
+    if kept and isinstance(recipe.operations[-1], ConvolutionSpec):  # nothing changed it since
         figures = {"agreement_with_source": kept[-1].agreement, "top_1": kept[-1].top_1_after}
         metrics += [
             Metric(name=name, value=value, data=kept[-1].data, images=kept[-1].images)

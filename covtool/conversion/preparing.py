@@ -14,6 +14,7 @@ from covtool.conversion.calibrating import (
     CalibrationImages,
     calibrate_convolutions,
     calibration_images,
+    what_is_kept,
 )
 from covtool.conversion.notes import notes_on
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConvolutionsReport
@@ -102,6 +103,12 @@ def _refuse(request: ConversionRequest, output: Path) -> None:
         raise ArgumentError(
             "Only a new head and operators can be calibrated.",
             hint="Add --head isqrt or --conv tanh.",
+        )
+    has_head = any(isinstance(o, HeadSpec) for o in request.operations)
+    if not has_head and (request.classes_from or request.spec.num_classes):
+        raise ArgumentError(
+            "--data and --num-classes are for a new classifier, and the head stays.",
+            hint="Add --head gap for a new one, or leave them out.",
         )
     if output.exists() and not request.overwrite:
         raise OutputExistsError(output)
@@ -196,20 +203,19 @@ class _Operated:
             self.operations.append(self.head.spec)
 
     def _convert(self, spec: ConvolutionSpec) -> None:
-        spec = spec.model_copy(update={"calibrated": self._images is not None})
+        calibrated = self._images is not None
+        if spec.calibrated != calibrated:  # a recipe's choices that followed from the other case
+            changed = {"calibrated": calibrated, "unit": None, "scale_per": None}
+            spec = spec.model_copy(update=changed if spec.layers else {"calibrated": calibrated})
         plan = plan_convolutions(self.model, spec, self.recipe.input)
-        before, self.model = self.model, apply_convolutions(self.model, plan).eval()
-        report = ConvolutionsReport(plan=plan)
-        if self._images is not None:
-            report = calibrate_convolutions(
-                (before, self.model),
-                plan,
-                self._images,
-                self.recipe,
-                self._request,
-                self._track,
-            )
-        self.convolutions.append(report)
+        models = self.model, apply_convolutions(self.model, plan).eval()
+        self.model, calibration, kept = models[1], None, None
+        if calibrated:
+            others = self.recipe, self._request, self._track
+            calibration = calibrate_convolutions(models, plan, self._images, *others)
+            if self.head is None:  # a new classifier knows nothing yet
+                kept = what_is_kept(models, self._images.layout, *others)
+        self.convolutions.append(ConvolutionsReport(plan=plan, calibration=calibration, kept=kept))
         self.operations.append(plan.spec)
 
     def _plan_head(self, spec: HeadSpec) -> HeadPlan:

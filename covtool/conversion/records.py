@@ -29,7 +29,7 @@ class ConversionRequest:
         weights: ``auto``, ``ema`` or ``raw``.
         input_overrides: Fields of `InputSpec` to replace.
         pretrained: Fetch the weights of a name; False starts at random.
-        batch_size: Images at once while calibrating a head.
+        batch_size: Images at once, where a network only looks at them.
         workers: Processes that load them.
         device: Where to compute: ``auto``, ``cpu``, ``cuda``.
         on_bad_image: ``error`` or ``skip``.
@@ -78,7 +78,7 @@ class ConvolutionsReport:
     Attributes:
         plan: Which, and what they become.
         calibration: How they were set; None where they were not.
-        kept: What the whole network still knows; None without calibration.
+        kept: What the whole network still knows; None without calibration, or with a new head.
     """
 
     plan: ConvolutionsPlan

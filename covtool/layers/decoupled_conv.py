@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from covtool.layers.conv_operator import ConvOperator
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.ops.decoupled import Decoupling, decoupled_conv2d, patch_norm
-from covtool.ops.filters import WEIGHTINGS, gradient_times_norm
+from covtool.ops.filters import WEIGHTINGS, filter_norm, gradient_times_norm
 from covtool.ops.magnitudes import MAGNITUDES, negligible
 from covtool.specs import ConvolutionSpec
 
@@ -65,14 +65,17 @@ class DecoupledConv2d(ConvOperator):
     def response(self, features: Tensor) -> Tensor:
         """α h(‖x‖) g(θ) times the weighting, (B, O, H', W')."""
         features, geometry = self.placed(features)
-        return decoupled_conv2d(features, self.directions(), self._functions(), geometry)
-
-    def directions(self) -> Tensor:
-        """The filters with α and with the weighting as their norms."""
-        filters = self.filters()
+        filters, functions = self.filters(), self._functions()
         if self.spec.weighted_gradients:
             filters = gradient_times_norm(filters)
-        return self.scaled(self._weighting.function(filters))
+        directions = self.scaled(self._weighting.function(filters))
+        if functions.magnitude is None or functions.angular or not _in_float16(features):
+            return decoupled_conv2d(features, directions, functions, geometry)
+        # α is about ρ: with it, the product would overflow where the convolution's does not.
+        factor = (filter_norm(directions.float()) / filter_norm(filters.float()))[:, 0]
+        magnitude = functions.magnitude
+        functions = functions._replace(magnitude=lambda norm: magnitude(norm) * factor)
+        return decoupled_conv2d(features, filters, functions, geometry)
 
     @property
     def has_radius(self) -> bool:
@@ -100,6 +103,7 @@ class DecoupledConv2d(ConvOperator):
             mean_norm: Mean of ‖x‖, which becomes the unit where there is one.
         """
         if hasattr(self, "norm_mean"):
+            mean_norm = mean_norm.clamp_min(negligible(self.norm_mean.dtype))
             self.norm_mean.copy_(mean_norm)
             self.num_batches_tracked.fill_(round(1 / MOMENTUM))  # as if it had settled
             radius = radius / mean_norm
@@ -133,3 +137,11 @@ class DecoupledConv2d(ConvOperator):
         mean = norm.mean().to(self.norm_mean).clamp_min(negligible(self.norm_mean.dtype))
         self.norm_mean.lerp_(mean, batches.reciprocal().clamp_min(MOMENTUM))
         self.num_batches_tracked.add_(1)
+
+
+def _in_float16(features: Tensor) -> bool:
+    """Whether a convolution of these features is computed in float16."""
+    kind = features.device.type
+    return (
+        torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else features.dtype
+    ) == torch.float16

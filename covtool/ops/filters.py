@@ -98,11 +98,16 @@ def project_filters(weight: Tensor, norm: float) -> Tensor:
     return weighted_by_nothing(weight) * norm
 
 
-def orthogonality_penalty(weight: Tensor) -> Tensor:
+def orthogonality_penalty(weight: Tensor, *, groups: int = 1) -> Tensor:
     """Half the squared distance of the filters' cosines from the identity, a scalar.
 
     Zero where all filters are orthogonal to each other. The smaller of the two Gram matrices is
     formed: their traces of squares are the same.
+
+    Args:
+        weight: Shape (O, I, kH, kW). Not modified.
+        groups: Of the convolution; filters of different groups see different channels, and are
+            not compared.
 
     Source:
         Liu et al., CVPR 2018; as in the authors' code, there times 1e-5.
@@ -111,8 +116,9 @@ def orthogonality_penalty(weight: Tensor) -> Tensor:
         >>> orthogonality_penalty(torch.eye(3)[:, :, None, None])
         tensor(0.)
     """
-    rows = weighted_by_nothing(at_least_float32(weight)).flatten(1)
-    filters, fan_in = rows.shape
+    directions = weighted_by_nothing(at_least_float32(weight))
+    rows = directions.unflatten(0, (groups, -1)).flatten(2)
+    filters, fan_in = rows.shape[1:]
     with full_precision(weight):
         if filters <= fan_in:
             gram = rows @ rows.mT
@@ -120,4 +126,4 @@ def orthogonality_penalty(weight: Tensor) -> Tensor:
             return (gram - identity).square().sum() / 2
         # ‖WW' − I‖² = ‖W'W‖² − 2 tr W'W + O
         gram = rows.mT @ rows
-        return (gram.square().sum() - 2 * gram.trace() + filters) / 2
+        return (gram.square().sum() - 2 * rows.square().sum() + len(weight)) / 2

@@ -2,12 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from covtool.specs.record import PositiveFloat, Record
 
 PANEL = {"panel": "Convolutions (with --conv)"}
 RECORDED = {"flag": False}
+LARGEST = 1e30  # beyond it float32 products overflow
 
 Per = Literal["layer", "filter"]
 
@@ -23,6 +24,8 @@ class ConvolutionSpec(Record):
         calibrated: Whether α and ρ were set from images.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     operation: Literal["conv"] = "conv"
     conv: str = Field(
         "tanh",
@@ -35,11 +38,13 @@ class ConvolutionSpec(Record):
         description="Angular activation g: linear, cosine, sigmoid, square-cosine.",
         json_schema_extra=PANEL,
     )
-    weighting: Literal["none", "linear", "tanh"] = Field(
-        "none", description="How the norm of a filter counts.", json_schema_extra=PANEL
+    weighting: str = Field(
+        "none",
+        description="How the norm of a filter counts: none, linear, tanh.",
+        json_schema_extra=PANEL,
     )
     scale: PositiveFloat = Field(
-        1.0, description="α, what h is multiplied by.", json_schema_extra=PANEL
+        1.0, lt=LARGEST, description="α, what h is multiplied by.", json_schema_extra=PANEL
     )
     scale_per: Per | None = Field(
         None,
@@ -48,7 +53,7 @@ class ConvolutionSpec(Record):
         json_schema_extra=PANEL,
     )
     radius: PositiveFloat = Field(
-        1.0, description="ρ, where it is not calibrated.", json_schema_extra=PANEL
+        1.0, lt=LARGEST, description="ρ, where it is not calibrated.", json_schema_extra=PANEL
     )
     radius_per: Per = Field(
         "layer", description="One ρ for a layer, or one for each filter.", json_schema_extra=PANEL
@@ -59,6 +64,7 @@ class ConvolutionSpec(Record):
     beta: float | None = Field(
         None,
         ge=0,
+        lt=LARGEST,
         description="β in units of α (segmented: slope beyond ρ, 0.5; mixed: share of the "
         "logarithm, 1).",
         json_schema_extra=PANEL,

@@ -187,6 +187,13 @@ class TrainingSpec(Record):
         json_schema_extra=FILTERS,
     )
 
+    weighted_gradients: bool | None = Field(
+        None,
+        description="Multiply the gradient of each filter by its norm; default: as the model's "
+        "file says.",
+        json_schema_extra=FILTERS,
+    )
+
     freeze: tuple[str, ...] = Field(
         (),
         description="Do not train: 'backbone' (all but pooling and classifier) or names with "

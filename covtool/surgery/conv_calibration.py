@@ -146,7 +146,9 @@ class _Fitting:
             norms = torch.cat([layer.norms(part) for part in features.split(CHUNK)])
             radius = fit_radius(norms, layer.log_radius.shape, self.quantile)
             layer.set_radius_(radius, norms.mean())
-            beyond = 100 * (norms > _for_groups(radius, norms)).double().mean().item()
+            outside = (norms > _for_groups(radius, norms)).sum().item()
+            beyond = 100 * outside / norms.numel()
+            del norms  # as large as the map, in a depthwise convolution
         error = fit_scale_(layer, features)
         self.fits.append(
             LayerFit(
@@ -174,11 +176,11 @@ def fit_radius(norms: Tensor, shape: torch.Size, quantile: float) -> Tensor:
 def fit_scale_(layer: ConvOperator, features: Tensor) -> float:
     """Set α by least squares against the convolution; the relative error that is left."""
     layer.alpha.fill_(1)
-    own = torch.zeros(3, layer.out_channels, dtype=torch.float64, device=features.device)
+    own = torch.zeros(3, layer.out_channels, dtype=torch.float64)
     for part in features.split(CHUNK):
         wanted, given = layer.convolve(part), layer.response(part)
         pairs = ((wanted, given), (given, given), (wanted, wanted))
-        own += torch.stack([(a * b).sum(dim=(0, 2, 3)).double() for a, b in pairs])
+        own += torch.stack([(a * b).sum(dim=(0, 2, 3)).cpu().double() for a, b in pairs])
     products, squares, targets = own if layer.alpha.ndim else own.sum(dim=1, keepdim=True)
     answers = squares > 0
     alpha = torch.where(answers, products / torch.where(answers, squares, 1), 1)

@@ -9,6 +9,7 @@ from covtool.backbones.convolutions import ConvSite, find_convolutions, select
 from covtool.errors import SurgeryError
 from covtool.layers.conv_operator import ConvOperator
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
+from covtool.ops.filters import WEIGHTINGS
 from covtool.specs import ConvolutionSpec, InputSpec
 from covtool.surgery.options import as_flag, changed_options, refuse_untaken
 from covtool.variants import CONVOLUTIONS
@@ -35,7 +36,7 @@ class ConvolutionsPlan:
 
 
 def plan_convolutions(
-    model: nn.Module, spec: ConvolutionSpec, images: InputSpec
+    model: nn.Module, spec: ConvolutionSpec, images: InputSpec, *, recorded: bool = False
 ) -> ConvolutionsPlan:
     """Choose the convolutions and check that each can become the operator.
 
@@ -43,6 +44,7 @@ def plan_convolutions(
         model: As `covtool.backbones.create_model` returns it. Left as it is.
         spec: What is asked for; with `layers`, exactly these.
         images: The images that the model expects.
+        recorded: `spec` was written by covtool: options without an effect do no harm.
 
     Raises:
         UnknownVariantError: There is no such operator.
@@ -51,7 +53,8 @@ def plan_convolutions(
             an option has no effect.
     """
     row = CONVOLUTIONS[spec.conv]
-    _check_options(spec)
+    if not recorded:
+        _check_options(spec)
     sites = find_convolutions(model, images.size, images.channels)
     if spec.layers is not None:
         chosen = _by_name(sites, spec.layers)
@@ -76,9 +79,13 @@ def apply_convolutions(model: nn.Module, plan: ConvolutionsPlan) -> nn.Module:
     """A copy of `model` with the planned operators; `model` itself is not changed."""
     operated = deepcopy(model)
     layer = CONVOLUTIONS[plan.spec.conv].layer
+    names = list(operated.named_modules(remove_duplicate=False))
     for site in plan.layers:
         conv = operated.get_submodule(site.path)
-        operated.set_submodule(site.path, layer.from_conv(conv, plan.spec))
+        operator = layer.from_conv(conv, plan.spec)
+        for path, module in names:
+            if module is conv:  # a shared convolution has several names
+                operated.set_submodule(path, operator)
     return operated
 
 
@@ -119,11 +126,13 @@ def _nothing(
     if not sites:
         reason = "It runs no convolution at all."
     elif not left:
-        reason = f"It has {len(sites)}, but all are stem, shortcuts, or excluded."
+        reason = f"It has {len(sites)}, but they are stem or shortcuts, or excluded."
     return SurgeryError(
         f"No convolution of {type(model).__name__} can be chosen.",
         reason=reason,
-        hint="Choose others: --target all, or a name with wildcards." if sites else None,
+        hint="Choose others: --target all, or a name with wildcards; exclude fewer."
+        if sites
+        else None,
     )
 
 
@@ -139,17 +148,23 @@ def _completed(spec: ConvolutionSpec, layers: tuple[str, ...]) -> ConvolutionSpe
 
 def _check_options(spec: ConvolutionSpec) -> None:
     refuse_untaken("--conv", CONVOLUTIONS[spec.conv], spec, CONVOLUTIONS)
-    ANGULAR_ACTIVATIONS[spec.angular]  # refused here if there is none, not in the first layer
+    (
+        ANGULAR_ACTIVATIONS[spec.angular],
+        WEIGHTINGS[spec.weighting],
+    )  # refused before any layer is made
     changed = changed_options(spec)
-    for name, needed, has in (
-        ("k", "--angular sigmoid", spec.angular == "sigmoid"),
-        ("weighted_gradients", "--weighting none", spec.weighting == "none"),
-        ("weight_projection", "--weighting none", spec.weighting == "none"),
-        ("projection_norm", "--weight-projection", spec.weight_projection > 0),
+    only_sigmoid = "The other angular activations have no k."
+    no_norm = "With another weighting the norm of a filter is part of what it answers."
+    for name, needed, has, reason in (
+        ("k", "--angular sigmoid", spec.angular == "sigmoid", only_sigmoid),
+        ("weighted_gradients", "--weighting none", spec.weighting == "none", no_norm),
+        ("weight_projection", "--weighting none", spec.weighting == "none", no_norm),
+        ("projection_norm", "--weight-projection", spec.weight_projection > 0, None),
     ):
         if name in changed and not has:
             raise SurgeryError(
-                f"{as_flag(name)} has no effect without {needed}, or changes what the filters do.",
+                f"{as_flag(name)} goes with {needed} only.",
+                reason=reason,
                 hint=f"Leave it out, or add {needed}.",
             )
     for name in ("radius", "scale"):

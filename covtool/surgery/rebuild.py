@@ -29,5 +29,5 @@ def operate(
         plan = plan_head(model, operation, images, num_classes=num_classes)
         return apply_head(model, plan)
     if isinstance(operation, ConvolutionSpec):
-        return apply_convolutions(model, plan_convolutions(model, operation, images))
+        return apply_convolutions(model, plan_convolutions(model, operation, images, recorded=True))
     return apply_last_stride(model, plan_last_stride(model, operation, images))

@@ -12,7 +12,8 @@ from covtool.specs import ConvolutionSpec, Recipe, TrainingSpec
 from covtool.surgery.options import as_flag
 from covtool.variants import CONVOLUTIONS
 
-CONSTRAINTS = ("weight_projection", "projection_norm", "orthogonality")
+CONSTRAINTS = ("weight_projection", "projection_norm", "orthogonality", "weighted_gradients")
+FREE_OF_WEIGHTING = ("orthogonality",)  # the others need filters whose norms do not count
 
 
 class FilterConstraints:
@@ -31,7 +32,10 @@ class FilterConstraints:
         """What is added to the loss; None where nothing is."""
         if not self._penalized:
             return None
-        each = [m.spec.orthogonality * orthogonality_penalty(m.filters()) for m in self._penalized]
+        each = [
+            m.spec.orthogonality * orthogonality_penalty(m.filters(), groups=m.groups)
+            for m in self._penalized
+        ]
         return torch.stack(each).sum()
 
     @torch.no_grad()
@@ -73,21 +77,26 @@ def constrain_(model: nn.Module, recipe: Recipe, training: TrainingSpec) -> Reci
 def _constrained(spec: ConvolutionSpec, given: dict[str, float]) -> ConvolutionSpec:
     takes = CONVOLUTIONS[spec.conv].options
     free = spec.weighting == "none"  # else a filter's norm is part of what it computes
-    kept = {n: v for n, v in given.items() if n in takes and (free or n == "orthogonality")}
-    return spec.model_copy(update=kept)
+    kept = {n: v for n, v in given.items() if n in takes and (free or n in FREE_OF_WEIGHTING)}
+    done = spec.model_copy(update=kept)
+    if done.weight_projection:
+        return done
+    unused = ConvolutionSpec.model_fields["projection_norm"].default
+    return done.model_copy(update={"projection_norm": unused})
 
 
 def _refuse_useless(given: dict[str, float], specs: Sequence[ConvolutionSpec]) -> None:
-    for name, value in given.items():
-        if not any(getattr(spec, name) == value for spec in specs):
-            raise ArgumentError(
-                f"{as_flag(name)} has no effect on this model.",
-                reason="It has no decoupled convolutions, or their filters' norms count "
-                "(--weighting).",
-                hint="Convert it first: covtool convert MODEL --conv tanh --calibrate DIR.",
-            )
-    if "projection_norm" in given and not any(spec.weight_projection for spec in specs):
+    if "projection_norm" in given and specs and not any(s.weight_projection for s in specs):
         raise ArgumentError(
             "--projection-norm has no effect without --weight-projection.",
             hint="Add --weight-projection 1, or leave it out.",
         )
+    for name, value in given.items():
+        if not any(getattr(spec, name) == value for spec in specs):
+            raise ArgumentError(
+                f"{as_flag(name)} has no effect on this model.",
+                reason="Its filters' norms count (--weighting), or its operators do not take it."
+                if specs
+                else "It has no decoupled convolutions.",
+                hint="Convert the source: covtool convert MODEL --conv tanh --calibrate DIR.",
+            )

@@ -208,8 +208,9 @@ def _layout(request: FinetuneRequest) -> DataLayout:
 def _with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
     """The request with `bn_stats` worked out: statistics that fit no features are trained."""
     operators = [o for o in recipe.operations if isinstance(o, ConvolutionSpec)]
+    trained = any(line.startswith("finetune") for line in recipe.provenance.history)
     fresh = request.from_scratch or any(
-        not (spec.calibrated or spec.is_convolution) for spec in operators
+        not (trained or spec.calibrated or spec.is_convolution) for spec in operators
     )
     training = request.training.with_statistics("train" if fresh else "keep")
     return request.model_copy(update={"training": training})

@@ -166,7 +166,14 @@ def test_converted_file_is_evaluated_and_converted_again_only_elsewhere(
         (("--conv", "tanh", "--radius", "-1"), "--radius"),
         (("--conv", "tanh", "--radius-quantile", "1.5"), "--radius-quantile"),
         (("--conv", "tanh", "--radius-quantile", "0.9"), "no effect without --calibrate"),
-        (("--conv", "tanh", "--weighting", "log"), "--weighting"),
+        (("--conv", "tanh", "--weighting", "liner"), "Did you mean 'linear'"),
+        (("--conv", "tanh", "--calibrate-images", "9"), "no effect without --calibrate"),
+        (("--conv", "tanh", "--num-classes", "9"), "for a new classifier, and the head stays"),
+        (("--conv", "tanh", "--radius", "inf"), "--radius"),
+        (("--conv", "tanh", "--radius", "1e40"), "--radius"),
+        (("--conv", "sphere", "--calibrate", "d", "--radius-quantile", "0.9"), "a radius"),
+        (("--calibrate", "d", "--radius-quantile", "0.9"), "an operator with a radius"),
+        (("--recipe", "r.yaml", "--conv", "tanh"), "no effect beside --recipe"),
     ],
 )
 def test_mistake_is_a_usage_error_that_says_what_to_do(
@@ -176,6 +183,60 @@ def test_mistake_is_a_usage_error_that_says_what_to_do(
     assert code == 2
     assert message in " ".join(err.split())
     assert not list(tmp_path.iterdir())
+
+
+def recipe_of(covtool, file: str) -> dict:
+    return json.loads(covtool("inspect", file, "--json")[1])["recipe"]
+
+
+def test_recipe_is_calibrated_or_not_as_it_is_applied(
+    covtool, checkpoint, colors, tmp_path
+) -> None:
+    calibrated = ("--calibrate", colors)
+    assert covtool("convert", checkpoint, "--conv", "tanh", *calibrated, *SIZE)[0] == 0
+    (tmp_path / "r.json").write_text(json.dumps(recipe_of(covtool, "net-tanh.safetensors")))
+    again = ("convert", checkpoint, "--recipe", "r.json", *SIZE)
+    assert covtool(*again, "-o", "fresh.safetensors")[0] == 0
+    assert covtool(*again, *calibrated, "-o", "same.safetensors")[0] == 0
+    first, fresh, same = (
+        recipe_of(covtool, f"{name}.safetensors")["operations"][0]
+        for name in ("net-tanh", "fresh", "same")
+    )
+    assert same == first
+    assert (fresh["calibrated"], fresh["unit"], fresh["scale_per"]) == (
+        False,
+        "running-mean",
+        "layer",
+    )
+
+
+def test_network_is_not_judged_by_a_classifier_that_knows_nothing(
+    covtool, checkpoint, colors, tmp_path
+) -> None:
+    (tmp_path / "r.json").write_text(
+        json.dumps([{"operation": "head", "head": "gap"}, {"operation": "conv", "conv": "ball"}])
+    )
+    code, out, _ = covtool(
+        *("convert", checkpoint, "--recipe", "r.json", "--calibrate", colors, "--json", *SIZE)
+    )
+    assert code == 0
+    (report,) = json.loads(out)["plan"]["convolutions"]
+    assert report["kept"] is None
+    assert len(report["calibration"]["layers"]) == 9
+
+
+def test_figures_of_a_network_that_was_changed_since_are_not_kept(
+    covtool, checkpoint, colors, tmp_path
+) -> None:
+    (tmp_path / "r.json").write_text(
+        json.dumps([{"operation": "conv", "conv": "ball"}, {"operation": "last-stride"}])
+    )
+    code, _, _ = covtool(
+        *("convert", checkpoint, "--recipe", "r.json", "--calibrate", colors),
+        *("-o", "out.safetensors", *SIZE),
+    )
+    assert code == 0
+    assert recipe_of(covtool, "out.safetensors")["provenance"]["metrics"] == []
 
 
 def test_data_that_is_not_there_is_a_data_error(covtool, checkpoint, tmp_path) -> None:

@@ -267,6 +267,14 @@ def test_penalty_is_computed_in_full_precision_under_autocast(
     assert orthogonality_penalty(weight.to(dtype)).isfinite()
 
 
+def test_filters_of_different_groups_are_not_compared() -> None:
+    weight = torch.randn(12, 3, 2, 2, generator=torch.Generator().manual_seed(0)).double()
+    for groups in (1, 2, 4):
+        each = sum(orthogonality_penalty(part) for part in weight.chunk(groups))
+        assert_close(orthogonality_penalty(weight, groups=groups), each, **FLOAT64)
+    assert orthogonality_penalty(weight, groups=12) < 1e-12
+
+
 @pytest.mark.parametrize("name", WEIGHTINGS.names)
 def test_gradient_of_a_zero_filter_is_no_larger_than_its_neighbors(name: str) -> None:
     weight = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0))

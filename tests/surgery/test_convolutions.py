@@ -178,6 +178,8 @@ def test_layers_of_a_covtool_head_are_left_out(resnet: nn.Module) -> None:
         ({"beta": 0.3}, SurgeryError, "takes no --beta"),
         ({"conv": "sphere", "radius": 2.0}, SurgeryError, "takes no --radius"),
         ({"conv": "weight-standardized", "angular": "linear"}, SurgeryError, "no --angular"),
+        ({"weighting": "liner"}, UnknownVariantError, "Did you mean 'linear'"),
+        ({"target": ("layr1",)}, ArgumentError, "names like layer1"),
         ({"k": 0.5}, SurgeryError, "--angular sigmoid"),
         ({"projection_norm": 2.0}, SurgeryError, "--weight-projection"),
         ({"weighted_gradients": True, "weighting": "linear"}, SurgeryError, "--weighting none"),
@@ -196,6 +198,15 @@ def test_network_without_other_convolutions_than_its_stem_is_refused() -> None:
     model = create_model(parse_name("test_vit")[0], num_classes=2)
     with pytest.raises(SurgeryError, match="No convolution of VisionTransformer"):
         plan_convolutions(model, ConvolutionSpec(), InputSpec(size=(160, 160)))
+
+
+def test_shared_convolution_stays_shared(resnet: nn.Module) -> None:
+    model = copy.deepcopy(resnet)
+    model.layer1[0].conv2 = model.layer1[0].conv1
+    operated_model, _ = operated(model)
+    block = operated_model.layer1[0]
+    assert isinstance(block.conv1, ConvOperator)
+    assert block.conv2 is block.conv1
 
 
 class Unknown(nn.Conv2d):

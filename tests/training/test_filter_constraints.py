@@ -134,6 +134,25 @@ def test_running_mean_follows_in_training_and_is_resumed(data: Path, tmp_path: P
     assert operators(whole.exported["last"])[0].num_batches_tracked == 6
 
 
+def test_projection_may_be_taken_off_a_file_that_has_one(data: Path, tmp_path: Path) -> None:
+    model = converted(tmp_path, data, weight_projection=1, projection_norm=3.0)
+    result = finetune(asked(model, data, tmp_path, weight_projection=0))
+    spec = load(result.exported["last"]).recipe.operations[0]
+    assert (spec.weight_projection, spec.projection_norm) == (0, 1.0)
+
+
+def test_weighted_gradients_may_be_asked_for_in_training(data: Path, tmp_path: Path) -> None:
+    model = converted(tmp_path, data)
+    result = finetune(asked(model, data, tmp_path, weighted_gradients=True))
+    assert load(result.exported["last"]).recipe.operations[0].weighted_gradients
+
+
+def test_statistics_of_a_trained_file_are_kept_in_the_next_run(data: Path, tmp_path: Path) -> None:
+    first = finetune(asked(converted(tmp_path, data), data, tmp_path))
+    second = finetune(asked(first.exported["last"], data, tmp_path))
+    assert "bn_stats: keep" in (second.directory / "args.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("spec", "training", "message"),
     [
