@@ -55,7 +55,8 @@ def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
     ``@takes(head=HeadSpec)`` fills the parameter `head` of the command. The flag's name, type,
     default, range and help text come from the field: nothing is written twice. A field with
     ``json_schema_extra={"flag": False}`` and one with a single possible value get no option;
-    ``{"short": "-b"}`` adds a short flag, ``{"panel": "..."}`` a heading in the help.
+    ``{"short": "-b"}`` adds a short flag, ``{"panel": "..."}`` a heading in the help,
+    ``{"default": "..."}`` words in place of the default's value there.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -97,7 +98,12 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     long = "--" + extra.get("long", name.replace("_", "-"))
     flags = [f"{long}/--no-{long[2:]}"] if info.annotation in (bool, bool | None) else [long]
     flags += [extra["short"]] if "short" in extra else []
-    option = typer.Option(*flags, help=info.description, rich_help_panel=extra.get("panel"))
+    option = typer.Option(
+        *flags,
+        help=info.description,
+        rich_help_panel=extra.get("panel"),
+        show_default=extra.get("default", True),
+    )
     annotation, default = info.annotation, info.get_default(call_default_factory=True)
     if get_origin(annotation) is tuple and Ellipsis in get_args(annotation):
         annotation = list[get_args(annotation)[0]]

@@ -31,7 +31,7 @@ class ConvolutionSpec(Record):
         "tanh",
         description="Magnitude h that convolutions get, or weight-standardized; covtool list convs "
         "shows them.",
-        json_schema_extra=PANEL,
+        json_schema_extra={**PANEL, "default": "convolutions stay as they are"},
     )
     angular: str = Field(
         "cosine",
