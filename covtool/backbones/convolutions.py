@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import nn
 
 from covtool.backbones.selecting import fits, near
-from covtool.backbones.tracing import Call, trace_calls
-from covtool.errors import ArgumentError, SurgeryError
+from covtool.backbones.tracing import Call, trace_black_image
+from covtool.errors import ArgumentError
 from covtool.layers.global_pooling import GlobalPooling
 
 Kind = Literal["spatial", "pointwise", "depthwise"]
@@ -52,18 +51,8 @@ def find_convolutions(
     Raises:
         SurgeryError: It does not run on such an image.
     """
-    parameter = next(model.parameters())
-    image = torch.zeros(1, channels, *size, dtype=parameter.dtype, device=parameter.device)
-    try:
-        calls = trace_calls(model, image)
-    except (RuntimeError, AssertionError, ValueError) as problem:
-        raise SurgeryError(
-            f"{type(model).__name__} does not run on a {channels}x{size[0]}x{size[1]} image.",
-            reason=str(problem).splitlines()[0] if str(problem) else None,
-            hint="Give the size that it was made for: --img-size.",
-        ) from problem
+    calls, image_key = trace_black_image(model, size, channels)
     run = {call.path for call in calls}
-    image_key = image.data_ptr(), image.numel()
     on_image = {call.path for call in calls if call.source == image_key}
     stem = _stem_pattern(model)
     poolings = [path for path, m in model.named_modules() if isinstance(m, GlobalPooling)]

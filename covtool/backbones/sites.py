@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from timm.layers import SelectAdaptivePool2d
 from torch import nn
 
 from covtool.backbones.slots import MapPooling, TokenPooling, install_pooling_slot
-from covtool.backbones.tracing import Call, chain_before, trace_calls
+from covtool.backbones.tracing import Call, chain_before, trace_black_image
 from covtool.errors import SurgeryError, UnknownVariantError
 
 Layout = Literal["NCHW", "NHWC", "NLC"]
@@ -103,16 +102,7 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
         SurgeryError: The model has no linear classifier, or no pooling module before it.
     """
     install_pooling_slot(model)
-    parameter = next(model.parameters())
-    images = torch.zeros(1, channels, *size, dtype=parameter.dtype, device=parameter.device)
-    try:
-        calls = trace_calls(model, images)
-    except (RuntimeError, AssertionError, ValueError) as problem:
-        raise SurgeryError(
-            f"{type(model).__name__} does not run on a {channels}x{size[0]}x{size[1]} image.",
-            reason=str(problem).splitlines()[0] if str(problem) else None,
-            hint="Give the size that it was made for: --img-size.",
-        ) from problem
+    calls, _ = trace_black_image(model, size, channels)
     classifier = _classifier(model, calls)
     chain = chain_before(calls, classifier)
     prefix = getattr(model, "num_prefix_tokens", 1 if hasattr(model, "class_token") else 0)

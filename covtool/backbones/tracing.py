@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from covtool.errors import SurgeryError
+
 Key = tuple[int, int]
 """Address of the memory and number of elements."""
 
@@ -85,6 +87,31 @@ def trace_calls(model: nn.Module, images: Tensor) -> list[Call]:
         for handle in handles:
             handle.remove()
     return calls
+
+
+def trace_black_image(
+    model: nn.Module, size: tuple[int, int], channels: int
+) -> tuple[list[Call], Key]:
+    """The calls of a model's submodules on a black image, and the key of that image.
+
+    Args:
+        model: Left as it is.
+        size: Height and width of the image, in pixels.
+        channels: Of the image.
+
+    Raises:
+        SurgeryError: The model does not run on such an image.
+    """
+    parameter = next(model.parameters())
+    image = torch.zeros(1, channels, *size, dtype=parameter.dtype, device=parameter.device)
+    try:
+        return trace_calls(model, image), _key(image)
+    except (RuntimeError, AssertionError, ValueError) as problem:
+        raise SurgeryError(
+            f"{type(model).__name__} does not run on a {channels}x{size[0]}x{size[1]} image.",
+            reason=str(problem).splitlines()[0] if str(problem) else None,
+            hint="Give the size that it was made for: --img-size.",
+        ) from problem
 
 
 def chain_before(calls: Iterable[Call], call: Call) -> list[Call]:
