@@ -52,11 +52,14 @@ def some_images(images: InputSpec, count: int = 2) -> Tensor:
 def lively_(model: nn.Module) -> nn.Module:
     """`model` itself, with every scale of a norm or layer near 1.
 
-    Fresh networks multiply whole branches by 0 or 1e-6: what is in there would not matter.
+    Fresh networks multiply whole branches by 0 or 1e-6, and some classifiers are zero: what is
+    in there would not matter.
     """
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 1 and name.endswith(("weight", "gamma")):
                 parameter.copy_(0.5 + torch.rand(parameter.shape, generator=generator))
+            elif not parameter.any():  # torchvision's ViT starts with a classifier of zeros
+                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
     return model

@@ -11,7 +11,6 @@ from toy_data import write_toy_data
 from covtool.backbones.create import create_model, parse_name
 from covtool.checkpoints.model_file import load
 from covtool.layers import DecoupledConv2d
-from covtool_cli import main
 
 SIZE = ("--img-size", "48", "-j", "0", "--device", "cpu")
 
@@ -29,20 +28,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy_data(tmp_path_factory.mktemp("colors"))
-
-
-@pytest.fixture
-def covtool(capsys, tmp_path, monkeypatch):
-    """Run a command in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main.run([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
 
 
 def test_plan_lists_each_layer_with_its_operator_and_writes_nothing(

@@ -7,7 +7,7 @@ import torch
 import yaml
 from toy_data import write_toy_data
 
-from covtool_cli import main, progress
+from covtool_cli import progress
 
 QUICK = ["--from-scratch", "--img-size", "32", "--epochs", "2", "-b", "6", "-j", "0"]
 
@@ -15,20 +15,6 @@ QUICK = ["--from-scratch", "--img-size", "32", "--epochs", "2", "-b", "6", "-j",
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_toy_data(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture
-def covtool(capsys, tmp_path, monkeypatch):
-    """Run a command in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main.run([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
 
 
 def finetune(covtool, data, *more):
