@@ -56,12 +56,14 @@ def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
     default, range and help text come from the field: nothing is written twice. A field with
     ``json_schema_extra={"flag": False}`` and one with a single possible value get no option;
     ``{"short": "-b"}`` adds a short flag, ``{"panel": "..."}`` a heading in the help,
-    ``{"default": "..."}`` words in place of the default's value there.
+    ``{"default": "..."}`` words in place of the default's value there. A command of many specs
+    may take them as ``**settings``.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
-        own = [p for p in signature.parameters.values() if p.name not in specs]
+        declared = signature.parameters.values()
+        own = [p for p in declared if p.name not in specs and p.kind is not p.VAR_KEYWORD]
         fields = {name: _flags_of(spec) for name, spec in specs.items()}
         made = [_parameter(field, info) for group in fields.values() for field, info in group]
 

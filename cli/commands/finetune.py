@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covtool.errors import ArgumentError
-from covtool.specs import AugmentationSpec, FinetuneRequest, InputOverrides, TrainingSpec
+from covtool.specs import FinetuneRequest, Record
+from covtool.specs.finetuning import SETTINGS
 from covtool_cli import options
 
 if TYPE_CHECKING:
@@ -15,12 +16,9 @@ if TYPE_CHECKING:
 NAMES_SHOWN = 3
 
 
-@options.takes(training=TrainingSpec, augmentation=AugmentationSpec, images=InputOverrides)
+@options.takes(**SETTINGS)
 def command(
     ctx: typer.Context,
-    training: TrainingSpec,
-    augmentation: AugmentationSpec,
-    images: InputOverrides,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -53,6 +51,7 @@ def command(
     config: options.Config = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
+    **settings: Record,
 ) -> None:
     """Train a model on a folder of images or a CSV file.
 
@@ -71,9 +70,6 @@ def command(
     request = FinetuneRequest(
         model=model,
         data=str(data),
-        training=training,
-        augmentation=augmentation,
-        images=images,
         arch=arch,
         iterations=iterations,
         weights=weights,
@@ -81,8 +77,9 @@ def command(
         new_classifier=new_classifier,
         output=str(output),
         experiment=experiment,
+        **settings,
     )
-    training.refuse_nonsense()  # before torch is imported
+    request.refuse_nonsense()  # before torch is imported
     _try(request, as_json=as_json) if dry_run else _start(request, as_json=as_json)
 
 

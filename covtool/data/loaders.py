@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from covtool.data.images import read_image
 from covtool.data.layouts import Sample
-from covtool.data.sampling import Draw, ShuffledSampler, drawing
+from covtool.data.sampling import SAMPLERS, BatchSampler, Draw, Shard, drawing
 from covtool.data.transforms import Transform, evaluation_transform, training_transform
 from covtool.errors import ArgumentError, DataError
-from covtool.specs import AugmentationSpec, InputSpec
+from covtool.specs import AugmentationSpec, InputSpec, ObjectiveSpec
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
@@ -65,9 +65,14 @@ class ImageLoader(DataLoader):
     def __init__(self, dataset: ImageDataset, **settings: Any) -> None:
         super().__init__(_Guarded(dataset), collate_fn=_collate, **settings)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0, of a training loader's next iteration."""
-        self.sampler.set_epoch(epoch)
+    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
+        """Choose the epoch, counted from 0, of a training loader's next iteration.
+
+        Args:
+            epoch: Decides order and variation.
+            start: The batch to start with; the images of those before it are not read.
+        """
+        self.batch_sampler.set_epoch(epoch, start=start)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         with warnings.catch_warnings():
@@ -95,7 +100,8 @@ def evaluation_loader(
         Pairs of images, (B, channels, height, width) in float32, and labels, (B,) in int64.
     """
     dataset = ImageDataset(samples, evaluation_transform(input), gray=input.channels == 1)
-    return ImageLoader(dataset, **_settings(len(dataset), batch_size, workers))
+    processes = useful_workers(workers, -(-len(dataset) // batch_size))
+    return ImageLoader(dataset, batch_size=batch_size, **_settings(processes))
 
 
 def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation and its pace
@@ -103,26 +109,30 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     input: InputSpec,
     augmentation: AugmentationSpec,
     *,
+    objective: ObjectiveSpec | None = None,
     batch_size: int = 32,
     workers: int = 2,
     seed: int = 0,
     drop_last: bool = True,
+    shard: Shard | None = None,
 ) -> ImageLoader:
     """Batches in random order, varied at random; call `set_epoch` before each epoch.
 
     Order and variation follow from the seed and the epoch: neither the number of workers nor what
-    was drawn before changes them.
+    was drawn before changes them, and no global random state is touched.
 
     Args:
         samples: The image files.
         input: The images that the model expects.
         augmentation: How they are varied.
-        batch_size: Images per batch.
+        objective: Says which sampler; None for every image once per epoch.
+        batch_size: Images per batch of this process.
         workers: Processes that prepare images, at most; 0 for this process. They stay for all
             epochs.
         seed: Not negative.
         drop_last: Leave out an incomplete last batch, where there is a complete one: batch
             normalization fails on a batch of one image.
+        shard: Which of several processes this is.
 
     Returns:
         As `evaluation_loader`.
@@ -132,25 +142,32 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     """
     if seed < 0:
         raise ArgumentError(f"The seed must not be negative, but it is {seed}.")
+    objective, shard = objective or ObjectiveSpec(), shard or Shard()
     transform = training_transform(input, augmentation)
     dataset = ImageDataset(samples, transform, gray=input.channels == 1, seed=seed)
-    settings = _settings(len(dataset), batch_size, workers)
+    together = batch_size * shard.world
+    labels = [sample.label for sample in samples]
+    order = SAMPLERS[objective.sampler].build(labels, objective, together, seed)
+    batches = BatchSampler(order, batch_size=together, shard=shard, drop_last=drop_last)
+    processes = useful_workers(workers, len(batches))
     return ImageLoader(
         dataset,
-        sampler=ShuffledSampler(len(dataset), seed=seed),
-        drop_last=drop_last and len(dataset) >= batch_size,
-        persistent_workers=settings["num_workers"] > 0,
-        **settings,
+        batch_sampler=batches,
+        persistent_workers=processes > 0,
+        **_settings(processes),
     )
 
 
-def _settings(num_images: int, batch_size: int, workers: int) -> dict[str, Any]:
-    batches = -(-num_images // batch_size)
-    useful = min(workers, _cores(), batches if batches > 1 else 0)
+def useful_workers(workers: int, batches: int) -> int:
+    """At most one process per core (torch warns about more) and batch; none for a single batch."""
+    return min(workers, _cores(), batches if batches > 1 else 0)
+
+
+def _settings(workers: int) -> dict[str, Any]:
     return {
-        "batch_size": batch_size,
-        "num_workers": useful,
+        "num_workers": workers,
         "pin_memory": torch.cuda.is_available(),
+        "generator": torch.Generator(),  # a loader of its own draws nothing from the global one
     }
 
 

@@ -1,13 +1,17 @@
 """The order of training images, and random numbers that belong to an image, not to a process."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
+
+from covtool.registry import Registry
+from covtool.specs import ObjectiveSpec
 
 
 class Draw(NamedTuple):
@@ -17,29 +21,113 @@ class Draw(NamedTuple):
     index: int
 
 
-class ShuffledSampler(Sampler[Draw]):
-    """Every image once per epoch, in an order that follows from the seed and the epoch.
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which of several processes this one is; each works on its part of every batch."""
+
+    rank: int = 0
+    world: int = 1
+
+
+class EpochOrder(Protocol):
+    """The images of an epoch in order: a function of the epoch and nothing else."""
+
+    def __len__(self) -> int:
+        """Images per epoch; the same for every epoch."""
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        """Indices of the images, (len,), in an epoch counted from 0."""
+
+
+class RandomOrder:
+    """Every image once per epoch, in random order.
 
     Args:
-        num_images: How many there are.
+        labels: Of the images.
         seed: Not negative.
     """
 
-    def __init__(self, num_images: int, *, seed: int) -> None:
-        self.num_images = num_images
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration goes through, counted from 0."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[Draw]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_images)
-        return (Draw(self.epoch, int(index)) for index in order)
+    def __init__(self, labels: Sequence[int], *, seed: int) -> None:
+        self._num_images = len(labels)
+        self._seed = seed
 
     def __len__(self) -> int:
-        return self.num_images
+        return self._num_images
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self._seed, epoch]).permutation(self._num_images)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerRow:
+    """A row of the table of samplers.
+
+    Attributes:
+        name: As in ``--sampler``.
+        summary: One line.
+        source: Where it is from.
+        build: Labels, objective, images per batch (of all processes) and seed to an order.
+    """
+
+    name: str
+    summary: str
+    source: str
+    build: Callable[[Sequence[int], ObjectiveSpec, int, int], EpochOrder]
+
+
+SAMPLERS = Registry(
+    "sampler",
+    (
+        SamplerRow(
+            "random",
+            "Every image once per epoch.",
+            "the usual",
+            lambda labels, objective, batch_size, seed: RandomOrder(labels, seed=seed),
+        ),
+    ),
+)
+
+
+class BatchSampler(Sampler[list[Draw]]):
+    """Cuts an epoch's order into batches, from any batch on; of each, this process's part.
+
+    Args:
+        order: Of the images.
+        batch_size: Images per batch of all processes together.
+        shard: Which process this is. The parts of a batch are contiguous and as equal as can be.
+        drop_last: Leave out an incomplete last batch, where there is a complete one.
+    """
+
+    def __init__(
+        self,
+        order: EpochOrder,
+        *,
+        batch_size: int,
+        shard: Shard | None = None,
+        drop_last: bool = True,
+    ) -> None:
+        self.order = order
+        self.global_batch_size = batch_size
+        self.shard = shard or Shard()
+        self._drop_last = drop_last and len(order) >= batch_size
+        self._epoch, self._start = 0, 0
+
+    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
+        """Choose the epoch, from 0, of the next iteration, and the batch that it starts with."""
+        self._epoch, self._start = epoch, start
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        epoch, indices = self._epoch, self.order(self._epoch)
+        for number in range(self._start, len(self)):
+            at = number * self.global_batch_size
+            batch = indices[at : at + self.global_batch_size]
+            part = np.array_split(batch, self.shard.world)[self.shard.rank]
+            yield [Draw(epoch, int(index)) for index in part]
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        whole, rest = divmod(len(self.order), self.global_batch_size)
+        return whole + (rest > 0 and not self._drop_last)
 
 
 @contextmanager

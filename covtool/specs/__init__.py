@@ -4,8 +4,12 @@ from covtool.specs.attack import AttackSpec
 from covtool.specs.augmentation import AugmentationSpec
 from covtool.specs.conversion import ConvertSpec
 from covtool.specs.convolution import ConvolutionSpec
+from covtool.specs.faults import FaultSpec
 from covtool.specs.finetuning import FinetuneRequest
 from covtool.specs.input_overrides import InputOverrides
+from covtool.specs.loading import LoadingSpec
+from covtool.specs.objective import ObjectiveSpec
+from covtool.specs.processes import ProcessSpec
 from covtool.specs.recipe import (
     BaseSpec,
     HeadSpec,
@@ -25,13 +29,17 @@ __all__ = [
     "BaseSpec",
     "ConvertSpec",
     "ConvolutionSpec",
+    "FaultSpec",
     "FinetuneRequest",
     "HeadSpec",
     "InputOverrides",
     "InputSpec",
     "LastStrideSpec",
+    "LoadingSpec",
     "Metric",
+    "ObjectiveSpec",
     "Operation",
+    "ProcessSpec",
     "Provenance",
     "Recipe",
     "Record",

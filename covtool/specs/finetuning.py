@@ -6,15 +6,24 @@ from pydantic import ValidationError
 
 from covtool.errors import ArgumentError
 from covtool.specs.augmentation import AugmentationSpec
+from covtool.specs.faults import FaultSpec
 from covtool.specs.input_overrides import InputOverrides
+from covtool.specs.loading import LoadingSpec
+from covtool.specs.objective import ObjectiveSpec
+from covtool.specs.processes import ProcessSpec
 from covtool.specs.record import Record
 from covtool.specs.training import TrainingSpec
 
-_NESTED: dict[str, type[Record]] = {
+SETTINGS: dict[str, type[Record]] = {
     "training": TrainingSpec,
+    "objective": ObjectiveSpec,
     "augmentation": AugmentationSpec,
+    "loading": LoadingSpec,
+    "faults": FaultSpec,
+    "processes": ProcessSpec,
     "images": InputOverrides,
 }
+"""The groups of settings of a run; no two have a name in common."""
 
 
 class FinetuneRequest(Record):
@@ -24,7 +33,11 @@ class FinetuneRequest(Record):
         model: A file or a name; see `covtool.open_model`.
         data: A folder or a CSV file; see `covtool.data.layouts.scan`.
         training: Optimizer, schedule, regularization, device.
+        objective: The loss, and which images meet in a batch.
         augmentation: How the training images are varied.
+        loading: The input path.
+        faults: How often the run is saved, and what it survives.
+        processes: How several processes work together.
         images: What to change about the images that the model expects.
         arch: Architecture, where the tensors leave a choice.
         iterations: Newton-Schulz steps of a published covariance network; None for 5.
@@ -38,7 +51,11 @@ class FinetuneRequest(Record):
     model: str
     data: str
     training: TrainingSpec = TrainingSpec()
+    objective: ObjectiveSpec = ObjectiveSpec()
     augmentation: AugmentationSpec = AugmentationSpec()
+    loading: LoadingSpec = LoadingSpec()
+    faults: FaultSpec = FaultSpec()
+    processes: ProcessSpec = ProcessSpec()
     images: InputOverrides = InputOverrides()
     arch: str | None = None
     iterations: int | None = None
@@ -48,10 +65,18 @@ class FinetuneRequest(Record):
     output: str = "runs"
     experiment: str | None = None
 
+    def refuse_nonsense(self) -> None:
+        """Check the settings against each other, before anything is read.
+
+        Raises:
+            ArgumentError: Two of them contradict each other, or one has no effect.
+        """
+        self.training.refuse_nonsense()
+
     def to_arguments(self) -> dict[str, Any]:
         """All settings under the names of the command's options, ready for YAML."""
         values = self.model_dump(mode="json")
-        for name in _NESTED:
+        for name in SETTINGS:
             values |= values.pop(name)
         return values
 
@@ -63,7 +88,7 @@ class FinetuneRequest(Record):
             ArgumentError: A name is unknown, or a value will not do.
         """
         values = dict(arguments)
-        for name, spec in _NESTED.items():
+        for name, spec in SETTINGS.items():
             own = {key: values.pop(key) for key in spec.model_fields if key in values}
             values[name] = own
         try:

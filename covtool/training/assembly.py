@@ -51,7 +51,7 @@ class Parts:
         training_batches: Varied at random.
         validation_batches: In order.
         device: Where the model is.
-        training: The settings.
+        request: The settings.
         recipe: Of the model, with the data's classes and the head that it came with.
         heads: Which head is in use in which epoch; None for a model without a covtool head.
     """
@@ -70,9 +70,14 @@ class Parts:
     training_batches: ImageLoader
     validation_batches: ImageLoader
     device: torch.device
-    training: TrainingSpec
+    request: FinetuneRequest
     recipe: Recipe
     heads: HeadSchedule | None
+
+    @property
+    def training(self) -> TrainingSpec:
+        """The settings of optimizer, schedule and regularization."""
+        return self.request.training
 
     @property
     def updates_per_epoch(self) -> int:
@@ -93,12 +98,18 @@ class Parts:
         """The recipe of the model as it is in an epoch, counted from 0."""
         return self.recipe if self.heads is None else self.heads.recipe(self.recipe, epoch)
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Order of the images, mixing, head, what is frozen, modes: for an epoch from 0 on."""
+    def begin_epoch(self, epoch: int, *, step: int = 0) -> None:
+        """Order of the images, mixing, head, what is frozen, modes: for an epoch from 0 on.
+
+        Args:
+            epoch: Counted from 0.
+            step: Updates of it that are done; their images are not read again.
+        """
         if self.heads is not None and self.heads.phases:
             models = [self.model, *([] if self.ema is None else [self.ema.module])]
             self.heads.switch_(models, epoch)
-        self.training_batches.set_epoch(epoch)
+        start = step * self.training.grad_accum_steps
+        self.training_batches.set_epoch(epoch, start=start)
         self.objective.set_epoch(epoch)
         names = self.trainable
         if epoch < self.training.freeze_epochs:
@@ -160,7 +171,7 @@ def assemble(
         objective=Objective(training, recipe.num_classes),
         constraints=FilterConstraints(model),
         device=device,
-        training=training,
+        request=request,
         recipe=recipe,
         heads=heads,
         **batches,
@@ -173,7 +184,12 @@ def _loaders(
     size = {"batch_size": request.training.batch_size, "workers": request.training.workers}
     return {
         "training_batches": training_loader(
-            samples[0], recipe.input, request.augmentation, seed=request.training.seed, **size
+            samples[0],
+            recipe.input,
+            request.augmentation,
+            objective=request.objective,
+            seed=request.training.seed,
+            **size,
         ),
         "validation_batches": evaluation_loader(samples[1], recipe.input, **size),
     }

@@ -108,22 +108,13 @@ def _train(run: Run, interruption: Interruption) -> None:
 
 
 def _remaining(run: Run) -> Iterator[tuple[Batch, ...]]:
-    """The batches of the epoch's updates that are yet to be done.
-
-    Iterating draws a random number, so the generators are restored before an epoch's first update,
-    or, where updates were done already, after those have been passed over.
-    """
+    """The batches of the epoch's updates that are yet to be done."""
     parts, state = run.parts, run.state
-    parts.begin_epoch(state.epoch)
+    parts.begin_epoch(state.epoch, step=state.step)
     if parts.heads is not None and state.step == 0 and (note := parts.heads.note(state.epoch)):
         run.observer.on_note(note)
-    if state.step == 0:
-        state.restore_generators()
-    updates = _grouped(parts.training_batches, parts.training.grad_accum_steps)
-    for batches in islice(updates, state.step, None):
-        state.restore_generators()
-        yield batches
     state.restore_generators()
+    yield from _grouped(parts.training_batches, parts.training.grad_accum_steps)
 
 
 def _grouped(batches: Iterable[Batch], size: int) -> Iterator[tuple[Batch, ...]]:

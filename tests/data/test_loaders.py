@@ -83,7 +83,7 @@ def test_every_image_is_seen_once_an_epoch(samples) -> None:
     loader = training_loader(samples, SMALL, plain, batch_size=4, workers=0, drop_last=False)
     images, labels = _epoch(loader, 2)
     expected = torch.cat([x for x, _ in evaluation_loader(samples, SMALL, workers=0)])
-    order = list(loader.sampler)
+    order = [draw for batch in loader.batch_sampler for draw in batch]
     assert sorted(draw.index for draw in order) == list(range(len(samples)))
     assert_close(images, expected[[draw.index for draw in order]], rtol=0, atol=0)
     assert labels.tolist() == [samples[draw.index].label for draw in order]

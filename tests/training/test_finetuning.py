@@ -282,10 +282,10 @@ def test_a_diverging_run_stops_and_keeps_its_last_good_state(asked):
 
 
 def test_a_weight_poisoned_in_the_second_epoch_leaves_the_first_ones_state(asked, monkeypatch):
-    from covtool.training import finetuning
+    from covtool.training import preparing
 
     models = []
-    original = finetuning.assemble
+    original = preparing.assemble
 
     def assemble(model, *rest):
         models.append(model)
@@ -294,7 +294,7 @@ def test_a_weight_poisoned_in_the_second_epoch_leaves_the_first_ones_state(asked
     def poison():
         models[0].layer3[0].conv1.weight.data[0] = torch.nan
 
-    monkeypatch.setattr(finetuning, "assemble", assemble)
+    monkeypatch.setattr(preparing, "assemble", assemble)
     observer = Recorder(at_update=8, do=poison)
     with pytest.raises(NonFiniteError, match="The loss is nan at step 9") as caught:
         finetune(asked(), observer=observer)
@@ -306,12 +306,12 @@ def test_a_weight_poisoned_in_the_second_epoch_leaves_the_first_ones_state(asked
 
 
 def test_a_model_that_is_not_finite_after_an_epochs_last_update_is_not_saved(asked, monkeypatch):
-    from covtool.training import finetuning
+    from covtool.training import preparing
 
     models = []
-    original = finetuning.assemble
+    original = preparing.assemble
     monkeypatch.setattr(
-        finetuning, "assemble", lambda m, *rest: original(models.append(m) or m, *rest)
+        preparing, "assemble", lambda m, *rest: original(models.append(m) or m, *rest)
     )
     observer = Recorder(at_update=12, do=lambda: models[0].fc.bias.data.fill_(torch.inf))
     with pytest.raises(NonFiniteError, match="After step 12 the model is not finite") as caught:

@@ -1,0 +1,136 @@
+"""What a run needs before its first update, and the run itself: for new and resumed ones."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.data.checking import check_images
+from covtool.data.layouts import DataLayout, Sample, require_trainable, scan
+from covtool.errors import ArgumentError
+from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
+from covtool.training.assembly import Parts, assemble
+from covtool.training.head import find_head, fit_classes_
+from covtool.training.observer import Observer
+
+SHOWN = 5
+
+
+def resolved(request: FinetuneRequest) -> FinetuneRequest:
+    """The request with its defaults worked out and its paths absolute."""
+    request.training.refuse_nonsense()
+    model = Path(request.model)
+    return request.model_copy(
+        update={
+            "model": str(model.resolve()) if model.exists() else request.model,
+            "data": str(Path(request.data).resolve()),
+            "training": request.training.resolved(),
+        }
+    )
+
+
+def read_layout(request: FinetuneRequest) -> DataLayout:
+    """The data set of a run.
+
+    Raises:
+        DataError: See `scan` and `require_trainable`.
+        ArgumentError: The metric says nothing about it.
+    """
+    training = request.training
+    layout = scan(Path(request.data), val_fraction=training.val_fraction, seed=training.seed)
+    require_trainable(layout)
+    if training.eval_metric == "top5" and len(layout.class_names) < 6:
+        raise ArgumentError(
+            f"--eval-metric top5 says nothing with {len(layout.class_names)} classes."
+        )
+    return layout
+
+
+def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
+    """The request with `bn_stats` worked out: statistics that fit no features are trained."""
+    operators = [o for o in recipe.operations if isinstance(o, ConvolutionSpec)]
+    trained = any(line.startswith("finetune") for line in recipe.provenance.history)
+    fresh = request.from_scratch or any(
+        not (trained or spec.calibrated or spec.is_convolution) for spec in operators
+    )
+    training = request.training.with_statistics("train" if fresh else "keep")
+    return request.model_copy(update={"training": training})
+
+
+def open_source(request: FinetuneRequest, observer: Observer) -> OpenedModel:
+    """The model of a new run; the generators are seeded before weights that start at random.
+
+    Raises:
+        CheckpointError: See `open_model`.
+    """
+    seed_everything(request.training.seed)  # before weights that start at random
+    opened = open_model(
+        request.model,
+        arch=request.arch,
+        iterations=request.iterations,
+        weights=request.weights,
+        pretrained=not request.from_scratch,
+        input_overrides=request.images.changes(),
+        track=observer.track,
+    )
+    for note in opened.notes:
+        observer.on_note(note)
+    return opened
+
+
+def build_parts(
+    opened: OpenedModel, request: FinetuneRequest, layout: DataLayout, observer: Observer
+) -> Parts:
+    """Everything of a new run, with the data's classes.
+
+    Raises:
+        CovtoolError: See `fit_classes_` and `assemble`.
+    """
+    head = find_head(opened.model, opened.recipe.input)
+    recipe, note = fit_classes_(
+        opened, head, layout.class_names, new_classifier=request.new_classifier
+    )
+    if note:
+        observer.on_note(note)
+    return assembled(opened.model, recipe, request, layout, observer)
+
+
+def assembled(
+    model: nn.Module,
+    recipe: Recipe,
+    request: FinetuneRequest,
+    layout: DataLayout,
+    observer: Observer,
+) -> Parts:
+    """Everything of a run around a model, once the data's images have been checked.
+
+    Raises:
+        CovtoolError: See `check_images` and `assemble`.
+    """
+    samples = tuple(
+        _readable(layout, split, request.training.on_bad_image, observer)
+        for split in ("train", "val")
+    )
+    return assemble(model, recipe, find_head(model, recipe.input), samples, request)
+
+
+def _readable(
+    layout: DataLayout, split: str, on_bad_image: str, observer: Observer
+) -> Sequence[Sample]:
+    checked = check_images(layout.samples(split), on_bad_image=on_bad_image, track=observer.track)
+    if checked.bad:
+        shown = "; ".join(f"{path}: {reason}" for path, reason in checked.bad[:SHOWN])
+        more = f"; and {len(checked.bad) - SHOWN} more" if len(checked.bad) > SHOWN else ""
+        observer.on_note(f"Left out {len(checked.bad)} unreadable images of {split}: {shown}{more}")
+    return checked.good
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the generators of `random`, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -1,0 +1,88 @@
+"""A run from its state to its last epoch, and what it came to."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from covtool.data.layouts import DataLayout
+from covtool.training.assembly import Parts
+from covtool.training.fit import Run, best_epoch, fit
+from covtool.training.observer import Observer, TrainingPlan
+from covtool.training.run_directory import RunDirectory
+from covtool.training.state import RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneResult:
+    """What a run came to.
+
+    Attributes:
+        directory: Of the run.
+        epochs: Trained in all.
+        metric: What the best epoch is best in, in timm's word.
+        best_epoch: Counted from 1.
+        best: The metric then: percent, or nats for a loss.
+        last: The metric after the last epoch.
+        seconds: Of training and evaluation, over all parts of a resumed run.
+        exported: Covtool files, under ``best`` and ``last``.
+    """
+
+    directory: Path
+    epochs: int
+    metric: str
+    best_epoch: int
+    best: float
+    last: float
+    seconds: float
+    exported: dict[str, Path]
+
+
+def start_run(
+    parts: Parts,
+    state: RunState,
+    directory: RunDirectory,
+    layout: DataLayout,
+    observer: Observer,
+) -> Run:
+    """A run that is about to train, told to the observer."""
+    data = (layout.name, layout.called["val"])
+    observer.on_start(plan_run(parts, state, directory.path))
+    return Run(parts=parts, state=state, directory=directory, data=data, observer=observer)
+
+
+def plan_run(parts: Parts, state: RunState, directory: Path | None) -> TrainingPlan:
+    """What a run is going to do."""
+    return TrainingPlan(
+        directory=directory,
+        device=str(parts.device),
+        epochs=parts.training.epochs,
+        first_epoch=state.epoch + 1,
+        updates_per_epoch=parts.updates_per_epoch,
+        training_images=len(parts.training_batches.dataset),
+        validation_images=len(parts.validation_batches.dataset),
+        num_classes=parts.recipe.num_classes,
+        groups=parts.groups,
+    )
+
+
+def run_to_end(run: Run) -> FinetuneResult:
+    """Train to the last epoch and write result.json.
+
+    Raises:
+        CovtoolError: See `fit`.
+    """
+    fit(run)
+    state, metric = run.state, run.parts.training.eval_metric
+    sign = -1 if metric == "loss" else 1
+    result = FinetuneResult(
+        directory=run.directory.path,
+        epochs=state.epoch,
+        metric=metric,
+        best_epoch=best_epoch(run),
+        best=sign * max(state.values),
+        last=sign * state.values[-1],
+        seconds=state.seconds,
+        exported={name: run.directory.exported(name) for name in ("best", "last")},
+    )
+    run.directory.write_json("result.json", json.loads(json.dumps(asdict(result), default=str)))
+    return result
