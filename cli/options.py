@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from covtool.errors import ArgumentError
+from covtool.specs import as_flag
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -97,7 +98,7 @@ def _extra(info: FieldInfo) -> dict[str, Any]:
 
 def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     extra = _extra(info)
-    long = "--" + extra.get("long", name.replace("_", "-"))
+    long = as_flag(extra.get("long", name))
     flags = [f"{long}/--no-{long[2:]}"] if info.annotation in (bool, bool | None) else [long]
     flags += [extra["short"]] if "short" in extra else []
     option = typer.Option(
@@ -123,7 +124,7 @@ def _validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
         return spec.model_validate(values)
     except ValidationError as problem:
         first = problem.errors()[0]
-        flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "The options"
+        flag = as_flag(str(first["loc"][0])) if first["loc"] else "The options"
         raise ArgumentError(f"{flag} {first['input']!r} will not do: {first['msg']}.") from problem
 
 

@@ -13,6 +13,7 @@ from covtool.specs import (
     InputOverrides,
     LastStrideSpec,
     Operation,
+    as_flag,
 )
 from covtool_cli import options, render
 
@@ -130,7 +131,7 @@ def _refuse_given(ctx: typer.Context, needed: str, *names: str) -> None:
     for name in names:
         if options.is_given(ctx, name):
             raise ArgumentError(
-                f"--{name.replace('_', '-')} has no effect without {needed}.",
+                f"{as_flag(name)} has no effect without {needed}.",
                 hint=f"Add {needed}, or leave it out.",
             )
 
@@ -140,7 +141,7 @@ def _recipes_operations(ctx: typer.Context, path: Path) -> list[Operation]:
     for name in (*HeadSpec.model_fields, *ConvolutionSpec.model_fields, "last_stride"):
         if options.is_given(ctx, name):
             raise ArgumentError(
-                f"--{name.replace('_', '-')} has no effect beside --recipe, which says it all.",
+                f"{as_flag(name)} has no effect beside --recipe, which says it all.",
                 hint=f"Write it into {path}, or leave --recipe out.",
             )
     return _read_operations(path)

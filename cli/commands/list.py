@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from covtool.specs import as_flag
 from covtool_cli import options, render
 
 What = Literal["heads", "gradients", "convs", "angulars"]
@@ -48,7 +49,7 @@ def _heads() -> Iterable[dict[str, Any]]:
             "name": row.name,
             "summary": row.summary,
             "reduction": row.reduction,
-            "own options": " ".join(f"--{name.replace('_', '-')}" for name in own),
+            "own options": " ".join(map(as_flag, own)),
             "source": row.source,
         }
 
@@ -75,7 +76,7 @@ def _convs() -> Iterable[dict[str, Any]]:
         yield {
             "name": row.name,
             "summary": row.summary,
-            "own options": " ".join(f"--{name.replace('_', '-')}" for name in own),
+            "own options": " ".join(map(as_flag, own)),
             "source": row.source,
         }
 

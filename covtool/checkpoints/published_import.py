@@ -1,7 +1,7 @@
 """What can be chosen when a published covariance network becomes a covtool file."""
 
 from covtool.errors import ArgumentError
-from covtool.specs import HeadSpec
+from covtool.specs import HeadSpec, as_flag
 from covtool.variants import HEADS
 
 _WITH_WEIGHTS = ("dim", "reduction", "tap", "vec", "hidden", "fuse")
@@ -28,7 +28,7 @@ def imported_head(source: str, own: HeadSpec, asked: HeadSpec) -> HeadSpec:
     if asked.post_norm == "batchnorm":
         other.append("post_norm")
     if other:
-        raise imported_as_it_is(source, ", ".join(f"--{n.replace('_', '-')}" for n in other))
+        raise imported_as_it_is(source, ", ".join(map(as_flag, other)))
     if asked.head != own.head and not (HEADS[asked.head].is_root and HEADS[own.head].is_root):
         raise imported_as_it_is(source, f"--head {asked.head}")
     return asked.model_copy(update={n: getattr(own, n) for n in _WITH_WEIGHTS})

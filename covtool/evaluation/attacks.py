@@ -13,8 +13,8 @@ from torch import Tensor
 from covtool.data.sampling import drawing
 from covtool.errors import ArgumentError
 from covtool.registry import Registry
-from covtool.specs import AttackSpec, InputSpec
-from covtool.specs.attack import DEFAULT_SEED, DEFAULT_STEPS, STEP_SHARE, flag
+from covtool.specs import AttackSpec, InputSpec, as_flag
+from covtool.specs.attack import DEFAULT_SEED, DEFAULT_STEPS, STEP_SHARE
 
 InputGradient = Callable[[Tensor], Tensor]
 """Normalized images to the gradient of the loss with respect to them, both (B, C, H, W)."""
@@ -187,10 +187,10 @@ def chosen_attack(spec: AttackSpec) -> AttackSpec | None:
 
 
 def _takes_no(attack: str, name: str) -> ArgumentError:
-    takes = ", ".join(map(flag, ("eps", *ATTACKS[attack].options)))
+    takes = ", ".join(map(as_flag, ("eps", *ATTACKS[attack].options)))
     others = [row.name for row in ATTACKS if name in row.options]
     return ArgumentError(
-        f"--attack {attack} takes no {flag(name)}.",
+        f"--attack {attack} takes no {as_flag(name)}.",
         reason=f"It takes {takes}.",
         hint=f"Leave it out, or choose --attack {' or '.join(others)}.",
     )

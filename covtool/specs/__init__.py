@@ -20,7 +20,7 @@ from covtool.specs.recipe import (
     Provenance,
     Recipe,
 )
-from covtool.specs.record import Record
+from covtool.specs.record import Record, as_flag
 from covtool.specs.training import TrainingSpec
 
 __all__ = [
@@ -44,4 +44,5 @@ __all__ = [
     "Recipe",
     "Record",
     "TrainingSpec",
+    "as_flag",
 ]

@@ -3,7 +3,7 @@
 from pydantic import ConfigDict, Field, field_validator
 
 from covtool.errors import ArgumentError
-from covtool.specs.record import Record
+from covtool.specs.record import Record, as_flag
 
 PANEL = {"panel": "Attack"}
 DEFAULT_STEPS = 10
@@ -80,7 +80,7 @@ class AttackSpec(Record):
         if self.attack is None:
             if self.given():
                 raise ArgumentError(
-                    f"{flag(self.given()[0])} has no effect without --attack.",
+                    f"{as_flag(self.given()[0])} has no effect without --attack.",
                     hint="Add --attack pgd, for example, or leave it out.",
                 )
         elif self.eps is None:
@@ -88,11 +88,6 @@ class AttackSpec(Record):
                 f"--attack {self.attack} does not say how far a pixel value may change.",
                 hint="Add --eps 4/255, for example.",
             )
-
-
-def flag(name: str) -> str:
-    """The option of the command line that sets the field `name`."""
-    return f"--{name.replace('_', '-')}"
 
 
 def _fraction(text: str) -> float:

@@ -10,8 +10,8 @@ from covtool.errors import SurgeryError
 from covtool.layers.conv_operator import ConvOperator
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.ops.filters import WEIGHTINGS
-from covtool.specs import ConvolutionSpec, InputSpec
-from covtool.surgery.options import as_flag, changed_options, refuse_untaken
+from covtool.specs import ConvolutionSpec, InputSpec, as_flag
+from covtool.surgery.options import changed_options, refuse_untaken
 from covtool.variants import CONVOLUTIONS
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from covtool.errors import SurgeryError
-from covtool.specs.record import Record
+from covtool.specs.record import Record, as_flag
 
 
 class Row(Protocol):
@@ -46,8 +46,3 @@ def refuse_untaken(flag: str, row: Row, spec: Record, table: Iterable[Row]) -> N
                 reason=f"It takes {', '.join(map(as_flag, takes))}.",
                 hint=f"Leave it out, or choose a {flag} that takes it: {', '.join(takers)}.",
             )
-
-
-def as_flag(name: str) -> str:
-    """A field as the command line spells it."""
-    return "--" + name.replace("_", "-")

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from covtool.errors import ArgumentError
 from covtool.layers import ConvOperator
 from covtool.ops.filters import orthogonality_penalty, project_filters
-from covtool.specs import ConvolutionSpec, Recipe, TrainingSpec
-from covtool.surgery.options import as_flag
+from covtool.specs import ConvolutionSpec, Recipe, TrainingSpec, as_flag
 from covtool.variants import CONVOLUTIONS
 
 CONSTRAINTS = ("weight_projection", "projection_norm", "orthogonality", "weighted_gradients")

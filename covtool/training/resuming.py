@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from covtool.errors import ArgumentError, DataError
-from covtool.specs import FinetuneRequest, Recipe
+from covtool.specs import FinetuneRequest, Recipe, as_flag
 from covtool.surgery.rebuild import rebuild
 from covtool.training.observer import Observer, SilentObserver
 from covtool.training.preparing import assembled, read_layout, resolved, seed_everything
@@ -70,7 +70,7 @@ def _continued(
     for name, value in request.to_arguments().items():
         if name not in changes or value == saved.get(name):
             continue
-        flag = "--" + name.replace("_", "-")
+        flag = as_flag(name)
         if name not in MAY_CHANGE:
             raise ArgumentError(
                 f"{flag} is {value} now, but the run was started with {saved.get(name)}.",
