@@ -1,17 +1,41 @@
 """What all records have in common."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from covtool.errors import ArgumentError
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+
+Contradiction = tuple[bool, str, str]
+"""Whether fields contradict each other, in which words, and what to do then."""
 
 
 class Record(BaseModel):
     """A frozen record that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CheckedRecord(Record):
+    """A record whose fields may contradict each other."""
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Everything that may be wrong between the fields, the first to be told first."""
+        yield from ()
+
+    def refuse_nonsense(self) -> None:
+        """Check the fields against each other.
+
+        Raises:
+            ArgumentError: Two of them contradict each other, or one has no effect.
+        """
+        for wrong, message, hint in self.contradictions():
+            if wrong:
+                raise ArgumentError(message, hint=hint)
 
 
 def as_flag(name: str) -> str:
