@@ -8,13 +8,15 @@ import typer
 from covtool.specs import as_flag
 from covtool_cli import options, render
 
-What = Literal["heads", "gradients", "convs", "angulars"]
+What = Literal["heads", "gradients", "convs", "angulars", "losses", "samplers"]
 
 TITLES = {
     "heads": "Heads (convert --head NAME)",
     "convs": "Operators in place of convolutions (convert --conv NAME)",
     "angulars": "Angular activations (convert --conv tanh --angular NAME)",
     "gradients": "Gradient rules of eigendecompositions (convert --head mpn --gradient NAME)",
+    "losses": "Losses (finetune --loss NAME, or a sum like ce+0.5*triplet)",
+    "samplers": "Orders of the training images (finetune --sampler NAME)",
 }
 
 
@@ -32,6 +34,8 @@ def command(
         "gradients": _gradients,
         "convs": _convs,
         "angulars": _angulars,
+        "losses": _losses,
+        "samplers": _samplers,
     }
     rows = list(tables[what]())
     if as_json:
@@ -85,4 +89,23 @@ def _angulars() -> Iterable[dict[str, Any]]:
     from covtool.ops.angular import ANGULAR_ACTIVATIONS
 
     for row in ANGULAR_ACTIVATIONS:
+        yield {"name": row.name, "summary": row.summary, "source": row.source}
+
+
+def _losses() -> Iterable[dict[str, Any]]:
+    from covtool.specs.losses import LOSSES
+
+    for row in LOSSES:
+        yield {
+            "name": row.name,
+            "summary": row.summary,
+            "needs": row.needs,
+            "source": row.source,
+        }
+
+
+def _samplers() -> Iterable[dict[str, Any]]:
+    from covtool.data.samplers import SAMPLERS
+
+    for row in SAMPLERS:
         yield {"name": row.name, "summary": row.summary, "source": row.source}

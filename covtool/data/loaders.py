@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from covtool.data.images import read_image
 from covtool.data.layouts import Sample
-from covtool.data.sampling import SAMPLERS, BatchSampler, Draw, Shard, drawing
+from covtool.data.samplers import SAMPLERS
+from covtool.data.sampling import BatchSampler, Draw, Shard, drawing
 from covtool.data.transforms import Transform, evaluation_transform, training_transform
 from covtool.errors import ArgumentError, DataError
 from covtool.specs import AugmentationSpec, InputSpec, ObjectiveSpec
@@ -21,7 +22,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     """Images as tensors, with their labels.
 
     An item is asked for by its index, or by a `Draw`: then everything random about it follows
-    from the seed, the epoch and the index, whichever process prepares it.
+    from the seed and the draw, whichever process prepares it.
 
     Args:
         samples: The image files.
@@ -50,7 +51,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         if isinstance(key, Draw):
             sample = self.samples[key.index]
             image = read_image(sample.path, gray=self.gray)
-            with drawing(self.seed, key.epoch, key.index):
+            with drawing(self.seed, *key.entropy):
                 return self.transform(image), sample.label
         sample = self.samples[key]
         return self.transform(read_image(sample.path, gray=self.gray)), sample.label
@@ -125,7 +126,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
         samples: The image files.
         input: The images that the model expects.
         augmentation: How they are varied.
-        objective: Says which sampler; None for every image once per epoch.
+        objective: Says which sampler of `SAMPLERS`; None for every image once per epoch.
         batch_size: Images per batch of this process.
         workers: Processes that prepare images, at most; 0 for this process. They stay for all
             epochs.
@@ -138,7 +139,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
         As `evaluation_loader`.
 
     Raises:
-        ArgumentError: `seed` is negative.
+        ArgumentError: `seed` is negative, or the sampler cannot fill batches from these classes.
     """
     if seed < 0:
         raise ArgumentError(f"The seed must not be negative, but it is {seed}.")

@@ -1,24 +1,35 @@
-"""The order of training images, and random numbers that belong to an image, not to a process."""
+"""Batches of an order, and random numbers that belong to an image, not to a process."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from covtool.registry import Registry
-from covtool.specs import ObjectiveSpec
+from covtool.data.samplers import EpochOrder, occurrences
 
 
 class Draw(NamedTuple):
-    """An image to be drawn: its index, and the epoch, which decides how it is varied."""
+    """An image to be drawn, and what decides how it is varied.
+
+    Attributes:
+        epoch: Counted from 0.
+        index: Of the image.
+        occurrence: How often it has been drawn in this epoch before.
+    """
 
     epoch: int
     index: int
+    occurrence: int = 0
+
+    @property
+    def entropy(self) -> tuple[int, ...]:
+        """Numbers for `drawing`, beside the seed; a repeated image is varied differently."""
+        return (self.epoch, self.index, *((self.occurrence,) if self.occurrence else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,65 +38,6 @@ class Shard:
 
     rank: int = 0
     world: int = 1
-
-
-class EpochOrder(Protocol):
-    """The images of an epoch in order: a function of the epoch and nothing else."""
-
-    def __len__(self) -> int:
-        """Images per epoch; the same for every epoch."""
-
-    def __call__(self, epoch: int) -> np.ndarray:
-        """Indices of the images, (len,), in an epoch counted from 0."""
-
-
-class RandomOrder:
-    """Every image once per epoch, in random order.
-
-    Args:
-        labels: Of the images.
-        seed: Not negative.
-    """
-
-    def __init__(self, labels: Sequence[int], *, seed: int) -> None:
-        self._num_images = len(labels)
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return self._num_images
-
-    def __call__(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self._seed, epoch]).permutation(self._num_images)
-
-
-@dataclass(frozen=True, slots=True)
-class SamplerRow:
-    """A row of the table of samplers.
-
-    Attributes:
-        name: As in ``--sampler``.
-        summary: One line.
-        source: Where it is from.
-        build: Labels, objective, images per batch (of all processes) and seed to an order.
-    """
-
-    name: str
-    summary: str
-    source: str
-    build: Callable[[Sequence[int], ObjectiveSpec, int, int], EpochOrder]
-
-
-SAMPLERS = Registry(
-    "sampler",
-    (
-        SamplerRow(
-            "random",
-            "Every image once per epoch.",
-            "the usual",
-            lambda labels, objective, batch_size, seed: RandomOrder(labels, seed=seed),
-        ),
-    ),
-)
 
 
 class BatchSampler(Sampler[list[Draw]]):
@@ -118,11 +70,12 @@ class BatchSampler(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch, indices = self._epoch, self.order(self._epoch)
+        draws = np.stack([indices, occurrences(indices)], axis=1)
         for number in range(self._start, len(self)):
             at = number * self.global_batch_size
-            batch = indices[at : at + self.global_batch_size]
+            batch = draws[at : at + self.global_batch_size]
             part = np.array_split(batch, self.shard.world)[self.shard.rank]
-            yield [Draw(epoch, int(index)) for index in part]
+            yield [Draw(epoch, index, occurrence) for index, occurrence in part.tolist()]
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""

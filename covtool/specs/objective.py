@@ -1,12 +1,20 @@
 """What is minimized, and which images meet in a batch."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
+from covtool.errors import ArgumentError
+from covtool.specs.losses import LOSSES, LossTerm, parse_loss
 from covtool.specs.record import Record
+from covtool.specs.training import TrainingSpec
 
 PANEL = {"panel": "Loss and sampling"}
+
+CIRCLE_MARGIN, CIRCLE_SCALE = 0.25, 128.0  # of Sun et al. for re-identification
+NUM_INSTANCES = 4  # of Hermans et al.
+DEFAULT_SMOOTHING = TrainingSpec.model_fields["smoothing"].default
 
 
 class ObjectiveSpec(Record):
@@ -23,11 +31,18 @@ class ObjectiveSpec(Record):
         description="Of the triplet loss; default: the soft margin.",
         json_schema_extra=PANEL,
     )
-    circle_margin: float = Field(
-        0.25, gt=0, lt=1, description="Relaxation of the circle loss.", json_schema_extra=PANEL
+    circle_margin: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Relaxation of the circle loss.",
+        json_schema_extra={**PANEL, "default": f"{CIRCLE_MARGIN:g}"},
     )
-    circle_scale: float = Field(
-        128.0, gt=0, description="Scale of the circle loss.", json_schema_extra=PANEL
+    circle_scale: float | None = Field(
+        None,
+        gt=0,
+        description="Scale of the circle loss.",
+        json_schema_extra={**PANEL, "default": f"{CIRCLE_SCALE:g}"},
     )
     sampler: Literal["random", "balanced", "pk"] = Field(
         "random",
@@ -35,6 +50,87 @@ class ObjectiveSpec(Record):
         "pk: batches of classes with --num-instances images each.",
         json_schema_extra=PANEL,
     )
-    num_instances: int = Field(
-        4, ge=2, description="pk: images of a class in a batch.", json_schema_extra=PANEL
+    num_instances: int | None = Field(
+        None,
+        ge=2,
+        description="pk: images of a class in a batch.",
+        json_schema_extra={**PANEL, "default": f"{NUM_INSTANCES}"},
     )
+
+    @property
+    def terms(self) -> tuple[LossTerm, ...]:
+        """Of the loss.
+
+        Raises:
+            ArgumentError: See `parse_loss`.
+        """
+        return parse_loss(self.loss)
+
+    @property
+    def instances(self) -> int:
+        """Images of a class in a batch of ``pk``, the default worked out."""
+        return NUM_INSTANCES if self.num_instances is None else self.num_instances
+
+    @property
+    def margin(self) -> float:
+        """Of the circle loss, the default worked out."""
+        return CIRCLE_MARGIN if self.circle_margin is None else self.circle_margin
+
+    @property
+    def scale(self) -> float:
+        """Of the circle loss, the default worked out."""
+        return CIRCLE_SCALE if self.circle_scale is None else self.circle_scale
+
+    def needs(self, what: Literal["logits", "embeddings"]) -> bool:
+        """Whether a term of the loss is a function of the logits, or of the embeddings."""
+        return any(LOSSES[term.name].needs == what for term in self.terms)
+
+    def refuse_nonsense(self, training: TrainingSpec) -> None:
+        """Check the settings against each other and against those of the training.
+
+        Raises:
+            ArgumentError: Two of them contradict each other, or one has no effect.
+            UnknownVariantError: There is no such loss.
+        """
+        for wrong, message, hint in (*self._ineffective(), *self._contradictions(training)):
+            if wrong:
+                raise ArgumentError(message, hint=hint)
+
+    def _ineffective(self) -> Iterator[tuple[bool, str, str]]:
+        names = {term.name for term in self.terms}
+        for option, loss in (
+            ("triplet_margin", "triplet"),
+            ("circle_margin", "circle"),
+            ("circle_scale", "circle"),
+        ):
+            yield (
+                getattr(self, option) is not None and loss not in names,
+                f"--{option.replace('_', '-')} has no effect on --loss {self.loss}.",
+                f"Add the term, as in --loss ce+{loss}, or leave the option out.",
+            )
+        yield (
+            self.num_instances is not None and self.sampler != "pk",
+            f"--num-instances has no effect with --sampler {self.sampler}.",
+            "Add --sampler pk, or leave it out.",
+        )
+
+    def _contradictions(self, training: TrainingSpec) -> Iterator[tuple[bool, str, str]]:
+        size, smoothing = training.batch_size, training.smoothing
+        fitting = max(2, size // self.instances) * self.instances
+        yield (
+            self.sampler == "pk" and size % self.instances > 0,
+            f"--batch-size {size} is no multiple of the {self.instances} images of a class that "
+            "--sampler pk puts into a batch (--num-instances).",
+            f"Use --batch-size {fitting}.",
+        )
+        yield (
+            self.needs("embeddings") and bool(training.mixup or training.cutmix),
+            f"--loss {self.loss} compares images of one class with those of others; mixup and "
+            "cutmix leave none of one class.",
+            "Leave out --mixup and --cutmix, or use ce or bce alone.",
+        )
+        yield (
+            not self.needs("logits") and smoothing not in (0.0, DEFAULT_SMOOTHING),
+            f"--smoothing {smoothing:g} has no effect on --loss {self.loss}.",
+            "It is for ce and bce: leave it out.",
+        )

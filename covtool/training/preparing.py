@@ -22,7 +22,7 @@ SHOWN = 5
 
 def resolved(request: FinetuneRequest) -> FinetuneRequest:
     """The request with its defaults worked out and its paths absolute."""
-    request.training.refuse_nonsense()
+    request.refuse_nonsense()
     model = Path(request.model)
     return request.model_copy(
         update={

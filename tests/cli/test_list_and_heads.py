@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from covtool.checkpoints.model_file import read_recipe
+from covtool.data.samplers import SAMPLERS
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.ops.eigen_gradients import GRADIENTS
+from covtool.specs.losses import LOSSES
 from covtool.variants import CONVOLUTIONS, HEADS
 
 
@@ -25,6 +27,8 @@ def covtool(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
         ("gradients", GRADIENTS.names),
         ("convs", CONVOLUTIONS.names),
         ("angulars", ANGULAR_ACTIVATIONS.names),
+        ("losses", LOSSES.names),
+        ("samplers", SAMPLERS.names),
     ],
 )
 def test_list_shows_every_row(what: str, names: tuple[str, ...]) -> None:

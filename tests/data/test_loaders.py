@@ -11,7 +11,7 @@ from covtool.data.loaders import ImageDataset, evaluation_loader, training_loade
 from covtool.data.sampling import drawing
 from covtool.data.transforms import evaluation_transform, training_transform
 from covtool.errors import ArgumentError, DataError
-from covtool.specs import AugmentationSpec, InputSpec
+from covtool.specs import AugmentationSpec, InputSpec, ObjectiveSpec
 
 SMALL = InputSpec(size=(12, 12), mean=(0.5,) * 3, std=(0.5,) * 3)
 VARIED = AugmentationSpec(aa="rand-m9-mstd0.5-inc1", reprob=0.5)
@@ -137,3 +137,18 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         evaluation_transform(InputSpec(mean=(0.5, 0.5)))
     with pytest.raises(ArgumentError, match="timm cannot build the augmentation 'nonsense'"):
         training_transform(InputSpec(), AugmentationSpec(aa="nonsense"))
+
+
+def test_an_image_that_comes_twice_is_varied_differently(samples) -> None:
+    objective = ObjectiveSpec(sampler="pk", num_instances=5)
+    loader = training_loader(samples, SMALL, VARIED, objective=objective, batch_size=10, workers=0)
+    images, labels = _epoch(loader, 0)
+    draws = [draw for batch in loader.batch_sampler for draw in batch]
+    repeated = next(at for at, draw in enumerate(draws) if draw.occurrence == 1)
+    first = next(at for at, draw in enumerate(draws) if draw.index == draws[repeated].index)
+    assert labels[first] == labels[repeated]
+    assert not torch.equal(images[first], images[repeated])
+    usual = training_loader(samples, SMALL, VARIED, batch_size=11, workers=0)
+    others, _ = _epoch(usual, 0)
+    at = [draw.index for batch in usual.batch_sampler for draw in batch].index(draws[first].index)
+    assert torch.equal(images[first], others[at])
