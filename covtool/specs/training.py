@@ -1,10 +1,12 @@
 """How a model is trained, in timm's words."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
+from covtool.specs.freezing import BACKBONE, FreezeRule, parse_freeze
 from covtool.specs.optimization import RUN, OptimizationSpec
 from covtool.specs.record import Contradiction
 
@@ -12,8 +14,6 @@ FILTERS = {"panel": "Decoupled convolutions"}
 PARTS = {"panel": "What is trained"}
 SPEED = {"panel": "Speed and device"}
 WATCHING = {"panel": "Watching and keeping"}
-
-BACKBONE = "backbone"
 
 
 class TrainingSpec(OptimizationSpec):
@@ -66,11 +66,15 @@ class TrainingSpec(OptimizationSpec):
     freeze: tuple[str, ...] = Field(
         (),
         description="Do not train: 'backbone' (all but pooling and classifier) or names with "
-        "wildcards, like 'layer1.*'; may be repeated. Batch norms in there keep their statistics.",
+        "wildcards, like 'layer1.*'; may be repeated. With @EPOCHS, as in 'layer1.*@5', for the "
+        "first epochs only. Batch norms in there keep their statistics meanwhile.",
         json_schema_extra=PARTS,
     )
     freeze_epochs: int = Field(
-        0, ge=0, description="Train the head alone for the first epochs.", json_schema_extra=PARTS
+        0,
+        ge=0,
+        description="Train the head alone for the first epochs: short for --freeze backbone@N.",
+        json_schema_extra=PARTS,
     )
     head_schedule: str | None = Field(
         None,
@@ -116,6 +120,16 @@ class TrainingSpec(OptimizationSpec):
         json_schema_extra=WATCHING,
     )
 
+    @property
+    def freeze_rules(self) -> tuple[FreezeRule, ...]:
+        """What is not trained for how long.
+
+        Raises:
+            ArgumentError: One is not written as a rule.
+        """
+        short = [f"{BACKBONE}@{self.freeze_epochs}"] if self.freeze_epochs else []
+        return tuple(map(parse_freeze, [*self.freeze, *short]))
+
     def resolved(self) -> "TrainingSpec":
         """The same settings with the warm-up worked out."""
         return self.model_copy(update={"warmup_epochs": self.warmup})
@@ -127,13 +141,24 @@ class TrainingSpec(OptimizationSpec):
 
     def contradictions(self) -> Iterator[Contradiction]:
         yield from super().contradictions()
+        yield from self._contradictions_of_freezing()
+
+    def _contradictions_of_freezing(self) -> Iterator[Contradiction]:
+        rules = self.freeze_rules
         yield (
             self.freeze_epochs > 0 and BACKBONE in self.freeze,
             "--freeze-epochs has no effect beside --freeze backbone.",
             "--freeze backbone lasts for the whole run, --freeze-epochs does not: choose one.",
         )
-        yield (
-            self.freeze_epochs >= self.epochs,
-            f"--freeze-epochs {self.freeze_epochs} is all of --epochs {self.epochs}.",
-            "Use --freeze backbone for a backbone that is never trained.",
-        )
+        for pattern, count in Counter(rule.pattern for rule in rules).items():
+            yield (
+                count > 1,
+                f"--freeze has {pattern!r} {count} times.",
+                "Say once for how long; --freeze-epochs N is --freeze backbone@N.",
+            )
+        for rule in rules:
+            yield (
+                (rule.epochs or 0) >= self.epochs,
+                f"--freeze {rule} is all of --epochs {self.epochs}.",
+                f"Use --freeze {rule.pattern} for what is never trained.",
+            )

@@ -15,10 +15,11 @@ from covtool.data.loaders import ImageLoader, evaluation_loader, training_loader
 from covtool.specs import FinetuneRequest, Recipe, TrainingSpec
 from covtool.training.filter_constraints import FilterConstraints, constrain_
 from covtool.training.freezing import (
+    FreezeSchedule,
     keep_batch_statistics_,
+    plan_freezing,
     set_train_mode_,
     set_trainable_,
-    trainable_names,
 )
 from covtool.training.gradient_centralization import centralize_gradients, layer_weights
 from covtool.training.head import Head
@@ -40,8 +41,8 @@ class Parts:
         model: Its weights are trained in place.
         forward: The model, or its compiled form; the weights are the same.
         head: Of the model.
-        trainable: Names of the parameters that are trained at some time.
-        groups: Those parameters in groups.
+        freezing: Which parameters are trained in which epoch.
+        groups: The parameters that are trained at some time, in groups.
         optimizer: Over these groups, with gradient centralization where asked for.
         schedule: Of its learning rates.
         scaler: Of the loss; does nothing without float16.
@@ -59,7 +60,7 @@ class Parts:
     model: nn.Module
     forward: nn.Module
     head: Head
-    trainable: frozenset[str]
+    freezing: FreezeSchedule
     groups: tuple[ParameterGroup, ...]
     optimizer: Optimizer
     schedule: Schedule
@@ -98,6 +99,11 @@ class Parts:
         """The recipe of the model as it is in an epoch, counted from 0."""
         return self.recipe if self.heads is None else self.heads.recipe(self.recipe, epoch)
 
+    def notes(self, epoch: int) -> tuple[str, ...]:
+        """What is different from an epoch, counted from 0, on."""
+        heads = None if self.heads is None else self.heads.note(epoch)
+        return tuple(note for note in (heads, self.freezing.note(epoch)) if note)
+
     def begin_epoch(self, epoch: int, *, step: int = 0) -> None:
         """Order of the images, mixing, head, what is frozen, modes: for an epoch from 0 on.
 
@@ -111,10 +117,7 @@ class Parts:
         start = step * self.training.grad_accum_steps
         self.training_batches.set_epoch(epoch, start=start)
         self.objective.set_epoch(epoch)
-        names = self.trainable
-        if epoch < self.training.freeze_epochs:
-            names = frozenset(name for name in names if self.head.holds(name))
-        set_trainable_(self.model, names)
+        set_trainable_(self.model, self.freezing.at(epoch))
         set_train_mode_(self.model)
         if self.training.bn_stats == "keep":
             keep_batch_statistics_(self.model, self.head)
@@ -144,10 +147,10 @@ def assemble(
     device = resolve_device(training.device)
     recipe = constrain_(model, recipe, training)
     heads = plan_head_schedule(training.head_schedule, model, recipe, epochs=training.epochs)
-    trainable = trainable_names(model, head, training.freeze)
+    freezing = plan_freezing(model, head, training.freeze_rules)
     layout = torch.channels_last if training.channels_last else torch.preserve_format
     model.to(device, memory_format=layout)
-    set_trainable_(model, trainable)
+    set_trainable_(model, freezing.trained)
     groups = plan_parameter_groups(model, head, training)
     optimizer = build_optimizer(optimizer_groups(model, groups, training.lr), training)
     if training.gc:
@@ -158,7 +161,7 @@ def assemble(
         model=model,
         forward=torch.compile(model) if training.torchcompile else model,
         head=head,
-        trainable=trainable,
+        freezing=freezing,
         groups=groups,
         optimizer=optimizer,
         schedule=Schedule(

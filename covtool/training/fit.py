@@ -111,7 +111,7 @@ def _remaining(run: Run) -> Iterator[tuple[Batch, ...]]:
     """The batches of the epoch's updates that are yet to be done."""
     parts, state = run.parts, run.state
     parts.begin_epoch(state.epoch, step=state.step)
-    if parts.heads is not None and state.step == 0 and (note := parts.heads.note(state.epoch)):
+    for note in parts.notes(state.epoch) if state.step == 0 else ():
         run.observer.on_note(note)
     state.restore_generators()
     yield from _grouped(parts.training_batches, parts.training.grad_accum_steps)

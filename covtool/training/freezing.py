@@ -1,39 +1,75 @@
-"""Which parameters are trained, and what mode the modules around them are in."""
+"""Which parameters are trained when, and what mode the modules around them are in."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from covtool.backbones.selecting import fits, near
 from covtool.errors import ArgumentError
-from covtool.specs.training import BACKBONE
+from covtool.specs.freezing import BACKBONE, FreezeRule
 from covtool.training.head import Head
 
 
-def trainable_names(model: nn.Module, head: Head, freeze: Sequence[str]) -> frozenset[str]:
-    """Names of the parameters that are trained at some time.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreezeSchedule:
+    """What is trained, as a function of the epoch, so that a resumed run trains the right things.
+
+    Attributes:
+        names: Of the parameters that can be trained.
+        rules: What is frozen for how long, each with the names that it is about.
+    """
+
+    names: frozenset[str]
+    rules: tuple[tuple[FreezeRule, frozenset[str]], ...]
+
+    def at(self, epoch: int) -> frozenset[str]:
+        """Names of the parameters that are trained in an epoch, counted from 0."""
+        return self.names.difference(*(held for rule, held in self.rules if rule.applies(epoch)))
+
+    @property
+    def trained(self) -> frozenset[str]:
+        """Names of the parameters that are trained at some time."""
+        return self.names.difference(*(held for rule, held in self.rules if rule.epochs is None))
+
+    def note(self, epoch: int) -> str | None:
+        """What thaws with an epoch, counted from 0, in a sentence."""
+        thawed = ", ".join(rule.pattern for rule, _ in self.rules if rule.epochs == epoch)
+        if not thawed:
+            return None
+        tensors = len(self.at(epoch)) - len(self.at(epoch - 1))
+        return f"Epoch {epoch + 1}: {thawed} thaws, {tensors} more tensors are trained."
+
+
+def plan_freezing(model: nn.Module, head: Head, rules: Sequence[FreezeRule]) -> FreezeSchedule:
+    """Which parameters the rules are about.
 
     Args:
         model: Parameters that do not require a gradient stay like that.
         head: What ``backbone`` leaves out.
-        freeze: ``backbone``, or names of parameters or modules with wildcards.
+        rules: What is frozen for how long.
 
     Raises:
-        ArgumentError: A pattern fits no parameter, or nothing is left to train.
+        ArgumentError: A pattern fits no parameter or never thaws, or nothing is left to train.
     """
     names = [name for name, p in model.named_parameters() if p.requires_grad]
-    frozen: set[str] = set()
-    for pattern in freeze:
-        fitting = {name for name in names if _fits(name, pattern, head)}
-        if not fitting:
-            raise _fits_nothing(pattern, names)
-        frozen |= fitting
-    if frozen >= set(names):
+    held = tuple((rule, _held(rule, names, head)) for rule in rules)
+    schedule = FreezeSchedule(names=frozenset(names), rules=held)
+    for rule, own in held:
+        if rule.epochs is not None and not own & schedule.at(rule.epochs):
+            others = ", ".join(str(r) for r, _ in held if r is not rule and r.applies(rule.epochs))
+            raise ArgumentError(
+                f"--freeze {rule} thaws nothing after {rule.epochs} epochs.",
+                reason=f"Its parameters are frozen for longer by {others}.",
+                hint="Leave it out, or let the others end first.",
+            )
+    if not schedule.at(0):
+        first = "" if not schedule.trained else " in the first epoch"
         raise ArgumentError(
-            "--freeze leaves nothing to train.", hint="--freeze backbone leaves the head."
+            f"--freeze leaves nothing to train{first}.", hint="--freeze backbone leaves the head."
         )
-    return frozenset(names) - frozen
+    return schedule
 
 
 def set_trainable_(model: nn.Module, names: frozenset[str]) -> None:
@@ -66,8 +102,14 @@ def keep_batch_statistics_(model: nn.Module, head: Head) -> None:
             module.eval()
 
 
-def _fits(name: str, pattern: str, head: Head) -> bool:
-    return not head.holds(name) if pattern == BACKBONE else fits(name, pattern)
+def _held(rule: FreezeRule, names: Sequence[str], head: Head) -> frozenset[str]:
+    if rule.pattern == BACKBONE:
+        held = frozenset(name for name in names if not head.holds(name))
+    else:
+        held = frozenset(name for name in names if fits(name, rule.pattern))
+    if not held:
+        raise _fits_nothing(rule.pattern, names)
+    return held
 
 
 def _fits_nothing(pattern: str, names: Sequence[str]) -> ArgumentError:

@@ -5,12 +5,6 @@ from torch import nn
 from covtool.backbones.create import create_model, parse_name
 from covtool.errors import ArgumentError, UnknownVariantError
 from covtool.specs import InputSpec, TrainingSpec
-from covtool.training.freezing import (
-    keep_batch_statistics_,
-    set_train_mode_,
-    set_trainable_,
-    trainable_names,
-)
 from covtool.training.head import Head, find_head, replace_classifier_
 from covtool.training.optimization import Schedule, build_optimizer
 from covtool.training.parameter_groups import optimizer_groups, plan_parameter_groups
@@ -132,56 +126,6 @@ def test_a_second_order_optimizer_is_refused():
     model, head = network()
     with pytest.raises(ArgumentError, match="'adahessian' needs second derivatives"):
         optimizer_of(model, head, TrainingSpec(opt="adahessian"))
-
-
-def test_freezing_the_backbone_leaves_the_head():
-    model, head = network()
-    names = trainable_names(model, head, ("backbone",))
-    assert names == {"fc.weight", "fc.bias"}
-
-
-@pytest.mark.parametrize("pattern", ["layer1", "layer1.*", "layer[1]*"])
-def test_a_pattern_freezes_modules_and_parameters(pattern):
-    model, head = network()
-    frozen = {n for n, _ in model.named_parameters()} - trainable_names(model, head, (pattern,))
-    assert frozen == {n for n, _ in model.named_parameters() if n.startswith("layer1.")}
-
-
-def test_a_pattern_that_fits_nothing_is_refused_with_what_there_is():
-    model, head = network()
-    with pytest.raises(ArgumentError, match=r"--freeze 'layer9' fits no parameter\.\n.*layer"):
-        trainable_names(model, head, ("layer9",))
-
-
-def test_freezing_everything_is_refused():
-    model, head = network()
-    with pytest.raises(ArgumentError, match="leaves nothing to train"):
-        trainable_names(model, head, ("*",))
-
-
-def test_frozen_batch_norms_are_in_eval_mode_and_the_rest_trains():
-    model, head = network()
-    set_trainable_(model, trainable_names(model, head, ("layer1", "layer2.0.bn1")))
-    set_train_mode_(model)
-    assert not model.layer1.training
-    assert not model.layer2[0].bn1.training
-    assert model.layer2[0].bn2.training
-    assert model.training
-    assert model.fc.training
-
-
-def test_kept_batch_statistics_are_the_backbones_only():
-    model = nn.Sequential()
-    model.norm = nn.BatchNorm2d(3)
-    model.pool = nn.Sequential()
-    model.pool.norm = nn.BatchNorm2d(3)
-    model.drop = nn.Dropout()
-    set_train_mode_(model)
-    keep_batch_statistics_(model, Head(pooling="pool", classifier="fc"))
-    assert not model.norm.training
-    assert model.norm.weight.requires_grad
-    assert model.pool.norm.training
-    assert model.drop.training
 
 
 def test_replacing_the_classifier_changes_nothing_else():

@@ -59,8 +59,6 @@ def test_values_out_of_range_and_unknown_names_are_refused(setting):
         ({"gc_on": "update"}, "--gc-on update has no effect without --gc"),
         ({"mixup_off_epoch": 3}, "no effect without --mixup or --cutmix"),
         ({"mixup": 0.2, "batch_size": 7}, "--batch-size 7 is odd"),
-        ({"freeze": ("backbone",), "freeze_epochs": 1}, "no effect beside --freeze backbone"),
-        ({"epochs": 2, "freeze_epochs": 2}, "is all of --epochs 2"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, message):
