@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from covtool.checkpoints.atomic import written_whole
+from covtool.atomic import written_whole
 from covtool.errors import CheckpointError, OutputExistsError, VerificationError
 from covtool.specs import Recipe
 from covtool.surgery.rebuild import rebuild

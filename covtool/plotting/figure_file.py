@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covtool.checkpoints.atomic import written_whole
+from covtool.atomic import written_whole
 from covtool.errors import ArgumentError, OutputExistsError
 
 if TYPE_CHECKING:

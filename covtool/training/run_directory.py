@@ -23,7 +23,7 @@ from typing import Any
 import torch
 import yaml
 
-from covtool.checkpoints.atomic import written_whole
+from covtool.atomic import written_whole
 from covtool.errors import ArgumentError
 from covtool.training.observer import EpochRecord, StepRecord
 
