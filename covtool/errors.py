@@ -102,6 +102,15 @@ class NonFiniteError(CovtoolError, ArithmeticError):
     """Training produced a loss or a gradient that is infinite or not a number."""
 
 
+class SaveError(CovtoolError, OSError):
+    """The state or the result of a run cannot be written."""
+
+    @classmethod
+    def of(cls, path: "Path", problem: Exception) -> "SaveError":
+        """Writing `path` failed with `problem`."""
+        return cls(f"{path} cannot be written.", reason=str(problem) or type(problem).__name__)
+
+
 class VerificationError(CovtoolError, RuntimeError):
     """A file that was just written does not hold what it should."""
 

@@ -29,6 +29,13 @@ def command(
         Path | None,
         typer.Option(help="A folder with train/ and val/ (or test/), one folder, or a CSV."),
     ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN|FILE",
+            help="Start from these weights (of a run: its best epoch), and nothing else of it.",
+        ),
+    ] = None,
     arch: options.Arch = None,
     iterations: options.Iterations = None,
     weights: options.Weights = "auto",
@@ -62,14 +69,15 @@ def command(
             raise ArgumentError("--dry-run is for a new run, not for --resume.")
         _resume(resume, _given(ctx), as_json=as_json)
         return
-    if model is None or data is None:
+    if data is None or (model is None and init_from is None):
         raise ArgumentError(
-            f"{'MODEL' if model is None else '--data'} is missing.",
+            f"{'--data' if model or init_from else 'MODEL'} is missing.",
             hint="Usage: covtool finetune MODEL --data DIR, or covtool finetune --resume DIR.",
         )
     request = FinetuneRequest(
         model=model,
         data=str(data),
+        init_from=init_from,
         arch=arch,
         iterations=iterations,
         weights=weights,

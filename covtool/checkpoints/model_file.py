@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from covtool.atomic import written_whole
-from covtool.errors import CheckpointError, OutputExistsError, VerificationError
+from covtool.errors import CheckpointError, OutputExistsError, SaveError, VerificationError
 from covtool.specs import Recipe
 from covtool.surgery.rebuild import rebuild
 
@@ -95,6 +95,7 @@ def save(
 
     Raises:
         OutputExistsError: `path` exists and `overwrite` is False.
+        SaveError: The disk is full, say.
         VerificationError: What was written does not read back the same.
     """
     path = Path(path)
@@ -103,7 +104,10 @@ def save(
     tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
     metadata = {RECIPE_KEY: json.dumps(model.recipe.model_dump(mode="json"))}
     with written_whole(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+        except SafetensorError as problem:  # its word for a disk that is full
+            raise SaveError.of(path, problem) from problem
         _read_back(temporary, tensors)
         if verify is not None:
             verify(temporary)

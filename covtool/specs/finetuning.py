@@ -30,8 +30,10 @@ class FinetuneRequest(Record):
     """What to fine-tune, on what, and how.
 
     Attributes:
-        model: A file or a name; see `covtool.open_model`.
+        model: A file or a name, see `covtool.open_model`; None for that of the run `init_from`.
         data: A folder or a CSV file; see `covtool.data.layouts.scan`.
+        init_from: A run, a checkpoint of one, or a file, whose weights to start from; the weights
+            only, not the optimizer, the schedule or the epoch.
         training: Optimizer, schedule, regularization, device.
         objective: The loss, and which images meet in a batch.
         augmentation: How the training images are varied.
@@ -48,8 +50,9 @@ class FinetuneRequest(Record):
         experiment: Name of the run; None for the model's.
     """
 
-    model: str
+    model: str | None
     data: str
+    init_from: str | None = None
     training: TrainingSpec = TrainingSpec()
     objective: ObjectiveSpec = ObjectiveSpec()
     augmentation: AugmentationSpec = AugmentationSpec()

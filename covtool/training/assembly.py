@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from covtool.backbones.device import resolve_device
+from covtool.data.fingerprint import fingerprint
 from covtool.data.layouts import Sample
 from covtool.data.loaders import ImageLoader, evaluation_loader, training_loader
 from covtool.specs import FinetuneRequest, Recipe, TrainingSpec
@@ -34,6 +36,21 @@ from covtool.training.parameter_groups import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """The images of a run.
+
+    Attributes:
+        root: Folder of the data set.
+        training: Readable images to train on.
+        validation: Readable images to evaluate on.
+    """
+
+    root: Path
+    training: Sequence[Sample]
+    validation: Sequence[Sample]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What a run consists of.
 
@@ -54,6 +71,7 @@ class Parts:
         device: Where the model is.
         request: The settings.
         recipe: Of the model, with the data's classes and the head that it came with.
+        fingerprints: Of the images, by split.
         heads: Which head is in use in which epoch; None for a model without a covtool head.
     """
 
@@ -73,6 +91,7 @@ class Parts:
     device: torch.device
     request: FinetuneRequest
     recipe: Recipe
+    fingerprints: dict[str, str]
     heads: HeadSchedule | None
 
     @property
@@ -127,7 +146,7 @@ def assemble(
     model: nn.Module,
     recipe: Recipe,
     head: Head,
-    samples: tuple[Sequence[Sample], Sequence[Sample]],
+    data: TrainingData,
     request: FinetuneRequest,
 ) -> Parts:
     """Put a run together; the model moves to the device.
@@ -136,7 +155,7 @@ def assemble(
         model: To be trained in place.
         recipe: Of the model, with the data's classes.
         head: Of the model.
-        samples: For training and for validation.
+        data: For training and for validation.
         request: The settings.
 
     Raises:
@@ -156,7 +175,7 @@ def assemble(
     if training.gc:
         weights = layer_weights(model, conv_only=training.gc_conv_only)
         centralize_gradients(optimizer, on=training.gc_on, only=weights)
-    batches = _loaders(samples, recipe, request)
+    batches = _loaders(data, recipe, request)
     return Parts(
         model=model,
         forward=torch.compile(model) if training.torchcompile else model,
@@ -176,25 +195,27 @@ def assemble(
         device=device,
         request=request,
         recipe=recipe,
+        fingerprints={
+            "training": fingerprint(data.training, data.root),
+            "validation": fingerprint(data.validation, data.root),
+        },
         heads=heads,
         **batches,
     )
 
 
-def _loaders(
-    samples: tuple[Sequence[Sample], Sequence[Sample]], recipe: Recipe, request: FinetuneRequest
-) -> dict[str, Any]:
+def _loaders(data: TrainingData, recipe: Recipe, request: FinetuneRequest) -> dict[str, Any]:
     size = {"batch_size": request.training.batch_size, "workers": request.training.workers}
     return {
         "training_batches": training_loader(
-            samples[0],
+            data.training,
             recipe.input,
             request.augmentation,
             objective=request.objective,
             seed=request.training.seed,
             **size,
         ),
-        "validation_batches": evaluation_loader(samples[1], recipe.input, **size),
+        "validation_batches": evaluation_loader(data.validation, recipe.input, **size),
     }
 
 

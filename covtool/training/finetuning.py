@@ -7,6 +7,7 @@ from pathlib import Path
 from covtool.checkpoints.file_kinds import stem_of
 from covtool.specs import FinetuneRequest
 from covtool.training.assembly import Parts
+from covtool.training.keeping import save
 from covtool.training.observer import Observer, SilentObserver, TrainingPlan
 from covtool.training.parameter_groups import ParameterGroup
 from covtool.training.preparing import (
@@ -18,7 +19,7 @@ from covtool.training.preparing import (
 )
 from covtool.training.run_directory import ARGUMENTS, RunDirectory
 from covtool.training.running import FinetuneResult, plan_run, run_to_end, start_run
-from covtool.training.state import RunState, capture
+from covtool.training.state import RunState
 from covtool.training.surroundings import describe_environment, peak_memory_mib
 from covtool.training.update import accumulate_gradient_
 
@@ -64,18 +65,35 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
         NonFiniteError: Training diverged.
         InterruptedRunError: A signal ended the run; its state was saved.
     """
-    observer = observer or SilentObserver()
     request = resolved(request)
+    return train_from_start(request, None, observer or SilentObserver())
+
+
+def train_from_start(
+    request: FinetuneRequest, directory: RunDirectory | None, observer: Observer
+) -> FinetuneResult:
+    """Train from the first update on.
+
+    Args:
+        request: Resolved.
+        directory: Of a run that was killed before it was first saved; None for a new one.
+        observer: Who is told how it goes.
+
+    Raises:
+        CovtoolError: As `finetune`.
+    """
     layout = read_layout(request)
     opened = open_source(request, observer)
     request = with_statistics(request, opened.recipe)
     parts = build_parts(opened, request, layout, observer)
-    name = request.experiment or stem_of(request.model)
-    directory = RunDirectory.create(Path(request.output), COMMAND, name)
-    _describe(directory, request, parts)
-    run = start_run(parts, RunState(), directory, layout, observer)
-    directory.save_state(capture(parts, run.state))
-    return run_to_end(run)
+    if directory is None:
+        name = request.experiment or stem_of(request.model or opened.recipe.base.name)
+        directory = RunDirectory.create(Path(request.output), COMMAND, name)
+    with directory.in_use():
+        _describe(directory, request, parts)
+        run = start_run(parts, RunState(), directory, layout, observer)
+        save(run)
+        return run_to_end(run)
 
 
 def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> DryRunResult:

@@ -12,10 +12,11 @@ from covtool.training.assembly import Parts
 from covtool.training.exporting import export
 from covtool.training.head_schedule import label
 from covtool.training.interruption import Interruption, StopHere, interruptible
+from covtool.training.keeping import given_up, keep_epoch, save, save_on_the_way
 from covtool.training.nonfinite import explain_nonfinite, first_nonfinite_tensor
 from covtool.training.observer import EpochRecord, Observer, StepRecord
 from covtool.training.run_directory import RunDirectory
-from covtool.training.state import RunState, capture
+from covtool.training.state import RunState
 from covtool.training.update import Batch, UpdateResult, update_weights_
 
 
@@ -36,6 +37,17 @@ class Run:
     directory: RunDirectory
     data: tuple[str, str]
     observer: Observer
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no epoch is left."""
+        return self.state.epoch >= self.parts.training.epochs
+
+    @property
+    def is_save_due(self) -> bool:
+        """Whether the state is to be written after this update."""
+        every = self.parts.request.faults.save_every_steps
+        return every > 0 and self.state.updates % every == 0
 
 
 def fit(run: Run) -> None:
@@ -60,7 +72,7 @@ def fit(run: Run) -> None:
 
 def _all_epochs(run: Run, interruption: Interruption) -> None:
     try:
-        while run.state.epoch < run.parts.training.epochs:
+        while not run.is_over:
             _one_epoch(run, interruption)
     except StopHere:
         raise _interrupted(run, interruption.signal_number) from None
@@ -82,12 +94,12 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
         top_1=result.top_1,
         top_5=result.top_5,
         lr=run.parts.schedule.lr,
-        is_best=best_epoch(run) == state.epoch,
+        is_best=state.best_epoch == state.epoch,
         head="" if run.parts.heads is None else label(run.parts.heads.at(state.epoch - 1)),
         seconds=time.perf_counter() - start,
     )
     run.directory.append_epoch(record)
-    _keep(run, result, is_best=record.is_best)
+    keep_epoch(run, result)
     run.observer.on_epoch(record)
     interruption.check()
 
@@ -105,6 +117,8 @@ def _train(run: Run, interruption: Interruption) -> None:
         run.directory.append_step(record)
         run.observer.on_step(record)
         interruption.check()
+        if run.is_save_due:
+            save_on_the_way(run)
 
 
 def _remaining(run: Run) -> Iterator[tuple[Batch, ...]]:
@@ -183,31 +197,16 @@ def _metric(run: Run, result: ClassificationResult) -> float:
     return values[run.parts.training.eval_metric]
 
 
-def best_epoch(run: Run) -> int:
-    """The best epoch so far, counted from 1; the first of equals."""
-    return run.state.values.index(max(run.state.values)) + 1
-
-
-def _keep(run: Run, result: ClassificationResult, *, is_best: bool) -> None:
-    epoch, directory = run.state.epoch, run.directory
-    ranking = sorted(range(1, epoch + 1), key=lambda e: (-run.state.values[e - 1], e))
-    kept = ranking[: run.parts.training.checkpoint_hist]
-    names = [*(["best"] if is_best else []), *([f"epoch-{epoch}"] if epoch in kept else [])]
-    directory.save_state(capture(run.parts, run.state), also_as=names)
-    directory.keep_epochs(kept)
-    final = ["last"] if epoch == run.parts.training.epochs else []
-    for name in [*(["best"] if is_best else []), *final]:
-        path = directory.exported(name)
-        export(run.parts, path, data=run.data, epochs=epoch, epoch=epoch - 1, result=result)
-
-
 def _interrupted(run: Run, number: int) -> InterruptedRunError:
     _require_finite(run)
-    run.directory.save_state(capture(run.parts, run.state))
     path = run.directory.exported("last")
     epoch = run.state.epoch
     in_use = epoch if run.state.step else max(epoch - 1, 0)  # the next one has not begun
-    export(run.parts, path, data=run.data, epochs=epoch, epoch=in_use, result=None)
+    try:
+        save(run)
+        export(run.parts, path, data=run.data, epochs=epoch, epoch=in_use, result=None)
+    except OSError as problem:
+        raise given_up(run, problem) from problem
     return InterruptedRunError(
         f"Interrupted by {Signals(number).name} after step {run.state.updates}; "
         "the state was saved.",

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import torch
 from torch import nn
 
 from covtool.checkpoints.opening import OpenedModel, open_model
-from covtool.data.checking import check_images
+from covtool.data.checking import OnBadImage, check_images
 from covtool.data.layouts import DataLayout, Sample, require_trainable, scan
 from covtool.errors import ArgumentError
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
-from covtool.training.assembly import Parts, assemble
+from covtool.training.assembly import Parts, TrainingData, assemble
 from covtool.training.head import find_head, fit_classes_
+from covtool.training.initial_weights import load_initial_, open_initial
 from covtool.training.observer import Observer
 
 SHOWN = 5
@@ -23,14 +25,19 @@ SHOWN = 5
 def resolved(request: FinetuneRequest) -> FinetuneRequest:
     """The request with its defaults worked out and its paths absolute."""
     request.refuse_nonsense()
-    model = Path(request.model)
     return request.model_copy(
         update={
-            "model": str(model.resolve()) if model.exists() else request.model,
+            "model": _absolute(request.model),
+            "init_from": _absolute(request.init_from),
             "data": str(Path(request.data).resolve()),
             "training": request.training.resolved(),
         }
     )
+
+
+def _absolute(name: str | None) -> str | None:
+    """A path in full; what is no path stays as it is."""
+    return name if name is None or not Path(name).exists() else str(Path(name).resolve())
 
 
 def read_layout(request: FinetuneRequest) -> DataLayout:
@@ -68,18 +75,27 @@ def open_source(request: FinetuneRequest, observer: Observer) -> OpenedModel:
         CheckpointError: See `open_model`.
     """
     seed_everything(request.training.seed)  # before weights that start at random
+    opened = _opened(request, observer)
+    for note in opened.notes:
+        observer.on_note(note)
+    return opened
+
+
+def _opened(request: FinetuneRequest, observer: Observer) -> OpenedModel:
+    if request.model is None:
+        return open_initial(request.init_from, weights=request.weights)
     opened = open_model(
         request.model,
         arch=request.arch,
         iterations=request.iterations,
         weights=request.weights,
-        pretrained=not request.from_scratch,
+        pretrained=not (request.from_scratch or request.init_from),
         input_overrides=request.images.changes(),
         track=observer.track,
     )
-    for note in opened.notes:
-        observer.on_note(note)
-    return opened
+    if request.init_from is None:
+        return opened
+    return load_initial_(opened, request.init_from, weights=request.weights)
 
 
 def build_parts(
@@ -111,15 +127,17 @@ def assembled(
     Raises:
         CovtoolError: See `check_images` and `assemble`.
     """
-    samples = tuple(
-        _readable(layout, split, request.training.on_bad_image, observer)
-        for split in ("train", "val")
+    readable = partial(_readable, layout, request.training.on_bad_image, observer)
+    data = TrainingData(
+        root=layout.root if layout.root.is_dir() else layout.root.parent,
+        training=readable("train"),
+        validation=readable("val"),
     )
-    return assemble(model, recipe, find_head(model, recipe.input), samples, request)
+    return assemble(model, recipe, find_head(model, recipe.input), data, request)
 
 
 def _readable(
-    layout: DataLayout, split: str, on_bad_image: str, observer: Observer
+    layout: DataLayout, on_bad_image: OnBadImage, observer: Observer, split: str
 ) -> Sequence[Sample]:
     checked = check_images(layout.samples(split), on_bad_image=on_bad_image, track=observer.track)
     if checked.bad:

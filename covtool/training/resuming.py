@@ -6,16 +6,31 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from covtool.errors import ArgumentError, DataError
+from covtool.errors import ArgumentError, CheckpointError, DataError
 from covtool.specs import FinetuneRequest, Recipe, as_flag
 from covtool.surgery.rebuild import rebuild
+from covtool.training.assembly import Parts
+from covtool.training.finetuning import train_from_start
+from covtool.training.keeping import complete_epoch
 from covtool.training.observer import Observer, SilentObserver
 from covtool.training.preparing import assembled, read_layout, resolved, seed_everything
 from covtool.training.run_directory import ARGUMENTS, RunDirectory
 from covtool.training.running import FinetuneResult, run_to_end, start_run
-from covtool.training.state import restore_
+from covtool.training.state import RunState, restore_
 
-MAY_CHANGE = ("epochs", "device", "workers", "checkpoint_hist")
+MAY_CHANGE = (
+    "epochs",
+    "data",  # the same images in another place
+    "device",
+    "workers",
+    "checkpoint_hist",
+    "save_every_steps",
+    "save_retries",
+    "nproc",
+    "dist_timeout",
+    "cache_memory",
+    "cache_dir",
+)
 
 
 def resume_finetune(
@@ -26,7 +41,8 @@ def resume_finetune(
 ) -> FinetuneResult:
     """Go on with a run from its last saved state, with the arguments that it was started with.
 
-    Learning rate and optimizer continue where they were. The original model file is not needed.
+    Learning rate and optimizer continue where they were. The original model file is not needed,
+    unless the run was killed before it was first saved. A run that is through stays as it is.
 
     Args:
         directory: Of the run.
@@ -35,30 +51,61 @@ def resume_finetune(
         observer: Who is told how it goes.
 
     Raises:
-        ArgumentError: There is no such run, it is through, or an argument differs.
-        CheckpointError: The state cannot be read.
+        ArgumentError: There is no such run, it is under way, or an argument differs.
+        CheckpointError: Neither the last state nor the one before it can be read.
         CovtoolError: As `finetune`.
     """
     observer = observer or SilentObserver()
     run_directory = RunDirectory.open(directory)
     request, notes = _continued(run_directory.read_yaml(ARGUMENTS), changes or {})
+    for note in notes:
+        observer.on_note(note)
+    if not run_directory.checkpoints.candidates():
+        observer.on_note(f"Nothing of the run in {directory} was saved yet: it starts over.")
+        return train_from_start(request, run_directory, observer)
     layout = read_layout(request)
     recipe = _recipe(run_directory)
     if recipe.class_names != layout.class_names:
         raise DataError.classes_differ(recipe.class_names or (), layout.class_names)
-    for note in notes:
-        observer.on_note(note)
     seed_everything(request.training.seed)
     parts = assembled(rebuild(recipe), recipe, request, layout, observer)
-    state = restore_(parts, run_directory.checkpoint("last"))
-    if state.epoch >= request.training.epochs:
-        raise ArgumentError(
-            f"The run in {directory} is through: {state.epoch} epochs.",
-            hint=f"Add --epochs {2 * state.epoch} to train longer.",
-        )
-    run_directory.forget_after(epochs=state.epoch, updates=state.updates)
-    run_directory.write_yaml(ARGUMENTS, request.to_arguments())
-    return run_to_end(start_run(parts, state, run_directory, layout, observer))
+    with run_directory.in_use():
+        state = _restored(parts, run_directory, observer)
+        run_directory.forget_after(epochs=state.epoch, updates=state.updates)
+        run_directory.write_yaml(ARGUMENTS, request.to_arguments())
+        run = start_run(parts, state, run_directory, layout, observer)
+        if run.is_over:
+            observer.on_note(
+                f"The run in {directory} is through: {state.epoch} epochs. "
+                f"Add --epochs {2 * state.epoch} to train longer."
+            )
+        if state.epoch and not state.step:
+            complete_epoch(run)
+        return run_to_end(run)
+
+
+def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> RunState:
+    """Bring the parts to the newest state that can be read.
+
+    Raises:
+        CheckpointError: None can.
+        DataError: The images are others.
+    """
+    problems = []
+    for path in directory.checkpoints.candidates():
+        try:
+            state = restore_(parts, path)
+        except CheckpointError as problem:
+            problems.append(problem)
+            continue
+        if problems:
+            directory.checkpoints.give_up_newest()
+            observer.on_note(
+                f"{problems[0].message} {problems[0].reason} "
+                f"The run goes on from the state before it: step {state.updates}."
+            )
+        return state
+    raise problems[0]
 
 
 def _continued(

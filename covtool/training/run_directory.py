@@ -5,7 +5,7 @@ recipe.yaml               of the model that is trained
 env.json                  versions and device
 summary.csv               a row per epoch, in timm's columns
 metrics.jsonl             a line per update
-checkpoints/              last.pt, best.pt, epoch-N.pt: to resume from
+checkpoints/              to resume from: see `covtool.training.checkpoint_store`
 exported/                 best.safetensors, last.safetensors: covtool files
 result.json               when the run is through
 """
@@ -14,20 +14,27 @@ import csv
 import io
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from covtool.atomic import written_whole
-from covtool.errors import ArgumentError
+from covtool.errors import ArgumentError, SaveError
+from covtool.training.checkpoint_store import CheckpointStore
 from covtool.training.observer import EpochRecord, StepRecord
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 ARGUMENTS = "args.yaml"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.csv"
 SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")
 
 
@@ -36,6 +43,8 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self.checkpoints = CheckpointStore(self.path / "checkpoints")
+        self._unwritten: dict[str, str] = {}
 
     @classmethod
     def create(cls, output: Path, command: str, name: str) -> "RunDirectory":
@@ -61,21 +70,41 @@ class RunDirectory:
         """A run to resume.
 
         Raises:
-            ArgumentError: There is no run, or nothing to resume from.
+            ArgumentError: There is no run.
         """
         run = cls(path)
-        for needed in (run.path / ARGUMENTS, run.checkpoint("last")):
-            if not needed.is_file():
-                raise ArgumentError(
-                    f"{path} is not a run that can be resumed.",
-                    reason=f"{needed} is missing.",
-                    hint="Give the folder that holds args.yaml, as printed when the run started.",
-                )
+        needed = run.path / ARGUMENTS
+        if not needed.is_file():
+            raise ArgumentError(
+                f"{path} is not a run that can be resumed.",
+                reason=f"{needed} is missing.",
+                hint="Give the folder that holds args.yaml, as printed when the run started.",
+            )
         return run
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep other processes from writing to the folder; a killed run keeps nobody.
+
+        Raises:
+            ArgumentError: Another process does so now.
+        """
+        with (self.path / ".lock").open("a") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as problem:
+                    raise ArgumentError(
+                        f"The run in {self.path} is under way in another process.",
+                        hint="Wait for it, or end it first.",
+                    ) from problem
+            for left in self.path.rglob(".*.tmp"):  # by a run that was killed
+                left.unlink(missing_ok=True)
+            yield
+
     def checkpoint(self, name: str) -> Path:
-        """The resume state called ``last``, ``best`` or ``epoch-N``."""
-        return self.path / "checkpoints" / f"{name}.pt"
+        """The resume state called ``last``, ``previous``, ``best`` or ``epoch-N``."""
+        return self.checkpoints.path(name)
 
     def exported(self, name: str) -> Path:
         """The covtool file called ``best`` or ``last``."""
@@ -108,8 +137,7 @@ class RunDirectory:
 
     def append_step(self, record: StepRecord) -> None:
         """Add a line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(record)) + "\n")
+        self._append(METRICS, json.dumps(asdict(record)) + "\n")
 
     def append_epoch(self, record: EpochRecord) -> None:
         """Add a row to summary.csv; epochs count from 0 there, as timm's do."""
@@ -122,36 +150,49 @@ class RunDirectory:
             "lr": record.lr,
             "head": record.head,
         }
-        path = self.path / "summary.csv"
-        fresh = not path.exists()
-        with path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, SUMMARY_COLUMNS)
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, SUMMARY_COLUMNS, lineterminator="\n")
+        if not (self.path / SUMMARY).exists() and SUMMARY not in self._unwritten:
+            writer.writeheader()
+        writer.writerow(row)
+        self._append(SUMMARY, text.getvalue())
 
     def forget_after(self, *, epochs: int, updates: int) -> None:
         """Drop the rows and lines of what came after a state that is resumed from."""
-        self._keep_lines("metrics.jsonl", lambda line: json.loads(line)["update"] <= updates)
+        self._keep_lines(METRICS, lambda line: json.loads(line)["update"] <= updates)
         self._keep_lines(
-            "summary.csv", lambda line: line.startswith("epoch") or int(line.split(",")[0]) < epochs
+            SUMMARY, lambda line: line.startswith("epoch") or int(line.split(",")[0]) < epochs
         )
 
-    def save_state(self, payload: Mapping[str, Any], also_as: Iterable[str] = ()) -> None:
-        """Write last.pt, and the same under other names."""
-        last = self.checkpoint("last")
-        with written_whole(last) as temporary:
-            torch.save(dict(payload), temporary)
-        for name in also_as:
-            with written_whole(self.checkpoint(name)) as temporary:
-                _link(last, temporary)
+    def sync_logs(self) -> None:
+        """Let every line reach the disk, those of times when it was full as well.
 
-    def keep_epochs(self, epochs: Iterable[int]) -> None:
-        """Remove every epoch-N.pt but those of `epochs`, counted from 1."""
-        wanted = {self.checkpoint(f"epoch-{epoch}") for epoch in epochs}
-        for path in (self.path / "checkpoints").glob("epoch-*.pt"):
-            if path not in wanted:
-                path.unlink()
+        Raises:
+            SaveError: It is still full.
+        """
+        for name in (METRICS, SUMMARY):
+            path = self.path / name
+            if (problem := self._append(name, "")) is not None:
+                raise SaveError.of(path, problem) from problem
+            if path.exists():
+                with path.open("a") as file:
+                    os.fsync(file.fileno())
+
+    def _append(self, name: str, text: str) -> OSError | None:
+        """Add to a log; what cannot be written now is written with what comes next."""
+        text = self._unwritten.pop(name, "") + text
+        path = self.path / name
+        before = path.stat().st_size if path.exists() else 0
+        try:
+            if text:
+                with path.open("a", encoding="utf-8", newline="") as file:
+                    file.write(text)
+        except OSError as problem:
+            self._unwritten[name] = text
+            if path.exists():
+                os.truncate(path, before)
+            return problem
+        return None
 
     def _write_text(self, name: str, text: str) -> None:
         with written_whole(self.path / name) as temporary:
@@ -178,11 +219,3 @@ def _first_free(parent: Path, name: str) -> Path:
             number += 1
         else:
             return path
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for the same content, or a copy where the file system has no such thing."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

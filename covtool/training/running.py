@@ -6,7 +6,7 @@ from pathlib import Path
 
 from covtool.data.layouts import DataLayout
 from covtool.training.assembly import Parts
-from covtool.training.fit import Run, best_epoch, fit
+from covtool.training.fit import Run, fit
 from covtool.training.observer import Observer, TrainingPlan
 from covtool.training.run_directory import RunDirectory
 from covtool.training.state import RunState
@@ -78,8 +78,8 @@ def run_to_end(run: Run) -> FinetuneResult:
         directory=run.directory.path,
         epochs=state.epoch,
         metric=metric,
-        best_epoch=best_epoch(run),
-        best=sign * max(state.values),
+        best_epoch=state.best_epoch,
+        best=sign * state.values[state.best_epoch - 1],
         last=sign * state.values[-1],
         seconds=state.seconds,
         exported={name: run.directory.exported(name) for name in ("best", "last")},

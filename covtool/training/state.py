@@ -3,16 +3,17 @@
 import random
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 
-from covtool.errors import CheckpointError
+from covtool.errors import CheckpointError, DataError
 from covtool.training.assembly import Parts
+from covtool.training.checkpoint_store import require_whole
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+NOT_SAVED = ("generators", "failed_saves")  # kept elsewhere, or of this process only
 
 
 @dataclass(kw_only=True)
@@ -27,7 +28,9 @@ class RunState:
         images: How many those are.
         values: The metric of each epoch done.
         seconds: Spent so far.
+        unsaved: Epochs, counted from 1, whose model could not be written: none of them is the best.
         generators: States of the random number generators that are yet to be restored, or None.
+        failed_saves: In a row, up to now; not part of what is saved.
     """
 
     epoch: int = 0
@@ -37,7 +40,19 @@ class RunState:
     images: int = 0
     values: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    unsaved: list[int] = field(default_factory=list)
     generators: dict[str, Any] | None = None
+    failed_saves: int = 0
+
+    @property
+    def best_epoch(self) -> int:
+        """The best epoch that could be saved, counted from 1; the first of equals."""
+        return self.ranking()[0]
+
+    def ranking(self) -> list[int]:
+        """The epochs done, the best first; those that could not be saved come last."""
+        epochs = range(1, self.epoch + 1)
+        return sorted(epochs, key=lambda e: (e in self.unsaved, -self.values[e - 1], e))
 
     def restore_generators(self) -> None:
         """Set the random number generators, once, to what they were when this was saved."""
@@ -50,7 +65,8 @@ def capture(parts: Parts, state: RunState) -> dict[str, Any]:
     """A run as tensors and plain values, for `torch.save`; loads with ``weights_only=True``."""
     return {
         "version": STATE_VERSION,
-        "progress": {k: v for k, v in asdict(state).items() if k != "generators"},
+        "progress": {k: v for k, v in asdict(state).items() if k not in NOT_SAVED},
+        "data": parts.fingerprints,
         "model": parts.model.state_dict(),
         "model_ema": None if parts.ema is None else parts.ema.module.state_dict(),
         "optimizer": parts.optimizer.state_dict(),
@@ -67,21 +83,42 @@ def restore_(parts: Parts, path: Path) -> RunState:
 
     Raises:
         CheckpointError: The file cannot be read, or is of another model or optimizer.
+        DataError: The images are others than those that it was trained on.
     """
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        payload = _read(path)
+        _require_same_data(parts, payload["data"])
         state = RunState(**payload["progress"], generators=payload["generators"])
         parts.model.load_state_dict(payload["model"])
         if parts.ema is not None:
             parts.ema.module.load_state_dict(payload["model_ema"])
         parts.optimizer.load_state_dict(payload["optimizer"])
         parts.scaler.load_state_dict(payload["scaler"])
-    except (OSError, UnpicklingError, RuntimeError, KeyError, TypeError, ValueError) as problem:
+    except DataError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as problem:
         raise CheckpointError(
             f"{path} cannot be resumed from.", reason=str(problem).splitlines()[0]
         ) from problem
     parts.schedule.set_updates(state.updates)
     return state
+
+
+def _read(path: Path) -> dict[str, Any]:
+    require_whole(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _require_same_data(parts: Parts, then: dict[str, str]) -> None:
+    for split, saved in then.items():
+        now = parts.fingerprints[split]
+        if now != saved:
+            raise DataError(
+                f"The {split} images have changed since the run was saved.",
+                reason=f"Files and labels then: {saved}; now: {now}.",
+                hint="Bring the data back as it was, or start a new run from these weights: "
+                "--init-from.",
+            )
 
 
 def _generators() -> dict[str, Any]:

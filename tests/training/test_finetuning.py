@@ -1,4 +1,3 @@
-import csv
 import json
 import signal
 import subprocess
@@ -9,6 +8,7 @@ import torch
 import yaml
 from tolerances import EXACT
 from toy_data import COLORS, write_toy_data
+from training_runs import Recorder, assert_same_weights, power_cut, rows, weights
 
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
@@ -16,85 +16,14 @@ from covtool.data.layouts import scan
 from covtool.data.loaders import evaluation_loader
 from covtool.errors import (
     ArgumentError,
-    CheckpointError,
     DataError,
     InterruptedRunError,
     NonFiniteError,
     SurgeryError,
 )
 from covtool.evaluation import evaluate_classification
-from covtool.specs import AugmentationSpec, FinetuneRequest, HeadSpec, InputOverrides, TrainingSpec
+from covtool.specs import AugmentationSpec, FinetuneRequest, HeadSpec, InputOverrides
 from covtool.training import finetune, plan_finetune, resume_finetune
-from covtool.training.observer import SilentObserver
-
-IMAGES = InputOverrides(img_size=32)
-
-
-class Recorder(SilentObserver):
-    """Keeps what it is told, and may do something at an update or an epoch."""
-
-    def __init__(self, *, at_update=None, at_epoch=None, do=None):
-        self.plans, self.steps, self.epochs, self.notes = [], [], [], []
-        self.at_update, self.at_epoch, self.do = at_update, at_epoch, do
-
-    def on_start(self, plan):
-        self.plans.append(plan)
-
-    def on_step(self, record):
-        self.steps.append(record)
-        if record.update == self.at_update:
-            self.do()
-
-    def on_epoch(self, record):
-        self.epochs.append(record)
-        if record.epoch == self.at_epoch:
-            self.do()
-
-    def on_note(self, text):
-        self.notes.append(text)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_toy_data(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture
-def asked(data, tmp_path):
-    """Make a request: settings of the training, or fields of the request."""
-
-    def request(**settings):
-        fields = {k: settings.pop(k) for k in list(settings) if k in FinetuneRequest.model_fields}
-        training = {"epochs": 2, "batch_size": 6, "workers": 0, "device": "cpu", **settings}
-        made = {
-            "model": "test_resnet",
-            "data": str(data),
-            "from_scratch": True,
-            "images": IMAGES,
-            "output": str(tmp_path / "runs"),
-            "training": TrainingSpec(**training),
-        }
-        return FinetuneRequest(**{**made, **fields})
-
-    return request
-
-
-def power_cut():
-    raise RuntimeError("power cut")
-
-
-def weights(path):
-    return torch.load(path, weights_only=True)["model"]
-
-
-def assert_same_weights(first, second):
-    for name, tensor in first.items():
-        torch.testing.assert_close(tensor, second[name], msg=name, **EXACT)
-
-
-def rows(directory):
-    with (directory / "summary.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_separable_data_set_is_learned_and_everything_is_written(asked):
@@ -105,7 +34,7 @@ def test_a_separable_data_set_is_learned_and_everything_is_written(asked):
     written = {str(p.relative_to(result.directory)) for p in result.directory.rglob("*.*")}
     assert written == {
         *("args.yaml", "recipe.yaml", "env.json", "summary.csv", "metrics.jsonl", "result.json"),
-        *("checkpoints/last.pt", "checkpoints/best.pt"),
+        *("checkpoints/last.pt", "checkpoints/previous.pt", "checkpoints/best.pt", ".lock"),
         f"checkpoints/epoch-{result.best_epoch}.pt",
         *("exported/best.safetensors", "exported/last.safetensors"),
     }
@@ -469,24 +398,22 @@ def test_a_changed_argument_is_refused_on_resuming_with_both_values(asked):
     assert yaml.safe_load((directory / "args.yaml").read_text())["epochs"] == 3
 
 
-def test_a_run_that_is_through_is_not_resumed_unless_it_gets_more_epochs(asked):
+def test_a_run_that_is_through_says_so_and_stays_as_it_is(asked):
     result = finetune(asked(epochs=1))
-    with pytest.raises(ArgumentError, match="is through: 1 epochs"):
-        resume_finetune(result.directory)
+    before = {p: p.read_bytes() for p in result.directory.rglob("*.*") if p.is_file()}
+    observer = Recorder()
+    again = resume_finetune(result.directory, observer=observer)
+    assert observer.notes[-1].startswith(f"The run in {result.directory} is through: 1 epochs.")
+    assert again == result
+    assert observer.steps == []
+    after = {p: p.read_bytes() for p in result.directory.rglob("*.*") if p.is_file()}
+    assert after == before
     assert resume_finetune(result.directory, changes={"epochs": 2}).epochs == 2
 
 
 def test_resuming_needs_a_run(tmp_path):
     with pytest.raises(ArgumentError, match="is not a run that can be resumed"):
         resume_finetune(tmp_path)
-
-
-def test_a_damaged_state_is_refused(asked):
-    result = finetune(asked(epochs=1))
-    last = result.directory / "checkpoints/last.pt"
-    last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"last\.pt cannot be resumed from"):
-        resume_finetune(result.directory, changes={"epochs": 2})
 
 
 def test_importing_the_specs_does_not_import_torch():

@@ -1,0 +1,116 @@
+"""A run is written down: after an epoch, between epochs, and when it is interrupted."""
+
+from typing import TYPE_CHECKING
+
+from covtool.errors import SaveError
+from covtool.evaluation.classification import ClassificationResult
+from covtool.training.exporting import export
+from covtool.training.state import capture
+
+if TYPE_CHECKING:
+    from covtool.training.fit import Run
+
+
+def save(run: "Run", also_as: tuple[str, ...] = ()) -> None:
+    """Write the state, after the logs that belong to it.
+
+    Raises:
+        SaveError: It cannot be written; the states that were there still are.
+    """
+    run.directory.sync_logs()
+    run.directory.checkpoints.save(capture(run.parts, run.state), also_as)
+
+
+def save_on_the_way(run: "Run") -> None:
+    """Write the state in mid-epoch; that this fails is only a warning, for a while.
+
+    Raises:
+        SaveError: It has failed more than `save_retries` times in a row.
+    """
+    try:
+        save(run)
+    except SaveError as problem:
+        _tolerate(run, problem)
+    else:
+        run.state.failed_saves = 0
+
+
+def keep_epoch(run: "Run", result: ClassificationResult) -> None:
+    """Export the best and the last model, then write the state of an epoch that is done.
+
+    The state comes last: a run that is killed before it does the epoch again.
+
+    Raises:
+        SaveError: It has failed more than `save_retries` times in a row, or the last epoch's did.
+    """
+    state = run.state
+    exported = False
+    try:
+        for name in exports(run):
+            path = run.directory.exported(name)
+            epochs = state.epoch
+            export(run.parts, path, data=run.data, epochs=epochs, epoch=epochs - 1, result=result)
+        exported = True
+        save(run, names(run))
+        run.directory.checkpoints.keep_epochs(kept_epochs(run))
+    except OSError as problem:
+        if not exported:
+            state.unsaved.append(state.epoch)
+        if run.is_over:
+            raise given_up(run, problem) from problem
+        _tolerate(run, problem)
+    else:
+        state.failed_saves = 0
+
+
+def complete_epoch(run: "Run") -> None:
+    """Do what a run that was killed right after an epoch's state was written did not get to."""
+    run.directory.checkpoints.name_newest(names(run))
+    run.directory.checkpoints.keep_epochs(kept_epochs(run))
+
+
+def exports(run: "Run") -> tuple[str, ...]:
+    """What is exported after the epoch that was just done."""
+    best = ("best",) if run.state.best_epoch == run.state.epoch else ()
+    return (*best, "last") if run.is_over else best
+
+
+def names(run: "Run") -> tuple[str, ...]:
+    """What the state of the epoch that was just done is called, beside ``last``."""
+    epoch = run.state.epoch
+    best = ("best",) if run.state.best_epoch == epoch else ()
+    return (*best, f"epoch-{epoch}") if epoch in kept_epochs(run) else best
+
+
+def kept_epochs(run: "Run") -> list[int]:
+    """The best epochs, whose states are kept."""
+    return run.state.ranking()[: run.parts.training.checkpoint_hist]
+
+
+def given_up(run: "Run", problem: OSError) -> SaveError:
+    """The run ends because it cannot be written."""
+    failure = problem if isinstance(problem, SaveError) else SaveError(str(problem))
+    newest = run.directory.checkpoints.candidates()
+    last = f"The last good state is {newest[0]}.\n" if newest else ""
+    return SaveError(
+        failure.message,
+        reason=failure.reason,
+        hint=f"{last}Make room, then go on with: covtool finetune --resume {run.directory.path}",
+    )
+
+
+def _tolerate(run: "Run", problem: OSError) -> None:
+    """Warn, or give up.
+
+    Raises:
+        SaveError: It is enough.
+    """
+    state, retries = run.state, run.parts.request.faults.save_retries
+    state.failed_saves += 1
+    if state.failed_saves > retries:
+        raise given_up(run, problem) from problem
+    text = " ".join(str(problem).splitlines())
+    run.observer.on_note(
+        f"Step {state.updates} could not be saved ({state.failed_saves} of {retries} in a row): "
+        f"{text} The run goes on."
+    )

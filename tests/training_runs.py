@@ -1,0 +1,74 @@
+"""What tests of training runs share: who watches a run, and what a run left behind."""
+
+import csv
+
+import torch
+from tolerances import EXACT
+
+from covtool.specs import FinetuneRequest, InputOverrides
+from covtool.specs.finetuning import SETTINGS
+from covtool.training.observer import SilentObserver
+
+IMAGES = InputOverrides(img_size=32)
+
+
+class Recorder(SilentObserver):
+    """Keeps what it is told, and may do something at an update or an epoch."""
+
+    def __init__(self, *, at_update=None, at_epoch=None, do=None):
+        self.plans, self.steps, self.epochs, self.notes = [], [], [], []
+        self.at_update, self.at_epoch, self.do = at_update, at_epoch, do
+
+    def on_start(self, plan):
+        self.plans.append(plan)
+
+    def on_step(self, record):
+        self.steps.append(record)
+        if record.update == self.at_update:
+            self.do()
+
+    def on_epoch(self, record):
+        self.epochs.append(record)
+        if record.epoch == self.at_epoch:
+            self.do()
+
+    def on_note(self, text):
+        self.notes.append(text)
+
+
+def make_request(data, output, **settings):
+    """A tiny run: any settings of `SETTINGS`, or fields of the request."""
+    tiny = {"epochs": 2, "batch_size": 6, "workers": 0, "device": "cpu", "img_size": 32}
+    groups = {name: {} for name in SETTINGS}
+    fields = {
+        "model": "test_resnet",
+        "data": str(data),
+        "from_scratch": True,
+        "output": str(output),
+    }
+    for name, value in {**tiny, **settings}.items():
+        if name in FinetuneRequest.model_fields:
+            fields[name] = value
+            continue
+        group = next(g for g, spec in SETTINGS.items() if name in spec.model_fields)
+        groups[group][name] = value
+    made = {group: SETTINGS[group](**values) for group, values in groups.items()}
+    return FinetuneRequest(**{**made, **fields})
+
+
+def power_cut():
+    raise RuntimeError("power cut")
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def assert_same_weights(first, second):
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], msg=name, **EXACT)
+
+
+def rows(directory):
+    with (directory / "summary.csv").open() as file:
+        return list(csv.DictReader(file))
