@@ -5,10 +5,13 @@ from collections.abc import Callable
 from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
-from torchvision.transforms import Compose
+from torchvision.transforms import Compose, InterpolationMode, TrivialAugmentWide
 
 from covtool.errors import ArgumentError
 from covtool.specs import AugmentationSpec, InputSpec
+
+TRIVIAL = "trivial"
+"""The policy of `AugmentationSpec.aa` that is torchvision's, not timm's."""
 
 Transform = Callable[[Image.Image], Tensor]
 """An RGB image of any size to the network's input, (channels, height, width)."""
@@ -43,32 +46,35 @@ def training_transform(input: InputSpec, augmentation: AugmentationSpec) -> Tran
     """
     if not augmentation.aug:
         return evaluation_transform(input)
-    mean, std = _statistics(input)
     try:
-        transform = create_transform(
-            input_size=(3, *input.size),
-            is_training=True,
-            scale=augmentation.scale,
-            ratio=augmentation.ratio,
-            hflip=augmentation.hflip,
-            vflip=augmentation.vflip,
-            color_jitter=augmentation.color_jitter,
-            auto_augment=augmentation.aa,
-            interpolation=augmentation.train_interpolation,
-            mean=mean,
-            std=std,
-            re_prob=augmentation.reprob,
-            re_mode=augmentation.remode,
-        )
+        transform = _varied(input, augmentation)
     except (AssertionError, KeyError, ValueError) as problem:
         raise ArgumentError(
             f"timm cannot build the augmentation {augmentation.aa!r}.",
             reason=str(problem) or None,
-            hint="Examples: rand-m9-mstd0.5-inc1, augmix-m3-w3, original, 3a.",
+            hint="Examples: trivial, rand-m9-mstd0.5-inc1, augmix-m3-w3, original, 3a.",
         ) from problem
     if input.crop_mode == "squash":
         transform = Compose([Squash(input), transform])
     return _with_channels(transform, input.channels)
+
+
+def trivial_augment(mean: tuple[float, ...], interpolation: str = "bilinear") -> TrivialAugmentWide:
+    """One random operation of random strength per image, with nothing to tune.
+
+    Args:
+        mean: Of the channels, of values in [0, 1]; fills what a rotation leaves empty.
+        interpolation: Resampling filter; bilinear stands in for those that cannot rotate.
+
+    Source:
+        Müller, Hutter. "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation",
+        ICCV 2021, the "wide" space.
+    """
+    able = interpolation in ("nearest", "bilinear", "bicubic")
+    return TrivialAugmentWide(
+        interpolation=InterpolationMode(interpolation if able else "bilinear"),
+        fill=[min(255, round(255 * value)) for value in mean],
+    )
 
 
 class Squash:
@@ -92,6 +98,30 @@ class FirstChannel:
 
     def __call__(self, image: Tensor) -> Tensor:
         return image[:1]
+
+
+def _varied(input: InputSpec, augmentation: AugmentationSpec) -> Transform:
+    mean, std = _statistics(input)
+    settings = {
+        "input_size": (3, *input.size),
+        "is_training": True,
+        "scale": augmentation.scale,
+        "ratio": augmentation.ratio,
+        "hflip": augmentation.hflip,
+        "vflip": augmentation.vflip,
+        "color_jitter": augmentation.color_jitter,
+        "interpolation": augmentation.train_interpolation,
+        "mean": mean,
+        "std": std,
+        "re_prob": augmentation.reprob,
+        "re_mode": augmentation.remode,
+    }
+    if augmentation.aa != TRIVIAL:
+        return create_transform(**settings, auto_augment=augmentation.aa)
+    # Where timm puts its own policies: between crop and flips, and normalization and erasing.
+    before, _, after = create_transform(**settings, separate=True)
+    policy = trivial_augment(mean, augmentation.train_interpolation)
+    return Compose([*before.transforms, policy, *after.transforms])
 
 
 def _with_channels(transform: Transform, channels: int) -> Transform:

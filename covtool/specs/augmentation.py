@@ -45,7 +45,8 @@ class AugmentationSpec(Record):
     )
     aa: str | None = Field(
         None,
-        description="timm's AutoAugment policy, for example rand-m9-mstd0.5 or original.",
+        description="timm's policy, for example rand-m9-mstd0.5-inc1 or original, or trivial: "
+        "TrivialAugment.",
         json_schema_extra=PANEL,
     )
     reprob: float = Field(
