@@ -140,6 +140,7 @@ def _show(result: "FinetuneResult", *, as_json: bool) -> None:
         [
             (f"best {result.metric}", f"{_figure(result.best)} (epoch {result.best_epoch})"),
             (f"last {result.metric}", f"{_figure(result.last)} (epoch {result.epochs})"),
+            *([("ended", "early, without improvement")] if result.stopped_early else []),
             ("time", duration(result.seconds)),
             ("run", result.directory),
             *((f"{name} model", path) for name, path in result.exported.items()),

@@ -113,6 +113,13 @@ class TrainingSpec(OptimizationSpec):
     eval_metric: Literal["top1", "top5", "loss"] = Field(
         "top1", description="What the best epoch is best in.", json_schema_extra=WATCHING
     )
+    patience: int = Field(
+        0,
+        ge=0,
+        description="End the run after so many epochs in a row without a better --eval-metric; "
+        "0: never.",
+        json_schema_extra=WATCHING,
+    )
     checkpoint_hist: int = Field(
         1,
         ge=0,

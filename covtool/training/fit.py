@@ -17,6 +17,7 @@ from covtool.training.nonfinite import explain_nonfinite, first_nonfinite_tensor
 from covtool.training.observer import EpochRecord, Observer, StepRecord
 from covtool.training.run_directory import RunDirectory
 from covtool.training.state import RunState
+from covtool.training.stopping import explain_end, is_finished, stops_early
 from covtool.training.update import Batch, UpdateResult, update_weights_
 
 
@@ -41,7 +42,7 @@ class Run:
     @property
     def is_over(self) -> bool:
         """Whether no epoch is left."""
-        return self.state.epoch >= self.parts.training.epochs
+        return is_finished(self.state, self.parts.training)
 
     @property
     def is_save_due(self) -> bool:
@@ -101,6 +102,9 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     run.directory.append_epoch(record)
     keep_epoch(run, result)
     run.observer.on_epoch(record)
+    if stops_early(state, run.parts.training):
+        reason = explain_end(state, run.parts.training)
+        run.observer.on_note(f"The run ends after epoch {state.epoch}: {reason}")
     interruption.check()
 
 

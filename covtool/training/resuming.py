@@ -17,12 +17,14 @@ from covtool.training.preparing import assembled, read_layout, resolved, seed_ev
 from covtool.training.run_directory import ARGUMENTS, RunDirectory
 from covtool.training.running import FinetuneResult, run_to_end, start_run
 from covtool.training.state import RunState, restore_
+from covtool.training.stopping import explain_end
 
 MAY_CHANGE = (
     "epochs",
     "data",  # the same images in another place
     "device",
     "workers",
+    "patience",
     "checkpoint_hist",
     "save_every_steps",
     "save_retries",
@@ -75,10 +77,8 @@ def resume_finetune(
         run_directory.write_yaml(ARGUMENTS, request.to_arguments())
         run = start_run(parts, state, run_directory, layout, observer)
         if run.is_over:
-            observer.on_note(
-                f"The run in {directory} is through: {state.epoch} epochs. "
-                f"Add --epochs {2 * state.epoch} to train longer."
-            )
+            reason = explain_end(state, request.training)
+            observer.on_note(f"The run in {directory} is through: {reason}")
         if state.epoch and not state.step:
             complete_epoch(run)
         return run_to_end(run)

@@ -10,6 +10,7 @@ from covtool.training.fit import Run, fit
 from covtool.training.observer import Observer, TrainingPlan
 from covtool.training.run_directory import RunDirectory
 from covtool.training.state import RunState
+from covtool.training.stopping import stops_early
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class FinetuneResult:
         best_epoch: Counted from 1.
         best: The metric then: percent, or nats for a loss.
         last: The metric after the last epoch.
+        stopped_early: Whether `--patience` ended it before its last epoch.
         seconds: Of training and evaluation, over all parts of a resumed run.
         exported: Covtool files, under ``best`` and ``last``.
     """
@@ -33,6 +35,7 @@ class FinetuneResult:
     best_epoch: int
     best: float
     last: float
+    stopped_early: bool
     seconds: float
     exported: dict[str, Path]
 
@@ -81,6 +84,7 @@ def run_to_end(run: Run) -> FinetuneResult:
         best_epoch=state.best_epoch,
         best=sign * state.values[state.best_epoch - 1],
         last=sign * state.values[-1],
+        stopped_early=stops_early(state, run.parts.training),
         seconds=state.seconds,
         exported={name: run.directory.exported(name) for name in ("best", "last")},
     )
