@@ -4,10 +4,13 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
+
+
+RESUME_HINT = "A run goes on from its last saved state with: covtool finetune --resume DIR"
 
 
 class CovtoolError(Exception):
@@ -17,13 +20,22 @@ class CovtoolError(Exception):
         message: What is wrong, with the value; one line.
         reason: Why, or what would be right; one line, or None where the message says it all.
         hint: What to do next; may have several lines.
+        tell_once: Where several processes have failed: lets one of them, the first, show its error
+            and return an exit code, which is the exit code of all; see `covtool.processes`.
     """
+
+    tell_once: "Callable[[Callable[[], int]], int] | None" = None
 
     def __init__(self, message: str, *, reason: str | None = None, hint: str | None = None) -> None:
         super().__init__("\n".join(part for part in (message, reason, hint) if part))
         self.message = message
         self.reason = reason
         self.hint = hint
+
+    def __reduce__(self) -> tuple:
+        # Subclasses build their messages from arguments of their own: an error that comes from
+        # another process is put together from what it says instead.
+        return _again, (type(self), self.args), {**vars(self), "tell_once": None}
 
 
 class ArgumentError(CovtoolError, ValueError):
@@ -111,14 +123,6 @@ class SaveError(CovtoolError, OSError):
         return cls(f"{path} cannot be written.", reason=str(problem) or type(problem).__name__)
 
 
-class OutOfMemoryError(CovtoolError, MemoryError):
-    """A batch does not fit into the memory of the device."""
-
-
-class WorkerError(CovtoolError, RuntimeError):
-    """A process that loads images died."""
-
-
 class VerificationError(CovtoolError, RuntimeError):
     """A file that was just written does not hold what it should."""
 
@@ -133,6 +137,39 @@ class InterruptedRunError(CovtoolError):
     def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.signal_number = signal_number
+
+
+class LostProcessError(CovtoolError, ConnectionError):
+    """One of several processes is gone, without a word."""
+
+    def __init__(self, rank: int, world: int) -> None:
+        super().__init__(
+            f"Rank {rank} of {world} has lost another process, which ended without saying why.",
+            reason="The system may have ended it, for want of memory.",
+            hint=RESUME_HINT,
+        )
+
+
+class DeadlockError(CovtoolError, TimeoutError):
+    """One of several processes keeps the others waiting for longer than they were told to."""
+
+    def __init__(
+        self, behind: "Mapping[int, str]", world: int, *, waiting: str, timeout_s: float
+    ) -> None:
+        ranks = " and ".join(map(str, behind))
+        which = f"Rank {ranks}" if len(behind) == 1 else f"Ranks {ranks}"
+        places = ", ".join(f"rank {rank} at {place}" for rank, place in behind.items())
+        super().__init__(
+            f"{which} of {world} did not answer for {timeout_s:g} s.",
+            reason=f"Last heard of: {places}. The others wait at {waiting}.",
+            hint=f"Raise --dist-timeout if it was only slow. {RESUME_HINT}",
+        )
+
+
+def _again(kind: type[CovtoolError], arguments: tuple[str, ...]) -> CovtoolError:
+    problem = kind.__new__(kind, *arguments)
+    problem.args = arguments
+    return problem
 
 
 def _shortened(names: "Sequence[str]", *, limit: int = 12) -> str:

@@ -1,0 +1,76 @@
+"""What processes that work on one task ask of each other; trivial where there is only one."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, zip_longest
+from typing import TypeVar
+
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class Processes:
+    """The processes that work on a task. This one does, alone; `ProcessGroup` is several.
+
+    Who calls these methods need not know how many there are. Those that exchange something must
+    be called by all processes, in the same order.
+
+    Attributes:
+        rank: Which one this is, counted from 0.
+        world: How many there are.
+        local_rank: Which one of its machine, and so which device it has; None if it may choose.
+        doing: What this one is at, for the message should it keep the others waiting.
+    """
+
+    rank = 0
+    world = 1
+    local_rank: int | None = None
+    doing = "the start"
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    def each(self, work: Callable[[], T]) -> list[T]:
+        """What all processes' `work` returned, by rank; what one raised is raised in all."""
+        return [work()]
+
+    def main(self, work: Callable[[], T]) -> T:
+        """What `work` returned, which only the main process does; what it raised, in all."""
+        return work()
+
+    def sum(self, *values: float) -> list[float]:
+        """The sums over all processes; exact for integers below 2^53."""
+        return [float(value) for value in values]
+
+    def average_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by their means over all processes."""
+
+    def interleaved(self, items: Iterable[T]) -> Iterator[T]:
+        """Undo `share_of`, item by item: the first of each process, the second of each, ...
+
+        All processes work on their items at the same time. The main one gets them all, in order;
+        the others use theirs up and get none.
+        """
+        yield from items
+
+    @contextmanager
+    def first_of_machine(self) -> Iterator[None]:
+        """Let one process of each machine do something first, such as fetching a file."""
+        yield
+
+    def share_of(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's items: every `world`-th one."""
+        return items[self.rank :: self.world]
+
+    @staticmethod
+    def in_order(shares: Iterable[Iterable[T]]) -> list[T]:
+        """The items that `share_of` dealt out, as they were; what `each` gives from it."""
+        nothing = object()
+        dealt = chain.from_iterable(zip_longest(*shares, fillvalue=nothing))
+        return [item for item in dealt if item is not nothing]
+
+
+ALONE = Processes()

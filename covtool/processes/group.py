@@ -1,0 +1,137 @@
+"""Several processes, by torch.distributed."""
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, Generic, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from covtool.processes.alone import Processes
+from covtool.processes.whereabouts import Whereabouts
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which of several processes one is."""
+
+    rank: int
+    world: int
+    local_rank: int
+
+
+class ProcessGroup(Processes):
+    """Several processes; torch's default process group must have been made.
+
+    What goes through here is small and lies on the CPU, so that gloo carries it: gloo says when it
+    has waited too long, where a CUDA kernel would hang. Only `average_` follows its tensors.
+
+    Args:
+        place: Of this process.
+        whereabouts: Of all processes, should one be missed.
+    """
+
+    def __init__(self, place: Place, whereabouts: Whereabouts) -> None:
+        self.rank, self.world, self.local_rank = place.rank, place.world, place.local_rank
+        self._whereabouts = whereabouts
+
+    def each(self, work: Callable[[], T]) -> list[T]:
+        own = _attempt(work)
+        outcomes: list[Any] = [None] * self.world
+        self._meet(dist.all_gather_object, outcomes, own.portable())
+        outcomes[self.rank] = own
+        return [outcome.unwrap() for outcome in outcomes]
+
+    def main(self, work: Callable[[], T]) -> T:
+        own = _attempt(work) if self.is_main else None
+        box = [own.portable() if own else None]
+        self._meet(dist.broadcast_object_list, box, src=0)
+        return (own or box[0]).unwrap()
+
+    def sum(self, *values: float) -> list[float]:
+        sums = torch.tensor(values, dtype=torch.float64)
+        self._meet(dist.all_reduce, sums)
+        return sums.tolist()
+
+    def average_(self, tensors: Sequence[Tensor]) -> None:
+        if not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        self._meet(dist.all_reduce, flat)
+        parts = (flat / self.world).split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def interleaved(self, items: Iterable[T]) -> Iterator[T]:
+        own, more = iter(items), True
+        while more:
+            # An item in a list, or an empty list where there is none left.
+            received, more = self._received(_attempt(lambda: list(islice(own, 1))))
+            yield from received
+
+    def _received(self, own: "_Outcome[list[T]]") -> tuple[list[T], bool]:
+        """What all sent, in the main process; whether anybody sent something, in all."""
+        outcomes: list[Any] = [None] * self.world if self.is_main else []
+        self._meet(dist.gather_object, own.portable(), outcomes or None, dst=0)
+        items: list[T] = []
+
+        def unwrap() -> bool:
+            items.extend(chain.from_iterable(outcome.unwrap() for outcome in outcomes))
+            return bool(items)
+
+        more = self.main(unwrap)
+        return items, more
+
+    @contextmanager
+    def first_of_machine(self) -> Iterator[None]:
+        if self.local_rank:
+            self._meet(dist.barrier)
+        try:
+            yield
+        finally:
+            if not self.local_rank:
+                self._meet(dist.barrier)
+
+    def _meet(self, collective: Callable[..., object], *values: Any, **options: Any) -> None:
+        self._whereabouts.arrive(self.doing)
+        try:
+            collective(*values, **options)
+        except RuntimeError as problem:
+            raise self._whereabouts.explain(problem) from problem
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome(Generic[T]):
+    """What some work returned, or raised."""
+
+    value: T | None = None
+    problem: Exception | None = None
+
+    def unwrap(self) -> T:
+        if self.problem is not None:
+            raise self.problem
+        return self.value
+
+    def portable(self) -> "_Outcome[T]":
+        """The same in a form that another process can read."""
+        if self.problem is None:
+            return self
+        try:
+            pickle.loads(pickle.dumps(self.problem))
+        except Exception:  # whatever a foreign exception's own code does
+            name = type(self.problem).__name__
+            return _Outcome(problem=RuntimeError(f"{name}: {self.problem}"))
+        return self
+
+
+def _attempt(work: Callable[[], T]) -> _Outcome[T]:
+    try:
+        return _Outcome(value=work())
+    except Exception as problem:
+        return _Outcome(problem=problem)

@@ -1,0 +1,169 @@
+import os
+import signal
+import time
+
+import pytest
+import torch
+from process_group import run_together
+
+from covtool.errors import ArgumentError, DataError, DeadlockError, LostProcessError
+from covtool.processes import ALONE, joined
+
+
+def exchange(rank):
+    with joined(timeout_s=20) as processes:
+        tensors = [torch.full((2, 2), float(rank)), torch.tensor([3.0 * rank])]
+        processes.average_(tensors)
+        return {
+            "me": (processes.rank, processes.world, processes.is_main),
+            "each": processes.each(lambda: f"from {rank}"),
+            "main": processes.main(lambda: f"from {rank}"),
+            "sum": processes.sum(2**40 + rank, 0.5),
+            "average": [tensor.tolist() for tensor in tensors],
+            "shares": processes.each(lambda: processes.share_of("abcdefg")),
+            "interleaved": list(processes.interleaved(processes.share_of("abcdefg"))),
+        }
+
+
+def test_processes_exchange_results_sums_and_means():
+    results = run_together(exchange, world=3)
+    assert [r["me"] for r in results] == [(0, 3, True), (1, 3, False), (2, 3, False)]
+    for result in results:
+        assert result["each"] == ["from 0", "from 1", "from 2"]
+        assert result["main"] == "from 0"
+        assert result["sum"] == [3 * 2**40 + 3, 1.5]
+        assert result["average"] == [[[1, 1], [1, 1]], [3]]
+        assert ALONE.in_order(result["shares"]) == list("abcdefg")
+    assert [r["interleaved"] for r in results] == [list("abcdefg"), [], []]
+
+
+def test_alone_the_same_calls_are_trivial():
+    with joined(timeout_s=1) as processes:
+        assert processes is ALONE
+    assert ALONE.each(lambda: 1) == [1]
+    assert ALONE.main(lambda: 1) == 1
+    assert ALONE.sum(1, 2) == [1, 2]
+    assert list(ALONE.interleaved("ab")) == ["a", "b"]
+    assert ALONE.in_order([ALONE.share_of("abc")]) == list("abc")
+
+
+class OddError(Exception):
+    """Cannot be put together from its message."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def fail(rank, problems, how):
+    def work():
+        if problems[rank] is not None:
+            raise problems[rank]
+
+    with joined(timeout_s=20) as processes:
+        if how == "interleaved":
+            list(processes.interleaved(iter(work, None)))
+        else:
+            getattr(processes, how)(work)
+
+
+@pytest.mark.parametrize("how", ["each", "main", "interleaved"])
+def test_what_one_raises_all_raise(how):
+    failing = 0 if how == "main" else 1
+    problems = [None, None]
+    problems[failing] = DataError("bad image", reason="truncated", hint="remove it")
+    for problem in run_together(fail, problems, how):
+        assert isinstance(problem, DataError)
+        assert (problem.message, problem.reason) == ("bad image", "truncated")
+        assert problem.hint == "remove it"
+
+
+def fail_oddly(rank):
+    try:
+        fail(rank, [OddError("a", "b"), None], "each")
+    except Exception as problem:
+        return type(problem).__name__, str(problem)
+
+
+def test_an_exception_that_cannot_travel_arrives_with_its_name():
+    assert run_together(fail_oddly) == [
+        ("OddError", "a and b"),
+        ("RuntimeError", "OddError: a and b"),
+    ]
+
+
+def fail_alone(rank):
+    told = []
+
+    def tell():
+        time.sleep(0.5)
+        told.append(rank)
+        return 4
+
+    try:
+        with joined(timeout_s=20) as processes:
+            if rank == 1:
+                raise DataError("mine alone")
+            processes.sum(1)
+    except Exception as problem:
+        return type(problem).__name__, problem.tell_once(tell), told
+
+
+def test_the_first_to_fail_tells_and_all_end_with_its_exit_code():
+    assert run_together(fail_alone) == [
+        ("LostProcessError", 4, []),
+        ("DataError", 4, [1]),
+    ]
+
+
+def die(rank):
+    with joined(timeout_s=20) as processes:
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        processes.sum(1)
+
+
+def test_who_loses_another_says_so():
+    survivor, killed = run_together(die)
+    assert killed is None
+    assert isinstance(survivor, LostProcessError)
+    assert "Rank 0 of 2 has lost another process" in str(survivor)
+    assert "--resume DIR" in survivor.hint
+
+
+def dawdle(rank):
+    with joined(timeout_s=1) as processes:
+        processes.doing = "update 1"
+        processes.sum(1)
+        processes.doing = "update 2"
+        if rank == 1:
+            time.sleep(5)
+            return
+        processes.sum(1)
+
+
+def test_who_keeps_the_others_waiting_is_named():
+    first, _, third = run_together(dawdle, world=3)
+    # Whoever's time is up first has the name; the other may only see that it left.
+    problem = next(p for p in (first, third) if isinstance(p, DeadlockError))
+    assert problem.message == "Rank 1 of 3 did not answer for 1 s."
+    assert problem.reason == "Last heard of: rank 1 at update 1. The others wait at update 2."
+
+
+def twice(rank):
+    sums = []
+    for _ in range(2):
+        with joined(timeout_s=20) as processes:
+            sums += processes.sum(1)
+    return sums
+
+
+def test_a_group_can_be_joined_again():
+    assert run_together(twice) == [[2, 2], [2, 2]]
+
+
+def test_half_an_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(ArgumentError, match="no number in RANK"), joined(timeout_s=1):
+        pass
