@@ -123,6 +123,14 @@ class SaveError(CovtoolError, OSError):
         return cls(f"{path} cannot be written.", reason=str(problem) or type(problem).__name__)
 
 
+class OutOfMemoryError(CovtoolError, MemoryError):
+    """A batch does not fit into the memory of the device."""
+
+
+class WorkerError(CovtoolError, RuntimeError):
+    """A process that loads images died."""
+
+
 class VerificationError(CovtoolError, RuntimeError):
     """A file that was just written does not hold what it should."""
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covtool.checkpoints.file_kinds import stem_of
+from covtool.errors import NonFiniteError
 from covtool.specs import FinetuneRequest
 from covtool.training.assembly import Parts
 from covtool.training.keeping import save
 from covtool.training.observer import Observer, SilentObserver, TrainingPlan
+from covtool.training.out_of_memory import gradient_within_memory_
 from covtool.training.parameter_groups import ParameterGroup
 from covtool.training.preparing import (
     build_parts,
@@ -17,13 +19,20 @@ from covtool.training.preparing import (
     resolved,
     with_statistics,
 )
+from covtool.training.rewinding import Rewind
 from covtool.training.run_directory import ARGUMENTS, RunDirectory
 from covtool.training.running import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.state import RunState
 from covtool.training.surroundings import describe_environment, peak_memory_mib
-from covtool.training.update import accumulate_gradient_
 
 COMMAND = "finetune"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trial:
+    parts: Parts
+    state: RunState
+    observer: Observer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +123,13 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
     count = min(request.training.grad_accum_steps, len(parts.training_batches))
     update = [next(batches) for _ in range(count)]
     start = time.perf_counter()
-    loss, _ = accumulate_gradient_(parts, update, step=1)
+    trial = _Trial(parts=parts, state=RunState(), observer=observer)
+    result = gradient_within_memory_(trial, update, Rewind(parts.model))
+    if result.problem:
+        raise NonFiniteError(f"{result.problem} at the first step.")
     memory = peak_memory_mib(parts.device)
     return DryRunResult(
-        plan=plan, loss=loss, peak_memory_mib=memory, seconds=time.perf_counter() - start
+        plan=plan, loss=result.loss, peak_memory_mib=memory, seconds=time.perf_counter() - start
     )
 
 

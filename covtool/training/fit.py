@@ -1,24 +1,30 @@
 """The loop over epochs: train, evaluate, save."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from signal import Signals
 
 from covtool.errors import InterruptedRunError, NonFiniteError
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
 from covtool.training.assembly import Parts
+from covtool.training.careful_update import careful_update_
+from covtool.training.explaining import explained
 from covtool.training.exporting import export
 from covtool.training.head_schedule import label
 from covtool.training.interruption import Interruption, StopHere, interruptible
 from covtool.training.keeping import given_up, keep_epoch, save, save_on_the_way
-from covtool.training.nonfinite import explain_nonfinite, first_nonfinite_tensor
+from covtool.training.nonfinite import explain_nonfinite
+from covtool.training.nonfinite_policy import require_finite_
 from covtool.training.observer import EpochRecord, Observer, StepRecord
+from covtool.training.out_of_memory import evaluate_within_memory
 from covtool.training.run_directory import RunDirectory
 from covtool.training.state import RunState
 from covtool.training.stopping import explain_end, is_finished, stops_early
-from covtool.training.update import Batch, UpdateResult, update_weights_
+from covtool.training.update import Batch, UpdateResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,20 +61,15 @@ def fit(run: Run) -> None:
     """Train until the last epoch is done, from wherever the state is.
 
     Raises:
+        DataError: An image cannot be read any more; the state has been saved.
         NonFiniteError: The loss, the gradient or a weight is not finite any more; the last saved
             state is good.
+        OutOfMemoryError: A batch does not fit into memory; the same holds.
+        WorkerError: A process that loads images died; the same holds.
         InterruptedRunError: SIGINT or SIGTERM arrived; the state has been saved.
     """
-    with interruptible() as interruption:
-        try:
-            _all_epochs(run, interruption)
-        except NonFiniteError as problem:
-            raise NonFiniteError(
-                problem.message,
-                reason=problem.reason,
-                hint=f"The last good state is {run.directory.checkpoint('last')}.\n"
-                "Lower --lr, clip the gradient with --clip-grad 1, or train without --amp.",
-            ) from problem
+    with explained(run), interruptible() as interruption:
+        _all_epochs(run, interruption)
 
 
 def _all_epochs(run: Run, interruption: Interruption) -> None:
@@ -83,7 +84,7 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     state, start = run.state, time.perf_counter()
     _train(run, interruption)
     result = _evaluate(run, interruption)
-    train_loss = state.loss_sum / state.images
+    train_loss = state.loss_sum / state.images if state.images else math.nan
     state.values.append(_metric(run, result))
     state.epoch, state.step, state.loss_sum, state.images = state.epoch + 1, 0, 0.0, 0
     state.seconds += time.perf_counter() - start
@@ -113,15 +114,17 @@ def _train(run: Run, interruption: Interruption) -> None:
     pace = _Pace(run)
     for batches in _remaining(run):
         lr = parts.schedule.lr
-        result = update_weights_(parts, batches, updates=state.updates)
+        result = careful_update_(run, batches)
         state.step, state.updates = state.step + 1, state.updates + 1
-        state.loss_sum += result.loss * result.images
-        state.images += result.images
-        record = pace.record(result, lr)
-        run.directory.append_step(record)
-        run.observer.on_step(record)
+        if result.problem is None:
+            state.loss_sum += result.loss * result.images
+            state.images += result.images
+            record = pace.record(result, lr)
+            run.directory.append_step(record)
+            run.observer.on_step(record)
         interruption.check()
         if run.is_save_due:
+            require_finite_(run)
             save_on_the_way(run)
 
 
@@ -169,30 +172,22 @@ class _Pace:
 
 def _evaluate(run: Run, interruption: Interruption) -> ClassificationResult:
     parts, state = run.parts, run.state
-    _require_finite(run)
+    require_finite_(run)
+    evaluate = partial(
+        evaluate_classification,
+        parts.evaluated,
+        class_names=parts.recipe.class_names,
+        device=parts.device,
+        track=interruption.watching(run.observer.track),
+    )
     try:
-        return evaluate_classification(
-            parts.evaluated,
-            parts.validation_batches,
-            class_names=parts.recipe.class_names,
-            device=parts.device,
-            track=interruption.watching(run.observer.track),
-        )
+        return evaluate_within_memory(run, parts.validation_batches, evaluate)
     except NonFiniteError as problem:
         images, _ = next(iter(parts.validation_batches))
         raise NonFiniteError(
             f"After step {state.updates} the logits of the validation images are not finite.",
             reason=explain_nonfinite(parts.evaluated.eval(), images.to(parts.device)),
         ) from problem
-
-
-def _require_finite(run: Run) -> None:
-    broken = first_nonfinite_tensor(run.parts.model.state_dict().items())
-    if broken:
-        raise NonFiniteError(
-            f"After step {run.state.updates} the model is not finite any more.",
-            reason=f"The first tensor with such a value is {broken!r}.",
-        )
 
 
 def _metric(run: Run, result: ClassificationResult) -> float:
@@ -202,7 +197,7 @@ def _metric(run: Run, result: ClassificationResult) -> float:
 
 
 def _interrupted(run: Run, number: int) -> InterruptedRunError:
-    _require_finite(run)
+    require_finite_(run)
     path = run.directory.exported("last")
     epoch = run.state.epoch
     in_use = epoch if run.state.step else max(epoch - 1, 0)  # the next one has not begun

@@ -1,9 +1,11 @@
 """Where the first value that is infinite or not a number comes from."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+
+from covtool.training.layer_watch import LayerWatch, watching
 
 
 def first_nonfinite_tensor(named: Iterable[tuple[str, Tensor | None]]) -> str | None:
@@ -28,33 +30,34 @@ def explain_nonfinite(model: nn.Module, images: Tensor) -> str:
         model: Not compiled.
         images: The batch, on the model's device.
     """
+    with watching(model) as watch, torch.no_grad():
+        model(images)
+    return explain_output(model, images, watch)
+
+
+def explain_output(model: nn.Module, images: Tensor, watch: LayerWatch) -> str:
+    """Say, in one line, where the first non-finite value of a forward pass appeared."""
     if not is_finite(images):
         return "The images themselves hold values that are not finite."
-    found: list[str] = []
-    layers = [(n, m) for n, m in model.named_modules() if not any(m.children())]
-    handles = [m.register_forward_hook(_recorder(n, found)) for n, m in layers]
-    try:
-        with torch.no_grad():
-            model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not found:
+    name = watch.first_nonfinite_output
+    if name is None:
         return "Every layer's output is finite on a second run; the loss itself is not."
-    layer = model.get_submodule(found[0])
-    where = f"The first layer with a non-finite output is {found[0]!r} ({type(layer).__name__})"
+    layer = model.get_submodule(name)
+    where = f"The first layer with a non-finite output is {name!r} ({type(layer).__name__})"
     broken = first_nonfinite_tensor(layer.state_dict().items())
     return f"{where}; its {broken} is not finite." if broken else f"{where}."
+
+
+def explain_gradient(model: nn.Module, watch: LayerWatch) -> str:
+    """Say, in one line, where the first non-finite value of a backward pass appeared."""
+    name = first_nonfinite_gradient(model)
+    if name is None:
+        return "Each parameter's is finite, but its norm overflows."
+    parameter = f"The first parameter with such a gradient is {name!r}"
+    layer = watch.first_nonfinite_gradient
+    return f"{parameter}; on the way back it starts at {layer!r}." if layer else f"{parameter}."
 
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether every value is finite."""
     return bool(torch.isfinite(tensor.detach()).all())
-
-
-def _recorder(name: str, found: list[str]) -> Callable[..., None]:
-    def record(module: nn.Module, inputs: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.is_floating_point() and not is_finite(output):
-            found.append(name)
-
-    return record

@@ -33,11 +33,14 @@ class Objective:
             self._mixup.mixup_enabled = epoch < self._off_epoch
 
     def prepare(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and targets, mixed where mixing is on; labels (B,) become (B, K) then."""
+        """Images and targets, mixed where mixing is on; labels (B,) become (B, K) then.
+
+        The images that are given stay as they are: timm mixes in place.
+        """
         if self._mixup is None:
             return images, labels
         even = len(images) - len(images) % 2
-        return self._mixup(images[:even], labels[:even])
+        return self._mixup(images[:even].clone(), labels[:even])
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of a batch, in nats, in float32 or better."""

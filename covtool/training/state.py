@@ -1,16 +1,15 @@
 """Everything that a run needs to go on where it stopped."""
 
-import random
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from covtool.errors import CheckpointError, DataError
 from covtool.training.assembly import Parts
 from covtool.training.checkpoint_store import require_whole
+from covtool.training.generators import capture_generators, set_generators
 
 STATE_VERSION = 2
 NOT_SAVED = ("generators", "failed_saves")  # kept elsewhere, or of this process only
@@ -29,6 +28,9 @@ class RunState:
         values: The metric of each epoch done.
         seconds: Spent so far.
         unsaved: Epochs, counted from 1, whose model could not be written: none of them is the best.
+        nonfinite: Updates that were not finite, and that the run survived.
+        micro_batch: Images that go through the model together, where a batch does not fit into
+            memory.
         generators: States of the random number generators that are yet to be restored, or None.
         failed_saves: In a row, up to now; not part of what is saved.
     """
@@ -41,6 +43,8 @@ class RunState:
     values: list[float] = field(default_factory=list)
     seconds: float = 0.0
     unsaved: list[int] = field(default_factory=list)
+    nonfinite: int = 0
+    micro_batch: int | None = None
     generators: dict[str, Any] | None = None
     failed_saves: int = 0
 
@@ -57,7 +61,7 @@ class RunState:
     def restore_generators(self) -> None:
         """Set the random number generators, once, to what they were when this was saved."""
         if self.generators is not None:
-            _set_generators(self.generators)
+            set_generators(self.generators)
             self.generators = None
 
 
@@ -71,7 +75,7 @@ def capture(parts: Parts, state: RunState) -> dict[str, Any]:
         "model_ema": None if parts.ema is None else parts.ema.module.state_dict(),
         "optimizer": parts.optimizer.state_dict(),
         "scaler": parts.scaler.state_dict(),
-        "generators": _generators(),
+        "generators": capture_generators(),
     }
 
 
@@ -119,23 +123,3 @@ def _require_same_data(parts: Parts, then: dict[str, str]) -> None:
                 hint="Bring the data back as it was, or start a new run from these weights: "
                 "--init-from.",
             )
-
-
-def _generators() -> dict[str, Any]:
-    name, keys, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": (name, keys.tolist(), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _set_generators(saved: dict[str, Any]) -> None:
-    version, inner, gauss = saved["python"]
-    random.setstate((version, tuple(inner), gauss))
-    name, keys, *rest = saved["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(saved["torch"])
-    if len(saved["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(saved["cuda"])

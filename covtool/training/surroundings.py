@@ -17,7 +17,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     return {
         "covtool": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # its own class of string otherwise
         "torchvision": torchvision.__version__,
         "timm": timm.__version__,
         "platform": platform.platform(),

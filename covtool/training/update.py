@@ -1,15 +1,13 @@
 """One update of the weights: forward, backward, unscale, clip, centralize, step."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from covtool.errors import NonFiniteError
 from covtool.training.assembly import Parts
-from covtool.training.nonfinite import explain_nonfinite, first_nonfinite_gradient
 
 Batch = tuple[Tensor, Tensor]
 
@@ -17,74 +15,151 @@ LEAST_SCALE = 1e-3  # of float16 losses; torch starts at 65536 and halves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateResult:
-    """What an update did.
+class MicroBatch:
+    """Images that go through the model together.
 
     Attributes:
-        loss: Mean over its images, in nats.
+        images: On the device, mixed where mixing is on.
+        targets: Labels, or shares of classes where images are mixed.
+        share: Weight of their mean loss in the update's.
+    """
+
+    images: Tensor
+    targets: Tensor
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateResult:
+    """What an update came to.
+
+    Attributes:
+        loss: Mean over its images, in nats, without penalties.
         images: How many.
         grad_norm: Of the gradient, before clipping; infinite where float16 overflowed and the
-            scaler skipped the step.
+            scaler skips the step.
+        problem: What is not finite, so that the weights must not be changed; None if all is well.
     """
 
     loss: float
     images: int
     grad_norm: float
+    problem: str | None = None
 
 
-def update_weights_(parts: Parts, batches: Sequence[Batch], *, updates: int) -> UpdateResult:
-    """Train on one or several batches that make one update.
+def compute_gradient_(
+    parts: Parts, batches: Sequence[Batch], *, micro_batch: int | None = None
+) -> UpdateResult:
+    """The gradient of the mean loss over all images of an update: unscaled, clipped, not applied.
 
     Args:
         parts: The run.
         batches: `grad_accum_steps` of them, fewer at the end of an epoch.
-        updates: Done before this one.
-
-    Raises:
-        NonFiniteError: The loss or the gradient is not finite; the weights are as they were.
+        micro_batch: Images that go through the model together; None for a batch's.
     """
-    parts.optimizer.zero_grad(set_to_none=True)
-    loss, images = accumulate_gradient_(parts, batches, step=updates + 1)
+    loss, images = accumulate_gradient_(parts, batches, micro_batch=micro_batch)
+    if not math.isfinite(loss):
+        problem = f"The loss is {loss}"
+        return UpdateResult(loss=loss, images=images, grad_norm=math.nan, problem=problem)
     parts.scaler.unscale_(parts.optimizer)
     norm = float(_gradient_norm(parts))
     # float16 overflows now and then; the scaler skips such a step and lowers its scale.
     overflows = parts.scaler.is_enabled() and parts.scaler.get_scale() > LEAST_SCALE
-    if not math.isfinite(norm) and not overflows:
-        raise _nonfinite_gradient(parts, updates + 1)
+    problem = None if math.isfinite(norm) or overflows else "The gradient is not finite"
+    return UpdateResult(loss=loss, images=images, grad_norm=norm, problem=problem)
+
+
+def apply_gradient_(parts: Parts, *, updates: int) -> None:
+    """Change the weights by the gradient that is there, and what follows them.
+
+    Args:
+        parts: The run.
+        updates: Done before this one.
+    """
     parts.scaler.step(parts.optimizer)
     parts.scaler.update()
     parts.constraints.project_(updates + 1)
     if parts.ema is not None:
         parts.ema.update(parts.model, step=updates + 1)
     parts.schedule.set_updates(updates + 1)
-    return UpdateResult(loss=loss, images=images, grad_norm=norm)
 
 
-def accumulate_gradient_(parts: Parts, batches: Sequence[Batch], *, step: int) -> tuple[float, int]:
-    """Forward and backward of each batch; the gradient is that of the mean over all images.
+def drop_gradient_(parts: Parts, *, updates: int) -> None:
+    """Leave the weights as they are, but count the update in the schedule.
+
+    Args:
+        parts: The run.
+        updates: Done before this one.
+    """
+    forget_gradient_(parts)
+    parts.schedule.set_updates(updates + 1)
+
+
+def forget_gradient_(parts: Parts) -> None:
+    """Be as before the forward pass, the statistics of batch norms apart."""
+    parts.optimizer.zero_grad(set_to_none=True)
+    if parts.scaler.is_enabled():
+        parts.scaler.update(parts.scaler.get_scale())  # the same: it only forgets this gradient
+
+
+def accumulate_gradient_(
+    parts: Parts, batches: Sequence[Batch], *, micro_batch: int | None = None
+) -> tuple[float, int]:
+    """Forward and backward of all images; the gradient is that of the mean over them.
 
     Returns:
-        The mean loss in nats, without penalties, and the number of images.
-
-    Raises:
-        NonFiniteError: A loss is not finite.
+        The mean loss in nats, without penalties, and the number of images. Where the loss of some
+        images is not finite, it is that, and the rest is left out.
     """
+    parts.optimizer.zero_grad(set_to_none=True)
     total = sum(len(labels) for _, labels in batches)
     summed = 0.0
-    for images, labels in batches:
-        images, targets = _on_device(parts, images, labels)
-        with parts.autocast():
-            logits = parts.forward(images)
-        loss = parts.objective(logits, targets) * (len(labels) / total)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise _nonfinite_loss(parts, images, value, step)
+    for micro in micro_batches(parts, batches, micro_batch):
+        loss = add_gradient_(parts, micro, parts.forward)
+        if not math.isfinite(loss):
+            return loss, total
+        summed += loss * micro.share
+    return summed, total
+
+
+def micro_batches(parts: Parts, batches: Sequence[Batch], size: int | None) -> Iterator[MicroBatch]:
+    """The images of an update as they go through the model, in parts of at most `size`.
+
+    A batch is mixed as a whole before it is cut into parts as equal as can be: a single image
+    left over would be too few for a batch norm.
+    """
+    total = sum(len(labels) for _, labels in batches)
+    for batch in batches:
+        images, targets = _on_device(parts, *batch)
+        share = len(batch[1]) / total
+        count = 1 if size is None else -(-len(images) // size)
+        pairs = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
+        for some, their_targets in pairs:
+            part = share * (len(some) / len(images))
+            yield MicroBatch(images=some, targets=their_targets, share=part)
+
+
+def add_gradient_(parts: Parts, micro: MicroBatch, forward: nn.Module) -> float:
+    """Forward and, where the loss is finite, backward of a few images.
+
+    Args:
+        parts: The run.
+        micro: The images.
+        forward: The model, or what stands for it.
+
+    Returns:
+        Their mean loss in nats, without penalties.
+    """
+    with parts.autocast():
+        logits = forward(micro.images)
+    loss = parts.objective(logits, micro.targets)
+    value = loss.item()
+    if math.isfinite(value):
         penalty = parts.constraints.penalty()
         if penalty is not None:
-            loss = loss + penalty * (len(labels) / total)
-        parts.scaler.scale(loss).backward()
-        summed += value
-    return summed, total
+            loss = loss + penalty
+        parts.scaler.scale(loss * micro.share).backward()
+    return value
 
 
 def _on_device(parts: Parts, images: Tensor, labels: Tensor) -> Batch:
@@ -99,19 +174,3 @@ def _gradient_norm(parts: Parts) -> Tensor:
     if limit is not None:
         return torch.nn.utils.clip_grad_norm_(parameters, limit)
     return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-
-
-def _nonfinite_loss(parts: Parts, images: Tensor, value: float, step: int) -> NonFiniteError:
-    with parts.autocast():
-        reason = explain_nonfinite(parts.model, images)
-    return NonFiniteError(f"The loss is {value} at step {step}.", reason=reason)
-
-
-def _nonfinite_gradient(parts: Parts, step: int) -> NonFiniteError:
-    name = first_nonfinite_gradient(parts.model)
-    return NonFiniteError(
-        f"The gradient is not finite at step {step}.",
-        reason=f"The first parameter with such a gradient is {name!r}."
-        if name
-        else "Each parameter's is finite, but its norm overflows.",
-    )

@@ -27,7 +27,9 @@ def test_the_loss_is_cross_entropy_with_label_smoothing(smoothing):
 def test_mixed_targets_are_distributions(settings):
     images, labels, logits = batch()
     objective = Objective(TrainingSpec(**settings), 3)
-    mixed, targets = objective.prepare(images.clone(), labels)
+    before = images.clone()
+    mixed, targets = objective.prepare(images, labels)
+    assert torch.equal(images, before)
     assert mixed.shape == images.shape
     torch.testing.assert_close(targets.sum(1), torch.ones(6))
     assert objective(logits, targets).isfinite()

@@ -1,0 +1,37 @@
+"""An update of the weights that survives what can be survived."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from covtool.training.nonfinite_policy import tolerate_nonfinite_
+from covtool.training.out_of_memory import gradient_within_memory_
+from covtool.training.rewinding import Rewind
+from covtool.training.update import Batch, UpdateResult, apply_gradient_, drop_gradient_
+
+if TYPE_CHECKING:
+    from covtool.training.fit import Run
+
+
+def careful_update_(run: "Run", batches: Sequence[Batch]) -> UpdateResult:
+    """Train on one or several batches that make one update.
+
+    Args:
+        run: It counts the update itself, done or not.
+        batches: `grad_accum_steps` of them, fewer at the end of an epoch.
+
+    Returns:
+        With a `problem` where the update was not done and the run goes on without it.
+
+    Raises:
+        NonFiniteError: The loss or the gradient is not finite, and that is not to be survived.
+        OutOfMemoryError: The images do not fit into memory.
+    """
+    parts, updates = run.parts, run.state.updates
+    start = Rewind(parts.model)
+    result = gradient_within_memory_(run, batches, start)
+    if result.problem is None:
+        apply_gradient_(parts, updates=updates)
+    else:
+        tolerate_nonfinite_(run, batches, start, result)
+        drop_gradient_(parts, updates=updates)
+    return result

@@ -1,0 +1,47 @@
+"""What ended a run, with the state that is left and how to go on from it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from covtool.errors import CovtoolError, DataError, NonFiniteError, OutOfMemoryError, WorkerError
+from covtool.training.keeping import save
+
+if TYPE_CHECKING:
+    from covtool.training.fit import Run
+
+CALMER = "Lower --lr, clip the gradient with --clip-grad 1, or train without --amp."
+
+
+@contextmanager
+def explained(run: "Run") -> Iterator[None]:
+    """Add to an error that ends a run what is left of it; save first where that makes sense.
+
+    Raises:
+        CovtoolError: What was raised in the block, with more of a hint.
+    """
+    try:
+        yield
+    except NonFiniteError as problem:
+        raise _with_hint(problem, f"{_last(run)}.\n{CALMER}") from problem
+    except (OutOfMemoryError, WorkerError) as problem:
+        raise _with_hint(problem, f"{_last(run)}; {_go_on(run)}") from problem
+    except DataError as problem:
+        save(run)
+        step = run.state.updates
+        raise _with_hint(
+            problem, f"The state after step {step} was saved; {_go_on(run)}"
+        ) from problem
+
+
+def _with_hint(problem: CovtoolError, more: str) -> CovtoolError:
+    hint = f"{problem.hint}\n{more}" if problem.hint else more
+    return type(problem)(problem.message, reason=problem.reason, hint=hint)
+
+
+def _last(run: "Run") -> str:
+    return f"The last good state is {run.directory.checkpoint('last')}"
+
+
+def _go_on(run: "Run") -> str:
+    return f"go on with: covtool finetune --resume {run.directory.path}"

@@ -1,0 +1,32 @@
+"""The states of the random number generators: taken, and set again."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def capture_generators() -> dict[str, Any]:
+    """The states of `random`, numpy and torch as plain values and tensors."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, keys.tolist(), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_generators(saved: dict[str, Any]) -> None:
+    """Set all of them to what `capture_generators` returned.
+
+    Those of CUDA devices stay as they are where there are more or fewer devices now.
+    """
+    version, inner, gauss = saved["python"]
+    random.setstate((version, tuple(inner), gauss))
+    name, keys, *rest = saved["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(saved["torch"])
+    if len(saved["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(saved["cuda"])

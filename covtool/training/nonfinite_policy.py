@@ -1,0 +1,171 @@
+"""What becomes of an update that is not finite: the run stops, skips it, or goes back."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covtool.errors import NonFiniteError
+from covtool.training.generators import capture_generators, set_generators
+from covtool.training.layer_watch import watching
+from covtool.training.nonfinite import (
+    explain_gradient,
+    explain_output,
+    first_nonfinite_tensor,
+)
+from covtool.training.nonfinite_dump import SeenBatch, write_dump
+from covtool.training.rewinding import Rewind
+from covtool.training.state import restore_
+from covtool.training.update import Batch, UpdateResult, add_gradient_, micro_batches
+
+if TYPE_CHECKING:
+    from covtool.training.fit import Run
+
+DUMP_NAME = "nonfinite.pt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """An update that was not finite, looked at.
+
+    Attributes:
+        problem: What was not finite.
+        reason: Where that starts.
+        layer: The first layer with a non-finite output; None where all are finite.
+        batches: What went through the model; the last one is the offender.
+    """
+
+    problem: str
+    reason: str
+    layer: str | None
+    batches: tuple[SeenBatch, ...]
+
+
+def tolerate_nonfinite_(
+    run: "Run", batches: Sequence[Batch], start: Rewind, result: UpdateResult
+) -> None:
+    """Bring a run to where it can go on after an update that must not be done.
+
+    Args:
+        run: Its weights are as before the update, its statistics may not be.
+        batches: Of the update.
+        start: Where the update started.
+        result: With a `problem`.
+
+    Raises:
+        NonFiniteError: The run stops; a dump says what happened.
+    """
+    after = capture_generators()
+    finding = _examine_(run, batches, start, result.problem)
+    start.rewind_()
+    state, faults = run.state, run.parts.request.faults
+    step = state.updates + 1
+    broken = first_nonfinite_tensor(run.parts.model.state_dict().items())
+    if faults.on_nonfinite == "stop" or _is_enough(run):
+        raise _stopped(run, finding)
+    if faults.on_nonfinite == "skip" and broken:  # every batch to come would be skipped
+        raise _stopped(run, finding)
+    if faults.on_nonfinite == "restore":
+        done = f"{_restore_(run)}, and the batch is passed over"
+    else:
+        done = "the update is skipped"
+    set_generators(after)
+    run.observer.on_note(
+        f"{finding.problem} at step {step}: {done} {_count(run)}. {finding.reason}"
+    )
+
+
+def require_finite_(run: "Run") -> None:
+    """Check the weights; `--on-nonfinite restore` brings the saved ones back.
+
+    Raises:
+        NonFiniteError: They are not finite, and it has been enough.
+    """
+    broken = first_nonfinite_tensor(run.parts.model.state_dict().items())
+    if not broken:
+        return
+    problem = f"After step {run.state.updates} the model is not finite any more."
+    reason = f"The first tensor with such a value is {broken!r}."
+    if run.parts.request.faults.on_nonfinite != "restore" or _is_enough(run):
+        raise NonFiniteError(problem, reason=_with_count(run, reason))
+    done = _restore_(run)
+    run.observer.on_note(f"{problem} {reason} Now {done} {_count(run)}.")
+
+
+def _examine_(run: "Run", batches: Sequence[Batch], start: Rewind, problem: str) -> Finding:
+    """Do the update's passes once more, layer by layer, and keep what they are fed with."""
+    parts, seen, loss = run.parts, [], math.nan
+    start.rewind_()
+    parts.optimizer.zero_grad(set_to_none=True)
+    for micro in micro_batches(parts, batches, run.state.micro_batch):
+        seen.append(
+            SeenBatch(
+                images=micro.images.cpu(),
+                targets=micro.targets.cpu(),
+                share=micro.share,
+                generators=capture_generators(),
+            )
+        )
+        with watching(parts.model) as watch:
+            loss = add_gradient_(parts, micro, parts.model)
+        if not math.isfinite(loss):
+            break
+    if math.isfinite(loss):
+        reason = explain_gradient(parts.model, watch)
+    else:
+        reason = explain_output(parts.model, micro.images, watch)
+    return Finding(
+        problem=problem, reason=reason, layer=watch.first_nonfinite_output, batches=tuple(seen)
+    )
+
+
+def _restore_(run: "Run") -> str:
+    """Go back to the last saved weights; the position in the data stays. Says what was done."""
+    saved = restore_(run.parts, run.directory.checkpoint("last"))
+    run.parts.schedule.set_updates(run.state.updates)
+    return f"the weights and the optimizer of step {saved.updates} are restored"
+
+
+def _is_enough(run: "Run") -> bool:
+    return run.state.nonfinite >= run.parts.request.faults.nonfinite_limit
+
+
+def _count(run: "Run") -> str:
+    run.state.nonfinite += 1
+    return f"({run.state.nonfinite} of at most {run.parts.request.faults.nonfinite_limit})"
+
+
+def _with_count(run: "Run", reason: str) -> str:
+    if not run.state.nonfinite:
+        return reason
+    times = "once" if run.state.nonfinite == 1 else f"{run.state.nonfinite} times"
+    return f"{reason} The run went on {times} before (--nonfinite-limit)."
+
+
+def _stopped(run: "Run", finding: Finding) -> NonFiniteError:
+    path = run.directory.path / DUMP_NAME
+    return NonFiniteError(
+        f"{finding.problem} at step {run.state.updates + 1}.",
+        reason=_with_count(run, finding.reason),
+        hint=_written(run, finding, path),
+    )
+
+
+def _written(run: "Run", finding: Finding, path: Path) -> str:
+    state = run.state
+    try:
+        write_dump(
+            run.parts,
+            path,
+            finding.batches,
+            problem=finding.problem,
+            reason=finding.reason,
+            layer=finding.layer,
+            epoch=state.epoch,
+            step=state.step + 1,
+            update=state.updates + 1,
+        )
+    except OSError as problem:
+        return f"The batch could not be kept in {path}: {problem}."
+    return f"The batch is kept; to run it again: covtool doctor --replay {path}"
