@@ -1,0 +1,143 @@
+"""A run is killed at random times and resumed; in the end every byte is as if nothing had been."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from toy_data import write_toy_data
+
+from covtool.checkpoints.model_file import load
+from covtool.conversion import ConversionRequest, convert
+from covtool.specs import FinetuneRequest, HeadSpec
+from covtool.training import finetune, resume_finetune
+
+# Everything that holds state or draws at random, at once.
+SETTINGS = {
+    "device": "cpu",
+    "epochs": 4,
+    "batch_size": 4,
+    "workers": 2,
+    "grad_accum_steps": 2,
+    "save_every_steps": 3,
+    "gc": True,
+    "opt": "adamw",
+    "gc_on": "update",
+    "mixup": 0.4,
+    "cutmix": 0.4,
+    "aa": "rand-m5-mstd0.5",
+    "reprob": 0.3,
+    "model_ema": True,
+    "clip_grad": 1.0,
+    "bn_stats": "train",
+}
+COMMAND = [sys.executable, "-m", "covtool_cli", "finetune"]
+PATIENCE_S = 120  # for a process that should get somewhere
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    data = write_toy_data(tmp_path_factory.mktemp("toy"), train=16)
+    folder = tmp_path_factory.mktemp("runs")
+    model = folder / "dropcov.safetensors"  # a head with dropout of channels
+    convert(
+        ConversionRequest(
+            source="test_resnet",
+            operations=[HeadSpec(head="dropcov", dim=8)],
+            output=model,
+            input_overrides={"size": (32, 32)},
+            pretrained=False,
+        )
+    )
+    return {**SETTINGS, "model": str(model), "data": str(data), "output": str(folder)}
+
+
+def started(arguments, folder):
+    """The command, as the leader of a process group of its own."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def kill_after(process, watched, lines, delay):
+    """SIGKILL to the whole group, some time after a log has got so many lines; whether it hit."""
+    deadline = time.monotonic() + PATIENCE_S
+    while process.poll() is None and _lines(watched) < lines:
+        assert time.monotonic() < deadline, "the run does not get on"
+        time.sleep(0.005)
+    time.sleep(delay)
+    hit = process.poll() is None
+    if hit:
+        os.killpg(process.pid, signal.SIGKILL)
+    _, err = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), err
+    return hit
+
+
+def _lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def content(directory):
+    """What must be the same: summary.csv, every tensor of the last and best state, the exports."""
+    found = {"summary": (directory / "summary.csv").read_bytes()}
+    for name in ("last", "best"):
+        state = torch.load(directory / f"checkpoints/{name}.pt", weights_only=True)
+        del state["progress"]["seconds"]
+        found[name] = _bytes(state)
+        exported = load(directory / f"exported/{name}.safetensors")
+        found[f"exported {name}"] = _bytes(exported.state_dict()), exported.recipe
+    return found
+
+
+def _bytes(value):
+    if isinstance(value, torch.Tensor):
+        return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: _bytes(item) for key, item in value.items()}
+    return [_bytes(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def survives(settings, tmp_path, kills, seed):
+    draw = random.Random(seed)
+    expected = finetune(FinetuneRequest.from_arguments({**settings, "experiment": f"whole{seed}"}))
+    (tmp_path / "settings.yaml").write_text(
+        yaml.safe_dump({**settings, "experiment": f"killed{seed}"})
+    )
+    directory = expected.directory.with_name(f"killed{seed}")
+    log = directory / "metrics.jsonl"
+    updates = _lines(expected.directory / "metrics.jsonl")
+    hits = 0
+    for number in range(kills):
+        arguments = ["--resume", str(directory)] if number else ["--config", "settings.yaml"]
+        process = started(arguments, tmp_path)
+        done = updates * number // kills
+        until = done + draw.randint(1, max(1, updates // kills))
+        hits += kill_after(process, log, until, draw.uniform(0, 0.2))
+    assert hits, "no kill came before the end"
+    resume_finetune(directory)
+    assert content(directory) == content(expected.directory)
+
+
+def test_a_run_that_is_killed_twice_ends_with_the_very_same_bytes(settings, tmp_path):
+    survives(settings, tmp_path, kills=2, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_a_run_that_is_killed_again_and_again_ends_with_the_very_same_bytes(
+    settings, tmp_path, seed
+):
+    longer = {**settings, "epochs": 10}
+    survives(longer, tmp_path, kills=7, seed=seed)
