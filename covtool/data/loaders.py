@@ -1,6 +1,7 @@
 """Batches of images for evaluation and for training."""
 
 import os
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -168,8 +169,15 @@ def _settings(workers: int) -> dict[str, Any]:
     return {
         "num_workers": workers,
         "pin_memory": torch.cuda.is_available(),
+        "worker_init_fn": _leave_signals_to_the_parent if workers else None,
         "generator": torch.Generator(),  # a loader of its own draws nothing from the global one
     }
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C and schedulers signal the whole group, but the parent still needs its batches."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _cores() -> int:
