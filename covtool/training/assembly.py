@@ -15,6 +15,7 @@ from covtool.data.fingerprint import fingerprint
 from covtool.data.layouts import Sample
 from covtool.data.loaders import ImageLoader, evaluation_loader, training_loader
 from covtool.specs import FinetuneRequest, Recipe, TrainingSpec
+from covtool.training.embedding import WithEmbeddings
 from covtool.training.filter_constraints import FilterConstraints, constrain_
 from covtool.training.freezing import (
     FreezeSchedule,
@@ -22,6 +23,7 @@ from covtool.training.freezing import (
     plan_freezing,
     set_train_mode_,
     set_trainable_,
+    without_classifier,
 )
 from covtool.training.gradient_centralization import centralize_gradients, layer_weights
 from covtool.training.head import Head
@@ -56,7 +58,8 @@ class Parts:
 
     Attributes:
         model: Its weights are trained in place.
-        forward: The model, or its compiled form; the weights are the same.
+        forward: What is trained: the model, with embeddings beside the logits where a loss needs
+            them, compiled where that is asked for; the weights are the same.
         head: Of the model.
         freezing: Which parameters are trained in which epoch.
         groups: The parameters that are trained at some time, in groups.
@@ -167,6 +170,8 @@ def assemble(
     recipe = constrain_(model, recipe, training)
     heads = plan_head_schedule(training.head_schedule, model, recipe, epochs=training.epochs)
     freezing = plan_freezing(model, head, training.freeze_rules)
+    if not request.objective.needs("logits"):
+        freezing = without_classifier(freezing, head, request.objective.loss)
     layout = torch.channels_last if training.channels_last else torch.preserve_format
     model.to(device, memory_format=layout)
     set_trainable_(model, freezing.trained)
@@ -176,9 +181,11 @@ def assemble(
         weights = layer_weights(model, conv_only=training.gc_conv_only)
         centralize_gradients(optimizer, on=training.gc_on, only=weights)
     batches = _loaders(data, recipe, request)
+    embeds = request.objective.needs("embeddings")
+    forward = WithEmbeddings(model, head.classifier) if embeds else model
     return Parts(
         model=model,
-        forward=torch.compile(model) if training.torchcompile else model,
+        forward=torch.compile(forward) if training.torchcompile else forward,
         head=head,
         freezing=freezing,
         groups=groups,
@@ -190,7 +197,7 @@ def assemble(
             device.type, enabled=training.amp and training.amp_dtype == "float16"
         ),
         ema=_moving_average(model, training),
-        objective=Objective(training, recipe.num_classes),
+        objective=Objective(request.objective, training, recipe.num_classes),
         constraints=FilterConstraints(model),
         device=device,
         request=request,

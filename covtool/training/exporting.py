@@ -5,7 +5,7 @@ from pathlib import Path
 from covtool import __version__
 from covtool.checkpoints.model_file import save
 from covtool.evaluation.classification import ClassificationResult
-from covtool.specs import Metric, Recipe, TrainingSpec
+from covtool.specs import FinetuneRequest, Metric, Recipe
 from covtool.training.assembly import Parts
 
 
@@ -29,13 +29,13 @@ def export(
         result: Measured on exactly these weights; None where nothing was.
     """
     model = parts.evaluated
-    model.recipe = trained_recipe(parts.recipe_at(epoch), parts.training, data, epochs, result)
+    model.recipe = trained_recipe(parts.recipe_at(epoch), parts.request, data, epochs, result)
     return save(model, path, overwrite=True)
 
 
 def trained_recipe(
     recipe: Recipe,
-    training: TrainingSpec,
+    request: FinetuneRequest,
     data: tuple[str, str],
     epochs: int,
     result: ClassificationResult | None,
@@ -44,7 +44,7 @@ def trained_recipe(
     provenance = recipe.provenance.model_copy(
         update={
             "covtool_version": __version__,
-            "history": (*recipe.provenance.history, _line(training, data[0], epochs)),
+            "history": (*recipe.provenance.history, _line(request, data[0], epochs)),
             "data": data[0],
             "metrics": () if result is None else _metrics(result, " ".join(data)),
         }
@@ -52,11 +52,16 @@ def trained_recipe(
     return recipe.model_copy(update={"provenance": provenance})
 
 
-def _line(training: TrainingSpec, data: str, epochs: int) -> str:
+def _line(request: FinetuneRequest, data: str, epochs: int) -> str:
+    training, objective = request.training, request.objective
+    loss = f", loss {objective.loss}" if objective.loss != "ce" else ""
+    sampler = f", sampler {objective.sampler}" if objective.sampler != "random" else ""
     kind = f", gradient centralization on the {training.gc_on}" if training.gc else ""
-    rate = f"{training.opt}, lr {training.lr:g}"
     heads = f", heads {training.head_schedule}" if training.head_schedule else ""
-    return f"finetune on {data}: epoch {epochs} of {training.epochs}, {rate}{kind}{heads}"
+    return (
+        f"finetune on {data}: epoch {epochs} of {training.epochs}, {training.opt}, "
+        f"lr {training.lr:g}{loss}{sampler}{kind}{heads}"
+    )
 
 
 def _metrics(result: ClassificationResult, data: str) -> tuple[Metric, ...]:

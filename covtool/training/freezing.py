@@ -1,7 +1,7 @@
 """Which parameters are trained when, and what mode the modules around them are in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -68,6 +68,23 @@ def plan_freezing(model: nn.Module, head: Head, rules: Sequence[FreezeRule]) -> 
         first = "" if not schedule.trained else " in the first epoch"
         raise ArgumentError(
             f"--freeze leaves nothing to train{first}.", hint="--freeze backbone leaves the head."
+        )
+    return schedule
+
+
+def without_classifier(schedule: FreezeSchedule, head: Head, loss: str) -> FreezeSchedule:
+    """The schedule of a run whose loss does not depend on the logits.
+
+    Raises:
+        ArgumentError: Nothing is left to train.
+    """
+    others = frozenset(n for n in schedule.names if not n.startswith(f"{head.classifier}."))
+    schedule = replace(schedule, names=others)
+    if not schedule.at(0):
+        raise ArgumentError(
+            f"--freeze leaves nothing that --loss {loss} can train.",
+            reason="Such a loss does not train the classifier.",
+            hint="Freeze less, or add ce to the loss.",
         )
     return schedule
 

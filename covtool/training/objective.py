@@ -1,21 +1,37 @@
-"""The loss, with label smoothing, mixup and cutmix, by timm."""
+"""The loss, a sum of terms, with label smoothing, mixup and cutmix by timm."""
+
+from dataclasses import dataclass
 
 from timm.data import Mixup
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
-from torch import Tensor, nn
+from torch import Tensor
 
-from covtool.specs import TrainingSpec
+from covtool.ops.precision import at_least_float32
+from covtool.specs import ObjectiveSpec, TrainingSpec
+from covtool.specs.losses import LOSSES
+from covtool.training.losses import BUILDERS, LossFunction
+
+Outputs = Tensor | tuple[Tensor, Tensor]
+"""Of a forward pass: logits (B, K); with embeddings (B, D), where a loss needs them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    name: str
+    weight: float
+    function: LossFunction
+    of_logits: bool
 
 
 class Objective:
     """What is minimized.
 
     Args:
+        objective: The terms of the loss.
         training: Smoothing, mixup, cutmix.
         num_classes: Outputs of the model.
     """
 
-    def __init__(self, training: TrainingSpec, num_classes: int) -> None:
+    def __init__(self, objective: ObjectiveSpec, training: TrainingSpec, num_classes: int) -> None:
         self._mixup = None
         self._off_epoch = training.mixup_off_epoch
         if training.mixup or training.cutmix:
@@ -25,7 +41,15 @@ class Objective:
                 label_smoothing=training.smoothing,
                 num_classes=num_classes,
             )
-        self._loss = _loss(training.smoothing, mixed=self._mixup is not None)
+        self._terms = tuple(
+            _Term(
+                term.name,
+                term.weight,
+                BUILDERS[term.name](objective, training),
+                of_logits=LOSSES[term.name].needs == "logits",
+            )
+            for term in objective.terms
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Whether this epoch, counted from 0, still mixes."""
@@ -42,12 +66,20 @@ class Objective:
         even = len(images) - len(images) % 2
         return self._mixup(images[:even].clone(), labels[:even])
 
-    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def terms(self, outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
+        """Each term's mean over a batch, without its weight, in float32 or better."""
+        logits, embeddings = outputs if isinstance(outputs, tuple) else (outputs, None)
+        return {
+            term.name: term.function(
+                at_least_float32(logits if term.of_logits else embeddings), targets
+            )
+            for term in self._terms
+        }
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of the terms: what is minimized."""
+        return sum(term.weight * terms[term.name] for term in self._terms)
+
+    def __call__(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """Mean loss of a batch, in nats, in float32 or better."""
-        return self._loss(logits if logits.dtype.itemsize >= 4 else logits.float(), targets)
-
-
-def _loss(smoothing: float, *, mixed: bool) -> nn.Module:
-    if mixed:
-        return SoftTargetCrossEntropy()
-    return LabelSmoothingCrossEntropy(smoothing) if smoothing else nn.CrossEntropyLoss()
+        return self.total(self.terms(outputs, targets))

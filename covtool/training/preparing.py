@@ -133,6 +133,11 @@ def assembled(
         training=readable("train"),
         validation=readable("val"),
     )
+    if not request.objective.needs("logits"):
+        observer.on_note(
+            f"--loss {request.objective.loss} trains the features alone: the classifier stays as "
+            "it is, and top-1, top-5 and the validation loss are what it makes of them."
+        )
     return assemble(model, recipe, find_head(model, recipe.input), data, request)
 
 
