@@ -75,7 +75,7 @@ class FinetuneRequest(Record):
             ArgumentError: Two of them contradict each other, or one has no effect.
         """
         self.training.refuse_nonsense()
-        self.objective.refuse_nonsense(self.training)
+        self.objective.refuse_nonsense(self.training, self.faults)
 
     def to_arguments(self) -> dict[str, Any]:
         """All settings under the names of the command's options, ready for YAML."""

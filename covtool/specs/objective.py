@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from covtool.errors import ArgumentError
+from covtool.specs.faults import FaultSpec
 from covtool.specs.losses import LOSSES, LossTerm, parse_loss
 from covtool.specs.record import Record
 from covtool.specs.training import TrainingSpec
@@ -85,14 +86,15 @@ class ObjectiveSpec(Record):
         """Whether a term of the loss is a function of the logits, or of the embeddings."""
         return any(LOSSES[term.name].needs == what for term in self.terms)
 
-    def refuse_nonsense(self, training: TrainingSpec) -> None:
-        """Check the settings against each other and against those of the training.
+    def refuse_nonsense(self, training: TrainingSpec, faults: FaultSpec) -> None:
+        """Check the settings against each other and against others of the run.
 
         Raises:
             ArgumentError: Two of them contradict each other, or one has no effect.
             UnknownVariantError: There is no such loss.
         """
-        for wrong, message, hint in (*self._ineffective(), *self._contradictions(training)):
+        checks = (*self._ineffective(), *self._contradictions(training, faults))
+        for wrong, message, hint in checks:
             if wrong:
                 raise ArgumentError(message, hint=hint)
 
@@ -114,7 +116,9 @@ class ObjectiveSpec(Record):
             "Add --sampler pk, or leave it out.",
         )
 
-    def _contradictions(self, training: TrainingSpec) -> Iterator[tuple[bool, str, str]]:
+    def _contradictions(
+        self, training: TrainingSpec, faults: FaultSpec
+    ) -> Iterator[tuple[bool, str, str]]:
         size, smoothing = training.batch_size, training.smoothing
         fitting = max(2, size // self.instances) * self.instances
         yield (
@@ -128,6 +132,12 @@ class ObjectiveSpec(Record):
             f"--loss {self.loss} compares images of one class with those of others; mixup and "
             "cutmix leave none of one class.",
             "Leave out --mixup and --cutmix, or use ce or bce alone.",
+        )
+        yield (
+            self.needs("embeddings") and faults.auto_batch,
+            f"--loss {self.loss} compares the images of a batch; --auto-batch would compare those "
+            "of a part of it alone.",
+            "Leave out --auto-batch, and choose a --batch-size that fits.",
         )
         yield (
             not self.needs("logits") and smoothing not in (0.0, DEFAULT_SMOOTHING),

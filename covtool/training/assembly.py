@@ -58,8 +58,9 @@ class Parts:
 
     Attributes:
         model: Its weights are trained in place.
-        forward: What is trained: the model, with embeddings beside the logits where a loss needs
-            them, compiled where that is asked for; the weights are the same.
+        eager: The model as the objective wants it: where a loss needs embeddings, they come beside
+            the logits; the weights are the same.
+        forward: The same, compiled where that is asked for.
         head: Of the model.
         freezing: Which parameters are trained in which epoch.
         groups: The parameters that are trained at some time, in groups.
@@ -79,6 +80,7 @@ class Parts:
     """
 
     model: nn.Module
+    eager: nn.Module
     forward: nn.Module
     head: Head
     freezing: FreezeSchedule
@@ -182,10 +184,11 @@ def assemble(
         centralize_gradients(optimizer, on=training.gc_on, only=weights)
     batches = _loaders(data, recipe, request)
     embeds = request.objective.needs("embeddings")
-    forward = WithEmbeddings(model, head.classifier) if embeds else model
+    eager = WithEmbeddings(model, head.classifier) if embeds else model
     return Parts(
         model=model,
-        forward=torch.compile(forward) if training.torchcompile else forward,
+        eager=eager,
+        forward=torch.compile(eager) if training.torchcompile else eager,
         head=head,
         freezing=freezing,
         groups=groups,

@@ -167,6 +167,7 @@ class _Pace:
             grad_norm=result.grad_norm,
             images_per_s=result.images / seconds,
             eta_s=each * (total - state.updates),
+            losses=result.losses,
         )
 
 

@@ -108,7 +108,7 @@ def _examine_(run: "Run", batches: Sequence[Batch], start: Rewind, problem: str)
             )
         )
         with watching(parts.model) as watch:
-            loss = add_gradient_(parts, micro, parts.model)
+            loss = add_gradient_(parts, micro, parts.eager).value
         if not math.isfinite(loss):
             break
     if math.isfinite(loss):

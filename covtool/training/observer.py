@@ -1,7 +1,7 @@
 """How a training run reports how far it is, without printing."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,6 +50,7 @@ class StepRecord:
         grad_norm: Norm of the gradient before clipping.
         images_per_s: Loading included.
         eta_s: Seconds to the end of the run, at this pace.
+        losses: The terms of a sum of losses, each without its weight; empty for a single one.
     """
 
     epoch: int
@@ -61,6 +62,7 @@ class StepRecord:
     grad_norm: float
     images_per_s: float
     eta_s: float
+    losses: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

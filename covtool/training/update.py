@@ -1,8 +1,10 @@
 """One update of the weights: forward, backward, unscale, clip, centralize, step."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +32,25 @@ class MicroBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeanLoss:
+    """The loss of some images, without penalties.
+
+    Attributes:
+        value: What is minimized, in nats.
+        terms: Of a sum, each without its weight; empty for a single one.
+    """
+
+    value: float
+    terms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateResult:
     """What an update came to.
 
     Attributes:
         loss: Mean over its images, in nats, without penalties.
+        losses: Its terms, each without its weight; empty for a single one.
         images: How many.
         grad_norm: Of the gradient, before clipping; infinite where float16 overflowed and the
             scaler skips the step.
@@ -42,6 +58,7 @@ class UpdateResult:
     """
 
     loss: float
+    losses: dict[str, float]
     images: int
     grad_norm: float
     problem: str | None = None
@@ -57,16 +74,17 @@ def compute_gradient_(
         batches: `grad_accum_steps` of them, fewer at the end of an epoch.
         micro_batch: Images that go through the model together; None for a batch's.
     """
-    loss, images = accumulate_gradient_(parts, batches, micro_batch=micro_batch)
-    if not math.isfinite(loss):
-        problem = f"The loss is {loss}"
-        return UpdateResult(loss=loss, images=images, grad_norm=math.nan, problem=problem)
+    loss = accumulate_gradient_(parts, batches, micro_batch=micro_batch)
+    images = sum(len(labels) for _, labels in batches)
+    came_to = partial(UpdateResult, loss=loss.value, losses=loss.terms, images=images)
+    if not math.isfinite(loss.value):
+        return came_to(grad_norm=math.nan, problem=f"The loss is {loss.value}")
     parts.scaler.unscale_(parts.optimizer)
     norm = float(_gradient_norm(parts))
     # float16 overflows now and then; the scaler skips such a step and lowers its scale.
     overflows = parts.scaler.is_enabled() and parts.scaler.get_scale() > LEAST_SCALE
     problem = None if math.isfinite(norm) or overflows else "The gradient is not finite"
-    return UpdateResult(loss=loss, images=images, grad_norm=norm, problem=problem)
+    return came_to(grad_norm=norm, problem=problem)
 
 
 def apply_gradient_(parts: Parts, *, updates: int) -> None:
@@ -104,22 +122,23 @@ def forget_gradient_(parts: Parts) -> None:
 
 def accumulate_gradient_(
     parts: Parts, batches: Sequence[Batch], *, micro_batch: int | None = None
-) -> tuple[float, int]:
+) -> MeanLoss:
     """Forward and backward of all images; the gradient is that of the mean over them.
 
     Returns:
-        The mean loss in nats, without penalties, and the number of images. Where the loss of some
-        images is not finite, it is that, and the rest is left out.
+        The mean over all images. Where the loss of some is not finite, it is that, and the rest is
+        left out.
     """
     parts.optimizer.zero_grad(set_to_none=True)
-    total = sum(len(labels) for _, labels in batches)
-    summed = 0.0
+    value, terms = 0.0, Counter()
     for micro in micro_batches(parts, batches, micro_batch):
         loss = add_gradient_(parts, micro, parts.forward)
-        if not math.isfinite(loss):
-            return loss, total
-        summed += loss * micro.share
-    return summed, total
+        if not math.isfinite(loss.value):
+            return loss
+        value += loss.value * micro.share
+        for name, of_term in loss.terms.items():
+            terms[name] += of_term * micro.share
+    return MeanLoss(value=value, terms=dict(terms))
 
 
 def micro_batches(parts: Parts, batches: Sequence[Batch], size: int | None) -> Iterator[MicroBatch]:
@@ -139,27 +158,29 @@ def micro_batches(parts: Parts, batches: Sequence[Batch], size: int | None) -> I
             yield MicroBatch(images=some, targets=their_targets, share=part)
 
 
-def add_gradient_(parts: Parts, micro: MicroBatch, forward: nn.Module) -> float:
+def add_gradient_(parts: Parts, micro: MicroBatch, forward: nn.Module) -> MeanLoss:
     """Forward and, where the loss is finite, backward of a few images.
 
     Args:
         parts: The run.
         micro: The images.
-        forward: The model, or what stands for it.
+        forward: `parts.forward`, or what stands for it.
 
     Returns:
-        Their mean loss in nats, without penalties.
+        The mean over them.
     """
     with parts.autocast():
-        logits = forward(micro.images)
-    loss = parts.objective(logits, micro.targets)
+        outputs = forward(micro.images)
+    terms = parts.objective.terms(outputs, micro.targets)
+    loss = parts.objective.total(terms)
     value = loss.item()
     if math.isfinite(value):
         penalty = parts.constraints.penalty()
         if penalty is not None:
             loss = loss + penalty
         parts.scaler.scale(loss * micro.share).backward()
-    return value
+    several = terms if len(terms) > 1 else {}
+    return MeanLoss(value=value, terms={name: term.item() for name, term in several.items()})
 
 
 def _on_device(parts: Parts, images: Tensor, labels: Tensor) -> Batch:

@@ -1,17 +1,18 @@
 import pytest
 
 from covtool.errors import ArgumentError, UnknownVariantError
-from covtool.specs import FinetuneRequest, ObjectiveSpec, TrainingSpec
+from covtool.specs import FaultSpec, FinetuneRequest, ObjectiveSpec, TrainingSpec
 from covtool.specs.losses import LOSSES, parse_loss
 from covtool.specs.objective import CIRCLE_MARGIN, CIRCLE_SCALE, NUM_INSTANCES
 
 
-def refuse(training=None, **objective):
+def refuse(training=None, *, faults=None, **objective):
     request = FinetuneRequest(
         model="m",
         data="d",
         training=TrainingSpec(**(training or {})),
         objective=ObjectiveSpec(**objective),
+        faults=FaultSpec(**(faults or {})),
     )
     request.refuse_nonsense()
 
@@ -93,6 +94,12 @@ def test_settings_that_contradict_each_other_are_refused(objective, training, me
 )
 def test_settings_that_belong_together_are_taken(objective, training):
     refuse(training, **objective)
+
+
+def test_parts_of_batches_are_no_batches_to_compare_images_in():
+    refuse(faults={"auto_batch": True})
+    with pytest.raises(ArgumentError, match="--auto-batch would compare those of a part"):
+        refuse(loss="ce+circle", faults={"auto_batch": True})
 
 
 def test_what_is_not_given_has_its_default():
