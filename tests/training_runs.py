@@ -1,6 +1,7 @@
 """What tests of training runs share: who watches a run, and what a run left behind."""
 
 import csv
+import signal
 
 import torch
 from tolerances import EXACT
@@ -60,8 +61,17 @@ def power_cut():
     raise RuntimeError("power cut")
 
 
+def press_ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
 def weights(path):
     return torch.load(path, weights_only=True)["model"]
+
+
+def changed(before, after):
+    """Names of the tensors that differ."""
+    return {name for name in before if not torch.equal(before[name], after[name])}
 
 
 def assert_same_weights(first, second):

@@ -103,6 +103,17 @@ class TrainingSpec(OptimizationSpec):
     amp_dtype: Literal["float16", "bfloat16"] = Field(
         "float16", description="The lower precision of --amp.", json_schema_extra=SPEED
     )
+    tf32: bool | None = Field(
+        None,
+        description="TF32 in float32 products on CUDA: faster, less precise, covariance heads "
+        "included; default: as torch has it, in convolutions only.",
+        json_schema_extra=SPEED,
+    )
+    grad_checkpointing: bool = Field(
+        False,
+        description="Compute activations twice instead of keeping them: less memory (timm models).",
+        json_schema_extra=SPEED,
+    )
     channels_last: bool = Field(
         False, description="Channels-last memory format.", json_schema_extra=SPEED
     )

@@ -26,6 +26,7 @@ from covtool.training.freezing import (
     without_classifier,
 )
 from covtool.training.gradient_centralization import centralize_gradients, layer_weights
+from covtool.training.gradient_checkpointing import checkpoint_gradients_
 from covtool.training.head import Head
 from covtool.training.head_schedule import HeadSchedule, plan_head_schedule
 from covtool.training.objective import Objective
@@ -174,6 +175,8 @@ def assemble(
     freezing = plan_freezing(model, head, training.freeze_rules)
     if not request.objective.needs("logits"):
         freezing = without_classifier(freezing, head, request.objective.loss)
+    if training.grad_checkpointing:
+        checkpoint_gradients_(model, recipe.base.name)
     layout = torch.channels_last if training.channels_last else torch.preserve_format
     model.to(device, memory_format=layout)
     set_trainable_(model, freezing.trained)

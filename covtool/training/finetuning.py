@@ -9,6 +9,7 @@ from covtool.errors import NonFiniteError
 from covtool.specs import FinetuneRequest
 from covtool.training.assembly import Parts
 from covtool.training.keeping import save
+from covtool.training.matmul_precision import tf32
 from covtool.training.observer import Observer, SilentObserver, TrainingPlan
 from covtool.training.out_of_memory import gradient_within_memory_
 from covtool.training.parameter_groups import ParameterGroup
@@ -124,7 +125,8 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
     update = [next(batches) for _ in range(count)]
     start = time.perf_counter()
     trial = _Trial(parts=parts, state=RunState(), observer=observer)
-    result = gradient_within_memory_(trial, update, Rewind(parts.model))
+    with tf32(request.training.tf32):
+        result = gradient_within_memory_(trial, update, Rewind(parts.model))
     if result.problem:
         raise NonFiniteError(f"{result.problem} at the first step.")
     memory = peak_memory_mib(parts.device)

@@ -17,6 +17,7 @@ from covtool.training.exporting import export
 from covtool.training.head_schedule import label
 from covtool.training.interruption import Interruption, StopHere, interruptible
 from covtool.training.keeping import given_up, keep_epoch, save, save_on_the_way
+from covtool.training.matmul_precision import tf32
 from covtool.training.nonfinite import explain_nonfinite
 from covtool.training.nonfinite_policy import require_finite_
 from covtool.training.observer import EpochRecord, Observer, StepRecord
@@ -68,7 +69,7 @@ def fit(run: Run) -> None:
         WorkerError: A process that loads images died; the same holds.
         InterruptedRunError: SIGINT or SIGTERM arrived; the state has been saved.
     """
-    with explained(run), interruptible() as interruption:
+    with tf32(run.parts.training.tf32), explained(run), interruptible() as interruption:
         _all_epochs(run, interruption)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from covtool.training.assembly import Parts
+from covtool.training.gradient_checkpointing import recomputing
 
 Batch = tuple[Tensor, Tensor]
 
@@ -178,7 +179,8 @@ def add_gradient_(parts: Parts, micro: MicroBatch, forward: nn.Module) -> MeanLo
         penalty = parts.constraints.penalty()
         if penalty is not None:
             loss = loss + penalty
-        parts.scaler.scale(loss * micro.share).backward()
+        with recomputing(parts.model, parts.training):
+            parts.scaler.scale(loss * micro.share).backward()
     several = terms if len(terms) > 1 else {}
     return MeanLoss(value=value, terms={name: term.item() for name, term in several.items()})
 

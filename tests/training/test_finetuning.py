@@ -286,7 +286,12 @@ def test_the_moving_average_is_what_is_exported(asked):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"amp": True, "amp_dtype": "bfloat16"}, {"channels_last": True}]
+    "settings",
+    [
+        {"amp": True, "amp_dtype": "bfloat16"},
+        {"amp": True, "amp_dtype": "float16"},
+        {"channels_last": True},
+    ],
 )
 def test_lower_precision_and_channels_last_train(asked, settings):
     result = finetune(asked(**settings))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from toy_data import write_toy_data
-from toy_runs import Watcher, changed, toy_request
+from training_runs import Recorder, changed, make_request, press_ctrl_c, weights
 
 from covtool.backbones.create import create_model, parse_name
 from covtool.errors import ArgumentError, InterruptedRunError
@@ -175,13 +175,25 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy_data(tmp_path_factory.mktemp("toy"), train=4, val=2)
 
 
+class Watcher(Recorder):
+    """Keeps the weights after each epoch."""
+
+    def __init__(self, **doing: object) -> None:
+        super().__init__(**doing)
+        self.weights = []
+
+    def on_epoch(self, record: object) -> None:
+        super().on_epoch(record)
+        self.weights.append(weights(self.plans[0].directory / "checkpoints/last.pt"))
+
+
 STAGED = {"epochs": 4, "freeze": ["backbone@1", "layer1.*@3", "layer2.0.conv1"], "model_ema": True}
 
 
 def test_each_epoch_changes_exactly_what_its_rules_leave(data: Path, tmp_path: Path) -> None:
     watcher = Watcher()
     # Weight decay is large: it must not move what is frozen.
-    finetune(toy_request(data, tmp_path, weight_decay=0.1, lr=0.01, **STAGED), observer=watcher)
+    finetune(make_request(data, tmp_path, weight_decay=0.1, lr=0.01, **STAGED), observer=watcher)
     first, second, third, fourth = watcher.weights
     frozen = {n for n in first if n.startswith("layer1.")}
     never = {"layer2.0.conv1.weight"}
@@ -200,8 +212,8 @@ def test_each_epoch_changes_exactly_what_its_rules_leave(data: Path, tmp_path: P
 
 def test_the_first_epoch_trains_the_head_alone(data: Path, tmp_path: Path) -> None:
     one, two = (Watcher() for _ in range(2))
-    finetune(toy_request(data, tmp_path, epochs=3, freeze_epochs=2), observer=one)
-    finetune(toy_request(data, tmp_path, epochs=3, freeze=["backbone@2"]), observer=two)
+    finetune(make_request(data, tmp_path, epochs=3, freeze_epochs=2), observer=one)
+    finetune(make_request(data, tmp_path, epochs=3, freeze=["backbone@2"]), observer=two)
     assert changed(one.weights[0], one.weights[1]) == HEAD
     for first, second in zip(one.weights, two.weights, strict=True):
         assert changed(first, second) == set()
@@ -211,11 +223,11 @@ def test_the_first_epoch_trains_the_head_alone(data: Path, tmp_path: Path) -> No
 def test_an_interrupted_run_ends_like_the_uninterrupted_one(
     update: int, data: Path, tmp_path: Path
 ) -> None:
-    whole = finetune(toy_request(data, tmp_path, **STAGED))
-    watcher = Watcher(interrupt_at=update)
+    whole = finetune(make_request(data, tmp_path, **STAGED))
+    watcher = Recorder(at_update=update, do=press_ctrl_c)
     with pytest.raises(InterruptedRunError):
-        finetune(toy_request(data, tmp_path, **STAGED), observer=watcher)
-    result = resume_finetune(watcher.directory)
+        finetune(make_request(data, tmp_path, **STAGED), observer=watcher)
+    result = resume_finetune(watcher.plans[0].directory)
     states = [
         torch.load(run.directory / "checkpoints/last.pt", weights_only=True)
         for run in (whole, result)

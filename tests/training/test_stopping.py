@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from toy_data import write_toy_data
-from toy_runs import Watcher, toy_request
+from training_runs import Recorder, make_request
 
 from covtool.checkpoints.model_file import load
 from covtool.specs import TrainingSpec
@@ -56,8 +56,8 @@ STALLED = {"epochs": 6, "lr": 1e-12, "warmup_lr": 0, "freeze": ["backbone"], "pa
 
 
 def test_a_run_that_stops_early_is_a_finished_run(data: Path, tmp_path: Path) -> None:
-    watcher, again = Watcher(), Watcher()
-    result = finetune(toy_request(data, tmp_path, **STALLED), observer=watcher)
+    watcher, again = Recorder(), Recorder()
+    result = finetune(make_request(data, tmp_path, **STALLED), observer=watcher)
     assert result.stopped_early
     assert result.epochs == len(watcher.epochs) == 3
     assert json.loads((result.directory / "result.json").read_text())["stopped_early"] is True
@@ -71,9 +71,9 @@ def test_a_run_that_stops_early_is_a_finished_run(data: Path, tmp_path: Path) ->
 
 
 def test_with_more_patience_it_goes_on_as_if_it_had_not_stopped(data: Path, tmp_path: Path) -> None:
-    short = finetune(toy_request(data, tmp_path, **STALLED))
-    long, rest = Watcher(), Watcher()
-    whole = finetune(toy_request(data, tmp_path, **{**STALLED, "patience": 4}), observer=long)
+    short = finetune(make_request(data, tmp_path, **STALLED))
+    long, rest = Recorder(), Recorder()
+    whole = finetune(make_request(data, tmp_path, **{**STALLED, "patience": 4}), observer=long)
     result = resume_finetune(short.directory, changes={"patience": 4}, observer=rest)
     assert result.epochs == whole.epochs == 5
     assert [r.loss for r in rest.steps] == [r.loss for r in long.steps[6:]]
@@ -81,9 +81,9 @@ def test_with_more_patience_it_goes_on_as_if_it_had_not_stopped(data: Path, tmp_
 
 def test_a_run_that_improves_is_not_stopped(data: Path, tmp_path: Path) -> None:
     settings = {"epochs": 4, "patience": 1, "eval_metric": "loss", "lr": 0.01, "sched": "constant"}
-    watcher = Watcher()
+    watcher = Recorder()
     result = finetune(
-        toy_request(data, tmp_path, freeze=["backbone"], **settings), observer=watcher
+        make_request(data, tmp_path, freeze=["backbone"], **settings), observer=watcher
     )
     losses = [record.eval_loss for record in watcher.epochs]
     assert losses == sorted(losses, reverse=True)
