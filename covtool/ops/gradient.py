@@ -1,5 +1,6 @@
 """Gradient centralization: the part of a weight's gradient that leaves the mean of each row."""
 
+import torch
 from torch import Tensor
 
 
@@ -35,6 +36,6 @@ def has_rows(tensor: Tensor) -> bool:
     return tensor.ndim > 1 and tensor.shape[1:].numel() > 1
 
 
-def row_mean(tensor: Tensor) -> Tensor:
-    """Mean over all axes but the first, shape (O, 1, ...)."""
-    return tensor.mean(dim=tuple(range(1, tensor.ndim)), keepdim=True)
+def row_mean(tensor: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Mean over all axes but the first, shape (O, 1, ...), in the tensor's dtype or another."""
+    return tensor.mean(dim=tuple(range(1, tensor.ndim)), keepdim=True, dtype=dtype)

@@ -154,6 +154,13 @@ class OptimizationSpec(CheckedRecord):
             return self.warmup_epochs
         return min(WARMUP_AT_MOST, WARMUP_SHARE * self.epochs)
 
+    @property
+    def centralized(self) -> str:
+        """What --gc centralizes, in words; empty without it."""
+        if not self.gc:
+            return ""
+        return f"{self.gc_on} of convolutions" if self.gc_conv_only else self.gc_on
+
     def contradictions(self) -> Iterator[Contradiction]:
         yield (
             self.warmup >= self.epochs,

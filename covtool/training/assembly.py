@@ -25,7 +25,11 @@ from covtool.training.freezing import (
     set_trainable_,
     without_classifier,
 )
-from covtool.training.gradient_centralization import centralize_gradients, layer_weights
+from covtool.training.gradient_centralization import (
+    Centralization,
+    centralize_gradients,
+    layer_weights,
+)
 from covtool.training.gradient_checkpointing import checkpoint_gradients_
 from covtool.training.head import Head
 from covtool.training.head_schedule import HeadSchedule, plan_head_schedule
@@ -65,7 +69,8 @@ class Parts:
         head: Of the model.
         freezing: Which parameters are trained in which epoch.
         groups: The parameters that are trained at some time, in groups.
-        optimizer: Over these groups, with gradient centralization where asked for.
+        optimizer: Over these groups.
+        centralization: Of the optimizer's gradients, or None.
         schedule: Of its learning rates.
         scaler: Of the loss; does nothing without float16.
         ema: The moving average of the model, or None.
@@ -87,6 +92,7 @@ class Parts:
     freezing: FreezeSchedule
     groups: tuple[ParameterGroup, ...]
     optimizer: Optimizer
+    centralization: Centralization | None
     schedule: Schedule
     scaler: torch.amp.GradScaler
     ema: ModelEmaV3 | None
@@ -182,9 +188,6 @@ def assemble(
     set_trainable_(model, freezing.trained)
     groups = plan_parameter_groups(model, head, training)
     optimizer = build_optimizer(optimizer_groups(model, groups, training.lr), training)
-    if training.gc:
-        weights = layer_weights(model, conv_only=training.gc_conv_only)
-        centralize_gradients(optimizer, on=training.gc_on, only=weights)
     batches = _loaders(data, recipe, request)
     embeds = request.objective.needs("embeddings")
     eager = WithEmbeddings(model, head.classifier) if embeds else model
@@ -196,6 +199,7 @@ def assemble(
         freezing=freezing,
         groups=groups,
         optimizer=optimizer,
+        centralization=_centralization(optimizer, model, training),
         schedule=Schedule(
             optimizer, training, updates_per_epoch=_updates(batches["training_batches"], training)
         ),
@@ -230,6 +234,15 @@ def _loaders(data: TrainingData, recipe: Recipe, request: FinetuneRequest) -> di
         ),
         "validation_batches": evaluation_loader(data.validation, recipe.input, **size),
     }
+
+
+def _centralization(
+    optimizer: Optimizer, model: nn.Module, training: TrainingSpec
+) -> Centralization | None:
+    if not training.gc:
+        return None
+    weights = layer_weights(model, conv_only=training.gc_conv_only)
+    return centralize_gradients(optimizer, on=training.gc_on, only=weights, in_place=True)
 
 
 def _moving_average(model: nn.Module, training: TrainingSpec) -> ModelEmaV3 | None:

@@ -56,7 +56,7 @@ def _line(request: FinetuneRequest, data: str, epochs: int) -> str:
     training, objective = request.training, request.objective
     loss = f", loss {objective.loss}" if objective.loss != "ce" else ""
     sampler = f", sampler {objective.sampler}" if objective.sampler != "random" else ""
-    kind = f", gradient centralization on the {training.gc_on}" if training.gc else ""
+    kind = f", gradient centralization on the {training.centralized}" if training.gc else ""
     heads = f", heads {training.head_schedule}" if training.head_schedule else ""
     return (
         f"finetune on {data}: epoch {epochs} of {training.epochs}, {training.opt}, "

@@ -25,7 +25,7 @@ from covtool.training.out_of_memory import evaluate_within_memory
 from covtool.training.run_directory import RunDirectory
 from covtool.training.state import RunState
 from covtool.training.stopping import explain_end, is_finished, stops_early
-from covtool.training.update import Batch, UpdateResult
+from covtool.training.update import Batch, UpdateResult, centralized_norm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +166,7 @@ class _Pace:
             loss=result.loss,
             lr=lr,
             grad_norm=result.grad_norm,
+            grad_norm_centralized=centralized_norm(parts, result.grad_norm),
             images_per_s=result.images / seconds,
             eta_s=each * (total - state.updates),
             losses=result.losses,

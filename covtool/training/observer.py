@@ -51,6 +51,8 @@ class StepRecord:
         images_per_s: Loading included.
         eta_s: Seconds to the end of the run, at this pace.
         losses: The terms of a sum of losses, each without its weight; empty for a single one.
+        grad_norm_centralized: Norm of the gradient after clipping and gradient centralization,
+            without weight decay; None without centralization.
     """
 
     epoch: int
@@ -63,6 +65,7 @@ class StepRecord:
     images_per_s: float
     eta_s: float
     losses: dict[str, float] = field(default_factory=dict)
+    grad_norm_centralized: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

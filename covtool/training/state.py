@@ -75,6 +75,7 @@ def capture(parts: Parts, state: RunState) -> dict[str, Any]:
         "model_ema": None if parts.ema is None else parts.ema.module.state_dict(),
         "optimizer": parts.optimizer.state_dict(),
         "scaler": parts.scaler.state_dict(),
+        "gradient_centralization": parts.training.centralized,
         "generators": capture_generators(),
     }
 
@@ -86,7 +87,8 @@ def restore_(parts: Parts, path: Path) -> RunState:
     another number of epochs.
 
     Raises:
-        CheckpointError: The file cannot be read, or is of another model or optimizer.
+        CheckpointError: The file cannot be read, or is of another model or optimizer, or of one
+            whose gradients were centralized otherwise.
         DataError: The images are others than those that it was trained on.
     """
     try:
@@ -98,12 +100,19 @@ def restore_(parts: Parts, path: Path) -> RunState:
             parts.ema.module.load_state_dict(payload["model_ema"])
         parts.optimizer.load_state_dict(payload["optimizer"])
         parts.scaler.load_state_dict(payload["scaler"])
+        centralized = payload["gradient_centralization"]
     except DataError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as problem:
         raise CheckpointError(
             f"{path} cannot be resumed from.", reason=str(problem).splitlines()[0]
         ) from problem
+    if centralized != parts.training.centralized:
+        raise CheckpointError(
+            f"{path} cannot be resumed from.",
+            reason=f"What was centralized is {centralized or 'nothing'}, "
+            f"what is to be is {parts.training.centralized or 'nothing'}.",
+        )
     parts.schedule.set_updates(state.updates)
     return state
 

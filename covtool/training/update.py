@@ -197,3 +197,25 @@ def _gradient_norm(parts: Parts) -> Tensor:
     if limit is not None:
         return torch.nn.utils.clip_grad_norm_(parameters, limit)
     return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def centralized_norm(parts: Parts, norm: float) -> float | None:
+    """Of the gradient after clipping and centralization, once it was applied; without weight decay.
+
+    By Pythagoras: what centralization removes is orthogonal to what it leaves.
+
+    Args:
+        parts: The run.
+        norm: Of the gradient before clipping.
+
+    Returns:
+        None without gradient centralization; `norm` where it is not finite and the step was
+        skipped.
+    """
+    if parts.centralization is None:
+        return None
+    if not math.isfinite(norm):
+        return norm
+    clipped = min(norm, parts.training.clip_grad or math.inf)
+    removed = float(parts.centralization.removed_norm())
+    return math.sqrt(max(clipped**2 - removed**2, 0.0))

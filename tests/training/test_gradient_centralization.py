@@ -207,34 +207,6 @@ def test_sparse_gradients_are_left_alone(mode):
     torch.testing.assert_close(before - table.weight, torch.eye(5)[1][:, None].expand(5, 4))
 
 
-def papers_sgd(weights, gradients, *, lr, momentum, weight_decay):
-    """SGD_GC, written from the paper's algorithm with numpy, in float64."""
-    w, m = weights.copy(), 0.0
-    for gradient in gradients:
-        g = gradient + weight_decay * w
-        for row in range(g.shape[0]):
-            g[row] = g[row] - g[row].mean()
-        m = momentum * m + g
-        w = w - lr * m
-    return w
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_sgd_is_the_papers_sgd_gc(momentum, weight_decay):
-    torch.manual_seed(3)
-    weight = nn.Parameter(torch.randn(4, 3, 3, 3, dtype=torch.float64))
-    gradients = torch.randn(5, *weight.shape, dtype=torch.float64)
-    settings = {"lr": 0.1, "momentum": momentum, "weight_decay": weight_decay}
-    expected = papers_sgd(weight.detach().numpy(), gradients.numpy(), **settings)
-    optimizer = torch.optim.SGD([weight], **settings)
-    centralize_gradients(optimizer)
-    for gradient in gradients:
-        weight.grad = gradient.clone()
-        optimizer.step()
-    torch.testing.assert_close(weight.detach(), torch.from_numpy(expected), atol=1e-13, rtol=0)
-
-
 def test_layer_weights_are_those_of_layers_and_not_position_embeddings():
     class Tokens(Layers):
         def __init__(self):
