@@ -125,10 +125,21 @@ class Study:
         )
 
     def rate(self, data: Path, opt: str) -> float:
-        """The learning rate with the best last epoch without centralization."""
-        rates = OPTIMIZERS[opt]["rates"]
-        found = {lr: self.run(data, opt, "none", lr, SEARCH_SEED).last for lr in rates}
-        return max(found, key=found.get)
+        """The learning rate with the best last epoch without centralization.
+
+        While that is the least or the greatest rate tried, the next one is tried as well.
+        """
+        rates = list(OPTIMIZERS[opt]["rates"])
+        factor = rates[1] / rates[0]
+        while True:
+            found = {lr: self.run(data, opt, "none", lr, SEARCH_SEED).last for lr in rates}
+            best = max(found, key=found.get)
+            if best == rates[0]:
+                rates.insert(0, rates[0] / factor)
+            elif best == rates[-1]:
+                rates.append(rates[-1] * factor)
+            else:
+                return best
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from covtool.benchmarking.heads import HeadBenchmark
     from covtool.benchmarking.inputs import BenchmarkSpec
     from covtool.benchmarking.measuring import Cost
+    from covtool.benchmarking.optimizer_steps import OptimizerStepBenchmark
     from covtool.benchmarking.training_steps import StepBenchmark
 
 COST = ("forward ms", "backward ms", "peak MiB")
@@ -64,6 +65,26 @@ def show_steps(result: "StepBenchmark") -> None:
             if row.compiled == compiled
         ]
         title = f"{result.model}, {result.shape}, {_how(result.spec, compiled)}"
+        render.table(title, columns, rows)
+    _footer(result.machine, result.spec.repetitions)
+
+
+def show_optimizer_steps(result: "OptimizerStepBenchmark") -> None:
+    """A table for each shape."""
+    columns = (
+        *("optimizer", "centralized", "ms / step", "ms in the optimizer"),
+        *("time / none", "overhead"),
+    )
+    for shape in dict.fromkeys(row.shape for row in result.rows):
+        rows = [
+            (
+                *(row.optimizer, row.centralized, f"{row.step_ms:.1f}", f"{row.optimizer_ms:.2f}"),
+                *(f"{row.to_plain:.3f}x", f"{100 * row.overhead:+.2f} %"),
+            )
+            for row in result.rows
+            if row.shape == shape
+        ]
+        title = f"{result.model}, {shape}, {_how(result.spec, compiled=False)}"
         render.table(title, columns, rows)
     _footer(result.machine, result.spec.repetitions)
 

@@ -12,17 +12,20 @@ from covtool_cli import bench_tables, options, render
 TAKEN = {
     "heads": {"--shape", "--head"},
     "convs": {"--shape", "--conv", "--compile", "--channels-last"},
+    "step": {"--shape", "--network", "--opt", "--channels-last"},
     "convs --step": {"--step", "--step-shape", "--conv", "--compile", "--channels-last"},
 }
 
 
 def command(
-    what: Annotated[Literal["heads", "convs"], typer.Argument(help="What to measure.")] = "heads",
+    what: Annotated[
+        Literal["heads", "convs", "step"], typer.Argument(help="What to measure.")
+    ] = "heads",
     shape: Annotated[
         list[str] | None,
         typer.Option(
-            help="heads: BxDxHxW. convs: BxCxHxW:3x3, or :dw3x3 for depthwise. Several: "
-            "--shape A --shape B."
+            help="heads: BxDxHxW. convs: BxCxHxW:3x3, or :dw3x3 for depthwise. step: images, "
+            "BxCxHxW. Several: --shape A --shape B."
         ),
     ] = None,
     head: Annotated[
@@ -43,16 +46,22 @@ def command(
     step_shape: Annotated[
         str | None, typer.Option(help="Of --step's images, BxCxHxW; default: 8x3x224x224.")
     ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="step: a timm name or torchvision:NAME; default: resnet18.")
+    ] = None,
+    opt: Annotated[
+        list[str] | None, typer.Option(help="step: timm's optimizers; default: sgd and adamw.")
+    ] = None,
     compiled: Annotated[
         bool, typer.Option("--compile", help="convs: the torch.compile'd forms as well.")
     ] = False,
     channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="convs: in the channels-last layout.")
+        bool, typer.Option("--channels-last", help="convs, step: in the channels-last layout.")
     ] = False,
     device: options.Device = "auto",
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16", "float64"],
-        typer.Option(help="Of the feature maps; of autocast with --step."),
+        typer.Option(help="Of the feature maps; of autocast for training steps."),
     ] = "float32",
     tf32: Annotated[
         bool, typer.Option("--tf32", help="Let float32 products use TF32 (NVIDIA).")
@@ -61,7 +70,7 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure time, memory and error of heads or convolutions, side by side.
+    """Measure time, memory and error of heads or convolutions, or what --gc costs, side by side.
 
     Example: covtool bench convs --shape 16x64x56x56:3x3 --conv tanh --conv tanh:sigmoid
     """
@@ -72,6 +81,8 @@ def command(
         "--conv": conv,
         "--step": step,
         "--step-shape": step_shape,
+        "--network": network,
+        "--opt": opt,
         "--compile": compiled,
         "--channels-last": channels_last,
     }
@@ -89,6 +100,9 @@ def command(
         result, show = _heads(shape, head, common), bench_tables.show_heads
     elif benchmark == "convs":
         result, show = _convolutions(shape, conv, common | layout), bench_tables.show_convolutions
+    elif benchmark == "step":
+        result = _optimizer_steps(network, shape, opt, common | layout)
+        show = bench_tables.show_optimizer_steps
     else:
         result, show = _steps(step, step_shape, conv, common | layout), bench_tables.show_steps
     if as_json:
@@ -133,4 +147,27 @@ def _steps(
     spec = BenchmarkSpec(**settings)
     return benchmark_steps(
         model, shape or SHAPE, operators=operators, spec=spec, track=render.track
+    )
+
+
+def _optimizer_steps(
+    network: str | None,
+    shapes: list[str] | None,
+    optimizers: list[str] | None,
+    settings: dict[str, Any],
+) -> Any:
+    from covtool.benchmarking.inputs import BenchmarkSpec
+    from covtool.benchmarking.optimizer_steps import (
+        NETWORK,
+        OPTIMIZERS,
+        SHAPE,
+        benchmark_optimizer_steps,
+    )
+
+    return benchmark_optimizer_steps(
+        network or NETWORK,
+        shapes or (SHAPE,),
+        optimizers=optimizers or OPTIMIZERS,
+        spec=BenchmarkSpec(**settings),
+        track=render.track,
     )

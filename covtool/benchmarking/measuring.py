@@ -121,17 +121,17 @@ def describe_machine(device: torch.device | str) -> str:
 
 def _one_pass(function: Function, leaf: Tensor) -> tuple[float, float]:
     _forget_gradients(function, leaf)
-    start = _now(leaf.device)
+    start = now(leaf.device)
     result = function(leaf)
-    middle = _now(leaf.device)
+    middle = now(leaf.device)
     result.backward(torch.ones_like(result))
-    return middle - start, _now(leaf.device) - middle
+    return middle - start, now(leaf.device) - middle
 
 
 def _one_call(call: Callable[[], object], device: torch.device) -> float:
-    start = _now(device)
+    start = now(device)
     call()
-    return _now(device) - start
+    return now(device) - start
 
 
 def _forget_gradients(function: Function, leaf: Tensor) -> None:
@@ -141,7 +141,8 @@ def _forget_gradients(function: Function, leaf: Tensor) -> None:
         function.zero_grad()
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
+    """Seconds, once the device has done what it was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -115,21 +115,31 @@ def benchmark_steps(
 
 def training_step(network: nn.Module, images: Tensor, spec: BenchmarkSpec) -> Callable[[], None]:
     """A function that trains `network` on `images` for one step, with labels of its own."""
-    network.to(images.device, images.dtype, memory_format=spec.memory_format).train()
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.randint(NUM_CLASSES, (len(images),), generator=generator).to(images.device)
+    gradient = gradient_pass(network, images, spec)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
-    dtype, half = spec.torch_dtype, spec.torch_dtype in (torch.bfloat16, torch.float16)
-    autocast = partial(torch.autocast, images.device.type, dtype, enabled=half)
 
     def step() -> None:
         optimizer.zero_grad()
-        with autocast():
-            loss = F.cross_entropy(network(images), labels)
-        loss.backward()
+        gradient()
         optimizer.step()
 
     return step
+
+
+def gradient_pass(network: nn.Module, images: Tensor, spec: BenchmarkSpec) -> Callable[[], None]:
+    """A function that adds the gradient of the cross entropy, with labels of its own."""
+    network.to(images.device, images.dtype, memory_format=spec.memory_format).train()
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(NUM_CLASSES, (len(images),), generator=generator).to(images.device)
+    dtype, half = spec.torch_dtype, spec.torch_dtype in (torch.bfloat16, torch.float16)
+    autocast = partial(torch.autocast, images.device.type, dtype, enabled=half)
+
+    def compute() -> None:
+        with autocast():
+            loss = F.cross_entropy(network(images), labels)
+        loss.backward()
+
+    return compute
 
 
 def _networks(
