@@ -47,6 +47,9 @@ class TrainingLines(AbstractContextManager):
         self._last = time.monotonic()
         render.note(epoch_line(record))
 
+    def on_end(self) -> None:
+        """Nothing is left open here."""
+
     def on_note(self, text: str) -> None:
         render.note(f"note: {text}")
 
@@ -75,6 +78,9 @@ class TrainingBar(TrainingLines):
         self._bar.update(self._task, completed=record.step, pace=pace(record))
         if record.step == record.steps:
             self._hide()  # evaluation shows a bar of its own
+
+    def on_end(self) -> None:
+        self._hide()
 
     def on_note(self, text: str) -> None:
         self._hide()

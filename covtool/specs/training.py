@@ -131,6 +131,12 @@ class TrainingSpec(OptimizationSpec):
         "0: never.",
         json_schema_extra=WATCHING,
     )
+    tensorboard: bool = Field(
+        False,
+        description="Write curves for TensorBoard into the run's folder as well; needs "
+        "covtool[tensorboard].",
+        json_schema_extra=WATCHING,
+    )
     checkpoint_hist: int = Field(
         1,
         ge=0,

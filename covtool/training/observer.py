@@ -18,6 +18,7 @@ class TrainingPlan:
         device: Where it runs.
         epochs: All of them.
         first_epoch: The one that it starts with, counted from 1.
+        first_update: The step of the optimizer that it starts with, counted from 1.
         updates_per_epoch: Steps of the optimizer.
         training_images: Per epoch.
         validation_images: Per epoch.
@@ -29,6 +30,7 @@ class TrainingPlan:
     device: str
     epochs: int
     first_epoch: int
+    first_update: int
     updates_per_epoch: int
     training_images: int
     validation_images: int
@@ -109,6 +111,9 @@ class Observer(Protocol):
     def on_epoch(self, record: EpochRecord) -> None:
         """An epoch was trained, evaluated and saved."""
 
+    def on_end(self) -> None:
+        """A run that was started has ended, in whichever way."""
+
     def on_note(self, text: str) -> None:
         """Something is worth knowing."""
 
@@ -124,4 +129,38 @@ class SilentObserver:
     def on_start(self, plan: TrainingPlan) -> None: ...
     def on_step(self, record: StepRecord) -> None: ...
     def on_epoch(self, record: EpochRecord) -> None: ...
+    def on_end(self) -> None: ...
     def on_note(self, text: str) -> None: ...
+
+
+class Observers:
+    """Several observers, who are told one after the other.
+
+    Args:
+        first: The one who tracks.
+        *others: Beside it.
+    """
+
+    def __init__(self, first: Observer, *others: Observer) -> None:
+        self._all = (first, *others)
+        self.track = first.track
+
+    def on_start(self, plan: TrainingPlan) -> None:
+        for observer in self._all:
+            observer.on_start(plan)
+
+    def on_step(self, record: StepRecord) -> None:
+        for observer in self._all:
+            observer.on_step(record)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        for observer in self._all:
+            observer.on_epoch(record)
+
+    def on_end(self) -> None:
+        for observer in self._all:
+            observer.on_end()
+
+    def on_note(self, text: str) -> None:
+        for observer in self._all:
+            observer.on_note(text)

@@ -18,6 +18,7 @@ from covtool.training.assembly import Parts, TrainingData, assemble
 from covtool.training.head import find_head, fit_classes_
 from covtool.training.initial_weights import load_initial_, open_initial
 from covtool.training.observer import Observer
+from covtool.training.tensorboard import refuse_without_package
 
 SHOWN = 5
 
@@ -25,6 +26,7 @@ SHOWN = 5
 def resolved(request: FinetuneRequest) -> FinetuneRequest:
     """The request with its defaults worked out and its paths absolute."""
     request.refuse_nonsense()
+    refuse_without_package(request.training)
     return request.model_copy(
         update={
             "model": _absolute(request.model),

@@ -11,6 +11,7 @@ from covtool.training.observer import Observer, TrainingPlan
 from covtool.training.run_directory import RunDirectory
 from covtool.training.state import RunState
 from covtool.training.stopping import stops_early
+from covtool.training.tensorboard import with_tensorboard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ def start_run(
 ) -> Run:
     """A run that is about to train, told to the observer."""
     data = (layout.name, layout.called["val"])
+    observer = with_tensorboard(observer, parts.training)
     observer.on_start(plan_run(parts, state, directory.path))
     return Run(parts=parts, state=state, directory=directory, data=data, observer=observer)
 
@@ -60,6 +62,7 @@ def plan_run(parts: Parts, state: RunState, directory: Path | None) -> TrainingP
         device=str(parts.device),
         epochs=parts.training.epochs,
         first_epoch=state.epoch + 1,
+        first_update=state.updates + 1,
         updates_per_epoch=parts.updates_per_epoch,
         training_images=len(parts.training_batches.dataset),
         validation_images=len(parts.validation_batches.dataset),
@@ -74,7 +77,10 @@ def run_to_end(run: Run) -> FinetuneResult:
     Raises:
         CovtoolError: See `fit`.
     """
-    fit(run)
+    try:
+        fit(run)
+    finally:
+        run.observer.on_end()
     state, metric = run.state, run.parts.training.eval_metric
     sign = -1 if metric == "loss" else 1
     result = FinetuneResult(
