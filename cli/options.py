@@ -56,9 +56,9 @@ def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
     ``@takes(head=HeadSpec)`` fills the parameter `head` of the command. The flag's name, type,
     default, range and help text come from the field: nothing is written twice. A field with
     ``json_schema_extra={"flag": False}`` and one with a single possible value get no option;
-    ``{"short": "-b"}`` adds a short flag, ``{"panel": "..."}`` a heading in the help,
-    ``{"default": "..."}`` words in place of the default's value there. A command of many specs
-    may take them as ``**settings``.
+    ``{"short": "-b"}`` adds a short flag, ``{"long": "x"}`` makes the flag another than the field's
+    name, ``{"panel": "..."}`` a heading in the help, ``{"default": "..."}`` words in place of the
+    default's value there. A command of many specs may take them as ``**settings``.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -96,9 +96,12 @@ def _extra(info: FieldInfo) -> dict[str, Any]:
     return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
 
 
+def _long(name: str, info: FieldInfo) -> str:
+    return as_flag(_extra(info).get("long", name))
+
+
 def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
-    extra = _extra(info)
-    long = as_flag(extra.get("long", name))
+    extra, long = _extra(info), _long(name, info)
     flags = [f"{long}/--no-{long[2:]}"] if info.annotation in (bool, bool | None) else [long]
     flags += [extra["short"]] if "short" in extra else []
     option = typer.Option(
@@ -124,7 +127,8 @@ def _validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
         return spec.model_validate(values)
     except ValidationError as problem:
         first = problem.errors()[0]
-        flag = as_flag(str(first["loc"][0])) if first["loc"] else "The options"
+        name = first["loc"][0] if first["loc"] else None
+        flag = _long(name, spec.model_fields[name]) if name else "The options"
         raise ArgumentError(f"{flag} {first['input']!r} will not do: {first['msg']}.") from problem
 
 

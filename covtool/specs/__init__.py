@@ -21,6 +21,7 @@ from covtool.specs.recipe import (
     Recipe,
 )
 from covtool.specs.record import Record, as_flag
+from covtool.specs.retrieval import RetrievalSpec
 from covtool.specs.training import TrainingSpec
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Provenance",
     "Recipe",
     "Record",
+    "RetrievalSpec",
     "TrainingSpec",
     "as_flag",
 ]

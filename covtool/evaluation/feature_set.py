@@ -1,0 +1,67 @@
+"""Images as a search sees them: a feature vector each, whose it is, and which camera took it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from covtool.errors import DataError, ShapeError
+
+JUNK = -1
+"""Identity of images that are neither right nor wrong, as in Market-1501: they are ignored."""
+DISTRACTOR = 0
+"""Identity of images that are always wrong, as in Market-1501: no query has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FeatureSet:
+    """Described images: queries, or the gallery that is searched.
+
+    Attributes:
+        features: Finite, shape (N, D), float32.
+        identities: Whom an image shows, shape (N,), int64; `JUNK` is ignored.
+        cameras: Which camera took it, shape (N,), int64; None where nobody knows.
+        paths: Of the images, N of them; None where nobody knows.
+
+    Raises:
+        DataError: There are no images, the lengths differ, or a feature is not finite.
+        ShapeError: The features are no matrix.
+    """
+
+    features: Tensor
+    identities: Tensor
+    cameras: Tensor | None = None
+    paths: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2:
+            raise ShapeError.expected("features", "(N, D)", self.features)
+        if not self.features.numel():
+            raise DataError("There are no features to search in.")
+        for name in ("identities", "cameras", "paths"):
+            column = getattr(self, name)
+            if column is not None and len(column) != len(self):
+                raise DataError(
+                    f"There are features of {len(self)} images, but {len(column)} {name}."
+                )
+        _refuse_non_finite(self.features)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return self.features.shape[1]
+
+
+def _refuse_non_finite(features: Tensor) -> None:
+    low, high = torch.aminmax(features, dim=1)  # not a number if one of them is not
+    finite = low.isfinite() & high.isfinite()
+    if not finite.all():
+        row = int((~finite).nonzero()[0])
+        raise DataError(
+            f"The features of {int((~finite).sum())} of {len(features)} images are not finite "
+            f"numbers; the first is that of image {row}.",
+            hint="covtool inspect says whether the weights hold non-finite values.",
+        )

@@ -1,0 +1,136 @@
+"""How images are searched for, and how the search is judged."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from covtool.specs.byte_amounts import parse_bytes
+from covtool.specs.record import CheckedRecord, Contradiction, as_flag
+
+SEARCH: dict[str, Any] = {"panel": "Search"}
+FILES: dict[str, Any] = {"panel": "Files of the search"}
+K1 = 20
+K2 = 6
+LAMBDA = 0.3
+
+
+class RetrievalSpec(CheckedRecord):
+    """A search for images of the same identity. None was not said.
+
+    `feature` and `flip_test` say what an image is described by, the rest how descriptions are
+    compared.
+    """
+
+    feature: Literal["embedding", "pooled"] = Field(
+        "embedding",
+        description="What describes an image: what the classifier is fed (an Eigenlayer's output), "
+        "or what an Eigenlayer is fed.",
+        json_schema_extra=SEARCH,
+    )
+    metric: Literal["cosine", "euclidean"] = Field(
+        "cosine", description="How two images are compared.", json_schema_extra=SEARCH
+    )
+    flip_test: bool = Field(
+        False,
+        description="Describe an image by the mean of itself and its mirror image.",
+        json_schema_extra=SEARCH,
+    )
+    rerank: bool = Field(
+        False,
+        description="Re-rank by k-reciprocal neighbors (Zhong et al., CVPR 2017).",
+        json_schema_extra=SEARCH,
+    )
+    k1: int | None = Field(
+        None,
+        ge=1,
+        description=f"--rerank: neighbors that have to be mutual; default: {K1}.",
+        json_schema_extra=SEARCH,
+    )
+    k2: int | None = Field(
+        None,
+        ge=1,
+        description=f"--rerank: neighbors that are averaged; default: {K2}.",
+        json_schema_extra=SEARCH,
+    )
+    lambda_: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="--rerank: weight of the distance itself, the rest is that of the neighbors; "
+        f"default: {LAMBDA}.",
+        json_schema_extra={**SEARCH, "long": "lambda"},
+    )
+    max_memory: str = Field(
+        "4GB",
+        description="What the search may take beside the features: 800MB, 4GB, 16GiB.",
+        json_schema_extra=SEARCH,
+    )
+
+    save_ranks: Path | None = Field(
+        None,
+        description="Draw queries and their best matches into this PNG file.",
+        json_schema_extra=FILES,
+    )
+    save_features: Path | None = Field(
+        None,
+        description="Write the features: .safetensors, .npz or .csv.",
+        json_schema_extra=FILES,
+    )
+    distances_from: Path | None = Field(
+        None,
+        description="Take the features from such a file, and run no model.",
+        json_schema_extra=FILES,
+    )
+
+    @field_validator("max_memory")
+    @classmethod
+    def _is_an_amount(cls, text: str) -> str:
+        parse_bytes(text)
+        return text
+
+    @property
+    def memory_bytes(self) -> int:
+        """`max_memory` as a number."""
+        return parse_bytes(self.max_memory)
+
+    @property
+    def reciprocal_neighbors(self) -> int:
+        """`k1`, the default filled in."""
+        return K1 if self.k1 is None else self.k1
+
+    @property
+    def averaged_neighbors(self) -> int:
+        """`k2`, the default filled in."""
+        return K2 if self.k2 is None else self.k2
+
+    @property
+    def distance_weight(self) -> float:
+        """`lambda_`, the default filled in."""
+        return LAMBDA if self.lambda_ is None else self.lambda_
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Settings of a re-ranking that there is none of, or of a model that is not run."""
+        for name in ("k1", "k2", "lambda_"):
+            yield (
+                not self.rerank and getattr(self, name) is not None,
+                f"{as_flag(name.rstrip('_'))} has no effect without --rerank.",
+                "Add --rerank, or leave it out.",
+            )
+        yield (
+            self.rerank and self.averaged_neighbors > self.reciprocal_neighbors,
+            f"--k2 {self.averaged_neighbors} is larger than --k1 {self.reciprocal_neighbors}.",
+            "Average fewer neighbors than have to be mutual, as in --k1 20 --k2 6.",
+        )
+        for name in ("flip_test", "save_features"):
+            yield (
+                self.distances_from is not None and bool(getattr(self, name)),
+                f"{as_flag(name)} has no effect with --distances-from: no model is run.",
+                "Leave one of them out.",
+            )
+        yield (
+            self.save_ranks is not None and self.save_ranks.suffix.lower() != ".png",
+            f"--save-ranks {self.save_ranks} is not the name of a PNG file.",
+            "Let it end in .png.",
+        )
