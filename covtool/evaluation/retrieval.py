@@ -48,7 +48,7 @@ class RetrievalResult:
         return self.cmc[1]
 
     def figures(self) -> tuple[tuple[str, float], ...]:
-        """Names and values, as re-identification shows them with cameras, metric learning without."""
+        """Names and values: re-identification's with cameras, else those of metric learning."""
         if self.has_cameras:
             ranks = [(f"rank-{k}", share) for k, share in self.cmc.items()]
             means = [("mAP", self.mean_average_precision), ("mINP", self.mean_inverse_penalty)]

@@ -33,7 +33,7 @@ def test_columns_of_another_length_are_refused(column: str, values: object) -> N
 def test_features_that_are_no_numbers_are_refused(value: float) -> None:
     features = FEATURES.clone()
     features[1, 2] = features[2, 0] = value
-    with pytest.raises(DataError, match="of 2 of 3 images are not finite.* image 1"):
+    with pytest.raises(DataError, match=r"of 2 of 3 images are not finite.* image 1"):
         FeatureSet(features=features, identities=IDENTITIES)
 
 
