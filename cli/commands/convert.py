@@ -9,6 +9,7 @@ from covtool.errors import ArgumentError
 from covtool.specs import (
     ConvertSpec,
     ConvolutionSpec,
+    EigenlayerSpec,
     HeadSpec,
     InputOverrides,
     LastStrideSpec,
@@ -110,10 +111,15 @@ def _operations(
         done.append(conv)
     else:
         _refuse_given(ctx, "--conv", *ConvolutionSpec.model_fields)
-    if options.is_given(ctx, "head") or not options.is_given(ctx, "conv"):
+    others = options.is_given(ctx, "conv") or spec.eigenlayer is not None
+    if options.is_given(ctx, "head") or not others:
         done.append(head)
     else:
         _refuse_given(ctx, "--head", *HeadSpec.model_fields)
+    if spec.eigenlayer is not None:
+        done.append(EigenlayerSpec(features=spec.eigenlayer, init=spec.eigenlayer_init))
+    else:
+        _refuse_given(ctx, "--eigenlayer 1024", "eigenlayer_init")
     if conv not in done or "radius" not in _taken(conv):
         _refuse_given(ctx, "an operator with a radius, like --conv tanh", "radius_quantile")
     return done
@@ -138,7 +144,12 @@ def _refuse_given(ctx: typer.Context, needed: str, *names: str) -> None:
 
 def _recipes_operations(ctx: typer.Context, path: Path) -> list[Operation]:
     """The operations of a recipe, which must be all that is asked for."""
-    for name in (*HeadSpec.model_fields, *ConvolutionSpec.model_fields, "last_stride"):
+    for name in (
+        *HeadSpec.model_fields,
+        *ConvolutionSpec.model_fields,
+        "last_stride",
+        "eigenlayer",
+    ):
         if options.is_given(ctx, name):
             raise ArgumentError(
                 f"{as_flag(name)} has no effect beside --recipe, which says it all.",

@@ -1,7 +1,9 @@
 """`covtool inspect`."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from covtool_cli import options, render
 
@@ -16,6 +18,13 @@ def command(
     source: options.Model,
     arch: options.Arch = None,
     weights: options.Weights = "auto",
+    correlation: Annotated[
+        bool,
+        typer.Option(
+            "--correlation",
+            help="How correlated the weight vectors of each linear layer are: S(W) of SVDNet.",
+        ),
+    ] = False,
     config: options.Config = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
@@ -28,7 +37,7 @@ def command(
     from covtool.checkpoints.inspection import inspect_source
 
     inspection, identification = inspect_source(
-        source, arch=arch, weights=weights, track=render.track
+        source, arch=arch, weights=weights, correlations=correlation, track=render.track
     )
     if as_json:
         render.json_object(inspection)
@@ -52,6 +61,15 @@ def _show(inspection: "Inspection") -> None:
     if inspection.recipe is not None:
         render.pairs("Model", _model_rows(inspection))
         _show_sites(inspection)
+    if inspection.correlations:
+        render.table(
+            "Correlation of weight vectors: S(W) lies between 1/k and 1 (orthogonal)",
+            ("layer", "in", "out (k)", "S(W)", "smallest eigenvalue / diagonal"),
+            [
+                (c.name, c.in_features, c.out_features, c.correlation, c.smallest_eigenvalue_ratio)
+                for c in inspection.correlations
+            ],
+        )
     if inspection.format == "covtool":
         render.line("Recipe")
         render.yaml_text(inspection.recipe)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from covtool.checkpoints.matching import Candidate
 from covtool.checkpoints.opening import OpenedModel, open_model
 from covtool.checkpoints.published import open_published
 from covtool.errors import SurgeryError
+from covtool.ops.decorrelation import correlation, smallest_eigenvalue_ratio
 from covtool.progress import Track, silent
 from covtool.specs import Recipe
 
+LARGEST_GRAM = 4096  # rows of a weight whose Gram matrix is decomposed
 _STATISTICS = ("running_mean", "running_var")
 
 
@@ -40,6 +42,26 @@ class TensorSummary:
     parameters: int
     dtypes: dict[str, int]
     non_finite: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerCorrelation:
+    """How correlated the weight vectors of a linear layer are.
+
+    Attributes:
+        name: Of the layer.
+        in_features: Length of the vectors.
+        out_features: How many there are, k.
+        correlation: S(W), between 1/k and 1 for orthogonal vectors.
+        smallest_eigenvalue_ratio: Of the Gram matrix, over its smallest diagonal element; None
+            where there are too many vectors.
+    """
+
+    name: str
+    in_features: int
+    out_features: int
+    correlation: float
+    smallest_eigenvalue_ratio: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +87,7 @@ class Inspection:
         not_operable: Why it cannot.
         notes: What was chosen, in sentences.
         convolutions: That the model runs, of which `convert --conv` makes operators.
+        correlations: Of the weight vectors of each linear layer, where they are asked for.
     """
 
     source: str
@@ -85,10 +108,16 @@ class Inspection:
     not_operable: str | None
     notes: tuple[str, ...]
     convolutions: tuple[ConvSite, ...] = ()
+    correlations: tuple[LayerCorrelation, ...] = ()
 
 
 def inspect_source(
-    source: str, *, arch: str | None = None, weights: str = "auto", track: Track = silent
+    source: str,
+    *,
+    arch: str | None = None,
+    weights: str = "auto",
+    correlations: bool = False,
+    track: Track = silent,
 ) -> tuple[Inspection, Identification | None]:
     """Look at a file or a name. Weights of a name are not fetched.
 
@@ -96,6 +125,7 @@ def inspect_source(
         source: As `covtool.open_model` takes it.
         arch: Architecture, where the tensors leave a choice.
         weights: ``auto``, ``ema`` or ``raw``.
+        correlations: Measure how correlated the weight vectors of each linear layer are.
         track: Shows the progress, should unknown architectures have to be learned.
 
     Returns:
@@ -112,9 +142,34 @@ def inspect_source(
         if checkpoint.recipe is None and not known:
             identification = identify(checkpoint, arch=arch, track=track)
             if not identification.is_certain:
-                return _unrecognized(source, identification), identification
+                found = _unrecognized(source, identification)
+                state = checkpoint.state if correlations else {}
+                return replace(found, correlations=layer_correlations(state)), identification
     opened = open_model(source, arch=arch, weights=weights, pretrained=False, track=track)
-    return _recognized(source, opened), opened.identification
+    state = _own_state(opened) if correlations else {}
+    found = replace(_recognized(source, opened), correlations=layer_correlations(state))
+    return found, opened.identification
+
+
+def layer_correlations(state: Mapping[str, Tensor]) -> tuple[LayerCorrelation, ...]:
+    """S(W) of every matrix among the weights of a state dict, in its order."""
+    return tuple(
+        LayerCorrelation(
+            name=name.removesuffix(".weight"),
+            in_features=tensor.shape[1],
+            out_features=len(tensor),
+            correlation=float(correlation(tensor)),
+            smallest_eigenvalue_ratio=float(smallest_eigenvalue_ratio(tensor))
+            if len(tensor) <= LARGEST_GRAM
+            else None,
+        )
+        for name, tensor in state.items()
+        if name.endswith("weight") and tensor.ndim == 2 and tensor.is_floating_point()
+    )
+
+
+def _own_state(opened: OpenedModel) -> Mapping[str, Tensor]:
+    return opened.checkpoint.state if opened.checkpoint else opened.model.state_dict()
 
 
 def _unrecognized(source: str, identification: Identification) -> Inspection:

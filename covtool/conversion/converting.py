@@ -3,7 +3,7 @@
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.model_file import save
 from covtool.conversion.calibrating import calibrate_head
-from covtool.conversion.preparing import Prepared, prepare
+from covtool.conversion.preparing import Prepared, prepare, with_eigenlayer
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult
 from covtool.conversion.verifying import untouched, verify
 from covtool.progress import Track, silent
@@ -42,6 +42,7 @@ def convert(request: ConversionRequest, *, track: Track = silent) -> ConversionR
     calibration = None
     if images is not None and plan.head is not None:
         calibration = calibrate_head(model, plan.head, images, plan.recipe, request, track)
+    model = with_eigenlayer(model, plan.eigenlayer, request.spec.seed)
     model.recipe = _with_metrics(plan.recipe, calibration, prepared)
     names = untouched(plan)
     save(

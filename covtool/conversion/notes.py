@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from covtool.conversion.records import ConvolutionsReport
+from covtool.surgery.eigenlayer import EigenlayerPlan
 from covtool.surgery.head import HeadPlan
 from covtool.variants import CONVOLUTIONS
 
@@ -15,6 +16,19 @@ def notes_on(
     if head is not None:
         notes += _on_head(head, calibrated=calibrated)
     return tuple(notes)
+
+
+def notes_on_eigenlayer(plan: EigenlayerPlan | None) -> Iterator[str]:
+    """Notes on a new Eigenlayer."""
+    if plan is None or plan.keeps_logits:
+        return
+    if plan.spec.init == "random":
+        yield "The Eigenlayer and the classifier behind it start at random: train them."
+    else:
+        yield (
+            f"The classifier has more independent directions than the {plan.spec.features} weight "
+            "vectors of the Eigenlayer: its logits are kept only as far as those allow."
+        )
 
 
 def _on_convolutions(report: ConvolutionsReport) -> Iterator[str]:

@@ -16,13 +16,21 @@ from covtool.conversion.calibrating import (
     calibration_images,
     what_is_kept,
 )
-from covtool.conversion.notes import notes_on
+from covtool.conversion.notes import notes_on, notes_on_eigenlayer
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConvolutionsReport
 from covtool.data.layouts import DataLayout, scan
 from covtool.errors import ArgumentError, OutputExistsError
 from covtool.progress import Track
-from covtool.specs import ConvolutionSpec, HeadSpec, LastStrideSpec, Operation, Recipe
+from covtool.specs import (
+    ConvolutionSpec,
+    EigenlayerSpec,
+    HeadSpec,
+    LastStrideSpec,
+    Operation,
+    Recipe,
+)
 from covtool.surgery.convolutions import apply_convolutions, plan_convolutions
+from covtool.surgery.eigenlayer import EigenlayerPlan, apply_eigenlayer, plan_eigenlayer
 from covtool.surgery.head import HeadPlan, apply_head, plan_head
 from covtool.surgery.last_stride import apply_last_stride, plan_last_stride
 from covtool.surgery.rebuild import rebuild
@@ -37,7 +45,8 @@ class Prepared:
     Attributes:
         plan: What was done.
         opened: The source.
-        model: The operated copy, on the CPU, in eval mode.
+        model: The operated copy, on the CPU, in eval mode; without its Eigenlayer, which is put in
+            when the head is calibrated.
         layout: Of the data set that says the classes; None without one.
         images: To calibrate with; None without.
     """
@@ -74,6 +83,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
     if request.calibrate_with:
         images = calibration_images(request, layout, track)
     done = _Operated(opened, request, layout, images, track)
+    complete = with_eigenlayer(done.model, done.eigenlayer, request.spec.seed)
     recipe = _recipe(opened.recipe, done, layout, request)
     calibrated = images is not None
     plan = ConversionPlan(
@@ -82,21 +92,35 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
         recipe=recipe,
         head=done.head,
         convolutions=tuple(done.convolutions),
-        changes=compare_modules(opened.model, done.model),
-        keys=compare_keys(opened.model, done.model),
+        eigenlayer=done.eigenlayer,
+        changes=compare_modules(opened.model, complete),
+        keys=compare_keys(opened.model, complete),
         before=measure_size(opened.model, recipe.input),
-        after=measure_size(done.model, recipe.input),
-        notes=(*opened.notes, *notes_on(done.head, done.convolutions, calibrated=calibrated)),
+        after=measure_size(complete, recipe.input),
+        notes=(
+            *opened.notes,
+            *notes_on(done.head, done.convolutions, calibrated=calibrated),
+            *notes_on_eigenlayer(done.eigenlayer),
+        ),
         unreadable=images.unreadable if images else (),
     )
     return Prepared(plan=plan, opened=opened, model=done.model, layout=layout, images=images)
+
+
+def with_eigenlayer(model: nn.Module, plan: EigenlayerPlan | None, seed: int) -> nn.Module:
+    """The model with the Eigenlayer that is planned, if one is."""
+    if plan is None:
+        return model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return apply_eigenlayer(model, plan).eval()
 
 
 def _refuse(request: ConversionRequest, output: Path) -> None:
     if not request.operations:
         raise ArgumentError(
             "There is nothing to do.",
-            hint="Choose a head, --head isqrt, or operators, --conv tanh.",
+            hint="Choose a head, --head isqrt, operators, --conv tanh, or --eigenlayer 1024.",
         )
     calibrated = (HeadSpec, ConvolutionSpec)
     if request.calibrate_with and not any(isinstance(o, calibrated) for o in request.operations):
@@ -167,6 +191,7 @@ class _Operated:
         model: The copy, in eval mode.
         operations: Those that were done, with every choice made.
         head: Plan of the head; None where it stays.
+        eigenlayer: Plan of the Eigenlayer, which is not in the copy yet; None without one.
         convolutions: What became of the convolutions, for each such operation.
     """
 
@@ -181,6 +206,7 @@ class _Operated:
         self.model, self.recipe = opened.model, opened.recipe
         self.operations: list[Operation] = []
         self.head: HeadPlan | None = None
+        self.eigenlayer: EigenlayerPlan | None = None
         self.convolutions: list[ConvolutionsReport] = []
         self._request, self._layout, self._images, self._track = request, layout, images, track
         with torch.random.fork_rng(devices=[]):
@@ -191,12 +217,17 @@ class _Operated:
 
     def _operate(self, operation: Operation) -> None:
         images = self.recipe.input
+        if self.eigenlayer is not None:
+            raise ArgumentError("The Eigenlayer must be the last operation.")
         if isinstance(operation, LastStrideSpec):
             plan = plan_last_stride(self.model, operation, images)
             self.model = apply_last_stride(self.model, plan)
             self.operations.append(operation)
         elif isinstance(operation, ConvolutionSpec):
             self._convert(operation)
+        elif isinstance(operation, EigenlayerSpec):
+            self.eigenlayer = plan_eigenlayer(self.model, operation, images)
+            self.operations.append(operation)
         else:
             self.head = self._plan_head(operation)
             self.model = apply_head(self.model, self.head)
@@ -268,10 +299,13 @@ def _in_words(operation: Operation) -> str:
         return f"head {operation.head}"
     if isinstance(operation, ConvolutionSpec):
         return f"conv {operation.conv} in {len(operation.layers or ())} layers"
+    if isinstance(operation, EigenlayerSpec):
+        return f"eigenlayer of {operation.features}"
     return operation.operation
 
 
 def _default_output(request: ConversionRequest) -> Path:
     done = [o.conv for o in request.operations if isinstance(o, ConvolutionSpec)]
     done += [o.head for o in request.operations if isinstance(o, HeadSpec)]
+    done += [f"eigen{o.features}" for o in request.operations if isinstance(o, EigenlayerSpec)]
     return Path(f"{stem_of(request.source)}-{'-'.join(done) or 'converted'}.safetensors")

@@ -8,6 +8,7 @@ from covtool.specs import ConvertSpec, Operation, Recipe
 from covtool.surgery.calibration import CalibrationResult
 from covtool.surgery.conv_calibration import ConvCalibration
 from covtool.surgery.convolutions import ConvolutionsPlan
+from covtool.surgery.eigenlayer import EigenlayerPlan
 from covtool.surgery.head import HeadPlan
 from covtool.surgery.report import Change, KeyChanges, Size
 
@@ -96,6 +97,7 @@ class ConversionPlan:
         recipe: Of that file.
         head: How the head is replaced; None where it stays.
         convolutions: Those that become operators, for each such operation.
+        eigenlayer: Where an Eigenlayer is put in; None without one.
         changes: Modules that differ.
         keys: Tensors that stay, come and go.
         before: Cost of the source model.
@@ -115,6 +117,7 @@ class ConversionPlan:
     after: Size
     notes: tuple[str, ...]
     unreadable: tuple[tuple[Path, str], ...] = ()
+    eigenlayer: EigenlayerPlan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from covtool.specs.objective import ObjectiveSpec
 from covtool.specs.processes import ProcessSpec
 from covtool.specs.recipe import (
     BaseSpec,
+    EigenlayerSpec,
     HeadSpec,
     InputSpec,
     LastStrideSpec,
@@ -30,6 +31,7 @@ __all__ = [
     "BaseSpec",
     "ConvertSpec",
     "ConvolutionSpec",
+    "EigenlayerSpec",
     "FaultSpec",
     "FinetuneRequest",
     "HeadSpec",

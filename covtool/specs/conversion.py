@@ -24,6 +24,19 @@ class ConvertSpec(Record):
         description="Undo the last downsampling: 14x14 positions in place of 7x7.",
         json_schema_extra=SURGERY,
     )
+    eigenlayer: int | None = Field(
+        None,
+        ge=1,
+        description="Put a linear layer without bias, with so many outputs, in front of the "
+        "classifier (SVDNet); the head stays unless --head is given.",
+        json_schema_extra=SURGERY,
+    )
+    eigenlayer_init: Literal["keep", "random"] = Field(
+        "keep",
+        description="How it starts: keep, from the classifier's own directions, so that the logits "
+        "stay as far as they can; random, as published.",
+        json_schema_extra=SURGERY,
+    )
     seed: int = Field(
         0, ge=0, description="For layers that start at random.", json_schema_extra=SURGERY
     )

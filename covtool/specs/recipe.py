@@ -128,7 +128,23 @@ class HeadSpec(Record):
     )
 
 
-Operation = Annotated[LastStrideSpec | HeadSpec | ConvolutionSpec, Field(discriminator="operation")]
+class EigenlayerSpec(Record):
+    """Put a linear layer without bias, SVDNet's Eigenlayer, in front of the classifier.
+
+    Attributes:
+        features: Its weight vectors; the length of the embedding.
+        init: How it starts: ``keep``, from the classifier's own directions, so that the logits stay
+            as far as they can; or ``random``, as published.
+    """
+
+    operation: Literal["eigenlayer"] = "eigenlayer"
+    features: PositiveInt
+    init: Literal["keep", "random"] = "keep"
+
+
+Operation = Annotated[
+    LastStrideSpec | HeadSpec | ConvolutionSpec | EigenlayerSpec, Field(discriminator="operation")
+]
 
 
 class Metric(Record):

@@ -11,6 +11,7 @@ from covtool.errors import SurgeryError
 from covtool.layers.fused_pooling import fuse_second_order, keep_second_order
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.specs import HeadSpec, InputSpec
+from covtool.surgery.eigenlayer import eigenlayer_path
 from covtool.surgery.options import refuse_untaken
 from covtool.variants import HEADS
 
@@ -79,6 +80,12 @@ def plan_head(
         raise SurgeryError(
             f"{sites.pooling!r} is a covtool head already.",
             hint="Start from the checkpoint that this file was converted from.",
+        )
+    if (eigenlayer := eigenlayer_path(model)) is not None:
+        raise SurgeryError(
+            f"A new head would leave nothing of the Eigenlayer {eigenlayer!r}.",
+            hint="Start from the checkpoint that this file was converted from, with both: "
+            "--head NAME --eigenlayer K.",
         )
     _check_options(spec)
     tap = sites.tap(spec.tap)

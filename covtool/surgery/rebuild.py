@@ -3,8 +3,16 @@
 from torch import nn
 
 from covtool.backbones.create import create_model
-from covtool.specs import ConvolutionSpec, HeadSpec, InputSpec, Operation, Recipe
+from covtool.specs import (
+    ConvolutionSpec,
+    EigenlayerSpec,
+    HeadSpec,
+    InputSpec,
+    Operation,
+    Recipe,
+)
 from covtool.surgery.convolutions import apply_convolutions, plan_convolutions
+from covtool.surgery.eigenlayer import apply_eigenlayer, plan_eigenlayer
 from covtool.surgery.head import apply_head, plan_head
 from covtool.surgery.last_stride import apply_last_stride, plan_last_stride
 
@@ -30,4 +38,6 @@ def operate(
         return apply_head(model, plan)
     if isinstance(operation, ConvolutionSpec):
         return apply_convolutions(model, plan_convolutions(model, operation, images, recorded=True))
+    if isinstance(operation, EigenlayerSpec):
+        return apply_eigenlayer(model, plan_eigenlayer(model, operation, images))
     return apply_last_stride(model, plan_last_stride(model, operation, images))

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from covtool.layers.eigenlayer import EigenClassifier
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.specs import InputSpec
 
@@ -97,6 +98,9 @@ def _describe(module: nn.Module | None) -> str:
         return f"{name}({module.in_features:,} -> {module.out_features:,})"
     if isinstance(module, nn.Conv2d):
         return f"{name}({module.kernel_size[0]}x{module.kernel_size[1]}, stride {module.stride[0]})"
+    if isinstance(module, EigenClassifier):
+        k, last = module.eigenlayer, module.classifier
+        return f"{name}({k.in_features:,} -> {k.out_features:,} -> {last.out_features:,})"
     if isinstance(module, GlobalPooling):
         return f"{name}({module.in_features:,} -> {module.num_features:,})"
     return name

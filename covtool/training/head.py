@@ -10,6 +10,7 @@ from torch import nn
 from covtool.backbones.sites import find_sites
 from covtool.errors import DataError, SurgeryError
 from covtool.specs import InputSpec, Recipe
+from covtool.surgery.eigenlayer import eigenlayer_path
 
 if TYPE_CHECKING:
     from covtool.checkpoints.opening import OpenedModel
@@ -25,14 +26,16 @@ class Head:
         pooling: The pooling, whose reduction is new after a conversion; None where there is no
             module for it.
         classifier: The linear layer that gives the logits.
+        eigenlayer: The linear layer in front of it; None without one.
     """
 
     pooling: str | None
     classifier: str
+    eigenlayer: str | None = None
 
     def holds(self, name: str) -> bool:
         """Whether a parameter belongs to the head."""
-        paths = (self.pooling, self.classifier)
+        paths = (self.pooling, self.eigenlayer, self.classifier)
         return any(name.startswith(f"{path}.") for path in paths if path)
 
 
@@ -49,7 +52,11 @@ def find_head(model: nn.Module, images: InputSpec) -> Head:
         if isinstance(declared, str) and _is_linear(model, declared) and _runs(model, images):
             return Head(pooling=None, classifier=declared)
         raise
-    return Head(pooling=sites.pooling, classifier=sites.classifier)
+    return Head(
+        pooling=sites.pooling,
+        classifier=sites.classifier,
+        eigenlayer=eigenlayer_path(model),
+    )
 
 
 def replace_classifier_(model: nn.Module, head: Head, num_classes: int) -> None:

@@ -1,0 +1,239 @@
+"""Decorrelating the weight vectors of a linear layer (SVDNet).
+
+A weight is laid out as `nn.Linear` has it, (out_features, in_features): its rows are the paper's
+columns w_i, and W = USVᵀ there is V S Uᵀ here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from covtool.errors import ArgumentError, ShapeError
+from covtool.registry import Registry
+
+RANK_TOLERANCE = 1e-6  # of the largest singular value: smaller ones are rounding
+BLOCK = 2048  # rows of a Gram matrix at a time
+
+
+def correlation(weight: Tensor) -> Tensor:
+    """S(W): between 1/k, where all weight vectors are the same, and 1, where they are orthogonal.
+
+    Args:
+        weight: (k, in_features).
+
+    Returns:
+        The sum of the diagonal of the Gram matrix over the sum of all its absolute values, a
+        float64 scalar; 1 where all is zero, for zeros are orthogonal.
+
+    Raises:
+        ShapeError: `weight` is no matrix.
+
+    Source:
+        Sun, Zheng, Deng, Wang. "SVDNet for Pedestrian Retrieval", ICCV 2017, equation 6.
+
+    Example:
+        >>> correlation(torch.eye(3)).item(), correlation(torch.ones(4, 3)).item()
+        (1.0, 0.25)
+    """
+    _require_matrix(weight)
+    exact = weight.detach().double()
+    blocks = exact.split(BLOCK)  # the Gram matrix of a classifier of many classes is large
+    total = torch.stack([(block @ exact.mT).abs().sum() for block in blocks]).sum()
+    return exact.square().sum() / total if total > 0 else torch.ones_like(total)
+
+
+def smallest_eigenvalue_ratio(weight: Tensor) -> Tensor:
+    """A diagnosis of the most correlated vectors: 1 for orthogonal ones, 0 where two are the same.
+
+    Args:
+        weight: (k, in_features).
+
+    Returns:
+        The smallest eigenvalue of the Gram matrix over its smallest diagonal element, a float64
+        scalar; 1 where a vector is zero.
+
+    Raises:
+        ShapeError: `weight` is no matrix.
+
+    Source:
+        The code of the authors of SVDNet.
+    """
+    _require_matrix(weight)
+    exact = weight.detach().double()
+    gram = exact @ exact.mT
+    shortest = gram.diagonal().amin()
+    if shortest <= 0:
+        return torch.ones_like(shortest)
+    return (torch.linalg.eigvalsh(gram)[0] / shortest).clamp_min(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Decomposition:
+    """A row of the table of decompositions.
+
+    Attributes:
+        name: As in ``--decomposition``.
+        summary: What takes the place of W, in the paper's letters, and what that keeps.
+        source: Where it is from.
+        keeps_distances: Whether all distances between embeddings stay.
+        orthogonal: A weight (k, in_features) in float64 to one whose rows are orthogonal.
+    """
+
+    name: str
+    summary: str
+    source: str
+    keeps_distances: bool
+    orthogonal: Callable[[Tensor], Tensor]
+
+
+def _us(weight: Tensor) -> Tensor:
+    _, values, right = torch.linalg.svd(weight, full_matrices=False)
+    return values[:, None] * right
+
+
+def _u(weight: Tensor) -> Tensor:
+    return torch.linalg.svd(weight, full_matrices=False)[2]
+
+
+def _uv(weight: Tensor) -> Tensor:
+    left, _, right = torch.linalg.svd(weight, full_matrices=False)
+    return left @ right
+
+
+def _qr(weight: Tensor) -> Tensor:
+    q, r = torch.linalg.qr(weight.mT)
+    return (q * r.diagonal()).mT
+
+
+_PAPER = "Sun et al., ICCV 2017"
+
+DECOMPOSITIONS = Registry(
+    "decomposition",
+    (
+        Decomposition("us", "US = WV: keeps every distance between embeddings.", _PAPER, True, _us),
+        Decomposition("u", "U: keeps the space, not the lengths in it.", _PAPER, False, _u),
+        Decomposition("uv", "UVᵀ: the orthonormal matrix nearest to W.", _PAPER, False, _uv),
+        Decomposition("qr", "QD of W = QR, D the diagonal of R.", _PAPER, False, _qr),
+    ),
+)
+
+
+@torch.no_grad()
+def decorrelate(weight: Tensor, *, decomposition: str = "us") -> Tensor:
+    """A weight with orthogonal rows in the place of `weight`.
+
+    Args:
+        weight: (k, in_features); of any rank. More rows than columns leave rows of zeros.
+        decomposition: A name in `DECOMPOSITIONS`. ``us`` turns the embeddings, all others change
+            their lengths as well.
+
+    Returns:
+        (k, in_features), in the dtype of `weight`; computed in float64. The rows are in the order
+        of the decomposition: see `match_rows`.
+
+    Raises:
+        ShapeError: `weight` is no matrix.
+        UnknownVariantError: There is no such decomposition.
+
+    Source:
+        Sun, Zheng, Deng, Wang. "SVDNet for Pedestrian Retrieval", ICCV 2017, section 3.
+
+    Example:
+        >>> weight = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+        >>> round(correlation(decorrelate(weight)).item(), 6)
+        1.0
+    """
+    row = DECOMPOSITIONS[decomposition]
+    _require_matrix(weight)
+    found = row.orthogonal(weight.double())
+    rows = torch.zeros_like(weight, dtype=torch.float64)
+    rows[: len(found)] = found[: len(rows)]
+    if decomposition == "uv" and len(weight) > weight.shape[1]:
+        raise ShapeError(
+            f"{len(weight)} vectors of {weight.shape[1]} numbers cannot be orthonormal.",
+            hint="Use the decomposition us.",
+        )
+    return rows.to(weight.dtype)
+
+
+@torch.no_grad()
+def match_rows(rows: Tensor, old: Tensor, *, optimal: bool = False) -> Tensor:
+    """Bring rows into the order and the sign of old ones: each takes the place of one near to it.
+
+    Args:
+        rows: (k, in_features), in any order and of either sign.
+        old: (k, in_features).
+        optimal: The assignment with the largest sum of absolute cosines, by scipy; else as
+            published: the old rows in turn take the nearest that is left.
+
+    Returns:
+        The same rows, permuted and with the sign that makes their product with the old row
+        positive.
+
+    Raises:
+        ShapeError: They are not of one shape.
+        ArgumentError: `optimal` without scipy.
+    """
+    if rows.shape != old.shape:
+        raise ShapeError.expected("old", f"{tuple(rows.shape)}", old)
+    cosines = _unit(old.double()) @ _unit(rows.double()).mT
+    order = _optimal(cosines.abs()) if optimal else _greedy(cosines.abs())
+    signs = cosines.gather(1, order[:, None]).sign()
+    signs[signs == 0] = 1
+    return rows[order] * signs.to(rows.dtype)
+
+
+@torch.no_grad()
+def fold_classifier(classifier: Tensor, old: Tensor, new: Tensor) -> Tensor:
+    """The classifier that answers on the new embeddings as the old one did on the old ones.
+
+    With W <- US it is C <- CV, row for row. Exact for any `new` with orthogonal rows that span what
+    the rows of `old` span.
+
+    Args:
+        classifier: C, (num_classes, k).
+        old: The weight that it was trained behind, (k, in_features).
+        new: With orthogonal rows, (k, in_features).
+
+    Returns:
+        (num_classes, k), in the dtype of `classifier`; columns at rows of zeros are zero.
+    """
+    exact = new.double()
+    lengths = exact.square().sum(1)
+    needed = lengths > RANK_TOLERANCE**2 * lengths.amax()
+    inverse = torch.where(needed, 1 / lengths.where(needed, torch.ones_like(lengths)), 0.0)
+    turned = old.double() @ exact.mT * inverse
+    return (classifier.double() @ turned).to(classifier.dtype)
+
+
+def _greedy(closeness: Tensor) -> Tensor:
+    left = closeness.clone()
+    order = []
+    for row in left:
+        nearest = int(row.argmax())
+        order.append(nearest)
+        left[:, nearest] = -1.0
+    return torch.tensor(order, device=closeness.device)
+
+
+def _optimal(closeness: Tensor) -> Tensor:
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError as problem:
+        raise ArgumentError(
+            "The optimal assignment needs scipy.",
+            hint="pip install scipy, or leave --optimal-order out.",
+        ) from problem
+    _, columns = linear_sum_assignment(closeness.cpu().numpy(), maximize=True)
+    return torch.as_tensor(columns, device=closeness.device)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def _require_matrix(weight: Tensor) -> None:
+    if weight.ndim != 2:
+        raise ShapeError.expected("weight", "(out_features, in_features)", weight)

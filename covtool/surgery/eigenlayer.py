@@ -1,0 +1,132 @@
+"""Put an Eigenlayer between the pooled features and the classifier of a model."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from covtool.backbones.sites import find_sites
+from covtool.errors import SurgeryError
+from covtool.layers.eigenlayer import EigenClassifier, Eigenlayer
+from covtool.specs import EigenlayerSpec, InputSpec
+
+RANK_TOLERANCE = 1e-6  # of the largest singular value of the classifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EigenlayerPlan:
+    """How `apply_eigenlayer` will change a model.
+
+    Attributes:
+        spec: What was asked for.
+        classifier: Path of the linear layer that gets an Eigenlayer in front of it.
+        in_features: Length of the pooled vector.
+        num_classes: Outputs of the classifier.
+        keeps_logits: Whether every logit stays as it is.
+    """
+
+    spec: EigenlayerSpec
+    classifier: str
+    in_features: int
+    num_classes: int
+    keeps_logits: bool
+
+
+def plan_eigenlayer(model: nn.Module, spec: EigenlayerSpec, images: InputSpec) -> EigenlayerPlan:
+    """Find the classifier and check that there is room for an Eigenlayer.
+
+    Args:
+        model: With any head. Left as it is.
+        spec: What is asked for.
+        images: The images that the model expects.
+
+    Raises:
+        SurgeryError: The model has no linear classifier, has an Eigenlayer already, or has fewer
+            features than the Eigenlayer would have vectors.
+    """
+    if (path := eigenlayer_path(model)) is not None:
+        raise SurgeryError(
+            f"{path!r} is an Eigenlayer already.",
+            hint="Start from the checkpoint that this file was converted from.",
+        )
+    sites = find_sites(model, images.size, images.channels)
+    if spec.features > sites.in_features:
+        raise SurgeryError(
+            f"--eigenlayer {spec.features} is more than the {sites.in_features} features that "
+            "enter the classifier.",
+            reason=f"{spec.features} weight vectors of {sites.in_features} numbers have rank "
+            f"{sites.in_features} at most: they cannot be orthogonal to each other.",
+            hint=f"Choose --eigenlayer {sites.in_features} or less.",
+        )
+    weight = model.get_submodule(sites.classifier).weight
+    return EigenlayerPlan(
+        spec=spec,
+        classifier=sites.classifier,
+        in_features=sites.in_features,
+        num_classes=sites.num_classes,
+        keeps_logits=spec.init == "keep" and _rank(weight) <= spec.features,
+    )
+
+
+def apply_eigenlayer(model: nn.Module, plan: EigenlayerPlan) -> nn.Module:
+    """A copy of `model` with the planned Eigenlayer; `model` itself is not changed.
+
+    With ``keep`` its weight vectors are the principal directions of the classifier's own, completed
+    to an orthonormal set at random, and the classifier is expressed in them: as close to the old
+    logits as so many vectors allow, equal where they are as many as the classifier's rank. With
+    ``random`` both layers start from torch's global random state, as `nn.Linear` does.
+    """
+    operated = deepcopy(model)
+    old = operated.get_submodule(plan.classifier)
+    eigenlayer = Eigenlayer(plan.in_features, plan.spec.features)
+    classifier = nn.Linear(plan.spec.features, plan.num_classes, bias=old.bias is not None)
+    if plan.spec.init == "keep":
+        _keep_(eigenlayer, classifier, old)
+    together = EigenClassifier(eigenlayer, classifier).to(old.weight.device, old.weight.dtype)
+    operated.set_submodule(plan.classifier, together.train(old.training))
+    return operated
+
+
+def eigenlayer_path(model: nn.Module) -> str | None:
+    """The path of a model's Eigenlayer; None where it has none."""
+    return next((path for path, m in model.named_modules() if isinstance(m, Eigenlayer)), None)
+
+
+def eigen_classifier(model: nn.Module) -> EigenClassifier:
+    """Eigenlayer and classifier of a model.
+
+    Raises:
+        SurgeryError: It has no Eigenlayer.
+    """
+    found = next((m for m in model.modules() if isinstance(m, EigenClassifier)), None)
+    if found is None:
+        raise SurgeryError(
+            f"{type(model).__name__} has no Eigenlayer.",
+            hint="Put one in: covtool convert MODEL --eigenlayer 1024.",
+        )
+    return found
+
+
+@torch.no_grad()
+def _keep_(eigenlayer: Eigenlayer, classifier: nn.Linear, old: nn.Linear) -> None:
+    exact = old.weight.double().cpu()
+    rows = _orthonormal(exact, eigenlayer.out_features)
+    eigenlayer.weight.copy_(rows)
+    classifier.weight.copy_(exact @ rows.mT)
+    if old.bias is not None:
+        classifier.bias.copy_(old.bias)
+
+
+def _orthonormal(weight: Tensor, count: int) -> Tensor:
+    """The first `count` right singular vectors, and random ones where there are fewer."""
+    right = torch.linalg.svd(weight, full_matrices=False)[2][: min(count, _rank(weight))]
+    others = torch.randn(count - len(right), weight.shape[1], dtype=weight.dtype)
+    others -= others @ right.mT @ right
+    basis = torch.linalg.qr(torch.cat([right, others]).mT)[0].mT
+    return torch.cat([right, basis[len(right) :]])
+
+
+def _rank(weight: Tensor) -> int:
+    values = torch.linalg.svdvals(weight.detach().double().cpu())
+    return int((values > RANK_TOLERANCE * values[0]).sum())
