@@ -28,3 +28,18 @@ def truncate(path: Path) -> Path:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     return path
+
+
+def photograph(size: tuple[int, int], *, seed: int = 0) -> Image.Image:
+    """Something as smooth as photographs are, `size` wide and high: no pixel is left alone."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+
+
+def write_photographs(folder: Path, sizes: list[tuple[int, int]]) -> Path:
+    """Two classes that take turns, an image of each size."""
+    for number, size in enumerate(sizes):
+        path = folder / "ab"[number % 2] / f"{number:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photograph(size, seed=number).save(path)
+    return folder

@@ -1,21 +1,18 @@
 """Whether every image of a data set can be read, before a long run finds out."""
 
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from covtool.data.images import read_image
 from covtool.data.layouts import Sample
+from covtool.data.threads import in_threads
 from covtool.errors import DataError
 from covtool.progress import Track, silent
 
 OnBadImage = Literal["error", "skip"]
 SHOWN = 5
-IN_FLIGHT = 1024  # images handed to the threads at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,23 +47,31 @@ def check_images(
         DataError: There are unreadable images and `on_bad_image` is ``error``, or all of them are.
     """
     good, bad = [], []
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        problems = _problems(pool, samples)
-        for sample, problem in track(
-            zip(samples, problems, strict=True), "checking images", len(samples)
-        ):
-            if problem is None:
-                good.append(sample)
-            else:
-                bad.append((sample.path, problem))
-    if bad and (on_bad_image == "error" or not good):
-        raise _unreadable(bad, len(samples))
+    problems = in_threads(_problem, samples, workers=workers)
+    for sample, problem in track(
+        zip(samples, problems, strict=True), "checking images", len(samples)
+    ):
+        if problem is None:
+            good.append(sample)
+        else:
+            bad.append((sample.path, problem))
+    require_readable(bad, len(samples), on_bad_image)
     return CheckedSamples(good=tuple(good), bad=tuple(bad))
 
 
-def _problems(pool: ThreadPoolExecutor, samples: Sequence[Sample]) -> Iterator[str | None]:
-    groups = (samples[at : at + IN_FLIGHT] for at in range(0, len(samples), IN_FLIGHT))
-    return chain.from_iterable(pool.map(_problem, group) for group in groups)
+def require_readable(bad: Sequence[tuple[Path, str]], total: int, on_bad_image: OnBadImage) -> None:
+    """Refuse unreadable images, where they are to be refused.
+
+    Args:
+        bad: File and reason of those that cannot be read.
+        total: Images, readable or not.
+        on_bad_image: Whether they are an error, or only left out.
+
+    Raises:
+        DataError: There are some and `on_bad_image` is ``error``, or all of them are unreadable.
+    """
+    if bad and (on_bad_image == "error" or len(bad) == total):
+        raise _unreadable(bad, total)
 
 
 def _problem(sample: Sample) -> str | None:

@@ -1,5 +1,7 @@
 """Image files: which they are, and how one is read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +34,32 @@ def read_image(path: Path, *, gray: bool = False) -> Image.Image:
     Raises:
         DataError: The file is missing, truncated or not an image; it names the file.
     """
+    with _explained(path), Image.open(path) as image:
+        image.load()
+        rgb = _to_rgb(image)
+    return rgb.convert("L").convert("RGB") if gray else rgb
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of the image in a file, from its header: nothing is decoded.
+
+    Raises:
+        DataError: As `read_image`, as far as the header tells.
+    """
+    with _explained(path), Image.open(path) as image:
+        return image.size
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        with Image.open(path) as image:
-            image.load()
-            rgb = _to_rgb(image)
+        yield
     except READ_ERRORS as problem:
         raise DataError(
             f"The image {path} cannot be read.",
             reason=_reason(path, problem),
             hint="Replace or remove it, or add --on-bad-image skip.",
         ) from problem
-    return rgb.convert("L").convert("RGB") if gray else rgb
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from covtool.data.cache import CachedImages
+from covtool.data.cached_dataset import CachedDataset
 from covtool.data.images import read_image
 from covtool.data.layouts import Sample
+from covtool.data.normalization import Normalization, normalization
+from covtool.data.rendering import as_prepared, renderer_for
 from covtool.data.samplers import SAMPLERS
 from covtool.data.sampling import BatchSampler, Draw, Shard, drawing
 from covtool.data.transforms import Transform, evaluation_transform, training_transform
@@ -58,14 +62,29 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return self.transform(read_image(sample.path, gray=self.gray)), sample.label
 
 
+AnyDataset = ImageDataset | CachedDataset
+
+
 class ImageLoader(DataLoader):
     """A `DataLoader` that reports an unreadable image as it is, from whichever process.
 
     torch would hand on the text of the worker's traceback instead.
+
+    Args:
+        dataset: Of images.
+        normalize: What is done to a whole batch of them, in this process.
+        **settings: Of the `DataLoader`.
     """
 
-    def __init__(self, dataset: ImageDataset, **settings: Any) -> None:
+    def __init__(
+        self,
+        dataset: AnyDataset,
+        *,
+        normalize: Normalization | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(_Guarded(dataset), collate_fn=_collate, **settings)
+        self._normalize = normalize
 
     def set_epoch(self, epoch: int, *, start: int = 0) -> None:
         """Choose the epoch, counted from 0, of a training loader's next iteration.
@@ -84,23 +103,35 @@ class ImageLoader(DataLoader):
         for batch in batches:
             if isinstance(batch, DataError):
                 raise batch
-            yield batch
+            images, labels = batch
+            yield images if self._normalize is None else self._normalize(images), labels
 
 
 def evaluation_loader(
-    samples: Sequence[Sample], input: InputSpec, *, batch_size: int = 32, workers: int = 2
+    samples: Sequence[Sample],
+    input: InputSpec,
+    *,
+    batch_size: int = 32,
+    workers: int = 2,
+    device: torch.device | None = None,
 ) -> ImageLoader:
     """Batches in the order of `samples`, none left out, prepared as `evaluation_transform` does.
 
     Args:
-        samples: The image files.
+        samples: The image files, or `CachedImages` that are kept ready to use.
         input: The images that the model expects.
         batch_size: Images per batch; the last may be smaller.
         workers: Processes that prepare images, at most; 0 for this process.
+        device: Where cached images are normalized; None for the CPU. Others are the CPU's.
 
     Returns:
         Pairs of images, (B, channels, height, width) in float32, and labels, (B,) in int64.
     """
+    if isinstance(samples, CachedImages):
+        dataset: AnyDataset = CachedDataset(samples, as_prepared)
+        return ImageLoader(
+            dataset, normalize=normalization(input, device), batch_size=batch_size, **_settings(0)
+        )
     dataset = ImageDataset(samples, evaluation_transform(input), gray=input.channels == 1)
     processes = useful_workers(workers, -(-len(dataset) // batch_size))
     return ImageLoader(dataset, batch_size=batch_size, **_settings(processes))
@@ -117,6 +148,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     seed: int = 0,
     drop_last: bool = True,
     shard: Shard | None = None,
+    device: torch.device | None = None,
 ) -> ImageLoader:
     """Batches in random order, varied at random; call `set_epoch` before each epoch.
 
@@ -124,7 +156,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     was drawn before changes them, and no global random state is touched.
 
     Args:
-        samples: The image files.
+        samples: The image files, or `CachedImages` of them.
         input: The images that the model expects.
         augmentation: How they are varied.
         objective: Says which sampler of `SAMPLERS`; None for every image once per epoch.
@@ -135,6 +167,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
         drop_last: Leave out an incomplete last batch, where there is a complete one: batch
             normalization fails on a batch of one image.
         shard: Which of several processes this is.
+        device: As for `evaluation_loader`.
 
     Returns:
         As `evaluation_loader`.
@@ -145,15 +178,16 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     if seed < 0:
         raise ArgumentError(f"The seed must not be negative, but it is {seed}.")
     objective, shard = objective or ObjectiveSpec(), shard or Shard()
-    transform = training_transform(input, augmentation)
-    dataset = ImageDataset(samples, transform, gray=input.channels == 1, seed=seed)
+    dataset, normalize = _training_data(samples, input, augmentation, seed, device)
     together = batch_size * shard.world
     labels = [sample.label for sample in samples]
     order = SAMPLERS[objective.sampler].build(labels, objective, together, seed)
     batches = BatchSampler(order, batch_size=together, shard=shard, drop_last=drop_last)
-    processes = useful_workers(workers, len(batches))
+    idle = isinstance(samples, CachedImages) and not samples.varied
+    processes = 0 if idle else useful_workers(workers, len(batches))
     return ImageLoader(
         dataset,
+        normalize=normalize,
         batch_sampler=batches,
         persistent_workers=processes > 0,
         **_settings(processes),
@@ -163,6 +197,23 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
 def useful_workers(workers: int, batches: int) -> int:
     """At most one process per core (torch warns about more) and batch; none for a single batch."""
     return min(workers, _cores(), batches if batches > 1 else 0)
+
+
+def _training_data(
+    samples: Sequence[Sample],
+    input: InputSpec,
+    augmentation: AugmentationSpec,
+    seed: int,
+    device: torch.device | None,
+) -> tuple[AnyDataset, Normalization | None]:
+    """What batches are made of, and what is left to do to them."""
+    transform = training_transform(input, augmentation)
+    if not isinstance(samples, CachedImages):
+        return ImageDataset(samples, transform, gray=input.channels == 1, seed=seed), None
+    render = as_prepared
+    if samples.varied:
+        render = renderer_for(transform, normalization(input))
+    return CachedDataset(samples, render, seed=seed), normalization(input, device)
 
 
 def _settings(workers: int) -> dict[str, Any]:
@@ -190,11 +241,16 @@ def _cores() -> int:
 class _Guarded(Dataset):
     """Hands an error on as an item, for `ImageLoader` to raise."""
 
-    def __init__(self, dataset: ImageDataset) -> None:
+    def __init__(self, dataset: AnyDataset) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def __getitems__(self, keys: list[int | Draw]) -> list[tuple[Tensor, int] | DataError]:
+        if isinstance(self.dataset, CachedDataset):
+            return self.dataset.__getitems__(keys)  # nothing of it can be unreadable
+        return [self[key] for key in keys]
 
     def __getitem__(self, key: int | Draw) -> tuple[Tensor, int] | DataError:
         try:

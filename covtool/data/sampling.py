@@ -90,15 +90,27 @@ def drawing(*entropy: int) -> Iterator[None]:
     Args:
         *entropy: Numbers, not negative, that decide what is drawn.
     """
+    with generators_kept():
+        seed_generators(*entropy)
+        yield
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Put the generators of `random`, numpy and torch (CPU) back to what they were."""
     before = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
-    words = np.random.SeedSequence(entropy).generate_state(3, np.uint32)
-    seed, numpy_seed, torch_seed = (int(word) for word in words)
-    random.seed(seed)
-    np.random.seed(numpy_seed)
-    torch.default_generator.manual_seed(torch_seed)
     try:
         yield
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.default_generator.set_state(before[2])
+
+
+def seed_generators(*entropy: int) -> None:
+    """Seed the generators of `random`, numpy and torch (CPU), as `drawing` does."""
+    words = np.random.SeedSequence(entropy).generate_state(3, np.uint32)
+    seed, numpy_seed, torch_seed = (int(word) for word in words)
+    random.seed(seed)
+    np.random.seed(numpy_seed)
+    torch.default_generator.manual_seed(torch_seed)

@@ -23,16 +23,16 @@ def evaluation_transform(input: InputSpec) -> Transform:
     Raises:
         ArgumentError: The input is neither gray nor RGB, or its statistics do not fit it.
     """
-    mean, std = _statistics(input)
-    transform = create_transform(
-        input_size=(3, *input.size),
-        interpolation=input.interpolation,
-        mean=mean,
-        std=std,
-        crop_pct=input.crop_pct,
-        crop_mode=input.crop_mode,
-    )
-    return _with_channels(transform, input.channels)
+    return _with_channels(_prepared(input), input.channels)
+
+
+def evaluation_pixels(input: InputSpec) -> Transform:
+    """`evaluation_transform` before it normalizes: to uint8.
+
+    Raises:
+        ArgumentError: As `evaluation_transform`.
+    """
+    return _with_channels(_prepared(input, normalize=False), input.channels)
 
 
 def training_transform(input: InputSpec, augmentation: AugmentationSpec) -> Transform:
@@ -98,6 +98,29 @@ class FirstChannel:
 
     def __call__(self, image: Tensor) -> Tensor:
         return image[:1]
+
+
+def channel_statistics(input: InputSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each of the network's channels, of values in [0, 1].
+
+    Raises:
+        ArgumentError: As `evaluation_transform`.
+    """
+    mean, std = _statistics(input)
+    return mean[: input.channels], std[: input.channels]
+
+
+def _prepared(input: InputSpec, *, normalize: bool = True) -> Transform:
+    mean, std = _statistics(input)
+    return create_transform(
+        input_size=(3, *input.size),
+        interpolation=input.interpolation,
+        mean=mean,
+        std=std,
+        crop_pct=input.crop_pct,
+        crop_mode=input.crop_mode,
+        normalize=normalize,
+    )
 
 
 def _varied(input: InputSpec, augmentation: AugmentationSpec) -> Transform:

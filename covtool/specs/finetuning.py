@@ -75,6 +75,7 @@ class FinetuneRequest(Record):
             ArgumentError: Two of them contradict each other, or one has no effect.
         """
         self.training.refuse_nonsense()
+        self.loading.refuse_nonsense()
         self.objective.refuse_nonsense(self.training, self.faults)
 
     def to_arguments(self) -> dict[str, Any]:

@@ -1,15 +1,25 @@
 """Where training images come from: their files, or a cache of decoded ones."""
 
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from covtool.specs.record import Record
+from covtool.specs.record import CheckedRecord, Contradiction, as_flag
 
 PANEL = {"panel": "Input"}
+CACHE_MEMORY = "4GB"
+UNITS = {
+    "B": 1,
+    **{f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", start=1)},
+    **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)},
+}
 
 
-class LoadingSpec(Record):
+class LoadingSpec(CheckedRecord):
     """The input path of a run."""
 
     cache: Literal["off", "ram", "disk", "device"] = Field(
@@ -18,12 +28,71 @@ class LoadingSpec(Record):
         "memory-mapped file on disk, or the memory of the device.",
         json_schema_extra=PANEL,
     )
-    cache_memory: str = Field(
-        "4GB", description="What the cache may take, at most.", json_schema_extra=PANEL
+    cache_memory: str | None = Field(
+        None,
+        description="What the cache may take, at most: 800MB, 4GB, 16GiB.",
+        json_schema_extra={**PANEL, "default": CACHE_MEMORY},
+    )
+    cache_side: int | None = Field(
+        None,
+        ge=1,
+        description="Short side of the cached training images, at most, in pixels; default: such "
+        "that the smallest random crop has the pixels of the network's images.",
+        json_schema_extra=PANEL,
     )
     cache_dir: str | None = Field(
         None,
-        description="disk: folder of the cache file; default: covtool's folder in the user's "
-        "cache.",
+        description="disk: folder of the cache files; default: covtool's in the user's cache.",
         json_schema_extra=PANEL,
     )
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the cache may take, the default worked out."""
+        return parse_bytes(self.cache_memory or CACHE_MEMORY)
+
+    @property
+    def folder(self) -> Path:
+        """Of the cache files, the default worked out."""
+        if self.cache_dir is not None:
+            return Path(self.cache_dir).expanduser()
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(home) / "covtool" / "images"
+
+    @field_validator("cache_memory")
+    @classmethod
+    def _is_an_amount(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_bytes(text)
+        return text
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Settings of a cache that there is none of."""
+        for name in ("cache_memory", "cache_side"):
+            yield (
+                self.cache == "off" and getattr(self, name) is not None,
+                f"{as_flag(name)} has no effect without --cache.",
+                "Add --cache ram, or leave it out.",
+            )
+        yield (
+            self.cache != "disk" and self.cache_dir is not None,
+            f"--cache-dir has no effect with --cache {self.cache}.",
+            "Add --cache disk, or leave it out.",
+        )
+
+
+def parse_bytes(text: str) -> int:
+    """An amount of memory, as a user writes it, in bytes.
+
+    Raises:
+        ValueError: It is none.
+
+    Example:
+        >>> parse_bytes("4GB"), parse_bytes("1.5 GiB")
+        (4000000000, 1610612736)
+    """
+    units = {unit.lower(): size for unit, size in UNITS.items()}
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip().lower())
+    if match is None or match[2] not in units or not float(match[1]):
+        raise ValueError("it should be a number with a unit, like 800MB, 4GB or 16GiB")
+    return int(float(match[1]) * units[match[2]])

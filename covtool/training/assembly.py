@@ -48,8 +48,8 @@ class TrainingData:
 
     Attributes:
         root: Folder of the data set.
-        training: Readable images to train on.
-        validation: Readable images to evaluate on.
+        training: Readable images to train on; or `CachedImages` of them.
+        validation: Readable images to evaluate on; or `CachedImages` of them.
     """
 
     root: Path
@@ -188,7 +188,7 @@ def assemble(
     set_trainable_(model, freezing.trained)
     groups = plan_parameter_groups(model, head, training)
     optimizer = build_optimizer(optimizer_groups(model, groups, training.lr), training)
-    batches = _loaders(data, recipe, request)
+    batches = _loaders(data, recipe, request, device)
     embeds = request.objective.needs("embeddings")
     eager = WithEmbeddings(model, head.classifier) if embeds else model
     return Parts(
@@ -221,8 +221,14 @@ def assemble(
     )
 
 
-def _loaders(data: TrainingData, recipe: Recipe, request: FinetuneRequest) -> dict[str, Any]:
-    size = {"batch_size": request.training.batch_size, "workers": request.training.workers}
+def _loaders(
+    data: TrainingData, recipe: Recipe, request: FinetuneRequest, device: torch.device
+) -> dict[str, Any]:
+    size = {
+        "batch_size": request.training.batch_size,
+        "workers": request.training.workers,
+        "device": device,
+    }
     return {
         "training_batches": training_loader(
             data.training,

@@ -9,6 +9,7 @@ from covtool.errors import NonFiniteError
 from covtool.specs import FinetuneRequest
 from covtool.training.assembly import Parts
 from covtool.training.keeping import save
+from covtool.training.loading import without_cache
 from covtool.training.matmul_precision import tf32
 from covtool.training.observer import Observer, SilentObserver, TrainingPlan
 from covtool.training.out_of_memory import gradient_within_memory_
@@ -117,6 +118,7 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
     layout = read_layout(request)
     opened = open_source(request, observer)
     request = with_statistics(request, opened.recipe)
+    request = without_cache(layout, opened.recipe.input, request, observer)
     parts = build_parts(opened, request, layout, observer)
     plan = plan_run(parts, RunState(), None)
     parts.begin_epoch(0)

@@ -1,8 +1,6 @@
 """What a run needs before its first update, and the run itself: for new and resumed ones."""
 
 import random
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +8,15 @@ import torch
 from torch import nn
 
 from covtool.checkpoints.opening import OpenedModel, open_model
-from covtool.data.checking import OnBadImage, check_images
-from covtool.data.layouts import DataLayout, Sample, require_trainable, scan
+from covtool.data.layouts import DataLayout, require_trainable, scan
 from covtool.errors import ArgumentError
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
-from covtool.training.assembly import Parts, TrainingData, assemble
+from covtool.training.assembly import Parts, assemble
 from covtool.training.head import find_head, fit_classes_
 from covtool.training.initial_weights import load_initial_, open_initial
+from covtool.training.loading import load_data
 from covtool.training.observer import Observer
 from covtool.training.tensorboard import refuse_without_package
-
-SHOWN = 5
 
 
 def resolved(request: FinetuneRequest) -> FinetuneRequest:
@@ -127,31 +123,15 @@ def assembled(
     """Everything of a run around a model, once the data's images have been checked.
 
     Raises:
-        CovtoolError: See `check_images` and `assemble`.
+        CovtoolError: See `load_data` and `assemble`.
     """
-    readable = partial(_readable, layout, request.training.on_bad_image, observer)
-    data = TrainingData(
-        root=layout.root if layout.root.is_dir() else layout.root.parent,
-        training=readable("train"),
-        validation=readable("val"),
-    )
+    data = load_data(layout, recipe.input, request, observer)
     if not request.objective.needs("logits"):
         observer.on_note(
             f"--loss {request.objective.loss} trains the features alone: the classifier stays as "
             "it is, and top-1, top-5 and the validation loss are what it makes of them."
         )
     return assemble(model, recipe, find_head(model, recipe.input), data, request)
-
-
-def _readable(
-    layout: DataLayout, on_bad_image: OnBadImage, observer: Observer, split: str
-) -> Sequence[Sample]:
-    checked = check_images(layout.samples(split), on_bad_image=on_bad_image, track=observer.track)
-    if checked.bad:
-        shown = "; ".join(f"{path}: {reason}" for path, reason in checked.bad[:SHOWN])
-        more = f"; and {len(checked.bad) - SHOWN} more" if len(checked.bad) > SHOWN else ""
-        observer.on_note(f"Left out {len(checked.bad)} unreadable images of {split}: {shown}{more}")
-    return checked.good
 
 
 def seed_everything(seed: int) -> None:

@@ -1,0 +1,164 @@
+"""A cache in one file, mapped into memory by every process that uses it.
+
+It is a safetensors file: ``offsets``, ``sizes`` and ``spaces`` of the images and their ``pixels``,
+in one row of bytes. The metadata say which images these are and how they were decoded, and hold a
+checksum of everything behind the header.
+"""
+
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from covtool.data.cache.filling import fill
+from covtool.data.cache.planning import CachePlan
+from covtool.data.cache.stored import StoredImages, StoredIndex
+from covtool.data.cache.wishes import Unreadable
+
+VERSION = "1"
+DTYPES = {"offsets": "I64", "sizes": "I32", "spaces": "I32", "pixels": "U8"}
+ITEM_BYTES = {"I64": 8, "I32": 4, "U8": 1}
+NOT_YET = "0" * 8  # in place of the checksum, while there is none
+CHUNK = 2**26  # bytes read at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a cache file must have been made of to be used.
+
+    Attributes:
+        files: Fingerprint of the image files.
+        settings: How they were decoded and what was kept, as JSON.
+    """
+
+    files: str
+    settings: str
+
+    def metadata(self, checksum: str = NOT_YET) -> dict[str, str]:
+        """What stands in a file's header."""
+        return {
+            "covtool_cache": VERSION,
+            "files": self.files,
+            "settings": self.settings,
+            "checksum": checksum,
+        }
+
+
+class UnusableCacheError(Exception):
+    """A cache file has to be made anew; the text says why."""
+
+
+class MappedImages(StoredImages):
+    """The images of a cache file; another process maps the file rather than copying them."""
+
+    def __init__(self, path: Path, index: StoredIndex, pixels: Tensor, channels: int) -> None:
+        super().__init__(index, pixels, channels)
+        self.path = path
+
+    def only(self, rows: np.ndarray) -> "MappedImages":
+        return MappedImages(self.path, self.index.only(rows), self.pixels, self.channels)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _mapped_again, (self.path, self.index, self.channels)
+
+
+def map_cache_file(path: Path, identity: Identity, channels: int) -> MappedImages:
+    """Map a cache file, once its checksum has been found right.
+
+    Raises:
+        UnusableCacheError: There is none, or it is damaged, of another version or of other images.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            _require_same(metadata, identity)
+            tensors = {name: file.get_tensor(name) for name in DTYPES}
+    except (OSError, SafetensorError) as problem:
+        raise UnusableCacheError("it cannot be read") from problem
+    if metadata["checksum"] != _checksum(path):
+        raise UnusableCacheError("its checksum is wrong")
+    index = StoredIndex(*(tensors[name].numpy().copy() for name in ("offsets", "sizes", "spaces")))
+    return MappedImages(path, index, tensors["pixels"], channels)
+
+
+def write_cache_file(path: Path, identity: Identity, plan: CachePlan) -> list[Unreadable]:
+    """Decode the images of a plan into a file that exists.
+
+    The pixels are written where they belong, by several threads, rather than through a mapping:
+    a full disk is then an error, not the end of the process.
+
+    Returns:
+        The images that cannot be read.
+
+    Raises:
+        OSError: The file cannot be written.
+        DataError: See `fill`.
+    """
+    index = plan.index
+    header = _header(plan, identity.metadata())
+    at_pixels = len(header) + sum(array.nbytes for array in index.arrays)
+    with path.open("r+b", buffering=0) as file:
+        handle = file.fileno()
+        os.truncate(handle, at_pixels + plan.num_bytes)
+        bad = fill(plan, lambda offset, pixels: _write(handle, pixels, at_pixels + offset))
+        at = _write(handle, np.frombuffer(header, np.uint8), 0)
+        for array in index.arrays:
+            at = _write(handle, array, at)
+        header = _header(plan, identity.metadata(_checksum(path)))
+        _write(handle, np.frombuffer(header, np.uint8), 0)
+    return bad
+
+
+def _require_same(metadata: dict[str, str], identity: Identity) -> None:
+    expected = identity.metadata()
+    for name, reason in (
+        ("covtool_cache", "it is of another version"),
+        ("files", "the image files have changed"),
+        ("settings", "images are decoded in another way now"),
+        ("checksum", "it has no checksum"),
+    ):
+        if name not in metadata or (name != "checksum" and metadata[name] != expected[name]):
+            raise UnusableCacheError(reason)
+
+
+def _header(plan: CachePlan, metadata: dict[str, str]) -> bytes:
+    """Length and JSON of a safetensors file; as long for every checksum."""
+    shapes = [*(array.shape for array in plan.index.arrays), (plan.num_bytes,)]
+    entries, at = {}, 0
+    for (name, dtype), shape in zip(DTYPES.items(), shapes, strict=True):
+        end = at + int(np.prod(shape, dtype=np.int64)) * ITEM_BYTES[dtype]
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps({"__metadata__": metadata, **entries}).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _write(handle: int, array: np.ndarray, offset: int) -> int:
+    """Write all of an array's bytes; the system may take a part at a time. Says where they end."""
+    data = memoryview(array.reshape(-1).view(np.uint8))
+    while data:
+        written = os.pwrite(handle, data, offset)
+        data, offset = data[written:], offset + written
+    return offset
+
+
+def _checksum(path: Path) -> str:
+    """CRC-32 of everything behind the header, as eight hexadecimal digits."""
+    value = 0
+    with path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        while chunk := file.read(CHUNK):
+            value = zlib.crc32(chunk, value)
+    return f"{value:08x}"
+
+
+def _mapped_again(path: Path, index: StoredIndex, channels: int) -> MappedImages:
+    """What unpickling in another process does."""
+    with safe_open(path, framework="pt") as file:
+        return MappedImages(path, index, file.get_tensor("pixels"), channels)

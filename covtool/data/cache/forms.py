@@ -1,0 +1,157 @@
+"""The form in which a cache keeps an image: as large as crops of it can show, or ready to use."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from covtool.data.transforms import Squash, evaluation_pixels
+from covtool.specs import AugmentationSpec, InputSpec
+
+Size = tuple[int, int]
+"""Width and height in pixels, as Pillow has them."""
+
+
+class StoredForm(Protocol):
+    """What becomes of an image before it is kept."""
+
+    @property
+    def varied(self) -> bool:
+        """Whether training images are made of it at random; else it is what a network takes."""
+
+    def size(self, size: Size) -> Size:
+        """The size of what is kept of an image of a given size."""
+
+    def space(self, size: Size) -> Size:
+        """The size of the image that random crops are drawn in."""
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """What is kept, (height, width, 3) or more channels than the cache keeps, in uint8."""
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides about the pixels, for JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """A whole image, shrunk to what random crops of it can show; never enlarged.
+
+    The smallest crop has a share of the image's pixels. Kept are so many that this crop still has
+    the pixels of the network's images, and the short side is no shorter than theirs. More would be
+    lost when the crop is resized; fewer, and small crops were blurred.
+
+    Shrinking is by Lanczos' filter, the one that keeps the sharpness of the crops: on photographs
+    at the least share 0.35 they have 99.5 % of the squared differences between neighboring pixels
+    that crops of the files have; it is 91 % with the bicubic filter.
+
+    Attributes:
+        crop: (height, width) of the network's images.
+        least_share: Of the image's area, that a crop keeps.
+        side: Short side at most, in place of the rule; None for the rule.
+    """
+
+    crop: tuple[int, int]
+    least_share: float
+    side: int | None = None
+
+    varied = True
+
+    def size(self, size: Size) -> Size:
+        width, height = size
+        short = min(size)
+        if self.side is not None:
+            factor = self.side / short
+        else:
+            for_smallest_crop = math.prod(self.crop) / self.least_share
+            factor = max(math.sqrt(for_smallest_crop / (width * height)), max(self.crop) / short)
+        if factor >= 1:
+            return size
+        return max(1, round(width * factor)), max(1, round(height * factor))
+
+    def space(self, size: Size) -> Size:
+        return size
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        size = self.size(image.size)
+        kept = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+        return np.asarray(kept)
+
+    def settings(self) -> dict[str, Any]:
+        return {"form": "shrunk", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Squashed:
+    """A whole image with both sides resized, as `Squash` does before it is cropped at random.
+
+    Attributes:
+        input: The images that the model expects.
+    """
+
+    input: InputSpec
+
+    varied = True
+
+    def size(self, size: Size) -> Size:
+        return Squash(self.input).size
+
+    space = size
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        return np.asarray(Squash(self.input)(image))
+
+    def settings(self) -> dict[str, Any]:
+        wide, high = Squash(self.input).size
+        return {"form": "squashed", "size": [wide, high], "filter": self.input.interpolation}
+
+
+class Prepared:
+    """What the network takes, before normalization.
+
+    Args:
+        input: The images that the model expects.
+    """
+
+    varied = False
+
+    def __init__(self, input: InputSpec) -> None:
+        self._input = input
+        self._transform: Callable[[Image.Image], Any] = evaluation_pixels(input)
+
+    def size(self, size: Size) -> Size:
+        height, width = self._input.size
+        return width, height
+
+    space = size
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        return self._transform(image).permute(1, 2, 0).numpy()
+
+    def settings(self) -> dict[str, Any]:
+        names = {"size", "interpolation", "crop_pct", "crop_mode", "mean"}  # mean: of a border
+        return {"form": "prepared", **self._input.model_dump(mode="json", include=names)}
+
+
+def training_form(
+    input: InputSpec, augmentation: AugmentationSpec, *, side: int | None = None
+) -> StoredForm:
+    """What to keep of training images.
+
+    Args:
+        input: The images that the model expects.
+        augmentation: How the images are varied.
+        side: Short side at most, where crops are drawn in the image itself.
+    """
+    if not augmentation.aug:
+        return Prepared(input)
+    if input.crop_mode == "squash":
+        return Squashed(input)
+    return Shrunk(crop=input.size, least_share=augmentation.scale[0], side=side)
+
+
+def evaluation_form(input: InputSpec) -> StoredForm:
+    """What to keep of images that a model is evaluated on."""
+    return Prepared(input)

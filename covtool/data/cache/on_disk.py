@@ -1,0 +1,107 @@
+"""Cache files: which one belongs to which images, and who makes it."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from covtool.atomic import written_whole
+from covtool.data.cache.cache_file import (
+    Identity,
+    UnusableCacheError,
+    map_cache_file,
+    write_cache_file,
+)
+from covtool.data.cache.planning import CachePlan
+from covtool.data.cache.wishes import CachedImages, CacheSetting, CacheWish
+from covtool.data.checking import require_readable
+from covtool.data.fingerprint import file_fingerprint
+from covtool.errors import ArgumentError
+
+SEEN_BEFORE = "It could not be read when the cache was made."
+DECODERS = ("pillow", "timm")  # packages that decide about the pixels
+DIGITS = 12  # of a hash, that tell the files of data sets apart
+
+
+def mapped(wish: CacheWish, setting: CacheSetting) -> CachedImages:
+    """The images of the cache file that there is.
+
+    Raises:
+        UnusableCacheError: There is none, or it is damaged or of other images.
+        DataError: It lacks unreadable images that are not to be left out.
+    """
+    identity = _identity(wish, setting)
+    images = map_cache_file(cache_path(wish, setting), identity, setting.channels)
+    missing = set(range(len(wish.samples))) - set(images.index.readable.tolist())
+    bad = [(wish.samples[row].path, SEEN_BEFORE) for row in sorted(missing)]
+    require_readable(bad, len(wish.samples), setting.on_bad_image)
+    setting.note(f"{len(images)} {wish.split} images are mapped from {cache_path(wish, setting)}.")
+    return CachedImages(wish, images, bad)
+
+
+def make(plan: CachePlan) -> CachedImages:
+    """Make the cache file of a plan and map it; one process of a machine does, others wait.
+
+    Raises:
+        ArgumentError: The file cannot be written.
+        DataError: There are unreadable images that are not to be left out.
+    """
+    wish, setting = plan.wish, plan.setting
+    path = cache_path(wish, setting)
+    with _writable(path), _only_one_process(path):
+        try:
+            return mapped(wish, setting)  # somebody else has made it meanwhile
+        except UnusableCacheError as reason:
+            if path.exists():
+                setting.note(f"The cache {path} is made anew: {reason}.")
+        identity = _identity(wish, setting)
+        with written_whole(path) as temporary:
+            bad = write_cache_file(temporary, identity, plan)
+        return CachedImages(wish, map_cache_file(path, identity, setting.channels), bad)
+
+
+def cache_path(wish: CacheWish, setting: CacheSetting) -> Path:
+    """The cache file of some images; other settings have another one, changed images do not."""
+    key = f"{setting.root.resolve()}\0{wish.split}\0{_settings(wish, setting)}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:DIGITS]
+    return setting.spec.folder / f"{setting.root.resolve().name}-{wish.split}-{digest}.safetensors"
+
+
+def _identity(wish: CacheWish, setting: CacheSetting) -> Identity:
+    return Identity(
+        files=file_fingerprint(wish.samples, setting.root), settings=_settings(wish, setting)
+    )
+
+
+def _settings(wish: CacheWish, setting: CacheSetting) -> str:
+    decoders = {name: version(name) for name in DECODERS}
+    kept = {"channels": setting.channels, **wish.form.settings(), **decoders}
+    return json.dumps(kept, sort_keys=True)
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as problem:
+        raise ArgumentError(
+            f"The cache {path} cannot be written.",
+            reason=str(problem),
+            hint="Choose another folder with --cache-dir, or use --cache ram.",
+        ) from problem
+
+
+@contextmanager
+def _only_one_process(path: Path) -> Iterator[None]:
+    """Hold the lock of a cache file: until the block ends, or the process does, however."""
+    with path.with_suffix(".lock").open("a") as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows: several may make it, and the last one's stays
+            pass
+        else:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        yield

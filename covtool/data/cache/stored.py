@@ -1,0 +1,97 @@
+"""Images of different sizes in one row of bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class StoredIndex:
+    """Where each image lies in the row; what a cache keeps per image beside its pixels.
+
+    Attributes:
+        offsets: Of the first byte, (N,) in int64.
+        sizes: Height and width, (N, 2) in int32; 0 for an image that could not be read.
+        spaces: Height and width of the image that random crops are drawn in, (N, 2) in int32.
+    """
+
+    offsets: np.ndarray
+    sizes: np.ndarray
+    spaces: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All of it."""
+        return self.offsets, self.sizes, self.spaces
+
+    def only(self, rows: np.ndarray) -> "StoredIndex":
+        """The images of some rows."""
+        return StoredIndex(*(array[rows] for array in self.arrays))
+
+    @property
+    def readable(self) -> np.ndarray:
+        """Rows of images that could be read."""
+        return np.flatnonzero(self.sizes[:, 0])
+
+    @classmethod
+    def lay_out(
+        cls, sizes: Sequence[tuple[int, int]], spaces: Sequence[tuple[int, int]], channels: int
+    ) -> "StoredIndex":
+        """One image after the other.
+
+        Args:
+            sizes: Height and width of each.
+            spaces: Height and width of the image that its crops are drawn in.
+            channels: Bytes per pixel.
+        """
+        extent = np.array(sizes, dtype=np.int64).reshape(-1, 2)
+        bytes_each = extent.prod(1) * channels
+        return cls(
+            offsets=bytes_each.cumsum() - bytes_each,
+            sizes=extent.astype(np.int32),
+            spaces=np.array(spaces, dtype=np.int32).reshape(-1, 2),
+        )
+
+
+class StoredImages:
+    """Decoded images.
+
+    Args:
+        index: Where they lie.
+        pixels: All of them, (bytes,) in uint8, on any device.
+        channels: Of each pixel; 1 for gray.
+    """
+
+    def __init__(self, index: StoredIndex, pixels: Tensor, channels: int) -> None:
+        self.index = index
+        self.pixels = pixels
+        self.channels = channels
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, row: int) -> Tensor:
+        """An image, (height, width, channels) in uint8, without a copy."""
+        height, width = self.index.sizes[row].tolist()
+        at = int(self.index.offsets[row])
+        flat = self.pixels[at : at + height * width * self.channels]
+        return flat.view(height, width, self.channels)
+
+    def space(self, row: int) -> tuple[int, int]:
+        """Height and width of the image that random crops of this one are drawn in."""
+        height, width = self.index.spaces[row].tolist()
+        return height, width
+
+    def only(self, rows: np.ndarray) -> "StoredImages":
+        """The images of some rows, in the same place."""
+        return StoredImages(self.index.only(rows), self.pixels, self.channels)
+
+    def to(self, device: torch.device) -> "StoredImages":
+        """The same images in the memory of a device."""
+        return StoredImages(self.index, self.pixels.to(device), self.channels)
