@@ -129,7 +129,8 @@ def _validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
         first = problem.errors()[0]
         name = first["loc"][0] if first["loc"] else None
         flag = _long(name, spec.model_fields[name]) if name else "The options"
-        raise ArgumentError(f"{flag} {first['input']!r} will not do: {first['msg']}.") from problem
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ArgumentError(f"{flag} {first['input']!r} will not do: {reason}.") from problem
 
 
 def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:

@@ -1,12 +1,15 @@
 """What a user says about a model's images, where the model does not say it (or says it wrongly)."""
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from covtool.specs.record import Record
 
 PANEL = {"panel": "Images"}
+
+_SIZE = re.compile(r"(?P<height>[1-9]\d*)(?:x(?P<width>[1-9]\d*))?")
 
 
 class InputOverrides(Record):
@@ -16,8 +19,12 @@ class InputOverrides(Record):
     or one for each, separated by commas.
     """
 
-    img_size: int | None = Field(
-        None, ge=1, description="Height and width in pixels.", json_schema_extra=PANEL
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    img_size: str | None = Field(
+        None,
+        description="Height and width in pixels: 224, or 256x128 where they differ.",
+        json_schema_extra=PANEL,
     )
     mean: str | None = Field(
         None,
@@ -45,6 +52,13 @@ class InputOverrides(Record):
         json_schema_extra=PANEL,
     )
 
+    @field_validator("img_size")
+    @classmethod
+    def _is_size(cls, text: str | None) -> str | None:
+        if text is not None and _SIZE.fullmatch(text) is None:
+            raise ValueError("it should be a number of pixels, or two, as in 256x128")
+        return text
+
     @field_validator("mean", "std")
     @classmethod
     def _holds_numbers(cls, text: str | None) -> str | None:
@@ -55,7 +69,7 @@ class InputOverrides(Record):
     def changes(self) -> dict[str, Any]:
         """The fields of `InputSpec` to replace, with their values."""
         said = {
-            "size": (self.img_size, self.img_size) if self.img_size else None,
+            "size": _size(self.img_size) if self.img_size else None,
             "mean": _numbers(self.mean) if self.mean else None,
             "std": _numbers(self.std) if self.std else None,
             "interpolation": self.interpolation,
@@ -63,6 +77,11 @@ class InputOverrides(Record):
             "crop_mode": self.crop_mode,
         }
         return {name: value for name, value in said.items() if value is not None}
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, width = _SIZE.fullmatch(text).groups()
+    return int(height), int(width or height)
 
 
 def _numbers(text: str) -> tuple[float, ...]:

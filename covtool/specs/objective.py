@@ -8,7 +8,7 @@ from pydantic import Field
 from covtool.errors import ArgumentError
 from covtool.specs.faults import FaultSpec
 from covtool.specs.losses import LOSSES, LossTerm, parse_loss
-from covtool.specs.record import Record
+from covtool.specs.record import Record, as_flag
 from covtool.specs.training import TrainingSpec
 
 PANEL = {"panel": "Loss and sampling"}
@@ -107,7 +107,7 @@ class ObjectiveSpec(Record):
         ):
             yield (
                 getattr(self, option) is not None and loss not in names,
-                f"--{option.replace('_', '-')} has no effect on --loss {self.loss}.",
+                f"{as_flag(option)} has no effect on --loss {self.loss}.",
                 f"Add the term, as in --loss ce+{loss}, or leave the option out.",
             )
         yield (

@@ -17,6 +17,19 @@ def test_only_what_is_said_changes_the_input() -> None:
     InputSpec.model_validate({**InputSpec().model_dump(), **changes})
 
 
+@pytest.mark.parametrize(
+    ("given", "size"), [(32, (32, 32)), ("224", (224, 224)), ("256x128", (256, 128))]
+)
+def test_a_size_is_a_square_or_height_by_width(given: object, size: tuple[int, int]) -> None:
+    assert InputOverrides(img_size=given).changes() == {"size": size}
+
+
+@pytest.mark.parametrize("given", [0, -32, 32.5, "", "x", "32x", "x32", "0x32", "32x32x3", "32,32"])
+def test_what_is_no_size_is_refused(given: object) -> None:
+    with pytest.raises(ValidationError, match="it should be a number of pixels, or two"):
+        InputOverrides(img_size=given)
+
+
 def test_a_mean_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValidationError, match="one number, or numbers separated by commas"):
         InputOverrides(mean="half")
