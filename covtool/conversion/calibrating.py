@@ -11,8 +11,9 @@ from covtool.backbones.device import resolve_device
 from covtool.backbones.tracing import trace_calls
 from covtool.conversion.records import ConversionRequest, Kept
 from covtool.data.checking import check_images
-from covtool.data.layouts import DataLayout, Sample, scan
+from covtool.data.layouts import DataLayout, Sample
 from covtool.data.loaders import evaluation_loader
+from covtool.data.retrieval_reading import read_classes
 from covtool.data.subsets import draw_evenly
 from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
@@ -60,7 +61,7 @@ def calibration_images(
         ArgumentError: The classes come from a data set with other classes.
         DataError: There are no such images, or one cannot be read.
     """
-    own = scan(request.calibrate_with) if request.classes_from else layout
+    own = read_classes(request.calibrate_with) if request.classes_from else layout
     if own.class_names != layout.class_names:
         raise ArgumentError("--data and --calibrate have different classes.")
     limit, seed = request.spec.calibrate_images, request.spec.seed

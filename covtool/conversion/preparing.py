@@ -18,7 +18,8 @@ from covtool.conversion.calibrating import (
 )
 from covtool.conversion.notes import notes_on, notes_on_eigenlayer
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConvolutionsReport
-from covtool.data.layouts import DataLayout, scan
+from covtool.data.layouts import DataLayout
+from covtool.data.retrieval_reading import read_classes
 from covtool.errors import ArgumentError, OutputExistsError
 from covtool.progress import Track
 from covtool.specs import (
@@ -67,7 +68,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
     output = request.output or _default_output(request)
     _refuse(request, output)
     data = request.classes_from or request.calibrate_with
-    layout = scan(data) if data else None
+    layout = read_classes(data) if data else None
     heads = [o for o in request.operations if isinstance(o, HeadSpec)]
     opened = open_model(
         request.source,

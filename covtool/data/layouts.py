@@ -105,7 +105,7 @@ def scan(root: Path, *, val_fraction: float | None = None, seed: int = 0) -> Dat
             f"The validation fraction must lie between 0 and 1, not {val_fraction}."
         )
     if root.is_dir():
-        kind, found = "folder", _labeled_in_folders(root)
+        kind, found = "folder", labeled_in_folders(root)
     elif root.suffix.lower() == ".csv" and root.is_file():
         kind, found = "csv", read_rows(root, split_names=SPLIT_NAMES, default=WHOLE)
     elif root.exists():
@@ -113,7 +113,7 @@ def scan(root: Path, *, val_fraction: float | None = None, seed: int = 0) -> Dat
     else:
         raise DataError(f"There is no data set at {root}.", hint="Check the path.")
     layout = _layout(root, kind, found)
-    return layout if val_fraction is None else _with_val(layout, val_fraction, seed)
+    return layout if val_fraction is None else with_validation(layout, val_fraction, seed)
 
 
 def require_trainable(layout: DataLayout) -> None:
@@ -139,6 +139,39 @@ def require_trainable(layout: DataLayout) -> None:
             reason="It has training images only.",
             hint="Add --val-fraction 0.2 to set aside a fifth of each class.",
         )
+
+
+def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayout:
+    """A data set with a share of each class set aside as ``val``, chosen at random.
+
+    Args:
+        layout: Has training images only.
+        fraction: In (0, 1); at least one image of a class is set aside, and one is not.
+        seed: The same images and seed give the same split.
+
+    Raises:
+        DataError: It has its own ``val``.
+    """
+    if "val" in layout.splits:
+        raise DataError(
+            f"{layout.root} has its own split to validate on, {layout.called['val']!r}.",
+            hint="Leave out --val-fraction.",
+        )
+    of_class = defaultdict(list)
+    for sample in layout.splits["train"]:
+        of_class[sample.label].append(sample)
+    chosen = set()
+    for label, samples in of_class.items():
+        count = min(max(1, round(fraction * len(samples))), len(samples) - 1)
+        chosen.update(random.Random(f"{seed} {label}").sample(samples, count))
+    train, val = [], []
+    for sample in layout.splits["train"]:
+        (val if sample in chosen else train).append(sample)
+    return replace(
+        layout,
+        splits=MappingProxyType({"train": tuple(train), "val": tuple(val)}),
+        called=MappingProxyType({"train": "train", "val": "val"}),
+    )
 
 
 def _layout(
@@ -184,30 +217,15 @@ def _canonical(found: Mapping[str, object]) -> dict[str, str]:
     return called
 
 
-def _with_val(layout: DataLayout, fraction: float, seed: int) -> DataLayout:
-    if "val" in layout.splits:
-        raise DataError(
-            f"{layout.root} has its own split to validate on, {layout.called['val']!r}.",
-            hint="Leave out --val-fraction.",
-        )
-    of_class = defaultdict(list)
-    for sample in layout.splits["train"]:
-        of_class[sample.label].append(sample)
-    chosen = set()
-    for label, samples in of_class.items():
-        count = min(max(1, round(fraction * len(samples))), len(samples) - 1)
-        chosen.update(random.Random(f"{seed} {label}").sample(samples, count))
-    train, val = [], []
-    for sample in layout.splits["train"]:
-        (val if sample in chosen else train).append(sample)
-    return replace(
-        layout,
-        splits=MappingProxyType({"train": tuple(train), "val": tuple(val)}),
-        called=MappingProxyType({"train": "train", "val": "val"}),
-    )
+def labeled_in_folders(root: Path) -> dict[str, list[Labeled]]:
+    """The images below a folder with the names of their class folders, by split.
 
+    Returns:
+        Under the data set's own names of the splits; under `WHOLE` where it has none.
 
-def _labeled_in_folders(root: Path) -> dict[str, list[Labeled]]:
+    Raises:
+        DataError: No images, or images outside class folders.
+    """
     folders = _class_folders(root)
     splits = {f.name: f for f in folders if f.name.lower() in SPLIT_NAMES and _class_folders(f)}
     if not splits:

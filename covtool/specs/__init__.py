@@ -2,6 +2,7 @@
 
 from covtool.specs.attack import AttackSpec
 from covtool.specs.augmentation import AugmentationSpec
+from covtool.specs.class_split import ClassSplitSpec
 from covtool.specs.conversion import ConvertSpec
 from covtool.specs.convolution import ConvolutionSpec
 from covtool.specs.faults import FaultSpec
@@ -29,6 +30,7 @@ __all__ = [
     "AttackSpec",
     "AugmentationSpec",
     "BaseSpec",
+    "ClassSplitSpec",
     "ConvertSpec",
     "ConvolutionSpec",
     "EigenlayerSpec",

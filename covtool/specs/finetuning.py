@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from covtool.errors import ArgumentError
 from covtool.specs.augmentation import AugmentationSpec
+from covtool.specs.class_split import ClassSplitSpec
 from covtool.specs.faults import FaultSpec
 from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.loading import LoadingSpec
@@ -22,6 +23,7 @@ SETTINGS: dict[str, type[Record]] = {
     "faults": FaultSpec,
     "processes": ProcessSpec,
     "images": InputOverrides,
+    "classes": ClassSplitSpec,
 }
 """The groups of settings of a run; no two have a name in common."""
 
@@ -31,7 +33,7 @@ class FinetuneRequest(Record):
 
     Attributes:
         model: A file or a name, see `covtool.open_model`; None for that of the run `init_from`.
-        data: A folder or a CSV file; see `covtool.data.layouts.scan`.
+        data: A folder or a CSV file; see `covtool.data.retrieval_reading.read_classes`.
         init_from: A run, a checkpoint of one, or a file, whose weights to start from; the weights
             only, not the optimizer, the schedule or the epoch.
         training: Optimizer, schedule, regularization, device.
@@ -41,6 +43,7 @@ class FinetuneRequest(Record):
         faults: How often the run is saved, and what it survives.
         processes: How several processes work together.
         images: What to change about the images that the model expects.
+        classes: Which classes are trained.
         arch: Architecture, where the tensors leave a choice.
         iterations: Newton-Schulz steps of a published covariance network; None for 5.
         weights: ``auto``, ``ema`` or ``raw``.
@@ -60,6 +63,7 @@ class FinetuneRequest(Record):
     faults: FaultSpec = FaultSpec()
     processes: ProcessSpec = ProcessSpec()
     images: InputOverrides = InputOverrides()
+    classes: ClassSplitSpec = ClassSplitSpec()
     arch: str | None = None
     iterations: int | None = None
     weights: str = "auto"

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from covtool.checkpoints.opening import OpenedModel, open_model
-from covtool.data.layouts import DataLayout, require_trainable, scan
+from covtool.data.layouts import DataLayout, require_trainable
+from covtool.data.retrieval_reading import read_classes
 from covtool.errors import ArgumentError
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
 from covtool.training.assembly import Parts, assemble
@@ -42,11 +43,16 @@ def read_layout(request: FinetuneRequest) -> DataLayout:
     """The data set of a run.
 
     Raises:
-        DataError: See `scan` and `require_trainable`.
+        DataError: See `read_classes` and `require_trainable`.
         ArgumentError: The metric says nothing about it.
     """
     training = request.training
-    layout = scan(Path(request.data), val_fraction=training.val_fraction, seed=training.seed)
+    layout = read_classes(
+        Path(request.data),
+        val_fraction=training.val_fraction,
+        test_classes=request.classes.test_classes,
+        seed=training.seed,
+    )
     require_trainable(layout)
     if training.eval_metric == "top5" and len(layout.class_names) < 6:
         raise ArgumentError(

@@ -1,0 +1,269 @@
+"""The forms in which data sets for retrieval come, each a function that reads it."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from covtool.data.csv_layout import Table, columns_of, read_table, require_files
+from covtool.data.images import is_image
+from covtool.data.layouts import (
+    TEST_NAMES,
+    TRAIN_NAMES,
+    VAL_NAMES,
+    WHOLE,
+    labeled_in_folders,
+)
+from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
+from covtool.errors import DataError
+from covtool.registry import Registry
+
+QUERY, GALLERY = "query", "gallery"
+IDENTITY, LABEL = "identity", "label"
+CSV_SPLITS = (*TRAIN_NAMES, *VAL_NAMES, QUERY, GALLERY, *TEST_NAMES)
+
+Found = Mapping[str, Sequence[RetrievalSample]]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A row of the table of forms.
+
+    Attributes:
+        name: Of the form.
+        summary: What it looks like, in a line.
+        source: Who publishes data in it.
+        fits: Whether a path has this form, told from names alone.
+        read: Its images; may raise `DataError`.
+    """
+
+    name: str
+    summary: str
+    source: str
+    fits: Callable[[Path], bool]
+    read: Callable[[Path], RetrievalLayout]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFolders:
+    """Folders of images whose names tell identity and camera: ``0002_c1s1_000451_03.jpg``.
+
+    Attributes:
+        train: Name of the folder to train on.
+        query: Of that to search with.
+        gallery: Of that to search in.
+    """
+
+    train: str
+    query: str
+    gallery: str
+
+    def fits(self, root: Path) -> bool:
+        """Whether there is such a folder; ``query`` alone could mean anything."""
+        return any((root / name).is_dir() for name in (self.train, self.gallery))
+
+    def subsets(self, root: Path) -> dict[str, tuple[RetrievalSample, ...]]:
+        """The images of the folders that are there.
+
+        Raises:
+            DataError: One is empty, or an image's name tells nothing.
+        """
+        folders = {"train": self.train, QUERY: self.query, GALLERY: self.gallery}
+        return {
+            subset: _told_by_names(root / folder)
+            for subset, folder in folders.items()
+            if (root / folder).is_dir()
+        }
+
+
+MARKET = NamedFolders("bounding_box_train", "query", "bounding_box_test")
+VERI = NamedFolders("image_train", "image_query", "image_test")
+MSMT_LISTS = {
+    "train": ("list_train.txt", 0),
+    "val": ("list_val.txt", 0),
+    QUERY: ("list_query.txt", 1),
+    GALLERY: ("list_gallery.txt", 1),
+}
+MSMT_FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
+
+
+def read_market(root: Path) -> RetrievalLayout:
+    """Market-1501, DukeMTMC-reID, and CUHK03 under its new protocol.
+
+    Raises:
+        DataError: A folder is empty, or an image's name tells nothing.
+    """
+    return RetrievalLayout(root=root, kind="market1501", **MARKET.subsets(root))
+
+
+def read_veri(root: Path) -> RetrievalLayout:
+    """VeRi-776: vehicles.
+
+    Raises:
+        DataError: As `read_market`.
+    """
+    return RetrievalLayout(root=root, kind="veri", **VERI.subsets(root))
+
+
+def read_msmt17(root: Path) -> RetrievalLayout:
+    """MSMT17, V1 and V2: lists of paths and identities, the camera in the name.
+
+    Raises:
+        DataError: No folders of images, a line that is none, an image that is not there.
+    """
+    folders = next((pair for pair in MSMT_FOLDERS if (root / pair[0]).is_dir()), None)
+    if folders is None:
+        names = " nor ".join(f"{train}/ and {test}/" for train, test in MSMT_FOLDERS)
+        raise DataError(f"{root} has the lists of MSMT17, but neither {names} with its images.")
+    subsets = {
+        subset: _read_list(root / name, root / folders[which])
+        for subset, (name, which) in MSMT_LISTS.items()
+        if (root / name).is_file()
+    }
+    return RetrievalLayout(root=root, kind="msmt17", numbers_apart=True, **subsets)
+
+
+def read_csv(root: Path) -> RetrievalLayout:
+    """A CSV file with the columns ``path,identity`` and perhaps ``camera`` and ``split``.
+
+    A column ``label`` will do for the identities where there is none of that name.
+
+    Raises:
+        DataError: See `read_table`; or its splits contradict each other.
+    """
+    columns = columns_of(root)
+    identity = LABEL if LABEL in columns and IDENTITY not in columns else IDENTITY
+    table = Table(columns=("path", identity), optional=("camera",), split_names=CSV_SPLITS)
+    found = {
+        split: [
+            RetrievalSample(root.parent / row["path"], row[identity], row.get("camera") or None)
+            for row in rows
+        ]
+        for split, rows in read_table(root, table, default=WHOLE).items()
+    }
+    return _from_splits(root, "csv", found)
+
+
+def read_folders(root: Path) -> RetrievalLayout:
+    """A folder per class, in ``train`` and ``test`` (or ``val``), or without splits.
+
+    Raises:
+        DataError: See `labeled_in_folders`.
+    """
+    found = {
+        split: [RetrievalSample(path, label) for path, label in images]
+        for split, images in labeled_in_folders(root).items()
+    }
+    return _from_splits(root, "folders", found)
+
+
+FORMS = Registry(
+    "form of data",
+    (
+        Form(
+            "market1501",
+            "bounding_box_train/, query/, bounding_box_test/, names like 0002_c1s1_000451_03.jpg",
+            "Market-1501, DukeMTMC-reID, CUHK03 (new protocol)",
+            MARKET.fits,
+            read_market,
+        ),
+        Form(
+            "veri",
+            "image_train/, image_query/, image_test/, names like 0001_c001_00016450_0.jpg",
+            "VeRi-776",
+            VERI.fits,
+            read_veri,
+        ),
+        Form(
+            "msmt17",
+            "list_train.txt, list_val.txt, list_query.txt, list_gallery.txt beside the images",
+            "MSMT17 V1 and V2",
+            lambda root: any((root / name).is_file() for name, _ in MSMT_LISTS.values()),
+            read_msmt17,
+        ),
+        Form(
+            "csv",
+            "columns path,identity and perhaps camera,split",
+            "covtool",
+            lambda root: root.suffix.lower() == ".csv" and root.is_file(),
+            read_csv,
+        ),
+        Form(
+            "folders",
+            "a folder per class, in train/ and test/ or without splits",
+            "covtool",
+            Path.is_dir,
+            read_folders,
+        ),
+    ),
+)
+
+
+def _from_splits(root: Path, kind: str, found: Found) -> RetrievalLayout:
+    """What splits under their own names mean: ``test`` (or ``val``) is searched in itself."""
+    subsets: dict[str, Sequence[RetrievalSample]] = {}
+    for name, samples in found.items():
+        subset = _subset_of(name)
+        if subset in subsets:
+            raise DataError(f"{root} has two splits that mean the same, {name!r} and another.")
+        subsets[subset] = samples
+    searched = [name for name in (QUERY, GALLERY) if name in subsets]
+    if searched and "test" in subsets:
+        raise DataError(
+            f"{root} has a split 'test' beside {searched[0]!r}.",
+            reason="In 'test', every image is searched for among the others.",
+            hint="Name its images query and gallery, or all of them test.",
+        )
+    if not searched:
+        shared = subsets.pop("test", None) or subsets.pop("val", ())
+        subsets |= {QUERY: shared, GALLERY: shared}
+    return RetrievalLayout(
+        root=root,
+        kind=kind,
+        shared=not searched,
+        **{name: tuple(samples) for name, samples in subsets.items()},
+    )
+
+
+def _subset_of(split: str) -> str:
+    meanings = {"train": TRAIN_NAMES, "val": VAL_NAMES, "test": (*TEST_NAMES, WHOLE)}
+    name = split.lower()
+    return next((subset for subset, names in meanings.items() if name in names), name)
+
+
+def _told_by_names(folder: Path) -> tuple[RetrievalSample, ...]:
+    paths = sorted(path for path in folder.iterdir() if is_image(path))
+    if not paths:
+        raise DataError(f"There are no images in {folder}.")
+    return tuple(RetrievalSample(path, *_identity_and_camera(path)) for path in paths)
+
+
+def _identity_and_camera(path: Path) -> tuple[str, str]:
+    match = re.match(r"(-1|\d+)_c(\d+)", path.name)
+    if match is None:
+        raise DataError(
+            f"The name of {path} tells neither identity nor camera.",
+            reason="It should begin like 0002_c1.",
+        )
+    return match[1], str(int(match[2]))
+
+
+def _read_list(file: Path, folder: Path) -> tuple[RetrievalSample, ...]:
+    samples = []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{file} is not text in UTF-8.", reason=str(problem)) from problem
+    for number, line in enumerate(lines, start=1):
+        path, _, identity = line.strip().rpartition(" ")
+        parts = Path(path).name.split("_")
+        if len(parts) < 4 or not (parts[2].isdigit() and identity.isdigit()):
+            raise DataError(
+                f"{file}, line {number}, is no path and identity: {line!r}.",
+                reason="It should look like 0000/0000_000_01_0303morning_0008_0.jpg 0.",
+            )
+        samples.append(RetrievalSample(folder / path, identity, str(int(parts[2]))))
+    if not samples:
+        raise DataError(f"{file} lists no images.")
+    require_files(file, [sample.path for sample in samples], folder)
+    return tuple(samples)

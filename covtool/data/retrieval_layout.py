@@ -1,0 +1,117 @@
+"""What a data set for retrieval holds: for each image its identity and camera, by subset."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from covtool.data.layouts import DataLayout, Sample, with_validation
+from covtool.errors import DataError
+
+JUNK = "-1"
+"""The identity of images that count neither as right nor as wrong, as in Market-1501."""
+
+Subset = Literal["train", "val", "query", "gallery", "test"]
+
+
+class RetrievalSample(NamedTuple):
+    """An image file, who or what is on it, and which camera took it; None where nothing says."""
+
+    path: Path
+    identity: str
+    camera: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalLayout:
+    """The images of a data set for retrieval.
+
+    Attributes:
+        root: The folder or the CSV file.
+        kind: Name of a row of `covtool.data.retrieval_forms.FORMS`.
+        train: Images to train on; their identities are classes.
+        val: More images of the training identities, or images of others.
+        query: Images to search with.
+        gallery: Images to search in.
+        shared: Whether `query` and `gallery` are the same images: each is searched for among the
+            others.
+        numbers_apart: Whether training and test identities are numbered separately, so that a
+            number they have in common means nothing.
+    """
+
+    root: Path
+    kind: str
+    train: tuple[RetrievalSample, ...] = ()
+    val: tuple[RetrievalSample, ...] = ()
+    query: tuple[RetrievalSample, ...] = ()
+    gallery: tuple[RetrievalSample, ...] = ()
+    shared: bool = False
+    numbers_apart: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the folder or file."""
+        return self.root.resolve().name
+
+    @property
+    def folder(self) -> Path:
+        """Where paths start: the root, or the folder that the CSV file is in."""
+        return self.root if self.root.is_dir() else self.root.parent
+
+    @property
+    def subsets(self) -> dict[Subset, tuple[RetrievalSample, ...]]:
+        """The subsets that have images; ``test`` in place of a shared query and gallery."""
+        searched: dict[Subset, tuple[RetrievalSample, ...]] = (
+            {"test": self.query} if self.shared else {"query": self.query, "gallery": self.gallery}
+        )
+        every = {"train": self.train, "val": self.val, **searched}
+        return {name: samples for name, samples in every.items() if samples}
+
+    def samples(self, subset: str) -> tuple[RetrievalSample, ...]:
+        """The images of a subset.
+
+        Raises:
+            DataError: There is none of that name; the others are named.
+        """
+        if subset not in self.subsets:
+            raise DataError(
+                f"{self.root} has no split called {subset!r}.",
+                hint=f"It has: {', '.join(self.subsets)}.",
+            )
+        return self.subsets[subset]
+
+    def training_layout(self, *, val_fraction: float | None = None, seed: int = 0) -> DataLayout:
+        """The training images as a data set for classification: an identity is a class.
+
+        Junk is left out. Images of `val` are validated on where all their identities are trained.
+
+        Args:
+            val_fraction: Share of each class to set aside as ``val``, where there is none.
+            seed: Of that choice.
+
+        Raises:
+            DataError: There are no training images, or `val_fraction` is given beside a ``val``.
+        """
+        train = [sample for sample in self.train if sample.identity != JUNK]
+        if not train:
+            raise DataError(
+                f"{self.root} has no images to train on, only: {', '.join(self.subsets)}."
+            )
+        names = sorted({sample.identity for sample in train})
+        index = {name: label for label, name in enumerate(names)}
+        splits = {"train": _labeled(train, index)}
+        if self.val and {sample.identity for sample in self.val} <= index.keys():
+            splits["val"] = _labeled(self.val, index)
+        layout = DataLayout(
+            root=self.root,
+            kind="folder" if self.root.is_dir() else "csv",
+            class_names=tuple(names),
+            splits=MappingProxyType(splits),
+            called=MappingProxyType({key: key for key in splits}),
+        )
+        return layout if val_fraction is None else with_validation(layout, val_fraction, seed)
+
+
+def _labeled(samples: Sequence[RetrievalSample], index: dict[str, int]) -> tuple[Sample, ...]:
+    return tuple(Sample(sample.path, index[sample.identity]) for sample in samples)

@@ -1,0 +1,80 @@
+"""Tiny data sets for retrieval, in the forms in which they are published."""
+
+from pathlib import Path
+
+from images import write_image
+
+CSV_ROWS = (
+    ("a/1.png", "ann", "c1", "train"),
+    ("a/2.png", "ann", "c2", "train"),
+    ("b/1.png", "bob", "c1", "train"),
+    ("b/2.png", "bob", "c2", "train"),
+    ("c/1.png", "cleo", "c1", "query"),
+    ("c/2.png", "cleo", "c2", "gallery"),
+    ("d/1.png", "dan", "c1", "query"),
+    ("d/2.png", "dan", "c1", "gallery"),
+    ("e/1.png", "eve", "c2", "gallery"),
+)
+
+
+def write_named(folder: Path, *names: str) -> None:
+    for name in names:
+        write_image(folder / name, seed=hash_of(name))
+
+
+def write_market(root: Path) -> Path:
+    """Two training identities; two queries, one of which only its own camera has seen again."""
+    write_named(
+        root / "bounding_box_train", *(f"000{p}_c{c}s1_0001_01.jpg" for p in "27" for c in "12")
+    )
+    write_named(root / "query", "0001_c1s1_000001_00.jpg", "0003_c2s3_000001_00.jpg")
+    write_named(
+        root / "bounding_box_test",
+        "-1_c1s1_000401_03.jpg",
+        "0000_c3s1_000401_03.jpg",
+        "0001_c2s1_000301_00.jpg",
+        "0003_c2s3_000301_00.jpg",
+    )
+    (root / "bounding_box_test" / "Thumbs.db").write_bytes(b"?")
+    return root
+
+
+def write_veri(root: Path) -> Path:
+    write_named(root / "image_train", "0002_c001_00016450_0.jpg", "0004_c012_00016450_0.jpg")
+    write_named(root / "image_query", "0001_c001_00016450_0.jpg")
+    write_named(root / "image_test", "0001_c001_00016450_0.jpg", "0001_c020_00016460_0.jpg")
+    return root
+
+
+def write_msmt17(root: Path, *, train: str = "train", test: str = "test") -> Path:
+    """Training and test identities are both numbered from 0."""
+    lists = {
+        "train": (
+            train,
+            ["0000/0000_000_01_0303morning_0008_0.jpg 0", "0001/0001_000_05_0303noon_0001_0.jpg 1"],
+        ),
+        "val": (train, ["0001/0001_001_12_0303noon_0001_0.jpg 1"]),
+        "query": (test, ["0000/0000_000_14_0303morning_0008_0.jpg 0"]),
+        "gallery": (
+            test,
+            ["0000/0000_001_03_0303morning_0008_0.jpg 0", "0001/0001_001_03_0304noon_0008_0.jpg 1"],
+        ),
+    }
+    for name, (folder, lines) in lists.items():
+        write_named(root / folder, *(line.split()[0] for line in lines))
+        (root / f"list_{name}.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def write_csv(folder: Path, rows=CSV_ROWS, header: str = "path,identity,camera,split") -> Path:
+    """The images beside a file that lists them."""
+    for row in rows:
+        write_image(folder / row[0], seed=hash_of(row[0]))
+    file = folder / "people.csv"
+    file.write_text("\n".join([header, *(",".join(row) for row in rows)]) + "\n")
+    return file
+
+
+def hash_of(text: str) -> int:
+    """A seed; the same in every process."""
+    return int.from_bytes(text.encode()[-6:], "big")
