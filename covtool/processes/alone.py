@@ -56,6 +56,10 @@ class Processes:
         """
         yield from items
 
+    def tensors(self, tensor: Tensor) -> list[Tensor]:
+        """Each process's tensor, by rank, without gradients; only their numbers of rows differ."""
+        return [tensor.detach()]
+
     @contextmanager
     def first_of_machine(self) -> Iterator[None]:
         """Let one process of each machine do something first, such as fetching a file."""

@@ -30,7 +30,8 @@ class ProcessGroup(Processes):
     """Several processes; torch's default process group must have been made.
 
     What goes through here is small and lies on the CPU, so that gloo carries it: gloo says when it
-    has waited too long, where a CUDA kernel would hang. Only `average_` follows its tensors.
+    has waited too long, where a CUDA kernel would hang. Only `average_` and
+    `tensors` follow what they are given.
 
     Args:
         place: Of this process.
@@ -87,6 +88,14 @@ class ProcessGroup(Processes):
 
         more = self.main(unwrap)
         return items, more
+
+    def tensors(self, tensor: Tensor) -> list[Tensor]:
+        counts = self.each(lambda: len(tensor))
+        own = tensor.new_zeros(max(counts), *tensor.shape[1:])  # collectives want equal sizes
+        own[: len(tensor)] = tensor.detach()
+        received = [torch.empty_like(own) for _ in counts]
+        self._meet(dist.all_gather, received, own)
+        return [rows[:count] for rows, count in zip(received, counts, strict=True)]
 
     @contextmanager
     def first_of_machine(self) -> Iterator[None]:

@@ -6,8 +6,10 @@ from timm.data import Mixup
 from torch import Tensor
 
 from covtool.ops.precision import at_least_float32
+from covtool.processes import ALONE, Processes
 from covtool.specs import ObjectiveSpec, TrainingSpec
 from covtool.specs.losses import LOSSES
+from covtool.training.gathering import gathered
 from covtool.training.losses import BUILDERS, LossFunction
 
 Outputs = Tensor | tuple[Tensor, Tensor]
@@ -19,7 +21,7 @@ class _Term:
     name: str
     weight: float
     function: LossFunction
-    of_logits: bool
+    needs: str
 
 
 class Objective:
@@ -29,9 +31,17 @@ class Objective:
         objective: The terms of the loss.
         training: Smoothing, mixup, cutmix.
         num_classes: Outputs of the model.
+        processes: That have a part of each batch; images are compared with those of all.
     """
 
-    def __init__(self, objective: ObjectiveSpec, training: TrainingSpec, num_classes: int) -> None:
+    def __init__(
+        self,
+        objective: ObjectiveSpec,
+        training: TrainingSpec,
+        num_classes: int,
+        processes: Processes = ALONE,
+    ) -> None:
+        self._processes = processes
         self._mixup = None
         self._off_epoch = training.mixup_off_epoch
         if training.mixup or training.cutmix:
@@ -46,7 +56,7 @@ class Objective:
                 term.name,
                 term.weight,
                 BUILDERS[term.name](objective, training),
-                of_logits=LOSSES[term.name].needs == "logits",
+                LOSSES[term.name].needs,
             )
             for term in objective.terms
         )
@@ -68,13 +78,8 @@ class Objective:
 
     def terms(self, outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
         """Each term's mean over a batch, without its weight, in float32 or better."""
-        logits, embeddings = outputs if isinstance(outputs, tuple) else (outputs, None)
-        return {
-            term.name: term.function(
-                at_least_float32(logits if term.of_logits else embeddings), targets
-            )
-            for term in self._terms
-        }
+        given = self._given(outputs, targets)
+        return {term.name: term.function(*given[term.needs]) for term in self._terms}
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the terms: what is minimized."""
@@ -83,3 +88,13 @@ class Objective:
     def __call__(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """Mean loss of a batch, in nats, in float32 or better."""
         return self.total(self.terms(outputs, targets))
+
+    def _given(self, outputs: Outputs, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """What terms may need, under the words of the table of losses, with the targets."""
+        if isinstance(outputs, Tensor):
+            return {"logits": (at_least_float32(outputs), targets)}
+        logits, embeddings = map(at_least_float32, outputs)
+        return {
+            "logits": (logits, targets),
+            "embeddings": gathered(embeddings, targets, self._processes),
+        }

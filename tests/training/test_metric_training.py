@@ -4,17 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from tolerances import EXACT
 from torch.testing import assert_close
 from toy_data import write_toy_data
-from toy_runs import Watcher, changed, saved_weights, toy_request
+from training_runs import Recorder, changed, make_request, press_ctrl_c, weights
 
 from covtool.checkpoints.model_file import load
 from covtool.errors import ArgumentError, InterruptedRunError, NonFiniteError
 from covtool.training import finetune, plan_finetune, resume_finetune
 
+LAST = "checkpoints/last.pt"
 PK = {"sampler": "pk", "num_instances": 3}  # 2 classes with 3 images each
 
 
@@ -25,7 +25,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def asked(data, tmp_path):
-    return lambda **options: toy_request(data, tmp_path / "runs", **options)
+    return lambda **options: make_request(data, tmp_path / "runs", **options)
 
 
 @pytest.mark.parametrize(
@@ -39,16 +39,16 @@ def asked(data, tmp_path):
     ids=lambda options: options["loss"],
 )
 def test_classes_are_learned_with_a_sum_of_losses(asked, options):
-    watcher = Watcher()
-    result = finetune(asked(epochs=8, lr=5e-3, **PK, **options), observer=watcher)
-    assert watcher.epochs[-1].train_loss < watcher.epochs[0].train_loss
+    recorder = Recorder()
+    result = finetune(asked(epochs=8, lr=5e-3, **PK, **options), observer=recorder)
+    assert recorder.epochs[-1].train_loss < recorder.epochs[0].train_loss
     assert result.best > 70  # of three classes
     history = load(result.exported["last"]).recipe.provenance.history[-1]
     assert f"loss {options['loss']}, sampler pk" in history
 
 
 def test_mixed_precision_does_not_reach_the_loss(asked):
-    full, mixed = Watcher(), Watcher()
+    full, mixed = Recorder(), Recorder()
     finetune(asked(epochs=1, loss="triplet", **PK), observer=full)
     settings = {"amp": True, "amp_dtype": "bfloat16", **PK}
     finetune(asked(epochs=1, loss="triplet", **settings), observer=mixed)
@@ -57,26 +57,25 @@ def test_mixed_precision_does_not_reach_the_loss(asked):
 
 
 def test_a_loss_on_embeddings_changes_what_is_learned(asked):
-    alone, together = Watcher(), Watcher()
+    alone, together = Recorder(), Recorder()
     finetune(asked(epochs=1, **PK), observer=alone)
     finetune(asked(epochs=1, loss="ce+triplet", **PK), observer=together)
     assert together.steps[0].loss > alone.steps[0].loss
-    assert not torch.equal(
-        alone.weights[0]["layer4.0.conv1.weight"], together.weights[0]["layer4.0.conv1.weight"]
-    )
+    one, two = (weights(r.plans[0].directory / LAST) for r in (alone, together))
+    assert "layer4.0.conv1.weight" in changed(one, two)
 
 
 def test_the_terms_of_a_sum_are_recorded_without_their_weights(asked):
-    watcher = Watcher()
+    recorder = Recorder()
     settings = {"loss": "2*ce+0.5*triplet", "grad_accum_steps": 2, **PK}
-    result = finetune(asked(epochs=1, **settings), observer=watcher)
+    result = finetune(asked(epochs=1, **settings), observer=recorder)
     lines = (result.directory / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == len(watcher.steps) > 1
-    for line, record in zip(map(json.loads, lines), watcher.steps, strict=True):
+    assert len(lines) == len(recorder.steps) > 1
+    for line, record in zip(map(json.loads, lines), recorder.steps, strict=True):
         assert line["losses"] == record.losses
         expected = 2 * record.losses["ce"] + 0.5 * record.losses["triplet"]
         assert record.loss == pytest.approx(expected)
-    alone = Watcher()
+    alone = Recorder()
     finetune(asked(epochs=1), observer=alone)
     assert all(record.losses == {} for record in alone.steps)
 
@@ -90,12 +89,15 @@ def test_a_loss_that_is_not_finite_names_the_layer_with_embeddings_as_well(asked
 
 @pytest.mark.parametrize("loss", ["triplet", "0.1*circle"])
 def test_without_a_loss_on_logits_the_classifier_stays_and_a_note_says_so(asked, loss):
-    watcher = Watcher()
-    result = finetune(asked(loss=loss, weight_decay=0.1, **PK), observer=watcher)
-    first, last = watcher.weights
+    recorder = Recorder()
+    result = finetune(
+        asked(loss=loss, weight_decay=0.1, checkpoint_hist=2, **PK), observer=recorder
+    )
+    folder = result.directory / "checkpoints"
+    first, last = (weights(folder / f"epoch-{number}.pt") for number in (1, 2))
     assert not {"fc.weight", "fc.bias"} & changed(first, last)
     assert "layer4.0.conv1.weight" in changed(first, last)
-    assert any("the classifier stays as it is" in note for note in watcher.notes)
+    assert any("the classifier stays as it is" in note for note in recorder.notes)
     names = {name for group in plan_finetune(asked(loss=loss, **PK)).groups for name in group.names}
     assert not {"fc.weight", "fc.bias"} & names
     exported = load(result.exported["last"])
@@ -111,12 +113,12 @@ def test_nothing_left_to_train_is_refused(asked, freeze):
 def test_an_interrupted_run_with_embeddings_goes_on_to_the_same_weights(asked):
     settings = {"loss": "ce+triplet", "experiment": "run", **PK}
     whole = finetune(asked(**settings))
-    watcher = Watcher(interrupt_at=8)
+    recorder = Recorder(at_update=8, do=press_ctrl_c)
     with pytest.raises(InterruptedRunError):
-        finetune(asked(**settings), observer=watcher)
-    resume_finetune(watcher.directory)
-    one, two = saved_weights(whole.directory), saved_weights(watcher.directory)
-    assert not changed(one, two)
+        finetune(asked(**settings), observer=recorder)
+    resumed = recorder.plans[0].directory
+    resume_finetune(resumed)
+    assert not changed(weights(whole.directory / LAST), weights(resumed / LAST))
 
 
 @pytest.mark.parametrize("sampler", ["balanced", "pk"])
