@@ -2,11 +2,20 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from covtool.errors import DataError
 from covtool.evaluation.feature_set import FeatureSet
+from covtool.evaluation.relevance import Relevance
+from covtool.evaluation.retrieval_metrics import RankingFigures, ranking_figures
+from covtool.evaluation.searching import ExactSearch, Search
+from covtool.ops.ranking import first_of, ranks_of
 from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
+
+RANKS = (1, 5, 10, 20)
+"""For which k CMC, or Recall@k, is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,4 +92,70 @@ def evaluate_retrieval(
         ArgumentError: `max_memory` is too little even for the smallest blocks.
         DataError: No query has a valid match, or query and gallery do not belong together.
     """
-    raise NotImplementedError
+    spec = spec or RetrievalSpec()
+    found_in = query if gallery is None else gallery
+    if query.num_features != found_in.num_features:
+        raise DataError(
+            f"A query has {query.num_features} features, an image of the gallery "
+            f"{found_in.num_features}.",
+            hint="Describe both by the same model, with the same --feature.",
+        )
+    if spec.rerank:
+        raise NotImplementedError
+    relevance = Relevance(query, gallery)
+    search = ExactSearch(
+        query.features,
+        found_in.features,
+        relevance.kept,
+        metric=spec.metric,
+        most=relevance.most,
+        allowed=spec.memory_bytes,
+    )
+    figures, matches = _rank(search, relevance, len(query), keep, track)
+    return _result(figures, matches, relevance, has_cameras=query.cameras is not None)
+
+
+def _rank(
+    search: Search, relevance: Relevance, num_queries: int, keep: int, track: Track
+) -> tuple[RankingFigures, Tensor]:
+    """Figures of the counted queries, and the first images of each query's ranking."""
+    figures = []
+    matches = torch.full((num_queries, min(keep, len(relevance.kept))), -1)
+    blocks = relevance.counted.split(search.plan.rows)
+    for queries in track(blocks, "searching", len(blocks)):
+        distances = search.compare(queries)
+        judged = relevance.judge(queries)
+        rows, columns = judged.ignored.nonzero(as_tuple=True)
+        distances[rows, judged.items[rows, columns]] = torch.inf
+        figures.append(ranking_figures(ranks_of(distances, judged.items), judged.right))
+        if keep:
+            first = first_of(distances, matches.shape[1])
+            there = distances.gather(1, first) < torch.inf
+            matches[queries] = torch.where(there, relevance.kept[first], -1)
+    return RankingFigures.joined(figures), matches
+
+
+def _result(
+    figures: RankingFigures, matches: Tensor, relevance: Relevance, *, has_cameras: bool
+) -> RetrievalResult:
+    precisions: list[float | None] = [None] * len(matches)
+    counted = relevance.counted.tolist()
+    for query, precision in zip(counted, figures.average_precision.tolist(), strict=True):
+        precisions[query] = 100 * precision
+    return RetrievalResult(
+        queries=len(counted),
+        left_out=len(matches) - len(counted),
+        gallery=len(relevance.kept),
+        has_cameras=has_cameras,
+        cmc={k: _percent(figures.first_rank <= k) for k in RANKS},
+        mean_average_precision=_percent(figures.average_precision),
+        mean_inverse_penalty=_percent(figures.inverse_penalty),
+        r_precision=_percent(figures.r_precision),
+        map_at_r=_percent(figures.average_precision_at_r),
+        average_precisions=tuple(precisions),
+        matches=matches,
+    )
+
+
+def _percent(shares: Tensor) -> float:
+    return 100 * float(shares.double().mean())

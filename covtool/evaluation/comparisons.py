@@ -1,0 +1,106 @@
+"""How two images are compared by their features.
+
+Features are taken in blocks, and made comparable when they are taken: normalized, or moved to an
+origin among them. Both keep what is exact in float32 (small integers, say) exact.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from math import frexp
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_BLOCK = 4096
+_GRID = 2**8
+_SMALLEST_EXPONENT = -120  # a scale beyond is no float32
+
+
+class Comparison(ABC):
+    """Distances between rows of features, which may be of any magnitude."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+        """A power of two, so that nothing is rounded, that takes the largest value near to 1."""
+
+    @abstractmethod
+    def prepare(self, features: Tensor) -> Tensor:
+        """Features as `compare` and `base` want them, shape (B, D), as a copy."""
+
+    @abstractmethod
+    def compare(self, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        """Write to `out` (A, B) what orders the rows of `y` (B, D) by distance from those of `x`.
+
+        This is the distance but for a number for each row of `x`, `base`: without it, less is lost
+        to rounding.
+        """
+
+    @abstractmethod
+    def base(self, x: Tensor) -> Tensor:
+        """What makes distances out of `compare`, shape (A, 1)."""
+
+    def distances(self, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        """Write distances to `out` (A, B), in a unit of the comparison's own, not negative."""
+        return self.compare(x, y, out).add_(self.base(x)).clamp_min_(0)
+
+
+class Cosine(Comparison):
+    """1 - cos; that of a feature vector of zeros and any other is 1."""
+
+    def prepare(self, features: Tensor) -> Tensor:
+        return F.normalize(features * self.scale, dim=1)
+
+    def compare(self, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        return torch.mm(-x, y.T, out=out)
+
+    def base(self, x: Tensor) -> Tensor:
+        return x.new_ones(len(x), 1)
+
+
+class Euclidean(Comparison):
+    """The squared Euclidean distance.
+
+    Args:
+        scale: See `Comparison`.
+        origin: Where vectors begin, shape (D,), scaled. Distances do not depend on it, but what
+            float32 leaves of them does: |x|² + |y|² - 2xy is a difference of large numbers
+            where the features are far from it.
+    """
+
+    def __init__(self, scale: float, origin: Tensor) -> None:
+        super().__init__(scale)
+        self.origin = origin
+
+    def prepare(self, features: Tensor) -> Tensor:
+        return (features * self.scale).sub_(self.origin)
+
+    def compare(self, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        return torch.addmm(y.square().sum(1), x, y.T, alpha=-2, out=out)
+
+    def base(self, x: Tensor) -> Tensor:
+        return x.square().sum(1, keepdim=True)
+
+
+def cosine(parts: Sequence[Tensor]) -> Cosine:
+    """By angle, whatever the lengths."""
+    return Cosine(_scale(parts))
+
+
+def euclidean(parts: Sequence[Tensor]) -> Euclidean:
+    """By squared Euclidean distance, with the origin near the mean of the last part."""
+    scale, last = _scale(parts), parts[-1]
+    mean = sum((block * scale).sum(0) for block in last.split(_BLOCK)) / len(last)
+    return Euclidean(scale, (mean * _GRID).round() / _GRID)
+
+
+METRICS: dict[str, Callable[[Sequence[Tensor]], Comparison]] = {
+    "cosine": cosine,
+    "euclidean": euclidean,
+}
+"""Feature matrices that are to be compared with each other, to how."""
+
+
+def _scale(parts: Sequence[Tensor]) -> float:
+    largest = max(max(-float(part.min()), float(part.max())) for part in parts)
+    return 2.0 ** -max(frexp(largest)[1], _SMALLEST_EXPONENT)

@@ -1,0 +1,63 @@
+"""Figures of a ranking, from nothing but the ranks of the matches."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RankingFigures:
+    """Of B queries, shape (B,) and float64 each, in [0, 1] but for the rank.
+
+    With R matches, at the ranks r_1 < ... < r_R, the precision at the i-th is i / r_i.
+
+    Attributes:
+        first_rank: r_1.
+        average_precision: Mean of the precisions, without interpolation.
+        inverse_penalty: R / r_R; how little is searched in vain for the last match. Ye et al.
+            "Deep Learning for Person Re-identification", TPAMI 2021.
+        r_precision: Share of the matches with a rank of R or less.
+        average_precision_at_r: Sum of the precisions at such ranks, over R. Musgrave, Belongie,
+            Lim. "A Metric Learning Reality Check", ECCV 2020.
+    """
+
+    first_rank: Tensor
+    average_precision: Tensor
+    inverse_penalty: Tensor
+    r_precision: Tensor
+    average_precision_at_r: Tensor
+
+    @classmethod
+    def joined(cls, parts: "list[RankingFigures]") -> "RankingFigures":
+        """Those of all queries, in the order of the parts."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def ranking_figures(ranks: Tensor, right: Tensor) -> RankingFigures:
+    """Figures of rankings.
+
+    Args:
+        ranks: From 1 on, in any order, shape (B, r).
+        right: Which of them are ranks of matches, shape (B, r), at least one in each row.
+
+    Example:
+        >>> found = ranking_figures(torch.tensor([[4, 1]]), torch.tensor([[True, True]]))
+        >>> found.average_precision.item(), found.inverse_penalty.item()
+        (0.75, 0.5)
+    """
+    never = torch.iinfo(ranks.dtype).max
+    ranks = ranks.masked_fill(~right, never).sort(dim=1).values
+    count = right.sum(dim=1, keepdim=True)
+    place = torch.arange(1, ranks.shape[1] + 1, device=ranks.device)
+    precision = torch.where(place <= count, place.double() / ranks, 0.0)
+    early = ranks <= count
+    total = count[:, 0].double()
+    return RankingFigures(
+        first_rank=ranks[:, 0].double(),
+        average_precision=precision.sum(1) / total,
+        inverse_penalty=total / ranks.gather(1, count - 1)[:, 0],
+        r_precision=early.sum(1) / total,
+        average_precision_at_r=(precision * early).sum(1) / total,
+    )
