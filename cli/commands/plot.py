@@ -5,41 +5,87 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from covtool.specs.plotting import OperatorPlotSpec
+from covtool.errors import ArgumentError
+from covtool.specs import Record, as_flag
+from covtool.specs.plotting import OperatorPlotSpec, RunPlotSpec
 from covtool_cli import options, render
 
 if TYPE_CHECKING:
     from covtool.plotting.operators import OperatorPlotResult
+    from covtool.plotting.runs import RunPlotResult
+
+SPECS: dict[str, type[Record]] = {"operator": OperatorPlotSpec, "run": RunPlotSpec}
+OUTPUT = {"operator": Path("operators.png"), "run": Path("run.png")}
 
 
-@options.takes(operator=OperatorPlotSpec)
+@options.takes(**SPECS)
 def command(
+    ctx: typer.Context,
     operator: OperatorPlotSpec,
-    what: Annotated[Literal["operator"], typer.Argument(help="What to draw.")] = "operator",
+    run: RunPlotSpec,
+    what: Annotated[Literal["operator", "run"], typer.Argument(help="What to draw.")] = "operator",
+    directories: Annotated[
+        list[Path] | None, typer.Argument(metavar="DIR", help="run: folders of runs.")
+    ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .png, .svg or .pdf.")
-    ] = Path("operators.png"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write: .png, .svg or .pdf; default: operators.png or run.png.",
+        ),
+    ] = None,
     config: options.Config = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Draw the functions of decoupled operators into a PNG, SVG or PDF file.
+    """Draw decoupled operators, or the curves of training runs, into a PNG, SVG or PDF file.
 
     Example: covtool plot operator --panel h --radius 2 -o magnitudes.svg
-    """
-    from covtool.plotting.operators import plot_operators
 
-    result = plot_operators(output, operator, overwrite=overwrite)
+    Example: covtool plot run runs/finetune/resnet50-isqrt -o curves.svg
+    """
+    _refuse_untaken(ctx, what, directories or [])
+    path = output or OUTPUT[what]
+    if what == "operator":
+        from covtool.plotting.operators import plot_operators
+
+        result, show = plot_operators(path, operator, overwrite=overwrite), _show_operators
+    else:
+        from covtool.plotting.runs import plot_runs
+
+        result, show = plot_runs(directories or [], path, run, overwrite=overwrite), _show_runs
     if as_json:
         render.json_object(result)
-        return
-    _show(result)
+    else:
+        show(result)
 
 
-def _show(result: "OperatorPlotResult") -> None:
+def _refuse_untaken(ctx: typer.Context, what: str, directories: list[Path]) -> None:
+    if directories and what != "run":
+        raise ArgumentError(f"covtool plot {what} takes no {directories[0]}.")
+    for other, spec in SPECS.items():
+        for name, field in spec.model_fields.items():
+            if other != what and options.is_given(ctx, name):
+                flag = as_flag((field.json_schema_extra or {}).get("long", name))
+                raise ArgumentError(
+                    f"covtool plot {what} takes no {flag}.",
+                    hint=f"It belongs to covtool plot {other}.",
+                )
+
+
+def _show_operators(result: "OperatorPlotResult") -> None:
     panels = {"h over the norm": result.magnitudes, "g over the angle": result.angular}
     render.pairs(
         f"Drawn: {result.path}",
         [(panel, "; ".join(labels)) for panel, labels in panels.items() if labels],
+    )
+
+
+def _show_runs(result: "RunPlotResult") -> None:
+    render.table(
+        f"Drawn: {result.path} ({', '.join(result.panels)})",
+        ("run", "updates", "epochs", result.runs[0].metric or "metric"),
+        [(run.label, run.updates, run.epochs, run.last) for run in result.runs],
     )

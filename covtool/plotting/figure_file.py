@@ -61,6 +61,11 @@ _DASHES: tuple[tuple[Any, float], ...] = (  # pattern and width, in points
 )
 
 
+def color(position: int) -> str:
+    """One of seven colors that nearly everybody can tell apart; then they repeat."""
+    return _COLORS[position % len(_COLORS)]
+
+
 def line_style(position: int) -> dict[str, Any]:
     """How the line of a table's row is drawn, by its position: the same in every plot.
 
@@ -69,7 +74,7 @@ def line_style(position: int) -> dict[str, Any]:
     """
     dashes, width = _DASHES[position % len(_DASHES)]
     return {
-        "color": _COLORS[position % len(_COLORS)],
+        "color": color(position),
         "linestyle": dashes,
         "linewidth": width,
         "snap": False,  # exactly where it belongs, not on the nearest pixel

@@ -7,6 +7,7 @@ from pydantic import Field
 from covtool.specs.record import Record
 
 OPERATOR: dict[str, Any] = {"panel": "Functions (plot operator)"}
+RUN: dict[str, Any] = {"panel": "Curves (plot run)"}
 
 
 class OperatorPlotSpec(Record):
@@ -47,4 +48,32 @@ class OperatorPlotSpec(Record):
         allow_inf_nan=False,
         description="Curvature of the sigmoid; smaller is steeper.",
         json_schema_extra=OPERATOR,
+    )
+
+
+class RunPlotSpec(Record):
+    """Which curves of runs are drawn, and how."""
+
+    show: tuple[str, ...] = Field(
+        (),
+        description="Only this panel: loss, metric, lr or norm; may be repeated. Default: all that "
+        "the runs have.",
+        json_schema_extra=RUN,
+    )
+    metric: str | None = Field(
+        None,
+        description="Column of summary.csv; default: the first evaluated one but the loss.",
+        json_schema_extra=RUN,
+    )
+    smooth: int | None = Field(
+        None,
+        ge=1,
+        description="Average curves over so many updates; 1: as they are. Default: a fortieth of "
+        "the run.",
+        json_schema_extra=RUN,
+    )
+    labels: tuple[str, ...] = Field(
+        (),
+        description="What a run is called, in the order of the runs; default: as its folder.",
+        json_schema_extra={**RUN, "long": "label"},
     )

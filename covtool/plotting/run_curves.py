@@ -1,0 +1,179 @@
+"""The curves of training runs: which columns of their files make which panel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from covtool.errors import ArgumentError
+from covtool.plotting.run_history import EPOCHS, STEPS, Columns, RunHistory
+from covtool.registry import Registry
+from covtool.specs.plotting import RunPlotSpec
+
+TREND_SHARE = 40
+"""A curve is averaged over this fraction of its run."""
+
+_METRIC = ""
+"""Stands for the column that the spec or the run names."""
+_EVALUATED = "eval_"
+_CALLED = {"eval_top1": "top-1 (%)", "eval_top5": "top-5 (%)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that every run has in a panel.
+
+    Attributes:
+        file: That its column is in; decides whether there is a point for each update or epoch.
+        column: Of that file.
+        role: What it is called beside the panel's other lines.
+        averaged: Whether it is noisy.
+    """
+
+    file: str
+    column: str
+    role: str
+    averaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A row of the table of panels.
+
+    Attributes:
+        name: As ``--show`` takes it.
+        summary: What is on the vertical axis.
+        lines: Of every run.
+        logarithmic: Whether that axis is.
+    """
+
+    name: str
+    summary: str
+    lines: tuple[Line, ...]
+    logarithmic: bool = False
+
+    @property
+    def source(self) -> str:
+        """The files that it is read from."""
+        return " and ".join(dict.fromkeys(line.file for line in self.lines))
+
+
+PANELS = Registry(
+    "panel",
+    (
+        Panel(
+            "loss",
+            "loss (nats)",
+            (
+                Line(STEPS, "loss", "training", averaged=True),
+                Line(EPOCHS, "eval_loss", "validation"),
+            ),
+        ),
+        Panel("metric", "", (Line(EPOCHS, _METRIC, "validation"),)),
+        Panel("lr", "learning rate", (Line(STEPS, "lr", "learning rate"),)),
+        Panel(
+            "norm",
+            "norm of the gradient",
+            (
+                Line(STEPS, "grad_norm", "before", averaged=True),
+                Line(STEPS, "grad_norm_centralized", "after centralization", averaged=True),
+            ),
+            logarithmic=True,
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCurve:
+    """A column of a run.
+
+    Attributes:
+        run: Position of the run.
+        line: Position of the line in its panel.
+        by_epoch: Whether there is a point for each epoch rather than each update.
+        x: Updates done.
+        y: Values; NaN where there is none.
+        trend: Moving average of `y`; the same where nothing is averaged.
+    """
+
+    run: int
+    line: int
+    by_epoch: bool
+    x: np.ndarray
+    y: np.ndarray
+    trend: np.ndarray
+
+
+def panel_curves(
+    panel: Panel, histories: Sequence[RunHistory], spec: RunPlotSpec
+) -> list[RunCurve]:
+    """The curves of a panel, of all runs that have a value of them.
+
+    Raises:
+        ArgumentError: No run has the metric that `spec` asks for.
+    """
+    metric = metric_column(histories, spec)
+    found = []
+    for run, history in enumerate(histories):
+        for position, line in enumerate(panel.lines):
+            by_epoch = line.file == EPOCHS
+            x, columns = _of_file(history, by_epoch=by_epoch)
+            y = columns.get(line.column or metric)
+            if y is None or np.isnan(y).all():
+                continue
+            window = (spec.smooth or max(1, len(x) // TREND_SHARE)) if line.averaged else 1
+            curve = RunCurve(
+                run=run,
+                line=position,
+                by_epoch=by_epoch,
+                x=x,
+                y=y,
+                trend=moving_average(y, window),
+            )
+            found.append(curve)
+    return found
+
+
+def metric_column(histories: Sequence[RunHistory], spec: RunPlotSpec) -> str:
+    """The column of panel ``metric``; empty where no epoch is through.
+
+    Raises:
+        ArgumentError: No run has the one that `spec` asks for.
+    """
+    columns = list(dict.fromkeys(name for history in histories for name in history.epochs))
+    if spec.metric is not None:
+        if spec.metric not in columns:
+            raise ArgumentError(
+                f"No run has a column {spec.metric!r} in {EPOCHS}.",
+                reason=f"There are: {', '.join(columns)}." if columns else "No epoch is through.",
+            )
+        return spec.metric
+    evaluated = [name for name in columns if name.startswith(_EVALUATED) and name != "eval_loss"]
+    return evaluated[0] if evaluated else ""
+
+
+def title_of(panel: Panel, metric: str) -> str:
+    """What is on the vertical axis of a panel."""
+    return panel.summary or _CALLED.get(metric, metric.removeprefix(_EVALUATED).replace("_", " "))
+
+
+def moving_average(y: np.ndarray, window: int) -> np.ndarray:
+    """Mean over `window` values around each, fewer at the ends; what is NaN has no part in it."""
+    if window == 1:
+        return y
+    known = ~np.isnan(y)
+    sums = np.concatenate(([0.0], np.cumsum(np.where(known, y, 0.0))))
+    counts = np.concatenate(([0], np.cumsum(known)))
+    middle = np.arange(len(y))
+    first = np.maximum(middle - (window - 1) // 2, 0)
+    last = np.minimum(middle + window // 2 + 1, len(y))
+    number = counts[last] - counts[first]
+    means = (sums[last] - sums[first]) / np.maximum(number, 1)
+    return np.where(known, means, np.nan)
+
+
+def _of_file(history: RunHistory, *, by_epoch: bool) -> tuple[np.ndarray, Columns]:
+    if by_epoch:
+        return history.epoch_ends, history.epochs
+    return history.updates, history.steps

@@ -1,0 +1,255 @@
+"""A picture of training runs: loss, metric, learning rate and gradient over the updates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covtool.errors import ArgumentError
+from covtool.plotting.figure_file import check_output, color, house_style, write_figure
+from covtool.plotting.run_curves import (
+    PANELS,
+    Panel,
+    RunCurve,
+    metric_column,
+    panel_curves,
+    title_of,
+)
+from covtool.plotting.run_history import RunHistory, read_runs
+from covtool.specs.plotting import RunPlotSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+_INCHES = (4.7, 2.9)
+"""Width and height of a panel."""
+_COLUMNS = 2
+_GRAY = "#555555"
+_DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.6)))  # of the lines of a panel
+_WIDTH, _NARROWEST = 1.6, 0.8
+_POINTS = 2000
+"""Of a line before it is averaged: more would only make the file bigger."""
+_COLORS = (4, 5, 3, 6, 1, 2, 0)
+"""Of the house's colors, those of runs; of a single run's lines: blue and vermilion first."""
+_LETTERS = 58
+"""Of the runs' names that fit beside each other over a panel, with what stands for their lines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnRun:
+    """A run in the picture.
+
+    Attributes:
+        label: What it is called there.
+        path: Its folder.
+        updates: The last one.
+        epochs: How many are through.
+        metric: Column that panel ``metric`` shows; empty where no epoch is through.
+        last: The metric after the last epoch; None where there is none.
+    """
+
+    label: str
+    path: Path
+    updates: int
+    epochs: int
+    metric: str
+    last: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlotResult:
+    """What was drawn.
+
+    Attributes:
+        path: The file.
+        panels: Their names.
+        runs: In the order given.
+    """
+
+    path: Path
+    panels: tuple[str, ...]
+    runs: tuple[DrawnRun, ...]
+
+
+def plot_runs(
+    runs: Sequence[str | Path],
+    path: str | Path,
+    spec: RunPlotSpec | None = None,
+    *,
+    overwrite: bool = False,
+) -> RunPlotResult:
+    """Draw the curves of one run or of several, a panel for each kind, into a file.
+
+    A run that is still going may be drawn as well.
+
+    Args:
+        runs: Their folders.
+        path: Ends in ``.png``, ``.svg`` or ``.pdf``.
+        spec: What to draw; None for everything that there is.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        ArgumentError: No run is given, a name, a column or a suffix is unknown, no run has what a
+            panel shows, the folder to write to does not exist, or matplotlib is not installed.
+        DataError: A folder is no run, or holds a damaged file.
+        OutputExistsError: The file exists and `overwrite` is False.
+    """
+    path, spec, folders = Path(path), spec or RunPlotSpec(), [Path(run) for run in runs]
+    check_output(path, overwrite=overwrite)
+    _check_labels(folders, spec)
+    histories = read_runs(folders, spec.labels)
+    panels = _panels(histories, spec)
+    with house_style():
+        figure = run_figure(histories, panels, spec)
+        write_figure(figure, path, title=f"Runs: {', '.join(h.label for h in histories)}")
+    drawn = tuple(_drawn(history, metric_column(histories, spec)) for history in histories)
+    return RunPlotResult(path=path, panels=tuple(p.name for p in panels), runs=drawn)
+
+
+def run_figure(
+    histories: Sequence[RunHistory], panels: dict[Panel, list[RunCurve]], spec: RunPlotSpec
+) -> "Figure":
+    """The figure itself, with matplotlib's present settings."""
+    from matplotlib.figure import Figure
+
+    columns = min(len(panels), _COLUMNS)
+    rows = -(-len(panels) // columns)
+    width, height = _INCHES
+    figure = Figure(figsize=(width * columns, height * rows))
+    metric = metric_column(histories, spec)
+    for number, (panel, curves) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(rows, columns, number)
+        for curve in curves:
+            _draw(axes, curve, several=len(histories) > 1)
+        _finish(axes, panel, curves, title_of(panel, metric), several=len(histories) > 1)
+        if number > len(panels) - columns:
+            axes.set_xlabel("updates")
+    _name_runs(figure, histories)
+    return figure
+
+
+def _check_labels(folders: Sequence[Path], spec: RunPlotSpec) -> None:
+    if not folders:
+        raise ArgumentError("No run is given.", hint="Usage: covtool plot run DIR [DIR ...]")
+    if spec.labels and len(spec.labels) != len(folders):
+        raise ArgumentError(
+            f"--label is given {len(spec.labels)} times for {len(folders)} runs.",
+            hint="Name every run, or none.",
+        )
+
+
+def _panels(histories: Sequence[RunHistory], spec: RunPlotSpec) -> dict[Panel, list[RunCurve]]:
+    """Each panel with its curves; those that no run has anything of are left out."""
+    asked = [PANELS[name] for name in dict.fromkeys(spec.show)]
+    found = {panel: panel_curves(panel, histories, spec) for panel in asked or PANELS}
+    for panel in asked:
+        if not found[panel]:
+            raise ArgumentError(
+                f"No run has anything to show in the panel {panel.name!r}.",
+                reason=f"It is read from {panel.source}.",
+            )
+    return {panel: curves for panel, curves in found.items() if curves}
+
+
+def _draw(axes: "Axes", curve: RunCurve, *, several: bool) -> None:
+    style: dict[str, Any] = {"color": _color(curve, several=several)}
+    if curve.by_epoch:
+        marks = {"marker": "o", "markersize": 3.5, "linewidth": 1.2, "zorder": 4}
+        axes.plot(curve.x, curve.y, linestyle=_DASHES[curve.line], **marks, **style)
+        return
+    width = _WIDTH
+    if curve.trend is not curve.y:
+        axes.plot(*_thinned(curve), linewidth=0.6, alpha=0.22, zorder=2, **style)
+    elif several:  # runs may share a line to the point: later ones are narrower, above the others
+        width = max(2 * _WIDTH / 2**curve.run, _NARROWEST)
+    axes.plot(
+        curve.x, curve.trend, linestyle=_DASHES[curve.line], linewidth=width, zorder=3, **style
+    )
+
+
+def _color(curve: RunCurve, *, several: bool) -> str:
+    return _color_of(curve.run if several else curve.line)
+
+
+def _color_of(position: int) -> str:
+    return color(_COLORS[position % len(_COLORS)])
+
+
+def _thinned(curve: RunCurve) -> tuple[np.ndarray, np.ndarray]:
+    """Every so manieth point, so that there are not more than a picture can show."""
+    step = -(-len(curve.x) // _POINTS)
+    return curve.x[::step], curve.y[::step]
+
+
+def _finish(
+    axes: "Axes", panel: Panel, curves: Sequence[RunCurve], title: str, *, several: bool
+) -> None:
+    axes.set_title(title, loc="left", fontsize=9, color=_GRAY)
+    axes.set_xlim(left=0)
+    if panel.logarithmic:
+        _scale_by_decades(axes)
+    else:
+        axes.locator_params(axis="y", nbins=6)
+    axes.yaxis.set_major_formatter("{x:g}")
+    drawn = sorted({curve.line for curve in curves})
+    if len(drawn) > 1:
+        axes.legend(handles=[_key(axes, panel, curves, line, several=several) for line in drawn])
+
+
+def _scale_by_decades(axes: "Axes") -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _key(
+    axes: "Axes", panel: Panel, curves: Sequence[RunCurve], line: int, *, several: bool
+) -> "Line2D":
+    """What a line of the panel looks like, whichever run it is of."""
+    from matplotlib.lines import Line2D
+
+    example = next(curve for curve in curves if curve.line == line)
+    return Line2D(
+        *([], []),
+        color=_GRAY if several else _color(example, several=False),
+        linestyle=_DASHES[line],
+        marker="o" if example.by_epoch else "",
+        markersize=3.5,
+        linewidth=_WIDTH,
+        label=panel.lines[line].role,
+    )
+
+
+def _name_runs(figure: "Figure", histories: Sequence[RunHistory]) -> None:
+    from matplotlib.lines import Line2D
+
+    if len(histories) == 1:
+        figure.suptitle(histories[0].label, fontsize=9.5, x=0.01, ha="left")
+        return
+    handles = [
+        Line2D([], [], color=_color_of(run), linewidth=2.4, label=history.label)
+        for run, history in enumerate(histories)
+    ]
+    longest = max(len(history.label) for history in histories) + 10
+    room = _LETTERS * figure.get_figwidth() / _INCHES[0] / longest
+    ncols = max(1, min(len(handles), int(room)))
+    figure.legend(handles=handles, loc="outside upper left", ncols=ncols)
+
+
+def _drawn(history: RunHistory, metric: str) -> DrawnRun:
+    values = history.epochs.get(metric, np.array([]))
+    known = values[~np.isnan(values)]
+    return DrawnRun(
+        label=history.label,
+        path=history.path,
+        updates=int(history.updates[-1]),
+        epochs=len(history.epoch_ends),
+        metric=metric,
+        last=float(known[-1]) if len(known) else None,
+    )
