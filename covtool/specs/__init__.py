@@ -24,6 +24,7 @@ from covtool.specs.recipe import (
 )
 from covtool.specs.record import Record, as_flag
 from covtool.specs.retrieval import RetrievalSpec
+from covtool.specs.svdnet import SvdnetSpec
 from covtool.specs.training import TrainingSpec
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Recipe",
     "Record",
     "RetrievalSpec",
+    "SvdnetSpec",
     "TrainingSpec",
     "as_flag",
 ]
