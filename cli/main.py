@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from covtool import __version__, errors
+from covtool_cli import launching
 
 COMMANDS = {
     "inspect": "Show what a checkpoint holds, which architecture it is, what can be operated on.",
@@ -94,24 +95,32 @@ def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments)
-    except errors.CovtoolError as problem:
-        if "--debug" in arguments:
-            raise
-        _show(problem)
-        sys.exit(exit_code(problem))
+        app(arguments, obj=arguments)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as problem:
         if "--debug" in arguments:
             raise
-        _show(
-            errors.CovtoolError(
-                f"{type(problem).__name__}: {problem}",
-                hint="This was not foreseen: please report it, with what --debug adds.",
-            )
+        sys.exit(_told(problem))
+
+
+def _told(problem: Exception) -> int:
+    """Show an error, once where several processes have it; the exit code."""
+    tell_once = getattr(problem, "tell_once", None)
+    if not isinstance(problem, errors.CovtoolError):
+        problem = errors.CovtoolError(
+            f"{type(problem).__name__}: {problem}",
+            hint="This was not foreseen: please report it, with what --debug adds.",
         )
-        sys.exit(1)
+
+    def tell() -> int:
+        if not launching.is_silent(problem):
+            _show(problem)
+        return exit_code(problem)
+
+    if tell_once is not None:
+        return tell_once(tell)
+    return tell() if launching.is_main() else exit_code(problem)
 
 
 def exit_code(problem: errors.CovtoolError) -> int:

@@ -23,19 +23,21 @@ from rich.table import Table
 from rich.text import Text
 
 from covtool.errors import CovtoolError
+from covtool_cli import launching
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
 def stdout() -> Console:
     """Where results go. Wide enough for a pipe, where nothing may be cut off."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    quiet = not launching.is_main()
+    console = Console(highlight=False, quiet=quiet)
+    return console if console.is_terminal else Console(highlight=False, width=200, quiet=quiet)
 
 
 def stderr() -> Console:
     """Where everything else goes."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, quiet=not launching.is_main())
 
 
 def plain(value: Any) -> Any:
@@ -53,12 +55,18 @@ def plain(value: Any) -> Any:
 
 def json_object(value: Any) -> None:
     """One JSON object on stdout."""
-    print(json.dumps(plain(value), indent=2))  # noqa: T201 -- exact text, whatever the width
+    _exactly(json.dumps(plain(value), indent=2))
 
 
 def yaml_text(value: Any) -> None:
     """A record on stdout, as YAML that can be edited and read again."""
-    print(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=True))  # noqa: T201
+    _exactly(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=True))
+
+
+def _exactly(text: str) -> None:
+    """Text on stdout as it is, whatever the width."""
+    if launching.is_main():
+        print(text)  # noqa: T201
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -116,7 +124,7 @@ def warning(text: str) -> None:
 
 def error(problem: CovtoolError) -> None:
     """An error on stderr: what is wrong, why, what to do, a line each."""
-    console = stderr()
+    console = Console(stderr=True, highlight=False)  # whichever process tells it
     label = Text("error: ", style="bold red")
     console.print(label.append(problem.message, style="not bold default"), soft_wrap=True)
     for part in (problem.reason, problem.hint):

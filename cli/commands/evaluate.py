@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covtool.specs import AttackSpec, InputOverrides
-from covtool_cli import options
+from covtool.specs import AttackSpec, InputOverrides, LaunchSpec
+from covtool_cli import launching, options
 
 if TYPE_CHECKING:
     from covtool.evaluation import ClassificationResult
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 WORST_CLASSES = 5
 
 
-@options.takes(images=InputOverrides, attacking=AttackSpec)
+@options.takes(images=InputOverrides, attacking=AttackSpec, launch=LaunchSpec)
 def command(
+    ctx: typer.Context,
     model: options.Model,
     data: options.Data,
     images: InputOverrides,
     attacking: AttackSpec,
+    launch: LaunchSpec,
     split: Annotated[
         str | None, typer.Option(help="Which images; default: val, else test, else all.")
     ] = None,
@@ -45,6 +47,7 @@ def command(
     Example: covtool evaluate resnet50-isqrt.safetensors --data birds/
     """
     attacking.refuse_nonsense()  # before torch is imported
+    launching.run_in_processes(ctx, launch)
     from covtool.evaluation.evaluating import EvaluationRequest, evaluate
     from covtool_cli import render
 
@@ -61,6 +64,7 @@ def command(
         device=device,
         on_bad_image=on_bad_image,
         attack=attacking,
+        launch=launch,
     )
     done = evaluate(request, track=render.track)
     for path, reason in done.unreadable:

@@ -3,14 +3,21 @@
 import torch
 
 from covtool.errors import ArgumentError
+from covtool.processes import ALONE, Processes
 
 
-def resolve_device(name: str = "auto") -> torch.device:
+def resolve_device(name: str = "auto", processes: Processes = ALONE) -> torch.device:
     """The device of that name; ``auto`` is cuda where there is one, else mps, else cpu.
+
+    Args:
+        name: As in ``--device``.
+        processes: Where there are several, ``cuda`` is a device of its own for each of a machine.
 
     Raises:
         ArgumentError: torch does not know the name, or this machine has no such device.
     """
+    if processes.local_rank is not None:
+        name = _own(name, processes.local_rank)
     if name == "auto":
         return torch.device(_best())
     try:
@@ -28,6 +35,16 @@ def resolve_device(name: str = "auto") -> torch.device:
             f"covtool does not run on {name!r}.", hint="Choose auto, cpu, cuda, cuda:1 or mps."
         )
     return device
+
+
+def _own(name: str, local_rank: int) -> str:
+    if name not in ("auto", "cuda", "cpu"):
+        raise ArgumentError(
+            f"--device {name} is one device, and each of several processes needs its own.",
+            hint="Choose --device cuda, cpu or auto.",
+        )
+    wants_cuda = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    return f"cuda:{local_rank}" if wants_cuda else "cpu"
 
 
 def _best() -> str:

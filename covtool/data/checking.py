@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ from covtool.data.images import read_image
 from covtool.data.layouts import Sample
 from covtool.data.threads import in_threads
 from covtool.errors import DataError
+from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 
 OnBadImage = Literal["error", "skip"]
@@ -34,6 +36,7 @@ def check_images(
     on_bad_image: OnBadImage = "error",
     track: Track = silent,
     workers: int | None = None,
+    processes: Processes = ALONE,
 ) -> CheckedSamples:
     """Decode every image to the end: a truncated file looks fine from its header.
 
@@ -42,19 +45,20 @@ def check_images(
         on_bad_image: Whether unreadable images are an error, or only listed and left out.
         track: Shows the progress.
         workers: Threads; by default one per core, at most 8.
+        processes: That check a part of the images each. All of them get the result.
 
     Raises:
         DataError: There are unreadable images and `on_bad_image` is ``error``, or all of them are.
     """
-    good, bad = [], []
-    problems = in_threads(_problem, samples, workers=workers)
-    for sample, problem in track(
-        zip(samples, problems, strict=True), "checking images", len(samples)
-    ):
-        if problem is None:
-            good.append(sample)
-        else:
-            bad.append((sample.path, problem))
+    part = processes.part_of(samples)
+
+    def check() -> list[str | None]:
+        problems = in_threads(_problem, part, workers=workers)
+        return list(track(problems, "checking images", len(part)))
+
+    checked = list(zip(samples, chain.from_iterable(processes.each(check)), strict=True))
+    good = [sample for sample, problem in checked if problem is None]
+    bad = [(sample.path, problem) for sample, problem in checked if problem is not None]
     require_readable(bad, len(samples), on_bad_image)
     return CheckedSamples(good=tuple(good), bad=tuple(bad))
 

@@ -3,7 +3,7 @@
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -95,6 +95,11 @@ class ImageLoader(DataLoader):
         """
         self.batch_sampler.set_epoch(epoch, start=start)
 
+    @property
+    def first_image(self) -> int:
+        """The index of the first image of an evaluation loader; 0 where it has none."""
+        return next((batch[0] for batch in self.batch_sampler), 0)
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         with warnings.catch_warnings():
             # Forking beside torch's threads is what torch itself does on Linux.
@@ -114,6 +119,7 @@ def evaluation_loader(
     batch_size: int = 32,
     workers: int = 2,
     device: torch.device | None = None,
+    own: Callable[[Sequence[range]], Sequence[range]] | None = None,
 ) -> ImageLoader:
     """Batches in the order of `samples`, none left out, prepared as `evaluation_transform` does.
 
@@ -123,18 +129,26 @@ def evaluation_loader(
         batch_size: Images per batch; the last may be smaller.
         workers: Processes that prepare images, at most; 0 for this process.
         device: Where cached images are normalized; None for the CPU. Others are the CPU's.
+        own: Chooses the batches of this process from those of all; None for all of them. They are
+            cut before, so that several processes compute what one does, to the last bit.
 
     Returns:
         Pairs of images, (B, channels, height, width) in float32, and labels, (B,) in int64.
     """
+    images = range(len(samples))
+    batches = [images[at : at + batch_size] for at in range(0, len(images), batch_size)]
+    batches = batches if own is None else own(batches)
     if isinstance(samples, CachedImages):
         dataset: AnyDataset = CachedDataset(samples, as_prepared)
         return ImageLoader(
-            dataset, normalize=normalization(input, device), batch_size=batch_size, **_settings(0)
+            dataset,
+            normalize=normalization(input, device),
+            batch_sampler=batches,
+            **_settings(0),
         )
     dataset = ImageDataset(samples, evaluation_transform(input), gray=input.channels == 1)
-    processes = useful_workers(workers, -(-len(dataset) // batch_size))
-    return ImageLoader(dataset, batch_size=batch_size, **_settings(processes))
+    processes = useful_workers(workers, len(batches))
+    return ImageLoader(dataset, batch_sampler=batches, **_settings(processes))
 
 
 def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation and its pace

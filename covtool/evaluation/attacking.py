@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from covtool.errors import NonFiniteError
 from covtool.evaluation.attacks import ATTACKS, Ball
 from covtool.evaluation.classification import checked_logits
+from covtool.processes import Processes
 from covtool.specs import AttackSpec, InputSpec
 
 TOLERATED_ZERO_SHARE = 0.1
@@ -24,6 +25,7 @@ class Attacker:
     Args:
         spec: As `covtool.evaluation.attacks.chosen_attack` gives it.
         input: How the images were prepared.
+        first: The number of the first image: where several processes have a part each, not 0.
 
     Attributes:
         images: How many images there were.
@@ -31,9 +33,10 @@ class Attacker:
             where it is then.
     """
 
-    def __init__(self, spec: AttackSpec, input: InputSpec) -> None:
+    def __init__(self, spec: AttackSpec, input: InputSpec, *, first: int = 0) -> None:
         self.spec = spec
         self.input = input
+        self._first = first
         self.images = 0
         self.zero_gradients = 0
 
@@ -60,13 +63,19 @@ class Attacker:
             zeros.append(int((~value.flatten(1).any(1)).sum()))
             return value
 
-        numbers = range(self.images, self.images + len(images))
+        start = self._first + self.images
+        numbers = range(start, start + len(images))
         ball = Ball.around(images, self.input, self.spec.radius)
         with _held_still(model):
             perturbed = ATTACKS[self.spec.attack].method(gradient, ball, self.spec, numbers)
         self.images += len(images)
         self.zero_gradients += zeros[0]
         return perturbed
+
+    def add_up(self, processes: Processes) -> None:
+        """Let the counts be those of all processes."""
+        sums = processes.sum(self.images, self.zero_gradients)
+        self.images, self.zero_gradients = map(int, sums)
 
     @property
     def note(self) -> str | None:

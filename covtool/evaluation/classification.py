@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from covtool.errors import DataError, NonFiniteError, ShapeError
+from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 
 Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -101,6 +102,7 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
     device: torch.device | str = "cpu",
     track: Track = silent,
     perturb: Perturb | None = None,
+    processes: Processes = ALONE,
 ) -> ClassificationResult:
     """Run a classifier over labeled images and count what it gets right.
 
@@ -109,7 +111,8 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
 
     Args:
         model: Images to logits, (B, K).
-        loader: Images (B, channels, height, width) with labels (B,).
+        loader: Images (B, channels, height, width) with labels (B,): those of this process, where
+            several have a part each, in the order of their ranks.
         class_names: Of the model's K outputs; by default their numbers.
         label_map: The model's output for each label of the data, as `match_classes` finds it;
             by default the label itself.
@@ -117,6 +120,7 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
         track: Shows the progress, batch by batch.
         perturb: Changes the images of a batch before the model is measured on them; see
             `covtool.evaluation.attacking.Attacker`.
+        processes: That have parts of the images. All of them get the result of all images.
 
     Raises:
         DataError: There are no images, or a label is none of the outputs.
@@ -125,11 +129,11 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
     """
     mapping = None if label_map is None else torch.tensor(label_map)
     model, was_training = model.to(device), model.training
-    counts = _Counts()
     batches = len(loader) if hasattr(loader, "__len__") else None
     start = time.perf_counter()
-    try:
-        model.eval()
+
+    def count() -> _Counts:
+        counts = _Counts()
         for images, labels in track(loader, "attacking" if perturb else "evaluating", batches):
             targets = labels if mapping is None else mapping[labels]
             images = images.to(device, non_blocking=True)
@@ -137,6 +141,11 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
                 images = perturb(model, images, targets.to(device))
             with torch.no_grad():
                 counts.add(checked_logits(model(images), targets), targets.to(device))
+        return counts
+
+    try:
+        model.eval()
+        counts = _Counts.of_all(processes.each(count))
     finally:
         model.train(was_training)
     return counts.result(class_names, time.perf_counter() - start)
@@ -169,21 +178,33 @@ def checked_logits(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class _Counts:
-    """Sums over batches."""
+    """What batches add up to. Their losses are kept apart: the sum depends on the order."""
 
     def __init__(self) -> None:
         self.targets: list[int] = []
         self.predictions: list[int] = []
         self.in_top_5 = 0
-        self.loss = 0.0
+        self.losses: list[float] = []
         self.num_classes = 0
+
+    @classmethod
+    def of_all(cls, parts: Iterable["_Counts"]) -> "_Counts":
+        """The counts of all processes' images."""
+        counts = cls()
+        for part in parts:
+            counts.targets += part.targets
+            counts.predictions += part.predictions
+            counts.in_top_5 += part.in_top_5
+            counts.losses += part.losses
+            counts.num_classes = max(counts.num_classes, part.num_classes)
+        return counts
 
     def add(self, logits: Tensor, targets: Tensor) -> None:
         self.num_classes = logits.shape[1]
         self.targets += targets.tolist()
         self.predictions += logits.argmax(1).tolist()
         self.in_top_5 += int((_ranks(logits, targets) < 5).sum())
-        self.loss += float(F.cross_entropy(logits, targets, reduction="sum"))
+        self.losses.append(float(F.cross_entropy(logits, targets, reduction="sum")))
 
     def result(self, class_names: Sequence[str] | None, seconds: float) -> ClassificationResult:
         images = len(self.targets)
@@ -199,7 +220,7 @@ class _Counts:
             images=images,
             top_1=_percent(right, images),
             top_5=_percent(self.in_top_5, images) if self.num_classes > 5 else None,
-            loss=self.loss / images,
+            loss=sum(self.losses) / images,
             images_per_s=images / seconds,
             class_names=names,
             targets=tuple(self.targets),

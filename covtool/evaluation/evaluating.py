@@ -14,8 +14,9 @@ from covtool.evaluation.attacking import Attacker
 from covtool.evaluation.attacks import chosen_attack
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
 from covtool.evaluation.matching import match_classes
+from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
-from covtool.specs import AttackSpec, InputSpec
+from covtool.specs import AttackSpec, InputSpec, LaunchSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class EvaluationRequest:
         device: Where the model runs; ``auto`` for the best there is.
         on_bad_image: Whether an unreadable image is an error, or left out.
         attack: What to measure the model under as well.
+        launch: How long processes wait for each other, where there are several.
     """
 
     source: str
@@ -49,6 +51,7 @@ class EvaluationRequest:
     device: str = "auto"
     on_bad_image: OnBadImage = "error"
     attack: AttackSpec = field(default_factory=AttackSpec)
+    launch: LaunchSpec = field(default_factory=LaunchSpec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,8 @@ class Evaluation:
 def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation:
     """Measure a classifier on labeled images.
 
-    The attack and the data set are looked at first: they are quicker to refuse than a model.
+    The attack and the data set are looked at first: they are quicker to refuse than a model. Under
+    torchrun, each process works on a part of the images, and all return the same figures.
 
     Raises:
         DataError: See `scan`, `check_images` and `match_classes`.
@@ -91,9 +95,17 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
         NonFiniteError: The model's logits, or under attack their gradient, are not numbers.
     """
     attack = chosen_attack(request.attack)
-    device = resolve_device(request.device)
+    with joined(timeout_s=request.launch.dist_timeout) as processes:
+        shown = track if processes.is_main else silent
+        return _evaluated(request, attack, processes, shown)
+
+
+def _evaluated(
+    request: EvaluationRequest, attack: AttackSpec | None, processes: Processes, track: Track
+) -> Evaluation:
+    device = resolve_device(request.device, processes)
     layout = scan(request.data)
-    checked, split = _images(layout, request, track)
+    checked, split = _images(layout, request, processes, track)
     opened = open_model(
         request.source,
         arch=request.arch,
@@ -104,7 +116,11 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
     recipe = opened.recipe
     match = match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
     loader = evaluation_loader(
-        checked.good, recipe.input, batch_size=request.batch_size, workers=request.workers
+        checked.good,
+        recipe.input,
+        batch_size=request.batch_size,
+        workers=request.workers,
+        own=processes.part_of,
     )
     measure = partial(
         evaluate_classification,
@@ -114,10 +130,13 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
         label_map=match.label_map,
         device=device,
         track=track,
+        processes=processes,
     )
-    result = measure()
-    attacker = None if attack is None else Attacker(attack, recipe.input)
-    attacked = None if attacker is None else measure(perturb=attacker)
+    result, attacked, attacker = measure(), None, None
+    if attack is not None:
+        attacker = Attacker(attack, recipe.input, first=loader.first_image)
+        attacked = measure(perturb=attacker)
+        attacker.add_up(processes)
     return Evaluation(
         result=result,
         attacked=attacked,
@@ -132,13 +151,16 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
 
 
 def _images(
-    layout: DataLayout, request: EvaluationRequest, track: Track
+    layout: DataLayout, request: EvaluationRequest, processes: Processes, track: Track
 ) -> tuple[CheckedSamples, str]:
     if request.split is None:
         samples, split = layout.evaluation_samples()
     else:
         samples, split = layout.samples(request.split), request.split
-    return check_images(samples, on_bad_image=request.on_bad_image, track=track), split
+    checked = check_images(
+        samples, on_bad_image=request.on_bad_image, track=track, processes=processes
+    )
+    return checked, split
 
 
 def _notes(opened: OpenedModel, *others: str | None) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, zip_longest
 from typing import TypeVar
 
 from torch import Tensor
@@ -48,6 +47,10 @@ class Processes:
     def average_(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their means over all processes."""
 
+    def most(self, *values: float) -> list[float]:
+        """The largest of each over all processes."""
+        return [float(value) for value in values]
+
     def interleaved(self, items: Iterable[T]) -> Iterator[T]:
         """Undo `share_of`, item by item: the first of each process, the second of each, ...
 
@@ -65,16 +68,15 @@ class Processes:
         """Let one process of each machine do something first, such as fetching a file."""
         yield
 
-    def share_of(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's items: every `world`-th one."""
-        return items[self.rank :: self.world]
+    def part_of(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's part: the parts are contiguous, by rank, and as equal as can be."""
+        size, rest = divmod(len(items), self.world)
+        start = self.rank * size + min(self.rank, rest)
+        return items[start : start + size + (self.rank < rest)]
 
-    @staticmethod
-    def in_order(shares: Iterable[Iterable[T]]) -> list[T]:
-        """The items that `share_of` dealt out, as they were; what `each` gives from it."""
-        nothing = object()
-        dealt = chain.from_iterable(zip_longest(*shares, fillvalue=nothing))
-        return [item for item in dealt if item is not nothing]
+    def share_of(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's items: every `world`-th one; `interleaved` brings them together."""
+        return items[self.rank :: self.world]
 
 
 ALONE = Processes()

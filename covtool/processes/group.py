@@ -56,9 +56,17 @@ class ProcessGroup(Processes):
         return (own or box[0]).unwrap()
 
     def sum(self, *values: float) -> list[float]:
-        sums = torch.tensor(values, dtype=torch.float64)
-        self._meet(dist.all_reduce, sums)
-        return sums.tolist()
+        return [sum(column) for column in self._columns(values)]
+
+    def most(self, *values: float) -> list[float]:
+        return [max(column) for column in self._columns(values)]
+
+    def _columns(self, values: Sequence[float]) -> list[tuple[float, ...]]:
+        """Each value of all processes, by rank: sums are always taken in the same order."""
+        own = torch.tensor(values, dtype=torch.float64)
+        rows = [torch.empty_like(own) for _ in range(self.world)]
+        self._meet(dist.all_gather, rows, own)
+        return list(zip(*(row.tolist() for row in rows), strict=True))
 
     def average_(self, tensors: Sequence[Tensor]) -> None:
         if not tensors:

@@ -10,7 +10,7 @@ from covtool.specs.finetuning import FinetuneRequest
 from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.loading import LoadingSpec
 from covtool.specs.objective import ObjectiveSpec
-from covtool.specs.processes import ProcessSpec
+from covtool.specs.processes import LaunchSpec, ProcessSpec
 from covtool.specs.recipe import (
     BaseSpec,
     EigenlayerSpec,
@@ -41,6 +41,7 @@ __all__ = [
     "InputOverrides",
     "InputSpec",
     "LastStrideSpec",
+    "LaunchSpec",
     "LoadingSpec",
     "Metric",
     "ObjectiveSpec",

@@ -1,4 +1,4 @@
-"""A run on several processes."""
+"""Work on several processes."""
 
 from pydantic import Field
 
@@ -7,8 +7,8 @@ from covtool.specs.record import Record
 PANEL = {"panel": "Several processes"}
 
 
-class ProcessSpec(Record):
-    """How the processes of a run work together; under torchrun it says how many there are."""
+class LaunchSpec(Record):
+    """How many processes there are; under torchrun, which says it itself, leave it out."""
 
     nproc: int = Field(
         1,
@@ -17,14 +17,19 @@ class ProcessSpec(Record):
         "--nproc-per-node.",
         json_schema_extra=PANEL,
     )
-    sync_bn: bool = Field(
-        False,
-        description="Batch norms use the statistics of all processes' images.",
-        json_schema_extra=PANEL,
-    )
     dist_timeout: float = Field(
         600.0,
         gt=0,
-        description="Seconds that processes wait for each other before the run ends.",
+        description="Seconds that processes wait for each other before they give up.",
+        json_schema_extra=PANEL,
+    )
+
+
+class ProcessSpec(LaunchSpec):
+    """How the processes of a run work together."""
+
+    sync_bn: bool = Field(
+        False,
+        description="Batch norms use the statistics of all processes' images.",
         json_schema_extra=PANEL,
     )

@@ -19,8 +19,9 @@ def exchange(rank):
             "each": processes.each(lambda: f"from {rank}"),
             "main": processes.main(lambda: f"from {rank}"),
             "sum": processes.sum(2**40 + rank, 0.5),
+            "most": processes.most(rank, -rank),
             "average": [tensor.tolist() for tensor in tensors],
-            "shares": processes.each(lambda: processes.share_of("abcdefg")),
+            "parts": processes.each(lambda: processes.part_of("abcdefg")),
             "interleaved": list(processes.interleaved(processes.share_of("abcdefg"))),
         }
 
@@ -33,7 +34,8 @@ def test_processes_exchange_results_sums_and_means():
         assert result["main"] == "from 0"
         assert result["sum"] == [3 * 2**40 + 3, 1.5]
         assert result["average"] == [[[1, 1], [1, 1]], [3]]
-        assert ALONE.in_order(result["shares"]) == list("abcdefg")
+        assert result["most"] == [2, 0]
+        assert result["parts"] == ["abc", "de", "fg"]
     assert [r["interleaved"] for r in results] == [list("abcdefg"), [], []]
 
 
@@ -44,7 +46,8 @@ def test_alone_the_same_calls_are_trivial():
     assert ALONE.main(lambda: 1) == 1
     assert ALONE.sum(1, 2) == [1, 2]
     assert list(ALONE.interleaved("ab")) == ["a", "b"]
-    assert ALONE.in_order([ALONE.share_of("abc")]) == list("abc")
+    assert ALONE.most(1, 2) == [1, 2]
+    assert ALONE.part_of("abc") == ALONE.share_of("abc") == "abc"
 
 
 class OddError(Exception):

@@ -1,0 +1,105 @@
+"""``--nproc``: a command runs itself in several processes, as torchrun would run it."""
+
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from covtool.errors import RESUME_HINT, ArgumentError, CovtoolError, LostProcessError
+from covtool.specs import LaunchSpec
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+LAUNCHED = "COVTOOL_LAUNCHED"  # in the environment of a process that we started
+SECONDS_TO_SAVE = 120  # for the processes to end by themselves, before they are killed
+
+
+def is_main() -> bool:
+    """Whether this process speaks: of several, the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def is_silent(problem: CovtoolError) -> bool:
+    """Whether the launcher tells an error better than a process of its own."""
+    return isinstance(problem, LostProcessError) and LAUNCHED in os.environ
+
+
+def run_in_processes(ctx: typer.Context, spec: LaunchSpec) -> None:
+    """Run the command again in several processes where that is asked for, and exit as they do.
+
+    Returns in those processes, and where one is enough.
+
+    Raises:
+        ArgumentError: torchrun has started another number of them.
+        CovtoolError: One of them was killed.
+        typer.Exit: All of them have ended.
+    """
+    if "WORLD_SIZE" in os.environ:
+        _refuse_another_number(spec.nproc, os.environ.get("LOCAL_WORLD_SIZE", ""))
+    elif spec.nproc > 1:
+        raise typer.Exit(_launched(ctx.obj, spec.nproc))
+
+
+def _refuse_another_number(nproc: int, started: str) -> None:
+    if str(nproc) not in ("1", started):
+        raise ArgumentError(
+            f"--nproc is {nproc}, but torchrun has started {started} processes here.",
+            hint="Leave --nproc out under torchrun.",
+        )
+
+
+def _launched(arguments: Sequence[str], nproc: int) -> int:
+    """Start the processes, pass signals on to them, and wait; the exit code."""
+    os.environ[LAUNCHED] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_SAVE))
+
+    import logging
+
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable(logging.ERROR)  # of torch, which would tell the same once more
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=nproc,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "covtool_cli", *arguments)
+    except SignalException as stop:
+        return 128 + stop.sigval
+    except ChildFailedError as problem:
+        return _exit_code(problem.failures.values(), nproc)
+    return 0
+
+
+def _exit_code(failures: "Iterable[ProcessFailure]", nproc: int) -> int:
+    """That of the process that failed first.
+
+    Raises:
+        CovtoolError: It was killed, and could not say anything.
+    """
+    # The others are ended by SIGTERM then, and may fail in the same second.
+    first = min(failures, key=lambda f: (f.timestamp, f.exitcode == -signal.SIGTERM, f.exitcode))
+    if first.exitcode > 0:
+        return first.exitcode
+    raise CovtoolError(
+        f"Rank {first.local_rank} of {nproc} was ended by {first.signal_name()}.",
+        reason="The system may have ended it, for want of memory."
+        if first.exitcode == -signal.SIGKILL
+        else None,
+        hint=RESUME_HINT,
+    )
