@@ -1,4 +1,6 @@
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -152,3 +154,19 @@ def test_an_image_that_comes_twice_is_varied_differently(samples) -> None:
     others, _ = _epoch(usual, 0)
     at = [draw.index for batch in usual.batch_sampler for draw in batch].index(draws[first].index)
     assert torch.equal(images[first], others[at])
+
+
+def test_a_process_ends_though_its_workers_do_not_heed_signals(tmp_path):
+    write_classes(tmp_path / "train", {"a": 8})
+    code = f"""
+from pathlib import Path
+from covtool.data.layouts import scan
+from covtool.data.loaders import training_loader
+from covtool.specs import AugmentationSpec, InputSpec
+
+samples = scan(Path({str(tmp_path)!r})).samples("train")
+loader = training_loader(samples, InputSpec(size=(8, 8)), AugmentationSpec(), batch_size=2)
+batches = iter(loader)
+next(batches)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
