@@ -1,0 +1,117 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+import torch
+from images import write_classes
+
+from covtool.backbones.create import create_model
+from covtool.checkpoints.model_file import save
+from covtool.errors import CovtoolError, DataError, LostProcessError
+from covtool.specs import BaseSpec, InputSpec, Provenance, Recipe
+from covtool_cli import launching, main, render
+
+
+@dataclass
+class Failure:
+    """As torch's launcher describes a process that failed."""
+
+    local_rank: int
+    exitcode: int
+    timestamp: int = 0
+
+    def signal_name(self):
+        return signal.Signals(-self.exitcode).name
+
+
+def test_the_exit_code_is_that_of_the_process_that_failed_first():
+    lost = Failure(0, 1, timestamp=8)
+    assert launching._exit_code([lost, Failure(1, 4, timestamp=7)], 2) == 4
+    ended_by_launcher = Failure(0, -signal.SIGTERM)
+    assert launching._exit_code([ended_by_launcher, Failure(1, 5)], 2) == 5
+
+
+def test_a_process_that_was_killed_is_named():
+    failures = [Failure(0, 1), Failure(1, -signal.SIGKILL)]
+    with pytest.raises(CovtoolError, match="Rank 1 of 2 was ended by SIGKILL") as caught:
+        launching._exit_code(failures, 2)
+    assert "memory" in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("nproc", "code", "message"),
+    [("3", 2, "--nproc is 3, but torchrun has started 2 processes here"), ("2", 4, "no data set")],
+)
+def test_under_torchrun_nproc_must_agree_with_it(covtool, monkeypatch, nproc, code, message):
+    # One process in all, so that nobody has to be waited for.
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    got, _, err = covtool("evaluate", "test_resnet", "--data", "nowhere", "--nproc", nproc)
+    assert (got, message in err) == (code, True), err
+
+
+def test_only_the_first_of_several_processes_speaks(monkeypatch, capsys):
+    def speak():
+        render.line("result")
+        render.json_object({"a": 1})
+        render.note("note")
+        return capsys.readouterr()
+
+    assert speak() == ('result\n{\n  "a": 1\n}\n', "note\n")
+    monkeypatch.setenv("RANK", "1")
+    assert speak() == ("", "")
+
+
+def told(problem, capsys):
+    return main._told(problem), capsys.readouterr().err
+
+
+def test_an_error_that_all_have_is_told_by_the_first(monkeypatch, capsys):
+    assert told(DataError("bad"), capsys) == (4, "error: bad\n")
+    monkeypatch.setenv("RANK", "1")
+    assert told(DataError("bad"), capsys) == (4, "")
+
+
+def test_an_error_of_one_process_is_told_by_that_one(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    problem = DataError("mine")
+    problem.tell_once = lambda tell: tell()
+    assert told(problem, capsys) == (4, "error: mine\n")
+    problem.tell_once = lambda tell: 7
+    assert told(problem, capsys) == (7, "")
+
+
+def test_the_launcher_knows_better_who_was_lost(monkeypatch, capsys):
+    assert "lost another process" in told(LostProcessError(0, 2), capsys)[1]
+    monkeypatch.setenv(launching.LAUNCHED, "1")
+    assert told(LostProcessError(0, 2), capsys) == (1, "")
+
+
+def test_nproc_runs_the_command_in_several_processes_and_prints_one_object(tmp_path):
+    torch.manual_seed(0)
+    base = BaseSpec(library="timm", name="test_resnet")
+    model = create_model(base, num_classes=2)
+    model.recipe = Recipe(
+        base=base,
+        num_classes=2,
+        class_names=("a", "b"),
+        input=InputSpec(size=(32, 32)),
+        provenance=Provenance(covtool_version="0"),
+    )
+    path = save(model, tmp_path / "net.safetensors")
+    data = write_classes(tmp_path / "data" / "val", {"a": 3, "b": 4}).parent
+    arguments = ["evaluate", path, "--data", data, "-b", "2", "-j", "0", "--nproc", "2", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "covtool_cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["images"] == 7
