@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -11,7 +10,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from covtool.errors import ArgumentError
+from covtool.errors import ArgumentError, UnknownKeyError
 from covtool.specs import as_flag
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
@@ -149,17 +148,34 @@ def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
     values = {str(key).replace("-", "_"): value for key, value in values.items()}
     for key in values:
         if key not in known:
-            close = get_close_matches(key, known, n=1)
-            guess = f" Did you mean {close[0]!r}?" if close else ""
-            raise ArgumentError(f"{path} has an unknown key {key!r}.{guess}")
+            raise UnknownKeyError(str(path), key, known)
     ctx.default_map = {**(ctx.default_map or {}), **values}
     return path
+
+
+def _apply_preset(ctx: typer.Context, name: str | None) -> str | None:
+    """Use a preset's values as the command's defaults, where a configuration has none."""
+    if name is None:
+        return None
+    from covtool.presets import PRESETS
+
+    ctx.default_map = {**PRESETS[name].settings, **(ctx.default_map or {})}
+    return name
 
 
 Config = Annotated[
     Path | None,
     typer.Option(
         callback=_read_config, is_eager=True, help="YAML file with values for these options."
+    ),
+]
+Preset = Annotated[  # after a Config, which may name it
+    str | None,
+    typer.Option(
+        callback=_apply_preset,
+        is_eager=True,
+        help="Settings for a purpose, which --config and other options override; covtool list "
+        "presets shows them.",
     ),
 ]
 FromScratch = Annotated[

@@ -69,6 +69,11 @@ def _exactly(text: str) -> None:
         print(text)  # noqa: T201
 
 
+def exact_text(text: str) -> None:
+    """Text on stdout as it is, whatever the width."""
+    print(text, end="")  # noqa: T201
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout; columns of numbers are aligned to the right."""
     cells = [[number(cell) for cell in row] for row in rows]

@@ -63,6 +63,15 @@ class UnknownVariantError(ArgumentError, LookupError):
         )
 
 
+class UnknownKeyError(ArgumentError, KeyError):
+    """A file of settings sets something that does not exist."""
+
+    def __init__(self, where: str, key: str, known: "Sequence[str]") -> None:
+        close = get_close_matches(key, known, n=1)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"{where} has an unknown key {key!r}.{guess}")
+
+
 class SurgeryError(ArgumentError):
     """A model cannot be operated on in the way that was asked for."""
 

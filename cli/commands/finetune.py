@@ -56,6 +56,7 @@ def command(
         typer.Option("--dry-run", help="Build everything, try one batch, write nothing."),
     ] = False,
     config: options.Config = None,
+    preset: options.Preset = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
     **settings: Record,
@@ -85,6 +86,7 @@ def command(
         new_classifier=new_classifier,
         output=str(output),
         experiment=experiment,
+        preset=preset,
         **settings,
     )
     request.refuse_nonsense()  # before torch is imported

@@ -5,10 +5,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from covtool.errors import ArgumentError
 from covtool.specs import as_flag
 from covtool_cli import options, render
 
-What = Literal["heads", "gradients", "convs", "angulars", "losses", "samplers"]
+What = Literal["heads", "gradients", "convs", "angulars", "losses", "samplers", "presets"]
 
 TITLES = {
     "heads": "Heads (convert --head NAME)",
@@ -17,11 +18,18 @@ TITLES = {
     "gradients": "Gradient rules of eigendecompositions (convert --head mpn --gradient NAME)",
     "losses": "Losses (finetune --loss NAME, or a sum like ce+0.5*triplet)",
     "samplers": "Orders of the training images (finetune --sampler NAME)",
+    "presets": "Settings for a purpose (finetune --preset NAME)",
 }
 
 
 def command(
     what: Annotated[What, typer.Argument(help="What to list.")] = "heads",
+    show: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="presets: print this one as YAML, ready to be edited for --config."
+        ),
+    ] = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -29,6 +37,9 @@ def command(
 
     Example: covtool list gradients
     """
+    if show is not None:
+        _show(what, show, as_json=as_json)
+        return
     tables = {
         "heads": _heads,
         "gradients": _gradients,
@@ -36,12 +47,31 @@ def command(
         "angulars": _angulars,
         "losses": _losses,
         "samplers": _samplers,
+        "presets": _presets,
     }
     rows = list(tables[what]())
     if as_json:
         render.json_object({what: rows})
         return
-    render.table(TITLES[what], tuple(rows[0]), [tuple(row.values()) for row in rows])
+    render.table(TITLES[what], tuple(rows[0]), [tuple(map(_text, row.values())) for row in rows])
+
+
+def _text(cell: Any) -> Any:
+    if isinstance(cell, dict):
+        return "\n".join(f"{name}: {_text(value)}" for name, value in cell.items())
+    return ", ".join(map(str, cell)) if isinstance(cell, list) else cell
+
+
+def _show(what: str, name: str, *, as_json: bool) -> None:
+    from covtool.presets import PRESETS
+
+    if what != "presets":
+        raise ArgumentError("--show is for presets.", hint=f"covtool list presets --show {name}")
+    preset = PRESETS[name]
+    if as_json:
+        render.json_object(preset)
+    else:
+        render.exact_text(preset.text)
 
 
 def _heads() -> Iterable[dict[str, Any]]:
@@ -109,3 +139,15 @@ def _samplers() -> Iterable[dict[str, Any]]:
 
     for row in SAMPLERS:
         yield {"name": row.name, "summary": row.summary, "source": row.source}
+
+
+def _presets() -> Iterable[dict[str, Any]]:
+    from covtool.presets import PRESETS
+
+    for row in PRESETS:
+        yield {
+            "name": row.name,
+            "summary": row.summary,
+            "settings": row.settings,
+            "source": row.source,
+        }

@@ -51,6 +51,7 @@ class FinetuneRequest(Record):
         new_classifier: Start the classifier afresh for the data's classes.
         output: Folder for runs; the run goes to ``<output>/finetune/<experiment>[-N]``.
         experiment: Name of the run; None for the model's.
+        preset: Name of the preset that the settings come from, as far as nothing else was said.
     """
 
     model: str | None
@@ -71,6 +72,7 @@ class FinetuneRequest(Record):
     new_classifier: bool = False
     output: str = "runs"
     experiment: str | None = None
+    preset: str | None = None
 
     def refuse_nonsense(self) -> None:
         """Check the settings against each other, before anything is read.

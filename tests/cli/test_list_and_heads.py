@@ -11,6 +11,7 @@ from covtool.checkpoints.model_file import read_recipe
 from covtool.data.samplers import SAMPLERS
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.ops.eigen_gradients import GRADIENTS
+from covtool.presets import PRESETS
 from covtool.specs.losses import LOSSES
 from covtool.variants import CONVOLUTIONS, HEADS
 
@@ -29,6 +30,7 @@ def covtool(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
         ("angulars", ANGULAR_ACTIVATIONS.names),
         ("losses", LOSSES.names),
         ("samplers", SAMPLERS.names),
+        ("presets", PRESETS.names),
     ],
 )
 def test_list_shows_every_row(what: str, names: tuple[str, ...]) -> None:
@@ -37,6 +39,33 @@ def test_list_shows_every_row(what: str, names: tuple[str, ...]) -> None:
     shown = covtool("list", what)
     assert shown.returncode == 0
     assert all(name in shown.stdout for name in names)
+
+
+def test_list_presets_shows_what_each_sets() -> None:
+    rows = json.loads(covtool("list", "presets", "--json").stdout)["presets"]
+    assert {row["name"]: row["settings"] for row in rows} == {p.name: p.settings for p in PRESETS}
+    shown = covtool("list", "presets").stdout
+    assert "img_size: 256x128" in shown
+    assert "decay_milestones: 40, 90" in shown
+
+
+def test_a_preset_is_shown_as_a_configuration_to_edit() -> None:
+    assert covtool("list", "presets", "--show", "reid").stdout == PRESETS["reid"].text
+    row = json.loads(covtool("list", "presets", "--show", "reid", "--json").stdout)
+    assert row["settings"] == PRESETS["reid"].settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("presets", "--show", "raid"), "Did you mean 'reid'?"),
+        (("heads", "--show", "isqrt"), "--show is for presets."),
+    ],
+)
+def test_what_cannot_be_shown_is_a_usage_error(arguments: tuple[str, ...], message: str) -> None:
+    done = covtool("list", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_convert_takes_a_head_with_its_options(tmp_path: Path) -> None:
