@@ -21,7 +21,6 @@ class FeatureSet:
         features: Finite, shape (N, D), float32.
         identities: Whom an image shows, shape (N,), int64; `JUNK` is ignored.
         cameras: Which camera took it, shape (N,), int64; None where nobody knows.
-        paths: Of the images, N of them; None where nobody knows.
 
     Raises:
         DataError: There are no images, the lengths differ, or a feature is not finite.
@@ -31,20 +30,19 @@ class FeatureSet:
     features: Tensor
     identities: Tensor
     cameras: Tensor | None = None
-    paths: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2:
             raise ShapeError.expected("features", "(N, D)", self.features)
         if not self.features.numel():
             raise DataError("There are no features to search in.")
-        for name in ("identities", "cameras", "paths"):
+        for name in ("identities", "cameras"):
             column = getattr(self, name)
             if column is not None and len(column) != len(self):
                 raise DataError(
                     f"There are features of {len(self)} images, but {len(column)} {name}."
                 )
-        _refuse_non_finite(self.features)
+        refuse_non_finite(self.features)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -55,7 +53,12 @@ class FeatureSet:
         return self.features.shape[1]
 
 
-def _refuse_non_finite(features: Tensor) -> None:
+def refuse_non_finite(features: Tensor) -> None:
+    """Check features, (N, D).
+
+    Raises:
+        DataError: One of them is not a finite number; it says of which image.
+    """
     low, high = torch.aminmax(features, dim=1)  # not a number if one of them is not
     finite = low.isfinite() & high.isfinite()
     if not finite.all():

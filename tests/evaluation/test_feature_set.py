@@ -20,7 +20,6 @@ def test_sizes() -> None:
     [
         ("identities", torch.tensor([1, 2])),
         ("cameras", torch.tensor([1, 2])),
-        ("paths", ("a.png",)),
     ],
 )
 def test_columns_of_another_length_are_refused(column: str, values: object) -> None:

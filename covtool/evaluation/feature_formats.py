@@ -1,0 +1,200 @@
+"""Features and labels in files: safetensors, npz and CSV.
+
+Each format is a pair of functions. The writers take features that need not lie in memory, and
+never copy more than a block of them; the readers take what others wrote, too.
+"""
+
+import csv
+import json
+import struct
+import zipfile
+import zlib
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from covtool.errors import ArgumentError, DataError
+
+FEATURES = "features"
+COLUMNS = {"path": "paths", "identity": "identities", "camera": "cameras", "split": "splits"}
+"""Labels of an image, and what they are called together in a file."""
+
+_BLOCK = 4096
+_LENGTH = struct.Struct("<Q")  # of a safetensors header, in front of it
+_ALIGNMENT = 8
+_DIGITS = 9  # enough to tell any two float32 apart
+
+Columns = Mapping[str, Sequence[str]]
+"""Labels of all images, by a name in `COLUMNS`."""
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    TypeError,
+    ValueError,
+    KeyError,
+    UnicodeDecodeError,
+    SafetensorError,
+    csv.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What readers raise on files that are damaged, or of another kind than their name says."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFormat:
+    """How features are written and read.
+
+    Attributes:
+        write: To a file, features (N, D), float32, and labels of N images each.
+        read: A file's features, of any dtype, and its labels.
+    """
+
+    write: Callable[[Path, np.ndarray, Columns], None]
+    read: Callable[[Path], tuple[Tensor, Columns]]
+
+
+def write_safetensors(path: Path, features: np.ndarray, columns: Columns) -> None:
+    """One tensor, ``features``; the labels are JSON lists in the metadata.
+
+    The header is put together here because safetensors' own writer takes nothing but whole tensors
+    in memory.
+    """
+    header = {
+        "__metadata__": {COLUMNS[name]: json.dumps(column) for name, column in columns.items()},
+        FEATURES: {
+            "dtype": "F32",
+            "shape": features.shape,
+            "data_offsets": [0, features.nbytes],
+        },
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    with path.open("wb") as file:
+        file.write(_LENGTH.pack(len(text)))
+        file.write(text)
+        for block in _blocks(features):
+            file.write(block.astype("<f4", copy=False).data)
+
+
+def read_safetensors(path: Path) -> tuple[Tensor, Columns]:
+    """Labels may be tensors of whole numbers as well, under the names of `COLUMNS`."""
+    with safe_open(path, framework="pt") as file:
+        names, metadata = set(file.keys()), file.metadata() or {}
+        _require_features(names)
+        columns = {}
+        for name, plural in COLUMNS.items():
+            if plural in metadata:
+                columns[name] = [str(value) for value in json.loads(metadata[plural])]
+            elif plural in names:
+                columns[name] = _texts(file.get_tensor(plural).numpy())
+        return file.get_tensor(FEATURES), columns
+
+
+def write_npz(path: Path, features: np.ndarray, columns: Columns) -> None:
+    """Arrays ``features``, ``paths``, ``identities``, ``cameras``, ``splits``, not compressed."""
+    texts = {COLUMNS[name]: np.array(column) for name, column in columns.items()}
+    with path.open("wb") as file:
+        np.savez(file, features=features, **texts)
+
+
+def read_npz(path: Path) -> tuple[Tensor, Columns]:
+    """Labels may be texts or whole numbers; nothing pickled is read."""
+    # An opened file: of a path, numpy would leave the damaged file open.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        _require_features(file.files)
+        present = {name: plural for name, plural in COLUMNS.items() if plural in file.files}
+        columns = {name: _texts(file[plural]) for name, plural in present.items()}
+        return torch.from_numpy(file[FEATURES]), columns
+
+
+def write_csv(path: Path, features: np.ndarray, columns: Columns) -> None:
+    """A line for each image: its labels, then ``f0``, ``f1``, ...; every float32 survives."""
+    labels = zip(*columns.values(), strict=True) if columns else iter(())
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*columns, *(f"f{place}" for place in range(features.shape[1]))])
+        for block in _blocks(features):
+            for values in block.tolist():
+                writer.writerow([*next(labels, ()), *(f"{x:.{_DIGITS}g}" for x in values)])
+
+
+def read_csv(path: Path) -> tuple[Tensor, Columns]:
+    """Columns that are no labels are features, in the order of the file."""
+    values = array("f")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, skipinitialspace=True)
+        names = [name.strip() for name in next(reader, [])]
+        columns = {name: [] for name in COLUMNS if name in names}
+        numeric = [place for place, name in enumerate(names) if name not in COLUMNS]
+        if not numeric:
+            raise DataError(
+                f"{path} has no columns of features.",
+                hint=f"The first line should read {','.join(COLUMNS)},f0,f1,f2 and so on.",
+            )
+        for row in filter(None, reader):
+            if len(row) != len(names):
+                raise DataError(
+                    f"{path}, line {reader.line_num}, has {len(row)} cells, not {len(names)}.",
+                    reason="The file may be cut off.",
+                )
+            values.extend(_number(path, reader.line_num, row[place]) for place in numeric)
+            for name, column in columns.items():
+                column.append(row[names.index(name)].strip())
+    if not values:
+        raise DataError(f"{path} lists no images.")
+    features = torch.from_numpy(np.frombuffer(values, dtype=np.float32))
+    return features.reshape(-1, len(numeric)), columns
+
+
+FORMATS = {
+    ".safetensors": FeatureFormat(write_safetensors, read_safetensors),
+    ".npz": FeatureFormat(write_npz, read_npz),
+    ".csv": FeatureFormat(write_csv, read_csv),
+}
+"""By the suffix of the file."""
+
+
+def format_of(path: Path) -> FeatureFormat:
+    """The format that the name of a file stands for.
+
+    Raises:
+        ArgumentError: There is none of that suffix.
+    """
+    try:
+        return FORMATS[path.suffix.lower()]
+    except KeyError:
+        raise ArgumentError(
+            f"{path} is not the name of a file of features.",
+            hint=f"Its name must end in one of {', '.join(FORMATS)}.",
+        ) from None
+
+
+def _blocks(features: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(features), _BLOCK):
+        yield np.ascontiguousarray(features[start : start + _BLOCK])
+
+
+def _require_features(names: "Sequence[str] | set[str]") -> None:
+    if FEATURES not in names:
+        raise ValueError(f"It has no {FEATURES!r}, but: {', '.join(sorted(names)) or 'nothing'}.")
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    if values.ndim != 1 or values.dtype.kind not in "iuUS":
+        raise ValueError("Its labels are neither texts nor whole numbers, one for each image.")
+    return values.astype(str).tolist()
+
+
+def _number(path: Path, line: int, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"{path}, line {line}: {text!r} is not a number.") from None
