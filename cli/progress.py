@@ -108,9 +108,10 @@ def pace(record: "StepRecord") -> str:
 def epoch_line(record: "EpochRecord") -> str:
     """An epoch in a line."""
     top_5 = "" if record.top_5 is None else f"  top-5 {record.top_5:.2f} %"
+    replaced = f"  {record.replaced} unreadable" if record.replaced else ""
     return (
         f"epoch {record.epoch}/{record.epochs}  train loss {record.train_loss:.4f}  "
-        f"validation loss {record.eval_loss:.4f}  top-1 {record.top_1:.2f} %{top_5}  "
+        f"validation loss {record.eval_loss:.4f}  top-1 {record.top_1:.2f} %{top_5}{replaced}  "
         f"{duration(record.seconds)}" + ("  best so far" if record.is_best else "")
     )
 

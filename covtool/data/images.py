@@ -76,7 +76,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _reason(path: Path, problem: Exception) -> str:
     if isinstance(problem, FileNotFoundError):
         return "There is no such file."
-    if path.stat().st_size == 0:
+    if path.exists() and path.stat().st_size == 0:
         return "The file is empty."
     text = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
     if text.startswith("cannot identify image file"):

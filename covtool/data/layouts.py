@@ -64,6 +64,11 @@ class DataLayout:
         """The name of the folder or file."""
         return self.root.resolve().name
 
+    @property
+    def folder(self) -> Path:
+        """Where paths start: the root, or the folder that the CSV file is in."""
+        return self.root if self.kind == "folder" else self.root.parent
+
     def samples(self, split: str) -> tuple[Sample, ...]:
         """The samples of a split, by its canonical name or the data set's own.
 
@@ -111,9 +116,29 @@ def scan(root: Path, *, val_fraction: float | None = None, seed: int = 0) -> Dat
     elif root.exists():
         raise DataError(f"{root} is neither a folder nor a CSV file.", hint=LAYOUT_HINT)
     else:
-        raise DataError(f"There is no data set at {root}.", hint="Check the path.")
+        raise nothing_there(root)
     layout = _layout(root, kind, found)
     return layout if val_fraction is None else with_validation(layout, val_fraction, seed)
+
+
+def listed(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
+    """A data set from a list of its images; they need not be there.
+
+    Args:
+        root: Its folder or its CSV file.
+        found: Images with the names of their classes, by split as the data set calls it.
+
+    Raises:
+        DataError: There is nothing at `root`.
+    """
+    if not root.exists():
+        raise nothing_there(root)
+    return _layout(root, "folder" if root.is_dir() else "csv", found)
+
+
+def nothing_there(root: Path) -> DataError:
+    """There is no data set."""
+    return DataError(f"There is no data set at {root}.", hint="Check the path.")
 
 
 def require_trainable(layout: DataLayout) -> None:

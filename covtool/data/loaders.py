@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from covtool.data.cache import CachedImages
 from covtool.data.cached_dataset import CachedDataset
+from covtool.data.checking import OnBadImage
 from covtool.data.images import read_image
 from covtool.data.layouts import Sample
 from covtool.data.normalization import Normalization, normalization
@@ -20,6 +21,8 @@ from covtool.data.rendering import as_prepared, renderer_for
 from covtool.data.samplers import SAMPLERS
 from covtool.data.sampling import BatchSampler, Draw, Shard, drawing
 from covtool.data.transforms import Transform, evaluation_transform, training_transform
+from covtool.data.unreadable import Guarded, Unreadable, collate
+from covtool.data.worker_death import explaining_dead_workers
 from covtool.errors import ArgumentError, DataError
 from covtool.specs import AugmentationSpec, InputSpec, ObjectiveSpec
 
@@ -55,12 +58,20 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             DataError: The image cannot be read; it names the file.
         """
         if isinstance(key, Draw):
-            sample = self.samples[key.index]
-            image = read_image(sample.path, gray=self.gray)
-            with drawing(self.seed, *key.entropy):
-                return self.transform(image), sample.label
+            return self.varied(key.index, key)
         sample = self.samples[key]
         return self.transform(read_image(sample.path, gray=self.gray)), sample.label
+
+    def varied(self, index: int, draw: Draw) -> tuple[Tensor, int]:
+        """An image as a draw varies it, be it the draw's own or one in its place.
+
+        Raises:
+            DataError: As for an item.
+        """
+        sample = self.samples[index]
+        image = read_image(sample.path, gray=self.gray)
+        with drawing(self.seed, *draw.entropy):
+            return self.transform(image), sample.label
 
 
 AnyDataset = ImageDataset | CachedDataset
@@ -74,7 +85,11 @@ class ImageLoader(DataLoader):
     Args:
         dataset: Of images.
         normalize: What is done to a whole batch of them, in this process.
+        on_bad_image: What to do about one that cannot be read; see `Guarded`.
         **settings: Of the `DataLoader`.
+
+    Attributes:
+        on_unreadable: Called with each image that is replaced or left out.
     """
 
     def __init__(
@@ -82,10 +97,12 @@ class ImageLoader(DataLoader):
         dataset: AnyDataset,
         *,
         normalize: Normalization | None = None,
+        on_bad_image: OnBadImage = "error",
         **settings: Any,
     ) -> None:
-        super().__init__(_Guarded(dataset), collate_fn=_collate, **settings)
+        super().__init__(Guarded(dataset, on_bad_image), collate_fn=collate, **settings)
         self._normalize = normalize
+        self.on_unreadable: Callable[[Unreadable], None] = lambda unreadable: None
 
     def set_epoch(self, epoch: int, *, start: int = 0) -> None:
         """Choose the epoch, counted from 0, of a training loader's next iteration.
@@ -106,14 +123,18 @@ class ImageLoader(DataLoader):
             # Forking beside torch's threads is what torch itself does on Linux.
             warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
             batches = super().__iter__()
-        for batch in batches:
-            if isinstance(batch, DataError):
-                raise batch
-            images, labels = batch
-            yield images if self._normalize is None else self._normalize(images), labels
+        with explaining_dead_workers(self.num_workers):
+            for batch in batches:
+                if isinstance(batch, DataError):
+                    raise batch
+                for unreadable in batch.unreadable:
+                    self.on_unreadable(unreadable)
+                if batch.images is not None:
+                    images, labels = batch.images, batch.labels
+                    yield images if self._normalize is None else self._normalize(images), labels
 
 
-def evaluation_loader(
+def evaluation_loader(  # noqa: PLR0913 -- a loader is its data, its preparation and its pace
     samples: Sequence[Sample],
     input: InputSpec,
     *,
@@ -121,6 +142,7 @@ def evaluation_loader(
     workers: int = 2,
     device: torch.device | None = None,
     own: Callable[[Sequence[range]], Sequence[range]] | None = None,
+    on_bad_image: OnBadImage = "error",
 ) -> ImageLoader:
     """Batches in the order of `samples`, none left out, prepared as `evaluation_transform` does.
 
@@ -132,6 +154,8 @@ def evaluation_loader(
         device: Where cached images are normalized; None for the CPU. Others are the CPU's.
         own: Chooses the batches of this process from those of all; None for all of them. They are
             cut before, so that several processes compute what one does, to the last bit.
+        on_bad_image: What to do about an image that cannot be read any more: ``skip`` leaves it
+            out.
 
     Returns:
         Pairs of images, (B, channels, height, width) in float32, and labels, (B,) in int64.
@@ -149,7 +173,8 @@ def evaluation_loader(
         )
     dataset = ImageDataset(samples, evaluation_transform(input), gray=input.channels == 1)
     processes = useful_workers(workers, len(batches))
-    return ImageLoader(dataset, batch_sampler=batches, **_settings(processes))
+    settings = {"batch_sampler": batches, **_settings(processes)}
+    return ImageLoader(dataset, on_bad_image=on_bad_image, **settings)
 
 
 def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation and its pace
@@ -164,6 +189,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     drop_last: bool = True,
     shard: Shard | None = None,
     device: torch.device | None = None,
+    on_bad_image: OnBadImage = "error",
 ) -> ImageLoader:
     """Batches in random order, varied at random; call `set_epoch` before each epoch.
 
@@ -183,6 +209,8 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
             normalization fails on a batch of one image.
         shard: Which of several processes this is.
         device: As for `evaluation_loader`.
+        on_bad_image: What to do about an image that cannot be read any more: ``skip`` puts another
+            one in its place.
 
     Returns:
         As `evaluation_loader`.
@@ -203,6 +231,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     return ImageLoader(
         dataset,
         normalize=normalize,
+        on_bad_image=on_bad_image,
         batch_sampler=batches,
         persistent_workers=processes > 0,
         **_settings(processes),
@@ -260,30 +289,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-class _Guarded(Dataset):
-    """Hands an error on as an item, for `ImageLoader` to raise."""
-
-    def __init__(self, dataset: AnyDataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitems__(self, keys: list[int | Draw]) -> list[tuple[Tensor, int] | DataError]:
-        if isinstance(self.dataset, CachedDataset):
-            return self.dataset.__getitems__(keys)  # nothing of it can be unreadable
-        return [self[key] for key in keys]
-
-    def __getitem__(self, key: int | Draw) -> tuple[Tensor, int] | DataError:
-        try:
-            return self.dataset[key]
-        except DataError as problem:
-            # Without its cause, which may not survive the way between processes.
-            return problem.with_traceback(None)
-
-
-def _collate(items: list[Any]) -> Any:
-    failed = [item for item in items if isinstance(item, DataError)]
-    return failed[0] if failed else default_collate(items)

@@ -50,11 +50,13 @@ class TrainingData:
         root: Folder of the data set.
         training: Readable images to train on; or `CachedImages` of them.
         validation: Readable images to evaluate on; or `CachedImages` of them.
+        left_out: Images that could not be read when the run started.
     """
 
     root: Path
     training: Sequence[Sample]
     validation: Sequence[Sample]
+    left_out: frozenset[Path] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class Parts:
         device: Where the model is.
         request: The settings.
         recipe: Of the model, with the data's classes and the head that it came with.
+        data: The images.
         fingerprints: Of the images, by split.
         heads: Which head is in use in which epoch; None for a model without a covtool head.
     """
@@ -103,6 +106,7 @@ class Parts:
     device: torch.device
     request: FinetuneRequest
     recipe: Recipe
+    data: TrainingData
     fingerprints: dict[str, str]
     heads: HeadSchedule | None
 
@@ -212,6 +216,7 @@ def assemble(
         device=device,
         request=request,
         recipe=recipe,
+        data=data,
         fingerprints={
             "training": fingerprint(data.training, data.root),
             "validation": fingerprint(data.validation, data.root),
@@ -224,9 +229,10 @@ def assemble(
 def _loaders(
     data: TrainingData, recipe: Recipe, request: FinetuneRequest, device: torch.device
 ) -> dict[str, Any]:
-    size = {
+    shared = {
         "batch_size": request.training.batch_size,
         "workers": request.training.workers,
+        "on_bad_image": request.training.on_bad_image,
         "device": device,
     }
     return {
@@ -236,9 +242,9 @@ def _loaders(
             request.augmentation,
             objective=request.objective,
             seed=request.training.seed,
-            **size,
+            **shared,
         ),
-        "validation_batches": evaluation_loader(data.validation, recipe.input, **size),
+        "validation_batches": evaluation_loader(data.validation, recipe.input, **shared),
     }
 
 

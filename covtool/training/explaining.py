@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from covtool.data.worker_death import explaining_dead_workers
 from covtool.errors import CovtoolError, DataError, NonFiniteError, OutOfMemoryError, WorkerError
 from covtool.training.keeping import save
+from covtool.training.nonfinite_policy import require_finite_
 
 if TYPE_CHECKING:
     from covtool.training.fit import Run
@@ -21,17 +23,17 @@ def explained(run: "Run") -> Iterator[None]:
         CovtoolError: What was raised in the block, with more of a hint.
     """
     try:
-        yield
+        with explaining_dead_workers(run.parts.training.workers):
+            yield
     except NonFiniteError as problem:
         raise _with_hint(problem, f"{_last(run)}.\n{CALMER}") from problem
     except (OutOfMemoryError, WorkerError) as problem:
         raise _with_hint(problem, f"{_last(run)}; {_go_on(run)}") from problem
     except DataError as problem:
+        require_finite_(run)
         save(run)
-        step = run.state.updates
-        raise _with_hint(
-            problem, f"The state after step {step} was saved; {_go_on(run)}"
-        ) from problem
+        saved = f"The state after step {run.state.updates} was saved"
+        raise _with_hint(problem, f"{saved}; {_go_on(run)}") from problem
 
 
 def _with_hint(problem: CovtoolError, more: str) -> CovtoolError:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covtool.checkpoints.file_kinds import stem_of
+from covtool.data.image_list import write_image_list
 from covtool.errors import NonFiniteError
 from covtool.specs import FinetuneRequest
 from covtool.training.assembly import Parts
@@ -22,7 +23,7 @@ from covtool.training.preparing import (
     with_statistics,
 )
 from covtool.training.rewinding import Rewind
-from covtool.training.run_directory import ARGUMENTS, RunDirectory
+from covtool.training.run_directory import ARGUMENTS, IMAGE_LIST, RunDirectory
 from covtool.training.running import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.state import RunState
 from covtool.training.surroundings import describe_environment, peak_memory_mib
@@ -102,6 +103,7 @@ def train_from_start(
         directory = RunDirectory.create(Path(request.output), COMMAND, name)
     with directory.in_use():
         _describe(directory, request, parts)
+        write_image_list(directory.path / IMAGE_LIST, layout, parts.data.left_out)
         run = start_run(parts, RunState(), directory, layout, observer)
         save(run)
         return run_to_end(run)

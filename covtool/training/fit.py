@@ -11,6 +11,7 @@ from signal import Signals
 from covtool.errors import InterruptedRunError, NonFiniteError
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
 from covtool.training.assembly import Parts
+from covtool.training.bad_images import watch_images
 from covtool.training.careful_update import careful_update_
 from covtool.training.explaining import explained
 from covtool.training.exporting import export
@@ -69,6 +70,7 @@ def fit(run: Run) -> None:
         WorkerError: A process that loads images died; the same holds.
         InterruptedRunError: SIGINT or SIGTERM arrived; the state has been saved.
     """
+    watch_images(run)
     with tf32(run.parts.training.tf32), explained(run), interruptible() as interruption:
         _all_epochs(run, interruption)
 
@@ -87,6 +89,7 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     result = _evaluate(run, interruption)
     train_loss = state.loss_sum / state.images if state.images else math.nan
     state.values.append(_metric(run, result))
+    replaced, state.replaced = state.replaced, 0
     state.epoch, state.step, state.loss_sum, state.images = state.epoch + 1, 0, 0.0, 0
     state.seconds += time.perf_counter() - start
     record = EpochRecord(
@@ -97,6 +100,7 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
         top_1=result.top_1,
         top_5=result.top_5,
         lr=run.parts.schedule.lr,
+        replaced=replaced,
         is_best=state.best_epoch == state.epoch,
         head="" if run.parts.heads is None else label(run.parts.heads.at(state.epoch - 1)),
         seconds=time.perf_counter() - start,

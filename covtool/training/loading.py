@@ -14,33 +14,57 @@ from covtool.data.cache import (
 )
 from covtool.data.checking import check_images
 from covtool.data.layouts import DataLayout, Sample
+from covtool.errors import DataError
 from covtool.specs import FinetuneRequest, InputSpec, LoadingSpec
 from covtool.training.assembly import TrainingData
 from covtool.training.observer import Observer
 
 SHOWN = 5
 SPLITS = ("train", "val")
+BRING_BACK = "Bring them back as they were, or add --on-bad-image skip: others take their place."
 
 
 def load_data(
-    layout: DataLayout, input: InputSpec, request: FinetuneRequest, observer: Observer
+    layout: DataLayout,
+    input: InputSpec,
+    request: FinetuneRequest,
+    observer: Observer,
+    *,
+    left_out: frozenset[Path] | None = None,
 ) -> TrainingData:
-    """The readable images of a run, from the cache where one is asked for.
+    """The images of a run, from the cache where one is asked for.
+
+    A new run uses those that can be read. A resumed one keeps to those that it has always used:
+    only so is it the run that was interrupted. What cannot be read any more is replaced in its
+    turn.
+
+    Args:
+        layout: The data set.
+        input: The images that the model expects.
+        request: The settings.
+        observer: Who is told of images that cannot be read.
+        left_out: Images that a resumed run has never used; None for a new run.
 
     Raises:
         ArgumentError: The cache does not fit, or there is no such device.
         DataError: Images cannot be read.
     """
+    used = [_without(layout.samples(split), left_out or frozenset()) for split in SPLITS]
+    check = _checked if left_out is None else _kept
     if request.loading.cache == "off":
-        splits = [_checked(layout, split, request, observer) for split in SPLITS]
+        pairs = zip(SPLITS, used, strict=True)
+        found = [check(samples, split, request, observer) for split, samples in pairs]
     else:
-        caches = open_caches(
-            _wishes(layout, input, request), _setting(layout, input, request, observer)
-        )
-        for split, cached in zip(SPLITS, caches, strict=True):
+        wishes = _wishes(used, input, request)
+        found = list(open_caches(wishes, _setting(layout, input, request, observer)))
+        for split, cached in zip(SPLITS, found, strict=True):
             _tell_of(cached.bad, split, observer)
-        splits = list(caches)
-    return TrainingData(root=_root(layout), training=splits[0], validation=splits[1])
+    if left_out is None:
+        readable = {sample.path for samples in found for sample in samples}
+        left_out = frozenset(s.path for samples in used for s in samples) - readable
+    return TrainingData(
+        root=layout.folder, training=found[0], validation=found[1], left_out=left_out
+    )
 
 
 def without_cache(
@@ -53,33 +77,59 @@ def without_cache(
     """
     if request.loading.cache == "off":
         return request
-    estimate_caches(_wishes(layout, input, request), _setting(layout, input, request, observer))
+    samples = [layout.samples(split) for split in SPLITS]
+    wishes = _wishes(samples, input, request)
+    estimate_caches(wishes, _setting(layout, input, request, observer))
     return request.model_copy(update={"loading": LoadingSpec()})
 
 
+def _without(samples: Sequence[Sample], left_out: frozenset[Path]) -> Sequence[Sample]:
+    return tuple(sample for sample in samples if sample.path not in left_out)
+
+
 def _checked(
-    layout: DataLayout, split: str, request: FinetuneRequest, observer: Observer
+    samples: Sequence[Sample], split: str, request: FinetuneRequest, observer: Observer
 ) -> Sequence[Sample]:
     checked = check_images(
-        layout.samples(split), on_bad_image=request.training.on_bad_image, track=observer.track
+        samples, on_bad_image=request.training.on_bad_image, track=observer.track
     )
     _tell_of(checked.bad, split, observer)
     return checked.good
 
 
+def _kept(
+    samples: Sequence[Sample], split: str, request: FinetuneRequest, observer: Observer
+) -> Sequence[Sample]:
+    try:
+        checked = check_images(
+            samples, on_bad_image=request.training.on_bad_image, track=observer.track
+        )
+    except DataError as problem:
+        raise DataError(problem.message, reason=problem.reason, hint=BRING_BACK) from problem
+    if checked.bad:
+        count = f"{len(checked.bad)} images of {split}"
+        observer.on_note(f"{count} cannot be read any more: {_shortened(checked.bad)}")
+    return samples
+
+
 def _tell_of(bad: Sequence[tuple[Path, str]], split: str, observer: Observer) -> None:
     if bad:
-        shown = "; ".join(f"{path}: {reason}" for path, reason in bad[:SHOWN])
-        more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-        observer.on_note(f"Left out {len(bad)} unreadable images of {split}: {shown}{more}")
+        observer.on_note(f"Left out {len(bad)} unreadable images of {split}: {_shortened(bad)}")
 
 
-def _wishes(layout: DataLayout, input: InputSpec, request: FinetuneRequest) -> list[CacheWish]:
+def _shortened(bad: Sequence[tuple[Path, str]]) -> str:
+    shown = "; ".join(f"{path}: {reason}" for path, reason in bad[:SHOWN])
+    return f"{shown}; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else shown
+
+
+def _wishes(
+    used: Sequence[Sequence[Sample]], input: InputSpec, request: FinetuneRequest
+) -> list[CacheWish]:
     side = request.loading.cache_side
     forms = (training_form(input, request.augmentation, side=side), evaluation_form(input))
     return [
-        CacheWish(split=split, samples=layout.samples(split), form=form)
-        for split, form in zip(SPLITS, forms, strict=True)
+        CacheWish(split=split, samples=samples, form=form)
+        for split, samples, form in zip(SPLITS, used, forms, strict=True)
     ]
 
 
@@ -88,14 +138,10 @@ def _setting(
 ) -> CacheSetting:
     return CacheSetting(
         spec=request.loading,
-        root=_root(layout),
+        root=layout.folder,
         gray=input.channels == 1,
         device=resolve_device(request.training.device),
         on_bad_image=request.training.on_bad_image,
         note=observer.on_note,
         track=observer.track,
     )
-
-
-def _root(layout: DataLayout) -> Path:
-    return layout.root if layout.root.is_dir() else layout.root.parent

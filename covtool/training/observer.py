@@ -84,6 +84,7 @@ class EpochRecord:
         lr: At its end.
         is_best: Better than every epoch before.
         seconds: It took, evaluation included.
+        replaced: Training images that others took the place of, being unreadable.
         head: The covtool head in use, as `--head-schedule` writes it; empty without one.
     """
 
@@ -96,6 +97,7 @@ class EpochRecord:
     lr: float
     is_best: bool
     seconds: float
+    replaced: int = 0
     head: str = ""
 
 

@@ -125,13 +125,23 @@ def assembled(
     request: FinetuneRequest,
     layout: DataLayout,
     observer: Observer,
+    *,
+    left_out: frozenset[Path] | None = None,
 ) -> Parts:
     """Everything of a run around a model, once the data's images have been checked.
+
+    Args:
+        model: To be trained in place.
+        recipe: Of the model, with the data's classes.
+        request: The settings.
+        layout: The data set.
+        observer: Who is told what is the matter with the images.
+        left_out: Those that a resumed run has never used; None for a new run.
 
     Raises:
         CovtoolError: See `load_data` and `assemble`.
     """
-    data = load_data(layout, recipe.input, request, observer)
+    data = load_data(layout, recipe.input, request, observer, left_out=left_out)
     if not request.objective.needs("logits"):
         observer.on_note(
             f"--loss {request.objective.loss} trains the features alone: the classifier stays as "

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from covtool.data.image_list import read_image_list
+from covtool.data.layouts import DataLayout
 from covtool.errors import ArgumentError, CheckpointError, DataError
 from covtool.specs import FinetuneRequest, Recipe, as_flag
 from covtool.surgery.rebuild import rebuild
@@ -14,7 +16,7 @@ from covtool.training.finetuning import train_from_start
 from covtool.training.keeping import complete_epoch
 from covtool.training.observer import Observer, SilentObserver
 from covtool.training.preparing import assembled, read_layout, resolved, seed_everything
-from covtool.training.run_directory import ARGUMENTS, RunDirectory
+from covtool.training.run_directory import ARGUMENTS, IMAGE_LIST, RunDirectory
 from covtool.training.running import FinetuneResult, run_to_end, start_run
 from covtool.training.state import RunState, restore_
 from covtool.training.stopping import explain_end
@@ -22,6 +24,7 @@ from covtool.training.stopping import explain_end
 MAY_CHANGE = (
     "epochs",
     "data",  # the same images in another place
+    "on_bad_image",
     "device",
     "workers",
     "patience",
@@ -68,12 +71,12 @@ def resume_finetune(
     if not run_directory.checkpoints.candidates():
         observer.on_note(f"Nothing of the run in {directory} was saved yet: it starts over.")
         return train_from_start(request, run_directory, observer)
-    layout = read_layout(request)
+    layout, left_out = _images(run_directory, request)
     recipe = _recipe(run_directory)
     if recipe.class_names != layout.class_names:
         raise DataError.classes_differ(recipe.class_names or (), layout.class_names)
     seed_everything(request.training.seed)
-    parts = assembled(rebuild(recipe), recipe, request, layout, observer)
+    parts = assembled(rebuild(recipe), recipe, request, layout, observer, left_out=left_out)
     with run_directory.in_use():
         state = _restored(parts, run_directory, observer)
         run_directory.forget_after(epochs=state.epoch, updates=state.updates)
@@ -85,6 +88,16 @@ def resume_finetune(
         if state.epoch and not state.step:
             complete_epoch(run)
         return run_to_end(run)
+
+
+def _images(
+    directory: RunDirectory, request: FinetuneRequest
+) -> tuple[DataLayout, frozenset[Path] | None]:
+    """The images that the run was started with, whatever its data set holds now."""
+    file = directory.path / IMAGE_LIST
+    if not file.exists():
+        return read_layout(request), None
+    return read_image_list(file, Path(request.data))
 
 
 def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> RunState:

@@ -3,6 +3,7 @@
 args.yaml                 every setting, written first
 recipe.yaml               of the model that is trained
 env.json                  versions and device
+images.csv                the images that it was started with
 summary.csv               a row per epoch, in timm's columns
 metrics.jsonl             a line per update
 checkpoints/              to resume from: see `covtool.training.checkpoint_store`
@@ -33,6 +34,7 @@ except ImportError:  # Windows
     fcntl = None
 
 ARGUMENTS = "args.yaml"
+IMAGE_LIST = "images.csv"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.csv"
 SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")

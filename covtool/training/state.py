@@ -29,6 +29,7 @@ class RunState:
         seconds: Spent so far.
         unsaved: Epochs, counted from 1, whose model could not be written: none of them is the best.
         nonfinite: Updates that were not finite, and that the run survived.
+        replaced: Images of the epoch under way that others took the place of.
         micro_batch: Images that go through the model together, where a batch does not fit into
             memory.
         generators: States of the random number generators that are yet to be restored, or None.
@@ -44,6 +45,7 @@ class RunState:
     seconds: float = 0.0
     unsaved: list[int] = field(default_factory=list)
     nonfinite: int = 0
+    replaced: int = 0
     micro_batch: int | None = None
     generators: dict[str, Any] | None = None
     failed_saves: int = 0

@@ -180,7 +180,7 @@ def test_a_run_that_is_under_way_is_not_resumed_beside_itself(saves):
         pass
 
 
-def test_data_that_moved_may_be_named_anew_but_other_data_is_refused(saves, tmp_path):
+def test_data_that_moved_may_be_named_anew_but_nothing_may_be_missing(saves, tmp_path):
     root = write_toy_data(tmp_path / "here")
     directory = cut_short(saves(data=str(root)), at_update=5)
     moved = shutil.move(root, tmp_path / "there")
@@ -192,10 +192,10 @@ def test_data_that_moved_may_be_named_anew_but_other_data_is_refused(saves, tmp_
             observer=Recorder(at_update=6, do=power_cut),
         )
     (tmp_path / "there/train/red/3.png").unlink()
-    with pytest.raises(DataError, match="training images have changed") as caught:
+    with pytest.raises(DataError, match="1 of 36 images cannot be read") as caught:
         resume_finetune(directory, observer=observer)
-    assert "36 images" in caught.value.reason
-    assert "35 images" in caught.value.reason
+    assert "3.png: There is no such file." in caught.value.reason
+    assert "Bring them back as they were, or add --on-bad-image skip" in caught.value.hint
 
 
 def test_a_full_disk_is_a_warning_until_there_have_been_too_many(saves):

@@ -1,0 +1,49 @@
+import pytest
+from images import write_classes
+
+from covtool.data.image_list import read_image_list, write_image_list
+from covtool.data.layouts import scan
+from covtool.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split in ("train", "test"):
+        write_classes(tmp_path / "data" / split, {"a": 2, "b, c": 3})
+    return tmp_path / "data"
+
+
+def test_a_list_is_the_data_set_wherever_it_is_by_now_and_whatever_it_holds(folder, tmp_path):
+    layout = scan(folder)
+    out = {layout.splits["train"][1].path}
+    write_image_list(tmp_path / "images.csv", layout, out)
+    assert read_image_list(tmp_path / "images.csv", folder) == (layout, frozenset(out))
+    moved = folder.rename(tmp_path / "elsewhere")
+    (moved / "train/a/new.png").touch()
+    (moved / "test/a").rename(moved / "gone")
+    again, left_out = read_image_list(tmp_path / "images.csv", moved)
+    assert again.class_names == layout.class_names
+    assert again.called == {"train": "train", "val": "test"}
+    for split, samples in layout.splits.items():
+        kept = [s.path.relative_to(moved) for s in again.splits[split]]
+        assert kept == [s.path.relative_to(folder) for s in samples]
+        assert [s.label for s in again.splits[split]] == [s.label for s in samples]
+    assert [path.relative_to(moved) for path in left_out] == [p.relative_to(folder) for p in out]
+
+
+def test_the_images_of_a_csv_file_keep_their_folder(folder, tmp_path):
+    rows = [f'"{p.relative_to(tmp_path)}",{p.parent.name[0]}' for p in sorted(folder.rglob("*.*"))]
+    table = tmp_path / "some.csv"
+    table.write_text("path,label\n" + "\n".join(rows) + "\n")
+    layout = scan(table, val_fraction=0.3)
+    write_image_list(tmp_path / "images.csv", layout, ())
+    assert read_image_list(tmp_path / "images.csv", table) == (layout, frozenset())
+
+
+def test_a_damaged_list_and_a_data_set_that_is_gone_are_errors(folder, tmp_path):
+    (tmp_path / "images.csv").write_text("nothing\nuseful\n")
+    with pytest.raises(DataError, match=r"images\.csv is damaged"):
+        read_image_list(tmp_path / "images.csv", folder)
+    write_image_list(tmp_path / "images.csv", scan(folder), ())
+    with pytest.raises(DataError, match="There is no data set at"):
+        read_image_list(tmp_path / "images.csv", tmp_path / "nowhere")
