@@ -3,20 +3,21 @@ import torch
 from torch import nn
 
 from covtool.backbones.create import create_model, parse_name
+from covtool.checkpoints.model_file import load
+from covtool.conversion import ConversionRequest, convert
 from covtool.errors import ArgumentError, UnknownVariantError
-from covtool.specs import InputSpec, TrainingSpec
+from covtool.specs import HeadSpec, InputSpec, TrainingSpec
 from covtool.training.head import Head, find_head, replace_classifier_
 from covtool.training.optimization import Schedule, build_optimizer
 from covtool.training.parameter_groups import optimizer_groups, plan_parameter_groups
 
-IMAGES = InputSpec(size=(32, 32))
 NAMES = ["test_resnet", "test_convnext", "torchvision:shufflenet_v2_x0_5"]
 
 
-def network(name="test_resnet"):
+def network(name="test_resnet", size=32):
     torch.manual_seed(0)
     model = create_model(parse_name(name)[0], num_classes=5)
-    return model, find_head(model, IMAGES)
+    return model, find_head(model, InputSpec(size=(size, size)))
 
 
 def optimizer_of(model, head, training):
@@ -57,6 +58,31 @@ def test_layer_decay_lowers_the_rate_downwards_and_multiplies_the_heads():
     rates = {name: g.lr for g in groups for name in g.names}
     assert rates["stem.0.weight"] < rates["stages.1.blocks.0.conv_dw.weight"] < 1
     assert rates[f"{head.classifier}.weight"] == pytest.approx(3.0)
+
+
+def test_what_a_model_exempts_has_no_weight_decay_whatever_its_shape():
+    model, head = network("test_vit", size=160)
+    groups = plan_parameter_groups(model, head, TrainingSpec(weight_decay=0.3))
+    decays = {name: group.weight_decay for group in groups for name in group.names}
+    assert model.pos_embed.ndim == 3
+    assert decays["pos_embed"] == decays["cls_token"] == 0
+    assert decays["patch_embed.proj.weight"] == 0.3
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_vit"])
+def test_layer_decay_leaves_a_new_pooling_at_the_heads_rate(name, tmp_path):
+    asked = ConversionRequest(
+        source=name, operations=[HeadSpec(dim=4)], output=tmp_path / "a.safetensors",
+        pretrained=False,
+    )  # fmt: skip
+    model = load(convert(asked).path)
+    head = find_head(model, model.recipe.input)
+    training = TrainingSpec(lr=1.0, layer_decay=0.5, head_lr_mult=3)
+    groups = plan_parameter_groups(model, head, training)
+    rates = {name: group.lr for group in groups for name in group.names}
+    assert any("reduction" in name for name in rates)
+    assert all((rate == 3) == head.holds(name) for name, rate in rates.items())
+    assert len(set(rates.values())) > 4
 
 
 def test_layer_decay_is_refused_where_layers_have_no_order():
