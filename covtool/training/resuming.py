@@ -28,6 +28,7 @@ MAY_CHANGE = (
     "device",
     "workers",
     "patience",
+    "tensorboard",
     "checkpoint_hist",
     "save_every_steps",
     "save_retries",

@@ -124,3 +124,12 @@ def test_tensorboard_reads_what_is_written(data: Path, tmp_path: Path) -> None:
     events.Reload()
     steps = [(e.step, pytest.approx(e.value)) for e in events.Scalars("train/loss")]
     assert steps == [(r.update, r.loss) for r in whole.steps]
+
+
+def test_it_can_be_turned_on_where_a_run_goes_on(
+    writers: list[Writer], data: Path, tmp_path: Path
+) -> None:
+    done = finetune(make_request(data, tmp_path, epochs=1))
+    resume_finetune(done.directory, changes={"epochs": 2, "tensorboard": True})
+    assert writers[0].purge_step == 3
+    assert [step for step, _ in writers[0].curves["train/loss"]] == [3, 4]
