@@ -35,11 +35,12 @@ class FreezeSchedule:
 
     def note(self, epoch: int) -> str | None:
         """What thaws with an epoch, counted from 0, in a sentence."""
-        thawed = ", ".join(rule.pattern for rule, _ in self.rules if rule.epochs == epoch)
+        thawed = [rule.pattern for rule, _ in self.rules if rule.epochs == epoch]
         if not thawed:
             return None
         tensors = len(self.at(epoch)) - len(self.at(epoch - 1))
-        return f"Epoch {epoch + 1}: {thawed} thaws, {tensors} more tensors are trained."
+        verb = "thaw" if len(thawed) > 1 else "thaws"
+        return f"Epoch {epoch + 1}: {', '.join(thawed)} {verb}, {tensors} more tensors are trained."
 
 
 def plan_freezing(model: nn.Module, head: Head, rules: Sequence[FreezeRule]) -> FreezeSchedule:

@@ -24,7 +24,7 @@ SIGNS = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-SMALLER = "Choose a smaller --img-size or model, or train with --amp."
+SMALLER = "Choose a smaller --img-size or model, or train with --amp or --grad-checkpointing."
 TOO_FEW = "Expected more than 1 value per channel"  # torch, of a batch norm and a single image
 
 

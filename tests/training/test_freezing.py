@@ -99,10 +99,12 @@ def test_a_parameter_is_frozen_as_long_as_any_rule_holds_it() -> None:
 
 
 def test_a_note_says_what_thaws_and_how_much() -> None:
-    model, schedule = planned("backbone@2", "layer1@3")
+    model, schedule = planned("backbone@2", "layer1@3", "layer2.*@3")
     assert [epoch for epoch in range(9) if schedule.note(epoch)] == [2, 3]
-    count = len(names_in(model, "layer1."))
-    assert schedule.note(3) == f"Epoch 4: layer1 thaws, {count} more tensors are trained."
+    count = len(names_in(model) - HEAD - names_in(model, "layer1.") - names_in(model, "layer2."))
+    assert schedule.note(2) == f"Epoch 3: backbone thaws, {count} more tensors are trained."
+    count = len(names_in(model, "layer1.") | names_in(model, "layer2."))
+    assert schedule.note(3) == f"Epoch 4: layer1, layer2.* thaw, {count} more tensors are trained."
 
 
 @pytest.mark.parametrize(
