@@ -40,6 +40,10 @@ class Comparison(ABC):
     def base(self, x: Tensor) -> Tensor:
         """What makes distances out of `compare`, shape (A, 1)."""
 
+    @abstractmethod
+    def of_pairs(self, x: Tensor, y: Tensor) -> Tensor:
+        """Distances between rows of `x` and the same rows of `y`, shape (B,), not negative."""
+
     def distances(self, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
         """Write distances to `out` (A, B), in a unit of the comparison's own, not negative."""
         return self.compare(x, y, out).add_(self.base(x)).clamp_min_(0)
@@ -56,6 +60,9 @@ class Cosine(Comparison):
 
     def base(self, x: Tensor) -> Tensor:
         return x.new_ones(len(x), 1)
+
+    def of_pairs(self, x: Tensor, y: Tensor) -> Tensor:
+        return (1 - (x * y).sum(1)).clamp_min_(0)
 
 
 class Euclidean(Comparison):
@@ -80,6 +87,9 @@ class Euclidean(Comparison):
 
     def base(self, x: Tensor) -> Tensor:
         return x.square().sum(1, keepdim=True)
+
+    def of_pairs(self, x: Tensor, y: Tensor) -> Tensor:
+        return (x - y).square_().sum(1)
 
 
 def cosine(parts: Sequence[Tensor]) -> Cosine:

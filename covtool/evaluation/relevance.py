@@ -36,6 +36,7 @@ class Relevance:
 
     Attributes:
         kept: The images of the gallery that are not junk, shape (G,).
+        asked: The queries that are not junk.
         itself: The place of each query in `kept`, shape (Q,); -1 where it is not in the gallery.
         counted: The queries that have a match.
         most: Images of one identity, at most: r of `Judged` is no more.
@@ -52,6 +53,7 @@ class Relevance:
                 hint="Give both, or none to let images of the same camera count.",
             )
         self.kept = (found_in.identities != JUNK).nonzero()[:, 0]
+        self.asked = (query.identities != JUNK).nonzero()[:, 0]
         self.itself = torch.full((len(query),), -1)
         if gallery is None:
             self.itself[self.kept] = torch.arange(len(self.kept))

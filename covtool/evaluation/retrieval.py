@@ -8,8 +8,9 @@ from torch import Tensor
 from covtool.errors import DataError
 from covtool.evaluation.feature_set import FeatureSet
 from covtool.evaluation.relevance import Relevance
+from covtool.evaluation.reranking import RerankedSearch
 from covtool.evaluation.retrieval_metrics import RankingFigures, ranking_figures
-from covtool.evaluation.searching import ExactSearch, Search
+from covtool.evaluation.searching import ExactSearch, Search, Searched
 from covtool.ops.ranking import first_of, ranks_of
 from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
@@ -83,7 +84,7 @@ def evaluate_retrieval(
 
     Args:
         query: What is looked for.
-        gallery: Where; None to look for each of `query` among all the others.
+        gallery: Where; None, or the same object, to look for each of `query` among the others.
         spec: Metric, re-ranking and memory; None for the defaults.
         keep: How many images of each ranking come along as `matches`.
         track: Shows the progress, by blocks of queries.
@@ -93,6 +94,7 @@ def evaluate_retrieval(
         DataError: No query has a valid match, or query and gallery do not belong together.
     """
     spec = spec or RetrievalSpec()
+    gallery = None if gallery is query else gallery
     found_in = query if gallery is None else gallery
     if query.num_features != found_in.num_features:
         raise DataError(
@@ -100,19 +102,23 @@ def evaluate_retrieval(
             f"{found_in.num_features}.",
             hint="Describe both by the same model, with the same --feature.",
         )
-    if spec.rerank:
-        raise NotImplementedError
     relevance = Relevance(query, gallery)
-    search = ExactSearch(
-        query.features,
-        found_in.features,
-        relevance.kept,
-        metric=spec.metric,
-        most=relevance.most,
-        allowed=spec.memory_bytes,
-    )
+    searched = searched_by(query, gallery, relevance)
+    search = RerankedSearch(searched, spec, track) if spec.rerank else ExactSearch(searched, spec)
     figures, matches = _rank(search, relevance, len(query), keep, track)
     return _result(figures, matches, relevance, has_cameras=query.cameras is not None)
+
+
+def searched_by(query: FeatureSet, gallery: FeatureSet | None, relevance: Relevance) -> Searched:
+    """What a search is given of both sets."""
+    return Searched(
+        query=query.features,
+        gallery=query.features if gallery is None else gallery.features,
+        kept=relevance.kept,
+        asked=None if gallery is None else relevance.asked,
+        itself=relevance.itself,
+        most=relevance.most,
+    )
 
 
 def _rank(

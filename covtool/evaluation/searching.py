@@ -1,5 +1,6 @@
 """Search among features: what orders a gallery for some queries, in blocks."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from covtool.evaluation.comparisons import METRICS
 from covtool.evaluation.memory_plan import FLOAT, BlockPlan, plan_blocks
+from covtool.specs import RetrievalSpec
 
 RANKING = 28
 """Bytes for each item of a row that is ranked, at most (where distances are equal)."""
@@ -14,6 +16,32 @@ JUDGING = 100
 """Bytes for each image of the query's identity, at most."""
 PREPARING = 4 * FLOAT
 """Bytes for each value of features that are made comparable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Searched:
+    """What is searched for, and among what.
+
+    Attributes:
+        query: Features, shape (Q, D).
+        gallery: Features, shape (N, D).
+        kept: The images of the gallery that are not junk, shape (G,).
+        asked: The queries that are not junk; None where they are images of the gallery.
+        itself: The place of each query in `kept`, shape (Q,); -1 where it has none.
+        most: Images of one identity, at most.
+    """
+
+    query: Tensor
+    gallery: Tensor
+    kept: Tensor
+    asked: Tensor | None
+    itself: Tensor
+    most: int
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return self.query.shape[1]
 
 
 class Search(Protocol):
@@ -39,49 +67,33 @@ class Search(Protocol):
 class ExactSearch:
     """Compares each query with every image of the gallery.
 
-    Args:
-        query: Features, shape (Q, D).
-        gallery: Features, shape (N, D).
-        kept: Which of the gallery are searched, shape (G,).
-        metric: A name in `METRICS`.
-        most: Images of one identity, at most.
-        allowed: Bytes beside the features.
-
     Raises:
-        ArgumentError: They are too few.
+        ArgumentError: The memory allowed is too little.
     """
 
-    def __init__(
-        self,
-        query: Tensor,
-        gallery: Tensor,
-        kept: Tensor,
-        *,
-        metric: str,
-        most: int,
-        allowed: int,
-    ) -> None:
-        self._query, self._gallery, self._kept = query, gallery, kept
-        self.plan = plan_blocks(
-            "The search",
-            lambda rows, columns: search_bytes(rows, columns, len(kept), query.shape[1], most),
-            (len(query), len(kept)),
-            allowed,
-        )
-        self._comparison = METRICS[metric]([query, gallery])
-        self._rows = torch.empty(self.plan.rows, len(kept))
+    def __init__(self, searched: Searched, spec: RetrievalSpec) -> None:
+        self._searched = searched
+        items = len(searched.kept)
+
+        def cost(rows: int, columns: int) -> int:
+            prepared = PREPARING * searched.num_features * (rows + columns)
+            return prepared + rows * ranking_bytes(items, searched.most)
+
+        shape = (len(searched.query), items)
+        self.plan = plan_blocks("The search", cost, shape, spec.memory_bytes)
+        self._comparison = METRICS[spec.metric]([searched.query, searched.gallery])
+        self._rows = torch.empty(self.plan.rows, items)
 
     def compare(self, queries: Tensor) -> Tensor:
-        x = self._comparison.prepare(self._query[queries])
+        x = self._comparison.prepare(self._searched.query[queries])
         found = self._rows[: len(queries)]
-        for start in range(0, len(self._kept), self.plan.columns):
+        for start in range(0, found.shape[1], self.plan.columns):
             block = slice(start, start + self.plan.columns)
-            y = self._comparison.prepare(self._gallery[self._kept[block]])
+            y = self._comparison.prepare(self._searched.gallery[self._searched.kept[block]])
             self._comparison.compare(x, y, found[:, block])
         return found
 
 
-def search_bytes(rows: int, columns: int, items: int, num_features: int, most: int) -> int:
-    """What searching takes, with blocks of so many rows and columns, at most."""
-    prepared = PREPARING * num_features * (rows + columns)
-    return prepared + rows * (RANKING * items + JUDGING * most)
+def ranking_bytes(items: int, most: int) -> int:
+    """What comparing, ranking and judging take for each query, at most."""
+    return RANKING * items + JUDGING * most

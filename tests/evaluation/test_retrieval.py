@@ -5,6 +5,7 @@ from dataclasses import replace
 import brute_force_retrieval as brute_force
 import pytest
 import torch
+from described_images import figures_of, images
 
 from covtool.errors import ArgumentError, DataError
 from covtool.evaluation import evaluate_retrieval
@@ -13,35 +14,6 @@ from covtool.specs import RetrievalSpec
 
 SEEDS = range(12)
 METRICS = ("cosine", "euclidean")
-
-
-def images(seed, count, *, kind, cameras, identities=5):
-    """Random images. Of junk, distractors, identities of one image or camera there are some."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def integers(low, high, *shape):
-        return torch.randint(low, high, shape, generator=generator)
-
-    features = torch.randn(count, 8, generator=generator)
-    if kind == "ties":  # four of eight values are 1 or -1: exact in float32, normalized or not
-        places = torch.rand(count, 8, generator=generator).argsort(1)[:, :4]
-        features = torch.zeros(count, 8).scatter_(1, places, 2.0 * integers(0, 2, count, 4) - 1)
-    if kind == "equal":
-        features = torch.ones(count, 8)
-    own = integers(JUNK, identities, count)
-    taken_by = integers(0, 3, count) * (own != 2)  # the second identity has one camera only
-    return FeatureSet(features=features, identities=own, cameras=taken_by if cameras else None)
-
-
-def figures_of(result):
-    return {
-        "queries": result.queries,
-        **{f"rank-{k}": share for k, share in result.cmc.items()},
-        "mAP": result.mean_average_precision,
-        "mINP": result.mean_inverse_penalty,
-        "R-precision": result.r_precision,
-        "mAP@R": result.map_at_r,
-    }
 
 
 @pytest.mark.parametrize("cameras", [True, False], ids=["cameras", "no cameras"])
