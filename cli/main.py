@@ -18,6 +18,7 @@ COMMANDS = {
     "bench": "Measure time, memory and error of heads or convolutions, side by side.",
     "plot": "Draw the functions of decoupled operators into a PNG, SVG or PDF file.",
     "list": "List the heads and other variants that covtool knows by name.",
+    "doctor": "Check the installation, or run a batch again on which a run stopped.",
     "demo": "Run the whole pipeline on an embedded example, without a network.",
 }
 

@@ -45,6 +45,7 @@ class Dump:
         problem: What was not finite.
         reason: Where that starts.
         layer: The first layer with a non-finite output; None where all are finite.
+        loss: Of the last batch, in nats.
         epoch: Counted from 0.
         step: Within the epoch, counted from 1.
         update: Within the run, counted from 1.
@@ -60,6 +61,7 @@ class Dump:
     problem: str
     reason: str
     layer: str | None
+    loss: float
     epoch: int
     step: int
     update: int
@@ -79,7 +81,7 @@ def write_dump(parts: Parts, path: Path, batches: Sequence[SeenBatch], **found: 
         parts: The run, as it was before the update.
         path: The file; replaced if it is there.
         batches: What went through the model.
-        **found: `problem`, `reason`, `layer`, `epoch`, `step` and `update` of `Dump`.
+        **found: `problem`, `reason`, `layer`, `loss`, `epoch`, `step` and `update` of `Dump`.
 
     Raises:
         OSError: It cannot be written.

@@ -33,12 +33,14 @@ class Finding:
         problem: What was not finite.
         reason: Where that starts.
         layer: The first layer with a non-finite output; None where all are finite.
+        loss: Of the last batch.
         batches: What went through the model; the last one is the offender.
     """
 
     problem: str
     reason: str
     layer: str | None
+    loss: float
     batches: tuple[SeenBatch, ...]
 
 
@@ -116,7 +118,11 @@ def _examine_(run: "Run", batches: Sequence[Batch], start: Rewind, problem: str)
     else:
         reason = explain_output(parts.model, micro.images, watch)
     return Finding(
-        problem=problem, reason=reason, layer=watch.first_nonfinite_output, batches=tuple(seen)
+        problem=problem,
+        reason=reason,
+        layer=watch.first_nonfinite_output,
+        loss=loss,
+        batches=tuple(seen),
     )
 
 
@@ -162,6 +168,7 @@ def _written(run: "Run", finding: Finding, path: Path) -> str:
             problem=finding.problem,
             reason=finding.reason,
             layer=finding.layer,
+            loss=finding.loss,
             epoch=state.epoch,
             step=state.step + 1,
             update=state.updates + 1,

@@ -1,0 +1,194 @@
+"""A batch on which a run stopped is run again: is the result the same, and where does it start?"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from covtool.data.layouts import Sample
+from covtool.specs import LoadingSpec, ObjectiveSpec, ProcessSpec
+from covtool.surgery.rebuild import rebuild
+from covtool.training.assembly import Parts, TrainingData, assemble
+from covtool.training.examination import Examination, examine_
+from covtool.training.generators import set_generators
+from covtool.training.head import find_head
+from covtool.training.layer_watch import LayerFigures, TensorFigures, figures
+from covtool.training.nonfinite_dump import Dump, read_dump
+from covtool.training.surroundings import describe_environment
+from covtool.training.update import MicroBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFigures:
+    """A batch of images in a few numbers, over its finite values.
+
+    Attributes:
+        images: How many.
+        minimum: After normalization, like the rest.
+        maximum: The largest value.
+        mean: Of all values.
+        std: Of all values.
+        non_finite: How many values are not finite.
+    """
+
+    images: int
+    minimum: float
+    maximum: float
+    mean: float
+    std: float
+    non_finite: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayResult:
+    """What came of it.
+
+    Attributes:
+        dump: The file.
+        update: Of the run, counted from 1.
+        problem: What was not finite then.
+        reason: Where that started then.
+        found: What is not finite now; None if all is well.
+        found_reason: Where that starts now; None if all is well.
+        reproduced: Whether the same thing is not finite, from the same layer on.
+        loss_then: Of the last batch; None where it was not finite.
+        loss: The same now.
+        precision: What the forward pass computes in.
+        device: Where it ran now.
+        then: Versions and device of the run.
+        now: The same of this process.
+        inputs: The images of the last batch.
+        tensors: Weights and statistics before the update that are not finite, by name.
+        outputs: Of each layer, in the order in which they finished.
+        gradients: Of the loss by those outputs, on the way back; empty after a non-finite loss.
+    """
+
+    dump: Path
+    update: int
+    problem: str
+    reason: str
+    found: str | None
+    found_reason: str | None
+    reproduced: bool
+    loss_then: float | None
+    loss: float | None
+    precision: str
+    device: str
+    then: dict[str, object]
+    now: dict[str, object]
+    inputs: InputFigures
+    tensors: dict[str, TensorFigures]
+    outputs: tuple[LayerFigures, ...]
+    gradients: tuple[LayerFigures, ...]
+
+
+def replay(path: Path, *, device: str = "auto") -> ReplayResult:
+    """Rebuild the model of a dump and do its update's passes again, without changing anything.
+
+    On the kind of device that the run was on, with the same versions, the numbers are the same.
+    Compiled models run uncompiled here.
+
+    Args:
+        path: Of a file that `covtool finetune` wrote when it stopped.
+        device: Where to run.
+
+    Raises:
+        CheckpointError: The file cannot be read or is no such dump.
+        ArgumentError: There is no such device.
+    """
+    dump = read_dump(path)
+    parts = _assembled(dump, device)
+    found = examine_(parts, _recorded(parts, dump))
+    numbers = {name: figures(t) for name, t in dump.model.items() if t.is_floating_point()}
+    return ReplayResult(
+        dump=path,
+        update=dump.update,
+        problem=dump.problem,
+        reason=dump.reason,
+        found=found.problem,
+        found_reason=found.reason,
+        reproduced=_is_same(dump, found),
+        loss_then=_finite(dump.loss),
+        loss=_finite(found.loss),
+        precision=_precision(parts),
+        device=str(parts.device),
+        then=dump.environment,
+        now=describe_environment(parts.device),
+        inputs=_input_figures(dump.batches[-1].images),
+        tensors={name: of for name, of in numbers.items() if of.non_finite},
+        outputs=tuple(found.watch.outputs),
+        gradients=tuple(found.watch.gradients),
+    )
+
+
+def _assembled(dump: Dump, device: str) -> Parts:
+    """The run as it was before the update, but for its images: they are in the dump."""
+    training = dump.request.training.model_copy(
+        update={"device": device, "workers": 0, "torchcompile": False}
+    )
+    objective = dump.request.objective.model_copy(
+        update={"sampler": ObjectiveSpec.model_fields["sampler"].default}
+    )
+    request = dump.request.model_copy(
+        update={
+            "training": training,
+            "objective": objective,
+            "loading": LoadingSpec(),
+            "processes": ProcessSpec(),
+        }
+    )
+    classes = range(dump.recipe.num_classes)
+    never_read = tuple(Sample(Path("never-read"), label) for label in classes)
+    data = TrainingData(root=Path(), training=never_read, validation=never_read)
+    model = rebuild(dump.recipe)
+    head = find_head(model, dump.recipe.input)
+    parts = assemble(model, dump.recipe, head, data, request)
+    parts.model.load_state_dict(dump.model)
+    if parts.scaler.is_enabled():
+        parts.scaler.load_state_dict({**parts.scaler.state_dict(), "scale": dump.scale})
+    parts.begin_epoch(dump.epoch)
+    return parts
+
+
+def _recorded(parts: Parts, dump: Dump) -> Iterator[MicroBatch]:
+    """The batches as the model saw them, each with the random numbers that were drawn for it."""
+    layout = torch.channels_last if parts.training.channels_last else torch.preserve_format
+    for batch in dump.batches:
+        set_generators(batch.generators)
+        yield MicroBatch(
+            images=batch.images.to(parts.device, memory_format=layout),
+            targets=batch.targets.to(parts.device),
+            share=batch.share,
+        )
+
+
+def _is_same(dump: Dump, found: Examination) -> bool:
+    return found.problem == dump.problem and found.layer == dump.layer
+
+
+def _finite(number: float) -> float | None:
+    """JSON has no other numbers."""
+    return number if math.isfinite(number) else None
+
+
+def _precision(parts: Parts) -> str:
+    training = parts.training
+    return f"{training.amp_dtype} (autocast)" if training.amp else "float32"
+
+
+def _input_figures(images: Tensor) -> InputFigures:
+    values = images.double().flatten()
+    good = values[values.isfinite()]
+    if not len(good):
+        good = torch.zeros(1, dtype=torch.float64)
+    return InputFigures(
+        images=len(images),
+        minimum=float(good.min()),
+        maximum=float(good.max()),
+        mean=float(good.mean()),
+        std=float(good.std(correction=0)),
+        non_finite=len(values) - int(values.isfinite().sum()),
+    )
