@@ -70,7 +70,7 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure time, memory and error of heads or convolutions, or what --gc costs, side by side.
+    """Measure heads, convolutions or gradient centralization, side by side.
 
     Example: covtool bench convs --shape 16x64x56x56:3x3 --conv tanh --conv tanh:sigmoid
     """

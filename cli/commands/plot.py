@@ -40,7 +40,7 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Draw decoupled operators, or the curves of training runs, into a PNG, SVG or PDF file.
+    """Draw decoupled operators, or curves of training runs, into a PNG, SVG or PDF file.
 
     Example: covtool plot operator --panel h --radius 2 -o magnitudes.svg
 

@@ -1,6 +1,9 @@
+from functools import partial
+
 import pytest
 import torch
-from training_runs import Recorder
+from toy_data import write_toy_data
+from training_runs import Recorder, make_request
 
 from covtool.conversion import ConversionRequest, convert
 from covtool.diagnosing.replaying import replay
@@ -8,6 +11,17 @@ from covtool.errors import ArgumentError, CheckpointError, NonFiniteError
 from covtool.specs import HeadSpec, InputOverrides
 from covtool.training import finetune, preparing
 from covtool.training.nonfinite_dump import read_dump
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_toy_data(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture
+def asked(data, tmp_path):
+    """Make a request: any setting, or fields of the request."""
+    return partial(make_request, data, tmp_path / "runs")
 
 
 @pytest.fixture
