@@ -64,18 +64,20 @@ class TensorBoard(SilentObserver):
                 **terms,
                 "train/lr": record.lr,
                 "train/grad_norm": record.grad_norm,
+                "train/grad_norm_centralized": record.grad_norm_centralized,
                 "train/images_per_s": record.images_per_s,
             }
         )
 
     def on_epoch(self, record: EpochRecord) -> None:
         values = {"loss": record.eval_loss, "top1": record.top_1, "top5": record.top_5}
-        self._write({f"eval/{name}": v for name, v in values.items() if v is not None})
+        self._write({f"eval/{name}": value for name, value in values.items()})
         self._writer.flush()
 
     def on_end(self) -> None:
         self._writer.close()
 
-    def _write(self, values: dict[str, float]) -> None:
+    def _write(self, values: dict[str, float | None]) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, self._updates)
+            if value is not None:
+                self._writer.add_scalar(name, value, self._updates)

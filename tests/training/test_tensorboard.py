@@ -73,6 +73,17 @@ def test_the_terms_of_a_sum_of_losses_have_a_curve_each(
     assert {"train/loss", "train/ce", "train/triplet"} < writers[0].curves.keys()
 
 
+@pytest.mark.parametrize("gc", [False, True])
+def test_the_centralized_norm_has_a_curve_where_gradients_are_centralized(
+    gc: bool, writers: list[Writer], data: Path, tmp_path: Path
+) -> None:
+    recorder = Recorder()
+    request = make_request(data, tmp_path, tensorboard=True, epochs=1, gc=gc)
+    finetune(request, observer=recorder)
+    curve = writers[0].curves.get("train/grad_norm_centralized", [])
+    assert curve == [(r.update, r.grad_norm_centralized) for r in recorder.steps if gc]
+
+
 @pytest.mark.parametrize("update", [1, 2, 3])
 def test_a_resumed_run_goes_on_and_has_what_came_after_its_state_forgotten(
     update: int, writers: list[Writer], data: Path, tmp_path: Path
