@@ -49,6 +49,11 @@ class CentralizedGradient(_CentralizingSteps):
         self._in_place = in_place
         self._given: list[tuple[Tensor, Tensor, Tensor]] = []  # parameter, its gradient, ours
         self._means: list[tuple[Tensor, int]] = []
+        self._buffers: dict[Tensor, Tensor] = {}
+
+    def remove(self) -> None:
+        super().remove()
+        self._buffers.clear()
 
     def removed_norm(self) -> Tensor:
         """Of what the last step took out of the gradients."""
@@ -86,8 +91,20 @@ class CentralizedGradient(_CentralizingSteps):
             if self._in_place:
                 gradient.sub_(taken)
             else:
-                parameter.grad = gradient - taken
+                parameter.grad = self._less(parameter, gradient, taken)
                 self._given.append((parameter, gradient, parameter.grad))
+
+    def _less(self, parameter: Tensor, gradient: Tensor, taken: Tensor) -> Tensor:
+        """The difference; on a CPU in memory of its own, as fresh memory costs more than the rest.
+
+        Optimizers keep no gradient without copying it: `zero_grad` may overwrite it as well.
+        """
+        if gradient.device.type != "cpu":
+            return gradient - taken
+        buffer = self._buffers.get(parameter)
+        if buffer is None or buffer.stride() != gradient.stride():
+            buffer = self._buffers[parameter] = torch.empty_like(gradient)
+        return torch.sub(gradient, taken, out=buffer)
 
     def _after(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         self._give_back()

@@ -166,6 +166,18 @@ def test_removing_restores_the_optimizer(name, mode):
 
 
 @pytest.mark.parametrize("mode", MODES.names)
+@pytest.mark.parametrize("name", ALL)
+def test_no_optimizer_minds_whether_gradients_are_overwritten_or_kept(name, mode):
+    kept, overwritten = network(), network()
+    for model, in_place in ((kept, False), (overwritten, True)):
+        optimizer = make(name, model)
+        centralize_gradients(optimizer, on=mode, in_place=in_place)
+        train(model, optimizer)
+    for own, other in zip(kept.parameters(), overwritten.parameters(), strict=True):
+        assert torch.equal(own, other)
+
+
+@pytest.mark.parametrize("mode", MODES.names)
 def test_the_callers_gradients_are_the_same_tensors_afterwards(mode):
     model = network()
     optimizer = make("adam", model)
