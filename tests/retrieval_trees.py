@@ -10,8 +10,8 @@ CSV_ROWS = (
     ("b/1.png", "bob", "c1", "train"),
     ("b/2.png", "bob", "c2", "train"),
     ("c/1.png", "cleo", "c1", "query"),
-    ("c/2.png", "cleo", "c2", "gallery"),
     ("d/1.png", "dan", "c1", "query"),
+    ("c/2.png", "cleo", "c2", "gallery"),
     ("d/2.png", "dan", "c1", "gallery"),
     ("e/1.png", "eve", "c2", "gallery"),
 )

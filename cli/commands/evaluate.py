@@ -1,10 +1,20 @@
 """`covtool evaluate`."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from covtool.specs import AttackSpec, InputOverrides, LaunchSpec
+from covtool.errors import ArgumentError
+from covtool.specs import (
+    AttackSpec,
+    ClassSplitSpec,
+    InputOverrides,
+    LaunchSpec,
+    RetrievalSpec,
+    as_flag,
+)
 from covtool_cli import launching, options
 
 if TYPE_CHECKING:
@@ -13,17 +23,44 @@ if TYPE_CHECKING:
 
 WORST_CLASSES = 5
 
+TAKES = {
+    "classification": ("per_class", "confusion", *AttackSpec.model_fields),
+    "retrieval": ("overwrite", *RetrievalSpec.model_fields, *ClassSplitSpec.model_fields),
+}
+"""Options that only one task takes."""
 
-@options.takes(images=InputOverrides, attacking=AttackSpec, launch=LaunchSpec)
+
+@options.takes(
+    images=InputOverrides,
+    attacking=AttackSpec,
+    classes=ClassSplitSpec,
+    searching=RetrievalSpec,
+    launch=LaunchSpec,
+)
 def command(
     ctx: typer.Context,
-    model: options.Model,
     data: options.Data,
     images: InputOverrides,
     attacking: AttackSpec,
+    classes: ClassSplitSpec,
+    searching: RetrievalSpec,
     launch: LaunchSpec,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A covtool file, a checkpoint, a timm name, hf-hub:ORG/NAME or torchvision:NAME; "
+            "none with --distances-from."
+        ),
+    ] = None,
+    task: Annotated[
+        Literal["auto", "classification", "retrieval"],
+        typer.Option(help="What is measured; auto: what the data is for."),
+    ] = "auto",
     split: Annotated[
-        str | None, typer.Option(help="Which images; default: val, else test, else all.")
+        str | None,
+        typer.Option(
+            help="Which images; default: val, else test, else all. Retrieval: search among these."
+        ),
     ] = None,
     arch: options.Arch = None,
     iterations: options.Iterations = None,
@@ -39,46 +76,96 @@ def command(
     device: options.Device = "auto",
     on_bad_image: options.OnBadImage = "error",
     config: options.Config = None,
+    overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure a model on a labeled data set.
+    """Measure a model on a labeled data set, or how well its features find images.
 
     Example: covtool evaluate resnet50-isqrt.safetensors --data birds/
     """
     attacking.refuse_nonsense()  # before torch is imported
+    searching.refuse_nonsense()
+    chosen = _task(ctx, task, data)
+    if model is None and searching.distances_from is None:
+        raise ArgumentError("MODEL is missing.", hint="Usage: covtool evaluate MODEL --data DIR.")
     launching.run_in_processes(ctx, launch)
+    request = {
+        "source": model,
+        "data": data,
+        "split": split,
+        "arch": arch,
+        "iterations": iterations,
+        "weights": weights,
+        "input_overrides": images.changes(),
+        "batch_size": batch_size,
+        "workers": workers,
+        "device": device,
+        "on_bad_image": on_bad_image,
+        "launch": launch,
+    }
+    if chosen == "retrieval":
+        request |= {"spec": searching, "test_classes": classes.test_classes}
+        _retrieve({**request, "overwrite": overwrite}, as_json=as_json)
+    else:
+        shown = {"per_class": per_class, "confusion": confusion}
+        _classify({**request, "attack": attacking}, as_json=as_json, **shown)
+
+
+def _task(ctx: typer.Context, asked: str, data: Path) -> str:
+    """What is measured, once it is sure that no option is for the other task."""
+    from covtool.data.retrieval_reading import task_of
+
+    chosen = task_of(data) if asked == "auto" else asked
+    (other,) = TAKES.keys() - {chosen}
+    for name in TAKES[other]:
+        if options.is_given(ctx, name):
+            raise ArgumentError(
+                f"{as_flag(name.rstrip('_'))} is for {other}, but "
+                + (f"{data} is data for {chosen}." if asked == "auto" else f"--task is {asked}."),
+                hint=f"Add --task {other}, or leave it out." if asked == "auto" else None,
+            )
+    return chosen
+
+
+def _retrieve(request: dict[str, Any], *, as_json: bool) -> None:
+    from covtool.evaluation.retrieving import RetrievalRequest, retrieve
+    from covtool_cli import render, retrieval_tables
+
+    done = retrieve(
+        RetrievalRequest(**request), track=render.track, on_report=retrieval_tables.show_report
+    )
+    _tell(done.unreadable, done.notes)
+    if as_json:
+        render.json_object(retrieval_tables.as_object(request["source"], done))
+    else:
+        retrieval_tables.show_figures(request["source"], done)
+
+
+def _classify(request: dict[str, Any], *, per_class: bool, confusion: int, as_json: bool) -> None:
     from covtool.evaluation.evaluating import EvaluationRequest, evaluate
     from covtool_cli import render
 
-    request = EvaluationRequest(
-        source=model,
-        data=data,
-        split=split,
-        arch=arch,
-        iterations=iterations,
-        weights=weights,
-        input_overrides=images.changes(),
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        on_bad_image=on_bad_image,
-        attack=attacking,
-        launch=launch,
-    )
-    done = evaluate(request, track=render.track)
-    for path, reason in done.unreadable:
-        render.warning(f"left out {path}: {reason}")
-    for text in done.notes:
-        render.note(f"note: {text}")
+    done = evaluate(EvaluationRequest(**request), track=render.track)
+    _tell(done.unreadable, done.notes)
     if as_json:
-        render.json_object(_as_object(model, done, confusion))
+        render.json_object(_as_object(request["source"], done, confusion))
     else:
-        _show(model, done, per_class=per_class, confusion=confusion)
+        _show(request["source"], done, per_class=per_class, confusion=confusion)
+
+
+def _tell(unreadable: Iterable[tuple[Path, str]], notes: Iterable[str]) -> None:
+    from covtool_cli import render
+
+    for path, reason in unreadable:
+        render.warning(f"left out {path}: {reason}")
+    for text in notes:
+        render.note(f"note: {text}")
 
 
 def _as_object(model: str, done: "Evaluation", confusion: int) -> dict[str, object]:
     return {
+        "task": "classification",
         "model": model,
         "data": done.data,
         "split": done.split,

@@ -267,7 +267,7 @@ def _is_evaluated(name: str, splits: Mapping[str, Path]) -> bool:
 
 
 def _labeled_in_classes(folder: Path, *, may_be_empty: bool = False) -> list[Labeled]:
-    images = {child.name: _images_below(child) for child in _class_folders(folder)}
+    images = {child.name: images_below(child) for child in _class_folders(folder)}
     if not any(images.values()):
         raise _no_images(folder)
     empty = [name for name, paths in images.items() if not paths]
@@ -286,7 +286,8 @@ def _class_folders(folder: Path) -> list[Path]:
     return sorted(child for child in found if child.is_dir())
 
 
-def _images_below(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
+    """Every image at any depth, by name; hidden files and folders are left alone."""
     found = []
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

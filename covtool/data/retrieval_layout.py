@@ -1,7 +1,7 @@
 """What a data set for retrieval holds: for each image its identity and camera, by subset."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -60,6 +60,11 @@ class RetrievalLayout:
         return self.root if self.root.is_dir() else self.root.parent
 
     @property
+    def searched(self) -> tuple[RetrievalSample, ...]:
+        """The images of query and gallery, each once."""
+        return self.query if self.shared else (*self.query, *self.gallery)
+
+    @property
     def subsets(self) -> dict[Subset, tuple[RetrievalSample, ...]]:
         """The subsets that have images; ``test`` in place of a shared query and gallery."""
         searched: dict[Subset, tuple[RetrievalSample, ...]] = (
@@ -80,6 +85,26 @@ class RetrievalLayout:
                 hint=f"It has: {', '.join(self.subsets)}.",
             )
         return self.subsets[subset]
+
+    def searching_in(self, subset: str) -> "RetrievalLayout":
+        """The same data, with every image of a subset to be searched for among its others.
+
+        Identities that were trained may be searched for where `subset` says so: ``train``, ``val``.
+
+        Raises:
+            DataError: There is none of that name.
+        """
+        samples = self.samples(subset)
+        train = () if subset in ("train", "val") else self.train
+        return replace(self, train=train, val=(), query=samples, gallery=samples, shared=True)
+
+    def without(self, paths: Collection[Path]) -> "RetrievalLayout":
+        """The same data without some images of query and gallery."""
+        left = {
+            name: tuple(sample for sample in getattr(self, name) if sample.path not in paths)
+            for name in ("query", "gallery")
+        }
+        return replace(self, **left)
 
     def training_layout(self, *, val_fraction: float | None = None, seed: int = 0) -> DataLayout:
         """The training images as a data set for classification: an identity is a class.

@@ -58,7 +58,7 @@ def report_on(layout: RetrievalLayout, *, cameras: bool = True) -> RetrievalRepo
         layout: The data set.
         cameras: Whether to leave out matches by the query's own camera, where cameras are known.
     """
-    by_camera = cameras and any(sample.camera is not None for sample in _searched(layout))
+    by_camera = cameras and any(sample.camera is not None for sample in layout.searched)
     searched = {sample.identity for sample in layout.query} | {JUNK}
     return RetrievalReport(
         subsets=tuple(_count(name, samples) for name, samples in layout.subsets.items()),
@@ -93,10 +93,6 @@ def require_searchable(layout: RetrievalLayout, report: RetrievalReport) -> None
         raise _no_query_left(layout, report)
 
 
-def _searched(layout: RetrievalLayout) -> tuple[RetrievalSample, ...]:
-    return layout.query if layout.shared else (*layout.query, *layout.gallery)
-
-
 def _count(name: Subset, samples: Sequence[RetrievalSample]) -> SubsetCount:
     cameras = {sample.camera for sample in samples} - {None}
     return SubsetCount(
@@ -110,7 +106,7 @@ def _count(name: Subset, samples: Sequence[RetrievalSample]) -> SubsetCount:
 def _shared_identities(layout: RetrievalLayout) -> tuple[str, ...]:
     if layout.numbers_apart:
         return ()
-    test = {sample.identity for sample in _searched(layout)}
+    test = {sample.identity for sample in layout.searched}
     return tuple(sorted({sample.identity for sample in layout.train} & test - {JUNK}))
 
 
@@ -142,7 +138,7 @@ def _require_subsets(layout: RetrievalLayout) -> None:
 
 
 def _require_cameras(layout: RetrievalLayout) -> None:
-    searched = _searched(layout)
+    searched = layout.searched
     without = [sample.path for sample in searched if sample.camera is None]
     if without and len(without) < len(searched):
         raise DataError(

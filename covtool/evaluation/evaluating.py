@@ -3,55 +3,35 @@
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from covtool.backbones.device import resolve_device
-from covtool.checkpoints.opening import OpenedModel, open_model
-from covtool.data.checking import CheckedSamples, OnBadImage, check_images
+from covtool.checkpoints.opening import OpenedModel
+from covtool.data.checking import CheckedSamples, check_images
 from covtool.data.layouts import DataLayout, scan
 from covtool.data.loaders import evaluation_loader
 from covtool.evaluation.attacking import Attacker
 from covtool.evaluation.attacks import chosen_attack
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
 from covtool.evaluation.matching import match_classes
+from covtool.evaluation.requests import ModelRequest
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
-from covtool.specs import AttackSpec, InputSpec, LaunchSpec
+from covtool.specs import AttackSpec, InputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationRequest:
-    """What to evaluate, on what.
+class EvaluationRequest(ModelRequest):
+    """What to evaluate, on what; see `ModelRequest` for the rest.
 
     Attributes:
-        source: A covtool file, a foreign checkpoint or a name; see `open_model`.
         data: A folder or a CSV file; see `covtool.data.layouts.scan`.
         split: Which images; None for ``val``, else ``test``, else all there are.
-        arch: Architecture, where the tensors leave a choice.
-        iterations: Newton-Schulz steps of a published covariance network; None for 5.
-        weights: ``auto``, ``ema`` or ``raw``.
-        input_overrides: Fields of `InputSpec` to replace.
-        batch_size: Images at once.
-        workers: Processes that load images.
-        device: Where the model runs; ``auto`` for the best there is.
-        on_bad_image: Whether an unreadable image is an error, or left out.
         attack: What to measure the model under as well.
-        launch: How long processes wait for each other, where there are several.
     """
 
-    source: str
     data: Path
     split: str | None = None
-    arch: str | None = None
-    iterations: int | None = None
-    weights: str = "auto"
-    input_overrides: dict[str, Any] = field(default_factory=dict)
-    batch_size: int = 32
-    workers: int = 2
-    device: str = "auto"
-    on_bad_image: OnBadImage = "error"
     attack: AttackSpec = field(default_factory=AttackSpec)
-    launch: LaunchSpec = field(default_factory=LaunchSpec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +86,7 @@ def _evaluated(
     device = resolve_device(request.device, processes)
     layout = scan(request.data)
     checked, split = _images(layout, request, processes, track)
-    opened = open_model(
-        request.source,
-        arch=request.arch,
-        iterations=request.iterations,
-        weights=request.weights,
-        input_overrides=request.input_overrides,
-    )
+    opened = request.open()
     recipe = opened.recipe
     match = match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
     loader = evaluation_loader(

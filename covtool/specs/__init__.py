@@ -23,7 +23,7 @@ from covtool.specs.recipe import (
     Recipe,
 )
 from covtool.specs.record import Record, as_flag
-from covtool.specs.retrieval import RetrievalSpec
+from covtool.specs.retrieval import DescriptionSpec, RetrievalSpec
 from covtool.specs.svdnet import SvdnetSpec
 from covtool.specs.training import TrainingSpec
 
@@ -34,6 +34,7 @@ __all__ = [
     "ClassSplitSpec",
     "ConvertSpec",
     "ConvolutionSpec",
+    "DescriptionSpec",
     "EigenlayerSpec",
     "FaultSpec",
     "FinetuneRequest",

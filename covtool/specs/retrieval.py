@@ -16,12 +16,8 @@ K2 = 6
 LAMBDA = 0.3
 
 
-class RetrievalSpec(CheckedRecord):
-    """A search for images of the same identity. None was not said.
-
-    `feature` and `flip_test` say what an image is described by, the rest how descriptions are
-    compared.
-    """
+class DescriptionSpec(CheckedRecord):
+    """What an image is described by."""
 
     feature: Literal["embedding", "pooled"] = Field(
         "embedding",
@@ -29,12 +25,26 @@ class RetrievalSpec(CheckedRecord):
         "or what an Eigenlayer is fed.",
         json_schema_extra=SEARCH,
     )
-    metric: Literal["cosine", "euclidean"] = Field(
-        "cosine", description="How two images are compared.", json_schema_extra=SEARCH
-    )
     flip_test: bool = Field(
         False,
         description="Describe an image by the mean of itself and its mirror image.",
+        json_schema_extra=SEARCH,
+    )
+
+
+class RetrievalSpec(DescriptionSpec):
+    """A search for images of the same identity. None was not said.
+
+    It says what an image is described by, how descriptions are compared, and what counts.
+    """
+
+    metric: Literal["cosine", "euclidean"] = Field(
+        "cosine", description="How two images are compared.", json_schema_extra=SEARCH
+    )
+    cameras: bool = Field(
+        True,
+        description="Images that the query's own camera took do not count, where cameras are "
+        "known.",
         json_schema_extra=SEARCH,
     )
     rerank: bool = Field(

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
+from covtool.backbones.classifier import declared_classifier
 from covtool.backbones.sites import find_sites
 from covtool.errors import DataError, SurgeryError
 from covtool.specs import InputSpec, Recipe
@@ -48,10 +48,10 @@ def find_head(model: nn.Module, images: InputSpec) -> Head:
     try:
         sites = find_sites(model, images.size, images.channels)
     except SurgeryError:
-        declared = getattr(model, "pretrained_cfg", {}).get("classifier")
-        if isinstance(declared, str) and _is_linear(model, declared) and _runs(model, images):
-            return Head(pooling=None, classifier=declared)
-        raise
+        declared = declared_classifier(model, images.size, images.channels)
+        if declared is None:
+            raise
+        return Head(pooling=None, classifier=declared)
     return Head(
         pooling=sites.pooling,
         classifier=sites.classifier,
@@ -101,20 +101,3 @@ def fit_classes_(
     else:
         note = f"The model does not name its {len(names)} classes: they are taken to be the data's."
     return recipe.model_copy(update={"num_classes": len(names), "class_names": names}), note
-
-
-def _is_linear(model: nn.Module, path: str) -> bool:
-    try:
-        return isinstance(model.get_submodule(path), nn.Linear)
-    except AttributeError:
-        return False
-
-
-def _runs(model: nn.Module, images: InputSpec) -> bool:
-    image = torch.zeros(1, images.channels, *images.size)
-    try:
-        with torch.no_grad():
-            model(image.to(next(model.parameters())))
-    except (RuntimeError, AssertionError, ValueError):
-        return False
-    return True

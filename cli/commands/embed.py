@@ -1,0 +1,98 @@
+"""`covtool embed`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from covtool.specs import DescriptionSpec, InputOverrides, LaunchSpec
+from covtool_cli import launching, options
+
+if TYPE_CHECKING:
+    from covtool.evaluation.describing import Description
+
+
+@options.takes(description=DescriptionSpec, input=InputOverrides, launch=LaunchSpec)
+def command(
+    ctx: typer.Context,
+    model: options.Model,
+    images: Annotated[
+        Path,
+        typer.Argument(
+            help="A data set, any folder, a CSV with the column path, a .txt with a path per line, "
+            "or an image."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: .safetensors, .npz or .csv.")
+    ],
+    description: DescriptionSpec,
+    input: InputOverrides,
+    launch: LaunchSpec,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Only this split: train, val, query, gallery, test; default: all."),
+    ] = None,
+    arch: options.Arch = None,
+    iterations: options.Iterations = None,
+    weights: options.Weights = "auto",
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
+    on_bad_image: options.OnBadImage = "error",
+    config: options.Config = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write a model's features of images to a file.
+
+    With the images' paths, identities, cameras and splits, as far as they are known.
+
+    Example: covtool embed net.safetensors market1501/ -o features.safetensors
+    """
+    launching.run_in_processes(ctx, launch)
+    from covtool.evaluation.describing import DescriptionRequest, describe
+    from covtool_cli import render
+
+    request = DescriptionRequest(
+        source=model,
+        images=images,
+        split=split,
+        output=output,
+        spec=description,
+        overwrite=overwrite,
+        arch=arch,
+        iterations=iterations,
+        weights=weights,
+        input_overrides=input.changes(),
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        on_bad_image=on_bad_image,
+        launch=launch,
+    )
+    done = describe(request, track=render.track)
+    for path, reason in done.unreadable:
+        render.warning(f"left out {path}: {reason}")
+    for text in done.notes:
+        render.note(f"note: {text}")
+    if as_json:
+        render.json_object(done)
+    else:
+        _show(done)
+
+
+def _show(done: "Description") -> None:
+    from covtool_cli import render
+
+    render.pairs(
+        "Described",
+        [
+            *((f"images, {split}", count) for split, count in done.images.items()),
+            ("left out, unreadable", len(done.unreadable)),
+            ("numbers per image", f"{done.num_features:,}, what {done.layer} is fed"),
+            ("device", done.device),
+            ("file", done.path),
+        ],
+    )

@@ -1,0 +1,72 @@
+"""How a search is shown: what the data set holds, before it, and the figures, after it."""
+
+from typing import TYPE_CHECKING
+
+from covtool_cli import render
+
+if TYPE_CHECKING:
+    from covtool.data.retrieval_report import RetrievalReport
+    from covtool.evaluation.retrieving import Retrieval
+
+
+def show_report(report: "RetrievalReport") -> None:
+    """On stderr: images, identities and cameras by subset, and the queries that are left."""
+    for subset in report.subsets:
+        cameras = "" if subset.cameras is None else f", {subset.cameras:,} cameras"
+        render.note(
+            f"{subset.name}: {subset.images:,} images, {subset.identities:,} identities{cameras}"
+        )
+    if report.junk or report.distractors:
+        render.note(f"in the gallery: {report.junk:,} of junk, {report.distractors:,} distractors")
+    rule = "another camera's" if report.by_camera else "another"
+    render.note(
+        f"{report.queries_left:,} of {report.queries:,} queries have {rule} image of their identity"
+        " to find"
+    )
+
+
+def show_figures(model: str | None, done: "Retrieval") -> None:
+    """On stdout: the figures, and how they came about."""
+    result, spec = done.result, done.spec
+    features = f"{done.num_features:,}" + (f", {spec.feature}" if model else "")
+    if spec.flip_test:
+        features += ", mean with the mirror image"
+    render.pairs(
+        "Searched",
+        [
+            ("model", model or f"features from {spec.distances_from}"),
+            ("data", done.data),
+            *((name, f"{value:.2f} %") for name, value in result.figures()),
+            ("queries", result.queries),
+            ("left out, without a match", result.left_out),
+            ("gallery", result.gallery),
+            ("features", features),
+            ("ranked by", spec.metric + (", re-ranked" if spec.rerank else "")),
+            *([("device", done.device)] if done.device else []),
+            ("left out, unreadable", len(done.unreadable)),
+            *(("file", path) for path in done.files),
+        ],
+    )
+
+
+def as_object(model: str | None, done: "Retrieval") -> dict[str, object]:
+    """Everything, for ``--json``."""
+    result = done.result
+    return {
+        "task": "retrieval",
+        "model": model,
+        "data": done.data,
+        "report": done.report,
+        "device": done.device,
+        "input": done.input,
+        "num_features": done.num_features,
+        "spec": done.spec,
+        "queries": result.queries,
+        "left_out": result.left_out,
+        "gallery": result.gallery,
+        "figures": dict(result.figures()),
+        "average_precisions": result.average_precisions,
+        "unreadable": done.unreadable,
+        "notes": done.notes,
+        "files": done.files,
+    }

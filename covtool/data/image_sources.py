@@ -1,0 +1,124 @@
+"""Images to describe, however somebody points at them: a data set, a folder, a list, a file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from covtool.data.csv_layout import Table, columns_of, read_table, require_files
+from covtool.data.images import is_image
+from covtool.data.layouts import WHOLE, images_below, labeled_in_folders
+from covtool.data.retrieval_forms import CSV_SPLITS, IDENTITY, LABEL
+from covtool.data.retrieval_layout import RetrievalSample
+from covtool.data.retrieval_reading import read_retrieval, task_of
+from covtool.errors import DataError
+
+Samples = tuple[RetrievalSample, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSource:
+    """Images, and what is known about them.
+
+    Attributes:
+        root: What was pointed at.
+        folder: That their paths are told relative to.
+        splits: The images by split, under `WHOLE` where there are no splits; an identity is empty
+            where nobody knows it.
+    """
+
+    root: Path
+    folder: Path
+    splits: Mapping[str, Samples]
+
+    def chosen(self, split: str | None) -> dict[str, Samples]:
+        """The images of a split, or of all for None.
+
+        Raises:
+            DataError: There is none of that name.
+        """
+        if split is None:
+            return dict(self.splits)
+        if split not in self.splits:
+            raise DataError(
+                f"{self.root} has no split called {split!r}.",
+                hint=f"It has: {', '.join(self.splits)}.",
+            )
+        return {split: self.splits[split]}
+
+
+def find_images(root: Path) -> ImageSource:
+    """The images that a path stands for.
+
+    Args:
+        root: A data set for retrieval or classification; any other folder, of which all images are
+            taken; a CSV file with the column ``path`` and perhaps ``identity`` or ``label``,
+            ``camera`` and ``split``; a text file (.txt) with a path per line, relative to it; or an
+            image.
+
+    Raises:
+        DataError: There is nothing, there are no images, or a list has a mistake.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise DataError(f"There is no {root}.", hint="Check the path.")
+    folder = root if root.is_dir() else root.parent
+    splits = _in_folder(root) if root.is_dir() else _in_file(root)
+    return ImageSource(root=root, folder=folder, splits=MappingProxyType(splits))
+
+
+def _in_folder(root: Path) -> dict[str, Samples]:
+    if task_of(root) == "retrieval":
+        return dict(read_retrieval(root).subsets)
+    loose = any(is_image(child) for child in root.iterdir())
+    if loose or not images_below(root):
+        return {WHOLE: tuple(RetrievalSample(path, "") for path in _some(images_below(root), root))}
+    return {
+        split: tuple(RetrievalSample(path, label) for path, label in images)
+        for split, images in labeled_in_folders(root).items()
+    }
+
+
+def _in_file(root: Path) -> dict[str, Samples]:
+    if is_image(root):
+        return {WHOLE: (RetrievalSample(root, ""),)}
+    if root.suffix.lower() == ".csv":
+        return _in_csv(root)
+    if root.suffix.lower() == ".txt":
+        return {WHOLE: _in_list(root)}
+    raise DataError(
+        f"{root} is neither a folder nor a list of images nor an image.",
+        hint="A list is a CSV file with the column path, or a .txt file with a path per line.",
+    )
+
+
+def _in_csv(root: Path) -> dict[str, Samples]:
+    columns = columns_of(root)
+    identity = next((name for name in (IDENTITY, LABEL) if name in columns), None)
+    optional = (*(() if identity is None else (identity,)), "camera")
+    table = Table(columns=("path",), optional=optional, split_names=CSV_SPLITS)
+    return {
+        split: tuple(
+            RetrievalSample(
+                root.parent / row["path"], row.get(identity, ""), row.get("camera") or None
+            )
+            for row in rows
+        )
+        for split, rows in read_table(root, table, default=WHOLE).items()
+    }
+
+
+def _in_list(root: Path) -> Samples:
+    try:
+        lines = root.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{root} is not text in UTF-8.", reason=str(problem)) from problem
+    paths = [root.parent / line.strip() for line in lines if line.strip()]
+    require_files(root, paths, root.parent)
+    return tuple(RetrievalSample(path, "") for path in _some(paths, root))
+
+
+def _some(paths: list[Path], root: Path) -> list[Path]:
+    if not paths:
+        raise DataError(f"There are no images in {root}.")
+    return paths

@@ -1,0 +1,131 @@
+"""A model and images, both as a user names them, become a file of features."""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from torch import Tensor
+
+from covtool.backbones.device import resolve_device
+from covtool.data.checking import check_images
+from covtool.data.image_sources import ImageSource, find_images
+from covtool.data.layouts import WHOLE, Sample
+from covtool.evaluation.feature_files import FeatureWriter, check_feature_output
+from covtool.evaluation.feature_table import ImageLabels
+from covtool.evaluation.requests import ModelRequest
+from covtool.evaluation.searched_images import as_samples, image_label
+from covtool.processes import Processes, joined
+from covtool.progress import Track, silent
+from covtool.specs import DescriptionSpec, InputSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptionRequest(ModelRequest):
+    """Which images to describe, and where to; see `ModelRequest` for the rest.
+
+    Attributes:
+        images: A data set, a folder, a list or an image; see `find_images`.
+        split: Which of its splits; None for all.
+        output: File to write: ``.safetensors``, ``.npz`` or ``.csv``.
+        spec: Which features.
+        overwrite: Whether `output` may replace another file.
+    """
+
+    images: Path
+    split: str | None = None
+    output: Path
+    spec: DescriptionSpec = field(default_factory=DescriptionSpec)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What `describe` wrote.
+
+    Attributes:
+        path: The file.
+        images: How many are in it, by split.
+        num_features: Numbers that describe an image.
+        layer: Path of the module whose input they are.
+        device: Where the model ran.
+        input: How the images were prepared.
+        unreadable: File and reason of images that were left out.
+        notes: What was assumed about the model.
+    """
+
+    path: Path
+    images: dict[str, int]
+    num_features: int
+    layer: str
+    device: str
+    input: InputSpec
+    unreadable: tuple[tuple[Path, str], ...]
+    notes: tuple[str, ...]
+
+
+def describe(request: DescriptionRequest, *, track: Track = silent) -> Description:
+    """Write a model's features of images to a file, whole or not at all.
+
+    Features go to the disk batch by batch. Under torchrun, each process describes a part of the
+    images and the main one writes them, in order.
+
+    Raises:
+        DataError: See `find_images` and `check_images`.
+        CheckpointError: The model cannot be opened.
+        ArgumentError: There is no such device, or the file cannot be written.
+        OutputExistsError: There is such a file.
+        SurgeryError: The model has no linear classifier.
+        NonFiniteError: A feature is not a finite number.
+        SaveError: The disk is full, say.
+    """
+    check_feature_output(request.output, overwrite=request.overwrite)
+    with joined(timeout_s=request.launch.dist_timeout) as processes:
+        return _described(request, processes, track if processes.is_main else silent)
+
+
+def _described(request: DescriptionRequest, processes: Processes, track: Track) -> Description:
+    device = resolve_device(request.device, processes)
+    labels, samples = _images(find_images(request.images), request.split)
+    checked = check_images(
+        samples, on_bad_image=request.on_bad_image, track=track, processes=processes
+    )
+    good = [labels[sample.label] for sample in checked.good]
+    opened = request.open()
+    describer = request.describer(opened, request.spec, device=device, processes=processes)
+    _write(request, describer(checked.good, track), good if processes.is_main else None)
+    return Description(
+        path=request.output,
+        images=dict(Counter(label.split or WHOLE for label in good)),
+        num_features=describer.num_features,
+        layer=describer.layer,
+        device=str(device),
+        input=opened.recipe.input,
+        unreadable=checked.bad,
+        notes=opened.notes,
+    )
+
+
+def _images(source: ImageSource, split: str | None) -> tuple[list[ImageLabels], tuple[Sample, ...]]:
+    """What is known about the images, and the images, numbered."""
+    chosen = [
+        (sample, "" if name == WHOLE else name)
+        for name, samples in source.chosen(split).items()
+        for sample in samples
+    ]
+    labels = [image_label(sample, name, source.folder) for sample, name in chosen]
+    return labels, as_samples([sample for sample, _ in chosen])
+
+
+def _write(
+    request: DescriptionRequest, batches: Iterator[Tensor], labels: list[ImageLabels] | None
+) -> None:
+    """Write the features as they come; with None for labels, let them come and go."""
+    if labels is None:
+        deque(batches, maxlen=0)
+        return
+    following = iter(labels)
+    with FeatureWriter(request.output, overwrite=request.overwrite) as writer:
+        for features in batches:
+            writer.append(features, islice(following, len(features)))

@@ -1,0 +1,204 @@
+"""A model and a data set for retrieval, both as a user names them, become figures of a search."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from covtool.backbones.device import resolve_device
+from covtool.data.checking import check_images
+from covtool.data.retrieval_layout import RetrievalLayout
+from covtool.data.retrieval_reading import read_retrieval
+from covtool.data.retrieval_report import RetrievalReport, report_on, require_searchable
+from covtool.errors import ArgumentError
+from covtool.evaluation.feature_files import check_feature_output, write_features
+from covtool.evaluation.feature_table import FeatureTable
+from covtool.evaluation.requests import ModelRequest
+from covtool.evaluation.retrieval import RetrievalResult
+from covtool.evaluation.searched_images import (
+    as_samples,
+    describe_searched,
+    labels_of,
+    read_searched,
+    search,
+)
+from covtool.processes import Processes, joined
+from covtool.progress import Track, silent
+from covtool.specs import InputSpec, RetrievalSpec
+
+OnReport = Callable[[RetrievalReport], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalRequest(ModelRequest):
+    """What to search for and in, and by which features; see `ModelRequest` for the rest.
+
+    Attributes:
+        source: The model; None where the features come from a file.
+        data: A folder or a CSV file; see `read_retrieval`.
+        split: Search for each image of this subset among its others; None for the data's own
+            query and gallery, or test.
+        test_classes: Share of the classes to search in, where the data has no split.
+        spec: Features, metric, re-ranking, memory, files.
+        overwrite: Whether the files may replace others.
+    """
+
+    source: str | None = None
+    data: Path
+    split: str | None = None
+    test_classes: float | None = None
+    spec: RetrievalSpec = field(default_factory=RetrievalSpec)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval:
+    """What `retrieve` measured, and how.
+
+    Attributes:
+        result: The figures.
+        report: Sizes of the data set, without images that were left out.
+        data: Name of the data set.
+        num_features: Numbers that describe an image.
+        device: Where the model ran; None where none did.
+        input: How the images were prepared; None where none were.
+        spec: How was searched.
+        unreadable: File and reason of images that were left out.
+        notes: What was assumed about the model.
+        files: What was written.
+    """
+
+    result: RetrievalResult
+    report: RetrievalReport
+    data: str
+    num_features: int
+    device: str | None
+    input: InputSpec | None
+    spec: RetrievalSpec
+    unreadable: tuple[tuple[Path, str], ...]
+    notes: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Described:
+    """Images to search for and in, and their features, which of several processes one has."""
+
+    layout: RetrievalLayout
+    features: Tensor
+    device: str | None = None
+    input: InputSpec | None = None
+    unreadable: tuple[tuple[Path, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def retrieve(
+    request: RetrievalRequest, *, track: Track = silent, on_report: OnReport | None = None
+) -> Retrieval:
+    """Measure how well images of the same identity are found by a model's features.
+
+    The data set is looked at first. Under torchrun, each process describes a part of the images,
+    the main one searches, and all return the same figures.
+
+    Args:
+        request: What to do.
+        track: Shows the progress.
+        on_report: Is told what the data set holds, before a model is opened.
+
+    Raises:
+        DataError: See `read_retrieval`, `require_searchable` and `read_searched`.
+        CheckpointError: The model cannot be opened.
+        ArgumentError: There is no such device, settings contradict each other, a file cannot be
+            written, or the memory allowed is too little.
+        SurgeryError: The model has no linear classifier.
+        NonFiniteError: A feature is not a finite number.
+    """
+    spec = request.spec
+    spec.refuse_nonsense()
+    _check_outputs(request)
+    with joined(timeout_s=request.launch.dist_timeout) as processes:
+        track = track if processes.is_main else silent
+        layout = read_retrieval(request.data, test_classes=request.test_classes)
+        if request.split is not None:
+            layout = layout.searching_in(request.split)
+        report = _checked_report(layout, spec)
+        if on_report is not None:
+            on_report(report)
+        described = _described(layout, request, processes, track)
+        if described.unreadable:
+            report = _checked_report(described.layout, spec)
+        result, num_features = processes.main(lambda: _searched(described, request, track))
+        return Retrieval(
+            result=result,
+            report=report,
+            data=layout.name,
+            num_features=num_features,
+            device=described.device,
+            input=described.input,
+            spec=spec,
+            unreadable=described.unreadable,
+            notes=described.notes,
+            files=tuple(file for file in (spec.save_features, spec.save_ranks) if file),
+        )
+
+
+def _check_outputs(request: RetrievalRequest) -> None:
+    spec = request.spec
+    if request.source is not None and spec.distances_from is not None:
+        raise ArgumentError(
+            f"The features come from {spec.distances_from}: {request.source} would not be used.",
+            hint="Leave out the model, or --distances-from.",
+        )
+    if request.source is None and spec.distances_from is None:
+        raise ArgumentError("There is neither a model nor a file of features.")
+    if spec.save_features is not None:
+        check_feature_output(spec.save_features, overwrite=request.overwrite)
+    if spec.save_ranks is not None:
+        raise ArgumentError("--save-ranks is not there yet.")
+
+
+def _checked_report(layout: RetrievalLayout, spec: RetrievalSpec) -> RetrievalReport:
+    report = report_on(layout, cameras=spec.cameras)
+    require_searchable(layout, report)
+    return report
+
+
+def _described(
+    layout: RetrievalLayout, request: RetrievalRequest, processes: Processes, track: Track
+) -> _Described:
+    file = request.spec.distances_from
+    if file is not None:
+        return _Described(layout=layout, features=read_searched(layout, file))
+    device = resolve_device(request.device, processes)
+    checked = check_images(
+        as_samples(layout.searched),
+        on_bad_image=request.on_bad_image,
+        track=track,
+        processes=processes,
+    )
+    if checked.bad:
+        layout = layout.without({path for path, _ in checked.bad})
+        _checked_report(layout, request.spec)
+    opened = request.open()
+    describer = request.describer(opened, request.spec, device=device, processes=processes)
+    return _Described(
+        layout=layout,
+        features=describe_searched(layout, describer, track=track),
+        device=str(device),
+        input=opened.recipe.input,
+        unreadable=checked.bad,
+        notes=opened.notes,
+    )
+
+
+def _searched(
+    described: _Described, request: RetrievalRequest, track: Track
+) -> tuple[RetrievalResult, int]:
+    """The figures and the number of features; files are written on the way."""
+    spec, layout, features = request.spec, described.layout, described.features
+    if spec.save_features is not None:
+        table = FeatureTable(features=features, labels=labels_of(layout))
+        write_features(spec.save_features, table, overwrite=request.overwrite)
+    result = search(layout, features, spec, track=track)
+    return result, features.shape[1]

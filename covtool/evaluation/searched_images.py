@@ -1,0 +1,127 @@
+"""The images of a data set for retrieval with their features, and a search among them."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from covtool.data.layouts import Sample
+from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
+from covtool.errors import DataError
+from covtool.evaluation.embedding import Describer
+from covtool.evaluation.feature_files import read_features
+from covtool.evaluation.feature_table import FeatureTable, ImageLabels, feature_sets
+from covtool.evaluation.retrieval import RetrievalResult, evaluate_retrieval
+from covtool.progress import Track, silent
+from covtool.specs import RetrievalSpec
+
+
+def search(
+    layout: RetrievalLayout,
+    features: Tensor,
+    spec: RetrievalSpec,
+    *,
+    keep: int = 0,
+    track: Track = silent,
+) -> RetrievalResult:
+    """Search for the queries of a data set in its gallery.
+
+    Args:
+        layout: The data set.
+        features: Of `layout.searched`, (N, D).
+        spec: How.
+        keep: How many images of each ranking come along.
+        track: Shows the progress.
+
+    Raises:
+        ArgumentError: The memory allowed is too little.
+        DataError: No query has a match.
+    """
+    labels = labels_of(layout)
+    if not spec.cameras:
+        labels = tuple(label._replace(camera="") for label in labels)
+    at = len(layout.query)
+    query = FeatureTable(features=features[:at], labels=labels[:at])
+    gallery = None
+    if not layout.shared:
+        gallery = FeatureTable(features=features[at:], labels=labels[at:])
+    return evaluate_retrieval(*feature_sets(query, gallery), spec, keep=keep, track=track)
+
+
+def describe_searched(
+    layout: RetrievalLayout, describer: Describer, *, track: Track = silent
+) -> Tensor:
+    """The features of `layout.searched`, (N, D); of several processes, in the main one only.
+
+    Args:
+        layout: The data set.
+        describer: Describes the images.
+        track: Shows the progress.
+
+    Raises:
+        DataError: An image cannot be read.
+        NonFiniteError: A feature is not a finite number.
+    """
+    images = as_samples(layout.searched)
+    features, at = torch.empty(len(images), describer.num_features), 0
+    for batch in describer(images, track):
+        features[at : at + len(batch)] = batch
+        at += len(batch)
+    return features[:at]
+
+
+def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
+    """The features of `layout.searched`, (N, D), from a file.
+
+    Images are found by their paths, relative to the data set's folder. In a file without paths
+    they must be in order: the queries, then the gallery.
+
+    Raises:
+        ArgumentError: The suffix of the file stands for no format.
+        DataError: The file cannot be read, lacks an image, or has another number of them.
+    """
+    table = read_features(file)
+    rows = {path: row for row, path in enumerate(table.column("path")) if path}
+    if not rows:
+        if len(table.labels) != len(layout.searched):
+            raise DataError(
+                f"{file} has features of {len(table.labels)} images, but {layout.root} has "
+                f"{len(layout.searched)} to search with and in.",
+                reason="It has no paths: the rows should be the queries, then the gallery.",
+            )
+        return table.features
+    wanted = [label.path for label in labels_of(layout)]
+    missing = [path for path in wanted if path not in rows]
+    if missing:
+        raise DataError(
+            f"{file} has no features of {len(missing)} of the {len(wanted)} images to search with "
+            f"and in of {layout.root}.",
+            reason=f"The first: {missing[0]}.",
+            hint=f"The paths in it should be relative to {layout.folder}, as covtool embed writes "
+            "them.",
+        )
+    chosen = [rows[path] for path in wanted]
+    return table.features if chosen == list(range(len(rows))) else table.features[chosen]
+
+
+def labels_of(layout: RetrievalLayout) -> tuple[ImageLabels, ...]:
+    """What is known about `layout.searched`."""
+    names = {"test": layout.query} if layout.shared else layout.subsets
+    return tuple(
+        image_label(sample, split, layout.folder)
+        for split in ("query", "gallery", "test")
+        for sample in names.get(split, ())
+    )
+
+
+def image_label(sample: RetrievalSample, split: str, folder: Path) -> ImageLabels:
+    """What is known about an image; its path relative to `folder`."""
+    relative = Path(os.path.relpath(sample.path, folder)).as_posix()
+    return ImageLabels(relative, sample.identity, sample.camera or "", split)
+
+
+def as_samples(samples: Sequence[RetrievalSample]) -> tuple[Sample, ...]:
+    """The images, numbered."""
+    return tuple(Sample(sample.path, number) for number, sample in enumerate(samples))
