@@ -44,6 +44,8 @@ class DecoupledConv2d(ConvOperator):
         torch.Size([2, 16, 6, 6])
     """
 
+    moving_buffers = ("norm_mean",)  # that follow the batches in training
+
     def __init__(self, *shape: object, **settings: object) -> None:
         super().__init__(*shape, **settings)
         spec = self.spec

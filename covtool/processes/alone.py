@@ -36,6 +36,23 @@ class Processes:
         """What all processes' `work` returned, by rank; what one raised is raised in all."""
         return [work()]
 
+    def agreed(
+        self, work: Callable[[], tuple[T, Sequence[float]]], *, numbers: int
+    ) -> tuple[T, list[tuple[float, ...]]]:
+        """Do some work in each process, and exchange numbers that come of it.
+
+        One small exchange, unless something is raised: then it is raised in all.
+
+        Args:
+            work: Returns what this process keeps, and `numbers` numbers.
+            numbers: How many.
+
+        Returns:
+            What this process keeps, and for each number those of all processes, by rank.
+        """
+        kept, own = work()
+        return kept, [(number,) for number in own]
+
     def main(self, work: Callable[[], T]) -> T:
         """What `work` returned, which only the main process does; what it raised, in all."""
         return work()

@@ -49,6 +49,16 @@ class ProcessGroup(Processes):
         outcomes[self.rank] = own
         return [outcome.unwrap() for outcome in outcomes]
 
+    def agreed(
+        self, work: Callable[[], tuple[T, Sequence[float]]], *, numbers: int
+    ) -> tuple[T, list[tuple[float, ...]]]:
+        own = _attempt(work)
+        row = (0.0,) * numbers if own.problem else own.value[1]
+        failed, *columns = self._columns((float(own.problem is not None), *row))
+        if any(failed):
+            self.each(_Outcome(problem=own.problem).unwrap)
+        return own.value[0], columns
+
     def main(self, work: Callable[[], T]) -> T:
         own = _attempt(work) if self.is_main else None
         box = [own.portable() if own else None]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from itertools import count
 
@@ -17,6 +18,12 @@ from covtool.processes.whereabouts import NOWHERE, Whereabouts
 STARTING_S = 600.0  # until all processes are there
 
 _joined_before = count()
+_current: ContextVar[Processes] = ContextVar("processes", default=ALONE)
+
+
+def current() -> Processes:
+    """The processes that this one has joined; itself alone outside of `joined`."""
+    return _current.get()
 
 
 @contextmanager
@@ -37,8 +44,10 @@ def joined(*, timeout_s: float) -> Iterator[Processes]:
         yield ALONE
         return
     whereabouts = _join(place, timeout_s)
+    processes = ProcessGroup(place, whereabouts)
+    token = _current.set(processes)
     try:
-        yield ProcessGroup(place, whereabouts)
+        yield processes
     except Exception as problem:
         foreign = isinstance(problem, RuntimeError) and not isinstance(problem, CovtoolError)
         told = whereabouts.explain(problem) if foreign else problem
@@ -49,6 +58,8 @@ def joined(*, timeout_s: float) -> Iterator[Processes]:
         raise told from problem
     else:
         _leave(failed=False)
+    finally:
+        _current.reset(token)
 
 
 def _place() -> Place:

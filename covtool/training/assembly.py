@@ -14,7 +14,8 @@ from covtool.backbones.device import resolve_device
 from covtool.data.fingerprint import fingerprint
 from covtool.data.layouts import Sample
 from covtool.data.loaders import ImageLoader, evaluation_loader, training_loader
-from covtool.specs import FinetuneRequest, Recipe, TrainingSpec
+from covtool.processes import Processes, current
+from covtool.specs import FinetuneRequest, InputSpec, Recipe, TrainingSpec
 from covtool.training.embedding import WithEmbeddings
 from covtool.training.filter_constraints import FilterConstraints, constrain_
 from covtool.training.freezing import (
@@ -40,6 +41,8 @@ from covtool.training.parameter_groups import (
     optimizer_groups,
     plan_parameter_groups,
 )
+from covtool.training.replica import Replica, make_replica
+from covtool.training.synchronizing import synchronize_batch_norms_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,9 @@ class Parts:
         model: Its weights are trained in place.
         eager: The model as the objective wants it: where a loss needs embeddings, they come beside
             the logits; the weights are the same.
-        forward: The same, compiled where that is asked for.
+        forward: The same, compiled where that is asked for; of several processes, it averages
+            their gradients.
+        processes: That train it together.
         head: Of the model.
         freezing: Which parameters are trained in which epoch.
         groups: The parameters that are trained at some time, in groups.
@@ -90,7 +95,8 @@ class Parts:
 
     model: nn.Module
     eager: nn.Module
-    forward: nn.Module
+    forward: Replica
+    processes: Processes
     head: Head
     freezing: FreezeSchedule
     groups: tuple[ParameterGroup, ...]
@@ -156,6 +162,7 @@ class Parts:
         set_train_mode_(self.model)
         if self.training.bn_stats == "keep":
             keep_batch_statistics_(self.model, self.head)
+        self.forward.renew_()
 
 
 def assemble(
@@ -165,7 +172,7 @@ def assemble(
     data: TrainingData,
     request: FinetuneRequest,
 ) -> Parts:
-    """Put a run together; the model moves to the device.
+    """Put a run together, for the processes that this one has joined; the model moves to the device.
 
     Args:
         model: To be trained in place.
@@ -178,8 +185,8 @@ def assemble(
         ArgumentError: The optimizer, the device, the layers to freeze, a head of the schedule or
             filters to constrain do not exist.
     """
-    training = request.training
-    device = resolve_device(training.device)
+    training, processes = request.training, current()
+    device = resolve_device(training.device, processes)
     recipe = constrain_(model, recipe, training)
     heads = plan_head_schedule(training.head_schedule, model, recipe, epochs=training.epochs)
     freezing = plan_freezing(model, head, training.freeze_rules)
@@ -187,18 +194,21 @@ def assemble(
         freezing = without_classifier(freezing, head, request.objective.loss)
     if training.grad_checkpointing:
         checkpoint_gradients_(model, recipe.base.name)
+    if request.processes.sync_bn and processes.world > 1:
+        model = synchronize_batch_norms_(model, device)
     layout = torch.channels_last if training.channels_last else torch.preserve_format
     model.to(device, memory_format=layout)
     set_trainable_(model, freezing.trained)
     groups = plan_parameter_groups(model, head, training)
     optimizer = build_optimizer(optimizer_groups(model, groups, training.lr), training)
-    batches = _loaders(data, recipe, request, device)
+    batches = _loaders(data, recipe, request, device, processes)
     embeds = request.objective.needs("embeddings")
     eager = WithEmbeddings(model, head.classifier) if embeds else model
     return Parts(
         model=model,
         eager=eager,
-        forward=torch.compile(eager) if training.torchcompile else eager,
+        forward=make_replica(eager, processes, recipe.input, compiled=training.torchcompile),
+        processes=processes,
         head=head,
         freezing=freezing,
         groups=groups,
@@ -211,7 +221,7 @@ def assemble(
             device.type, enabled=training.amp and training.amp_dtype == "float16"
         ),
         ema=_moving_average(model, training),
-        objective=Objective(request.objective, training, recipe.num_classes),
+        objective=Objective(request.objective, training, recipe.num_classes, processes),
         constraints=FilterConstraints(model),
         device=device,
         request=request,

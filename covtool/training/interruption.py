@@ -4,16 +4,28 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
+from covtool.processes import Processes
 from covtool.progress import Track
+
+T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopHere(Exception):  # noqa: N818 -- not an error: control flow between two functions
-    """Raised by `Interruption.check` once a signal has arrived."""
+    """Raised by `Interruption.check` once a signal has arrived.
+
+    Attributes:
+        signal_number: The signal.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
 
 
 class Interruption:
@@ -33,7 +45,38 @@ class Interruption:
             StopHere: It has.
         """
         if self.signal_number is not None:
-            raise StopHere
+            raise StopHere(self.signal_number)
+
+    def check_all(self, processes: Processes) -> None:
+        """Stop here, in all processes, if a signal has arrived in one.
+
+        Raises:
+            StopHere: It has.
+        """
+        (number,) = processes.most(self.signal_number or 0)
+        if number:
+            raise StopHere(int(number))
+
+    def in_step(self, processes: Processes, items: Iterable[T]) -> Iterator[T]:
+        """Items, as long as every process has one and no signal has arrived in any.
+
+        Raises:
+            StopHere: One has.
+            Exception: What getting an item raised in one process is raised in all.
+        """
+        own = iter(items)
+
+        def take() -> tuple[list[T], tuple[int, int]]:
+            taken = [] if self.signal_number else list(islice(own, 1))
+            return taken, (self.signal_number or 0, len(taken))
+
+        while True:
+            taken, (signals, counts) = processes.agreed(take, numbers=2)
+            if max(signals):
+                raise StopHere(int(max(signals)))
+            if not min(counts):
+                return
+            yield taken[0]
 
     def watching(self, track: Track) -> Track:
         """A `Track` that stops between two items once a signal has arrived."""

@@ -12,12 +12,21 @@ from covtool.training.layer_watch import watching
 from covtool.training.nonfinite import (
     explain_gradient,
     explain_output,
+    first_nonfinite_gradient,
     first_nonfinite_tensor,
+    is_finite,
 )
 from covtool.training.nonfinite_dump import SeenBatch, write_dump
 from covtool.training.rewinding import Rewind
 from covtool.training.state import restore_
-from covtool.training.update import Batch, UpdateResult, add_gradient_, micro_batches
+from covtool.training.replica import Replica
+from covtool.training.update import (
+    Batch,
+    UpdateResult,
+    add_gradient_,
+    count_images,
+    micro_batches,
+)
 
 if TYPE_CHECKING:
     from covtool.training.fit import Run
@@ -27,7 +36,7 @@ DUMP_NAME = "nonfinite.pt"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """An update that was not finite, looked at.
+    """An update that was not finite, looked at in one process.
 
     Attributes:
         problem: What was not finite.
@@ -35,6 +44,7 @@ class Finding:
         layer: The first layer with a non-finite output; None where all are finite.
         loss: Of the last batch.
         batches: What went through the model; the last one is the offender.
+        is_here: Whether it is images of this process that are not finite.
     """
 
     problem: str
@@ -42,6 +52,7 @@ class Finding:
     layer: str | None
     loss: float
     batches: tuple[SeenBatch, ...]
+    is_here: bool
 
 
 def tolerate_nonfinite_(
@@ -60,6 +71,8 @@ def tolerate_nonfinite_(
     """
     after = capture_generators()
     finding = _examine_(run, batches, start, result.problem)
+    findings = run.parts.processes.each(lambda: finding)
+    finding = next((one for one in findings if one.is_here), finding)
     start.rewind_()
     state, faults = run.state, run.parts.request.faults
     step = state.updates + 1
@@ -100,7 +113,9 @@ def _examine_(run: "Run", batches: Sequence[Batch], start: Rewind, problem: str)
     parts, seen, loss = run.parts, [], math.nan
     start.rewind_()
     parts.optimizer.zero_grad(set_to_none=True)
-    for micro in micro_batches(parts, batches, run.state.micro_batch):
+    alone = Replica(parts.eager, compiled=False)  # whose gradients are of its own images
+    total = count_images(parts, batches)
+    for micro in micro_batches(parts, batches, run.state.micro_batch, total=total):
         seen.append(
             SeenBatch(
                 images=micro.images.cpu(),
@@ -110,19 +125,22 @@ def _examine_(run: "Run", batches: Sequence[Batch], start: Rewind, problem: str)
             )
         )
         with watching(parts.model) as watch:
-            loss = add_gradient_(parts, micro, parts.eager).value
+            loss = add_gradient_(parts, micro, alone).value
         if not math.isfinite(loss):
             break
     if math.isfinite(loss):
         reason = explain_gradient(parts.model, watch)
+        is_here = first_nonfinite_gradient(parts.model) is not None
     else:
         reason = explain_output(parts.model, micro.images, watch)
+        is_here = watch.first_nonfinite_output is not None or not is_finite(micro.images)
     return Finding(
         problem=problem,
         reason=reason,
         layer=watch.first_nonfinite_output,
         loss=loss,
         batches=tuple(seen),
+        is_here=is_here,
     )
 
 

@@ -76,6 +76,11 @@ class Objective:
         even = len(images) - len(images) % 2
         return self._mixup(images[:even].clone(), labels[:even])
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the terms of a sum; none where there is a single one."""
+        return tuple(term.name for term in self._terms) if len(self._terms) > 1 else ()
+
     def terms(self, outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
         """Each term's mean over a batch, without its weight, in float32 or better."""
         given = self._given(outputs, targets)

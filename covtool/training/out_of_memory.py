@@ -116,6 +116,8 @@ def _within_memory(
                 ) from problem
             if not is_out_of_memory(problem):
                 raise
+            if run.parts.forward.exchanges:  # the others wait for gradients, and cannot go back
+                raise _does_not_fit(run, _size(run), str(problem).splitlines()[0]) from problem
             said = str(problem).splitlines()[0] if str(problem) else "Out of memory."
         # Only here, outside of the handler, does nothing hold the failed pass's tensors any more.
         _halve(run, said)
@@ -127,7 +129,7 @@ def _within_memory(
 
 def _halve(run: Trial, said: str) -> None:
     state, faults = run.state, run.parts.request.faults
-    size = state.micro_batch or run.parts.training.batch_size
+    size = _size(run)
     if not faults.auto_batch:
         raise _does_not_fit(run, size, said)
     if size == 1:
@@ -139,6 +141,10 @@ def _halve(run: Trial, said: str) -> None:
         f"batches go through the model in parts of {state.micro_batch}, and their gradients are "
         f"accumulated{seen}."
     )
+
+
+def _size(run: Trial) -> int:
+    return run.state.micro_batch or run.parts.training.batch_size
 
 
 def _trains_statistics(run: Trial) -> bool:

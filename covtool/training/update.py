@@ -2,15 +2,16 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from covtool.training.assembly import Parts
 from covtool.training.gradient_checkpointing import recomputing
+from covtool.training.replica import Replica
 
 Batch = tuple[Tensor, Tensor]
 
@@ -24,25 +25,29 @@ class MicroBatch:
     Attributes:
         images: On the device, mixed where mixing is on.
         targets: Labels, or shares of classes where images are mixed.
-        share: Weight of their mean loss in the update's.
+        share: Weight of their mean loss in the update's; those of all processes add up to 1.
+        is_last: Of the update's, so that gradients are exchanged on the way back.
     """
 
     images: Tensor
     targets: Tensor
     share: float
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanLoss:
-    """The loss of some images, without penalties.
+    """The loss of some images, in all processes, without penalties.
 
     Attributes:
         value: What is minimized, in nats.
         terms: Of a sum, each without its weight; empty for a single one.
+        share: Weight of these images in the update.
     """
 
     value: float
     terms: dict[str, float]
+    share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +80,8 @@ def compute_gradient_(
         batches: `grad_accum_steps` of them, fewer at the end of an epoch.
         micro_batch: Images that go through the model together; None for a batch's.
     """
-    loss = accumulate_gradient_(parts, batches, micro_batch=micro_batch)
-    images = sum(len(labels) for _, labels in batches)
+    images = count_images(parts, batches)
+    loss = accumulate_gradient_(parts, micro_batches(parts, batches, micro_batch, total=images))
     came_to = partial(UpdateResult, loss=loss.value, losses=loss.terms, images=images)
     if not math.isfinite(loss.value):
         return came_to(grad_norm=math.nan, problem=f"The loss is {loss.value}")
@@ -98,6 +103,7 @@ def apply_gradient_(parts: Parts, *, updates: int) -> None:
     parts.scaler.step(parts.optimizer)
     parts.scaler.update()
     parts.constraints.project_(updates + 1)
+    parts.forward.average_statistics_()
     if parts.ema is not None:
         parts.ema.update(parts.model, step=updates + 1)
     parts.schedule.set_updates(updates + 1)
@@ -121,9 +127,13 @@ def forget_gradient_(parts: Parts) -> None:
         parts.scaler.update(parts.scaler.get_scale())  # the same: it only forgets this gradient
 
 
-def accumulate_gradient_(
-    parts: Parts, batches: Sequence[Batch], *, micro_batch: int | None = None
-) -> MeanLoss:
+def count_images(parts: Parts, batches: Sequence[Batch]) -> int:
+    """Images of an update, in all processes."""
+    (total,) = parts.processes.sum(sum(len(labels) for _, labels in batches))
+    return int(total)
+
+
+def accumulate_gradient_(parts: Parts, micro_batches: Iterable[MicroBatch]) -> MeanLoss:
     """Forward and backward of all images; the gradient is that of the mean over them.
 
     Returns:
@@ -131,58 +141,115 @@ def accumulate_gradient_(
         left out.
     """
     parts.optimizer.zero_grad(set_to_none=True)
-    value, terms = 0.0, Counter()
-    for micro in micro_batches(parts, batches, micro_batch):
+    value, terms, share = 0.0, Counter(), 0.0
+    for micro in micro_batches:
         loss = add_gradient_(parts, micro, parts.forward)
         if not math.isfinite(loss.value):
             return loss
-        value += loss.value * micro.share
+        value, share = value + loss.value * loss.share, share + loss.share
         for name, of_term in loss.terms.items():
-            terms[name] += of_term * micro.share
-    return MeanLoss(value=value, terms=dict(terms))
+            terms[name] += of_term * loss.share
+    return MeanLoss(value=value, terms=dict(terms), share=share)
 
 
-def micro_batches(parts: Parts, batches: Sequence[Batch], size: int | None) -> Iterator[MicroBatch]:
+def micro_batches(
+    parts: Parts, batches: Sequence[Batch], size: int | None, *, total: int
+) -> Iterator[MicroBatch]:
     """The images of an update as they go through the model, in parts of at most `size`.
 
     A batch is mixed as a whole before it is cut into parts as equal as can be: a single image
-    left over would be too few for a batch norm.
+    left over would be too few for a batch norm. All processes cut theirs into as many.
+
+    Args:
+        parts: The run.
+        batches: Of this process.
+        size: None for whole batches.
+        total: Images of all processes.
     """
-    total = sum(len(labels) for _, labels in batches)
-    for batch in batches:
+    for number, batch in enumerate(batches, start=1):
         images, targets = _on_device(parts, *batch)
         share = len(batch[1]) / total
-        count = 1 if size is None else -(-len(images) // size)
+        count = 1 if size is None else _parts(parts, len(images), size)
         pairs = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
-        for some, their_targets in pairs:
-            part = share * (len(some) / len(images))
-            yield MicroBatch(images=some, targets=their_targets, share=part)
+        for place, (some, their_targets) in enumerate(pairs, start=1):
+            yield MicroBatch(
+                images=some,
+                targets=their_targets,
+                share=share * (len(some) / len(images)),
+                is_last=(number, place) == (len(batches), count),
+            )
 
 
-def add_gradient_(parts: Parts, micro: MicroBatch, forward: nn.Module) -> MeanLoss:
+def add_gradient_(parts: Parts, micro: MicroBatch, replica: Replica) -> MeanLoss:
     """Forward and, where the loss is finite, backward of a few images.
+
+    All processes do the same, and know the same afterwards. Until the last backward pass, which
+    exchanges gradients, an error of one is raised in all.
 
     Args:
         parts: The run.
         micro: The images.
-        forward: `parts.forward`, or what stands for it.
+        replica: `parts.forward`, or what stands for it.
 
     Returns:
         The mean over them.
     """
+    names = parts.objective.names
+    if micro.is_last:
+        loss, numbers = parts.processes.agreed(
+            partial(_forward, parts, micro, replica), numbers=2 + len(names)
+        )
+        mean = _mean(numbers, names)
+        if math.isfinite(mean.value):
+            with replica.exchanging():
+                _backward_(parts, micro, loss)
+        return mean
+    with replica.accumulating():
+        _, numbers = parts.processes.agreed(
+            partial(_forward_and_backward_, parts, micro, replica), numbers=2 + len(names)
+        )
+    return _mean(numbers, names)
+
+
+def _parts(parts: Parts, images: int, size: int) -> int:
+    (largest,) = parts.processes.most(images)
+    return -(-int(largest) // size)
+
+
+def _forward(parts: Parts, micro: MicroBatch, replica: Replica) -> tuple[Tensor, list[float]]:
+    """The loss; the share of the images, the loss and its terms as numbers."""
     with parts.autocast():
-        outputs = forward(micro.images)
+        outputs = replica(micro.images)
     terms = parts.objective.terms(outputs, micro.targets)
     loss = parts.objective.total(terms)
-    value = loss.item()
-    if math.isfinite(value):
-        penalty = parts.constraints.penalty()
-        if penalty is not None:
-            loss = loss + penalty
-        with recomputing(parts.model, parts.training):
-            parts.scaler.scale(loss * micro.share).backward()
-    several = terms if len(terms) > 1 else {}
-    return MeanLoss(value=value, terms={name: term.item() for name, term in several.items()})
+    of_terms = (terms[name].item() for name in parts.objective.names)
+    return loss, [micro.share, loss.item(), *of_terms]
+
+
+def _backward_(parts: Parts, micro: MicroBatch, loss: Tensor) -> None:
+    penalty = parts.constraints.penalty()
+    if penalty is not None:
+        loss = loss + penalty
+    weight = micro.share * parts.processes.world  # the mean over processes is what comes of it
+    with recomputing(parts.model, parts.training):
+        parts.scaler.scale(loss * weight).backward()
+
+
+def _forward_and_backward_(
+    parts: Parts, micro: MicroBatch, replica: Replica
+) -> tuple[None, list[float]]:
+    loss, numbers = _forward(parts, micro, replica)
+    if math.isfinite(numbers[1]):
+        _backward_(parts, micro, loss)
+    return None, numbers
+
+
+def _mean(numbers: Sequence[Sequence[float]], names: Sequence[str]) -> MeanLoss:
+    """Means over the images of all processes, from those of each."""
+    shares, *means = numbers
+    share = sum(shares)
+    value, *terms = (sum(m * (s / share) for m, s in zip(of, shares, strict=True)) for of in means)
+    return MeanLoss(value=value, terms=dict(zip(names, terms, strict=True)), share=share)
 
 
 def _on_device(parts: Parts, images: Tensor, labels: Tensor) -> Batch:

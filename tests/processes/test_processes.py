@@ -17,6 +17,7 @@ def exchange(rank):
         return {
             "me": (processes.rank, processes.world, processes.is_main),
             "each": processes.each(lambda: f"from {rank}"),
+            "agreed": processes.agreed(lambda: (rank, (1.5, 2 * rank)), numbers=2),
             "main": processes.main(lambda: f"from {rank}"),
             "sum": processes.sum(2**40 + rank, 0.5),
             "most": processes.most(rank, -rank),
@@ -31,6 +32,7 @@ def test_processes_exchange_results_sums_and_means():
     assert [r["me"] for r in results] == [(0, 3, True), (1, 3, False), (2, 3, False)]
     for result in results:
         assert result["each"] == ["from 0", "from 1", "from 2"]
+        assert result["agreed"] == (result["me"][0], [(1.5, 1.5, 1.5), (0, 2, 4)])
         assert result["main"] == "from 0"
         assert result["sum"] == [3 * 2**40 + 3, 1.5]
         assert result["average"] == [[[1, 1], [1, 1]], [3]]
@@ -44,6 +46,7 @@ def test_alone_the_same_calls_are_trivial():
         assert processes is ALONE
     assert ALONE.each(lambda: 1) == [1]
     assert ALONE.main(lambda: 1) == 1
+    assert ALONE.agreed(lambda: ("kept", (1, 2)), numbers=2) == ("kept", [(1,), (2,)])
     assert ALONE.sum(1, 2) == [1, 2]
     assert list(ALONE.interleaved("ab")) == ["a", "b"]
     assert ALONE.most(1, 2) == [1, 2]
@@ -65,11 +68,13 @@ def fail(rank, problems, how):
     with joined(timeout_s=20) as processes:
         if how == "interleaved":
             list(processes.interleaved(iter(work, None)))
+        elif how == "agreed":
+            processes.agreed(lambda: (work(), ()), numbers=0)
         else:
             getattr(processes, how)(work)
 
 
-@pytest.mark.parametrize("how", ["each", "main", "interleaved"])
+@pytest.mark.parametrize("how", ["each", "agreed", "main", "interleaved"])
 def test_what_one_raises_all_raise(how):
     failing = 0 if how == "main" else 1
     problems = [None, None]

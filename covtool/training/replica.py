@@ -1,0 +1,151 @@
+"""The network as one of several processes trains it."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import SyncBatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from covtool.layers.synchronized_batch_norm import SynchronizedBatchNorm
+from covtool.processes import Processes
+from covtool.specs import InputSpec
+
+SYNCHRONIZED = (SyncBatchNorm, SynchronizedBatchNorm)  # have the same statistics anyway
+PROBED = 2  # black images: enough for every layer in eval mode
+
+
+class Replica:
+    """The network of a process that trains alone.
+
+    Args:
+        network: Its parameters are trained.
+        compiled: Whether to compile it.
+
+    Attributes:
+        exchanges: Whether a backward pass is under way that the others take part in, so that it
+            cannot be tried again.
+    """
+
+    exchanges = False
+
+    def __init__(self, network: nn.Module, *, compiled: bool) -> None:
+        self.network = network
+        self._compiled = compiled
+        self._forward = torch.compile(network) if compiled else network
+
+    def __call__(self, images: Tensor) -> Any:
+        """What the network returns."""
+        return self._forward(images)
+
+    def renew_(self) -> None:
+        """Take note of which parameters require a gradient now; between two updates."""
+
+    def accumulating(self) -> AbstractContextManager[None]:
+        """For forward and backward passes whose gradients are only added up, in this process."""
+        return nullcontext()
+
+    @contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """For the backward pass after which `.grad` holds the mean over all processes."""
+        yield
+
+    def average_statistics_(self) -> None:
+        """Give the running statistics of all processes their mean, after an update."""
+
+
+def make_replica(
+    network: nn.Module, processes: Processes, images: InputSpec, *, compiled: bool
+) -> "Replica":
+    """The network as one of some processes trains it.
+
+    Args:
+        network: Its parameters are trained.
+        processes: That train it.
+        images: What it takes.
+        compiled: Whether to compile it.
+    """
+    if processes.world == 1:
+        return Replica(network, compiled=compiled)
+    return DistributedReplica(network, processes, images, compiled=compiled)
+
+
+class DistributedReplica(Replica):
+    """The network of one of several processes, which keep their weights equal.
+
+    `DistributedDataParallel` averages gradients in buckets while the backward pass is under way.
+    """
+
+    def __init__(
+        self, network: nn.Module, processes: Processes, images: InputSpec, *, compiled: bool
+    ) -> None:
+        super().__init__(network, compiled=False)
+        self._compiled = compiled
+        self._processes = processes
+        self._shape = (PROBED, images.channels, *images.size)
+        self._trained: frozenset[str] = frozenset()
+
+    def renew_(self) -> None:
+        names = {n for n, p in self.network.named_parameters() if p.requires_grad}
+        if names == self._trained:
+            return
+        self._trained = frozenset(names)
+        unused = self._probe(self.network)
+        parameter = next(self.network.parameters())
+        self._ddp = DistributedDataParallel(
+            self.network,
+            device_ids=[parameter.device] if parameter.is_cuda else None,
+            broadcast_buffers=False,  # `average_statistics_` does better
+            find_unused_parameters=bool(unused),
+            gradient_as_bucket_view=True,
+        )
+        if not unused:
+            # After the first pass buckets are laid out anew, and a sum over more than two processes
+            # depends on the layout in its last bits: a resumed run must have the same at once.
+            self._probe(self._ddp)
+        self._forward = torch.compile(self._ddp) if self._compiled else self._ddp
+
+    def accumulating(self) -> AbstractContextManager[None]:
+        return self._ddp.no_sync()
+
+    @contextmanager
+    def exchanging(self) -> Iterator[None]:
+        self.exchanges = True
+        yield
+        self.exchanges = False  # not where it failed
+
+    def average_statistics_(self) -> None:
+        self._processes.average_(
+            [
+                buffer
+                for module in self.network.modules()
+                if module.training and not isinstance(module, SYNCHRONIZED)
+                for name, buffer in module.named_buffers(recurse=False)
+                if name.startswith("running_") or name in getattr(module, "moving_buffers", ())
+            ]
+        )
+
+    def _probe(self, network: nn.Module) -> list[str]:
+        """Pass a few images forward and backward; the parameters that had no part in it."""
+        parameter = next(network.parameters())
+        with _in_eval_mode(network), torch.enable_grad():
+            outputs = network(torch.zeros(self._shape).to(parameter))
+            sum(o.sum() for o in (outputs if isinstance(outputs, tuple) else (outputs,))).backward()
+        trained = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
+        unused = [name for name, p in trained if p.grad is None]
+        for _, p in trained:
+            p.grad = None
+        return unused
+
+
+@contextmanager
+def _in_eval_mode(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
