@@ -24,6 +24,11 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def is_launched() -> bool:
+    """Whether this process was started as one of several, by torchrun or by us."""
+    return "WORLD_SIZE" in os.environ
+
+
 def is_silent(problem: CovtoolError) -> bool:
     """Whether the launcher tells an error better than a process of its own."""
     return isinstance(problem, LostProcessError) and LAUNCHED in os.environ
@@ -34,12 +39,16 @@ def run_in_processes(ctx: typer.Context, spec: LaunchSpec) -> None:
 
     Returns in those processes, and where one is enough.
 
+    Args:
+        ctx: Of the command.
+        spec: How many processes.
+
     Raises:
         ArgumentError: torchrun has started another number of them.
         CovtoolError: One of them was killed.
         typer.Exit: All of them have ended.
     """
-    if "WORLD_SIZE" in os.environ:
+    if is_launched():
         _refuse_another_number(spec.nproc, os.environ.get("LOCAL_WORLD_SIZE", ""))
     elif spec.nproc > 1:
         raise typer.Exit(_launched(ctx.obj, spec.nproc))

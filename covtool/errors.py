@@ -156,7 +156,7 @@ class InterruptedRunError(CovtoolError):
         self.signal_number = signal_number
 
 
-class LostProcessError(CovtoolError, ConnectionError):
+class LostProcessError(CovtoolError, RuntimeError):
     """One of several processes is gone, without a word."""
 
     def __init__(self, rank: int, world: int) -> None:
@@ -167,7 +167,7 @@ class LostProcessError(CovtoolError, ConnectionError):
         )
 
 
-class DeadlockError(CovtoolError, TimeoutError):
+class DeadlockError(CovtoolError, RuntimeError):
     """One of several processes keeps the others waiting for longer than they were told to."""
 
     def __init__(

@@ -6,6 +6,7 @@ its own holds, as under torchrun.
 
 import multiprocessing
 import os
+import pickle
 import time
 import traceback
 import warnings
@@ -52,7 +53,7 @@ def _hold_store(pipe):
 def _received(pipe):
     try:
         assert pipe.poll(PATIENCE), "a process does not answer"
-        return pipe.recv()
+        return pickle.loads(pipe.recv_bytes())
     except EOFError:
         return None
 
@@ -74,6 +75,7 @@ def _run(pipe, port, rank, world, work, arguments):
         problem.tell_once = None  # it cannot leave the process
         outcome = problem
     try:
-        pipe.send(outcome)
+        content = pickle.dumps(outcome)  # whole: no tensors in memory that ends with the process
     except Exception as problem:
-        pipe.send(RuntimeError(f"{outcome!r} cannot be sent: {problem}"))
+        content = pickle.dumps(RuntimeError(f"{outcome!r} cannot be sent: {problem}"))
+    pipe.send_bytes(content)

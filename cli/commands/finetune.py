@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covtool.errors import ArgumentError
-from covtool.specs import FinetuneRequest, Record
+from covtool.specs import FinetuneRequest, LaunchSpec, Record
 from covtool.specs.finetuning import SETTINGS
-from covtool_cli import options
+from covtool_cli import launching, options
 
 if TYPE_CHECKING:
     from covtool.training import DryRunResult, FinetuneResult
@@ -68,7 +68,9 @@ def command(
     if resume is not None:
         if dry_run:
             raise ArgumentError("--dry-run is for a new run, not for --resume.")
-        _resume(resume, _given(ctx), as_json=as_json)
+        given = _given(ctx)
+        launching.run_in_processes(ctx, LaunchSpec(nproc=_processes(resume, given)))
+        _resume(resume, given, as_json=as_json)
         return
     if data is None or (model is None and init_from is None):
         raise ArgumentError(
@@ -90,6 +92,7 @@ def command(
         **settings,
     )
     request.refuse_nonsense()  # before torch is imported
+    launching.run_in_processes(ctx, request.processes)
     _try(request, as_json=as_json) if dry_run else _start(request, as_json=as_json)
 
 
@@ -118,6 +121,19 @@ def _try(request: FinetuneRequest, *, as_json: bool) -> None:
     with training_observer() as observer:
         result = plan_finetune(request, observer=observer)
     _show_plan(result, as_json=as_json)
+
+
+def _processes(directory: Path, given: dict[str, Any]) -> int:
+    """How many processes a run goes on with: as many as it had, unless somebody says otherwise."""
+    if "nproc" in given or launching.is_launched():
+        return given.get("nproc", 1)
+    import yaml
+
+    try:
+        saved = yaml.safe_load((directory / "args.yaml").read_text())
+        return LaunchSpec(nproc=saved["nproc"]).nproc
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):  # told when it is resumed
+        return 1
 
 
 def _given(ctx: typer.Context) -> dict[str, Any]:

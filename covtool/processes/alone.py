@@ -19,12 +19,14 @@ class Processes:
         rank: Which one this is, counted from 0.
         world: How many there are.
         local_rank: Which one of its machine, and so which device it has; None if it may choose.
+        local_world: How many there are on its machine.
         doing: What this one is at, for the message should it keep the others waiting.
     """
 
     rank = 0
     world = 1
     local_rank: int | None = None
+    local_world = 1
     doing = "the start"
 
     @property

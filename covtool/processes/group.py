@@ -24,6 +24,7 @@ class Place:
     rank: int
     world: int
     local_rank: int
+    local_world: int
 
 
 class ProcessGroup(Processes):
@@ -39,7 +40,8 @@ class ProcessGroup(Processes):
     """
 
     def __init__(self, place: Place, whereabouts: Whereabouts) -> None:
-        self.rank, self.world, self.local_rank = place.rank, place.world, place.local_rank
+        self.rank, self.world = place.rank, place.world
+        self.local_rank, self.local_world = place.local_rank, place.local_world
         self._whereabouts = whereabouts
 
     def each(self, work: Callable[[], T]) -> list[T]:

@@ -17,6 +17,13 @@ from covtool.processes.whereabouts import NOWHERE, Whereabouts
 
 STARTING_S = 600.0  # until all processes are there
 
+_NAMES = {
+    "rank": "RANK",
+    "world": "WORLD_SIZE",
+    "local_rank": "LOCAL_RANK",
+    "local_world": "LOCAL_WORLD_SIZE",
+}
+
 _joined_before = count()
 _current: ContextVar[Processes] = ContextVar("processes", default=ALONE)
 
@@ -63,11 +70,10 @@ def joined(*, timeout_s: float) -> Iterator[Processes]:
 
 
 def _place() -> Place:
-    names = {"rank": "RANK", "world": "WORLD_SIZE", "local_rank": "LOCAL_RANK"}
-    values = {field: os.environ.get(name, "") for field, name in names.items()}
+    values = {field: os.environ.get(name, "") for field, name in _NAMES.items()}
     if not values["world"]:
-        return Place(rank=0, world=1, local_rank=0)
-    wrong = [names[field] for field, value in values.items() if not value.isdigit()]
+        return Place(rank=0, world=1, local_rank=0, local_world=1)
+    wrong = [_NAMES[field] for field, value in values.items() if not value.isdigit()]
     if wrong:
         raise ArgumentError(
             f"The environment has WORLD_SIZE, but no number in {' and '.join(wrong)}.",

@@ -14,8 +14,10 @@ from covtool.backbones.device import resolve_device
 from covtool.data.fingerprint import fingerprint
 from covtool.data.layouts import Sample
 from covtool.data.loaders import ImageLoader, evaluation_loader, training_loader
+from covtool.data.sampling import Shard
+from covtool.errors import ArgumentError
 from covtool.processes import Processes, current
-from covtool.specs import FinetuneRequest, InputSpec, Recipe, TrainingSpec
+from covtool.specs import FinetuneRequest, Recipe, TrainingSpec
 from covtool.training.embedding import WithEmbeddings
 from covtool.training.filter_constraints import FilterConstraints, constrain_
 from covtool.training.freezing import (
@@ -172,7 +174,7 @@ def assemble(
     data: TrainingData,
     request: FinetuneRequest,
 ) -> Parts:
-    """Put a run together, for the processes that this one has joined; the model moves to the device.
+    """Put a run together, for the processes that this one has joined; moves the model to a device.
 
     Args:
         model: To be trained in place.
@@ -237,8 +239,17 @@ def assemble(
 
 
 def _loaders(
-    data: TrainingData, recipe: Recipe, request: FinetuneRequest, device: torch.device
+    data: TrainingData,
+    recipe: Recipe,
+    request: FinetuneRequest,
+    device: torch.device,
+    processes: Processes,
 ) -> dict[str, Any]:
+    if len(data.training) < processes.world:
+        raise ArgumentError(
+            f"{len(data.training)} training images are too few for {processes.world} processes.",
+            hint="Start fewer processes.",
+        )
     shared = {
         "batch_size": request.training.batch_size,
         "workers": request.training.workers,
@@ -252,9 +263,12 @@ def _loaders(
             request.augmentation,
             objective=request.objective,
             seed=request.training.seed,
+            shard=Shard(processes.rank, processes.world),
             **shared,
         ),
-        "validation_batches": evaluation_loader(data.validation, recipe.input, **shared),
+        "validation_batches": evaluation_loader(
+            data.validation, recipe.input, own=processes.part_of, **shared
+        ),
     }
 
 

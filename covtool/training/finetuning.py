@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covtool.checkpoints.file_kinds import stem_of
-from covtool.data.image_list import write_image_list
 from covtool.errors import NonFiniteError
+from covtool.processes import joined
 from covtool.specs import FinetuneRequest
 from covtool.training.assembly import Parts
+from covtool.training.bystanding import directory_at, heard
 from covtool.training.keeping import save
 from covtool.training.loading import without_cache
 from covtool.training.matmul_precision import tf32
-from covtool.training.observer import Observer, SilentObserver, TrainingPlan
+from covtool.training.observer import Observer, TrainingPlan
 from covtool.training.out_of_memory import gradient_within_memory_
 from covtool.training.parameter_groups import ParameterGroup
 from covtool.training.preparing import (
@@ -20,10 +21,11 @@ from covtool.training.preparing import (
     open_source,
     read_layout,
     resolved,
+    seed_process,
     with_statistics,
 )
 from covtool.training.rewinding import Rewind
-from covtool.training.run_directory import ARGUMENTS, IMAGE_LIST, RunDirectory
+from covtool.training.run_directory import ARGUMENTS, RunDirectory
 from covtool.training.running import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.state import RunState
 from covtool.training.surroundings import describe_environment, peak_memory_mib
@@ -64,11 +66,12 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
     """Train a model on labeled images and keep the best and the last epoch.
 
     The generators of `random`, numpy and torch are seeded. Everything is written to a new run
-    directory; see `covtool.training.run_directory`.
+    directory; see `covtool.training.run_directory`. Under torchrun, several processes train
+    together; the first one writes.
 
     Args:
         request: Model, data, and every setting.
-        observer: Who is told how it goes.
+        observer: Who is told how it goes, in the first process.
 
     Raises:
         ArgumentError: Settings that contradict each other or do not exist.
@@ -76,9 +79,11 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
         DataError: The data cannot be used, or has other classes than the model.
         NonFiniteError: Training diverged.
         InterruptedRunError: A signal ended the run; its state was saved.
+        DeadlockError: One of several processes did not answer.
+        LostProcessError: One of several processes is gone.
     """
-    request = resolved(request)
-    return train_from_start(request, None, observer or SilentObserver())
+    with joined(timeout_s=request.processes.dist_timeout) as processes:
+        return train_from_start(resolved(request, processes), None, heard(observer, processes))
 
 
 def train_from_start(
@@ -100,11 +105,16 @@ def train_from_start(
     parts = build_parts(opened, request, layout, observer)
     if directory is None:
         name = request.experiment or stem_of(request.model or opened.recipe.base.name)
-        directory = RunDirectory.create(Path(request.output), COMMAND, name)
+        path = parts.processes.main(
+            lambda: RunDirectory.create(Path(request.output), COMMAND, name).path
+        )
+        directory = directory_at(path, parts.processes)
     with directory.in_use():
         _describe(directory, request, parts)
-        write_image_list(directory.path / IMAGE_LIST, layout, parts.data.left_out)
-        run = start_run(parts, RunState(), directory, layout, observer)
+        directory.write_images(layout, parts.data.left_out)
+        state = RunState(world=parts.processes.world)
+        run = start_run(parts, state, directory, layout, observer)
+        seed_process(request.training.seed, parts.processes)
         save(run)
         return run_to_end(run)
 
@@ -115,8 +125,11 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
     Raises:
         CovtoolError: As `finetune`.
     """
-    observer = observer or SilentObserver()
-    request = resolved(request)
+    with joined(timeout_s=request.processes.dist_timeout) as processes:
+        return _planned(resolved(request, processes), heard(observer, processes))
+
+
+def _planned(request: FinetuneRequest, observer: Observer) -> DryRunResult:
     layout = read_layout(request)
     opened = open_source(request, observer)
     request = with_statistics(request, opened.recipe)

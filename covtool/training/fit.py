@@ -79,8 +79,8 @@ def _all_epochs(run: Run, interruption: Interruption) -> None:
     try:
         while not run.is_over:
             _one_epoch(run, interruption)
-    except StopHere:
-        raise _interrupted(run, interruption.signal_number) from None
+    except StopHere as stop:
+        raise _interrupted(run, stop.signal_number) from None
 
 
 def _one_epoch(run: Run, interruption: Interruption) -> None:
@@ -89,7 +89,7 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     result = _evaluate(run, interruption)
     train_loss = state.loss_sum / state.images if state.images else math.nan
     state.values.append(_metric(run, result))
-    replaced, state.replaced = state.replaced, 0
+    (replaced,), state.replaced = run.parts.processes.sum(state.replaced), 0
     state.epoch, state.step, state.loss_sum, state.images = state.epoch + 1, 0, 0.0, 0
     state.seconds += time.perf_counter() - start
     record = EpochRecord(
@@ -100,7 +100,7 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
         top_1=result.top_1,
         top_5=result.top_5,
         lr=run.parts.schedule.lr,
-        replaced=replaced,
+        replaced=int(replaced),
         is_best=state.best_epoch == state.epoch,
         head="" if run.parts.heads is None else label(run.parts.heads.at(state.epoch - 1)),
         seconds=time.perf_counter() - start,
@@ -111,13 +111,14 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     if stops_early(state, run.parts.training):
         reason = explain_end(state, run.parts.training)
         run.observer.on_note(f"The run ends after epoch {state.epoch}: {reason}")
-    interruption.check()
+    interruption.check_all(run.parts.processes)
 
 
 def _train(run: Run, interruption: Interruption) -> None:
     parts, state = run.parts, run.state
     pace = _Pace(run)
-    for batches in _remaining(run):
+    for batches in interruption.in_step(parts.processes, _remaining(run)):
+        parts.processes.doing = f"update {state.updates + 1}"
         lr = parts.schedule.lr
         result = careful_update_(run, batches)
         state.step, state.updates = state.step + 1, state.updates + 1
@@ -127,7 +128,6 @@ def _train(run: Run, interruption: Interruption) -> None:
             record = pace.record(result, lr)
             run.directory.append_step(record)
             run.observer.on_step(record)
-        interruption.check()
         if run.is_save_due:
             require_finite_(run)
             save_on_the_way(run)
@@ -160,7 +160,7 @@ class _Pace:
     def record(self, result: UpdateResult, lr: float) -> StepRecord:
         parts, state, now = self._run.parts, self._run.state, time.perf_counter()
         seconds, self._last = now - self._last, now
-        total = parts.training.epochs * parts.updates_per_epoch
+        total = parts.training.epochs * parts.updates_per_epoch - state.lead
         each = (now - self._start) / (state.updates - self._first_update)
         return StepRecord(
             epoch=state.epoch + 1,
@@ -186,15 +186,21 @@ def _evaluate(run: Run, interruption: Interruption) -> ClassificationResult:
         class_names=parts.recipe.class_names,
         device=parts.device,
         track=interruption.watching(run.observer.track),
+        processes=parts.processes,
     )
+    parts.processes.doing = f"the evaluation after update {state.updates}"
     try:
         return evaluate_within_memory(run, parts.validation_batches, evaluate)
     except NonFiniteError as problem:
-        images, _ = next(iter(parts.validation_batches))
         raise NonFiniteError(
             f"After step {state.updates} the logits of the validation images are not finite.",
-            reason=explain_nonfinite(parts.evaluated.eval(), images.to(parts.device)),
+            reason=parts.processes.main(partial(_explain_evaluation, parts)),
         ) from problem
+
+
+def _explain_evaluation(parts: Parts) -> str:
+    images, _ = next(iter(parts.validation_batches))
+    return explain_nonfinite(parts.evaluated.eval(), images.to(parts.device))
 
 
 def _metric(run: Run, result: ClassificationResult) -> float:
@@ -203,14 +209,17 @@ def _metric(run: Run, result: ClassificationResult) -> float:
     return values[run.parts.training.eval_metric]
 
 
+def _export_last(run: Run) -> None:
+    path, epoch = run.directory.exported("last"), run.state.epoch
+    in_use = epoch if run.state.step else max(epoch - 1, 0)  # the next one has not begun
+    export(run.parts, path, data=run.data, epochs=epoch, epoch=in_use, result=None)
+
+
 def _interrupted(run: Run, number: int) -> InterruptedRunError:
     require_finite_(run)
-    path = run.directory.exported("last")
-    epoch = run.state.epoch
-    in_use = epoch if run.state.step else max(epoch - 1, 0)  # the next one has not begun
     try:
         save(run)
-        export(run.parts, path, data=run.data, epochs=epoch, epoch=in_use, result=None)
+        run.parts.processes.main(partial(_export_last, run))
     except OSError as problem:
         raise given_up(run, problem) from problem
     return InterruptedRunError(

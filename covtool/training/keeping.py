@@ -1,6 +1,12 @@
-"""A run is written down: after an epoch, between epochs, and when it is interrupted."""
+"""A run is written down: after an epoch, between epochs, and when it is interrupted.
 
-from typing import TYPE_CHECKING
+All processes of a run have a part in its state. The first one writes; the others wait for it, and
+know whether it could.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from covtool.errors import SaveError
 from covtool.evaluation.classification import ClassificationResult
@@ -11,14 +17,13 @@ if TYPE_CHECKING:
     from covtool.training.fit import Run
 
 
-def save(run: "Run", also_as: tuple[str, ...] = ()) -> None:
+def save(run: "Run") -> None:
     """Write the state, after the logs that belong to it.
 
     Raises:
         SaveError: It cannot be written; the states that were there still are.
     """
-    run.directory.sync_logs()
-    run.directory.checkpoints.save(capture(run.parts, run.state), also_as)
+    run.parts.processes.main(partial(_write, run, capture(run.parts, run.state), ()))
 
 
 def save_on_the_way(run: "Run") -> None:
@@ -43,16 +48,14 @@ def keep_epoch(run: "Run", result: ClassificationResult) -> None:
     Raises:
         SaveError: It has failed more than `save_retries` times in a row, or the last epoch's did.
     """
-    state = run.state
+    state, only_main = run.state, run.parts.processes.main
+    payload = capture(run.parts, state)
     exported = False
     try:
-        for name in exports(run):
-            path = run.directory.exported(name)
-            epochs = state.epoch
-            export(run.parts, path, data=run.data, epochs=epochs, epoch=epochs - 1, result=result)
+        only_main(partial(_export_epoch, run, result))
         exported = True
-        save(run, names(run))
-        run.directory.checkpoints.keep_epochs(kept_epochs(run))
+        only_main(partial(_write, run, payload, names(run)))
+        only_main(partial(run.directory.checkpoints.keep_epochs, kept_epochs(run)))
     except OSError as problem:
         if not exported:
             state.unsaved.append(state.epoch)
@@ -65,8 +68,9 @@ def keep_epoch(run: "Run", result: ClassificationResult) -> None:
 
 def complete_epoch(run: "Run") -> None:
     """Do what a run that was killed right after an epoch's state was written did not get to."""
-    run.directory.checkpoints.name_newest(names(run))
-    run.directory.checkpoints.keep_epochs(kept_epochs(run))
+    only_main, checkpoints = run.parts.processes.main, run.directory.checkpoints
+    only_main(partial(checkpoints.name_newest, names(run)))
+    only_main(partial(checkpoints.keep_epochs, kept_epochs(run)))
 
 
 def exports(run: "Run") -> tuple[str, ...]:
@@ -85,6 +89,18 @@ def names(run: "Run") -> tuple[str, ...]:
 def kept_epochs(run: "Run") -> list[int]:
     """The best epochs, whose states are kept."""
     return run.state.ranking()[: run.parts.training.checkpoint_hist]
+
+
+def _export_epoch(run: "Run", result: ClassificationResult) -> None:
+    epochs = run.state.epoch
+    for name in exports(run):
+        path = run.directory.exported(name)
+        export(run.parts, path, data=run.data, epochs=epochs, epoch=epochs - 1, result=result)
+
+
+def _write(run: "Run", payload: Mapping[str, Any], also_as: tuple[str, ...]) -> None:
+    run.directory.sync_logs()
+    run.directory.checkpoints.save(payload, also_as)
 
 
 def given_up(run: "Run", problem: OSError) -> SaveError:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,9 @@ from covtool.training.nonfinite import (
     is_finite,
 )
 from covtool.training.nonfinite_dump import SeenBatch, write_dump
+from covtool.training.replica import Replica
 from covtool.training.rewinding import Rewind
 from covtool.training.state import restore_
-from covtool.training.replica import Replica
 from covtool.training.update import (
     Batch,
     UpdateResult,
@@ -172,7 +173,7 @@ def _stopped(run: "Run", finding: Finding) -> NonFiniteError:
     return NonFiniteError(
         f"{finding.problem} at step {run.state.updates + 1}.",
         reason=_with_count(run, finding.reason),
-        hint=_written(run, finding, path),
+        hint=run.parts.processes.main(partial(_written, run, finding, path)),
     )
 
 

@@ -45,13 +45,19 @@ def build_optimizer(groups: list[dict[str, Any]], training: TrainingSpec) -> Opt
 
 
 class Schedule:
-    """The learning rate as a function of the number of updates done; it has no other state.
+    """The learning rate as a function of the number of updates done.
 
     Args:
         optimizer: Whose groups' rates are set; they have an ``lr_scale`` each.
         training: The schedule.
         updates_per_epoch: Steps of the optimizer in an epoch.
+
+    Attributes:
+        lead: Updates that it is ahead of those done; not 0 where earlier epochs had another number
+            of updates.
     """
+
+    lead = 0
 
     def __init__(
         self, optimizer: Optimizer, training: TrainingSpec, *, updates_per_epoch: int
@@ -75,7 +81,7 @@ class Schedule:
 
     def set_updates(self, updates: int) -> None:
         """Set the rates for the step after this many updates."""
-        self._scheduler.step_update(updates)
+        self._scheduler.step_update(updates + self.lead)
 
     @property
     def lr(self) -> float:

@@ -11,6 +11,7 @@ from covtool.checkpoints.opening import OpenedModel, open_model
 from covtool.data.layouts import DataLayout, require_trainable
 from covtool.data.retrieval_reading import read_classes
 from covtool.errors import ArgumentError
+from covtool.processes import Processes, current
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
 from covtool.training.assembly import Parts, assemble
 from covtool.training.head import find_head, fit_classes_
@@ -20,8 +21,13 @@ from covtool.training.observer import Observer
 from covtool.training.tensorboard import refuse_without_package
 
 
-def resolved(request: FinetuneRequest) -> FinetuneRequest:
-    """The request with its defaults worked out and its paths absolute."""
+def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
+    """The request with its defaults worked out and its paths absolute.
+
+    Args:
+        request: As somebody asked for it.
+        processes: That there are, whatever was asked for.
+    """
     request.refuse_nonsense()
     refuse_without_package(request.training)
     return request.model_copy(
@@ -30,6 +36,7 @@ def resolved(request: FinetuneRequest) -> FinetuneRequest:
             "init_from": _absolute(request.init_from),
             "data": str(Path(request.data).resolve()),
             "training": request.training.resolved(),
+            "processes": request.processes.model_copy(update={"nproc": processes.local_world}),
         }
     )
 
@@ -79,7 +86,8 @@ def open_source(request: FinetuneRequest, observer: Observer) -> OpenedModel:
         CheckpointError: See `open_model`.
     """
     seed_everything(request.training.seed)  # before weights that start at random
-    opened = _opened(request, observer)
+    with current().first_of_machine():
+        opened = _opened(request, observer)
     for note in opened.notes:
         observer.on_note(note)
     return opened
@@ -155,3 +163,9 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def seed_process(seed: int, processes: Processes) -> None:
+    """Let each process draw other numbers, once they have the same weights."""
+    if not processes.is_main:
+        seed_everything(seed + processes.rank)

@@ -1,5 +1,6 @@
 """The network as one of several processes trains it."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -97,7 +98,6 @@ class DistributedReplica(Replica):
         self._ddp = DistributedDataParallel(
             self.network,
             device_ids=[parameter.device] if parameter.is_cuda else None,
-            broadcast_buffers=False,  # `average_statistics_` does better
             find_unused_parameters=bool(unused),
             gradient_as_bucket_view=True,
         )
@@ -130,7 +130,9 @@ class DistributedReplica(Replica):
     def _probe(self, network: nn.Module) -> list[str]:
         """Pass a few images forward and backward; the parameters that had no part in it."""
         parameter = next(network.parameters())
-        with _in_eval_mode(network), torch.enable_grad():
+        with _in_eval_mode(network), torch.enable_grad(), warnings.catch_warnings():
+            # Of weights with axes of size 1, whose strides say nothing; told once per process.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             outputs = network(torch.zeros(self._shape).to(parameter))
             sum(o.sum() for o in (outputs if isinstance(outputs, tuple) else (outputs,))).backward()
         trained = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]

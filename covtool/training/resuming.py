@@ -1,6 +1,7 @@
 """A run goes on where it was last saved."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,16 @@ from pydantic import ValidationError
 
 from covtool.data.image_list import read_image_list
 from covtool.data.layouts import DataLayout
-from covtool.errors import ArgumentError, CheckpointError, DataError
-from covtool.specs import FinetuneRequest, Recipe, as_flag
+from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
+from covtool.processes import Processes, joined
+from covtool.specs import FinetuneRequest, ProcessSpec, Recipe, as_flag
 from covtool.surgery.rebuild import rebuild
 from covtool.training.assembly import Parts
+from covtool.training.bystanding import directory_at, heard
+from covtool.training.carrying_on import carry_on_
 from covtool.training.finetuning import train_from_start
 from covtool.training.keeping import complete_epoch
-from covtool.training.observer import Observer, SilentObserver
+from covtool.training.observer import Observer
 from covtool.training.preparing import assembled, read_layout, resolved, seed_everything
 from covtool.training.run_directory import ARGUMENTS, IMAGE_LIST, RunDirectory
 from covtool.training.running import FinetuneResult, run_to_end, start_run
@@ -64,16 +68,24 @@ def resume_finetune(
         CheckpointError: Neither the last state nor the one before it can be read.
         CovtoolError: As `finetune`.
     """
-    observer = observer or SilentObserver()
-    run_directory = RunDirectory.open(directory)
-    request, notes = _continued(run_directory.read_yaml(ARGUMENTS), changes or {})
+    changes = changes or {}
+    with joined(timeout_s=_timeout_s(directory, changes)) as processes:
+        return _resumed(directory, changes, processes, heard(observer, processes))
+
+
+def _resumed(
+    directory: Path, changes: Mapping[str, Any], processes: Processes, observer: Observer
+) -> FinetuneResult:
+    saved = processes.main(lambda: RunDirectory.open(directory).read_yaml(ARGUMENTS))
+    run_directory = directory_at(directory, processes)
+    request, notes = _continued(saved, changes, processes)
     for note in notes:
         observer.on_note(note)
-    if not run_directory.checkpoints.candidates():
+    if not processes.main(run_directory.checkpoints.candidates):
         observer.on_note(f"Nothing of the run in {directory} was saved yet: it starts over.")
         return train_from_start(request, run_directory, observer)
-    layout, left_out = _images(run_directory, request)
-    recipe = _recipe(run_directory)
+    layout, left_out = processes.main(lambda: _images(run_directory, request))
+    recipe = processes.main(lambda: _recipe(run_directory))
     if recipe.class_names != layout.class_names:
         raise DataError.classes_differ(recipe.class_names or (), layout.class_names)
     seed_everything(request.training.seed)
@@ -81,6 +93,8 @@ def resume_finetune(
     with run_directory.in_use():
         state = _restored(parts, run_directory, observer)
         run_directory.forget_after(epochs=state.epoch, updates=state.updates)
+        if state.world != processes.world:
+            observer.on_note(carry_on_(parts, state))
         run_directory.write_yaml(ARGUMENTS, request.to_arguments())
         run = start_run(parts, state, run_directory, layout, observer)
         if run.is_over:
@@ -89,6 +103,16 @@ def resume_finetune(
         if state.epoch and not state.step:
             complete_epoch(run)
         return run_to_end(run)
+
+
+def _timeout_s(directory: Path, changes: Mapping[str, Any]) -> float:
+    """How long processes wait for each other: said again, said before, or the usual."""
+    spec = ProcessSpec()
+    with suppress(CovtoolError, ValidationError):  # told later, by all together
+        saved = RunDirectory(directory).read_yaml(ARGUMENTS)
+        known = {**saved, **changes}
+        spec = ProcessSpec(**{n: known[n] for n in ProcessSpec.model_fields if n in known})
+    return spec.dist_timeout
 
 
 def _images(
@@ -109,14 +133,14 @@ def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> RunS
         DataError: The images are others.
     """
     problems = []
-    for path in directory.checkpoints.candidates():
+    for path in parts.processes.main(directory.checkpoints.candidates):
         try:
             state = restore_(parts, path)
         except CheckpointError as problem:
             problems.append(problem)
             continue
         if problems:
-            directory.checkpoints.give_up_newest()
+            parts.processes.main(directory.checkpoints.give_up_newest)
             observer.on_note(
                 f"{problems[0].message} {problems[0].reason} "
                 f"The run goes on from the state before it: step {state.updates}."
@@ -126,10 +150,10 @@ def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> RunS
 
 
 def _continued(
-    saved: dict[str, Any], changes: Mapping[str, Any]
+    saved: dict[str, Any], changes: Mapping[str, Any], processes: Processes
 ) -> tuple[FinetuneRequest, list[str]]:
     """The request of a resumed run, and a note for each argument that changes."""
-    request = resolved(FinetuneRequest.from_arguments({**saved, **changes}))
+    request = resolved(FinetuneRequest.from_arguments({**saved, **changes}), processes)
     notes = []
     for name, value in request.to_arguments().items():
         if name not in changes or value == saved.get(name):

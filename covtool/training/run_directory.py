@@ -15,7 +15,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +24,8 @@ from typing import Any
 import yaml
 
 from covtool.atomic import written_whole
+from covtool.data.image_list import write_image_list
+from covtool.data.layouts import DataLayout
 from covtool.errors import ArgumentError, SaveError
 from covtool.training.checkpoint_store import CheckpointStore
 from covtool.training.observer import EpochRecord, StepRecord
@@ -136,6 +138,10 @@ class RunDirectory:
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a mapping to a JSON file."""
         self._write_text(name, json.dumps(values, indent=2) + "\n")
+
+    def write_images(self, layout: DataLayout, left_out: Collection[Path]) -> None:
+        """Write the list of all images, and which of them are not used."""
+        write_image_list(self.path / IMAGE_LIST, layout, left_out)
 
     def append_step(self, record: StepRecord) -> None:
         """Add a line to metrics.jsonl."""

@@ -50,7 +50,8 @@ def start_run(
 ) -> Run:
     """A run that is about to train, told to the observer."""
     data = (layout.name, layout.called["val"])
-    observer = with_tensorboard(observer, parts.training)
+    if parts.processes.is_main:
+        observer = with_tensorboard(observer, parts.training)
     observer.on_start(plan_run(parts, state, directory.path))
     return Run(parts=parts, state=state, directory=directory, data=data, observer=observer)
 

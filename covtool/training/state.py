@@ -1,7 +1,9 @@
 """Everything that a run needs to go on where it stopped."""
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -30,6 +32,9 @@ class RunState:
         unsaved: Epochs, counted from 1, whose model could not be written: none of them is the best.
         nonfinite: Updates that were not finite, and that the run survived.
         replaced: Images of the epoch under way that others took the place of.
+        world: Processes that it was saved by.
+        lead: Updates that the schedule is ahead of those done, since the number of processes
+            changed.
         micro_batch: Images that go through the model together, where a batch does not fit into
             memory.
         generators: States of the random number generators that are yet to be restored, or None.
@@ -46,6 +51,8 @@ class RunState:
     unsaved: list[int] = field(default_factory=list)
     nonfinite: int = 0
     replaced: int = 0
+    world: int = 1
+    lead: int = 0
     micro_batch: int | None = None
     generators: dict[str, Any] | None = None
     failed_saves: int = 0
@@ -68,7 +75,10 @@ class RunState:
 
 
 def capture(parts: Parts, state: RunState) -> dict[str, Any]:
-    """A run as tensors and plain values, for `torch.save`; loads with ``weights_only=True``."""
+    """A run as tensors and plain values, for `torch.save`; loads with ``weights_only=True``.
+
+    Every process must call this: the random states of all are part of it.
+    """
     return {
         "version": STATE_VERSION,
         "progress": {k: v for k, v in asdict(state).items() if k not in NOT_SAVED},
@@ -78,7 +88,7 @@ def capture(parts: Parts, state: RunState) -> dict[str, Any]:
         "optimizer": parts.optimizer.state_dict(),
         "scaler": parts.scaler.state_dict(),
         "gradient_centralization": parts.training.centralized,
-        "generators": capture_generators(),
+        "generators": parts.processes.each(capture_generators),
     }
 
 
@@ -86,17 +96,19 @@ def restore_(parts: Parts, path: Path) -> RunState:
     """Bring freshly assembled parts to where a saved run was.
 
     The learning rates are those of the parts' own schedule at that update: it may have been given
-    another number of epochs.
+    another number of epochs. The file is read by the first process, for all.
 
     Raises:
         CheckpointError: The file cannot be read, or is of another model or optimizer, or of one
             whose gradients were centralized otherwise.
         DataError: The images are others than those that it was trained on.
     """
+    payload = parts.processes.main(partial(_read, path))
     try:
-        payload = _read(path)
         _require_same_data(parts, payload["data"])
-        state = RunState(**payload["progress"], generators=payload["generators"])
+        state = RunState(**payload["progress"])
+        if state.world == parts.processes.world:
+            state.generators = payload["generators"][parts.processes.rank]
         parts.model.load_state_dict(payload["model"])
         if parts.ema is not None:
             parts.ema.module.load_state_dict(payload["model_ema"])
@@ -105,23 +117,29 @@ def restore_(parts: Parts, path: Path) -> RunState:
         centralized = payload["gradient_centralization"]
     except DataError:
         raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as problem:
-        raise CheckpointError(
-            f"{path} cannot be resumed from.", reason=str(problem).splitlines()[0]
-        ) from problem
+    except (RuntimeError, KeyError, TypeError, ValueError) as problem:
+        raise _unusable(path, problem) from problem
     if centralized != parts.training.centralized:
         raise CheckpointError(
             f"{path} cannot be resumed from.",
             reason=f"What was centralized is {centralized or 'nothing'}, "
             f"what is to be is {parts.training.centralized or 'nothing'}.",
         )
+    parts.schedule.lead = state.lead
     parts.schedule.set_updates(state.updates)
     return state
 
 
 def _read(path: Path) -> dict[str, Any]:
-    require_whole(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        require_whole(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, UnpicklingError) as problem:
+        raise _unusable(path, problem) from problem
+
+
+def _unusable(path: Path, problem: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} cannot be resumed from.", reason=str(problem).splitlines()[0])
 
 
 def _require_same_data(parts: Parts, then: dict[str, str]) -> None:

@@ -17,11 +17,12 @@ def data(tmp_path):
 
 def seen_late(data, asked):
     """A training image of the second half of the first epoch."""
+    from covtool.processes import ALONE
     from covtool.training.finetuning import open_source, read_layout, resolved
     from covtool.training.observer import SilentObserver
     from covtool.training.preparing import build_parts
 
-    request, observer = resolved(asked()), SilentObserver()
+    request, observer = resolved(asked(), ALONE), SilentObserver()
     layout = read_layout(request)
     parts = build_parts(open_source(request, observer), request, layout, observer)
     parts.begin_epoch(0)

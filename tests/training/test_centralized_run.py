@@ -19,6 +19,7 @@ from covtool.training.update import (
     apply_gradient_,
     centralized_norm,
     compute_gradient_,
+    micro_batches,
 )
 
 
@@ -63,7 +64,7 @@ def test_the_norm_after_centralization_is_that_of_the_centralized_gradient(
     parts = parts_of(asked(gc=True, gc_on=on, clip_grad=clip, gc_conv_only=conv_only), data)
     parts.begin_epoch(0)
     batch = next(iter(parts.training_batches))
-    accumulate_gradient_(parts, [batch])
+    accumulate_gradient_(parts, micro_batches(parts, [batch], None, total=len(batch[1])))
     chosen = {id(p) for p in layer_weights(parts.model, conv_only=conv_only)}
     before = after = 0.0
     for parameter in parts.model.parameters():

@@ -4,6 +4,7 @@ from tolerances import FLOAT64
 from training_runs import Recorder
 
 from covtool.errors import OutOfMemoryError
+from covtool.processes import ALONE
 from covtool.training import finetune, plan_finetune, preparing
 from covtool.training.finetuning import open_source, read_layout, resolved
 from covtool.training.observer import SilentObserver
@@ -88,7 +89,7 @@ def test_without_batch_norm_the_run_is_the_one_with_enough_memory(asked, memory)
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 @pytest.mark.parametrize("micro_batch", [1, 4])
 def test_the_gradient_is_that_of_the_whole_batch(asked, micro_batch, mixup, accum):
-    request = resolved(asked(model="test_convnext", mixup=mixup, grad_accum_steps=accum))
+    request = resolved(asked(model="test_convnext", mixup=mixup, grad_accum_steps=accum), ALONE)
     observer = SilentObserver()
     layout = read_layout(request)
     parts = build_parts(open_source(request, observer), request, layout, observer)
