@@ -156,12 +156,13 @@ def _assembled(dump: Dump, device: str) -> Parts:
 def _recorded(parts: Parts, dump: Dump) -> Iterator[MicroBatch]:
     """The batches as the model saw them, each with the random numbers that were drawn for it."""
     layout = torch.channels_last if parts.training.channels_last else torch.preserve_format
-    for batch in dump.batches:
+    for number, batch in enumerate(dump.batches, start=1):
         set_generators(batch.generators)
         yield MicroBatch(
             images=batch.images.to(parts.device, memory_format=layout),
             targets=batch.targets.to(parts.device),
             share=batch.share,
+            is_last=number == len(dump.batches),
         )
 
 

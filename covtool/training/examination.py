@@ -9,6 +9,7 @@ import torch
 from covtool.training.assembly import Parts
 from covtool.training.layer_watch import LayerWatch, watching
 from covtool.training.nonfinite import explain_gradient, explain_output, is_finite
+from covtool.training.replica import Replica
 from covtool.training.update import MicroBatch, add_gradient_, forget_gradient_
 
 
@@ -39,10 +40,10 @@ def examine_(parts: Parts, passes: Iterable[MicroBatch]) -> Examination:
         passes: What goes through the model, in order; at least one.
     """
     forget_gradient_(parts)
-    kept = None
+    kept, alone = None, Replica(parts.eager, compiled=False)
     for micro in passes:
         with watching(parts.model) as watch:
-            loss = add_gradient_(parts, micro, parts.eager).value
+            loss = add_gradient_(parts, micro, alone).value
         kept = kept or (watch if watch.first_nonfinite_gradient else None)
         if not math.isfinite(loss):
             return Examination(

@@ -94,7 +94,7 @@ def test_with_synchronized_batch_norms_they_are_as_well(asked):
 
 def test_without_synchronization_batch_norms_keep_the_mean_of_all_statistics(asked):
     still = {"bn_stats": "train", "epochs": 1, "lr": 1e-9, "warmup_lr": 0}
-    (together,), (other,) = run_together(train, [asked(**still)])
+    (together,), _ = run_together(train, [asked(**still)])
     one = run(asked(batch_size=12, **still))
     means = [name for name in one["model"] if name.endswith("running_mean")]
     # Of the first layer: what others see depends on how their batch was normalized before.
