@@ -156,7 +156,11 @@ class InterruptedRunError(CovtoolError):
         self.signal_number = signal_number
 
 
-class LostProcessError(CovtoolError, RuntimeError):
+class ProcessGroupError(CovtoolError, RuntimeError):
+    """Several processes cannot go on together."""
+
+
+class LostProcessError(ProcessGroupError):
     """One of several processes is gone, without a word."""
 
     def __init__(self, rank: int, world: int) -> None:
@@ -167,7 +171,7 @@ class LostProcessError(CovtoolError, RuntimeError):
         )
 
 
-class DeadlockError(CovtoolError, RuntimeError):
+class DeadlockError(ProcessGroupError):
     """One of several processes keeps the others waiting for longer than they were told to."""
 
     def __init__(
@@ -184,7 +188,9 @@ class DeadlockError(CovtoolError, RuntimeError):
 
 
 def _again(kind: type[CovtoolError], arguments: tuple[str, ...]) -> CovtoolError:
-    problem = kind.__new__(kind, *arguments)
+    blank = type(kind.__name__, (kind,), {"__init__": lambda problem, *arguments: None})
+    problem = blank(*arguments)
+    problem.__class__ = kind
     problem.args = arguments
     return problem
 

@@ -9,6 +9,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -58,6 +59,11 @@ class DataLayout:
     class_names: tuple[str, ...]
     splits: Mapping[str, tuple[Sample, ...]]
     called: Mapping[str, str]
+
+    def __reduce__(self) -> tuple:
+        # Between processes: read-only views of mappings cannot be pickled.
+        mappings = {"splits": dict(self.splits), "called": dict(self.called)}
+        return partial(DataLayout, **{**vars(self), **mappings}), ()
 
     @property
     def name(self) -> str:

@@ -117,11 +117,12 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
 def _train(run: Run, interruption: Interruption) -> None:
     parts, state = run.parts, run.state
     pace = _Pace(run)
+    parts.processes.doing = f"update {state.updates + 1}"
     for batches in interruption.in_step(parts.processes, _remaining(run)):
-        parts.processes.doing = f"update {state.updates + 1}"
         lr = parts.schedule.lr
         result = careful_update_(run, batches)
         state.step, state.updates = state.step + 1, state.updates + 1
+        parts.processes.doing = f"update {state.updates + 1}"
         if result.problem is None:
             state.loss_sum += result.loss * result.images
             state.images += result.images

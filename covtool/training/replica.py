@@ -53,6 +53,9 @@ class Replica:
         """For the backward pass after which `.grad` holds the mean over all processes."""
         yield
 
+    def abandon_(self) -> None:
+        """Forget a forward pass that no backward pass follows, and the gradients that there are."""
+
     def average_statistics_(self) -> None:
         """Give the running statistics of all processes their mean, after an update."""
 
@@ -115,6 +118,9 @@ class DistributedReplica(Replica):
         self.exchanges = True
         yield
         self.exchanges = False  # not where it failed
+
+    def abandon_(self) -> None:
+        self._probe(self._ddp)  # one that is finished: the reducer would wait for the other
 
     def average_statistics_(self) -> None:
         self._processes.average_(

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from covtool.errors import ProcessGroupError
 from covtool.training.assembly import Parts
 from covtool.training.gradient_checkpointing import recomputing
 from covtool.training.replica import Replica
@@ -195,20 +196,25 @@ def add_gradient_(parts: Parts, micro: MicroBatch, replica: Replica) -> MeanLoss
         The mean over them.
     """
     names = parts.objective.names
-    if micro.is_last:
-        loss, numbers = parts.processes.agreed(
-            partial(_forward, parts, micro, replica), numbers=2 + len(names)
-        )
-        mean = _mean(numbers, names)
-        if math.isfinite(mean.value):
-            with replica.exchanging():
-                _backward_(parts, micro, loss)
-        return mean
-    with replica.accumulating():
-        _, numbers = parts.processes.agreed(
-            partial(_forward_and_backward_, parts, micro, replica), numbers=2 + len(names)
-        )
-    return _mean(numbers, names)
+    agreed = partial(parts.processes.agreed, numbers=2 + len(names))
+    if not micro.is_last:
+        with replica.accumulating():
+            _, numbers = agreed(partial(_forward_and_backward_, parts, micro, replica))
+        return _mean(numbers, names)
+    try:
+        loss, numbers = agreed(partial(_forward, parts, micro, replica))
+    except ProcessGroupError:
+        raise
+    except Exception:
+        replica.abandon_()
+        raise
+    mean = _mean(numbers, names)
+    if math.isfinite(mean.value):
+        with replica.exchanging():
+            _backward_(parts, micro, loss)
+    else:
+        replica.abandon_()
+    return mean
 
 
 def _parts(parts: Parts, images: int, size: int) -> int:
