@@ -13,10 +13,11 @@ from covtool.specs import (
     HeadSpec,
     InputOverrides,
     LastStrideSpec,
+    LaunchSpec,
     Operation,
     as_flag,
 )
-from covtool_cli import options, render
+from covtool_cli import launching, options, render
 
 if TYPE_CHECKING:
     from covtool.conversion import ConversionPlan, ConversionResult, ConvolutionsReport
@@ -25,7 +26,9 @@ MAX_KEYS_SHOWN = 6
 CALIBRATING = ("calibrate_images", "calibrate_memory", "radius_quantile")
 
 
-@options.takes(head=HeadSpec, conv=ConvolutionSpec, spec=ConvertSpec, images=InputOverrides)
+@options.takes(
+    head=HeadSpec, conv=ConvolutionSpec, spec=ConvertSpec, images=InputOverrides, launch=LaunchSpec
+)
 def command(
     ctx: typer.Context,
     source: options.Model,
@@ -33,6 +36,7 @@ def command(
     conv: ConvolutionSpec,
     spec: ConvertSpec,
     images: InputOverrides,
+    launch: LaunchSpec,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File to write; default: STEM-WHAT.safetensors here."),
@@ -73,10 +77,11 @@ def command(
 
     Example: covtool convert resnet50.pth --conv tanh --calibrate birds/
     """
+    if calibrate is None:
+        _refuse_given(ctx, "--calibrate DIR", *CALIBRATING, *LaunchSpec.model_fields)
+    launching.run_in_processes(ctx, launch)
     from covtool import conversion
 
-    if calibrate is None:
-        _refuse_given(ctx, "--calibrate DIR", *CALIBRATING)
     request = conversion.ConversionRequest(
         source=source,
         operations=_recipes_operations(ctx, recipe)
@@ -95,6 +100,7 @@ def command(
         workers=workers,
         device=device,
         on_bad_image=on_bad_image,
+        launch=launch,
     )
     if plan:
         _show_plan(conversion.plan_conversion(request, track=render.track), as_json=as_json)

@@ -1,23 +1,25 @@
 """Images that set what is new in a converted network, and what they say about the result."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from covtool.backbones.device import resolve_device
 from covtool.backbones.tracing import trace_calls
 from covtool.conversion.records import ConversionRequest, Kept
 from covtool.data.checking import check_images
 from covtool.data.layouts import DataLayout, Sample
-from covtool.data.loaders import evaluation_loader
+from covtool.data.loaders import ImageLoader, evaluation_loader
 from covtool.data.retrieval_reading import read_classes
 from covtool.data.subsets import draw_evenly
 from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
 from covtool.evaluation.matching import match_classes
+from covtool.processes import current
 from covtool.progress import Track
 from covtool.specs import ConvertSpec, HeadSpec, InputSpec, Recipe
 from covtool.surgery.calibration import CalibrationResult, calibrate_head_
@@ -68,7 +70,9 @@ def calibration_images(
     if not any(isinstance(o, HeadSpec) for o in request.operations):
         limit = limit or CONVOLUTION_IMAGES
     samples = draw_evenly(own.samples("train"), limit, seed=seed)
-    checked = check_images(samples, on_bad_image=request.on_bad_image, track=track)
+    checked = check_images(
+        samples, on_bad_image=request.on_bad_image, track=track, processes=current()
+    )
     return CalibrationImages(layout=own, good=checked.good, unreadable=checked.bad)
 
 
@@ -81,14 +85,16 @@ def calibrate_head(
     track: Track,
 ) -> CalibrationResult:
     """Set a new head, in place; the model is on the CPU again afterwards."""
-    loader = _loader(images.good, recipe.input, request)
+    processes = current()
+    loader = _loader(images.good, recipe.input, request, processes.share_of)
     result = calibrate_head_(
-        model.to(resolve_device(request.device)),
+        model.to(resolve_device(request.device, processes)),
         plan,
         loader,
         num_images=len(images.good),
         memory_gib=request.spec.calibrate_memory,
         track=track,
+        processes=processes,
     )
     model.cpu()
     return result
@@ -104,6 +110,9 @@ def calibrate_convolutions(
 ) -> ConvCalibration:
     """Set new operators, in place.
 
+    Their inputs are looked at all at once, layer by layer: of several processes the first one does
+    it, for all.
+
     Args:
         models: Before and after; on the CPU again afterwards.
         plan: Of the operators.
@@ -112,7 +121,21 @@ def calibrate_convolutions(
         request: Memory, device, quantile.
         track: Shows the progress.
     """
-    device = resolve_device(request.device)
+    calibrate = partial(_calibrated, models, plan, images, recipe, request, track)
+    calibration, state = current().main(calibrate)
+    models[1].load_state_dict(state)
+    return calibration
+
+
+def _calibrated(
+    models: tuple[nn.Module, nn.Module],
+    plan: ConvolutionsPlan,
+    images: CalibrationImages,
+    recipe: Recipe,
+    request: ConversionRequest,
+    track: Track,
+) -> tuple[ConvCalibration, dict[str, Tensor]]:
+    device = resolve_device(request.device, current())
     before, after = (model.to(device) for model in models)
     wanted = request.spec.calibrate_images or CONVOLUTION_IMAGES
     count = min(wanted, len(images.good), _most_images(before, recipe.input, request.spec))
@@ -124,7 +147,7 @@ def calibrate_convolutions(
     )
     for model in models:
         model.cpu()
-    return calibration
+    return calibration, after.state_dict()
 
 
 def _most_images(model: nn.Module, images: InputSpec, spec: ConvertSpec) -> int:
@@ -154,16 +177,20 @@ def what_is_kept(
     """
     samples, split = layout.evaluation_samples()
     samples = draw_evenly(samples, min(JUDGED_IMAGES, len(samples)), seed=request.spec.seed)
-    samples = check_images(samples, on_bad_image=request.on_bad_image, track=track).good
+    processes = current()
+    samples = check_images(
+        samples, on_bad_image=request.on_bad_image, track=track, processes=processes
+    ).good
     label_map, knows = _label_map(recipe, layout)
 
     def answers(model: nn.Module) -> ClassificationResult:
         return evaluate_classification(
             model,
-            _loader(samples, recipe.input, request),
+            _loader(samples, recipe.input, request, processes.part_of),
             label_map=label_map,
-            device=resolve_device(request.device),
+            device=resolve_device(request.device, processes),
             track=track,
+            processes=processes,
         )
 
     before, after = map(answers, models)
@@ -188,7 +215,12 @@ def _label_map(recipe: Recipe, layout: DataLayout) -> tuple[tuple[int, ...], boo
     return match.label_map, True
 
 
-def _loader(samples: Sequence[Sample], images: InputSpec, request: ConversionRequest) -> object:
+def _loader(
+    samples: Sequence[Sample],
+    images: InputSpec,
+    request: ConversionRequest,
+    own: Callable[[Sequence[range]], Sequence[range]] | None = None,
+) -> ImageLoader:
     return evaluation_loader(
-        samples, images, batch_size=request.batch_size, workers=request.workers
+        samples, images, batch_size=request.batch_size, workers=request.workers, own=own
     )

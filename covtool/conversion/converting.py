@@ -6,6 +6,7 @@ from covtool.conversion.calibrating import calibrate_head
 from covtool.conversion.preparing import Prepared, prepare, with_eigenlayer
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult
 from covtool.conversion.verifying import untouched, verify
+from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
 from covtool.specs import ConvolutionSpec, Metric, Recipe
 from covtool.surgery.calibration import CalibrationResult
@@ -20,7 +21,8 @@ def plan_conversion(request: ConversionRequest, *, track: Track = silent) -> Con
     Raises:
         CovtoolError: As `convert`.
     """
-    return prepare(request, track).plan
+    with joined(timeout_s=request.launch.dist_timeout) as processes:
+        return prepare(request, track if processes.is_main else silent).plan
 
 
 def convert(request: ConversionRequest, *, track: Track = silent) -> ConversionResult:
@@ -28,6 +30,7 @@ def convert(request: ConversionRequest, *, track: Track = silent) -> ConversionR
 
     The file is read back before it gets its name: tensors that no operation touches must be byte
     for byte those of the source, and the reloaded model must answer like the one in memory.
+    Under torchrun several processes calibrate together; the first one writes.
 
     Raises:
         CheckpointError: The source cannot be read or recognized.
@@ -36,7 +39,12 @@ def convert(request: ConversionRequest, *, track: Track = silent) -> ConversionR
         OutputExistsError: The output exists.
         VerificationError: The file does not hold what it should; it is removed.
     """
-    resolve_device(request.device)  # refused before anything is opened
+    with joined(timeout_s=request.launch.dist_timeout) as processes:
+        return _converted(request, processes, track if processes.is_main else silent)
+
+
+def _converted(request: ConversionRequest, processes: Processes, track: Track) -> ConversionResult:
+    resolve_device(request.device, processes)  # refused before anything is opened
     prepared = prepare(request, track)
     plan, model, images = prepared.plan, prepared.model, prepared.images
     calibration = None
@@ -45,11 +53,13 @@ def convert(request: ConversionRequest, *, track: Track = silent) -> ConversionR
     model = with_eigenlayer(model, plan.eigenlayer, request.spec.seed)
     model.recipe = _with_metrics(plan.recipe, calibration, prepared)
     names = untouched(plan)
-    save(
-        model,
-        plan.output,
-        overwrite=request.overwrite,
-        verify=lambda path: verify(path, model, prepared.opened.model, names),
+    processes.main(
+        lambda: save(
+            model,
+            plan.output,
+            overwrite=request.overwrite,
+            verify=lambda path: verify(path, model, prepared.opened.model, names),
+        )
     )
     return ConversionResult(
         plan=plan, path=plan.output, calibration=calibration, untouched=len(names)

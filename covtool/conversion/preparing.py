@@ -21,6 +21,7 @@ from covtool.conversion.records import ConversionPlan, ConversionRequest, Convol
 from covtool.data.layouts import DataLayout
 from covtool.data.retrieval_reading import read_classes
 from covtool.errors import ArgumentError, OutputExistsError
+from covtool.processes import current
 from covtool.progress import Track
 from covtool.specs import (
     ConvolutionSpec,
@@ -66,7 +67,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
         CovtoolError: As `covtool.conversion.convert`.
     """
     output = request.output or _default_output(request)
-    _refuse(request, output)
+    current().main(lambda: _refuse(request, output))  # before the first process writes
     data = request.classes_from or request.calibrate_with
     layout = read_classes(data) if data else None
     heads = [o for o in request.operations if isinstance(o, HeadSpec)]

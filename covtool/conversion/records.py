@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from covtool.specs import ConvertSpec, Operation, Recipe
+from covtool.specs import ConvertSpec, LaunchSpec, Operation, Recipe
 from covtool.surgery.calibration import CalibrationResult
 from covtool.surgery.conv_calibration import ConvCalibration
 from covtool.surgery.convolutions import ConvolutionsPlan
@@ -34,6 +34,7 @@ class ConversionRequest:
         workers: Processes that load them.
         device: Where to compute: ``auto``, ``cpu``, ``cuda``.
         on_bad_image: ``error`` or ``skip``.
+        launch: How long processes wait for each other, where several calibrate.
     """
 
     source: str
@@ -51,6 +52,7 @@ class ConversionRequest:
     workers: int = 2
     device: str = "auto"
     on_bad_image: str = "error"
+    launch: LaunchSpec = field(default_factory=LaunchSpec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

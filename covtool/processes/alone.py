@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -63,6 +64,9 @@ class Processes:
         """The sums over all processes; exact for integers below 2^53."""
         return [float(value) for value in values]
 
+    def add_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by their sums over all processes."""
+
     def average_(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their means over all processes."""
 
@@ -77,6 +81,18 @@ class Processes:
         the others use theirs up and get none.
         """
         yield from items
+
+    def main_over(
+        self, share: Callable[[], Iterable[T]], work: Callable[[Callable[[], Iterable[T]]], R]
+    ) -> R:
+        """What `work` returned, which only the main process does, on what all of them make.
+
+        Args:
+            share: Makes this process's items of `share_of`, anew each time.
+            work: Is given a function that gives the items of all processes, in order. It may call
+                it several times, and has to use up what it gives.
+        """
+        return work(share)
 
     def tensors(self, tensor: Tensor) -> list[Tensor]:
         """Each process's tensor, by rank, without gradients; only their numbers of rows differ."""

@@ -1,6 +1,7 @@
 """Several processes, by torch.distributed."""
 
 import pickle
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 from covtool.processes.alone import Processes
 from covtool.processes.whereabouts import Whereabouts
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -31,8 +33,8 @@ class ProcessGroup(Processes):
     """Several processes; torch's default process group must have been made.
 
     What goes through here is small and lies on the CPU, so that gloo carries it: gloo says when it
-    has waited too long, where a CUDA kernel would hang. Only `average_` and
-    `tensors` follow what they are given.
+    has waited too long, where a CUDA kernel would hang. Only `add_`, `average_` and `tensors`
+    follow what they are given.
 
     Args:
         place: Of this process.
@@ -80,14 +82,19 @@ class ProcessGroup(Processes):
         self._meet(dist.all_gather, rows, own)
         return list(zip(*(row.tolist() for row in rows), strict=True))
 
-    def average_(self, tensors: Sequence[Tensor]) -> None:
+    def add_(self, tensors: Sequence[Tensor]) -> None:
         if not tensors:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         self._meet(dist.all_reduce, flat)
-        parts = (flat / self.world).split([tensor.numel() for tensor in tensors])
+        parts = flat.split([tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
+
+    def average_(self, tensors: Sequence[Tensor]) -> None:
+        self.add_(tensors)
+        for tensor in tensors:
+            tensor.div_(self.world)
 
     def interleaved(self, items: Iterable[T]) -> Iterator[T]:
         own, more = iter(items), True
@@ -95,6 +102,28 @@ class ProcessGroup(Processes):
             # An item in a list, or an empty list where there is none left.
             received, more = self._received(_attempt(lambda: list(islice(own, 1))))
             yield from received
+
+    def main_over(
+        self, share: Callable[[], Iterable[T]], work: Callable[[Callable[[], Iterable[T]]], R]
+    ) -> R:
+        passes: list[str] = []
+
+        def again() -> Iterator[T]:
+            self.main(lambda: True)
+            passes.append("begun")
+            yield from self.interleaved(share())
+            passes.append("over")
+
+        outcome = None
+        if self.is_main:
+            outcome = _attempt(lambda: work(again))
+            if passes[-1:] == ["begun"]:  # what failed on the way was raised in all, or breaks it
+                return outcome.unwrap()
+            self.main(lambda: False)
+        else:
+            while self.main(lambda: True):
+                deque(self.interleaved(share()), maxlen=0)
+        return self.main(lambda: outcome.unwrap())
 
     def _received(self, own: "_Outcome[list[T]]") -> tuple[list[T], bool]:
         """What all sent, in the main process; whether anybody sent something, in all."""

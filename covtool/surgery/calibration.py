@@ -5,16 +5,18 @@ backbone's own features; the classifier is the ridge regression of the classes o
 puts out. Both are closed forms over images that stream by; nothing is trained.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 
 import torch
 from torch import Tensor, nn
 
 from covtool.ops.principal import principal_directions
-from covtool.ops.ridge import RidgeFit, fit_ridge, fit_ridge_by_batches, mistakes
+from covtool.ops.ridge import fit_ridge, fit_ridge_by_batches, mistakes
 from covtool.ops.sketch import CountSketch
+from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 from covtool.surgery.head import HeadPlan, pooling_of
 
@@ -93,7 +95,7 @@ def plan_memory(images: int, features: int, limit_gib: float) -> MemoryPlan:
 
 
 @torch.no_grad()
-def calibrate_head_(
+def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
     model: nn.Module,
     plan: HeadPlan,
     loader: Loader,
@@ -101,21 +103,26 @@ def calibrate_head_(
     num_images: int,
     memory_gib: float = 2.0,
     track: Track = silent,
+    processes: Processes = ALONE,
 ) -> CalibrationResult:
     """Set the reduction and the classifier of a fresh head from images, in place.
+
+    Several processes run the model on a share of the images each. The first one gathers the
+    features and solves; all have the head afterwards.
 
     Args:
         model: What `apply_head` returned for `plan`; in eval mode.
         plan: The plan.
-        loader: The images. It is iterated twice, or up to four times where features do not fit
-            into memory.
-        num_images: How many images one iteration gives.
+        loader: The images, or of several processes the share of this one: every so many batches.
+            It is iterated twice, or up to four times where features do not fit into memory.
+        num_images: How many images one iteration gives, of all processes together.
         memory_gib: Bound on the memory of features and system together.
         track: Shows progress.
+        processes: That have a share of the images.
     """
     pooling = pooling_of(model, plan)
     batches = len(loader) if hasattr(loader, "__len__") else None
-    tracked = _Tracked(loader, track, batches, next(model.parameters()).device)
+    tracked = _Tracked(loader, track, batches, next(model.parameters()).device, processes)
     explained = None
     if isinstance(pooling.reduction, nn.Sequential):
         explained = _principal_reduction_(model, pooling.reduction, tracked)
@@ -123,41 +130,42 @@ def calibrate_head_(
         _estimate_batch_norm_(model, pooling.post_bn, tracked)
     classifier = model.get_submodule(plan.sites.classifier)
     memory = plan_memory(num_images, plan.in_features, memory_gib)
-    fit = _fit(model, classifier, tracked, memory, num_images)
-    temperature = _temperature(fit.left_out, tracked.labels)
-    classifier.weight.copy_(temperature * fit.weight)
-    classifier.bias.copy_(temperature * fit.bias)
-    right = fit.left_out.argmax(dim=1) == tracked.labels
+    solved = processes.main_over(
+        partial(_share, model, classifier, tracked, memory),
+        partial(_solve, memory=memory, num_images=num_images, in_features=classifier.in_features),
+    )
+    classifier.weight.copy_(solved.weight)
+    classifier.bias.copy_(solved.bias)
     return CalibrationResult(
-        images=len(right),
-        left_out_top_1=100 * right.double().mean().item(),
-        penalty=fit.penalty,
-        side=fit.side,
-        system_size=len(right) if fit.side == "rows" else memory.sketch_size or plan.in_features,
+        images=solved.images,
+        left_out_top_1=solved.left_out_top_1,
+        penalty=solved.penalty,
+        side=solved.side,
+        system_size=solved.images
+        if solved.side == "rows"
+        else memory.sketch_size or plan.in_features,
         sketched=memory.sketch_size is not None,
         kept_features=memory.keep,
         explained_variance=explained,
-        temperature=temperature,
+        temperature=solved.temperature,
     )
 
 
+@dataclass(frozen=True, slots=True)
 class _Tracked:
-    """The loader with progress, on the model's device; remembers the labels it saw last."""
+    """This process's share of the images with progress, on the model's device."""
 
-    def __init__(
-        self, loader: Loader, track: Track, batches: int | None, device: torch.device
-    ) -> None:
-        self.loader, self.track, self.batches, self.device = loader, track, batches, device
-        self.labels = torch.empty(0, dtype=torch.long)
+    loader: Loader
+    track: Track
+    batches: int | None
+    device: torch.device
+    processes: Processes
 
     def run(self, model: nn.Module, description: str) -> Iterator[Tensor]:
-        """Run the model on all images; yields the labels after each batch."""
-        seen = []
+        """Run the model on the images; yields the labels after each batch."""
         for images, labels in self.track(self.loader, description, self.batches):
             model(images.to(self.device))
-            seen.append(labels)
             yield labels
-        self.labels = torch.cat(seen)
 
 
 class _Inputs:
@@ -194,54 +202,100 @@ def _channel_moments(
     model: nn.Module, reduction: nn.Module, tracked: _Tracked
 ) -> tuple[Tensor, Tensor]:
     """Mean (C,) and covariance (C, C) of all positions of all images, in float64."""
-    count, total, products = 0, 0, 0
+    channels = reduction.conv.in_channels
+    zeros = partial(torch.zeros, dtype=torch.float64, device=tracked.device)
+    count, total, products = zeros(()), zeros(channels), zeros(channels, channels)
     with _Inputs(reduction) as inputs:
         for _ in tracked.run(model, "principal directions"):
             rows = inputs.last.double().movedim(1, -1).flatten(0, -2)
             count += len(rows)
-            total = total + rows.sum(dim=0)
-            products = products + rows.mT @ rows
+            total += rows.sum(dim=0)
+            products += rows.mT @ rows
+    tracked.processes.add_([count, total, products])
     mean = total / count
     return mean, products / count - torch.outer(mean, mean)
 
 
 def _estimate_batch_norm_(model: nn.Module, norm: nn.BatchNorm1d, tracked: _Tracked) -> None:
     """Set a batch norm's statistics to those of its input over all images."""
-    count, total, squares = 0, 0, 0
+    zeros = partial(torch.zeros, dtype=torch.float64, device=tracked.device)
+    count, total, squares = zeros(()), zeros(norm.num_features), zeros(norm.num_features)
     with _Inputs(norm) as inputs:
         for _ in tracked.run(model, "batch norm statistics"):
             vectors = inputs.last.double()
             count += len(vectors)
-            total = total + vectors.sum(dim=0)
-            squares = squares + vectors.square().sum(dim=0)
+            total += vectors.sum(dim=0)
+            squares += vectors.square().sum(dim=0)
+    tracked.processes.add_([count, total, squares])
     mean = total / count
     norm.running_mean.copy_(mean)
     norm.running_var.copy_((squares / count - mean.square()).clamp_min(0))
 
 
-def _fit(
-    model: nn.Module,
-    classifier: nn.Linear,
-    tracked: _Tracked,
+def _share(
+    model: nn.Module, classifier: nn.Linear, tracked: _Tracked, memory: MemoryPlan
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What the classifier is fed, perhaps sketched, and one-hot labels: of this process."""
+    sketch = _sketch(classifier.in_features, memory)
+    with _Inputs(classifier) as inputs:
+        for labels in tracked.run(model, "features for the classifier"):
+            features = inputs.last.float().cpu()
+            targets = nn.functional.one_hot(labels, classifier.out_features)
+            yield sketch.apply(features) if sketch else features, targets.double()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Solved:
+    """A classifier, and how it was found; see `CalibrationResult`."""
+
+    weight: Tensor
+    bias: Tensor
+    images: int
+    left_out_top_1: float
+    penalty: float
+    side: str
+    temperature: float
+
+
+def _solve(
+    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
+    *,
     memory: MemoryPlan,
     num_images: int,
-) -> RidgeFit:
-    sketch = None
-    if memory.sketch_size is not None:
-        sketch = CountSketch.draw(classifier.in_features, memory.sketch_size)
+    in_features: int,
+) -> _Solved:
+    labels: list[Tensor] = []
 
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        with _Inputs(classifier) as inputs:
-            for labels in tracked.run(model, "features for the classifier"):
-                features = inputs.last.float().cpu()
-                targets = nn.functional.one_hot(labels, classifier.out_features)
-                yield sketch.apply(features) if sketch else features, targets.double()
+    def labeled() -> Iterator[tuple[Tensor, Tensor]]:
+        labels.clear()
+        for features, targets in batches():
+            labels.append(targets.argmax(dim=1))
+            yield features, targets
 
     if memory.keep:
-        fit = fit_ridge(*_gathered(batches(), num_images), loss=mistakes)
+        fit = fit_ridge(*_gathered(labeled(), num_images), loss=mistakes)
     else:
-        fit = fit_ridge_by_batches(batches, loss=mistakes)
-    return replace(fit, weight=sketch.transpose(fit.weight)) if sketch else fit
+        fit = fit_ridge_by_batches(labeled, loss=mistakes)
+    sketch = _sketch(in_features, memory)
+    weight = sketch.transpose(fit.weight) if sketch else fit.weight
+    seen = torch.cat(labels)
+    temperature = _temperature(fit.left_out, seen)
+    right = fit.left_out.argmax(dim=1) == seen
+    return _Solved(
+        weight=temperature * weight,
+        bias=temperature * fit.bias,
+        images=len(right),
+        left_out_top_1=100 * right.double().mean().item(),
+        penalty=fit.penalty,
+        side=fit.side,
+        temperature=temperature,
+    )
+
+
+def _sketch(in_features: int, memory: MemoryPlan) -> CountSketch | None:
+    if memory.sketch_size is None:
+        return None
+    return CountSketch.draw(in_features, memory.sketch_size)
 
 
 def _gathered(batches: Iterator[tuple[Tensor, Tensor]], rows: int) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,10 @@ def exchange(rank):
             "most": processes.most(rank, -rank),
             "average": [tensor.tolist() for tensor in tensors],
             "parts": processes.each(lambda: processes.part_of("abcdefg")),
+            "over": processes.main_over(
+                lambda: processes.share_of("abcdefg"),
+                lambda items: ["".join(items()), "".join(items())],
+            ),
             "interleaved": list(processes.interleaved(processes.share_of("abcdefg"))),
         }
 
@@ -37,6 +41,7 @@ def test_processes_exchange_results_sums_and_means():
         assert result["sum"] == [3 * 2**40 + 3, 1.5]
         assert result["average"] == [[[1, 1], [1, 1]], [3]]
         assert result["most"] == [2, 0]
+        assert result["over"] == ["abcdefg", "abcdefg"]
         assert result["parts"] == ["abc", "de", "fg"]
     assert [r["interleaved"] for r in results] == [list("abcdefg"), [], []]
 
@@ -70,13 +75,17 @@ def fail(rank, problems, how):
             list(processes.interleaved(iter(work, None)))
         elif how == "agreed":
             processes.agreed(lambda: (work(), ()), numbers=0)
+        elif how == "main_over":
+            processes.main_over(lambda: "ab", lambda items: [*items(), work()])
+        elif how == "share":
+            processes.main_over(lambda: iter(work, None), lambda items: list(items()))
         else:
             getattr(processes, how)(work)
 
 
-@pytest.mark.parametrize("how", ["each", "agreed", "main", "interleaved"])
+@pytest.mark.parametrize("how", ["each", "agreed", "main", "main_over", "share", "interleaved"])
 def test_what_one_raises_all_raise(how):
-    failing = 0 if how == "main" else 1
+    failing = 0 if how.startswith("main") else 1
     problems = [None, None]
     problems[failing] = DataError("bad image", reason="truncated", hint="remove it")
     for problem in run_together(fail, problems, how):

@@ -81,6 +81,19 @@ def test_without_batch_norm_losses_and_weights_are_those_of_one_process(asked):
         assert second[number]["steps"] == []
 
 
+def train_compiled(rank, requests):
+    torch.compile = partial(torch.compile, backend="aot_eager")  # everything but a C++ compiler
+    return train(rank, requests)
+
+
+@pytest.mark.slow
+def test_compiled_they_are_as_well(asked):
+    settings = {"model": "test_convnext", "lr": 0.01, "freeze_epochs": 1}
+    request = asked(torchcompile=True, **settings)
+    (together,), _ = run_together(train_compiled, [request])
+    assert_close_runs(run(asked(batch_size=12, **settings)), together)
+
+
 def test_with_synchronized_batch_norms_they_are_as_well(asked):
     common = {"batch_size": 12, "bn_stats": "train", "lr": 0.01}
     settings = [common, {**common, "batch_size": 64}, {**common, "grad_accum_steps": 2}]

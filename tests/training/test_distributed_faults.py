@@ -1,5 +1,6 @@
 """What goes wrong in one of several processes is known to all, and the run can go on."""
 
+import os
 import signal
 import time
 from functools import partial
@@ -217,6 +218,20 @@ def test_memory_that_ends_while_gradients_are_exchanged_ends_the_run(asked):
     assert isinstance(culprit, OutOfMemoryError)
     assert "6 images at a time (--batch-size 6) do not fit" in culprit.message
     assert isinstance(other, LostProcessError)
+
+
+def be_killed(run, batches):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_where_one_process_is_killed_the_others_end_and_the_run_goes_on(asked, directory):
+    survivor, killed = run_together(train, asked(save_every_steps=1), be_killed)
+    assert killed is None
+    assert isinstance(survivor, LostProcessError)
+    assert last_state(directory)["progress"]["updates"] == 2
+    (result, steps, _), _ = run_together(resume, directory)
+    assert result.epochs == 2
+    assert [step.update for step in steps] == [3, 4]
 
 
 def fall_asleep(run, batches):
