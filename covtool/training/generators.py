@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from covtool.processes import current
+
 
 def capture_generators() -> dict[str, Any]:
     """The states of `random`, numpy and torch as plain values and tensors."""
@@ -14,7 +16,7 @@ def capture_generators() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": (name, keys.tolist(), *rest),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state(device) for device in _cuda_devices()],
     }
 
 
@@ -28,5 +30,16 @@ def set_generators(saved: dict[str, Any]) -> None:
     name, keys, *rest = saved["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
     torch.set_rng_state(saved["torch"])
-    if len(saved["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(saved["cuda"])
+    devices = _cuda_devices()
+    if len(saved["cuda"]) == len(devices):
+        for device, state in zip(devices, saved["cuda"], strict=True):
+            torch.cuda.set_rng_state(state, device)
+
+
+def _cuda_devices() -> list[int]:
+    """Those that this process may use: of several processes each has one."""
+    if not torch.cuda.is_available():
+        return []
+    if current().world > 1:
+        return [torch.cuda.current_device()]
+    return list(range(torch.cuda.device_count()))

@@ -235,11 +235,17 @@ def test_where_one_process_is_killed_the_others_end_and_the_run_goes_on(asked, d
 
 
 def fall_asleep(run, batches):
-    time.sleep(20)
+    time.sleep(10)
 
 
-def test_a_process_that_does_not_answer_is_named_with_its_update(asked):
-    waiting, _ = run_together(train, asked(dist_timeout=3), fall_asleep)
+def fall_asleep_on_the_way_back(run, batches):
+    parameter = next(p for p in run.parts.model.parameters() if p.requires_grad)
+    parameter.register_hook(lambda gradient: time.sleep(10))
+
+
+@pytest.mark.parametrize("how", [fall_asleep, fall_asleep_on_the_way_back])
+def test_a_process_that_does_not_answer_is_named_with_its_update(asked, how):
+    waiting, _ = run_together(train, asked(dist_timeout=3), how)
     assert isinstance(waiting, DeadlockError)
     assert waiting.message == "Rank 1 of 2 did not answer for 3 s."
     assert "rank 1 at update 3" in waiting.reason
