@@ -33,6 +33,8 @@ EXIT_CODES = {
     errors.VerificationError: 6,
 }
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # what torch says of any device
+
 
 class _LazyGroup(TyperGroup):
     """Imports a command's module when that command is called, not before."""
@@ -110,10 +112,7 @@ def _told(problem: Exception) -> int:
     """Show an error, once where several processes have it; the exit code."""
     tell_once = getattr(problem, "tell_once", None)
     if not isinstance(problem, errors.CovtoolError):
-        problem = errors.CovtoolError(
-            f"{type(problem).__name__}: {problem}",
-            hint="This was not foreseen: please report it, with what --debug adds.",
-        )
+        problem = _unforeseen(problem)
 
     def tell() -> int:
         if not launching.is_silent(problem):
@@ -123,6 +122,14 @@ def _told(problem: Exception) -> int:
     if tell_once is not None:
         return tell_once(tell)
     return tell() if launching.is_main() else exit_code(problem)
+
+
+def _unforeseen(problem: Exception) -> errors.CovtoolError:
+    text = f"{type(problem).__name__}: {problem}"
+    hint = "This was not foreseen: please report it, with what --debug adds."
+    if any(sign in text for sign in OUT_OF_MEMORY):
+        hint = "Use a smaller --batch-size, or smaller images."
+    return errors.CovtoolError(text, hint=hint)
 
 
 def exit_code(problem: errors.CovtoolError) -> int:

@@ -9,6 +9,7 @@ from covtool.checkpoints.opening import OpenedModel
 from covtool.data.checking import CheckedSamples, check_images
 from covtool.data.layouts import DataLayout, scan
 from covtool.data.loaders import evaluation_loader
+from covtool.data.worker_death import explaining_dead_workers
 from covtool.evaluation.attacking import Attacker
 from covtool.evaluation.attacks import chosen_attack
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
@@ -106,11 +107,13 @@ def _evaluated(
         track=track,
         processes=processes,
     )
-    result, attacked, attacker = measure(), None, None
-    if attack is not None:
-        attacker = Attacker(attack, recipe.input, first=loader.first_image)
-        attacked = measure(perturb=attacker)
-        attacker.add_up(processes)
+    attacked, attacker = None, None
+    with explaining_dead_workers(request.workers):
+        result = measure()
+        if attack is not None:
+            attacker = Attacker(attack, recipe.input, first=loader.first_image)
+            attacked = measure(perturb=attacker)
+            attacker.add_up(processes)
     return Evaluation(
         result=result,
         attacked=attacked,

@@ -1,8 +1,12 @@
 """An update of the weights that survives what can be survived."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from covtool.training.assembly import Parts
+from covtool.training.examination import STATISTICS
+from covtool.training.nonfinite import are_finite
 from covtool.training.nonfinite_policy import tolerate_nonfinite_
 from covtool.training.out_of_memory import gradient_within_memory_
 from covtool.training.rewinding import Rewind
@@ -29,9 +33,22 @@ def careful_update_(run: "Run", batches: Sequence[Batch]) -> UpdateResult:
     parts, updates = run.parts, run.state.updates
     start = Rewind(parts.model)
     result = gradient_within_memory_(run, batches, start)
+    if result.problem is None and not _has_finite_statistics(parts, start):
+        result = replace(result, problem=STATISTICS)
     if result.problem is None:
         apply_gradient_(parts, updates=updates)
     else:
         tolerate_nonfinite_(run, batches, start, result)
         drop_gradient_(parts, updates=updates)
     return result
+
+
+def _has_finite_statistics(parts: Parts, start: Rewind) -> bool:
+    """Whether those that the forward pass updated are; the same answer in all processes.
+
+    Squares of features overflow long before features do, and the loss does not show it.
+    """
+    if not start.statistics:
+        return True
+    (broken,) = parts.processes.most(float(not are_finite(start.statistics)))
+    return not broken

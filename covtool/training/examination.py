@@ -8,9 +8,16 @@ import torch
 
 from covtool.training.assembly import Parts
 from covtool.training.layer_watch import LayerWatch, watching
-from covtool.training.nonfinite import explain_gradient, explain_output, is_finite
+from covtool.training.nonfinite import (
+    explain_gradient,
+    explain_output,
+    first_nonfinite_tensor,
+    is_finite,
+)
 from covtool.training.replica import Replica
-from covtool.training.update import MicroBatch, add_gradient_, forget_gradient_
+from covtool.training.update import GRADIENT, MicroBatch, add_gradient_, forget_gradient_
+
+STATISTICS = "The statistics of a batch norm are not finite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +28,7 @@ class Examination:
         problem: What is not finite; None if all is well.
         reason: Where that starts; None if all is well.
         layer: The first layer with a non-finite output; None where all are finite.
+        is_here: Whether it starts with images of this process.
         loss: Of the images of the last pass, in nats.
         watch: The layers during the pass in which it started, else during the last one.
     """
@@ -28,6 +36,7 @@ class Examination:
     problem: str | None
     reason: str | None
     layer: str | None
+    is_here: bool
     loss: float
     watch: LayerWatch
 
@@ -50,17 +59,29 @@ def examine_(parts: Parts, passes: Iterable[MicroBatch]) -> Examination:
                 problem=f"The loss is {loss}",
                 reason=explain_output(parts.model, micro.images, watch),
                 layer=watch.first_nonfinite_output,
+                is_here=bool(watch.first_nonfinite_output) or not is_finite(micro.images),
                 loss=loss,
                 watch=watch,
             )
     watch = kept or watch
-    parts.scaler.unscale_(parts.optimizer)
-    gradients = [p.grad for p in parts.model.parameters() if p.grad is not None]
-    broken = not is_finite(torch.nn.utils.get_total_norm(gradients))
+    problem, reason = _after_backward(parts, watch)
     return Examination(
-        problem="The gradient is not finite" if broken else None,
-        reason=explain_gradient(parts.model, watch) if broken else None,
+        problem=problem,
+        reason=reason,
         layer=watch.first_nonfinite_output,
+        is_here=problem is not None,
         loss=loss,
         watch=watch,
     )
+
+
+def _after_backward(parts: Parts, watch: LayerWatch) -> tuple[str, str] | tuple[None, None]:
+    """What is not finite though the loss is, and where that starts."""
+    parts.scaler.unscale_(parts.optimizer)
+    gradients = [p.grad for p in parts.model.parameters() if p.grad is not None]
+    if not is_finite(torch.nn.utils.get_total_norm(gradients)):
+        return GRADIENT, explain_gradient(parts.model, watch)
+    broken = first_nonfinite_tensor(parts.model.named_buffers())
+    if broken:
+        return STATISTICS, f"The first tensor with such a value is {broken!r}."
+    return None, None

@@ -8,6 +8,7 @@ from covtool.data.worker_death import explaining_dead_workers
 from covtool.errors import CovtoolError, DataError, NonFiniteError, OutOfMemoryError, WorkerError
 from covtool.training.keeping import save
 from covtool.training.nonfinite_policy import require_finite_
+from covtool.training.out_of_memory import first_line, is_out_of_memory
 
 if TYPE_CHECKING:
     from covtool.training.fit import Run
@@ -29,6 +30,14 @@ def explained(run: "Run") -> Iterator[None]:
         raise _with_hint(problem, f"{_last(run)}.\n{CALMER}") from problem
     except (OutOfMemoryError, WorkerError) as problem:
         raise _with_hint(problem, f"{_last(run)}; {_go_on(run)}") from problem
+    except (RuntimeError, MemoryError) as problem:
+        if isinstance(problem, CovtoolError) or not is_out_of_memory(problem):
+            raise
+        raise OutOfMemoryError(
+            f"The run is out of memory after step {run.state.updates}.",
+            reason=first_line(problem),
+            hint=f"Use fewer --workers or a smaller --batch-size.\n{_last(run)}; {_go_on(run)}",
+        ) from problem
     except DataError as problem:
         require_finite_(run)
         save(run)

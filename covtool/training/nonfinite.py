@@ -1,6 +1,7 @@
 """Where the first value that is infinite or not a number comes from."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -61,3 +62,8 @@ def explain_gradient(model: nn.Module, watch: LayerWatch) -> str:
 def is_finite(tensor: Tensor) -> bool:
     """Whether every value is finite."""
     return bool(torch.isfinite(tensor.detach()).all())
+
+
+def are_finite(tensors: Sequence[Tensor]) -> bool:
+    """Whether every value of every tensor is finite; one synchronization for all of them."""
+    return math.isfinite(float(torch.nn.utils.get_total_norm(tensors, norm_type=math.inf)))

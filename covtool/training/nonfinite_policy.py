@@ -1,30 +1,22 @@
 """What becomes of an update that is not finite: the run stops, skips it, or goes back."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covtool.errors import NonFiniteError
+from covtool.training.examination import examine_
 from covtool.training.generators import capture_generators, set_generators
-from covtool.training.layer_watch import watching
-from covtool.training.nonfinite import (
-    explain_gradient,
-    explain_output,
-    first_nonfinite_gradient,
-    first_nonfinite_tensor,
-    is_finite,
-)
+from covtool.training.nonfinite import first_nonfinite_tensor
 from covtool.training.nonfinite_dump import SeenBatch, write_dump
-from covtool.training.replica import Replica
 from covtool.training.rewinding import Rewind
 from covtool.training.state import restore_
 from covtool.training.update import (
     Batch,
+    MicroBatch,
     UpdateResult,
-    add_gradient_,
     count_images,
     micro_batches,
 )
@@ -75,20 +67,15 @@ def tolerate_nonfinite_(
     findings = run.parts.processes.each(lambda: finding)
     finding = next((one for one in findings if one.is_here), finding)
     start.rewind_()
-    state, faults = run.state, run.parts.request.faults
-    step = state.updates + 1
+    policy = run.parts.request.faults.on_nonfinite
     broken = first_nonfinite_tensor(run.parts.model.state_dict().items())
-    if faults.on_nonfinite == "stop" or _is_enough(run):
+    hopeless = policy == "skip" and broken  # every batch to come would be skipped
+    if policy == "stop" or hopeless or _is_enough(run):
         raise _stopped(run, finding)
-    if faults.on_nonfinite == "skip" and broken:  # every batch to come would be skipped
-        raise _stopped(run, finding)
-    if faults.on_nonfinite == "restore":
-        done = f"{_restore_(run)}, and the batch is passed over"
-    else:
-        done = "the update is skipped"
+    done = "the update is skipped" if policy == "skip" else f"{_restore_(run)}; the batch is left"
     set_generators(after)
     run.observer.on_note(
-        f"{finding.problem} at step {step}: {done} {_count(run)}. {finding.reason}"
+        f"{finding.problem} at step {run.state.updates + 1}: {done} {_count(run)}. {finding.reason}"
     )
 
 
@@ -111,10 +98,21 @@ def require_finite_(run: "Run") -> None:
 
 def _examine_(run: "Run", batches: Sequence[Batch], start: Rewind, problem: str) -> Finding:
     """Do the update's passes once more, layer by layer, and keep what they are fed with."""
-    parts, seen, loss = run.parts, [], math.nan
+    seen: list[SeenBatch] = []
     start.rewind_()
-    parts.optimizer.zero_grad(set_to_none=True)
-    alone = Replica(parts.eager, compiled=False)  # whose gradients are of its own images
+    found = examine_(run.parts, _recorded(run, batches, seen))
+    return Finding(
+        problem=problem,
+        reason=found.reason or "On a second run, alone, everything is finite.",
+        layer=found.layer,
+        loss=found.loss,
+        batches=tuple(seen),
+        is_here=found.is_here,
+    )
+
+
+def _recorded(run: "Run", batches: Sequence[Batch], seen: list[SeenBatch]) -> Iterator[MicroBatch]:
+    parts = run.parts
     total = count_images(parts, batches)
     for micro in micro_batches(parts, batches, run.state.micro_batch, total=total):
         seen.append(
@@ -125,24 +123,7 @@ def _examine_(run: "Run", batches: Sequence[Batch], start: Rewind, problem: str)
                 generators=capture_generators(),
             )
         )
-        with watching(parts.model) as watch:
-            loss = add_gradient_(parts, micro, alone).value
-        if not math.isfinite(loss):
-            break
-    if math.isfinite(loss):
-        reason = explain_gradient(parts.model, watch)
-        is_here = first_nonfinite_gradient(parts.model) is not None
-    else:
-        reason = explain_output(parts.model, micro.images, watch)
-        is_here = watch.first_nonfinite_output is not None or not is_finite(micro.images)
-    return Finding(
-        problem=problem,
-        reason=reason,
-        layer=watch.first_nonfinite_output,
-        loss=loss,
-        batches=tuple(seen),
-        is_here=is_here,
-    )
+        yield micro
 
 
 def _restore_(run: "Run") -> str:

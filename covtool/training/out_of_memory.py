@@ -1,6 +1,7 @@
 """A batch that does not fit into memory goes through the model in parts, or the run says so."""
 
 import gc
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
@@ -16,13 +17,12 @@ from covtool.training.update import Batch, UpdateResult, compute_gradient_, forg
 
 T = TypeVar("T")
 
+# oneDNN, which computes convolutions on the CPU. In the same process it says so ever after.
+FINAL = re.compile(r"could not create a (primitive|memory object)(?! desc)")
 # What devices without an error class of their own say, and CUDA's libraries.
-SIGNS = (
-    "can't allocate memory",
-    "not enough memory",
-    "out of memory",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_ALLOC_FAILED",
+SIGNS = re.compile(
+    r"can't allocate memory|Cannot allocate memory|not enough memory|out of memory"
+    r"|CU(DNN|BLAS)_STATUS_ALLOC_FAILED"
 )
 SMALLER = "Choose a smaller --img-size or model, or train with --amp or --grad-checkpointing."
 TOO_FEW = "Expected more than 1 value per channel"  # torch, of a batch norm and a single image
@@ -32,7 +32,13 @@ def is_out_of_memory(problem: Exception) -> bool:
     """Whether torch, one of its devices or Python ran out of memory."""
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(problem, RuntimeError) and any(sign in str(problem) for sign in SIGNS)
+    said = str(problem)
+    return isinstance(problem, RuntimeError) and bool(SIGNS.search(said) or FINAL.search(said))
+
+
+def first_line(problem: Exception) -> str:
+    """What an error says, in a line."""
+    return next(iter(str(problem).splitlines()), type(problem).__name__)
 
 
 class Trial(Protocol):
@@ -116,9 +122,10 @@ def _within_memory(
                 ) from problem
             if not is_out_of_memory(problem):
                 raise
-            if run.parts.forward.exchanges:  # the others wait for gradients, and cannot go back
-                raise _does_not_fit(run, _size(run), str(problem).splitlines()[0]) from problem
-            said = str(problem).splitlines()[0] if str(problem) else "Out of memory."
+            said = first_line(problem)
+            # The other processes wait for gradients, and cannot go back.
+            if run.parts.forward.exchanges or FINAL.search(said):
+                raise _does_not_fit(run, _size(run), said) from problem
         # Only here, outside of the handler, does nothing hold the failed pass's tensors any more.
         _halve(run, said)
         undo()
@@ -154,10 +161,9 @@ def _trains_statistics(run: Trial) -> bool:
 def _does_not_fit(run: Trial, size: int, said: str) -> OutOfMemoryError:
     training = run.parts.training
     half, steps = -(-size // 2), 2 * training.grad_accum_steps
-    hint = (
-        f"Add --auto-batch, or train with --batch-size {half} --grad-accum-steps {steps}: as many "
-        "images per update."
-    )
+    smaller = f"--batch-size {half} --grad-accum-steps {steps}: as many images per update."
+    cut = run.parts.request.faults.auto_batch
+    hint = f"Train with {smaller}" if cut else f"Add --auto-batch, or train with {smaller}"
     return OutOfMemoryError(
         f"{_images(size)} at a time (--batch-size {size}) do not fit into memory.",
         reason=said,

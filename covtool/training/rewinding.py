@@ -16,6 +16,9 @@ class Rewind:
 
     Args:
         model: In the modes that the update has it in: layers in eval mode keep their statistics.
+
+    Attributes:
+        statistics: The buffers of floating-point numbers that the forward pass may change.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -23,6 +26,7 @@ class Rewind:
         self._buffers = _by_dtype(model)
         self._kept = [[torch.empty_like(b) for b in group] for group in self._buffers]
         self._copy(self._kept, self._buffers)
+        self.statistics = [b for b in chain(*self._buffers) if b.is_floating_point()]
 
     @torch.no_grad()
     def rewind_(self) -> None:

@@ -16,6 +16,7 @@ from covtool.training.replica import Replica
 
 Batch = tuple[Tensor, Tensor]
 
+GRADIENT = "The gradient is not finite"  # a problem of an update
 LEAST_SCALE = 1e-3  # of float16 losses; torch starts at 65536 and halves
 
 
@@ -90,7 +91,7 @@ def compute_gradient_(
     norm = float(_gradient_norm(parts))
     # float16 overflows now and then; the scaler skips such a step and lowers its scale.
     overflows = parts.scaler.is_enabled() and parts.scaler.get_scale() > LEAST_SCALE
-    problem = None if math.isfinite(norm) or overflows else "The gradient is not finite"
+    problem = None if math.isfinite(norm) or overflows else GRADIENT
     return came_to(grad_norm=norm, problem=problem)
 
 

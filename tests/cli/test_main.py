@@ -82,6 +82,27 @@ def test_every_error_has_its_exit_code(problem: errors.CovtoolError, code: int) 
     assert exit_code(problem) == code
 
 
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("CUDA out of memory. Tried to allocate 2.00 GiB.", "Use a smaller --batch-size"),
+        ("DefaultCPUAllocator: can't allocate memory: you tried", "Use a smaller --batch-size"),
+        ("something else", "This was not foreseen: please report it"),
+    ],
+)
+def test_other_errors_exit_1_with_what_may_help(covtool, monkeypatch, said, hint) -> None:
+    from covtool_cli import render
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(render, "table", fail)
+    code, _, err = covtool("list", "heads")
+    assert code == 1
+    assert f"error: RuntimeError: {said}" in err
+    assert hint in err
+
+
 class ToySpec(Record):
     rate: float = Field(0.5, gt=0, description="A rate.")
     kind: Literal["round", "flat"] = Field("round", description="A kind.")

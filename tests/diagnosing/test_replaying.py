@@ -97,6 +97,18 @@ def test_an_overflow_is_found_where_it_starts_and_the_images_are_innocent(asked,
     assert (result.inputs.minimum, result.inputs.maximum) == (float(seen.min()), float(seen.max()))
 
 
+def test_statistics_that_overflow_are_found_again(asked, stopped):
+    def enlarge(model):
+        model.layer2[0].conv1.weight.data.mul_(1e30)
+
+    result = replay(stopped(asked(), enlarge))
+    assert result.reproduced
+    assert result.problem == "The statistics of a batch norm are not finite"
+    assert result.found_reason == result.reason
+    assert "'layer2.0.bn1.running_var'" in result.reason
+    assert result.loss == result.loss_then
+
+
 def test_a_gradient_is_computed_again_to_the_last_bit_with_the_same_dropout(
     asked, stopped, tmp_path
 ):

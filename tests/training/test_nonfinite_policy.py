@@ -25,9 +25,10 @@ class Allergic(torch.nn.BatchNorm2d):
     """A batch norm that, in training, answers white images with infinities."""
 
     white = False
+    factor = torch.inf
 
     def forward(self, features):
-        return super().forward(features * torch.inf if self.white and self.training else features)
+        return super().forward(features * self.factor if self.white and self.training else features)
 
     def look(self, module, inputs):
         self.white = bool(is_white(inputs[0]).any())
@@ -113,6 +114,21 @@ def test_skip_leaves_everything_as_it_was_and_goes_on(asked, models):
     saved = torch.load(result.directory / "checkpoints/last.pt", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in saved["model"].values())
     assert saved["progress"]["nonfinite"] == 2
+
+
+def test_statistics_that_overflow_behind_a_finite_loss_are_noticed(asked, models, monkeypatch):
+    """The squares of large features overflow in the variance, which normalizes them to nothing."""
+    monkeypatch.setattr(Allergic, "factor", 1e30)
+    witness = Witness(models)
+    result = finetune(asked(on_nonfinite="skip"), observer=witness)
+    assert len(witness.noted) == 2
+    assert all("The statistics of a batch norm are not finite" in n for n in witness.notes[-2:])
+    assert "'bn1.running_var'" in witness.notes[-1]
+    skipped = set(range(1, 13)) - {record.update for record in witness.steps}
+    for update, state in zip(sorted(skipped), witness.noted, strict=True):
+        assert_same_weights(state, witness.after[update - 1])
+    last = weights(result.directory / "checkpoints/last.pt")
+    assert all(tensor.isfinite().all() for tensor in last.values())
 
 
 def test_the_schedule_counts_a_skipped_update(asked, models, monkeypatch):

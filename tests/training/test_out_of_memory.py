@@ -1,6 +1,12 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from tolerances import FLOAT64
+from toy_data import write_toy_data
 from training_runs import Recorder
 
 from covtool.errors import OutOfMemoryError
@@ -64,6 +70,82 @@ def test_not_even_one_image_is_the_end(asked, memory):
         finetune(asked(batch_size=6, auto_batch=True))
 
 
+def test_an_error_that_the_process_cannot_recover_from_is_told_at_once(asked, monkeypatch):
+    """oneDNN, once it has run out of memory, has no more primitives for any size."""
+    original = preparing.assemble
+
+    def fail(module, inputs):
+        raise RuntimeError("could not create a primitive")
+
+    def assemble(model, *rest):
+        model.register_forward_pre_hook(fail)
+        return original(model, *rest)
+
+    monkeypatch.setattr(preparing, "assemble", assemble)
+    recorder = Recorder()
+    with pytest.raises(OutOfMemoryError, match="6 images at a time") as caught:
+        finetune(asked(batch_size=6, auto_batch=True), observer=recorder)
+    assert "Train with --batch-size 3 --grad-accum-steps 2" in caught.value.hint
+    assert not any("do not fit" in note for note in recorder.notes)
+
+
+def test_memory_that_runs_out_elsewhere_is_explained_too(asked):
+    def fail():
+        torch.empty(2**60)  # such as for the next batch, in this process
+
+    recorder = Recorder(at_update=3, do=fail)
+    with pytest.raises(OutOfMemoryError, match="out of memory after step 3") as caught:
+        finetune(asked(auto_batch=True), observer=recorder)
+    assert "can't allocate memory" in caught.value.reason
+    assert "fewer --workers or a smaller --batch-size" in caught.value.hint
+
+
+REALLY = """
+import resource, sys
+import torch
+from training_runs import Recorder, make_request
+from covtool.training import finetune
+
+torch.backends.mkldnn.set_flags(False)  # it does not recover from what is about to happen
+
+
+def used():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))
+
+
+class Cramped(Recorder):
+    def on_start(self, plan):
+        resource.setrlimit(resource.RLIMIT_DATA, (used() + 250 * 2**20, resource.RLIM_INFINITY))
+
+
+settings = {"img_size": 96, "batch_size": 256, "aug": False, "epochs": 1, "auto_batch": True}
+recorder = Cramped()
+finetune(make_request(sys.argv[1], sys.argv[2], **settings), observer=recorder)
+print(*recorder.notes)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux limits memory so")
+def test_memory_that_really_runs_out(tmp_path):
+    data = write_toy_data(tmp_path / "many", train=86, val=4)
+    done = subprocess.run(
+        [sys.executable, "-c", REALLY, data, tmp_path / "runs"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "256 images at a time do not fit into memory" in done.stdout
+    state = torch.load(
+        tmp_path / "runs/finetune/test_resnet/checkpoints/last.pt", weights_only=True
+    )
+    assert state["progress"]["updates"] == 1
+    assert 1 <= state["progress"]["micro_batch"] <= 128
+
+
 def test_a_dry_run_tells_it_too(asked, memory):
     memory(4)
     with pytest.raises(OutOfMemoryError, match=r"6 images at a time \(--batch-size 6\)"):
@@ -115,6 +197,9 @@ def test_what_out_of_memory_looks_like():
     assert is_out_of_memory(caught.value)
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("posix_memalign failed:Cannot allocate memory (12)"))
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a pool"))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_out_of_memory(ValueError("out of memory"))
 
