@@ -13,15 +13,30 @@ LEFT_OUT = "the evaluation does without it"
 
 
 def watch_images(run: "Run") -> None:
-    """Count the training images that are replaced in mid-epoch; note every bad image once."""
-    noted: set[str] = set()
+    """Remember images that are replaced in mid-epoch, or left out, until they are told of."""
+    untold = run.state.untold
+    for batches, instead in (
+        (run.parts.training_batches, REPLACED),
+        (run.parts.validation_batches, LEFT_OUT),
+    ):
+        batches.on_unreadable = partial(_remember, untold, instead)
 
-    def note(instead: str, unreadable: Unreadable) -> None:
-        run.state.replaced += instead == REPLACED
-        if unreadable.path not in noted:
-            noted.add(unreadable.path)
+
+def tell_of_bad_images(run: "Run") -> None:
+    """Count the training images that were replaced, in all processes; note each image once.
+
+    All processes must call this.
+    """
+    state = run.state
+    found = run.parts.processes.each(partial(list, state.untold))
+    state.untold.clear()
+    for instead, unreadable in (one for of_process in found for one in of_process):
+        state.replaced += instead == REPLACED
+        if unreadable.path not in state.noted:
+            state.noted.add(unreadable.path)
             what = f"{unreadable.path} cannot be read any more; {instead}."
             run.observer.on_note(f"{what} {unreadable.reason}")
 
-    run.parts.training_batches.on_unreadable = partial(note, REPLACED)
-    run.parts.validation_batches.on_unreadable = partial(note, LEFT_OUT)
+
+def _remember(untold: list[tuple[str, Unreadable]], instead: str, unreadable: Unreadable) -> None:
+    untold.append((instead, unreadable))

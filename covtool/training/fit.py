@@ -11,7 +11,7 @@ from signal import Signals
 from covtool.errors import InterruptedRunError, NonFiniteError
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
 from covtool.training.assembly import Parts
-from covtool.training.bad_images import watch_images
+from covtool.training.bad_images import tell_of_bad_images, watch_images
 from covtool.training.careful_update import careful_update_
 from covtool.training.explaining import explained
 from covtool.training.exporting import export
@@ -89,7 +89,8 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     result = _evaluate(run, interruption)
     train_loss = state.loss_sum / state.images if state.images else math.nan
     state.values.append(_metric(run, result))
-    (replaced,), state.replaced = run.parts.processes.sum(state.replaced), 0
+    tell_of_bad_images(run)
+    replaced, state.replaced = state.replaced, 0
     state.epoch, state.step, state.loss_sum, state.images = state.epoch + 1, 0, 0.0, 0
     state.seconds += time.perf_counter() - start
     record = EpochRecord(
@@ -100,7 +101,7 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
         top_1=result.top_1,
         top_5=result.top_5,
         lr=run.parts.schedule.lr,
-        replaced=int(replaced),
+        replaced=replaced,
         is_best=state.best_epoch == state.epoch,
         head="" if run.parts.heads is None else label(run.parts.heads.at(state.epoch - 1)),
         seconds=time.perf_counter() - start,
@@ -129,6 +130,8 @@ def _train(run: Run, interruption: Interruption) -> None:
             record = pace.record(result, lr)
             run.directory.append_step(record)
             run.observer.on_step(record)
+        if parts.processes.world == 1:  # several tell at the end of the epoch, and when they save
+            tell_of_bad_images(run)
         if run.is_save_due:
             require_finite_(run)
             save_on_the_way(run)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from covtool.errors import SaveError
 from covtool.evaluation.classification import ClassificationResult
+from covtool.training.bad_images import tell_of_bad_images
 from covtool.training.exporting import export
 from covtool.training.state import capture
 
@@ -23,6 +24,7 @@ def save(run: "Run") -> None:
     Raises:
         SaveError: It cannot be written; the states that were there still are.
     """
+    tell_of_bad_images(run)
     run.parts.processes.main(partial(_write, run, capture(run.parts, run.state), ()))
 
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
+from covtool.data.unreadable import Unreadable
 from covtool.errors import CheckpointError, DataError
 from covtool.training.assembly import Parts
 from covtool.training.checkpoint_store import require_whole
 from covtool.training.generators import capture_generators, set_generators
 
 STATE_VERSION = 2
-NOT_SAVED = ("generators", "failed_saves")  # kept elsewhere, or of this process only
+# Kept elsewhere, or of this process only.
+NOT_SAVED = ("generators", "failed_saves", "untold", "noted")
 
 
 @dataclass(kw_only=True)
@@ -39,6 +41,9 @@ class RunState:
             memory.
         generators: States of the random number generators that are yet to be restored, or None.
         failed_saves: In a row, up to now; not part of what is saved.
+        untold: Images of this process that could not be read any more, each with what was done
+            about it; not part of what is saved.
+        noted: Paths of images that were told of; not part of what is saved.
     """
 
     epoch: int = 0
@@ -56,6 +61,8 @@ class RunState:
     micro_batch: int | None = None
     generators: dict[str, Any] | None = None
     failed_saves: int = 0
+    untold: list[tuple[str, Unreadable]] = field(default_factory=list)
+    noted: set[str] = field(default_factory=set)
 
     @property
     def best_epoch(self) -> int:

@@ -186,6 +186,30 @@ def test_an_image_that_one_process_cannot_read_ends_all_after_saving(asked, dire
     assert run_together(resume, directory)[0][0].epochs == 2
 
 
+def see_an_image_vanish(run, batches):
+    """The one that this process needs next."""
+    from covtool.data import loaders
+
+    read, gone = loaders.read_image, []
+
+    def vanished(path, **options):
+        gone[1:] = []
+        gone.append(path)
+        if path == gone[0]:
+            raise DataError(f"{path} is gone.", reason="It is gone.")
+        return read(path, **options)
+
+    loaders.read_image = vanished
+
+
+def test_an_image_that_one_process_replaces_is_told_of_by_the_first(asked):
+    request = asked(on_bad_image="skip", save_every_steps=1)
+    (_, _, notes), (_, _, of_culprit) = run_together(train, request, see_an_image_vanish, 0)
+    (note,) = (note for note in notes if "cannot be read any more" in note)
+    assert note.endswith(".png cannot be read any more; another image takes its place. It is gone.")
+    assert of_culprit == []
+
+
 def have_little_memory(run, batches):
     forward = DistributedReplica.__call__
 

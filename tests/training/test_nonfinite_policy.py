@@ -163,9 +163,13 @@ def test_what_is_survived_is_counted_and_bounded(asked, models, policy):
     assert (recorder.plans[0].directory / "nonfinite.pt").exists()
 
 
+HALF = {"amp": True, "amp_dtype": "float16"}  # whose scaler has a state of its own
+
+
+@pytest.mark.parametrize("precision", [{}, HALF], ids=["float32", "float16"])
 @pytest.mark.parametrize("policy", ["skip", "restore"])
-def test_a_killed_run_that_survived_some_goes_on_exactly(asked, models, policy):
-    settings = {"on_nonfinite": policy, "epochs": 3, "model_ema": True, "gc": True}
+def test_a_killed_run_that_survived_some_goes_on_exactly(asked, models, policy, precision):
+    settings = {"on_nonfinite": policy, "epochs": 3, "model_ema": True, "gc": True, **precision}
     whole, cut, rest = Recorder(), Recorder(at_epoch=2, do=power_cut), Recorder()
     expected = finetune(asked(**settings), observer=whole)
     with pytest.raises(RuntimeError, match="power cut"):
@@ -177,6 +181,7 @@ def test_a_killed_run_that_survived_some_goes_on_exactly(asked, models, policy):
     ]
     for part in ("model", "model_ema"):
         assert_same_weights(states[0][part], states[1][part])
+    assert states[0]["scaler"] == states[1]["scaler"]
     assert states[0]["progress"]["nonfinite"] == states[1]["progress"]["nonfinite"] == 3
 
 
