@@ -6,6 +6,7 @@ from covtool_cli import render
 
 if TYPE_CHECKING:
     from covtool.benchmarking.convolutions import ConvolutionBenchmark
+    from covtool.benchmarking.data_loading import LoadingBenchmark
     from covtool.benchmarking.heads import HeadBenchmark
     from covtool.benchmarking.inputs import BenchmarkSpec
     from covtool.benchmarking.measuring import Cost
@@ -89,8 +90,36 @@ def show_optimizer_steps(result: "OptimizerStepBenchmark") -> None:
     _footer(result.machine, result.spec.repetitions)
 
 
+def show_loading(result: "LoadingBenchmark") -> None:
+    """One table; a loader of covtool's is called by its cache."""
+    columns = (
+        *("loader", "images / s, first epoch", "second epoch", "second / timm's"),
+        *("core ms / image, second", "timm's / second"),
+        *("ms waited / step, first epoch", "second epoch"),
+    )
+    rows = [
+        (
+            *(row.loader, f"{row.first:.0f}", f"{row.later:.0f}", _times(row.to_timm)),
+            *("-" if row.cpu_ms is None else f"{row.cpu_ms:.2f}", _times(row.cpu_of_timm)),
+            *(f"{row.first_wait_ms:.1f}", f"{row.later_wait_ms:.1f}"),
+        )
+        for row in result.rows
+    ]
+    spec = result.spec
+    title = (
+        f"{result.data}, {result.images} images at {spec.img_size} px, batches of "
+        f"{spec.batch_size}, steps of {spec.step_ms:g} ms, processes: {spec.workers}"
+    )
+    render.table(title, columns, rows)
+    _footer(result.machine, spec.repetitions)
+
+
 def _cost(cost: "Cost") -> tuple[str, str, str]:
     return f"{cost.forward_ms:.2f}", f"{cost.backward_ms:.2f}", f"{cost.peak_mib:.1f}"
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}x"
 
 
 def _how(spec: "BenchmarkSpec", compiled: bool) -> str:

@@ -1,6 +1,8 @@
 """`covtool bench`."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -13,13 +15,16 @@ TAKEN = {
     "heads": {"--shape", "--head"},
     "convs": {"--shape", "--conv", "--compile", "--channels-last"},
     "step": {"--shape", "--network", "--opt", "--channels-last"},
+    "data": {"--data", "--img-size", "--batch-size", "--workers", "--color-jitter", "--step-ms"},
     "convs --step": {"--step", "--step-shape", "--conv", "--compile", "--channels-last"},
 }
+REPETITIONS = {"data": 5}  # of whole epochs
+USUAL_REPETITIONS = 15
 
 
 def command(
     what: Annotated[
-        Literal["heads", "convs", "step"], typer.Argument(help="What to measure.")
+        Literal["heads", "convs", "step", "data"], typer.Argument(help="What to measure.")
     ] = "heads",
     shape: Annotated[
         list[str] | None,
@@ -52,6 +57,28 @@ def command(
     opt: Annotated[
         list[str] | None, typer.Option(help="step: timm's optimizers; default: sgd and adamw.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="data: a folder with a folder per class; default: made-up photographs."),
+    ] = None,
+    img_size: Annotated[
+        int | None, typer.Option(min=1, help="data: of the network's images; default: 224.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", "-b", min=1, help="data: default: 32.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "-j", min=1, help="data: processes that load; default: 2."),
+    ] = None,
+    color_jitter: Annotated[
+        float | None,
+        typer.Option(min=0, help="data: beside random crops and flips; default: none."),
+    ] = None,
+    step_ms: Annotated[
+        float | None,
+        typer.Option(min=0, help="data: a training step on an accelerator; default: 50."),
+    ] = None,
     compiled: Annotated[
         bool, typer.Option("--compile", help="convs: the torch.compile'd forms as well.")
     ] = False,
@@ -66,11 +93,14 @@ def command(
     tf32: Annotated[
         bool, typer.Option("--tf32", help="Let float32 products use TF32 (NVIDIA).")
     ] = False,
-    repetitions: Annotated[int, typer.Option(min=1, help="Times are medians of so many.")] = 15,
+    repetitions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Times are medians of so many; default: 15, and 5 for data."),
+    ] = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure heads, convolutions or gradient centralization, side by side.
+    """Measure heads, convolutions, gradient centralization or loaders of images, side by side.
 
     Example: covtool bench convs --shape 16x64x56x56:3x3 --conv tanh --conv tanh:sigmoid
     """
@@ -83,11 +113,29 @@ def command(
         "--step-shape": step_shape,
         "--network": network,
         "--opt": opt,
+        "--data": data,
+        "--img-size": img_size,
+        "--batch-size": batch_size,
+        "--workers": workers,
+        "--color-jitter": color_jitter,
+        "--step-ms": step_ms,
         "--compile": compiled,
         "--channels-last": channels_last,
     }
     benchmark = f"{what} --step" if what == "convs" and step else what
     _refuse_untaken(benchmark, given)
+    repetitions = repetitions or REPETITIONS.get(what, USUAL_REPETITIONS)
+    if benchmark == "data":
+        settings = {
+            "img_size": img_size,
+            "batch_size": batch_size,
+            "workers": workers,
+            "color_jitter": color_jitter,
+            "step_ms": step_ms,
+            "repetitions": repetitions,
+        }
+        _show(_data(data, settings), bench_tables.show_loading, as_json=as_json)
+        return
     import torch
 
     from covtool.backbones.device import resolve_device
@@ -105,10 +153,18 @@ def command(
         show = bench_tables.show_optimizer_steps
     else:
         result, show = _steps(step, step_shape, conv, common | layout), bench_tables.show_steps
-    if as_json:
-        render.json_object(result)
-    else:
-        show(result)
+    _show(result, show, as_json=as_json)
+
+
+def _show(result: Any, show: Callable[[Any], None], *, as_json: bool) -> None:
+    render.json_object(result) if as_json else show(result)
+
+
+def _data(data: Path | None, settings: dict[str, Any]) -> Any:
+    from covtool.benchmarking.data_loading import LoadingBenchmarkSpec, benchmark_loading
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    return benchmark_loading(data, spec=LoadingBenchmarkSpec(**given), track=render.track)
 
 
 def _refuse_untaken(benchmark: str, given: dict[str, object]) -> None:

@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from covtool.data.batch_ring import FilledSlot, batch_ring
 from covtool.data.cache import CachedImages
 from covtool.data.cached_dataset import CachedDataset
 from covtool.data.checking import OnBadImage
 from covtool.data.images import read_image
 from covtool.data.layouts import Sample
 from covtool.data.normalization import Normalization, normalization
-from covtool.data.rendering import as_prepared, renderer_for
+from covtool.data.rendering import PillowRenderer, PreparedRenderer, renderer_for
 from covtool.data.samplers import SAMPLERS
 from covtool.data.sampling import BatchSampler, Draw, Shard, drawing
 from covtool.data.transforms import Transform, evaluation_transform, training_transform
-from covtool.data.unreadable import Guarded, Unreadable, collate
+from covtool.data.unreadable import Guarded, Loaded, Unreadable, collate
 from covtool.data.worker_death import explaining_dead_workers
 from covtool.errors import ArgumentError, DataError
 from covtool.specs import AugmentationSpec, InputSpec, ObjectiveSpec
@@ -127,6 +128,8 @@ class ImageLoader(DataLoader):
             for batch in batches:
                 if isinstance(batch, DataError):
                     raise batch
+                if isinstance(batch, FilledSlot):
+                    batch = Loaded(*self.dataset.dataset.ring.batch(batch), ())
                 for unreadable in batch.unreadable:
                     self.on_unreadable(unreadable)
                 if batch.images is not None:
@@ -164,9 +167,8 @@ def evaluation_loader(  # noqa: PLR0913 -- a loader is its data, its preparation
     batches = [images[at : at + batch_size] for at in range(0, len(images), batch_size)]
     batches = batches if own is None else own(batches)
     if isinstance(samples, CachedImages):
-        dataset: AnyDataset = CachedDataset(samples, as_prepared)
         return ImageLoader(
-            dataset,
+            CachedDataset(samples, PreparedRenderer(input.channels, input.size)),
             normalize=normalization(input, device),
             batch_sampler=batches,
             **_settings(0),
@@ -228,6 +230,8 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     batches = BatchSampler(order, batch_size=together, shard=shard, drop_last=drop_last)
     idle = isinstance(samples, CachedImages) and not samples.varied
     processes = 0 if idle else useful_workers(workers, len(batches))
+    if isinstance(dataset, CachedDataset):
+        dataset.ring = batch_ring(processes, batch_size, dataset.render.layout)
     return ImageLoader(
         dataset,
         normalize=normalize,
@@ -254,10 +258,12 @@ def _training_data(
     transform = training_transform(input, augmentation)
     if not isinstance(samples, CachedImages):
         return ImageDataset(samples, transform, gray=input.channels == 1, seed=seed), None
-    render = as_prepared
-    if samples.varied:
-        render = renderer_for(transform, normalization(input))
-    return CachedDataset(samples, render, seed=seed), normalization(input, device)
+    if not samples.varied:
+        render = PreparedRenderer(input.channels, input.size)
+        return CachedDataset(samples, render, seed=seed), normalization(input, device)
+    render = renderer_for(transform, normalization(input))
+    exact = isinstance(render, PillowRenderer)
+    return CachedDataset(samples, render, seed=seed), normalization(input, device, exact=exact)
 
 
 def _settings(workers: int) -> dict[str, Any]:

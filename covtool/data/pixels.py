@@ -11,53 +11,101 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from covtool.data.normalization import WHITE
-from covtool.data.variation import Box
+
+INTO = {
+    filter: getattr(torch.ops.aten, name).out
+    for filter, name in (
+        ("bilinear", "_upsample_bilinear2d_aa"),
+        ("bicubic", "_upsample_bicubic2d_aa"),
+    )
+    if hasattr(torch.ops.aten, name)
+}
+"""Antialiased resizing by torch's operators, which `interpolate` calls as well."""
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R 601, as Pillow has it
 
 
-def crop_and_resize(image: Tensor, box: Box, size: tuple[int, int], filter: str) -> Tensor:
-    """Cut a part out of an image and resize it.
+def resize(
+    part: Tensor, filter: str, *, out: Tensor, mirrored: tuple[bool, bool] = (False, False)
+) -> None:
+    """Mirror pixels and resize them.
 
     Args:
-        image: (height, width, channels) in uint8.
-        box: What to cut out.
-        size: Height and width of the result.
+        part: (1, channels, height, width) in uint8, the channels of a pixel beside each other.
         filter: ``nearest``, ``bilinear`` or ``bicubic``; antialiased, as Pillow's are.
-
-    Returns:
-        (channels, height, width) in uint8.
+        out: Where the result is wanted, (1, channels, height, width) in uint8. The quickest is a
+            place where the channels of a pixel are beside each other, too.
+        mirrored: Whether left and right, and top and bottom, change places.
     """
-    top, left, height, width = box
-    # A copy: of a tensor whose last axis is the densest torch's fast way makes one of that kind.
-    part = image[top : top + height, left : left + width].contiguous().permute(2, 0, 1)
-    if filter == "nearest":
-        return F.interpolate(part[None], size=size, mode="nearest-exact")[0]
-    return F.interpolate(part[None], size=size, mode=filter, antialias=True)[0]
+    axes = [axis for axis, wanted in zip((-1, -2), mirrored, strict=True) if wanted]
+    size = list(out.shape[2:])
+    if filter == "nearest":  # mirrored afterwards: of two neighbors as near it takes the right one
+        out.copy_(F.interpolate(part, size=size, mode="nearest-exact").flip(axes))
+        return
+    if axes:
+        # A copy first: of what lies close together torch flips many bytes at once.
+        part = part.contiguous(memory_format=torch.channels_last).flip(axes)
+    if filter in INTO and out.is_contiguous(memory_format=torch.channels_last):
+        # As `interpolate` does, which would take the channels of all pixels apart: that alone
+        # takes as long as resizing.
+        INTO[filter](part, size, False, None, None, out=out)
+    else:
+        out.copy_(F.interpolate(part, size=size, mode=filter, antialias=True))
 
 
-def flip(image: Tensor, *, hflip: bool, vflip: bool) -> Tensor:
-    """Mirror an image, (..., height, width)."""
-    axes = [axis for axis, wanted in ((-1, hflip), (-2, vflip)) if wanted]
-    return image.flip(axes) if axes else image
+class ColorChanges:
+    """Changes brightness, contrast and saturation of one image after the other.
 
-
-def jitter(image: Tensor, changes: Sequence[tuple[str, float]]) -> Tensor:
-    """Change brightness, contrast and saturation.
+    Everything happens in memory that is used again for the next image: new memory for 600 kB takes
+    longer than a change.
 
     Args:
-        image: (channels, height, width) in uint8.
-        changes: What, and by which factor, in order.
-
-    Returns:
-        As `image`.
+        channels: Of the images.
+        size: Their height and width.
     """
-    if not changes:
-        return image
-    values = image.to(torch.float32, memory_format=torch.contiguous_format)
-    for name, factor in changes:
-        CHANGES[name](values, factor).clamp_(0, WHITE).floor_()
-    return values.to(torch.uint8)
+
+    def __init__(self, channels: int, size: tuple[int, int]) -> None:
+        self._values = torch.empty(channels, *size)
+        self._luminance = torch.empty(size)
+        self._whole = torch.empty((channels, *size), dtype=torch.int16)
+
+    def __call__(self, image: Tensor, changes: Sequence[tuple[str, float]], *, out: Tensor) -> None:
+        """Change an image.
+
+        Args:
+            image: (channels, height, width) in uint8.
+            changes: What, and by which factor, in order.
+            out: Where the result is wanted, like `image`.
+        """
+        self._values.copy_(image)
+        for name, factor in changes:
+            getattr(self, f"_{name}")(factor)
+            if factor > 1:  # less takes values towards others, which are in range
+                self._values.clamp_(0, WHITE)
+            self._values.floor_()
+        # By way of int16: torch has a quick way from float32 to that, and from that to uint8.
+        out.copy_(self._whole.copy_(self._values))
+
+    def _brightness(self, factor: float) -> None:
+        self._values.mul_(factor)
+
+    def _contrast(self, factor: float) -> None:
+        """Away from the mean luminance of the image, a whole number."""
+        weights = LUMINANCE if len(self._values) > 1 else (1.0,)
+        means = self._values.mean((1, 2)).tolist()
+        mean = sum(w * m for w, m in zip(weights, means, strict=True))
+        rest = torch.tensor((1 - factor) * int(mean + 0.5))
+        torch.add(rest, self._values, alpha=factor, out=self._values)
+
+    def _saturation(self, factor: float) -> None:
+        """Away from the luminance of each pixel; a gray image stays as it is."""
+        if len(self._values) == 1:
+            return
+        (red, green, blue), (r, g, b) = LUMINANCE, self._values
+        luminance = torch.mul(r, red, out=self._luminance).add_(g, alpha=green)
+        luminance.add_(b, alpha=blue).round_()
+        for channel in self._values:
+            torch.lerp(luminance, channel, factor, out=channel)
 
 
 def erase_(image: Tensor, patches: Sequence[tuple[int, int, Tensor]]) -> Tensor:
@@ -66,26 +114,3 @@ def erase_(image: Tensor, patches: Sequence[tuple[int, int, Tensor]]) -> Tensor:
         _, height, width = values.shape
         image[:, top : top + height, left : left + width] = values[: len(image)]
     return image
-
-
-def _brightness_(values: Tensor, factor: float) -> Tensor:
-    return values.mul_(factor)
-
-
-def _contrast_(values: Tensor, factor: float) -> Tensor:
-    """Away from the mean luminance of the image, a whole number."""
-    weights = LUMINANCE if len(values) > 1 else (1.0,)
-    mean = sum(w * m for w, m in zip(weights, values.mean((1, 2)).tolist(), strict=True))
-    return values.mul_(factor).add_((1 - factor) * int(mean + 0.5))
-
-
-def _saturation_(values: Tensor, factor: float) -> Tensor:
-    """Away from the luminance of each pixel; a gray image stays as it is."""
-    if len(values) == 1:
-        return values
-    red, green, blue = LUMINANCE
-    luminance = (values[0] * red).add_(values[1], alpha=green).add_(values[2], alpha=blue)
-    return values.mul_(factor).add_(luminance.round_(), alpha=1 - factor)
-
-
-CHANGES = {"brightness": _brightness_, "contrast": _contrast_, "saturation": _saturation_}

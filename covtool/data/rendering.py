@@ -1,36 +1,72 @@
-"""Cached pixels become images for a network, one by one: as they are, or varied at random."""
+"""Cached pixels become images for a network: as they are, or varied at random."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
+import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
+from covtool.data.batch_ring import BatchLayout
+from covtool.data.cache.stored import Place, StoredImages
 from covtool.data.normalization import Normalization
-from covtool.data.pixels import crop_and_resize, erase_, flip, jitter
+from covtool.data.pixels import ColorChanges, erase_, resize
+from covtool.data.sampling import seed_generators
 from covtool.data.transforms import Transform
-from covtool.data.variation import VariedSteps
+from covtool.data.variation import Variation, VariedSteps
+
+
+class Wanted(NamedTuple):
+    """An image of a batch.
+
+    Attributes:
+        row: Of the stored images.
+        entropy: What to seed the generators with before anything is drawn for it; None for no
+            seed.
+    """
+
+    row: int
+    entropy: tuple[int, ...] | None = None
+
+    def seed(self) -> None:
+        """Seed the generators."""
+        if self.entropy is not None:
+            seed_generators(*self.entropy)
 
 
 class Renderer(Protocol):
-    """Makes what a network takes of a cached image."""
+    """Makes what a network takes of cached images."""
 
-    def __call__(self, image: Tensor, space: tuple[int, int]) -> Tensor:
-        """Draw from the global generators, where there is something to draw.
+    @property
+    def layout(self) -> BatchLayout:
+        """Of what it makes: pixels in uint8, or normalized images in float32."""
+
+    def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
+        """Draw from the global generators, where there is something to draw, and fill a batch.
 
         Args:
-            image: (height, width, channels) in uint8.
-            space: Height and width of the image that random crops are drawn in.
-
-        Returns:
-            (channels, height, width), in uint8, or normalized in float32.
+            images: The cached images.
+            batch: Which of them.
+            out: Where they are wanted, (B, channels, height, width).
         """
 
 
-def as_prepared(image: Tensor, space: tuple[int, int]) -> Tensor:
-    """The `Renderer` of images that are kept ready to use."""
-    return image.permute(2, 0, 1)
+class PreparedRenderer:
+    """Takes images that are kept ready to use.
+
+    Args:
+        channels: Of the images.
+        size: Their height and width.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int]) -> None:
+        self.layout = BatchLayout(channels, size, pixelwise=True)
+
+    def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
+        for image, wanted in zip(out, batch, strict=True):
+            image.copy_(images[wanted.row].permute(2, 0, 1))
 
 
 class TensorRenderer:
@@ -38,21 +74,39 @@ class TensorRenderer:
 
     Args:
         steps: Of the training transform; they run on tensors.
-        normalization: Of an image whose parts are erased afterwards.
+        normalization: Of images that parts are erased of afterwards.
     """
 
     def __init__(self, steps: VariedSteps, normalization: Normalization) -> None:
         self.steps = steps
         self.normalization = normalization
+        self.layout = _layout(steps, normalization, pixelwise=not steps.changes_colors)
+        self._resized = BatchLayout(self.layout.channels, self.layout.size, pixelwise=True).empty(1)
+        self._change_colors = ColorChanges(self.layout.channels, self.layout.size)
 
-    def __call__(self, image: Tensor, space: tuple[int, int]) -> Tensor:
-        crop, drawn = self.steps.draw_crop(space), self.steps.draw_variation()
-        box = crop.box_in(tuple(image.shape[:2]), space)
-        pixels = crop_and_resize(image, box, self.steps.crop.size, crop.filter)
-        pixels = jitter(flip(pixels, hflip=drawn.hflip, vflip=drawn.vflip), drawn.jitter)
-        if self.steps.erasing is None:
-            return pixels
-        return erase_(self.normalization(pixels[None])[0], drawn.erasures)
+    def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
+        steps, drawn = self.steps, []
+        stored = images.index.places([wanted.row for wanted in batch])
+        # First for all: the processor is quicker at many small things of a kind.
+        for wanted, place in zip(batch, stored, strict=True):
+            wanted.seed()
+            drawn.append((steps.draw_crop(place.space), steps.draw_variation()))
+        for image, place, (crop, variation) in zip(out.unsqueeze(1), stored, drawn, strict=True):
+            part = images.part(place, crop.box_in(place.size, place.space))
+            self._render(part, crop.filter, variation, image)
+
+    def _render(self, part: Tensor, filter: str, variation: Variation, out: Tensor) -> None:
+        mirrored = (variation.hflip, variation.vflip)
+        if not variation.jitter and self.steps.erasing is None:
+            resize(part, filter, mirrored=mirrored, out=out)
+            return
+        resize(part, filter, mirrored=mirrored, out=self._resized)
+        pixels = out if self.steps.erasing is None else self._resized
+        if variation.jitter:
+            self._change_colors(self._resized[0], variation.jitter, out=pixels[0])
+        if self.steps.erasing is not None:
+            out.copy_(self.normalization(pixels))
+            erase_(out[0], variation.erasures)
 
 
 class PillowRenderer:
@@ -60,31 +114,49 @@ class PillowRenderer:
 
     Args:
         steps: Of the training transform.
+        normalization: What they do in the end.
     """
 
-    def __init__(self, steps: VariedSteps) -> None:
+    def __init__(self, steps: VariedSteps, normalization: Normalization) -> None:
         self.steps = steps
+        self.layout = _layout(steps, normalization)
 
-    def __call__(self, image: Tensor, space: tuple[int, int]) -> Tensor:
-        steps, channels = self.steps, image.shape[2]
-        crop = steps.draw_crop(space)
-        box = crop.box_in(tuple(image.shape[:2]), space)
+    def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
+        for image, wanted in zip(out, batch, strict=True):
+            wanted.seed()
+            (place,) = images.index.places([wanted.row])
+            image.copy_(self._varied(images[wanted.row], place)[: len(image)])
+
+    def _varied(self, pixels: Tensor, place: Place) -> Tensor:
+        steps = self.steps
+        crop = steps.draw_crop(place.space)
+        box = crop.box_in(place.size, place.space)
         varied = TF.resized_crop(
-            _to_pillow(image), *box, steps.crop.size, InterpolationMode(crop.filter)
+            _to_pillow(pixels), *box, steps.crop.size, InterpolationMode(crop.filter)
         )
         for step in steps.on_image:
             varied = step(varied)
         if steps.erasing is None:
-            return TF.pil_to_tensor(varied)[:channels]
-        return steps.erasing(steps.to_tensor(varied))[:channels]
+            return TF.pil_to_tensor(varied)
+        return steps.erasing(steps.to_tensor(varied))
 
 
 def renderer_for(transform: Transform, normalization: Normalization) -> Renderer:
     """What varies cached images as a training transform varies those of files."""
     steps = VariedSteps(transform)
-    return TensorRenderer(steps, normalization) if steps.run_on_tensors else PillowRenderer(steps)
+    kind = TensorRenderer if steps.run_on_tensors else PillowRenderer
+    return kind(steps, normalization)
 
 
-def _to_pillow(image: Tensor) -> Image.Image:
-    array = image.numpy()
+def _layout(
+    steps: VariedSteps, normalization: Normalization, *, pixelwise: bool = False
+) -> BatchLayout:
+    channels, size = normalization.channels, tuple(steps.crop.size)
+    if steps.erasing is None:
+        return BatchLayout(channels, size, pixelwise=pixelwise)
+    return BatchLayout(channels, size, dtype=torch.float32)
+
+
+def _to_pillow(pixels: Tensor) -> Image.Image:
+    array = pixels.numpy()
     return Image.fromarray(array if array.shape[2] == 3 else array[..., 0]).convert("RGB")

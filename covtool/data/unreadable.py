@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from covtool.data.cached_dataset import CachedDataset
+from covtool.data.batch_ring import FilledSlot
+from covtool.data.cached_dataset import CachedBatch, CachedDataset
 from covtool.data.checking import OnBadImage
 from covtool.data.layouts import Sample
 from covtool.data.sampling import Draw
@@ -74,7 +75,9 @@ class Guarded(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, keys: Sequence[int | Draw]) -> list[Item | DataError | _Instead]:
+    def __getitems__(
+        self, keys: Sequence[int | Draw]
+    ) -> list[Item | DataError | _Instead] | CachedBatch:
         if isinstance(self.dataset, CachedDataset):
             return self.dataset.__getitems__(keys)  # nothing of it can be unreadable
         return [self[key] for key in keys]
@@ -121,8 +124,12 @@ def stand_ins(samples: Sequence[Sample], draw: Draw, seed: int) -> Iterator[int]
         yield from (int(i) for i in generator.permutation(chosen) if i != draw.index)
 
 
-def collate(items: Sequence[Any]) -> Loaded | DataError:
+def collate(items: list[Any] | CachedBatch) -> Loaded | FilledSlot | DataError:
     """The items of a `Guarded` data set as a batch; the first error, if there is one."""
+    if isinstance(items, FilledSlot):
+        return items
+    if isinstance(items, tuple):
+        return Loaded(*items, ())
     failed = [item for item in items if isinstance(item, DataError)]
     if failed:
         return failed[0]

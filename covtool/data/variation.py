@@ -7,8 +7,7 @@ way is quick, is what would have been done to the image from the file.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from timm.data.random_erasing import RandomErasing
@@ -23,18 +22,16 @@ from torchvision.transforms import (
     RandomVerticalFlip,
 )
 
+from covtool.data.cache.stored import Box
 from covtool.data.transforms import FirstChannel, Squash, Transform
 
 RGB = 3
-PROBE = torch.zeros(1, 1, 1)  # an image to find out whether a transform would flip it
+NO_JITTER = (None, None, None)
+ANY_IMAGE = torch.empty(())  # for samplers that ask for its size only
 FILTERS = frozenset({"nearest", "bilinear", "bicubic"})  # that torch has for tensors
 
-Box = tuple[int, int, int, int]
-"""Top, left, height and width in pixels."""
 
-
-@dataclass(frozen=True, slots=True)
-class Crop:
+class Crop(NamedTuple):
     """What to cut out of an image, and how to resize it.
 
     Attributes:
@@ -61,8 +58,7 @@ class Crop:
         return min(top, size[0] - height), min(left, size[1] - width), height, width
 
 
-@dataclass(frozen=True, slots=True)
-class Variation:
+class Variation(NamedTuple):
     """What happens to an image between its crop and its erasing, and then.
 
     Attributes:
@@ -101,6 +97,9 @@ class VariedSteps:
             [s for s in steps[at:] if isinstance(s, MaybeToTensor | Normalize)]
         )
         self.erasing = next((s for s in steps[at:] if isinstance(s, RandomErasing)), None)
+        self._drawing = [s for s in self.on_image if self.changes_colors or not _is_jitter(s)]
+        if self.erasing is not None:  # whose draws depend on those before
+            self._drawing = self.on_image
 
     @property
     def run_on_tensors(self) -> bool:
@@ -110,10 +109,19 @@ class VariedSteps:
         in_order = kinds == tuple(kind for kind in known if kind in kinds)
         return in_order and {mode.value for mode in _filters(self.crop)} <= FILTERS
 
+    @property
+    def changes_colors(self) -> bool:
+        """Whether brightness, contrast or saturation may change."""
+        factors = (
+            (step.brightness, step.contrast, step.saturation)
+            for step in self.on_image
+            if _is_jitter(step)
+        )
+        return any(each != NO_JITTER for each in factors)
+
     def draw_crop(self, space: tuple[int, int]) -> Crop:
         """Draw a crop of an image of a given height and width."""
-        image = torch.empty(()).expand(space)  # the sampler asks for its size only
-        box = self.crop.get_params(image, self.crop.scale, self.crop.ratio)
+        box = self.crop.get_params(ANY_IMAGE.expand(space), self.crop.scale, self.crop.ratio)
         filters = self.crop.interpolation
         chosen = random.choice(filters) if isinstance(filters, tuple) else filters
         return Crop(box, chosen.value)
@@ -121,12 +129,12 @@ class VariedSteps:
     def draw_variation(self) -> Variation:
         """Draw the rest, after the crop, for steps that run on tensors."""
         drawn = {"hflip": False, "vflip": False, "jitter": ()}
-        for step in self.on_image:
+        for step in self._drawing:
             match step:
                 case RandomHorizontalFlip():
-                    drawn["hflip"] = step(PROBE) is not PROBE
+                    drawn["hflip"] = _chosen(step.p)
                 case RandomVerticalFlip():
-                    drawn["vflip"] = step(PROBE) is not PROBE
+                    drawn["vflip"] = _chosen(step.p)
                 case ColorJitter():
                     drawn["jitter"] = _jitter(step)
         return Variation(**drawn, erasures=self._erasures())
@@ -166,6 +174,15 @@ def _flattened(transform: Transform) -> list[Callable[[Any], Any]]:
 def _filters(crop: RandomResizedCropAndInterpolation) -> tuple[InterpolationMode, ...]:
     modes = crop.interpolation
     return modes if isinstance(modes, tuple) else (modes,)
+
+
+def _chosen(chance: float) -> bool:
+    """Draw as torchvision's random transforms do whether they are applied."""
+    return torch.rand(1).item() < chance
+
+
+def _is_jitter(step: object) -> bool:
+    return isinstance(step, ColorJitter)
 
 
 def _jitter(step: ColorJitter) -> tuple[tuple[str, float], ...]:

@@ -8,6 +8,7 @@ import torch
 from images import write_photographs
 from torch.testing import assert_close
 
+from covtool.data import batch_ring
 from covtool.data.cache import (
     CacheSetting,
     CacheWish,
@@ -121,6 +122,39 @@ def test_what_is_drawn_depends_on_seed_epoch_and_image_alone(cached, augmentatio
     assert random.getstate() == before
     assert_same(epoch_of(alone, 1, start=1), [part[4:] for part in second])
     assert not torch.equal(first[0], second[0])
+
+
+@pytest.mark.parametrize("augmentation", [AugmentationSpec(color_jitter=0), VARIED])
+def test_batches_that_were_handed_out_stay_as_they_are(cached, augmentation):
+    """Though workers use the memory that they hand them over in again."""
+    images = cached(training_form(SMALL, augmentation))
+    settings = {"batch_size": 2, "drop_last": False}
+    kept = training_loader(images, SMALL, augmentation, workers=1, **settings)
+    assert kept.dataset.dataset.ring is not None
+    for epoch in range(2):  # nine images: five batches through three slots
+        expected = training_loader(images, SMALL, augmentation, workers=0, **settings)
+        assert_same(epoch_of(kept, epoch), epoch_of(expected, epoch))
+
+
+def test_an_epoch_that_was_left_midway_does_not_disturb_the_next(cached):
+    augmentation = AugmentationSpec()
+    images = cached(training_form(SMALL, augmentation))
+    settings = {"batch_size": 1, "drop_last": False}
+    loader = training_loader(images, SMALL, augmentation, workers=2, **settings)
+    loader.set_epoch(0)
+    next(iter(loader))
+    expected = training_loader(images, SMALL, augmentation, workers=0, **settings)
+    assert_same(epoch_of(loader, 1), epoch_of(expected, 1))
+
+
+def test_without_room_in_shared_memory_batches_go_torchs_way(cached, monkeypatch):
+    images = cached(training_form(SMALL, VARIED))
+    settings = {"batch_size": 2, "workers": 1}
+    usual = training_loader(images, SMALL, VARIED, **settings)
+    monkeypatch.setattr(batch_ring, "_free_shared_memory", lambda: 0)
+    cramped = training_loader(images, SMALL, VARIED, **settings)
+    assert cramped.dataset.dataset.ring is None
+    assert_same(epoch_of(cramped), epoch_of(usual))
 
 
 def test_processes_share_the_batches_of_one(cached):

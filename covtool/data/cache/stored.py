@@ -2,10 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Box = tuple[int, int, int, int]
+"""Top, left, height and width in pixels."""
+
+
+class Place(NamedTuple):
+    """Where an image lies in the row.
+
+    Attributes:
+        offset: Of its first byte.
+        size: Height and width.
+        space: Height and width of the image that random crops are drawn in.
+    """
+
+    offset: int
+    size: tuple[int, int]
+    space: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,11 @@ class StoredIndex:
     def readable(self) -> np.ndarray:
         """Rows of images that could be read."""
         return np.flatnonzero(self.sizes[:, 0])
+
+    def places(self, rows: Sequence[int]) -> list["Place"]:
+        """Where the images of some rows lie, as plain numbers: in one go, for speed."""
+        columns = (array[np.asarray(rows)].tolist() for array in self.arrays)
+        return [Place(at, tuple(s), tuple(c)) for at, s, c in zip(*columns, strict=True)]
 
     @classmethod
     def lay_out(
@@ -78,15 +101,21 @@ class StoredImages:
 
     def __getitem__(self, row: int) -> Tensor:
         """An image, (height, width, channels) in uint8, without a copy."""
-        height, width = self.index.sizes[row].tolist()
-        at = int(self.index.offsets[row])
-        flat = self.pixels[at : at + height * width * self.channels]
-        return flat.view(height, width, self.channels)
+        (place,) = self.index.places([row])
+        return self.part(place, (0, 0, *place.size))[0].permute(1, 2, 0)
 
-    def space(self, row: int) -> tuple[int, int]:
-        """Height and width of the image that random crops of this one are drawn in."""
-        height, width = self.index.spaces[row].tolist()
-        return height, width
+    def part(self, place: Place, box: Box) -> Tensor:
+        """A part of an image, (1, channels, height, width), without a copy.
+
+        A pixel's channels are beside each other in memory.
+        """
+        top, left, height, width = box
+        row = place.size[1] * self.channels
+        return self.pixels.as_strided(
+            (1, self.channels, height, width),
+            (height * row, 1, row, self.channels),
+            place.offset + top * row + left * self.channels,
+        )
 
     def only(self, rows: np.ndarray) -> "StoredImages":
         """The images of some rows, in the same place."""

@@ -1,0 +1,278 @@
+"""How fast training images arrive: from files by timm and by covtool, and from caches."""
+
+import gc
+import math
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from covtool.benchmarking.measuring import describe_machine
+from covtool.data.cache import CacheSetting, CacheWish, open_caches, training_form
+from covtool.data.layouts import DataLayout, Sample, scan
+from covtool.data.loaders import training_loader
+from covtool.data.timm_loader import timm_training_loader
+from covtool.errors import ArgumentError
+from covtool.progress import Track, silent
+from covtool.specs import AugmentationSpec, InputSpec, LoadingSpec
+
+BASELINE = "timm"
+LOADERS = (BASELINE, "off", "ram", "disk")
+MADE_UP = 256  # images, where no data set is given
+MADE_UP_SIZE = (500, 375)  # about ImageNet's mean
+NO_LIMIT = "1000TB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadingBenchmarkSpec:
+    """How to measure.
+
+    Attributes:
+        img_size: Height and width of the network's images.
+        batch_size: Images per batch.
+        workers: Processes that load images.
+        color_jitter: Strength of random brightness, contrast and saturation; else images are
+            cropped and flipped at random.
+        step_ms: What a training step takes on an accelerator, which leaves the processor alone.
+        repetitions: Figures are medians of so many, of each a first and a second epoch.
+    """
+
+    img_size: int = 224
+    batch_size: int = 32
+    workers: int = 2
+    color_jitter: float = 0.0
+    step_ms: float = 50.0
+    repetitions: int = 5
+
+    @property
+    def input(self) -> InputSpec:
+        """The images that the network takes."""
+        return InputSpec(size=(self.img_size, self.img_size))
+
+    @property
+    def augmentation(self) -> AugmentationSpec:
+        """How they are varied."""
+        return AugmentationSpec(color_jitter=self.color_jitter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderCost:
+    """A loader.
+
+    Attributes:
+        loader: ``timm``, or covtool's with a kind of cache.
+        first: Images per second of the loader alone in the first epoch, with all that comes
+            before it: processes start, a cache is filled.
+        later: Images per second of the loader alone in the second epoch.
+        cpu_ms: What an image costs all processes together then, of one core's time; None where
+            the system does not tell. What else runs on the machine hardly touches it.
+        first_wait_ms: What a training step waits for its images in the first epoch, on average.
+        later_wait_ms: What it waits in the second epoch.
+        to_timm: `later` over that of timm, in the same repetition.
+        cpu_of_timm: timm's `cpu_ms` over this one, in the same repetition.
+    """
+
+    loader: str
+    first: float
+    later: float
+    cpu_ms: float | None
+    first_wait_ms: float
+    later_wait_ms: float
+    to_timm: float
+    cpu_of_timm: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadingBenchmark:
+    """The table.
+
+    Attributes:
+        machine: What it was measured on.
+        data: Name of the data set.
+        images: How many it has to train on.
+        spec: How.
+        rows: By loader.
+    """
+
+    machine: str
+    data: str
+    images: int
+    spec: LoadingBenchmarkSpec
+    rows: tuple[LoaderCost, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """An epoch that was measured: images, batches, seconds, and seconds of one core."""
+
+    images: int
+    steps: int
+    seconds: float
+    core_s: float
+
+    @property
+    def speed(self) -> float:
+        """Images per second."""
+        return self.images / self.seconds
+
+
+Build = Callable[[], Iterable[tuple[Any, Any]]]
+"""Makes a loader, with everything that is needed before the first batch."""
+
+
+def benchmark_loading(
+    data: Path | None = None,
+    *,
+    spec: LoadingBenchmarkSpec | None = None,
+    track: Track = silent,
+) -> LoadingBenchmark:
+    """Measure timm's loader and covtool's, in turns, each made anew in every repetition.
+
+    Args:
+        data: A folder with a folder per class, whole or below ``train``; None for photographs of
+            noise.
+        spec: How.
+        track: Shows the progress.
+
+    Raises:
+        DataError: See `scan`.
+        ArgumentError: The data are no folder, or fewer than a batch.
+    """
+    spec = spec or LoadingBenchmarkSpec()
+    with tempfile.TemporaryDirectory(prefix="covtool-bench-") as scratch:
+        layout = scan(_made_up(Path(scratch) / "photographs") if data is None else data)
+        folder, samples = _training_folder(layout), layout.splits["train"]
+        if len(samples) < spec.batch_size:
+            raise ArgumentError(f"{len(samples)} images do not fill a batch of {spec.batch_size}.")
+        builds = _builds(folder, samples, spec, Path(scratch))
+        rounds = range(spec.repetitions)
+        passes = [_round(builds, spec) for _ in track(rounds, "measuring", spec.repetitions)]
+    return LoadingBenchmark(
+        machine=describe_machine("cpu"),
+        data=layout.name,
+        images=len(samples),
+        spec=spec,
+        rows=tuple(_row(loader, passes, spec) for loader in LOADERS),
+    )
+
+
+Pass = dict[str, tuple[Epoch, Epoch, Epoch, Epoch]]
+"""By loader: first and second epoch alone, first and second with training steps."""
+
+
+def _round(builds: dict[str, Build], spec: LoadingBenchmarkSpec) -> Pass:
+    return {
+        loader: (*_two_epochs(build, 0.0), *_two_epochs(build, spec.step_ms / 1000))
+        for loader, build in builds.items()
+    }
+
+
+def _two_epochs(build: Build, step_s: float) -> tuple[Epoch, Epoch]:
+    """The first one with everything before it."""
+    start, used = time.perf_counter(), _core_seconds()
+    loader, epochs = build(), []
+    for number in range(2):
+        if hasattr(loader, "set_epoch"):
+            loader.set_epoch(number)
+        images = steps = 0
+        for _, labels in loader:
+            images, steps = images + len(labels), steps + 1
+            if step_s:
+                time.sleep(step_s)
+        now, now_used = time.perf_counter(), _core_seconds()
+        epochs.append(Epoch(images, steps, now - start, now_used - used))
+        start, used = now, now_used
+    del loader
+    gc.collect()  # its processes end, before those of the next one start
+    return epochs[0], epochs[1]
+
+
+def _core_seconds() -> float:
+    """Of this process and those that it started and that are alive; not a number if unknown."""
+    total = time.process_time()
+    for child in multiprocessing.active_children():
+        try:
+            fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return math.nan
+        total += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")  # in and for the process
+    return total
+
+
+def _row(loader: str, passes: Sequence[Pass], spec: LoadingBenchmarkSpec) -> LoaderCost:
+    own, timm = ([once[name] for once in passes] for name in (loader, BASELINE))
+
+    def wait_ms(epoch: int) -> float:
+        found = (epochs[epoch] for epochs in own)
+        return median(1000 * e.seconds / e.steps - spec.step_ms for e in found)
+
+    return LoaderCost(
+        loader=loader,
+        first=median(epochs[0].speed for epochs in own),
+        later=median(epochs[1].speed for epochs in own),
+        cpu_ms=_known(median(1000 * epochs[1].core_s / epochs[1].images for epochs in own)),
+        first_wait_ms=wait_ms(2),
+        later_wait_ms=wait_ms(3),
+        to_timm=median(a[1].speed / b[1].speed for a, b in zip(own, timm, strict=True)),
+        cpu_of_timm=_known(
+            median(
+                b[1].core_s / b[1].images / (a[1].core_s / a[1].images)
+                for a, b in zip(own, timm, strict=True)
+            )
+        ),
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _builds(
+    folder: Path, samples: Sequence[Sample], spec: LoadingBenchmarkSpec, scratch: Path
+) -> dict[str, Build]:
+    size = {"batch_size": spec.batch_size, "workers": spec.workers}
+    timm = partial(timm_training_loader, folder, spec.input, spec.augmentation, **size)
+    own = partial(training_loader, input=spec.input, augmentation=spec.augmentation, **size)
+
+    def from_cache(cache: str) -> Iterable[tuple[Any, Any]]:
+        place = tempfile.mkdtemp(dir=scratch) if cache == "disk" else None  # a new file each time
+        loading = LoadingSpec(cache=cache, cache_memory=NO_LIMIT, cache_dir=place)
+        form = training_form(spec.input, spec.augmentation)
+        wish = CacheWish(split="train", samples=samples, form=form)
+        return own(open_caches([wish], CacheSetting(spec=loading, root=folder))[0])
+
+    cached = {name: partial(from_cache, name) for name in LOADERS if name in ("ram", "disk")}
+    return {BASELINE: timm, "off": partial(own, samples), **cached}
+
+
+def _training_folder(layout: DataLayout) -> Path:
+    if layout.kind != "folder":
+        raise ArgumentError(
+            f"{layout.root} is no folder.",
+            reason="timm's loader, the baseline, reads folders with a folder per class.",
+        )
+    return layout.root / layout.called["train"] if "val" in layout.splits else layout.root
+
+
+def _made_up(folder: Path) -> Path:
+    """Noise, smooth and fine, in JPEG files of a usual size."""
+    generator = np.random.default_rng(0)
+    width, height = MADE_UP_SIZE
+    for number in range(MADE_UP):
+        coarse = generator.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        image = Image.fromarray(coarse).resize(MADE_UP_SIZE, Image.Resampling.BICUBIC)
+        fine = generator.normal(0, 8, (height, width, 1))
+        pixels = (np.asarray(image) + fine).clip(0, 255).astype(np.uint8)
+        path = folder / "ab"[number % 2] / f"{number:03}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, quality=90)
+    return folder

@@ -1,0 +1,102 @@
+"""Memory that worker processes hand batches over in, used again and again.
+
+torch's loader takes new shared memory for every batch; that its pages have to be found, cleared
+and mapped can cost more than to vary the images does.
+"""
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+PREFETCHED = 2  # batches that a worker prepares ahead: torch's default
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLayout:
+    """How the images of a batch lie in memory.
+
+    Attributes:
+        channels: Of each image.
+        size: Height and width.
+        dtype: Of the values.
+        pixelwise: Whether the channels of a pixel are beside each other.
+    """
+
+    channels: int
+    size: tuple[int, int]
+    dtype: torch.dtype = torch.uint8
+    pixelwise: bool = False
+
+    def empty(self, *leading: int, shared: bool = False) -> Tensor:
+        """Room for images, (*leading, channels, height, width).
+
+        Args:
+            *leading: How many, along any number of axes.
+            shared: Where other processes can reach it.
+        """
+        inner = (*self.size, self.channels) if self.pixelwise else (self.channels, *self.size)
+        values = torch.empty((*leading, *inner), dtype=self.dtype)
+        if shared:
+            values.share_memory_()
+        return values.movedim(-1, -3) if self.pixelwise else values
+
+
+@dataclass(frozen=True, slots=True)
+class FilledSlot:
+    """Where a worker has put a batch; sent in its place.
+
+    Attributes:
+        worker: Number of the worker.
+        slot: Number of its slot.
+        labels: Of the images.
+    """
+
+    worker: int
+    slot: int
+    labels: list[int]
+
+
+class BatchRing:
+    """Slots for batches, in shared memory; each worker fills its own in turns.
+
+    torch's loader asks a worker for a batch when one before it has been taken out, in order. So
+    `PREFETCHED` of a worker's batches may be waiting while another is being read: with a slot
+    more than that, none is overwritten.
+
+    Args:
+        workers: How many there are.
+        batch_size: Images per batch, at most.
+        layout: Of a batch.
+    """
+
+    def __init__(self, workers: int, batch_size: int, layout: BatchLayout) -> None:
+        self.slots = layout.empty(workers, PREFETCHED + 1, batch_size, shared=True)
+        self._filled = 0  # by the worker that this copy is in
+
+    def next_slot(self, worker: int) -> tuple[int, Tensor]:
+        """The slot that a worker may write to, and its number."""
+        number = self._filled % (PREFETCHED + 1)
+        self._filled += 1
+        return number, self.slots[worker, number]
+
+    def batch(self, filled: FilledSlot) -> tuple[Tensor, Tensor]:
+        """Images, which stay until the next batch is asked for, and labels."""
+        labels = torch.tensor(filled.labels)
+        return self.slots[filled.worker, filled.slot, : len(labels)], labels
+
+
+def batch_ring(workers: int, batch_size: int, layout: BatchLayout) -> BatchRing | None:
+    """A ring, where there are workers and the system's shared memory has room for it."""
+    values = workers * (PREFETCHED + 1) * batch_size * layout.channels * math.prod(layout.size)
+    if not workers or values * layout.dtype.itemsize > _free_shared_memory() // 2:
+        return None
+    return BatchRing(workers, batch_size, layout)
+
+
+def _free_shared_memory() -> float:
+    return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.exists() else math.inf
