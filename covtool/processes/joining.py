@@ -71,6 +71,7 @@ def joined(*, timeout_s: float) -> Iterator[Processes]:
 
 def _place() -> Place:
     values = {field: os.environ.get(name, "") for field, name in _NAMES.items()}
+    values["local_world"] = values["local_world"] or "1"  # not every launcher says it
     if not values["world"]:
         return Place(rank=0, world=1, local_rank=0, local_world=1)
     wrong = [_NAMES[field] for field, value in values.items() if not value.isdigit()]

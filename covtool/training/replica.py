@@ -96,6 +96,7 @@ class DistributedReplica(Replica):
         if names == self._trained:
             return
         self._trained = frozenset(names)
+        self._forward = self._ddp = None  # it lets go of the parameters
         unused = self._probe(self.network)
         parameter = next(self.network.parameters())
         self._ddp = DistributedDataParallel(
