@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from covtool.evaluation.comparisons import METRICS, Comparison
-from covtool.evaluation.memory_plan import FLOAT, INDEX, plan_blocks
+from covtool.evaluation.memory_plan import FLOAT, INDEX, BlockPlan, plan_blocks
 from covtool.evaluation.reciprocal_encoding import PAIRS, Encoder
 from covtool.evaluation.searching import Searched, ranking_bytes
 from covtool.ops.sparse_rows import SparseRows, add_minima_
@@ -47,12 +47,7 @@ class RerankedSearch:
             self._places = torch.full((len(searched.query),), -1)
             self._places[searched.asked] = torch.arange(self._num_queries)
         self._weight = spec.distance_weight
-        self.plan = plan_blocks(
-            "The re-ranking",
-            _Cost(searched, spec, num_images),
-            (num_images, len(searched.kept)),
-            spec.memory_bytes,
-        )
+        self.plan = plan_reranked(searched, spec)
         self._comparison = METRICS[spec.metric]([searched.query, searched.gallery])
         self._features = _prepared(sources, self._comparison, self.plan.columns)
         encoder = Encoder(self._features, self._comparison, rows=self.plan.rows, track=track)
@@ -85,6 +80,21 @@ class RerankedSearch:
     def _encoded(self, rows: Tensor) -> SparseRows:
         """Encodings of some images: the means of those of their nearest neighbors."""
         return self._encodings.mean_of(self._averaged[rows], len(self._features))
+
+
+def plan_reranked(searched: Searched, spec: RetrievalSpec) -> BlockPlan:
+    """The blocks of a `RerankedSearch`; nothing of the features but their shapes is looked at.
+
+    Raises:
+        ArgumentError: The memory allowed is too little.
+    """
+    num_images = sum(len(rows) for _, rows in _sources(searched))
+    return plan_blocks(
+        "The re-ranking",
+        _Cost(searched, spec, num_images),
+        (num_images, len(searched.kept)),
+        spec.memory_bytes,
+    )
 
 
 class _Cost:

@@ -20,6 +20,7 @@ from covtool.evaluation.searched_images import (
     as_samples,
     describe_searched,
     labels_of,
+    plan_search,
     read_searched,
     search,
 )
@@ -182,6 +183,7 @@ def _described(
         _checked_report(layout, request.spec)
     opened = request.open()
     describer = request.describer(opened, request.spec, device=device, processes=processes)
+    plan_search(layout, describer.num_features, request.spec)  # too little memory is told now
     return _Described(
         layout=layout,
         features=describe_searched(layout, describer, track=track),

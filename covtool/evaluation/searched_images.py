@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,8 +13,13 @@ from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import DataError
 from covtool.evaluation.embedding import Describer
 from covtool.evaluation.feature_files import read_features
+from covtool.evaluation.feature_set import FeatureSet
 from covtool.evaluation.feature_table import FeatureTable, ImageLabels, feature_sets
-from covtool.evaluation.retrieval import RetrievalResult, evaluate_retrieval
+from covtool.evaluation.memory_plan import BlockPlan
+from covtool.evaluation.relevance import Relevance
+from covtool.evaluation.reranking import plan_reranked
+from covtool.evaluation.retrieval import RetrievalResult, evaluate_retrieval, searched_by
+from covtool.evaluation.searching import plan_exact
 from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
 
@@ -39,15 +45,27 @@ def search(
         ArgumentError: The memory allowed is too little.
         DataError: No query has a match.
     """
-    labels = labels_of(layout)
-    if not spec.cameras:
-        labels = tuple(label._replace(camera="") for label in labels)
-    at = len(layout.query)
-    query = FeatureTable(features=features[:at], labels=labels[:at])
-    gallery = None
-    if not layout.shared:
-        gallery = FeatureTable(features=features[at:], labels=labels[at:])
-    return evaluate_retrieval(*feature_sets(query, gallery), spec, keep=keep, track=track)
+    query, gallery = _feature_sets(layout, features, spec)
+    return evaluate_retrieval(query, gallery, spec, keep=keep, track=track)
+
+
+def plan_search(layout: RetrievalLayout, num_features: int, spec: RetrievalSpec) -> BlockPlan:
+    """The blocks of a search, before there are features.
+
+    Args:
+        layout: The data set.
+        num_features: Numbers that describe an image.
+        spec: How to search.
+
+    Raises:
+        ArgumentError: The memory allowed is too little.
+        DataError: No query has a match.
+    """
+    query, gallery = _feature_sets(layout, torch.zeros(len(layout.searched), 1), spec)
+    searched = searched_by(query, gallery, Relevance(query, gallery))
+    query, gallery = (x.expand(-1, num_features) for x in (searched.query, searched.gallery))
+    plan = plan_reranked if spec.rerank else plan_exact
+    return plan(replace(searched, query=query, gallery=gallery), spec)
 
 
 def describe_searched(
@@ -125,3 +143,15 @@ def image_label(sample: RetrievalSample, split: str, folder: Path) -> ImageLabel
 def as_samples(samples: Sequence[RetrievalSample]) -> tuple[Sample, ...]:
     """The images, numbered."""
     return tuple(Sample(sample.path, number) for number, sample in enumerate(samples))
+
+
+def _feature_sets(
+    layout: RetrievalLayout, features: Tensor, spec: RetrievalSpec
+) -> tuple[FeatureSet, FeatureSet | None]:
+    labels, at = labels_of(layout), len(layout.query)
+    if not spec.cameras:
+        labels = tuple(label._replace(camera="") for label in labels)
+    query = FeatureTable(features=features[:at], labels=labels[:at])
+    if layout.shared:
+        return feature_sets(query)
+    return feature_sets(query, FeatureTable(features=features[at:], labels=labels[at:]))

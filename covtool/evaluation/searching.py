@@ -73,16 +73,9 @@ class ExactSearch:
 
     def __init__(self, searched: Searched, spec: RetrievalSpec) -> None:
         self._searched = searched
-        items = len(searched.kept)
-
-        def cost(rows: int, columns: int) -> int:
-            prepared = PREPARING * searched.num_features * (rows + columns)
-            return prepared + rows * ranking_bytes(items, searched.most)
-
-        shape = (len(searched.query), items)
-        self.plan = plan_blocks("The search", cost, shape, spec.memory_bytes)
+        self.plan = plan_exact(searched, spec)
         self._comparison = METRICS[spec.metric]([searched.query, searched.gallery])
-        self._rows = torch.empty(self.plan.rows, items)
+        self._rows = torch.empty(self.plan.rows, len(searched.kept))
 
     def compare(self, queries: Tensor) -> Tensor:
         x = self._comparison.prepare(self._searched.query[queries])
@@ -92,6 +85,21 @@ class ExactSearch:
             y = self._comparison.prepare(self._searched.gallery[self._searched.kept[block]])
             self._comparison.compare(x, y, found[:, block])
         return found
+
+
+def plan_exact(searched: Searched, spec: RetrievalSpec) -> BlockPlan:
+    """The blocks of an `ExactSearch`; nothing of the features but their shapes is looked at.
+
+    Raises:
+        ArgumentError: The memory allowed is too little.
+    """
+    items = len(searched.kept)
+
+    def cost(rows: int, columns: int) -> int:
+        prepared = PREPARING * searched.num_features * (rows + columns)
+        return prepared + rows * ranking_bytes(items, searched.most)
+
+    return plan_blocks("The search", cost, (len(searched.query), items), spec.memory_bytes)
 
 
 def ranking_bytes(items: int, most: int) -> int:

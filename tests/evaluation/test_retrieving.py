@@ -15,8 +15,16 @@ from covtool.data.retrieval_reading import read_retrieval
 from covtool.errors import ArgumentError, DataError, OutputExistsError
 from covtool.evaluation.feature_files import read_features, write_features
 from covtool.evaluation.feature_table import FeatureTable, ImageLabels
+from covtool.evaluation.reranking import RerankedSearch
 from covtool.evaluation.retrieving import RetrievalRequest, retrieve
-from covtool.evaluation.searched_images import image_label, labels_of, read_searched, search
+from covtool.evaluation.searched_images import (
+    image_label,
+    labels_of,
+    plan_search,
+    read_searched,
+    search,
+)
+from covtool.evaluation.searching import ExactSearch
 from covtool.specs import LaunchSpec, RetrievalSpec
 
 
@@ -223,3 +231,36 @@ def test_an_error_of_the_search_is_everybodys(ask):
     for problem in run_together(retrieved, request):
         assert isinstance(problem, ArgumentError)
         assert "--max-memory allows 1 B" in problem.message
+
+
+@pytest.mark.parametrize("rerank", [False, True])
+def test_too_little_memory_is_told_before_an_image_is_described(rerank, ask):
+    shown = []
+
+    def track(iterable, description, total):
+        shown.append(description)
+        return iter(iterable)
+
+    with pytest.raises(ArgumentError, match=r"needs .*, but --max-memory allows 1\.0 kB"):
+        retrieve(ask(max_memory="1kB", rerank=rerank), track=track)
+    assert shown == ["checking images"]
+
+
+@pytest.mark.parametrize("rerank", [False, True])
+def test_the_plan_is_that_of_the_search(rerank, market, monkeypatch):
+    layout = read_retrieval(market)
+    spec = RetrievalSpec(rerank=rerank, k1=3, k2=2) if rerank else RetrievalSpec()
+    planned = plan_search(layout, 96, spec)
+    kept = []
+    kind = RerankedSearch if rerank else ExactSearch
+    monkeypatch.setattr(kind, "compare", _keeping(kind.compare, kept))
+    search(layout, torch.randn(len(layout.searched), 96), spec)
+    assert {found.plan for found in kept} == {planned}
+
+
+def _keeping(compare, kept):
+    def keep(self, queries):
+        kept.append(self)
+        return compare(self, queries)
+
+    return keep
