@@ -100,7 +100,7 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure heads, convolutions, gradient centralization or loaders of images, side by side.
+    """Measure heads, convolutions, gradient centralization or loaders, side by side.
 
     Example: covtool bench convs --shape 16x64x56x56:3x3 --conv tanh --conv tanh:sigmoid
     """
