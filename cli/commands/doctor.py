@@ -82,8 +82,8 @@ def _show_replay(result: "ReplayResult") -> None:
             ("then", f"{result.problem}. {result.reason}"),
             ("now", f"{result.found}. {result.found_reason}" if result.found else "all is finite"),
             ("reproduced", result.reproduced),
-            ("loss", result.loss),
-            ("loss then", result.loss_then),
+            ("loss", _short(result.loss)),
+            ("loss then", _short(result.loss_then)),
             ("precision", result.precision),
             ("device", f"{result.device} (then: {result.then['device']})"),
             ("other versions then", _differences(result) or None),
@@ -125,7 +125,12 @@ def _show_layers(title: str, layers: "tuple[LayerFigures, ...]") -> None:
         title,
         ("layer", "kind", "max |value|", "not finite", "of"),
         [
-            (of.name, of.kind, of.figures.max_abs, of.figures.non_finite, of.figures.size)
+            (of.name, of.kind, _short(of.figures.max_abs), of.figures.non_finite, of.figures.size)
             for of in shown
         ],
     )
+
+
+def _short(value: float | None) -> str | None:
+    """Of any magnitude, which is what such numbers have."""
+    return None if value is None else f"{value:.6g}"

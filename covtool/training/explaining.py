@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from covtool.data.worker_death import explaining_dead_workers
 from covtool.errors import CovtoolError, DataError, NonFiniteError, OutOfMemoryError, WorkerError
 from covtool.training.keeping import save
+from covtool.training.loading import BRING_BACK
 from covtool.training.nonfinite_policy import require_finite_
 from covtool.training.out_of_memory import first_line, is_out_of_memory
 
@@ -42,7 +43,10 @@ def explained(run: "Run") -> Iterator[None]:
         require_finite_(run)
         save(run)
         saved = f"The state after step {run.state.updates} was saved"
-        raise _with_hint(problem, f"{saved}; {_go_on(run)}") from problem
+        hint = BRING_BACK if run.parts.training.on_bad_image == "error" else problem.hint
+        raise DataError(
+            problem.message, reason=problem.reason, hint=f"{hint}\n{saved}; {_go_on(run)}"
+        ) from problem
 
 
 def _with_hint(problem: CovtoolError, more: str) -> CovtoolError:

@@ -21,7 +21,7 @@ from covtool.training.observer import Observer
 
 SHOWN = 5
 SPLITS = ("train", "val")
-BRING_BACK = "Bring them back as they were, or add --on-bad-image skip: others take their place."
+BRING_BACK = "Bring back what was there, or add --on-bad-image skip: other images take its place."
 
 
 def load_data(
