@@ -21,7 +21,7 @@ from covtool.data.normalization import Normalization, normalization
 from covtool.data.rendering import PillowRenderer, PreparedRenderer, renderer_for
 from covtool.data.samplers import SAMPLERS
 from covtool.data.sampling import BatchSampler, Draw, Shard, drawing
-from covtool.data.transforms import Transform, evaluation_transform, training_transform
+from covtool.data.transforms import Transform, evaluation_pixels, training_transform
 from covtool.data.unreadable import Guarded, Loaded, Unreadable, collate
 from covtool.data.worker_death import explaining_dead_workers
 from covtool.errors import ArgumentError, DataError
@@ -154,7 +154,7 @@ def evaluation_loader(  # noqa: PLR0913 -- a loader is its data, its preparation
         input: The images that the model expects.
         batch_size: Images per batch; the last may be smaller.
         workers: Processes that prepare images, at most; 0 for this process.
-        device: Where cached images are normalized; None for the CPU. Others are the CPU's.
+        device: Where the images are normalized; None for the CPU.
         own: Chooses the batches of this process from those of all; None for all of them. They are
             cut before, so that several processes compute what one does, to the last bit.
         on_bad_image: What to do about an image that cannot be read any more: ``skip`` leaves it
@@ -173,10 +173,13 @@ def evaluation_loader(  # noqa: PLR0913 -- a loader is its data, its preparation
             batch_sampler=batches,
             **_settings(0),
         )
-    dataset = ImageDataset(samples, evaluation_transform(input), gray=input.channels == 1)
-    processes = useful_workers(workers, len(batches))
-    settings = {"batch_sampler": batches, **_settings(processes)}
-    return ImageLoader(dataset, on_bad_image=on_bad_image, **settings)
+    return ImageLoader(
+        ImageDataset(samples, evaluation_pixels(input), gray=input.channels == 1),
+        normalize=normalization(input, device),
+        on_bad_image=on_bad_image,
+        batch_sampler=batches,
+        **_settings(useful_workers(workers, len(batches))),
+    )
 
 
 def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation and its pace
@@ -255,13 +258,15 @@ def _training_data(
     device: torch.device | None,
 ) -> tuple[AnyDataset, Normalization | None]:
     """What batches are made of, and what is left to do to them."""
-    transform = training_transform(input, augmentation)
     if not isinstance(samples, CachedImages):
-        return ImageDataset(samples, transform, gray=input.channels == 1, seed=seed), None
+        erased = augmentation.aug and augmentation.reprob > 0  # which follows the normalization
+        transform = training_transform(input, augmentation, normalize=erased)
+        dataset = ImageDataset(samples, transform, gray=input.channels == 1, seed=seed)
+        return dataset, None if erased else normalization(input, device)
     if not samples.varied:
         render = PreparedRenderer(input.channels, input.size)
         return CachedDataset(samples, render, seed=seed), normalization(input, device)
-    render = renderer_for(transform, normalization(input))
+    render = renderer_for(training_transform(input, augmentation), normalization(input))
     exact = isinstance(render, PillowRenderer)
     return CachedDataset(samples, render, seed=seed), normalization(input, device, exact=exact)
 

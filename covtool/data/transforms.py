@@ -35,19 +35,26 @@ def evaluation_pixels(input: InputSpec) -> Transform:
     return _with_channels(_prepared(input, normalize=False), input.channels)
 
 
-def training_transform(input: InputSpec, augmentation: AugmentationSpec) -> Transform:
+def training_transform(
+    input: InputSpec, augmentation: AugmentationSpec, *, normalize: bool = True
+) -> Transform:
     """How images are varied and prepared for training.
 
     Draws from the global generators of `random`, numpy and torch, as timm's transforms do. Where
     the model's images are squashed, they are so before a crop is drawn.
 
+    Args:
+        input: The images that the model expects.
+        augmentation: How they are varied.
+        normalize: Up to the end; else to uint8, which leaves out random erasing as well.
+
     Raises:
         ArgumentError: As `evaluation_transform`; timm does not know the policy `aa`.
     """
     if not augmentation.aug:
-        return evaluation_transform(input)
+        return _with_channels(_prepared(input, normalize=normalize), input.channels)
     try:
-        transform = _varied(input, augmentation)
+        transform = _varied(input, augmentation, normalize)
     except (AssertionError, KeyError, ValueError) as problem:
         raise ArgumentError(
             f"timm cannot build the augmentation {augmentation.aa!r}.",
@@ -123,7 +130,7 @@ def _prepared(input: InputSpec, *, normalize: bool = True) -> Transform:
     )
 
 
-def _varied(input: InputSpec, augmentation: AugmentationSpec) -> Transform:
+def _varied(input: InputSpec, augmentation: AugmentationSpec, normalize: bool) -> Transform:
     mean, std = _statistics(input)
     settings = {
         "input_size": (3, *input.size),
@@ -138,6 +145,7 @@ def _varied(input: InputSpec, augmentation: AugmentationSpec) -> Transform:
         "std": std,
         "re_prob": augmentation.reprob,
         "re_mode": augmentation.remode,
+        "normalize": normalize,
     }
     if augmentation.aa != TRIVIAL:
         return create_transform(**settings, auto_augment=augmentation.aa)

@@ -95,6 +95,7 @@ def _evaluated(
         recipe.input,
         batch_size=request.batch_size,
         workers=request.workers,
+        device=device,
         own=processes.part_of,
     )
     measure = partial(
