@@ -18,6 +18,8 @@ def show_report(report: "RetrievalReport") -> None:
         )
     if report.junk or report.distractors:
         render.note(f"in the gallery: {report.junk:,} of junk, {report.distractors:,} distractors")
+    if report.shared_identities:
+        render.note(f"in training and test both: {len(report.shared_identities):,} identities")
     rule = "another camera's" if report.by_camera else "another"
     render.note(
         f"{report.queries_left:,} of {report.queries:,} queries have {rule} image of their identity"

@@ -14,11 +14,12 @@ from covtool.conversion import ConversionRequest, convert, plan_conversion
 from covtool.data.layouts import scan
 from covtool.data.loaders import evaluation_loader
 from covtool.evaluation.evaluating import EvaluationRequest, evaluate
+from covtool.evaluation.retrieving import RetrievalRequest, retrieve
 from covtool.ops import isqrt_covariance
 from covtool.ops.second_order import covariance_factor
 from covtool.ops.spectral import gram_function
 from covtool.ops.spectral_functions import power
-from covtool.specs import ConvolutionSpec, HeadSpec
+from covtool.specs import ConvolutionSpec, HeadSpec, RetrievalSpec
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +64,37 @@ def test_calibrated_heads_recognize_cars_without_training(
     measured = evaluate(EvaluationRequest(source=str(result.path), data=cars)).result
     assert measured.top_1 >= least
     assert abs(measured.top_1 - result.calibration.left_out_top_1) < 6
+
+
+def test_unseen_cars_are_found_by_features_better_by_covariances(
+    lite0: str, tmp_path: Path
+) -> None:
+    file = shared("cars30") / "retrieval.csv"
+    head = HeadSpec(head="isqrt", dim=256, tap="blocks")
+    tapped = convert(
+        ConversionRequest(
+            source=lite0,
+            operations=(head,),
+            output=tmp_path / "cars.safetensors",
+            calibrate_with=file,
+            input_overrides=SQUASHED,
+        )
+    )
+    spec = RetrievalSpec(save_features=tmp_path / "features.npz")
+    gap = retrieve(
+        RetrievalRequest(source=lite0, data=file, input_overrides=SQUASHED, spec=spec)
+    ).result
+    assert (gap.queries, gap.gallery, gap.left_out) == (411, 411, 0)
+    assert gap.rank_1 > 57
+    assert retrieve(RetrievalRequest(source=str(tapped.path), data=file)).result.rank_1 > 66
+
+    saved = np.load(tmp_path / "features.npz")
+    features, names = saved["features"].astype(np.float64), saved["identities"]
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    similarities = features @ features.T
+    np.fill_diagonal(similarities, -np.inf)
+    found = names[similarities.argmax(1)] == names
+    assert gap.rank_1 == pytest.approx(100 * found.mean())
 
 
 def test_fused_head_makes_identical_predictions_on_imagenette(lite0: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from covtool.errors import ArgumentError
 from covtool.specs import as_flag
 from covtool_cli import options, render
 
-What = Literal["heads", "gradients", "convs", "angulars", "losses", "samplers", "presets"]
+What = Literal["heads", "gradients", "convs", "angulars", "losses", "samplers", "presets", "data"]
 
 TITLES = {
     "heads": "Heads (convert --head NAME)",
@@ -19,6 +19,7 @@ TITLES = {
     "losses": "Losses (finetune --loss NAME, or a sum like ce+0.5*triplet)",
     "samplers": "Orders of the training images (finetune --sampler NAME)",
     "presets": "Settings for a purpose (finetune --preset NAME)",
+    "data": "Forms of data for retrieval (--data PATH recognizes them)",
 }
 
 
@@ -48,6 +49,7 @@ def command(
         "losses": _losses,
         "samplers": _samplers,
         "presets": _presets,
+        "data": _data,
     }
     rows = list(tables[what]())
     if as_json:
@@ -138,6 +140,13 @@ def _samplers() -> Iterable[dict[str, Any]]:
     from covtool.data.samplers import SAMPLERS
 
     for row in SAMPLERS:
+        yield {"name": row.name, "summary": row.summary, "source": row.source}
+
+
+def _data() -> Iterable[dict[str, Any]]:
+    from covtool.data.retrieval_forms import FORMS
+
+    for row in FORMS:
         yield {"name": row.name, "summary": row.summary, "source": row.source}
 
 

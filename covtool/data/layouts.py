@@ -167,7 +167,7 @@ def require_trainable(layout: DataLayout) -> None:
     if "val" not in layout.splits:
         raise DataError(
             f"{layout.root} has nothing to validate on.",
-            reason="It has training images only.",
+            reason="Of the classes that are trained, it has training images only.",
             hint="Add --val-fraction 0.2 to set aside a fifth of each class.",
         )
 

@@ -105,7 +105,7 @@ def retrieve(
     Args:
         request: What to do.
         track: Shows the progress.
-        on_report: Is told what the data set holds, before a model is opened.
+        on_report: Is told what the data set holds, before anything is refused or opened.
 
     Raises:
         DataError: See `read_retrieval`, `require_searchable` and `read_searched`.
@@ -123,12 +123,13 @@ def retrieve(
         layout = read_retrieval(request.data, test_classes=request.test_classes)
         if request.split is not None:
             layout = layout.searching_in(request.split)
-        report = _checked_report(layout, spec)
+        report = report_on(layout, cameras=spec.cameras)
         if on_report is not None:
             on_report(report)
+        require_searchable(layout, report)
         described = _described(layout, request, processes, track)
         if described.unreadable:
-            report = _checked_report(described.layout, spec)
+            report = report_on(described.layout, cameras=spec.cameras)
         result, num_features = processes.main(lambda: _searched(described, request, track))
         return Retrieval(
             result=result,
@@ -159,12 +160,6 @@ def _check_outputs(request: RetrievalRequest) -> None:
         raise ArgumentError("--save-ranks is not there yet.")
 
 
-def _checked_report(layout: RetrievalLayout, spec: RetrievalSpec) -> RetrievalReport:
-    report = report_on(layout, cameras=spec.cameras)
-    require_searchable(layout, report)
-    return report
-
-
 def _described(
     layout: RetrievalLayout, request: RetrievalRequest, processes: Processes, track: Track
 ) -> _Described:
@@ -180,7 +175,7 @@ def _described(
     )
     if checked.bad:
         layout = layout.without({path for path, _ in checked.bad})
-        _checked_report(layout, request.spec)
+        require_searchable(layout, report_on(layout, cameras=request.spec.cameras))
     opened = request.open()
     describer = request.describer(opened, request.spec, device=device, processes=processes)
     plan_search(layout, describer.num_features, request.spec)  # too little memory is told now
