@@ -43,10 +43,9 @@ def explained(run: "Run") -> Iterator[None]:
         require_finite_(run)
         save(run)
         saved = f"The state after step {run.state.updates} was saved"
-        hint = BRING_BACK if run.parts.training.on_bad_image == "error" else problem.hint
-        raise DataError(
-            problem.message, reason=problem.reason, hint=f"{hint}\n{saved}; {_go_on(run)}"
-        ) from problem
+        if run.parts.training.on_bad_image == "error":
+            problem.hint = BRING_BACK
+        raise _with_hint(problem, f"{saved}; {_go_on(run)}") from problem
 
 
 def _with_hint(problem: CovtoolError, more: str) -> CovtoolError:

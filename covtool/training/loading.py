@@ -58,6 +58,12 @@ def load_data(
         wishes = _wishes(used, input, request)
         found = list(open_caches(wishes, _setting(layout, input, request, observer)))
         for split, cached in zip(SPLITS, found, strict=True):
+            if cached.bad and left_out is not None:
+                raise DataError(
+                    f"{len(cached.bad)} images of {split} cannot be read any more.",
+                    reason=_shortened(cached.bad),
+                    hint="Bring back what was there: with --cache nothing takes their place.",
+                )
             _tell_of(cached.bad, split, observer)
     if left_out is None:
         readable = {sample.path for samples in found for sample in samples}

@@ -51,7 +51,7 @@ def test_a_killed_worker_exits_1_and_the_last_state_is_intact(covtool, data, tmp
         os.kill(min(worker.pid for worker in workers), signal.SIGKILL)
 
     at_update(8, kill)
-    code, _, err = finetune(covtool, data, "-j", "2")
+    code, _, err = finetune(covtool, data, "-j", "2", "--epochs", "3")
     assert code == 1
     assert "error: A process that loads images died (process " in err
     assert "--workers" in err

@@ -112,6 +112,21 @@ def test_images_that_were_left_out_at_the_start_stay_out(data, asked):
     assert rest.plans[0].training_images == cut.plans[0].training_images == 35
 
 
+def test_a_cached_run_cannot_be_resumed_without_its_images(data, asked):
+    path = data / "train/red/0.png"
+    cut = Recorder(at_epoch=1, do=power_cut)
+    with pytest.raises(RuntimeError, match="power cut"):
+        finetune(asked(cache="ram", on_bad_image="skip"), observer=cut)
+    content = path.read_bytes()
+    path.unlink()
+    with pytest.raises(DataError, match="1 images of train cannot be read any more") as caught:
+        resume_finetune(cut.plans[0].directory)
+    assert str(path) in caught.value.reason
+    assert "with --cache nothing takes their place" in caught.value.hint
+    path.write_bytes(content)
+    assert resume_finetune(cut.plans[0].directory).epochs == 2
+
+
 def test_a_validation_image_that_goes_bad_is_left_out_or_ends_the_run(data, asked):
     path = data / "val/red/0.png"
     observer = Recorder(at_update=3, do=lambda: path.unlink())
