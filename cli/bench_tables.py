@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from covtool.specs.byte_amounts import format_bytes
 from covtool_cli import render
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from covtool.benchmarking.inputs import BenchmarkSpec
     from covtool.benchmarking.measuring import Cost
     from covtool.benchmarking.optimizer_steps import OptimizerStepBenchmark
+    from covtool.benchmarking.retrieval import RetrievalBenchmark
     from covtool.benchmarking.training_steps import StepBenchmark
 
 COST = ("forward ms", "backward ms", "peak MiB")
@@ -112,6 +114,23 @@ def show_loading(result: "LoadingBenchmark") -> None:
     )
     render.table(title, columns, rows)
     _footer(result.machine, spec.repetitions)
+
+
+def show_retrieval(result: "RetrievalBenchmark") -> None:
+    """A table for each size."""
+    columns = ("search", "s", "planned", "taken by the search", "by the whole process")
+    for shape in dict.fromkeys(row.shape for row in result.rows):
+        rows = [
+            (
+                row.search,
+                f"{row.seconds:.2f}",
+                *map(format_bytes, (row.planned_bytes, row.search_bytes, row.process_bytes)),
+            )
+            for row in result.rows
+            if row.shape == shape
+        ]
+        render.table(f"{shape}, {result.metric}, at most {result.max_memory}", columns, rows)
+    _footer(result.machine, result.repetitions)
 
 
 def _cost(cost: "Cost") -> tuple[str, str, str]:

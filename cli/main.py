@@ -16,7 +16,7 @@ COMMANDS = {
     "finetune": "Train a model on a folder of images or a CSV file.",
     "evaluate": "Measure a model on a labeled data set, or how well its features find images.",
     "embed": "Write a model's features of images to a file.",
-    "bench": "Measure heads, convolutions, gradient centralization or loaders, side by side.",
+    "bench": "Measure heads, convolutions, what --gc costs, loaders or searches, side by side.",
     "plot": "Draw decoupled operators, or curves of training runs, into a PNG, SVG or PDF file.",
     "list": "List the heads and other variants that covtool knows by name.",
     "doctor": "Check the installation, or run a batch again on which a run stopped.",

@@ -70,7 +70,7 @@ def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
         @wraps(command)
         def call(**values: Any) -> None:
             filled = {
-                name: _validated(specs[name], {f: values.pop(f) for f, _ in fields[name]})
+                name: validated(specs[name], {f: values.pop(f) for f, _ in fields[name]})
                 for name in specs
             }
             command(**values, **filled)
@@ -121,7 +121,8 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     )
 
 
-def _validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
+def validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
+    """A spec of values; one that will not do is an `ArgumentError` that names its option."""
     try:
         return spec.model_validate(values)
     except ValidationError as problem:

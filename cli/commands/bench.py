@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from covtool.errors import ArgumentError
+from covtool.errors import ArgumentError, UnknownVariantError
+from covtool.specs import RetrievalSpec
 from covtool_cli import bench_tables, options, render
 
 # What each benchmark takes; options that are not here are taken by all.
@@ -17,20 +18,22 @@ TAKEN = {
     "step": {"--shape", "--network", "--opt", "--channels-last"},
     "data": {"--data", "--img-size", "--batch-size", "--workers", "--color-jitter", "--step-ms"},
     "convs --step": {"--step", "--step-shape", "--conv", "--compile", "--channels-last"},
+    "retrieval": {"--shape", "--search", "--metric", "--max-memory"},
 }
-REPETITIONS = {"data": 5}  # of whole epochs
+REPETITIONS = {"data": 5, "retrieval": 3}  # of whole epochs, of whole searches
 USUAL_REPETITIONS = 15
 
 
 def command(
     what: Annotated[
-        Literal["heads", "convs", "step", "data"], typer.Argument(help="What to measure.")
+        Literal["heads", "convs", "step", "data", "retrieval"],
+        typer.Argument(help="What to measure."),
     ] = "heads",
     shape: Annotated[
         list[str] | None,
         typer.Option(
             help="heads: BxDxHxW. convs: BxCxHxW:3x3, or :dw3x3 for depthwise. step: images, "
-            "BxCxHxW. Several: --shape A --shape B."
+            "BxCxHxW. retrieval: queries, gallery, features, QxGxD. Several: --shape A --shape B."
         ),
     ] = None,
     head: Annotated[
@@ -85,6 +88,17 @@ def command(
     channels_last: Annotated[
         bool, typer.Option("--channels-last", help="convs, step: in the channels-last layout.")
     ] = False,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(help="retrieval: only exact, or only rerank; default: both."),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="retrieval: cosine or euclidean; default: cosine.")
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="retrieval: what a search may take; default: 4GB."),
+    ] = None,
     device: options.Device = "auto",
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16", "float64"],
@@ -95,12 +109,12 @@ def command(
     ] = False,
     repetitions: Annotated[
         int | None,
-        typer.Option(min=1, help="Times are medians of so many; default: 15, and 5 for data."),
+        typer.Option(min=1, help="Times are medians of so many; default: 15, data 5, retrieval 3."),
     ] = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure heads, convolutions, gradient centralization or loaders, side by side.
+    """Measure heads, convolutions, what --gc costs, loaders or searches, side by side.
 
     Example: covtool bench convs --shape 16x64x56x56:3x3 --conv tanh --conv tanh:sigmoid
     """
@@ -121,6 +135,9 @@ def command(
         "--step-ms": step_ms,
         "--compile": compiled,
         "--channels-last": channels_last,
+        "--search": search,
+        "--metric": metric,
+        "--max-memory": max_memory,
     }
     benchmark = f"{what} --step" if what == "convs" and step else what
     _refuse_untaken(benchmark, given)
@@ -136,13 +153,19 @@ def command(
         }
         _show(_data(data, settings), bench_tables.show_loading, as_json=as_json)
         return
+    if benchmark == "retrieval":
+        if dtype != "float32" or device not in ("auto", "cpu"):
+            raise ArgumentError("covtool bench retrieval runs on the CPU, in float32.")
+        result = _retrieval(shape, search, repetitions, metric=metric, max_memory=max_memory)
+        _show(result, bench_tables.show_retrieval, as_json=as_json)
+        return
     import torch
 
     from covtool.backbones.device import resolve_device
 
     if tf32:
         torch.set_float32_matmul_precision("high")
-    common = {"device": resolve_device(device), "dtype": dtype, "repetitions": repetitions}
+    common = {"device": resolve_device(device), "dtype": dtype, "repetitions": repetitions or 15}
     layout = {"compiled": compiled, "channels_last": channels_last}
     if benchmark == "heads":
         result, show = _heads(shape, head, common), bench_tables.show_heads
@@ -225,5 +248,29 @@ def _optimizer_steps(
         shapes or (SHAPE,),
         optimizers=optimizers or OPTIMIZERS,
         spec=BenchmarkSpec(**settings),
+        track=render.track,
+    )
+
+
+def _retrieval(
+    shapes: list[str] | None,
+    searches: list[str] | None,
+    repetitions: int,
+    **settings: str | None,
+) -> Any:
+    known = ("exact", "rerank")
+    unknown = [name for name in searches or () if name not in known]
+    if unknown:
+        raise UnknownVariantError("search", unknown[0], known)
+    spec = options.validated(
+        RetrievalSpec, {name: value for name, value in settings.items() if value is not None}
+    )
+    from covtool.benchmarking.retrieval import SEARCHES, SHAPE, benchmark_retrieval
+
+    return benchmark_retrieval(
+        shapes or [SHAPE],
+        searches=searches or SEARCHES,
+        spec=spec,
+        repetitions=repetitions,
         track=render.track,
     )

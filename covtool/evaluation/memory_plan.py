@@ -35,24 +35,23 @@ def plan_blocks(
 
     Args:
         what: Is planned, for the error: ``The search``.
-        cost: Bytes that a number of rows and of columns take; more of them never take less.
+        cost: Bytes that a number of rows and of columns take.
         shape: Rows and columns there are.
         allowed: Bytes.
 
     Raises:
-        ArgumentError: Blocks of one row and one column do not fit.
+        ArgumentError: Even the smallest blocks that help do not fit.
     """
-    rows, columns = min(ROWS, shape[0]), min(COLUMNS, shape[1])
-    while cost(rows, columns) > allowed:
-        if rows == columns == 1:
-            needed = format_bytes(cost(1, 1))
+    block = min(ROWS, shape[0]), min(COLUMNS, shape[1])
+    while cost(*block) > allowed:
+        rows, columns = block
+        fewer = [((rows + 1) // 2, columns), (rows, (columns + 1) // 2)]
+        smaller = min(fewer, key=lambda halved: cost(*halved))
+        if cost(*smaller) >= cost(*block):
             raise ArgumentError(
-                f"{what} needs {needed}, but --max-memory allows {format_bytes(allowed)}.",
+                f"{what} needs {format_bytes(cost(*block))}, but --max-memory allows "
+                f"{format_bytes(allowed)}.",
                 hint="Raise --max-memory, or search among fewer images.",
             )
-        fewer_rows, fewer_columns = (rows + 1) // 2, (columns + 1) // 2
-        if cost(fewer_rows, columns) <= cost(rows, fewer_columns):
-            rows = fewer_rows
-        else:
-            columns = fewer_columns
-    return BlockPlan(rows=rows, columns=columns, num_bytes=cost(rows, columns))
+        block = smaller
+    return BlockPlan(rows=block[0], columns=block[1], num_bytes=cost(*block))

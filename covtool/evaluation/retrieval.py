@@ -35,6 +35,7 @@ class RetrievalResult:
         mean_inverse_penalty: mINP: matches over the rank of the last one.
         r_precision: Share of matches among the first R, where there are R matches.
         map_at_r: mAP@R.
+        planned_bytes: What the search was to take beside the features, at most.
         average_precisions: Of each query, in the order of the queries; None where it was left out.
         matches: Of each query the first images of the ranking, as positions in the gallery, shape
             (queries and left out, as many as were asked for); -1 where there is none.
@@ -49,6 +50,7 @@ class RetrievalResult:
     mean_inverse_penalty: float
     r_precision: float
     map_at_r: float
+    planned_bytes: int
     average_precisions: tuple[float | None, ...]
     matches: Tensor
 
@@ -106,7 +108,24 @@ def evaluate_retrieval(
     searched = searched_by(query, gallery, relevance)
     search = RerankedSearch(searched, spec, track) if spec.rerank else ExactSearch(searched, spec)
     figures, matches = _rank(search, relevance, len(query), keep, track)
-    return _result(figures, matches, relevance, has_cameras=query.cameras is not None)
+    precisions: list[float | None] = [None] * len(query)
+    counted = relevance.counted.tolist()
+    for place, precision in zip(counted, figures.average_precision.tolist(), strict=True):
+        precisions[place] = 100 * precision
+    return RetrievalResult(
+        queries=len(counted),
+        left_out=len(query) - len(counted),
+        gallery=len(relevance.kept),
+        has_cameras=query.cameras is not None,
+        cmc={k: _percent(figures.first_rank <= k) for k in RANKS},
+        mean_average_precision=_percent(figures.average_precision),
+        mean_inverse_penalty=_percent(figures.inverse_penalty),
+        r_precision=_percent(figures.r_precision),
+        map_at_r=_percent(figures.average_precision_at_r),
+        planned_bytes=search.plan.num_bytes,
+        average_precisions=tuple(precisions),
+        matches=matches,
+    )
 
 
 def searched_by(query: FeatureSet, gallery: FeatureSet | None, relevance: Relevance) -> Searched:
@@ -139,28 +158,6 @@ def _rank(
             there = distances.gather(1, first) < torch.inf
             matches[queries] = torch.where(there, relevance.kept[first], -1)
     return RankingFigures.joined(figures), matches
-
-
-def _result(
-    figures: RankingFigures, matches: Tensor, relevance: Relevance, *, has_cameras: bool
-) -> RetrievalResult:
-    precisions: list[float | None] = [None] * len(matches)
-    counted = relevance.counted.tolist()
-    for query, precision in zip(counted, figures.average_precision.tolist(), strict=True):
-        precisions[query] = 100 * precision
-    return RetrievalResult(
-        queries=len(counted),
-        left_out=len(matches) - len(counted),
-        gallery=len(relevance.kept),
-        has_cameras=has_cameras,
-        cmc={k: _percent(figures.first_rank <= k) for k in RANKS},
-        mean_average_precision=_percent(figures.average_precision),
-        mean_inverse_penalty=_percent(figures.inverse_penalty),
-        r_precision=_percent(figures.r_precision),
-        map_at_r=_percent(figures.average_precision_at_r),
-        average_precisions=tuple(precisions),
-        matches=matches,
-    )
 
 
 def _percent(shares: Tensor) -> float:

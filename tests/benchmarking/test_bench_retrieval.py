@@ -1,0 +1,59 @@
+"""The benchmark of searches measures what it says; no test looks at how fast anything was."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from covtool.benchmarking.retrieval import SEARCHES, benchmark_retrieval
+from covtool.errors import ArgumentError
+from covtool.specs import RetrievalSpec
+
+
+def covtool_bench(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "covtool_cli", "bench", "retrieval", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_every_search_has_a_row_and_keeps_to_what_it_planned() -> None:
+    spec = RetrievalSpec(max_memory="1GB", metric="euclidean")
+    result = benchmark_retrieval(["40x3000x16"], spec=spec, repetitions=1)
+    assert [row.search for row in result.rows] == list(SEARCHES)
+    assert (result.metric, result.max_memory) == ("euclidean", "1GB")
+    for row in result.rows:
+        assert row.seconds > 0
+        assert 0 < row.planned_bytes < spec.memory_bytes
+        assert row.search_bytes < row.process_bytes
+
+
+def test_command_prints_one_json_object() -> None:
+    sizes = ["--shape", "20x200x8", "--max-memory", "100kB", "--search", "exact"]
+    done = covtool_bench(*sizes, "--repetitions", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert (row["shape"], row["search"]) == ("20x200x8", "exact")
+    assert row["planned_bytes"] <= 100_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--search", "fast"], "Available: exact, rerank"),
+        (["--max-memory", "6"], "--max-memory '6' will not do"),
+        (["--metric", "manhattan"], "--metric 'manhattan' will not do"),
+        (["--dtype", "bfloat16"], "runs on the CPU, in float32"),
+        (["--head", "isqrt"], "retrieval takes no --head"),
+        (["--shape", "20x200"], "3368x19281x2048"),
+        (["--shape", "20x200x8", "--max-memory", "1kB"], "allows 1.0 kB"),
+    ],
+)
+def test_options_that_make_no_sense_are_usage_errors(arguments: list[str], message: str) -> None:
+    done = covtool_bench(*arguments)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+
+
+def test_a_search_of_no_size_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="3368x19281x2048"):
+        benchmark_retrieval(["0x10x10"])
