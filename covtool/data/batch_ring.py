@@ -25,12 +25,14 @@ class BatchLayout:
         size: Height and width.
         dtype: Of the values.
         pixelwise: Whether the channels of a pixel are beside each other.
+        device: Where; None for the CPU.
     """
 
     channels: int
     size: tuple[int, int]
     dtype: torch.dtype = torch.uint8
     pixelwise: bool = False
+    device: torch.device | None = None
 
     def empty(self, *leading: int, shared: bool = False) -> Tensor:
         """Room for images, (*leading, channels, height, width).
@@ -40,7 +42,7 @@ class BatchLayout:
             shared: Where other processes can reach it.
         """
         inner = (*self.size, self.channels) if self.pixelwise else (self.channels, *self.size)
-        values = torch.empty((*leading, *inner), dtype=self.dtype)
+        values = torch.empty((*leading, *inner), dtype=self.dtype, device=self.device)
         if shared:
             values.share_memory_()
         return values.movedim(-1, -3) if self.pixelwise else values

@@ -18,7 +18,8 @@ from covtool.data.checking import OnBadImage
 from covtool.data.images import read_image
 from covtool.data.layouts import Sample
 from covtool.data.normalization import Normalization, normalization
-from covtool.data.rendering import PillowRenderer, PreparedRenderer, renderer_for
+from covtool.data.renderers import renderer_for
+from covtool.data.rendering import PreparedRenderer, TensorRenderer
 from covtool.data.samplers import SAMPLERS
 from covtool.data.sampling import BatchSampler, Draw, Shard, drawing
 from covtool.data.transforms import Transform, evaluation_pixels, training_transform
@@ -168,10 +169,10 @@ def evaluation_loader(  # noqa: PLR0913 -- a loader is its data, its preparation
     batches = batches if own is None else own(batches)
     if isinstance(samples, CachedImages):
         return ImageLoader(
-            CachedDataset(samples, PreparedRenderer(input.channels, input.size)),
+            CachedDataset(samples, _prepared(samples, input)),
             normalize=normalization(input, device),
             batch_sampler=batches,
-            **_settings(0),
+            **_settings(0, pin=samples.images.pixels.is_cpu),
         )
     return ImageLoader(
         ImageDataset(samples, evaluation_pixels(input), gray=input.channels == 1),
@@ -231,7 +232,9 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     labels = [sample.label for sample in samples]
     order = SAMPLERS[objective.sampler].build(labels, objective, together, seed)
     batches = BatchSampler(order, batch_size=together, shard=shard, drop_last=drop_last)
-    idle = isinstance(samples, CachedImages) and not samples.varied
+    cached = isinstance(samples, CachedImages)
+    on_cpu = not cached or samples.images.pixels.is_cpu
+    idle = cached and not (samples.varied and on_cpu)
     processes = 0 if idle else useful_workers(workers, len(batches))
     if isinstance(dataset, CachedDataset):
         dataset.ring = batch_ring(processes, batch_size, dataset.render.layout)
@@ -241,7 +244,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
         on_bad_image=on_bad_image,
         batch_sampler=batches,
         persistent_workers=processes > 0,
-        **_settings(processes),
+        **_settings(processes, pin=on_cpu),
     )
 
 
@@ -263,18 +266,25 @@ def _training_data(
         transform = training_transform(input, augmentation, normalize=erased)
         dataset = ImageDataset(samples, transform, gray=input.channels == 1, seed=seed)
         return dataset, None if erased else normalization(input, device)
+    finish = normalization(input, device)
     if not samples.varied:
-        render = PreparedRenderer(input.channels, input.size)
-        return CachedDataset(samples, render, seed=seed), normalization(input, device)
-    render = renderer_for(training_transform(input, augmentation), normalization(input))
-    exact = isinstance(render, PillowRenderer)
-    return CachedDataset(samples, render, seed=seed), normalization(input, device, exact=exact)
+        return CachedDataset(samples, _prepared(samples, input), seed=seed), finish
+    transform = training_transform(input, augmentation)
+    where = samples.images.pixels.device
+    render = renderer_for(transform, normalization(input, where, exact=where.type == "cpu"))
+    if isinstance(render, TensorRenderer):
+        finish = normalization(input, device, exact=False)  # resizing rounds in its own way as well
+    return CachedDataset(samples, render, seed=seed), finish
 
 
-def _settings(workers: int) -> dict[str, Any]:
+def _prepared(cached: CachedImages, input: InputSpec) -> PreparedRenderer:
+    return PreparedRenderer(input.channels, input.size, cached.images.pixels.device)
+
+
+def _settings(workers: int, *, pin: bool = True) -> dict[str, Any]:
     return {
         "num_workers": workers,
-        "pin_memory": torch.cuda.is_available(),
+        "pin_memory": pin and torch.cuda.is_available(),
         "worker_init_fn": _leave_signals_to_the_parent if workers else None,
         "generator": torch.Generator(),  # a loader of its own draws nothing from the global one
     }

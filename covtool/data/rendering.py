@@ -14,8 +14,7 @@ from covtool.data.cache.stored import Place, StoredImages
 from covtool.data.normalization import Normalization
 from covtool.data.pixels import ColorChanges, erase_, resize
 from covtool.data.sampling import seed_generators
-from covtool.data.transforms import Transform
-from covtool.data.variation import Variation, VariedSteps
+from covtool.data.variation import Crop, Variation, VariedSteps
 
 
 class Wanted(NamedTuple):
@@ -59,10 +58,13 @@ class PreparedRenderer:
     Args:
         channels: Of the images.
         size: Their height and width.
+        device: Where they are; None for the CPU.
     """
 
-    def __init__(self, channels: int, size: tuple[int, int]) -> None:
-        self.layout = BatchLayout(channels, size, pixelwise=True)
+    def __init__(
+        self, channels: int, size: tuple[int, int], device: torch.device | None = None
+    ) -> None:
+        self.layout = BatchLayout(channels, size, pixelwise=True, device=device)
 
     def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
         for image, wanted in zip(out, batch, strict=True):
@@ -85,13 +87,8 @@ class TensorRenderer:
         self._change_colors = ColorChanges(self.layout.channels, self.layout.size)
 
     def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
-        steps, drawn = self.steps, []
-        stored = images.index.places([wanted.row for wanted in batch])
-        # First for all: the processor is quicker at many small things of a kind.
-        for wanted, place in zip(batch, stored, strict=True):
-            wanted.seed()
-            drawn.append((steps.draw_crop(place.space), steps.draw_variation()))
-        for image, place, (crop, variation) in zip(out.unsqueeze(1), stored, drawn, strict=True):
+        places, drawn = draw_all(self.steps, images, batch)
+        for image, place, (crop, variation) in zip(out.unsqueeze(1), places, drawn, strict=True):
             part = images.part(place, crop.box_in(place.size, place.space))
             self._render(part, crop.filter, variation, image)
 
@@ -107,6 +104,20 @@ class TensorRenderer:
         if self.steps.erasing is not None:
             out.copy_(self.normalization(pixels))
             erase_(out[0], variation.erasures)
+
+
+def draw_all(
+    steps: VariedSteps, images: StoredImages, batch: Sequence[Wanted]
+) -> tuple[list[Place], list[tuple[Crop, Variation]]]:
+    """Where the images of a batch lie, and what is drawn for each.
+
+    First for all of them: the processor is quicker at many small things of a kind.
+    """
+    places, drawn = images.index.places([wanted.row for wanted in batch]), []
+    for wanted, place in zip(batch, places, strict=True):
+        wanted.seed()
+        drawn.append((steps.draw_crop(place.space), steps.draw_variation()))
+    return places, drawn
 
 
 class PillowRenderer:
@@ -139,13 +150,6 @@ class PillowRenderer:
         if steps.erasing is None:
             return TF.pil_to_tensor(varied)
         return steps.erasing(steps.to_tensor(varied))
-
-
-def renderer_for(transform: Transform, normalization: Normalization) -> Renderer:
-    """What varies cached images as a training transform varies those of files."""
-    steps = VariedSteps(transform)
-    kind = TensorRenderer if steps.run_on_tensors else PillowRenderer
-    return kind(steps, normalization)
 
 
 def _layout(

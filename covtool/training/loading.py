@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from covtool.backbones.device import resolve_device
 from covtool.data.cache import (
     CacheSetting,
@@ -14,7 +16,9 @@ from covtool.data.cache import (
 )
 from covtool.data.checking import check_images
 from covtool.data.layouts import DataLayout, Sample
+from covtool.data.renderers import require_tensors
 from covtool.errors import DataError
+from covtool.processes import current
 from covtool.specs import FinetuneRequest, InputSpec, LoadingSpec
 from covtool.training.assembly import TrainingData
 from covtool.training.observer import Observer
@@ -131,12 +135,18 @@ def _shortened(bad: Sequence[tuple[Path, str]]) -> str:
 def _wishes(
     used: Sequence[Sequence[Sample]], input: InputSpec, request: FinetuneRequest
 ) -> list[CacheWish]:
-    side = request.loading.cache_side
+    side, device = request.loading.cache_side, _device(request)
+    if request.loading.cache == "device" and device.type != "cpu":
+        require_tensors(input, request.augmentation)
     forms = (training_form(input, request.augmentation, side=side), evaluation_form(input))
     return [
         CacheWish(split=split, samples=samples, form=form)
         for split, samples, form in zip(SPLITS, used, forms, strict=True)
     ]
+
+
+def _device(request: FinetuneRequest) -> torch.device:
+    return resolve_device(request.training.device, current())
 
 
 def _setting(
@@ -146,7 +156,7 @@ def _setting(
         spec=request.loading,
         root=layout.folder,
         gray=input.channels == 1,
-        device=resolve_device(request.training.device),
+        device=_device(request),
         on_bad_image=request.training.on_bad_image,
         note=observer.on_note,
         track=observer.track,

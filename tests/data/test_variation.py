@@ -13,7 +13,8 @@ from torchvision.transforms import ColorJitter
 from covtool.data.cache.stored import StoredImages, StoredIndex
 from covtool.data.normalization import Normalization
 from covtool.data.pixels import ColorChanges
-from covtool.data.rendering import PillowRenderer, TensorRenderer, Wanted, renderer_for
+from covtool.data.renderers import renderer_for
+from covtool.data.rendering import PillowRenderer, TensorRenderer, Wanted
 from covtool.data.sampling import drawing
 from covtool.data.transforms import training_transform
 from covtool.data.variation import Crop, VariedSteps
