@@ -5,6 +5,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from covtool.errors import ArgumentError, OutputExistsError
+
+
+def require_writable(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output that could not be written, before anything is computed for it.
+
+    Raises:
+        ArgumentError: Its folder does not exist, or it is a folder itself.
+        OutputExistsError: There is such a file, and `overwrite` is False.
+    """
+    if not path.parent.is_dir():
+        raise ArgumentError(f"There is no folder {path.parent} to write to.")
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder.")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(path)
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:

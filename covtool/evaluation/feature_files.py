@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from covtool.atomic import written_whole
+from covtool.atomic import require_writable, written_whole
 from covtool.errors import (
-    ArgumentError,
     DataError,
     NonFiniteError,
-    OutputExistsError,
     SaveError,
     ShapeError,
 )
@@ -32,10 +30,7 @@ def check_feature_output(path: Path, *, overwrite: bool = False) -> None:
         OutputExistsError: There is such a file, and `overwrite` is False.
     """
     format_of(path)
-    if not path.parent.is_dir():
-        raise ArgumentError(f"There is no folder {path.parent} to write to.")
-    if path.exists() and not overwrite:
-        raise OutputExistsError(path)
+    require_writable(path, overwrite=overwrite)
 
 
 def read_features(path: str | Path) -> FeatureTable:

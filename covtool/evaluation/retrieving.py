@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from covtool.atomic import require_writable
 from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
 from covtool.data.retrieval_layout import RetrievalLayout
@@ -14,6 +15,7 @@ from covtool.data.retrieval_report import RetrievalReport, report_on, require_se
 from covtool.errors import ArgumentError
 from covtool.evaluation.feature_files import check_feature_output, write_features
 from covtool.evaluation.feature_table import FeatureTable
+from covtool.evaluation.rank_sheet import MATCHES, save_ranks
 from covtool.evaluation.requests import ModelRequest
 from covtool.evaluation.retrieval import RetrievalResult
 from covtool.evaluation.searched_images import (
@@ -157,7 +159,7 @@ def _check_outputs(request: RetrievalRequest) -> None:
     if spec.save_features is not None:
         check_feature_output(spec.save_features, overwrite=request.overwrite)
     if spec.save_ranks is not None:
-        raise ArgumentError("--save-ranks is not there yet.")
+        require_writable(spec.save_ranks, overwrite=request.overwrite)
 
 
 def _described(
@@ -197,5 +199,8 @@ def _searched(
     if spec.save_features is not None:
         table = FeatureTable(features=features, labels=labels_of(layout))
         write_features(spec.save_features, table, overwrite=request.overwrite)
-    result = search(layout, features, spec, track=track)
+    keep = 0 if spec.save_ranks is None else MATCHES
+    result = search(layout, features, spec, keep=keep, track=track)
+    if spec.save_ranks is not None:
+        save_ranks(spec.save_ranks, result, layout.query, layout.gallery, title=layout.name)
     return result, features.shape[1]

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covtool.atomic import written_whole
-from covtool.errors import ArgumentError, OutputExistsError
+from covtool.atomic import require_writable, written_whole
+from covtool.errors import ArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,12 +94,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
             f"{path} does not say what kind of picture to write.",
             reason=f"Its name must end in one of {', '.join(SUFFIXES)}.",
         )
-    if not path.parent.is_dir():
-        raise ArgumentError(f"There is no folder {path.parent} to write to.")
-    if path.is_dir():
-        raise ArgumentError(f"{path} is a folder.")
-    if path.exists() and not overwrite:
-        raise OutputExistsError(path)
+    require_writable(path, overwrite=overwrite)
 
 
 @contextmanager
