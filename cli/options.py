@@ -33,7 +33,10 @@ Weights = Annotated[
     str, typer.Option(help="Which weights of a training checkpoint: auto, ema or raw.")
 ]
 Data = Annotated[
-    Path, typer.Option(help="A folder with a folder per class, with train/ and val/, or a CSV.")
+    Path,
+    typer.Option(
+        help="A folder with a folder per class, with train/ and val/, a CSV, or data for retrieval."
+    ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per batch.")]
 Workers = Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes that load images.")]

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from covtool.specs.byte_amounts import format_bytes
 from covtool_cli import render
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def show_figures(model: str | None, done: "Retrieval") -> None:
             ("gallery", result.gallery),
             ("features", features),
             ("ranked by", spec.metric + (", re-ranked" if spec.rerank else "")),
+            ("memory of the search, at most", format_bytes(result.planned_bytes)),
             *([("device", done.device)] if done.device else []),
             ("left out, unreadable", len(done.unreadable)),
             *(("file", path) for path in done.files),
@@ -66,6 +68,7 @@ def as_object(model: str | None, done: "Retrieval") -> dict[str, object]:
         "queries": result.queries,
         "left_out": result.left_out,
         "gallery": result.gallery,
+        "planned_bytes": result.planned_bytes,
         "figures": dict(result.figures()),
         "average_precisions": result.average_precisions,
         "unreadable": done.unreadable,

@@ -27,7 +27,9 @@ def command(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="A folder with train/ and val/ (or test/), one folder, or a CSV."),
+        typer.Option(
+            help="A folder with train/ and val/ (or test/), one folder, a CSV, data for retrieval."
+        ),
     ] = None,
     init_from: Annotated[
         str | None,
