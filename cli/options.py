@@ -35,7 +35,8 @@ Weights = Annotated[
 Data = Annotated[
     Path,
     typer.Option(
-        help="A folder with a folder per class, with train/ and val/, a CSV, or data for retrieval."
+        help="A folder with a folder per class, with train/ and val/, a CSV, wds/DIR, hfds/NAME, "
+        "or data for retrieval."
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per batch.")]

@@ -28,7 +28,8 @@ def command(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="A folder with train/ and val/ (or test/), one folder, a CSV, data for retrieval."
+            help="A folder with train/ and val/ (or test/), one folder, a CSV, wds/DIR, hfds/NAME, "
+            "or data for retrieval."
         ),
     ] = None,
     init_from: Annotated[

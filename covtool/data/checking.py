@@ -8,6 +8,7 @@ from typing import Literal
 
 from covtool.data.images import read_image
 from covtool.data.layouts import Sample
+from covtool.data.records import Records
 from covtool.data.threads import in_threads
 from covtool.errors import DataError
 from covtool.processes import ALONE, Processes
@@ -26,7 +27,7 @@ class CheckedSamples:
         bad: File and reason of the others.
     """
 
-    good: tuple[Sample, ...]
+    good: Sequence[Sample]
     bad: tuple[tuple[Path, str], ...]
 
 
@@ -40,6 +41,8 @@ def check_images(
 ) -> CheckedSamples:
     """Decode every image to the end: a truncated file looks fine from its header.
 
+    Records are not checked: they are too many.
+
     Args:
         samples: What to check.
         on_bad_image: Whether unreadable images are an error, or only listed and left out.
@@ -50,6 +53,8 @@ def check_images(
     Raises:
         DataError: There are unreadable images and `on_bad_image` is ``error``, or all of them are.
     """
+    if isinstance(samples, Records):
+        return CheckedSamples(good=samples, bad=())
     part = processes.part_of(samples)
 
     def check() -> list[str | None]:

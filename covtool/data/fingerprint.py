@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from covtool.data.layouts import Sample
+from covtool.data.records import Records
 
 
 def fingerprint(samples: Sequence[Sample], root: Path) -> str:
@@ -19,6 +20,8 @@ def fingerprint(samples: Sequence[Sample], root: Path) -> str:
         >>> fingerprint([Sample(Path("a/cats/1.jpg"), 0)], Path("a"))
         '1 images, 33493b4b1a20'
     """
+    if isinstance(samples, Records):
+        return samples.fingerprint
     lines = (f"{os.path.relpath(sample.path, root)}\0{sample.label}\n" for sample in samples)
     return _fingerprint(lines, len(samples))
 

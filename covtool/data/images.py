@@ -28,13 +28,13 @@ def read_image(path: Path, *, gray: bool = False) -> Image.Image:
     were made without it.
 
     Args:
-        path: The file.
+        path: The file, or a `covtool.data.records.RecordPath`.
         gray: Take the luminance, in three equal channels.
 
     Raises:
         DataError: The file is missing, truncated or not an image; it names the file.
     """
-    with _explained(path), Image.open(path) as image:
+    with _explained(path), path.open("rb") as file, Image.open(file) as image:
         image.load()
         rgb = _to_rgb(image)
     return rgb.convert("L").convert("RGB") if gray else rgb
@@ -46,7 +46,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: As `read_image`, as far as the header tells.
     """
-    with _explained(path), Image.open(path) as image:
+    with _explained(path), path.open("rb") as file, Image.open(file) as image:
         return image.size
 
 

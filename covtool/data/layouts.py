@@ -46,7 +46,7 @@ class DataLayout:
 
     Attributes:
         root: The folder or the CSV file.
-        kind: Which of the two.
+        kind: Which of the two; or ``wds`` or ``hfds``, whose images are no files.
         class_names: Sorted; a label is an index into them.
         splits: Samples under ``train``, ``val`` and ``test``, as far as there are any. ``val`` is
             what a model is evaluated on, whatever the data set calls it; ``test`` is there
@@ -55,9 +55,9 @@ class DataLayout:
     """
 
     root: Path
-    kind: Literal["folder", "csv"]
+    kind: Literal["folder", "csv", "wds", "hfds"]
     class_names: tuple[str, ...]
-    splits: Mapping[str, tuple[Sample, ...]]
+    splits: Mapping[str, Sequence[Sample]]
     called: Mapping[str, str]
 
     def __reduce__(self) -> tuple:
@@ -73,9 +73,14 @@ class DataLayout:
     @property
     def folder(self) -> Path:
         """Where paths start: the root, or the folder that the CSV file is in."""
-        return self.root if self.kind == "folder" else self.root.parent
+        return self.root.parent if self.kind == "csv" else self.root
 
-    def samples(self, split: str) -> tuple[Sample, ...]:
+    @property
+    def has_files(self) -> bool:
+        """Whether every image is a file of its own."""
+        return self.kind in ("folder", "csv")
+
+    def samples(self, split: str) -> Sequence[Sample]:
         """The samples of a split, by its canonical name or the data set's own.
 
         Raises:
@@ -90,7 +95,7 @@ class DataLayout:
             )
         return self.splits[key]
 
-    def evaluation_samples(self) -> tuple[tuple[Sample, ...], str]:
+    def evaluation_samples(self) -> tuple[Sequence[Sample], str]:
         """What a model is evaluated on, and its name: ``val``, else ``test``, else everything."""
         key = next((key for key in ("val", "test") if key in self.splits), "train")
         return self.splits[key], self.called[key]
@@ -100,7 +105,8 @@ def scan(root: Path, *, val_fraction: float | None = None, seed: int = 0) -> Dat
     """Find the images of a data set and their classes.
 
     Args:
-        root: A folder or a CSV file; see the module.
+        root: A folder or a CSV file; see the module. Or ``wds/...`` or ``hfds/...``; see
+            `covtool.data.record_sources`.
         val_fraction: Share of each class to set aside as ``val``, chosen at random, where the data
             set has no such split; in (0, 1).
         seed: Of that choice. The same images and seed give the same split.
@@ -110,11 +116,19 @@ def scan(root: Path, *, val_fraction: float | None = None, seed: int = 0) -> Dat
             that the training images lack, a CSV file without the columns or the files.
         ArgumentError: `val_fraction` is out of range.
     """
-    root = Path(root)
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise ArgumentError(
             f"The validation fraction must lie between 0 and 1, not {val_fraction}."
         )
+    layout = _scan(Path(root))
+    return layout if val_fraction is None else with_validation(layout, val_fraction, seed)
+
+
+def _scan(root: Path) -> DataLayout:
+    from covtool.data.record_sources import record_source, scan_records  # which need this module
+
+    if source := record_source(root):
+        return scan_records(source)
     if root.is_dir():
         kind, found = "folder", labeled_in_folders(root)
     elif root.suffix.lower() == ".csv" and root.is_file():
@@ -123,8 +137,7 @@ def scan(root: Path, *, val_fraction: float | None = None, seed: int = 0) -> Dat
         raise DataError(f"{root} is neither a folder nor a CSV file.", hint=LAYOUT_HINT)
     else:
         raise nothing_there(root)
-    layout = _layout(root, kind, found)
-    return layout if val_fraction is None else with_validation(layout, val_fraction, seed)
+    return _layout(root, kind, found)
 
 
 def listed(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
@@ -188,19 +201,18 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
             f"{layout.root} has its own split to validate on, {layout.called['val']!r}.",
             hint="Leave out --val-fraction.",
         )
-    of_class = defaultdict(list)
-    for sample in layout.splits["train"]:
-        of_class[sample.label].append(sample)
+    samples, of_class = layout.splits["train"], defaultdict(list)
+    for position, sample in enumerate(samples):
+        of_class[sample.label].append(position)
     chosen = set()
-    for label, samples in of_class.items():
-        count = min(max(1, round(fraction * len(samples))), len(samples) - 1)
-        chosen.update(random.Random(f"{seed} {label}").sample(samples, count))
-    train, val = [], []
-    for sample in layout.splits["train"]:
-        (val if sample in chosen else train).append(sample)
+    for label, positions in of_class.items():
+        count = min(max(1, round(fraction * len(positions))), len(positions) - 1)
+        chosen.update(random.Random(f"{seed} {label}").sample(positions, count))
+    train = _only(samples, [p for p in range(len(samples)) if p not in chosen])
+    val = _only(samples, sorted(chosen))
     return replace(
         layout,
-        splits=MappingProxyType({"train": tuple(train), "val": tuple(val)}),
+        splits=MappingProxyType({"train": train, "val": val}),
         called=MappingProxyType({"train": "train", "val": "val"}),
     )
 
@@ -208,7 +220,7 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
 def _layout(
     root: Path, kind: Literal["folder", "csv"], found: Mapping[str, Sequence[Labeled]]
 ) -> DataLayout:
-    called = _canonical(found)
+    called = canonical(found)
     defining = next(key for key in ("train", "val", "test") if key in called)
     names = sorted({label for _, label in found[called[defining]]})
     index = {name: position for position, name in enumerate(names)}
@@ -232,8 +244,8 @@ def _layout(
     )
 
 
-def _canonical(found: Mapping[str, object]) -> dict[str, str]:
-    """Canonical key -> the data set's own name of the split."""
+def canonical(found: Mapping[str, object]) -> dict[str, str]:
+    """``train``, ``val`` and ``test``, as far as they are there, to the data set's own names."""
     if WHOLE in found:
         return {"train": WHOLE}
     called = {}
@@ -246,6 +258,12 @@ def _canonical(found: Mapping[str, object]) -> dict[str, str]:
     if "test" in called and "val" not in called:
         called["val"] = called.pop("test")
     return called
+
+
+def _only(samples: Sequence[Sample], positions: Sequence[int]) -> Sequence[Sample]:
+    if isinstance(samples, tuple):
+        return tuple(samples[position] for position in positions)
+    return samples.only(positions)  # records, of which nothing is to be held in memory
 
 
 def labeled_in_folders(root: Path) -> dict[str, list[Labeled]]:

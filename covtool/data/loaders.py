@@ -18,6 +18,7 @@ from covtool.data.checking import OnBadImage
 from covtool.data.images import read_image
 from covtool.data.layouts import Sample
 from covtool.data.normalization import Normalization, normalization
+from covtool.data.records import Records, labels_of
 from covtool.data.renderers import renderer_for
 from covtool.data.rendering import PreparedRenderer, TensorRenderer
 from covtool.data.samplers import SAMPLERS
@@ -45,7 +46,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     def __init__(
         self, samples: Sequence[Sample], transform: Transform, *, gray: bool = False, seed: int = 0
     ) -> None:
-        self.samples = tuple(samples)
+        self.samples = samples if isinstance(samples, Records) else tuple(samples)
         self.transform = transform
         self.gray = gray
         self.seed = seed
@@ -229,8 +230,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     objective, shard = objective or ObjectiveSpec(), shard or Shard()
     dataset, normalize = _training_data(samples, input, augmentation, seed, device)
     together = batch_size * shard.world
-    labels = [sample.label for sample in samples]
-    order = SAMPLERS[objective.sampler].build(labels, objective, together, seed)
+    order = SAMPLERS[objective.sampler].build(labels_of(samples), objective, together, seed)
     batches = BatchSampler(order, batch_size=together, shard=shard, drop_last=drop_last)
     cached = isinstance(samples, CachedImages)
     on_cpu = not cached or samples.images.pixels.is_cpu

@@ -12,6 +12,7 @@ from covtool.data.batch_ring import FilledSlot
 from covtool.data.cached_dataset import CachedBatch, CachedDataset
 from covtool.data.checking import OnBadImage
 from covtool.data.layouts import Sample
+from covtool.data.records import labels_of
 from covtool.data.sampling import Draw
 from covtool.errors import DataError
 
@@ -118,7 +119,7 @@ def stand_ins(samples: Sequence[Sample], draw: Draw, seed: int) -> Iterator[int]
     it is replaced by the same one. That one is seen in its own turn as well, varied differently.
     """
     generator = np.random.default_rng([seed, *draw.entropy])
-    labels = np.fromiter((sample.label for sample in samples), np.int64, len(samples))
+    labels = labels_of(samples)
     of_class = labels == labels[draw.index]
     for chosen in (np.flatnonzero(of_class), np.flatnonzero(~of_class)):
         yield from (int(i) for i in generator.permutation(chosen) if i != draw.index)

@@ -70,8 +70,7 @@ def load_data(
                 )
             _tell_of(cached.bad, split, observer)
     if left_out is None:
-        readable = {sample.path for samples in found for sample in samples}
-        left_out = frozenset(s.path for samples in used for s in samples) - readable
+        left_out = frozenset().union(*map(_difference, used, found))
     return TrainingData(
         root=layout.folder, training=found[0], validation=found[1], left_out=left_out
     )
@@ -93,7 +92,15 @@ def without_cache(
     return request.model_copy(update={"loading": LoadingSpec()})
 
 
+def _difference(samples: Sequence[Sample], readable: Sequence[Sample]) -> set[Path]:
+    if readable is samples:
+        return set()
+    return {sample.path for sample in samples} - {sample.path for sample in readable}
+
+
 def _without(samples: Sequence[Sample], left_out: frozenset[Path]) -> Sequence[Sample]:
+    if not left_out:
+        return samples
     return tuple(sample for sample in samples if sample.path not in left_out)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from covtool.checkpoints.opening import OpenedModel, open_model
 from covtool.data.layouts import DataLayout, require_trainable
+from covtool.data.record_sources import record_source
 from covtool.data.retrieval_reading import read_classes
 from covtool.errors import ArgumentError
 from covtool.processes import Processes, current
@@ -34,7 +35,7 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
         update={
             "model": _absolute(request.model),
             "init_from": _absolute(request.init_from),
-            "data": str(Path(request.data).resolve()),
+            "data": str(record_source(request.data) or Path(request.data).resolve()),
             "training": request.training.resolved(),
             "processes": request.processes.model_copy(update={"nproc": processes.local_world}),
         }

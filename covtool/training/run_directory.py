@@ -140,8 +140,9 @@ class RunDirectory:
         self._write_text(name, json.dumps(values, indent=2) + "\n")
 
     def write_images(self, layout: DataLayout, left_out: Collection[Path]) -> None:
-        """Write the list of all images, and which of them are not used."""
-        write_image_list(self.path / IMAGE_LIST, layout, left_out)
+        """Write the list of all images, and which of them are not used; of images in files."""
+        if layout.has_files:
+            write_image_list(self.path / IMAGE_LIST, layout, left_out)
 
     def append_step(self, record: StepRecord) -> None:
         """Add a line to metrics.jsonl."""
