@@ -53,7 +53,8 @@ class Cosine(Comparison):
     """1 - cos; that of a feature vector of zeros and any other is 1."""
 
     def prepare(self, features: Tensor) -> Tensor:
-        return F.normalize(features * self.scale, dim=1)
+        scaled = features * self.scale
+        return F.normalize(scaled, dim=1, out=scaled)
 
     def compare(self, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
         return torch.mm(-x, y.T, out=out)

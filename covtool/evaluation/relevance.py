@@ -23,6 +23,12 @@ class Judged:
     right: Tensor
     ignored: Tensor
 
+    @property
+    def matches(self) -> Tensor:
+        """`items`, with a match in place of what is none: of each query there is one."""
+        one = self.items.gather(1, self.right.int().argmax(1, keepdim=True))
+        return torch.where(self.right, self.items, one)
+
 
 class Relevance:
     """Judges images by identity and camera.

@@ -14,7 +14,7 @@ from torch import Tensor
 from covtool.evaluation.comparisons import METRICS, Comparison
 from covtool.evaluation.memory_plan import FLOAT, INDEX, BlockPlan, plan_blocks
 from covtool.evaluation.reciprocal_encoding import PAIRS, Encoder
-from covtool.evaluation.searching import Searched, ranking_bytes
+from covtool.evaluation.searching import Searched, ranking_bytes, taken
 from covtool.ops.sparse_rows import SparseRows, add_minima_
 from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
@@ -142,6 +142,6 @@ def _prepared(sources: list[tuple[Tensor, Tensor]], comparison: Comparison, at_o
     prepared, start = torch.empty(shape), 0
     for features, rows in sources:
         for part in rows.split(at_once):
-            prepared[start : start + len(part)] = comparison.prepare(features[part])
+            prepared[start : start + len(part)] = comparison.prepare(taken(features, part))
             start += len(part)
     return prepared

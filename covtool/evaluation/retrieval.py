@@ -152,7 +152,7 @@ def _rank(
         judged = relevance.judge(queries)
         rows, columns = judged.ignored.nonzero(as_tuple=True)
         distances[rows, judged.items[rows, columns]] = torch.inf
-        figures.append(ranking_figures(ranks_of(distances, judged.items), judged.right))
+        figures.append(ranking_figures(ranks_of(distances, judged.matches), judged.right))
         if keep:
             first = first_of(distances, matches.shape[1])
             there = distances.gather(1, first) < torch.inf

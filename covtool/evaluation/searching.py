@@ -82,9 +82,15 @@ class ExactSearch:
         found = self._rows[: len(queries)]
         for start in range(0, found.shape[1], self.plan.columns):
             block = slice(start, start + self.plan.columns)
-            y = self._comparison.prepare(self._searched.gallery[self._searched.kept[block]])
+            y = self._comparison.prepare(taken(self._searched.gallery, self._searched.kept[block]))
             self._comparison.compare(x, y, found[:, block])
         return found
+
+
+def taken(features: Tensor, rows: Tensor) -> Tensor:
+    """Some rows of features, in ascending order: a view where no row is left out."""
+    first, last = int(rows[0]), int(rows[-1])
+    return features[first : last + 1] if last - first + 1 == len(rows) else features[rows]
 
 
 def plan_exact(searched: Searched, spec: RetrievalSpec) -> BlockPlan:
