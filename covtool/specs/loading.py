@@ -1,22 +1,17 @@
 """Where training images come from: their files, or a cache of decoded ones."""
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
+from covtool.specs.byte_amounts import parse_bytes
 from covtool.specs.record import CheckedRecord, Contradiction, as_flag
 
 PANEL = {"panel": "Input"}
 CACHE_MEMORY = "4GB"
-UNITS = {
-    "B": 1,
-    **{f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", start=1)},
-    **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)},
-}
 
 
 class LoadingSpec(CheckedRecord):
@@ -79,20 +74,3 @@ class LoadingSpec(CheckedRecord):
             f"--cache-dir has no effect with --cache {self.cache}.",
             "Add --cache disk, or leave it out.",
         )
-
-
-def parse_bytes(text: str) -> int:
-    """An amount of memory, as a user writes it, in bytes.
-
-    Raises:
-        ValueError: It is none.
-
-    Example:
-        >>> parse_bytes("4GB"), parse_bytes("1.5 GiB")
-        (4000000000, 1610612736)
-    """
-    units = {unit.lower(): size for unit, size in UNITS.items()}
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip().lower())
-    if match is None or match[2] not in units or not float(match[1]):
-        raise ValueError("it should be a number with a unit, like 800MB, 4GB or 16GiB")
-    return int(float(match[1]) * units[match[2]])

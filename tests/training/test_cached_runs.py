@@ -8,7 +8,7 @@ from training_runs import Recorder, assert_same_weights, make_request, press_ctr
 
 from covtool.errors import ArgumentError, DataError, InterruptedRunError
 from covtool.specs import LoadingSpec
-from covtool.specs.loading import parse_bytes
+from covtool.specs.byte_amounts import parse_bytes
 from covtool.training import finetune, plan_finetune, resume_finetune
 
 VARIED = {"reprob": 0.3, "vflip": 0.2, "workers": 2}

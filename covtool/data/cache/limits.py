@@ -35,20 +35,6 @@ def processes_here() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def amount(num_bytes: float) -> str:
-    """Bytes for a person.
-
-    Example:
-        >>> amount(312_400_000), amount(4_000_000_000), amount(512)
-        ('312 MB', '4.0 GB', '512 B')
-    """
-    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if num_bytes >= size:
-            value = num_bytes / size
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
-    return f"{num_bytes:.0f} B"
-
-
 def _free_in_system() -> int | None:
     try:
         lines = MEMINFO.read_text().splitlines()

@@ -8,7 +8,6 @@ import numpy as np
 
 from covtool.data.cache.forms import Shrunk
 from covtool.data.cache.limits import (
-    amount,
     free_memory,
     free_on_device,
     free_on_disk,
@@ -18,6 +17,7 @@ from covtool.data.cache.planning import CachePlan
 from covtool.data.cache.wishes import CacheSetting
 from covtool.errors import ArgumentError
 from covtool.specs import LoadingSpec
+from covtool.specs.byte_amounts import format_bytes
 
 LARGEST_SIDE = 2**14  # that is tried for a hint
 
@@ -50,17 +50,17 @@ def require_room(plans: Collection[CachePlan], setting: CacheSetting) -> None:
     room, spec = _room(setting), setting.spec
     needed = sum(plan.num_bytes for plan in plans)
     images = " and ".join(f"{len(plan.samples)} {plan.wish.split} images" for plan in plans)
-    setting.note(f"The cache takes {amount(needed)} {room.where}: {images}.")
+    setting.note(f"The cache takes {format_bytes(needed)} {room.where}: {images}.")
     if needed > spec.memory_bytes:
         raise ArgumentError(
-            f"The cache needs {amount(needed)}, but --cache-memory allows "
-            f"{amount(spec.memory_bytes)}.",
+            f"The cache needs {format_bytes(needed)}, but --cache-memory allows "
+            f"{format_bytes(spec.memory_bytes)}.",
             hint=_advice(plans, spec, needed, spec.memory_bytes, allow=True),
         )
     if room.free is not None and needed * room.copies > room.free:
         each = f" in each of {room.copies} processes" if room.copies > 1 else ""
         raise ArgumentError(
-            f"The cache needs {amount(needed)}{each}, but {amount(room.free)} "
+            f"The cache needs {format_bytes(needed)}{each}, but {format_bytes(room.free)} "
             f"{room.where} are free.",
             hint=_advice(plans, spec, needed, room.free // room.copies),
         )

@@ -27,6 +27,7 @@ from covtool.data.images import read_image
 from covtool.data.layouts import scan
 from covtool.errors import ArgumentError, DataError
 from covtool.specs import AugmentationSpec, InputSpec, LoadingSpec
+from covtool.specs.byte_amounts import format_bytes
 
 SIZES = [(40, 30), (100, 80), (30, 50), (64, 64), (200, 20)]
 INPUT = InputSpec(size=(24, 24))
@@ -96,7 +97,7 @@ def test_what_it_takes_is_told_before_an_image_is_decoded(wishes, setting, monke
     assert (
         told[0]
         == notes
-        == [f"The cache takes {limits.amount(taken)} of memory: 5 train images and 3 val images."]
+        == [f"The cache takes {format_bytes(taken)} of memory: 5 train images and 3 val images."]
     )
 
 
@@ -230,7 +231,7 @@ def test_more_than_is_allowed_is_refused_before_an_image_is_decoded(wishes, sett
         open_caches(wishes, setting("ram", cache_memory="20kB")[0])
     needed = sum(plan_cache(wish, setting("ram")[0]).num_bytes for wish in wishes)
     assert caught.value.message == (
-        f"The cache needs {limits.amount(needed)}, but --cache-memory allows 20 kB."
+        f"The cache needs {format_bytes(needed)}, but --cache-memory allows 20 kB."
     )
     assert caught.value.hint.startswith("Allow it with --cache-memory 1GB, map it from a file")
 
