@@ -69,10 +69,14 @@ def keep_epoch(run: "Run", result: ClassificationResult) -> None:
 
 
 def complete_epoch(run: "Run") -> None:
-    """Do what a run that was killed right after an epoch's state was written did not get to."""
+    """Do what a run that was killed right after an epoch's state was written did not get to.
+
+    A run that is over because it got fewer epochs, or less patience, has no last model yet.
+    """
     only_main, checkpoints = run.parts.processes.main, run.directory.checkpoints
     only_main(partial(checkpoints.name_newest, names(run)))
     only_main(partial(checkpoints.keep_epochs, kept_epochs(run)))
+    only_main(partial(_export_missing, run))
 
 
 def exports(run: "Run") -> tuple[str, ...]:
@@ -94,10 +98,18 @@ def kept_epochs(run: "Run") -> list[int]:
 
 
 def _export_epoch(run: "Run", result: ClassificationResult) -> None:
-    epochs = run.state.epoch
     for name in exports(run):
-        path = run.directory.exported(name)
-        export(run.parts, path, data=run.data, epochs=epochs, epoch=epochs - 1, result=result)
+        _export(run, name, result)
+
+
+def _export_missing(run: "Run") -> None:
+    if run.is_over and not run.directory.exported("last").exists():
+        _export(run, "last", None)
+
+
+def _export(run: "Run", name: str, result: ClassificationResult | None) -> None:
+    path, epochs = run.directory.exported(name), run.state.epoch
+    export(run.parts, path, data=run.data, epochs=epochs, epoch=epochs - 1, result=result)
 
 
 def _write(run: "Run", payload: Mapping[str, Any], also_as: tuple[str, ...]) -> None:

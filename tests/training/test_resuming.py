@@ -260,3 +260,11 @@ def test_an_epoch_whose_model_could_not_be_written_is_not_called_the_best(asked,
     assert result.best == min(losses[0], losses[2])
     metrics = {m.name: m.value for m in load(result.exported["best"]).recipe.provenance.metrics}
     assert metrics["loss"] == result.best
+
+
+def test_a_run_that_gets_fewer_epochs_than_it_has_done_is_over_with_a_last_model(asked):
+    directory = cut_short(asked(epochs=3), at_epoch=2)
+    result = resume_finetune(directory, changes={"epochs": 2})
+    assert result.epochs == 2
+    model = load(result.exported["last"]).state_dict()
+    assert_same_weights(weights(directory / "checkpoints/last.pt"), model)
