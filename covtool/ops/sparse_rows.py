@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import torch
@@ -111,5 +112,5 @@ def _parts(lengths: Tensor, at_once: int) -> Iterator[slice]:
     """Consecutive entries whose lengths add up to `at_once`, or one more entry than that."""
     part_of = (lengths.cumsum(0) - lengths) // at_once
     ends = torch.unique_consecutive(part_of, return_counts=True)[1].cumsum(0).tolist()
-    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+    for start, end in pairwise([0, *ends]):
         yield slice(start, end)

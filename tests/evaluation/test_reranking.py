@@ -11,8 +11,9 @@ from covtool.errors import ArgumentError
 from covtool.evaluation import evaluate_retrieval
 from covtool.evaluation.feature_set import JUNK, FeatureSet
 from covtool.evaluation.relevance import Relevance
-from covtool.evaluation.reranking import RerankedSearch
+from covtool.evaluation.reranking import RerankedSearch, plan_reranked
 from covtool.evaluation.retrieval import searched_by
+from covtool.evaluation.searching import Searched
 from covtool.specs import RetrievalSpec
 
 NUMBERS = [(20, 6, 0.3), (5, 2, 0.0), (3, 3, 0.5), (1, 1, 0.3), (6, 1, 0.9), (200, 150, 0.1)]
@@ -94,3 +95,17 @@ def test_inputs_are_not_modified():
     before = query.features.clone()
     evaluate_retrieval(query, spec=RetrievalSpec(rerank=True, metric="euclidean"))
     assert torch.equal(query.features, before)
+
+
+def test_msmt17_fits_into_six_gigabytes():
+    one = torch.zeros(1, 1)
+    searched = Searched(
+        query=one.expand(11_659, 2048),
+        gallery=one.expand(82_161, 2048),
+        kept=torch.arange(82_161),
+        asked=torch.arange(11_659),
+        itself=torch.full((11_659,), -1),
+        most=100,
+    )
+    plan = plan_reranked(searched, RetrievalSpec(rerank=True, max_memory="6GB"))
+    assert plan.rows > 100
