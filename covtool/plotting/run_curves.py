@@ -16,7 +16,15 @@ TREND_SHARE = 40
 _METRIC = ""
 """Stands for the column that the spec or the run names."""
 _EVALUATED = "eval_"
-_CALLED = {"eval_top1": "top-1 (%)", "eval_top5": "top-5 (%)"}
+_CALLED = {
+    "eval_top1": "top-1 (%)",
+    "eval_top5": "top-5 (%)",
+    **{f"eval_rank{k}": f"rank-{k} (%)" for k in (1, 5, 10, 20)},
+    "eval_mAP": "mAP (%)",
+    "eval_mINP": "mINP (%)",
+    "eval_r_precision": "R-precision (%)",
+    "eval_mAP_at_R": "mAP@R (%)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,12 @@ PANELS = Registry(
             ),
         ),
         Panel("metric", "", (Line(EPOCHS, _METRIC, "validation"),)),
+        Panel(
+            "correlation",
+            "correlation S(W) of the Eigenlayer",
+            (Line(EPOCHS, "correlation", "S(W)"),),
+            logarithmic=True,
+        ),
         Panel("lr", "learning rate", (Line(STEPS, "lr", "learning rate"),)),
         Panel(
             "norm",
@@ -91,9 +105,9 @@ class RunCurve:
     Attributes:
         run: Position of the run.
         line: Position of the line in its panel.
-        by_epoch: Whether there is a point for each epoch rather than each update.
+        by_epoch: Whether there is a point for each epoch with a value rather than each update.
         x: Updates done.
-        y: Values; NaN where there is none.
+        y: Values; NaN where an update has none.
         trend: Moving average of `y`; the same where nothing is averaged.
     """
 
@@ -122,6 +136,9 @@ def panel_curves(
             y = columns.get(line.column or metric)
             if y is None or np.isnan(y).all():
                 continue
+            if by_epoch:  # not every epoch is evaluated
+                known = ~np.isnan(y)
+                x, y = x[known], y[known]
             window = (spec.smooth or max(1, len(x) // TREND_SHARE)) if line.averaged else 1
             curve = RunCurve(
                 run=run,

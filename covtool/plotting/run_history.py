@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from covtool.errors import DataError
+from covtool.errors import ArgumentError, DataError
 
-STEPS, EPOCHS = "metrics.jsonl", "summary.csv"
+ARGUMENTS, STEPS, EPOCHS = "args.yaml", "metrics.jsonl", "summary.csv"
 
 Columns = Mapping[str, np.ndarray]
 
@@ -42,18 +42,34 @@ class RunHistory:
 
 
 def read_runs(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[RunHistory]:
-    """Read runs, called by `labels` or by as much of their paths as tells them apart.
+    """Read runs, called as `run_labels` has it.
 
     A last line that is only half there, as a run leaves it that is being written or was killed, is
     left out.
 
     Raises:
+        ArgumentError: There is no run, or not a label for each.
         DataError: A folder is no run, has no update yet, or holds a damaged file.
     """
     return [
-        _read_run(path, label)
-        for path, label in zip(paths, labels or short_names(paths), strict=True)
+        _read_run(path, label) for path, label in zip(paths, run_labels(paths, labels), strict=True)
     ]
+
+
+def run_labels(paths: Sequence[Path], labels: Sequence[str] = ()) -> Sequence[str]:
+    """What runs are called: `labels`, or as much of their paths as tells them apart.
+
+    Raises:
+        ArgumentError: There is no run, or not a label for each.
+    """
+    if not paths:
+        raise ArgumentError("No run is given.", hint="Name the folder of one run or of several.")
+    if labels and len(labels) != len(paths):
+        raise ArgumentError(
+            f"--label is given {len(labels)} times for {len(paths)} runs.",
+            hint="Name every run, or none.",
+        )
+    return labels or short_names(paths)
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -71,7 +87,7 @@ def _read_run(path: Path, label: str) -> RunHistory:
     if not rows:
         raise DataError(f"The run in {path} has no update yet.")
     steps = _columns([row for _, row in rows])
-    epochs = _columns([row for _, row in _numbers(_epochs(path))])
+    epochs = _columns([row for _, row in _numbers(epoch_rows(path))])
     return RunHistory(
         path=path,
         label=label,
@@ -89,30 +105,36 @@ def _steps(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             row = json.loads(line)
         except ValueError as problem:
             if whole:
-                raise _damaged(where, str(problem)) from problem
+                raise damaged(where, str(problem)) from problem
             return
         if not isinstance(row, dict) or not {"update", "epoch"} <= row.keys():
-            raise _damaged(where, "It does not say which update and epoch it is of.")
+            raise damaged(where, "It does not say which update and epoch it is of.")
         yield where, row
 
 
-def _epochs(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """As `_steps`, of summary.csv; none where no epoch is through."""
+def epoch_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each row of summary.csv is, and what it says; none where no epoch is through.
+
+    A last line that is only half there is left out.
+
+    Raises:
+        DataError: A line is damaged, or the file cannot be read.
+    """
     header: list[str] | None = None
     for where, line, whole in _lines(path, EPOCHS) if (path / EPOCHS).exists() else ():
         try:
             (cells,) = csv.reader(io.StringIO(line))
         except (csv.Error, ValueError) as problem:
-            raise _damaged(where, str(problem)) from problem
+            raise damaged(where, str(problem)) from problem
         if not whole:
             return
         if header is None:
             header = cells
             if "epoch" not in header:
-                raise _damaged(where, "It names no column 'epoch'.")
+                raise damaged(where, "It names no column 'epoch'.")
             continue
         if len(cells) != len(header):
-            raise _damaged(where, f"It has {len(cells)} values for {len(header)} columns.")
+            raise damaged(where, f"It has {len(cells)} values for {len(header)} columns.")
         yield where, {name: _value(cell) for name, cell in zip(header, cells, strict=True)}
 
 
@@ -121,11 +143,7 @@ def _lines(path: Path, name: str) -> Iterator[tuple[str, str, bool]]:
     try:
         text = (path / name).read_text(encoding="utf-8")
     except FileNotFoundError as problem:
-        raise DataError(
-            f"{path} is not the folder of a run.",
-            reason=f"It has no {name}." if path.is_dir() else "There is no such folder.",
-            hint="Give the folder that holds args.yaml, as printed when the run started.",
-        ) from problem
+        raise no_run(path, name) from problem
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"{path / name} cannot be read.", reason=str(problem)) from problem
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
@@ -133,7 +151,17 @@ def _lines(path: Path, name: str) -> Iterator[tuple[str, str, bool]]:
             yield f"{path / name}, line {number}", line.rstrip("\r\n"), line.endswith("\n")
 
 
-def _damaged(where: str, reason: str) -> DataError:
+def no_run(path: Path, lacking: str) -> DataError:
+    """The error of a folder that lacks a file that every run has."""
+    return DataError(
+        f"{path} is not the folder of a run.",
+        reason=f"It has no {lacking}." if path.is_dir() else "There is no such folder.",
+        hint=f"Give the folder that holds {ARGUMENTS}, as printed when the run started.",
+    )
+
+
+def damaged(where: str, reason: str) -> DataError:
+    """The error of a line that cannot be what was written."""
     return DataError(f"{where}, is damaged.", reason=reason)
 
 
@@ -158,7 +186,7 @@ def _numbers(
     for where, row in found:
         for name in numeric.keys() & row.keys():
             if not isinstance(row[name], int | float | None):
-                raise _damaged(where, f"{name} is {row[name]!r}, which is no number.")
+                raise damaged(where, f"{name} is {row[name]!r}, which is no number.")
     return [(where, {name: row.get(name) for name in numeric}) for where, row in found]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covtool.errors import ArgumentError
-from covtool.plotting.figure_file import check_output, color, house_style, write_figure
+from covtool.plotting.figure_file import check_output, house_style, write_figure
 from covtool.plotting.run_curves import (
     PANELS,
     Panel,
@@ -18,6 +18,7 @@ from covtool.plotting.run_curves import (
     title_of,
 )
 from covtool.plotting.run_history import RunHistory, read_runs
+from covtool.plotting.run_panels import GRAY, POINTS, finish_panel, name_runs, run_color
 from covtool.specs.plotting import RunPlotSpec
 
 if TYPE_CHECKING:
@@ -28,15 +29,12 @@ if TYPE_CHECKING:
 _INCHES = (4.7, 2.9)
 """Width and height of a panel."""
 _COLUMNS = 2
-_GRAY = "#555555"
+_MARKED = 60
+"""Epochs of a line up to which each is marked: more marks would hide the line."""
 _DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.6)))  # of the lines of a panel
 _WIDTH, _NARROWEST = 1.6, 0.8
 _POINTS = 2000
 """Of a line before it is averaged: more would only make the file bigger."""
-_COLORS = (4, 5, 3, 6, 1, 2, 0)
-"""Of the house's colors, those of runs; of a single run's lines: blue and vermilion first."""
-_LETTERS = 58
-"""Of the runs' names that fit beside each other over a panel, with what stands for their lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +98,6 @@ def plot_runs(
     """
     path, spec, folders = Path(path), spec or RunPlotSpec(), [Path(run) for run in runs]
     check_output(path, overwrite=overwrite)
-    _check_labels(folders, spec)
     histories = read_runs(folders, spec.labels)
     panels = _panels(histories, spec)
     with house_style():
@@ -128,18 +125,8 @@ def run_figure(
         _finish(axes, panel, curves, title_of(panel, metric), several=len(histories) > 1)
         if number > len(panels) - columns:
             axes.set_xlabel("updates")
-    _name_runs(figure, histories)
+    name_runs(figure, [history.label for history in histories])
     return figure
-
-
-def _check_labels(folders: Sequence[Path], spec: RunPlotSpec) -> None:
-    if not folders:
-        raise ArgumentError("No run is given.", hint="Usage: covtool plot run DIR [DIR ...]")
-    if spec.labels and len(spec.labels) != len(folders):
-        raise ArgumentError(
-            f"--label is given {len(spec.labels)} times for {len(folders)} runs.",
-            hint="Name every run, or none.",
-        )
 
 
 def _panels(histories: Sequence[RunHistory], spec: RunPlotSpec) -> dict[Panel, list[RunCurve]]:
@@ -158,7 +145,7 @@ def _panels(histories: Sequence[RunHistory], spec: RunPlotSpec) -> dict[Panel, l
 def _draw(axes: "Axes", curve: RunCurve, *, several: bool) -> None:
     style: dict[str, Any] = {"color": _color(curve, several=several)}
     if curve.by_epoch:
-        marks = {"marker": "o", "markersize": 3.5, "linewidth": 1.2, "zorder": 4}
+        marks = POINTS if len(curve.x) <= _MARKED else {**POINTS, "marker": ""}
         axes.plot(curve.x, curve.y, linestyle=_DASHES[curve.line], **marks, **style)
         return
     width = _WIDTH
@@ -172,11 +159,7 @@ def _draw(axes: "Axes", curve: RunCurve, *, several: bool) -> None:
 
 
 def _color(curve: RunCurve, *, several: bool) -> str:
-    return _color_of(curve.run if several else curve.line)
-
-
-def _color_of(position: int) -> str:
-    return color(_COLORS[position % len(_COLORS)])
+    return run_color(curve.run if several else curve.line)
 
 
 def _thinned(curve: RunCurve) -> tuple[np.ndarray, np.ndarray]:
@@ -188,24 +171,11 @@ def _thinned(curve: RunCurve) -> tuple[np.ndarray, np.ndarray]:
 def _finish(
     axes: "Axes", panel: Panel, curves: Sequence[RunCurve], title: str, *, several: bool
 ) -> None:
-    axes.set_title(title, loc="left", fontsize=9, color=_GRAY)
+    finish_panel(axes, title, logarithmic=panel.logarithmic)
     axes.set_xlim(left=0)
-    if panel.logarithmic:
-        _scale_by_decades(axes)
-    else:
-        axes.locator_params(axis="y", nbins=6)
-    axes.yaxis.set_major_formatter("{x:g}")
     drawn = sorted({curve.line for curve in curves})
     if len(drawn) > 1:
         axes.legend(handles=[_key(axes, panel, curves, line, several=several) for line in drawn])
-
-
-def _scale_by_decades(axes: "Axes") -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _key(
@@ -217,29 +187,13 @@ def _key(
     example = next(curve for curve in curves if curve.line == line)
     return Line2D(
         *([], []),
-        color=_GRAY if several else _color(example, several=False),
+        color=GRAY if several else _color(example, several=False),
         linestyle=_DASHES[line],
         marker="o" if example.by_epoch else "",
         markersize=3.5,
         linewidth=_WIDTH,
         label=panel.lines[line].role,
     )
-
-
-def _name_runs(figure: "Figure", histories: Sequence[RunHistory]) -> None:
-    from matplotlib.lines import Line2D
-
-    if len(histories) == 1:
-        figure.suptitle(histories[0].label, fontsize=9.5, x=0.01, ha="left")
-        return
-    handles = [
-        Line2D([], [], color=_color_of(run), linewidth=2.4, label=history.label)
-        for run, history in enumerate(histories)
-    ]
-    longest = max(len(history.label) for history in histories) + 10
-    room = _LETTERS * figure.get_figwidth() / _INCHES[0] / longest
-    ncols = max(1, min(len(handles), int(room)))
-    figure.legend(handles=handles, loc="outside upper left", ncols=ncols)
 
 
 def _drawn(history: RunHistory, metric: str) -> DrawnRun:
@@ -249,7 +203,7 @@ def _drawn(history: RunHistory, metric: str) -> DrawnRun:
         label=history.label,
         path=history.path,
         updates=int(history.updates[-1]),
-        epochs=len(history.epoch_ends),
+        epochs=int((history.epochs.get("epoch", np.array([])) >= 0).sum()),
         metric=metric,
         last=float(known[-1]) if len(known) else None,
     )

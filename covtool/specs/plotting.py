@@ -7,6 +7,7 @@ from pydantic import Field
 from covtool.specs.record import Record
 
 OPERATOR: dict[str, Any] = {"panel": "Functions (plot operator)"}
+RUNS: dict[str, Any] = {"panel": "Runs (plot run, plot rri)"}
 RUN: dict[str, Any] = {"panel": "Curves (plot run)"}
 
 
@@ -51,15 +52,25 @@ class OperatorPlotSpec(Record):
     )
 
 
-class RunPlotSpec(Record):
-    """Which curves of runs are drawn, and how."""
+class ComparedRunsSpec(Record):
+    """Which panels of runs are drawn, and what the runs are called."""
 
     show: tuple[str, ...] = Field(
         (),
-        description="Only this panel: loss, metric, lr or norm; may be repeated. Default: all that "
-        "the runs have.",
-        json_schema_extra=RUN,
+        description="Only this panel; may be repeated. run: loss, metric, correlation, lr, norm; "
+        "rri: correlation, eigenvalue, rank-1, map. Default: all that the runs have.",
+        json_schema_extra=RUNS,
     )
+    labels: tuple[str, ...] = Field(
+        (),
+        description="What a run is called, in the order of the runs; default: as its folder.",
+        json_schema_extra={**RUNS, "long": "label"},
+    )
+
+
+class RunPlotSpec(ComparedRunsSpec):
+    """Which curves of runs are drawn, and how."""
+
     metric: str | None = Field(
         None,
         description="Column of summary.csv; default: the first evaluated one but the loss.",
@@ -71,9 +82,4 @@ class RunPlotSpec(Record):
         description="Average curves over so many updates; 1: as they are. Default: a fortieth of "
         "the run.",
         json_schema_extra=RUN,
-    )
-    labels: tuple[str, ...] = Field(
-        (),
-        description="What a run is called, in the order of the runs; default: as its folder.",
-        json_schema_extra={**RUN, "long": "label"},
     )

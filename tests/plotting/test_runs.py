@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from svdnet_runs import write_svdnet_run
 
 from covtool.errors import ArgumentError, DataError, OutputExistsError, UnknownVariantError
 from covtool.plotting.figure_file import SUFFIXES, house_style
@@ -293,3 +294,50 @@ def test_a_panel_that_is_asked_for_must_have_something(run: Path, tmp_path: Path
         plot_runs([run], tmp_path / "a.png", RunPlotSpec(show=("metric",)))
     with pytest.raises(ArgumentError, match="No run is given"):
         plot_runs([], tmp_path / "a.png")
+
+
+def test_epochs_that_are_not_evaluated_leave_no_gap(tmp_path: Path) -> None:
+    run = write_svdnet_run(tmp_path / "rri", 1, epochs=2, updates=5)
+    _, metric, correlation, _ = figure_of([run]).axes
+    rows = list(csv.DictReader((run / "summary.csv").read_text().splitlines()))
+    evaluated = [row for row in rows if row["eval_rank1"]]
+    assert [row["epoch"] for row in evaluated] == ["-1", "1", "3", "5"]
+    (line,) = metric.lines
+    assert line.get_xdata().tolist() == [0, 10, 20, 30]
+    assert line.get_ydata().tolist() == [float(row["eval_rank1"]) for row in evaluated]
+    (line,) = correlation.lines
+    assert line.get_xdata().tolist() == [0, 5, 10, 15, 20, 25, 30]
+    assert line.get_ydata().tolist() == [float(row["correlation"]) for row in rows]
+    assert correlation.get_title(loc="left") == "correlation S(W) of the Eigenlayer"
+
+
+@pytest.mark.parametrize(
+    ("column", "title"),
+    [
+        (None, "rank-1 (%)"),
+        ("eval_rank10", "rank-10 (%)"),
+        ("eval_mAP", "mAP (%)"),
+        ("eval_mINP", "mINP (%)"),
+        ("eval_r_precision", "R-precision (%)"),
+        ("eval_mAP_at_R", "mAP@R (%)"),
+    ],
+)
+def test_figures_of_retrieval_have_their_names(
+    tmp_path: Path, column: str | None, title: str
+) -> None:
+    run = write_svdnet_run(tmp_path / "rri", 1)
+    assert figure_of([run], metric=column).axes[1].get_title(loc="left") == title
+
+
+def test_the_start_of_a_run_is_no_epoch(tmp_path: Path) -> None:
+    run = write_svdnet_run(tmp_path / "rri", 1, epochs=2)
+    (drawn,) = plot_runs([run], tmp_path / "a.png").runs
+    assert (drawn.epochs, drawn.metric, drawn.last) == (6, "eval_rank1", 55.0)
+
+
+@pytest.mark.parametrize(("epochs", "marked"), [(2, True), (30, False)])
+def test_epochs_are_marked_unless_they_are_many(tmp_path: Path, epochs: int, marked: bool) -> None:
+    run = write_svdnet_run(tmp_path / "rri", 1, epochs=epochs, updates=1)
+    _, metric, correlation, _ = figure_of([run]).axes
+    assert (correlation.lines[0].get_marker() == "o") == marked
+    assert metric.lines[0].get_marker() == "o"

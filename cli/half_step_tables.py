@@ -1,0 +1,31 @@
+"""SVDNet's half-steps as a table: what covtool svdnet-rri has done, what covtool plot rri drew."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from covtool_cli import render
+
+if TYPE_CHECKING:
+    from covtool.plotting.half_steps import HalfStep
+
+COLUMNS = (
+    *("half-step", "epochs", "S(W)", "smallest eigenvalue / diagonal"),
+    *("train loss", "rank-1", "mAP"),
+)
+
+
+def show(title: str, steps: Sequence["HalfStep"]) -> None:
+    """A row for each half-step, on stdout."""
+    rows = [
+        (
+            step.phase,
+            step.epochs,
+            step.correlation,
+            step.smallest_eigenvalue_ratio,
+            step.train_loss,
+            step.rank_1,
+            step.mean_average_precision,
+        )
+        for step in steps
+    ]
+    render.table(title, COLUMNS, rows)

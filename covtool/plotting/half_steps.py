@@ -1,0 +1,141 @@
+"""The half-steps of SVDNet's training (RRI), read back from what a run says of its epochs.
+
+A phase that is over is a half-step: the start, step 0 (base), each restraint and each relaxation.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+from covtool.errors import DataError
+from covtool.plotting.run_history import ARGUMENTS, EPOCHS, damaged, epoch_rows, no_run
+
+RESTRAINT = "restraint"
+_PHASES = ("start", "base", RESTRAINT, "relaxation")
+"""In the order that they have within an iteration; the first two are in none."""
+_PHASE = re.compile(r"(start|base)|(restraint|relaxation) ([1-9]\d*)")
+
+Row = tuple[str, dict[str, Any]]
+"""Where a row is, and what it says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfStep:
+    """What a model is like when a phase is over.
+
+    Attributes:
+        phase: ``start`` (as the model came), ``base``, ``restraint 1``, ``relaxation 1``, ...
+        epochs: Done by then, those of earlier phases included.
+        train_loss: Of the phase's last epoch; None at the start, or where it is not finite.
+        correlation: S(W) of the Eigenlayer, from 1/k to 1 for orthogonal weight vectors.
+        smallest_eigenvalue_ratio: Of its Gram matrix, over the smallest diagonal element; 0 to 1.
+        rank_1: Percent; Recall@1 where no cameras are known.
+        rank_5: Percent; None where the run has none.
+        mean_average_precision: mAP in percent.
+        mean_inverse_penalty: mINP in percent; None where the run has none.
+    """
+
+    phase: str
+    epochs: int
+    train_loss: float | None
+    correlation: float
+    smallest_eigenvalue_ratio: float
+    rank_1: float
+    rank_5: float | None
+    mean_average_precision: float
+    mean_inverse_penalty: float | None
+
+
+def phase_order(phase: str) -> tuple[int, int]:
+    """The iteration of a phase, 0 before the first, and its place there.
+
+    Raises:
+        ValueError: There is no such phase.
+
+    Example:
+        >>> sorted(["relaxation 1", "restraint 2", "restraint 1", "base"], key=phase_order)
+        ['base', 'restraint 1', 'relaxation 1', 'restraint 2']
+    """
+    found = _PHASE.fullmatch(phase)
+    if found is None:
+        raise ValueError(f"There is no phase {phase!r}.")
+    before, name, iteration = found.groups()
+    return int(iteration or 0), _PHASES.index(before or name)
+
+
+def read_half_steps(run: Path) -> tuple[HalfStep, ...]:
+    """The half-steps of a run in order.
+
+    A run that is still going or was killed has those of the phases that are over.
+
+    Args:
+        run: Folder of a run of ``covtool svdnet-rri``.
+
+    Raises:
+        DataError: The folder is no such run, no half-step is over yet, or a line is damaged.
+    """
+    rows = list(epoch_rows(run))
+    if not rows and not ((run / EPOCHS).exists() or (run / ARGUMENTS).exists()):
+        raise no_run(run, EPOCHS)
+    _require_phases(run, rows)
+    steps = tuple(_half_step(*row) for row in _ends(rows))
+    if not steps:
+        raise DataError(
+            f"The run in {run} has no half-step yet.",
+            reason="No phase of it is over.",
+            hint="Wait for the first evaluation, or resume the run if it was stopped before.",
+        )
+    return steps
+
+
+def _require_phases(run: Path, rows: list[Row]) -> None:
+    for where, row in rows:
+        if "phase" not in row:
+            raise DataError(
+                f"{run} is not the folder of a run of restraint and relaxation iterations.",
+                reason=f"Its {EPOCHS} has no column 'phase'; that of covtool finetune has none.",
+                hint=f"Give the folder of a run of covtool svdnet-rri, or: covtool plot run {run}",
+            )
+        if _PHASE.fullmatch(str(row["phase"])) is None:
+            raise damaged(where, f"{row['phase']!r} is no phase of such a run.")
+
+
+def _ends(rows: list[Row]) -> Iterator[Row]:
+    """The last row of each phase that is over: another follows, or it is evaluated."""
+    phases = [list(group) for _, group in groupby(rows, key=lambda row: row[1]["phase"])]
+    for earlier, later in pairwise(phases):
+        if phase_order(earlier[-1][1]["phase"]) >= phase_order(later[0][1]["phase"]):
+            raise damaged(later[0][0], f"Its phase does not follow {earlier[-1][1]['phase']!r}.")
+        yield earlier[-1]
+    if phases and phases[-1][-1][1].get("eval_rank1") is not None:
+        yield phases[-1][-1]
+
+
+def _half_step(where: str, row: dict[str, Any]) -> HalfStep:
+    def number(column: str) -> float:
+        value = row.get(column)
+        if not isinstance(value, float) or not math.isfinite(value):
+            raise damaged(where, f"{column} is {value!r}, which is no number.")
+        return value
+
+    def optional(column: str) -> float | None:
+        value = row.get(column)
+        if isinstance(value, str):
+            raise damaged(where, f"{column} is {value!r}, which is no number.")
+        return value if value is not None and math.isfinite(value) else None
+
+    return HalfStep(
+        phase=row["phase"],
+        epochs=int(number("epoch")) + 1,
+        train_loss=optional("train_loss"),
+        correlation=number("correlation"),
+        smallest_eigenvalue_ratio=number("smallest_eigenvalue_ratio"),
+        rank_1=number("eval_rank1"),
+        rank_5=optional("eval_rank5"),
+        mean_average_precision=number("eval_mAP"),
+        mean_inverse_penalty=optional("eval_mINP"),
+    )
