@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from covtool_cli import render
+from covtool_cli import render, retrieval_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
+    from covtool.data.retrieval_report import RetrievalReport
     from covtool.training import EpochRecord, StepRecord, TrainingPlan
+
+
+SHOWN = {
+    "loss": "validation loss {:.4f}",
+    "top_1": "top-1 {:.2f} %",
+    "top_5": "top-5 {:.2f} %",
+    "rank_1": "rank-1 {:.2f} %",
+    "mean_average_precision": "mAP {:.2f} %",
+}
+"""The figures of an epoch that a line has room for."""
 
 
 class TrainingLines(AbstractContextManager):
@@ -29,10 +41,15 @@ class TrainingLines(AbstractContextManager):
     ) -> None:
         """Leave the terminal as it was."""
 
+    def on_report(self, report: "RetrievalReport") -> None:
+        retrieval_tables.show_report(report)
+
     def on_start(self, plan: "TrainingPlan") -> None:
+        purpose = "search with and in" if plan.phases else "validate on"
         render.note(
-            f"{plan.training_images:,} images to train on, {plan.validation_images:,} to validate "
-            f"on, {plan.num_classes} classes, {plan.updates_per_epoch} updates per epoch, "
+            f"{plan.training_images:,} images to train on, "
+            f"{plan.validation_images:,} to {purpose}, "
+            f"{plan.num_classes} classes, {plan.updates_per_epoch} updates per epoch, "
             f"on {plan.device}"
         )
         if plan.directory is not None:
@@ -107,13 +124,22 @@ def pace(record: "StepRecord") -> str:
 
 def epoch_line(record: "EpochRecord") -> str:
     """An epoch in a line."""
-    top_5 = "" if record.top_5 is None else f"  top-5 {record.top_5:.2f} %"
-    replaced = f"  {record.replaced} unreadable" if record.replaced else ""
-    return (
-        f"epoch {record.epoch}/{record.epochs}  train loss {record.train_loss:.4f}  "
-        f"validation loss {record.eval_loss:.4f}  top-1 {record.top_1:.2f} %{top_5}{replaced}  "
-        f"{duration(record.seconds)}" + ("  best so far" if record.is_best else "")
-    )
+    loss, phase = record.train_loss, record.phase
+    parts = [
+        f"epoch {record.epoch}/{record.epochs}",
+        *([] if phase is None else [phase.name]),
+        *([] if loss is None else [f"train loss {loss:.4f}"]),
+        *([] if phase is None else [f"S(W) {phase.correlation:.4f}"]),
+        *(SHOWN[name].format(value) for name, value in _shown(record.figures)),
+        *([f"{record.replaced} unreadable"] if record.replaced else []),
+        duration(record.seconds),
+        *(["best so far"] if record.is_best else []),
+    ]
+    return "  ".join(parts)
+
+
+def _shown(figures: "Mapping[str, float]") -> list[tuple[str, float]]:
+    return [(name, figures[name]) for name in SHOWN if name in figures]
 
 
 def duration(seconds: float) -> str:

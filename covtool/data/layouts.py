@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from covtool.data.csv_layout import read_rows
 from covtool.data.images import is_image
 from covtool.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from covtool.data.retrieval_layout import RetrievalLayout
 
 TRAIN_NAMES = ("train", "training")
 VAL_NAMES = ("val", "validation", "valid")
@@ -52,6 +55,8 @@ class DataLayout:
             what a model is evaluated on, whatever the data set calls it; ``test`` is there
             only beside a ``val``. A data set without splits has ``train`` only.
         called: The data set's own names of these splits.
+        searched: What a model is judged by in place of a validation: a search for the images of
+            ``val``, which are numbered then, in their order. None for a validation.
     """
 
     root: Path
@@ -59,6 +64,7 @@ class DataLayout:
     class_names: tuple[str, ...]
     splits: Mapping[str, Sequence[Sample]]
     called: Mapping[str, str]
+    searched: "RetrievalLayout | None" = None
 
     def __reduce__(self) -> tuple:
         # Between processes: read-only views of mappings cannot be pickled.

@@ -137,6 +137,26 @@ class RetrievalLayout:
         )
         return layout if val_fraction is None else with_validation(layout, val_fraction, seed)
 
+    def searching_layout(self) -> DataLayout:
+        """The training images as classes, and a search in place of a validation.
+
+        Raises:
+            DataError: There are no training images.
+        """
+        training = replace(self, val=()).training_layout()
+        name = "test" if self.shared else "query, gallery"
+        return replace(
+            training,
+            splits=MappingProxyType({**training.splits, "val": numbered(self.searched)}),
+            called=MappingProxyType({**training.called, "val": name}),
+            searched=self,
+        )
+
+
+def numbered(samples: Sequence[RetrievalSample]) -> tuple[Sample, ...]:
+    """Images with their positions in place of labels."""
+    return tuple(Sample(sample.path, number) for number, sample in enumerate(samples))
+
 
 def _labeled(samples: Sequence[RetrievalSample], index: dict[str, int]) -> tuple[Sample, ...]:
     return tuple(Sample(sample.path, index[sample.identity]) for sample in samples)

@@ -12,10 +12,11 @@ from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
 from covtool.data.image_sources import ImageSource, find_images
 from covtool.data.layouts import WHOLE, Sample
+from covtool.data.retrieval_layout import numbered
 from covtool.evaluation.feature_files import FeatureWriter, check_feature_output
 from covtool.evaluation.feature_table import ImageLabels
 from covtool.evaluation.requests import ModelRequest
-from covtool.evaluation.searched_images import as_samples, image_label
+from covtool.evaluation.searched_images import image_label
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
 from covtool.specs import DescriptionSpec, InputSpec
@@ -115,7 +116,7 @@ def _images(source: ImageSource, split: str | None) -> tuple[list[ImageLabels], 
         for sample in samples
     ]
     labels = [image_label(sample, name, source.folder) for sample, name in chosen]
-    return labels, as_samples([sample for sample, _ in chosen])
+    return labels, numbered([sample for sample, _ in chosen])
 
 
 def _write(

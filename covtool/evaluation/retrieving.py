@@ -9,7 +9,7 @@ from torch import Tensor
 from covtool.atomic import require_writable
 from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
-from covtool.data.retrieval_layout import RetrievalLayout
+from covtool.data.retrieval_layout import RetrievalLayout, numbered
 from covtool.data.retrieval_reading import read_retrieval
 from covtool.data.retrieval_report import RetrievalReport, report_on, require_searchable
 from covtool.errors import ArgumentError
@@ -19,7 +19,6 @@ from covtool.evaluation.rank_sheet import MATCHES, save_ranks
 from covtool.evaluation.requests import ModelRequest
 from covtool.evaluation.retrieval import RetrievalResult
 from covtool.evaluation.searched_images import (
-    as_samples,
     describe_searched,
     labels_of,
     plan_search,
@@ -170,7 +169,7 @@ def _described(
         return _Described(layout=layout, features=read_searched(layout, file))
     device = resolve_device(request.device, processes)
     checked = check_images(
-        as_samples(layout.searched),
+        numbered(layout.searched),
         on_bad_image=request.on_bad_image,
         track=track,
         processes=processes,

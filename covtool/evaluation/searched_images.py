@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from covtool.data.layouts import Sample
-from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
+from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample, numbered
 from covtool.errors import DataError
 from covtool.evaluation.embedding import Describer
 from covtool.evaluation.feature_files import read_features
@@ -69,20 +69,25 @@ def plan_search(layout: RetrievalLayout, num_features: int, spec: RetrievalSpec)
 
 
 def describe_searched(
-    layout: RetrievalLayout, describer: Describer, *, track: Track = silent
+    layout: RetrievalLayout,
+    describer: Describer,
+    *,
+    images: Sequence[Sample] | None = None,
+    track: Track = silent,
 ) -> Tensor:
     """The features of `layout.searched`, (N, D); of several processes, in the main one only.
 
     Args:
         layout: The data set.
         describer: Describes the images.
+        images: A cache of `layout.searched`; None to read the files.
         track: Shows the progress.
 
     Raises:
         DataError: An image cannot be read.
         NonFiniteError: A feature is not a finite number.
     """
-    images = as_samples(layout.searched)
+    images = numbered(layout.searched) if images is None else images
     features, at = torch.empty(len(images), describer.num_features), 0
     for batch in describer(images, track):
         features[at : at + len(batch)] = batch
@@ -138,11 +143,6 @@ def image_label(sample: RetrievalSample, split: str, folder: Path) -> ImageLabel
     """What is known about an image; its path relative to `folder`."""
     relative = Path(os.path.relpath(sample.path, folder)).as_posix()
     return ImageLabels(relative, sample.identity, sample.camera or "", split)
-
-
-def as_samples(samples: Sequence[RetrievalSample]) -> tuple[Sample, ...]:
-    """The images, numbered."""
-    return tuple(Sample(sample.path, number) for number, sample in enumerate(samples))
 
 
 def _feature_sets(

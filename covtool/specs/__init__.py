@@ -23,8 +23,8 @@ from covtool.specs.recipe import (
     Recipe,
 )
 from covtool.specs.record import Record, as_flag
-from covtool.specs.retrieval import DescriptionSpec, RetrievalSpec
-from covtool.specs.svdnet import SvdnetSpec
+from covtool.specs.retrieval import DescriptionSpec, RetrievalSpec, SearchSpec
+from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
 from covtool.specs.training import TrainingSpec
 
 __all__ = [
@@ -52,7 +52,9 @@ __all__ = [
     "Recipe",
     "Record",
     "RetrievalSpec",
+    "SearchSpec",
     "SvdnetSpec",
+    "SvdnetTrainingSpec",
     "TrainingSpec",
     "as_flag",
 ]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SerializeAsAny, ValidationError
 
 from covtool.errors import ArgumentError
 from covtool.specs.augmentation import AugmentationSpec
@@ -13,6 +13,8 @@ from covtool.specs.loading import LoadingSpec
 from covtool.specs.objective import ObjectiveSpec
 from covtool.specs.processes import ProcessSpec
 from covtool.specs.record import Record
+from covtool.specs.retrieval import SearchSpec
+from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
 from covtool.specs.training import TrainingSpec
 
 SETTINGS: dict[str, type[Record]] = {
@@ -26,6 +28,14 @@ SETTINGS: dict[str, type[Record]] = {
     "classes": ClassSplitSpec,
 }
 """The groups of settings of a run; no two have a name in common."""
+
+PHASED: dict[str, type[Record]] = {
+    **SETTINGS,
+    "training": SvdnetTrainingSpec,
+    "svdnet": SvdnetSpec,
+    "search": SearchSpec,
+}
+"""Those of a run in the phases of SVDNet."""
 
 
 class FinetuneRequest(Record):
@@ -44,12 +54,14 @@ class FinetuneRequest(Record):
         processes: How several processes work together.
         images: What to change about the images that the model expects.
         classes: Which classes are trained.
+        svdnet: The phases of SVDNet; None for a run without.
+        search: How a run in phases is judged; None for one that is validated.
         arch: Architecture, where the tensors leave a choice.
         iterations: Newton-Schulz steps of a published covariance network; None for 5.
         weights: ``auto``, ``ema`` or ``raw``.
         from_scratch: Do not fetch the pretrained weights of a name.
         new_classifier: Start the classifier afresh for the data's classes.
-        output: Folder for runs; the run goes to ``<output>/finetune/<experiment>[-N]``.
+        output: Folder for runs; the run goes to ``<output>/<command>/<experiment>[-N]``.
         experiment: Name of the run; None for the model's.
         preset: Name of the preset that the settings come from, as far as nothing else was said.
     """
@@ -57,7 +69,7 @@ class FinetuneRequest(Record):
     model: str | None
     data: str
     init_from: str | None = None
-    training: TrainingSpec = TrainingSpec()
+    training: SerializeAsAny[TrainingSpec] = TrainingSpec()
     objective: ObjectiveSpec = ObjectiveSpec()
     augmentation: AugmentationSpec = AugmentationSpec()
     loading: LoadingSpec = LoadingSpec()
@@ -65,6 +77,8 @@ class FinetuneRequest(Record):
     processes: ProcessSpec = ProcessSpec()
     images: InputOverrides = InputOverrides()
     classes: ClassSplitSpec = ClassSplitSpec()
+    svdnet: SvdnetSpec | None = None
+    search: SearchSpec | None = None
     arch: str | None = None
     iterations: int | None = None
     weights: str = "auto"
@@ -80,15 +94,29 @@ class FinetuneRequest(Record):
         Raises:
             ArgumentError: Two of them contradict each other, or one has no effect.
         """
-        self.training.refuse_nonsense()
+        if self.svdnet is None:
+            self.training.refuse_nonsense()
+        else:
+            self.training.refuse_nonsense_in(self.svdnet)
         self.loading.refuse_nonsense()
         self.objective.refuse_nonsense(self.training, self.faults)
+
+    @property
+    def command(self) -> str:
+        """The command that starts such a run, and goes on with it."""
+        return "finetune" if self.svdnet is None else "svdnet-rri"
+
+    @property
+    def groups(self) -> dict[str, type[Record]]:
+        """The groups of settings that it has."""
+        return SETTINGS if self.svdnet is None else PHASED
 
     def to_arguments(self) -> dict[str, Any]:
         """All settings under the names of the command's options, ready for YAML."""
         values = self.model_dump(mode="json")
-        for name in SETTINGS:
-            values |= values.pop(name)
+        own = {name: values.pop(name) for name in PHASED}
+        for name in self.groups:
+            values |= own[name]
         return values
 
     @classmethod
@@ -99,11 +127,15 @@ class FinetuneRequest(Record):
             ArgumentError: A name is unknown, or a value will not do.
         """
         values = dict(arguments)
-        for name, spec in SETTINGS.items():
-            own = {key: values.pop(key) for key in spec.model_fields if key in values}
-            values[name] = own
+        is_phased = not SvdnetSpec.model_fields.keys().isdisjoint(values)
+        groups = (PHASED if is_phased else SETTINGS).items()
+        named = {
+            name: {key: values.pop(key) for key in spec.model_fields if key in values}
+            for name, spec in groups
+        }
         try:
-            return cls.model_validate(values)
+            made = {name: spec.model_validate(named[name]) for name, spec in groups}
+            return cls.model_validate({**values, **made})
         except ValidationError as problem:
             first = problem.errors()[0]
             raise ArgumentError(f"{first['loc'][-1]!r} will not do: {first['msg']}.") from problem

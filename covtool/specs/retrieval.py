@@ -32,8 +32,8 @@ class DescriptionSpec(CheckedRecord):
     )
 
 
-class RetrievalSpec(DescriptionSpec):
-    """A search for images of the same identity. None was not said.
+class SearchSpec(DescriptionSpec):
+    """An exact search for images of the same identity.
 
     It says what an image is described by, how descriptions are compared, and what counts.
     """
@@ -47,6 +47,27 @@ class RetrievalSpec(DescriptionSpec):
         "known.",
         json_schema_extra=SEARCH,
     )
+    max_memory: str = Field(
+        "4GB",
+        description="What the search may take beside the features: 800MB, 4GB, 16GiB.",
+        json_schema_extra=SEARCH,
+    )
+
+    @field_validator("max_memory")
+    @classmethod
+    def _is_an_amount(cls, text: str) -> str:
+        parse_bytes(text)
+        return text
+
+    @property
+    def memory_bytes(self) -> int:
+        """`max_memory` as a number."""
+        return parse_bytes(self.max_memory)
+
+
+class RetrievalSpec(SearchSpec):
+    """A search that may be re-ranked, and files that go with it. None was not said."""
+
     rerank: bool = Field(
         False,
         description="Re-rank by k-reciprocal neighbors (Zhong et al., CVPR 2017).",
@@ -72,11 +93,6 @@ class RetrievalSpec(DescriptionSpec):
         f"default: {LAMBDA}.",
         json_schema_extra={**SEARCH, "long": "lambda"},
     )
-    max_memory: str = Field(
-        "4GB",
-        description="What the search may take beside the features: 800MB, 4GB, 16GiB.",
-        json_schema_extra=SEARCH,
-    )
 
     save_ranks: Path | None = Field(
         None,
@@ -93,17 +109,6 @@ class RetrievalSpec(DescriptionSpec):
         description="Take the features from such a file, and run no model.",
         json_schema_extra=FILES,
     )
-
-    @field_validator("max_memory")
-    @classmethod
-    def _is_an_amount(cls, text: str) -> str:
-        parse_bytes(text)
-        return text
-
-    @property
-    def memory_bytes(self) -> int:
-        """`max_memory` as a number."""
-        return parse_bytes(self.max_memory)
 
     @property
     def reciprocal_neighbors(self) -> int:

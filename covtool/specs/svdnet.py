@@ -5,8 +5,11 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from covtool.errors import ArgumentError
 from covtool.specs.record import CheckedRecord, Contradiction
+from covtool.specs.training import WATCHING, TrainingSpec
 
+BASE_EPOCHS = 20  # of step 0, for a model that was not trained yet
 PANEL: dict[str, Any] = {"panel": "SVDNet"}
 
 
@@ -28,8 +31,8 @@ class SvdnetSpec(CheckedRecord):
     base_epochs: int | None = Field(
         None,
         ge=0,
-        description="Epochs of step 0, with the plain linear layer; default: 20, or none for a "
-        "model that finetune or svdnet-rri has trained.",
+        description="Epochs of step 0, with the plain linear layer; default: "
+        f"{BASE_EPOCHS}, or none for a model that was trained since it got its Eigenlayer.",
         json_schema_extra=PANEL,
     )
     restraint_epochs: int = Field(
@@ -82,6 +85,25 @@ class SvdnetSpec(CheckedRecord):
             raise ValueError("learning rates are positive numbers")
         return rates
 
+    def with_base_epochs(self, automatic: int) -> "SvdnetSpec":
+        """The same settings with the length of step 0, where that is left open."""
+        base = automatic if self.base_epochs is None else self.base_epochs
+        return self.model_copy(update={"base_epochs": base})
+
+    @property
+    def first_phase(self) -> int:
+        """Epochs of the first phase that there is, the default of step 0 worked out."""
+        return self._base_epochs or self.restraint_epochs
+
+    @property
+    def epochs(self) -> int:
+        """Of all phases, the default of step 0 worked out."""
+        return self._base_epochs + self.rri * (self.restraint_epochs + self.relaxation_epochs)
+
+    @property
+    def _base_epochs(self) -> int:
+        return BASE_EPOCHS if self.base_epochs is None else self.base_epochs
+
     def lr_of(self, iteration: int) -> float:
         """The learning rate of an iteration, counted from 1."""
         return self.lrs[min(iteration, len(self.lrs)) - 1]
@@ -97,4 +119,61 @@ class SvdnetSpec(CheckedRecord):
             self.rri == 0 and self.base_epochs == 0,
             "--rri 0 with --base-epochs 0 trains nothing.",
             "Raise one of them.",
+        )
+
+
+class SvdnetTrainingSpec(TrainingSpec):
+    """How a model is trained in phases: their number and length are said by an `SvdnetSpec`.
+
+    `epochs` is the sum of all phases. A search takes the place of a validation: there is nothing
+    to set aside for it, and what ends a run before its time is that S(W) has settled.
+    """
+
+    epochs: int = Field(1, ge=1, json_schema_extra={"flag": False})
+    patience: Literal[0] = Field(0, json_schema_extra={"flag": False})
+    val_fraction: None = Field(None, json_schema_extra={"flag": False})
+    eval_metric: Literal["rank1", "mAP"] = Field(
+        "rank1",
+        description="What the best phase is best in: rank-1 (which is Recall@1) or mAP.",
+        json_schema_extra=WATCHING,
+    )
+
+    def in_phases(self, svdnet: SvdnetSpec) -> "SvdnetTrainingSpec":
+        """The same settings with the number of epochs and the warm-up, of the first phase."""
+        warmup = self.warmup_epochs
+        if warmup is None:
+            alone = self.model_copy(update={"epochs": svdnet.first_phase})
+            warmup = alone.warmup
+        return self.model_copy(update={"epochs": svdnet.epochs, "warmup_epochs": warmup})
+
+    def refuse_nonsense_in(self, svdnet: SvdnetSpec) -> None:
+        """Check the settings against each other and against those of the phases.
+
+        Raises:
+            ArgumentError: Two of them contradict each other, or one has no effect.
+        """
+        svdnet.refuse_nonsense()
+        whole = self.in_phases(svdnet)
+        for wrong, message, hint in whole._contradictions_in(svdnet):
+            if wrong:
+                raise ArgumentError(message, hint=hint)
+        whole.refuse_nonsense()
+
+    def _contradictions_in(self, svdnet: SvdnetSpec) -> Iterator[Contradiction]:
+        first, lowest = svdnet.first_phase, min(svdnet.lrs)
+        yield (
+            self.warmup >= first,
+            f"--warmup-epochs {self.warmup:g} leaves nothing of the first phase's {first} epochs.",
+            "Warm up for fewer epochs.",
+        )
+        yield (
+            svdnet.rri > 0 and self.min_lr > lowest,
+            f"--lrs has {lowest:g}, which is below --min-lr {self.min_lr:g}.",
+            "Lower --min-lr as well.",
+        )
+        yield (
+            bool(self.warmup) and svdnet.base_epochs == 0 and self.warmup_lr > svdnet.lr_of(1),
+            f"--lrs begins with {svdnet.lr_of(1):g}, which is below --warmup-lr "
+            f"{self.warmup_lr:g}.",
+            "Lower --warmup-lr as well, or leave the warm-up out: --warmup-epochs 0.",
         )

@@ -14,6 +14,7 @@ from covtool.backbones.device import resolve_device
 from covtool.data.fingerprint import fingerprint
 from covtool.data.layouts import Sample
 from covtool.data.loaders import ImageLoader, evaluation_loader, training_loader
+from covtool.data.retrieval_layout import RetrievalLayout
 from covtool.data.sampling import Shard
 from covtool.errors import ArgumentError
 from covtool.processes import Processes, current
@@ -44,6 +45,12 @@ from covtool.training.parameter_groups import (
     plan_parameter_groups,
 )
 from covtool.training.replica import Replica, make_replica
+from covtool.training.restraint_relaxation import (
+    PhasedFreezing,
+    PhasedSchedule,
+    RestraintRelaxation,
+    plan_restraint_relaxation,
+)
 from covtool.training.synchronizing import synchronize_batch_norms_
 
 
@@ -56,12 +63,14 @@ class TrainingData:
         training: Readable images to train on; or `CachedImages` of them.
         validation: Readable images to evaluate on; or `CachedImages` of them.
         left_out: Images that could not be read when the run started.
+        searched: Identities and cameras of `validation`, where a search judges the model.
     """
 
     root: Path
     training: Sequence[Sample]
     validation: Sequence[Sample]
     left_out: frozenset[Path] = frozenset()
+    searched: RetrievalLayout | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +102,7 @@ class Parts:
         data: The images.
         fingerprints: Of the images, by split.
         heads: Which head is in use in which epoch; None for a model without a covtool head.
+        phases: Of SVDNet's training, or None.
     """
 
     model: nn.Module
@@ -100,11 +110,11 @@ class Parts:
     forward: Replica
     processes: Processes
     head: Head
-    freezing: FreezeSchedule
+    freezing: FreezeSchedule | PhasedFreezing
     groups: tuple[ParameterGroup, ...]
     optimizer: Optimizer
     centralization: Centralization | None
-    schedule: Schedule
+    schedule: Schedule | PhasedSchedule
     scaler: torch.amp.GradScaler
     ema: ModelEmaV3 | None
     objective: Objective
@@ -117,6 +127,7 @@ class Parts:
     data: TrainingData
     fingerprints: dict[str, str]
     heads: HeadSchedule | None
+    phases: RestraintRelaxation | None
 
     @property
     def training(self) -> TrainingSpec:
@@ -133,6 +144,11 @@ class Parts:
         """What is evaluated and exported: the moving average where there is one."""
         return self.model if self.ema is None else self.ema.module
 
+    @property
+    def models(self) -> tuple[nn.Module, ...]:
+        """The model, and its moving average where there is one."""
+        return (self.model,) if self.ema is None else (self.model, self.ema.module)
+
     def autocast(self) -> torch.autocast:
         """The context of a forward pass."""
         dtype = getattr(torch, self.training.amp_dtype)
@@ -144,8 +160,20 @@ class Parts:
 
     def notes(self, epoch: int) -> tuple[str, ...]:
         """What is different from an epoch, counted from 0, on."""
-        heads = None if self.heads is None else self.heads.note(epoch)
-        return tuple(note for note in (heads, self.freezing.note(epoch)) if note)
+        told = (self.phases, self.heads, self.freezing)
+        notes = (schedule.note(epoch) for schedule in told if schedule is not None)
+        return tuple(note for note in notes if note)
+
+    def enter_epoch_(self, epoch: int) -> None:
+        """Change weights before the first update of an epoch from 0 on, where a phase begins."""
+        if self.phases is not None:
+            self.phases.enter_(
+                self.models,
+                self.optimizer,
+                epoch,
+                seed=self.training.seed,
+                processes=self.processes,
+            )
 
     def begin_epoch(self, epoch: int, *, step: int = 0) -> None:
         """Order of the images, mixing, head, what is frozen, modes: for an epoch from 0 on.
@@ -155,8 +183,7 @@ class Parts:
             step: Updates of it that are done; their images are not read again.
         """
         if self.heads is not None and self.heads.phases:
-            models = [self.model, *([] if self.ema is None else [self.ema.module])]
-            self.heads.switch_(models, epoch)
+            self.heads.switch_(self.models, epoch)
         start = step * self.training.grad_accum_steps
         self.training_batches.set_epoch(epoch, start=start)
         self.objective.set_epoch(epoch)
@@ -184,8 +211,8 @@ def assemble(
         request: The settings.
 
     Raises:
-        ArgumentError: The optimizer, the device, the layers to freeze, a head of the schedule or
-            filters to constrain do not exist.
+        ArgumentError: The optimizer, the device, the layers to freeze, a head of the schedule,
+            filters to constrain or an Eigenlayer do not exist.
     """
     training, processes = request.training, current()
     device = resolve_device(training.device, processes)
@@ -194,6 +221,11 @@ def assemble(
     freezing = plan_freezing(model, head, training.freeze_rules)
     if not request.objective.needs("logits"):
         freezing = without_classifier(freezing, head, request.objective.loss)
+    phases = None
+    if request.svdnet is not None:
+        phases = plan_restraint_relaxation(model, request.svdnet, base_lr=training.lr)
+        freezing = PhasedFreezing(others=freezing, phases=phases)
+        freezing.require_something_to_train()
     if training.grad_checkpointing:
         checkpoint_gradients_(model, recipe.base.name)
     if request.processes.sync_bn and processes.world > 1:
@@ -216,8 +248,8 @@ def assemble(
         groups=groups,
         optimizer=optimizer,
         centralization=_centralization(optimizer, model, training),
-        schedule=Schedule(
-            optimizer, training, updates_per_epoch=_updates(batches["training_batches"], training)
+        schedule=_schedule(
+            optimizer, training, phases, _updates(batches["training_batches"], training)
         ),
         scaler=torch.amp.GradScaler(
             device.type, enabled=training.amp and training.amp_dtype == "float16"
@@ -234,6 +266,7 @@ def assemble(
             "validation": fingerprint(data.validation, data.root),
         },
         heads=heads,
+        phases=phases,
         **batches,
     )
 
@@ -279,6 +312,17 @@ def _centralization(
         return None
     weights = layer_weights(model, conv_only=training.gc_conv_only)
     return centralize_gradients(optimizer, on=training.gc_on, only=weights, in_place=True)
+
+
+def _schedule(
+    optimizer: Optimizer,
+    training: TrainingSpec,
+    phases: RestraintRelaxation | None,
+    updates_per_epoch: int,
+) -> Schedule | PhasedSchedule:
+    if phases is None:
+        return Schedule(optimizer, training, updates_per_epoch=updates_per_epoch)
+    return PhasedSchedule(optimizer, training, phases.phases, updates_per_epoch=updates_per_epoch)
 
 
 def _moving_average(model: nn.Module, training: TrainingSpec) -> ModelEmaV3 | None:

@@ -58,4 +58,4 @@ def _last(run: "Run") -> str:
 
 
 def _go_on(run: "Run") -> str:
-    return f"go on with: covtool finetune --resume {run.directory.path}"
+    return f"go on with: {run.resuming}"

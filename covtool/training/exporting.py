@@ -4,9 +4,9 @@ from pathlib import Path
 
 from covtool import __version__
 from covtool.checkpoints.model_file import save
-from covtool.evaluation.classification import ClassificationResult
 from covtool.specs import FinetuneRequest, Metric, Recipe
 from covtool.training.assembly import Parts
+from covtool.training.validating import EpochResult
 
 
 def export(
@@ -16,7 +16,7 @@ def export(
     data: tuple[str, str],
     epochs: int,
     epoch: int,
-    result: ClassificationResult | None,
+    result: EpochResult | None,
 ) -> Path:
     """Write what is evaluated: the model, or its moving average.
 
@@ -29,22 +29,22 @@ def export(
         result: Measured on exactly these weights; None where nothing was.
     """
     model = parts.evaluated
-    model.recipe = trained_recipe(parts.recipe_at(epoch), parts.request, data, epochs, result)
+    phase = "" if parts.phases is None or not epochs else parts.phases.at(epochs - 1).label
+    recipe = parts.recipe_at(epoch)
+    model.recipe = trained_recipe(
+        recipe, data, result, line=_line(parts.request, data[0], epochs, phase)
+    )
     return save(model, path, overwrite=True)
 
 
 def trained_recipe(
-    recipe: Recipe,
-    request: FinetuneRequest,
-    data: tuple[str, str],
-    epochs: int,
-    result: ClassificationResult | None,
+    recipe: Recipe, data: tuple[str, str], result: EpochResult | None, *, line: str
 ) -> Recipe:
-    """The recipe of a model after training."""
+    """The recipe of a model after training, with a line for its history."""
     provenance = recipe.provenance.model_copy(
         update={
             "covtool_version": __version__,
-            "history": (*recipe.provenance.history, _line(request, data[0], epochs)),
+            "history": (*recipe.provenance.history, line),
             "data": data[0],
             "metrics": () if result is None else _metrics(result, " ".join(data)),
         }
@@ -52,22 +52,21 @@ def trained_recipe(
     return recipe.model_copy(update={"provenance": provenance})
 
 
-def _line(request: FinetuneRequest, data: str, epochs: int) -> str:
+def _line(request: FinetuneRequest, data: str, epochs: int, phase: str) -> str:
     training, objective = request.training, request.objective
     loss = f", loss {objective.loss}" if objective.loss != "ce" else ""
     sampler = f", sampler {objective.sampler}" if objective.sampler != "random" else ""
     kind = f", gradient centralization on the {training.centralized}" if training.gc else ""
     heads = f", heads {training.head_schedule}" if training.head_schedule else ""
+    when = f"epoch {epochs} of {training.epochs}" + (f", {phase}" if phase else "")
     return (
-        f"finetune on {data}: epoch {epochs} of {training.epochs}, {training.opt}, "
+        f"{request.command} on {data}: {when}, {training.opt}, "
         f"lr {training.lr:g}{loss}{sampler}{kind}{heads}"
     )
 
 
-def _metrics(result: ClassificationResult, data: str) -> tuple[Metric, ...]:
-    values = {"top_1": result.top_1, "top_5": result.top_5, "loss": result.loss}
+def _metrics(result: EpochResult, data: str) -> tuple[Metric, ...]:
     return tuple(
         Metric(name=name, value=value, data=data, images=result.images)
-        for name, value in values.items()
-        if value is not None
+        for name, value in result.figures.items()
     )

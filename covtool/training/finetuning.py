@@ -10,6 +10,7 @@ from covtool.processes import joined
 from covtool.specs import FinetuneRequest
 from covtool.training.assembly import Parts
 from covtool.training.bystanding import directory_at, heard
+from covtool.training.fit import judge_start
 from covtool.training.keeping import save
 from covtool.training.loading import without_cache
 from covtool.training.matmul_precision import tf32
@@ -22,15 +23,13 @@ from covtool.training.preparing import (
     read_layout,
     resolved,
     seed_process,
-    with_statistics,
+    worked_out,
 )
 from covtool.training.rewinding import Rewind
 from covtool.training.run_directory import ARGUMENTS, RunDirectory
 from covtool.training.running import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.state import RunState
 from covtool.training.surroundings import describe_environment, peak_memory_mib
-
-COMMAND = "finetune"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,22 +98,24 @@ def train_from_start(
     Raises:
         CovtoolError: As `finetune`.
     """
-    layout = read_layout(request)
+    layout = read_layout(request, observer)
     opened = open_source(request, observer)
-    request = with_statistics(request, opened.recipe)
+    request = worked_out(request, opened.recipe)
     parts = build_parts(opened, request, layout, observer)
     if directory is None:
         name = request.experiment or stem_of(request.model or opened.recipe.base.name)
         path = parts.processes.main(
-            lambda: RunDirectory.create(Path(request.output), COMMAND, name).path
+            lambda: RunDirectory.create(Path(request.output), request.command, name).path
         )
         directory = directory_at(path, parts.processes)
     with directory.in_use():
         _describe(directory, request, parts)
         directory.write_images(layout, parts.data.left_out)
+        directory.forget_all()
         state = RunState(world=parts.processes.world)
         run = start_run(parts, state, directory, layout, observer)
         seed_process(request.training.seed, parts.processes)
+        judge_start(run)
         save(run)
         return run_to_end(run)
 
@@ -130,12 +131,13 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
 
 
 def _planned(request: FinetuneRequest, observer: Observer) -> DryRunResult:
-    layout = read_layout(request)
+    layout = read_layout(request, observer)
     opened = open_source(request, observer)
-    request = with_statistics(request, opened.recipe)
+    request = worked_out(request, opened.recipe)
     request = without_cache(layout, opened.recipe.input, request, observer)
     parts = build_parts(opened, request, layout, observer)
     plan = plan_run(parts, RunState(), None)
+    parts.enter_epoch_(0)
     parts.begin_epoch(0)
     batches = iter(parts.training_batches)
     count = min(request.training.grad_accum_steps, len(parts.training_batches))

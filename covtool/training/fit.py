@@ -1,6 +1,5 @@
 """The loop over epochs: train, evaluate, save."""
 
-import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,8 +7,8 @@ from functools import partial
 from itertools import islice
 from signal import Signals
 
-from covtool.errors import InterruptedRunError, NonFiniteError
-from covtool.evaluation.classification import ClassificationResult, evaluate_classification
+from covtool.errors import InterruptedRunError
+from covtool.surgery.eigenlayer import eigen_classifier
 from covtool.training.assembly import Parts
 from covtool.training.bad_images import tell_of_bad_images, watch_images
 from covtool.training.careful_update import careful_update_
@@ -19,14 +18,13 @@ from covtool.training.head_schedule import label
 from covtool.training.interruption import Interruption, StopHere, interruptible
 from covtool.training.keeping import given_up, keep_epoch, save, save_on_the_way
 from covtool.training.matmul_precision import tf32
-from covtool.training.nonfinite import explain_nonfinite
 from covtool.training.nonfinite_policy import require_finite_
-from covtool.training.observer import EpochRecord, Observer, StepRecord
-from covtool.training.out_of_memory import evaluate_within_memory
+from covtool.training.observer import EpochRecord, Observer, PhaseRecord, StepRecord
 from covtool.training.run_directory import RunDirectory
 from covtool.training.state import RunState
 from covtool.training.stopping import explain_end, is_finished, stops_early
 from covtool.training.update import Batch, UpdateResult, centralized_norm
+from covtool.training.validating import EpochResult, validate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +46,14 @@ class Run:
     observer: Observer
 
     @property
+    def resuming(self) -> str:
+        """The command that goes on with it."""
+        return f"covtool {self.parts.request.command} --resume {self.directory.path}"
+
+    @property
     def is_over(self) -> bool:
         """Whether no epoch is left."""
-        return is_finished(self.state, self.parts.training)
+        return is_finished(self.state, self.parts.training, self.parts.phases)
 
     @property
     def is_save_due(self) -> bool:
@@ -83,36 +86,78 @@ def _all_epochs(run: Run, interruption: Interruption) -> None:
         raise _interrupted(run, stop.signal_number) from None
 
 
+def judge_start(run: Run) -> None:
+    """Measure a model that is to be trained in phases as it came, for the first row of summary.csv.
+
+    Raises:
+        CovtoolError: As `validate`.
+    """
+    parts = run.parts
+    if parts.phases is None:
+        return
+    start = time.perf_counter()
+    result = validate(run, run.observer.track)
+    record = EpochRecord(
+        epoch=0,
+        epochs=parts.training.epochs,
+        train_loss=None,
+        figures=result.figures,
+        lr=None,
+        is_best=False,
+        seconds=time.perf_counter() - start,
+        head=_head_label(parts, 0),
+        phase=_phase(parts, "start"),
+    )
+    run.directory.append_epoch(record)
+    run.observer.on_epoch(record)
+
+
 def _one_epoch(run: Run, interruption: Interruption) -> None:
-    state, start = run.state, time.perf_counter()
+    parts, state, start = run.parts, run.state, time.perf_counter()
     _train(run, interruption)
     result = _evaluate(run, interruption)
-    train_loss = state.loss_sum / state.images if state.images else math.nan
-    state.values.append(_metric(run, result))
+    train_loss = state.loss_sum / state.images if state.images else None
+    state.values.append(None if result is None else result.value(parts.training.eval_metric))
     tell_of_bad_images(run)
     replaced, state.replaced = state.replaced, 0
+    phase = None
+    if parts.phases is not None:
+        phase = _phase(parts, parts.phases.at(state.epoch).label)
+        state.correlations.append(phase.correlation)
     state.epoch, state.step, state.loss_sum, state.images = state.epoch + 1, 0, 0.0, 0
     state.seconds += time.perf_counter() - start
     record = EpochRecord(
         epoch=state.epoch,
-        epochs=run.parts.training.epochs,
+        epochs=parts.training.epochs,
         train_loss=train_loss,
-        eval_loss=result.loss,
-        top_1=result.top_1,
-        top_5=result.top_5,
-        lr=run.parts.schedule.lr,
+        figures={} if result is None else result.figures,
+        lr=parts.schedule.lr,
         replaced=replaced,
         is_best=state.best_epoch == state.epoch,
-        head="" if run.parts.heads is None else label(run.parts.heads.at(state.epoch - 1)),
+        head=_head_label(parts, state.epoch - 1),
+        phase=phase,
         seconds=time.perf_counter() - start,
     )
     run.directory.append_epoch(record)
     keep_epoch(run, result)
     run.observer.on_epoch(record)
-    if stops_early(state, run.parts.training):
-        reason = explain_end(state, run.parts.training)
+    if stops_early(state, parts.training, parts.phases):
+        reason = explain_end(state, parts.training, parts.phases)
         run.observer.on_note(f"The run ends after epoch {state.epoch}: {reason}")
-    interruption.check_all(run.parts.processes)
+    interruption.check_all(parts.processes)
+
+
+def _phase(parts: Parts, name: str) -> PhaseRecord:
+    eigenlayer = eigen_classifier(parts.model).eigenlayer
+    return PhaseRecord(
+        name=name,
+        correlation=eigenlayer.correlation,
+        smallest_eigenvalue_ratio=eigenlayer.smallest_eigenvalue_ratio,
+    )
+
+
+def _head_label(parts: Parts, epoch: int) -> str:
+    return "" if parts.heads is None else label(parts.heads.at(epoch))
 
 
 def _train(run: Run, interruption: Interruption) -> None:
@@ -140,6 +185,9 @@ def _train(run: Run, interruption: Interruption) -> None:
 def _remaining(run: Run) -> Iterator[tuple[Batch, ...]]:
     """The batches of the epoch's updates that are yet to be done."""
     parts, state = run.parts, run.state
+    if state.entered <= state.epoch:  # once, also where the run is interrupted right after it
+        parts.enter_epoch_(state.epoch)
+        state.entered = state.epoch + 1
     parts.begin_epoch(state.epoch, step=state.step)
     for note in parts.notes(state.epoch) if state.step == 0 else ():
         run.observer.on_note(note)
@@ -181,36 +229,13 @@ class _Pace:
         )
 
 
-def _evaluate(run: Run, interruption: Interruption) -> ClassificationResult:
+def _evaluate(run: Run, interruption: Interruption) -> EpochResult | None:
+    """Measure the model; None in the middle of a phase, which is judged at its end."""
     parts, state = run.parts, run.state
     require_finite_(run)
-    evaluate = partial(
-        evaluate_classification,
-        parts.evaluated,
-        class_names=parts.recipe.class_names,
-        device=parts.device,
-        track=interruption.watching(run.observer.track),
-        processes=parts.processes,
-    )
-    parts.processes.doing = f"the evaluation after update {state.updates}"
-    try:
-        return evaluate_within_memory(run, parts.validation_batches, evaluate)
-    except NonFiniteError as problem:
-        raise NonFiniteError(
-            f"After step {state.updates} the logits of the validation images are not finite.",
-            reason=parts.processes.main(partial(_explain_evaluation, parts)),
-        ) from problem
-
-
-def _explain_evaluation(parts: Parts) -> str:
-    images, _ = next(iter(parts.validation_batches))
-    return explain_nonfinite(parts.evaluated.eval(), images.to(parts.device))
-
-
-def _metric(run: Run, result: ClassificationResult) -> float:
-    """What the best epoch has most of."""
-    values = {"top1": result.top_1, "top5": result.top_5, "loss": -result.loss}
-    return values[run.parts.training.eval_metric]
+    if parts.phases is not None and parts.phases.ended(state.epoch + 1) is None:
+        return None
+    return validate(run, interruption.watching(run.observer.track))
 
 
 def _export_last(run: Run) -> None:
@@ -230,5 +255,5 @@ def _interrupted(run: Run, number: int) -> InterruptedRunError:
         f"Interrupted by {Signals(number).name} after step {run.state.updates}; "
         "the state was saved.",
         signal_number=number,
-        hint=f"Go on with: covtool finetune --resume {run.directory.path}",
+        hint=f"Go on with: {run.resuming}",
     )

@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from covtool.errors import SaveError
-from covtool.evaluation.classification import ClassificationResult
 from covtool.training.bad_images import tell_of_bad_images
 from covtool.training.exporting import export
 from covtool.training.state import capture
+from covtool.training.validating import EpochResult
 
 if TYPE_CHECKING:
     from covtool.training.fit import Run
@@ -42,7 +42,7 @@ def save_on_the_way(run: "Run") -> None:
         run.state.failed_saves = 0
 
 
-def keep_epoch(run: "Run", result: ClassificationResult) -> None:
+def keep_epoch(run: "Run", result: EpochResult) -> None:
     """Export the best and the last model, then write the state of an epoch that is done.
 
     The state comes last: a run that is killed before it does the epoch again.
@@ -97,7 +97,7 @@ def kept_epochs(run: "Run") -> list[int]:
     return run.state.ranking()[: run.parts.training.checkpoint_hist]
 
 
-def _export_epoch(run: "Run", result: ClassificationResult) -> None:
+def _export_epoch(run: "Run", result: EpochResult) -> None:
     for name in exports(run):
         _export(run, name, result)
 
@@ -107,7 +107,7 @@ def _export_missing(run: "Run") -> None:
         _export(run, "last", None)
 
 
-def _export(run: "Run", name: str, result: ClassificationResult | None) -> None:
+def _export(run: "Run", name: str, result: EpochResult | None) -> None:
     path, epochs = run.directory.exported(name), run.state.epoch
     export(run.parts, path, data=run.data, epochs=epochs, epoch=epochs - 1, result=result)
 
@@ -125,7 +125,7 @@ def given_up(run: "Run", problem: OSError) -> SaveError:
     return SaveError(
         failure.message,
         reason=failure.reason,
-        hint=f"{last}Make room, then go on with: covtool finetune --resume {run.directory.path}",
+        hint=f"{last}Make room, then go on with: {run.resuming}",
     )
 
 

@@ -17,6 +17,8 @@ from covtool.data.cache import (
 from covtool.data.checking import check_images
 from covtool.data.layouts import DataLayout, Sample
 from covtool.data.renderers import require_tensors
+from covtool.data.retrieval_layout import RetrievalLayout
+from covtool.data.retrieval_report import report_on, require_searchable
 from covtool.errors import DataError
 from covtool.processes import current
 from covtool.specs import FinetuneRequest, InputSpec, LoadingSpec
@@ -72,8 +74,27 @@ def load_data(
     if left_out is None:
         left_out = frozenset().union(*map(_difference, used, found))
     return TrainingData(
-        root=layout.folder, training=found[0], validation=found[1], left_out=left_out
+        root=layout.folder,
+        training=found[0],
+        validation=found[1],
+        left_out=left_out,
+        searched=_searched(layout, left_out, request),
     )
+
+
+def _searched(
+    layout: DataLayout, left_out: frozenset[Path], request: FinetuneRequest
+) -> RetrievalLayout | None:
+    """What is searched in, without unreadable images.
+
+    Raises:
+        DataError: Nothing is left to search for.
+    """
+    if layout.searched is None or not left_out:
+        return layout.searched
+    searched = layout.searched.without(left_out)
+    require_searchable(searched, report_on(searched, cameras=request.search.cameras))
+    return searched
 
 
 def without_cache(

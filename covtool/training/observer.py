@@ -1,12 +1,16 @@
 """How a training run reports how far it is, without printing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from covtool.data.retrieval_report import RetrievalReport
 from covtool.progress import silent
 from covtool.training.parameter_groups import ParameterGroup
+
+if TYPE_CHECKING:
+    from covtool.training.restraint_relaxation import Phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +25,10 @@ class TrainingPlan:
         first_update: The step of the optimizer that it starts with, counted from 1.
         updates_per_epoch: Steps of the optimizer.
         training_images: Per epoch.
-        validation_images: Per epoch.
+        validation_images: Per epoch; of a run in phases, those of the search.
         num_classes: Outputs.
         groups: Parameters, with learning rate and weight decay.
+        phases: Of SVDNet's training; empty for another.
     """
 
     directory: Path | None
@@ -36,6 +41,7 @@ class TrainingPlan:
     validation_images: int
     num_classes: int
     groups: tuple[ParameterGroup, ...]
+    phases: "tuple[Phase, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,38 +77,70 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EpochRecord:
-    """One epoch, evaluated.
+class PhaseRecord:
+    """Where an epoch stands in the phases of SVDNet's training.
 
     Attributes:
-        epoch: Counted from 1.
+        name: As ``restraint 2``; ``start`` for the model as it came.
+        correlation: S(W) at the epoch's end.
+        smallest_eigenvalue_ratio: Of the Gram matrix of W, over its smallest diagonal element.
+    """
+
+    name: str
+    correlation: float
+    smallest_eigenvalue_ratio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """One epoch.
+
+    Attributes:
+        epoch: Counted from 1; 0 for the model as it came.
         epochs: All of them.
-        train_loss: Mean over its training images, in nats.
-        eval_loss: Cross entropy on the validation images, in nats.
-        top_1: In percent.
-        top_5: In percent; None below six classes.
-        lr: At its end.
+        train_loss: Mean over its training images, in nats; None where nothing was trained.
+        figures: What was measured after it, under the names of `covtool.training.validating`;
+            empty where nothing was.
+        lr: At its end; None where nothing was trained.
         is_best: Better than every epoch before.
         seconds: It took, evaluation included.
         replaced: Training images that others took the place of, being unreadable.
         head: The covtool head in use, as `--head-schedule` writes it; empty without one.
+        phase: Of SVDNet's training; None for another.
     """
 
     epoch: int
     epochs: int
-    train_loss: float
-    eval_loss: float
-    top_1: float
-    top_5: float | None
-    lr: float
+    train_loss: float | None
+    figures: Mapping[str, float]
+    lr: float | None
     is_best: bool
     seconds: float
     replaced: int = 0
     head: str = ""
+    phase: PhaseRecord | None = None
+
+    @property
+    def eval_loss(self) -> float | None:
+        """Cross entropy on the validation images, in nats."""
+        return self.figures.get("loss")
+
+    @property
+    def top_1(self) -> float | None:
+        """In percent."""
+        return self.figures.get("top_1")
+
+    @property
+    def top_5(self) -> float | None:
+        """In percent; None below six classes."""
+        return self.figures.get("top_5")
 
 
 class Observer(Protocol):
     """Somebody who is told about a run. All calls come from the thread that trains."""
+
+    def on_report(self, report: RetrievalReport) -> None:
+        """The data set is one for retrieval, and holds this."""
 
     def on_start(self, plan: TrainingPlan) -> None:
         """The run is about to start."""
@@ -128,6 +166,7 @@ class SilentObserver:
 
     track = staticmethod(silent)
 
+    def on_report(self, report: RetrievalReport) -> None: ...
     def on_start(self, plan: TrainingPlan) -> None: ...
     def on_step(self, record: StepRecord) -> None: ...
     def on_epoch(self, record: EpochRecord) -> None: ...
@@ -146,6 +185,10 @@ class Observers:
     def __init__(self, first: Observer, *others: Observer) -> None:
         self._all = (first, *others)
         self.track = first.track
+
+    def on_report(self, report: RetrievalReport) -> None:
+        for observer in self._all:
+            observer.on_report(report)
 
     def on_start(self, plan: TrainingPlan) -> None:
         for observer in self._all:

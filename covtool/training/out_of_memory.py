@@ -85,13 +85,17 @@ def gradient_within_memory_(run: Trial, batches: Sequence[Batch], start: Rewind)
     return _within_memory(run, attempt, undo)
 
 
-def evaluate_within_memory(run: Trial, batches: Batches, evaluate: Callable[[Batches], T]) -> T:
-    """Evaluate on batches, cut into parts like those of the training where memory asks for it.
+def evaluate_within_memory(run: Trial, evaluate: Callable[[int | None], T]) -> T:
+    """Evaluate, with batches cut into parts like those of the training where memory asks for it.
+
+    Args:
+        run: Its `micro_batch` becomes smaller where it must, with ``--auto-batch``.
+        evaluate: Is given how many images go through the model together; None for a batch.
 
     Raises:
         OutOfMemoryError: They do not fit.
     """
-    return _within_memory(run, lambda: evaluate(InParts(batches, run.state.micro_batch)))
+    return _within_memory(run, lambda: evaluate(run.state.micro_batch))
 
 
 class InParts:

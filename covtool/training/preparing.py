@@ -10,16 +10,20 @@ from torch import nn
 from covtool.checkpoints.opening import OpenedModel, open_model
 from covtool.data.layouts import DataLayout, require_trainable
 from covtool.data.record_sources import record_source
-from covtool.data.retrieval_reading import read_classes
+from covtool.data.retrieval_reading import read_classes, read_retrieval
+from covtool.data.retrieval_report import report_on, require_searchable
 from covtool.errors import ArgumentError
 from covtool.processes import Processes, current
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
+from covtool.specs.svdnet import BASE_EPOCHS
 from covtool.training.assembly import Parts, assemble
 from covtool.training.head import find_head, fit_classes_
 from covtool.training.initial_weights import load_initial_, open_initial
 from covtool.training.loading import load_data
 from covtool.training.observer import Observer
 from covtool.training.tensorboard import refuse_without_package
+
+TRAINING = ("finetune", "svdnet-rri")  # how lines of a history begin that tell of a training
 
 
 def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
@@ -31,12 +35,17 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
     """
     request.refuse_nonsense()
     refuse_without_package(request.training)
+    svdnet, training = request.svdnet, request.training
+    if svdnet is None:
+        training = training.resolved()
+    elif svdnet.base_epochs is not None:
+        training = training.in_phases(svdnet)
     return request.model_copy(
         update={
             "model": _absolute(request.model),
             "init_from": _absolute(request.init_from),
             "data": str(record_source(request.data) or Path(request.data).resolve()),
-            "training": request.training.resolved(),
+            "training": training,
             "processes": request.processes.model_copy(update={"nproc": processes.local_world}),
         }
     )
@@ -47,13 +56,20 @@ def _absolute(name: str | None) -> str | None:
     return name if name is None or not Path(name).exists() else str(Path(name).resolve())
 
 
-def read_layout(request: FinetuneRequest) -> DataLayout:
+def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
     """The data set of a run.
 
+    Args:
+        request: The settings.
+        observer: Is told what a data set for retrieval holds, before anything is refused.
+
     Raises:
-        DataError: See `read_classes` and `require_trainable`.
+        DataError: See `read_classes` and `require_trainable`; `read_retrieval` and
+            `require_searchable` for a run that is judged by a search.
         ArgumentError: The metric says nothing about it.
     """
+    if request.search is not None:
+        return _read_searched(request, observer)
     training = request.training
     layout = read_classes(
         Path(request.data),
@@ -69,10 +85,51 @@ def read_layout(request: FinetuneRequest) -> DataLayout:
     return layout
 
 
+def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:
+    found = read_retrieval(Path(request.data), test_classes=request.classes.test_classes)
+    report = report_on(found, cameras=request.search.cameras)
+    observer.on_report(report)
+    require_searchable(found, report)
+    layout = found.searching_layout()
+    require_trainable(layout)
+    return layout
+
+
+def worked_out(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
+    """The request with what depends on the model: its statistics, the phases of its training.
+
+    Raises:
+        ArgumentError: The phases and other settings contradict each other.
+    """
+    return with_phases(with_statistics(request, recipe), recipe)
+
+
+def with_phases(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
+    """The request with the length of step 0, and so of the run: a trained Eigenlayer needs none.
+
+    Raises:
+        ArgumentError: Other settings contradict these lengths.
+    """
+    if request.svdnet is None:
+        return request
+    trained = trained_since_eigenlayer(recipe)
+    svdnet = request.svdnet.with_base_epochs(0 if trained else BASE_EPOCHS)
+    request.training.refuse_nonsense_in(svdnet)
+    training = request.training.in_phases(svdnet)
+    return request.model_copy(update={"svdnet": svdnet, "training": training})
+
+
+def trained_since_eigenlayer(recipe: Recipe) -> bool:
+    """Whether a model was trained with its Eigenlayer, told by its history."""
+    lines = recipe.provenance.history
+    put_in = max((n for n, line in enumerate(lines) if "eigenlayer of " in line), default=len(lines))
+    return any(line.startswith(TRAINING) for line in lines[put_in + 1 :])
+
+
 def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
     """The request with `bn_stats` worked out: statistics that fit no features are trained."""
     operators = [o for o in recipe.operations if isinstance(o, ConvolutionSpec)]
-    trained = any(line.startswith("finetune") for line in recipe.provenance.history)
+    trained = any(line.startswith(TRAINING) for line in recipe.provenance.history)
     fresh = request.from_scratch or any(
         not (trained or spec.calibrated or spec.is_convolution) for spec in operators
     )

@@ -13,12 +13,14 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from covtool.errors import ArgumentError
 from covtool.layers import EigenClassifier
+from covtool.processes import ALONE, Processes
 from covtool.specs import SvdnetSpec, TrainingSpec
-from covtool.surgery.eigenlayer import eigen_classifier
+from covtool.surgery.eigenlayer import eigen_classifier, eigenlayer_path
 from covtool.training.freezing import FreezeSchedule
 from covtool.training.optimization import Schedule
 
@@ -117,7 +119,13 @@ class RestraintRelaxation:
         return f"Epoch {epoch + 1}: {phase.label} ({does[phase.name]}), lr {phase.lr:g}."
 
     def enter_(
-        self, models: Sequence[nn.Module], optimizer: Optimizer, epoch: int, *, seed: int
+        self,
+        models: Sequence[nn.Module],
+        optimizer: Optimizer,
+        epoch: int,
+        *,
+        seed: int,
+        processes: Processes = ALONE,
     ) -> None:
         """Do what comes before the first update of an epoch: nothing, unless a phase begins.
 
@@ -130,6 +138,8 @@ class RestraintRelaxation:
             optimizer: Of the first.
             epoch: Counted from 0.
             seed: Of a classifier that is reset.
+            processes: That train together. All have the first one's vectors afterwards: devices
+                that are not alike need not agree on a decomposition to the last bit.
         """
         phase = self.begins(epoch)
         if phase is None or (epoch == 0 and phase.name == BASE):
@@ -138,7 +148,9 @@ class RestraintRelaxation:
         if phase.name != RESTRAINT:
             return
         trained, *averages = models
-        self._decorrelate_(eigen_classifier(trained), seed + epoch)
+        layers = eigen_classifier(trained)
+        self._decorrelate_(layers, seed + epoch)
+        layers.load_state_dict(processes.main(lambda: _on_cpu(layers)))
         for model in averages:
             model.load_state_dict(trained.state_dict())
 
@@ -172,6 +184,28 @@ class RestraintRelaxation:
         return bool(changes) and changes[-1] < self.spec.stop_delta
 
 
+def plan_restraint_relaxation(
+    model: nn.Module, spec: SvdnetSpec, *, base_lr: float
+) -> RestraintRelaxation:
+    """The phases of a run, for a model.
+
+    Args:
+        model: Left as it is.
+        spec: How many, how long, how fast; with the length of step 0.
+        base_lr: Learning rate of step 0.
+
+    Raises:
+        SurgeryError: The model has no Eigenlayer.
+    """
+    eigen_classifier(model)
+    phases = plan_phases(spec, base_epochs=spec.base_epochs, base_lr=base_lr)
+    return RestraintRelaxation(spec=spec, phases=phases, eigenlayer=eigenlayer_path(model))
+
+
+def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in module.state_dict().items()}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhasedFreezing:
     """A `FreezeSchedule` that holds the Eigenlayer during each restraint.
@@ -183,6 +217,28 @@ class PhasedFreezing:
 
     others: FreezeSchedule
     phases: RestraintRelaxation
+
+    def require_something_to_train(self) -> None:
+        """Refuse phases that would do nothing.
+
+        Raises:
+            ArgumentError: The Eigenlayer is never trained, or nothing else is in some phase.
+        """
+        weight = f"{self.phases.eigenlayer}.weight"
+        for phase in self.phases.phases:
+            epochs = range(phase.start, phase.end)
+            if phase.name == RELAXATION and not any(weight in self.at(e) for e in epochs):
+                raise ArgumentError(
+                    f"--freeze holds the Eigenlayer, {phase.label} would not be one.",
+                    hint="Freeze something else, or for the first epochs only: PATTERN@EPOCHS.",
+                )
+            if not all(self.at(epoch) for epoch in epochs):
+                raise ArgumentError(
+                    f"Nothing is left to train in {phase.label}.",
+                    reason="The Eigenlayer is frozen there, and --freeze holds the rest, as far "
+                    "as the loss trains it.",
+                    hint="Freeze less, or add ce to --loss.",
+                )
 
     @property
     def trained(self) -> frozenset[str]:
@@ -209,7 +265,12 @@ class PhasedSchedule:
         training: The shape of the schedule within a phase; its warm-up is that of the first.
         phases: With their rates and lengths.
         updates_per_epoch: Steps of the optimizer in an epoch.
+
+    Attributes:
+        lead: As in `Schedule`.
     """
+
+    lead = 0
 
     def __init__(
         self,
@@ -228,9 +289,10 @@ class PhasedSchedule:
 
     def set_updates(self, updates: int) -> None:
         """Set the rates for the step after this many updates."""
-        begun = (row for row in reversed(self._phases) if row[2] <= updates)
+        position = updates + self.lead
+        begun = (row for row in reversed(self._phases) if row[2] <= position)
         _, schedule, start = next(begun)
-        schedule.set_updates(updates - start)
+        schedule.set_updates(position - start)
         for group in self._optimizer.param_groups:
             group["lr"] = schedule.lr * group["lr_scale"]
 

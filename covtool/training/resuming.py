@@ -43,6 +43,8 @@ MAY_CHANGE = (
     "dist_timeout",
     "cache_memory",
     "cache_dir",
+    "rri",
+    "stop_delta",
 )
 
 
@@ -84,7 +86,7 @@ def _resumed(
     if not processes.main(run_directory.checkpoints.candidates):
         observer.on_note(f"Nothing of the run in {directory} was saved yet: it starts over.")
         return train_from_start(request, run_directory, observer)
-    layout, left_out = processes.main(lambda: _images(run_directory, request))
+    layout, left_out = processes.main(lambda: _images(run_directory, request, observer))
     recipe = processes.main(lambda: _recipe(run_directory))
     if recipe.class_names != layout.class_names:
         raise DataError.classes_differ(recipe.class_names or (), layout.class_names)
@@ -98,7 +100,7 @@ def _resumed(
         run_directory.write_yaml(ARGUMENTS, request.to_arguments())
         run = start_run(parts, state, run_directory, layout, observer)
         if run.is_over:
-            reason = explain_end(state, request.training)
+            reason = explain_end(state, request.training, parts.phases)
             observer.on_note(f"The run in {directory} is through: {reason}")
         if state.epoch and not state.step:
             complete_epoch(run)
@@ -116,12 +118,12 @@ def _timeout_s(directory: Path, changes: Mapping[str, Any]) -> float:
 
 
 def _images(
-    directory: RunDirectory, request: FinetuneRequest
+    directory: RunDirectory, request: FinetuneRequest, observer: Observer
 ) -> tuple[DataLayout, frozenset[Path] | None]:
     """The images that the run was started with, whatever its data set holds now."""
     file = directory.path / IMAGE_LIST
     if not file.exists():
-        return read_layout(request), None
+        return read_layout(request, observer), None
     return read_image_list(file, Path(request.data))
 
 

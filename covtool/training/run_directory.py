@@ -4,7 +4,7 @@ args.yaml                 every setting, written first
 recipe.yaml               of the model that is trained
 env.json                  versions and device
 images.csv                the images that it was started with
-summary.csv               a row per epoch, in timm's columns
+summary.csv               a row per epoch, in timm's columns; with SVDNet's phases, in others
 metrics.jsonl             a line per update
 checkpoints/              to resume from: see `covtool.training.checkpoint_store`
 exported/                 best.safetensors, last.safetensors: covtool files
@@ -29,6 +29,7 @@ from covtool.data.layouts import DataLayout
 from covtool.errors import ArgumentError, SaveError
 from covtool.training.checkpoint_store import CheckpointStore
 from covtool.training.observer import EpochRecord, StepRecord
+from covtool.training.validating import COLUMNS
 
 try:
     import fcntl
@@ -40,6 +41,12 @@ IMAGE_LIST = "images.csv"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.csv"
 SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")
+PHASED_COLUMNS = (
+    *("epoch", "phase", "train_loss"),
+    *("eval_rank1", "eval_rank5", "eval_rank10", "eval_rank20", "eval_mAP", "eval_mINP"),
+    *("eval_r_precision", "eval_mAP_at_R", "correlation", "smallest_eigenvalue_ratio"),
+    *("lr", "head"),
+)
 
 
 class RunDirectory:
@@ -150,21 +157,28 @@ class RunDirectory:
 
     def append_epoch(self, record: EpochRecord) -> None:
         """Add a row to summary.csv; epochs count from 0 there, as timm's do."""
-        row = {
+        row: dict[str, Any] = {
             "epoch": record.epoch - 1,
             "train_loss": record.train_loss,
-            "eval_loss": record.eval_loss,
-            "eval_top1": record.top_1,
-            "eval_top5": record.top_5,
+            **{COLUMNS[name]: value for name, value in record.figures.items()},
             "lr": record.lr,
             "head": record.head,
         }
+        columns = SUMMARY_COLUMNS
+        if (phase := record.phase) is not None:
+            columns, measured = PHASED_COLUMNS, asdict(phase)
+            row |= {"phase": measured.pop("name"), **measured}
         text = io.StringIO()
-        writer = csv.DictWriter(text, SUMMARY_COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         if not (self.path / SUMMARY).exists() and SUMMARY not in self._unwritten:
             writer.writeheader()
         writer.writerow(row)
         self._append(SUMMARY, text.getvalue())
+
+    def forget_all(self) -> None:
+        """Drop the rows and lines of a run that was killed before it was first saved."""
+        for name in (METRICS, SUMMARY):
+            (self.path / name).unlink(missing_ok=True)
 
     def forget_after(self, *, epochs: int, updates: int) -> None:
         """Drop the rows and lines of what came after a state that is resumed from."""

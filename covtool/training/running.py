@@ -12,6 +12,7 @@ from covtool.training.run_directory import RunDirectory
 from covtool.training.state import RunState
 from covtool.training.stopping import stops_early
 from covtool.training.tensorboard import with_tensorboard
+from covtool.training.validating import METRICS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class FinetuneResult:
         best_epoch: Counted from 1.
         best: The metric then: percent, or nats for a loss.
         last: The metric after the last epoch.
-        stopped_early: Whether `--patience` ended it before its last epoch.
+        stopped_early: Whether `--patience` ended it before its last epoch, or S(W) had settled.
         seconds: Of training and evaluation, over all parts of a resumed run.
         exported: Covtool files, under ``best`` and ``last``.
     """
@@ -62,6 +63,7 @@ def plan_run(parts: Parts, state: RunState, directory: Path | None) -> TrainingP
         directory=directory,
         device=str(parts.device),
         epochs=parts.training.epochs,
+        phases=() if parts.phases is None else parts.phases.phases,
         first_epoch=state.epoch + 1,
         first_update=state.updates + 1,
         updates_per_epoch=parts.updates_per_epoch,
@@ -82,16 +84,16 @@ def run_to_end(run: Run) -> FinetuneResult:
         fit(run)
     finally:
         run.observer.on_end()
-    state, metric = run.state, run.parts.training.eval_metric
-    sign = -1 if metric == "loss" else 1
+    state, training = run.state, run.parts.training
+    _, sign = METRICS[training.eval_metric]
     result = FinetuneResult(
         directory=run.directory.path,
         epochs=state.epoch,
-        metric=metric,
+        metric=training.eval_metric,
         best_epoch=state.best_epoch,
         best=sign * state.values[state.best_epoch - 1],
         last=sign * state.values[-1],
-        stopped_early=stops_early(state, run.parts.training),
+        stopped_early=stops_early(state, training, run.parts.phases),
         seconds=state.seconds,
         exported={name: run.directory.exported(name) for name in ("best", "last")},
     )

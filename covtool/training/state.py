@@ -29,7 +29,9 @@ class RunState:
         updates: Updates done in all.
         loss_sum: Sum of the losses of the images of the epoch that is under way.
         images: How many those are.
-        values: The metric of each epoch done.
+        values: The metric of each epoch done, more being better; None where none was measured.
+        correlations: S(W) after each epoch done, of a run in phases.
+        entered: Epochs that were begun, so that what comes before their first update was done.
         seconds: Spent so far.
         unsaved: Epochs, counted from 1, whose model could not be written: none of them is the best.
         nonfinite: Updates that were not finite, and that the run survived.
@@ -51,7 +53,9 @@ class RunState:
     updates: int = 0
     loss_sum: float = 0.0
     images: int = 0
-    values: list[float] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+    correlations: list[float] = field(default_factory=list)
+    entered: int = 0
     seconds: float = 0.0
     unsaved: list[int] = field(default_factory=list)
     nonfinite: int = 0
@@ -66,12 +70,12 @@ class RunState:
 
     @property
     def best_epoch(self) -> int:
-        """The best epoch that could be saved, counted from 1; the first of equals."""
-        return self.ranking()[0]
+        """The best epoch that could be saved, counted from 1; the first of equals; 0 for none."""
+        return next(iter(self.ranking()), 0)
 
     def ranking(self) -> list[int]:
-        """The epochs done, the best first; those that could not be saved come last."""
-        epochs = range(1, self.epoch + 1)
+        """The epochs that were measured, the best first; those that were not saved come last."""
+        epochs = (e for e, value in enumerate(self.values, start=1) if value is not None)
         return sorted(epochs, key=lambda e: (e in self.unsaved, -self.values[e - 1], e))
 
     def restore_generators(self) -> None:

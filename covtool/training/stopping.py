@@ -1,12 +1,17 @@
-"""When a run is over: after its last epoch, or when it has not improved for too long."""
+"""When a run is over: after its last epoch, when it does not improve, or when S(W) has settled."""
 
 from covtool.specs import TrainingSpec
+from covtool.training.restraint_relaxation import RestraintRelaxation
 from covtool.training.state import RunState
 
 
-def is_finished(state: RunState, training: TrainingSpec) -> bool:
+def is_finished(
+    state: RunState, training: TrainingSpec, phases: RestraintRelaxation | None = None
+) -> bool:
     """Whether no epoch is left; a function of what is saved, so that a resumed run knows it too."""
-    return state.epoch >= training.epochs or has_stalled(state, training)
+    return (
+        state.epoch >= training.epochs or has_stalled(state, training) or has_settled(state, phases)
+    )
 
 
 def has_stalled(state: RunState, training: TrainingSpec) -> bool:
@@ -17,13 +22,24 @@ def has_stalled(state: RunState, training: TrainingSpec) -> bool:
     return state.epoch - best >= training.patience
 
 
-def stops_early(state: RunState, training: TrainingSpec) -> bool:
+def has_settled(state: RunState, phases: RestraintRelaxation | None) -> bool:
+    """Whether S(W) is the same after two relaxations, the second of which was just done."""
+    return phases is not None and phases.has_settled(state.correlations)
+
+
+def stops_early(
+    state: RunState, training: TrainingSpec, phases: RestraintRelaxation | None = None
+) -> bool:
     """Whether the run ends before its last epoch."""
-    return state.epoch < training.epochs and has_stalled(state, training)
+    return state.epoch < training.epochs and is_finished(state, training, phases)
 
 
-def explain_end(state: RunState, training: TrainingSpec) -> str:
+def explain_end(
+    state: RunState, training: TrainingSpec, phases: RestraintRelaxation | None = None
+) -> str:
     """Why a finished run is over, and what makes it train longer, after a colon."""
+    if phases is not None:
+        return _explain_phases(state, training, phases)
     if not stops_early(state, training):
         return f"{state.epoch} epochs. Add --epochs {2 * state.epoch} to train longer."
     epochs = f"{training.patience} epoch{'s' * (training.patience > 1)}"
@@ -31,3 +47,14 @@ def explain_end(state: RunState, training: TrainingSpec) -> str:
         f"{epochs} without a better {training.eval_metric}. "
         f"Resume it with --patience {2 * training.patience} to train longer."
     )
+
+
+def _explain_phases(state: RunState, training: TrainingSpec, phases: RestraintRelaxation) -> str:
+    if stops_early(state, training, phases):
+        return (
+            f"S(W) after relaxation changed by less than --stop-delta {phases.spec.stop_delta:g}. "
+            "Resume it with --stop-delta 0 to train longer."
+        )
+    rri = phases.spec.rri
+    iterations = f"{rri} iteration{'s' * (rri != 1)}"
+    return f"{iterations}, {state.epoch} epochs. Add --rri {max(1, 2 * rri)} to train longer."

@@ -13,6 +13,7 @@ from covtool.training.observer import (
     StepRecord,
     TrainingPlan,
 )
+from covtool.training.validating import COLUMNS
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -70,8 +71,10 @@ class TensorBoard(SilentObserver):
         )
 
     def on_epoch(self, record: EpochRecord) -> None:
-        values = {"loss": record.eval_loss, "top1": record.top_1, "top5": record.top_5}
-        self._write({f"eval/{name}": value for name, value in values.items()})
+        named = {COLUMNS[name].removeprefix("eval_"): v for name, v in record.figures.items()}
+        self._write({f"eval/{name}": value for name, value in named.items()})
+        if record.phase is not None:
+            self._write({"train/correlation": record.phase.correlation})
         self._writer.flush()
 
     def on_end(self) -> None:

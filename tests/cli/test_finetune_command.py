@@ -162,7 +162,7 @@ def test_a_bar_is_shown_on_a_terminal_and_taken_away(monkeypatch, capsys):
             )
         observer.on_epoch(
             EpochRecord(
-                epoch=1, epochs=1, train_loss=0.5, eval_loss=0.4, top_1=75.0, top_5=None,
+                epoch=1, epochs=1, train_loss=0.5, figures={"loss": 0.4, "top_1": 75.0},
                 lr=0.0, is_best=True, seconds=3.0,
             )
         )  # fmt: skip

@@ -13,11 +13,11 @@ from tolerances import EXACT
 from covtool.checkpoints.model_file import save
 from covtool.data.image_sources import find_images
 from covtool.data.loaders import evaluation_loader
+from covtool.data.retrieval_layout import numbered
 from covtool.errors import DataError, NonFiniteError, OutputExistsError
 from covtool.evaluation.describing import DescriptionRequest, describe
 from covtool.evaluation.feature_files import read_features
 from covtool.evaluation.feature_table import ImageLabels
-from covtool.evaluation.searched_images import as_samples
 from covtool.specs import DescriptionSpec, LaunchSpec
 
 
@@ -49,7 +49,7 @@ def test_the_file_holds_features_and_all_that_is_known(asked):
 def test_the_features_are_those_of_the_model(feature, layer, size, asked):
     done = describe(replace(asked, spec=DescriptionSpec(feature=feature), split="query"))
     model = make_model(eigenlayer=7)
-    samples = as_samples(find_images(asked.images).splits["query"])
+    samples = numbered(find_images(asked.images).splits["query"])
     ((images, _),) = evaluation_loader(samples, model.recipe.input, workers=0)
     with torch.no_grad():
         pooled = model.forward_head(model.forward_features(images), pre_logits=True)

@@ -11,7 +11,7 @@ from toy_data import write_toy_data
 from covtool.errors import UnknownKeyError, UnknownVariantError
 from covtool.presets import PRESETS, Preset, parse_preset
 from covtool.specs import FinetuneRequest
-from covtool_cli.commands import finetune as command
+from covtool_cli import training as command
 
 ROOT = Path(__file__).parents[2]
 EVERY = pytest.mark.parametrize("preset", tuple(PRESETS), ids=PRESETS.names)
@@ -65,7 +65,8 @@ def test_an_unknown_preset_and_an_unknown_key_are_refused_with_a_guess() -> None
 def asked(covtool, monkeypatch: pytest.MonkeyPatch):
     """Run `covtool finetune m --data d` and catch the request that it comes to."""
     requests: list[FinetuneRequest] = []
-    monkeypatch.setattr(command, "_start", lambda request, **_: requests.append(request))
+    monkeypatch.setattr(command, "_start", lambda request, _: requests.append(request))
+    monkeypatch.setattr(command, "_show", lambda *_, **__: None)
 
     def ask(*arguments: object) -> FinetuneRequest:
         code, _, err = covtool("finetune", "m", "--data", "d", *arguments)

@@ -23,7 +23,7 @@ def seen_late(data, asked):
     from covtool.training.preparing import build_parts
 
     request, observer = resolved(asked(), ALONE), SilentObserver()
-    layout = read_layout(request)
+    layout = read_layout(request, observer)
     parts = build_parts(open_source(request, observer), request, layout, observer)
     parts.begin_epoch(0)
     draws = [draw for batch in parts.training_batches.batch_sampler for draw in batch]

@@ -173,7 +173,7 @@ def test_without_batch_norm_the_run_is_the_one_with_enough_memory(asked, memory)
 def test_the_gradient_is_that_of_the_whole_batch(asked, micro_batch, mixup, accum):
     request = resolved(asked(model="test_convnext", mixup=mixup, grad_accum_steps=accum), ALONE)
     observer = SilentObserver()
-    layout = read_layout(request)
+    layout = read_layout(request, observer)
     parts = build_parts(open_source(request, observer), request, layout, observer)
     parts.model.double()
     parts.begin_epoch(0)

@@ -1,0 +1,44 @@
+"""`covtool svdnet-rri`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from covtool.specs.finetuning import PHASED
+from covtool_cli.training import result_rows, training_command
+
+if TYPE_CHECKING:
+    from covtool.training import FinetuneResult
+    from covtool.training.observer import Observer
+
+
+@contextmanager
+def _watch() -> "Iterator[Observer]":
+    from covtool.training.observer import Observers
+    from covtool_cli.half_steps import HalfStepFigure
+    from covtool_cli.progress import training_observer
+
+    with training_observer() as observer:
+        yield Observers(observer, HalfStepFigure())
+
+
+def _show(result: "FinetuneResult") -> None:
+    from covtool_cli import render
+    from covtool_cli.half_steps import FIGURE, show_half_steps
+
+    show_half_steps(result.directory)
+    figure = result.directory / FIGURE
+    rows = result_rows(result, early="early, S(W) has settled")
+    render.pairs("Trained", [*rows, *([("figure", figure)] if figure.exists() else [])])
+
+
+command = training_command(
+    "svdnet-rri",
+    PHASED,
+    help="""Train a model with an Eigenlayer for retrieval, by restraint and relaxation iterations.
+
+    Example: covtool svdnet-rri resnet50-eigen1024.safetensors --data market/ --gc
+    """,
+    watch=_watch,
+    show=_show,
+)

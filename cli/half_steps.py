@@ -1,0 +1,34 @@
+"""The half-steps of an SVDNet run: a picture that grows with the run, and a table at its end."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from covtool.errors import CovtoolError
+from covtool.training.observer import EpochRecord, SilentObserver, TrainingPlan
+from covtool_cli import render
+
+FIGURE = "rri.png"  # in the folder of the run
+
+
+class HalfStepFigure(SilentObserver):
+    """Draws S(W), rank-1 and mAP anew after every phase, where matplotlib is installed."""
+
+    def __init__(self) -> None:
+        self._directory: Path | None = None
+        self._draws = find_spec("matplotlib") is not None
+
+    def on_start(self, plan: TrainingPlan) -> None:
+        self._directory = plan.directory
+        if not self._draws:
+            render.note("note: no figure is drawn: pip install 'covtool[plots]'.")
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        if not (self._draws and record.figures):
+            return
+        from covtool.plotting.rri import plot_half_steps
+
+        try:
+            plot_half_steps([self._directory], self._directory / FIGURE, overwrite=True)
+        except (CovtoolError, OSError) as problem:  # a picture is no reason to end a run
+            self._draws = False
+            render.warning(f"no figure is drawn any more: {problem}")

@@ -1,0 +1,252 @@
+"""What the commands that train have in common: options, starting, resuming, and what is shown."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from covtool.errors import ArgumentError
+from covtool.specs import FinetuneRequest, LaunchSpec, Record
+from covtool_cli import launching, options
+
+if TYPE_CHECKING:
+    from covtool.training import DryRunResult, FinetuneResult
+    from covtool.training.observer import Observer
+
+NAMES_SHOWN = 3
+
+Watch = Callable[[], "AbstractContextManager[Observer]"]
+Command = Callable[..., None]
+
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        help="A covtool file, a checkpoint, a timm name, hf-hub:ORG/NAME or torchvision:NAME."
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder with train/ and val/ (or test/), one folder, a CSV, wds/DIR, hfds/NAME, "
+        "or data for retrieval."
+    ),
+]
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN|FILE",
+        help="Start from these weights (of a run: its best epoch), and nothing else of it.",
+    ),
+]
+NewClassifier = Annotated[
+    bool, typer.Option("--new-classifier", help="Start the classifier afresh for the data.")
+]
+Output = Annotated[Path, typer.Option(help="Folder for runs.")]
+Experiment = Annotated[str | None, typer.Option(help="Name of the run; default: the model's.")]
+Resume = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Go on with a run; it knows its model, data and options."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Build everything, try one batch, write nothing.")
+]
+
+
+def training_command(
+    name: str,
+    groups: Mapping[str, type[Record]],
+    *,
+    help: str,
+    watch: Watch,
+    show: Callable[["FinetuneResult"], None],
+) -> Command:
+    """A command that trains a model.
+
+    Args:
+        name: Of the command.
+        groups: Of settings, each of which becomes an option.
+        help: What it says of itself.
+        watch: Makes what shows the progress.
+        show: Shows what a run came to.
+    """
+
+    @options.takes(**groups)
+    def command(  # noqa: PLR0913 -- each is an option
+        ctx: typer.Context,
+        model: Model = None,
+        data: Data = None,
+        init_from: InitFrom = None,
+        arch: options.Arch = None,
+        iterations: options.Iterations = None,
+        weights: options.Weights = "auto",
+        from_scratch: options.FromScratch = False,
+        new_classifier: NewClassifier = False,
+        output: Output = Path("runs"),
+        experiment: Experiment = None,
+        resume: Resume = None,
+        dry_run: DryRun = False,
+        config: options.Config = None,
+        preset: options.Preset = None,
+        as_json: options.AsJson = False,
+        debug: options.Debug = False,
+        **settings: Record,
+    ) -> None:
+        if resume is not None:
+            if dry_run:
+                raise ArgumentError("--dry-run is for a new run, not for --resume.")
+            given = _given(ctx, groups)
+            launching.run_in_processes(ctx, LaunchSpec(nproc=_processes(resume, given)))
+            result = _resume(resume, given, watch)
+        else:
+            if data is None or (model is None and init_from is None):
+                raise ArgumentError(
+                    f"{'--data' if model or init_from else 'MODEL'} is missing.",
+                    hint=f"Usage: covtool {name} MODEL --data DIR, or covtool {name} --resume DIR.",
+                )
+            request = FinetuneRequest(
+                model=model,
+                data=str(data),
+                init_from=init_from,
+                arch=arch,
+                iterations=iterations,
+                weights=weights,
+                from_scratch=from_scratch,
+                new_classifier=new_classifier,
+                output=str(output),
+                experiment=experiment,
+                preset=preset,
+                **settings,
+            )
+            request.refuse_nonsense()  # before torch is imported
+            launching.run_in_processes(ctx, request.processes)
+            if dry_run:
+                _show_plan(_try(request, watch), as_json=as_json)
+                return
+            result = _start(request, watch)
+        _show(result, show, as_json=as_json)
+
+    command.__doc__ = help
+    return command
+
+
+def _start(request: FinetuneRequest, watch: Watch) -> "FinetuneResult":
+    from covtool.training import finetune
+
+    with watch() as observer:
+        return finetune(request, observer=observer)
+
+
+def _resume(directory: Path, changes: dict[str, Any], watch: Watch) -> "FinetuneResult":
+    from covtool.training import resume_finetune
+
+    with watch() as observer:
+        return resume_finetune(directory, changes=changes, observer=observer)
+
+
+def _try(request: FinetuneRequest, watch: Watch) -> "DryRunResult":
+    from covtool.training import plan_finetune
+
+    with watch() as observer:
+        return plan_finetune(request, observer=observer)
+
+
+def _processes(directory: Path, given: dict[str, Any]) -> int:
+    """How many processes a run goes on with: as many as it had, unless somebody says otherwise."""
+    if "nproc" in given or launching.is_launched():
+        return given.get("nproc", 1)
+    import yaml
+
+    try:
+        saved = yaml.safe_load((directory / "args.yaml").read_text())
+        return LaunchSpec(nproc=saved["nproc"]).nproc
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):  # told when it is resumed
+        return 1
+
+
+def _given(ctx: typer.Context, groups: Mapping[str, type[Record]]) -> dict[str, Any]:
+    """The request's arguments that somebody gave, rather than defaults."""
+    defaults = {name: spec() for name, spec in groups.items()}
+    known = FinetuneRequest(model="", data="", **defaults).to_arguments()
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in ctx.params.items()
+        if name in known and options.is_given(ctx, name)
+    }
+
+
+def _show(
+    result: "FinetuneResult", show: Callable[["FinetuneResult"], None], *, as_json: bool
+) -> None:
+    from covtool_cli import render
+
+    if as_json:
+        render.json_object(result)
+    else:
+        show(result)
+
+
+def result_rows(result: "FinetuneResult", *, early: str) -> list[tuple[str, object]]:
+    """What a run came to, as names and values.
+
+    Args:
+        result: Of the run.
+        early: Why it ended before its last epoch, if it did.
+    """
+    from covtool_cli.progress import duration
+
+    return [
+        (f"best {result.metric}", f"{_figure(result.best)} (epoch {result.best_epoch})"),
+        (f"last {result.metric}", f"{_figure(result.last)} (epoch {result.epochs})"),
+        *([("ended", early)] if result.stopped_early else []),
+        ("time", duration(result.seconds)),
+        ("run", result.directory),
+        *((f"{name} model", path) for name, path in result.exported.items()),
+    ]
+
+
+def _show_plan(result: "DryRunResult", *, as_json: bool) -> None:
+    from covtool_cli import render
+
+    if as_json:
+        render.json_object(result)
+        return
+    plan = result.plan
+    if plan.phases:
+        render.table(
+            "Phases",
+            ("phase", "epochs", "lr"),
+            [(p.label, f"{p.start + 1} to {p.end}", p.lr) for p in plan.phases],
+        )
+    render.table(
+        "Parameter groups",
+        ("part", "tensors", "parameters", "lr", "weight decay", "names"),
+        [
+            (g.part, len(g.names), g.num_parameters, g.lr, g.weight_decay, _names(g.names))
+            for g in result.groups
+        ],
+    )
+    render.pairs(
+        "Dry run: nothing was written",
+        [
+            ("images to train on", plan.training_images),
+            (f"images to {'search' if plan.phases else 'validate on'}", plan.validation_images),
+            ("classes", plan.num_classes),
+            ("epochs", plan.epochs),
+            ("updates per epoch", plan.updates_per_epoch),
+            ("device", plan.device),
+            ("loss of the first update", result.loss),
+            ("seconds for it", result.seconds),
+            ("peak memory, MiB", result.peak_memory_mib),
+        ],
+    )
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    more = f", ... ({len(names)})" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
