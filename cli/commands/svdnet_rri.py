@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @contextmanager
 def _watch() -> "Iterator[Observer]":
     from covtool.training.observer import Observers
-    from covtool_cli.half_steps import HalfStepFigure
+    from covtool_cli.half_step_figure import HalfStepFigure
     from covtool_cli.progress import training_observer
 
     with training_observer() as observer:
@@ -23,10 +23,11 @@ def _watch() -> "Iterator[Observer]":
 
 
 def _show(result: "FinetuneResult") -> None:
-    from covtool_cli import render
-    from covtool_cli.half_steps import FIGURE, show_half_steps
+    from covtool.plotting.half_steps import read_half_steps
+    from covtool_cli import half_step_tables, render
+    from covtool_cli.half_step_figure import FIGURE
 
-    show_half_steps(result.directory)
+    half_step_tables.show("Half-steps", read_half_steps(result.directory))
     figure = result.directory / FIGURE
     rows = result_rows(result, early="early, S(W) has settled")
     render.pairs("Trained", [*rows, *([("figure", figure)] if figure.exists() else [])])

@@ -1,4 +1,4 @@
-"""The half-steps of an SVDNet run: a picture that grows with the run, and a table at its end."""
+"""SVDNet's half-steps as a picture in the folder of the run, which grows with it."""
 
 from importlib.util import find_spec
 from pathlib import Path
