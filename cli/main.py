@@ -14,7 +14,7 @@ COMMANDS = {
     "inspect": "Show what a checkpoint holds, which architecture it is, what can be operated on.",
     "convert": "Replace parts of a checkpoint, keep its weights, write one self-describing file.",
     "finetune": "Train a model on a folder of images or a CSV file.",
-    "svdnet-rri": "Train for retrieval by SVDNet's restraint and relaxation iterations.",
+    "svdnet-rri": "Train for retrieval with an Eigenlayer: restraint and relaxation iterations.",
     "evaluate": "Measure a model on a labeled data set, or how well its features find images.",
     "embed": "Write a model's features of images to a file.",
     "bench": "Measure heads, convolutions, what --gc costs, loaders or searches, side by side.",

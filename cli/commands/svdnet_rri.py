@@ -36,7 +36,7 @@ def _show(result: "FinetuneResult") -> None:
 command = training_command(
     "svdnet-rri",
     PHASED,
-    help="""Train a model with an Eigenlayer for retrieval, by restraint and relaxation iterations.
+    help="""Train for retrieval with an Eigenlayer: restraint and relaxation iterations.
 
     Example: covtool svdnet-rri resnet50-eigen1024.safetensors --data market/ --gc
     """,
