@@ -37,10 +37,10 @@ class Recorder(SilentObserver):
         self.notes.append(text)
 
 
-def make_request(data, output, **settings):
-    """A tiny run: any settings of `SETTINGS`, or fields of the request."""
+def make_request(data, output, specs=SETTINGS, **settings):
+    """A tiny run: any settings of `specs`, SETTINGS or PHASED, or fields of the request."""
     tiny = {"epochs": 2, "batch_size": 6, "workers": 0, "device": "cpu", "img_size": 32}
-    groups = {name: {} for name in SETTINGS}
+    groups = {name: {} for name in specs}
     fields = {
         "model": "test_resnet",
         "data": str(data),
@@ -51,9 +51,9 @@ def make_request(data, output, **settings):
         if name in FinetuneRequest.model_fields:
             fields[name] = value
             continue
-        group = next(g for g, spec in SETTINGS.items() if name in spec.model_fields)
+        group = next(g for g, spec in specs.items() if name in spec.model_fields)
         groups[group][name] = value
-    made = {group: SETTINGS[group](**values) for group, values in groups.items()}
+    made = {group: specs[group](**values) for group, values in groups.items()}
     return FinetuneRequest(**{**made, **fields})
 
 
