@@ -29,6 +29,8 @@ _STEP = 0.28
 _LETTER = 0.15
 """Width that an upright name takes, in inches."""
 _SHADE = "#f0f0f0"
+_SHARE = (0.0, 1.05)
+"""The axis of what is between 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,6 @@ class HalfStepPanel:
         name: As ``--show`` takes it.
         summary: What is on the vertical axis.
         value: That a half-step has there.
-        logarithmic: Whether that axis is.
         limits: Of the axis; None for those of what is drawn.
         source: The file that it is read from.
     """
@@ -47,7 +48,6 @@ class HalfStepPanel:
     name: str
     summary: str
     value: Callable[[HalfStep], float]
-    logarithmic: bool = False
     limits: tuple[float, float] | None = None
     source: str = EPOCHS
 
@@ -59,13 +59,13 @@ HALF_STEP_PANELS = Registry(
             "correlation",
             "correlation S(W) of the Eigenlayer",
             attrgetter("correlation"),
-            logarithmic=True,
+            limits=_SHARE,
         ),
         HalfStepPanel(
             "eigenvalue",
             "Gram matrix: smallest eigenvalue / smallest diagonal element",
             attrgetter("smallest_eigenvalue_ratio"),
-            limits=(0.0, 1.05),
+            limits=_SHARE,
         ),
         HalfStepPanel("rank-1", "rank-1 / Recall@1 (%)", attrgetter("rank_1")),
         HalfStepPanel("map", "mAP (%)", attrgetter("mean_average_precision")),
@@ -155,7 +155,7 @@ def half_step_figure(runs: Sequence[HalfStepRun], panels: Sequence[HalfStepPanel
             x = [phases.index(step.phase) for step in run.half_steps]
             y = [panel.value(step) for step in run.half_steps]
             axes.plot(x, y, color=run_color(position), **POINTS)
-        finish_panel(axes, panel.summary, logarithmic=panel.logarithmic)
+        finish_panel(axes, panel.summary, logarithmic=False)
         axes.grid(visible=False, axis="x")
         axes.set_ylim(panel.limits)
     _name_phases(column[-1], phases, room=width - _BESIDE)

@@ -82,7 +82,6 @@ PANELS = Registry(
             "correlation",
             "correlation S(W) of the Eigenlayer",
             (Line(EPOCHS, "correlation", "S(W)"),),
-            logarithmic=True,
         ),
         Panel("lr", "learning rate", (Line(STEPS, "lr", "learning rate"),)),
         Panel(
