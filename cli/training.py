@@ -9,6 +9,7 @@ import typer
 
 from covtool.errors import ArgumentError
 from covtool.specs import FinetuneRequest, LaunchSpec, Record
+from covtool.specs.finetuning import command_of
 from covtool_cli import launching, options
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def training_command(
         if resume is not None:
             if dry_run:
                 raise ArgumentError("--dry-run is for a new run, not for --resume.")
+            _require_own_run(resume, name)
             given = _given(ctx, groups)
             launching.run_in_processes(ctx, LaunchSpec(nproc=_processes(resume, given)))
             result = _resume(resume, given, watch)
@@ -156,13 +158,31 @@ def _processes(directory: Path, given: dict[str, Any]) -> int:
     """How many processes a run goes on with: as many as it had, unless somebody says otherwise."""
     if "nproc" in given or launching.is_launched():
         return given.get("nproc", 1)
+    try:
+        return LaunchSpec(nproc=_saved(directory)["nproc"]).nproc
+    except (KeyError, TypeError, ValueError):  # told when it is resumed
+        return 1
+
+
+def _require_own_run(directory: Path, name: str) -> None:
+    saved = _saved(directory)
+    own = command_of(saved) if saved else name
+    if own != name:
+        raise ArgumentError(
+            f"{directory} is a run of covtool {own}.",
+            hint=f"Go on with: covtool {own} --resume {directory}",
+        )
+
+
+def _saved(directory: Path) -> dict[str, Any]:
+    """The arguments of a run; none where they cannot be read, which is told when it is resumed."""
     import yaml
 
     try:
         saved = yaml.safe_load((directory / "args.yaml").read_text())
-        return LaunchSpec(nproc=saved["nproc"]).nproc
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):  # told when it is resumed
-        return 1
+    except (OSError, yaml.YAMLError):
+        return {}
+    return saved if isinstance(saved, dict) else {}
 
 
 def _given(ctx: typer.Context, groups: Mapping[str, type[Record]]) -> dict[str, Any]:

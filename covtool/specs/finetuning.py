@@ -1,5 +1,6 @@
 """A fine-tuning run as one record: what `args.yaml` holds, and what resuming it reads."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import SerializeAsAny, ValidationError
@@ -16,6 +17,8 @@ from covtool.specs.record import Record
 from covtool.specs.retrieval import SearchSpec
 from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
 from covtool.specs.training import TrainingSpec
+
+COMMAND, PHASED_COMMAND = "finetune", "svdnet-rri"
 
 SETTINGS: dict[str, type[Record]] = {
     "training": TrainingSpec,
@@ -36,6 +39,11 @@ PHASED: dict[str, type[Record]] = {
     "search": SearchSpec,
 }
 """Those of a run in the phases of SVDNet."""
+
+
+def command_of(arguments: Mapping[str, Any]) -> str:
+    """The command that a run was started with, told by the names of its arguments."""
+    return COMMAND if SvdnetSpec.model_fields.keys().isdisjoint(arguments) else PHASED_COMMAND
 
 
 class FinetuneRequest(Record):
@@ -104,7 +112,7 @@ class FinetuneRequest(Record):
     @property
     def command(self) -> str:
         """The command that starts such a run, and goes on with it."""
-        return "finetune" if self.svdnet is None else "svdnet-rri"
+        return COMMAND if self.svdnet is None else PHASED_COMMAND
 
     @property
     def groups(self) -> dict[str, type[Record]]:
@@ -127,8 +135,7 @@ class FinetuneRequest(Record):
             ArgumentError: A name is unknown, or a value will not do.
         """
         values = dict(arguments)
-        is_phased = not SvdnetSpec.model_fields.keys().isdisjoint(values)
-        groups = (PHASED if is_phased else SETTINGS).items()
+        groups = (PHASED if command_of(arguments) == PHASED_COMMAND else SETTINGS).items()
         named = {
             name: {key: values.pop(key) for key in spec.model_fields if key in values}
             for name, spec in groups

@@ -15,6 +15,7 @@ from covtool.data.retrieval_report import report_on, require_searchable
 from covtool.errors import ArgumentError
 from covtool.processes import Processes, current
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
+from covtool.specs.finetuning import COMMAND, PHASED_COMMAND
 from covtool.specs.svdnet import BASE_EPOCHS
 from covtool.training.assembly import Parts, assemble
 from covtool.training.head import find_head, fit_classes_
@@ -22,8 +23,9 @@ from covtool.training.initial_weights import load_initial_, open_initial
 from covtool.training.loading import load_data
 from covtool.training.observer import Observer
 from covtool.training.tensorboard import refuse_without_package
+from covtool.training.validating import require_room_to_search
 
-TRAINING = ("finetune", "svdnet-rri")  # how lines of a history begin that tell of a training
+TRAINING = (COMMAND, PHASED_COMMAND)  # how lines of a history begin that tell of a training
 
 
 def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
@@ -205,7 +207,7 @@ def assembled(
         left_out: Those that a resumed run has never used; None for a new run.
 
     Raises:
-        CovtoolError: See `load_data` and `assemble`.
+        CovtoolError: See `load_data`, `assemble` and `require_room_to_search`.
     """
     data = load_data(layout, recipe.input, request, observer, left_out=left_out)
     if not request.objective.needs("logits"):
@@ -213,7 +215,9 @@ def assembled(
             f"--loss {request.objective.loss} trains the features alone: the classifier stays as "
             "it is, and top-1, top-5 and the validation loss are what it makes of them."
         )
-    return assemble(model, recipe, find_head(model, recipe.input), data, request)
+    parts = assemble(model, recipe, find_head(model, recipe.input), data, request)
+    require_room_to_search(parts)
+    return parts
 
 
 def seed_everything(seed: int) -> None:

@@ -164,10 +164,15 @@ def _continued(
         if name not in MAY_CHANGE:
             raise ArgumentError(
                 f"{flag} is {value} now, but the run was started with {saved.get(name)}.",
-                hint=f"Leave it out, or start a new run. What may change: {', '.join(MAY_CHANGE)}.",
+                hint=f"Leave it out, or start a new run. What may change: {_changeable(request)}.",
             )
         notes.append(f"{flag} changes from {saved.get(name)} to {value}.")
     return request, notes
+
+
+def _changeable(request: FinetuneRequest) -> str:
+    others = ("rri", "stop_delta") if request.svdnet is None else ("epochs", "patience")
+    return ", ".join(name for name in MAY_CHANGE if name not in others)
 
 
 def _recipe(directory: RunDirectory) -> Recipe:

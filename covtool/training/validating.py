@@ -9,7 +9,7 @@ from covtool.errors import NonFiniteError
 from covtool.evaluation.classification import evaluate_classification
 from covtool.evaluation.embedding import Describer
 from covtool.evaluation.retrieval import RetrievalResult
-from covtool.evaluation.searched_images import describe_searched, search
+from covtool.evaluation.searched_images import describe_searched, plan_search, search
 from covtool.progress import Track
 from covtool.specs import RetrievalSpec
 from covtool.training.assembly import Parts
@@ -82,6 +82,16 @@ def validate(run: "Run", track: Track) -> EpochResult:
         ) from problem
 
 
+def require_room_to_search(parts: Parts) -> None:
+    """Refuse a run that could not be judged, before it is started.
+
+    Raises:
+        ArgumentError: The memory allowed is too little for the search.
+    """
+    if parts.data.searched is not None:
+        plan_search(parts.data.searched, _describer(parts).num_features, _exact(parts))
+
+
 def _classify(run: "Run", track: Track) -> EpochResult:
     parts = run.parts
 
@@ -103,25 +113,31 @@ def _classify(run: "Run", track: Track) -> EpochResult:
 
 def _search(run: "Run", track: Track) -> EpochResult:
     parts = run.parts
-    layout, spec = parts.data.searched, parts.request.search
-    describer = Describer.of(
+    layout, exact, describer = parts.data.searched, _exact(parts), _describer(parts)
+
+    def measure(micro_batch: int | None) -> EpochResult:
+        cut = replace(describer, batch_size=micro_batch or describer.batch_size)
+        features = describe_searched(layout, cut, images=parts.data.validation, track=track)
+        result = parts.processes.main(lambda: search(layout, features, exact, track=track))
+        return EpochResult(figures=_figures(result), images=result.queries)
+
+    return evaluate_within_memory(run, measure)
+
+
+def _exact(parts: Parts) -> RetrievalSpec:
+    return RetrievalSpec(**parts.request.search.model_dump())
+
+
+def _describer(parts: Parts) -> Describer:
+    return Describer.of(
         parts.evaluated,
         parts.recipe.input,
-        spec,
+        parts.request.search,
         batch_size=parts.training.batch_size,
         workers=parts.training.workers,
         device=parts.device,
         processes=parts.processes,
     )
-
-    def measure(micro_batch: int | None) -> EpochResult:
-        cut = replace(describer, batch_size=micro_batch or describer.batch_size)
-        features = describe_searched(layout, cut, images=parts.data.validation, track=track)
-        exact = RetrievalSpec(**spec.model_dump())
-        result = parts.processes.main(lambda: search(layout, features, exact, track=track))
-        return EpochResult(figures=_figures(result), images=result.queries)
-
-    return evaluate_within_memory(run, measure)
 
 
 def _figures(result: RetrievalResult) -> dict[str, float]:
