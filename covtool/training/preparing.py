@@ -124,8 +124,8 @@ def with_phases(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
 def trained_since_eigenlayer(recipe: Recipe) -> bool:
     """Whether a model was trained with its Eigenlayer, told by its history."""
     lines = recipe.provenance.history
-    put_in = [number for number, line in enumerate(lines) if "eigenlayer of " in line]
-    return bool(put_in) and any(line.startswith(TRAINING) for line in lines[put_in[-1] + 1 :])
+    put_in = max((n for n, line in enumerate(lines) if "eigenlayer of " in line), default=-1)
+    return any(line.startswith(TRAINING) for line in lines[put_in + 1 :])
 
 
 def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
