@@ -71,14 +71,14 @@ COVARIANCE = HeadSpec(head="isqrt", dim=128, tap="blocks", reduction="linear")
 VARIANTS = {
     "gap": Variant(),
     "isqrt": Variant(head=COVARIANCE),
-    "triplet": Variant(objective=ObjectiveSpec(loss="ce+triplet", sampler="pk")),
+    "triplet": Variant(objective=ObjectiveSpec(loss="ce+0.1*triplet", sampler="pk")),
     "plain": Variant(phases={"rri": 0, "base_epochs": EPOCHS}),
     "u": Variant(phases={"decomposition": "u"}),
     "uv": Variant(phases={"decomposition": "uv"}),
     "qr": Variant(phases={"decomposition": "qr"}),
     "keep": Variant(phases={"classifier": "keep"}),
 }
-RATE_OF = {"plain": "gap", "u": "gap", "uv": "gap", "qr": "gap", "keep": "gap"}
+RATE_OF = {"triplet": "gap", "plain": "gap", "u": "gap", "uv": "gap", "qr": "gap", "keep": "gap"}
 """Whose learning rate a variant has that is compared with another."""
 
 

@@ -6,6 +6,7 @@ import signal
 import torch
 from tolerances import EXACT
 
+from covtool.checkpoints.model_file import load
 from covtool.specs import FinetuneRequest, InputOverrides
 from covtool.specs.finetuning import SETTINGS
 from covtool.training.observer import SilentObserver
@@ -82,3 +83,23 @@ def assert_same_weights(first, second):
 def rows(directory):
     with (directory / "summary.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def content(directory):
+    """What must be the same: summary.csv, every tensor of the last and best state, the exports."""
+    found = {"summary": (directory / "summary.csv").read_bytes()}
+    for name in ("last", "best"):
+        state = torch.load(directory / f"checkpoints/{name}.pt", weights_only=True)
+        del state["progress"]["seconds"]
+        found[name] = _bytes(state)
+        exported = load(directory / f"exported/{name}.safetensors")
+        found[f"exported {name}"] = _bytes(exported.state_dict()), exported.recipe
+    return found
+
+
+def _bytes(value):
+    if isinstance(value, torch.Tensor):
+        return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: _bytes(item) for key, item in value.items()}
+    return [_bytes(item) for item in value] if isinstance(value, list | tuple) else value

@@ -12,8 +12,8 @@ import pytest
 import torch
 import yaml
 from toy_data import write_toy_data
+from training_runs import content
 
-from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
 from covtool.specs import FinetuneRequest, HeadSpec
 from covtool.training import finetune, resume_finetune
@@ -88,26 +88,6 @@ def kill_after(process, watched, lines, delay):
 
 def _lines(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def content(directory):
-    """What must be the same: summary.csv, every tensor of the last and best state, the exports."""
-    found = {"summary": (directory / "summary.csv").read_bytes()}
-    for name in ("last", "best"):
-        state = torch.load(directory / f"checkpoints/{name}.pt", weights_only=True)
-        del state["progress"]["seconds"]
-        found[name] = _bytes(state)
-        exported = load(directory / f"exported/{name}.safetensors")
-        found[f"exported {name}"] = _bytes(exported.state_dict()), exported.recipe
-    return found
-
-
-def _bytes(value):
-    if isinstance(value, torch.Tensor):
-        return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
-    if isinstance(value, dict):
-        return {key: _bytes(item) for key, item in value.items()}
-    return [_bytes(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def survives(settings, tmp_path, kills, seed):
