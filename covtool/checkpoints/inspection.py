@@ -52,7 +52,8 @@ class LayerCorrelation:
         name: Of the layer.
         in_features: Length of the vectors.
         out_features: How many there are, k.
-        correlation: S(W), between 1/k and 1 for orthogonal vectors.
+        correlation: S(W), between 1/k and 1 for orthogonal vectors; NaN where a weight is not
+            finite.
         smallest_eigenvalue_ratio: Of the Gram matrix, over its smallest diagonal element; None
             where there are too many vectors.
     """

@@ -103,7 +103,8 @@ def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
 
     Raises:
         ArgumentError: The suffix of the file stands for no format.
-        DataError: The file cannot be read, lacks an image, or has another number of them.
+        DataError: The file cannot be read, lacks an image, names one twice, has another number of
+            them, or says of a row that it is another identity, camera or split.
     """
     table = read_features(file)
     rows = {path: row for row, path in enumerate(table.column("path")) if path}
@@ -114,7 +115,13 @@ def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
                 f"{len(layout.searched)} to search with and in.",
                 reason="It has no paths: the rows should be the queries, then the gallery.",
             )
+        _require_same_labels(file, table, labels_of(layout))
         return table.features
+    if len(rows) < len(table.labels):
+        raise DataError(
+            f"{file} names {len(table.labels) - len(rows)} images twice, or without a path.",
+            hint="Write the features of each image once.",
+        )
     wanted = [label.path for label in labels_of(layout)]
     missing = [path for path in wanted if path not in rows]
     if missing:
@@ -127,6 +134,18 @@ def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
         )
     chosen = [rows[path] for path in wanted]
     return table.features if chosen == list(range(len(rows))) else table.features[chosen]
+
+
+def _require_same_labels(file: Path, table: FeatureTable, wanted: Sequence[ImageLabels]) -> None:
+    """Refuse rows in another order, as far as the file says what they are."""
+    for name in ("identity", "camera", "split"):
+        for row, (said, label) in enumerate(zip(table.column(name), wanted, strict=True), start=1):
+            own = getattr(label, name)
+            if said and own and said != own:
+                raise DataError(
+                    f"Row {row} of {file} is of {name} {said}, that of the data set of {own}.",
+                    reason="It has no paths: the rows should be the queries, then the gallery.",
+                )
 
 
 def labels_of(layout: RetrievalLayout) -> tuple[ImageLabels, ...]:

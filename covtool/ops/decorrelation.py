@@ -6,6 +6,7 @@ columns w_i, and W = USVᵀ there is V S Uᵀ here.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ def correlation(weight: Tensor) -> Tensor:
 
     Returns:
         The sum of the diagonal of the Gram matrix over the sum of all its absolute values, a
-        float64 scalar; 1 where all is zero, for zeros are orthogonal.
+        float64 scalar; 1 where all is zero, for zeros are orthogonal; NaN where a weight is.
 
     Raises:
         ShapeError: `weight` is no matrix.
@@ -41,7 +42,7 @@ def correlation(weight: Tensor) -> Tensor:
     exact = weight.detach().double()
     blocks = exact.split(BLOCK)  # the Gram matrix of a classifier of many classes is large
     total = torch.stack([(block @ exact.mT).abs().sum() for block in blocks]).sum()
-    return exact.square().sum() / total if total > 0 else torch.ones_like(total)
+    return torch.ones_like(total) if total == 0 else exact.square().sum() / total
 
 
 def smallest_eigenvalue_ratio(weight: Tensor) -> Tensor:
@@ -52,7 +53,8 @@ def smallest_eigenvalue_ratio(weight: Tensor) -> Tensor:
 
     Returns:
         The smallest eigenvalue of the Gram matrix over its smallest diagonal element, a float64
-        scalar; 1 where a vector is zero.
+        scalar; 1 where a vector is zero, which is orthogonal to all others; NaN where a weight is
+        not finite.
 
     Raises:
         ShapeError: `weight` is no matrix.
@@ -64,6 +66,8 @@ def smallest_eigenvalue_ratio(weight: Tensor) -> Tensor:
     exact = weight.detach().double()
     gram = exact @ exact.mT
     shortest = gram.diagonal().amin()
+    if not gram.isfinite().all():
+        return torch.full_like(shortest, torch.nan)
     if shortest <= 0:
         return torch.ones_like(shortest)
     return (torch.linalg.eigvalsh(gram)[0] / shortest).clamp_min(0)
@@ -208,6 +212,19 @@ def fold_classifier(classifier: Tensor, old: Tensor, new: Tensor) -> Tensor:
     return (classifier.double() @ turned).to(classifier.dtype)
 
 
+def require_scipy() -> None:
+    """Refuse the optimal assignment where it cannot be computed.
+
+    Raises:
+        ArgumentError: scipy is not installed.
+    """
+    if find_spec("scipy") is None:
+        raise ArgumentError(
+            "The optimal assignment needs scipy, which is not installed.",
+            hint="Install it: pip install 'covtool[scipy]', or use --assignment greedy.",
+        )
+
+
 def _greedy(closeness: Tensor) -> Tensor:
     left = closeness.clone()
     order = []
@@ -219,13 +236,9 @@ def _greedy(closeness: Tensor) -> Tensor:
 
 
 def _optimal(closeness: Tensor) -> Tensor:
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as problem:
-        raise ArgumentError(
-            "The optimal assignment needs scipy.",
-            hint="pip install scipy, or leave --optimal-order out.",
-        ) from problem
+    require_scipy()
+    from scipy.optimize import linear_sum_assignment
+
     _, columns = linear_sum_assignment(closeness.cpu().numpy(), maximize=True)
     return torch.as_tensor(columns, device=closeness.device)
 

@@ -138,9 +138,10 @@ class RetrievalSpec(SearchSpec):
             f"--k2 {self.averaged_neighbors} is larger than --k1 {self.reciprocal_neighbors}.",
             "Average fewer neighbors than have to be mutual, as in --k1 20 --k2 6.",
         )
-        for name in ("flip_test", "save_features"):
+        for name in ("feature", "flip_test", "save_features"):
+            default = type(self).model_fields[name].default
             yield (
-                self.distances_from is not None and bool(getattr(self, name)),
+                self.distances_from is not None and getattr(self, name) != default,
                 f"{as_flag(name)} has no effect with --distances-from: no model is run.",
                 "Leave one of them out.",
             )

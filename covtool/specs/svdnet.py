@@ -43,8 +43,8 @@ class SvdnetSpec(CheckedRecord):
     )
     lrs: tuple[float, ...] = Field(
         (1e-3, 1e-3, 1e-3, 1e-4),
-        description="Learning rate of each iteration; the last one holds for all that follow. "
-        "Step 0 has --lr.",
+        description="Learning rate of an iteration; repeated, of the first, the second, ...; the "
+        "last one holds for all that follow. Step 0 has --lr.",
         json_schema_extra=PANEL,
     )
     stop_delta: float = Field(
@@ -96,6 +96,12 @@ class SvdnetSpec(CheckedRecord):
         return self._base_epochs or self.restraint_epochs
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """Epochs of the kinds of phases that there are."""
+        turns = (self.restraint_epochs, self.relaxation_epochs) if self.rri else ()
+        return (self._base_epochs, *turns)
+
+    @property
     def epochs(self) -> int:
         """Of all phases, the default of step 0 worked out."""
         return self._base_epochs + self.rri * (self.restraint_epochs + self.relaxation_epochs)
@@ -103,6 +109,13 @@ class SvdnetSpec(CheckedRecord):
     @property
     def _base_epochs(self) -> int:
         return BASE_EPOCHS if self.base_epochs is None else self.base_epochs
+
+    def in_words(self) -> str:
+        """What differs from the published iterations, and their rates, for a model's history."""
+        fields = type(self).model_fields
+        told = ("decomposition", "reorder", "assignment", "classifier")
+        others = [f", {n} {v}" for n in told if (v := getattr(self, n)) != fields[n].default]
+        return f", then {' '.join(f'{lr:g}' for lr in self.lrs)}{''.join(others)}"
 
     def lr_of(self, iteration: int) -> float:
         """The learning rate of an iteration, counted from 1."""
@@ -161,6 +174,13 @@ class SvdnetTrainingSpec(TrainingSpec):
 
     def _contradictions_in(self, svdnet: SvdnetSpec) -> Iterator[Contradiction]:
         first, lowest = svdnet.first_phase, min(svdnet.lrs)
+        longest = max(svdnet.lengths)
+        yield (
+            self.sched == "multistep" and max(self.decay_milestones, default=0) >= longest,
+            f"--decay-milestones has {max(self.decay_milestones, default=0)}, but the longest "
+            f"phase has {longest} epochs: each has a schedule of its own.",
+            "Decay earlier, or lengthen the phases.",
+        )
         yield (
             self.warmup >= first,
             f"--warmup-epochs {self.warmup:g} leaves nothing of the first phase's {first} epochs.",

@@ -1,7 +1,9 @@
 """Everything that a training run consists of, put together from its settings."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ from covtool.training.gradient_checkpointing import checkpoint_gradients_
 from covtool.training.head import Head
 from covtool.training.head_schedule import HeadSchedule, plan_head_schedule
 from covtool.training.objective import Objective
-from covtool.training.optimization import Schedule, build_optimizer
+from covtool.training.optimization import Schedule, build_optimizer, forget_
 from covtool.training.parameter_groups import (
     ParameterGroup,
     optimizer_groups,
@@ -88,6 +90,7 @@ class Parts:
         freezing: Which parameters are trained in which epoch.
         groups: The parameters that are trained at some time, in groups.
         optimizer: Over these groups.
+        fresh_optimizer: Its state before its first step.
         centralization: Of the optimizer's gradients, or None.
         schedule: Of its learning rates.
         scaler: Of the loss; does nothing without float16.
@@ -113,6 +116,7 @@ class Parts:
     freezing: FreezeSchedule | PhasedFreezing
     groups: tuple[ParameterGroup, ...]
     optimizer: Optimizer
+    fresh_optimizer: dict[str, Any]
     centralization: Centralization | None
     schedule: Schedule | PhasedSchedule
     scaler: torch.amp.GradScaler
@@ -169,8 +173,8 @@ class Parts:
         if self.phases is not None:
             self.phases.enter_(
                 self.models,
-                self.optimizer,
                 epoch,
+                forget=partial(forget_, self.optimizer, self.fresh_optimizer),
                 seed=self.training.seed,
                 processes=self.processes,
             )
@@ -247,6 +251,7 @@ def assemble(
         freezing=freezing,
         groups=groups,
         optimizer=optimizer,
+        fresh_optimizer=deepcopy(optimizer.state_dict()),
         centralization=_centralization(optimizer, model, training),
         schedule=_schedule(
             optimizer, training, phases, _updates(batches["training_batches"], training)

@@ -58,10 +58,11 @@ def _line(request: FinetuneRequest, data: str, epochs: int, phase: str) -> str:
     sampler = f", sampler {objective.sampler}" if objective.sampler != "random" else ""
     kind = f", gradient centralization on the {training.centralized}" if training.gc else ""
     heads = f", heads {training.head_schedule}" if training.head_schedule else ""
+    then = "" if request.svdnet is None else request.svdnet.in_words()
     when = f"epoch {epochs} of {training.epochs}" + (f", {phase}" if phase else "")
     return (
         f"{request.command} on {data}: {when}, {training.opt}, "
-        f"lr {training.lr:g}{loss}{sampler}{kind}{heads}"
+        f"lr {training.lr:g}{then}{loss}{sampler}{kind}{heads}"
     )
 
 

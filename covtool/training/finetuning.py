@@ -100,7 +100,7 @@ def train_from_start(
     """
     layout = read_layout(request, observer)
     opened = open_source(request, observer)
-    request = worked_out(request, opened.recipe)
+    request = worked_out(request, opened.recipe, layout)
     parts = build_parts(opened, request, layout, observer)
     if directory is None:
         name = request.experiment or stem_of(request.model or opened.recipe.base.name)
@@ -115,8 +115,12 @@ def train_from_start(
         state = RunState(world=parts.processes.world)
         run = start_run(parts, state, directory, layout, observer)
         seed_process(request.training.seed, parts.processes)
-        judge_start(run)
-        save(run)
+        try:
+            judge_start(run)
+            save(run)
+        except BaseException:
+            run.observer.on_end()
+            raise
         return run_to_end(run)
 
 
@@ -133,7 +137,7 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
 def _planned(request: FinetuneRequest, observer: Observer) -> DryRunResult:
     layout = read_layout(request, observer)
     opened = open_source(request, observer)
-    request = worked_out(request, opened.recipe)
+    request = worked_out(request, opened.recipe, layout)
     request = without_cache(layout, opened.recipe.input, request, observer)
     parts = build_parts(opened, request, layout, observer)
     plan = plan_run(parts, RunState(), None)

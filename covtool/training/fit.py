@@ -96,7 +96,8 @@ def judge_start(run: Run) -> None:
     if parts.phases is None:
         return
     start = time.perf_counter()
-    result = validate(run, run.observer.track)
+    with tf32(parts.training.tf32):
+        result = validate(run, run.observer.track)
     record = EpochRecord(
         epoch=0,
         epochs=parts.training.epochs,
@@ -105,7 +106,7 @@ def judge_start(run: Run) -> None:
         lr=None,
         is_best=False,
         seconds=time.perf_counter() - start,
-        head=_head_label(parts, 0),
+        head="" if parts.heads is None else label(parts.heads.own),
         phase=_phase(parts, "start"),
     )
     run.directory.append_epoch(record)
@@ -131,7 +132,7 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
         epochs=parts.training.epochs,
         train_loss=train_loss,
         figures={} if result is None else result.figures,
-        lr=parts.schedule.lr,
+        lr=parts.schedule.last_lr(state.updates),
         replaced=replaced,
         is_best=state.best_epoch == state.epoch,
         head=_head_label(parts, state.epoch - 1),
@@ -148,7 +149,7 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
 
 
 def _phase(parts: Parts, name: str) -> PhaseRecord:
-    eigenlayer = eigen_classifier(parts.model).eigenlayer
+    eigenlayer = eigen_classifier(parts.evaluated).eigenlayer
     return PhaseRecord(
         name=name,
         correlation=eigenlayer.correlation,

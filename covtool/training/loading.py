@@ -17,7 +17,6 @@ from covtool.data.cache import (
 from covtool.data.checking import check_images
 from covtool.data.layouts import DataLayout, Sample
 from covtool.data.renderers import require_tensors
-from covtool.data.retrieval_layout import RetrievalLayout
 from covtool.data.retrieval_report import report_on, require_searchable
 from covtool.errors import DataError
 from covtool.processes import current
@@ -53,7 +52,7 @@ def load_data(
 
     Raises:
         ArgumentError: The cache does not fit, or there is no such device.
-        DataError: Images cannot be read.
+        DataError: Images cannot be read, or none that is left can be searched for.
     """
     used = [_without(layout.samples(split), left_out or frozenset()) for split in SPLITS]
     check = _checked if left_out is None else _kept
@@ -73,28 +72,16 @@ def load_data(
             _tell_of(cached.bad, split, observer)
     if left_out is None:
         left_out = frozenset().union(*map(_difference, used, found))
+        if layout.searched is not None and left_out:
+            searched = layout.searched.without(left_out)
+            require_searchable(searched, report_on(searched, cameras=request.search.cameras))
     return TrainingData(
         root=layout.folder,
         training=found[0],
         validation=found[1],
         left_out=left_out,
-        searched=_searched(layout, left_out, request),
+        searched=None if layout.searched is None else layout.searched.without(left_out),
     )
-
-
-def _searched(
-    layout: DataLayout, left_out: frozenset[Path], request: FinetuneRequest
-) -> RetrievalLayout | None:
-    """What is searched in, without unreadable images.
-
-    Raises:
-        DataError: Nothing is left to search for.
-    """
-    if layout.searched is None or not left_out:
-        return layout.searched
-    searched = layout.searched.without(left_out)
-    require_searchable(searched, report_on(searched, cameras=request.search.cameras))
-    return searched
 
 
 def without_cache(

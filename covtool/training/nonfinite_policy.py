@@ -130,8 +130,8 @@ def _restore_(run: "Run") -> str:
     """Go back to the last saved weights; the position in the data stays. Says what was done."""
     saved = restore_(run.parts, run.directory.checkpoint("last"))
     run.parts.schedule.set_updates(run.state.updates)
-    if saved.entered < run.state.entered:  # it was saved before the epoch's phase was entered
-        run.parts.enter_epoch_(run.state.epoch)
+    for epoch in range(saved.entered, run.state.entered):  # phases that were begun since
+        run.parts.enter_epoch_(epoch)
     return f"the weights and the optimizer of step {saved.updates} are restored"
 
 

@@ -82,7 +82,7 @@ class PhaseRecord:
 
     Attributes:
         name: As ``restraint 2``; ``start`` for the model as it came.
-        correlation: S(W) at the epoch's end.
+        correlation: S(W) at the epoch's end, of the weights that are evaluated.
         smallest_eigenvalue_ratio: Of the Gram matrix of W, over its smallest diagonal element.
     """
 

@@ -1,6 +1,7 @@
 """timm's optimizers and schedules, from a `TrainingSpec`."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from timm.optim import create_optimizer_v2, list_optimizers
@@ -44,6 +45,19 @@ def build_optimizer(groups: list[dict[str, Any]], training: TrainingSpec) -> Opt
     return optimizer
 
 
+def forget_(optimizer: Optimizer, fresh: dict[str, Any]) -> None:
+    """Make an optimizer what it was before its first step, but for its learning rates.
+
+    Args:
+        optimizer: Its moments, and whatever else it has gathered, are lost.
+        fresh: Its state dict of that time.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(deepcopy(fresh))
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
 class Schedule:
     """The learning rate as a function of the number of updates done.
 
@@ -82,6 +96,10 @@ class Schedule:
     def set_updates(self, updates: int) -> None:
         """Set the rates for the step after this many updates."""
         self._scheduler.step_update(updates + self.lead)
+
+    def last_lr(self, updates: int) -> float:
+        """The rate after so many updates, which are all that were done."""
+        return self.lr
 
     @property
     def lr(self) -> float:

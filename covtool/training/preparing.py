@@ -13,6 +13,7 @@ from covtool.data.record_sources import record_source
 from covtool.data.retrieval_reading import read_classes, read_retrieval
 from covtool.data.retrieval_report import report_on, require_searchable
 from covtool.errors import ArgumentError
+from covtool.ops.decorrelation import require_scipy
 from covtool.processes import Processes, current
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
 from covtool.specs.finetuning import COMMAND, PHASED_COMMAND
@@ -38,6 +39,8 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
     request.refuse_nonsense()
     refuse_without_package(request.training)
     svdnet, training = request.svdnet, request.training
+    if svdnet is not None and svdnet.assignment == "optimal":
+        require_scipy()
     if svdnet is None:
         training = training.resolved()
     elif svdnet.base_epochs is not None:
@@ -97,24 +100,27 @@ def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:
     return layout
 
 
-def worked_out(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
+def worked_out(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) -> FinetuneRequest:
     """The request with what depends on the model: its statistics, the phases of its training.
 
     Raises:
         ArgumentError: The phases and other settings contradict each other.
     """
-    return with_phases(with_statistics(request, recipe), recipe)
+    return with_phases(with_statistics(request, recipe), recipe, layout)
 
 
-def with_phases(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
-    """The request with the length of step 0, and so of the run: a trained Eigenlayer needs none.
+def with_phases(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) -> FinetuneRequest:
+    """The request with the length of step 0, and so of the run.
+
+    An Eigenlayer and a classifier that were trained together need none.
 
     Raises:
         ArgumentError: Other settings contradict these lengths.
     """
     if request.svdnet is None:
         return request
-    trained = trained_since_eigenlayer(recipe)
+    kept = not request.new_classifier and recipe.num_classes == len(layout.class_names)
+    trained = kept and trained_since_eigenlayer(recipe)
     svdnet = request.svdnet.with_base_epochs(0 if trained else BASE_EPOCHS)
     request.training.refuse_nonsense_in(svdnet)
     training = request.training.in_phases(svdnet)

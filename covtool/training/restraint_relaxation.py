@@ -7,7 +7,7 @@ Source:
     Sun, Zheng, Deng, Wang. "SVDNet for Pedestrian Retrieval", ICCV 2017, algorithm 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -121,9 +121,9 @@ class RestraintRelaxation:
     def enter_(
         self,
         models: Sequence[nn.Module],
-        optimizer: Optimizer,
         epoch: int,
         *,
+        forget: Callable[[], None],
         seed: int,
         processes: Processes = ALONE,
     ) -> None:
@@ -135,8 +135,8 @@ class RestraintRelaxation:
 
         Args:
             models: What is trained, and its moving average where there is one.
-            optimizer: Of the first.
             epoch: Counted from 0.
+            forget: Makes the optimizer of the first what it was before its first step.
             seed: Of a classifier that is reset.
             processes: That train together. All have the first one's vectors afterwards: devices
                 that are not alike need not agree on a decomposition to the last bit.
@@ -144,7 +144,7 @@ class RestraintRelaxation:
         phase = self.begins(epoch)
         if phase is None or (epoch == 0 and phase.name == BASE):
             return
-        optimizer.state.clear()
+        forget()
         if phase.name != RESTRAINT:
             return
         trained, *averages = models
@@ -295,6 +295,14 @@ class PhasedSchedule:
         schedule.set_updates(position - start)
         for group in self._optimizer.param_groups:
             group["lr"] = schedule.lr * group["lr_scale"]
+
+    def last_lr(self, updates: int) -> float:
+        """The rate that the phase of the last of so many updates ends this update with."""
+        position = updates + self.lead
+        begun = (row for row in reversed(self._phases) if row[2] < position)
+        _, schedule, start = next(begun, self._phases[0])
+        schedule.set_updates(position - start)
+        return schedule.lr
 
     @property
     def lr(self) -> float:

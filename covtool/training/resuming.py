@@ -45,6 +45,7 @@ MAY_CHANGE = (
     "cache_dir",
     "rri",
     "stop_delta",
+    "max_memory",
 )
 
 
@@ -94,6 +95,7 @@ def _resumed(
     parts = assembled(rebuild(recipe), recipe, request, layout, observer, left_out=left_out)
     with run_directory.in_use():
         state = _restored(parts, run_directory, observer)
+        _require_epochs_done(request, state)
         run_directory.forget_after(epochs=state.epoch, updates=state.updates)
         if state.world != processes.world:
             observer.on_note(carry_on_(parts, state))
@@ -102,9 +104,24 @@ def _resumed(
         if run.is_over:
             reason = explain_end(state, request.training, parts.phases)
             observer.on_note(f"The run in {directory} is through: {reason}")
-        if state.epoch and not state.step:
-            complete_epoch(run)
+        if state.epoch and not state.step and state.entered <= state.epoch:
+            complete_epoch(run)  # else the newest state is not that of an epoch's end
         return run_to_end(run)
+
+
+def _require_epochs_done(request: FinetuneRequest, state: RunState) -> None:
+    """Refuse fewer phases than were begun: a run ends at the end of one.
+
+    Raises:
+        ArgumentError: There would be fewer.
+    """
+    begun = state.epoch + (state.step > 0 or state.entered > state.epoch)
+    if request.svdnet is not None and request.training.epochs < begun:
+        raise ArgumentError(
+            f"--rri {request.svdnet.rri} ends after {request.training.epochs} epochs, but epoch "
+            f"{begun} was begun.",
+            hint="Leave it out, or add iterations.",
+        )
 
 
 def _timeout_s(directory: Path, changes: Mapping[str, Any]) -> float:
@@ -171,7 +188,9 @@ def _continued(
 
 
 def _changeable(request: FinetuneRequest) -> str:
-    others = ("rri", "stop_delta") if request.svdnet is None else ("epochs", "patience")
+    others = (
+        ("rri", "stop_delta", "max_memory") if request.svdnet is None else ("epochs", "patience")
+    )
     return ", ".join(name for name in MAY_CHANGE if name not in others)
 
 

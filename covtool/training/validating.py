@@ -5,7 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from covtool.errors import NonFiniteError
+from covtool.data.checking import check_images
+from covtool.data.retrieval_layout import RetrievalLayout, numbered
+from covtool.data.retrieval_report import report_on, require_searchable
+from covtool.errors import DataError, NonFiniteError
 from covtool.evaluation.classification import evaluate_classification
 from covtool.evaluation.embedding import Describer
 from covtool.evaluation.retrieval import RetrievalResult
@@ -13,6 +16,7 @@ from covtool.evaluation.searched_images import describe_searched, plan_search, s
 from covtool.progress import Track
 from covtool.specs import RetrievalSpec
 from covtool.training.assembly import Parts
+from covtool.training.bad_images import LEFT_OUT
 from covtool.training.nonfinite import explain_nonfinite
 from covtool.training.out_of_memory import InParts, evaluate_within_memory
 
@@ -113,15 +117,40 @@ def _classify(run: "Run", track: Track) -> EpochResult:
 
 def _search(run: "Run", track: Track) -> EpochResult:
     parts = run.parts
-    layout, exact, describer = parts.data.searched, _exact(parts), _describer(parts)
+    layout, images = parts.data.searched, parts.data.validation
+    exact, describer = _exact(parts), _describer(parts)
 
     def measure(micro_batch: int | None) -> EpochResult:
+        nonlocal layout, images
         cut = replace(describer, batch_size=micro_batch or describer.batch_size)
-        features = describe_searched(layout, cut, images=parts.data.validation, track=track)
+        try:
+            features = describe_searched(layout, cut, images=images, track=track)
+        except DataError:
+            layout, images = _without_unreadable(run, layout), None
+            features = describe_searched(layout, cut, track=track)
         result = parts.processes.main(lambda: search(layout, features, exact, track=track))
         return EpochResult(figures=_figures(result), images=result.queries)
 
     return evaluate_within_memory(run, measure)
+
+
+def _without_unreadable(run: "Run", layout: RetrievalLayout) -> RetrievalLayout:
+    """What this search does without, since images went bad while the run was under way.
+
+    Raises:
+        DataError: They are not to be left out (``--on-bad-image``), or nothing is left.
+    """
+    parts = run.parts
+    checked = check_images(
+        numbered(layout.searched),
+        on_bad_image=parts.training.on_bad_image,
+        processes=parts.processes,
+    )
+    left = layout.without({path for path, _ in checked.bad})
+    require_searchable(left, report_on(left, cameras=parts.request.search.cameras))
+    for path, reason in checked.bad:
+        run.observer.on_note(f"{path} cannot be read any more; {LEFT_OUT}. {reason}")
+    return left
 
 
 def _exact(parts: Parts) -> RetrievalSpec:

@@ -161,8 +161,15 @@ def test_the_optimal_assignment_is_the_best_of_all():
     assert closeness(match_rows(rows, old, optimal=True)) == pytest.approx(best)
 
 
+def test_what_is_not_a_number_is_not_orthogonal():
+    weight = torch.eye(3)
+    weight[0, 0] = torch.nan
+    assert correlation(weight).isnan()
+    assert smallest_eigenvalue_ratio(weight).isnan()
+
+
 def test_without_scipy_the_optimal_assignment_is_refused(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "scipy.optimize", None)
+    monkeypatch.setattr("covtool.ops.decorrelation.find_spec", lambda name: None)
     with pytest.raises(ArgumentError, match="needs scipy"):
         match_rows(drawn(2, 3), drawn(2, 3), optimal=True)
 

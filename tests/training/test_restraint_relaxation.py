@@ -106,15 +106,16 @@ def test_a_restraint_begins_with_orthogonal_vectors_and_an_optimizer_without_a_p
     )
     run = plan(SHORT.model_copy(update={"classifier": classifier}))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    forget = optimizer.state.clear
     batch = torch.randn(2, 3, *images.size, generator=torch.Generator().manual_seed(0))
     model.eval()
     before = model(batch)
     weight = eigen_classifier(model).classifier.weight.detach().clone()
     optimizer.state[next(model.parameters())]["momentum_buffer"] = torch.ones(1)
-    run.enter_([model, average], optimizer, 1, seed=0)
+    run.enter_([model, average], 1, forget=forget, seed=0)
     assert optimizer.state
     assert torch.equal(model(batch), before)
-    run.enter_([model, average], optimizer, 2, seed=0)
+    run.enter_([model, average], 2, forget=forget, seed=0)
     assert not optimizer.state
     both = eigen_classifier(model)
     assert both.eigenlayer.correlation == pytest.approx(1, abs=1e-6)
@@ -125,7 +126,7 @@ def test_a_restraint_begins_with_orthogonal_vectors_and_an_optimizer_without_a_p
         assert torch.equal(tensor, model.state_dict()[name]), name
     optimizer.state[next(model.parameters())]["momentum_buffer"] = torch.ones(1)
     decorrelated = both.eigenlayer.weight.clone()
-    run.enter_([model], optimizer, 4, seed=0)
+    run.enter_([model], 4, forget=forget, seed=0)
     assert not optimizer.state
     assert torch.equal(both.eigenlayer.weight, decorrelated)
 
