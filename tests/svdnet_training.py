@@ -25,10 +25,26 @@ PHASES = {
     "stop_delta": 0,
 }
 UPDATES_PER_EPOCH = 4
+# Other ones: base (2 epochs), restraint 1, relaxation 1 (2 epochs), restraint 2, relaxation 2 (2).
+GENTLE = {
+    "rri": 2,
+    "base_epochs": 2,
+    "restraint_epochs": 1,
+    "relaxation_epochs": 2,
+    "lr": 0.02,
+    "lrs": (0.01,),
+    "warmup_epochs": None,
+}
+GENTLE_EPOCHS = 8
 
 
-def write_data(folder: Path, *, train: int = 6, test: int = 4, side: int = 32) -> Path:
-    """A CSV file beside its images: so many of each identity, by two cameras in turn."""
+def write_data(
+    folder: Path, *, train: int = 6, test: int = 4, side: int = 32, query: bool = False
+) -> Path:
+    """A CSV file beside its images: so many of each identity, by two cameras in turn.
+
+    With `query`, the first image of each test identity is searched for in the others.
+    """
     generator = np.random.default_rng(0)
     rows = ["path,identity,camera,split"]
     for split, colors, count in (("train", TRAINED, train), ("test", SEARCHED, test)):
@@ -39,7 +55,8 @@ def write_data(folder: Path, *, train: int = 6, test: int = 4, side: int = 32) -
                 noise = generator.integers(0, NOISE, (side, side, 3))
                 pixels = (np.array(color) + shift + noise).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / name / f"{number}.png")
-                rows.append(f"{name}/{number}.png,{name},c{number % 2 + 1},{split}")
+                part = ("gallery" if number else "query") if query and split == "test" else split
+                rows.append(f"{name}/{number}.png,{name},c{number % 2 + 1},{part}")
     file = folder / "people.csv"
     file.write_text("\n".join(rows) + "\n")
     return file

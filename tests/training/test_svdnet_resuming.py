@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from svdnet_training import EPOCHS, UPDATES, svdnet_request, write_data, write_eigen_model
+from svdnet_training import (
+    GENTLE,
+    GENTLE_EPOCHS,
+    UPDATES_PER_EPOCH,
+    svdnet_request,
+    write_data,
+    write_eigen_model,
+)
 from training_runs import Recorder, content, power_cut, press_ctrl_c, rows, weights
 
 from covtool.diagnosing.replaying import replay
@@ -27,7 +34,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 def asked(data, model, tmp_path):
     def request(**settings):
-        return svdnet_request(model, data, tmp_path / "runs", **settings)
+        return svdnet_request(model, data, tmp_path / "runs", **{**GENTLE, **settings})
 
     return request
 
@@ -36,7 +43,7 @@ def asked(data, model, tmp_path):
 def whole(data, model, tmp_path_factory):
     """What an uninterrupted run leaves behind."""
     output = tmp_path_factory.mktemp("whole")
-    return finetune(svdnet_request(model, data, output, **STATEFUL)).directory
+    return finetune(svdnet_request(model, data, output, **GENTLE, **STATEFUL)).directory
 
 
 @pytest.fixture
@@ -73,7 +80,15 @@ def interrupted(request, observer):
 
 @pytest.mark.parametrize(
     "update",
-    [1, UPDATES, 2 * UPDATES, 2 * UPDATES + 1, 3 * UPDATES, 3 * UPDATES + 1, UPDATES * EPOCHS],
+    [
+        1,
+        UPDATES_PER_EPOCH,
+        2 * UPDATES_PER_EPOCH,
+        2 * UPDATES_PER_EPOCH + 1,
+        3 * UPDATES_PER_EPOCH,
+        3 * UPDATES_PER_EPOCH + 1,
+        UPDATES_PER_EPOCH * GENTLE_EPOCHS,
+    ],
 )
 def test_interrupted_at_any_update_of_any_phase_it_ends_with_the_same_bytes(asked, whole, update):
     watcher = Recorder(at_update=update, do=press_ctrl_c)
@@ -115,7 +130,7 @@ def test_a_restraint_that_was_begun_is_not_begun_twice(asked, whole, monkeypatch
     assert content(directory) == content(whole)
 
 
-@pytest.mark.parametrize("update", [2 * UPDATES + 2, 5 * UPDATES + 3])
+@pytest.mark.parametrize("update", [2 * UPDATES_PER_EPOCH + 2, 5 * UPDATES_PER_EPOCH + 3])
 @pytest.mark.parametrize("every", [0, 1])
 def test_after_a_power_cut_it_ends_with_the_same_bytes(asked, whole, update, every):
     watcher = Recorder(at_update=update, do=power_cut)
@@ -172,10 +187,10 @@ def test_weights_that_are_restored_in_a_restraint_are_decorrelated_again(asked, 
         with torch.no_grad():
             next(models[-1].parameters()).fill_(torch.nan)
 
-    watcher = Recorder(at_update=2 * UPDATES + 2, do=spoil)
+    watcher = Recorder(at_update=2 * UPDATES_PER_EPOCH + 2, do=spoil)
     result = finetune(asked(on_nonfinite="restore"), observer=watcher)
     (note,) = (note for note in watcher.notes if "are restored" in note)
-    assert f"step {2 * UPDATES} are restored" in note
+    assert f"step {2 * UPDATES_PER_EPOCH} are restored" in note
     restraint = rows(result.directory)[RESTRAINT + 1]
     assert restraint["phase"] == "restraint 1"
     assert float(restraint["correlation"]) == pytest.approx(1, abs=1e-6)
@@ -186,7 +201,7 @@ def test_a_batch_that_stopped_a_restraint_can_be_run_again(asked, models):
         with torch.no_grad():
             next(models[-1].parameters()).fill_(torch.nan)
 
-    watcher = Recorder(at_update=2 * UPDATES + 2, do=spoil)
+    watcher = Recorder(at_update=2 * UPDATES_PER_EPOCH + 2, do=spoil)
     with pytest.raises(NonFiniteError):
         finetune(asked(), observer=watcher)
     assert replay(watcher.plans[0].directory / "nonfinite.pt", device="cpu").reproduced
@@ -195,9 +210,9 @@ def test_a_batch_that_stopped_a_restraint_can_be_run_again(asked, models):
 def test_a_resumed_run_keeps_to_the_images_that_it_was_started_with(asked, tmp_path, model):
     data = write_data(tmp_path / "watched", query=True)
     (tmp_path / "watched/eve/1.png").write_bytes(b"no image")
-    request = svdnet_request(model, data, tmp_path / "runs", on_bad_image="skip")
+    request = svdnet_request(model, data, tmp_path / "runs", **GENTLE, on_bad_image="skip")
     expected = finetune(request)
-    directory = interrupted(request, Recorder(at_update=UPDATES + 1, do=press_ctrl_c))
+    directory = interrupted(request, Recorder(at_update=UPDATES_PER_EPOCH + 1, do=press_ctrl_c))
     data.write_text("path,identity,camera,split\n")
     resume_finetune(directory)
     assert content(directory) == content(expected.directory)
@@ -211,10 +226,10 @@ def test_an_image_that_is_gone_when_it_is_searched_for_ends_the_run_in_order(
     kept = image.read_bytes()
     watcher = Recorder(at_update=1, do=image.unlink)
     with pytest.raises(Exception, match=r"eve.1\.png") as caught:
-        finetune(svdnet_request(model, data, tmp_path / "runs"), observer=watcher)
+        finetune(svdnet_request(model, data, tmp_path / "runs", **GENTLE), observer=watcher)
     assert "covtool svdnet-rri --resume" in caught.value.hint
     image.write_bytes(kept)
-    expected = finetune(svdnet_request(model, data, tmp_path / "others"))
+    expected = finetune(svdnet_request(model, data, tmp_path / "others", **GENTLE))
     directory = watcher.plans[0].directory
     resume_finetune(directory)
     assert content(directory) == content(expected.directory)

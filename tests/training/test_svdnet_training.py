@@ -5,7 +5,14 @@ import json
 import pytest
 import torch
 import yaml
-from svdnet_training import EPOCHS, UPDATES, svdnet_request, write_data, write_eigen_model
+from svdnet_training import (
+    GENTLE,
+    GENTLE_EPOCHS,
+    UPDATES_PER_EPOCH,
+    svdnet_request,
+    write_data,
+    write_eigen_model,
+)
 from training_runs import Recorder, changed, rows, weights
 
 from covtool.checkpoints.model_file import load, save
@@ -36,7 +43,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 def asked(data, model, tmp_path):
     def request(**settings):
-        given = {"data": data, "model": model, "output": tmp_path / "runs", **settings}
+        given = {"data": data, "model": model, "output": tmp_path / "runs", **GENTLE, **settings}
         return svdnet_request(**given)
 
     return request
@@ -46,7 +53,8 @@ def asked(data, model, tmp_path):
 def done(data, model, tmp_path_factory):
     """A finished run, and who watched it."""
     observer = Recorder()
-    request = svdnet_request(model, data, tmp_path_factory.mktemp("runs"), checkpoint_hist=9)
+    output = tmp_path_factory.mktemp("runs")
+    request = svdnet_request(model, data, output, **GENTLE, checkpoint_hist=9)
     return finetune(request, observer=observer), observer
 
 
@@ -59,10 +67,10 @@ def searched(source, data, **spec):
 def test_the_phases_follow_each_other_and_each_is_searched_at_its_end(done):
     result, observer = done
     assert result.directory.parent.name == "svdnet-rri"
-    assert result.epochs == EPOCHS
+    assert result.epochs == GENTLE_EPOCHS
     table = rows(result.directory)
     assert [row["phase"] for row in table] == PHASES
-    assert [int(row["epoch"]) for row in table] == list(range(-1, EPOCHS))
+    assert [int(row["epoch"]) for row in table] == list(range(-1, GENTLE_EPOCHS))
     assert [n for n, row in enumerate(table) if row["eval_rank1"]] == ENDS
     assert [n for n, row in enumerate(table) if row["eval_mAP"]] == ENDS
     assert table[0]["train_loss"] == table[0]["lr"] == ""
@@ -127,7 +135,7 @@ def test_the_best_phase_is_kept_by_the_metric_that_is_asked_for(asked):
         del values[0]  # the start is no epoch
         assert result.best == max(values.values())
         assert values[result.best_epoch] == result.best
-        assert result.last == values[EPOCHS]
+        assert result.last == values[GENTLE_EPOCHS]
         metrics = {m.name: m for m in load(result.exported["best"]).recipe.provenance.metrics}
         name = "rank_1" if metric == "rank1" else "mean_average_precision"
         assert (metrics[name].value, metrics[name].images) == (result.best, 12)
@@ -143,7 +151,11 @@ def test_history_result_and_arguments_say_what_was_done(done):
     assert last.class_names == ("ann", "bob", "cleo", "dan")
     assert json.loads((result.directory / "result.json").read_text())["metric"] == "rank1"
     arguments = yaml.safe_load((result.directory / "args.yaml").read_text())
-    assert (arguments["rri"], arguments["base_epochs"], arguments["epochs"]) == (2, 2, EPOCHS)
+    assert (arguments["rri"], arguments["base_epochs"], arguments["epochs"]) == (
+        2,
+        2,
+        GENTLE_EPOCHS,
+    )
     request = FinetuneRequest.from_arguments(arguments)
     assert request.command == "svdnet-rri"
     assert request.to_arguments() == arguments
@@ -160,12 +172,17 @@ def test_the_images_of_a_run_are_a_list_that_can_be_searched_in(done, data):
 
 def test_each_phase_has_its_rate_and_ends_low(done):
     _, observer = done
-    assert len(observer.steps) == UPDATES * EPOCHS
+    assert len(observer.steps) == UPDATES_PER_EPOCH * GENTLE_EPOCHS
     rates = [step.lr for step in observer.steps]
-    base, rest = rates[: 2 * UPDATES], rates[2 * UPDATES :]
+    base, rest = rates[: 2 * UPDATES_PER_EPOCH], rates[2 * UPDATES_PER_EPOCH :]
     assert 0.015 < max(base) <= 0.02
     assert max(rest) == pytest.approx(0.01)
-    begins = [2 * UPDATES, 3 * UPDATES, 5 * UPDATES, 6 * UPDATES]
+    begins = [
+        2 * UPDATES_PER_EPOCH,
+        3 * UPDATES_PER_EPOCH,
+        5 * UPDATES_PER_EPOCH,
+        6 * UPDATES_PER_EPOCH,
+    ]
     assert all(rates[begin] == pytest.approx(0.01) for begin in begins)
     assert all(rates[begin - 1] < 0.005 for begin in begins)
 
@@ -237,7 +254,7 @@ def test_a_cache_is_searched_as_files_are(asked):
 def test_cameras_and_features_are_those_that_are_asked_for(model, tmp_path):
     data = write_data(tmp_path / "watched", query=True)
     for spec in ({}, {"cameras": False}, {"feature": "pooled", "metric": "euclidean"}):
-        request = svdnet_request(model, data, tmp_path / "runs", rri=0, **spec)
+        request = svdnet_request(model, data, tmp_path / "runs", **{**GENTLE, "rri": 0}, **spec)
         row = rows(finetune(request).directory)[0]
         found = searched(model, data, **spec)
         assert float(row["eval_mAP"]) == pytest.approx(found.mean_average_precision)
