@@ -52,16 +52,16 @@ class LayerCorrelation:
         name: Of the layer.
         in_features: Length of the vectors.
         out_features: How many there are, k.
-        correlation: S(W), between 1/k and 1 for orthogonal vectors; NaN where a weight is not
+        correlation: S(W), between 1/k and 1 for orthogonal vectors; None where a weight is not
             finite.
         smallest_eigenvalue_ratio: Of the Gram matrix, over its smallest diagonal element; None
-            where there are too many vectors.
+            as well where there are too many vectors.
     """
 
     name: str
     in_features: int
     out_features: int
-    correlation: float
+    correlation: float | None
     smallest_eigenvalue_ratio: float | None
 
 
@@ -159,14 +159,18 @@ def layer_correlations(state: Mapping[str, Tensor]) -> tuple[LayerCorrelation, .
             name=name.removesuffix(".weight"),
             in_features=tensor.shape[1],
             out_features=len(tensor),
-            correlation=float(correlation(tensor)),
-            smallest_eigenvalue_ratio=float(smallest_eigenvalue_ratio(tensor))
+            correlation=_finite(correlation(tensor)),
+            smallest_eigenvalue_ratio=_finite(smallest_eigenvalue_ratio(tensor))
             if len(tensor) <= LARGEST_GRAM
             else None,
         )
         for name, tensor in state.items()
         if name.endswith("weight") and tensor.ndim == 2 and tensor.is_floating_point()
     )
+
+
+def _finite(value: Tensor) -> float | None:
+    return float(value) if value.isfinite() else None
 
 
 def _own_state(opened: OpenedModel) -> Mapping[str, Tensor]:

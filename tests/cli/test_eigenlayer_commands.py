@@ -43,6 +43,16 @@ def test_correlation_of_a_checkpoint_that_nobody_knows(covtool, tmp_path):
     assert values == {"a": 0.25, "b": 1.0}
 
 
+def test_weights_that_are_no_numbers_have_no_correlation(covtool, tmp_path):
+    weight = torch.eye(3)
+    weight[0, 0] = torch.nan
+    torch.save({"a.weight": weight, "b.weight": torch.eye(3)}, tmp_path / "odd.pth")
+    code, out, err = covtool("inspect", "odd.pth", "--correlation", "--json")
+    assert code == 3, err
+    values = {layer["name"]: layer["correlation"] for layer in json.loads(out)["correlations"]}
+    assert values == {"a": None, "b": 1.0}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -172,6 +172,28 @@ def test_features_of_other_images_are_refused(labels, message, ask, tmp_path):
         retrieve(ask(source=None, distances_from=file))
 
 
+def test_rows_that_say_that_they_are_in_another_order_are_refused(market, tmp_path):
+    layout = read_retrieval(market)
+    for name in ("identity", "camera", "split"):
+        labels = [
+            ImageLabels()._replace(**{name: getattr(label, name)}) for label in labels_of(layout)
+        ]
+        features = torch.ones(len(labels), 2)
+        table = FeatureTable(features=features, labels=tuple(labels))
+        read_searched(layout, write_features(tmp_path / f"{name}.npz", table))
+        table = FeatureTable(features=features, labels=tuple(reversed(labels)))
+        with pytest.raises(DataError, match=f"Row 1 of .* is of {name}"):
+            read_searched(layout, write_features(tmp_path / f"{name}2.npz", table))
+
+
+def test_an_image_that_is_named_twice_is_refused(market, tmp_path):
+    layout = read_retrieval(market)
+    labels = labels_of(layout)
+    table = FeatureTable(features=torch.ones(len(labels) + 1, 2), labels=(*labels, labels[0]))
+    with pytest.raises(DataError, match="names 1 images twice"):
+        read_searched(layout, write_features(tmp_path / "a.npz", table))
+
+
 def test_features_come_from_one_source(ask, tmp_path):
     with pytest.raises(ArgumentError, match=r"net\.safetensors would not be used"):
         retrieve(ask(distances_from=tmp_path / "a.npz"))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from retrieval_trees import write_msmt17
 from svdnet_training import (
     GENTLE,
     GENTLE_EPOCHS,
@@ -12,6 +13,7 @@ from svdnet_training import (
 )
 from training_runs import Recorder, content, power_cut, press_ctrl_c, rows, weights
 
+from covtool.checkpoints.model_file import load
 from covtool.diagnosing.replaying import replay
 from covtool.errors import ArgumentError, InterruptedRunError, NonFiniteError
 from covtool.surgery.eigenlayer import eigen_classifier
@@ -216,6 +218,30 @@ def test_a_resumed_run_keeps_to_the_images_that_it_was_started_with(asked, tmp_p
     data.write_text("path,identity,camera,split\n")
     resume_finetune(directory)
     assert content(directory) == content(expected.directory)
+
+
+def test_numbers_that_training_and_test_share_by_chance_are_no_hindrance(model, tmp_path):
+    """MSMT17 numbers them apart; the list of a run's images does not say so."""
+    data = write_msmt17(tmp_path / "msmt")
+    (bad,) = (data / "test/0001").iterdir()
+    bad.write_bytes(b"no image")
+    request = svdnet_request(
+        model, data, tmp_path / "runs", **GENTLE, batch_size=2, on_bad_image="skip"
+    )
+    directory = interrupted(request, Recorder(at_update=1, do=press_ctrl_c))
+    resume_finetune(directory)
+    assert rows(directory)[-1]["phase"] == "relaxation 2"
+
+
+def test_with_skip_the_search_does_without_an_image_that_is_gone(asked, tmp_path, model):
+    data = write_data(tmp_path / "people")
+    image = tmp_path / "people/eve/1.png"
+    watcher = Recorder(at_update=1, do=image.unlink)
+    request = svdnet_request(model, data, tmp_path / "runs", **GENTLE, on_bad_image="skip")
+    result = finetune(request, observer=watcher)
+    assert any(f"{image} cannot be read any more; the eval" in note for note in watcher.notes)
+    metrics = load(result.exported["last"]).recipe.provenance.metrics
+    assert {metric.images for metric in metrics} == {11}
 
 
 def test_an_image_that_is_gone_when_it_is_searched_for_ends_the_run_in_order(

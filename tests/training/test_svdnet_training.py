@@ -21,7 +21,9 @@ from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.retrieving import RetrievalRequest, retrieve
 from covtool.specs import FinetuneRequest, RetrievalSpec
 from covtool.surgery.eigenlayer import eigen_classifier
-from covtool.training import finetune, plan_finetune
+from covtool.training import assembly, finetune, plan_finetune, preparing
+from covtool.training.optimization import build_optimizer
+from covtool.training.parameter_groups import optimizer_groups
 
 PHASES = ["start", *["base"] * 2]
 for iteration in (1, 2):
@@ -185,6 +187,9 @@ def test_each_phase_has_its_rate_and_ends_low(done):
     ]
     assert all(rates[begin] == pytest.approx(0.01) for begin in begins)
     assert all(rates[begin - 1] < 0.005 for begin in begins)
+    ends = [float(row["lr"]) for row in rows(done[0].directory)[1:]]
+    assert [ends[n - 1] for n in ENDS[1:]] == [pytest.approx(0, abs=1e-12)] * 5
+    assert ends[0] == pytest.approx(0.01)  # half of a cosine from 0.02
 
 
 def test_step_0_is_left_out_for_a_model_that_was_trained_with_its_eigenlayer(asked, done, tmp_path):
@@ -207,6 +212,8 @@ def test_step_0_is_left_out_for_a_model_that_was_trained_with_its_eigenlayer(ask
         other.recipe = other.recipe.model_copy(update={"provenance": provenance})
         path = save(other, tmp_path / "other.safetensors", overwrite=True)
         assert plan_finetune(asked(model=path, base_epochs=None)).plan.phases[0].label == base
+    afresh = asked(model=result.exported["last"], base_epochs=None, new_classifier=True)
+    assert plan_finetune(afresh).plan.phases[0].label == "base"
     said = plan_finetune(asked(model=result.exported["last"], base_epochs=1)).plan
     assert said.phases[0].label == "base"
     again = finetune(trained)
@@ -221,6 +228,36 @@ def test_the_moving_average_is_what_is_searched_and_starts_anew_at_a_restraint(a
     assert float(row["eval_mAP"]) == pytest.approx(found.mean_average_precision)
     exported = eigen_classifier(load(result.exported["last"])).eigenlayer
     assert exported.correlation == float(row["correlation"])
+
+
+@pytest.mark.parametrize("opt", ["sgd", "adamw", "lookahead_sgd", "adagrad"])
+def test_an_optimizer_forgets_all_that_it_has_gathered_when_a_phase_begins(asked, opt, monkeypatch):
+    """What it does first in a restraint is what a new one would do."""
+    parts = []
+
+    class Watcher(Recorder):
+        def on_epoch(self, record):
+            super().on_epoch(record)
+            if record.epoch == 2:
+                part = parts[-1]
+                part.enter_epoch_(2)
+                lr = [group["lr"] for group in part.optimizer.param_groups]
+                fresh = build_optimizer(
+                    optimizer_groups(part.model, part.groups, part.training.lr), part.training
+                )
+                own, new = part.optimizer.state_dict(), fresh.state_dict()
+                assert own["state"].keys() == new["state"].keys()
+                for group, other in zip(own["param_groups"], new["param_groups"], strict=True):
+                    assert {**group, "lr": 0} == {**other, "lr": 0}
+                assert lr == [group["lr"] for group in part.optimizer.param_groups]
+
+    def remember(*arguments):
+        parts.append(assembly.assemble(*arguments))
+        return parts[-1]
+
+    monkeypatch.setattr(preparing, "assemble", remember)
+    finetune(asked(opt=opt, rri=1), observer=Watcher())
+    assert parts
 
 
 @pytest.mark.parametrize(
