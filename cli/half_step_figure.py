@@ -3,7 +3,6 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from covtool.errors import CovtoolError
 from covtool.training.observer import EpochRecord, SilentObserver, TrainingPlan
 from covtool_cli import render
 
@@ -29,6 +28,6 @@ class HalfStepFigure(SilentObserver):
 
         try:
             plot_half_steps([self._directory], self._directory / FIGURE, overwrite=True)
-        except (CovtoolError, OSError) as problem:  # a picture is no reason to end a run
+        except Exception as problem:  # a picture is no reason to end a run
             self._draws = False
             render.warning(f"no figure is drawn any more: {problem}")

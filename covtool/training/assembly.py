@@ -222,20 +222,8 @@ def assemble(
     device = resolve_device(training.device, processes)
     recipe = constrain_(model, recipe, training)
     heads = plan_head_schedule(training.head_schedule, model, recipe, epochs=training.epochs)
-    freezing = plan_freezing(model, head, training.freeze_rules)
-    if not request.objective.needs("logits"):
-        freezing = without_classifier(freezing, head, request.objective.loss)
-    phases = None
-    if request.svdnet is not None:
-        phases = plan_restraint_relaxation(model, request.svdnet, base_lr=training.lr)
-        freezing = PhasedFreezing(others=freezing, phases=phases)
-        freezing.require_something_to_train()
-    if training.grad_checkpointing:
-        checkpoint_gradients_(model, recipe.base.name)
-    if request.processes.sync_bn and processes.world > 1:
-        model = synchronize_batch_norms_(model, device)
-    layout = torch.channels_last if training.channels_last else torch.preserve_format
-    model.to(device, memory_format=layout)
+    freezing, phases = _freezing(model, head, request)
+    model = _on_device(model, recipe, request, device, processes)
     set_trainable_(model, freezing.trained)
     groups = plan_parameter_groups(model, head, training)
     optimizer = build_optimizer(optimizer_groups(model, groups, training.lr), training)
@@ -274,6 +262,39 @@ def assemble(
         phases=phases,
         **batches,
     )
+
+
+def _freezing(
+    model: nn.Module, head: Head, request: FinetuneRequest
+) -> tuple[FreezeSchedule | PhasedFreezing, RestraintRelaxation | None]:
+    """What is trained when, and the phases that have a part in that."""
+    training, svdnet = request.training, request.svdnet
+    freezing = plan_freezing(model, head, training.freeze_rules)
+    if not request.objective.needs("logits"):
+        freezing = without_classifier(freezing, head, request.objective.loss)
+    if svdnet is None:
+        return freezing, None
+    phases = plan_restraint_relaxation(model, svdnet, base_lr=training.lr)
+    phased = PhasedFreezing(others=freezing, phases=phases)
+    phased.require_something_to_train()
+    return phased, phases
+
+
+def _on_device(
+    model: nn.Module,
+    recipe: Recipe,
+    request: FinetuneRequest,
+    device: torch.device,
+    processes: Processes,
+) -> nn.Module:
+    """The model where it is trained, and as memory and other processes ask for it."""
+    training = request.training
+    if training.grad_checkpointing:
+        checkpoint_gradients_(model, recipe.base.name)
+    if request.processes.sync_bn and processes.world > 1:
+        model = synchronize_batch_norms_(model, device)
+    layout = torch.channels_last if training.channels_last else torch.preserve_format
+    return model.to(device, memory_format=layout)
 
 
 def _loaders(

@@ -217,9 +217,10 @@ def assembled(
     """
     data = load_data(layout, recipe.input, request, observer, left_out=left_out)
     if not request.objective.needs("logits"):
+        measured = ", and top-1, top-5 and the validation loss are what it makes of them"
         observer.on_note(
             f"--loss {request.objective.loss} trains the features alone: the classifier stays as "
-            "it is, and top-1, top-5 and the validation loss are what it makes of them."
+            f"it is{measured if request.svdnet is None else ''}."
         )
     parts = assemble(model, recipe, find_head(model, recipe.input), data, request)
     require_room_to_search(parts)
