@@ -25,11 +25,11 @@ def export(
         path: To write or replace.
         data: Names of the data set and of its validation split.
         epochs: Trained so far.
-        epoch: The one, counted from 0, whose head the model has.
+        epoch: The one, counted from 0, whose head the model has, and whose phase it is in.
         result: Measured on exactly these weights; None where nothing was.
     """
     model = parts.evaluated
-    phase = "" if parts.phases is None or not epochs else parts.phases.at(epochs - 1).label
+    phase = "" if parts.phases is None else parts.phases.at(epoch).label
     recipe = parts.recipe_at(epoch)
     model.recipe = trained_recipe(
         recipe, data, result, line=_line(parts.request, data[0], epochs, phase)

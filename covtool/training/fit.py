@@ -240,16 +240,17 @@ def _evaluate(run: Run, interruption: Interruption) -> EpochResult | None:
 
 
 def _export_last(run: Run) -> None:
-    path, epoch = run.directory.exported("last"), run.state.epoch
-    in_use = epoch if run.state.step else max(epoch - 1, 0)  # the next one has not begun
-    export(run.parts, path, data=run.data, epochs=epoch, epoch=in_use, result=None)
+    path, epochs = run.directory.exported("last"), run.state.epoch
+    in_use = max(epochs + run.state.in_epoch - 1, 0)
+    export(run.parts, path, data=run.data, epochs=epochs, epoch=in_use, result=None)
 
 
 def _interrupted(run: Run, number: int) -> InterruptedRunError:
     require_finite_(run)
     try:
         save(run)
-        run.parts.processes.main(partial(_export_last, run))
+        if not run.is_over:  # else it is there, with what was measured
+            run.parts.processes.main(partial(_export_last, run))
     except OSError as problem:
         raise given_up(run, problem) from problem
     return InterruptedRunError(

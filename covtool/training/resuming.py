@@ -104,7 +104,7 @@ def _resumed(
         if run.is_over:
             reason = explain_end(state, request.training, parts.phases)
             observer.on_note(f"The run in {directory} is through: {reason}")
-        if state.epoch and not state.step and state.entered <= state.epoch:
+        if state.epoch and not state.in_epoch:
             complete_epoch(run)  # else the newest state is not that of an epoch's end
         return run_to_end(run)
 

@@ -69,6 +69,11 @@ class RunState:
     noted: set[str] = field(default_factory=set)
 
     @property
+    def in_epoch(self) -> bool:
+        """Whether an epoch has begun that is not done."""
+        return self.step > 0 or self.entered > self.epoch
+
+    @property
     def best_epoch(self) -> int:
         """The best epoch that could be saved, counted from 1; the first of equals; 0 for none."""
         return next(iter(self.ranking()), 0)

@@ -184,6 +184,15 @@ def test_a_signal_during_evaluation_is_resumed_with_the_evaluation(asked):
     assert result.epochs == 2
 
 
+def test_a_signal_after_the_last_epoch_leaves_what_was_measured_in_the_last_model(asked):
+    cut = Recorder(at_epoch=2, do=lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(InterruptedRunError, match="after step 12"):
+        finetune(asked(), observer=cut)
+    last = load(cut.plans[0].directory / "exported/last.safetensors")
+    measured = {metric.name: metric.value for metric in last.recipe.provenance.metrics}
+    assert measured["top_1"] == cut.epochs[-1].top_1
+
+
 def test_a_diverging_run_stops_and_keeps_its_last_good_state(asked):
     observer = Recorder()
     with pytest.raises(NonFiniteError, match=r"at step \d+\.") as caught:
