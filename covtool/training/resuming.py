@@ -23,7 +23,7 @@ from covtool.training.preparing import assembled, read_layout, resolved, seed_ev
 from covtool.training.run_directory import ARGUMENTS, IMAGE_LIST, RunDirectory
 from covtool.training.running import FinetuneResult, run_to_end, start_run
 from covtool.training.state import RunState, restore_
-from covtool.training.stopping import explain_end
+from covtool.training.stopping import explain_end, refuse_to_go_back
 
 MAY_CHANGE = (
     "epochs",
@@ -95,7 +95,7 @@ def _resumed(
     parts = assembled(rebuild(recipe), recipe, request, layout, observer, left_out=left_out)
     with run_directory.in_use():
         state = _restored(parts, run_directory, observer)
-        _require_epochs_done(request, state)
+        refuse_to_go_back(state, request.training, parts.phases)
         run_directory.forget_after(epochs=state.epoch, updates=state.updates)
         if state.world != processes.world:
             observer.on_note(carry_on_(parts, state))
@@ -107,21 +107,6 @@ def _resumed(
         if state.epoch and not state.in_epoch:
             complete_epoch(run)  # else the newest state is not that of an epoch's end
         return run_to_end(run)
-
-
-def _require_epochs_done(request: FinetuneRequest, state: RunState) -> None:
-    """Refuse fewer phases than were begun: a run ends at the end of one.
-
-    Raises:
-        ArgumentError: There would be fewer.
-    """
-    begun = state.epoch + (state.step > 0 or state.entered > state.epoch)
-    if request.svdnet is not None and request.training.epochs < begun:
-        raise ArgumentError(
-            f"--rri {request.svdnet.rri} ends after {request.training.epochs} epochs, but epoch "
-            f"{begun} was begun.",
-            hint="Leave it out, or add iterations.",
-        )
 
 
 def _timeout_s(directory: Path, changes: Mapping[str, Any]) -> float:

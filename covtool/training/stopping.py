@@ -1,5 +1,6 @@
 """When a run is over: after its last epoch, when it does not improve, or when S(W) has settled."""
 
+from covtool.errors import ArgumentError
 from covtool.specs import TrainingSpec
 from covtool.training.restraint_relaxation import RestraintRelaxation
 from covtool.training.state import RunState
@@ -9,9 +10,10 @@ def is_finished(
     state: RunState, training: TrainingSpec, phases: RestraintRelaxation | None = None
 ) -> bool:
     """Whether no epoch is left; a function of what is saved, so that a resumed run knows it too."""
-    return (
-        state.epoch >= training.epochs or has_stalled(state, training) or has_settled(state, phases)
-    )
+    if state.epoch >= training.epochs:
+        return True
+    # Weights that an epoch has changed since are not those that had stalled or settled.
+    return not state.in_epoch and (has_stalled(state, training) or has_settled(state, phases))
 
 
 def has_stalled(state: RunState, training: TrainingSpec) -> bool:
@@ -25,6 +27,25 @@ def has_stalled(state: RunState, training: TrainingSpec) -> bool:
 def has_settled(state: RunState, phases: RestraintRelaxation | None) -> bool:
     """Whether S(W) is the same after two relaxations, the second of which was just done."""
     return phases is not None and phases.has_settled(state.correlations)
+
+
+def refuse_to_go_back(
+    state: RunState, training: TrainingSpec, phases: RestraintRelaxation | None = None
+) -> None:
+    """Refuse to end a run before an epoch that it has begun, or in the middle of a phase.
+
+    Raises:
+        ArgumentError: It is to have fewer epochs than that.
+    """
+    begun = state.epoch + state.in_epoch
+    if begun <= training.epochs or not (state.in_epoch or phases):
+        return
+    asked = f"--epochs {training.epochs}" if phases is None else f"--rri {phases.spec.rri}"
+    raise ArgumentError(
+        f"With {asked} the run would end after epoch {training.epochs}, but it has begun epoch "
+        f"{begun}.",
+        hint="Weights do not go back: leave it out, or give more.",
+    )
 
 
 def stops_early(

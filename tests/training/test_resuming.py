@@ -262,6 +262,16 @@ def test_an_epoch_whose_model_could_not_be_written_is_not_called_the_best(asked,
     assert metrics["loss"] == result.best
 
 
+def test_a_run_does_not_get_fewer_epochs_than_it_has_begun(saves):
+    directory = cut_short(saves(), at_update=10)
+    with pytest.raises(
+        ArgumentError, match=r"With --epochs 1 .* but it has begun epoch 2"
+    ) as caught:
+        resume_finetune(directory, changes={"epochs": 1})
+    assert "Weights do not go back" in caught.value.hint
+    assert resume_finetune(directory).epochs == 2
+
+
 def test_a_run_that_gets_fewer_epochs_than_it_has_done_is_over_with_a_last_model(asked):
     directory = cut_short(asked(epochs=3), at_epoch=2)
     result = resume_finetune(directory, changes={"epochs": 2})

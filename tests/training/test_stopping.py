@@ -36,6 +36,7 @@ def test_a_run_stops_after_that_many_epochs_in_a_row_without_a_better_one(
     patience: int, values: list[float], stops: bool
 ) -> None:
     training = TrainingSpec(epochs=9, patience=patience)
+    assert not stops_early(RunState(epoch=len(values), step=1, values=list(values)), training)
     assert stops_early(after(*values), training) == stops
     assert is_finished(after(*values), training) == stops
 
