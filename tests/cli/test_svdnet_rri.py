@@ -80,7 +80,10 @@ def test_a_run_is_resumed_by_its_own_command_only(covtool, net, people):
     code, _, err = covtool("svdnet-rri", "--resume", run, "--lr", "3")
     assert (code, "--lr is 3.0 now" in err) == (2, True)
     code, _, err = covtool("svdnet-rri", "--resume", run, "--rri", "0")
-    assert (code, "With --rri 0 the run would end after epoch 1, but it has begun epoch 3" in err) == (2, True)
+    assert (
+        code,
+        "With --rri 0 the run would end after epoch 1, but it has begun epoch 3" in err,
+    ) == (2, True)
     code, out, err = covtool("svdnet-rri", "--resume", run)
     assert (code, "is through: 1 iteration, 3 epochs. Add --rri 2" in err) == (0, True)
     code, out, err = covtool("svdnet-rri", "--resume", run, "--rri", "2")
