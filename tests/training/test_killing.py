@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from svdnet_training import PHASES, write_data, write_eigen_model
 from toy_data import write_toy_data
 from training_runs import content
 
@@ -37,7 +38,7 @@ SETTINGS = {
     "clip_grad": 1.0,
     "bn_stats": "train",
 }
-COMMAND = [sys.executable, "-m", "covtool_cli", "finetune"]
+COMMAND = [sys.executable, "-m", "covtool_cli"]
 PATIENCE_S = 120  # for a process that should get somewhere
 
 
@@ -58,7 +59,22 @@ def settings(tmp_path_factory):
     return {**SETTINGS, "model": str(model), "data": str(data), "output": str(folder)}
 
 
-def started(arguments, folder):
+@pytest.fixture(scope="module")
+def phased(tmp_path_factory):
+    """The same for a run in SVDNet's phases."""
+    folder = tmp_path_factory.mktemp("svdnet")
+    of_finetune = {name: value for name, value in SETTINGS.items() if name != "epochs"}
+    return {
+        **of_finetune,
+        **PHASES,
+        "classifier": "reset",
+        "model": str(write_eigen_model(folder)),
+        "data": str(write_data(folder / "data")),
+        "output": str(folder),
+    }
+
+
+def started(*arguments, folder):
     """The command, as the leader of a process group of its own."""
     return subprocess.Popen(
         [*COMMAND, *arguments],
@@ -92,7 +108,8 @@ def _lines(path):
 
 def survives(settings, tmp_path, kills, seed):
     draw = random.Random(seed)
-    expected = finetune(FinetuneRequest.from_arguments({**settings, "experiment": f"whole{seed}"}))
+    request = FinetuneRequest.from_arguments({**settings, "experiment": f"whole{seed}"})
+    expected = finetune(request)
     (tmp_path / "settings.yaml").write_text(
         yaml.safe_dump({**settings, "experiment": f"killed{seed}"})
     )
@@ -102,7 +119,7 @@ def survives(settings, tmp_path, kills, seed):
     hits = 0
     for number in range(kills):
         arguments = ["--resume", str(directory)] if number else ["--config", "settings.yaml"]
-        process = started(arguments, tmp_path)
+        process = started(request.command, *arguments, folder=tmp_path)
         done = updates * number // kills
         until = done + draw.randint(1, max(1, updates // kills))
         hits += kill_after(process, log, until, draw.uniform(0, 0.2))
@@ -124,13 +141,23 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_very_same_bytes(
     survives(longer, tmp_path, kills=5, seed=seed)
 
 
+def test_so_does_a_run_in_phases(phased, tmp_path):
+    survives(phased, tmp_path, kills=2, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", (1, 2))
+def test_so_does_a_longer_run_in_phases(phased, tmp_path, seed):
+    survives({**phased, "rri": 4}, tmp_path, kills=5, seed=seed)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_the_whole_group_ends_the_run_in_order(settings, tmp_path, number, code):
     """As Ctrl-C in a terminal and schedulers of clusters send it: to the loaders' processes too."""
     arguments = {**settings, "experiment": number.name, "save_every_steps": 0, "epochs": 50}
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(arguments))
     log = Path(settings["output"]) / "finetune" / number.name / "metrics.jsonl"
-    process = started(["--config", "settings.yaml"], tmp_path)
+    process = started("finetune", "--config", "settings.yaml", folder=tmp_path)
     deadline = time.monotonic() + PATIENCE_S
     while _lines(log) < 3 and process.poll() is None:
         assert time.monotonic() < deadline, "the run does not get on"
