@@ -1,11 +1,13 @@
 import pytest
 import torch
 from families import FAMILIES, family, lively_
+from retrieval_models import SMALL, make_model
 from tolerances import EXACT, FLOAT32_CHAIN
 from torch.testing import assert_close
 
 from covtool.checkpoints.model_file import load, save
 from covtool.errors import SurgeryError
+from covtool.evaluation.embedding import embeddings
 from covtool.layers import EigenClassifier, Eigenlayer
 from covtool.specs import BaseSpec, EigenlayerSpec, HeadSpec, InputSpec, Provenance, Recipe
 from covtool.surgery import apply_eigenlayer, apply_head, plan_eigenlayer, plan_head
@@ -127,3 +129,19 @@ def test_decorrelating_in_place_keeps_logits_by_folding_only(network, settings):
     both.eigenlayer.weight.data.copy_(old)
     both.decorrelate_(fold=False, **settings)
     assert_close(both.classifier.weight, weight, **EXACT)
+
+
+def test_decorrelation_keeps_the_distances_between_a_models_embeddings():
+    model = make_model(eigenlayer=24)
+    images = torch.randn(12, 3, *SMALL.size, generator=torch.Generator().manual_seed(3))
+
+    def distances():
+        (found,) = embeddings(model, [images], "fc.classifier")
+        return torch.cdist(found.double(), found.double())
+
+    before = distances()
+    eigen_classifier(model).decorrelate_()
+    assert eigen_classifier(model).eigenlayer.correlation == pytest.approx(1, abs=1e-6)
+    torch.testing.assert_close(distances(), before, rtol=1e-5, atol=1e-5)
+    eigen_classifier(model).decorrelate_(decomposition="u")
+    assert not torch.allclose(distances(), before, rtol=1e-2)
