@@ -1,8 +1,10 @@
 import pytest
 from images import write_classes
+from retrieval_trees import CSV_ROWS, write_csv, write_market, write_msmt17
 
 from covtool.data.image_list import read_image_list, write_image_list
 from covtool.data.layouts import scan
+from covtool.data.retrieval_reading import read_retrieval
 from covtool.errors import DataError
 
 
@@ -38,6 +40,44 @@ def test_the_images_of_a_csv_file_keep_their_folder(folder, tmp_path):
     layout = scan(table, val_fraction=0.3)
     write_image_list(tmp_path / "images.csv", layout, ())
     assert read_image_list(tmp_path / "images.csv", table) == (layout, frozenset())
+
+
+WITH_JUNK = (
+    *(row for row in CSV_ROWS if row[3] == "train"),
+    ("c/1.png", '"cleo, or not"', "c1", "test"),
+    ("c/2.png", '"cleo, or not"', "c2", "test"),
+    ("x/1.png", "-1", "c2", "test"),
+)
+WITHOUT_CAMERAS = tuple((path, name, "", split) for path, name, _, split in WITH_JUNK)
+
+
+@pytest.mark.parametrize(
+    "rows", [CSV_ROWS, WITH_JUNK, WITHOUT_CAMERAS], ids=["query, gallery", "test", "no cameras"]
+)
+def test_data_that_is_searched_in_is_read_back_as_it_was(tmp_path, rows):
+    table = write_csv(tmp_path / "data", rows)
+    layout = read_retrieval(table).searching_layout()
+    out = {layout.searched.searched[-1].path}
+    write_image_list(tmp_path / "images.csv", layout, out)
+    again, left_out = read_image_list(tmp_path / "images.csv", table)
+    assert (again, left_out) == (layout, frozenset(out))
+    assert again.searched.shared == (rows is not CSV_ROWS)
+    moved = (tmp_path / "data").rename(tmp_path / "elsewhere")
+    (moved / "people.csv").write_text("path,identity,camera,split\n")  # what it holds by now
+    again, _ = read_image_list(tmp_path / "images.csv", moved / "people.csv")
+    told = [(s.path.relative_to(moved).as_posix(), *s[1:]) for s in again.searched.searched]
+    assert told == [
+        (row[0], row[1].strip('"'), row[2] or None) for row in rows if row[3] != "train"
+    ]
+
+
+@pytest.mark.parametrize("write", [write_market, write_msmt17])
+def test_published_data_keep_their_identities_and_cameras(tmp_path, write):
+    layout = read_retrieval(write(tmp_path / "data")).searching_layout()
+    write_image_list(tmp_path / "images.csv", layout, ())
+    again, _ = read_image_list(tmp_path / "images.csv", tmp_path / "data")
+    assert again.searched.subsets == layout.searched.subsets
+    assert (again.class_names, again.splits) == (layout.class_names, layout.splits)
 
 
 def test_a_damaged_list_and_a_data_set_that_is_gone_are_errors(folder, tmp_path):
