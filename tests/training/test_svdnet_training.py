@@ -11,7 +11,6 @@ from svdnet_training import (
     UPDATES_PER_EPOCH,
     svdnet_request,
     write_data,
-    write_eigen_model,
 )
 from training_runs import Recorder, changed, rows, weights
 
@@ -32,31 +31,27 @@ ENDS = [0, 2, 3, 5, 6, 8]  # rows of summary.csv that are the last of their phas
 EIGENLAYER = "fc.eigenlayer.weight"
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("people"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_eigen_model(tmp_path_factory.mktemp("model"))
-
-
 @pytest.fixture
-def asked(data, model, tmp_path):
+def asked(people, eigen_model, tmp_path):
     def request(**settings):
-        given = {"data": data, "model": model, "output": tmp_path / "runs", **GENTLE, **settings}
+        given = {
+            "data": people,
+            "model": eigen_model,
+            "output": tmp_path / "runs",
+            **GENTLE,
+            **settings,
+        }
         return svdnet_request(**given)
 
     return request
 
 
 @pytest.fixture(scope="module")
-def done(data, model, tmp_path_factory):
+def done(people, eigen_model, tmp_path_factory):
     """A finished run, and who watched it."""
     observer = Recorder()
     output = tmp_path_factory.mktemp("runs")
-    request = svdnet_request(model, data, output, **GENTLE, checkpoint_hist=9)
+    request = svdnet_request(eigen_model, people, output, **GENTLE, checkpoint_hist=9)
     return finetune(request, observer=observer), observer
 
 
@@ -117,11 +112,11 @@ def test_the_eigenlayer_does_not_move_within_a_restraint(asked):
     assert len(changed(short, long)) > 10
 
 
-def test_the_figures_are_those_of_a_search_with_the_exported_file(done, model, data):
+def test_the_figures_are_those_of_a_search_with_the_exported_file(done, eigen_model, people):
     result, _ = done
     table = rows(result.directory)
-    for source, row in ((model, table[0]), (result.exported["last"], table[-1])):
-        found = searched(source, data)
+    for source, row in ((eigen_model, table[0]), (result.exported["last"], table[-1])):
+        found = searched(source, people)
         assert float(row["eval_rank1"]) == pytest.approx(found.rank_1)
         assert float(row["eval_rank5"]) == pytest.approx(found.cmc[5])
         assert float(row["eval_mAP"]) == pytest.approx(found.mean_average_precision)
@@ -163,9 +158,9 @@ def test_history_result_and_arguments_say_what_was_done(done):
     assert request.to_arguments() == arguments
 
 
-def test_the_images_of_a_run_are_a_list_that_can_be_searched_in(done, data):
+def test_the_images_of_a_run_are_a_list_that_can_be_searched_in(done, people):
     result, _ = done
-    layout, left_out = read_image_list(result.directory / "images.csv", data)
+    layout, left_out = read_image_list(result.directory / "images.csv", people)
     assert left_out == frozenset()
     assert len(layout.samples("train")) == 24
     assert layout.searched.shared
@@ -221,10 +216,10 @@ def test_step_0_is_left_out_for_a_model_that_was_trained_with_its_eigenlayer(ask
     assert rows(again.directory)[0]["eval_mAP"] == rows(result.directory)[-1]["eval_mAP"]
 
 
-def test_the_moving_average_is_what_is_searched_and_starts_anew_at_a_restraint(asked, data):
+def test_the_moving_average_is_what_is_searched_and_starts_anew_at_a_restraint(asked, people):
     result = finetune(asked(model_ema=True, model_ema_decay=0.9, rri=1))
     row = rows(result.directory)[-1]
-    found = searched(result.exported["last"], data)
+    found = searched(result.exported["last"], people)
     assert float(row["eval_mAP"]) == pytest.approx(found.mean_average_precision)
     exported = eigen_classifier(load(result.exported["last"])).eigenlayer
     assert exported.correlation == float(row["correlation"])
@@ -288,12 +283,14 @@ def test_a_cache_is_searched_as_files_are(asked):
     assert start[0] == start[1]
 
 
-def test_cameras_and_features_are_those_that_are_asked_for(model, tmp_path):
+def test_cameras_and_features_are_those_that_are_asked_for(eigen_model, tmp_path):
     data = write_data(tmp_path / "watched", query=True)
     for spec in ({}, {"cameras": False}, {"feature": "pooled", "metric": "euclidean"}):
-        request = svdnet_request(model, data, tmp_path / "runs", **{**GENTLE, "rri": 0}, **spec)
+        request = svdnet_request(
+            eigen_model, data, tmp_path / "runs", **{**GENTLE, "rri": 0}, **spec
+        )
         row = rows(finetune(request).directory)[0]
-        found = searched(model, data, **spec)
+        found = searched(eigen_model, data, **spec)
         assert float(row["eval_mAP"]) == pytest.approx(found.mean_average_precision)
         assert float(row["eval_rank1"]) == pytest.approx(found.rank_1)
 
@@ -316,7 +313,7 @@ def test_the_same_seed_gives_the_same_run_and_a_report_comes_first(asked):
     ]
 
 
-def test_unreadable_images_are_left_out_of_the_search(asked, model, tmp_path):
+def test_unreadable_images_are_left_out_of_the_search(asked, tmp_path):
     data = write_data(tmp_path / "people")
     (tmp_path / "people/eve/1.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"eve.1\.png"):
