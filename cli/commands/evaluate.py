@@ -65,6 +65,7 @@ def command(
     arch: options.Arch = None,
     iterations: options.Iterations = None,
     weights: options.Weights = "auto",
+    classifier_layer: options.ClassifierLayer = None,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Show every class, not the worst ones only.")
     ] = False,
@@ -97,6 +98,7 @@ def command(
         "arch": arch,
         "iterations": iterations,
         "weights": weights,
+        "classifier_layer": classifier_layer,
         "input_overrides": images.changes(),
         "batch_size": batch_size,
         "workers": workers,

@@ -91,7 +91,8 @@ def find_content(path: Path, loaded: Any, weights: str) -> Content:
         )
     other = raw if wanted is ema else ema
     notes = (_average_note(wanted, other),) if wanted is ema else ()
-    return _content(loaded, wanted, is_ema=wanted is ema, notes=(*notes, *wanted.notes))
+    notes = (*notes, *wanted.notes)
+    return _content(loaded, wanted, is_ema=wanted is ema, notes=notes, other=other)
 
 
 def prefix_chain(names: Iterable[str]) -> tuple[str, ...]:
@@ -118,26 +119,31 @@ class _Found:
 
 
 def _content(
-    loaded: Mapping, found: _Found, *, is_ema: bool, notes: tuple[str, ...] = ()
+    loaded: Mapping,
+    found: _Found,
+    *,
+    is_ema: bool,
+    notes: tuple[str, ...] = (),
+    other: _Found | None = None,
 ) -> Content:
-    top = found.name.split(_SEPARATOR)[0] if found.name else None
+    top, copy = (f.name.split(_SEPARATOR)[0] if f and f.name else None for f in (found, other))
     inside = top in loaded
     return Content(
         container=found.name or None,
         entries=found.entries,
         is_ema=is_ema,
         others={str(k): v for k, v in loaded.items() if k != top} if inside else {},
-        beside=_beside(loaded, top) if inside else {},
+        beside=_beside(loaded, {top, copy}) if inside else {},
         notes=notes,
     )
 
 
-def _beside(loaded: Mapping, top: str | None) -> dict[str, Tensor]:
+def _beside(loaded: Mapping, copies: set[str | None]) -> dict[str, Tensor]:
     """Tensors of entries that are neither training's nor another copy of the network."""
     found = {}
     for name, value in loaded.items():
         other_copy = name in RAW or is_averaged(str(name)) or role(str(name))
-        if name == top or other_copy or is_of_training(str(name)):
+        if name in copies or other_copy or is_of_training(str(name)):
             continue
         if isinstance(value, Tensor):
             found[str(name)] = value

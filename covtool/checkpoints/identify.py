@@ -77,7 +77,7 @@ def identify(
     checkpoint: ForeignCheckpoint | str | Path,
     *,
     arch: str | None = None,
-    classifier: str | None = None,
+    classifier_layer: str | None = None,
     size: Size | None = None,
     track: Track = silent,
 ) -> Identification:
@@ -91,7 +91,7 @@ def identify(
     Args:
         checkpoint: A checkpoint, or its path.
         arch: The architecture, where it is known: ``resnet50``, ``torchvision:resnet50``.
-        classifier: The linear layer in the file that is the classifier, where there are several.
+        classifier_layer: Of a file that has several linear layers which may be it.
         size: Of the images in pixels, where it is known: position embeddings for a grid that is not
             square need it.
         track: Shows the progress, should unknown architectures have to be learned.
@@ -114,7 +114,7 @@ def identify(
         or _by_trees(index, checkpoint, rows)
     )
     if found is not None:
-        return _with_one_classifier(found, classifier)
+        return _with_one_classifier(found, classifier_layer)
     if rows is not None:
         raise _not_of(index, checkpoint, rows[0], arch)
     return _nearest(index, checkpoint)
@@ -273,7 +273,7 @@ def _with_one_classifier(found: Identification, asked: str | None) -> Identifica
         raise CheckpointError(
             f"{found.checkpoint.path} has several classifiers: {listed}.",
             reason="Each is a linear layer whose inputs are the features.",
-            hint=f"Say which one is meant: --classifier {best.classifiers[0]}.",
+            hint=f"Say which one is meant: --classifier-layer {best.classifiers[0]}.",
         )
     return _told_classifier(found, asked)
 

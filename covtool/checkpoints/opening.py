@@ -10,6 +10,7 @@ from torch import nn
 
 from covtool import __version__
 from covtool.backbones.create import TORCHVISION_PREFIX, default_input, parse_name
+from covtool.backbones.input_size import resized
 from covtool.backbones.pretrained import HUB_PREFIX, NamedModel, model_by_name
 from covtool.checkpoints import model_file
 from covtool.checkpoints.building import build
@@ -25,7 +26,7 @@ from covtool.errors import (
     UnrecognizedCheckpointError,
 )
 from covtool.progress import Track, silent
-from covtool.specs import BaseSpec, InputSpec, Provenance, Recipe
+from covtool.specs import BaseSpec, InputSpec, Provenance, Recipe, Untrained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     *,
     arch: str | None = None,
     weights: str = "auto",
+    classifier_layer: str | None = None,
     num_classes: int | None = None,
     iterations: int | None = None,
     pretrained: bool = True,
@@ -69,7 +71,9 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
         source: A path; or ``resnet50.a1_in1k``, ``torchvision:resnet50``, ``hf-hub:ORG/NAME``.
         arch: Architecture of a checkpoint, where its tensors leave a choice; ``mpncovresnet50``
             for a published covariance network whose file does not say so.
-        weights: ``auto``, ``ema`` or ``raw``, where a checkpoint has both.
+        weights: ``auto``, ``ema`` or ``raw``, where a checkpoint has both; or the name of a set of
+            weights: ``student``, ``encoder_k``.
+        classifier_layer: Of a checkpoint that has several linear layers which may be it.
         num_classes: Outputs of the classifier; another number than that of the source makes a new
             classifier. Not for covtool files.
         iterations: Newton-Schulz steps of a published covariance network, which its file does not
@@ -91,20 +95,29 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
         published = open_published(checkpoint, arch=arch, iterations=iterations)
         if published is not None:
             return _open_published(published, num_classes, overrides)
-        return _open_foreign(checkpoint, arch, num_classes, overrides, track)
+        identification = identify(
+            checkpoint,
+            arch=arch,
+            classifier_layer=classifier_layer,
+            size=overrides.get("size"),
+            track=track,
+        )
+        return _open_foreign(identification, arch, num_classes, overrides)
     if path.suffix in SUFFIXES:
         raise missing_file(path)
     named = _by_name(str(source), num_classes, pretrained)
-    notes = ()
+    notes, untrained = (), ()
     if named.fresh_classifier:
+        untrained = ("classifier",)
         notes = (f"The classifier for {named.num_classes} classes is new, at random.",)
     elif not pretrained:
+        untrained = ("network",)
         notes = ("The weights are random: the model starts from scratch.",)
     recipe = Recipe(
         base=named.base,
         num_classes=named.num_classes,
         input=_replaced(named.input, overrides),
-        provenance=Provenance(source=str(source), covtool_version=__version__),
+        provenance=Provenance(source=str(source), covtool_version=__version__, untrained=untrained),
     )
     return _opened(named.model, recipe, notes=notes)
 
@@ -151,37 +164,68 @@ def _open_published(
 
 
 def _open_foreign(
-    checkpoint: ForeignCheckpoint,
+    identification: Identification,
     arch: str | None,
     num_classes: int | None,
     overrides: dict[str, Any],
-    track: Track,
 ) -> OpenedModel:
-    identification = identify(checkpoint, arch=arch, track=track)
     if not identification.is_certain:
         raise unrecognized(identification)
     checkpoint = identification.checkpoint
     built = build(checkpoint, identification.best, num_classes=num_classes)
+    base, note = built.base, None
+    if "size" in overrides:
+        base, note = resized(built.model, base, tuple(overrides["size"]))
     recipe = Recipe(
-        base=built.base,
+        base=base,
         num_classes=built.num_classes,
-        input=_replaced(_input_of(built.base, _tag_of(arch)), overrides),
-        provenance=_provenance(checkpoint),
+        input=_replaced(_input_of(base, _tag_of(arch)), overrides),
+        provenance=_provenance(
+            checkpoint, untrained=("classifier",) if built.fresh_classifier else ()
+        ),
     )
     return _opened(
         built.model,
         recipe,
         checkpoint=checkpoint,
         identification=identification,
-        notes=(*checkpoint.notes, *built.notes, *_choice_note(identification)),
+        notes=(
+            *checkpoint.notes,
+            *built.notes,
+            *_choice_note(identification),
+            *((note,) if note else ()),
+        ),
     )
 
 
-def _provenance(checkpoint: ForeignCheckpoint) -> Provenance:
+def require_trained_classifier(source: str | Path, recipe: Recipe) -> None:
+    """Refuse to measure what a random classifier answers.
+
+    Args:
+        source: As `open_model` took it.
+        recipe: Of the model.
+
+    Raises:
+        CheckpointError: The classifier, or the whole network, has random weights.
+    """
+    if not {"network", "classifier"} & set(recipe.provenance.untrained):
+        return
+    what = "weights" if "network" in recipe.provenance.untrained else "classifier"
+    raise CheckpointError(
+        f"{source} has no trained classifier: what it answers is random.",
+        reason=f"Nothing that was read holds {'them' if what == 'weights' else 'one'}: its {what} "
+        "would start at random.",
+        hint="Train it with covtool finetune, or solve for a classifier with covtool convert "
+        "--head gap --calibrate DIR. Its features can be used as they are: covtool embed.",
+    )
+
+
+def _provenance(checkpoint: ForeignCheckpoint, untrained: tuple[Untrained, ...] = ()) -> Provenance:
     return Provenance(
         source=checkpoint.path.name,
         source_sha256=checkpoint.sha256,
         covtool_version=__version__,
+        untrained=untrained,
     )
 
 

@@ -47,8 +47,7 @@ PAIRS = (
     Pair(taken="online_network", left="target_network", source="BYOL"),
     Pair(taken="online_net", left="target_net", source="BYOL"),
     Pair(taken="online", left="target", source="BYOL"),
-    Pair(taken="target_encoder", left="encoder", source="I-JEPA"),
-    Pair(taken="encoder", left="target_encoder", source="MSN"),
+    Pair(taken="target_encoder", left="encoder", source="MSN, I-JEPA"),
 )
 
 

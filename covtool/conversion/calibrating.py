@@ -208,6 +208,8 @@ def what_is_kept(
 
 def _label_map(recipe: Recipe, layout: DataLayout) -> tuple[tuple[int, ...], bool]:
     """The network's output for each label, and whether it means the same."""
+    if recipe.provenance.untrained:
+        return (0,) * len(layout.class_names), False
     try:
         match = match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
     except DataError:

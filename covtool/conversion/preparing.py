@@ -30,6 +30,7 @@ from covtool.specs import (
     LastStrideSpec,
     Operation,
     Recipe,
+    Untrained,
 )
 from covtool.surgery.convolutions import apply_convolutions, plan_convolutions
 from covtool.surgery.eigenlayer import EigenlayerPlan, apply_eigenlayer, plan_eigenlayer
@@ -75,6 +76,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
         request.source,
         arch=request.arch,
         weights=request.weights,
+        classifier_layer=request.classifier_layer,
         pretrained=request.pretrained,
         input_overrides=request.input_overrides,
         iterations=_iterations(heads),
@@ -284,6 +286,7 @@ def _recipe(
             "history": (*source.provenance.history, line),
             "data": calibrated.resolve().name if calibrated else source.provenance.data,
             "metrics": (),
+            "untrained": _untrained(source, done, calibrated=bool(calibrated)),
         }
     )
     return source.model_copy(
@@ -294,6 +297,17 @@ def _recipe(
             "provenance": provenance,
         }
     )
+
+
+def _untrained(source: Recipe, done: _Operated, *, calibrated: bool) -> tuple[Untrained, ...]:
+    """Parts that are random after the operations."""
+    found = set(source.provenance.untrained)
+    if done.head is not None and not done.head.keeps_classifier:
+        found.discard("classifier")
+        found |= set() if calibrated else {"classifier"}
+    if done.eigenlayer is not None and done.eigenlayer.spec.init == "random":
+        found.add("classifier")
+    return tuple(sorted(found))
 
 
 def _in_words(operation: Operation) -> str:

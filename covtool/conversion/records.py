@@ -46,6 +46,7 @@ class ConversionRequest:
     calibrate_with: Path | None = None
     arch: str | None = None
     weights: str = "auto"
+    classifier_layer: str | None = None
     input_overrides: dict[str, object] = field(default_factory=dict)
     pretrained: bool = True
     batch_size: int = 32

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from covtool.backbones.device import resolve_device
-from covtool.checkpoints.opening import OpenedModel
+from covtool.checkpoints.opening import OpenedModel, require_trained_classifier
 from covtool.data.checking import CheckedSamples, check_images
 from covtool.data.layouts import DataLayout, scan
 from covtool.data.loaders import evaluation_loader
@@ -70,7 +70,7 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
 
     Raises:
         DataError: See `scan`, `check_images` and `match_classes`.
-        CheckpointError: The model cannot be opened.
+        CheckpointError: The model cannot be opened, or its classifier is random.
         ArgumentError: There is no such device, the input does not fit the model, or the options of
             the attack do not fit each other.
         NonFiniteError: The model's logits, or under attack their gradient, are not numbers.
@@ -89,6 +89,7 @@ def _evaluated(
     checked, split = _images(layout, request, processes, track)
     opened = request.open()
     recipe = opened.recipe
+    require_trained_classifier(request.source, recipe)
     match = match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
     loader = evaluation_loader(
         checked.good,

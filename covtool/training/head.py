@@ -94,7 +94,8 @@ def fit_classes_(
         return recipe, None
     if recipe.class_names is not None and not new_classifier:
         raise DataError.classes_differ(recipe.class_names, names)
-    if new_classifier or recipe.num_classes != len(names):
+    random = recipe.class_names is None and "classifier" in recipe.provenance.untrained
+    if new_classifier or random or recipe.num_classes != len(names):
         replace_classifier_(opened.model, head, len(names))
         was = f"{recipe.num_classes} outputs" + ("" if recipe.class_names else " without names")
         note = f"The classifier ({was}) starts afresh, for {len(names)} classes."
