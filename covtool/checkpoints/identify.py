@@ -219,11 +219,13 @@ def _preference(candidate: Candidate, checkpoint: ForeignCheckpoint) -> tuple[An
     """What sorts equal candidates: the most plausible one first."""
     library, name = candidate.architecture.library, candidate.architecture.name
     words = _words(checkpoint.path.stem)
-    told = (checkpoint.told_architecture or "").partition(".")[0]
+    told = [
+        n.removeprefix(TORCHVISION_PREFIX).partition(".")[0] for n in checkpoint.told.architectures
+    ]
     ported = name.startswith("tf_") and _is_port(checkpoint.state)
     common, others = _words(name) & words, _words(name) - words
     return (
-        told != name,
+        told.index(name) if name in told else len(told),
         not ported,
         not ("torchvision" in words and library == "torchvision"),
         -len(common) if not others else 0,
