@@ -208,7 +208,8 @@ def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) ->
     from covtool_cli import render
 
     result = done.result
-    guess = f" ({GUESSED})" if done.class_order == "guessed" else ""
+    is_guess = done.class_order == "guessed"
+    guess, guessed = (f" ({GUESSED})", " (guessed)") if is_guess else ("", "")
     attacked = []
     if done.attacked is not None:
         attacked = [(f"top-1 under {done.attack.title}", f"{done.attacked.top_1:.2f} %{guess}")]
@@ -220,7 +221,7 @@ def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) ->
             ("top-1", f"{result.top_1:.2f} %{guess}"),
             *attacked,
             ("top-5", None if result.top_5 is None else f"{result.top_5:.2f} %{guess}"),
-            ("loss", f"{result.loss:.4g}{guess}" if guess else result.loss),
+            ("loss", f"{result.loss:.4g}{guess}" if is_guess else result.loss),
             ("images", result.images),
             ("left out, unreadable", len(done.unreadable)),
             ("images/s", f"{result.images_per_s:.1f}"),
@@ -233,14 +234,14 @@ def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) ->
         classes = sorted(wrong, key=lambda row: row.accuracy)[:WORST_CLASSES]
     if classes:
         render.table(
-            ("Classes" if per_class else "Worst classes") + guess,
+            ("Classes" if per_class else "Worst classes") + guessed,
             ("class", "images", "accuracy (%)"),
             [(row.name, row.images, row.accuracy) for row in classes],
         )
     pairs = result.most_confused(confusion)
     if pairs:
         render.table(
-            f"Most confused{guess}",
+            f"Most confused{guessed}",
             ("class", "taken for", "images"),
             [(row.actual, row.predicted, row.images) for row in pairs],
         )

@@ -49,7 +49,10 @@ def current_name(name: str) -> str:
         >>> current_name("tf_efficientnet_b0_ap"), current_name("resnet50")
         ('tf_efficientnet_b0.ap_in1k', 'resnet50')
     """
-    return _deprecated_models.get(name) or name
+    today = _deprecated_models.get(name) or name
+    architecture, _, tag = today.partition(".")
+    lost_tag = today != name and tag and today not in get_arch_pretrained_cfgs(architecture)
+    return architecture if lost_tag else today
 
 
 def published_weights(file_name: str) -> PublishedWeights | None:

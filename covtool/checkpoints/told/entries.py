@@ -188,7 +188,7 @@ def _class_names(
             try:
                 names = names_of(entries.get(key))
             except NotNamesError as problem:
-                problems.append(f"{key} is not used: {problem}")
+                problems.append(f"class names under {key!r} are not used: {problem}")
                 continue
             if names:
                 return names, []
