@@ -9,6 +9,7 @@ from typing import Any
 from covtool.backbones.architectures import load_index
 from covtool.backbones.create import TORCHVISION_PREFIX
 from covtool.backbones.index import ArchitectureIndex
+from covtool.backbones.published_names import current_name
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.key_report import compare_keys
 from covtool.checkpoints.matching import (
@@ -188,6 +189,7 @@ def _as_told(
 
 def _rows_of(index: ArchitectureIndex, arch: str) -> tuple[int, ...]:
     """Rows of a name: timm's first, unless it says torchvision."""
+    arch = current_name(arch)
     short = arch.removeprefix(TORCHVISION_PREFIX)
     rows = index.find("torchvision", short)
     if short == arch:

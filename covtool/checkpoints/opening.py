@@ -107,6 +107,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     recipe = Recipe(
         base=named.base,
         num_classes=named.num_classes,
+        class_names=named.class_names,
         input=_replaced(named.input, overrides),
         provenance=Provenance(source=str(source), covtool_version=__version__),
     )

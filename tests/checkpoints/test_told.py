@@ -10,6 +10,7 @@ import yaml
 from checkpoint_files import prefixed, shapes_only, tiny_model
 from safetensors.torch import save_file
 
+from covtool.backbones import pretrained
 from covtool.checkpoints import open_model
 from covtool.checkpoints.foreign import read_checkpoint
 
@@ -276,3 +277,13 @@ def test_broken_and_strange_files_beside_a_checkpoint_do_no_harm(tmp_path, state
     (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "labels.json").write_text("[1, 2, 3]")
     assert open_model(path, arch="test_resnet").recipe.class_names is None
+
+
+def test_label_names_of_a_hubs_configuration_name_the_outputs(monkeypatch):
+    config = {"num_classes": 3, "label_names": ["b", "c", "a"], "mean": [0.0] * 3}
+    loaded = (config, "test_resnet", {}, None)
+    monkeypatch.setattr(pretrained, "load_model_config_from_hf", lambda name: loaded)
+    monkeypatch.setattr(timm, "create_model", lambda name, **others: tiny_model(num_classes=3))
+    recipe = open_model("hf-hub:me/birds").recipe
+    assert recipe.class_names == ("b", "c", "a")
+    assert recipe.input.mean == (0.0, 0.0, 0.0)

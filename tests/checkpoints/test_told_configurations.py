@@ -71,7 +71,7 @@ def test_transformers_sizes_are_those_of_the_processor(config, size, crop, mode)
         (HALF, 0.5, 0.5),
         ({**HALF, "do_normalize": False}, 0.0, 1.0),
         ({**HALF, "do_rescale": True, "rescale_factor": 1 / 255}, 0.5, 0.5),
-        ({**HALF, "do_rescale": True, "rescale_factor": 1.0}, 0.5 / 255, 0.5 / 255),
+        ({**HALF, "do_rescale": True, "rescale_factor": 0.1}, 0.5 / 25.5, 0.5 / 25.5),
         ({"image_mean": [127.5] * 3, "image_std": [127.5] * 3, "do_rescale": False}, 0.5, 0.5),
         ({**HALF, "rescale_factor": 1 / 127.5, "rescale_offset": True}, 0.75, 0.25),
         ({"image_mean": [0.485], "image_std": [0.5], "include_top": True}, 0.485, 0.25),

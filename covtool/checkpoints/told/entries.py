@@ -61,7 +61,7 @@ IMAGES = (
 _PREFIXES = ("", "image_", "img_", "pixel_", "norm_")
 MEAN = Field("mean", tuple(f"{prefix}mean" for prefix in _PREFIXES), values.as_numbers)
 STD = Field("std", tuple(f"{prefix}std" for prefix in _PREFIXES), values.as_numbers)
-RESIZED = Field("resized", ("val_resize_size", "resize_size"), values.as_count)
+RESIZED = Field("resized", ("val_resize_size", "resize_size", "resize"), values.as_count)
 
 MORE_ARCHITECTURES = ("backbone", "encoder", "encoder_name", "base_model", "net", "network", "name")
 """Where an architecture's name stands as well, if it is one."""

@@ -13,6 +13,7 @@ CROP_MODES = ("center", "squash", "border")
 
 _MOST_CHANNELS = 64
 _LARGEST_SIDE = 4096
+_SMALLEST_DEVIATION = 0.5 / PIXEL_LEVELS  # half of the step between two levels
 _CUBIC = "cubic"  # OpenCV's word
 
 
@@ -116,7 +117,7 @@ def statistics_problem(statistics: Mapping[str, tuple[float, ...]]) -> str | Non
         return f"a deviation of {shown(std)} cannot be divided by"
     if any(not -1 <= value <= 2 for value in mean):
         return f"a mean of {shown(mean)} is that of no image"
-    if any(value > 2 for value in std):
+    if any(not _SMALLEST_DEVIATION < value <= 2 for value in std):
         return f"a deviation of {shown(std)} is that of no image"
     return None
 
