@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from covtool.backbones.create import create_model
+from covtool.backbones.create import create_model, default_pooling
 from covtool.backbones.fingerprint import is_relevant
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.key_report import compare_keys, group_keys
@@ -51,14 +51,14 @@ def build(
         UnrecognizedCheckpointError: The installed library builds the architecture differently.
         CheckpointError: The architecture cannot take the number of input channels.
     """
-    base = _base(checkpoint, candidate)
+    base, pooled = _with_told_pooling(_base(checkpoint, candidate), checkpoint, candidate)
     classes = num_classes or candidate.num_classes or DEFAULT_CLASSES
     fresh = classes != candidate.num_classes
     model = create_model(base, num_classes=classes)
     heads = tuple(f"{name}." for name in candidate.architecture.classifiers) if fresh else ()
     tensors = _renamed(checkpoint, candidate, model)
     load_exactly_(model, tensors, heads, checkpoint)
-    notes = [_order_note(candidate), *candidate.notes]
+    notes = [_order_note(candidate), *candidate.notes, pooled]
     notes += [_classifier_note(candidate, classes) if fresh else None]
     notes += [precision_note(tensors), ignored_note(checkpoint)]
     return BuiltModel(
@@ -82,6 +82,26 @@ def _base(checkpoint: ForeignCheckpoint, candidate: Candidate) -> BaseSpec:
             )
         arguments["in_chans"] = candidate.in_channels
     return BaseSpec(library=architecture.library, name=architecture.name, arguments=arguments)
+
+
+def _with_told_pooling(
+    base: BaseSpec, checkpoint: ForeignCheckpoint, candidate: Candidate
+) -> tuple[BaseSpec, str | None]:
+    """The architecture with the pooling that the file says, where that is not its own.
+
+    A transformer whose tokens are averaged has its norm behind the pooling, unless the file has it
+    before.
+    """
+    told = checkpoint.told.arguments.get("global_pool")
+    if told is None or base.library != "timm" or "global_pool" in base.arguments:
+        return base, None
+    if told == default_pooling(base):
+        return base, None
+    arguments = {**base.arguments, "global_pool": told}
+    if candidate.match == "names" and any(n.startswith("norm.") for n in checkpoint.state):
+        arguments["fc_norm"] = False
+    note = f"The file says that its features are pooled by {told}."
+    return base.model_copy(update={"arguments": arguments}), note
 
 
 def _renamed(

@@ -1,8 +1,6 @@
 """Checkpoints as other programs write them, read as named tensors and nothing else."""
 
-import argparse
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,11 +14,11 @@ from torch import Tensor
 from covtool.checkpoints.containers import find_content, prefix_chain
 from covtool.checkpoints.file_kinds import damaged, file_format
 from covtool.checkpoints.model_file import RECIPE_KEY
+from covtool.checkpoints.told import Told, told_by
 from covtool.checkpoints.unpickling import load_torch_file
 from covtool.errors import CheckpointError
 
 _CLEAR_MAJORITY = 0.6
-_ARCHITECTURE_KEYS = ("arch", "architecture", "model_name", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +34,10 @@ class ForeignCheckpoint:
         prefix: What was taken off the names.
         others: What else is at the top of the file, each in a few characters.
         recipe: The raw recipe of a covtool file, or None.
-        told_architecture: The architecture's name, where the file says it.
         beside: Tensors of other entries, which may belong to the model.
         unused: Names of tensors that were found to belong to something else; None where everything
             outside the prefix does.
+        told: What the file, its name and its folder say about it.
         notes: What was chosen, in sentences.
     """
 
@@ -54,8 +52,13 @@ class ForeignCheckpoint:
     others: Mapping[str, str] = field(default_factory=dict)
     not_tensors: tuple[str, ...] = ()
     recipe: str | None = None
-    told_architecture: str | None = None
+    told: Told = field(default_factory=Told)
     notes: tuple[str, ...] = ()
+
+    @property
+    def told_architecture(self) -> str | None:
+        """The architecture's name, where the content of the file or a configuration says it."""
+        return self.told.written_architecture
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
@@ -131,8 +134,8 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
         others={name: _brief(value) for name, value in content.others.items()},
         not_tensors=tuple(str(k) for k, v in content.entries.items() if not isinstance(v, Tensor)),
         recipe=metadata.get(RECIPE_KEY),
-        told_architecture=_told(loaded) or _told(_config_beside(path)),
         notes=content.notes,
+        told=Told() if RECIPE_KEY in metadata else told_by(path, loaded, metadata),
     )
 
 
@@ -173,26 +176,6 @@ def _default_prefix(tensors: Mapping[str, Tensor]) -> str:
         if sum(name.startswith(prefix) for name in tensors) >= _CLEAR_MAJORITY * len(tensors):
             return prefix
     return ""
-
-
-def _told(loaded: Any) -> str | None:
-    """What a training script or a hub wrote down about the architecture."""
-    if isinstance(loaded, argparse.Namespace):
-        loaded = vars(loaded)
-    if not isinstance(loaded, Mapping):
-        return None
-    for key in _ARCHITECTURE_KEYS:
-        if isinstance(loaded.get(key), str):
-            return loaded[key]
-    return next((told for key in ("args", "config") if (told := _told(loaded.get(key)))), None)
-
-
-def _config_beside(path: Path) -> Any:
-    """The config.json that model hubs put beside a file of weights."""
-    try:
-        return json.loads(path.with_name("config.json").read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def _brief(value: Any) -> str:

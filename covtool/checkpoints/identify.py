@@ -11,6 +11,7 @@ import torch
 from covtool.backbones.architectures import load_index
 from covtool.backbones.create import TORCHVISION_PREFIX
 from covtool.backbones.index import ArchitectureIndex
+from covtool.backbones.published_names import current_name
 from covtool.checkpoints.bodies import Body, View, bodies_of, body_prefixes, find_bodies
 from covtool.checkpoints.containers import several_sets
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
@@ -320,13 +321,14 @@ def _not_of(
 
 def _told_row(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> int | None:
     """The row of the architecture that the file says it is of."""
-    told = (checkpoint.told_architecture or "").partition(".")[0]
+    told = (checkpoint.told_architecture or "").removeprefix(TORCHVISION_PREFIX).partition(".")[0]
     rows = (*index.find("timm", told), *index.find("torchvision", told))
     return rows[0] if rows else None
 
 
 def _rows_of(index: ArchitectureIndex, arch: str) -> tuple[int, ...]:
     """Rows of a name: timm's first, unless it says torchvision."""
+    arch = current_name(arch)
     short = arch.removeprefix(TORCHVISION_PREFIX)
     rows = index.find("torchvision", short)
     if short == arch:
@@ -370,11 +372,13 @@ def _preference(candidate: Candidate, checkpoint: ForeignCheckpoint) -> tuple[An
     """What sorts equal candidates: the most plausible one first."""
     library, name = candidate.architecture.library, candidate.architecture.name
     words = _words(checkpoint.path.stem)
-    told = (checkpoint.told_architecture or "").partition(".")[0]
+    told = [
+        n.removeprefix(TORCHVISION_PREFIX).partition(".")[0] for n in checkpoint.told.architectures
+    ]
     ported = name.startswith("tf_") and _is_port(checkpoint.state)
     common, others = _words(name) & words, _words(name) - words
     return (
-        told != name,
+        told.index(name) if name in told else len(told),
         not ported,
         not ("torchvision" in words and library == "torchvision"),
         -len(common) if not others else 0,

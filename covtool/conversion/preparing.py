@@ -21,6 +21,7 @@ from covtool.conversion.records import ConversionPlan, ConversionRequest, Convol
 from covtool.data.layouts import DataLayout
 from covtool.data.retrieval_reading import read_classes
 from covtool.errors import ArgumentError, OutputExistsError
+from covtool.evaluation.matching import classes_stay
 from covtool.processes import current
 from covtool.progress import Track
 from covtool.specs import (
@@ -253,6 +254,10 @@ class _Operated:
         self.convolutions.append(ConvolutionsReport(plan=plan, calibration=calibration, kept=kept))
         self.operations.append(plan.spec)
 
+    def _keeps(self, names: tuple[str, ...]) -> bool:
+        """Whether the model's classes certainly are the data's."""
+        return classes_stay(self.recipe.class_names, names, self.recipe.num_classes)
+
     def _plan_head(self, spec: HeadSpec) -> HeadPlan:
         calibrated = self._request.calibrate_with
         if spec.reduction is None and calibrated and HEADS[spec.head].second_order:
@@ -268,7 +273,7 @@ class _Operated:
             spec,
             self.recipe.input,
             num_classes=len(names) if names else asked,
-            new_classes=names is not None and names != self.recipe.class_names,
+            new_classes=names is not None and not self._keeps(names),
         )
 
 

@@ -66,6 +66,7 @@ class Kept:
         agreement: Share of them that get the same class as before, percent.
         top_1_before: Accuracy of the source, percent; None where the data has other classes.
         top_1_after: Accuracy after; None likewise.
+        classes_guessed: Whether the two accuracies rest on a guess at the order of the classes.
     """
 
     data: str
@@ -73,6 +74,7 @@ class Kept:
     agreement: float
     top_1_before: float | None
     top_1_after: float | None
+    classes_guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
