@@ -107,6 +107,11 @@ class HeadSpec(Record):
         None, description="Of the polynomial (mtp: 11) or of each part of the fraction (mpa: 5)."
     )
     sketch_size: PositiveInt = Field(8192, description="Features of compact bilinear pooling.")
+    thresh: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Signed root as sign(x)·sqrt(|x| + t), published with 1e-8 (bilinear, cbp); "
+        "default: x/sqrt(|x| + 1e-10), whose gradient is bounded.",
+    )
     vec: Literal["triu", "full"] = Field(
         "triu", description="Upper triangle of the matrix, or all of it."
     )
