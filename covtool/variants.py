@@ -166,7 +166,7 @@ HEADS = Registry(
             source="Lin, Chen, Yan, ICLR 2014",
             second_order=False,
             centered=False,
-            options=AVERAGE,
+            options=AVERAGE | {"own_average"},
             reduction="none",
             build=_first_order(AveragePooling),
         ),

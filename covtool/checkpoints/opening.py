@@ -10,6 +10,7 @@ from torch import nn
 
 from covtool import __version__
 from covtool.backbones.create import TORCHVISION_PREFIX, default_input, parse_name
+from covtool.backbones.describing import attach_recipe
 from covtool.backbones.pretrained import HUB_PREFIX, NamedModel, model_by_name
 from covtool.checkpoints import model_file
 from covtool.checkpoints.building import build
@@ -196,7 +197,7 @@ def _tag_of(arch: str | None) -> str | None:
 
 
 def _opened(model: nn.Module, recipe: Recipe, **others: Any) -> OpenedModel:
-    model.recipe = recipe
+    attach_recipe(model, recipe)
     return OpenedModel(model=model, recipe=recipe, **others)
 
 

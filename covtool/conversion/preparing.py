@@ -16,7 +16,7 @@ from covtool.conversion.calibrating import (
     calibration_images,
     what_is_kept,
 )
-from covtool.conversion.notes import notes_on, notes_on_eigenlayer
+from covtool.conversion.notes import notes_on, notes_on_eigenlayer, starts_at_random
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConvolutionsReport
 from covtool.data.layouts import DataLayout
 from covtool.data.retrieval_reading import read_classes
@@ -96,7 +96,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
         convolutions=tuple(done.convolutions),
         eigenlayer=done.eigenlayer,
         changes=compare_modules(opened.model, complete),
-        keys=compare_keys(opened.model, complete),
+        keys=compare_keys(opened.model, complete, written=_yet_to_be_written(done, calibrated)),
         before=measure_size(opened.model, recipe.input),
         after=measure_size(complete, recipe.input),
         notes=(
@@ -105,6 +105,9 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
             *notes_on_eigenlayer(done.eigenlayer),
         ),
         unreadable=images.unreadable if images else (),
+        random=tuple(
+            dict.fromkeys(starts_at_random(done.head, done.eigenlayer, calibrated=calibrated))
+        ),
     )
     return Prepared(plan=plan, opened=opened, model=done.model, layout=layout, images=images)
 
@@ -268,6 +271,11 @@ class _Operated:
             num_classes=len(names) if names else asked,
             new_classes=names is not None and names != self.recipe.class_names,
         )
+
+
+def _yet_to_be_written(done: _Operated, calibrated: bool) -> tuple[str, ...]:
+    """Modules that calibration sets after the plan."""
+    return (done.head.sites.classifier,) if calibrated and done.head is not None else ()
 
 
 def _recipe(

@@ -101,16 +101,22 @@ def keep_second_order(module: nn.Module, second_order_features: int) -> None:
     module.second_order_features = second_order_features
 
 
-def remove_second_order(pooling: nn.Module, tails: Iterable[nn.Module]) -> None:
+def remove_second_order(model: nn.Module, pooling: str, tails: Iterable[str]) -> None:
     """Undo `fuse_second_order` and `keep_second_order`, in place.
 
     Args:
-        pooling: As it was given there.
-        tails: The modules that leave the second-order features as they are.
+        model: That has the modules.
+        pooling: Path of the pooling.
+        tails: Paths of the modules that leave the second-order features as they are.
     """
-    mix_out(pooling, _FusedPooling)
-    del pooling.second_order, pooling.tap
-    for module in tails:
+    fused = model.get_submodule(pooling)
+    for module in model.modules():
+        hooks = module._forward_hooks
+        for key in [k for k, hook in hooks.items() if hook is fused.tap]:
+            del hooks[key]
+    mix_out(fused, _FusedPooling)
+    del fused.second_order, fused.tap
+    for module in map(model.get_submodule, tails):
         mix_out(module, _FirstOrderPart)
         del module.second_order_features
 
@@ -120,6 +126,7 @@ def _mix_in(module: nn.Module, mixin: type) -> None:
 
 
 def _join(first: Tensor, second: Tensor) -> Tensor:
+    second = second.flatten(1)
     for _ in range(first.ndim - 2):
         second = second.unsqueeze(-1)
     return torch.cat([first, second.to(first.dtype)], dim=1)

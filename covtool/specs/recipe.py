@@ -128,6 +128,7 @@ class HeadSpec(Record):
         description="Linear layers between pooling and classifier (VGG, AlexNet): drop them, or "
         "keep them, the first one anew for the longer vector.",
     )
+    own_average: bool = False  # gap: the network's own pooling and what follows it stay
     fuse: Literal["gap"] | None = Field(
         None, description="Keep the model's own first-order features beside the new ones."
     )
