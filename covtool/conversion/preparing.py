@@ -296,12 +296,19 @@ def _recipe(
     )
     return source.model_copy(
         update={
-            "operations": (*source.operations, *done.operations),
+            "operations": (*_lasting(source, head), *done.operations),
             "num_classes": head.num_classes if head else source.num_classes,
             "class_names": names,
             "provenance": provenance,
         }
     )
+
+
+def _lasting(source: Recipe, head: HeadPlan | None) -> tuple[Operation, ...]:
+    """The operations of a source, without an average that was its own and is replaced now."""
+    if head is None:
+        return source.operations
+    return tuple(o for o in source.operations if not (isinstance(o, HeadSpec) and o.own_average))
 
 
 def _in_words(operation: Operation) -> str:
