@@ -20,9 +20,17 @@ from covtool.backbones.sites import find_sites
 from covtool.checkpoints.model_file import load, save
 from covtool.checkpoints.opening import open_model
 from covtool.errors import ArgumentError, SaveError, SurgeryError
-from covtool.specs import HeadSpec, InputSpec, Provenance, Recipe
+from covtool.specs import (
+    ConvolutionSpec,
+    EigenlayerSpec,
+    HeadSpec,
+    InputSpec,
+    Provenance,
+    Recipe,
+)
 from covtool.surgery import apply_head, plan_head
-from covtool.variants import HEADS
+from covtool.surgery.rebuild import operate
+from covtool.variants import CONVOLUTIONS, HEADS
 
 TIMM = (
     "test_resnet",
@@ -153,6 +161,33 @@ def test_jit_trace_answers_like_the_model_for_another_batch(head: str, fuse) -> 
     reloaded = torch.jit.load(buffer)
     with torch.no_grad():
         assert_close(reloaded(batch), answers(model, batch), **FLOAT32_CHAIN)
+
+
+@jit
+@pytest.mark.parametrize("name", CONVOLUTIONS.names)
+def test_network_of_operators_is_traced_and_copied(name: str) -> None:
+    original, images = family("test_resnet")
+    model = operate(original, ConvolutionSpec(conv=name), images, num_classes=11).eval()
+    batch = batch_for("test_resnet", 3)
+    traced = torch.jit.trace(model, batch_for("test_resnet", 2))
+    graphs = (torch.fx.symbolic_trace(model), timm.layers.create_feature_extractor(model, ["fc"]))
+    with torch.no_grad():
+        expected = model(batch)
+        assert_close(traced(batch), expected, **FLOAT32_CHAIN)
+        assert_close(graphs[0](batch), expected, **EXACT)
+        assert_close(graphs[1](batch)["fc"], expected, **EXACT)
+        for how in COPIES.values():
+            assert_close(how(model)(batch), expected, **EXACT)
+
+
+@pytest.mark.parametrize("head", [None, "isqrt"])
+def test_reset_classifier_takes_the_place_of_an_eigenlayer_too(head: str | None) -> None:
+    original, images = family("test_resnet")
+    model = original if head is None else converted("test_resnet", head)
+    model = operate(model, EigenlayerSpec(features=6), images, num_classes=11)
+    model.reset_classifier(7)
+    assert answers(model, batch_for("test_resnet")).shape == (2, 7)
+    assert isinstance(model.get_classifier(), nn.Linear)
 
 
 @jit
