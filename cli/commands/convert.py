@@ -247,7 +247,9 @@ def _show_changes(plan: "ConversionPlan") -> None:
     render.table("", ("", "before", "after"), rows)
     items = [
         ("classes", plan.recipe.num_classes),
-        ("tensors kept", len(plan.keys.kept)),
+        ("starts at random", ", ".join(plan.random) or "nothing"),
+        ("tensors kept, byte for byte", len(plan.keys.kept)),
+        ("other values", _keys(plan.keys.changed)),
         ("resized", _keys(plan.keys.resized)),
         ("new", _keys(plan.keys.new)),
         ("dropped", _keys(plan.keys.dropped)),

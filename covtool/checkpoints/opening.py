@@ -10,6 +10,7 @@ from torch import nn
 
 from covtool import __version__
 from covtool.backbones.create import TORCHVISION_PREFIX, parse_name
+from covtool.backbones.describing import attach_recipe
 from covtool.backbones.input_size import resized
 from covtool.backbones.pretrained import HUB_PREFIX, NamedModel, model_by_name
 from covtool.backbones.published_names import current_name
@@ -264,7 +265,7 @@ def _require_known_tag(arch: str) -> None:
 
 
 def _opened(model: nn.Module, recipe: Recipe, **others: Any) -> OpenedModel:
-    model.recipe = recipe
+    attach_recipe(model, recipe)
     return OpenedModel(model=model, recipe=recipe, **others)
 
 

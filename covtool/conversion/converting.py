@@ -5,7 +5,7 @@ from covtool.checkpoints.model_file import save
 from covtool.conversion.calibrating import calibrate_head
 from covtool.conversion.preparing import Prepared, prepare, with_eigenlayer
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult
-from covtool.conversion.verifying import untouched, verify
+from covtool.conversion.verifying import verify
 from covtool.evaluation.matching import GUESSED
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
@@ -53,7 +53,7 @@ def _converted(request: ConversionRequest, processes: Processes, track: Track) -
         calibration = calibrate_head(model, plan.head, images, plan.recipe, request, track)
     model = with_eigenlayer(model, plan.eigenlayer, request.spec.seed)
     model.recipe = _with_metrics(plan.recipe, calibration, prepared)
-    names = untouched(plan)
+    names = plan.keys.kept
     processes.main(
         lambda: save(
             model,

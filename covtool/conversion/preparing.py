@@ -16,7 +16,7 @@ from covtool.conversion.calibrating import (
     calibration_images,
     what_is_kept,
 )
-from covtool.conversion.notes import notes_on, notes_on_eigenlayer
+from covtool.conversion.notes import notes_on, notes_on_eigenlayer, starts_at_random
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConvolutionsReport
 from covtool.data.layouts import DataLayout
 from covtool.data.retrieval_reading import read_classes
@@ -99,7 +99,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
         convolutions=tuple(done.convolutions),
         eigenlayer=done.eigenlayer,
         changes=compare_modules(opened.model, complete),
-        keys=compare_keys(opened.model, complete),
+        keys=compare_keys(opened.model, complete, written=_yet_to_be_written(done, calibrated)),
         before=measure_size(opened.model, recipe.input),
         after=measure_size(complete, recipe.input),
         notes=(
@@ -108,6 +108,9 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
             *notes_on_eigenlayer(done.eigenlayer),
         ),
         unreadable=images.unreadable if images else (),
+        random=tuple(
+            dict.fromkeys(starts_at_random(done.head, done.eigenlayer, calibrated=calibrated))
+        ),
     )
     return Prepared(plan=plan, opened=opened, model=done.model, layout=layout, images=images)
 
@@ -277,6 +280,11 @@ class _Operated:
         )
 
 
+def _yet_to_be_written(done: _Operated, calibrated: bool) -> tuple[str, ...]:
+    """Modules that calibration sets after the plan."""
+    return (done.head.sites.classifier,) if calibrated and done.head is not None else ()
+
+
 def _recipe(
     source: Recipe, done: _Operated, layout: DataLayout | None, request: ConversionRequest
 ) -> Recipe:
@@ -296,7 +304,7 @@ def _recipe(
     )
     return source.model_copy(
         update={
-            "operations": (*source.operations, *done.operations),
+            "operations": (*_lasting(source, head), *done.operations),
             "num_classes": head.num_classes if head else source.num_classes,
             "class_names": names,
             "provenance": provenance,
@@ -313,6 +321,13 @@ def _untrained(source: Recipe, done: _Operated, *, calibrated: bool) -> tuple[Un
     if done.eigenlayer is not None and done.eigenlayer.spec.init == "random":
         found.add("classifier")
     return tuple(sorted(found))
+
+
+def _lasting(source: Recipe, head: HeadPlan | None) -> tuple[Operation, ...]:
+    """The operations of a source, without an average that was its own and is replaced now."""
+    if head is None:
+        return source.operations
+    return tuple(o for o in source.operations if not (isinstance(o, HeadSpec) and o.own_average))
 
 
 def _in_words(operation: Operation) -> str:

@@ -103,6 +103,7 @@ class ConversionPlan:
         head: How the head is replaced; None where it stays.
         convolutions: Those that become operators, for each such operation.
         eigenlayer: Where an Eigenlayer is put in; None without one.
+        random: Paths of the modules whose weights start at random.
         changes: Modules that differ.
         keys: Tensors that stay, come and go.
         before: Cost of the source model.
@@ -123,6 +124,7 @@ class ConversionPlan:
     notes: tuple[str, ...]
     unreadable: tuple[tuple[Path, str], ...] = ()
     eigenlayer: EigenlayerPlan | None = None
+    random: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,11 @@ class HeadSpec(Record):
         None, description="Of the polynomial (mtp: 11) or of each part of the fraction (mpa: 5)."
     )
     sketch_size: PositiveInt = Field(8192, description="Features of compact bilinear pooling.")
+    thresh: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Signed root as sign(x)·sqrt(|x| + t), published with 1e-8 (bilinear, cbp); "
+        "default: x/sqrt(|x| + 1e-10), whose gradient is bounded.",
+    )
     vec: Literal["triu", "full"] = Field(
         "triu", description="Upper triangle of the matrix, or all of it."
     )
@@ -124,6 +129,7 @@ class HeadSpec(Record):
         description="Linear layers between pooling and classifier (VGG, AlexNet): drop them, or "
         "keep them, the first one anew for the longer vector.",
     )
+    own_average: bool = False  # gap: the network's own pooling and what follows it stay
     fuse: Literal["gap"] | None = Field(
         None, description="Keep the model's own first-order features beside the new ones."
     )
