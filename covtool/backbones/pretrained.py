@@ -11,6 +11,7 @@ from torch import nn
 
 from covtool.backbones.create import create_model, default_input, parse_name
 from covtool.backbones.slots import install_pooling_slot
+from covtool.backbones.weights import load_tensors_
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.specs import BaseSpec, InputSpec
 
@@ -86,7 +87,7 @@ def _with_new_classifier(name: str, base: BaseSpec, classes: int) -> nn.Module:
     arguments = {} if has_auxiliary else _without_auxiliary(base)
     model = create_model(base.model_copy(update={"arguments": arguments}), num_classes=classes)
     own = model.state_dict()
-    model.load_state_dict({k: t if t.shape == own[k].shape else own[k] for k, t in source.items()})
+    load_tensors_(model, {k: t if t.shape == own[k].shape else own[k] for k, t in source.items()})
     return model
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from covtool.backbones.create import create_model
 from covtool.backbones.fingerprint import is_relevant
+from covtool.backbones.weights import load_tensors_
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.key_report import compare_keys, group_keys
 from covtool.checkpoints.matching import RGB, Candidate
@@ -112,7 +113,7 @@ def load_exactly_(
         n: t for n, t in tensors.items() if not is_relevant(n) and n in own and _fits(t, own[n])
     }
     with torch.no_grad():
-        model.load_state_dict({**own, **counters, **relevant})
+        load_tensors_(model, {**own, **counters, **relevant})
 
 
 def _fits(tensor: Tensor, own: Tensor) -> bool:
