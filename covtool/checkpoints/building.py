@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from covtool.backbones.create import create_model
 from covtool.backbones.fingerprint import is_relevant
 from covtool.backbones.weights import load_tensors_
+from covtool.checkpoints.auxiliary_heads import input_arguments
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.key_report import compare_keys, group_keys
 from covtool.checkpoints.matching import RGB, Candidate
@@ -50,7 +51,7 @@ def build(
         UnrecognizedCheckpointError: The installed library builds the architecture differently.
         CheckpointError: The architecture cannot take the number of input channels.
     """
-    base = _base(checkpoint, candidate)
+    base, images_note = input_arguments(_base(checkpoint, candidate), checkpoint)
     classes = num_classes or candidate.num_classes or DEFAULT_CLASSES
     fresh = classes != candidate.num_classes
     model = create_model(base, num_classes=classes)
@@ -58,7 +59,7 @@ def build(
     tensors = _renamed(checkpoint.state, candidate)
     load_exactly_(model, tensors, heads, checkpoint)
     notes = [_order_note(candidate), _classifier_note(candidate, classes) if fresh else None]
-    notes += [precision_note(tensors), ignored_note(checkpoint)]
+    notes += [images_note, precision_note(tensors), ignored_note(checkpoint)]
     return BuiltModel(model=model, base=base, num_classes=classes, notes=tuple(filter(None, notes)))
 
 

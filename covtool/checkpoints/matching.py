@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from covtool.backbones.auxiliary import is_auxiliary
 from covtool.backbones.fingerprint import Architecture, Shape, is_relevant
 from covtool.backbones.index import ArchitectureIndex
 
@@ -81,7 +82,7 @@ def names_candidate(
         architecture=index.architectures[row],
         match="names",
         score=1.0,
-        num_classes=_outputs([file[name] for name in file if name in extra]),
+        num_classes=_outputs([file[n] for n in file if n in extra and not is_auxiliary(n)]),
         in_channels=in_channels,
     )
 
@@ -111,7 +112,6 @@ def order_candidate(index: ArchitectureIndex, row: int, tensors: Named) -> Candi
     pairs = list(zip(tensors, expected, strict=True))
     if not all(_leaves_agree(own, known) for (own, _), (known, _) in pairs):
         return None
-    outputs = [own for (_, own), (name, _) in pairs if name in heads]
     if not all(_same_but_outputs(o, k) for (_, o), (n, k) in pairs if n in heads):
         return None
     fits, in_channels = _shapes_fit([(o, k) for (_, o), (n, k) in pairs if n not in heads])
@@ -121,7 +121,9 @@ def order_candidate(index: ArchitectureIndex, row: int, tensors: Named) -> Candi
         architecture=index.architectures[row],
         match="order",
         score=1.0,
-        num_classes=_outputs(outputs),
+        num_classes=_outputs(
+            [own for (_, own), (n, _) in pairs if n in heads and not is_auxiliary(n)]
+        ),
         in_channels=in_channels,
         renames=tuple((own, known) for (own, _), (known, _) in pairs),
     )

@@ -9,9 +9,11 @@ from typing import Any
 from torch import nn
 
 from covtool import __version__
+from covtool.backbones.auxiliary import drop_auxiliary_, has_auxiliary, without_auxiliary
 from covtool.backbones.create import TORCHVISION_PREFIX, default_input, parse_name
 from covtool.backbones.pretrained import HUB_PREFIX, NamedModel, model_by_name
 from covtool.checkpoints import model_file
+from covtool.checkpoints.auxiliary_heads import LEFT_OUT, leave_out_auxiliary
 from covtool.checkpoints.building import build
 from covtool.checkpoints.file_kinds import SUFFIXES, missing_file
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
@@ -124,8 +126,12 @@ def _open_own(
         )
     recipe = recipe.model_copy(update={"input": _replaced(recipe.input, overrides)})
     notes = ()
+    if has_auxiliary(recipe.base):  # of a file that was written before they were left out
+        drop_auxiliary_(model)
+        recipe = recipe.model_copy(update={"base": without_auxiliary(recipe.base)})
+        notes = (LEFT_OUT,)
     if num_classes not in (None, recipe.num_classes):
-        notes = (f"The file's classifier for {recipe.num_classes} classes is kept.",)
+        notes = (*notes, f"The file's classifier for {recipe.num_classes} classes is kept.")
     return _opened(model, recipe, checkpoint=read_checkpoint(path), notes=notes)
 
 
@@ -160,6 +166,7 @@ def _open_foreign(
     identification = identify(checkpoint, arch=arch, track=track)
     if not identification.is_certain:
         raise unrecognized(identification)
+    identification, of_heads = leave_out_auxiliary(identification)
     checkpoint = identification.checkpoint
     built = build(checkpoint, identification.best, num_classes=num_classes)
     recipe = Recipe(
@@ -173,7 +180,7 @@ def _open_foreign(
         recipe,
         checkpoint=checkpoint,
         identification=identification,
-        notes=(*checkpoint.notes, *built.notes, *_choice_note(identification)),
+        notes=(*checkpoint.notes, *of_heads, *built.notes, *_choice_note(identification)),
     )
 
 

@@ -23,6 +23,7 @@ from covtool.training.head import find_head, fit_classes_
 from covtool.training.initial_weights import load_initial_, open_initial
 from covtool.training.loading import load_data
 from covtool.training.observer import Observer
+from covtool.training.single_output import require_logits
 from covtool.training.tensorboard import refuse_without_package
 from covtool.training.validating import require_room_to_search
 
@@ -222,6 +223,7 @@ def assembled(
             f"--loss {request.objective.loss} trains the features alone: the classifier stays as "
             f"it is{measured if request.svdnet is None else ''}."
         )
+    require_logits(model, recipe.input)
     parts = assemble(model, recipe, find_head(model, recipe.input), data, request)
     require_room_to_search(parts)
     return parts
