@@ -146,7 +146,9 @@ def inspect_source(
                 found = _unrecognized(source, identification)
                 state = checkpoint.state if correlations else {}
                 return replace(found, correlations=layer_correlations(state)), identification
-    opened = open_model(source, arch=arch, weights=weights, pretrained=False, track=track)
+    opened = open_model(
+        source, arch=arch, weights=weights, pretrained=False, finite=False, track=track
+    )
     state = _own_state(opened) if correlations else {}
     found = replace(_recognized(source, opened), correlations=layer_correlations(state))
     return found, opened.identification

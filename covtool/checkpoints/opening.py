@@ -1,7 +1,7 @@
 """One way in for everything that is a model: a covtool file, a checkpoint, a name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,17 @@ from torch import nn
 from covtool import __version__
 from covtool.backbones.auxiliary import drop_auxiliary_, has_auxiliary, without_auxiliary
 from covtool.backbones.create import TORCHVISION_PREFIX, default_input, parse_name
+from covtool.backbones.image_size import take_size_
 from covtool.backbones.pretrained import HUB_PREFIX, NamedModel, model_by_name
 from covtool.checkpoints import model_file
 from covtool.checkpoints.auxiliary_heads import LEFT_OUT, leave_out_auxiliary
 from covtool.checkpoints.building import build
 from covtool.checkpoints.file_kinds import SUFFIXES, missing_file
+from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.identify import Identification, identify, unrecognized
 from covtool.checkpoints.matching import RGB
+from covtool.checkpoints.other_images import compare_images, require_positions
 from covtool.checkpoints.published import PublishedModel, open_published
 from covtool.errors import (
     ArgumentError,
@@ -40,6 +43,7 @@ class OpenedModel:
         checkpoint: The file it was read from; None for a name.
         identification: How it was recognized; None where nothing had to be.
         notes: What was chosen and may surprise, in sentences.
+        is_far: Whether its images are so far from what it was made for that figures say little.
     """
 
     model: nn.Module
@@ -47,6 +51,7 @@ class OpenedModel:
     checkpoint: ForeignCheckpoint | None = None
     identification: Identification | None = None
     notes: tuple[str, ...] = ()
+    is_far: bool = False
 
     @property
     def is_foreign(self) -> bool:
@@ -63,6 +68,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     iterations: int | None = None,
     pretrained: bool = True,
     input_overrides: Mapping[str, Any] | None = None,
+    finite: bool = True,
     track: Track = silent,
 ) -> OpenedModel:
     """Open a covtool file, somebody else's checkpoint, or a model by name.
@@ -78,13 +84,32 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
             tell; None for 5. Not for covtool files, which tell it.
         pretrained: Fetch the weights of a name; False starts at random.
         input_overrides: Fields of `InputSpec` that replace those of the architecture.
+        finite: Refuse weights that are infinite or not numbers.
         track: Shows the progress, should unknown architectures have to be learned.
 
     Raises:
-        CheckpointError: The source cannot be read, fetched, or does not exist.
+        CheckpointError: The source cannot be read, fetched, or does not exist; or its weights are
+            not finite.
         UnrecognizedCheckpointError: Its architecture is unknown, or is not `arch`.
+        ArgumentError: It does not take images as `input_overrides` has them.
     """
     overrides = dict(input_overrides or {})
+    opened = _open(source, arch, weights, num_classes, iterations, pretrained, overrides, track)
+    if finite:
+        require_finite(opened.model, str(source))
+    return _on_images(opened, resized="size" in overrides) if overrides else opened
+
+
+def _open(  # noqa: PLR0913 -- the arguments of `open_model`
+    source: str | Path,
+    arch: str | None,
+    weights: str,
+    num_classes: int | None,
+    iterations: int | None,
+    pretrained: bool,
+    overrides: dict[str, Any],
+    track: Track,
+) -> OpenedModel:
     path = Path(source)
     if path.exists():
         if path.is_file() and model_file.is_covtool_file(path):
@@ -109,6 +134,28 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
         provenance=Provenance(source=str(source), covtool_version=__version__),
     )
     return _opened(named.model, recipe, notes=notes)
+
+
+def _on_images(opened: OpenedModel, *, resized: bool) -> OpenedModel:
+    """The model on images that somebody asked for, once it is sure that it can take them.
+
+    Raises:
+        ArgumentError: It cannot, or nothing could come of it.
+    """
+    model, recipe, notes, is_far = opened.model, opened.recipe, opened.notes, False
+    if resized:
+        base = take_size_(model, recipe.base, recipe.input.size, recipe.input.channels)
+        if base != recipe.base:
+            size = "{}x{}".format(*recipe.input.size)
+            notes = (*notes, f"The position embeddings are resampled for images of {size}.")
+            recipe = model.recipe = recipe.model_copy(update={"base": base})
+        require_positions(model, recipe)
+    if opened.checkpoint is not None and opened.checkpoint.recipe is not None:
+        made = Recipe.model_validate_json(opened.checkpoint.recipe).input
+        others = compare_images(made, recipe.input)
+        if others is not None:
+            notes, is_far = (*notes, others.note), others.is_far
+    return replace(opened, recipe=recipe, notes=notes, is_far=is_far)
 
 
 def _open_own(

@@ -13,29 +13,36 @@ TOLERANCE = 1e-5  # of logits, absolute and relative
 _REPORT = "Please report this, with the output of covtool inspect on the source."
 
 
-def require_same_answers(
-    path: Path, model: nn.Module, *, tolerance: float = TOLERANCE
-) -> nn.Module:
-    """The model of a file, once it has answered like the one it was written from.
-
-    Two images of noise go through both, in eval mode, on the device of `model`. Modes and random
-    numbers are as before.
-
-    Args:
-        path: What was written.
-        model: That is in it, on any device; left as it is.
-        tolerance: How much logits may differ, absolute and relative.
+def reopened(path: Path) -> nn.Module:
+    """The model of a file that was just written; the random numbers are as before.
 
     Raises:
-        VerificationError: The file does not open, or its model answers differently.
+        VerificationError: The file does not open.
     """
     with torch.random.fork_rng(devices=[]):  # a model is built with random weights
         try:
-            reloaded = load(path)
+            return load(path)
         except CheckpointError as problem:
             raise VerificationError(
                 "The file that was written does not open again.", reason=str(problem), hint=_REPORT
             ) from problem
+
+
+def require_same_answers(
+    reloaded: nn.Module, model: nn.Module, *, tolerance: float = TOLERANCE
+) -> None:
+    """Compare what a file holds with what it was written from, on two images of noise.
+
+    In eval mode, on the device of `model`.
+
+    Args:
+        reloaded: As `reopened` returns it; moved to that device.
+        model: That was written; left as it is.
+        tolerance: How much logits may differ, absolute and relative.
+
+    Raises:
+        VerificationError: They answer differently.
+    """
     parameter, images = next(model.parameters()), reloaded.recipe.input
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(IMAGES, images.channels, *images.size, generator=generator)
@@ -44,9 +51,9 @@ def require_same_answers(
     if not torch.allclose(expected, got, rtol=tolerance, atol=tolerance, equal_nan=True):
         worst = (expected - got).abs().max().item()
         raise VerificationError(
-            f"The reloaded model answers differently, by up to {worst:.2g}.", hint=_REPORT
+            f"The reloaded model answers differently, by up to {worst:.2g}; nothing was written.",
+            hint=_REPORT,
         )
-    return reloaded.cpu()
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from covtool.checkpoints.verifying import require_same_answers
+from covtool.checkpoints.verifying import reopened, require_same_answers
 from covtool.conversion.records import ConversionPlan
 from covtool.errors import VerificationError
 
@@ -27,11 +27,12 @@ def verify(path: Path, model: nn.Module, source: nn.Module, names: Sequence[str]
         VerificationError: The file does not open, a tensor of `names` differs from the source's, or
             the answers differ.
     """
-    reloaded = require_same_answers(path, model)
+    reloaded = reopened(path)
     before, after = source.state_dict(), reloaded.state_dict()
     for name in names:
         if not _same_bytes(before[name], after[name]):
             raise VerificationError(f"{name!r} is not what it was in the source; nothing written.")
+    require_same_answers(reloaded, model)
 
 
 def _same_bytes(first: Tensor, second: Tensor) -> bool:

@@ -49,6 +49,8 @@ class Evaluation:
         notes: What was assumed, and what speaks against the attack.
         attacked: The figures under attack, on the same images; None without one.
         attack: The attack, its defaults filled in; None without one.
+        far_from_training: Whether the images are so far from what the file was made for that the
+            figures say little about it.
     """
 
     result: ClassificationResult
@@ -60,6 +62,7 @@ class Evaluation:
     notes: tuple[str, ...]
     attacked: ClassificationResult | None = None
     attack: AttackSpec | None = None
+    far_from_training: bool = False
 
 
 def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation:
@@ -124,6 +127,7 @@ def _evaluated(
         device=str(device),
         input=recipe.input,
         unreadable=checked.bad,
+        far_from_training=opened.is_far,
         notes=_notes(opened, match.note, attacker.note if attacker else None),
     )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from covtool import __version__
 from covtool.checkpoints.model_file import save
-from covtool.checkpoints.verifying import require_same_answers
+from covtool.checkpoints.verifying import reopened, require_same_answers
 from covtool.specs import FinetuneRequest, Metric, Recipe
 from covtool.training.assembly import Parts
 from covtool.training.validating import EpochResult
@@ -47,7 +47,7 @@ def export(
         model,
         path,
         overwrite=True,
-        verify=lambda written: require_same_answers(written, model, tolerance=tolerance),
+        verify=lambda written: require_same_answers(reopened(written), model, tolerance=tolerance),
     )
 
 
