@@ -49,7 +49,7 @@ CLASSES = 10
 
 def smallest_architectures() -> dict[str, str]:
     """Timm's smallest architecture of each module, each of torchvision; the smallest first."""
-    sizes = _sizes()
+    sizes = sizes_of_architectures()
     modules = {module: timm.list_models(module=module) for module in timm.list_modules()}
     smallest = {
         f"timm {module}": min((n for n in names if sizes.get(n)), key=lambda n: (sizes[n], n))
@@ -61,7 +61,7 @@ def smallest_architectures() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda pair: sizes[pair[1]]))
 
 
-def _sizes() -> dict[str, int]:
+def sizes_of_architectures() -> dict[str, int]:
     """Numbers in the tensors of each architecture, by its name for ``--arch``."""
     index = load_index()
     prefixes = {"timm": "", "torchvision": TORCHVISION_PREFIX}

@@ -13,6 +13,12 @@ from covtool.errors import SurgeryError, UnknownVariantError
 _POOLINGS = (nn.AdaptiveAvgPool2d, SelectAdaptivePool2d, TokenPooling, MapPooling)
 
 
+_OTHERS = (
+    "Its convolutions can be converted (--conv). For another head, choose an architecture for "
+    "which covtool inspect shows sites."
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sites:
     """What surgery needs to know about a model.
@@ -78,9 +84,11 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
         channels: Of the image.
 
     Raises:
-        SurgeryError: The model has no linear classifier, or no pooling module before it.
+        SurgeryError: The model has no linear classifier, or several, or no pooling module before
+            it.
     """
     install_pooling_slot(model)
+    _require_one_classifier(model)
     calls, _ = trace_black_image(model, size, channels)
     classifier = _classifier(model, calls)
     chain = chain_before(calls, classifier)
@@ -104,6 +112,25 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
     )
 
 
+def _require_one_classifier(model: nn.Module) -> None:
+    """Refuse distilled and multi-scale models, by what timm declares: one head is not all."""
+    declared = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
+    if isinstance(declared, str):
+        return
+    modules = dict(model.named_modules())
+    heads = [path for path in declared if path in modules and _has_weights(modules[path])]
+    if len(heads) > 1:
+        raise SurgeryError(
+            f"{type(model).__name__} has {len(heads)} classifiers: {', '.join(heads)}.",
+            reason="It answers with all of them together, and covtool replaces one.",
+            hint=_OTHERS,
+        )
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
+
+
 def _classifier(model: nn.Module, calls: list[Call]) -> Call:
     candidates = [c for c in calls if _is_head_module(model.get_submodule(c.path))]
     if not candidates:
@@ -115,6 +142,7 @@ def _classifier(model: nn.Module, calls: list[Call]) -> Call:
             f"The last layer of {type(model).__name__}, {last.path!r}, is a "
             f"{type(layer).__name__} with output {last.shape}, not a Linear layer for classes.",
             reason="covtool can replace heads of the form pooling + one Linear layer.",
+            hint=_OTHERS,
         )
     return last
 
@@ -134,7 +162,7 @@ def _pooling_position(model: nn.Module, chain: list[Call], reader: MapReader) ->
 
     kinds = (  # a strided stage may end in one position too, so what is known goes first
         lambda call: isinstance(module(call), _POOLINGS),
-        lambda call: reduces(call) and not any(True for _ in module(call).parameters()),
+        lambda call: reduces(call) and not _has_weights(module(call)),
         reduces,
     )
     for is_pooling in kinds:
@@ -145,6 +173,7 @@ def _pooling_position(model: nn.Module, chain: list[Call], reader: MapReader) ->
         f"{type(model).__name__} has no pooling module between its features and its classifier.",
         reason="It pools inside a function, or combines several branches, that covtool "
         "does not know.",
+        hint=_OTHERS,
     )
 
 

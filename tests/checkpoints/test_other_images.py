@@ -12,7 +12,7 @@ from toy_data import write_toy_data
 from covtool.backbones.create import create_model
 from covtool.backbones.image_size import take_size_
 from covtool.checkpoints import load, open_model, save
-from covtool.checkpoints.other_images import FAR, compare_images
+from covtool.checkpoints.other_images import LARGEST, SMALLEST, compare_images
 from covtool.errors import ArgumentError, CheckpointError, SurgeryError
 from covtool.specs import BaseSpec, HeadSpec, InputSpec, Provenance, Recipe
 from covtool.surgery.rebuild import rebuild
@@ -48,7 +48,7 @@ def written(folder, base=RESNET, images=MADE, operations=ISQRT):
     ("used", "words", "is_far"),
     [
         ({"size": (64, 64)}, "64x64 images for 96x96 (0.67 times the side)", True),
-        ({"size": (128, 128)}, "128x128 images for 96x96 (1.3 times the side)", True),
+        ({"size": (128, 128)}, "128x128 images for 96x96 (1.3 times the side)", False),
         ({"size": (88, 96)}, "88x96 images for 96x96", False),
         ({"mean": (0.5,) * 3}, "--mean 0.5,0.5,0.5 for 0.485,0.456,0.406", True),
         ({"std": (0.5,) * 3}, "--std 0.5,0.5,0.5 for 0.229,0.224,0.225", True),
@@ -67,12 +67,13 @@ def test_the_same_images_are_no_other_ones(tmp_path) -> None:
         assert not opened.is_far
 
 
-def test_near_and_far_are_the_same_up_and_down() -> None:
-    def is_far(side: int) -> bool:
+def test_smaller_images_are_far_sooner_than_larger_ones() -> None:
+    def is_far(ratio: float) -> bool:
+        side = round(100 * ratio)
         return compare_images(InputSpec(size=(100, 100)), InputSpec(size=(side, side))).is_far
 
-    assert [is_far(int(100 * FAR) - 1), is_far(int(100 / FAR) + 1)] == [False, False]
-    assert [is_far(int(100 * FAR) + 1), is_far(int(100 / FAR) - 1)] == [True, True]
+    assert [is_far(SMALLEST), is_far(LARGEST)] == [False, False]
+    assert [is_far(SMALLEST - 0.01), is_far(LARGEST + 0.01)] == [True, True]
 
 
 def test_a_map_of_one_position_is_refused_for_covariances_only(tmp_path) -> None:
