@@ -9,7 +9,12 @@ import timm
 from timm.models import get_pretrained_cfg, load_model_config_from_hf
 from torch import nn
 
-from covtool.backbones.auxiliary import transforms_input, without_auxiliary
+from covtool.backbones.auxiliary import (
+    drop_auxiliary_,
+    has_auxiliary,
+    transforms_input,
+    without_auxiliary,
+)
 from covtool.backbones.create import create_model, default_input, parse_name
 from covtool.backbones.slots import install_pooling_slot
 from covtool.backbones.weights import load_tensors_
@@ -105,6 +110,9 @@ def _from_hub(name: str, num_classes: int | None, pretrained: bool) -> NamedMode
         name, lambda: timm.create_model(name, pretrained=pretrained, num_classes=classes)
     )
     base = BaseSpec(library="timm", name=architecture, arguments=arguments)
+    if has_auxiliary(base):
+        drop_auxiliary_(model)
+        base = without_auxiliary(base)
     return NamedModel(
         model=install_pooling_slot(model).eval(),
         base=base,

@@ -214,8 +214,9 @@ def assembled(
         left_out: Those that a resumed run has never used; None for a new run.
 
     Raises:
-        CovtoolError: See `load_data`, `assemble` and `require_room_to_search`.
+        CovtoolError: See `require_logits`, `load_data`, `assemble` and `require_room_to_search`.
     """
+    require_logits(model, recipe.input)
     data = load_data(layout, recipe.input, request, observer, left_out=left_out)
     if not request.objective.needs("logits"):
         measured = ", and top-1, top-5 and the validation loss are what it makes of them"
@@ -223,7 +224,6 @@ def assembled(
             f"--loss {request.objective.loss} trains the features alone: the classifier stays as "
             f"it is{measured if request.svdnet is None else ''}."
         )
-    require_logits(model, recipe.input)
     parts = assemble(model, recipe, find_head(model, recipe.input), data, request)
     require_room_to_search(parts)
     return parts
