@@ -1,13 +1,15 @@
 """Entry point: gathers the commands and turns covtool's errors into exit codes."""
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from covtool import __version__, errors
+from covtool import __version__, atomic, errors
 from covtool_cli import launching
 from covtool_cli.arguments import in_our_spelling
 
@@ -34,6 +36,8 @@ EXIT_CODES = {
     errors.NonFiniteError: 5,
     errors.VerificationError: 6,
 }
+
+INTERRUPTED = 130  # the exit code: 128 + SIGINT
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # what torch says of any device
 
@@ -100,15 +104,34 @@ def main(
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    already = len(atomic.written_files())
     try:
         spelled = in_our_spelling(arguments)
         app(spelled, obj=spelled)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as end:  # of Ctrl-C, typer makes an exit
+        code = INTERRUPTED if isinstance(end, KeyboardInterrupt) else end.code
+        if code == INTERRUPTED:
+            _tell_interrupted(atomic.written_files()[already:])
+        sys.exit(code)
     except Exception as problem:
         if "--debug" in arguments:
             raise
         sys.exit(_told(problem))
+
+
+def _tell_interrupted(written: Sequence[Path]) -> None:
+    """What is there now, where Ctrl-C ended a command at once. Files appear whole or not at all."""
+    if not launching.is_main() or launching.has_launched():
+        return
+    run = next((file.parent for file in written if file.name == "args.yaml"), None)
+    if run is not None:
+        text = f"Interrupted. What the run had saved is in {run}; go on with: --resume {run}"
+    elif written:
+        names = ", ".join(dict.fromkeys(map(str, written)))
+        text = f"Interrupted. Written before that, and whole: {names}."
+    else:
+        text = "Interrupted: nothing was written."
+    typer.echo(text, err=True)
 
 
 def _told(problem: Exception) -> int:

@@ -7,6 +7,13 @@ from pathlib import Path
 
 from covtool.errors import ArgumentError, OutputExistsError
 
+_written: list[Path] = []  # of this process, for whoever has to say so
+
+
+def written_files() -> tuple[Path, ...]:
+    """Files that this process has written whole, in order."""
+    return tuple(_written)
+
 
 def require_writable(path: Path, *, overwrite: bool) -> None:
     """Refuse an output that could not be written, before anything is computed for it.
@@ -38,6 +45,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.chmod(usual_mode)
         _sync(temporary)
         temporary.replace(path)
+        _written.append(path)
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)

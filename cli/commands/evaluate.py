@@ -188,6 +188,7 @@ def _as_object(model: str, done: "Evaluation", confusion: int) -> dict[str, obje
         "attack": done.attack,
         "attacked": None if done.attacked is None else _figures(done.attacked, confusion),
         "unreadable": done.unreadable,
+        "far_from_training": done.far_from_training,
         "notes": done.notes,
     }
 
@@ -216,7 +217,7 @@ def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) ->
     if done.attacked is not None:
         attacked = [(f"top-1 under {done.attack.title}", f"{done.attacked.top_1:.2f} %{guess}")]
     render.pairs(
-        "Evaluated",
+        render.marked("Evaluated", far=done.far_from_training),
         [
             ("model", model),
             ("data", f"{done.data}, {done.split}"),

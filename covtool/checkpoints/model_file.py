@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from covtool.atomic import written_whole
 from covtool.backbones.describing import attach_recipe
+from covtool.backbones.weights import load_tensors_
 from covtool.errors import CheckpointError, OutputExistsError, SaveError, VerificationError
 from covtool.specs import Recipe
 from covtool.surgery.rebuild import rebuild
@@ -67,7 +68,7 @@ def load(path: str | Path) -> nn.Module:
     model = rebuild(recipe)
     tensors = load_file(path)
     try:
-        model.load_state_dict(tensors, strict=True)
+        load_tensors_(model, tensors)
     except RuntimeError as problem:
         raise CheckpointError(
             f"The tensors in {path} do not fit its recipe.",

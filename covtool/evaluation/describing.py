@@ -54,6 +54,8 @@ class Description:
         input: How the images were prepared.
         unreadable: File and reason of images that were left out.
         notes: What was assumed about the model.
+        far_from_training: Whether the images are so far from what the file was made for that the
+            features are others.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Description:
     input: InputSpec
     unreadable: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...]
+    far_from_training: bool = False
 
 
 def describe(request: DescriptionRequest, *, track: Track = silent) -> Description:
@@ -105,6 +108,7 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
         input=opened.recipe.input,
         unreadable=checked.bad,
         notes=opened.notes,
+        far_from_training=opened.is_far,
     )
 
 

@@ -54,6 +54,8 @@ class Evaluation:
         class_order: What says which output is which class; a guess makes every figure one.
         attacked: The figures under attack, on the same images; None without one.
         attack: The attack, its defaults filled in; None without one.
+        far_from_training: Whether the images are so far from what the file was made for that the
+            figures say little about it.
     """
 
     result: ClassificationResult
@@ -66,6 +68,7 @@ class Evaluation:
     class_order: ClassOrder
     attacked: ClassificationResult | None = None
     attack: AttackSpec | None = None
+    far_from_training: bool = False
 
 
 def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation:
@@ -133,6 +136,7 @@ def _evaluated(
         input=recipe.input,
         unreadable=checked.bad,
         class_order=match.order,
+        far_from_training=opened.is_far,
         notes=_notes(opened, match.note, attacker.note if attacker else None),
     )
 

@@ -69,6 +69,8 @@ class Retrieval:
         unreadable: File and reason of images that were left out.
         notes: What was assumed about the model.
         files: What was written.
+        far_from_training: Whether the images are so far from what the file was made for that the
+            figures say little about it.
     """
 
     result: RetrievalResult
@@ -81,6 +83,7 @@ class Retrieval:
     unreadable: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...]
     files: tuple[Path, ...]
+    far_from_training: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,7 @@ class _Described:
     input: InputSpec | None = None
     unreadable: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
+    is_far: bool = False
 
 
 def retrieve(
@@ -143,6 +147,7 @@ def retrieve(
             unreadable=described.unreadable,
             notes=described.notes,
             files=tuple(file for file in (spec.save_features, spec.save_ranks) if file),
+            far_from_training=described.is_far,
         )
 
 
@@ -187,6 +192,7 @@ def _described(
         input=opened.recipe.input,
         unreadable=checked.bad,
         notes=opened.notes,
+        is_far=opened.is_far,
     )
 
 

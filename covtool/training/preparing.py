@@ -23,6 +23,7 @@ from covtool.training.head import find_head, fit_classes_
 from covtool.training.initial_weights import load_initial_, open_initial
 from covtool.training.loading import load_data
 from covtool.training.observer import Observer
+from covtool.training.single_output import require_logits
 from covtool.training.tensorboard import refuse_without_package
 from covtool.training.validating import require_room_to_search
 
@@ -214,8 +215,9 @@ def assembled(
         left_out: Those that a resumed run has never used; None for a new run.
 
     Raises:
-        CovtoolError: See `load_data`, `assemble` and `require_room_to_search`.
+        CovtoolError: See `require_logits`, `load_data`, `assemble` and `require_room_to_search`.
     """
+    require_logits(model, recipe.input)
     data = load_data(layout, recipe.input, request, observer, left_out=left_out)
     if not request.objective.needs("logits"):
         measured = ", and top-1, top-5 and the validation loss are what it makes of them"
