@@ -8,9 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from covtool.backbones import channel_statistics
+from covtool.backbones.published_names import known_architecture
 from covtool.checkpoints.told import values
 from covtool.checkpoints.told.class_lists import CLASS_KEYS, NotNamesError, names_of
 from covtool.checkpoints.told.statements import Said
+from covtool.checkpoints.told.wording import sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ _TORCHVISION_ARGUMENTS = ("val_resize_size", "val_crop_size")  # its mean is alw
 _DEEPEST = 4
 
 
-def read_entries(where: str, loaded: Any, is_architecture: Callable[[str], bool]) -> Said | None:
+def read_entries(where: str, loaded: Any) -> Said | None:
     """What a mapping of entries says, and the mappings in it; tensors of a model say nothing.
 
     An entry nearer to the top is trusted more than one below it.
@@ -114,22 +116,23 @@ def read_entries(where: str, loaded: Any, is_architecture: Callable[[str], bool]
     Args:
         where: The mapping, in words.
         loaded: Plain values, mappings and namespaces.
-        is_architecture: Whether a word is the name of an architecture.
     """
     levels = list(_levels(loaded))
     if not levels:
         return None
-    names, problems = _class_names(levels)
+    names = _architectures(levels)
+    classes, problems = _class_names(levels)
     images, more = _images(levels)
     pooling = _first(levels, POOLING)
     said = Said(
         where=where,
-        architecture=_architecture(levels, is_architecture),
+        architecture=next(iter(names), None),
+        other_names=names[1:],
         arguments={} if pooling is None else {"global_pool": pooling},
         num_classes=_first(levels, CLASSES),
-        class_names=names,
+        class_names=classes,
         input=images,
-        problems=tuple(f"{text[0].upper()}{text[1:]} ({where})." for text in (*problems, *more)),
+        problems=tuple(f"{sentence(text)} ({where})." for text in (*problems, *more)),
         rest_is_librarys=any(set(_TIMM_ARGUMENTS) <= set(entries) for entries in levels),
     )
     return said if said else None
@@ -169,14 +172,14 @@ def _first(levels: list[Mapping[str, Any]], field: Field) -> Any:
     return None
 
 
-def _architecture(
-    levels: list[Mapping[str, Any]], is_architecture: Callable[[str], bool]
-) -> str | None:
-    """A name that is known to be one; else what stands where a name should."""
+def _architectures(levels: list[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What stands where an architecture's name should, and names that are known to be one."""
     keys = (*ARCHITECTURE.keys, *MORE_ARCHITECTURES)
     words = [entries[k] for entries in levels for k in keys if _word(entries.get(k))]
-    known = next((word for word in words if is_architecture(word)), None)
-    return known or _first(levels, ARCHITECTURE)
+    known = filter(None, map(known_architecture, words))
+    word = _first(levels, ARCHITECTURE)
+    written = (known_architecture(word) or word,) if word else ()
+    return tuple(dict.fromkeys((*written, *known)))
 
 
 def _class_names(
