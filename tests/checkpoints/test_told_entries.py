@@ -63,6 +63,10 @@ def test_timms_arguments_tell_images_and_architecture():
         ),
         ({"args": {"mean": [0, 0, 0], "std": [255] * 3}}, {"mean": (0.0,) * 3, "std": (1.0,) * 3}),
         ({"args": {"mean": torch.tensor([0.5]), "std": "0.5"}}, {"mean": (0.5,), "std": (0.5,)}),
+        (
+            {"args": {"imagenet_default_mean_and_std": False}},
+            {"mean": (0.5,) * 3, "std": (0.5,) * 3},
+        ),
         ({"args": {"interpolation": 2}}, {"interpolation": "bilinear"}),
         ({"args": {"interpolation": "InterpolationMode.BICUBIC"}}, {"interpolation": "bicubic"}),
         ({"img_size": 96, "args": {"img_size": 224}}, {"size": (96, 96)}),

@@ -32,7 +32,7 @@ def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, 
         files = " and ".join(source.where for source in lists)
         return None, (*notes, f"{files} name the classes differently: none is used.")
     if not fitting and not lists:
-        return None, (*notes, *_wrong_number(told, num_classes))
+        return None, tuple(notes) or _wrong_number(told, num_classes)
     chosen, *others = (*fitting, *lists)
     notes += [
         f"{sentence(other.where)} names the classes in another way than {chosen.where}, which is "

@@ -34,6 +34,12 @@ def _word(value: Any) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
+def _statistics_chosen(value: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if not isinstance(value, bool):
+        return None
+    return channel_statistics.IMAGENET if value else channel_statistics.INCEPTION
+
+
 ARCHITECTURE = Field("architecture", ("arch", "architecture", "model_name", "model"), _word)
 CLASSES = Field(
     "num_classes",
@@ -63,6 +69,9 @@ IMAGES = (
 _PREFIXES = ("", "image_", "img_", "pixel_", "norm_")
 MEAN = Field("mean", tuple(f"{prefix}mean" for prefix in _PREFIXES), values.as_numbers)
 STD = Field("std", tuple(f"{prefix}std" for prefix in _PREFIXES), values.as_numbers)
+CHOSEN = Field(
+    "statistics", ("imagenet_default_mean_and_std",), _statistics_chosen
+)  # BEiT's, Meta's
 RESIZED = Field("resized", ("val_resize_size", "resize_size", "resize"), values.as_count)
 
 MORE_ARCHITECTURES = ("backbone", "encoder", "encoder_name", "base_model", "net", "network", "name")
@@ -207,8 +216,11 @@ def _images(levels: list[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]
     if resized and "size" in images and "crop_pct" not in images:
         images["crop_pct"] = min(1.0, min(images["size"]) / resized)
     statistics = values.as_unit_statistics(_first(levels, MEAN), _first(levels, STD))
-    if not statistics and any(set(_TORCHVISION_ARGUMENTS) <= set(e) for e in levels):
-        statistics = dict(zip(("mean", "std"), channel_statistics.IMAGENET, strict=True))
+    chosen = _first(levels, CHOSEN)
+    if chosen is None and any(set(_TORCHVISION_ARGUMENTS) <= set(e) for e in levels):
+        chosen = channel_statistics.IMAGENET
+    if chosen is not None and not statistics:
+        statistics = dict(zip(("mean", "std"), chosen, strict=True))
     problem = values.statistics_problem(statistics)
     if problem:
         return images, [f"mean and std are not used: {problem}"]
