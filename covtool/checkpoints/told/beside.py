@@ -120,6 +120,6 @@ def _document(path: Path) -> Mapping[str, Any] | None:
             return None
         text = path.read_text(encoding="utf-8")
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
     return value if isinstance(value, Mapping) else None
