@@ -17,7 +17,7 @@ from covtool.evaluation.matching import match_classes
 from covtool.evaluation.requests import ModelRequest
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
-from covtool.specs import AttackSpec, InputSpec
+from covtool.specs import AttackSpec, InputSpec, LayoutSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +28,13 @@ class EvaluationRequest(ModelRequest):
         data: A folder or a CSV file; see `covtool.data.layouts.scan`.
         split: Which images; None for ``val``, else ``test``, else all there are.
         attack: What to measure the model under as well.
+        layout: How the data set is read, where that leaves a choice.
     """
 
     data: Path
     split: str | None = None
     attack: AttackSpec = field(default_factory=AttackSpec)
+    layout: LayoutSpec = field(default_factory=LayoutSpec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ class Evaluation:
         device: Where the model ran.
         input: How the images were prepared.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed, and what speaks against the attack.
+        notes: What was assumed of model and data, and what speaks against the attack.
         attacked: The figures under attack, on the same images; None without one.
         attack: The attack, its defaults filled in; None without one.
     """
@@ -85,7 +87,7 @@ def _evaluated(
     request: EvaluationRequest, attack: AttackSpec | None, processes: Processes, track: Track
 ) -> Evaluation:
     device = resolve_device(request.device, processes)
-    layout = scan(request.data)
+    layout = scan(request.data, choice=request.layout)
     checked, split = _images(layout, request, processes, track)
     opened = request.open()
     recipe = opened.recipe
@@ -124,7 +126,7 @@ def _evaluated(
         device=str(device),
         input=recipe.input,
         unreadable=checked.bad,
-        notes=_notes(opened, match.note, attacker.note if attacker else None),
+        notes=_notes(opened, *layout.notes, match.note, attacker.note if attacker else None),
     )
 
 
