@@ -137,4 +137,5 @@ def _training(folder: Path, wnids: set[str] | None = None) -> list[Labeled]:
 def _testing(folder: Path) -> dict[str, str]:
     if not folder.is_dir() or not holds_images(folder):
         return {}
-    return {folder.name: f"The {counted(len(images_below(folder)), 'image')} of {folder} have none"}
+    count = counted(len(images_below(folder)), "image")
+    return {folder.name: f"{folder} has {count} without labels"}

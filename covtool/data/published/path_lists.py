@@ -12,7 +12,7 @@ from covtool.specs.layout import LayoutSpec
 
 NAMES = ("classes.txt", "class_names.txt", "labels.txt", "classnames.txt")
 FOLDERS = ("", "images/", "image/", "img/", "jpg/", "data/", "Images/", "../", "../images/")
-PLACES = ("", "lists/", "splits/", "labels/", "meta/", "annotations/")
+LIST_PLACES = ("", "lists/", "splits/", "labels/", "meta/", "annotations/")
 
 
 def is_path_list(file: Path) -> bool:
@@ -64,7 +64,7 @@ def read_path_lists(root: Path, choice: LayoutSpec) -> FoundImages:
 def _files(root: Path) -> dict[str, Path]:
     found = {}
     for split in ("train", "val", "test"):
-        names = [f"{p}{split}{e}.txt" for p in PLACES for e in ("", "_list", "list")]
+        names = [f"{p}{split}{e}.txt" for p in LIST_PLACES for e in ("", "_list", "list")]
         file = first_file(root, *names)
         if file is not None:
             found[split] = file

@@ -20,6 +20,7 @@ from covtool.data.published.imagenet import (
 )
 from covtool.data.published.oxford import read_flowers, read_pets, read_textures
 from covtool.data.published.path_lists import (
+    LIST_PLACES,
     holds_path_lists,
     is_path_list,
     read_path_list,
@@ -108,7 +109,6 @@ PUBLISHED = Registry(
             source="Bossard, Guillaumin, Van Gool. Food-101, ECCV 2014",
             splits="train and test by meta/",
             told_by=("images/", "meta/train.json|meta/train.txt", "meta/"),
-            without=("train.txt",),
             read=read_food,
         ),
         PublishedLayout(
@@ -239,8 +239,7 @@ PUBLISHED = Registry(
             summary="train.txt, val.txt or test.txt with a path and a label per line",
             source="Caffe, and many data sets after it",
             splits="train, val and test by the names of the lists",
-            told_by=("train*.txt|*/train*.txt",),
-            without=("categories_places365.txt", "annotations/trainval.txt"),
+            told_by=("|".join(f"{place}train*.txt" for place in LIST_PLACES),),
             confirmed=holds_path_lists,
             read=read_path_lists,
         ),
@@ -270,7 +269,7 @@ PUBLISHED = Registry(
             summary="data/train-00000-of-00001.parquet; the same as hfds/FOLDER",
             source="Hugging Face datasets",
             splits="as the data set calls them",
-            told_by=("data/*.parquet|*.parquet|*/*-of-*.parquet",),
+            told_by=("data/*.parquet|*.parquet",),
             read=read_tables,
         ),
     ),
