@@ -168,7 +168,11 @@ def _only_folder(folder: Path) -> Path | None:
             found.append(child)
         if len(found) > 1:
             return None
-    if not found or is_split_alone(found[0].name) or loose_images(found[0]):
+    if not found:
+        return None
+    if found[0].name == folder.name:  # unpacked into a folder of its own name
+        return found[0]
+    if is_split_alone(found[0].name) or loose_images(found[0]):
         return None
     below = [child for child in folders_in(found[0]) if holds_images(child)]
     deeper = len(below) > 1 or is_split_alone(below[0].name) or _only_folder(found[0])

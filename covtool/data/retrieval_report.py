@@ -90,9 +90,9 @@ def require_searchable(layout: RetrievalLayout, report: RetrievalReport) -> None
     if report.by_camera:
         _require_cameras(layout)
     _require_distinct(layout, report)
-    _require_identities(layout)
     if not report.queries_left:
         raise _no_query_left(layout, report)
+    _require_identities(layout)
 
 
 def _count(name: Subset, samples: Sequence[RetrievalSample]) -> SubsetCount:
