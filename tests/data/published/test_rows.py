@@ -13,9 +13,9 @@ from covtool.data.published import PUBLISHED
 from covtool.data.retrieval_forms import FORMS
 from covtool.data.retrieval_reading import read_classes, read_retrieval, task_of
 from covtool.errors import ArgumentError, DataError
-from covtool.specs import LayoutSpec
+from covtool.specs import LayoutSpec, as_flag
 
-DOCS = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
 NEEDING_A_PACKAGE = {"parquet"}
 
 
@@ -98,10 +98,16 @@ def test_nothing_outside_of_the_data_set_is_read(name, tmp_path) -> None:
             assert all(s.path.resolve().is_relative_to(folder.resolve()) for s in samples)
 
 
-@pytest.mark.parametrize("row", [*PUBLISHED, *FORMS], ids=lambda row: row.name)
-def test_every_row_is_in_the_docs(row) -> None:
-    retrieval = (Path(__file__).parents[3] / "docs" / "retrieval.md").read_text()
-    assert f"`{row.name}`" in (DOCS if row in [*PUBLISHED] else retrieval)
+@pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row.name)
+def test_the_docs_have_the_table(row) -> None:
+    options = " ".join(f"`{as_flag(option)}`" for option in row.options) or "-"
+    cells = (f"`{row.name}`", row.summary, row.splits, options, row.source)
+    assert f"| {' | '.join(cells)} |" in (DOCS / "data.md").read_text()
+
+
+@pytest.mark.parametrize("row", FORMS, ids=lambda row: row.name)
+def test_the_docs_name_every_form_for_retrieval(row) -> None:
+    assert f"| `{row.name}` |" in (DOCS / "retrieval.md").read_text()
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -177,6 +183,30 @@ def test_a_published_data_set_can_be_split_by_class_for_a_search(tmp_path) -> No
     assert {s.identity for s in layout.train} == {"001.Black_footed_Albatross"}
     assert {s.identity for s in layout.query} == {"002.Laysan_Albatross"}
     assert len(layout.train) == len(layout.query) == 4
+
+
+def test_cars_without_names_and_test_labels_are_trained_and_never_tested(tmp_path) -> None:
+    root = TREES["stanford-cars"](tmp_path).root
+    (root / "devkit" / "cars_meta.mat").unlink()
+    (root / "cars_test_annos_withlabels.mat").unlink()
+    layout = scan(root)
+    assert (layout.class_names, len(layout.samples("train"))) == (("1", "2"), 4)
+    assert any("numbers from 1" in note for note in layout.notes)
+    with pytest.raises(DataError, match=r"cars_test_annos_withlabels\.mat"):
+        layout.evaluation_samples()
+    with pytest.raises(DataError, match=r"cars_test_annos_withlabels\.mat"):
+        layout.samples("test")
+
+
+def test_validation_images_of_imagenet_are_labeled_by_the_file_beside_them(tmp_path) -> None:
+    place = TREES["imagenet-kaggle"](tmp_path / "kaggle").root
+    root = shutil.move(place / "ILSVRC" / "Data" / "CLS-LOC", tmp_path / "flat")
+    file = shutil.move(place / "LOC_val_solution.csv", root)
+    samples, split = scan(root).evaluation_samples()
+    assert (len(samples), split) == (4, "val")
+    Path(file).unlink()
+    with pytest.raises(DataError, match=r"The 4 images in .*val are not in class folders"):
+        scan(root)
 
 
 def test_the_devkit_of_imagenet_needs_its_own_order(tmp_path) -> None:
