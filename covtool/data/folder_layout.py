@@ -24,7 +24,7 @@ from covtool.data.folder_names import (
     without_split,
 )
 from covtool.data.found_images import FoundImages, Labeled, counted, shown
-from covtool.data.lists_beside import lists_beside
+from covtool.data.lists_beside import lists_beside, suffixes_in
 from covtool.errors import DataError
 from covtool.specs.layout import LayoutSpec
 
@@ -33,6 +33,8 @@ LAYOUT_HINT = (
     "folder with a folder per class; a CSV file with the columns path,label,split; and published\n"
     "data sets as they unpack (covtool list data)."
 )
+
+MANY = 12  # folders, more than splits and their like
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,19 +71,20 @@ def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundIma
 def split_folders(folder: Path) -> dict[str, Path]:
     """The folders that hold the splits of a data set, told by their names.
 
-    ``train`` and its like are splits in any case, unless one of them is a class among others,
-    ``bus`` and ``train``. ``cars_train`` and ``cars_test`` are, since they differ in nothing else.
+    ``train`` and its like are splits in any case, unless one of them lies among class folders:
+    ``train`` beside ``bus`` is a class. ``cars_train`` and ``cars_test`` are splits, since they
+    differ in nothing else.
     """
     children = folders_in(folder)
     exact = {child.name: child for child in children if split_called(child.name)}
     if exact:
-        if _is_class_among_others(exact, children):
+        if _lies_among_classes(exact, children):
             return {}
         roles = {split_called(name) for name in exact}
         more = [child for child in children if is_split_alone(child.name)]
         more = [child for child in more if split_within(child.name) not in roles]
         return exact | {child.name: child for child in more}
-    if len(children) > 12:  # classes, some of which are called like train_station
+    if len(children) > MANY:  # classes, some of which are called like train_station
         return {}
     within = {child.name: child for child in children if split_within(child.name)}
     pairs = _by_rest(within)
@@ -102,7 +105,7 @@ def _trains_and_tests(names: Collection[str]) -> bool:
     return "train" in roles and len(set(roles)) == len(roles) > 1
 
 
-def _is_class_among_others(exact: Mapping[str, Path], children: Sequence[Path]) -> bool:
+def _lies_among_classes(exact: Mapping[str, Path], children: Sequence[Path]) -> bool:
     others = [c for c in children if not is_split_alone(c.name) and not is_no_class(c.name)]
     return (
         len(exact) == 1
@@ -112,8 +115,18 @@ def _is_class_among_others(exact: Mapping[str, Path], children: Sequence[Path]) 
 
 
 def _whole(folder: Path, choice: LayoutSpec) -> FoundImages:
-    found = _read_classes(folder, choice, reported=(folder,))
-    return FoundImages(splits={WHOLE: found.images}, notes=found.notes)
+    """The images of class folders; a folder among them that is called ``test`` is no class."""
+    children = [child for child in folders_in(folder) if is_split_alone(child.name)]
+    aside = {child.name: child for child in children if split_within(child.name) != "train"}
+    unlabeled = {name: f"{place} {why_unlabeled(place)}" for name, place in aside.items()}
+    for name, place in aside.items():
+        if split_within(name) == "val":
+            raise _no_images(place, reported=(folder, place))
+    found = _read_classes(folder, choice, reported=(folder,), aside=aside)
+    notes = tuple(f"{why}: it is not used." for why in unlabeled.values())
+    return FoundImages(
+        splits={WHOLE: found.images}, unlabeled=unlabeled, notes=(*notes, *found.notes)
+    )
 
 
 def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> FoundImages:
@@ -146,7 +159,10 @@ def why_unlabeled(folder: Path, known: Collection[str] = ()) -> str | None:
         folder: A split.
         known: The classes that are trained.
     """
-    classes = [child.name for child in folders_in(folder) if holds_images(child)]
+    children = folders_in(folder)
+    if len(children) > MANY and any(map(holds_images, children)):
+        return None  # quickly: nothing has so many parts
+    classes = [child.name for child in children if holds_images(child)]
     if classes:
         return why_no_classes(folder, classes, known)
     loose = len(loose_images(folder))
@@ -160,8 +176,10 @@ def _read_classes(
     *,
     known: Collection[str] = (),
     may_be_empty: bool = False,
+    aside: Collection[str] = (),
 ) -> _Classes:
-    images = {child.name: images_below(child) for child in folders_in(folder)}
+    children = [child for child in folders_in(folder) if child.name not in aside]
+    images = {child.name: images_below(child) for child in children}
     held = {name: paths for name, paths in images.items() if paths}
     if not held:
         raise _no_images(folder, reported)
@@ -174,8 +192,8 @@ def _read_classes(
             f"{', '.join(hollow[:12])}.",
             hint="Remove the empty folders, or put images into them.",
         )
-    aside = [name for name in empty if is_no_class(name)]
-    notes = [f"No images in {shown(aside)} of {folder}: no classes."] if aside else []
+    parts = [name for name in empty if is_no_class(name)]
+    notes = [f"No images in {shown(parts)} of {folder}: no classes."] if parts else []
     if loose := len(loose_images(folder)):
         notes.append(f"{counted(loose, 'image')} of {folder} beside its class folders left out.")
     shared = note_on_shared(folder, held, choice)
@@ -198,7 +216,12 @@ def _left_out(root: Path, folders: Collection[str]) -> list[str]:
 def _no_images(folder: Path, reported: Sequence[Path]) -> DataError:
     loose = loose_images(folder)
     if not loose:
-        return DataError(f"There are no images in {folder}.", hint=LAYOUT_HINT)
+        held = suffixes_in(folder)
+        return DataError(
+            f"There are no images in {folder}.",
+            reason=f"It holds files called {held}." if held else None,
+            hint=LAYOUT_HINT,
+        )
     beside = lists_beside(dict.fromkeys(reported))
     return DataError(
         f"The {len(loose)} images in {folder} are not in class folders.",

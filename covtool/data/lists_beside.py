@@ -1,6 +1,7 @@
 """Files beside images that look as if they held labels, to be named in an error."""
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from covtool.data.csv_layout import columns_of
@@ -8,6 +9,8 @@ from covtool.data.found_images import shown
 from covtool.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".mat", ".json", ".jsonl", ".txt", ".xlsx", ".parquet")
+
+LOOKED_AT = 10_000
 
 
 def lists_beside(folders: Iterable[Path]) -> str | None:
@@ -18,6 +21,12 @@ def lists_beside(folders: Iterable[Path]) -> str | None:
     """
     found = [_described(file) for folder in folders for file in _lists_in(folder)]
     return shown(found, limit=4) if found else None
+
+
+def suffixes_in(folder: Path) -> str:
+    """The suffixes of the files in a folder and the folders in it; empty without files."""
+    files = (file for pattern in ("*", "*/*") for file in folder.glob(pattern) if file.is_file())
+    return shown(sorted({file.suffix.lower() or file.name for file in islice(files, LOOKED_AT)}))
 
 
 def _lists_in(folder: Path) -> list[Path]:

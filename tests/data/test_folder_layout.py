@@ -241,6 +241,31 @@ def test_nothing_is_measured_on_test_images_without_labels(how, called, tmp_path
     require_trainable(scan(root, val_fraction=0.5))
 
 
+@pytest.mark.parametrize("called", ["test", "Testing", "test1", "test_images"])
+def test_test_images_among_class_folders_are_no_class(called, tmp_path) -> None:
+    write_classes(tmp_path, {"cat": 2, "dog": 2})
+    loose(tmp_path / called)
+    layout = scan(tmp_path)
+    assert (layout.class_names, sizes(layout)) == (("cat", "dog"), {"all": 4})
+    with pytest.raises(DataError, match=rf"{called} holds 3 images(.|\n)*--split all"):
+        layout.evaluation_samples()
+    require_trainable(scan(tmp_path, val_fraction=0.5))
+
+
+def test_validation_images_among_class_folders_are_refused(tmp_path) -> None:
+    write_classes(tmp_path, {"cat": 2, "dog": 2})
+    loose(tmp_path / "val")
+    with pytest.raises(DataError, match=r"3 images in .*val are not in class folders"):
+        scan(tmp_path)
+
+
+def test_a_folder_of_other_files_is_refused_with_what_it_holds(tmp_path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "part-0.tar").touch()
+    with pytest.raises(DataError, match=r"no images in .*\nIt holds files called \.tar"):
+        scan(tmp_path)
+
+
 def test_test_images_without_labels_beside_validation_images_are_named(tmp_path) -> None:
     root = spoiled(tmp_path, "test", "loose")
     write_classes(root / "val", {"a": 1, "b": 1})

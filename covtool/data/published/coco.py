@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from covtool.data.folder_names import split_within
+from covtool.data.folder_names import WHOLE, split_within
 from covtool.data.found_images import FoundImages, Labeled, counted
 from covtool.data.published.listing import read_json, required
 from covtool.data.published.options import chosen_labels
@@ -29,6 +29,7 @@ LISTS = (
     "annotations/*test*.json",
     f"*/{ROBOFLOW}",
 )
+OTHER_TASKS = ("captions_", "person_keypoints_", "panoptic_", "stuff_", "image_info_")
 PEEKED = 1 << 16
 
 
@@ -56,42 +57,42 @@ def read_coco(root: Path, choice: LayoutSpec) -> FoundImages:
     """
     asked = chosen_labels(choice, LABELS, root)
     if root.is_file():
-        split = split_within(root.stem) or "all"
-        return FoundImages(splits={split: _labeled(root, root.parent, asked) or _none(root)})
-    splits, unlabeled = {}, {}
+        images, notes = _labeled(root, root.parent, asked)
+        if not images:
+            raise DataError(f"{root} has no annotations.", reason="They tell the classes.")
+        return FoundImages(splits={split_within(root.stem) or WHOLE: images}, notes=notes)
+    splits, unlabeled, notes = {}, {}, []
     for file in _lists(root):
         split = _split_of(file)
         if split is None or split in splits:
             continue
         folder = file.parent if file.name == ROBOFLOW else root
-        images = _labeled(file, folder, asked)
+        images, more = _labeled(file, folder, asked)
         if images:
             splits[split] = images
+            notes += more
             unlabeled.pop(split, None)
         else:
             unlabeled[split] = f"{file} has no annotations"
     note = f"Labels: {asked} of the categories (--labels {'|'.join(LABELS)})."
-    return FoundImages(splits=splits, unlabeled=unlabeled, notes=(note,))
+    return FoundImages(splits=splits, unlabeled=unlabeled, notes=(note, *notes))
 
 
 def _lists(root: Path) -> list[Path]:
-    return [file for pattern in LISTS for file in sorted(root.glob(pattern))]
+    files = [file for pattern in LISTS for file in sorted(root.glob(pattern))]
+    return [file for file in files if not file.name.startswith(OTHER_TASKS)]
 
 
 def _split_of(file: Path) -> str | None:
     return split_within(file.parent.name if file.name == ROBOFLOW else file.stem)
 
 
-def _none(file: Path) -> Any:
-    raise DataError(f"{file} has no annotations.", reason="They tell the class of each image.")
-
-
-def _labeled(file: Path, folder: Path, asked: str) -> list[Labeled]:
+def _labeled(file: Path, folder: Path, asked: str) -> tuple[list[Labeled], tuple[str, ...]]:
     listed = read_json(file)
     if not isinstance(listed, dict) or "images" not in listed:
         raise DataError(f"{file} does not have {', '.join(KEYS)}.")
     if not listed.get("annotations"):
-        return []
+        return [], ()
     try:
         names = _names(listed.get("categories") or (), asked)
         files = {image["id"]: image["file_name"] for image in listed["images"]}
@@ -113,7 +114,9 @@ def _labeled(file: Path, folder: Path, asked: str) -> list[Labeled]:
     if unknown:
         raise DataError(f"{file} annotates {counted(len(unknown), 'image')} that it does not list.")
     images = [(place / files[number], label) for number, (label,) in labels.items()]
-    return required(file, images, place)
+    bare = len(files) - len(labels)
+    notes = (f"{counted(bare, 'image')} of {file} without annotation left out.",) if bare else ()
+    return required(file, images, place), notes
 
 
 def _names(categories: Any, asked: str) -> dict[Any, str]:

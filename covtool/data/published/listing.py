@@ -111,7 +111,6 @@ def read_mat(file: Path, *names: str) -> list[Any]:
     """
     try:
         from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
     except ImportError as problem:
         raise ArgumentError(
             f"{file} is read by the package scipy (scipy.io.loadmat), which is not installed.",
@@ -119,11 +118,12 @@ def read_mat(file: Path, *names: str) -> list[Any]:
         ) from problem
     try:
         variables = loadmat(file, squeeze_me=True)
-        return [variables[name] for name in names]
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as problem:
+    except Exception as problem:  # of a damaged file it raises whatever comes up
         raise DataError(f"{file} cannot be read.", reason=str(problem)) from problem
-    except KeyError as problem:
-        raise DataError(f"{file} has no variable {problem}.") from problem
+    missing = [name for name in names if name not in variables]
+    if missing:
+        raise DataError(f"{file} has no variable {missing[0]!r}.")
+    return [variables[name] for name in names]
 
 
 def with_suffix(path: Path) -> Path:

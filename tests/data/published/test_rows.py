@@ -98,14 +98,14 @@ def test_nothing_outside_of_the_data_set_is_read(name, tmp_path) -> None:
             assert all(s.path.resolve().is_relative_to(folder.resolve()) for s in samples)
 
 
-@pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*PUBLISHED], ids=lambda row: row.name)
 def test_the_docs_have_the_table(row) -> None:
     options = " ".join(f"`{as_flag(option)}`" for option in row.options) or "-"
     cells = (f"`{row.name}`", row.summary, row.splits, options, row.source)
     assert f"| {' | '.join(cells)} |" in (DOCS / "data.md").read_text()
 
 
-@pytest.mark.parametrize("row", FORMS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*FORMS], ids=lambda row: row.name)
 def test_the_docs_name_every_form_for_retrieval(row) -> None:
     assert f"| `{row.name}` |" in (DOCS / "retrieval.md").read_text()
 
