@@ -278,6 +278,7 @@ def _recipe(
     if head is not None and not head.keeps_classifier:
         names = layout.class_names if layout else None
     line = f"convert {Path(request.source).name}: " + ", ".join(map(_in_words, done.operations))
+    line += request.layout.in_words()
     calibrated = request.calibrate_with
     provenance = source.provenance.model_copy(
         update={

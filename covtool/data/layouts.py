@@ -241,6 +241,7 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
     if "val" in layout.splits:
         raise DataError(
             f"{layout.root} has its own split to validate on, {layout.called['val']!r}.",
+            reason=layout.notes[0] if layout.notes else None,
             hint="Leave out --val-fraction.",
         )
     samples, of_class = layout.splits["train"], defaultdict(list)

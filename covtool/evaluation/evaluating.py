@@ -13,6 +13,7 @@ from covtool.data.worker_death import explaining_dead_workers
 from covtool.evaluation.attacking import Attacker
 from covtool.evaluation.attacks import chosen_attack
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
+from covtool.evaluation.cropping import note_on_boxes
 from covtool.evaluation.matching import match_classes
 from covtool.evaluation.requests import ModelRequest
 from covtool.processes import Processes, joined
@@ -126,7 +127,13 @@ def _evaluated(
         device=str(device),
         input=recipe.input,
         unreadable=checked.bad,
-        notes=_notes(opened, *layout.notes, match.note, attacker.note if attacker else None),
+        notes=_notes(
+            opened,
+            *layout.notes,
+            note_on_boxes(recipe.provenance.history, request.layout),
+            match.note,
+            attacker.note if attacker else None,
+        ),
     )
 
 

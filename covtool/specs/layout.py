@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from covtool.specs.record import Record
+from covtool.specs.record import Record, as_flag
 
 PANEL = {"panel": "Layout of the data"}
 
@@ -39,3 +39,13 @@ class LayoutSpec(Record):
     def given(self) -> dict[str, object]:
         """The fields that say something."""
         return self.model_dump(exclude_none=True)
+
+    def in_words(self) -> str:
+        """What is chosen, as it was asked for; empty for nothing.
+
+        Example:
+            >>> LayoutSpec(crop="boxes", data_split=2).in_words()
+            ' (--data-split 2, --crop boxes)'
+        """
+        said = ", ".join(f"{as_flag(name)} {value}" for name, value in self.given().items())
+        return f" ({said})" if said else ""
