@@ -8,12 +8,15 @@ from pathlib import Path
 from covtool.data.folder_names import (
     IMAGE_WORDS,
     TARGET_WORDS,
+    are_pieces,
     is_left_over,
     is_no_class,
     is_split_alone,
+    words_in,
 )
 from covtool.data.found_images import Labeled, counted, shown
 from covtool.data.images import is_image
+from covtool.data.lists_beside import lists_beside
 from covtool.errors import DataError
 from covtool.specs.layout import LayoutSpec
 
@@ -69,9 +72,11 @@ def refuse_no_classes(folder: Path, names: Collection[str], known: Collection[st
         DataError: ``images/`` alone, or beside ``masks/``.
     """
     if why := why_no_classes(folder, names, known):
+        lists = lists_beside([folder])
         raise DataError(
             f"{folder} {why}.",
-            reason="A class is a folder that is called by what is on its images.",
+            reason="A class is a folder that is called by what is on its images."
+            + (f"\nThere may be labels in {lists}." if lists else ""),
             hint="Give each class a folder, or list the images in a CSV file with the columns "
             "path,label,split.",
         )
@@ -81,13 +86,18 @@ def why_no_classes(folder: Path, names: Collection[str], known: Collection[str] 
     """Why folders are no classes, told by their names; None where they may be some."""
     words = sorted(name for name in names if is_no_class(name))
     ordinary = len(names) - len(words)
-    if not words or not set(names).isdisjoint(known):
+    if not set(names).isdisjoint(known):
+        return None
+    if len(names) > 1 and are_pieces(names):
+        return f"has folders with images that are its pieces, not classes: {shown(sorted(names))}"
+    if not words:
         return None
     if len(names) == 1:
-        beside = [f.name for f in folders_in(folder) if f.name.lower() in TARGET_WORDS - {words[0]}]
+        others = (child.name for child in folders_in(folder) if child.name != words[0])
+        beside = [name for name in others if not TARGET_WORDS.isdisjoint(words_in(name))]
         also = f" (beside {', '.join(beside)})" if beside else ""
         return f"has one folder with images, {words[0]!r}{also}, that is no class"
-    lower = {word.lower() for word in words}
+    lower = {word for name in words for word in (name.lower(), *words_in(name))}
     if lower & IMAGE_WORDS and (lower & TARGET_WORDS or not ordinary) and ordinary < 2:
         return f"has folders with images that are no classes: {shown(words)}"
     return None
@@ -104,19 +114,21 @@ def in_classes(folder: Path, images: Images, choice: LayoutSpec) -> list[Labeled
     Raises:
         DataError: The folders of the images are in other folders, and either may be the classes.
     """
-    if choice.class_folders is None:
-        _refuse_ambiguous(folder, images)
+    inner = _inner(folder, images)
+    if choice.class_folders is None and inner is not None and not _are_parts(inner):
+        raise _ambiguous(folder, inner)
     if choice.class_folders != "inner":
         return [(path, name) for name, paths in images.items() for path in paths]
+    shared = inner is not None and _are_shared(inner)
     return [
-        (path, path.parent.relative_to(folder).as_posix())
-        for paths in images.values()
+        (path, path.parent.relative_to(folder / name if shared else folder).as_posix())
+        for name, paths in images.items()
         for path in paths
     ]
 
 
-def note_on_shared(folder: Path, images: Images, choice: LayoutSpec) -> str | None:
-    """Which folders are taken for classes, where every class has the same ones below it."""
+def note_on_parts(folder: Path, images: Images, choice: LayoutSpec) -> str | None:
+    """Which folders are taken for classes, where those below are called like parts."""
     inner = _inner(folder, images)
     if choice.class_folders is not None or inner is None:
         return None
@@ -125,15 +137,20 @@ def note_on_shared(folder: Path, images: Images, choice: LayoutSpec) -> str | No
     return f"The {outer} of {folder} are the classes, not the {below} in them."
 
 
-def _refuse_ambiguous(folder: Path, images: Images) -> None:
-    inner = _inner(folder, images)
-    if inner is None or _are_shared(inner):
-        return
-    outer, count = len(inner), sum(map(len, inner.values()))
-    names = [f"{name}/{below}" for name, belows in inner.items() for below in sorted(belows)]
-    raise DataError(
+def _ambiguous(folder: Path, inner: Mapping[str, set[str]]) -> DataError:
+    shared, outer = _are_shared(inner), len(inner)
+    names = sorted(
+        {
+            below if shared else f"{name}/{below}"
+            for name, belows in inner.items()
+            for below in belows
+        }
+    )
+    count = len(names)
+    places = sum(map(len, inner.values()))
+    return DataError(
         f"All images of {folder} lie deeper than its {counted(outer, 'folder')}: "
-        f"in {count:,} folders below.",
+        f"in {places:,} folders below.",
         reason=f"There are {counted(outer, 'class')} ({shown(inner, 3)}) or {count:,} "
         f"({shown(names, 3)}).",
         hint=f"Say which: --class-folders inner for the {count:,}, --class-folders outer for the "
@@ -153,8 +170,13 @@ def _inner(folder: Path, images: Images) -> dict[str, set[str]] | None:
     return inner if more and not direct and len(inner) > 1 else None
 
 
+def _are_parts(inner: Mapping[str, set[str]]) -> bool:
+    """Whether all inner folders are called like parts of a data set, ``images`` and ``crops``."""
+    return all(is_no_class(Path(below).name) for belows in inner.values() for below in belows)
+
+
 def _are_shared(inner: Mapping[str, set[str]]) -> bool:
-    """Whether classes have the same folders below them, like ``left`` and ``right``."""
+    """Whether all inner folders come again, as classes do below those of domains."""
     every = Counter(below for belows in inner.values() for below in belows)
     return min(every.values()) > 1
 

@@ -11,7 +11,7 @@ from covtool.data.class_folders import (
     in_classes,
     look_through,
     loose_images,
-    note_on_shared,
+    note_on_parts,
     refuse_no_classes,
     why_no_classes,
 )
@@ -196,10 +196,9 @@ def _read_classes(
     notes = [f"No images in {shown(parts)} of {folder}: no classes."] if parts else []
     if loose := len(loose_images(folder)):
         notes.append(f"{counted(loose, 'image')} of {folder} beside its class folders left out.")
-    shared = note_on_shared(folder, held, choice)
-    return _Classes(
-        images=in_classes(folder, held, choice), notes=(*notes, *([shared] if shared else []))
-    )
+    found = in_classes(folder, held, choice)
+    parts_note = note_on_parts(folder, held, choice)
+    return _Classes(images=found, notes=(*notes, *([parts_note] if parts_note else [])))
 
 
 def _renamed(folders: Collection[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """What names of folders say: which split they hold, and what is no class."""
 
 import re
+from collections.abc import Iterable
 
 TRAIN_NAMES = ("train", "training", "trn")
 VAL_NAMES = ("val", "validation", "valid", "dev", "eval", "evaluation")
@@ -85,6 +86,9 @@ PAPER_WORDS = frozenset(
         "train_test_split",
     ]
 )
+PIECE_WORDS = frozenset(
+    ["part", "parts", "batch", "fold", "folds", "chunk", "shard", "piece", "volume", "disk", "disc"]
+)
 NO_CLASS = IMAGE_WORDS | TARGET_WORDS | PAPER_WORDS
 """Words that data sets are made of and that are not what is in an image."""
 
@@ -119,8 +123,26 @@ def is_left_over(name: str) -> bool:
 
 
 def is_no_class(name: str) -> bool:
-    """Whether a name is a word for a part of a data set: ``images``, ``masks``, ``devkit``."""
-    return name.lower().replace("-", "_") in NO_CLASS
+    """Whether a name is made of words for parts of a data set: ``images``, ``png_masks``.
+
+    Example:
+        >>> [is_no_class(name) for name in ("JPEGImages", "images_001", "mask", "no_mask")]
+        [True, True, True, False]
+    """
+    words = words_in(name)
+    return name.lower() in NO_CLASS or (bool(words) and all(word in NO_CLASS for word in words))
+
+
+def are_pieces(names: Iterable[str]) -> bool:
+    """Whether names number the pieces of a data set: ``images_part_1``, ``images_part_2``.
+
+    Example:
+        >>> are_pieces(["fold1", "fold2"]), are_pieces(["person_1", "person_2"])
+        (True, False)
+    """
+    words = {words_in(name) for name in names}
+    alike = words.pop() if len(words) == 1 else ()
+    return any(word in IMAGE_WORDS | PIECE_WORDS for word in alike)
 
 
 def split_called(name: str) -> str | None:

@@ -98,7 +98,9 @@ def test_many_classes_may_begin_like_splits(tmp_path) -> None:
     assert len(scan(tmp_path).class_names) == 4
 
 
-@pytest.mark.parametrize("beside", ["masks", "labels", "annotations", "SegmentationClass"])
+@pytest.mark.parametrize(
+    "beside", ["masks", "labels", "annotations", "SegmentationClass", "png_masks"]
+)
 @pytest.mark.parametrize("suffix", [".png", ".txt"])
 def test_images_beside_what_is_to_be_found_in_them_are_no_classes(beside, suffix, tmp_path) -> None:
     loose(tmp_path / "images")
@@ -144,12 +146,48 @@ def test_somebody_says_which_of_nested_folders_are_the_classes(tmp_path) -> None
     assert sizes(inner) == sizes(outer) == {"train": 12, "val": 12}
 
 
-def test_folders_that_every_class_has_are_not_the_classes(tmp_path) -> None:
+def test_parts_that_every_class_has_are_not_the_classes(tmp_path) -> None:
     for name in ("cat", "dog"):
-        write_classes(tmp_path / name, {"left": 1, "right": 2})
+        write_classes(tmp_path / name, {"images": 1, "photos": 2})
     layout = scan(tmp_path)
     assert layout.class_names == ("cat", "dog")
     assert "not the 4 folders in them" in layout.notes[0]
+
+
+def test_classes_in_folders_of_domains_are_refused_with_both_counts(tmp_path) -> None:
+    domains = ("art", "cartoon", "sketch")
+    for domain in domains:
+        write_classes(tmp_path / domain, {"dog": 1, "horse": 1})
+    with pytest.raises(DataError, match=r"3 classes \(art, cartoon, sketch\) or 2 \(dog, horse\)"):
+        scan(tmp_path)
+    inner = scan(tmp_path, choice=LayoutSpec(class_folders="inner"))
+    assert (inner.class_names, sizes(inner)) == (("dog", "horse"), {"all": 6})
+    outer = scan(tmp_path, choice=LayoutSpec(class_folders="outer"))
+    assert outer.class_names == domains
+
+
+@pytest.mark.parametrize("name", ["HAM10000_images_part_{}", "images_00{}", "fold{}", "batch-{}"])
+@pytest.mark.parametrize("below", ["", "cat", "images"])
+def test_pieces_of_a_data_set_are_no_classes(name, below, tmp_path) -> None:
+    for number in (1, 2):
+        loose(tmp_path / name.format(number) / below)
+    (tmp_path / "metadata_of_them.csv").write_text("image_id,dx\n")
+    with pytest.raises(DataError, match=r"pieces, not classes(.|\n)*\(columns image_id, dx\)"):
+        scan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names", [("person_1", "person_2"), ("s1", "s2"), ("0", "1"), ("c0", "c1")]
+)
+def test_numbered_classes_are_classes(names, tmp_path) -> None:
+    assert scan(write_classes(tmp_path, dict.fromkeys(names, 1))).class_names == names
+
+
+def test_images_in_one_folder_beside_their_list_are_refused_with_it(tmp_path) -> None:
+    loose(tmp_path / "images")
+    (tmp_path / "labels.csv").write_text("id,breed\n")
+    with pytest.raises(DataError, match=r"labels\.csv \(columns id, breed\)"):
+        scan(tmp_path)
 
 
 @pytest.mark.parametrize("aside", ["devkit", "annotations", "meta", "docs", "attributes"])
