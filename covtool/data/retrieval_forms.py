@@ -76,7 +76,7 @@ class NamedFolders:
         return any((root / name).is_dir() for name in (self.train, self.gallery))
 
     def fit_by_name(self, root: Path) -> bool:
-        """Whether the images in ``query`` and ``gallery`` are called so, where their folders are not."""
+        """Whether images in ``query`` and ``gallery`` are called so."""
         firsts = [_first_image(root / name) for name in (self.query, self.gallery)]
         return all(path is not None and NAMED.match(path.name) for path in firsts)
 

@@ -27,7 +27,10 @@ LISTS = (
     "annotations/*train*.json",
     "annotations/*val*.json",
     "annotations/*test*.json",
-    f"*/{ROBOFLOW}",
+    f"train/{ROBOFLOW}",
+    f"valid/{ROBOFLOW}",
+    f"val/{ROBOFLOW}",
+    f"test/{ROBOFLOW}",
 )
 OTHER_TASKS = ("captions_", "person_keypoints_", "panoptic_", "stuff_", "image_info_")
 PEEKED = 1 << 16
