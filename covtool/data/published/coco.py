@@ -87,7 +87,7 @@ def _lists(root: Path) -> list[Path]:
 
 
 def _split_of(file: Path) -> str | None:
-    return split_within(file.parent.name if file.name == ROBOFLOW else file.stem)
+    return file.parent.name if file.name == ROBOFLOW else split_within(file.stem)
 
 
 def _labeled(file: Path, folder: Path, asked: str) -> tuple[list[Labeled], tuple[str, ...]]:
