@@ -9,10 +9,11 @@ from torch import nn
 from covtool.backbones.slots import MapPooling, TokenPooling, install_pooling_slot
 from covtool.backbones.tracing import Call, chain_before, trace_black_image
 from covtool.errors import SurgeryError, UnknownVariantError
+from covtool.layers.neck import NeckPooling
 
 Layout = Literal["NCHW", "NHWC", "NLC"]
 
-_POOLINGS = (nn.AdaptiveAvgPool2d, SelectAdaptivePool2d, TokenPooling, MapPooling)
+_POOLINGS = (nn.AdaptiveAvgPool2d, SelectAdaptivePool2d, TokenPooling, MapPooling, NeckPooling)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.identify import Identification, identify, unrecognized
 from covtool.checkpoints.matching import RGB
 from covtool.checkpoints.published import PublishedModel, open_published
+from covtool.checkpoints.reid import open_reid
 from covtool.errors import (
     ArgumentError,
     CheckpointError,
@@ -89,6 +90,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
             return _open_own(path, arch, num_classes, overrides)
         checkpoint = read_checkpoint(path, weights=weights)
         published = open_published(checkpoint, arch=arch, iterations=iterations)
+        published = published or open_reid(checkpoint, arch=arch)
         if published is not None:
             return _open_published(published, num_classes, overrides)
         return _open_foreign(checkpoint, arch, num_classes, overrides, track)

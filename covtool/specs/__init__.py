@@ -23,6 +23,12 @@ from covtool.specs.recipe import (
     Recipe,
 )
 from covtool.specs.record import Record, as_flag
+from covtool.specs.reid_operations import (
+    InstanceBatchNormSpec,
+    NeckSpec,
+    PatchStrideSpec,
+    StemSpec,
+)
 from covtool.specs.retrieval import DescriptionSpec, RetrievalSpec, SearchSpec
 from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
 from covtool.specs.training import TrainingSpec
@@ -41,18 +47,22 @@ __all__ = [
     "HeadSpec",
     "InputOverrides",
     "InputSpec",
+    "InstanceBatchNormSpec",
     "LastStrideSpec",
     "LaunchSpec",
     "LoadingSpec",
     "Metric",
+    "NeckSpec",
     "ObjectiveSpec",
     "Operation",
+    "PatchStrideSpec",
     "ProcessSpec",
     "Provenance",
     "Recipe",
     "Record",
     "RetrievalSpec",
     "SearchSpec",
+    "StemSpec",
     "SvdnetSpec",
     "SvdnetTrainingSpec",
     "TrainingSpec",

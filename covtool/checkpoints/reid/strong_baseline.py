@@ -1,0 +1,77 @@
+"""reid-strong-baseline and what was made from it: ``base``, ``bottleneck``, ``classifier``.
+
+As in michuanhaohao/reid-strong-baseline, mangye16/ReID-Survey (AGW) and damo-cv/TransReID
+(modeling, model/make_model.py), and alibaba/cluster-contrast-reid and yxgeee/SpCL (models), which
+count the layers of ``base``.
+"""
+
+import re
+
+from covtool.checkpoints.foreign import ForeignCheckpoint
+from covtool.checkpoints.reid.necks import read_neck
+from covtool.checkpoints.reid.network import ReidNetwork, State, below, squashed
+
+_HALF = (0.5, 0.5, 0.5)
+_COUNTED = re.compile(r"(\d+)\.(.*)")
+_LAYERS = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
+
+
+def is_strong_baseline(state: State, checkpoint: ForeignCheckpoint) -> bool:
+    """Whether the names are those of reid-strong-baseline, with its BNNeck."""
+    has_body = any(n.startswith("base.") for n in state)
+    return has_body and "bottleneck.running_mean" in state
+
+
+def read_strong_baseline(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | None:
+    """What the file says; None for a neck that cannot be rebuilt."""
+    neck = read_neck(below(state, "bottleneck."))
+    if neck is None:
+        return None
+    power = state.get("global_pool.p", state.get("gap.p"))
+    is_transformer = "base.cls_token" in state
+    return ReidNetwork(
+        body=below(state, "base."),
+        classifier=below(state, "classifier."),
+        neck=neck,
+        pooling="avg" if power is None else "gem",
+        power=power,
+        may_lack_relu=not is_transformer and not any(".IN." in name for name in state),
+        images=squashed(mean=_HALF, std=_HALF) if is_transformer else squashed(),
+    )
+
+
+def is_cluster_contrast(state: State, checkpoint: ForeignCheckpoint) -> bool:
+    """Whether the names are those of cluster-contrast-reid and SpCL."""
+    return "base.0.weight" in state and "feat_bn.running_mean" in state
+
+
+def read_cluster_contrast(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | None:
+    """What the file says; None for a neck or a body that cannot be rebuilt."""
+    parts = [part for name in ("feat.", "feat_bn.") if (part := below(state, name))]
+    neck, body = read_neck(*parts), _uncounted(below(state, "base."))
+    if neck is None or body is None:
+        return None
+    power = state.get("gap.p")
+    return ReidNetwork(
+        body=body[0],
+        classifier=below(state, "classifier."),
+        neck=neck,
+        pooling="avg" if power is None else "gem",
+        power=power,
+        may_lack_relu=True,
+        has_relu=body[1],
+        images=squashed(interpolation="bicubic"),
+    )
+
+
+def _uncounted(state: State) -> tuple[State, bool] | None:
+    """Tensors of a Sequential under a ResNet's names, and whether a ReLU was counted."""
+    numbers = sorted({int(found[1]) for name in state if (found := _COUNTED.match(name))})
+    if numbers not in ([0, 1, 3, 4, 5, 6], [0, 1, 4, 5, 6, 7]):
+        return None
+    names = dict(zip(map(str, numbers), _LAYERS, strict=True))
+    body = {}
+    for name, tensor in state.items():
+        number, _, rest = name.partition(".")
+        body[f"{names[number]}.{rest}"] = tensor
+    return body, numbers[-1] == 7
