@@ -16,7 +16,7 @@ from covtool.checkpoints.reid.code_bases import CODE_BASES, NOT_REBUILT, CodeBas
 from covtool.checkpoints.reid.network import ReidNetwork
 from covtool.checkpoints.reid.notes import notes_on
 from covtool.checkpoints.reid.stem_statistics import has_first_relu
-from covtool.errors import UnrecognizedCheckpointError
+from covtool.errors import SurgeryError, UnrecognizedCheckpointError
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.specs import (
     EigenlayerSpec,
@@ -136,8 +136,11 @@ def _built(
     weight = network.classifier.get("weight")
     classes = DEFAULT_CLASSES if weight is None else len(weight)
     model = create_model(body.base, num_classes=classes)
-    for operation in operations:
-        model = operate(model, operation, images, num_classes=classes)
+    try:
+        for operation in operations:
+            model = operate(model, operation, images, num_classes=classes)
+    except SurgeryError as problem:
+        raise _not_made(checkpoint, row, body, problem) from problem
     classifier = find_classifier(model, images.size, images.channels)
     tensors = dict(body.tensors) | _head_tensors(model, network)
     tensors |= {f"{classifier}.{name}": t for name, t in network.classifier.items()}
@@ -187,6 +190,16 @@ def _not_rebuilt(checkpoint: ForeignCheckpoint, row: NotRebuilt) -> Unrecognized
         f"{checkpoint.path} is of {row.name}, which covtool does not rebuild.",
         reason=row.reason,
         hint=row.hint,
+    )
+
+
+def _not_made(
+    checkpoint: ForeignCheckpoint, row: CodeBase, body: Body, problem: SurgeryError
+) -> UnrecognizedCheckpointError:
+    return UnrecognizedCheckpointError(
+        f"{checkpoint.path} is of {row.name}, which cannot be made of {body.base.name}.",
+        reason=problem.message,
+        hint="Name another architecture of the same tensors with --arch, if there is one.",
     )
 
 
