@@ -177,13 +177,16 @@ def strong_baseline(
     ibn: bool = False,
     relu: bool = True,
     recorded: bool = False,
+    neck: bool = True,
+    identities: int = IDENTITIES,
 ) -> Published:
     """Its Baseline on ``base``; with a power, AGW's."""
     net = resnet(name, ibn=ibn)
     if recorded:
         record_statistics_(net, relu=relu)
-    neck, last = warmed(nn.BatchNorm1d(width(net))), classifier(width(net))
-    state = {**named("base.", net), **named("bottleneck.", neck), **named("classifier.", last)}
+    norm = warmed(nn.BatchNorm1d(width(net))) if neck else nn.Identity()
+    last = nn.Linear(width(net), identities, bias=not neck)
+    state = {**named("base.", net), **named("bottleneck.", norm), **named("classifier.", last)}
     pool = average
     if power is not None:
         state["global_pool.p"] = torch.tensor([power])
@@ -191,7 +194,7 @@ def strong_baseline(
     return Published(
         state=state,
         pooled=lambda images: pool(maps_of(net, images, relu=relu)),
-        describe=neck,
+        describe=norm,
         classify=last,
     )
 

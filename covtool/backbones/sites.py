@@ -107,9 +107,11 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
     classifier = _classifier(model, calls)
     chain = chain_before(calls, classifier)
     prefix = getattr(model, "num_prefix_tokens", 1 if hasattr(model, "class_token") else 0)
-    at = _pooling_position(model, chain, prefix)
+    at = _pooling_position(model, chain, prefix, size)
     trunk = _atoms(model, calls, chain[at + 1 :])
-    feature_maps = tuple(_feature_map(c.path, c.shape, prefix) for c in trunk if len(c.shape) > 2)
+    feature_maps = tuple(
+        _feature_map(c.path, c.shape, prefix, size) for c in trunk if len(c.shape) > 2
+    )
     if not feature_maps:
         raise SurgeryError(
             f"What enters the pooling of {type(model).__name__} is no module's output.",
@@ -145,11 +147,14 @@ def _is_head_module(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear | nn.Conv2d)
 
 
-def _pooling_position(model: nn.Module, chain: list[Call], prefix: int) -> int:
+def _pooling_position(
+    model: nn.Module, chain: list[Call], prefix: int, size: tuple[int, int]
+) -> int:
     """Where in a chain (nearest to the classifier first) the pooling is."""
 
     def reduces(call: Call) -> bool:
-        return _positions(call.source_shape, prefix) > 1 >= _positions(call.shape, prefix)
+        before, after = (_positions(s, prefix, size) for s in (call.source_shape, call.shape))
+        return before > 1 >= after
 
     def module(call: Call) -> nn.Module:
         return model.get_submodule(call.path)
@@ -189,32 +194,40 @@ def _inner_chain(model: nn.Module, calls: list[Call], call: Call) -> list[Call]:
     return inner[::-1] if len(inner) == len(names) else []
 
 
-def _positions(shape: tuple[int, ...], prefix: int) -> int:
+def _positions(shape: tuple[int, ...], prefix: int, size: tuple[int, int]) -> int:
     if len(shape) == 3:
         return shape[1] - prefix
     if len(shape) == 4:
-        channels_last = _is_channels_last(shape)
+        channels_last = _is_channels_last(shape, size)
         return shape[1] * shape[2] if channels_last else shape[2] * shape[3]
     return 1
 
 
-def _is_channels_last(shape: tuple[int, ...]) -> bool:
-    # Channels outnumber neither side of a map only in the first layers; a square map decides.
-    square_first, square_last = shape[1] == shape[2], shape[2] == shape[3]
-    return square_first and not square_last
+def _is_channels_last(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+    # Channels outnumber neither side of a map only in the first layers; its proportions decide.
+    return _is_proportional(shape[1:3], size) and not _is_proportional(shape[2:4], size)
 
 
-def _feature_map(path: str, shape: tuple[int, ...], prefix: int) -> FeatureMap:
+def _is_proportional(sides: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Whether a map's sides are in the proportion of the image's, but for rounding."""
+    if size[0] == size[1]:
+        return sides[0] == sides[1]
+    return abs(sides[0] * size[1] - sides[1] * size[0]) < max(size)
+
+
+def _feature_map(
+    path: str, shape: tuple[int, ...], prefix: int, size: tuple[int, int]
+) -> FeatureMap:
     if len(shape) == 3:
         layout, channels = "NLC", shape[2]
-    elif _is_channels_last(shape):
+    elif _is_channels_last(shape, size):
         layout, channels = "NHWC", shape[3]
     else:
         layout, channels = "NCHW", shape[1]
     return FeatureMap(
         path=path,
         channels=channels,
-        positions=_positions(shape, prefix),
+        positions=_positions(shape, prefix, size),
         layout=layout,
         num_prefix_tokens=prefix if layout == "NLC" else 0,
     )

@@ -152,6 +152,15 @@ def test_options_beside_a_layumi_file_tell_the_stride(stride: int, tmp_path: Pat
     assert any(f"opts.yaml says: last stride {stride}" in note for note in opened.notes)
 
 
+def test_strong_baseline_without_a_neck_is_told_by_its_identities(tmp_path: Path) -> None:
+    published = strong_baseline(neck=False, identities=751)
+    opened = open_model(write(published, tmp_path / "model.pth"))
+    images = images_of(published)
+    assert operations(opened) == ["last-stride"]
+    with torch.no_grad():
+        assert_close(opened.model(images), published.logits(images), **FLOAT32_CHAIN)
+
+
 RELU = {
     "recorded with it": (strong_baseline(recorded=True), False, "not tell"),
     "recorded without it": (strong_baseline(recorded=True, relu=False), True, "left out"),
@@ -207,11 +216,20 @@ def test_arch_chooses_among_architectures_of_equal_tensors(tmp_path: Path) -> No
     assert "BlurPool2d" in caught.value.reason
 
 
-def test_data_set_in_the_name_tells_torchreid_from_a_plain_network(tmp_path: Path) -> None:
-    state = dict(torchreid().state)
-    torch.save(state, tmp_path / "resnet18_market1501.pth")
-    opened = open_model(tmp_path / "resnet18_market1501.pth")
-    assert opened.recipe.input.size == (256, 128)
+PEOPLE = {
+    "data set in the name": ("resnet18_market1501.pth", IDENTITIES, (256, 128)),
+    "identities of a data set": ("model.pth", 751, (256, 128)),
+    "neither": ("model.pth", IDENTITIES, (224, 224)),
+}
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_torchreid_is_told_from_a_plain_network(name: str, tmp_path: Path) -> None:
+    file, identities, size = PEOPLE[name]
+    state = dict(torchreid().state) | {"classifier.weight": torch.ones(identities, 512)}
+    torch.save(state | {"classifier.bias": torch.zeros(identities)}, tmp_path / file)
+    opened = open_model(tmp_path / file)
+    assert opened.recipe.input.size == size
     assert operations(opened) == []
 
 

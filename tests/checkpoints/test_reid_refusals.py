@@ -74,6 +74,10 @@ REFUSED: dict[str, tuple[Callable[[], State], str]] = {
         "SVDNet with branches",
     ),
     "two levels": (with_names(of(torchreid), "fc_fusion.0.weight"), "resnet50mid"),
+    "IBN DenseNet": (
+        with_names(dict, "features.denseblock1.denselayer1.norm1.IN.weight"),
+        "IBN-Net's DenseNet",
+    ),
     "IBN b": (ibn_b, r"IBN-Net \(b\)"),
 }
 

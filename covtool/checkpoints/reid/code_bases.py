@@ -142,6 +142,11 @@ NOT_REBUILT = (
         reason="Its feature is put together from two levels of the backbone.",
     ),
     NotRebuilt(
+        name="IBN-Net's DenseNet",
+        sign=re.compile(r"denselayer\d+\.norm1\.IN\.weight$"),
+        reason="Only ResNets and ResNeXts of IBN-Net (a) are rebuilt.",
+    ),
+    NotRebuilt(
         name="IBN-Net (b)",
         sign=re.compile(r"layer\d\.\d+\.IN\.weight$"),
         reason="It norms sums inside its blocks, where covtool has no place to put a norm; IBN-Net "

@@ -9,7 +9,8 @@ import re
 
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.reid.necks import read_neck
-from covtool.checkpoints.reid.network import ReidNetwork, State, below, squashed
+from covtool.checkpoints.reid.network import Neck, ReidNetwork, State, below, squashed
+from covtool.checkpoints.reid.people import is_of_people
 
 _HALF = (0.5, 0.5, 0.5)
 _COUNTED = re.compile(r"(\d+)\.(.*)")
@@ -17,14 +18,18 @@ _LAYERS = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
 
 
 def is_strong_baseline(state: State, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether the names are those of reid-strong-baseline, with its BNNeck."""
-    has_body = any(n.startswith("base.") for n in state)
-    return has_body and "bottleneck.running_mean" in state
+    """Whether the names are those of reid-strong-baseline, with its BNNeck or people's classes."""
+    if not any(n.startswith("base.") for n in state):
+        return False
+    last = state.get("classifier.weight")
+    of_people = last is not None and is_of_people(last, checkpoint)
+    return "bottleneck.running_mean" in state or ("bottleneck.weight" not in state and of_people)
 
 
 def read_strong_baseline(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | None:
     """What the file says; None for a neck that cannot be rebuilt."""
-    neck = read_neck(below(state, "bottleneck."))
+    part = below(state, "bottleneck.")
+    neck = read_neck(part) if part else Neck()
     if neck is None:
         return None
     power = state.get("global_pool.p", state.get("gap.p"))

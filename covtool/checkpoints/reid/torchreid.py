@@ -9,22 +9,22 @@ import re
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.reid.necks import numbered, read_neck
 from covtool.checkpoints.reid.network import Neck, ReidNetwork, State, below, squashed
+from covtool.checkpoints.reid.people import is_of_people
 from covtool.checkpoints.reid.told_beside import setting, settings_beside
 from covtool.specs import InputSpec
 
 OPTIONS = "opts.yaml"
 
 _HEADS = ("fc.", "classifier.")
-_DATA_SETS = re.compile(r"(?<![a-z])(market|duke|msmt|cuhk0)", re.IGNORECASE)
 _HALVED = re.compile(r"layer\d\.\d+\.bn1\.IN\.weight$")
 
 
 def is_torchreid(state: State, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether a ResNet has torchreid's head, or torchreid's ranks beside it."""
+    """Whether a ResNet has torchreid's head, or anything tells that it was trained on people."""
     if "layer4.0.conv1.weight" not in state or "classifier.weight" not in state:
         return False
-    is_told = "rank1" in checkpoint.others or _DATA_SETS.search(checkpoint.path.stem) is not None
-    return _is_eigenlayer(state) or "fc.1.running_mean" in state or is_told
+    is_own = _is_eigenlayer(state) or "fc.1.running_mean" in state or "rank1" in checkpoint.others
+    return is_own or is_of_people(state["classifier.weight"], checkpoint)
 
 
 def read_torchreid(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | None:
