@@ -323,6 +323,7 @@ NETWORKS: dict[str, Callable[[], Published]] = {
     "AGW without non-local blocks": lambda: strong_baseline(power=3.5),
     "TransReID": trans_reid,
     "TransReID, overlapping patches": lambda: trans_reid(stride=12),
+    "TransReID, vehicles": lambda: trans_reid(size=(256, 256)),
     "cluster-contrast": cluster_contrast,
     "cluster-contrast, GeM, shorter": lambda: cluster_contrast(embedding=16, power=3.0),
     "SpCL": lambda: cluster_contrast(relu=False),

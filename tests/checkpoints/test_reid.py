@@ -20,9 +20,11 @@ from reid_networks import (
 from tolerances import FLOAT32_CHAIN
 from torch.testing import assert_close
 
+from covtool.checkpoints.foreign import read_checkpoint
 from covtool.checkpoints.inspection import inspect_source
 from covtool.checkpoints.model_file import load, save
 from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.reid import open_reid
 from covtool.errors import CheckpointError
 from covtool.evaluation.embedding import embeddings, find_feature_layer
 from covtool.specs import DescriptionSpec
@@ -191,6 +193,7 @@ def test_file_without_a_classifier_says_that_its_own_is_random(tmp_path: Path) -
     opened = open_model(tmp_path / "bare.pth")
     images = images_of(published)
     assert any("at random" in note for note in opened.notes)
+    assert not open_reid(read_checkpoint(tmp_path / "bare.pth")).has_classifier
     assert_close(described(opened, images), published.features(images), **FLOAT32_CHAIN)
 
 

@@ -17,11 +17,16 @@ _HALVES = re.compile(r"\.(IN|BN)\.(?=weight$|bias$|running_mean$|running_var$)")
 _OWN_HEADS = ("fc.",)  # what a backbone kept of its ImageNet classifier, and does not use
 _POSITIONS = "pos_embed"
 _USUAL_GRID = 14 * 14 + 1  # patches of 16 pixels of an image of 224, and the class token
-# Height, width and stride of the published configurations, in order of preference.
-_GRIDS = tuple(
-    (height, width, stride)
-    for stride in (16, 12, 14)
-    for height, width in ((256, 128), (256, 256), (384, 128), (224, 224), (384, 192))
+_GRIDS = (  # height, width and stride of published configurations: no two give as many positions
+    (256, 128, 16),
+    (256, 256, 16),
+    (384, 128, 16),
+    (384, 192, 16),
+    (224, 224, 16),
+    (256, 128, 12),
+    (256, 256, 12),
+    (384, 128, 12),
+    (256, 128, 14),
 )
 
 

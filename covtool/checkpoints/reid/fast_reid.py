@@ -24,6 +24,7 @@ _VEHICLE_SIZE, _STRONGER_SIZE = (256, 256), (384, 128)
 _SETTINGS = {"pixel_mean": "mean", "pixel_std": "std"}
 _FIXED_POWER = 3.0  # of its generalized mean without a parameter
 _POOLINGS = {
+    "identity": "avg",  # of a vision transformer, whose class token it is
     "avgpool": "avg",
     "globalavgpool": "avg",
     "fastavgpool": "avg",

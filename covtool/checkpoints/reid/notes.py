@@ -39,7 +39,7 @@ def notes_on(
 
 
 def _recognized(row: CodeBase, network: ReidNetwork, body: Body) -> str:
-    kind = " with half instance norms (IBN a)" if body.ibn_layers else ""
+    kind = " of IBN-Net (a)" if body.ibn_layers else ""
     parts = [_POOLINGS[network.pooling]]
     if network.neck.layers:
         layers = (_NECK[layer] for layer in network.neck.layers)

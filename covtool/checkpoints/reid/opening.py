@@ -155,6 +155,7 @@ def _built(
         input=images,
         checkpoint=checkpoint,
         notes=tuple(notes_on(checkpoint, row, network, body, images)),
+        has_classifier=bool(network.classifier),
     )
 
 
