@@ -1,5 +1,8 @@
 """From a recipe to the structure it describes."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import nn
 
 from covtool.backbones.create import create_model
@@ -9,6 +12,7 @@ from covtool.specs import (
     HeadSpec,
     InputSpec,
     InstanceBatchNormSpec,
+    LastStrideSpec,
     NeckSpec,
     Operation,
     PatchStrideSpec,
@@ -44,19 +48,39 @@ def operate(
     model: nn.Module, operation: Operation, images: InputSpec, *, num_classes: int
 ) -> nn.Module:
     """A copy of `model` on which one operation of a recipe was done."""
-    if isinstance(operation, HeadSpec):
-        plan = plan_head(model, operation, images, num_classes=num_classes)
-        return apply_head(model, plan)
-    if isinstance(operation, ConvolutionSpec):
-        return apply_convolutions(model, plan_convolutions(model, operation, images, recorded=True))
-    if isinstance(operation, EigenlayerSpec):
-        return apply_eigenlayer(model, plan_eigenlayer(model, operation, images))
-    if isinstance(operation, NeckSpec):
-        return apply_neck(model, plan_neck(model, operation, images))
-    if isinstance(operation, InstanceBatchNormSpec):
-        return apply_instance_batch_norm(model, plan_instance_batch_norm(model, operation))
-    if isinstance(operation, StemSpec):
-        return apply_stem(model, plan_stem(model, operation))
-    if isinstance(operation, PatchStrideSpec):
-        return apply_patch_stride(model, plan_patch_stride(model, operation, images))
-    return apply_last_stride(model, plan_last_stride(model, operation, images))
+    return _OPERATIONS[type(operation)](model, operation, images, num_classes)
+
+
+def _head(model: nn.Module, spec: HeadSpec, images: InputSpec, num_classes: int) -> nn.Module:
+    return apply_head(model, plan_head(model, spec, images, num_classes=num_classes))
+
+
+def _convolutions(
+    model: nn.Module, spec: ConvolutionSpec, images: InputSpec, num_classes: int
+) -> nn.Module:
+    return apply_convolutions(model, plan_convolutions(model, spec, images, recorded=True))
+
+
+_Operate = Callable[[nn.Module, Operation, InputSpec, int], nn.Module]
+
+
+def _planned(plan: Callable[..., Any], apply: Callable[..., nn.Module]) -> _Operate:
+    """An operation that the images and nothing else decide about."""
+    return lambda model, spec, images, num_classes: apply(model, plan(model, spec, images))
+
+
+def _planned_alone(plan: Callable[..., Any], apply: Callable[..., nn.Module]) -> _Operate:
+    """An operation that nothing but the model decides about."""
+    return lambda model, spec, images, num_classes: apply(model, plan(model, spec))
+
+
+_OPERATIONS: dict[type, _Operate] = {
+    HeadSpec: _head,
+    ConvolutionSpec: _convolutions,
+    EigenlayerSpec: _planned(plan_eigenlayer, apply_eigenlayer),
+    LastStrideSpec: _planned(plan_last_stride, apply_last_stride),
+    NeckSpec: _planned(plan_neck, apply_neck),
+    PatchStrideSpec: _planned(plan_patch_stride, apply_patch_stride),
+    InstanceBatchNormSpec: _planned_alone(plan_instance_batch_norm, apply_instance_batch_norm),
+    StemSpec: _planned_alone(plan_stem, apply_stem),
+}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from reid_networks import (
     IDENTITIES,
@@ -217,6 +218,19 @@ def test_arch_chooses_among_architectures_of_equal_tensors(tmp_path: Path) -> No
     with pytest.raises(CheckpointError, match="resnetblur18") as caught:
         open_model(path, arch="resnetblur18")
     assert "BlurPool2d" in caught.value.reason
+
+
+def test_resnest_of_fast_reid_keeps_its_stem(tmp_path: Path) -> None:
+    state = timm.create_model("resnest14d", num_classes=0).state_dict()
+    state = {f"backbone.{name}": tensor for name, tensor in state.items()}
+    heads = {n: t for n, t in fast_reid(power=3.0).state.items() if n.startswith("heads.p")}
+    heads["heads.weight"] = torch.zeros(IDENTITIES, 2048)
+    torch.save({"model": state | heads, "epoch": 9}, tmp_path / "mot17_sbs_S14.pth")
+    opened = open_model(tmp_path / "mot17_sbs_S14.pth")
+    assert opened.recipe.base.name == "resnest14d"
+    assert operations(opened) == ["last-stride", "head", "neck"]
+    assert opened.recipe.input.size == (384, 128)
+    assert not any("stem" in note for note in opened.notes)
 
 
 PEOPLE = {

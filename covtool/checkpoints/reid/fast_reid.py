@@ -61,7 +61,7 @@ def read_fast_reid(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork |
         pooling=pooling,
         power=torch.tensor([_FIXED_POWER]) if pooling == "gem" and power is None else power,
         last_stride=stride if stride in (1, 2) else 1,
-        unpadded=_counts_epochs(config, checkpoint),
+        unpadded=_has_plain_stem(state) and _counts_epochs(config, checkpoint),
         images=squashed(
             size=size_setting(config, "INPUT.SIZE_TEST") or _usual_size(checkpoint.path.stem),
             interpolation="bicubic",
@@ -69,7 +69,10 @@ def read_fast_reid(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork |
         ),
         settings={name: state[name] for name in _SETTINGS if name in state},
         read_beside=CONFIG if config else None,
-        notes=(*_padding_notes(config, checkpoint), *_angle_notes(config)),
+        notes=(
+            *(_padding_notes(config, checkpoint) if _has_plain_stem(state) else ()),
+            *_angle_notes(config),
+        ),
     )
 
 
@@ -93,6 +96,11 @@ def _normalization(state: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
         for entry, name in _SETTINGS.items()
         if entry in state
     }
+
+
+def _has_plain_stem(state: State) -> bool:
+    """Whether the backbone begins as a ResNet, and not as a ResNeSt or a transformer."""
+    return "backbone.conv1.weight" in state and "backbone.layer4.0.conv1.weight" in state
 
 
 def _counts_epochs(config: Mapping[str, Any], checkpoint: ForeignCheckpoint) -> bool:

@@ -103,9 +103,9 @@ def _operations(network: ReidNetwork, body: Body) -> Iterator[Operation]:
         yield InstanceBatchNormSpec(layers=body.ibn_layers)
     if body.patch_stride is not None:
         yield PatchStrideSpec(stride=body.patch_stride)
-    is_resnet = "layer4.0.conv1.weight" in body.tensors and "bn1.weight" in body.tensors
+    plain_stem = {"conv1.weight", "bn1.weight", "layer4.0.conv1.weight"} <= set(body.tensors)
     lacks_relu = network.may_lack_relu and network.has_relu is False
-    if is_resnet and (lacks_relu or network.unpadded):
+    if plain_stem and (lacks_relu or network.unpadded):
         yield StemSpec(
             activation="none" if lacks_relu else "keep",
             max_pooling="unpadded" if network.unpadded else "keep",
