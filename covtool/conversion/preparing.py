@@ -81,7 +81,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
         input_overrides=request.input_overrides,
         iterations=_iterations(heads),
     )
-    if opened.is_foreign and _is_import(opened.recipe.operations, request.operations):
+    if opened.is_foreign and _is_import(opened.recipe.operations, request):
         return _import(opened, request, output)
     images = None
     if request.calibrate_with:
@@ -150,16 +150,18 @@ def _iterations(heads: list[HeadSpec]) -> int | None:
     return None if asked == HeadSpec.model_fields["iterations"].default else asked
 
 
-def _is_import(own: Sequence[Operation], asked: Sequence[Operation]) -> bool:
+def _is_import(own: Sequence[Operation], request: ConversionRequest) -> bool:
     """Whether a file of another program becomes a covtool file with the head that it has.
 
     A published covariance head can only be imported. A pooling with a neck behind it can also be
-    replaced: it is imported where that very pooling is asked for.
+    replaced: it is imported where that very pooling is asked for, and no other classes are.
     """
     heads = [o.head for o in own if isinstance(o, HeadSpec)]
     if not any(isinstance(o, NeckSpec) for o in own):
         return bool(heads)
-    return list(asked) == [HeadSpec(head=heads[0] if heads else "gap")]
+    anew = request.classes_from or request.calibrate_with or request.spec.num_classes
+    asked = list(request.operations)
+    return not anew and asked == [HeadSpec(head=heads[0] if heads else "gap")]
 
 
 def _import(opened: OpenedModel, request: ConversionRequest, output: Path) -> Prepared:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from reid_networks import fast_reid, generator
+from reid_networks import fast_reid, generator, strong_baseline
 from retrieval_trees import write_csv
 from tolerances import FLOAT32_CHAIN
 from torch.testing import assert_close
@@ -47,6 +47,21 @@ def test_convert_imports_the_file_with_the_head_that_it_has(covtool, file, publi
     images = torch.rand(1, 3, 256, 128, generator=generator())
     with torch.no_grad():
         assert_close(model(images), published.logits(images), **FLOAT32_CHAIN)
+
+
+def test_average_pooling_is_imported_unless_other_classes_are_asked_for(covtool, people, tmp_path):
+    published = strong_baseline()
+    torch.save(published.state, "strong.pth")
+    code, _, err = covtool("convert", "strong.pth", "--head", "gap", "-o", "same.safetensors")
+    assert code == 0, err
+    images = torch.rand(1, 3, 256, 128, generator=generator())
+    with torch.no_grad():
+        found = load(tmp_path / "same.safetensors")(images)
+    assert_close(found, published.logits(images), **FLOAT32_CHAIN)
+    asked = ("--head", "gap", "--data", people, "-o", "other.safetensors")
+    code, _, err = covtool("convert", "strong.pth", *asked)
+    assert code == 0, err
+    assert load(tmp_path / "other.safetensors").recipe.num_classes == 2
 
 
 def test_another_head_takes_the_place_of_pooling_and_neck(covtool, file, tmp_path):

@@ -34,13 +34,14 @@ def read_strong_baseline(state: State, checkpoint: ForeignCheckpoint) -> ReidNet
         return None
     power = state.get("global_pool.p", state.get("gap.p"))
     is_transformer = "base.cls_token" in state
+    is_plain_resnet = "base.bn1.weight" in state and not any(".IN." in name for name in state)
     return ReidNetwork(
         body=below(state, "base."),
         classifier=below(state, "classifier."),
         neck=neck,
         pooling="avg" if power is None else "gem",
         power=power,
-        may_lack_relu=not is_transformer and not any(".IN." in name for name in state),
+        may_lack_relu=is_plain_resnet,
         images=squashed(mean=_HALF, std=_HALF) if is_transformer else squashed(),
     )
 
