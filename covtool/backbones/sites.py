@@ -9,8 +9,9 @@ from covtool.backbones.feature_maps import FeatureMap, MapReader
 from covtool.backbones.slots import MapPooling, TokenPooling, install_pooling_slot
 from covtool.backbones.tracing import Call, chain_before, trace_black_image
 from covtool.errors import SurgeryError, UnknownVariantError
+from covtool.layers.neck import NeckPooling
 
-_POOLINGS = (nn.AdaptiveAvgPool2d, SelectAdaptivePool2d, TokenPooling, MapPooling)
+_POOLINGS = (nn.AdaptiveAvgPool2d, SelectAdaptivePool2d, TokenPooling, MapPooling, NeckPooling)
 
 
 _OTHERS = (

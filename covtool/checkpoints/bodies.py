@@ -168,6 +168,14 @@ def bodies_of(index: ArchitectureIndex, view: View, rows: Iterable[int]) -> list
     return []
 
 
+def whole_bodies(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
+    """Architectures of which a file has the body and perhaps the classifier, and nothing else."""
+    view = View.of(tensors, "", ordered=True, size=None)
+    rows = _complete_rows(index, view.known)
+    found = fitting(index, rows, lambda row: body_candidate(index, row, view))
+    return [candidate for candidate in found if not (candidate.unused or candidate.arguments)]
+
+
 def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate | None:
     """The candidate of a row if its body stands behind the view's prefix; None otherwise."""
     body, head = split(index, row)

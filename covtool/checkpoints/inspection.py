@@ -18,6 +18,7 @@ from covtool.checkpoints.key_report import group_keys
 from covtool.checkpoints.matching import Candidate
 from covtool.checkpoints.opening import OpenedModel, open_model
 from covtool.checkpoints.published import open_published
+from covtool.checkpoints.reid import open_reid
 from covtool.errors import SurgeryError
 from covtool.ops.decorrelation import correlation, smallest_eigenvalue_ratio
 from covtool.progress import Track, silent
@@ -141,7 +142,7 @@ def inspect_source(
     identification = None
     if path.exists():
         checkpoint = read_checkpoint(path, weights=weights)
-        known = open_published(checkpoint, arch=arch) is not None
+        known = any(read(checkpoint, arch=arch) for read in (open_published, open_reid))
         if checkpoint.recipe is None and not known:
             identification = identify(
                 checkpoint, arch=arch, classifier_layer=classifier_layer, track=track

@@ -24,6 +24,7 @@ from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.identify import Identification, identify, unrecognized
 from covtool.checkpoints.other_images import compare_images, require_positions
 from covtool.checkpoints.published import PublishedModel, open_published
+from covtool.checkpoints.reid import open_reid
 from covtool.checkpoints.told.classes import told_classes
 from covtool.checkpoints.told.images import Usual, told_images, usual_images
 from covtool.errors import (
@@ -135,6 +136,7 @@ def _open(  # noqa: PLR0913 -- the arguments of `open_model`
             return _open_own(path, arch, num_classes, overrides)
         checkpoint = read_checkpoint(path, weights=weights)
         published = open_published(checkpoint, arch=arch, iterations=iterations)
+        published = published or open_reid(checkpoint, arch=arch)
         if published is not None:
             return _open_published(published, num_classes, overrides)
         if arch is not None:
@@ -222,14 +224,19 @@ def _open_published(
         notes = (*notes, f"The file's classifier for {published.num_classes} classes is kept.")
     told, usual = published.checkpoint.told, Usual(input=published.input, whose=PUBLISHED_IMAGES)
     images = told_images(told, published.base, usual, overrides=overrides)
-    names, of_classes = told_classes(told, published.num_classes)
+    names, of_classes = None, ()
+    if published.has_classifier:
+        names, of_classes = told_classes(told, published.num_classes)
     recipe = Recipe(
         base=published.base,
         operations=published.operations,
         num_classes=published.num_classes,
         class_names=names,
         input=images.input,
-        provenance=_provenance(published.checkpoint),
+        provenance=_provenance(
+            published.checkpoint,
+            untrained=() if published.has_classifier else ("classifier",),
+        ),
     )
     return _opened(
         published.model,

@@ -50,6 +50,7 @@ class PublishedModel:
         input: The images that the published scripts take.
         checkpoint: With the fitting prefix.
         notes: What was assumed, in sentences.
+        has_classifier: Whether the file has one; else the model's is random.
     """
 
     model: nn.Module
@@ -59,6 +60,7 @@ class PublishedModel:
     input: InputSpec
     checkpoint: ForeignCheckpoint
     notes: tuple[str, ...]
+    has_classifier: bool = True
 
 
 def open_published(

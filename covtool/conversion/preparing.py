@@ -1,5 +1,6 @@
 """Everything of a conversion but the head's calibration and the file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from covtool.specs import (
     EigenlayerSpec,
     HeadSpec,
     LastStrideSpec,
+    NeckSpec,
     Operation,
     Recipe,
     Untrained,
@@ -37,7 +39,7 @@ from covtool.surgery.convolutions import apply_convolutions, plan_convolutions
 from covtool.surgery.eigenlayer import EigenlayerPlan, apply_eigenlayer, plan_eigenlayer
 from covtool.surgery.head import HeadPlan, apply_head, plan_head
 from covtool.surgery.last_stride import apply_last_stride, plan_last_stride
-from covtool.surgery.rebuild import rebuild
+from covtool.surgery.rebuild import operate, rebuild
 from covtool.surgery.report import compare_keys, compare_modules, measure_size
 from covtool.variants import HEADS
 
@@ -82,7 +84,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
         input_overrides=request.input_overrides,
         iterations=_iterations(heads),
     )
-    if any(isinstance(o, HeadSpec) for o in opened.recipe.operations) and opened.is_foreign:
+    if opened.is_foreign and _is_import(opened.recipe.operations, request):
         return _import(opened, request, output)
     images = None
     if request.calibrate_with:
@@ -155,20 +157,34 @@ def _iterations(heads: list[HeadSpec]) -> int | None:
     return None if asked == HeadSpec.model_fields["iterations"].default else asked
 
 
+def _is_import(own: Sequence[Operation], request: ConversionRequest) -> bool:
+    """Whether a file of another program becomes a covtool file with the head that it has.
+
+    A published covariance head can only be imported. A pooling with a neck behind it can also be
+    replaced: it is imported where that very pooling is asked for, and no other classes are.
+    """
+    heads = [o.head for o in own if isinstance(o, HeadSpec)]
+    if not any(isinstance(o, NeckSpec) for o in own):
+        return bool(heads)
+    anew = request.classes_from or request.calibrate_with or request.spec.num_classes
+    asked = list(request.operations)
+    return not anew and asked == [HeadSpec(head=heads[0] if heads else "gap")]
+
+
 def _import(opened: OpenedModel, request: ConversionRequest, output: Path) -> Prepared:
-    """A published covariance network becomes a covtool file as it is: it has its head already.
+    """A network of another program becomes a covtool file as it is: it has its head already.
 
     Raises:
         ArgumentError: Something else is asked for than what its weights were trained with.
     """
-    own = next(o for o in opened.recipe.operations if isinstance(o, HeadSpec))
+    own = next((o for o in opened.recipe.operations if isinstance(o, HeadSpec)), None)
     others = [o for o in request.operations if not isinstance(o, HeadSpec)]
     if others or request.classes_from or request.calibrate_with or request.spec.num_classes:
         raise imported_as_it_is(
             request.source, "--conv, --last-stride, --data, --calibrate and --num-classes"
         )
     asked = next((o for o in request.operations if isinstance(o, HeadSpec)), HeadSpec())
-    spec = imported_head(request.source, own, asked)
+    spec = own and imported_head(request.source, own, asked)
     provenance = opened.recipe.provenance.model_copy(
         update={"history": (f"convert {Path(request.source).name}: imported",)}
     )
@@ -237,10 +253,14 @@ class _Operated:
         elif isinstance(operation, EigenlayerSpec):
             self.eigenlayer = plan_eigenlayer(self.model, operation, images)
             self.operations.append(operation)
-        else:
+        elif isinstance(operation, HeadSpec):
             self.head = self._plan_head(operation)
             self.model = apply_head(self.model, self.head)
             self.operations.append(self.head.spec)
+        else:
+            classes = self.head.num_classes if self.head else self.recipe.num_classes
+            self.model = operate(self.model, operation, images, num_classes=classes)
+            self.operations.append(operation)
 
     def _convert(self, spec: ConvolutionSpec) -> None:
         calibrated = self._images is not None

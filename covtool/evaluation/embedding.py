@@ -1,4 +1,4 @@
-"""What a model describes images by: the input of its classifier, or of its Eigenlayer."""
+"""What a model describes images by: the input of its classifier, its Eigenlayer or its neck."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 from covtool.specs import DescriptionSpec, InputSpec
 from covtool.surgery.eigenlayer import eigenlayer_path
+from covtool.surgery.neck import neck_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,7 @@ class Describer:
 
     Attributes:
         model: Left as it is, apart from its device.
-        layer: Path of the linear layer whose input describes an image.
+        layer: Path of the module whose input describes an image.
         input: The images that the model expects.
         flip_test: Whether to take the mean of an image's features and those of its mirror image.
         batch_size: Images at once.
@@ -89,18 +90,21 @@ class Describer:
 
 
 def find_feature_layer(model: nn.Module, input: InputSpec, spec: DescriptionSpec) -> str:
-    """The path of the linear layer whose input describes an image.
+    """The path of the module whose input describes an image.
 
     Args:
         model: Left as it is.
         input: The images that it expects.
-        spec: ``embedding`` for the classifier; ``pooled`` for the Eigenlayer where there is one.
+        spec: ``embedding`` for the classifier; ``pooled`` for the neck, or the Eigenlayer, where
+            there is one.
 
     Raises:
         SurgeryError: There is no linear classifier, or the model does not run on such images.
     """
     classifier = find_classifier(model, input.size, input.channels)
-    return (eigenlayer_path(model) if spec.feature == "pooled" else None) or classifier
+    if spec.feature == "pooled":
+        return neck_path(model) or eigenlayer_path(model) or classifier
+    return classifier
 
 
 def embeddings(

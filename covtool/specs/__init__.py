@@ -25,6 +25,12 @@ from covtool.specs.recipe import (
     Untrained,
 )
 from covtool.specs.record import Record, as_flag
+from covtool.specs.reid_operations import (
+    InstanceBatchNormSpec,
+    NeckSpec,
+    PatchStrideSpec,
+    StemSpec,
+)
 from covtool.specs.retrieval import DescriptionSpec, RetrievalSpec, SearchSpec
 from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
 from covtool.specs.training import TrainingSpec
@@ -43,19 +49,23 @@ __all__ = [
     "HeadSpec",
     "InputOverrides",
     "InputSpec",
+    "InstanceBatchNormSpec",
     "LastStrideSpec",
     "LaunchSpec",
     "LayoutSpec",
     "LoadingSpec",
     "Metric",
+    "NeckSpec",
     "ObjectiveSpec",
     "Operation",
+    "PatchStrideSpec",
     "ProcessSpec",
     "Provenance",
     "Recipe",
     "Record",
     "RetrievalSpec",
     "SearchSpec",
+    "StemSpec",
     "SvdnetSpec",
     "SvdnetTrainingSpec",
     "TrainingSpec",

@@ -10,6 +10,12 @@ from pydantic import Field, JsonValue
 
 from covtool.specs.convolution import ConvolutionSpec
 from covtool.specs.record import PositiveInt, Record
+from covtool.specs.reid_operations import (
+    InstanceBatchNormSpec,
+    NeckSpec,
+    PatchStrideSpec,
+    StemSpec,
+)
 
 RECIPE_VERSION = 1
 
@@ -150,7 +156,15 @@ class EigenlayerSpec(Record):
 
 
 Operation = Annotated[
-    LastStrideSpec | HeadSpec | ConvolutionSpec | EigenlayerSpec, Field(discriminator="operation")
+    LastStrideSpec
+    | HeadSpec
+    | ConvolutionSpec
+    | EigenlayerSpec
+    | NeckSpec
+    | InstanceBatchNormSpec
+    | StemSpec
+    | PatchStrideSpec,
+    Field(discriminator="operation"),
 ]
 
 

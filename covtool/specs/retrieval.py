@@ -21,8 +21,8 @@ class DescriptionSpec(CheckedRecord):
 
     feature: Literal["embedding", "pooled"] = Field(
         "embedding",
-        description="What describes an image: what the classifier is fed (an Eigenlayer's output), "
-        "or what an Eigenlayer is fed.",
+        description="What describes an image: what the classifier is fed (the output of an "
+        "Eigenlayer or a neck), or what an Eigenlayer or a neck is fed.",
         json_schema_extra=SEARCH,
     )
     flip_test: bool = Field(

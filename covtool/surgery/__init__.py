@@ -8,24 +8,44 @@ from covtool.surgery.convolutions import (
 )
 from covtool.surgery.eigenlayer import EigenlayerPlan, apply_eigenlayer, plan_eigenlayer
 from covtool.surgery.head import HeadPlan, apply_head, plan_head, pooling_of
+from covtool.surgery.instance_batch_norm import (
+    InstanceBatchNormPlan,
+    apply_instance_batch_norm,
+    plan_instance_batch_norm,
+)
 from covtool.surgery.last_stride import LastStridePlan, apply_last_stride, plan_last_stride
+from covtool.surgery.neck import NeckPlan, apply_neck, plan_neck
+from covtool.surgery.patch_stride import PatchStridePlan, apply_patch_stride, plan_patch_stride
 from covtool.surgery.rebuild import rebuild
+from covtool.surgery.stem import StemPlan, apply_stem, plan_stem
 
 __all__ = [
     "CalibrationResult",
     "ConvolutionsPlan",
     "EigenlayerPlan",
     "HeadPlan",
+    "InstanceBatchNormPlan",
     "LastStridePlan",
+    "NeckPlan",
+    "PatchStridePlan",
+    "StemPlan",
     "apply_convolutions",
     "apply_eigenlayer",
     "apply_head",
+    "apply_instance_batch_norm",
     "apply_last_stride",
+    "apply_neck",
+    "apply_patch_stride",
+    "apply_stem",
     "calibrate_head_",
     "plan_convolutions",
     "plan_eigenlayer",
     "plan_head",
+    "plan_instance_batch_norm",
     "plan_last_stride",
+    "plan_neck",
+    "plan_patch_stride",
+    "plan_stem",
     "pooling_of",
     "rebuild",
 ]

@@ -103,10 +103,10 @@ def test_a_classifier_in_an_entry_of_its_own_is_found(tmp_path, model):
 
 
 def test_a_classifier_without_a_bias_gets_one_of_zeros(tmp_path, model):
-    state = {**prefixed(body(model), "backbone."), "heads.weight": model.fc.weight.detach()}
+    state = {**prefixed(body(model), "backbone."), "logits.weight": model.fc.weight.detach()}
     opened = open_model(save(state, tmp_path / "test_resnet.pth"))
     assert torch.allclose(answers(opened.model), answers(model) - model.fc.bias, atol=1e-5)
-    assert any("heads has no bias" in note for note in opened.notes)
+    assert any("logits has no bias" in note for note in opened.notes)
 
 
 def test_of_several_classifiers_one_is_asked_for(tmp_path, model):

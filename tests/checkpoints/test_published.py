@@ -1,4 +1,4 @@
-"""What fast-MPN-COV, DifferentiableSVD, torchreid and fast-reid write is read, logits equal.
+"""What fast-MPN-COV and DifferentiableSVD write is read, logits equal.
 
 The reference networks are written here from the published description, on torchvision's layers.
 """
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from torchvision import models
 
-from covtool.checkpoints.identify import identify
 from covtool.checkpoints.inspection import inspect_source
 from covtool.checkpoints.model_file import load
 from covtool.checkpoints.opening import open_model
@@ -567,39 +566,3 @@ def test_inspection_shows_the_head(tmp_path: Path) -> None:
     assert inspection.recipe.base.name == "resnet18"
     assert [o.operation for o in inspection.recipe.operations] == ["last-stride", "head"]
     assert inspection.num_classes == CLASSES
-
-
-def torchreid() -> OrderedDict:
-    state = models.resnet50().state_dict()
-    body = OrderedDict((n, t) for n, t in state.items() if not n.startswith("fc."))
-    body["classifier.weight"] = torch.zeros(751, 2048)
-    body["classifier.bias"] = torch.zeros(751)
-    return body
-
-
-def fast_reid() -> OrderedDict:
-    state = models.resnet50().state_dict()
-    body = OrderedDict((f"backbone.{n}", t) for n, t in state.items() if not n.startswith("fc."))
-    body["heads.bottleneck.0.weight"] = torch.ones(2048)
-    body["heads.weight"] = torch.zeros(751, 2048)
-    body["pixel_mean"] = torch.zeros(1, 3, 1, 1)
-    return body
-
-
-@pytest.mark.parametrize("layout", [torchreid, fast_reid])
-def test_body_of_a_reidentification_network_is_recognized(
-    layout: Callable[[], OrderedDict], tmp_path: Path
-) -> None:
-    path = tmp_path / "model.pth"
-    torch.save(layout(), path)
-    found = identify(path)
-    assert found.best.name == "resnet50"
-    assert found.match == "names"
-    opened = open_model(path, num_classes=4)
-    rest = "751 classes is replaced" if layout is torchreid else "Not used of the file: heads"
-    assert any(rest in note for note in opened.notes)
-    weight = opened.model.state_dict()["layer1.0.conv1.weight"]
-    source = torch.load(path)[
-        ("" if layout is torchreid else "backbone.") + "layer1.0.conv1.weight"
-    ]
-    assert torch.equal(weight, source)

@@ -1,0 +1,60 @@
+"""What re-identification networks change about a backbone, as operations of a recipe."""
+
+from typing import Literal
+
+from covtool.specs.record import PositiveInt, Record
+
+NeckLayer = Literal["linear", "linear-without-bias", "batchnorm", "relu"]
+
+
+class NeckSpec(Record):
+    """Put layers between the pooling and the classifier; what they give describes an image.
+
+    Attributes:
+        layers: Kinds of the layers, in order; ``("batchnorm",)`` is the BNNeck, none leaves the
+            pooled features as they are.
+        features: Outputs of the linear layer; None where there is none.
+        classifier_bias: Whether the classifier behind the neck has a bias.
+    """
+
+    operation: Literal["neck"] = "neck"
+    layers: tuple[NeckLayer, ...] = ("batchnorm",)
+    features: PositiveInt | None = None
+    classifier_bias: bool = False
+
+
+class InstanceBatchNormSpec(Record):
+    """Make the first half of some batch norms' channels an instance norm, as IBN-Net (a) does.
+
+    Attributes:
+        layers: Paths of the batch norms; None for the first one of each block of a ResNet's stages
+            1 to 3, as published.
+    """
+
+    operation: Literal["ibn"] = "ibn"
+    layers: tuple[str, ...] | None = None
+
+
+class StemSpec(Record):
+    """Change what a ResNet does between its first batch norm and its first stage.
+
+    Attributes:
+        activation: ``none`` leaves the ReLU out.
+        max_pooling: ``unpadded`` lets the windows begin at the first row and column, and adds none
+            in front of them.
+    """
+
+    operation: Literal["stem"] = "stem"
+    activation: Literal["keep", "none"] = "keep"
+    max_pooling: Literal["keep", "unpadded"] = "keep"
+
+
+class PatchStrideSpec(Record):
+    """Let the patches of a vision transformer overlap, or lie apart.
+
+    Attributes:
+        stride: Pixels from patch to patch.
+    """
+
+    operation: Literal["patch-stride"] = "patch-stride"
+    stride: PositiveInt

@@ -1,0 +1,77 @@
+"""Make half of a batch norm's channels an instance norm, as IBN-Net (a) does."""
+
+import re
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from covtool.errors import SurgeryError
+from covtool.layers.instance_batch_norm import InstanceBatchNorm2d
+from covtool.specs import InstanceBatchNormSpec
+
+_FIRST_OF_A_BLOCK = re.compile(r"layer[123]\.\d+\.bn1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceBatchNormPlan:
+    """How `apply_instance_batch_norm` will change a model.
+
+    Attributes:
+        spec: What was asked for, with the layers that were found.
+    """
+
+    spec: InstanceBatchNormSpec
+
+
+def plan_instance_batch_norm(
+    model: nn.Module, spec: InstanceBatchNormSpec
+) -> InstanceBatchNormPlan:
+    """Find the batch norms.
+
+    Args:
+        model: Left as it is.
+        spec: What is asked for.
+
+    Raises:
+        SurgeryError: There are none, or what is named is no batch norm.
+    """
+    norms = [path for path, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    layers = spec.layers
+    if layers is None:
+        layers = tuple(path for path in norms if _FIRST_OF_A_BLOCK.fullmatch(path))
+    unknown = [path for path in layers if path not in norms]
+    if unknown or not layers:
+        raise SurgeryError(
+            f"{type(model).__name__} has no batch norm {unknown[0]!r}."
+            if unknown
+            else f"{type(model).__name__} has no blocks of a ResNet.",
+            hint="IBN-Net (a) changes the first batch norm of each block of a ResNet's stages 1 "
+            "to 3: layer1.0.bn1 and so on.",
+        )
+    return InstanceBatchNormPlan(spec=spec.model_copy(update={"layers": tuple(layers)}))
+
+
+def apply_instance_batch_norm(model: nn.Module, plan: InstanceBatchNormPlan) -> nn.Module:
+    """A copy of `model` with the planned norms; `model` itself is not changed.
+
+    Scales and shifts stay with their channels, and so do the statistics of those that keep them.
+    """
+    operated = deepcopy(model)
+    for path in plan.spec.layers:
+        old = operated.get_submodule(path)
+        new = InstanceBatchNorm2d(old.num_features).to(old.weight.device, old.weight.dtype)
+        _take_over_(new, old)
+        operated.set_submodule(path, new.train(old.training))
+    return operated
+
+
+@torch.no_grad()
+def _take_over_(new: InstanceBatchNorm2d, old: nn.BatchNorm2d) -> None:
+    first = new.IN.num_features
+    for name in ("weight", "bias"):
+        getattr(new.IN, name).copy_(getattr(old, name)[:first])
+        getattr(new.BN, name).copy_(getattr(old, name)[first:])
+    new.BN.running_mean.copy_(old.running_mean[first:])
+    new.BN.running_var.copy_(old.running_var[first:])

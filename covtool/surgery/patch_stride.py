@@ -1,0 +1,48 @@
+"""Let the patches of a vision transformer overlap."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+from torch import nn
+
+from covtool.backbones.patches import patch_grid, set_patch_stride_
+from covtool.specs import InputSpec, PatchStrideSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchStridePlan:
+    """How `apply_patch_stride` will change a model.
+
+    Attributes:
+        spec: What was asked for.
+        size: Height and width of the images.
+        grid: Rows and columns of the patches.
+    """
+
+    spec: PatchStrideSpec
+    size: tuple[int, int]
+    grid: tuple[int, int]
+
+
+def plan_patch_stride(
+    model: nn.Module, spec: PatchStrideSpec, images: InputSpec
+) -> PatchStridePlan:
+    """Work out the new grid.
+
+    Args:
+        model: Left as it is.
+        spec: What is asked for.
+        images: The images that the model expects.
+
+    Raises:
+        SurgeryError: The model is no vision transformer, or the image smaller than a patch.
+    """
+    grid = patch_grid(model, spec.stride, images.size)
+    return PatchStridePlan(spec=spec, size=images.size, grid=grid)
+
+
+def apply_patch_stride(model: nn.Module, plan: PatchStridePlan) -> nn.Module:
+    """A copy of `model` with patches of another stride; `model` itself is not changed."""
+    operated = deepcopy(model)
+    set_patch_stride_(operated, plan.spec.stride, plan.size)
+    return operated

@@ -1,0 +1,64 @@
+"""Change what a ResNet does between its first batch norm and its first stage."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+from torch import nn
+
+from covtool.errors import SurgeryError
+from covtool.specs import StemSpec
+
+_ACTIVATIONS = ("act1", "relu")  # timm's name and torchvision's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StemPlan:
+    """How `apply_stem` will change a model.
+
+    Attributes:
+        spec: What was asked for.
+        activation: Path of the activation that goes; None where it stays.
+        max_pooling: Path of the max pooling that loses its padding; None where it stays.
+    """
+
+    spec: StemSpec
+    activation: str | None
+    max_pooling: str | None
+
+
+def plan_stem(model: nn.Module, spec: StemSpec) -> StemPlan:
+    """Find the activation and the pooling of a ResNet's stem.
+
+    Args:
+        model: Left as it is.
+        spec: What is asked for.
+
+    Raises:
+        SurgeryError: The model has no such stem.
+    """
+    activation = next(
+        (name for name in _ACTIVATIONS if isinstance(getattr(model, name, None), nn.ReLU)), None
+    )
+    pooling = "maxpool" if isinstance(getattr(model, "maxpool", None), nn.MaxPool2d) else None
+    if activation is None or pooling is None:
+        raise SurgeryError(
+            f"{type(model).__name__} does not begin as a ResNet does: convolution, batch norm, "
+            "ReLU, max pooling.",
+        )
+    return StemPlan(
+        spec=spec,
+        activation=activation if spec.activation == "none" else None,
+        max_pooling=pooling if spec.max_pooling == "unpadded" else None,
+    )
+
+
+def apply_stem(model: nn.Module, plan: StemPlan) -> nn.Module:
+    """A copy of `model` with another stem; `model` itself is not changed."""
+    operated = deepcopy(model)
+    if plan.activation is not None:
+        operated.set_submodule(plan.activation, nn.Identity())
+    if plan.max_pooling is not None:
+        old = operated.get_submodule(plan.max_pooling)
+        new = nn.MaxPool2d(old.kernel_size, stride=old.stride, ceil_mode=True)
+        operated.set_submodule(plan.max_pooling, new)
+    return operated
