@@ -102,8 +102,21 @@ def record_statistics_(net: nn.Module, *, relu: bool) -> None:
             norm.reset_running_stats()
     net.train()
     with torch.no_grad():
-        maps_of(net, torch.randn(4, 3, 64, 64, generator=generator()), relu=relu)
+        maps_of(net, still_lifes(), relu=relu)
     net.eval()
+
+
+def still_lifes(count: int = 8, side: int = 64) -> Tensor:
+    """Images of boxes in front of each other: (count, 3, side, side)."""
+    random = generator()
+    images = torch.randn(count, 3, 1, 1, generator=random).repeat(1, 1, side, side)
+    for image in images:
+        for _ in range(120):
+            height, width = (int(n) for n in 2 * 24 ** torch.rand(2, generator=random))
+            top, left = (int(n) for n in side * torch.rand(2, generator=random))
+            gray, tint = (torch.randn(n, 1, 1, generator=random) for n in (1, 3))
+            image[:, top : top + height, left : left + width] = gray + tint / 3
+    return images
 
 
 def generator() -> torch.Generator:
