@@ -174,7 +174,11 @@ def as_markdown(outcomes: dict[str, dict[str, str]]) -> str:
     for module, found in sorted(outcomes.items()):
         cells = [_cell(found[step], reasons) for step in STEPS]
         lines.append(f"| {module} | {found['name']} | {found['size']} | {' | '.join(cells)} |")
-    lines += ["", *(f"{number}. {reason}" for reason, number in reasons.items()), ""]
+    lines += ["", *(f"{number}. {reason}" for reason, number in reasons.items())]
+    left = [name for module, name in smallest_architectures().items() if module not in outcomes]
+    if left:
+        lines += ["", f"Not tried here, for want of memory and time: {', '.join(left)}."]
+    lines.append("")
     return "\n".join(lines)
 
 

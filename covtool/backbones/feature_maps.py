@@ -63,7 +63,8 @@ class MapReader:
 
     def _is_map(self, rows: int, columns: int) -> bool:
         height, width = self.size
-        return abs(rows * width - columns * height) < width  # less than one row too many or few
+        # Each side may be rounded up by less than one position.
+        return abs(rows * width - columns * height) < max(self.size)
 
     def trunk(self, calls: Sequence[Call], pooling: Call) -> tuple[FeatureMap, ...]:
         """The feature maps among the outputs of a chain that leads to the pooling, in order.

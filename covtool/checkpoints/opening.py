@@ -49,7 +49,8 @@ class OpenedModel:
         checkpoint: The file it was read from; None for a name.
         identification: How it was recognized; None where nothing had to be.
         notes: What was chosen and may surprise, in sentences.
-        is_far: Whether its images are so far from what it was made for that figures say little.
+        made: The images that a covtool file was calibrated or trained on; None for other sources.
+        is_far: Whether its images are so far from those that figures say little.
     """
 
     model: nn.Module
@@ -57,6 +58,7 @@ class OpenedModel:
     checkpoint: ForeignCheckpoint | None = None
     identification: Identification | None = None
     notes: tuple[str, ...] = ()
+    made: InputSpec | None = None
     is_far: bool = False
 
     @property
@@ -182,13 +184,12 @@ def _on_images(opened: OpenedModel, *, resized: bool) -> OpenedModel:
         if base != recipe.base:
             size = "{}x{}".format(*recipe.input.size)
             notes = (*notes, f"The position embeddings are resampled for images of {size}.")
-            recipe = model.recipe = recipe.model_copy(update={"base": base})
+            recipe = recipe.model_copy(update={"base": base})
+            attach_recipe(model, recipe)
         require_positions(model, recipe)
-    if opened.checkpoint is not None and opened.checkpoint.recipe is not None:
-        made = Recipe.model_validate_json(opened.checkpoint.recipe).input
-        others = compare_images(made, recipe.input)
-        if others is not None:
-            notes, is_far = (*notes, others.note), others.is_far
+    others = None if opened.made is None else compare_images(opened.made, recipe.input)
+    if others is not None:
+        notes, is_far = (*notes, others.note), others.is_far
     return replace(opened, recipe=recipe, notes=notes, is_far=is_far)
 
 
@@ -213,7 +214,8 @@ def _open_own(
         notes = (LEFT_OUT,)
     if num_classes not in (None, recipe.num_classes):
         notes = (*notes, f"The file's classifier for {recipe.num_classes} classes is kept.")
-    return _opened(model, recipe, checkpoint=read_checkpoint(path), notes=notes)
+    made = model.recipe.input
+    return _opened(model, recipe, checkpoint=read_checkpoint(path), notes=notes, made=made)
 
 
 def _open_published(

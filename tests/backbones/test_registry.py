@@ -22,7 +22,7 @@ def registry():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.filterwarnings("default")  # of the libraries' own models
+@pytest.mark.filterwarnings("ignore")  # of the libraries' own models
 def test_every_architecture_goes_through_or_is_refused(registry, part: int, tmp_path) -> None:
     sizes = registry.sizes_of_architectures()
     names = [n for n in registry.smallest_architectures().values() if sizes[n] <= LARGEST]
