@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from covtool import __version__, errors
 from covtool_cli import launching
+from covtool_cli.arguments import in_our_spelling
 
 COMMANDS = {
     "inspect": "Show what a checkpoint holds, which architecture it is, what can be operated on.",
@@ -100,7 +101,8 @@ def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments, obj=arguments)
+        spelled = in_our_spelling(arguments)
+        app(spelled, obj=spelled)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as problem:

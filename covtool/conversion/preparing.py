@@ -22,6 +22,7 @@ from covtool.conversion.records import ConversionPlan, ConversionRequest, Convol
 from covtool.data.layouts import DataLayout
 from covtool.data.retrieval_reading import read_classes
 from covtool.errors import ArgumentError, OutputExistsError
+from covtool.evaluation.matching import classes_stay
 from covtool.processes import current
 from covtool.progress import Track
 from covtool.specs import (
@@ -31,6 +32,7 @@ from covtool.specs import (
     LastStrideSpec,
     Operation,
     Recipe,
+    Untrained,
 )
 from covtool.surgery.convolutions import apply_convolutions, plan_convolutions
 from covtool.surgery.eigenlayer import EigenlayerPlan, apply_eigenlayer, plan_eigenlayer
@@ -76,6 +78,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
         request.source,
         arch=request.arch,
         weights=request.weights,
+        classifier_layer=request.classifier_layer,
         pretrained=request.pretrained,
         input_overrides=request.input_overrides,
         iterations=_iterations(heads),
@@ -257,6 +260,10 @@ class _Operated:
         self.convolutions.append(ConvolutionsReport(plan=plan, calibration=calibration, kept=kept))
         self.operations.append(plan.spec)
 
+    def _keeps(self, names: tuple[str, ...]) -> bool:
+        """Whether the model's classes certainly are the data's."""
+        return classes_stay(self.recipe.class_names, names, self.recipe.num_classes)
+
     def _plan_head(self, spec: HeadSpec) -> HeadPlan:
         calibrated = self._request.calibrate_with
         if spec.reduction is None and calibrated and HEADS[spec.head].second_order:
@@ -272,7 +279,7 @@ class _Operated:
             spec,
             self.recipe.input,
             num_classes=len(names) if names else asked,
-            new_classes=names is not None and names != self.recipe.class_names,
+            new_classes=names is not None and not self._keeps(names),
         )
 
 
@@ -295,6 +302,7 @@ def _recipe(
             "history": (*source.provenance.history, line),
             "data": calibrated.resolve().name if calibrated else source.provenance.data,
             "metrics": (),
+            "untrained": _untrained(source, done, calibrated=bool(calibrated)),
         }
     )
     return source.model_copy(
@@ -305,6 +313,17 @@ def _recipe(
             "provenance": provenance,
         }
     )
+
+
+def _untrained(source: Recipe, done: _Operated, *, calibrated: bool) -> tuple[Untrained, ...]:
+    """Parts that are random after the operations."""
+    found = set(source.provenance.untrained)
+    if done.head is not None and not done.head.keeps_classifier:
+        found.discard("classifier")
+        found |= set() if calibrated else {"classifier"}
+    if done.eigenlayer is not None and done.eigenlayer.spec.init == "random":
+        found.add("classifier")
+    return tuple(sorted(found))
 
 
 def _lasting(source: Recipe, head: HeadPlan | None) -> tuple[Operation, ...]:

@@ -23,6 +23,7 @@ Gradient = Literal[
     "power-iteration",
     "newton-schulz",
 ]
+Untrained = Literal["network", "head", "classifier"]
 ChannelStatistics = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
@@ -179,6 +180,8 @@ class Provenance(Record):
         history: One line for each command that made the model, oldest first.
         data: Name of the data set that it was calibrated or trained on.
         metrics: What was measured.
+        untrained: Parts whose weights are random still; none in files from before this was noted,
+            of which it is not known.
     """
 
     source: str | None = None
@@ -187,6 +190,7 @@ class Provenance(Record):
     history: tuple[str, ...] = ()
     data: str | None = None
     metrics: tuple[Metric, ...] = ()
+    untrained: tuple[Untrained, ...] = ()
 
 
 class Recipe(Record):
