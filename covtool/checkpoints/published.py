@@ -30,6 +30,8 @@ from covtool.specs import BaseSpec, HeadSpec, InputSpec, LastStrideSpec, Operati
 from covtool.surgery.rebuild import operate
 
 DEFAULT_ITERATIONS = 5  # in all published scripts; the class's own default is 3
+UNTOLD_META_LAYER = "The file does not tell its meta-layer"
+UNTOLD_ITERATIONS = "The file does not tell the number of Newton-Schulz steps"
 PREFIX = "mpncov"  # of the published names: mpncovresnet50, mpncovvgg16_bn
 
 _WITHOUT_LAST_POOLING = ("vgg", "alexnet")
@@ -253,8 +255,8 @@ def _notes(
     notes = [_head_note(layout, name, head)]
     if head is not None and head.head == "isqrt" and iterations is None:
         notes.append(
-            f"The file does not tell the number of Newton-Schulz steps: {DEFAULT_ITERATIONS}, "
-            "as in the published scripts; --iterations N for another."
+            f"{UNTOLD_ITERATIONS}: {DEFAULT_ITERATIONS}, as in the published scripts; "
+            "--iterations N for another."
         )
     if head is not None and _pooled(layout)["head"] == "isqrt":
         notes.append(_meta_layer_note(checkpoint, head))
@@ -273,16 +275,11 @@ def _meta_layer_note(checkpoint: ForeignCheckpoint, head: HeadSpec) -> str:
     if told is not None and told.fields["head"] == head.head:
         return f"The name {told.said_by} says {told.name}: its meta-layer is taken to be that."
     whole = head.vec == "full"
-    reason = (
-        "Vectors of the whole matrix come from DifferentiableSVD, which does not write its "
-        "meta-layer into a file"
-        if whole
-        else "The file does not tell its meta-layer"
-    )
+    hint = " Vectors of the whole matrix come from DifferentiableSVD." if whole else ""
     return (
-        f"{reason}: iSQRT-COV's is taken, and the logits are wrong where it was another. convert "
-        "--head mpn imports the root of an eigendecomposition (SVD_Pade and its kin), --head seb "
-        "the scaling eigen branch (SEB)."
+        f"{UNTOLD_META_LAYER}: iSQRT-COV's is taken, and the logits are wrong where it was "
+        f"another.{hint} convert --head mpn imports the root of an eigendecomposition (SVD_Pade "
+        "and its kin), --head seb the scaling eigen branch (SEB)."
     )
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from covtool import __version__
 from covtool.checkpoints.file_kinds import stem_of
 from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.published import UNTOLD_ITERATIONS, UNTOLD_META_LAYER
 from covtool.checkpoints.published_import import imported_as_it_is, imported_head
 from covtool.conversion.calibrating import (
     CalibrationImages,
@@ -194,7 +195,9 @@ def _import(opened: OpenedModel, request: ConversionRequest, output: Path) -> Pr
     if spec != own:
         model = rebuild(recipe)
         model.load_state_dict(opened.model.state_dict())
-        notes = (*notes, f"The root is computed by {spec.head}, as asked for.")
+        assumed = (UNTOLD_META_LAYER, UNTOLD_ITERATIONS) if spec.head != own.head else ()
+        kept = (note for note in notes if not note.startswith(assumed))
+        notes = (*kept, f"The meta-layer is {spec.head}, as asked for.")
     plan = ConversionPlan(
         source=request.source,
         output=output,

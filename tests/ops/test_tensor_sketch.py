@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from covtool.errors import ShapeError
-from covtool.ops.power_normalization import signed_sqrt, unit_length
+from covtool.ops.power_normalization import shifted_signed_sqrt, signed_sqrt, unit_length
 from covtool.ops.second_order import second_moments
 from covtool.ops.sketch import CountSketch
 from covtool.ops.tensor_sketch import compact_bilinear_pool
@@ -109,6 +109,16 @@ def test_signed_root_has_a_finite_slope_at_zero() -> None:
     values = torch.zeros(3, requires_grad=True)
     signed_sqrt(values).sum().backward()
     assert values.grad.isfinite().all()
+
+
+def test_published_signed_root_keeps_signs_and_zero_and_adds_its_threshold() -> None:
+    values = torch.tensor([-4.0, -1e-8, 0.0, 1e-8, 9.0], dtype=torch.float64)
+    roots = shifted_signed_sqrt(values, thresh=1e-8)
+    assert_close(roots.square(), torch.where(values == 0, 0.0, values.abs() + 1e-8))
+    assert_close(roots.sign(), values.sign(), **EXACT)
+    half = shifted_signed_sqrt(values.half(), thresh=1e-8)
+    assert half.dtype == torch.float16
+    assert half.isfinite().all()
 
 
 def test_unit_length_and_a_row_of_zeros() -> None:
