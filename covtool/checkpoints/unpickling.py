@@ -26,13 +26,7 @@ RESAVE = (
 
 # What malformed bytes can make of Python, NumPy and torch beside a PickleError.
 _MALFORMED = (
-    ArithmeticError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
+    *(ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
 )
 
 

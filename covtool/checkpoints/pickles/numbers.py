@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from covtool.checkpoints.pickles.settling import Settling
 
 _CODE = re.compile(
-    r"[?bhilqpBHILQPefdgFDG]|(b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SU]\d{1,6}|[mM]8)"
+    r"[?bhilqpBHILQPefdgFDG]|b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SU]\d{1,6}|[mM]8", re.ASCII
 )
 _UNIT = re.compile(r"generic|Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as")
 _UNIT_PLACE = 8  # in the state of a dtype

@@ -48,16 +48,14 @@ def _plain(value: Any, above: tuple[int, ...]) -> Any:
     elif isinstance(value, argparse.Namespace | types.SimpleNamespace):
         value = vars(value)
     if isinstance(value, Mapping):
-        return {
-            _plain(k, above) if _is_simple(k) else k: _plain(v, above) for k, v in value.items()
-        }
+        return {_key(k): _plain(v, above) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset | deque):
         return [_plain(part, above) for part in value]
-    return value if not isinstance(value, GlobalName) else value.full
+    return value.full if isinstance(value, GlobalName) else value
 
 
-def _is_simple(key: Any) -> bool:
-    return isinstance(key, str | np.generic | PurePath | GlobalName)
+def _key(key: Any) -> Any:
+    return _plain(key, ()) if isinstance(key, np.generic | PurePath | GlobalName) else key
 
 
 def _content(record: Placeholder) -> Any:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"[-+]?[0-9]{1,60}(/[0-9]{1,60}|(\.[0-9]{1,60})?(E[-+]?[0-9]{1,4})?)")
 _UUID_BITS = 128
+_PATHS = (
+    *("Path", "PosixPath", "PurePath", "PurePosixPath"),
+    *("PureWindowsPath", "WindowsPath"),
+)
 _MOST = (TypeError, ValueError, OverflowError)
 
 
@@ -210,7 +214,6 @@ PYTHON_VALUES: dict[str, Callable[[Placeholder, "Settling"], Any]] = {
     **{
         f"{module}.{name}": _path(PureWindowsPath if "Windows" in name else PurePosixPath)
         for module in ("pathlib", "pathlib._local")
-        for name in ("Path", "PosixPath", "PurePath", "PurePosixPath")
-        + ("PureWindowsPath", "WindowsPath")
+        for name in _PATHS
     },
 }
