@@ -1,6 +1,7 @@
 """What kind of file something is, by its first bytes; its name may say anything."""
 
 import json
+import re
 import zipfile
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,7 +29,11 @@ def stem_of(source: str) -> str:
 
 DOWNLOAD_AGAIN = "Download or copy it again, and compare the sizes."
 
-_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER
+# torch.serialization.MAGIC_NUMBER, as the protocols of pickle write it: 2 to 5, and 0 and 1
+_LEGACY_MAGIC = re.compile(
+    rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.|L119547037146038801333356L\n\.",
+    re.DOTALL,
+)
 _HEADER_LENGTH = 8  # safetensors: the length of the JSON header, little-endian, then the header
 _KNOWN_STARTS = {
     b"version https://git-lfs": (
@@ -63,7 +68,7 @@ def file_format(path: Path) -> Format:
     if start.startswith(b"PK"):
         _require_torch_archive(path)
         return "zip"
-    if start.startswith(_LEGACY_MAGIC):
+    if _LEGACY_MAGIC.match(start):
         return "legacy"
     if start[_HEADER_LENGTH : _HEADER_LENGTH + 1] == b"{":
         _require_whole_safetensors(path)
@@ -115,7 +120,11 @@ def _require_torch_archive(path: Path) -> None:
             f"It has {size:,} bytes, and the archive's table of contents is not "
             "at the end of them.",
         )
-    with zipfile.ZipFile(path) as archive:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError) as problem:
+        raise damaged(path, f"Its table of contents is damaged: {problem}.") from problem
+    with archive:
         names = {name.rpartition("/")[2] for name in archive.namelist()}
     if "constants.pkl" in names:
         raise CheckpointError(

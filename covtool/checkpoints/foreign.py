@@ -210,7 +210,7 @@ def _brief(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"numpy array {value.shape}"
     if isinstance(value, np.generic):
-        return printable(f"numpy {value.dtype.name.rstrip(digits)} {value}", longest=_BRIEF)
+        return printable(f"numpy {value.dtype.name.rstrip(digits)} {value!s}", longest=_BRIEF)
     if isinstance(value, Placeholder | GlobalName):
         return printable(value.kind)
     if isinstance(value, str | int | float | bool | date | PurePath | None):

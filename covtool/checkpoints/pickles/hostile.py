@@ -78,7 +78,7 @@ def runs_code(name: GlobalName) -> bool:
         return False
     return (
         last in _NAMES_OF_CODE
-        or _is_special(last)
+        or any(map(_is_special, (*below, last)))
         or not _MODULES_OF_CODE.isdisjoint(below)
         or any(f"{name.full}.".startswith(f"{package}.") for package in _PACKAGES_OF_CODE)
     )

@@ -25,7 +25,7 @@ _PATHS = (
     *("Path", "PosixPath", "PurePath", "PurePosixPath"),
     *("PureWindowsPath", "WindowsPath"),
 )
-_MOST = (TypeError, ValueError, OverflowError)
+_UNFIT = (ArithmeticError, TypeError, ValueError)
 
 
 def raw_bytes(value: Any) -> bytes | None:
@@ -52,7 +52,7 @@ def _constructed(make: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
             return NotImplemented
         try:
             return make(*arguments)
-        except _MOST:
+        except _UNFIT:
             return NotImplemented
 
     return row
@@ -67,7 +67,7 @@ def _moment(make: Callable[..., Any]) -> Callable[..., Any]:
         zone = [z for z in zone if isinstance(z, datetime.tzinfo)]
         try:
             return NotImplemented if raw is None else make(raw, *zone)
-        except _MOST:
+        except _UNFIT:
             return NotImplemented
 
     return row
@@ -86,8 +86,13 @@ def _exact(make: Callable[[str], Any]) -> Callable[..., Any]:
     return row
 
 
-def _fraction(text: str) -> Any:
-    return NotImplemented if "E" in text else fractions.Fraction(text)
+def _fraction(record: Placeholder, settle: "Settling") -> Any:
+    """From Python 3.12 on two numbers, before a text."""
+    if len(record.arguments) == 2:
+        return _constructed(fractions.Fraction, int)(record, settle)
+    return _exact(lambda text: NotImplemented if "E" in text else fractions.Fraction(text))(
+        record, settle
+    )
 
 
 def _path(kind: type[PurePath]) -> Callable[..., Any]:
@@ -209,7 +214,7 @@ PYTHON_VALUES: dict[str, Callable[[Placeholder, "Settling"], Any]] = {
     "datetime.timedelta": _constructed(datetime.timedelta, int),
     "datetime.timezone": _constructed(datetime.timezone, datetime.timedelta, str),
     "decimal.Decimal": _exact(decimal.Decimal),
-    "fractions.Fraction": _exact(_fraction),
+    "fractions.Fraction": _fraction,
     "uuid.UUID": _uuid,
     **{
         f"{module}.{name}": _path(PureWindowsPath if "Windows" in name else PurePosixPath)

@@ -134,7 +134,7 @@ def _flagged(tensor: Tensor, metadata: Any) -> Tensor:
     flags = metadata if isinstance(metadata, dict) else {}
     if flags.get("conj") is True and tensor.is_complex():
         tensor = tensor.conj()
-    return -tensor if flags.get("neg") is True and tensor.dtype.is_signed else tensor
+    return torch._neg_view(tensor) if flags.get("neg") is True else tensor
 
 
 def _require_within(numel: int, offset: Any, size: Any, stride: Any, width: int) -> None:
