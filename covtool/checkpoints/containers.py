@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from covtool.checkpoints.pickles import UnusableTensor
 from covtool.errors import ArgumentError, CheckpointError
 
 WEIGHTS = ("auto", "ema", "raw")
@@ -159,7 +160,7 @@ def _split_by_prefix(ema: _Found | None, raw: _Found | None) -> tuple[_Found | N
 
 
 def _has_tensors(entries: Mapping) -> bool:
-    return any(isinstance(value, Tensor) for value in entries.values())
+    return any(isinstance(value, Tensor | UnusableTensor) for value in entries.values())
 
 
 def _listed(entries: Mapping) -> str:

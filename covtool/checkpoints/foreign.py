@@ -18,6 +18,7 @@ from torch import Tensor
 from covtool.checkpoints.containers import Content, find_content, prefix_chain
 from covtool.checkpoints.file_kinds import damaged, file_format
 from covtool.checkpoints.model_file import RECIPE_KEY
+from covtool.checkpoints.own_runs import SavedState, saved_state
 from covtool.checkpoints.pickles import GlobalName, Placeholder, UnusableTensor
 from covtool.checkpoints.printable import printable
 from covtool.checkpoints.unpickling import load_torch_file
@@ -43,6 +44,7 @@ class ForeignCheckpoint:
         recipe: The raw recipe of a covtool file, or None.
         told_architecture: The architecture's name, where the file says it.
         notes: What was chosen, in sentences.
+        saved: What it says about itself, if it is a state of one of covtool's own runs.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class ForeignCheckpoint:
     recipe: str | None = None
     told_architecture: str | None = None
     notes: tuple[str, ...] = ()
+    saved: SavedState | None = None
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
@@ -130,6 +133,7 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
         recipe=metadata.get(RECIPE_KEY),
         told_architecture=_told(loaded) or _told(_config_beside(path)),
         notes=_notes(content),
+        saved=saved_state(path, loaded),
     )
 
 

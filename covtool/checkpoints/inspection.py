@@ -17,6 +17,7 @@ from covtool.checkpoints.identify import Identification, identify
 from covtool.checkpoints.key_report import group_keys
 from covtool.checkpoints.matching import Candidate
 from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.own_runs import find_in_run
 from covtool.checkpoints.published import open_published
 from covtool.errors import SurgeryError
 from covtool.ops.decorrelation import correlation, smallest_eigenvalue_ratio
@@ -135,12 +136,12 @@ def inspect_source(
     Raises:
         CheckpointError: The source cannot be read, or is not of `arch`.
     """
-    path = Path(source)
+    path = find_in_run(source)[0] or Path(source)
     identification = None
     if path.exists():
         checkpoint = read_checkpoint(path, weights=weights)
-        known = open_published(checkpoint, arch=arch) is not None
-        if checkpoint.recipe is None and not known:
+        own = checkpoint.recipe is not None or checkpoint.saved is not None
+        if not own and open_published(checkpoint, arch=arch) is None:
             identification = identify(checkpoint, arch=arch, track=track)
             if not identification.is_certain:
                 found = _unrecognized(source, identification)

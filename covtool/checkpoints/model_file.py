@@ -5,7 +5,7 @@ file. A file appears whole or not at all.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -62,9 +62,21 @@ def load(path: str | Path) -> nn.Module:
     Raises:
         CheckpointError: The file is not a covtool file, or its tensors do not fit its recipe.
     """
-    recipe = read_recipe(path)
+    return assemble(read_recipe(path), load_file(path), path)
+
+
+def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) -> nn.Module:
+    """The model of a recipe with given weights, in eval mode on the CPU.
+
+    Args:
+        recipe: What it is made of; afterwards its ``.recipe``.
+        tensors: Its state dict.
+        path: Where they are from, for the error.
+
+    Raises:
+        CheckpointError: The tensors do not fit the recipe.
+    """
     model = rebuild(recipe)
-    tensors = load_file(path)
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as problem:
@@ -132,7 +144,7 @@ def _bytes(tensor: Tensor) -> bytes:
     return tensor.flatten().view(torch.uint8).numpy().tobytes()
 
 
-def _take_dtype(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+def _take_dtype(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     dtypes = {t.dtype for n, t in tensors.items() if t.is_floating_point()}
     if len(dtypes) == 1:
         model.to(dtypes.pop())

@@ -51,7 +51,7 @@ STORAGES: Mapping[str, str] = {
 }
 _MOST_DIMENSIONS = 64
 _LARGEST = 1 << 48  # of a size, a stride, an offset
-_LARGEST_EXPANDED = 64 * 1024 * 1024  # bytes of a tensor whose numbers are few and repeated
+_LARGEST_EXPANDED = 1 << 30  # bytes of a tensor whose numbers are few and repeated
 
 
 class Storages(Protocol):

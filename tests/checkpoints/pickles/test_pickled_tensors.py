@@ -6,8 +6,10 @@ import zipfile
 import pytest
 import torch
 
+from covtool.checkpoints import read_checkpoint
 from covtool.checkpoints.pickles import UnusableTensor
 from covtool.checkpoints.unpickling import load_torch_file
+from covtool.errors import CheckpointError
 
 FORMATS = {"zip": True, "legacy": False}
 DTYPES = [
@@ -106,6 +108,12 @@ def test_tensors_that_covtool_does_not_read_are_records(tmp_path, archive):
         "sparse": UnusableTensor("sparse (sparse_coo)"),
         "meta": UnusableTensor("without values (meta)"),
     }
+
+
+def test_a_model_without_values_is_refused(tmp_path):
+    torch.save({"w": torch.empty(3, device="meta")}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"'w' is without values \(meta\)"):
+        read_checkpoint(tmp_path / "a.pt")
 
 
 def test_numbers_written_the_other_way_around_are_turned(tmp_path):
