@@ -2,12 +2,15 @@
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
+from signal import SIGINT
 from typing import Annotated
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from covtool import __version__, errors
+from covtool.atomic import finished
 from covtool_cli import launching
 
 COMMANDS = {
@@ -34,6 +37,9 @@ EXIT_CODES = {
     errors.VerificationError: 6,
 }
 
+INTERRUPTED = 128 + SIGINT
+SHOWN = 4  # files that are named
+
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # what torch says of any device
 
 
@@ -55,6 +61,12 @@ class _LazyGroup(TyperGroup):
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple:
         self.commands = dict.fromkeys(COMMANDS)  # what a misspelt name is compared with
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # typer itself would end without a word
+            sys.exit(_told_of_interruption())
 
     def format_help(self, ctx: typer.Context, formatter: object) -> None:
         self._listing = True
@@ -99,14 +111,36 @@ def main(
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _tolerate_any_terminal()
     try:
         app(arguments, obj=arguments)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_told_of_interruption())
     except Exception as problem:
         if "--debug" in arguments:
             raise
         sys.exit(_told(problem))
+
+
+def _tolerate_any_terminal() -> None:
+    """Escape what a terminal's encoding does not have, ASCII's for example."""
+    for stream in (sys.stdout, sys.stderr):
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        if isinstance(stream, TextIOWrapper) and not encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _told_of_interruption() -> int:
+    """Say what a command that was interrupted has written; the exit code."""
+    files = [str(path) for path in finished()]
+    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+    problem = errors.CovtoolError("Interrupted: nothing was written.")
+    if files:
+        whole = f"These files are written, and whole: {', '.join(files[:SHOWN])}{more}."
+        problem = errors.CovtoolError("Interrupted.", reason=whole)
+    if launching.is_main():
+        _show(problem)
+    return INTERRUPTED
 
 
 def _told(problem: Exception) -> int:

@@ -35,6 +35,11 @@ _LEGACY_MAGIC = re.compile(
     re.DOTALL,
 )
 _HEADER_LENGTH = 8  # safetensors: the length of the JSON header, little-endian, then the header
+_TAR = slice(257, 262)  # where tar archives say that they are
+_OLDEST_ENTRIES = (b"sys_info", b"pickle", b"tensors", b"storages")  # of torch's first format
+_OLDEST_WAY_OUT = (
+    "Where it was made, load it with that version and save its tensors with a newer one."
+)
 _KNOWN_STARTS = {
     b"version https://git-lfs": (
         "a pointer of Git LFS, not the file that it stands for",
@@ -157,12 +162,23 @@ def _require_whole_safetensors(path: Path) -> None:
 
 
 def _no_checkpoint(path: Path, start: bytes) -> CheckpointError:
+    if start[_TAR] == b"ustar":
+        raise _tar_archive(path, start)
     known = (told for begin, told in _KNOWN_STARTS.items() if start.startswith(begin))
     what, hint = next(known, None) or _text_or_unknown(start)
     return CheckpointError(
         f"{path} is not a checkpoint.",
         reason=f"It is {what}.",
         hint=hint or f"Give a file with tensors: {', '.join(SUFFIXES)}.",
+    )
+
+
+def _tar_archive(path: Path, start: bytes) -> CheckpointError:
+    of_torch = start.split(b"\0", 1)[0] in _OLDEST_ENTRIES
+    return CheckpointError(
+        f"{path} is not a checkpoint that can be read.",
+        reason=f"It is a tar archive{', as torch wrote before version 0.2' if of_torch else ''}.",
+        hint=_OLDEST_WAY_OUT if of_torch else "Unpack it first, and name the file in it.",
     )
 
 

@@ -15,7 +15,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from covtool.atomic import written_whole
-from covtool.errors import CheckpointError, OutputExistsError, SaveError, VerificationError
+from covtool.errors import (
+    CheckpointError,
+    CovtoolError,
+    OutputExistsError,
+    SaveError,
+    VerificationError,
+)
 from covtool.specs import Recipe
 from covtool.surgery.rebuild import rebuild
 
@@ -115,14 +121,16 @@ def save(
         raise OutputExistsError(path)
     tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
     metadata = {RECIPE_KEY: json.dumps(model.recipe.model_dump(mode="json"))}
-    with written_whole(path) as temporary:
-        try:
+    try:
+        with written_whole(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
-        except SafetensorError as problem:  # its word for a disk that is full
-            raise SaveError.of(path, problem) from problem
-        _read_back(temporary, tensors)
-        if verify is not None:
-            verify(temporary)
+            _read_back(temporary, tensors)
+            if verify is not None:
+                verify(temporary)
+    except (SafetensorError, OSError) as problem:  # both are words for a disk that is full
+        if isinstance(problem, CovtoolError):
+            raise
+        raise SaveError.of(path, problem) from problem
     return path
 
 
