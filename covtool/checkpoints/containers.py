@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from covtool.checkpoints.pickles import UnusableTensor
+from covtool.checkpoints.printable import printable
 from covtool.errors import ArgumentError, CheckpointError
 
 WEIGHTS = ("auto", "ema", "raw")
@@ -72,7 +73,8 @@ def find_content(path: Path, loaded: Any, weights: str) -> Content:
             f"There are no weights called {weights!r}.", hint=f"Choose {', '.join(WEIGHTS)}."
         )
     if not isinstance(loaded, Mapping):
-        raise _no_tensors(path, f"It holds a {type(loaded).__name__}, not named tensors.")
+        what = getattr(loaded, "kind", f"a {type(loaded).__name__}")
+        raise _no_tensors(path, f"It holds {printable(what)}, not named tensors.")
     ema, raw = _first(loaded, EMA), _first(loaded, RAW) or _bare(loaded) or _unnamed(loaded)
     ema, raw = _split_by_prefix(ema, raw)
     if ema is None and raw is None:
@@ -164,7 +166,7 @@ def _has_tensors(entries: Mapping) -> bool:
 
 
 def _listed(entries: Mapping) -> str:
-    names: Iterator[str] = (str(name) for name in entries)
+    names: Iterator[str] = (printable(str(name)) for name in entries)
     shown = [name for name, _ in zip(names, range(8), strict=False)]
     return ", ".join(shown) + (", ..." if len(entries) > len(shown) else "")
 

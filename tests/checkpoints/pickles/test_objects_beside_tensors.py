@@ -26,7 +26,7 @@ from covtool.checkpoints.pickles.machine import Machine
 from covtool.checkpoints.pickles.settling import Settling
 from covtool.checkpoints.pickles.source import Source
 from covtool.checkpoints.unpickling import load_torch_file
-from covtool.errors import UnsafeCheckpointError
+from covtool.errors import CheckpointError, UnsafeCheckpointError
 
 FORMATS = {"zip": True, "legacy": False}
 PROTOCOLS = range(1, 6)
@@ -265,6 +265,12 @@ def test_text_of_python_2_is_text_and_its_numbers_are_numbers():
         b"(S'f8'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbS'" + raw + b"'\ntRs."
     )
     assert_equal(Settling(None).whole(Machine(Source(pickled)).run()), {"best\xe9": number})
+
+
+def test_a_file_that_is_one_object_says_which(tmp_path):
+    torch.save(own(), tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"It holds an object of .*\.Own, not named tensors"):
+        read_checkpoint(tmp_path / "a.pt")
 
 
 def test_a_pickled_loss_beside_a_state_dict_is_a_placeholder(tmp_path, state):

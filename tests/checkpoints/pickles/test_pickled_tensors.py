@@ -85,6 +85,31 @@ def test_shared_storages_stay_shared_and_the_file_stays_as_it_is(tmp_path, archi
     assert (tmp_path / "a.pt").read_bytes() == before
 
 
+class Marked(torch.Tensor):
+    pass
+
+
+def marked_parameter():
+    parameter = torch.nn.Parameter(torch.arange(4.0))
+    parameter.mark = "decay"
+    return parameter
+
+
+def marked_tensor():
+    tensor = torch.arange(4.0).as_subclass(Marked)
+    tensor.mark = {"of": "fastai"}
+    return tensor
+
+
+@pytest.mark.parametrize("archive", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("make", [marked_parameter, marked_tensor])
+def test_subclasses_with_attributes_are_plain_tensors(tmp_path, make, archive):
+    torch.save({"w": make()}, tmp_path / "a.pt", _use_new_zipfile_serialization=archive)
+    found = load_torch_file(tmp_path / "a.pt", archive=archive)["w"]
+    assert type(found) is torch.Tensor
+    assert torch.equal(found, torch.arange(4.0))
+
+
 @pytest.mark.parametrize("archive", FORMATS.values(), ids=FORMATS)
 def test_the_same_tensor_twice_is_one_tensor(tmp_path, archive):
     tensor = torch.ones(3)
