@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+from covtool.checkpoints.printable import printable
 from covtool.errors import CheckpointError
 
 Format = Literal["zip", "legacy", "safetensors"]
@@ -140,7 +141,7 @@ def _require_torch_archive(path: Path) -> None:
     if "data.pkl" not in names:
         raise CheckpointError(
             f"{path} is a zip archive, but not one that torch.save wrote.",
-            reason=f"It holds {', '.join(sorted(names)[:4])}.",
+            reason=f"It holds {', '.join(map(printable, sorted(names)[:4]))}.",
             hint="Give the checkpoint itself; unpack the archive if it is in there.",
         )
 
