@@ -41,13 +41,16 @@ class Tail(nn.Module):
     def __init__(self, model: nn.Module, plan: HeadPlan) -> None:
         super().__init__()
         self.plan = plan
-        for path in (plan.sites.pooling, plan.sites.classifier):
+        between = plan.sites.tail if plan.spec.own_average else ()
+        self.paths = (plan.sites.pooling, *between, plan.sites.classifier)
+        for path in self.paths:
             self.set_submodule(path, model.get_submodule(path))
 
     def forward(self, features: Tensor) -> Tensor:
         """Feature maps to logits."""
-        pooled = self.get_submodule(self.plan.sites.pooling)(features)
-        return self.get_submodule(self.plan.sites.classifier)(pooled)
+        for path in self.paths:
+            features = self.get_submodule(path)(features)
+        return features
 
 
 def feature_maps(model: nn.Module, tap: str, loader: object) -> Batches:

@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from covtool import __version__, errors
 from covtool.atomic import finished
 from covtool_cli import launching
+from covtool_cli.arguments import in_our_spelling
 
 COMMANDS = {
     "inspect": "Show what a checkpoint holds, which architecture it is, what can be operated on.",
@@ -113,7 +114,8 @@ def run(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     _tolerate_any_terminal()
     try:
-        app(arguments, obj=arguments)
+        spelled = in_our_spelling(arguments)
+        app(spelled, obj=spelled)
     except KeyboardInterrupt:
         sys.exit(_told_of_interruption())
     except Exception as problem:

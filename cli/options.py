@@ -31,7 +31,16 @@ Iterations = Annotated[
     ),
 ]
 Weights = Annotated[
-    str, typer.Option(help="Which weights of a training checkpoint: auto, ema or raw.")
+    str,
+    typer.Option(
+        help="Which weights of a training checkpoint: auto, ema, raw, or a name, as student."
+    ),
+]
+ClassifierLayer = Annotated[
+    str | None,
+    typer.Option(
+        help="The linear layer of a checkpoint that gives the classes, where it has several."
+    ),
 ]
 Data = Annotated[
     Path,

@@ -138,10 +138,19 @@ def _approximant(function: MatrixFunction) -> Callable[[HeadSpec], MatrixFunctio
     return lambda spec: partial(function, degree=spec.degree) if spec.degree else function
 
 
+def _bilinear(in_features: int, spec: HeadSpec) -> GlobalPooling:
+    build = _matrix(lambda spec: second_order.second_moments, kind=BilinearPooling)
+    pooling = build(in_features, spec)
+    pooling.thresh = spec.thresh
+    return pooling
+
+
 def _compact_bilinear(in_features: int, spec: HeadSpec) -> GlobalPooling:
-    return CompactBilinearPooling(
+    pooling = CompactBilinearPooling(
         in_features, dim=spec.dim, reduction=spec.reduction, sketch_size=spec.sketch_size
     )
+    pooling.thresh = spec.thresh
+    return pooling
 
 
 def _gaussian(spec: HeadSpec) -> MatrixFunction:
@@ -157,7 +166,7 @@ HEADS = Registry(
             source="Lin, Chen, Yan, ICLR 2014",
             second_order=False,
             centered=False,
-            options=AVERAGE,
+            options=AVERAGE | {"own_average"},
             reduction="none",
             build=_first_order(AveragePooling),
         ),
@@ -252,14 +261,15 @@ HEADS = Registry(
             summary="Second moments, signed square root, unit length (B-CNN).",
             source="Lin, RoyChowdhury, Maji, ICCV 2015",
             centered=False,
-            build=_matrix(lambda spec: second_order.second_moments, kind=BilinearPooling),
+            options=MATRIX | {"thresh"},
+            build=_bilinear,
         ),
         Head(
             name="cbp",
             summary="Second moments, sketched to fewer numbers (compact bilinear pooling).",
             source="Gao, Beijbom, Zhang, Darrell, CVPR 2016",
             centered=False,
-            options=VECTOR | {"sketch_size"},
+            options=VECTOR | {"sketch_size", "thresh"},
             build=_compact_bilinear,
         ),
         Head(

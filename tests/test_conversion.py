@@ -1,6 +1,8 @@
 """From a file to a file, as `covtool convert` does it."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from covtool.backbones.create import create_model, parse_name
 from covtool.conversion import ConversionRequest, convert, plan_conversion, verifying
 from covtool.errors import ArgumentError, DataError, OutputExistsError, VerificationError
 from covtool.evaluation.classification import evaluate_classification
-from covtool.specs import ConvertSpec, HeadSpec, LastStrideSpec
+from covtool.specs import ConvertSpec, EigenlayerSpec, HeadSpec, LastStrideSpec
 from covtool_cli.main import run
 
 HEAD = HeadSpec(dim=8)
@@ -65,6 +67,78 @@ def test_untouched_tensors_are_those_of_the_source_file(request_for, checkpoint:
     assert result.untouched == len(untouched)
     for name in untouched:
         assert torch.equal(source[name], written[name]), name
+
+
+def test_average_of_an_averaging_network_keeps_the_classifier_where_the_classes_stay(
+    request_for, checkpoint: Path
+) -> None:
+    result = convert(request_for(HeadSpec(head="gap")))
+    source, written = torch.load(checkpoint), load_file(result.path)
+    assert source.keys() == written.keys()
+    assert all(torch.equal(source[name], written[name]) for name in source)
+    assert result.untouched == len(source)
+    assert (result.plan.changes, result.plan.random) == ((), ())
+    assert not any("random" in note for note in result.plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("operation", "settings", "random"),
+    [
+        (HeadSpec(head="gap"), {"spec": ConvertSpec(num_classes=3)}, ("fc",)),
+        (HEAD, {}, ("global_pool.reduction", "fc")),
+        (HEAD.model_copy(update={"fuse": "gap"}), {}, ("global_pool.second_order.reduction",)),
+        (HeadSpec(head="cov", reduction="none"), {}, ("fc",)),
+        (EigenlayerSpec(features=4, init="random"), {}, ("fc",)),
+        (EigenlayerSpec(features=4), {}, ()),
+    ],
+    ids=str,
+)
+def test_what_starts_at_random_is_named(request_for, operation, settings, random) -> None:
+    assert plan_conversion(request_for(operation, **settings)).random == random
+
+
+def test_calibrated_head_has_nothing_random_and_no_kept_classifier(request_for, colors) -> None:
+    plan = convert(request_for(HeadSpec(head="gap"), calibrate_with=colors)).plan
+    assert plan.random == ()
+    assert not any(name.startswith("fc.") for name in plan.keys.kept)
+
+
+def test_new_classifier_of_the_same_shape_is_not_counted_as_kept(
+    request_for, colors, tmp_path: Path
+) -> None:
+    three = convert(request_for(HeadSpec(head="gap"), calibrate_with=colors)).path
+    request = replace(request_for(HeadSpec(head="gap")), source=str(three), overwrite=True)
+    assert plan_conversion(request).random == ()
+    others = write_toy_data(tmp_path / "others", train=2, val=1, colors=("red", "blue"))
+    (others / "train" / "white").mkdir()
+    shutil.copy(others / "train" / "red" / "0.png", others / "train" / "white")
+    plan = plan_conversion(replace(request, classes_from=others))
+    assert plan.random == ("fc",)
+    assert plan.keys.changed == ("fc.weight", "fc.bias")
+
+
+def test_command_says_on_stdout_what_starts_at_random(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    output = ["-o", str(tmp_path / "a.safetensors"), "--img-size", "96"]
+    with pytest.raises(SystemExit):
+        run(["convert", str(checkpoint), "--dim", "8", "--plan", *output])
+    assert "starts at random" in (shown := capsys.readouterr().out)
+    assert "global_pool.reduction, fc" in shown
+    with pytest.raises(SystemExit):
+        run(["convert", str(checkpoint), "--head", "gap", "--plan", "--json", *output])
+    told = json.loads(capsys.readouterr().out)
+    assert told["random"] == []
+    assert "fc.weight" in told["keys"]["kept"]
+
+
+def test_file_with_the_network_s_own_average_gets_another_head(request_for, tmp_path: Path) -> None:
+    averaged = convert(request_for(HeadSpec(head="gap"))).path
+    request = ConversionRequest(
+        source=str(averaged), operations=(HEAD,), output=tmp_path / "root.safetensors"
+    )
+    [head] = covtool.load(convert(request).path).recipe.operations
+    assert head.head == "isqrt"
 
 
 def test_same_seed_gives_the_same_file_and_another_one_does_not(request_for, tmp_path) -> None:

@@ -61,6 +61,7 @@ def command(
     ] = False,
     arch: options.Arch = None,
     weights: options.Weights = "auto",
+    classifier_layer: options.ClassifierLayer = None,
     from_scratch: options.FromScratch = False,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = 2,
@@ -94,6 +95,7 @@ def command(
         calibrate_with=calibrate,
         arch=arch,
         weights=weights,
+        classifier_layer=classifier_layer,
         input_overrides=images.changes(),
         pretrained=not from_scratch,
         batch_size=batch_size,
@@ -245,7 +247,9 @@ def _show_changes(plan: "ConversionPlan") -> None:
     render.table("", ("", "before", "after"), rows)
     items = [
         ("classes", plan.recipe.num_classes),
-        ("tensors kept", len(plan.keys.kept)),
+        ("starts at random", ", ".join(plan.random) or "nothing"),
+        ("tensors kept, byte for byte", len(plan.keys.kept)),
+        ("other values", _keys(plan.keys.changed)),
         ("resized", _keys(plan.keys.resized)),
         ("new", _keys(plan.keys.new)),
         ("dropped", _keys(plan.keys.dropped)),
@@ -284,7 +288,10 @@ def _show_operators(report: "ConvolutionsReport") -> None:
         ]
     render.table(f"{len(rows)} convolutions", columns, rows)
     if done and kept:
+        from covtool.evaluation.matching import GUESSED
+
         asked = f" of {kept.images} images of {kept.data}"
+        guess = f" ({GUESSED})" if kept.classes_guessed else ""
         render.pairs(
             "What the network keeps, untrained",
             [
@@ -292,8 +299,8 @@ def _show_operators(report: "ConvolutionsReport") -> None:
                 ("radius", f"within it {100 * done.radius_quantile:g} % of the patches"),
                 ("batch norms corrected", len(done.batch_norms)),
                 ("same answer as before", f"{kept.agreement:.1f} %{asked}"),
-                ("top-1 before", _percent(kept.top_1_before)),
-                ("top-1 after", _percent(kept.top_1_after)),
+                ("top-1 before", _percent(kept.top_1_before, guess)),
+                ("top-1 after", _percent(kept.top_1_after, guess)),
             ],
         )
 
@@ -314,5 +321,5 @@ def _how_kept(sketched: bool, kept: bool) -> str:
     return f"count-sketched, {place}" if sketched else place
 
 
-def _percent(value: float | None) -> str | None:
-    return None if value is None else f"{value:.1f} %"
+def _percent(value: float | None, remark: str = "") -> str | None:
+    return None if value is None else f"{value:.1f} %{remark}"

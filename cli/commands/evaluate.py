@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WORST_CLASSES = 5
 
 TAKES = {
-    "classification": ("per_class", "confusion", *AttackSpec.model_fields),
+    "classification": ("per_class", "confusion", "class_names", *AttackSpec.model_fields),
     "retrieval": ("overwrite", *RetrievalSpec.model_fields, *ClassSplitSpec.model_fields),
 }
 """Options that only one task takes."""
@@ -65,6 +65,14 @@ def command(
     arch: options.Arch = None,
     iterations: options.Iterations = None,
     weights: options.Weights = "auto",
+    classifier_layer: options.ClassifierLayer = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of the model's outputs: a text file with one a line, in order, or JSON.",
+        ),
+    ] = None,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Show every class, not the worst ones only.")
     ] = False,
@@ -97,6 +105,7 @@ def command(
         "arch": arch,
         "iterations": iterations,
         "weights": weights,
+        "classifier_layer": classifier_layer,
         "input_overrides": images.changes(),
         "batch_size": batch_size,
         "workers": workers,
@@ -109,7 +118,8 @@ def command(
         _retrieve({**request, "overwrite": overwrite}, as_json=as_json)
     else:
         shown = {"per_class": per_class, "confusion": confusion}
-        _classify({**request, "attack": attacking}, as_json=as_json, **shown)
+        request |= {"attack": attacking, "class_names": class_names}
+        _classify(request, as_json=as_json, **shown)
 
 
 def _task(ctx: typer.Context, asked: str, data: Path) -> str:
@@ -172,6 +182,7 @@ def _as_object(model: str, done: "Evaluation", confusion: int) -> dict[str, obje
         "device": done.device,
         "input": done.input,
         **_figures(done.result, confusion),
+        "class_order": done.class_order,
         "class_names": done.result.class_names,
         "targets": done.result.targets,
         "attack": done.attack,
@@ -195,21 +206,24 @@ def _figures(result: "ClassificationResult", confusion: int) -> dict[str, object
 
 
 def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) -> None:
+    from covtool.evaluation.matching import GUESSED
     from covtool_cli import render
 
     result = done.result
+    is_guess = done.class_order == "guessed"
+    guess, guessed = (f" ({GUESSED})", " (guessed)") if is_guess else ("", "")
     attacked = []
     if done.attacked is not None:
-        attacked = [(f"top-1 under {done.attack.title}", f"{done.attacked.top_1:.2f} %")]
+        attacked = [(f"top-1 under {done.attack.title}", f"{done.attacked.top_1:.2f} %{guess}")]
     render.pairs(
         "Evaluated",
         [
             ("model", model),
             ("data", f"{done.data}, {done.split}"),
-            ("top-1", f"{result.top_1:.2f} %"),
+            ("top-1", f"{result.top_1:.2f} %{guess}"),
             *attacked,
-            ("top-5", None if result.top_5 is None else f"{result.top_5:.2f} %"),
-            ("loss", result.loss),
+            ("top-5", None if result.top_5 is None else f"{result.top_5:.2f} %{guess}"),
+            ("loss", f"{result.loss:.4g}{guess}" if is_guess else result.loss),
             ("images", result.images),
             ("left out, unreadable", len(done.unreadable)),
             ("images/s", f"{result.images_per_s:.1f}"),
@@ -222,14 +236,14 @@ def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) ->
         classes = sorted(wrong, key=lambda row: row.accuracy)[:WORST_CLASSES]
     if classes:
         render.table(
-            "Classes" if per_class else "Worst classes",
+            ("Classes" if per_class else "Worst classes") + guessed,
             ("class", "images", "accuracy (%)"),
             [(row.name, row.images, row.accuracy) for row in classes],
         )
     pairs = result.most_confused(confusion)
     if pairs:
         render.table(
-            "Most confused",
+            f"Most confused{guessed}",
             ("class", "taken for", "images"),
             [(row.actual, row.predicted, row.images) for row in pairs],
         )

@@ -18,6 +18,7 @@ def command(
     source: options.Model,
     arch: options.Arch = None,
     weights: options.Weights = "auto",
+    classifier_layer: options.ClassifierLayer = None,
     correlation: Annotated[
         bool,
         typer.Option(
@@ -37,7 +38,12 @@ def command(
     from covtool.checkpoints.inspection import inspect_source
 
     inspection, identification = inspect_source(
-        source, arch=arch, weights=weights, correlations=correlation, track=render.track
+        source,
+        arch=arch,
+        weights=weights,
+        classifier_layer=classifier_layer,
+        correlations=correlation,
+        track=render.track,
     )
     if as_json:
         render.json_object(inspection)

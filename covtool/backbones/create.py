@@ -3,9 +3,12 @@
 from difflib import get_close_matches
 
 import timm
-from timm.models import get_pretrained_cfg, is_model
+import torch
+from timm.layers import SelectAdaptivePool2d
+from timm.models import PretrainedCfg, get_pretrained_cfg, is_model
 from torch import nn
 from torchvision import models as torchvision_models
+from torchvision.transforms._presets import ImageClassification
 
 from covtool.backbones.slots import install_pooling_slot
 from covtool.errors import ArgumentError, UnknownVariantError
@@ -32,6 +35,13 @@ def parse_name(name: str) -> tuple[BaseSpec, str | None]:
     if tag:
         _require_tag(short, tag)
     return BaseSpec(library="timm", name=short), tag or None
+
+
+def is_architecture(name: str) -> bool:
+    """Whether a library has an architecture of that name, whatever its pretrained tag."""
+    if name.startswith(TORCHVISION_PREFIX):
+        return name.removeprefix(TORCHVISION_PREFIX) in torchvision_names()
+    return is_model(name.partition(".")[0])
 
 
 def _require_tag(name: str, tag: str) -> None:
@@ -82,23 +92,44 @@ def create_model(
     return install_pooling_slot(model).eval()
 
 
+def default_pooling(base: BaseSpec) -> str | None:
+    """Timm's word for how an architecture pools by default; None where it has none."""
+    with torch.device("meta"):
+        model = create_model(base, num_classes=2)
+    if isinstance(getattr(model, "global_pool", None), str):
+        return model.global_pool
+    pooling = (m.pool_type for m in model.modules() if isinstance(m, SelectAdaptivePool2d))
+    return next(pooling, None)
+
+
 def default_input(base: BaseSpec, tag: str | None = None) -> InputSpec:
     """The images that the library's own weights of an architecture were trained on."""
     if base.library == "timm":
         config = get_pretrained_cfg(f"{base.name}.{tag}" if tag else base.name)
         if config is None:
             return InputSpec()
-        channels, height, width = config.input_size
-        return InputSpec(
-            channels=base.arguments.get("in_chans", channels),
-            size=_arguments_size(base) or (height, width),
-            mean=config.mean,
-            std=config.std,
-            interpolation=config.interpolation or "bilinear",
-            crop_pct=config.crop_pct or 0.875,
-            crop_mode=config.crop_mode or "center",
-        )
-    preset = torchvision_models.get_model_weights(base.name).DEFAULT.transforms()
+        images = config_input(config)
+        said = {"channels": base.arguments.get("in_chans"), "size": _arguments_size(base)}
+        return images.model_copy(update={k: v for k, v in said.items() if v is not None})
+    return preset_input(torchvision_models.get_model_weights(base.name).DEFAULT.transforms())
+
+
+def config_input(config: PretrainedCfg) -> InputSpec:
+    """The images of a timm configuration of weights."""
+    channels, height, width = config.input_size
+    return InputSpec(
+        channels=channels,
+        size=(height, width),
+        mean=config.mean,
+        std=config.std,
+        interpolation=config.interpolation or "bilinear",
+        crop_pct=config.crop_pct or 0.875,
+        crop_mode=config.crop_mode or "center",
+    )
+
+
+def preset_input(preset: ImageClassification) -> InputSpec:
+    """The images of torchvision's transforms for weights."""
     size = preset.crop_size[0]
     return InputSpec(
         size=(size, size),
@@ -107,6 +138,24 @@ def default_input(base: BaseSpec, tag: str | None = None) -> InputSpec:
         interpolation=preset.interpolation.value,
         crop_pct=min(1.0, size / preset.resize_size[0]),
     )
+
+
+def default_name(base: BaseSpec) -> str:
+    """The weights whose images `default_input` describes, in words."""
+    if base.library == "torchvision":
+        return f"torchvision's {base.name}"
+    config = get_pretrained_cfg(base.name)
+    tag = f".{config.tag}" if config is not None and config.tag else ""
+    return f"timm's {base.name}{tag}"
+
+
+def fixed_size(base: BaseSpec) -> tuple[int, int] | None:
+    """(height, width) of an architecture that takes images of one size only; None for others."""
+    size = _arguments_size(base)
+    if size is not None or base.library != "timm":
+        return size
+    config = get_pretrained_cfg(base.name)
+    return config.input_size[1:] if config is not None and config.fixed_input_size else None
 
 
 def _arguments_size(base: BaseSpec) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ import numpy as np
 from covtool.backbones.fingerprint import Architecture, Fingerprint, Shape
 
 FORMAT = 1
+_NORMS = ("norm.", "fc_norm.")
 _ARRAYS = ("pair_names", "pair_shapes", "pairs", "lengths")
 
 
@@ -82,6 +83,22 @@ class ArchitectureIndex:
             of_prefix = np.flatnonzero(below[self.pair_names][self.pairs])
             result[of_prefix[owning[self.owners[of_prefix]]]] = True
         return result
+
+    @cached_property
+    def body_ends(self) -> dict[str, set[str]]:
+        """First names of bodies to the last ones that go with them.
+
+        Norms at the end are left out: with another pooling they have another name.
+        """
+        found: dict[str, set[str]] = {}
+        for row, end in enumerate(self.ends):
+            start = end - self.lengths[row]
+            body = self.pair_names[self.pairs[start:end][~self.is_classifier[start:end]]]
+            last = (self.names[n] for n in reversed(body) if not self.names[n].startswith(_NORMS))
+            name = next(last, None)
+            if name is not None:
+                found.setdefault(self.names[body[0]], set()).add(name)
+        return found
 
     @cached_property
     def _alphabetical(self) -> list[str]:

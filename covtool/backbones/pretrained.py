@@ -28,6 +28,7 @@ class NamedModel:
         num_classes: Outputs of its classifier.
         input: The images it expects.
         fresh_classifier: Whether the classifier starts at random, though weights were fetched.
+        class_names: Of its outputs, where a hub's configuration has them.
     """
 
     model: nn.Module
@@ -35,6 +36,7 @@ class NamedModel:
     num_classes: int
     input: InputSpec
     fresh_classifier: bool
+    class_names: tuple[str, ...] | None = None
 
 
 def model_by_name(name: str, *, num_classes: int | None, pretrained: bool) -> NamedModel:
@@ -112,7 +114,13 @@ def _from_hub(name: str, num_classes: int | None, pretrained: bool) -> NamedMode
         num_classes=classes,
         input=_input_of(config, default_input(base)),
         fresh_classifier=pretrained and classes != published,
+        class_names=_names_of(config, classes) if pretrained else None,
     )
+
+
+def _names_of(config: dict[str, Any], classes: int) -> tuple[str, ...] | None:
+    names = tuple(config.get("label_names") or ())
+    return names if len(set(names)) == len(names) == classes else None
 
 
 def _input_of(config: dict[str, Any], default: InputSpec) -> InputSpec:

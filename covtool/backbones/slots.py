@@ -10,6 +10,8 @@ from timm.layers import global_pool_nlc
 from torch import Tensor, nn
 from torchvision.models import DenseNet, MNASNet, MobileNetV2, ShuffleNetV2, VisionTransformer
 
+from covtool.layers.mixing import mix_in
+
 SLOT = "covtool_pool"
 
 
@@ -41,7 +43,16 @@ class MapPooling(nn.Module):
 
 class _TimmTokens:
     def pool(self, tokens: Tensor, pool_type: str | None = None) -> Tensor:
+        if pool_type is not None:
+            return super().pool(tokens, pool_type)
         return getattr(self, SLOT)(tokens)
+
+    def reset_classifier(
+        self, num_classes: int, global_pool: str | None = None, **others: object
+    ) -> None:
+        super().reset_classifier(num_classes, global_pool, **others)
+        if global_pool is not None:
+            getattr(self, SLOT).pool_type = global_pool
 
 
 class _TorchvisionDenseNet:
@@ -70,7 +81,7 @@ class _TorchvisionShuffleNet:
 class _TorchvisionViT:
     def forward(self, images: Tensor) -> Tensor:
         tokens = self._process_input(images)
-        class_token = self.class_token.expand(len(tokens), -1, -1)
+        class_token = self.class_token.expand(tokens.shape[0], -1, -1)
         tokens = self.encoder(torch.cat([class_token, tokens], dim=1))
         return self.heads(getattr(self, SLOT)(tokens))
 
@@ -91,7 +102,7 @@ def install_pooling_slot(model: nn.Module) -> nn.Module:
     found = _slot_for(model)
     if found is not None:
         mixin, pooling = found
-        model.__class__ = type(type(model).__name__, (mixin, type(model)), {})
+        mix_in(model, mixin)
         setattr(model, SLOT, pooling)
     return model
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from covtool.backbones.create import create_model
+from covtool.backbones.create import create_model, default_pooling
 from covtool.backbones.fingerprint import is_relevant
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.key_report import compare_keys, group_keys
@@ -25,12 +25,14 @@ class BuiltModel:
         model: In eval mode, float32.
         base: Its architecture.
         num_classes: Outputs of its classifier.
+        fresh_classifier: Whether the classifier is new, with random weights.
         notes: What was decided, in sentences.
     """
 
     model: nn.Module
     base: BaseSpec
     num_classes: int
+    fresh_classifier: bool
     notes: tuple[str, ...]
 
 
@@ -49,21 +51,28 @@ def build(
         UnrecognizedCheckpointError: The installed library builds the architecture differently.
         CheckpointError: The architecture cannot take the number of input channels.
     """
-    base = _base(checkpoint, candidate)
+    base, pooled = _with_told_pooling(_base(checkpoint, candidate), checkpoint, candidate)
     classes = num_classes or candidate.num_classes or DEFAULT_CLASSES
     fresh = classes != candidate.num_classes
     model = create_model(base, num_classes=classes)
     heads = tuple(f"{name}." for name in candidate.architecture.classifiers) if fresh else ()
-    tensors = _renamed(checkpoint.state, candidate)
+    tensors = _renamed(checkpoint, candidate, model)
     load_exactly_(model, tensors, heads, checkpoint)
-    notes = [_order_note(candidate), _classifier_note(candidate, classes) if fresh else None]
+    notes = [_order_note(candidate), *candidate.notes, pooled]
+    notes += [_classifier_note(candidate, classes) if fresh else None]
     notes += [precision_note(tensors), ignored_note(checkpoint)]
-    return BuiltModel(model=model, base=base, num_classes=classes, notes=tuple(filter(None, notes)))
+    return BuiltModel(
+        model=model,
+        base=base,
+        num_classes=classes,
+        fresh_classifier=fresh,
+        notes=tuple(filter(None, notes)),
+    )
 
 
 def _base(checkpoint: ForeignCheckpoint, candidate: Candidate) -> BaseSpec:
     architecture = candidate.architecture
-    arguments = dict(architecture.arguments)
+    arguments = {**architecture.arguments, **candidate.arguments}
     if candidate.in_channels not in (None, RGB):
         if architecture.library != "timm":
             raise CheckpointError(
@@ -75,11 +84,47 @@ def _base(checkpoint: ForeignCheckpoint, candidate: Candidate) -> BaseSpec:
     return BaseSpec(library=architecture.library, name=architecture.name, arguments=arguments)
 
 
-def _renamed(state: Mapping[str, Tensor], candidate: Candidate) -> dict[str, Tensor]:
-    """The tensors under the architecture's names; counters follow the weight beside them."""
-    if not candidate.renames:
-        return dict(state)
-    names = dict(candidate.renames)
+def _with_told_pooling(
+    base: BaseSpec, checkpoint: ForeignCheckpoint, candidate: Candidate
+) -> tuple[BaseSpec, str | None]:
+    """The architecture with the pooling that the file says, where that is not its own.
+
+    A transformer whose tokens are averaged has its norm behind the pooling, unless the file has it
+    before.
+    """
+    told = checkpoint.told.arguments.get("global_pool")
+    if told is None or base.library != "timm" or "global_pool" in base.arguments:
+        return base, None
+    if told == default_pooling(base):
+        return base, None
+    arguments = {**base.arguments, "global_pool": told}
+    if candidate.match == "names" and any(n.startswith("norm.") for n in checkpoint.state):
+        arguments["fc_norm"] = False
+    note = f"The file says that its features are pooled by {told}."
+    return base.model_copy(update={"arguments": arguments}), note
+
+
+def _renamed(
+    checkpoint: ForeignCheckpoint, candidate: Candidate, model: nn.Module
+) -> dict[str, Tensor]:
+    """The tensors that are used, under the architecture's names."""
+    left = {*candidate.unused, *(own for own, _ in candidate.classifier)}
+    kept = {n: t for n, t in checkpoint.state.items() if checkpoint.prefix + n not in left}
+    tensors = _counted(kept, dict(candidate.renames)) if candidate.renames else kept
+    own, file = model.state_dict(), {**checkpoint.tensors, **checkpoint.beside}
+    for name, known in candidate.classifier:
+        tensors[known] = file[name].flatten(1) if file[name].dim() > 1 else file[name]
+        if known in own and own[known].dim() > tensors[known].dim():  # a 1x1 convolution
+            tensors[known] = tensors[known].reshape(*tensors[known].shape, 1, 1)
+    for _, known in candidate.classifier[:1]:
+        bias = f"{known.removesuffix('.weight')}.bias"
+        if bias in own:
+            tensors.setdefault(bias, torch.zeros(candidate.num_classes))
+    return tensors
+
+
+def _counted(state: Mapping[str, Tensor], names: dict[str, str]) -> dict[str, Tensor]:
+    """Renamed tensors; counters follow the weight beside them."""
     modules = {own.rpartition(".")[0]: new.rpartition(".")[0] for own, new in names.items()}
     for name in state:
         module, _, leaf = name.rpartition(".")

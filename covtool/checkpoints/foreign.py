@@ -1,8 +1,6 @@
 """Checkpoints as other programs write them, read as named tensors and nothing else."""
 
-import argparse
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -15,18 +13,18 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from covtool.checkpoints.containers import Content, find_content, prefix_chain
+from covtool.checkpoints.containers import find_content, prefix_chain
 from covtool.checkpoints.file_kinds import damaged, file_format
 from covtool.checkpoints.model_file import RECIPE_KEY
 from covtool.checkpoints.own_runs import SavedState, saved_state
-from covtool.checkpoints.pickles import GlobalName, Placeholder, UnusableTensor
+from covtool.checkpoints.pickles import GlobalName, Placeholder, UnusableTensor, plain
 from covtool.checkpoints.printable import printable
+from covtool.checkpoints.told import Told, told_by
 from covtool.checkpoints.unpickling import load_torch_file
 from covtool.errors import CheckpointError
 
 _CLEAR_MAJORITY = 0.6
 _BRIEF = 60  # characters of a value
-_ARCHITECTURE_KEYS = ("arch", "architecture", "model_name", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,10 @@ class ForeignCheckpoint:
         prefix: What was taken off the names.
         others: What else is at the top of the file, each in a few characters.
         recipe: The raw recipe of a covtool file, or None.
-        told_architecture: The architecture's name, where the file says it.
+        beside: Tensors of other entries, which may belong to the model.
+        unused: Names of tensors that were found to belong to something else; None where everything
+            outside the prefix does.
+        told: What the file, its name and its folder say about it.
         notes: What was chosen, in sentences.
         saved: What it says about itself, if it is a state of one of covtool's own runs.
     """
@@ -53,12 +54,19 @@ class ForeignCheckpoint:
     container: str | None = None
     is_ema: bool = False
     prefix: str = ""
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
+    unused: tuple[str, ...] | None = None
     others: Mapping[str, str] = field(default_factory=dict)
     not_tensors: tuple[str, ...] = ()
     recipe: str | None = None
-    told_architecture: str | None = None
+    told: Told = field(default_factory=Told)
     notes: tuple[str, ...] = ()
     saved: SavedState | None = None
+
+    @property
+    def told_architecture(self) -> str | None:
+        """The architecture's name, where the content of the file or a configuration says it."""
+        return self.told.written_architecture
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
@@ -69,11 +77,17 @@ class ForeignCheckpoint:
             if name.startswith(self.prefix)
         }
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the file keeps the order that the tensors had in the model."""
+        return self.format in ("zip", "legacy")
+
     @cached_property
     def ignored(self) -> tuple[str, ...]:
-        """Entries that are not used: outside the prefix, or no tensors."""
+        """Entries that are not used: of something else, or no tensors."""
         outside = (name for name in self.tensors if not name.startswith(self.prefix))
-        return (*outside, *self.not_tensors)
+        unused = (*outside, *self.beside) if self.unused is None else self.unused
+        return (*unused, *self.not_tensors)
 
     @cached_property
     def sha256(self) -> str:
@@ -85,14 +99,9 @@ class ForeignCheckpoint:
         """The same file with another prefix taken off."""
         return self if prefix == self.prefix else replace(self, prefix=prefix)
 
-    def without(self, heads: tuple[str, ...]) -> "ForeignCheckpoint":
-        """The same file without the tensors behind some names, which become ignored ones."""
-        prefixes = tuple(f"{self.prefix}{head}" for head in heads)
-        removed = tuple(name for name in self.tensors if name.startswith(prefixes))
-        if not removed:
-            return self
-        kept = {name: tensor for name, tensor in self.tensors.items() if name not in removed}
-        return replace(self, tensors=kept, not_tensors=(*removed, *self.not_tensors))
+    def using(self, prefix: str, unused: tuple[str, ...]) -> "ForeignCheckpoint":
+        """The same file, of which the tensors behind a prefix are used but for some."""
+        return replace(self, prefix=prefix, unused=unused)
 
     def readings(self) -> tuple["ForeignCheckpoint", ...]:
         """Every plausible prefix, the longest first, none at all last."""
@@ -104,13 +113,14 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
 
     Args:
         path: The file; its content decides about the format, not its name.
-        weights: ``ema`` or ``raw``, where a file has both; ``auto`` prefers the moving average.
+        weights: ``ema`` or ``raw``, where a file has both; ``auto`` prefers the average. Or the
+            name of an entry, or a part of the tensors' names: ``student``, ``encoder_k``.
 
     Raises:
         UnsafeCheckpointError: The file needs more classes than tensors need.
-        CheckpointError: There is no such file, it is no checkpoint, damaged, or has no usable
-            tensors.
-        ArgumentError: `weights` is no known choice.
+        CheckpointError: There is no such file, it is no checkpoint, damaged, has no usable
+            tensors, or has several networks of which one must be chosen.
+        ArgumentError: Nothing in the file is called `weights`.
     """
     path = Path(path)
     kind = file_format(path)
@@ -121,6 +131,7 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
     content = find_content(path, loaded, weights)
     tensors = {str(k): v for k, v in content.entries.items() if isinstance(v, Tensor)}
     _require_plain(path, content.entries)
+    saved = saved_state(path, loaded)
     return ForeignCheckpoint(
         path=path,
         format="covtool" if RECIPE_KEY in metadata else kind,
@@ -128,12 +139,13 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
         is_ema=content.is_ema,
         tensors=tensors,
         prefix=_default_prefix(tensors),
+        beside={name: t for name, t in content.beside.items() if name not in tensors},
         others={printable(name): _brief(value) for name, value in content.others.items()},
         not_tensors=tuple(str(k) for k, v in content.entries.items() if not isinstance(v, Tensor)),
         recipe=metadata.get(RECIPE_KEY),
-        told_architecture=_told(loaded) or _told(_config_beside(path)),
-        notes=_notes(content),
-        saved=saved_state(path, loaded),
+        notes=content.notes,
+        told=Told() if saved or RECIPE_KEY in metadata else told_by(path, plain(loaded), metadata),
+        saved=saved,
     )
 
 
@@ -177,33 +189,6 @@ def _default_prefix(tensors: Mapping[str, Tensor]) -> str:
         if sum(name.startswith(prefix) for name in tensors) >= _CLEAR_MAJORITY * len(tensors):
             return prefix
     return ""
-
-
-def _notes(content: Content) -> tuple[str, ...]:
-    if not content.is_ema:
-        return ()
-    instead = f"; --weights raw takes {content.alternative}" if content.alternative else ""
-    return (f"The averaged (EMA) weights in {content.container} are used{instead}.",)
-
-
-def _told(loaded: Any) -> str | None:
-    """What a training script or a hub wrote down about the architecture."""
-    if isinstance(loaded, argparse.Namespace):
-        loaded = vars(loaded)
-    if not isinstance(loaded, Mapping):
-        return None
-    for key in _ARCHITECTURE_KEYS:
-        if isinstance(loaded.get(key), str):
-            return loaded[key]
-    return next((told for key in ("args", "config") if (told := _told(loaded.get(key)))), None)
-
-
-def _config_beside(path: Path) -> Any:
-    """The config.json that model hubs put beside a file of weights."""
-    try:
-        return json.loads(path.with_name("config.json").read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def _brief(value: Any) -> str:

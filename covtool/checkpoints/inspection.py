@@ -118,6 +118,7 @@ def inspect_source(
     *,
     arch: str | None = None,
     weights: str = "auto",
+    classifier_layer: str | None = None,
     correlations: bool = False,
     track: Track = silent,
 ) -> tuple[Inspection, Identification | None]:
@@ -126,7 +127,8 @@ def inspect_source(
     Args:
         source: As `covtool.open_model` takes it.
         arch: Architecture, where the tensors leave a choice.
-        weights: ``auto``, ``ema`` or ``raw``.
+        weights: ``auto``, ``ema`` or ``raw``, or the name of a set of weights.
+        classifier_layer: Of a file that has several linear layers which may be it.
         correlations: Measure how correlated the weight vectors of each linear layer are.
         track: Shows the progress, should unknown architectures have to be learned.
 
@@ -142,12 +144,21 @@ def inspect_source(
         checkpoint = read_checkpoint(path, weights=weights)
         own = checkpoint.recipe is not None or checkpoint.saved is not None
         if not own and open_published(checkpoint, arch=arch) is None:
-            identification = identify(checkpoint, arch=arch, track=track)
+            identification = identify(
+                checkpoint, arch=arch, classifier_layer=classifier_layer, track=track
+            )
             if not identification.is_certain:
                 found = _unrecognized(source, identification)
                 state = checkpoint.state if correlations else {}
                 return replace(found, correlations=layer_correlations(state)), identification
-    opened = open_model(source, arch=arch, weights=weights, pretrained=False, track=track)
+    opened = open_model(
+        source,
+        arch=arch,
+        weights=weights,
+        classifier_layer=classifier_layer,
+        pretrained=False,
+        track=track,
+    )
     state = _own_state(opened) if correlations else {}
     found = replace(_recognized(source, opened), correlations=layer_correlations(state))
     return found, opened.identification

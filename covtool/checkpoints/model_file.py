@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from covtool.atomic import written_whole
+from covtool.backbones.describing import attach_recipe
 from covtool.errors import (
     CheckpointError,
     CovtoolError,
@@ -92,7 +93,7 @@ def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) ->
             hint="The file is damaged, or the installed timm builds this architecture differently.",
         ) from problem
     _take_dtype(model, tensors)
-    model.recipe = recipe
+    attach_recipe(model, recipe)
     return model
 
 
@@ -117,6 +118,12 @@ def save(
         VerificationError: What was written does not read back the same.
     """
     path = Path(path)
+    if getattr(model, "recipe", None) is None:
+        raise SaveError(
+            f"{type(model).__name__} has no recipe: a file of it could not be rebuilt.",
+            reason="It was not opened by covtool, or reset_classifier took its pooling out.",
+            hint="Save its state_dict(), or convert a checkpoint anew.",
+        )
     if path.exists() and not overwrite:
         raise OutputExistsError(path)
     tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}

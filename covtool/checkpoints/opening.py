@@ -1,7 +1,7 @@
 """One way in for everything that is a model: a covtool file, a checkpoint, a name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,20 @@ from typing import Any
 from torch import nn
 
 from covtool import __version__
-from covtool.backbones.create import TORCHVISION_PREFIX, default_input, parse_name
+from covtool.backbones.create import TORCHVISION_PREFIX, parse_name
+from covtool.backbones.describing import attach_recipe
+from covtool.backbones.input_size import resized
 from covtool.backbones.pretrained import HUB_PREFIX, NamedModel, model_by_name
+from covtool.backbones.published_names import current_name
 from covtool.checkpoints import model_file
 from covtool.checkpoints.building import build
 from covtool.checkpoints.file_kinds import SUFFIXES, missing_file
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.identify import Identification, identify, unrecognized
-from covtool.checkpoints.matching import RGB
 from covtool.checkpoints.own_runs import OwnModel, find_in_run, model_of_state
 from covtool.checkpoints.published import PublishedModel, open_published
+from covtool.checkpoints.told.classes import told_classes
+from covtool.checkpoints.told.images import Usual, told_images, usual_images
 from covtool.errors import (
     ArgumentError,
     CheckpointError,
@@ -26,7 +30,9 @@ from covtool.errors import (
     UnrecognizedCheckpointError,
 )
 from covtool.progress import Track, silent
-from covtool.specs import BaseSpec, InputSpec, Provenance, Recipe
+from covtool.specs import InputSpec, Provenance, Recipe, Untrained
+
+PUBLISHED_IMAGES = "the published scripts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     *,
     arch: str | None = None,
     weights: str = "auto",
+    classifier_layer: str | None = None,
     num_classes: int | None = None,
     iterations: int | None = None,
     pretrained: bool = True,
@@ -73,7 +80,9 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
             ``hf-hub:ORG/NAME``.
         arch: Architecture of a checkpoint, where its tensors leave a choice; ``mpncovresnet50``
             for a published covariance network whose file does not say so.
-        weights: ``auto``, ``ema`` or ``raw``, where a checkpoint has both.
+        weights: ``auto``, ``ema`` or ``raw``, where a checkpoint has both; or the name of a set of
+            weights: ``student``, ``encoder_k``.
+        classifier_layer: Of a checkpoint that has several linear layers which may be it.
         num_classes: Outputs of the classifier; another number than that of the source makes a new
             classifier. Not for covtool files.
         iterations: Newton-Schulz steps of a published covariance network, which its file does not
@@ -98,20 +107,33 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
         published = open_published(checkpoint, arch=arch, iterations=iterations)
         if published is not None:
             return _open_published(published, num_classes, overrides)
-        return _open_foreign(checkpoint, arch, num_classes, overrides, track)
+        if arch is not None:
+            _require_known_tag(arch := current_name(arch))
+            checkpoint = replace(checkpoint, told=checkpoint.told.with_architecture(arch))
+        identification = identify(
+            checkpoint,
+            arch=arch,
+            classifier_layer=classifier_layer,
+            size=overrides.get("size"),
+            track=track,
+        )
+        return _open_foreign(identification, num_classes, overrides)
     if path.suffix in SUFFIXES:
         raise missing_file(path)
     named = _by_name(str(source), num_classes, pretrained)
-    notes = ()
+    notes, untrained = (), ()
     if named.fresh_classifier:
+        untrained = ("classifier",)
         notes = (f"The classifier for {named.num_classes} classes is new, at random.",)
     elif not pretrained:
+        untrained = ("network",)
         notes = ("The weights are random: the model starts from scratch.",)
     recipe = Recipe(
         base=named.base,
         num_classes=named.num_classes,
+        class_names=named.class_names,
         input=_replaced(named.input, overrides),
-        provenance=Provenance(source=str(source), covtool_version=__version__),
+        provenance=Provenance(source=str(source), covtool_version=__version__, untrained=untrained),
     )
     return _opened(named.model, recipe, notes=notes)
 
@@ -146,68 +168,115 @@ def _open_published(
     notes = published.notes
     if num_classes not in (None, published.num_classes):
         notes = (*notes, f"The file's classifier for {published.num_classes} classes is kept.")
+    told, usual = published.checkpoint.told, Usual(input=published.input, whose=PUBLISHED_IMAGES)
+    images = told_images(told, published.base, usual, overrides=overrides)
+    names, of_classes = told_classes(told, published.num_classes)
     recipe = Recipe(
         base=published.base,
         operations=published.operations,
         num_classes=published.num_classes,
-        input=_replaced(published.input, overrides),
+        class_names=names,
+        input=images.input,
         provenance=_provenance(published.checkpoint),
     )
     return _opened(
         published.model,
         recipe,
         checkpoint=published.checkpoint,
-        notes=(*published.checkpoint.notes, *notes),
+        notes=(*published.checkpoint.notes, *notes, *of_classes, *images.notes),
     )
 
 
 def _open_foreign(
-    checkpoint: ForeignCheckpoint,
-    arch: str | None,
+    identification: Identification,
     num_classes: int | None,
     overrides: dict[str, Any],
-    track: Track,
 ) -> OpenedModel:
-    identification = identify(checkpoint, arch=arch, track=track)
     if not identification.is_certain:
         raise unrecognized(identification)
     checkpoint = identification.checkpoint
     built = build(checkpoint, identification.best, num_classes=num_classes)
+    base, resampled = built.base, None
+    if "size" in overrides:
+        base, resampled = resized(built.model, base, tuple(overrides["size"]))
+    images = told_images(
+        checkpoint.told,
+        base,
+        usual_images(base),
+        equals=[candidate.architecture.name for candidate in identification.candidates],
+        overrides=overrides,
+    )
+    names, of_classes = None, ()
+    if not built.fresh_classifier:
+        names, of_classes = told_classes(checkpoint.told, built.num_classes)
     recipe = Recipe(
-        base=built.base,
+        base=base,
         num_classes=built.num_classes,
-        input=_replaced(_input_of(built.base, _tag_of(arch)), overrides),
-        provenance=_provenance(checkpoint),
+        class_names=names,
+        input=images.input,
+        provenance=_provenance(
+            checkpoint, untrained=("classifier",) if built.fresh_classifier else ()
+        ),
     )
     return _opened(
         built.model,
         recipe,
         checkpoint=checkpoint,
         identification=identification,
-        notes=(*checkpoint.notes, *built.notes, *_choice_note(identification)),
+        notes=(
+            *checkpoint.notes,
+            *built.notes,
+            *_choice_note(identification),
+            *((resampled,) if resampled else ()),
+            *of_classes,
+            *images.notes,
+        ),
     )
 
 
-def _provenance(checkpoint: ForeignCheckpoint) -> Provenance:
+def require_trained_classifier(source: str | Path, recipe: Recipe) -> None:
+    """Refuse to measure what a random classifier answers.
+
+    Args:
+        source: As `open_model` took it.
+        recipe: Of the model.
+
+    Raises:
+        CheckpointError: The classifier, or the whole network, has random weights.
+    """
+    if not {"network", "classifier"} & set(recipe.provenance.untrained):
+        return
+    what = "weights" if "network" in recipe.provenance.untrained else "classifier"
+    raise CheckpointError(
+        f"{source} has no trained classifier: what it answers is random.",
+        reason=f"Nothing that was read holds {'them' if what == 'weights' else 'one'}: its {what} "
+        "would start at random.",
+        hint="Train it with covtool finetune, or solve for a classifier with covtool convert "
+        "--head gap --calibrate DIR. Its features can be used as they are: covtool embed.",
+    )
+
+
+def _provenance(checkpoint: ForeignCheckpoint, untrained: tuple[Untrained, ...] = ()) -> Provenance:
     return Provenance(
         source=checkpoint.path.name,
         source_sha256=checkpoint.sha256,
         covtool_version=__version__,
+        untrained=untrained,
     )
 
 
-def _tag_of(arch: str | None) -> str | None:
-    """The pretrained tag in the name of a timm architecture: it tells the images."""
-    if arch is None or "." not in arch:
-        return None
+def _require_known_tag(arch: str) -> None:
+    """The pretrained tag in the name of a timm architecture tells the images: it must exist."""
+    if arch.startswith(TORCHVISION_PREFIX) or "." not in arch:
+        return
     try:
-        return parse_name(arch)[1]
+        parse_name(arch)
     except UnknownVariantError as problem:
         raise UnrecognizedCheckpointError(problem.message, hint=problem.hint) from problem
 
 
 def _opened(model: nn.Module, recipe: Recipe, **others: Any) -> OpenedModel:
-    model.recipe = recipe
+    attach_recipe(model, recipe)
     return OpenedModel(model=model, recipe=recipe, **others)
 
 
@@ -218,15 +287,6 @@ def _choice_note(identification: Identification) -> tuple[str, ...]:
         return ()
     more = f" and {len(equals) - 3} more" if len(equals) > 3 else ""
     return (f"{best} is taken; the tensors fit {', '.join(equals[:3])}{more} as well (--arch).",)
-
-
-def _input_of(base: BaseSpec, tag: str | None) -> InputSpec:
-    """The architecture's usual images; of other than RGB, one mean and deviation for all."""
-    usual = default_input(base, tag)
-    if usual.channels == RGB:
-        return usual
-    gray = {key: (sum(getattr(usual, key)) / len(getattr(usual, key)),) for key in ("mean", "std")}
-    return usual.model_copy(update=gray)
 
 
 def _replaced(images: InputSpec, overrides: dict[str, Any]) -> InputSpec:

@@ -23,6 +23,7 @@ from covtool.checkpoints.published_layouts import (
     difference_to_nearest,
     read_layout,
 )
+from covtool.checkpoints.published_names import told_meta_layer
 from covtool.errors import CheckpointError, UnrecognizedCheckpointError
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.specs import BaseSpec, HeadSpec, InputSpec, LastStrideSpec, Operation
@@ -34,6 +35,7 @@ PREFIX = "mpncov"  # of the published names: mpncovresnet50, mpncovvgg16_bn
 _WITHOUT_LAST_POOLING = ("vgg", "alexnet")
 _COMPACT_BILINEAR = 8192  # projDim of the published scripts
 _HASH_SEED = 1  # of the published compact bilinear pooling
+_THRESH = 1e-8  # under the signed root of both published bilinear poolings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def open_published(
     if checkpoint.recipe is not None or (arch is not None and not arch.startswith(PREFIX)):
         return None
     if arch is not None:
-        checkpoint = replace(checkpoint, told_architecture=arch)
+        checkpoint = replace(checkpoint, told=checkpoint.told.with_architecture(arch))
     readings = [(reading, read_layout(reading)) for reading in checkpoint.readings()]
     for reading, layout in readings:
         name = architecture_of(layout.body)
@@ -130,10 +132,11 @@ def _pooled(layout: Layout) -> dict[str, object] | None:
     if inputs == channels * (channels + 1) // 2:
         return {"head": "isqrt", "vec": "triu"}
     if inputs == channels**2:
-        own = layout.reduced_by in ("layer_reduce", "representation")
-        return {"head": "isqrt" if own else "bilinear", "vec": "full"}
+        if layout.reduced_by in ("layer_reduce", "representation"):
+            return {"head": "isqrt", "vec": "full"}
+        return {"head": "bilinear", "vec": "full", "thresh": _THRESH}
     if inputs == _COMPACT_BILINEAR and layout.reduced_by in (None, "features"):
-        return {"head": "cbp", "sketch_size": inputs}
+        return {"head": "cbp", "sketch_size": inputs, "thresh": _THRESH}
     return None
 
 
@@ -180,7 +183,7 @@ def _operations(
     if layout.reduced_by:
         fields["dim"] = layout.channels
     if fields["head"] == "isqrt":
-        fields["iterations"] = iterations or DEFAULT_ITERATIONS
+        fields |= _meta_layer(checkpoint, iterations)
     head = HeadSpec(
         **fields,
         reduction="conv-bn-relu" if layout.reduced_by else "none",
@@ -188,6 +191,14 @@ def _operations(
         hidden="keep" if len(layout.weights) > 1 else "drop",
     )
     return (*strided, head)
+
+
+def _meta_layer(checkpoint: ForeignCheckpoint, iterations: int | None) -> dict[str, object]:
+    """Fields of what the covariance goes through: as names say, or the Newton-Schulz iteration."""
+    told = told_meta_layer(checkpoint.path) if iterations is None else None
+    if told is not None and told.fields["head"] != "isqrt":
+        return dict(told.fields)
+    return {"iterations": iterations or DEFAULT_ITERATIONS}
 
 
 def _keeps_resolution(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> bool:
@@ -243,12 +254,9 @@ def _notes(
             f"The file does not tell the number of Newton-Schulz steps: {DEFAULT_ITERATIONS}, "
             "as in the published scripts; --iterations N for another."
         )
-    if head is not None and head.head == "isqrt" and head.vec == "full":
-        notes.append(
-            "Vectors of the whole matrix come from DifferentiableSVD, whose root may be that of "
-            "an eigendecomposition: convert --head mpn imports it so."
-        )
-    if name.startswith("res") and head and not _keeps_resolution(name, layout, checkpoint):
+    if head is not None and _pooled(layout)["head"] == "isqrt":
+        notes.append(_meta_layer_note(checkpoint, head))
+    if _is_stride_assumed(name, layout, checkpoint):
         notes.append(
             "The last stage is taken to halve the resolution, as in the plain network; "
             f"--arch {PREFIX}{name} where it keeps it."
@@ -258,9 +266,35 @@ def _notes(
     return tuple(filter(None, notes))
 
 
+def _meta_layer_note(checkpoint: ForeignCheckpoint, head: HeadSpec) -> str:
+    told = told_meta_layer(checkpoint.path)
+    if told is not None and told.fields["head"] == head.head:
+        return f"The name {told.said_by} says {told.name}: its meta-layer is taken to be that."
+    whole = head.vec == "full"
+    reason = (
+        "Vectors of the whole matrix come from DifferentiableSVD, which does not write its "
+        "meta-layer into a file"
+        if whole
+        else "The file does not tell its meta-layer"
+    )
+    return (
+        f"{reason}: iSQRT-COV's is taken, and the logits are wrong where it was another. convert "
+        "--head mpn imports the root of an eigendecomposition (SVD_Pade and its kin), --head seb "
+        "the scaling eigen branch (SEB)."
+    )
+
+
+def _is_stride_assumed(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> bool:
+    """Whether a ResNet's last stage is taken to be the plain network's without being told so."""
+    told = checkpoint.told_architecture is not None
+    return name.startswith("res") and not told and not _keeps_resolution(name, layout, checkpoint)
+
+
 def _head_note(layout: Layout, name: str, head: HeadSpec | None) -> str:
     kinds = {
         "isqrt": "a covariance head",
+        "mpn": "a covariance head (mpn)",
+        "seb": "a covariance head (seb, the scaling eigen branch)",
         "bilinear": "bilinear pooling (B-CNN)",
         "cbp": f"compact bilinear pooling (hashes drawn with the published seed {_HASH_SEED})",
         "gap": "an average in place of its own pooling",

@@ -4,13 +4,15 @@ from covtool.errors import ArgumentError
 from covtool.specs import HeadSpec, as_flag
 from covtool.variants import HEADS
 
-_WITH_WEIGHTS = ("dim", "reduction", "tap", "vec", "hidden", "fuse")
+_WITH_WEIGHTS = ("dim", "reduction", "tap", "vec", "hidden", "fuse", "thresh")
+_SAME_LAYOUT = frozenset({"seb"} | {row.name for row in HEADS if row.is_root})
 
 
 def imported_head(source: str, own: HeadSpec, asked: HeadSpec) -> HeadSpec:
-    """The head to import: the file's own, or another root of the covariance.
+    """The head to import: the file's own, or another meta-layer of the covariance.
 
-    All roots take the same weights, and a file does not tell which of them it was trained with.
+    All roots, and the scaling eigen branch, take the same weights, and a file does not tell which
+    of them it was trained with.
 
     Args:
         source: Of the model, for the message.
@@ -29,7 +31,8 @@ def imported_head(source: str, own: HeadSpec, asked: HeadSpec) -> HeadSpec:
         other.append("post_norm")
     if other:
         raise imported_as_it_is(source, ", ".join(map(as_flag, other)))
-    if asked.head != own.head and not (HEADS[asked.head].is_root and HEADS[own.head].is_root):
+    HEADS[asked.head]  # an unknown name has an error of its own
+    if asked.head != own.head and not {asked.head, own.head} <= _SAME_LAYOUT:
         raise imported_as_it_is(source, f"--head {asked.head}")
     return asked.model_copy(update={n: getattr(own, n) for n in _WITH_WEIGHTS})
 

@@ -18,7 +18,7 @@ from covtool.data.retrieval_reading import read_classes
 from covtool.data.subsets import draw_evenly
 from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
-from covtool.evaluation.matching import match_classes
+from covtool.evaluation.matching import ClassMatch, match_classes
 from covtool.processes import current
 from covtool.progress import Track
 from covtool.specs import ConvertSpec, HeadSpec, InputSpec, Recipe
@@ -181,7 +181,8 @@ def what_is_kept(
     samples = check_images(
         samples, on_bad_image=request.on_bad_image, track=track, processes=processes
     ).good
-    label_map, knows = _label_map(recipe, layout)
+    match = _match(recipe, layout)
+    label_map = match.label_map if match else (0,) * len(layout.class_names)
 
     def answers(model: nn.Module) -> ClassificationResult:
         return evaluate_classification(
@@ -201,18 +202,20 @@ def what_is_kept(
         data=f"{layout.name} {split}",
         images=before.images,
         agreement=100 * same / before.images,
-        top_1_before=before.top_1 if knows else None,
-        top_1_after=after.top_1 if knows else None,
+        top_1_before=before.top_1 if match else None,
+        top_1_after=after.top_1 if match else None,
+        classes_guessed=match is not None and not match.is_certain,
     )
 
 
-def _label_map(recipe: Recipe, layout: DataLayout) -> tuple[tuple[int, ...], bool]:
-    """The network's output for each label, and whether it means the same."""
+def _match(recipe: Recipe, layout: DataLayout) -> ClassMatch | None:
+    """The network's output for each label; None where they do not mean the same."""
+    if recipe.provenance.untrained:
+        return None  # what a random classifier answers says nothing
     try:
-        match = match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
+        return match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
     except DataError:
-        return (0,) * len(layout.class_names), False
-    return match.label_map, True
+        return None
 
 
 def _loader(

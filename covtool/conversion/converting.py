@@ -5,7 +5,8 @@ from covtool.checkpoints.model_file import save
 from covtool.conversion.calibrating import calibrate_head
 from covtool.conversion.preparing import Prepared, prepare, with_eigenlayer
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult
-from covtool.conversion.verifying import untouched, verify
+from covtool.conversion.verifying import verify
+from covtool.evaluation.matching import GUESSED
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
 from covtool.specs import ConvolutionSpec, Metric, Recipe
@@ -52,7 +53,7 @@ def _converted(request: ConversionRequest, processes: Processes, track: Track) -
         calibration = calibrate_head(model, plan.head, images, plan.recipe, request, track)
     model = with_eigenlayer(model, plan.eigenlayer, request.spec.seed)
     model.recipe = _with_metrics(plan.recipe, calibration, prepared)
-    names = untouched(plan)
+    names = plan.keys.kept
     processes.main(
         lambda: save(
             model,
@@ -82,10 +83,15 @@ def _with_metrics(
         )
     kept = [report.kept for report in prepared.plan.convolutions if report.kept]
     if kept and isinstance(recipe.operations[-1], ConvolutionSpec):  # nothing changed it since
-        figures = {"agreement_with_source": kept[-1].agreement, "top_1": kept[-1].top_1_after}
+        last = kept[-1]
+        guess = f"; {GUESSED}" if last.classes_guessed else ""
+        figures = [
+            ("agreement_with_source", last.agreement, last.data),
+            ("top_1", last.top_1_after, f"{last.data}{guess}"),
+        ]
         metrics += [
-            Metric(name=name, value=value, data=kept[-1].data, images=kept[-1].images)
-            for name, value in figures.items()
+            Metric(name=name, value=value, data=data, images=last.images)
+            for name, value, data in figures
             if value is not None
         ]
     provenance = recipe.provenance.model_copy(update={"metrics": tuple(metrics)})

@@ -31,6 +31,23 @@ def notes_on_eigenlayer(plan: EigenlayerPlan | None) -> Iterator[str]:
         )
 
 
+def starts_at_random(
+    head: HeadPlan | None, eigenlayer: EigenlayerPlan | None, *, calibrated: bool
+) -> Iterator[str]:
+    """Paths of the new modules that nothing but chance has set."""
+    if head is not None and head.widened:
+        yield head.widened
+    if head is not None and not calibrated:
+        if head.spec.reduction != "none":
+            yield ".".join(
+                [head.sites.pooling, *(["second_order"] if head.spec.fuse else []), "reduction"]
+            )
+        if not head.keeps_classifier:
+            yield head.sites.classifier
+    if eigenlayer is not None and eigenlayer.spec.init == "random":
+        yield eigenlayer.classifier
+
+
 def _on_convolutions(report: ConvolutionsReport) -> Iterator[str]:
     spec = report.plan.spec
     if report.plan.left:

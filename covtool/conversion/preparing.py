@@ -17,11 +17,12 @@ from covtool.conversion.calibrating import (
     calibration_images,
     what_is_kept,
 )
-from covtool.conversion.notes import notes_on, notes_on_eigenlayer
+from covtool.conversion.notes import notes_on, notes_on_eigenlayer, starts_at_random
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConvolutionsReport
 from covtool.data.layouts import DataLayout
 from covtool.data.retrieval_reading import read_classes
 from covtool.errors import ArgumentError
+from covtool.evaluation.matching import classes_stay
 from covtool.processes import current
 from covtool.progress import Track
 from covtool.specs import (
@@ -31,6 +32,7 @@ from covtool.specs import (
     LastStrideSpec,
     Operation,
     Recipe,
+    Untrained,
 )
 from covtool.surgery.convolutions import apply_convolutions, plan_convolutions
 from covtool.surgery.eigenlayer import EigenlayerPlan, apply_eigenlayer, plan_eigenlayer
@@ -83,6 +85,7 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
         request.source,
         arch=request.arch,
         weights=request.weights,
+        classifier_layer=request.classifier_layer,
         pretrained=request.pretrained,
         input_overrides=request.input_overrides,
         iterations=_iterations(heads),
@@ -104,7 +107,7 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
         convolutions=tuple(done.convolutions),
         eigenlayer=done.eigenlayer,
         changes=compare_modules(opened.model, complete),
-        keys=compare_keys(opened.model, complete),
+        keys=compare_keys(opened.model, complete, written=_yet_to_be_written(done, calibrated)),
         before=measure_size(opened.model, recipe.input),
         after=measure_size(complete, recipe.input),
         notes=(
@@ -113,6 +116,9 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
             *notes_on_eigenlayer(done.eigenlayer),
         ),
         unreadable=images.unreadable if images else (),
+        random=tuple(
+            dict.fromkeys(starts_at_random(done.head, done.eigenlayer, calibrated=calibrated))
+        ),
     )
     return Prepared(plan=plan, opened=opened, model=done.model, layout=layout, images=images)
 
@@ -255,6 +261,10 @@ class _Operated:
         self.convolutions.append(ConvolutionsReport(plan=plan, calibration=calibration, kept=kept))
         self.operations.append(plan.spec)
 
+    def _keeps(self, names: tuple[str, ...]) -> bool:
+        """Whether the model's classes certainly are the data's."""
+        return classes_stay(self.recipe.class_names, names, self.recipe.num_classes)
+
     def _plan_head(self, spec: HeadSpec) -> HeadPlan:
         calibrated = self._request.calibrate_with
         if spec.reduction is None and calibrated and HEADS[spec.head].second_order:
@@ -270,8 +280,13 @@ class _Operated:
             spec,
             self.recipe.input,
             num_classes=len(names) if names else asked,
-            new_classes=names is not None and names != self.recipe.class_names,
+            new_classes=names is not None and not self._keeps(names),
         )
+
+
+def _yet_to_be_written(done: _Operated, calibrated: bool) -> tuple[str, ...]:
+    """Modules that calibration sets after the plan."""
+    return (done.head.sites.classifier,) if calibrated and done.head is not None else ()
 
 
 def _recipe(
@@ -288,16 +303,35 @@ def _recipe(
             "history": (*source.provenance.history, line),
             "data": calibrated.resolve().name if calibrated else source.provenance.data,
             "metrics": (),
+            "untrained": _untrained(source, done, calibrated=bool(calibrated)),
         }
     )
     return source.model_copy(
         update={
-            "operations": (*source.operations, *done.operations),
+            "operations": (*_lasting(source, head), *done.operations),
             "num_classes": head.num_classes if head else source.num_classes,
             "class_names": names,
             "provenance": provenance,
         }
     )
+
+
+def _untrained(source: Recipe, done: _Operated, *, calibrated: bool) -> tuple[Untrained, ...]:
+    """Parts that are random after the operations."""
+    found = set(source.provenance.untrained)
+    if done.head is not None and not done.head.keeps_classifier:
+        found.discard("classifier")
+        found |= set() if calibrated else {"classifier"}
+    if done.eigenlayer is not None and done.eigenlayer.spec.init == "random":
+        found.add("classifier")
+    return tuple(sorted(found))
+
+
+def _lasting(source: Recipe, head: HeadPlan | None) -> tuple[Operation, ...]:
+    """The operations of a source, without an average that was its own and is replaced now."""
+    if head is None:
+        return source.operations
+    return tuple(o for o in source.operations if not (isinstance(o, HeadSpec) and o.own_average))
 
 
 def _in_words(operation: Operation) -> str:

@@ -46,6 +46,7 @@ class ConversionRequest:
     calibrate_with: Path | None = None
     arch: str | None = None
     weights: str = "auto"
+    classifier_layer: str | None = None
     input_overrides: dict[str, object] = field(default_factory=dict)
     pretrained: bool = True
     batch_size: int = 32
@@ -65,6 +66,7 @@ class Kept:
         agreement: Share of them that get the same class as before, percent.
         top_1_before: Accuracy of the source, percent; None where the data has other classes.
         top_1_after: Accuracy after; None likewise.
+        classes_guessed: Whether the two accuracies rest on a guess at the order of the classes.
     """
 
     data: str
@@ -72,6 +74,7 @@ class Kept:
     agreement: float
     top_1_before: float | None
     top_1_after: float | None
+    classes_guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,7 @@ class ConversionPlan:
         head: How the head is replaced; None where it stays.
         convolutions: Those that become operators, for each such operation.
         eigenlayer: Where an Eigenlayer is put in; None without one.
+        random: Paths of the modules whose weights start at random.
         changes: Modules that differ.
         keys: Tensors that stay, come and go.
         before: Cost of the source model.
@@ -120,6 +124,7 @@ class ConversionPlan:
     notes: tuple[str, ...]
     unreadable: tuple[tuple[Path, str], ...] = ()
     eigenlayer: EigenlayerPlan | None = None
+    random: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

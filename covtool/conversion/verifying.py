@@ -4,22 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from covtool.checkpoints.model_file import load
-from covtool.conversion.records import ConversionPlan
 from covtool.errors import VerificationError
+from covtool.surgery.report import same_bytes
 
 _OUTPUT_TOLERANCE = 1e-5
-
-
-def untouched(plan: ConversionPlan) -> tuple[str, ...]:
-    """Names of the tensors that no operation touches."""
-    touched = [f"{plan.head.sites.classifier}."] if plan.head else []
-    for report in plan.convolutions:
-        norms = report.calibration.batch_norms if report.calibration else ()
-        touched += [f"{path}.running_" for path in norms]
-    return tuple(name for name in plan.keys.kept if not name.startswith(tuple(touched)))
 
 
 def verify(path: Path, model: nn.Module, source: nn.Module, names: Sequence[str]) -> None:
@@ -31,7 +22,7 @@ def verify(path: Path, model: nn.Module, source: nn.Module, names: Sequence[str]
     reloaded = load(path)
     before, after = source.state_dict(), reloaded.state_dict()
     for name in names:
-        if not _same_bytes(before[name], after[name]):
+        if not same_bytes(before[name], after[name]):
             raise VerificationError(f"{name!r} is not what it was in the source; nothing written.")
     images = reloaded.recipe.input
     generator = torch.Generator().manual_seed(0)
@@ -45,10 +36,3 @@ def verify(path: Path, model: nn.Module, source: nn.Module, names: Sequence[str]
             f"The reloaded model answers differently, by up to {worst:.2g}; nothing was written.",
             hint="Please report this, with the output of covtool inspect on the source.",
         )
-
-
-def _same_bytes(first: Tensor, second: Tensor) -> bool:
-    if first.dtype != second.dtype or first.shape != second.shape:
-        return False
-    as_bytes = [t.contiguous().flatten().view(torch.uint8) for t in (first, second)]
-    return torch.equal(*as_bytes)

@@ -5,19 +5,21 @@ from functools import partial
 from pathlib import Path
 
 from covtool.backbones.device import resolve_device
-from covtool.checkpoints.opening import OpenedModel
+from covtool.checkpoints.opening import OpenedModel, require_trained_classifier
+from covtool.checkpoints.told.class_lists import read_class_names
 from covtool.data.checking import CheckedSamples, check_images
 from covtool.data.layouts import DataLayout, scan
 from covtool.data.loaders import evaluation_loader
 from covtool.data.worker_death import explaining_dead_workers
+from covtool.errors import DataError
 from covtool.evaluation.attacking import Attacker
 from covtool.evaluation.attacks import chosen_attack
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
-from covtool.evaluation.matching import match_classes
+from covtool.evaluation.matching import ClassOrder, match_classes
 from covtool.evaluation.requests import ModelRequest
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
-from covtool.specs import AttackSpec, InputSpec
+from covtool.specs import AttackSpec, InputSpec, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +30,12 @@ class EvaluationRequest(ModelRequest):
         data: A folder or a CSV file; see `covtool.data.layouts.scan`.
         split: Which images; None for ``val``, else ``test``, else all there are.
         attack: What to measure the model under as well.
+        class_names: A file that names the model's outputs in their order; see `read_class_names`.
     """
 
     data: Path
     split: str | None = None
+    class_names: Path | None = None
     attack: AttackSpec = field(default_factory=AttackSpec)
 
 
@@ -47,6 +51,7 @@ class Evaluation:
         input: How the images were prepared.
         unreadable: File and reason of images that were left out.
         notes: What was assumed, and what speaks against the attack.
+        class_order: What says which output is which class; a guess makes every figure one.
         attacked: The figures under attack, on the same images; None without one.
         attack: The attack, its defaults filled in; None without one.
     """
@@ -58,6 +63,7 @@ class Evaluation:
     input: InputSpec
     unreadable: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...]
+    class_order: ClassOrder
     attacked: ClassificationResult | None = None
     attack: AttackSpec | None = None
 
@@ -70,7 +76,7 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
 
     Raises:
         DataError: See `scan`, `check_images` and `match_classes`.
-        CheckpointError: The model cannot be opened.
+        CheckpointError: The model cannot be opened, or its classifier is random.
         ArgumentError: There is no such device, the input does not fit the model, or the options of
             the attack do not fit each other.
         NonFiniteError: The model's logits, or under attack their gradient, are not numbers.
@@ -89,7 +95,9 @@ def _evaluated(
     checked, split = _images(layout, request, processes, track)
     opened = request.open()
     recipe = opened.recipe
-    match = match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
+    require_trained_classifier(request.source, recipe)
+    names = _output_names(recipe, request.class_names)
+    match = match_classes(names, layout.class_names, recipe.num_classes)
     loader = evaluation_loader(
         checked.good,
         recipe.input,
@@ -124,6 +132,7 @@ def _evaluated(
         device=str(device),
         input=recipe.input,
         unreadable=checked.bad,
+        class_order=match.order,
         notes=_notes(opened, match.note, attacker.note if attacker else None),
     )
 
@@ -139,6 +148,19 @@ def _images(
         samples, on_bad_image=request.on_bad_image, track=track, processes=processes
     )
     return checked, split
+
+
+def _output_names(recipe: Recipe, file: Path | None) -> tuple[str, ...] | None:
+    """The names of a model's outputs: the user's own, else the model's."""
+    if file is None:
+        return recipe.class_names
+    names = read_class_names(file)
+    if len(names) != recipe.num_classes:
+        raise DataError(
+            f"{file} names {len(names)} classes, but the model has {recipe.num_classes} outputs.",
+            hint="Name each output once, in the order of the outputs.",
+        )
+    return names
 
 
 def _notes(opened: OpenedModel, *others: str | None) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ class ModelRequest:
         source: A covtool file, a foreign checkpoint or a name; see `open_model`.
         arch: Architecture, where the tensors leave a choice.
         iterations: Newton-Schulz steps of a published covariance network; None for 5.
-        weights: ``auto``, ``ema`` or ``raw``.
+        weights: ``auto``, ``ema`` or ``raw``, or the name of a set of weights.
+        classifier_layer: Of a checkpoint that has several linear layers which may be it.
         input_overrides: Fields of `InputSpec` to replace.
         batch_size: Images at once.
         workers: Processes that load images.
@@ -33,6 +34,7 @@ class ModelRequest:
     arch: str | None = None
     iterations: int | None = None
     weights: str = "auto"
+    classifier_layer: str | None = None
     input_overrides: dict[str, Any] = field(default_factory=dict)
     batch_size: int = 32
     workers: int = 2
@@ -51,6 +53,7 @@ class ModelRequest:
             arch=self.arch,
             iterations=self.iterations,
             weights=self.weights,
+            classifier_layer=self.classifier_layer,
             input_overrides=self.input_overrides,
         )
 

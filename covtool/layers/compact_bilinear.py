@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from covtool.layers.global_pooling import GlobalPooling
-from covtool.ops.power_normalization import signed_sqrt, unit_length
+from covtool.ops.power_normalization import shifted_signed_sqrt, signed_sqrt, unit_length
 from covtool.ops.precision import at_least_float32, full_precision
 from covtool.ops.sketch import CountSketch
 from covtool.ops.tensor_sketch import compact_bilinear_pool
@@ -22,6 +22,10 @@ class CompactBilinearPooling(GlobalPooling):
         reduction: ``conv-bn-relu``, ``linear`` or ``none``.
         sketch_size: Length of the pooled vector, m.
 
+    Attributes:
+        thresh: Of `covtool.ops.power_normalization.shifted_signed_sqrt`, for published weights;
+            None for `signed_sqrt`.
+
     Shape:
         (B, C, H, W) -> (B, sketch_size)
 
@@ -34,6 +38,7 @@ class CompactBilinearPooling(GlobalPooling):
     ) -> None:
         super().__init__(in_features, dim=dim, reduction=reduction)
         self.num_features = sketch_size
+        self.thresh: float | None = None
         for name, seed in SEEDS.items():
             sketch = CountSketch.draw(self.reduced_features, sketch_size, seed=seed)
             self.register_buffer(f"{name}_buckets", sketch.buckets)
@@ -52,4 +57,10 @@ class CompactBilinearPooling(GlobalPooling):
             sketched = compact_bilinear_pool(
                 at_least_float32(features), self.sketch("first"), self.sketch("second")
             )
-            return unit_length(signed_sqrt(sketched)).to(features.dtype)
+            return unit_length(self._root(sketched, features[0, 0].numel())).to(features.dtype)
+
+    def _root(self, sketched: Tensor, positions: int) -> Tensor:
+        if self.thresh is None:
+            return signed_sqrt(sketched)
+        # Published for the sum over the positions; here it is their mean.
+        return shifted_signed_sqrt(sketched, thresh=self.thresh / positions)

@@ -8,7 +8,7 @@ from covtool.layers.channel_dropout import AdaptiveChannelDropout
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.ops.covariance import covariance_pool, triu_vec
 from covtool.ops.isqrt import isqrt_covariance
-from covtool.ops.power_normalization import signed_sqrt, unit_length
+from covtool.ops.power_normalization import shifted_signed_sqrt, signed_sqrt, unit_length
 from covtool.ops.precision import at_least_float32, full_precision
 from covtool.ops.second_order import second_moments
 
@@ -83,6 +83,10 @@ class BatchNormCovariancePooling(CovariancePooling):
 class BilinearPooling(CovariancePooling):
     """Second moments, not centered; signed square root and unit length of the vector (B-CNN).
 
+    Attributes:
+        thresh: Of `covtool.ops.power_normalization.shifted_signed_sqrt`, for published weights;
+            None for `signed_sqrt`.
+
     Source:
         Lin, RoyChowdhury, Maji. "Bilinear CNN Models for Fine-grained Visual Recognition", ICCV
         2015.
@@ -90,9 +94,13 @@ class BilinearPooling(CovariancePooling):
 
     def __init__(self, in_features: int, **arguments: object) -> None:
         super().__init__(in_features, **{"matrix": second_moments, **arguments})
+        self.thresh: float | None = None
 
     def vectorize(self, matrices: Tensor) -> Tensor:
-        return unit_length(signed_sqrt(super().vectorize(matrices)))
+        vectors = super().vectorize(matrices)
+        if self.thresh is None:
+            return unit_length(signed_sqrt(vectors))
+        return unit_length(shifted_signed_sqrt(vectors, thresh=self.thresh))
 
 
 class DropCovPooling(CovariancePooling):

@@ -5,10 +5,14 @@ pooling appends the second-order vector to what it puts out; every module betwee
 classifier works on the front part, as before, and hands the rest on.
 """
 
-from copy import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
+
+from covtool.layers.graph_leaf import as_leaf
+from covtool.layers.mixing import mix_in, mix_out
 
 
 class FeatureTap:
@@ -20,10 +24,22 @@ class FeatureTap:
     def __call__(self, module: nn.Module, arguments: object, output: Tensor) -> None:
         self._features = output
 
-    def __deepcopy__(self, memo: dict) -> "FeatureTap":
-        duplicate = memo[id(self)] = copy(self)
-        duplicate._features = None
-        return duplicate
+    def __getstate__(self) -> dict:
+        return {"_features": None}  # neither copies nor files carry what passes through
+
+    def forget(self) -> None:
+        """Nothing is remembered any more."""
+        self._features = None
+
+    def node(self, traced: Proxy) -> Proxy:
+        """The node of the tapped module, while torch.fx traces the model of `traced`."""
+        if self._features is not None:
+            return self.take()
+        tracer = traced.tracer  # a leaf of the graph: its hooks run with the graph, not now
+        nodes = [n for n in tracer.graph.nodes if n.op == "call_module"]
+        modules = {n: tracer.root.get_submodule(n.target) for n in nodes}
+        tapped = next(n for n, m in modules.items() if self in m._forward_hooks.values())
+        return Proxy(tapped, tracer)
 
     def take(self) -> Tensor:
         """What was remembered, once."""
@@ -36,8 +52,14 @@ class FeatureTap:
 class _FusedPooling:
     """Mixin: the module's own output, with the second-order vector appended."""
 
-    def forward(self, features: Tensor) -> Tensor:
-        tapped = features if self.tap is None else self.tap.take()
+    def forward(self, features: Tensor, tapped: Tensor | None = None) -> Tensor:
+        if isinstance(features, Proxy):
+            tapped = features if self.tap is None else self.tap.node(features)
+            return as_leaf(self, features, tapped)
+        if tapped is None:
+            tapped = features if self.tap is None else self.tap.take()
+        elif self.tap is not None:
+            self.tap.forget()
         first = super().forward(features)
         if first.ndim == 4 and first.shape[2:].numel() > 1:  # a VGG's pooling keeps 7 x 7
             first = first.flatten(1)
@@ -48,6 +70,8 @@ class _FirstOrderPart:
     """Mixin: the module works on the first features and hands the others on."""
 
     def forward(self, features: Tensor) -> Tensor:
+        if (node := as_leaf(self, features)) is not None:
+            return node
         first = features[:, : -self.second_order_features]
         second = features[:, -self.second_order_features :]
         return _join(super().forward(first), second)
@@ -77,11 +101,32 @@ def keep_second_order(module: nn.Module, second_order_features: int) -> None:
     module.second_order_features = second_order_features
 
 
+def remove_second_order(model: nn.Module, pooling: str, tails: Iterable[str]) -> None:
+    """Undo `fuse_second_order` and `keep_second_order`, in place.
+
+    Args:
+        model: That has the modules.
+        pooling: Path of the pooling.
+        tails: Paths of the modules that leave the second-order features as they are.
+    """
+    fused = model.get_submodule(pooling)
+    for module in model.modules():
+        hooks = module._forward_hooks
+        for key in [k for k, hook in hooks.items() if hook is fused.tap]:
+            del hooks[key]
+    mix_out(fused, _FusedPooling)
+    del fused.second_order, fused.tap
+    for module in map(model.get_submodule, tails):
+        mix_out(module, _FirstOrderPart)
+        del module.second_order_features
+
+
 def _mix_in(module: nn.Module, mixin: type) -> None:
-    kind = type(module)
-    module.__class__ = type(f"{mixin.__name__.lstrip('_')}{kind.__name__}", (mixin, kind), {})
+    mix_in(module, mixin, f"{mixin.__name__.lstrip('_')}{type(module).__name__}")
 
 
 def _join(first: Tensor, second: Tensor) -> Tensor:
-    shape = (len(first), -1) + (1,) * (first.ndim - 2)
-    return torch.cat([first, second.reshape(shape).to(first.dtype)], dim=1)
+    second = second.flatten(1)
+    for _ in range(first.ndim - 2):
+        second = second.unsqueeze(-1)
+    return torch.cat([first, second.to(first.dtype)], dim=1)

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from covtool.layers.graph_leaf import as_leaf
 from covtool.layers.reduction import make_reduction
 
 
@@ -37,6 +38,8 @@ class GlobalPooling(nn.Module):
         self.reduction, self.reduced_features = make_reduction(reduction, in_features, dim)
 
     def forward(self, features: Tensor) -> Tensor:
+        if (node := as_leaf(self, features)) is not None:
+            return node
         return self.post_bn(self.pool(self.reduction(self.channels_first(features))))
 
     def pool(self, features: Tensor) -> Tensor:

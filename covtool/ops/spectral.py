@@ -18,6 +18,7 @@ from covtool.ops.eigen_gradients import GRADIENTS, NEWTON_SCHULZ, EigenGradientR
 from covtool.ops.isqrt import Side, gram_sqrt_newton_schulz
 from covtool.ops.matrix_sqrt import matrix_sqrt_newton_schulz
 from covtool.ops.precision import at_least_float32, full_precision
+from covtool.ops.python_backward import applied
 from covtool.ops.spectral_functions import SpectralFunction, power
 
 
@@ -102,7 +103,7 @@ def gram_function(
         if side == "auto":
             side = "channels" if factor.shape[1] <= factor.shape[2] else "positions"
         rule = differentiable(function, gradient, order)
-        result = SpectralResult(*_GramFunction.apply(precise, rule, side == "channels"))
+        result = SpectralResult(*applied(_GramFunction, precise, rule, side == "channels"))
         if gradient == NEWTON_SCHULZ:
             iterated = gram_sqrt_newton_schulz(precise, num_iterations=rule.order)
             result = result._replace(matrix=_with_gradient_of(result.matrix, iterated))
@@ -139,7 +140,7 @@ def matrix_sqrt_eigh(cov: Tensor, *, gradient: str = "exact", order: int | None 
     with full_precision(cov):
         precise = at_least_float32(cov)
         rule = differentiable(power(0.5), gradient, order)
-        root = _MatrixFunction.apply(precise, rule)
+        root = applied(_MatrixFunction, precise, rule)
         if gradient == NEWTON_SCHULZ:
             iterated = matrix_sqrt_newton_schulz(precise, num_iterations=rule.order)
             root = _with_gradient_of(root, iterated)

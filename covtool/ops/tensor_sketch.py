@@ -57,11 +57,11 @@ def _of_moments(flat: Tensor, first: CountSketch, second: CountSketch) -> Tensor
     buckets = (first.buckets[:, None] + second.buckets) % first.size
     signs = (first.signs[:, None] * second.signs).to(flat.dtype)
     products = (flat @ flat.mT * signs).flatten(1)
-    return flat.new_zeros(len(flat), first.size).index_add(1, buckets.flatten(), products)
+    return flat.new_zeros(flat.shape[0], first.size).index_add(1, buckets.flatten(), products)
 
 
 def _by_fourier(flat: Tensor, first: CountSketch, second: CountSketch) -> Tensor:
     rows = flat.mT.flatten(0, 1)
     spectra = [torch.fft.rfft(sketch.apply(rows)) for sketch in (first, second)]
-    summed = (spectra[0] * spectra[1]).unflatten(0, (len(flat), -1)).sum(dim=1)
+    summed = (spectra[0] * spectra[1]).unflatten(0, (flat.shape[0], -1)).sum(dim=1)
     return torch.fft.irfft(summed, n=first.size)

@@ -21,6 +21,7 @@ from covtool.specs.recipe import (
     Operation,
     Provenance,
     Recipe,
+    Untrained,
 )
 from covtool.specs.record import Record, as_flag
 from covtool.specs.retrieval import DescriptionSpec, RetrievalSpec, SearchSpec
@@ -56,5 +57,6 @@ __all__ = [
     "SvdnetSpec",
     "SvdnetTrainingSpec",
     "TrainingSpec",
+    "Untrained",
     "as_flag",
 ]

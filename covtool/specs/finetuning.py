@@ -66,7 +66,8 @@ class FinetuneRequest(Record):
         search: How a run in phases is judged; None for one that is validated.
         arch: Architecture, where the tensors leave a choice.
         iterations: Newton-Schulz steps of a published covariance network; None for 5.
-        weights: ``auto``, ``ema`` or ``raw``.
+        weights: ``auto``, ``ema`` or ``raw``, or the name of a set of weights.
+        classifier_layer: Of a checkpoint that has several linear layers which may be it.
         from_scratch: Do not fetch the pretrained weights of a name.
         new_classifier: Start the classifier afresh for the data's classes.
         output: Folder for runs; the run goes to ``<output>/<command>/<experiment>[-N]``.
@@ -90,6 +91,7 @@ class FinetuneRequest(Record):
     arch: str | None = None
     iterations: int | None = None
     weights: str = "auto"
+    classifier_layer: str | None = None
     from_scratch: bool = False
     new_classifier: bool = False
     output: str = "runs"

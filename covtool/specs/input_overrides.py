@@ -88,5 +88,7 @@ def _numbers(text: str) -> tuple[float, ...]:
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise ValueError("it should be one number, or numbers separated by commas") from None
+        raise ValueError(
+            "it should be one number, or numbers separated by commas: 0.5,0.5,0.5"
+        ) from None
     return values

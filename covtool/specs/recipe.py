@@ -23,6 +23,7 @@ Gradient = Literal[
     "power-iteration",
     "newton-schulz",
 ]
+Untrained = Literal["network", "head", "classifier"]
 ChannelStatistics = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
@@ -107,6 +108,11 @@ class HeadSpec(Record):
         None, description="Of the polynomial (mtp: 11) or of each part of the fraction (mpa: 5)."
     )
     sketch_size: PositiveInt = Field(8192, description="Features of compact bilinear pooling.")
+    thresh: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Signed root as sign(x)·sqrt(|x| + t), published with 1e-8 (bilinear, cbp); "
+        "default: x/sqrt(|x| + 1e-10), whose gradient is bounded.",
+    )
     vec: Literal["triu", "full"] = Field(
         "triu", description="Upper triangle of the matrix, or all of it."
     )
@@ -123,6 +129,7 @@ class HeadSpec(Record):
         description="Linear layers between pooling and classifier (VGG, AlexNet): drop them, or "
         "keep them, the first one anew for the longer vector.",
     )
+    own_average: bool = False  # gap: the network's own pooling and what follows it stay
     fuse: Literal["gap"] | None = Field(
         None, description="Keep the model's own first-order features beside the new ones."
     )
@@ -173,6 +180,8 @@ class Provenance(Record):
         history: One line for each command that made the model, oldest first.
         data: Name of the data set that it was calibrated or trained on.
         metrics: What was measured.
+        untrained: Parts whose weights are random still; none in files from before this was noted,
+            of which it is not known.
     """
 
     source: str | None = None
@@ -181,6 +190,7 @@ class Provenance(Record):
     history: tuple[str, ...] = ()
     data: str | None = None
     metrics: tuple[Metric, ...] = ()
+    untrained: tuple[Untrained, ...] = ()
 
 
 class Recipe(Record):

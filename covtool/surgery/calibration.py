@@ -124,9 +124,9 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
     batches = len(loader) if hasattr(loader, "__len__") else None
     tracked = _Tracked(loader, track, batches, next(model.parameters()).device, processes)
     explained = None
-    if isinstance(pooling.reduction, nn.Sequential):
+    if pooling is not None and isinstance(pooling.reduction, nn.Sequential):
         explained = _principal_reduction_(model, pooling.reduction, tracked)
-    if isinstance(pooling.post_bn, nn.BatchNorm1d):
+    if pooling is not None and isinstance(pooling.post_bn, nn.BatchNorm1d):
         _estimate_batch_norm_(model, pooling.post_bn, tracked)
     classifier = model.get_submodule(plan.sites.classifier)
     memory = plan_memory(num_images, plan.in_features, memory_gib)

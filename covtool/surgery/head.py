@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from math import isqrt
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from covtool.layers.global_pooling import GlobalPooling
 from covtool.specs import HeadSpec, InputSpec
 from covtool.surgery.eigenlayer import eigenlayer_path
 from covtool.surgery.options import refuse_untaken
+from covtool.surgery.resetting import ReplacedHead, make_resettable_
 from covtool.variants import HEADS
 
 _HARMLESS = (nn.Flatten, nn.Identity)
@@ -34,7 +36,8 @@ class HeadPlan:
         pooled_features: Length of the new pooling's vector.
         in_features: Inputs of the new classifier.
         num_classes: Its outputs.
-        keeps_classifier: Whether the old classifier's weights stay, beside zeros for the rest.
+        keeps_classifier: Whether the old classifier's weights stay, with `fuse` beside zeros for
+            the rest.
         rank: Largest possible rank of the covariance; None for heads of another kind.
     """
 
@@ -58,6 +61,7 @@ def plan_head(
     *,
     num_classes: int | None = None,
     new_classes: bool = False,
+    recorded: bool = False,
 ) -> HeadPlan:
     """Find where the head of `model` sits and check that it can be replaced.
 
@@ -67,6 +71,7 @@ def plan_head(
         images: The images that the model expects.
         num_classes: Outputs of the new classifier; None for as many as now.
         new_classes: The classes mean something else, even if there are as many.
+        recorded: `spec` is that of a recipe: every choice in it was made before.
 
     Raises:
         UnknownVariantError: There is no such head, or no such feature map.
@@ -88,8 +93,11 @@ def plan_head(
             "--head NAME --eigenlayer K.",
         )
     _check_options(spec)
-    tap = sites.tap(spec.tap)
-    spec = spec.model_copy(update={"tap": tap.path})
+    own = spec.own_average if recorded else _is_own_average(model, spec, sites)
+    tap = sites.trunk[-1] if own else sites.tap(spec.tap)
+    spec = spec.model_copy(update={"tap": tap.path, "own_average": own})
+    if own:
+        return _own_average(spec, sites, num_classes, new_classes=new_classes)
     _check(spec, tap)
     with torch.device("meta"):  # only its size is wanted: no memory, no random numbers
         new_pooling = row.build(tap.channels, spec)
@@ -119,6 +127,10 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
     The new layers are initialized from torch's global random state.
     """
     operated = deepcopy(model)
+    if plan.spec.own_average:
+        if not plan.keeps_classifier:
+            operated.set_submodule(plan.sites.classifier, _classifier(model, plan))
+        return _finished(operated, model, plan)
     pooling = HEADS[plan.spec.head].build(plan.tap.channels, plan.spec)
     pooling.layout, pooling.num_prefix_tokens = plan.tap.layout, plan.tap.num_prefix_tokens
     if plan.spec.fuse:
@@ -137,13 +149,14 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
         new = nn.Linear(plan.pooled_features, old.out_features, bias=old.bias is not None)
         operated.set_submodule(plan.widened, new)
     operated.set_submodule(plan.sites.classifier, _classifier(model, plan))
-    _tell_timm(operated, plan)
-    reference = next(model.parameters())
-    return operated.to(reference.device, reference.dtype).train(model.training)
+    make_resettable_(operated, _replaced(model, plan))
+    return _finished(operated, model, plan)
 
 
-def pooling_of(model: nn.Module, plan: HeadPlan) -> GlobalPooling:
-    """The pooling layer that `apply_head` put into `model`."""
+def pooling_of(model: nn.Module, plan: HeadPlan) -> GlobalPooling | None:
+    """The pooling layer that `apply_head` put into `model`; None where the model's own stays."""
+    if plan.spec.own_average:
+        return None
     pooling = model.get_submodule(plan.sites.pooling)
     return pooling.second_order if plan.spec.fuse else pooling
 
@@ -157,6 +170,77 @@ def _classifier(model: nn.Module, plan: HeadPlan) -> nn.Linear:
             new.weight[:, : old.in_features] = old.weight
             new.bias.zero_() if old.bias is None else new.bias.copy_(old.bias)
     return new
+
+
+def _finished(operated: nn.Module, model: nn.Module, plan: HeadPlan) -> nn.Module:
+    _tell_timm(operated, plan)
+    reference = next(model.parameters())
+    return operated.to(reference.device, reference.dtype).train(model.training)
+
+
+def _replaced(model: nn.Module, plan: HeadPlan) -> ReplacedHead:
+    tail = plan.sites.tail
+    return ReplacedHead(
+        pooling=plan.sites.pooling,
+        classifier=plan.sites.classifier,
+        in_features=plan.in_features,
+        first_features=plan.sites.in_features,
+        channels=plan.tap.channels,
+        layout=plan.tap.layout,
+        num_prefix_tokens=plan.tap.num_prefix_tokens,
+        flattening=tuple(p for p in tail if isinstance(model.get_submodule(p), nn.Flatten)),
+        carried=plan.carried,
+        is_fused=bool(plan.spec.fuse),
+        widened=plan.widened,
+    )
+
+
+def _is_own_average(model: nn.Module, spec: HeadSpec, sites: Sites) -> bool:
+    """Whether the average that is asked for is the one that the model takes already."""
+    last = sites.trunk[-1]
+    plain = spec.head == "gap" and spec.reduction == "none" and spec.hidden == "drop"
+    whole = spec.tap is None or sites.tap(spec.tap).path == last.path
+    return plain and whole and _averages(model.get_submodule(sites.pooling), last)
+
+
+def _averages(pooling: nn.Module, features: FeatureMap) -> bool:
+    """Whether a pooling gives the mean over the positions, and nothing else: asked with numbers."""
+    side = isqrt(features.positions)
+    height, width = (side, side) if side**2 == features.positions else (1, features.positions)
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, features.channels, height, width, generator=generator)
+    if features.layout == "NLC":
+        tokens = torch.randn(2, features.num_prefix_tokens, features.channels, generator=generator)
+        given = torch.cat([tokens, maps.flatten(2).mT], dim=1)
+    else:
+        given = maps.permute(0, 2, 3, 1) if features.layout == "NHWC" else maps
+    probe = deepcopy(pooling).cpu().float().eval()
+    try:
+        with torch.no_grad():
+            pooled = probe(given)
+    except (RuntimeError, AssertionError, ValueError):
+        return False
+    mean = maps.mean(dim=(2, 3))
+    return pooled.numel() == mean.numel() and torch.allclose(pooled.flatten(1), mean, atol=1e-5)
+
+
+def _own_average(
+    spec: HeadSpec, sites: Sites, num_classes: int | None, *, new_classes: bool
+) -> HeadPlan:
+    classes = num_classes or sites.num_classes
+    return HeadPlan(
+        spec=spec,
+        sites=sites,
+        tap=sites.trunk[-1],
+        bypassed=(),
+        carried=(),
+        widened=None,
+        pooled_features=sites.in_features,
+        in_features=sites.in_features,
+        num_classes=classes,
+        keeps_classifier=not new_classes and classes == sites.num_classes,
+        rank=None,
+    )
 
 
 def _check_options(spec: HeadSpec) -> None:
@@ -222,3 +306,5 @@ def _tell_timm(model: nn.Module, plan: HeadPlan) -> None:
     ):
         if hasattr(model, name):
             setattr(model, name, value)
+    if hasattr(model, "num_features") and not plan.spec.fuse and plan.bypassed:
+        model.num_features = plan.tap.channels  # of what reaches the pooling now

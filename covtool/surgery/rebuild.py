@@ -34,7 +34,7 @@ def operate(
 ) -> nn.Module:
     """A copy of `model` on which one operation of a recipe was done."""
     if isinstance(operation, HeadSpec):
-        plan = plan_head(model, operation, images, num_classes=num_classes)
+        plan = plan_head(model, operation, images, num_classes=num_classes, recorded=True)
         return apply_head(model, plan)
     if isinstance(operation, ConvolutionSpec):
         return apply_convolutions(model, plan_convolutions(model, operation, images, recorded=True))

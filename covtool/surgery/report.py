@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from covtool.layers.eigenlayer import EigenClassifier
@@ -39,13 +39,15 @@ class KeyChanges:
     """Tensors of the state dict before and after.
 
     Attributes:
-        kept: Under the same name, with the same shape.
+        kept: Under the same name, byte for byte.
+        changed: Under the same name, with the same shape and other values.
         resized: Under the same name, with another shape.
         new: Only after.
         dropped: Only before.
     """
 
     kept: tuple[str, ...]
+    changed: tuple[str, ...]
     resized: tuple[str, ...]
     new: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -64,16 +66,35 @@ def measure_size(model: nn.Module, images: InputSpec) -> Size:
     )
 
 
-def compare_keys(before: nn.Module, after: nn.Module) -> KeyChanges:
-    """Names of the tensors that stay, change their shape, come and go."""
-    old = {name: tensor.shape for name, tensor in before.state_dict().items()}
-    new = {name: tensor.shape for name, tensor in after.state_dict().items()}
+def compare_keys(
+    before: nn.Module, after: nn.Module, *, written: tuple[str, ...] = ()
+) -> KeyChanges:
+    """Names of the tensors that stay, get other values or another shape, come and go.
+
+    Args:
+        before: The source.
+        after: What became of it.
+        written: Paths of modules whose tensors are yet to be written.
+    """
+    old, new = before.state_dict(), after.state_dict()
+    prefixes = tuple(f"{path}." for path in written)
+    same = {n for n in old if n in new and new[n].shape == old[n].shape}
+    kept = {n for n in same if not n.startswith(prefixes) and same_bytes(old[n], new[n])}
     return KeyChanges(
-        kept=tuple(n for n in old if new.get(n) == old[n]),
-        resized=tuple(n for n in old if n in new and new[n] != old[n]),
+        kept=tuple(n for n in old if n in kept),
+        changed=tuple(n for n in old if n in same - kept),
+        resized=tuple(n for n in old if n in new and n not in same),
         new=tuple(n for n in new if n not in old),
         dropped=tuple(n for n in old if n not in new),
     )
+
+
+def same_bytes(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors are the same, byte for byte: also where there are NaNs in them."""
+    if first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    as_bytes = [t.contiguous().flatten().view(torch.uint8) for t in (first, second)]
+    return torch.equal(*as_bytes)
 
 
 def compare_modules(before: nn.Module, after: nn.Module) -> tuple[Change, ...]:

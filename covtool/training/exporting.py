@@ -47,6 +47,7 @@ def trained_recipe(
             "history": (*recipe.provenance.history, line),
             "data": data[0],
             "metrics": () if result is None else _metrics(result, " ".join(data)),
+            "untrained": (),
         }
     )
     return recipe.model_copy(update={"provenance": provenance})

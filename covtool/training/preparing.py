@@ -167,6 +167,7 @@ def _opened(request: FinetuneRequest, observer: Observer) -> OpenedModel:
         arch=request.arch,
         iterations=request.iterations,
         weights=request.weights,
+        classifier_layer=request.classifier_layer,
         pretrained=not (request.from_scratch or request.init_from),
         input_overrides=request.images.changes(),
         track=observer.track,

@@ -120,13 +120,13 @@ def test_the_images_can_be_told(checkpoint):
     assert (images.mean, images.size) == ((0.5,), (64, 64))
 
 
-def test_an_unknown_architecture_is_refused_with_the_nearest_three(tmp_path, model):
+def test_an_unknown_architecture_is_refused_with_the_nearest(tmp_path, model):
     state = dict(model.state_dict())
-    state["fc.weight"] = torch.zeros(7, 3)
+    state["layer1.0.conv1.weight"] = torch.zeros(7, 3)
     torch.save(state, tmp_path / "test_resnet.pth")
     with pytest.raises(UnrecognizedCheckpointError, match="of no architecture") as caught:
         open_model(tmp_path / "test_resnet.pth")
-    assert caught.value.reason.count("%") == 3
+    assert caught.value.reason.count("%") >= 1  # what shares less than half is not near
     assert "test_resnet" in caught.value.reason
     assert "--arch" in caught.value.hint
 

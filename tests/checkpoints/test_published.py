@@ -57,6 +57,17 @@ class ExactRoot(Root):
         return root.flatten() if self.full else root[*torch.triu_indices(*root.shape)]
 
 
+class ScaledRoot(Root):
+    """As DifferentiableSVD's SEB: the exact root, plus itself times |root exp(-cov)|."""
+
+    def one(self, rows: Tensor) -> Tensor:
+        cov = torch.cov(rows.double(), correction=0)
+        U, S, _ = torch.linalg.svd(cov)
+        root = (U * S.sqrt()) @ U.T
+        root = (root + root * (root @ torch.linalg.matrix_exp(-cov)).norm()).float()
+        return root.flatten() if self.full else root[*torch.triu_indices(*root.shape)]
+
+
 class Bilinear(nn.Module):
     """B-CNN: second moments, signed root, unit length."""
 
@@ -476,6 +487,80 @@ def test_import_of_bilinear_pooling_needs_no_head_to_be_named(tmp_path: Path) ->
     assert load(convert(request).path).recipe.operations[-1].head == "bilinear"
 
 
+@pytest.mark.parametrize("name", ["pretrained mpncovresnet", "mpncovresnet, whole matrix"])
+def test_import_as_scaling_eigen_branch_answers_as_the_authors_code(
+    name: str, images: Tensor, tmp_path: Path
+) -> None:
+    network = made(name)
+    network.head = ScaledRoot(full=network.head.full)
+    path = as_published(state_of(network), tmp_path / "a.pth.tar")
+    opened = open_model(path)
+    assert any("--head seb" in note for note in opened.notes)
+    request = ConversionRequest(
+        source=str(path), operations=[HeadSpec(head="seb")], output=tmp_path / "a.safetensors"
+    )
+    with torch.no_grad():
+        expected = network(images)
+        assert_close(load(convert(request).path)(images), expected, **FLOAT32_CHAIN)
+        assert (opened.model(images) - expected).norm() > 0.1 * expected.norm()
+
+
+FOLDERS = {
+    "Finetune-CUB_200_2011-resnet18-SEB-reproduce-lr3e-3-bs10double20": ("seb", "svd"),
+    "FromScratch-ILSVRC2012-resnet18-SVD_Pade-reproduce-lr0.0794-bs256": ("mpn", "pade"),
+    "FromScratch-ILSVRC2012-resnet18-MPNCOV-reproduce-lr0.1-bs256": ("isqrt", "exact"),
+    "seb": ("isqrt", "exact"),
+}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_meta_layer_is_the_one_in_the_name_of_the_published_folder(
+    folder: str, tmp_path: Path
+) -> None:
+    place = tmp_path / folder / "second_stage"
+    place.mkdir(parents=True)
+    opened = open_model(as_published(state_of(made("resnet")), place / "model_best.pth.tar"))
+    head = opened.recipe.operations[-1]
+    assert (head.head, head.gradient) == FOLDERS[folder]
+    assert any(f"The name {folder} says" in note for note in opened.notes) == ("-" in folder)
+    assert any("wrong" in note for note in opened.notes) == ("-" not in folder)
+
+
+@pytest.mark.parametrize("name", ["vgg, bilinear", "vgg, compact bilinear"])
+def test_small_bilinear_features_have_the_published_stabilizer(
+    name: str, images: Tensor, tmp_path: Path
+) -> None:
+    network = made(name)
+    with torch.no_grad():
+        for norm in [m for m in network.features if isinstance(m, nn.BatchNorm2d)][-1:]:
+            norm.weight.mul_(1e-4)  # second moments around 1e-8, as small as the stabilizer
+            norm.bias.zero_()
+    path = as_published(state_of(network), tmp_path / "a.pth.tar", "vgg11_bn")
+    opened = open_model(path)
+    assert opened.recipe.operations[-1].thresh == 1e-8
+    with torch.no_grad():
+        expected = network(images)
+        assert_close(opened.model(images), expected, **FLOAT32_CHAIN)
+        for module in opened.model.modules():
+            if hasattr(module, "thresh"):
+                module.thresh = None
+        assert (opened.model(images) - expected).norm() > 1e-3 * expected.norm()
+
+
+@pytest.mark.parametrize("name", ["resnet", "resnet, averaged"])
+@pytest.mark.parametrize("told", [True, False])
+def test_stride_that_no_file_tells_is_said_to_be_assumed(
+    name: str, told: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "bare.pth"
+    if told:
+        as_published(state_of(made(name)), path)
+    else:
+        torch.save(state_of(made(name)), path)
+    said = any("--arch mpncovresnet18" in note for note in open_model(path).notes)
+    assert said != told
+
+
 def test_inspection_shows_the_head(tmp_path: Path) -> None:
     path = as_published(state_of(made("mpncovresnet")), tmp_path / "a.pth.tar")
     inspection, _ = inspect_source(str(path))
@@ -511,8 +596,8 @@ def test_body_of_a_reidentification_network_is_recognized(
     assert found.best.name == "resnet50"
     assert found.match == "names"
     opened = open_model(path, num_classes=4)
-    rest = "classifier" if layout is torchreid else "heads"
-    assert any("Not used" in note and rest in note for note in opened.notes)
+    rest = "751 classes is replaced" if layout is torchreid else "Not used of the file: heads"
+    assert any(rest in note for note in opened.notes)
     weight = opened.model.state_dict()["layer1.0.conv1.weight"]
     source = torch.load(path)[
         ("" if layout is torchreid else "backbone.") + "layer1.0.conv1.weight"

@@ -86,13 +86,13 @@ def test_a_name_is_inspected_without_fetching_its_weights(capsys):
 
 def test_an_unknown_architecture_is_shown_and_then_refused(capsys, tmp_path):
     state = tiny_model().state_dict()
-    state["fc.weight"] = torch.zeros(1000, 5)
+    state["layer1.0.conv1.0.weight"] = torch.zeros(1000, 5)
     torch.save(state, tmp_path / "test_resnet.pth")
     code, out, err = covtool_inspect(capsys, tmp_path / "test_resnet.pth")
     assert code == 3
     assert "overlap" in out
     assert "error: " in err
-    assert "other shape: fc.weight" in err
+    assert "unexpected: layer1.0.conv1.0.weight" in err
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)])

@@ -89,6 +89,43 @@ def test_few_steps_solve_it_for_the_large_eigenvalues_and_stay_bounded_for_the_s
     assert 0 < solution[2, 2] < 20
 
 
+def decaying_covariance(channels: int, positions: int, decay: float) -> Tensor:
+    """Of random positions in random directions whose variances fall like k**-decay."""
+    generator = torch.Generator().manual_seed(3)
+    scales = torch.arange(1, channels + 1, dtype=torch.float64) ** (-decay / 2)
+    directions = torch.linalg.qr(torch.randn(channels, channels, generator=generator).double())[0]
+    features = torch.randn(1, channels, positions, generator=generator).double()
+    features = directions @ (scales[:, None] * features)
+    centered = features - features.mean(dim=2, keepdim=True)
+    return centered @ centered.mT / positions
+
+
+def exact_lyapunov(root: Tensor, right: Tensor) -> Tensor:
+    """By the eigenvectors U of the root: (U'XU)_ij = (U'GU)_ij / (l_i + l_j)."""
+    eigenvalues, vectors = torch.linalg.eigh(root)
+    sums = eigenvalues[:, :, None] + eigenvalues[:, None]
+    return vectors @ ((vectors.mT @ right @ vectors) / sums) @ vectors.mT
+
+
+FARTHEST = {"taylor": 2e-6, "pade": 6e-3}
+"""From the exact solution at the same root, relative to its norm."""
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("positions", [49, 196])
+@pytest.mark.parametrize("channels", [8, 64, 256])
+@pytest.mark.parametrize("name", ROOTS)
+def test_gradient_is_near_the_exact_solution_of_the_lyapunov_equation(
+    name: str, channels: int, positions: int, decay: float
+) -> None:
+    cov = decaying_covariance(channels, positions, decay).requires_grad_()
+    incoming = torch.randn(cov.shape, generator=torch.Generator().manual_seed(4)).double()
+    root = ROOTS[name](cov)
+    (grad,) = torch.autograd.grad(root, cov, incoming)
+    exact = exact_lyapunov(root.detach(), (incoming + incoming.mT) / 2)
+    assert (grad - exact).norm() <= FARTHEST[name] * exact.norm()
+
+
 @pytest.mark.parametrize("name", ROOTS)
 def test_gradient_solves_the_lyapunov_equation_of_the_result_and_is_symmetric(name: str) -> None:
     cov = covariance().requires_grad_()

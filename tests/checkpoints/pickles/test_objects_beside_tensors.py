@@ -129,7 +129,7 @@ def inert():
             attributes(lr=0.1, net=attributes(depth=50)),
             {"lr": 0.1, "net": {"depth": 50}},
         ),
-        "mmengine's log": (log, {"_log_history": np.array([1.0]), "statistics_methods": mean}),
+        "mmengine's log": (log, {"_log_history": [1.0], "statistics_methods": mean}),
         "mmengine's settings": (settings(a=settings(b=1)), {"a": {"b": 1}}),
         "yacs": (node_with_state, {"DEPTH": 50}),
         "pandas": (Calls(stamp, 1_000, None, None, 10), None),
@@ -265,6 +265,27 @@ def test_text_of_python_2_is_text_and_its_numbers_are_numbers():
         b"(S'f8'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbS'" + raw + b"'\ntRs."
     )
     assert_equal(Settling(None).whole(Machine(Source(pickled)).run()), {"best\xe9": number})
+
+
+def test_what_is_shared_many_times_is_made_plain_once():
+    value = []
+    for _ in range(50):
+        value = [value, value]
+    first, second = plain(value)
+    assert first is second
+
+
+def test_what_objects_say_about_the_images_is_read(tmp_path, state):
+    libraries = StandIns()
+    config = libraries.object("omegaconf.dictconfig.DictConfig", _content={"mean": [0.5, 0.5, 0.5]})
+    args = libraries.object("transformers.training_args.Arguments", img_size=np.int64(96))
+    with libraries.registered():
+        content = {"state_dict": state, "config": config, "args": args}
+        torch.save({**content, "CLASSES": np.array(["a", "b"])}, tmp_path / "a.pt")
+    (said,) = read_checkpoint(tmp_path / "a.pt").told.sources
+    assert said.input["size"] == (96, 96)
+    assert said.input["mean"] == (0.5, 0.5, 0.5)
+    assert said.class_names == ("a", "b")
 
 
 def test_a_file_that_is_one_object_says_which(tmp_path):

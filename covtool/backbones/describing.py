@@ -1,0 +1,41 @@
+"""A model's recipe, also where timm looks for what a model expects."""
+
+from torch import nn
+
+from covtool.specs import Recipe
+
+# What timm's configuration says of other images, or of other classes.
+_OTHERS = ("test_input_size", "test_crop_pct", "pool_size", "label_names", "label_descriptions")
+
+
+def attach_recipe(model: nn.Module, recipe: Recipe) -> None:
+    """Put `recipe` on a model, in place.
+
+    ``timm.data.resolve_model_data_config(model)`` gives the images of the recipe then, for
+    torchvision's models as well, not those of the architecture's published weights.
+
+    Args:
+        model: Gets ``recipe``, ``pretrained_cfg`` and ``default_cfg``.
+        recipe: Of that model.
+    """
+    images = recipe.input
+    config = dict(getattr(model, "pretrained_cfg", None) or {})
+    kept = {name: value for name, value in config.items() if name not in _OTHERS}
+    told = {
+        "architecture": recipe.base.name,
+        "num_classes": recipe.num_classes,
+        "input_size": (images.channels, *images.size),
+        "mean": _per_channel(images.mean, images.channels),
+        "std": _per_channel(images.std, images.channels),
+        "interpolation": images.interpolation,
+        "crop_pct": images.crop_pct,
+        "crop_mode": images.crop_mode,
+    }
+    if recipe.class_names is not None:
+        told["label_names"] = list(recipe.class_names)
+    model.recipe = recipe
+    model.pretrained_cfg = model.default_cfg = {**kept, **told}
+
+
+def _per_channel(statistics: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return statistics * channels if len(statistics) == 1 else statistics

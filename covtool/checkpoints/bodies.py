@@ -1,0 +1,353 @@
+"""A network's complete body among the tensors of a file, under any prefix, with anything beside."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from covtool.backbones.create import create_model
+from covtool.backbones.fingerprint import Architecture, Shape
+from covtool.backbones.index import ArchitectureIndex
+from covtool.checkpoints.beside import Linear, another_network, linear_classifiers
+from covtool.checkpoints.matching import (
+    Candidate,
+    Named,
+    fitting,
+    outputs,
+    per_row,
+    same_but_outputs,
+    shapes_fit,
+    split,
+)
+from covtool.checkpoints.positions import Size, may_differ, other_size
+from covtool.specs import BaseSpec
+
+MOST_PREFIXES = 64
+_NORMS = ("norm.", "fc_norm.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """A module that another argument of the constructor calls otherwise.
+
+    Attributes:
+        own: In a file.
+        known: In the index, which has architectures as they are by default.
+        arguments: With which the architecture calls it as the file does.
+        note: What that says, in a sentence.
+    """
+
+    own: str
+    known: str
+    arguments: Mapping[str, str]
+    note: str
+
+
+ALIASES = (
+    Alias(
+        own="fc_norm.",
+        known="norm.",
+        arguments={"global_pool": "avg"},
+        note="The norm behind the pooling (fc_norm) says that the patch tokens are averaged.",
+    ),
+    Alias(
+        own="norm.",
+        known="fc_norm.",
+        arguments={"global_pool": "token"},
+        note="The norm before the pooling (norm) says that the class token is read.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """Architectures whose bodies stand behind a prefix.
+
+    Attributes:
+        prefix: Before the names of the body.
+        tensors: How many the body has.
+        candidates: All equally good.
+    """
+
+    prefix: str
+    tensors: int
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The tensors of a file behind a prefix, and those that are not.
+
+    Attributes:
+        prefix: Before the names.
+        inside: Shapes by the names that follow the prefix, in the order of the file.
+        outside: Shapes by the whole names.
+        ordered: Whether that is the order of the model.
+        size: Of the images in pixels, where it is told.
+        alias: Under which the names are looked up.
+    """
+
+    prefix: str
+    inside: Mapping[str, Shape]
+    outside: Mapping[str, Shape]
+    ordered: bool
+    size: Size | None = None
+    alias: Alias | None = None
+    _known: dict[str, str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_known", self._looked_up())
+
+    @classmethod
+    def of(cls, tensors: Named, prefix: str, *, ordered: bool, size: Size | None) -> "View":
+        """The view of a file's tensors behind a prefix."""
+        return cls(
+            prefix=prefix,
+            inside={n.removeprefix(prefix): s for n, s in tensors if n.startswith(prefix)},
+            outside={n: s for n, s in tensors if not n.startswith(prefix)},
+            ordered=ordered,
+            size=size,
+        )
+
+    def aliases(self) -> Iterator["View"]:
+        """The view as it is, then under each alias that it has a use for."""
+        yield self
+        for alias in ALIASES:
+            has = {top: any(n.startswith(top) for n in self.inside) for top in _NORMS}
+            if has[alias.own] and not has[alias.known]:
+                yield replace(self, alias=alias)
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        """Names in the index to names behind the prefix."""
+        return self._known
+
+    def _looked_up(self) -> dict[str, str]:
+        if self.alias is None:
+            return {name: name for name in self.inside}
+        own, known = self.alias.own, self.alias.known
+        return {
+            known + name.removeprefix(own) if name.startswith(own) else name: name
+            for name in self.inside
+        }
+
+
+def find_bodies(
+    index: ArchitectureIndex, tensors: Named, *, ordered: bool, size: Size | None = None
+) -> list[Body]:
+    """Every complete body in a file, the largest first; of bodies inside others the outer one.
+
+    Args:
+        index: The architectures.
+        tensors: Names and shapes, in the order of the file.
+        ordered: Whether that is the order of the model.
+        size: Of the images in pixels, where it is told.
+    """
+    found = []
+    for prefix in body_prefixes(index, [name for name, _ in tensors]):
+        view = View.of(tensors, prefix, ordered=ordered, size=size)
+        bodies = (_body(index, view) for view in view.aliases())
+        found += [body for body in bodies if body is not None][:1]
+    found.sort(key=lambda body: (-body.tensors, len(body.prefix)))
+    outer: list[Body] = []
+    for body in found:
+        if not any(_inside(body, other) or _inside(other, body) for other in outer):
+            outer.append(body)
+    return outer
+
+
+def bodies_of(index: ArchitectureIndex, view: View, rows: Iterable[int]) -> list[Candidate]:
+    """Of some rows, those whose body stands behind a view's prefix."""
+    for aliased in view.aliases():
+        found = list(fitting(index, rows, lambda row, v=aliased: body_candidate(index, row, v)))
+        if found:
+            return found
+    return []
+
+
+def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate | None:
+    """The candidate of a row if its body stands behind the view's prefix; None otherwise."""
+    body, head = split(index, row)
+    if not body or any(name not in view.known for name, _ in body):
+        return None
+    architecture = index.architectures[row]
+    names = {view.known[name] for name, _ in body}
+    exact = {n for n, shape in head if _has(view, n, shape)} if head else set()
+    used = names | exact if len(exact) == len(head) else names
+    others = [n for n in view.inside if n not in used]
+    strange = another_network(
+        [n for n in view.inside if n in names or n in others],
+        names,
+        architecture.classifiers,
+        ordered=view.ordered,
+    )
+    if strange:
+        return None
+    shapes = {n: (view.inside[view.known[n]], known) for n, known in body}
+    told = _size_told(architecture, shapes, view.size)
+    if told is None:
+        return None
+    in_channels, arguments, notes = told
+    if view.alias is not None:
+        arguments, notes = {**arguments, **view.alias.arguments}, (*notes, view.alias.note)
+    found = Candidate(
+        architecture=architecture,
+        match="names",
+        score=1.0,
+        num_classes=outputs(view.inside[n] for n, _ in head) if used != names else None,
+        in_channels=in_channels,
+        arguments=arguments,
+        unused=(*(view.prefix + n for n in others), *view.outside),
+        notes=notes,
+    )
+    return found if used != names else _with_classifier(found, head, view, others)
+
+
+def body_prefixes(index: ArchitectureIndex, names: Iterable[str]) -> list[str]:
+    """Prefixes behind which both the first and the last tensor of some body stand."""
+    names, ends = set(names), index.body_ends
+    found = set()
+    for name in names:
+        for start in _starts(name):
+            prefix, first = name[:start], name[start:]
+            if first in ends and any(prefix + last in names for last in ends[first]):
+                found.add(prefix)
+    return sorted(found, key=lambda prefix: (len(prefix), prefix))[:MOST_PREFIXES]
+
+
+def _body(index: ArchitectureIndex, view: View) -> Body | None:
+    rows = _complete_rows(index, view.known)
+    for length in sorted({int(index.body_lengths[row]) for row in rows}, reverse=True):
+        same = [row for row in rows if index.body_lengths[row] == length]
+        found = list(fitting(index, same, lambda row: body_candidate(index, row, view)))
+        if found:
+            return Body(prefix=view.prefix, tensors=length, candidates=_closest(found))
+    return None
+
+
+def _closest(candidates: list[Candidate]) -> tuple[Candidate, ...]:
+    """Those that are built as the index has them, and those that have the file's classifier."""
+    fewest = min(len(candidate.arguments) for candidate in candidates)
+    plain = [candidate for candidate in candidates if len(candidate.arguments) == fewest]
+    return tuple([c for c in plain if c.num_classes is not None] or plain)
+
+
+def _complete_rows(index: ArchitectureIndex, names: Iterable[str]) -> np.ndarray:
+    """Rows of which every tensor before the classifier is there by name."""
+    known = np.zeros(len(index.names), dtype=bool)
+    known[[n for name in names if (n := index.name_numbers.get(name)) is not None]] = True
+    body = known[index.pair_names][index.pairs] & ~index.is_classifier
+    return np.flatnonzero((per_row(index, body) == index.body_lengths) & (index.body_lengths > 0))
+
+
+def _has(view: View, name: str, known: Shape) -> bool:
+    return name in view.inside and same_but_outputs(view.inside[name], known)
+
+
+def _size_told(
+    architecture: Architecture, shapes: Mapping[str, tuple[Shape, Shape]], size: Size | None
+) -> tuple[int | None, dict[str, object], tuple[str, ...]] | None:
+    """Input channels, arguments and notes of shapes that fit, of another size perhaps."""
+    other = {n: pair for n, pair in shapes.items() if pair[0] != pair[1] and may_differ(n)}
+    fits, in_channels = shapes_fit(pair for n, pair in shapes.items() if n not in other)
+    if not fits:
+        return None
+    if not other:
+        return in_channels, {}, ()
+    fits, channels = shapes_fit(other.values())  # other channels alone are no other patches
+    if fits:
+        return channels, {}, ()
+    found = other_size(architecture, other, size)
+    return None if found is None else (in_channels, found.arguments, found.notes)
+
+
+def _with_classifier(candidate: Candidate, head: Named, view: View, others: list[str]) -> Candidate:
+    """The candidate with the linear layer beside the body that can be its classifier, if one is."""
+    expected = dict(head) or _expected_head(candidate.architecture)
+    weights = [name for name in expected if name.endswith(".weight")]
+    if len(weights) != 1:
+        return candidate
+    beside = {view.prefix + n: view.inside[n] for n in others} | dict(view.outside)
+    roots = {name: _root(name, view.prefix) for name in beside}
+    known = weights[0]
+    found = linear_classifiers(beside, expected[known][1], roots)
+    if len(found) != 1:
+        return replace(candidate, classifiers=tuple(linear.module for linear in found))
+    return with_linear(candidate, found[0], known.removesuffix(".weight"))
+
+
+def with_linear(candidate: Candidate, linear: Linear, module: str) -> Candidate:
+    """The candidate with a linear layer of the file as its classifier."""
+    pairs = [(f"{linear.module}.weight", f"{module}.weight")]
+    notes = candidate.notes
+    if linear.has_bias:
+        pairs.append((f"{linear.module}.bias", f"{module}.bias"))
+    else:
+        notes = (*notes, f"The classifier {linear.module} has no bias: it is 0.")
+    taken = {own for own, _ in pairs}
+    return replace(
+        candidate,
+        num_classes=linear.weight[0],
+        classifier=tuple(pairs),
+        classifiers=(),
+        unused=tuple(name for name in candidate.unused if name not in taken),
+        notes=notes,
+    )
+
+
+def with_named_classifier(
+    candidate: Candidate, asked: str, shapes: Mapping[str, Shape]
+) -> Candidate | None:
+    """The candidate with a layer of the file as its classifier; None where its inputs do not fit.
+
+    Args:
+        candidate: As it was found.
+        asked: The layer's name in the file.
+        shapes: Of all tensors of the file.
+    """
+    expected = dict(_expected_head(candidate.architecture))
+    weights = [name for name in expected if name.endswith(".weight")]
+    own = shapes.get(f"{asked}.weight", ())
+    if len(weights) != 1 or len(own) < 2 or own[1] != expected[weights[0]][1]:
+        return None
+    linear = Linear(module=asked, weight=own, has_bias=f"{asked}.bias" in shapes)
+    return with_linear(candidate, linear, weights[0].removesuffix(".weight"))
+
+
+@lru_cache(maxsize=256)
+def _built_head(library: str, name: str, classifiers: tuple[str, ...]) -> tuple:
+    base = BaseSpec(library=library, name=name)
+    with torch.device("meta"):
+        state = create_model(base, num_classes=2).state_dict()
+    heads = tuple(f"{module}." for module in classifiers)
+    return tuple((n, tuple(t.shape)) for n, t in state.items() if n.startswith(heads))
+
+
+def _expected_head(architecture: Architecture) -> dict[str, Shape]:
+    """The classifier of an architecture that is stored without one."""
+    if len(architecture.classifiers) != 1:
+        return {}
+    return dict(_built_head(architecture.library, architecture.name, architecture.classifiers))
+
+
+def _root(name: str, prefix: str) -> str:
+    """The first part of a name that a body's prefix does not share, with what is before it."""
+    shared = 0
+    for own, other in zip(name.split("."), prefix.split("."), strict=False):
+        if own != other:
+            break
+        shared += 1
+    return ".".join(name.split(".")[: shared + 1])
+
+
+def _inside(one: Body, other: Body) -> bool:
+    return one.prefix.startswith(other.prefix)
+
+
+def _starts(name: str) -> Iterator[int]:
+    yield 0
+    for position, letter in enumerate(name):
+        if letter == ".":
+            yield position + 1

@@ -1,0 +1,80 @@
+"""What a checkpoint says about itself: in its entries, by its name, and in the files beside it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from covtool.checkpoints.told.beside import beside, class_files
+from covtool.checkpoints.told.entries import as_entries, read_entries
+from covtool.checkpoints.told.mm_config import read_mm_config, read_mm_entries
+from covtool.checkpoints.told.names import (
+    by_file_name,
+    by_folder_name,
+    hinted_architecture,
+    is_known,
+)
+from covtool.checkpoints.told.statements import Said, Told
+
+__all__ = ["Said", "Told", "told_by"]
+
+_ENTRIES = "the file itself"
+_METADATA = "the file's metadata"
+_MM_CONFIG = "the file's configuration"
+
+
+def told_by(path: Path, loaded: Any, metadata: Mapping[str, str]) -> Told:
+    """Everything that a checkpoint, its name and its folder say about it.
+
+    In the order of trust: entries of the file; safetensors metadata; the published name of the
+    file; configurations beside it; a name that contains a published one; a folder's name.
+
+    Args:
+        path: The file.
+        loaded: What is in it: plain values, mappings, namespaces, tensors.
+        metadata: Of a safetensors file.
+    """
+    own = as_entries(loaded) or {}
+    own = {key: value for key, value in own.items() if not isinstance(value, Tensor)}
+    name = by_file_name(path)
+    exact = name is not None and name.is_exact
+    sources = (
+        read_entries(_ENTRIES, own, is_known),
+        _mm_config(own),
+        read_entries(_METADATA, _decoded(metadata), is_known) if metadata else None,
+        name if exact else None,
+        *beside(path),
+        None if exact else name,
+        by_folder_name(path),
+    )
+    return Told(
+        sources=tuple(source for source in sources if source),
+        class_lists=class_files(path),
+        hinted_architecture=hinted_architecture(path),
+    )
+
+
+def _mm_config(own: Mapping[str, Any]) -> Said | None:
+    """What the configuration says that mmengine keeps as text or as a mapping."""
+    for entries in (as_entries(own.get("meta")) or {}, own):
+        for key in ("cfg", "config"):
+            value = entries.get(key)
+            if isinstance(value, str):
+                return read_mm_config(_MM_CONFIG, value, is_known)
+            mapping = as_entries(value)
+            if mapping and "model" in mapping and "test_pipeline" in mapping:
+                return read_mm_entries(_MM_CONFIG, mapping, is_known)
+    return None
+
+
+def _decoded(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Metadata, whose values are texts, with those that are JSON decoded."""
+    decoded: dict[str, Any] = {}
+    for key, text in metadata.items():
+        try:
+            decoded[key] = json.loads(text)
+        except ValueError:
+            decoded[key] = text
+    return decoded

@@ -1,0 +1,97 @@
+"""What the files beside a checkpoint say: configurations, a run's arguments, class lists."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from covtool.checkpoints.told.class_lists import LARGEST_FILE, read_class_names
+from covtool.checkpoints.told.entries import read_entries
+from covtool.checkpoints.told.names import is_known
+from covtool.checkpoints.told.preprocessors import read_open_clip, read_preprocessor
+from covtool.checkpoints.told.statements import Said
+from covtool.errors import DataError
+
+
+def _preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
+    if "pretrained_cfg" in config:  # transformers' wrapper around timm
+        return read_entries(where, config, is_known)
+    return read_preprocessor(where, config)
+
+
+def _entries(where: str, config: Mapping[str, Any]) -> Said | None:
+    return read_entries(where, config, is_known)
+
+
+CONFIGURATIONS: dict[str, Callable[[str, Mapping[str, Any]], Said | None]] = {
+    "preprocessor_config.json": _preprocessor,
+    "processor_config.json": _preprocessor,
+    "config.json": _entries,
+    "open_clip_config.json": read_open_clip,
+    "args.yaml": _entries,
+    "args.json": _entries,
+    "hparams.yaml": _entries,
+    "config.yaml": _entries,
+}
+"""Files that describe a checkpoint beside them, the most explicit about images first."""
+
+CLASS_FILES = (
+    "class_to_idx.json",
+    "idx_to_class.json",
+    "class_names.json",
+    "classes.json",
+    "labels.json",
+    "label_names.json",
+    "id2label.json",
+    "label_map.json",
+    "index_to_name.json",
+    "class_indices.json",
+    "class_names.txt",
+    "classes.txt",
+    "labels.txt",
+    "label_names.txt",
+    "class_map.txt",
+    "names.txt",
+    "categories.txt",
+    "synsets.txt",
+    "synset.txt",
+    "imagenet_classes.txt",
+    "imagenet_synsets.txt",
+)
+"""Files that name the classes of a checkpoint beside them."""
+
+
+def beside(path: Path) -> tuple[Said, ...]:
+    """What the configurations beside a checkpoint say, one for each file that says anything."""
+    found = ((name, _document(path.with_name(name))) for name in CONFIGURATIONS)
+    said = (CONFIGURATIONS[name](name, config) for name, config in found if config is not None)
+    return tuple(source for source in said if source)
+
+
+def class_files(path: Path) -> tuple[Said, ...]:
+    """What the lists of classes beside a checkpoint say; those that cannot be read say nothing."""
+    stem = path.name.partition(".")[0]
+    names = [f"{stem}{separator}{name}" for name in CLASS_FILES for separator in "_-."]
+    said = []
+    for name in (*names, *CLASS_FILES):
+        file = path.with_name(name)
+        if not file.is_file():
+            continue
+        try:
+            said.append(Said(where=name, class_names=read_class_names(file)))
+        except DataError as problem:
+            said.append(Said(where=name, problems=(f"{name} is not used: {problem.reason}",)))
+    return tuple(said)
+
+
+def _document(path: Path) -> Mapping[str, Any] | None:
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST_FILE:
+            return None
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return value if isinstance(value, Mapping) else None

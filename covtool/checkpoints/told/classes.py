@@ -1,0 +1,56 @@
+"""The class names of a checkpoint, as far as they fit its classifier."""
+
+from covtool.checkpoints.told.statements import Told
+
+
+def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Names of a classifier's outputs, and what is worth knowing about them.
+
+    The most trusted source whose number of names is that of the outputs. A list of classes beside
+    the file may be of something else: one with another number of names is passed over, and two
+    that differ are both left out.
+
+    Args:
+        told: What is said about the file.
+        num_classes: Outputs of the file's own classifier.
+
+    Returns:
+        The names or None, and notes in sentences.
+    """
+    naming = [source for source in told.sources if source.class_names]
+    fitting = [source for source in naming if len(source.class_names) == num_classes]
+    notes = [
+        f"{_sentence(source.where)} names {len(source.class_names)} classes, the classifier has "
+        f"{num_classes} outputs: these names are not used."
+        for source in naming
+        if source not in fitting
+    ]
+    lists = [source for source in told.class_lists if len(source.class_names or ()) == num_classes]
+    notes += [problem for source in told.class_lists for problem in source.problems]
+    if not fitting and len({source.class_names for source in lists}) > 1:
+        files = " and ".join(source.where for source in lists)
+        return None, (*notes, f"{files} name the classes differently: none is used.")
+    if not fitting and not lists:
+        return None, (*notes, *_wrong_number(told, num_classes))
+    chosen, *others = (*fitting, *lists)
+    notes += [
+        f"{_sentence(other.where)} names the classes in another way than {chosen.where}, which is "
+        "used."
+        for other in others
+        if other.class_names != chosen.class_names
+    ]
+    return chosen.class_names, (*notes, f"The {num_classes} classes are named by {chosen.where}.")
+
+
+def _wrong_number(told: Told, num_classes: int) -> tuple[str, ...]:
+    said = next((s for s in told.sources if s.is_content and s.num_classes is not None), None)
+    if said is None or said.num_classes == num_classes:
+        return ()
+    return (
+        f"{_sentence(said.where)} says {said.num_classes} classes, the classifier has "
+        f"{num_classes} outputs.",
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"

@@ -1,0 +1,212 @@
+"""Entries of training scripts and model hubs, in the vocabulary of all of them."""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from covtool.backbones import channel_statistics
+from covtool.checkpoints.told import values
+from covtool.checkpoints.told.class_lists import CLASS_KEYS, NotNamesError, names_of
+from covtool.checkpoints.told.statements import Said
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Something that entries say.
+
+    Attributes:
+        name: In `Said` or in `InputSpec`.
+        keys: Under which it is kept, in lower case, the most explicit first.
+        read: What a value means; None where it means nothing.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    read: Callable[[Any], Any]
+
+
+def _word(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
+ARCHITECTURE = Field("architecture", ("arch", "architecture", "model_name", "model"), _word)
+CLASSES = Field(
+    "num_classes",
+    ("num_classes", "nb_classes", "n_classes", "num_labels", "num_class", "nclass"),
+    values.as_count,
+)
+POOLING = Field("global_pool", ("gp", "global_pool"), _word)
+_SIZES = (
+    "val_crop_size",
+    "img_size",
+    "image_size",
+    "input_size",
+    "imgsz",
+    "crop_size",
+    "size_test",
+)
+IMAGES = (
+    Field("size", _SIZES, values.as_size),
+    Field(
+        "channels", ("in_chans", "in_channels", "num_channels", "input_channels"), values.as_count
+    ),
+    Field("channels", ("input_size",), values.as_channels),
+    Field("interpolation", ("interpolation", "val_interpolation", "resample"), values.as_filter),
+    Field("crop_pct", ("crop_pct", "crop_percent"), values.as_share),
+    Field("crop_mode", ("crop_mode",), values.as_crop_mode),
+)
+_PREFIXES = ("", "image_", "img_", "pixel_", "norm_")
+MEAN = Field("mean", tuple(f"{prefix}mean" for prefix in _PREFIXES), values.as_numbers)
+STD = Field("std", tuple(f"{prefix}std" for prefix in _PREFIXES), values.as_numbers)
+RESIZED = Field("resized", ("val_resize_size", "resize_size", "resize"), values.as_count)
+
+MORE_ARCHITECTURES = ("backbone", "encoder", "encoder_name", "base_model", "net", "network", "name")
+"""Where an architecture's name stands as well, if it is one."""
+
+PARTS = (
+    "pretrained_cfg",
+    "default_cfg",
+    "preprocess_cfg",
+    "args",
+    "config",
+    "cfg",
+    "opt",
+    "hyper_parameters",
+    "hparams",
+    "datamodule_hyper_parameters",
+    "model_args",
+    "model_cfg",
+    "model_config",
+    "model_kwargs",
+    "model",
+    "backbone",
+    "net",
+    "dataset",
+    "dataset_meta",
+    "datamodule",
+    "data",
+    "data_config",
+    "data_preprocessor",
+    "img_norm_cfg",
+    "normalize",
+    "preprocessing",
+    "preprocess",
+    "transform",
+    "transforms",
+    "input",
+    "meta",
+)
+"""Entries that hold more entries, in lower case; the most explicit first."""
+
+_TIMM_ARGUMENTS = ("model", "mean", "std", "crop_pct")  # None for what timm knows itself
+_TORCHVISION_ARGUMENTS = ("val_resize_size", "val_crop_size")  # its mean is always ImageNet's
+_DEEPEST = 4
+
+
+def read_entries(where: str, loaded: Any, is_architecture: Callable[[str], bool]) -> Said | None:
+    """What a mapping of entries says, and the mappings in it; tensors of a model say nothing.
+
+    An entry nearer to the top is trusted more than one below it.
+
+    Args:
+        where: The mapping, in words.
+        loaded: Plain values, mappings and namespaces.
+        is_architecture: Whether a word is the name of an architecture.
+    """
+    levels = list(_levels(loaded))
+    if not levels:
+        return None
+    names, problems = _class_names(levels)
+    images, more = _images(levels)
+    pooling = _first(levels, POOLING)
+    said = Said(
+        where=where,
+        architecture=_architecture(levels, is_architecture),
+        arguments={} if pooling is None else {"global_pool": pooling},
+        num_classes=_first(levels, CLASSES),
+        class_names=names,
+        input=images,
+        problems=tuple(f"{text[0].upper()}{text[1:]} ({where})." for text in (*problems, *more)),
+        rest_is_librarys=any(set(_TIMM_ARGUMENTS) <= set(entries) for entries in levels),
+    )
+    return said if said else None
+
+
+def as_entries(value: Any) -> Mapping[str, Any] | None:
+    """Entries under names in lower case; None where a value has none."""
+    if isinstance(value, argparse.Namespace):
+        value = vars(value)
+    if not isinstance(value, Mapping):
+        return None
+    return {str(key).lower(): entry for key, entry in value.items()}
+
+
+def _levels(loaded: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """A mapping of entries and those inside it, in the order of trust."""
+    entries = as_entries(loaded)
+    if entries is None or _is_state(entries):
+        return
+    yield entries
+    if depth < _DEEPEST:
+        for part in PARTS:
+            yield from _levels(entries.get(part), depth + 1)
+
+
+def _is_state(entries: Mapping[str, Any]) -> bool:
+    tensors = sum(isinstance(value, Tensor) and value.dim() > 0 for value in entries.values())
+    return tensors > len(entries) / 2 and not {"mean", "std"} >= set(entries)
+
+
+def _first(levels: list[Mapping[str, Any]], field: Field) -> Any:
+    """The first value that means something."""
+    for entries in levels:
+        for key in field.keys:
+            if key in entries and (meant := field.read(entries[key])) is not None:
+                return meant
+    return None
+
+
+def _architecture(
+    levels: list[Mapping[str, Any]], is_architecture: Callable[[str], bool]
+) -> str | None:
+    """A name that is known to be one; else what stands where a name should."""
+    keys = (*ARCHITECTURE.keys, *MORE_ARCHITECTURES)
+    words = [entries[k] for entries in levels for k in keys if _word(entries.get(k))]
+    known = next((word for word in words if is_architecture(word)), None)
+    return known or _first(levels, ARCHITECTURE)
+
+
+def _class_names(
+    levels: list[Mapping[str, Any]],
+) -> tuple[tuple[str, ...] | None, list[str]]:
+    problems: list[str] = []
+    for entries in levels:
+        for key in CLASS_KEYS:
+            try:
+                names = names_of(entries.get(key))
+            except NotNamesError as problem:
+                problems.append(f"class names under {key!r} are not used: {problem}")
+                continue
+            if names:
+                return names, []
+    return None, problems
+
+
+def _images(levels: list[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    images: dict[str, Any] = {}
+    for field in IMAGES:
+        if field.name not in images and (meant := _first(levels, field)) is not None:
+            images[field.name] = meant
+    resized = _first(levels, RESIZED)
+    if resized and "size" in images and "crop_pct" not in images:
+        images["crop_pct"] = min(1.0, min(images["size"]) / resized)
+    statistics = values.as_unit_statistics(_first(levels, MEAN), _first(levels, STD))
+    if not statistics and any(set(_TORCHVISION_ARGUMENTS) <= set(e) for e in levels):
+        statistics = dict(zip(("mean", "std"), channel_statistics.IMAGENET, strict=True))
+    problem = values.statistics_problem(statistics)
+    if problem:
+        return images, [f"mean and std are not used: {problem}"]
+    return images | statistics, []

@@ -1,0 +1,289 @@
+"""The images of a model: as its sources say, and as its library assumes where they do not."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from covtool.backbones import channel_statistics
+from covtool.backbones.create import (
+    TORCHVISION_PREFIX,
+    default_input,
+    default_name,
+    fixed_size,
+    parse_name,
+)
+from covtool.backbones.published_names import current_name
+from covtool.checkpoints.told.names import is_known
+from covtool.checkpoints.told.statements import Said, Told
+from covtool.checkpoints.told.values import shown
+from covtool.specs import BaseSpec, InputSpec
+
+RGB = 3
+STATISTICS = ("mean", "std")
+FLAGS = {
+    "size": "--img-size",
+    "crop_pct": "--crop-pct",
+    "interpolation": "--interpolation",
+    "mean": "--mean",
+    "std": "--std",
+}
+"""Fields that a note speaks of, and the flags that set them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """The images of a model, and what is worth knowing about them.
+
+    Attributes:
+        input: All fields.
+        notes: What was read, what was assumed, and what was not believed, in sentences.
+    """
+
+    input: InputSpec
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usual:
+    """The images that are assumed where nothing says others.
+
+    Attributes:
+        input: All fields.
+        whose: They are, in words.
+    """
+
+    input: InputSpec
+    whose: str
+
+
+@dataclass(slots=True)
+class _Choice:
+    """The fields that are settled, by whom, and what was left aside."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    where: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def usual_images(base: BaseSpec) -> Usual:
+    """The images that the library's own weights of an architecture were trained on."""
+    return Usual(input=default_input(base), whose=default_name(base))
+
+
+def told_images(
+    told: Told,
+    base: BaseSpec,
+    usual: Usual,
+    *,
+    equals: Iterable[str] = (),
+    overrides: Mapping[str, Any],
+) -> Images:
+    """The images of a model that was read from a file.
+
+    What contradicts a more trusted source is left aside with a note, as is a source that speaks of
+    another architecture than the one that the tensors are of.
+
+    Args:
+        told: What is said about the file.
+        base: The architecture of its tensors.
+        usual: What is assumed where nothing is said.
+        equals: Names of further architectures that the tensors fit.
+        overrides: Fields that the user sets.
+    """
+    choice = _Choice()
+    names = {base.name, *equals}
+    for source in told.sources:
+        choice.notes += source.problems
+        if not _speaks_of(source, names):
+            _disbelieve(choice, source, base)
+            continue
+        _take(choice, source.where, source.input)
+        library = _of_library(source, base)
+        if library is not None:
+            _take(choice, *library, quietly=True)
+    _keep_fixed_size(choice, base)
+    _keep_fitting_statistics(choice, usual.input.channels)
+    merged = usual.input.model_dump() | _without(choice.values, ("channels",)) | dict(overrides)
+    merged = _for_channels(choice, merged, overrides)
+    notes = (*choice.notes, *_read_note(choice, merged, overrides))
+    return Images(
+        input=InputSpec.model_validate(merged),
+        notes=tuple(dict.fromkeys((*notes, *_assumed_note(choice, merged, usual, overrides)))),
+    )
+
+
+def _speaks_of(source: Said, names: set[str]) -> bool:
+    """Whether a source is about one of some architectures, or about none that is known."""
+    said = [current_name(name) for name in (source.architecture, *source.other_names) if name]
+    known = [_short(name) for name in said if is_known(name)]
+    return not known or not names.isdisjoint(known)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix(TORCHVISION_PREFIX).partition(".")[0]
+
+
+def _disbelieve(choice: _Choice, source: Said, base: BaseSpec) -> None:
+    if source.input:
+        choice.notes.append(
+            f"Not believed: {source.where}, which speaks of {source.architecture}; the tensors are "
+            f"of {base.name}."
+        )
+
+
+def _take(choice: _Choice, where: str, said: Mapping[str, Any], *, quietly: bool = False) -> None:
+    """Settle the fields that are still open."""
+    others = []
+    for name, value in said.items():
+        if name not in choice.values:
+            choice.values[name], choice.where[name] = value, where
+        elif not quietly and name in FLAGS and not _same(choice.values[name], value):
+            others.append(name)
+    if others:
+        trusted = ", ".join(dict.fromkeys(choice.where[name] for name in others))
+        choice.notes.append(
+            f"{_sentence(_in_words({n: said[n] for n in others}))} in {where} "
+            f"{'is' if len(others) == 1 else 'are'} not used: {trusted} says "
+            f"{_in_words({n: choice.values[n] for n in others})}."
+        )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) < 1e-3
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        if len(one) != len(other):
+            one, other = (v * max(len(one), len(other)) if len(v) == 1 else v for v in (one, other))
+        return len(one) == len(other) and all(map(_same, map(float, one), map(float, other)))
+    return one == other
+
+
+def _of_library(source: Said, base: BaseSpec) -> tuple[str, dict[str, Any]] | None:
+    """What a source leaves to timm: the images of the pretrained tag that it names."""
+    if base.library != "timm" or source.architecture is None or not source.is_content:
+        return None
+    name = current_name(source.architecture)
+    if _short(name) != base.name or not ("." in name or source.rest_is_librarys):
+        return None
+    tag = name.partition(".")[2]
+    try:
+        parse_name(name)
+    except LookupError:
+        tag = None
+    images = default_input(base, tag or None).model_dump(exclude={"channels"})
+    return f"timm's own, as {source.where} says", images
+
+
+def _keep_fixed_size(choice: _Choice, base: BaseSpec) -> None:
+    size, told = fixed_size(base), choice.values.get("size")
+    if size is None or told is None or tuple(told) == tuple(size):
+        return
+    choice.notes.append(
+        f"{_pixels(told)} ({choice.where['size']}) are not used: {base.name} takes "
+        f"{_pixels(size)} only."
+    )
+    choice.values["size"] = tuple(size)
+
+
+def _keep_fitting_statistics(choice: _Choice, channels: int) -> None:
+    for name in STATISTICS:
+        told = choice.values.get(name)
+        if told is not None and len(told) not in (1, RGB, channels):
+            choice.notes.append(
+                f"{name} of {len(told)} numbers ({choice.where[name]}) is not used: the images "
+                f"have {channels} channels."
+            )
+            del choice.values[name], choice.where[name]
+
+
+def _for_channels(
+    choice: _Choice, merged: dict[str, Any], overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Statistics of RGB for images of other channels: RGB's own, and their average beyond."""
+    channels = merged["channels"]
+    fitted = {
+        name: for_channels(merged[name], channels) for name in STATISTICS if name not in overrides
+    }
+    if any(len(merged[name]) != len(values) for name, values in fitted.items()):
+        average = "the average of RGB's"
+        choice.notes.append(
+            f"The images have {channels} channels: mean and deviation are RGB's, beyond the third "
+            f"{average}."
+            if channels > RGB
+            else f"The images have {channels} channel{'s' if channels > 1 else ''}: mean and "
+            f"deviation are {average}."
+        )
+    return merged | fitted
+
+
+def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """A statistic of RGB for images of other channels; one number for all stays.
+
+    Example:
+        >>> for_channels((0.5, 0.25, 0.75), 4), for_channels((0.5, 0.25, 0.75), 1)
+        ((0.5, 0.25, 0.75, 0.5), (0.5,))
+    """
+    if len(values) in (1, channels):
+        return tuple(values)
+    average = sum(values) / len(values)
+    if channels < RGB:
+        return (average,) * channels
+    return (*values, *(average,) * (channels - len(values)))
+
+
+def _without(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
+
+
+def _read_note(
+    choice: _Choice, merged: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> list[str]:
+    by_source: dict[str, dict[str, Any]] = {}
+    for name in FLAGS:
+        if name in choice.where and name not in overrides:
+            by_source.setdefault(choice.where[name], {})[name] = merged[name]
+    parts = [f"{_in_words(values)} ({where})" for where, values in by_source.items()]
+    return [f"Read of the images: {'; '.join(parts)}."] if parts else []
+
+
+def _assumed_note(
+    choice: _Choice, merged: Mapping[str, Any], usual: Usual, overrides: Mapping[str, Any]
+) -> list[str]:
+    open_fields = [name for name in FLAGS if name not in choice.where and name not in overrides]
+    if not open_fields:
+        return []
+    flags = ", ".join(FLAGS[name] for name in open_fields)
+    return [
+        f"Assumed of the images, since nothing says: "
+        f"{_in_words({name: merged[name] for name in open_fields})} ({usual.whose}); "
+        f"{flags} tell{'s' if len(open_fields) == 1 else ''} otherwise."
+    ]
+
+
+def _in_words(said: Mapping[str, Any]) -> str:
+    words = []
+    if "size" in said:
+        words.append(_pixels(said["size"]))
+    if "crop_pct" in said:
+        words.append(f"crop {said['crop_pct']:.4g}")
+    if "interpolation" in said:
+        words.append(said["interpolation"])
+    mean, std = said.get("mean"), said.get("std")
+    if mean and std and _is_imagenet(mean, std):
+        words.append("ImageNet's mean and deviation")
+    else:
+        words += [f"{name} {shown(v)}" for name, v in (("mean", mean), ("std", std)) if v]
+    return ", ".join(words)
+
+
+def _is_imagenet(mean: Sequence[float], std: Sequence[float]) -> bool:
+    return all(map(_same, (tuple(mean), tuple(std)), channel_statistics.IMAGENET))
+
+
+def _pixels(size: Sequence[int]) -> str:
+    height, width = size
+    return f"{height} px" if height == width else f"{height}x{width} px"

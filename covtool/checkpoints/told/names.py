@@ -1,0 +1,57 @@
+"""What the names of a file and of its folders say: weights are published under known names."""
+
+from pathlib import Path
+
+from covtool.backbones.create import is_architecture
+from covtool.backbones.published_names import (
+    PublishedWeights,
+    current_name,
+    named_architecture,
+    published_weights,
+)
+from covtool.checkpoints.told.statements import Said
+
+_FOLDERS = 3  # models--timm--resnet50.a1_in1k/snapshots/HASH/model.safetensors
+
+
+def by_file_name(path: Path) -> Said | None:
+    """What a file's own name says: a published name, or the part of it that is one."""
+    found = published_weights(path.name)
+    return None if found is None else _said(f"the name {path.name}", found)
+
+
+def by_folder_name(path: Path) -> Said | None:
+    """What the nearest folder with a published name says."""
+    for folder in _folders(path):
+        found = published_weights(folder.name)
+        if found is not None:
+            return _said(f"the folder's name {folder.name}", found)
+    return None
+
+
+def hinted_architecture(path: Path) -> str | None:
+    """The architecture in the file's name, or in that of the nearest folder that has one."""
+    names = (named_architecture(place.name) for place in (path, *_folders(path)))
+    return next(filter(None, names), None)
+
+
+def is_known(name: str) -> bool:
+    """Whether timm or torchvision has an architecture of that name, tag and old spelling aside."""
+    return is_architecture(current_name(name))
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folders that a file is in, the nearest first; not those in which covtool was called."""
+    return [folder for folder in path.parents if folder.name][:_FOLDERS]
+
+
+def _said(where: str, weights: PublishedWeights) -> Said:
+    own = current_name(weights.names[0])
+    return Said(
+        where=where,
+        architecture=own,
+        other_names=weights.names[1:],
+        input=weights.input.model_dump(exclude={"channels"}),
+        is_content=False,
+        is_exact=weights.is_exact,
+    )

@@ -1,0 +1,20 @@
+"""Names that differ in spelling only."""
+
+import re
+
+_NUMBER = re.compile(r"\d+[._ -]+(?=\D)")  # 001.Black_footed_Albatross, of CUB
+
+
+def spelled_alike(name: str) -> str:
+    """A name without what programs change about it: case, separators, quotes.
+
+    Example:
+        >>> spelled_alike("Black-footed_Albatross") == spelled_alike("black footed albatross")
+        True
+    """
+    return " ".join(re.split(r"[^\w]+|_", name.casefold().replace("'", ""))).strip()
+
+
+def without_number(name: str) -> str:
+    """A name without the number that some data sets put before it."""
+    return _NUMBER.sub("", name, count=1) if _NUMBER.match(name) else name

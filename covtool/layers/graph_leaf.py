@@ -1,0 +1,22 @@
+"""Modules that are one node in a graph of torch.fx, whoever traces it."""
+
+from torch import nn
+from torch.fx import Proxy
+
+
+def as_leaf(module: nn.Module, *arguments: object) -> Proxy | None:
+    """The call of `module` as one node, while torch.fx traces; None while it computes.
+
+    A tracer goes into every module that it is not told to leave alone, and what chooses by shapes
+    or dtypes, as spectral mathematics does, cannot be traced. timm's and torchvision's tracers can
+    be told, `torch.fx.symbolic_trace` cannot: so the module itself says so.
+
+    Args:
+        module: Whose ``forward`` asks.
+        arguments: Of that ``forward``.
+    """
+    proxy = next((a for a in arguments if isinstance(a, Proxy)), None)
+    if proxy is None:
+        return None
+    tracer = proxy.tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), arguments, {})

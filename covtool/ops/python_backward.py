@@ -1,0 +1,28 @@
+"""Functions with a backward pass of their own, where torch.jit.trace records what runs."""
+
+from typing import Any
+
+import torch
+
+
+class _Forgetful:
+    """A context that keeps nothing for a backward pass."""
+
+    def save_for_backward(self, *tensors: torch.Tensor) -> None:
+        """Nothing: the operations themselves are differentiated."""
+
+
+def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """``function.apply(*arguments)``; while torch.jit.trace records, its forward pass alone.
+
+    A trace holds operations and no Python, so it cannot hold a backward pass that is written in
+    Python: two traces would differ, and none could be saved. What is traced computes the same
+    values; its gradient is that of the operations, not the function's own.
+
+    Args:
+        function: Its ``forward`` takes the context first.
+        arguments: The others.
+    """
+    if torch.jit.is_tracing():
+        return function.forward(_Forgetful(), *arguments)
+    return function.apply(*arguments)

@@ -1,0 +1,139 @@
+"""timm's ``reset_classifier`` on a converted model.
+
+timm writes the classifier for as many features as its own pooling gives, and knows nothing of
+another. So the class of a converted model gains a method that does.
+"""
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from covtool.backbones.describing import attach_recipe
+from covtool.backbones.plain_pooling import plain_pooling
+from covtool.errors import SurgeryError
+from covtool.layers.fused_pooling import remove_second_order
+from covtool.layers.mixing import mix_in, mix_out
+
+HEAD = "covtool_head"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplacedHead:
+    """What ``reset_classifier`` must know of a converted model.
+
+    Attributes:
+        pooling: Path of the pooling.
+        classifier: Path of the classifier.
+        in_features: What enters it.
+        first_features: What entered it before the conversion.
+        channels: Of the feature map that is pooled.
+        layout: Order of the map's axes.
+        num_prefix_tokens: Class and register tokens at its front.
+        flattening: Paths of the modules that flatten pooled features.
+        carried: With first-order features beside the others: modules that hand the others on.
+        is_fused: Whether there are such features.
+        widened: Path of the linear layer that takes the pooled features, with others behind it;
+            None where the classifier takes them.
+    """
+
+    pooling: str
+    classifier: str
+    in_features: int
+    first_features: int
+    channels: int
+    layout: str
+    num_prefix_tokens: int
+    flattening: tuple[str, ...]
+    carried: tuple[str, ...]
+    is_fused: bool
+    widened: str | None
+
+
+class _Resettable:
+    """Mixin: ``reset_classifier`` that knows of covtool's pooling."""
+
+    def reset_classifier(
+        self, num_classes: int, global_pool: str | None = None, **others: object
+    ) -> None:
+        """A new classifier at random, as timm's method of that name makes one.
+
+        Args:
+            num_classes: Its outputs; 0 for none: the model puts out the pooled features.
+            global_pool: None keeps covtool's pooling. Another puts timm's in its place, in front
+                of a classifier on the feature map's channels: ``avg``, ``max``, ``""`` for none.
+            others: As the model's own method takes them, for the layers that a conversion with
+                ``--fuse`` leaves between pooling and classifier.
+
+        Raises:
+            ArgumentError: timm has no such pooling.
+            SurgeryError: There would be a classifier without pooled features.
+        """
+        head: ReplacedHead = getattr(self, HEAD)
+        _forget_classes(self, num_classes, keeps_structure=global_pool is None)
+        if global_pool is None:
+            _new_classifier_(self, head, num_classes)
+        elif head.is_fused:
+            _unfuse_(self, head)
+            self.reset_classifier(num_classes, global_pool, **others)
+        else:
+            _pool_plainly_(self, head, num_classes, global_pool)
+
+
+def make_resettable_(model: nn.Module, head: ReplacedHead) -> None:
+    """Let a converted model's ``reset_classifier`` work, in place; torchvision has none."""
+    if hasattr(model, "reset_classifier"):
+        setattr(model, HEAD, head)
+        mix_in(model, _Resettable)
+
+
+def _new_classifier_(model: nn.Module, head: ReplacedHead, num_classes: int) -> None:
+    new = nn.Linear(head.in_features, num_classes) if num_classes > 0 else nn.Identity()
+    _put(model, head.classifier, new)
+    model.num_classes = num_classes
+    model.head_hidden_size = head.in_features
+
+
+def _pool_plainly_(model: nn.Module, head: ReplacedHead, num_classes: int, pool: str) -> None:
+    if not pool and num_classes > 0 and head.layout == "NCHW":
+        raise SurgeryError(
+            "A linear classifier needs pooled features.",
+            hint="Choose reset_classifier(0, '') for feature maps, or a pooling: 'avg'.",
+        )
+    pooling, factor = plain_pooling(pool, head.layout, head.num_prefix_tokens)
+    _put(model, head.pooling, pooling)
+    for path in head.flattening:
+        _put(model, path, nn.Flatten(1) if pool else nn.Identity())
+    if isinstance(getattr(model, "global_pool", None), str):
+        model.global_pool = pool
+    if head.widened:
+        hidden = model.get_submodule(head.widened).out_features
+        _put(model, head.widened, nn.Linear(factor * head.channels, hidden))
+    else:
+        head = replace(head, in_features=factor * head.channels)
+        setattr(model, HEAD, head)
+    _new_classifier_(model, head, num_classes)
+
+
+def _unfuse_(model: nn.Module, head: ReplacedHead) -> None:
+    """Give the model its own pooling, and its class, back."""
+    remove_second_order(model, head.pooling, head.carried)
+    delattr(model, HEAD)
+    model.head_hidden_size = head.first_features  # some of timm's methods read it
+    mix_out(model, _Resettable)
+
+
+def _put(model: nn.Module, path: str, new: nn.Module) -> None:
+    reference = next(model.parameters())
+    model.set_submodule(path, new.to(reference.device, reference.dtype).train(model.training))
+
+
+def _forget_classes(model: nn.Module, num_classes: int, *, keeps_structure: bool) -> None:
+    """The recipe names other classes now, or describes another structure: then it is None."""
+    recipe = getattr(model, "recipe", None)
+    if recipe is None:
+        return
+    model.recipe = None
+    if keeps_structure and num_classes > 0:
+        provenance = recipe.provenance.model_copy(update={"metrics": ()})
+        changes = {"num_classes": num_classes, "class_names": None, "provenance": provenance}
+        attach_recipe(model, recipe.model_copy(update=changes))
