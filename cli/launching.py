@@ -29,6 +29,11 @@ def is_launched() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
+def has_launched() -> bool:
+    """Whether this process has started those that do the work."""
+    return LAUNCHED in os.environ and not is_launched()
+
+
 def is_silent(problem: CovtoolError) -> bool:
     """Whether the launcher tells an error better than a process of its own."""
     return isinstance(problem, LostProcessError) and LAUNCHED in os.environ

@@ -1,16 +1,16 @@
 """Entry point: gathers the commands and turns covtool's errors into exit codes."""
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from signal import SIGINT
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from covtool import __version__, errors
-from covtool.atomic import finished
+from covtool import __version__, atomic, errors
 from covtool_cli import launching
 from covtool_cli.arguments import in_our_spelling
 
@@ -38,8 +38,7 @@ EXIT_CODES = {
     errors.VerificationError: 6,
 }
 
-INTERRUPTED = 128 + SIGINT
-SHOWN = 4  # files that are named
+INTERRUPTED = 130  # the exit code: 128 + SIGINT
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # what torch says of any device
 
@@ -62,12 +61,6 @@ class _LazyGroup(TyperGroup):
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple:
         self.commands = dict.fromkeys(COMMANDS)  # what a misspelt name is compared with
         return super().resolve_command(ctx, args)
-
-    def invoke(self, ctx: typer.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:  # typer itself would end without a word
-            sys.exit(_told_of_interruption())
 
     def format_help(self, ctx: typer.Context, formatter: object) -> None:
         self._listing = True
@@ -113,11 +106,15 @@ def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     _tolerate_any_terminal()
+    already = len(atomic.written_files())
     try:
         spelled = in_our_spelling(arguments)
         app(spelled, obj=spelled)
-    except KeyboardInterrupt:
-        sys.exit(_told_of_interruption())
+    except (KeyboardInterrupt, SystemExit) as end:  # of Ctrl-C, typer makes an exit
+        code = INTERRUPTED if isinstance(end, KeyboardInterrupt) else end.code
+        if code == INTERRUPTED:
+            _tell_interrupted(atomic.written_files()[already:])
+        sys.exit(code)
     except Exception as problem:
         if "--debug" in arguments:
             raise
@@ -132,17 +129,19 @@ def _tolerate_any_terminal() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _told_of_interruption() -> int:
-    """Say what a command that was interrupted has written; the exit code."""
-    files = [str(path) for path in finished()]
-    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
-    problem = errors.CovtoolError("Interrupted: nothing was written.")
-    if files:
-        whole = f"These files are written, and whole: {', '.join(files[:SHOWN])}{more}."
-        problem = errors.CovtoolError("Interrupted.", reason=whole)
-    if launching.is_main():
-        _show(problem)
-    return INTERRUPTED
+def _tell_interrupted(written: Sequence[Path]) -> None:
+    """What is there now, where Ctrl-C ended a command at once. Files appear whole or not at all."""
+    if not launching.is_main() or launching.has_launched():
+        return
+    run = next((file.parent for file in written if file.name == "args.yaml"), None)
+    if run is not None:
+        text = f"Interrupted. What the run had saved is in {run}; go on with: --resume {run}"
+    elif written:
+        names = ", ".join(dict.fromkeys(map(str, written)))
+        text = f"Interrupted. Written before that, and whole: {names}."
+    else:
+        text = "Interrupted: nothing was written."
+    typer.echo(text, err=True)
 
 
 def _told(problem: Exception) -> int:

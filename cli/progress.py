@@ -26,6 +26,15 @@ SHOWN = {
 }
 """The figures of an epoch that a line has room for."""
 
+METRICS = {
+    "top1": ("top-1", "{:.2f} %"),
+    "top5": ("top-5", "{:.2f} %"),
+    "loss": ("validation loss", "{:.4f}"),
+    "rank1": ("rank-1", "{:.2f} %"),
+    "mAP": ("mAP", "{:.2f} %"),
+}
+"""What ``--eval-metric`` names, in the words and with the digits of an epoch's line."""
+
 
 class TrainingLines(AbstractContextManager):
     """A `covtool.training.Observer` that writes a line per epoch, and one now and then between."""
@@ -47,9 +56,10 @@ class TrainingLines(AbstractContextManager):
     def on_start(self, plan: "TrainingPlan") -> None:
         purpose = "search with and in" if plan.phases else "validate on"
         render.note(
-            f"{plan.training_images:,} images to train on, "
+            f"{render.counted(plan.training_images, 'image')} to train on, "
             f"{plan.validation_images:,} to {purpose}, "
-            f"{plan.num_classes} classes, {plan.updates_per_epoch} updates per epoch, "
+            f"{render.counted(plan.num_classes, 'class', 'classes')}, "
+            f"{render.counted(plan.updates_per_epoch, 'update')} per epoch, "
             f"on {plan.device}"
         )
         if plan.directory is not None:
@@ -133,7 +143,8 @@ def epoch_line(record: "EpochRecord") -> str:
         *(SHOWN[name].format(value) for name, value in _shown(record.figures)),
         *([f"{record.replaced} unreadable"] if record.replaced else []),
         duration(record.seconds),
-        *(["best so far"] if record.is_best else []),
+        *(["no better than a guess"] if record.is_chance else []),
+        *(["best so far"] if record.is_best and not record.is_chance else []),
     ]
     return "  ".join(parts)
 

@@ -100,6 +100,16 @@ def pairs(title: str, items: Iterable[tuple[str, object]]) -> None:
     stdout().print(drawn)
 
 
+def counted(count: int, word: str, plural: str | None = None) -> str:
+    """A number of things: 1 image, 1,200 images."""
+    return f"{count:,} {word if count == 1 else plural or word + 's'}"
+
+
+def marked(title: str, *, far: bool) -> str:
+    """A title of figures; with a mark where the images are far from what the file was made for."""
+    return f"{title}, FAR FROM THE IMAGES THAT THE FILE WAS MADE FOR" if far else title
+
+
 def number(value: object) -> str:
     """`value` for a person: thousands separated, floats with four digits that count."""
     if value is None:

@@ -35,7 +35,7 @@ def show_figures(model: str | None, done: "Retrieval") -> None:
     if spec.flip_test:
         features += ", mean with the mirror image"
     render.pairs(
-        "Searched",
+        render.marked("Searched", far=done.far_from_training),
         [
             ("model", model or f"features from {spec.distances_from}"),
             ("data", done.data),
@@ -72,6 +72,7 @@ def as_object(model: str | None, done: "Retrieval") -> dict[str, object]:
         "figures": dict(result.figures()),
         "average_precisions": result.average_precisions,
         "unreadable": done.unreadable,
+        "far_from_training": done.far_from_training,
         "notes": done.notes,
         "files": done.files,
     }

@@ -30,8 +30,8 @@ Model = Annotated[
 Data = Annotated[
     Path | None,
     typer.Option(
-        help="A folder with train/ and val/ (or test/), one folder, a CSV, wds/DIR, hfds/NAME, "
-        "or data for retrieval."
+        help="A folder with train/ and val/ (or test/), one folder, a CSV, a published data set as "
+        "it unpacks, wds/DIR, hfds/NAME, or data for retrieval."
     ),
 ]
 InitFrom = Annotated[
@@ -216,16 +216,23 @@ def result_rows(result: "FinetuneResult", *, early: str) -> list[tuple[str, obje
         result: Of the run.
         early: Why it ended before its last epoch, if it did.
     """
-    from covtool_cli.progress import duration
+    from covtool_cli.progress import METRICS, duration
 
+    name, figure = METRICS[result.metric]
+    guess = ", no better than a guess" if result.is_chance else ""
     return [
-        (f"best {result.metric}", f"{_figure(result.best)} (epoch {result.best_epoch})"),
-        (f"last {result.metric}", f"{_figure(result.last)} (epoch {result.epochs})"),
+        (f"best {name}", f"{figure.format(result.best)} (epoch {result.best_epoch}){guess}"),
+        (f"last {name}", f"{figure.format(result.last)} (epoch {result.epochs})"),
         *([("ended", early)] if result.stopped_early else []),
         ("time", duration(result.seconds)),
         ("run", result.directory),
-        *((f"{name} model", path) for name, path in result.exported.items()),
+        *((_model_row(kind, result), path) for kind, path in result.exported.items()),
     ]
+
+
+def _model_row(kind: str, result: "FinetuneResult") -> str:
+    """A model that has learned nothing is the best of its run only in name."""
+    return "least bad model" if kind == "best" and result.is_chance else f"{kind} model"
 
 
 def _show_plan(result: "DryRunResult", *, as_json: bool) -> None:
@@ -263,10 +270,6 @@ def _show_plan(result: "DryRunResult", *, as_json: bool) -> None:
             ("peak memory, MiB", result.peak_memory_mib),
         ],
     )
-
-
-def _figure(value: float) -> str:
-    return f"{value:.4g}"
 
 
 def _names(names: tuple[str, ...]) -> str:

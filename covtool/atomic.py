@@ -7,7 +7,12 @@ from pathlib import Path
 
 from covtool.errors import ArgumentError, CovtoolError, OutputExistsError
 
-_finished: dict[Path, None] = {}  # told of when the process is interrupted
+_written: list[Path] = []  # of this process, for whoever has to say so
+
+
+def written_files() -> tuple[Path, ...]:
+    """Files that this process has written whole, in order."""
+    return tuple(_written)
 
 
 def require_writable(path: Path, *, overwrite: bool) -> None:
@@ -48,11 +53,6 @@ def _require_free(path: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(path)
 
 
-def finished() -> tuple[Path, ...]:
-    """The files that this process has written so far and that are still there, each one once."""
-    return tuple(path for path in _finished if path.exists())
-
-
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; it gets that name when the block succeeds.
@@ -68,8 +68,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.chmod(usual_mode)
         _sync(temporary)
         temporary.replace(path)
+        _written.append(path)
         _sync(path.parent)
-        _finished[path] = None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -12,7 +12,8 @@ from toy_data import write_toy_data
 
 import covtool
 from covtool.backbones.create import create_model, parse_name
-from covtool.conversion import ConversionRequest, convert, plan_conversion, verifying
+from covtool.checkpoints import verifying
+from covtool.conversion import ConversionRequest, convert, plan_conversion
 from covtool.errors import ArgumentError, DataError, OutputExistsError, VerificationError
 from covtool.evaluation.classification import evaluate_classification
 from covtool.specs import ConvertSpec, EigenlayerSpec, HeadSpec, LastStrideSpec

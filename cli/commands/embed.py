@@ -89,7 +89,7 @@ def _show(done: "Description") -> None:
     from covtool_cli import render
 
     render.pairs(
-        "Described",
+        render.marked("Described", far=done.far_from_training),
         [
             *((f"images, {split}", count) for split, count in done.images.items()),
             ("left out, unreadable", len(done.unreadable)),

@@ -12,6 +12,7 @@ from covtool.specs import (
     ClassSplitSpec,
     InputOverrides,
     LaunchSpec,
+    LayoutSpec,
     RetrievalSpec,
     as_flag,
 )
@@ -34,6 +35,7 @@ TAKES = {
     images=InputOverrides,
     attacking=AttackSpec,
     classes=ClassSplitSpec,
+    layout=LayoutSpec,
     searching=RetrievalSpec,
     launch=LaunchSpec,
 )
@@ -43,6 +45,7 @@ def command(
     images: InputOverrides,
     attacking: AttackSpec,
     classes: ClassSplitSpec,
+    layout: LayoutSpec,
     searching: RetrievalSpec,
     launch: LaunchSpec,
     model: Annotated[
@@ -102,6 +105,7 @@ def command(
         "source": model,
         "data": data,
         "split": split,
+        "layout": layout,
         "arch": arch,
         "iterations": iterations,
         "weights": weights,
@@ -188,6 +192,7 @@ def _as_object(model: str, done: "Evaluation", confusion: int) -> dict[str, obje
         "attack": done.attack,
         "attacked": None if done.attacked is None else _figures(done.attacked, confusion),
         "unreadable": done.unreadable,
+        "far_from_training": done.far_from_training,
         "notes": done.notes,
     }
 
@@ -216,7 +221,7 @@ def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) ->
     if done.attacked is not None:
         attacked = [(f"top-1 under {done.attack.title}", f"{done.attacked.top_1:.2f} %{guess}")]
     render.pairs(
-        "Evaluated",
+        render.marked("Evaluated", far=done.far_from_training),
         [
             ("model", model),
             ("data", f"{done.data}, {done.split}"),

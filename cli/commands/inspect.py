@@ -8,7 +8,7 @@ import typer
 from covtool_cli import options, render
 
 if TYPE_CHECKING:
-    from covtool.backbones.sites import FeatureMap
+    from covtool.backbones.feature_maps import FeatureMap
     from covtool.checkpoints.inspection import Inspection
 
 MAX_SHOWN = 12

@@ -1,7 +1,7 @@
 """The convolutions of a model: which there are, of what kind, what they are for."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,13 +54,13 @@ def find_convolutions(
     calls, image_key = trace_black_image(model, size, channels)
     run = {call.path for call in calls}
     on_image = {call.path for call in calls if call.source == image_key}
-    stem = _stem_pattern(model)
+    is_stem = _stem_test(model)
     poolings = [path for path, m in model.named_modules() if isinstance(m, GlobalPooling)]
 
     def role(path: str) -> Role:
         if any(path.startswith(f"{pooling}.") for pooling in poolings):
             return "head"
-        if path in on_image or (stem and re.match(stem, path)):
+        if path in on_image or is_stem(path):
             return "stem"
         return "shortcut" if _is_shortcut(path, calls) else "body"
 
@@ -126,11 +126,24 @@ def _shape(conv: nn.Conv2d) -> str:
     return "x".join(map(str, conv.weight.shape))
 
 
-def _stem_pattern(model: nn.Module) -> str | None:
-    """Timm's pattern for the names of the stem's parameters."""
+def _stem_test(model: nn.Module) -> Callable[[str], bool]:
+    """Whether timm counts the module of a path to the stem; without timm's word, none is.
+
+    timm groups parameters by a dict of patterns, or by a function that gives their layer, from 0.
+    """
     matcher = getattr(model, "group_matcher", None)
-    pattern = matcher(coarse=True).get("stem") if callable(matcher) else None
-    return pattern if isinstance(pattern, str) else None
+    if not callable(matcher):
+        return lambda path: False
+    try:
+        groups = matcher(coarse=True)
+    except AssertionError:  # rdnet has no coarse groups
+        groups = matcher(coarse=False)
+    if callable(groups):
+        return lambda path: groups(f"{path}.weight") == 0
+    pattern = groups.get("stem")
+    if not isinstance(pattern, str):
+        return lambda path: False
+    return lambda path: re.match(pattern, path) is not None
 
 
 def _is_shortcut(path: str, calls: Sequence[Call]) -> bool:

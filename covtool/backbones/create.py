@@ -10,6 +10,12 @@ from torch import nn
 from torchvision import models as torchvision_models
 from torchvision.transforms._presets import ImageClassification
 
+from covtool.backbones.auxiliary import (
+    ARGUMENT,
+    drop_auxiliary_,
+    has_auxiliary,
+    transforms_input,
+)
 from covtool.backbones.slots import install_pooling_slot
 from covtool.errors import ArgumentError, UnknownVariantError
 from covtool.specs import BaseSpec, InputSpec
@@ -80,10 +86,16 @@ def create_model(
             )
         else:
             weights = "DEFAULT" if pretrained else None
-            extra = {"init_weights": False} if base.name in ("googlenet", "inception_v3") else {}
+            arguments = dict(base.arguments)
+            if transforms_input(base):
+                arguments["init_weights"] = False
+            if pretrained:  # torchvision refuses to leave out the heads of its weights
+                arguments.pop(ARGUMENT, None)
             model = torchvision_models.get_model(
-                base.name, weights=weights, num_classes=num_classes, **extra, **base.arguments
+                base.name, weights=weights, num_classes=num_classes, **arguments
             )
+            if not has_auxiliary(base):
+                drop_auxiliary_(model)
     except (TypeError, ValueError) as problem:
         raise ArgumentError(
             f"{base.library} cannot build {base.name!r} with {base.arguments}.",

@@ -9,8 +9,15 @@ import timm
 from timm.models import get_pretrained_cfg, load_model_config_from_hf
 from torch import nn
 
+from covtool.backbones.auxiliary import (
+    drop_auxiliary_,
+    has_auxiliary,
+    transforms_input,
+    without_auxiliary,
+)
 from covtool.backbones.create import create_model, default_input, parse_name
 from covtool.backbones.slots import install_pooling_slot
+from covtool.backbones.weights import load_tensors_
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.specs import BaseSpec, InputSpec
 
@@ -54,6 +61,10 @@ def model_by_name(name: str, *, num_classes: int | None, pretrained: bool) -> Na
     if name.startswith(HUB_PREFIX):
         return _from_hub(name, num_classes, pretrained)
     base, tag = parse_name(name)
+    base = without_auxiliary(base)
+    if pretrained and transforms_input(base):
+        arguments = {**base.arguments, "transform_input": True}
+        base = base.model_copy(update={"arguments": arguments})
     published = _published_classes(base, tag)
     classes = num_classes or published or IMAGENET_CLASSES
     if pretrained and base.library == "torchvision" and classes != published:
@@ -83,17 +94,10 @@ def _with_new_classifier(name: str, base: BaseSpec, classes: int) -> nn.Module:
     source = _fetched(
         name, lambda: create_model(base, num_classes=IMAGENET_CLASSES, pretrained=True)
     ).state_dict()
-    # torchvision drops the auxiliary heads of its weights when it has loaded them.
-    has_auxiliary = any(key.lower().startswith("aux") for key in source)
-    arguments = {} if has_auxiliary else _without_auxiliary(base)
-    model = create_model(base.model_copy(update={"arguments": arguments}), num_classes=classes)
+    model = create_model(base, num_classes=classes)
     own = model.state_dict()
-    model.load_state_dict({k: t if t.shape == own[k].shape else own[k] for k, t in source.items()})
+    load_tensors_(model, {k: t if t.shape == own[k].shape else own[k] for k, t in source.items()})
     return model
-
-
-def _without_auxiliary(base: BaseSpec) -> dict[str, Any]:
-    return {"aux_logits": False} if base.name in ("googlenet", "inception_v3") else {}
 
 
 def _from_hub(name: str, num_classes: int | None, pretrained: bool) -> NamedModel:
@@ -108,6 +112,9 @@ def _from_hub(name: str, num_classes: int | None, pretrained: bool) -> NamedMode
         name, lambda: timm.create_model(name, pretrained=pretrained, num_classes=classes)
     )
     base = BaseSpec(library="timm", name=architecture, arguments=arguments)
+    if has_auxiliary(base):
+        drop_auxiliary_(model)
+        base = without_auxiliary(base)
     return NamedModel(
         model=install_pooling_slot(model).eval(),
         base=base,

@@ -13,6 +13,7 @@ from torchvision import models as torchvision_models
 from covtool.backbones.create import (
     TORCHVISION_PREFIX,
     config_input,
+    is_architecture,
     preset_input,
     torchvision_names,
 )
@@ -49,10 +50,8 @@ def current_name(name: str) -> str:
         >>> current_name("tf_efficientnet_b0_ap"), current_name("resnet50")
         ('tf_efficientnet_b0.ap_in1k', 'resnet50')
     """
-    today = _deprecated_models.get(name) or name
-    architecture, _, tag = today.partition(".")
-    lost_tag = today != name and tag and today not in get_arch_pretrained_cfgs(architecture)
-    return architecture if lost_tag else today
+    today = _deprecated_models.get(name)
+    return name if today is None else _with_published_tag(today)
 
 
 def published_weights(file_name: str) -> PublishedWeights | None:
@@ -84,6 +83,32 @@ def named_architecture(file_name: str) -> str | None:
             if found is not None:
                 return found
     return None
+
+
+def known_architecture(word: str) -> str | None:
+    """The name of an architecture as its library spells it today, with its tag if it has one.
+
+    Args:
+        word: As a configuration has it: ``timm/resnet50.a1_in1k``, ``ResNet50``,
+            ``efficientnet-b0``, ``torchvision:resnet50``.
+
+    Returns:
+        None where neither library has it.
+
+    Example:
+        >>> known_architecture("efficientnet-b0"), known_architecture("timm/resnet18.a1_in1k")
+        ('efficientnet_b0', 'resnet18.a1_in1k')
+    """
+    name = current_name(word.rpartition("/")[2])
+    if is_architecture(name):
+        return _with_published_tag(name)
+    return _architectures().get("_".join(_parts(name)))
+
+
+def _with_published_tag(name: str) -> str:
+    """A name without a tag that no weights have."""
+    architecture, _, tag = name.partition(".")
+    return name if not tag or name in get_arch_pretrained_cfgs(architecture) else architecture
 
 
 def _inexact(weights: PublishedWeights) -> PublishedWeights:

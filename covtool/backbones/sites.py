@@ -1,37 +1,22 @@
 """Where a model can be operated on: its pooling, its classifier, the feature maps before them."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from timm.layers import SelectAdaptivePool2d
 from torch import nn
 
+from covtool.backbones.feature_maps import FeatureMap, MapReader
 from covtool.backbones.slots import MapPooling, TokenPooling, install_pooling_slot
 from covtool.backbones.tracing import Call, chain_before, trace_black_image
 from covtool.errors import SurgeryError, UnknownVariantError
 
-Layout = Literal["NCHW", "NHWC", "NLC"]
-
 _POOLINGS = (nn.AdaptiveAvgPool2d, SelectAdaptivePool2d, TokenPooling, MapPooling)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureMap:
-    """A tensor of local features.
-
-    Attributes:
-        path: Module whose output it is; empty for what enters the pooling.
-        channels: Features at each position.
-        positions: Height times width, or the number of patch tokens.
-        layout: Order of the axes.
-        num_prefix_tokens: Class and register tokens at the front of an NLC map, not positions.
-    """
-
-    path: str
-    channels: int
-    positions: int
-    layout: Layout
-    num_prefix_tokens: int = 0
+_OTHERS = (
+    "Its convolutions can be converted (--conv). For another head, choose an architecture for "
+    "which covtool inspect shows sites."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,16 +84,18 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
         channels: Of the image.
 
     Raises:
-        SurgeryError: The model has no linear classifier, or no pooling module before it.
+        SurgeryError: The model has no linear classifier, or several, or no pooling module before
+            it.
     """
     install_pooling_slot(model)
+    _require_one_classifier(model)
     calls, _ = trace_black_image(model, size, channels)
     classifier = _classifier(model, calls)
     chain = chain_before(calls, classifier)
     prefix = getattr(model, "num_prefix_tokens", 1 if hasattr(model, "class_token") else 0)
-    at = _pooling_position(model, chain, prefix)
-    trunk = _atoms(model, calls, chain[at + 1 :])
-    feature_maps = tuple(_feature_map(c.path, c.shape, prefix) for c in trunk if len(c.shape) > 2)
+    reader = MapReader(size, prefix)
+    at = _pooling_position(model, chain, reader)
+    feature_maps = reader.trunk(_atoms(model, calls, chain[at + 1 :]), chain[at])
     if not feature_maps:
         raise SurgeryError(
             f"What enters the pooling of {type(model).__name__} is no module's output.",
@@ -125,6 +112,25 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
     )
 
 
+def _require_one_classifier(model: nn.Module) -> None:
+    """Refuse distilled and multi-scale models, by what timm declares: one head is not all."""
+    declared = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
+    if isinstance(declared, str):
+        return
+    modules = dict(model.named_modules())
+    heads = [path for path in declared if path in modules and _has_weights(modules[path])]
+    if len(heads) > 1:
+        raise SurgeryError(
+            f"{type(model).__name__} has {len(heads)} classifiers: {', '.join(heads)}.",
+            reason="It answers with all of them together, and covtool replaces one.",
+            hint=_OTHERS,
+        )
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
+
+
 def _classifier(model: nn.Module, calls: list[Call]) -> Call:
     candidates = [c for c in calls if _is_head_module(model.get_submodule(c.path))]
     if not candidates:
@@ -136,6 +142,7 @@ def _classifier(model: nn.Module, calls: list[Call]) -> Call:
             f"The last layer of {type(model).__name__}, {last.path!r}, is a "
             f"{type(layer).__name__} with output {last.shape}, not a Linear layer for classes.",
             reason="covtool can replace heads of the form pooling + one Linear layer.",
+            hint=_OTHERS,
         )
     return last
 
@@ -144,18 +151,18 @@ def _is_head_module(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear | nn.Conv2d)
 
 
-def _pooling_position(model: nn.Module, chain: list[Call], prefix: int) -> int:
+def _pooling_position(model: nn.Module, chain: list[Call], reader: MapReader) -> int:
     """Where in a chain (nearest to the classifier first) the pooling is."""
 
     def reduces(call: Call) -> bool:
-        return _positions(call.source_shape, prefix) > 1 >= _positions(call.shape, prefix)
+        return reader.positions(call.source_shape) > 1 >= reader.positions(call.shape)
 
     def module(call: Call) -> nn.Module:
         return model.get_submodule(call.path)
 
     kinds = (  # a strided stage may end in one position too, so what is known goes first
         lambda call: isinstance(module(call), _POOLINGS),
-        lambda call: reduces(call) and not any(True for _ in module(call).parameters()),
+        lambda call: reduces(call) and not _has_weights(module(call)),
         reduces,
     )
     for is_pooling in kinds:
@@ -166,6 +173,7 @@ def _pooling_position(model: nn.Module, chain: list[Call], prefix: int) -> int:
         f"{type(model).__name__} has no pooling module between its features and its classifier.",
         reason="It pools inside a function, or combines several branches, that covtool "
         "does not know.",
+        hint=_OTHERS,
     )
 
 
@@ -186,34 +194,3 @@ def _inner_chain(model: nn.Module, calls: list[Call], call: Call) -> list[Call]:
     names = {f"{call.path}.{name}" for name, _ in container.named_children()}
     inner = [c for c in calls if c.path in names and call.start < c.start and c.end < call.end]
     return inner[::-1] if len(inner) == len(names) else []
-
-
-def _positions(shape: tuple[int, ...], prefix: int) -> int:
-    if len(shape) == 3:
-        return shape[1] - prefix
-    if len(shape) == 4:
-        channels_last = _is_channels_last(shape)
-        return shape[1] * shape[2] if channels_last else shape[2] * shape[3]
-    return 1
-
-
-def _is_channels_last(shape: tuple[int, ...]) -> bool:
-    # Channels outnumber neither side of a map only in the first layers; a square map decides.
-    square_first, square_last = shape[1] == shape[2], shape[2] == shape[3]
-    return square_first and not square_last
-
-
-def _feature_map(path: str, shape: tuple[int, ...], prefix: int) -> FeatureMap:
-    if len(shape) == 3:
-        layout, channels = "NLC", shape[2]
-    elif _is_channels_last(shape):
-        layout, channels = "NHWC", shape[3]
-    else:
-        layout, channels = "NCHW", shape[1]
-    return FeatureMap(
-        path=path,
-        channels=channels,
-        positions=_positions(shape, prefix),
-        layout=layout,
-        num_prefix_tokens=prefix if layout == "NLC" else 0,
-    )

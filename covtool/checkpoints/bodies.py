@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from covtool.backbones.auxiliary import is_auxiliary
 from covtool.backbones.create import create_model
 from covtool.backbones.fingerprint import Architecture, Shape
 from covtool.backbones.index import ArchitectureIndex
@@ -196,13 +197,17 @@ def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate 
         architecture=architecture,
         match="names",
         score=1.0,
-        num_classes=outputs(view.inside[n] for n, _ in head) if used != names else None,
+        num_classes=_outputs(view, head) if used != names else None,
         in_channels=in_channels,
         arguments=arguments,
         unused=(*(view.prefix + n for n in others), *view.outside),
         notes=notes,
     )
     return found if used != names else _with_classifier(found, head, view, others)
+
+
+def _outputs(view: View, head: Named) -> int | None:
+    return outputs(view.inside[name] for name, _ in head if not is_auxiliary(name))
 
 
 def body_prefixes(index: ArchitectureIndex, names: Iterable[str]) -> list[str]:

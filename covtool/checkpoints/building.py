@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from covtool.backbones.create import create_model, default_pooling
 from covtool.backbones.fingerprint import is_relevant
+from covtool.backbones.weights import load_tensors_
+from covtool.checkpoints.auxiliary_heads import input_arguments
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.key_report import compare_keys, group_keys
 from covtool.checkpoints.matching import RGB, Candidate
@@ -52,6 +54,7 @@ def build(
         CheckpointError: The architecture cannot take the number of input channels.
     """
     base, pooled = _with_told_pooling(_base(checkpoint, candidate), checkpoint, candidate)
+    base, images_note = input_arguments(base, checkpoint)
     classes = num_classes or candidate.num_classes or DEFAULT_CLASSES
     fresh = classes != candidate.num_classes
     model = create_model(base, num_classes=classes)
@@ -60,7 +63,7 @@ def build(
     load_exactly_(model, tensors, heads, checkpoint)
     notes = [_order_note(candidate), *candidate.notes, pooled]
     notes += [_classifier_note(candidate, classes) if fresh else None]
-    notes += [precision_note(tensors), ignored_note(checkpoint)]
+    notes += [images_note, precision_note(tensors), ignored_note(checkpoint)]
     return BuiltModel(
         model=model,
         base=base,
@@ -157,7 +160,7 @@ def load_exactly_(
         n: t for n, t in tensors.items() if not is_relevant(n) and n in own and _fits(t, own[n])
     }
     with torch.no_grad():
-        model.load_state_dict({**own, **counters, **relevant})
+        load_tensors_(model, {**own, **counters, **relevant})
 
 
 def _fits(tensor: Tensor, own: Tensor) -> bool:

@@ -157,6 +157,7 @@ def inspect_source(
         weights=weights,
         classifier_layer=classifier_layer,
         pretrained=False,
+        finite=False,
         track=track,
     )
     state = _own_state(opened) if correlations else {}

@@ -89,18 +89,30 @@ def fitting(index: ArchitectureIndex, rows: Iterable[int], fit: Any) -> Iterator
 def shapes_fit(pairs: Iterable[tuple[Shape, Shape]]) -> tuple[bool, int | None]:
     """Whether (own, known) shapes are equal apart from the input channels, and what these are.
 
-    Every convolution of the images may have other channels, all the same ones: networks whose
-    first layers stand side by side (MobileOne, CrossViT) have several.
+    Every layer that sees the images may have other channels, all the same ones: networks whose
+    first layers stand side by side (MobileOne, CrossViT) have several, and some fold pixels into
+    channels before the first one (TResNet), which has a multiple of them.
     """
     usual, others = None, set()
     for own, known in pairs:
         if own == known:
             usual = RGB if _is_of_images(known) else usual
-        elif _is_of_images(known) and len(own) == 4 and own[:1] + own[2:] == known[:1] + known[2:]:
-            others.add(own[1])
-        else:
+            continue
+        channels = _channels(own, known)
+        if channels is None:
             return False, None
+        others.add(channels)
     return len(others) < 2, others.pop() if len(others) == 1 else usual
+
+
+def _channels(own: Shape, known: Shape) -> int | None:
+    """Channels of the images of a layer whose shape differs in nothing else."""
+    if len(own) != len(known) or len(own) < 2 or own[:1] + own[2:] != known[:1] + known[2:]:
+        return None
+    folded = known[1] // RGB
+    if known[1] % RGB or own[1] % folded:
+        return None
+    return own[1] // folded
 
 
 def same_but_outputs(own: Shape, known: Shape) -> bool:

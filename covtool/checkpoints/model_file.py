@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from covtool.atomic import written_whole
 from covtool.backbones.describing import attach_recipe
+from covtool.backbones.weights import load_tensors_
 from covtool.errors import (
     CheckpointError,
     CovtoolError,
@@ -85,7 +86,7 @@ def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) ->
     """
     model = rebuild(recipe)
     try:
-        model.load_state_dict(tensors, strict=True)
+        load_tensors_(model, tensors)
     except RuntimeError as problem:
         raise CheckpointError(
             f"The tensors in {path} do not fit its recipe.",

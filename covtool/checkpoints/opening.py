@@ -9,16 +9,20 @@ from typing import Any
 from torch import nn
 
 from covtool import __version__
+from covtool.backbones.auxiliary import drop_auxiliary_, has_auxiliary, without_auxiliary
 from covtool.backbones.create import TORCHVISION_PREFIX, parse_name
 from covtool.backbones.describing import attach_recipe
-from covtool.backbones.input_size import resized
+from covtool.backbones.image_size import take_size_
 from covtool.backbones.pretrained import HUB_PREFIX, NamedModel, model_by_name
 from covtool.backbones.published_names import current_name
 from covtool.checkpoints import model_file
+from covtool.checkpoints.auxiliary_heads import LEFT_OUT, leave_out_auxiliary
 from covtool.checkpoints.building import build
 from covtool.checkpoints.file_kinds import SUFFIXES, missing_file
+from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.identify import Identification, identify, unrecognized
+from covtool.checkpoints.other_images import compare_images, require_positions
 from covtool.checkpoints.own_runs import OwnModel, find_in_run, model_of_state
 from covtool.checkpoints.published import PublishedModel, open_published
 from covtool.checkpoints.told.classes import told_classes
@@ -45,6 +49,7 @@ class OpenedModel:
         checkpoint: The file it was read from; None for a name.
         identification: How it was recognized; None where nothing had to be.
         notes: What was chosen and may surprise, in sentences.
+        is_far: Whether its images are so far from what it was made for that figures say little.
     """
 
     model: nn.Module
@@ -52,6 +57,7 @@ class OpenedModel:
     checkpoint: ForeignCheckpoint | None = None
     identification: Identification | None = None
     notes: tuple[str, ...] = ()
+    is_far: bool = False
 
     @property
     def is_foreign(self) -> bool:
@@ -70,6 +76,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     iterations: int | None = None,
     pretrained: bool = True,
     input_overrides: Mapping[str, Any] | None = None,
+    finite: bool = True,
     track: Track = silent,
 ) -> OpenedModel:
     """Open a covtool file, somebody else's checkpoint, or a model by name.
@@ -89,13 +96,43 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
             tell; None for 5. Not for covtool files, which tell it.
         pretrained: Fetch the weights of a name; False starts at random.
         input_overrides: Fields of `InputSpec` that replace those of the architecture.
+        finite: Refuse weights that are infinite or not numbers.
         track: Shows the progress, should unknown architectures have to be learned.
 
     Raises:
-        CheckpointError: The source cannot be read, fetched, or does not exist.
+        CheckpointError: The source cannot be read, fetched, or does not exist; or its weights are
+            not finite.
         UnrecognizedCheckpointError: Its architecture is unknown, or is not `arch`.
+        ArgumentError: It does not take images as `input_overrides` has them.
     """
     overrides = dict(input_overrides or {})
+    opened = _open(
+        source,
+        arch,
+        weights,
+        classifier_layer,
+        num_classes,
+        iterations,
+        pretrained,
+        overrides,
+        track,
+    )
+    if finite:
+        require_finite(opened.model, str(source))
+    return _on_images(opened, resized="size" in overrides) if overrides else opened
+
+
+def _open(  # noqa: PLR0913 -- the arguments of `open_model`
+    source: str | Path,
+    arch: str | None,
+    weights: str,
+    classifier_layer: str | None,
+    num_classes: int | None,
+    iterations: int | None,
+    pretrained: bool,
+    overrides: dict[str, Any],
+    track: Track,
+) -> OpenedModel:
     in_run, taken = find_in_run(source)
     path = in_run or Path(source)
     if path.exists():
@@ -138,6 +175,38 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     return _opened(named.model, recipe, notes=notes)
 
 
+def _on_images(opened: OpenedModel, *, resized: bool) -> OpenedModel:
+    """The model on images that somebody asked for, once it is sure that it can take them.
+
+    Raises:
+        ArgumentError: It cannot, or nothing could come of it.
+    """
+    model, recipe, notes, is_far = opened.model, opened.recipe, opened.notes, False
+    if resized:
+        base = take_size_(model, recipe.base, recipe.input.size, recipe.input.channels)
+        if base != recipe.base:
+            size = "{}x{}".format(*recipe.input.size)
+            notes = (*notes, f"The position embeddings are resampled for images of {size}.")
+            recipe = model.recipe = recipe.model_copy(update={"base": base})
+        require_positions(model, recipe)
+    made = _made_for(opened.checkpoint)
+    if made is not None:
+        others = compare_images(made, recipe.input)
+        if others is not None:
+            notes, is_far = (*notes, others.note), others.is_far
+    return replace(opened, recipe=recipe, notes=notes, is_far=is_far)
+
+
+def _made_for(checkpoint: ForeignCheckpoint | None) -> InputSpec | None:
+    """The images that a file of covtool's own was made for."""
+    if checkpoint is None:
+        return None
+    if checkpoint.saved is not None:
+        return checkpoint.saved.recipe.input
+    own = checkpoint.recipe
+    return None if own is None else Recipe.model_validate_json(own).input
+
+
 def _own_file(path: Path, notes: tuple[str, ...]) -> OwnModel:
     model = model_file.load(path)
     checkpoint = read_checkpoint(path)
@@ -157,9 +226,14 @@ def _open_own(
             hint="Leave --arch out: a covtool file says itself what it is.",
         )
     recipe = recipe.model_copy(update={"input": _replaced(recipe.input, overrides)})
+    model = own.model
+    if has_auxiliary(recipe.base):  # of a file that was written before they were left out
+        drop_auxiliary_(model)
+        recipe = recipe.model_copy(update={"base": without_auxiliary(recipe.base)})
+        notes = (*notes, LEFT_OUT)
     if num_classes not in (None, recipe.num_classes):
         notes = (*notes, f"The file's classifier for {recipe.num_classes} classes is kept.")
-    return _opened(own.model, recipe, checkpoint=own.checkpoint, notes=notes)
+    return _opened(model, recipe, checkpoint=own.checkpoint, notes=notes)
 
 
 def _open_published(
@@ -194,15 +268,13 @@ def _open_foreign(
 ) -> OpenedModel:
     if not identification.is_certain:
         raise unrecognized(identification)
+    identification, of_heads = leave_out_auxiliary(identification)
     checkpoint = identification.checkpoint
     built = build(checkpoint, identification.best, num_classes=num_classes)
-    base, resampled = built.base, None
-    if "size" in overrides:
-        base, resampled = resized(built.model, base, tuple(overrides["size"]))
     images = told_images(
         checkpoint.told,
-        base,
-        usual_images(base),
+        built.base,
+        usual_images(built.base),
         equals=[candidate.architecture.name for candidate in identification.candidates],
         overrides=overrides,
     )
@@ -210,7 +282,7 @@ def _open_foreign(
     if not built.fresh_classifier:
         names, of_classes = told_classes(checkpoint.told, built.num_classes)
     recipe = Recipe(
-        base=base,
+        base=built.base,
         num_classes=built.num_classes,
         class_names=names,
         input=images.input,
@@ -225,9 +297,9 @@ def _open_foreign(
         identification=identification,
         notes=(
             *checkpoint.notes,
+            *of_heads,
             *built.notes,
             *_choice_note(identification),
-            *((resampled,) if resampled else ()),
             *of_classes,
             *images.notes,
         ),

@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 
+from covtool.backbones.auxiliary import is_auxiliary
 from covtool.backbones.index import ArchitectureIndex
 from covtool.checkpoints.matching import (
     Candidate,
@@ -52,7 +53,7 @@ def order_candidate(index: ArchitectureIndex, row: int, tensors: Named) -> Candi
         return None
     if names_disagree(index, [(own, known) for (own, _), (known, _) in pairs], heads):
         return None
-    rows_of_head = [own for (_, own), (name, _) in pairs if name in heads]
+    of_head = [own for (_, own), (n, _) in pairs if n in heads and not is_auxiliary(n)]
     if not all(same_but_outputs(o, k) for (_, o), (n, k) in pairs if n in heads):
         return None
     fits, in_channels = shapes_fit((o, k) for (_, o), (n, k) in pairs if n not in heads)
@@ -62,7 +63,7 @@ def order_candidate(index: ArchitectureIndex, row: int, tensors: Named) -> Candi
         architecture=index.architectures[row],
         match="order",
         score=1.0,
-        num_classes=outputs(rows_of_head),
+        num_classes=outputs(of_head),
         in_channels=in_channels,
         renames=tuple((own, known) for (own, _), (known, _) in pairs),
     )

@@ -63,7 +63,9 @@ def calibration_images(
         ArgumentError: The classes come from a data set with other classes.
         DataError: There are no such images, or one cannot be read.
     """
-    own = read_classes(request.calibrate_with) if request.classes_from else layout
+    own = layout
+    if request.classes_from:
+        own = read_classes(request.calibrate_with, choice=request.layout)
     if own.class_names != layout.class_names:
         raise ArgumentError("--data and --calibrate have different classes.")
     limit, seed = request.spec.calibrate_images, request.spec.seed

@@ -79,7 +79,7 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
     if writes:  # looked at before the first process writes
         current().main(lambda: require_writable(output, overwrite=request.overwrite))
     data = request.classes_from or request.calibrate_with
-    layout = read_classes(data) if data else None
+    layout = read_classes(data, choice=request.layout) if data else None
     heads = [o for o in request.operations if isinstance(o, HeadSpec)]
     opened = open_model(
         request.source,
@@ -112,6 +112,7 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
         after=measure_size(complete, recipe.input),
         notes=(
             *opened.notes,
+            *(layout.notes if layout else ()),
             *notes_on(done.head, done.convolutions, calibrated=calibrated),
             *notes_on_eigenlayer(done.eigenlayer),
         ),
@@ -296,6 +297,7 @@ def _recipe(
     if head is not None and not head.keeps_classifier:
         names = layout.class_names if layout else None
     line = f"convert {Path(request.source).name}: " + ", ".join(map(_in_words, done.operations))
+    line += request.layout.in_words()
     calibrated = request.calibrate_with
     provenance = source.provenance.model_copy(
         update={

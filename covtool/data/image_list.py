@@ -51,7 +51,7 @@ def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]
     Raises:
         DataError: The file is damaged, or there is nothing at `root`.
     """
-    folder = root.parent if root.suffix.lower() == ".csv" else root
+    folder = root.parent if root.is_file() or root.suffix.lower() == ".csv" else root
     try:
         with file.open(encoding="utf-8", newline="") as text:
             reader = csv.DictReader(text, strict=True)

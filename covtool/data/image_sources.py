@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from covtool.data.class_folders import images_below, loose_images
 from covtool.data.csv_layout import Table, columns_of, read_table, require_files
+from covtool.data.folder_layout import labeled_in_folders
+from covtool.data.folder_names import WHOLE
 from covtool.data.images import is_image
-from covtool.data.layouts import WHOLE, images_below, labeled_in_folders
+from covtool.data.layouts import scan
+from covtool.data.published import find_published
 from covtool.data.retrieval_forms import CSV_SPLITS, IDENTITY, LABEL
 from covtool.data.retrieval_layout import RetrievalSample
 from covtool.data.retrieval_reading import read_retrieval, task_of
@@ -25,11 +29,13 @@ class ImageSource:
         folder: That their paths are told relative to.
         splits: The images by split, under `WHOLE` where there are no splits; an identity is empty
             where nobody knows it.
+        notes: What was read as what, and what was left out.
     """
 
     root: Path
     folder: Path
     splits: Mapping[str, Samples]
+    notes: tuple[str, ...] = ()
 
     def chosen(self, split: str | None) -> dict[str, Samples]:
         """The images of a split, or of all for None.
@@ -63,20 +69,44 @@ def find_images(root: Path) -> ImageSource:
     if not root.exists():
         raise DataError(f"There is no {root}.", hint="Check the path.")
     folder = root if root.is_dir() else root.parent
-    splits = _in_folder(root) if root.is_dir() else _in_file(root)
-    return ImageSource(root=root, folder=folder, splits=MappingProxyType(splits))
+    splits, notes = _in_folder(root) if root.is_dir() else (_in_file(root), ())
+    return ImageSource(root=root, folder=folder, splits=MappingProxyType(splits), notes=notes)
 
 
-def _in_folder(root: Path) -> dict[str, Samples]:
+def _in_folder(root: Path) -> tuple[dict[str, Samples], tuple[str, ...]]:
     if task_of(root) == "retrieval":
-        return dict(read_retrieval(root).subsets)
-    loose = any(is_image(child) for child in root.iterdir())
-    if loose or not images_below(root):
-        return {WHOLE: tuple(RetrievalSample(path, "") for path in _some(images_below(root), root))}
-    return {
+        layout = read_retrieval(root)
+        return dict(layout.subsets), layout.notes
+    every = images_below(root)
+    if loose_images(root) or not every:
+        return {WHOLE: _unlabeled(_some(every, root))}, ()
+    try:
+        return _labeled(root)
+    except DataError as problem:  # of any other folder, all images are taken
+        note = f"All images of {root} are taken, without labels: {problem}".splitlines()[0]
+        return {WHOLE: _unlabeled(every)}, (note,)
+
+
+def _labeled(root: Path) -> tuple[dict[str, Samples], tuple[str, ...]]:
+    if find_published(root) is None:
+        found = labeled_in_folders(root)
+        splits = found.splits
+    else:
+        found = scan(root)
+        names = found.class_names
+        splits = {
+            own: [(sample.path, names[sample.label]) for sample in found.splits[key]]
+            for key, own in found.called.items()
+        }
+    samples = {
         split: tuple(RetrievalSample(path, label) for path, label in images)
-        for split, images in labeled_in_folders(root).items()
+        for split, images in splits.items()
     }
+    return samples, found.notes
+
+
+def _unlabeled(paths: list[Path]) -> Samples:
+    return tuple(RetrievalSample(path, "") for path in paths)
 
 
 def _in_file(root: Path) -> dict[str, Samples]:

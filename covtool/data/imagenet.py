@@ -11,6 +11,7 @@ from covtool.data.spelling import spelled_alike
 from covtool.errors import DataError
 
 NUM_CLASSES = 1000
+LARGEST = 21841  # classes of the whole ImageNet, as of fall 2011
 _MAJORITY = 0.9
 
 
@@ -67,6 +68,16 @@ def word_indices(names: Sequence[str]) -> tuple[int, ...] | None:
     if None in indices or len(set(indices)) < len(indices):
         return None
     return tuple(indices)
+
+
+def english_of(wordnet_id: str) -> frozenset[str]:
+    """The words for a WordNet id, each as `spelled_alike` spells it; none for an unknown id."""
+    info = _info(LARGEST)
+    try:
+        words = info.label_name_to_description(wordnet_id)
+    except KeyError:
+        return frozenset()
+    return frozenset(spelled_alike(text) for text in (words, *words.split(",")))
 
 
 def are_imagenets(names: Sequence[str]) -> bool:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
+from covtool.data.folder_names import WHOLE
 from covtool.data.image_sources import ImageSource, find_images
-from covtool.data.layouts import WHOLE, Sample
+from covtool.data.layouts import Sample
 from covtool.data.retrieval_layout import numbered
 from covtool.evaluation.feature_files import FeatureWriter, check_feature_output
 from covtool.evaluation.feature_table import ImageLabels
@@ -53,7 +54,9 @@ class Description:
         device: Where the model ran.
         input: How the images were prepared.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed about the model.
+        notes: What was assumed about the model and the images.
+        far_from_training: Whether the images are so far from what the file was made for that the
+            features are others.
     """
 
     path: Path
@@ -64,6 +67,7 @@ class Description:
     input: InputSpec
     unreadable: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...]
+    far_from_training: bool = False
 
 
 def describe(request: DescriptionRequest, *, track: Track = silent) -> Description:
@@ -88,7 +92,8 @@ def describe(request: DescriptionRequest, *, track: Track = silent) -> Descripti
 
 def _described(request: DescriptionRequest, processes: Processes, track: Track) -> Description:
     device = resolve_device(request.device, processes)
-    labels, samples = _images(find_images(request.images), request.split)
+    source = find_images(request.images)
+    labels, samples = _images(source, request.split)
     checked = check_images(
         samples, on_bad_image=request.on_bad_image, track=track, processes=processes
     )
@@ -104,7 +109,8 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
         device=str(device),
         input=opened.recipe.input,
         unreadable=checked.bad,
-        notes=opened.notes,
+        far_from_training=opened.is_far,
+        notes=(*opened.notes, *source.notes),
     )
 
 

@@ -15,11 +15,12 @@ from covtool.errors import DataError
 from covtool.evaluation.attacking import Attacker
 from covtool.evaluation.attacks import chosen_attack
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
+from covtool.evaluation.cropping import note_on_boxes
 from covtool.evaluation.matching import ClassOrder, match_classes
 from covtool.evaluation.requests import ModelRequest
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
-from covtool.specs import AttackSpec, InputSpec, Recipe
+from covtool.specs import AttackSpec, InputSpec, LayoutSpec, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +32,14 @@ class EvaluationRequest(ModelRequest):
         split: Which images; None for ``val``, else ``test``, else all there are.
         attack: What to measure the model under as well.
         class_names: A file that names the model's outputs in their order; see `read_class_names`.
+        layout: How the data set is read, where that leaves a choice.
     """
 
     data: Path
     split: str | None = None
     class_names: Path | None = None
     attack: AttackSpec = field(default_factory=AttackSpec)
+    layout: LayoutSpec = field(default_factory=LayoutSpec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +53,12 @@ class Evaluation:
         device: Where the model ran.
         input: How the images were prepared.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed, and what speaks against the attack.
+        notes: What was assumed of model and data, and what speaks against the attack.
         class_order: What says which output is which class; a guess makes every figure one.
         attacked: The figures under attack, on the same images; None without one.
         attack: The attack, its defaults filled in; None without one.
+        far_from_training: Whether the images are so far from what the file was made for that the
+            figures say little about it.
     """
 
     result: ClassificationResult
@@ -66,6 +71,7 @@ class Evaluation:
     class_order: ClassOrder
     attacked: ClassificationResult | None = None
     attack: AttackSpec | None = None
+    far_from_training: bool = False
 
 
 def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation:
@@ -91,7 +97,7 @@ def _evaluated(
     request: EvaluationRequest, attack: AttackSpec | None, processes: Processes, track: Track
 ) -> Evaluation:
     device = resolve_device(request.device, processes)
-    layout = scan(request.data)
+    layout = scan(request.data, choice=request.layout)
     checked, split = _images(layout, request, processes, track)
     opened = request.open()
     recipe = opened.recipe
@@ -133,7 +139,14 @@ def _evaluated(
         input=recipe.input,
         unreadable=checked.bad,
         class_order=match.order,
-        notes=_notes(opened, match.note, attacker.note if attacker else None),
+        far_from_training=opened.is_far,
+        notes=_notes(
+            opened,
+            *layout.notes,
+            note_on_boxes(recipe.provenance.history, request.layout),
+            match.note,
+            attacker.note if attacker else None,
+        ),
     )
 
 

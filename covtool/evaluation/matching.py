@@ -195,6 +195,26 @@ def _by_english_name(given: _Names, names: tuple[str, ...], num_classes: int) ->
     )
 
 
+def _by_words_of_ids(given: _Names, names: tuple[str, ...], num_classes: int) -> ClassMatch | None:
+    """By the words for WordNet ids, where the model's or the data's classes are called by ids."""
+    if given is None or imagenet.are_wordnet_ids(given) == imagenet.are_wordnet_ids(names):
+        return None
+    ids, words = (given, names) if imagenet.are_wordnet_ids(given) else (names, given)
+    spelled = [spelled_alike(word) for word in words]
+    meant = [imagenet.english_of(identifier) for identifier in ids]
+    fits = [[n for n, english in enumerate(meant) if word in english] for word in spelled]
+    if ids is names:
+        fits = [[n for n, word in enumerate(spelled) if word in english] for english in meant]
+    found = [fit[0] for fit in fits if len(fit) == 1]
+    if len(found) < len(names) or len(set(found)) < len(found):
+        return None
+    return ClassMatch(
+        names=given,
+        label_map=tuple(found),
+        note="WordNet ids are matched with the English names of the same classes.",
+    )
+
+
 def _is_imagenet(given: _Names, num_classes: int) -> bool:
     """Whether outputs are ImageNet's: by their names, or without names by their number."""
     return imagenet.has_subset(num_classes) if given is None else imagenet.are_imagenets(given)
@@ -206,6 +226,7 @@ RULES: tuple[Callable[[_Names, tuple[str, ...], int], ClassMatch | None], ...] =
     _by_wordnet_id,
     _by_index,
     _by_english_name,
+    _by_words_of_ids,
 )
 """What may say which output is which class, the most certain first."""
 

@@ -27,7 +27,7 @@ from covtool.evaluation.searched_images import (
 )
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
-from covtool.specs import InputSpec, RetrievalSpec
+from covtool.specs import InputSpec, LayoutSpec, RetrievalSpec
 
 OnReport = Callable[[RetrievalReport], None]
 
@@ -43,6 +43,7 @@ class RetrievalRequest(ModelRequest):
             query and gallery, or test.
         test_classes: Share of the classes to search in, where the data has no split.
         spec: Features, metric, re-ranking, memory, files.
+        layout: How the data set is read, where that leaves a choice.
         overwrite: Whether the files may replace others.
     """
 
@@ -51,6 +52,7 @@ class RetrievalRequest(ModelRequest):
     split: str | None = None
     test_classes: float | None = None
     spec: RetrievalSpec = field(default_factory=RetrievalSpec)
+    layout: LayoutSpec = field(default_factory=LayoutSpec)
     overwrite: bool = False
 
 
@@ -67,8 +69,10 @@ class Retrieval:
         input: How the images were prepared; None where none were.
         spec: How was searched.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed about the model.
+        notes: What was assumed about the model and the data set.
         files: What was written.
+        far_from_training: Whether the images are so far from what the file was made for that the
+            figures say little about it.
     """
 
     result: RetrievalResult
@@ -81,6 +85,7 @@ class Retrieval:
     unreadable: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...]
     files: tuple[Path, ...]
+    far_from_training: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,7 @@ class _Described:
     input: InputSpec | None = None
     unreadable: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
+    is_far: bool = False
 
 
 def retrieve(
@@ -121,7 +127,9 @@ def retrieve(
     _check_outputs(request)
     with joined(timeout_s=request.launch.dist_timeout) as processes:
         track = track if processes.is_main else silent
-        layout = read_retrieval(request.data, test_classes=request.test_classes)
+        layout = read_retrieval(
+            request.data, test_classes=request.test_classes, choice=request.layout
+        )
         if request.split is not None:
             layout = layout.searching_in(request.split)
         report = report_on(layout, cameras=spec.cameras)
@@ -141,8 +149,9 @@ def retrieve(
             input=described.input,
             spec=spec,
             unreadable=described.unreadable,
-            notes=described.notes,
+            notes=(*described.notes, *layout.notes),
             files=tuple(file for file in (spec.save_features, spec.save_ranks) if file),
+            far_from_training=described.is_far,
         )
 
 
@@ -187,6 +196,7 @@ def _described(
         input=opened.recipe.input,
         unreadable=checked.bad,
         notes=opened.notes,
+        is_far=opened.is_far,
     )
 
 

@@ -45,6 +45,10 @@ class GlobalPooling(nn.Module):
     def pool(self, features: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def is_identity(self) -> bool:
+        """Whether maps go through as they are: what timm asks of its own pooling layers."""
+        return False
+
     def channels_first(self, features: Tensor) -> Tensor:
         """The map as (B, C, H, W); tokens become a map of one row."""
         if self.layout == "NHWC":

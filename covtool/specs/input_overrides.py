@@ -86,7 +86,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _numbers(text: str) -> tuple[float, ...]:
     try:
-        values = tuple(float(part) for part in text.split(","))
+        values = tuple(float(part) for part in text.strip("[]() ").split(","))
     except ValueError:
         raise ValueError(
             "it should be one number, or numbers separated by commas: 0.5,0.5,0.5"

@@ -11,6 +11,7 @@ from covtool.errors import SurgeryError
 from covtool.layers.eigenlayer import EigenClassifier, Eigenlayer
 from covtool.specs import EigenlayerSpec, InputSpec
 
+PUBLISHED_FEATURES = 1024  # SVDNet's, of the 2048 of a ResNet-50
 RANK_TOLERANCE = 1e-6  # of the largest singular value of the classifier
 
 
@@ -93,6 +94,15 @@ def eigenlayer_path(model: nn.Module) -> str | None:
     return next((path for path, m in model.named_modules() if isinstance(m, Eigenlayer)), None)
 
 
+def fitting_features(model: nn.Module) -> int:
+    """How many weight vectors an Eigenlayer of a model may have: the paper's, or fewer.
+
+    As many as there are features where these are fewer: more cannot be orthogonal.
+    """
+    inputs = [module.in_features for module in model.modules() if isinstance(module, nn.Linear)]
+    return min([PUBLISHED_FEATURES, *inputs[-1:]])
+
+
 def eigen_classifier(model: nn.Module) -> EigenClassifier:
     """Eigenlayer and classifier of a model.
 
@@ -103,7 +113,7 @@ def eigen_classifier(model: nn.Module) -> EigenClassifier:
     if found is None:
         raise SurgeryError(
             f"{type(model).__name__} has no Eigenlayer.",
-            hint="Put one in: covtool convert MODEL --eigenlayer 1024.",
+            hint=f"Put one in: covtool convert MODEL --eigenlayer {fitting_features(model)}.",
         )
     return found
 

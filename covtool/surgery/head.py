@@ -7,7 +7,8 @@ from math import isqrt
 import torch
 from torch import nn
 
-from covtool.backbones.sites import FeatureMap, Sites, find_sites
+from covtool.backbones.feature_maps import FeatureMap
+from covtool.backbones.sites import Sites, find_sites
 from covtool.errors import SurgeryError
 from covtool.layers.fused_pooling import fuse_second_order, keep_second_order
 from covtool.layers.global_pooling import GlobalPooling
@@ -132,10 +133,12 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
             operated.set_submodule(plan.sites.classifier, _classifier(model, plan))
         return _finished(operated, model, plan)
     pooling = HEADS[plan.spec.head].build(plan.tap.channels, plan.spec)
-    pooling.layout, pooling.num_prefix_tokens = plan.tap.layout, plan.tap.num_prefix_tokens
+    pooling.layout, pooling.num_prefix_tokens = plan.tap.arrives, plan.tap.num_prefix_tokens
     if plan.spec.fuse:
         last = plan.sites.trunk[-1].path
         tapped = None if plan.tap.path == last else operated.get_submodule(plan.tap.path)
+        if tapped is not None:
+            pooling.layout = plan.tap.layout
         old_pooling = operated.get_submodule(plan.sites.pooling)
         fuse_second_order(old_pooling, pooling, tapped=tapped)
         for path in plan.carried:

@@ -59,8 +59,17 @@ def measure_size(model: nn.Module, images: InputSpec) -> Size:
     image = torch.zeros(
         1, images.channels, *images.size, dtype=parameter.dtype, device=parameter.device
     )
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(image)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    try:
+        # The counter asks for the gradient function of each input of a module that wants a
+        # gradient: of a parameter that is given to one (PiT's class token) there is none here.
+        for weight in trained:
+            weight.requires_grad_(False)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(image)
+    finally:
+        for weight in trained:
+            weight.requires_grad_(True)
     return Size(
         parameters=sum(p.numel() for p in model.parameters()), flops=counter.get_total_flops()
     )

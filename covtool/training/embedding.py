@@ -1,6 +1,20 @@
 """What a model's classifier is fed, beside its logits."""
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
+
+
+class Described(NamedTuple):
+    """What a forward pass gives where a loss compares embeddings.
+
+    Attributes:
+        logits: Shape (B, K).
+        embeddings: What the classifier was fed, shape (B, D).
+    """
+
+    logits: Tensor
+    embeddings: Tensor
 
 
 class WithEmbeddings(nn.Module):
@@ -23,7 +37,7 @@ class WithEmbeddings(nn.Module):
         self._wanted = False
         model.get_submodule(classifier).register_forward_pre_hook(self._take)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Described:
         """Logits (B, K) and embeddings (B, D)."""
         self._fed.clear()
         self._wanted = True
@@ -31,7 +45,7 @@ class WithEmbeddings(nn.Module):
             logits = self.model(images)
         finally:
             self._wanted = False
-        return logits, self._fed.pop()
+        return Described(logits, self._fed.pop())
 
     def _take(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if self._wanted:

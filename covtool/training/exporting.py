@@ -4,9 +4,13 @@ from pathlib import Path
 
 from covtool import __version__
 from covtool.checkpoints.model_file import save
+from covtool.checkpoints.verifying import reopened, require_same_answers
 from covtool.specs import FinetuneRequest, Metric, Recipe
 from covtool.training.assembly import Parts
 from covtool.training.validating import EpochResult
+
+_ON_CPU = 1e-4  # of logits; the memory layout of a trained model may be another one
+_ELSEWHERE = 2e-2  # with TensorFloat-32, whose kernels depend on it
 
 
 def export(
@@ -18,7 +22,7 @@ def export(
     epoch: int,
     result: EpochResult | None,
 ) -> Path:
-    """Write what is evaluated: the model, or its moving average.
+    """Write what is evaluated: the model, or its moving average. The file is opened and tried.
 
     Args:
         parts: The run.
@@ -27,6 +31,10 @@ def export(
         epochs: Trained so far.
         epoch: The one, counted from 0, whose head the model has, and whose phase it is in.
         result: Measured on exactly these weights; None where nothing was.
+
+    Raises:
+        SaveError: It cannot be written.
+        VerificationError: It does not open, or answers differently.
     """
     model = parts.evaluated
     phase = "" if parts.phases is None else parts.phases.at(epoch).label
@@ -34,7 +42,13 @@ def export(
     model.recipe = trained_recipe(
         recipe, data, result, line=_line(parts.request, data[0], epochs, phase)
     )
-    return save(model, path, overwrite=True)
+    tolerance = _ON_CPU if parts.device.type == "cpu" else _ELSEWHERE
+    return save(
+        model,
+        path,
+        overwrite=True,
+        verify=lambda written: require_same_answers(reopened(written), model, tolerance=tolerance),
+    )
 
 
 def trained_recipe(
@@ -62,7 +76,7 @@ def _line(request: FinetuneRequest, data: str, epochs: int, phase: str) -> str:
     then = "" if request.svdnet is None else request.svdnet.in_words()
     when = f"epoch {epochs} of {training.epochs}" + (f", {phase}" if phase else "")
     return (
-        f"{request.command} on {data}: {when}, {training.opt}, "
+        f"{request.command} on {data}{request.layout.in_words()}: {when}, {training.opt}, "
         f"lr {training.lr:g}{then}{loss}{sampler}{kind}{heads}"
     )
 

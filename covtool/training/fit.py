@@ -12,6 +12,7 @@ from covtool.surgery.eigenlayer import eigen_classifier
 from covtool.training.assembly import Parts
 from covtool.training.bad_images import tell_of_bad_images, watch_images
 from covtool.training.careful_update import careful_update_
+from covtool.training.chance import is_chance
 from covtool.training.explaining import explained
 from covtool.training.exporting import export
 from covtool.training.head_schedule import label
@@ -119,6 +120,8 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     result = _evaluate(run, interruption)
     train_loss = state.loss_sum / state.images if state.images else None
     state.values.append(None if result is None else result.value(parts.training.eval_metric))
+    known = {} if result is None else result.figures
+    state.chance.append(is_chance(known, parts.recipe.num_classes))
     tell_of_bad_images(run)
     replaced, state.replaced = state.replaced, 0
     phase = None
@@ -131,10 +134,11 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
         epoch=state.epoch,
         epochs=parts.training.epochs,
         train_loss=train_loss,
-        figures={} if result is None else result.figures,
+        figures=known,
         lr=parts.schedule.last_lr(state.updates),
         replaced=replaced,
         is_best=state.best_epoch == state.epoch,
+        is_chance=state.chance[-1],
         head=_head_label(parts, state.epoch - 1),
         phase=phase,
         seconds=time.perf_counter() - start,

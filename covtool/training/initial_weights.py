@@ -7,6 +7,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from covtool import __version__
+from covtool.backbones.weights import load_tensors_
+from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.key_report import compare_keys
 from covtool.checkpoints.opening import OpenedModel
@@ -64,7 +66,8 @@ def load_initial_(opened: OpenedModel, source: str, *, weights: str) -> OpenedMo
             reason=f"{_in_common(model, state)} of {len(model.state_dict())} tensors do.",
             hint="\n".join([*report.lines(), "Give as MODEL what that run was started with."]),
         )
-    model.load_state_dict(state)
+    load_tensors_(model, state)
+    require_finite(model, str(path))
     provenance = recipe.provenance.model_copy(
         update={
             "covtool_version": __version__,

@@ -9,10 +9,12 @@ from covtool.ops.precision import at_least_float32
 from covtool.processes import ALONE, Processes
 from covtool.specs import ObjectiveSpec, TrainingSpec
 from covtool.specs.losses import LOSSES
+from covtool.training.embedding import Described
 from covtool.training.gathering import gathered
 from covtool.training.losses import BUILDERS, LossFunction
+from covtool.training.single_output import several_outputs
 
-Outputs = Tensor | tuple[Tensor, Tensor]
+Outputs = Tensor | Described
 """Of a forward pass: logits (B, K); with embeddings (B, D), where a loss needs them."""
 
 
@@ -98,8 +100,10 @@ class Objective:
         """What terms may need, under the words of the table of losses, with the targets."""
         if isinstance(outputs, Tensor):
             return {"logits": (at_least_float32(outputs), targets)}
-        logits, embeddings = map(at_least_float32, outputs)
+        if not isinstance(outputs, Described):
+            raise several_outputs(outputs)
+        embeddings = at_least_float32(outputs.embeddings)
         return {
-            "logits": (logits, targets),
+            "logits": (at_least_float32(outputs.logits), targets),
             "embeddings": gathered(embeddings, targets, self._processes),
         }

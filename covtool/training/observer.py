@@ -104,6 +104,7 @@ class EpochRecord:
         lr: At its end; None where nothing was trained.
         is_best: Better than every epoch before.
         seconds: It took, evaluation included.
+        is_chance: Whether the metric is no better than that of a guess.
         replaced: Training images that others took the place of, being unreadable.
         head: The covtool head in use, as `--head-schedule` writes it; empty without one.
         phase: Of SVDNet's training; None for another.
@@ -116,6 +117,7 @@ class EpochRecord:
     lr: float | None
     is_best: bool
     seconds: float
+    is_chance: bool = False
     replaced: int = 0
     head: str = ""
     phase: PhaseRecord | None = None

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import torch
 from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import create_scheduler_v2
+from torch import nn
 from torch.optim import Optimizer
 
 from covtool.errors import ArgumentError, UnknownVariantError
@@ -106,6 +108,13 @@ class Schedule:
         """The rate of a group with ``lr_scale`` 1, now."""
         group = self._optimizer.param_groups[0]
         return group["lr"] / group["lr_scale"]
+
+
+def schedule_alone(training: TrainingSpec, *, updates_per_epoch: int) -> Schedule:
+    """A schedule over an optimizer of nothing, for its rates."""
+    nothing = [{"params": [nn.Parameter(torch.empty(0))], "lr": training.lr, "lr_scale": 1.0}]
+    optimizer = torch.optim.SGD(nothing, lr=training.lr)
+    return Schedule(optimizer, training, updates_per_epoch=updates_per_epoch)
 
 
 def _as_asked(training: TrainingSpec) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from covtool.training.head import find_head, fit_classes_
 from covtool.training.initial_weights import load_initial_, open_initial
 from covtool.training.loading import load_data
 from covtool.training.observer import Observer
+from covtool.training.single_output import require_logits
 from covtool.training.tensorboard import refuse_without_package
 from covtool.training.validating import require_room_to_search
 
@@ -66,7 +67,8 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
 
     Args:
         request: The settings.
-        observer: Is told what a data set for retrieval holds, before anything is refused.
+        observer: Is told what a data set for retrieval holds, before anything is refused, and what
+            was read as what.
 
     Raises:
         DataError: See `read_classes` and `require_trainable`; `read_retrieval` and
@@ -81,7 +83,10 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
         val_fraction=training.val_fraction,
         test_classes=request.classes.test_classes,
         seed=training.seed,
+        choice=request.layout,
     )
+    for note in layout.notes:
+        observer.on_note(note)
     require_trainable(layout)
     if training.eval_metric == "top5" and len(layout.class_names) < 6:
         raise ArgumentError(
@@ -91,7 +96,11 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
 
 
 def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:
-    found = read_retrieval(Path(request.data), test_classes=request.classes.test_classes)
+    found = read_retrieval(
+        Path(request.data), test_classes=request.classes.test_classes, choice=request.layout
+    )
+    for note in found.notes:
+        observer.on_note(note)
     report = report_on(found, cameras=request.search.cameras)
     observer.on_report(report)
     require_searchable(found, report)
@@ -214,8 +223,9 @@ def assembled(
         left_out: Those that a resumed run has never used; None for a new run.
 
     Raises:
-        CovtoolError: See `load_data`, `assemble` and `require_room_to_search`.
+        CovtoolError: See `require_logits`, `load_data`, `assemble` and `require_room_to_search`.
     """
+    require_logits(model, recipe.input)
     data = load_data(layout, recipe.input, request, observer, left_out=left_out)
     if not request.objective.needs("logits"):
         measured = ", and top-1, top-5 and the validation loss are what it makes of them"

@@ -22,7 +22,7 @@ from covtool.processes import ALONE, Processes
 from covtool.specs import SvdnetSpec, TrainingSpec
 from covtool.surgery.eigenlayer import eigen_classifier, eigenlayer_path
 from covtool.training.freezing import FreezeSchedule
-from covtool.training.optimization import Schedule
+from covtool.training.optimization import Schedule, schedule_alone
 
 BASE, RESTRAINT, RELAXATION = "base", "restraint", "relaxation"
 
@@ -313,11 +313,6 @@ class PhasedSchedule:
 
 def _alone(phase: Phase, training: TrainingSpec, updates_per_epoch: int) -> Schedule:
     """The schedule of a phase, over an optimizer of nothing."""
-    nothing = [{"params": [nn.Parameter(torch.empty(0))], "lr": phase.lr, "lr_scale": 1.0}]
     warmup = training.warmup if phase.start == 0 else 0.0
     changed: dict[str, Any] = {"lr": phase.lr, "epochs": phase.epochs, "warmup_epochs": warmup}
-    return Schedule(
-        torch.optim.SGD(nothing, lr=phase.lr),
-        training.model_copy(update=changed),
-        updates_per_epoch=updates_per_epoch,
-    )
+    return schedule_alone(training.model_copy(update=changed), updates_per_epoch=updates_per_epoch)

@@ -19,6 +19,7 @@ from covtool.training.carrying_on import carry_on_
 from covtool.training.finetuning import train_from_start
 from covtool.training.keeping import complete_epoch
 from covtool.training.observer import Observer
+from covtool.training.optimization import schedule_alone
 from covtool.training.preparing import assembled, read_layout, resolved, seed_everything
 from covtool.training.run_directory import ARGUMENTS, IMAGE_LIST, RunDirectory
 from covtool.training.running import FinetuneResult, run_to_end, start_run
@@ -97,6 +98,8 @@ def _resumed(
         state = _restored(parts, run_directory, observer)
         refuse_to_go_back(state, request.training, parts.phases)
         run_directory.forget_after(epochs=state.epoch, updates=state.updates)
+        if request.training.epochs != saved["epochs"] and parts.phases is None:
+            observer.on_note(_on_rate(parts, state, saved["epochs"]))
         if state.world != processes.world:
             observer.on_note(carry_on_(parts, state))
         run_directory.write_yaml(ARGUMENTS, request.to_arguments())
@@ -107,6 +110,19 @@ def _resumed(
         if state.epoch and not state.in_epoch:
             complete_epoch(run)  # else the newest state is not that of an epoch's end
         return run_to_end(run)
+
+
+def _on_rate(parts: Parts, state: RunState, epochs: int) -> str:
+    """What another number of epochs does to the learning rate, which follows a schedule of them."""
+    training = parts.training
+    before = training.model_copy(update={"epochs": epochs})
+    schedule = schedule_alone(before, updates_per_epoch=parts.updates_per_epoch)
+    schedule.lead = state.lead
+    schedule.set_updates(state.updates)
+    return (
+        f"The learning rate goes on at {parts.schedule.lr:.3g}, as --sched {training.sched} over "
+        f"{training.epochs} epochs has it here; over {epochs} it was {schedule.lr:.3g}."
+    )
 
 
 def _timeout_s(directory: Path, changes: Mapping[str, Any]) -> float:

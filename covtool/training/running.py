@@ -29,6 +29,7 @@ class FinetuneResult:
         stopped_early: Whether `--patience` ended it before its last epoch, or S(W) had settled.
         seconds: Of training and evaluation, over all parts of a resumed run.
         exported: Covtool files, under ``best`` and ``last``.
+        is_chance: Whether even the best epoch is no better than a guess.
     """
 
     directory: Path
@@ -40,6 +41,7 @@ class FinetuneResult:
     stopped_early: bool
     seconds: float
     exported: dict[str, Path]
+    is_chance: bool = False
 
 
 def start_run(
@@ -96,6 +98,7 @@ def run_to_end(run: Run) -> FinetuneResult:
         stopped_early=stops_early(state, training, run.parts.phases),
         seconds=state.seconds,
         exported={name: run.directory.exported(name) for name in ("best", "last")},
+        is_chance=state.is_chance(state.best_epoch),
     )
     run.directory.write_json("result.json", json.loads(json.dumps(asdict(result), default=str)))
     return result

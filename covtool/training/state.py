@@ -30,6 +30,8 @@ class RunState:
         loss_sum: Sum of the losses of the images of the epoch that is under way.
         images: How many those are.
         values: The metric of each epoch done, more being better; None where none was measured.
+        chance: Whether each epoch done was no better than a guess; of a run that was saved before
+            this was noted, of the later ones only.
         correlations: S(W) after each epoch done, of a run in phases.
         entered: Epochs that were begun, so that what comes before their first update was done.
         seconds: Spent so far.
@@ -54,6 +56,7 @@ class RunState:
     loss_sum: float = 0.0
     images: int = 0
     values: list[float | None] = field(default_factory=list)
+    chance: list[bool] = field(default_factory=list)
     correlations: list[float] = field(default_factory=list)
     entered: int = 0
     seconds: float = 0.0
@@ -77,6 +80,11 @@ class RunState:
     def best_epoch(self) -> int:
         """The best epoch that could be saved, counted from 1; the first of equals; 0 for none."""
         return next(iter(self.ranking()), 0)
+
+    def is_chance(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 1, was no better than a guess, as far as is known."""
+        at = len(self.chance) - (self.epoch - epoch) - 1
+        return at >= 0 and self.chance[at]
 
     def ranking(self) -> list[int]:
         """The epochs that were measured, the best first; those that were not saved come last."""

@@ -228,7 +228,7 @@ def test_a_size_that_is_asked_for_is_reached_by_resampling(tmp_path):
     assert (opened.recipe.input.size, see(opened.model, 96).shape) == ((96, 96), (2, 5))
     model.set_input_size(img_size=(96, 96))
     assert torch.equal(opened.model.pos_embed, model.pos_embed)
-    assert any("resampled for 96x96" in note for note in opened.notes)
+    assert any("resampled for images of 96x96" in note for note in opened.notes)
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -281,10 +281,27 @@ def test_broken_and_strange_files_beside_a_checkpoint_do_no_harm(tmp_path, state
 
 def test_label_names_of_a_hubs_configuration_name_the_outputs(monkeypatch):
     config = {"num_classes": 3, "label_names": ["b", "c", "a"], "mean": [0.0] * 3}
-    loaded = (config, "test_resnet", {}, None)
+    loaded, model = (config, "test_resnet", {}, None), tiny_model(num_classes=3)
     monkeypatch.setattr(pretrained, "load_model_config_from_hf", lambda name: loaded)
-    model = tiny_model(num_classes=3)
     monkeypatch.setattr(timm, "create_model", lambda name, **others: model)
     recipe = open_model("hf-hub:me/birds").recipe
     assert recipe.class_names == ("b", "c", "a")
     assert recipe.input.mean == (0.0, 0.0, 0.0)
+
+
+def test_configurations_inside_the_file_and_above_its_folder_are_read(tmp_path, state):
+    processor = {"size": 64, "do_normalize": False, "resample": 3}
+    path = saved(tmp_path, {"state_dict": state, "preprocessor_config": processor})
+    opened = open_model(path, arch="test_resnet")
+    assert (opened.recipe.input.size, opened.recipe.input.crop_mode) == ((64, 64), "squash")
+    assert set(opened.recipe.input.std) == {1.0}
+    path = saved(tmp_path / "version_0" / "checkpoints", {"state_dict": state})
+    written(tmp_path / "version_0", "hparams.yaml", {"mean": [0.0] * 3, "std": [1.0] * 3})
+    assert_unnormalized(open_model(path, arch="test_resnet"))
+
+
+def test_old_spellings_of_timm_will_do_for_an_architecture(tmp_path):
+    model = timm.create_model("vit_small_patch16_224", num_classes=0, depth=12)
+    path = saved(tmp_path, shapes_only(model))
+    images = open_model(path, arch="vit_small_patch16_224_dino").recipe.input
+    assert images.mean == (0.485, 0.456, 0.406)

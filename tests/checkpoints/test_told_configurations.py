@@ -1,7 +1,6 @@
 import pytest
 
 from covtool.checkpoints.told.mm_config import read_mm_config
-from covtool.checkpoints.told.names import is_known
 from covtool.checkpoints.told.preprocessors import read_open_clip, read_preprocessor
 from covtool.specs import InputSpec
 
@@ -117,17 +116,17 @@ touched = open('/nowhere', 'w')
 
 
 def test_an_mmengine_configuration_is_read_and_not_run():
-    said = read_mm_config("the configuration", MM_CONFIG.format(rgb=True), is_known)
+    said = read_mm_config("the configuration", MM_CONFIG.format(rgb=True))
     assert said.architecture == "resnet50"
     assert said.input["mean"] == pytest.approx((0.485, 0.456, 0.406), abs=1e-6)
     assert said.input["std"] == pytest.approx((0.229, 0.224, 0.225), abs=1e-6)
     assert (said.input["size"], said.input["crop_pct"]) == ((224, 224), 0.875)
     assert said.input["interpolation"] == "bicubic"
     assert not said.problems
-    said = read_mm_config("the configuration", MM_CONFIG.format(rgb=False), is_known)
+    said = read_mm_config("the configuration", MM_CONFIG.format(rgb=False))
     assert "BGR" in said.problems[0]
 
 
 @pytest.mark.parametrize("text", ["", "a = (", "import os", "x = 1", "a=" + "(" * 5000])
 def test_other_text_says_nothing(text):
-    assert read_mm_config("the configuration", text, is_known) is None
+    assert read_mm_config("the configuration", text) is None

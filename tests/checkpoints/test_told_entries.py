@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from covtool.checkpoints.told.entries import read_entries
-from covtool.checkpoints.told.names import is_known
 
 IMAGENET = (0.485, 0.456, 0.406)
 
 
 def read(loaded):
-    return read_entries("the file", loaded, is_known)
+    return read_entries("the file", loaded)
 
 
 def test_timms_arguments_tell_images_and_architecture():
@@ -64,6 +63,10 @@ def test_timms_arguments_tell_images_and_architecture():
         ),
         ({"args": {"mean": [0, 0, 0], "std": [255] * 3}}, {"mean": (0.0,) * 3, "std": (1.0,) * 3}),
         ({"args": {"mean": torch.tensor([0.5]), "std": "0.5"}}, {"mean": (0.5,), "std": (0.5,)}),
+        (
+            {"args": {"imagenet_default_mean_and_std": False}},
+            {"mean": (0.5,) * 3, "std": (0.5,) * 3},
+        ),
         ({"args": {"interpolation": 2}}, {"interpolation": "bilinear"}),
         ({"args": {"interpolation": "InterpolationMode.BICUBIC"}}, {"interpolation": "bicubic"}),
         ({"img_size": 96, "args": {"img_size": 224}}, {"size": (96, 96)}),
@@ -132,7 +135,17 @@ def test_what_means_nothing_says_nothing(entries):
     assert read(entries) is None
 
 
-def test_a_known_architecture_is_preferred_to_a_word():
-    assert read({"model": "mine", "args": {"backbone": "resnet18"}}).architecture == "resnet18"
+def test_an_architecture_is_read_in_many_spellings():
+    said = read({"model": "mine", "args": {"backbone": "resnet18"}})
+    assert (said.architecture, said.other_names) == ("mine", ("resnet18",))
     assert read({"arch": "mpncovresnet50"}).architecture == "mpncovresnet50"
     assert read({"name": "run 7"}) is None
+    for word, name in (
+        ("ResNet50", "resnet50"),
+        ("efficientnet-b0", "efficientnet_b0"),
+        ("hf-hub:timm/resnet18.a1_in1k", "resnet18.a1_in1k"),
+        ("resnet50.of_mine", "resnet50"),
+        ("vit_small_patch16_224_dino", "vit_small_patch16_224.dino"),
+        ("torchvision:resnet18", "torchvision:resnet18"),
+    ):
+        assert read({"hyper_parameters": {"model_name": word}}).architecture == name

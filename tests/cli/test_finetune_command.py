@@ -24,7 +24,7 @@ def finetune(covtool, data, *more):
 def test_it_trains_and_says_what_came_of_it(covtool, data, tmp_path):
     code, out, err = finetune(covtool, data, "--gc")
     assert code == 0
-    assert re.search(r"best top1 +\d", out)
+    assert re.search(r"best top-1 +\d+\.\d\d % \(epoch \d\)", out)
     assert "runs/finetune/test_resnet/exported/best.safetensors" in out
     assert "36 images to train on, 18 to validate on, 3 classes, 6 updates per epoch" in err
     assert re.search(r"epoch 2/2  train loss \d\.\d+  validation loss .* top-1 \d+\.\d+ %", err)

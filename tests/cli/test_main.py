@@ -3,13 +3,14 @@
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import typer
 from pydantic import Field
 
-from covtool import errors
+from covtool import atomic, errors
 from covtool.specs import Record
 from covtool_cli import options
 from covtool_cli.main import COMMANDS, exit_code, run
@@ -163,3 +164,39 @@ def test_value_out_of_range_names_the_flag(toy) -> None:
 def test_cheap_modules_stay_cheap(module: str) -> None:
     program = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def interrupted_after(*written):
+    """What a command does that Ctrl-C ends once some files were written."""
+
+    def do(*arguments, **options):
+        for path in written:
+            path.parent.mkdir(exist_ok=True)
+            with atomic.written_whole(path) as temporary:
+                temporary.write_text("whole")
+        with atomic.written_whole(Path("half.safetensors")) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ((), "Interrupted: nothing was written."),
+        (("a.npz",), "Interrupted. Written before that, and whole: a.npz."),
+        (
+            ("run/args.yaml", "run/env.json"),
+            "What the run had saved is in run; go on with: --resume",
+        ),
+    ],
+)
+def test_ctrl_c_says_what_was_written(covtool, monkeypatch, tmp_path, written, words) -> None:
+    do = interrupted_after(*map(Path, written))
+    monkeypatch.setattr("covtool.checkpoints.inspection.inspect_source", do)
+    code, _, err = covtool("inspect", "resnet18")
+    assert code == 130
+    assert words in err
+    files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert files == set(written)

@@ -1,4 +1,4 @@
-"""Outputs that cannot be written are refused before work; terminals and Ctrl-C are no surprise."""
+"""Outputs that cannot be written are refused before work; terminals are no surprise."""
 
 import io
 import sys
@@ -8,7 +8,6 @@ import torch
 from checkpoint_files import tiny_model
 
 from covtool import atomic
-from covtool_cli.main import COMMANDS
 
 SIZE = ("--img-size", "64")
 
@@ -98,43 +97,3 @@ def test_terminals_of_few_letters_get_an_answer(covtool, checkpoint, monkeypatch
     assert code == (3 if name == "refusal" else 0), err
     assert err if name == "refusal" else out
     assert "not foreseen" not in err
-
-
-def test_ctrl_c_says_that_nothing_was_written(covtool, checkpoint, monkeypatch):
-    def pressed(*arguments, **settings):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(atomic, "_finished", {})
-    monkeypatch.setattr("covtool.conversion.convert", pressed)
-    code, out, err = covtool("convert", checkpoint, "--dim", "8", "-o", "out.safetensors")
-    assert (code, out) == (130, "")
-    assert "Interrupted: nothing was written." in err
-
-
-def test_ctrl_c_says_what_was_written(covtool, tmp_path, monkeypatch):
-    def pressed(*arguments, **settings):
-        for number in range(6):
-            with atomic.written_whole(tmp_path / f"{number}.txt") as temporary:
-                temporary.write_text("whole")
-        with atomic.written_whole(tmp_path / "half.txt") as temporary:
-            temporary.write_text("half")
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(atomic, "_finished", {})
-    monkeypatch.setattr("covtool.conversion.convert", pressed)
-    code, _, err = covtool("convert", "x.pth", "--dim", "8", "-o", "out.safetensors")
-    assert code == 130
-    assert "0.txt" in err
-    assert "and 2 more" in err
-    assert "half" not in err
-    assert not (tmp_path / "half.txt").exists()
-
-
-def test_every_command_ends_by_ctrl_c_with_a_word(covtool, monkeypatch):
-    def pressed(name):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("covtool_cli.main._load_command", pressed)
-    for command in COMMANDS:
-        code, _, err = covtool(command)
-        assert (code, "Interrupted" in err) == (130, True)

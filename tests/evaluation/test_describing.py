@@ -73,7 +73,7 @@ def test_nothing_is_written_when_something_fails(asked, tmp_path):
     with pytest.raises(DataError, match="1 of 9 images cannot be read"):
         describe(asked)
     broken = make_model()
-    torch.nn.init.constant_(broken.conv1[0].weight, float("nan"))
+    torch.nn.init.constant_(broken.conv1[0].weight, 3e38)  # finite, and too large
     source = str(save(broken, tmp_path / "net.safetensors", overwrite=True))
     with pytest.raises(NonFiniteError):
         describe(replace(asked, source=source, split="train"))

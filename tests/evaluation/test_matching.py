@@ -154,8 +154,8 @@ def test_a_model_with_imagenets_words_takes_wordnet_ids() -> None:
     words = ImageNetInfo().label_descriptions()
     match = match_classes(words, ["n02102040"], 1000)
     assert (match.label_map, match.order) == ((217,), "wordnet")
-    with pytest.raises(DataError, match="they differ"):
-        match_classes(words[::-1], ["n02102040"], 1000)
+    reversed_words = match_classes(words[::-1], ["n02102040"], 1000)
+    assert (reversed_words.label_map, reversed_words.order) == ((999 - 217,), "names")
 
 
 def test_classes_stay_only_where_it_is_certain() -> None:
@@ -165,3 +165,12 @@ def test_classes_stay_only_where_it_is_certain() -> None:
     assert not classes_stay(["b", "a"], ["a", "b"], 2)
     assert not classes_stay(["a", "b", "c"], ["a", "b"], 3)
     assert not classes_stay(None, ["1", "2"], 2)
+
+
+def test_wordnet_ids_are_matched_with_the_words_for_them() -> None:
+    ids, words = ["n02102040", "n01440764"], ["tench", "English springer", "church"]
+    assert match_classes(words, ids, 3).label_map == (1, 0)
+    match = match_classes([*ids, "n03028079"], ["Church", "tench"], 3)
+    assert (match.label_map, match.order) == ((2, 1), "names")
+    with pytest.raises(DataError, match="they differ"):
+        match_classes(words, ["n01440764", "n00000001"], 3)

@@ -38,3 +38,7 @@ def test_a_mean_that_is_no_number_is_refused() -> None:
 def test_an_augmentation_out_of_range_is_refused() -> None:
     with pytest.raises(ValidationError, match="less than or equal to 1"):
         AugmentationSpec(hflip=1.5)
+
+
+def test_a_mean_in_brackets_is_that_of_a_configuration() -> None:
+    assert InputOverrides(mean="[0.5, 0.4, 0.3]").changes() == {"mean": (0.5, 0.4, 0.3)}

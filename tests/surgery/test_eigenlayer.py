@@ -79,6 +79,15 @@ def test_more_vectors_than_features_are_refused_with_the_rank(network):
     assert "rank 96 at most" in caught.value.reason
 
 
+def test_the_number_of_vectors_that_is_suggested_fits(network):
+    model, images = network
+    with pytest.raises(SurgeryError, match="has no Eigenlayer") as caught:
+        eigen_classifier(model)
+    count = int(caught.value.hint.rpartition(" ")[2].rstrip("."))
+    put_in(model, images, count)
+    assert count == 96
+
+
 def test_a_second_eigenlayer_and_a_head_behind_one_are_refused(network):
     model, images = network
     _, changed = put_in(model, images, 8)

@@ -215,7 +215,8 @@ def test_one_position_has_no_covariance(resnet) -> None:
     ("name", "reason"),
     [
         ("torchvision:squeezenet1_1", "not a Linear layer"),
-        ("deit_tiny_distilled_patch16_224", "no pooling module"),
+        ("deit_tiny_distilled_patch16_224", "2 classifiers: head, head_dist"),
+        ("pit_ti_224", "no pooling module"),
     ],
 )
 def test_networks_without_such_a_head_are_refused_with_the_reason(name: str, reason: str) -> None:

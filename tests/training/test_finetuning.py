@@ -19,7 +19,6 @@ from covtool.errors import (
     DataError,
     InterruptedRunError,
     NonFiniteError,
-    SurgeryError,
 )
 from covtool.evaluation import evaluate_classification
 from covtool.specs import AugmentationSpec, FinetuneRequest, HeadSpec, InputOverrides
@@ -395,8 +394,8 @@ def test_a_converted_model_trains_its_new_head_and_is_still_the_converted_model(
 
 def test_a_size_that_the_model_cannot_take_is_refused(asked):
     images = InputOverrides(img_size=48)
-    with pytest.raises(SurgeryError, match="does not run on a 3x48x48 image"):
-        finetune(asked(model="deit_tiny_patch16_224", images=images))
+    with pytest.raises(ArgumentError, match="does not take images of 48x48"):
+        finetune(asked(model="swin_tiny_patch4_window7_224", images=images))
 
 
 def test_a_changed_argument_is_refused_on_resuming_with_both_values(asked):
@@ -409,7 +408,9 @@ def test_a_changed_argument_is_refused_on_resuming_with_both_values(asked):
     observer = Recorder()
     result = resume_finetune(directory, changes={"lr": 5e-4, "epochs": 3}, observer=observer)
     assert result.epochs == 3
-    assert observer.notes == ["--epochs changes from 2 to 3."]
+    changed, rate = observer.notes
+    assert changed == "--epochs changes from 2 to 3."
+    assert rate.startswith("The learning rate goes on at 0.000375")
     assert yaml.safe_load((directory / "args.yaml").read_text())["epochs"] == 3
 
 

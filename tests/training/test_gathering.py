@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from covtool.processes import ALONE, joined
 from covtool.specs import ObjectiveSpec, TrainingSpec
+from covtool.training.embedding import Described
 from covtool.training.gathering import gathered
 from covtool.training.objective import Objective
 
@@ -25,7 +26,7 @@ def step(processes, part):
     features, classifier = (nn.Linear(*size, dtype=torch.float64) for size in ((5, 4), (4, 3)))
     embeddings = features(images).tanh()
     objective = Objective(ObjectiveSpec(loss=LOSS), TrainingSpec(), 3, processes)
-    loss = objective((classifier(embeddings), embeddings), LABELS[part])
+    loss = objective(Described(classifier(embeddings), embeddings), LABELS[part])
     share = processes.world * len(images) / len(LABELS)
     (share * loss).backward()
     gradients = [features.weight.grad, classifier.weight.grad]

@@ -3,10 +3,12 @@ import torch
 from tolerances import EXACT
 from torch.nn import functional as F
 
+from covtool.errors import ArgumentError
 from covtool.ops.circle import circle_loss
 from covtool.ops.triplet import batch_hard_triplet
 from covtool.specs import ObjectiveSpec, TrainingSpec
 from covtool.specs.losses import LOSSES
+from covtool.training.embedding import Described
 from covtool.training.losses import BUILDERS
 from covtool.training.objective import Objective
 
@@ -72,7 +74,7 @@ def test_every_loss_of_the_table_has_a_function_of_what_it_needs(row):
     _, labels, logits = batch()
     logits.requires_grad_()
     embeddings = embedded().requires_grad_()
-    made(loss=row.name)((logits, embeddings), labels).backward()
+    made(loss=row.name)(Described(logits, embeddings), labels).backward()
     moved, still = (logits, embeddings) if row.needs == "logits" else (embeddings, logits)
     assert moved.grad.abs().max() > 0
     assert still.grad is None
@@ -82,10 +84,10 @@ def test_every_loss_of_the_table_has_a_function_of_what_it_needs(row):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_outputs_give_a_float32_loss(row, dtype):
     _, labels, logits = batch()
-    outputs = (logits.to(dtype), embedded().to(dtype))
+    outputs = Described(logits.to(dtype), embedded().to(dtype))
     loss = made(loss=row.name)(outputs, labels)
     assert loss.dtype == torch.float32
-    exact = made(loss=row.name)(tuple(output.float() for output in outputs), labels)
+    exact = made(loss=row.name)(Described(*(output.float() for output in outputs)), labels)
     torch.testing.assert_close(loss, exact, **EXACT)
 
 
@@ -120,7 +122,7 @@ def test_bce_takes_the_shares_of_mixed_images():
 def test_a_sum_has_its_terms_with_their_weights():
     _, labels, logits = batch()
     settings = {"triplet_margin": 0.2, "circle_margin": 0.4, "circle_scale": 8.0}
-    outputs = (logits, embedded())
+    outputs = Described(logits, embedded())
     objective = made(loss="2*ce+0.5*triplet+.25*circle", **settings)
     terms = objective.terms(outputs, labels)
     assert list(terms) == ["ce", "triplet", "circle"]
@@ -130,3 +132,10 @@ def test_a_sum_has_its_terms_with_their_weights():
     assert_close(terms["circle"], circle_loss(outputs[1], labels, margin=0.4, scale=8.0))
     expected = 2 * terms["ce"] + terms["triplet"] / 2 + terms["circle"] / 4
     assert_close(objective(outputs, labels), expected)
+
+
+def test_what_stands_where_in_a_tuple_is_never_guessed():
+    _, labels, logits = batch()
+    for loss in ("ce", "triplet"):
+        with pytest.raises(ArgumentError, match="not one tensor of logits"):
+            made(loss=loss)((logits, embedded()), labels)

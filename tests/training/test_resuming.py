@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -278,3 +279,13 @@ def test_a_run_that_gets_fewer_epochs_than_it_has_done_is_over_with_a_last_model
     assert result.epochs == 2
     model = load(result.exported["last"]).state_dict()
     assert_same_weights(weights(directory / "checkpoints/last.pt"), model)
+
+
+def test_another_number_of_epochs_says_what_it_does_to_the_learning_rate(asked):
+    directory = cut_short(asked(epochs=2, sched="cosine", lr=0.1, min_lr=0.0), at_epoch=1)
+    observer = Recorder()
+    resume_finetune(directory, changes={"epochs": 4}, observer=observer)
+    (note,) = (text for text in observer.notes if text.startswith("The learning rate"))
+    assert re.search(r"goes on at 0\.08\d+, as --sched cosine over 4 epochs", note)
+    assert note.endswith("over 2 it was 0.05.")
+    assert f"{observer.steps[0].lr:.3g}" in note

@@ -7,14 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from covtool.checkpoints.told.beside import beside, class_files
+from covtool.checkpoints.told.beside import beside, class_files, inside
 from covtool.checkpoints.told.entries import as_entries, read_entries
 from covtool.checkpoints.told.mm_config import read_mm_config, read_mm_entries
 from covtool.checkpoints.told.names import (
     by_file_name,
     by_folder_name,
     hinted_architecture,
-    is_known,
 )
 from covtool.checkpoints.told.statements import Said, Told
 
@@ -38,12 +37,15 @@ def told_by(path: Path, loaded: Any, metadata: Mapping[str, str]) -> Told:
     """
     own = as_entries(loaded) or {}
     own = {key: value for key, value in own.items() if not isinstance(value, Tensor)}
+    described = _decoded(metadata)
     name = by_file_name(path)
     exact = name is not None and name.is_exact
     sources = (
-        read_entries(_ENTRIES, own, is_known),
+        *inside(_ENTRIES, own),
+        read_entries(_ENTRIES, own),
         _mm_config(own),
-        read_entries(_METADATA, _decoded(metadata), is_known) if metadata else None,
+        *inside(_METADATA, described),
+        read_entries(_METADATA, described),
         name if exact else None,
         *beside(path),
         None if exact else name,
@@ -62,10 +64,10 @@ def _mm_config(own: Mapping[str, Any]) -> Said | None:
         for key in ("cfg", "config"):
             value = entries.get(key)
             if isinstance(value, str):
-                return read_mm_config(_MM_CONFIG, value, is_known)
+                return read_mm_config(_MM_CONFIG, value)
             mapping = as_entries(value)
             if mapping and "model" in mapping and "test_pipeline" in mapping:
-                return read_mm_entries(_MM_CONFIG, mapping, is_known)
+                return read_mm_entries(_MM_CONFIG, mapping)
     return None
 
 

@@ -9,7 +9,6 @@ import yaml
 
 from covtool.checkpoints.told.class_lists import LARGEST_FILE, read_class_names
 from covtool.checkpoints.told.entries import read_entries
-from covtool.checkpoints.told.names import is_known
 from covtool.checkpoints.told.preprocessors import read_open_clip, read_preprocessor
 from covtool.checkpoints.told.statements import Said
 from covtool.errors import DataError
@@ -17,19 +16,28 @@ from covtool.errors import DataError
 
 def _preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
     if "pretrained_cfg" in config:  # transformers' wrapper around timm
-        return read_entries(where, config, is_known)
+        return read_entries(where, config)
     return read_preprocessor(where, config)
 
 
 def _entries(where: str, config: Mapping[str, Any]) -> Said | None:
-    return read_entries(where, config, is_known)
+    return read_entries(where, config)
 
 
-CONFIGURATIONS: dict[str, Callable[[str, Mapping[str, Any]], Said | None]] = {
+_Reader = Callable[[str, Mapping[str, Any]], Said | None]
+
+PREPROCESSORS: dict[str, _Reader] = {
     "preprocessor_config.json": _preprocessor,
     "processor_config.json": _preprocessor,
-    "config.json": _entries,
+    "preprocessor.json": _preprocessor,
+    "image_processor.json": _preprocessor,
     "open_clip_config.json": read_open_clip,
+}
+"""Files that describe images alone, and entries of a checkpoint that are called like them."""
+
+CONFIGURATIONS: dict[str, _Reader] = {
+    **PREPROCESSORS,
+    "config.json": _entries,
     "args.yaml": _entries,
     "args.json": _entries,
     "hparams.yaml": _entries,
@@ -63,10 +71,30 @@ CLASS_FILES = (
 """Files that name the classes of a checkpoint beside them."""
 
 
+_CHECKPOINT_FOLDERS = ("checkpoints", "ckpt", "weights")  # of a run, which is described above them
+
+
 def beside(path: Path) -> tuple[Said, ...]:
     """What the configurations beside a checkpoint say, one for each file that says anything."""
-    found = ((name, _document(path.with_name(name))) for name in CONFIGURATIONS)
-    said = (CONFIGURATIONS[name](name, config) for name, config in found if config is not None)
+    folders = [path.parent]
+    if path.parent.name in _CHECKPOINT_FOLDERS:
+        folders.append(path.parent.parent)
+    said = []
+    for folder in folders:
+        for name, read in CONFIGURATIONS.items():
+            config = _document(folder / name)
+            said.append(None if config is None else read(name, config))
+    return tuple(source for source in said if source)
+
+
+def inside(where: str, entries: Mapping[str, Any]) -> tuple[Said, ...]:
+    """What configurations of images say that are entries of the file itself."""
+    said = []
+    for key, value in entries.items():
+        name = key if key.endswith(".json") else f"{key}.json"
+        read = PREPROCESSORS.get(name)
+        if read is not None and isinstance(value, Mapping):
+            said.append(read(f"{key} in {where}", value))
     return tuple(source for source in said if source)
 
 
@@ -92,6 +120,6 @@ def _document(path: Path) -> Mapping[str, Any] | None:
             return None
         text = path.read_text(encoding="utf-8")
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
     return value if isinstance(value, Mapping) else None

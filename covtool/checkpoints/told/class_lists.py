@@ -89,8 +89,8 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         if path.stat().st_size > LARGEST_FILE:
             raise NotNamesError(f"it is larger than {LARGEST_FILE // 2**20} MiB")
         names = _parsed(path.suffix.lower(), path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError) as problem:
-        reason = str(problem).splitlines()[0]
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise DataError(f"{path} does not name classes.", reason=f"{reason}.") from problem
     if not names:
         raise DataError(

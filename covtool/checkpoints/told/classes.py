@@ -1,6 +1,7 @@
 """The class names of a checkpoint, as far as they fit its classifier."""
 
 from covtool.checkpoints.told.statements import Told
+from covtool.checkpoints.told.wording import sentence
 
 
 def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
@@ -20,7 +21,7 @@ def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, 
     naming = [source for source in told.sources if source.class_names]
     fitting = [source for source in naming if len(source.class_names) == num_classes]
     notes = [
-        f"{_sentence(source.where)} names {len(source.class_names)} classes, the classifier has "
+        f"{sentence(source.where)} names {len(source.class_names)} classes, the classifier has "
         f"{num_classes} outputs: these names are not used."
         for source in naming
         if source not in fitting
@@ -31,10 +32,10 @@ def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, 
         files = " and ".join(source.where for source in lists)
         return None, (*notes, f"{files} name the classes differently: none is used.")
     if not fitting and not lists:
-        return None, (*notes, *_wrong_number(told, num_classes))
+        return None, tuple(notes) or _wrong_number(told, num_classes)
     chosen, *others = (*fitting, *lists)
     notes += [
-        f"{_sentence(other.where)} names the classes in another way than {chosen.where}, which is "
+        f"{sentence(other.where)} names the classes in another way than {chosen.where}, which is "
         "used."
         for other in others
         if other.class_names != chosen.class_names
@@ -47,10 +48,6 @@ def _wrong_number(told: Told, num_classes: int) -> tuple[str, ...]:
     if said is None or said.num_classes == num_classes:
         return ()
     return (
-        f"{_sentence(said.where)} says {said.num_classes} classes, the classifier has "
+        f"{sentence(said.where)} says {said.num_classes} classes, the classifier has "
         f"{num_classes} outputs.",
     )
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"

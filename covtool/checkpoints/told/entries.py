@@ -8,9 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from covtool.backbones import channel_statistics
+from covtool.backbones.published_names import known_architecture
 from covtool.checkpoints.told import values
 from covtool.checkpoints.told.class_lists import CLASS_KEYS, NotNamesError, names_of
 from covtool.checkpoints.told.statements import Said
+from covtool.checkpoints.told.wording import sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,12 @@ class Field:
 
 def _word(value: Any) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
+
+
+def _statistics_chosen(value: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if not isinstance(value, bool):
+        return None
+    return channel_statistics.IMAGENET if value else channel_statistics.INCEPTION
 
 
 ARCHITECTURE = Field("architecture", ("arch", "architecture", "model_name", "model"), _word)
@@ -61,6 +69,9 @@ IMAGES = (
 _PREFIXES = ("", "image_", "img_", "pixel_", "norm_")
 MEAN = Field("mean", tuple(f"{prefix}mean" for prefix in _PREFIXES), values.as_numbers)
 STD = Field("std", tuple(f"{prefix}std" for prefix in _PREFIXES), values.as_numbers)
+CHOSEN = Field(
+    "statistics", ("imagenet_default_mean_and_std",), _statistics_chosen
+)  # BEiT's, Meta's
 RESIZED = Field("resized", ("val_resize_size", "resize_size", "resize"), values.as_count)
 
 MORE_ARCHITECTURES = ("backbone", "encoder", "encoder_name", "base_model", "net", "network", "name")
@@ -106,7 +117,7 @@ _TORCHVISION_ARGUMENTS = ("val_resize_size", "val_crop_size")  # its mean is alw
 _DEEPEST = 4
 
 
-def read_entries(where: str, loaded: Any, is_architecture: Callable[[str], bool]) -> Said | None:
+def read_entries(where: str, loaded: Any) -> Said | None:
     """What a mapping of entries says, and the mappings in it; tensors of a model say nothing.
 
     An entry nearer to the top is trusted more than one below it.
@@ -114,22 +125,23 @@ def read_entries(where: str, loaded: Any, is_architecture: Callable[[str], bool]
     Args:
         where: The mapping, in words.
         loaded: Plain values, mappings and namespaces.
-        is_architecture: Whether a word is the name of an architecture.
     """
     levels = list(_levels(loaded))
     if not levels:
         return None
-    names, problems = _class_names(levels)
+    names = _architectures(levels)
+    classes, problems = _class_names(levels)
     images, more = _images(levels)
     pooling = _first(levels, POOLING)
     said = Said(
         where=where,
-        architecture=_architecture(levels, is_architecture),
+        architecture=next(iter(names), None),
+        other_names=names[1:],
         arguments={} if pooling is None else {"global_pool": pooling},
         num_classes=_first(levels, CLASSES),
-        class_names=names,
+        class_names=classes,
         input=images,
-        problems=tuple(f"{text[0].upper()}{text[1:]} ({where})." for text in (*problems, *more)),
+        problems=tuple(f"{sentence(text)} ({where})." for text in (*problems, *more)),
         rest_is_librarys=any(set(_TIMM_ARGUMENTS) <= set(entries) for entries in levels),
     )
     return said if said else None
@@ -169,14 +181,14 @@ def _first(levels: list[Mapping[str, Any]], field: Field) -> Any:
     return None
 
 
-def _architecture(
-    levels: list[Mapping[str, Any]], is_architecture: Callable[[str], bool]
-) -> str | None:
-    """A name that is known to be one; else what stands where a name should."""
+def _architectures(levels: list[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What stands where an architecture's name should, and names that are known to be one."""
     keys = (*ARCHITECTURE.keys, *MORE_ARCHITECTURES)
     words = [entries[k] for entries in levels for k in keys if _word(entries.get(k))]
-    known = next((word for word in words if is_architecture(word)), None)
-    return known or _first(levels, ARCHITECTURE)
+    known = filter(None, map(known_architecture, words))
+    word = _first(levels, ARCHITECTURE)
+    written = (known_architecture(word) or word,) if word else ()
+    return tuple(dict.fromkeys((*written, *known)))
 
 
 def _class_names(
@@ -204,8 +216,11 @@ def _images(levels: list[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]
     if resized and "size" in images and "crop_pct" not in images:
         images["crop_pct"] = min(1.0, min(images["size"]) / resized)
     statistics = values.as_unit_statistics(_first(levels, MEAN), _first(levels, STD))
-    if not statistics and any(set(_TORCHVISION_ARGUMENTS) <= set(e) for e in levels):
-        statistics = dict(zip(("mean", "std"), channel_statistics.IMAGENET, strict=True))
+    chosen = _first(levels, CHOSEN)
+    if chosen is None and any(set(_TORCHVISION_ARGUMENTS) <= set(e) for e in levels):
+        chosen = channel_statistics.IMAGENET
+    if chosen is not None and not statistics:
+        statistics = dict(zip(("mean", "std"), chosen, strict=True))
     problem = values.statistics_problem(statistics)
     if problem:
         return images, [f"mean and std are not used: {problem}"]

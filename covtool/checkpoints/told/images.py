@@ -4,18 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from covtool.backbones import channel_statistics
 from covtool.backbones.create import (
     TORCHVISION_PREFIX,
     default_input,
     default_name,
     fixed_size,
-    parse_name,
 )
-from covtool.backbones.published_names import current_name
-from covtool.checkpoints.told.names import is_known
+from covtool.backbones.published_names import known_architecture
 from covtool.checkpoints.told.statements import Said, Told
-from covtool.checkpoints.told.values import shown
+from covtool.checkpoints.told.wording import in_words, pixels, same, sentence
 from covtool.specs import BaseSpec, InputSpec
 
 RGB = 3
@@ -114,8 +111,8 @@ def told_images(
 
 def _speaks_of(source: Said, names: set[str]) -> bool:
     """Whether a source is about one of some architectures, or about none that is known."""
-    said = [current_name(name) for name in (source.architecture, *source.other_names) if name]
-    known = [_short(name) for name in said if is_known(name)]
+    said = (known_architecture(name) for name in (source.architecture, *source.other_names) if name)
+    known = [_short(name) for name in said if name]
     return not known or not names.isdisjoint(known)
 
 
@@ -137,43 +134,25 @@ def _take(choice: _Choice, where: str, said: Mapping[str, Any], *, quietly: bool
     for name, value in said.items():
         if name not in choice.values:
             choice.values[name], choice.where[name] = value, where
-        elif not quietly and name in FLAGS and not _same(choice.values[name], value):
+        elif not quietly and name in FLAGS and not same(choice.values[name], value):
             others.append(name)
     if others:
         trusted = ", ".join(dict.fromkeys(choice.where[name] for name in others))
         choice.notes.append(
-            f"{_sentence(_in_words({n: said[n] for n in others}))} in {where} "
+            f"{sentence(in_words({n: said[n] for n in others}))} in {where} "
             f"{'is' if len(others) == 1 else 'are'} not used: {trusted} says "
-            f"{_in_words({n: choice.values[n] for n in others})}."
+            f"{in_words({n: choice.values[n] for n in others})}."
         )
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, float) and isinstance(other, float):
-        return abs(one - other) < 1e-3
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        if len(one) != len(other):
-            one, other = (v * max(len(one), len(other)) if len(v) == 1 else v for v in (one, other))
-        return len(one) == len(other) and all(map(_same, map(float, one), map(float, other)))
-    return one == other
 
 
 def _of_library(source: Said, base: BaseSpec) -> tuple[str, dict[str, Any]] | None:
     """What a source leaves to timm: the images of the pretrained tag that it names."""
     if base.library != "timm" or source.architecture is None or not source.is_content:
         return None
-    name = current_name(source.architecture)
-    if _short(name) != base.name or not ("." in name or source.rest_is_librarys):
-        return None
+    name = known_architecture(source.architecture) or ""
     tag = name.partition(".")[2]
-    try:
-        parse_name(name)
-    except LookupError:
-        tag = None
+    if _short(name) != base.name or not (tag or source.rest_is_librarys):
+        return None
     images = default_input(base, tag or None).model_dump(exclude={"channels"})
     return f"timm's own, as {source.where} says", images
 
@@ -183,10 +162,10 @@ def _keep_fixed_size(choice: _Choice, base: BaseSpec) -> None:
     if size is None or told is None or tuple(told) == tuple(size):
         return
     choice.notes.append(
-        f"{_pixels(told)} ({choice.where['size']}) are not used: {base.name} takes "
-        f"{_pixels(size)} only."
+        f"{pixels(told)} ({choice.where['size']}) are not used: {base.name} takes "
+        f"{pixels(size)} only."
     )
-    choice.values["size"] = tuple(size)
+    choice.values["size"], choice.where["size"] = tuple(size), "the architecture"
 
 
 def _keep_fitting_statistics(choice: _Choice, channels: int) -> None:
@@ -246,7 +225,7 @@ def _read_note(
     for name in FLAGS:
         if name in choice.where and name not in overrides:
             by_source.setdefault(choice.where[name], {})[name] = merged[name]
-    parts = [f"{_in_words(values)} ({where})" for where, values in by_source.items()]
+    parts = [f"{in_words(values)} ({where})" for where, values in by_source.items()]
     return [f"Read of the images: {'; '.join(parts)}."] if parts else []
 
 
@@ -259,31 +238,6 @@ def _assumed_note(
     flags = ", ".join(FLAGS[name] for name in open_fields)
     return [
         f"Assumed of the images, since nothing says: "
-        f"{_in_words({name: merged[name] for name in open_fields})} ({usual.whose}); "
+        f"{in_words({name: merged[name] for name in open_fields})} ({usual.whose}); "
         f"{flags} tell{'s' if len(open_fields) == 1 else ''} otherwise."
     ]
-
-
-def _in_words(said: Mapping[str, Any]) -> str:
-    words = []
-    if "size" in said:
-        words.append(_pixels(said["size"]))
-    if "crop_pct" in said:
-        words.append(f"crop {said['crop_pct']:.4g}")
-    if "interpolation" in said:
-        words.append(said["interpolation"])
-    mean, std = said.get("mean"), said.get("std")
-    if mean and std and _is_imagenet(mean, std):
-        words.append("ImageNet's mean and deviation")
-    else:
-        words += [f"{name} {shown(v)}" for name, v in (("mean", mean), ("std", std)) if v]
-    return ", ".join(words)
-
-
-def _is_imagenet(mean: Sequence[float], std: Sequence[float]) -> bool:
-    return all(map(_same, (tuple(mean), tuple(std)), channel_statistics.IMAGENET))
-
-
-def _pixels(size: Sequence[int]) -> str:
-    height, width = size
-    return f"{height} px" if height == width else f"{height}x{width} px"

@@ -1,9 +1,10 @@
 """The text of an mmengine configuration, read as a syntax tree and never run."""
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from covtool.backbones.published_names import known_architecture
 from covtool.checkpoints.told import values
 from covtool.checkpoints.told.statements import Said
 
@@ -22,7 +23,7 @@ _LOADERS = ("test_dataloader", "val_dataloader", "data", "test", "val")
 _LONGEST = 2**20
 
 
-def read_mm_config(where: str, text: str, is_architecture: Callable[[str], bool]) -> Said | None:
+def read_mm_config(where: str, text: str) -> Said | None:
     """Architecture and images of a configuration's text; None where it is none.
 
     Assignments of literals, lists and calls of ``dict`` are read; anything else is left out.
@@ -40,12 +41,10 @@ def read_mm_config(where: str, text: str, is_architecture: Callable[[str], bool]
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    return read_mm_entries(where, config, is_architecture)
+    return read_mm_entries(where, config)
 
 
-def read_mm_entries(
-    where: str, config: Mapping[str, Any], is_architecture: Callable[[str], bool]
-) -> Said | None:
+def read_mm_entries(where: str, config: Mapping[str, Any]) -> Said | None:
     """The same of a configuration that is a mapping already."""
     images, flips = _statistics(config)
     images |= _pipeline_images(config)
@@ -57,7 +56,7 @@ def read_mm_entries(
         problems.append(values.bgr_problem(where))
     said = Said(
         where=where,
-        architecture=_architecture(config, is_architecture),
+        architecture=_architecture(config),
         input=images,
         problems=tuple(problems),
     )
@@ -136,7 +135,7 @@ def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
             yield from _mappings(inside)
 
 
-def _architecture(config: Mapping[str, Any], is_architecture: Callable[[str], bool]) -> str | None:
+def _architecture(config: Mapping[str, Any]) -> str | None:
     model = config.get("model")
     backbone = model.get("backbone") if isinstance(model, Mapping) else None
     if not isinstance(backbone, Mapping):
@@ -149,4 +148,4 @@ def _architecture(config: Mapping[str, Any], is_architecture: Callable[[str], bo
         name = pattern.format(**{**defaults, **{str(k): v for k, v in backbone.items()}})
     except (KeyError, IndexError):
         return None
-    return name if is_architecture(name) else None
+    return known_architecture(name)

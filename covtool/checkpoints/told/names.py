@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from covtool.backbones.create import is_architecture
 from covtool.backbones.published_names import (
     PublishedWeights,
     current_name,
@@ -33,11 +32,6 @@ def hinted_architecture(path: Path) -> str | None:
     """The architecture in the file's name, or in that of the nearest folder that has one."""
     names = (named_architecture(place.name) for place in (path, *_folders(path)))
     return next(filter(None, names), None)
-
-
-def is_known(name: str) -> bool:
-    """Whether timm or torchvision has an architecture of that name, tag and old spelling aside."""
-    return is_architecture(current_name(name))
 
 
 def _folders(path: Path) -> list[Path]:

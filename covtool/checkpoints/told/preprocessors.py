@@ -21,7 +21,7 @@ def read_preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
     mean and deviation.
     """
     inside = config.get("image_processor")
-    config = inside if isinstance(inside, Mapping) else config
+    config = _without_objects(inside if isinstance(inside, Mapping) else config)
     images = _geometry(config)
     resampling = values.as_filter(config.get("resample"))
     if resampling:
@@ -36,6 +36,12 @@ def read_preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
         images |= statistics
     said = Said(where=where, input=images, problems=tuple(problems))
     return said if said else None
+
+
+def _without_objects(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that JSON could hold: a configuration inside a file may have others."""
+    kinds = str | int | float | list | tuple | Mapping | None
+    return {key: value for key, value in config.items() if isinstance(value, kinds)}
 
 
 def _geometry(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +128,7 @@ def read_open_clip(where: str, config: Mapping[str, Any]) -> Said | None:
         "mean": values.as_numbers(told.get("mean")) or channel_statistics.OPENAI_CLIP[0],
         "std": values.as_numbers(told.get("std")) or channel_statistics.OPENAI_CLIP[1],
         "interpolation": values.as_filter(told.get("interpolation")) or "bicubic",
-        "crop_mode": _RESIZE_MODES.get(told.get("resize_mode"), "center"),
+        "crop_mode": _RESIZE_MODES.get(str(told.get("resize_mode")), "center"),
         "crop_pct": 1.0,
     }
     problem = values.statistics_problem(images)

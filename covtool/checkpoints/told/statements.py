@@ -12,7 +12,7 @@ class Said:
     Attributes:
         where: The source, in words that finish "as said by".
         architecture: Its name, as said; perhaps with a pretrained tag.
-        other_names: Of the same architecture, in other libraries.
+        other_names: Further names of the architecture: another library's, or less explicit ones.
         arguments: Of timm's constructor.
         num_classes: Outputs of the classifier.
         class_names: Of the outputs.

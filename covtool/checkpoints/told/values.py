@@ -11,6 +11,7 @@ PIL_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's
 FILTERS = tuple(PIL_FILTERS.values())
 CROP_MODES = ("center", "squash", "border")
 
+_LARGEST = 2**53  # beyond it, a float64 has no whole numbers
 _MOST_CHANNELS = 64
 _LARGEST_SIDE = 4096
 _SMALLEST_DEVIATION = 0.5 / PIXEL_LEVELS  # half of the step between two levels
@@ -28,7 +29,7 @@ def as_number(value: Any) -> float | None:
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) < _LARGEST and math.isfinite(value) else None
 
 
 def as_count(value: Any) -> int | None:
@@ -45,7 +46,7 @@ def as_numbers(value: Any) -> tuple[float, ...] | None:
         value = value.strip("()[] ").replace(",", " ").split()
     if isinstance(value, int | float):
         value = [value]
-    if not isinstance(value, Sequence) or not 0 < len(value) <= _MOST_CHANNELS:
+    if not isinstance(value, list | tuple) or not 0 < len(value) <= _MOST_CHANNELS:
         return None
     numbers = tuple(as_number(number) for number in value)
     return None if None in numbers else numbers

@@ -1,0 +1,42 @@
+"""Whether the weights of a model are numbers: looked at before anything is done with them."""
+
+import torch
+from torch import Tensor, nn
+
+from covtool.backbones.fingerprint import is_relevant
+from covtool.errors import CheckpointError
+
+_SHOWN = 3
+
+
+def require_finite(model: nn.Module, source: str) -> None:
+    """Refuse a model with a weight or a statistic that is infinite or not a number.
+
+    Args:
+        model: Its state dict is looked at, once.
+        source: Where it comes from, for the error.
+
+    Raises:
+        CheckpointError: There is such a value; the tensors are named, with how many they have.
+    """
+    broken = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if is_relevant(name) and tensor.is_floating_point() and not torch.isfinite(tensor).all()
+    }
+    if not broken:
+        return
+    shown = ", ".join(f"{name} ({_count(t)})" for name, t in list(broken.items())[:_SHOWN])
+    more = f", and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+    tensors = "1 tensor" if len(broken) == 1 else f"{len(broken)} tensors"
+    raise CheckpointError(
+        f"{source} has values that are infinite or not numbers, in {tensors}.",
+        reason=f"{shown}{more}.",
+        hint="The training that wrote it diverged, or the file is damaged: take an earlier "
+        "checkpoint. covtool inspect shows what is in it.",
+    )
+
+
+def _count(tensor: Tensor) -> str:
+    bad = tensor.numel() - int(torch.isfinite(tensor).sum())
+    return f"{bad:,} of {tensor.numel():,}"

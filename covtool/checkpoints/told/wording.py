@@ -1,0 +1,50 @@
+"""Fields of `InputSpec` in words, and whether two values of one are the same."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from covtool.backbones import channel_statistics
+from covtool.checkpoints.told.values import shown
+
+
+def in_words(said: Mapping[str, Any]) -> str:
+    """Fields of `InputSpec` as a note tells them."""
+    words = []
+    if "size" in said:
+        words.append(pixels(said["size"]))
+    if "crop_pct" in said:
+        words.append(f"crop {said['crop_pct']:.4g}")
+    if "interpolation" in said:
+        words.append(said["interpolation"])
+    mean, std = said.get("mean"), said.get("std")
+    if mean and std and _is_imagenet(mean, std):
+        words.append("ImageNet's mean and deviation")
+    else:
+        words += [f"{name} {shown(v)}" for name, v in (("mean", mean), ("std", std)) if v]
+    return ", ".join(words)
+
+
+def _is_imagenet(mean: Sequence[float], std: Sequence[float]) -> bool:
+    return all(map(same, (tuple(mean), tuple(std)), channel_statistics.IMAGENET))
+
+
+def pixels(size: Sequence[int]) -> str:
+    """A size, once where height and width are equal."""
+    height, width = size
+    return f"{height} px" if height == width else f"{height}x{width} px"
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of a field mean the same, up to how they were rounded."""
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) < 1e-3
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        if len(one) != len(other):
+            one, other = (v * max(len(one), len(other)) if len(v) == 1 else v for v in (one, other))
+        return len(one) == len(other) and all(map(same, map(float, one), map(float, other)))
+    return one == other
+
+
+def sentence(text: str) -> str:
+    """A text with a capital at its beginning."""
+    return f"{text[:1].upper()}{text[1:]}"

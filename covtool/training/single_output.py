@@ -1,0 +1,45 @@
+"""A model that is trained returns its logits, and nothing beside them."""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from covtool.errors import ArgumentError
+from covtool.specs import InputSpec
+
+_PROBED = 2  # black images: batch norms in training need more than one
+
+
+def require_logits(model: nn.Module, images: InputSpec) -> None:
+    """Refuse a model that returns several outputs in training, before anything is trained.
+
+    Args:
+        model: Left as it is, with its statistics, modes and the random numbers.
+        images: What it takes.
+
+    Raises:
+        ArgumentError: Its forward pass in training returns something else than a tensor.
+    """
+    parameter = next(model.parameters())
+    black = torch.zeros(_PROBED, images.channels, *images.size)
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            outputs = functional_call(model.train(), buffers, (black.to(parameter),))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if not isinstance(outputs, Tensor):
+        raise several_outputs(outputs)
+
+
+def several_outputs(outputs: object) -> ArgumentError:
+    """The error for a forward pass that returns `outputs`."""
+    names = getattr(outputs, "_fields", None)
+    what = type(outputs).__name__ + (f" ({', '.join(names)})" if names else "")
+    return ArgumentError(
+        f"In training the model returns a {what}, not one tensor of logits.",
+        reason="Which of several outputs is trained, and at which weight, is not known.",
+        hint="Give the same architecture without auxiliary or distillation heads.",
+    )
