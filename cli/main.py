@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -104,6 +105,7 @@ def main(
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _tolerate_any_terminal()
     already = len(atomic.written_files())
     try:
         spelled = in_our_spelling(arguments)
@@ -117,6 +119,14 @@ def run(arguments: list[str] | None = None) -> None:
         if "--debug" in arguments:
             raise
         sys.exit(_told(problem))
+
+
+def _tolerate_any_terminal() -> None:
+    """Escape what a terminal's encoding does not have, ASCII's for example."""
+    for stream in (sys.stdout, sys.stderr):
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        if isinstance(stream, TextIOWrapper) and not encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _tell_interrupted(written: Sequence[Path]) -> None:

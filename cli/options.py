@@ -19,7 +19,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 Model = Annotated[
     str,
     typer.Argument(
-        help="A covtool file, a checkpoint, a timm name, hf-hub:ORG/NAME or torchvision:NAME."
+        help="A covtool file, a run's folder, a checkpoint, a timm name, hf-hub:ORG/NAME or "
+        "torchvision:NAME."
     ),
 ]
 Arch = Annotated[str | None, typer.Option(help="Architecture, where the tensors leave a choice.")]

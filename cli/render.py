@@ -4,6 +4,7 @@ Results go to stdout, everything else to stderr. With ``--json`` one object goes
 """
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
@@ -60,7 +61,8 @@ def json_object(value: Any) -> None:
 
 def yaml_text(value: Any) -> None:
     """A record on stdout, as YAML that can be edited and read again."""
-    _exactly(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=True))
+    unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    _exactly(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=unicode))
 
 
 def _exactly(text: str) -> None:

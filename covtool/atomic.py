@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from covtool.errors import ArgumentError, OutputExistsError
+from covtool.errors import ArgumentError, CovtoolError, OutputExistsError
 
 _written: list[Path] = []  # of this process, for whoever has to say so
 
@@ -19,13 +19,36 @@ def require_writable(path: Path, *, overwrite: bool) -> None:
     """Refuse an output that could not be written, before anything is computed for it.
 
     Raises:
-        ArgumentError: Its folder does not exist, or it is a folder itself.
+        ArgumentError: Its folder does not exist or cannot be written to, or it is a folder itself.
         OutputExistsError: There is such a file, and `overwrite` is False.
     """
+    try:
+        _require_free(path, overwrite=overwrite)
+        temporary = _beside(path)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as problem:
+        if isinstance(problem, CovtoolError):
+            raise
+        raise ArgumentError(
+            f"{path} cannot be written.",
+            reason=f"{problem.strerror or problem}.",
+            hint="Choose another place, or make this one writable.",
+        ) from problem
+
+
+def _require_free(path: Path, *, overwrite: bool) -> None:
     if not path.parent.is_dir():
-        raise ArgumentError(f"There is no folder {path.parent} to write to.")
+        raise ArgumentError(
+            f"There is no folder {path.parent} to write to.",
+            hint="Make it first, or choose another place.",
+        )
     if path.is_dir():
-        raise ArgumentError(f"{path} is a folder.")
+        raise ArgumentError(
+            f"{path} is a folder.",
+            reason="What is written is one file, and a folder is not replaced.",
+            hint="Name a file, in that folder for example.",
+        )
     if path.exists() and not overwrite:
         raise OutputExistsError(path)
 
@@ -37,7 +60,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     The content has reached the disk before the name does. An existing file is replaced. Nothing
     is left behind when the block fails.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     temporary.touch()
     usual_mode = temporary.stat().st_mode  # as the umask says; some writers make private files
     try:
@@ -49,6 +72,10 @@ def written_whole(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _sync(path: Path) -> None:

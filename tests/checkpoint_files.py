@@ -22,6 +22,6 @@ def prefixed(state, prefix):
 def shapes_only(model) -> dict[str, torch.Tensor]:
     """A state dict with the right names and shapes that takes no room on the disk."""
     return {
-        name: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
+        name: torch.zeros((), dtype=tensor.dtype, device="cpu").expand(tensor.shape)
         for name, tensor in model.state_dict().items()
     }

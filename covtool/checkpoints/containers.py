@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from covtool.checkpoints.pickles import UnusableTensor
+from covtool.checkpoints.printable import printable
 from covtool.checkpoints.weight_sets import (
     ANY,
     choose,
@@ -76,7 +78,8 @@ def find_content(path: Path, loaded: Any, weights: str) -> Content:
             can make.
     """
     if not isinstance(loaded, Mapping):
-        raise _no_tensors(path, f"It holds a {type(loaded).__name__}, not named tensors.")
+        what = getattr(loaded, "kind", f"a {type(loaded).__name__}")
+        raise _no_tensors(path, f"It holds {printable(what)}, not named tensors.")
     if weights not in ANY:
         return _named(path, loaded, weights)
     ema, raw = _averaged_and_raw(path, loaded, weights)
@@ -275,11 +278,11 @@ def _split_by_prefix(ema: _Found | None, raw: _Found | None) -> tuple[_Found | N
 
 
 def _has_tensors(entries: Mapping) -> bool:
-    return any(isinstance(value, Tensor) for value in entries.values())
+    return any(isinstance(value, Tensor | UnusableTensor) for value in entries.values())
 
 
 def _listed(entries: Mapping) -> str:
-    names: Iterator[str] = (str(name) for name in entries)
+    names: Iterator[str] = (printable(str(name)) for name in entries)
     shown = [name for name, _ in zip(names, range(8), strict=False)]
     return ", ".join(shown) + (", ..." if len(entries) > len(shown) else "")
 

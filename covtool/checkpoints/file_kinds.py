@@ -1,11 +1,13 @@
 """What kind of file something is, by its first bytes; its name may say anything."""
 
 import json
+import re
 import zipfile
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+from covtool.checkpoints.printable import printable
 from covtool.errors import CheckpointError
 
 Format = Literal["zip", "legacy", "safetensors"]
@@ -28,8 +30,17 @@ def stem_of(source: str) -> str:
 
 DOWNLOAD_AGAIN = "Download or copy it again, and compare the sizes."
 
-_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER
+# torch.serialization.MAGIC_NUMBER, as the protocols of pickle write it: 2 to 5, and 0 and 1
+_LEGACY_MAGIC = re.compile(
+    rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.|L119547037146038801333356L\n\.",
+    re.DOTALL,
+)
 _HEADER_LENGTH = 8  # safetensors: the length of the JSON header, little-endian, then the header
+_TAR = slice(257, 262)  # where tar archives say that they are
+_OLDEST_ENTRIES = (b"sys_info", b"pickle", b"tensors", b"storages")  # of torch's first format
+_OLDEST_WAY_OUT = (
+    "Where it was made, load it with that version and save its tensors with a newer one."
+)
 _KNOWN_STARTS = {
     b"version https://git-lfs": (
         "a pointer of Git LFS, not the file that it stands for",
@@ -63,7 +74,7 @@ def file_format(path: Path) -> Format:
     if start.startswith(b"PK"):
         _require_torch_archive(path)
         return "zip"
-    if start.startswith(_LEGACY_MAGIC):
+    if _LEGACY_MAGIC.match(start):
         return "legacy"
     if start[_HEADER_LENGTH : _HEADER_LENGTH + 1] == b"{":
         _require_whole_safetensors(path)
@@ -115,7 +126,11 @@ def _require_torch_archive(path: Path) -> None:
             f"It has {size:,} bytes, and the archive's table of contents is not "
             "at the end of them.",
         )
-    with zipfile.ZipFile(path) as archive:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError) as problem:
+        raise damaged(path, f"Its table of contents is damaged: {problem}.") from problem
+    with archive:
         names = {name.rpartition("/")[2] for name in archive.namelist()}
     if "constants.pkl" in names:
         raise CheckpointError(
@@ -126,7 +141,7 @@ def _require_torch_archive(path: Path) -> None:
     if "data.pkl" not in names:
         raise CheckpointError(
             f"{path} is a zip archive, but not one that torch.save wrote.",
-            reason=f"It holds {', '.join(sorted(names)[:4])}.",
+            reason=f"It holds {', '.join(map(printable, sorted(names)[:4]))}.",
             hint="Give the checkpoint itself; unpack the archive if it is in there.",
         )
 
@@ -148,12 +163,23 @@ def _require_whole_safetensors(path: Path) -> None:
 
 
 def _no_checkpoint(path: Path, start: bytes) -> CheckpointError:
+    if start[_TAR] == b"ustar":
+        raise _tar_archive(path, start)
     known = (told for begin, told in _KNOWN_STARTS.items() if start.startswith(begin))
     what, hint = next(known, None) or _text_or_unknown(start)
     return CheckpointError(
         f"{path} is not a checkpoint.",
         reason=f"It is {what}.",
         hint=hint or f"Give a file with tensors: {', '.join(SUFFIXES)}.",
+    )
+
+
+def _tar_archive(path: Path, start: bytes) -> CheckpointError:
+    of_torch = start.split(b"\0", 1)[0] in _OLDEST_ENTRIES
+    return CheckpointError(
+        f"{path} is not a checkpoint that can be read.",
+        reason=f"It is a tar archive{', as torch wrote before version 0.2' if of_torch else ''}.",
+        hint=_OLDEST_WAY_OUT if of_torch else "Unpack it first, and name the file in it.",
     )
 
 

@@ -3,22 +3,28 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
+from string import digits
 from typing import Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from covtool.checkpoints.containers import find_content, prefix_chain
 from covtool.checkpoints.file_kinds import damaged, file_format
 from covtool.checkpoints.model_file import RECIPE_KEY
+from covtool.checkpoints.own_runs import SavedState, saved_state
+from covtool.checkpoints.pickles import GlobalName, Placeholder, UnusableTensor, plain
+from covtool.checkpoints.printable import printable
 from covtool.checkpoints.told import Told, told_by
 from covtool.checkpoints.unpickling import load_torch_file
 from covtool.errors import CheckpointError
 
 _CLEAR_MAJORITY = 0.6
+_BRIEF = 60  # characters of a value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,7 @@ class ForeignCheckpoint:
             outside the prefix does.
         told: What the file, its name and its folder say about it.
         notes: What was chosen, in sentences.
+        saved: What it says about itself, if it is a state of one of covtool's own runs.
     """
 
     path: Path
@@ -54,6 +61,7 @@ class ForeignCheckpoint:
     recipe: str | None = None
     told: Told = field(default_factory=Told)
     notes: tuple[str, ...] = ()
+    saved: SavedState | None = None
 
     @property
     def told_architecture(self) -> str | None:
@@ -122,7 +130,8 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
         loaded, metadata = load_torch_file(path, archive=kind == "zip"), {}
     content = find_content(path, loaded, weights)
     tensors = {str(k): v for k, v in content.entries.items() if isinstance(v, Tensor)}
-    _require_plain(path, tensors)
+    _require_plain(path, content.entries)
+    saved = saved_state(path, loaded)
     return ForeignCheckpoint(
         path=path,
         format="covtool" if RECIPE_KEY in metadata else kind,
@@ -131,11 +140,12 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
         tensors=tensors,
         prefix=_default_prefix(tensors),
         beside={name: t for name, t in content.beside.items() if name not in tensors},
-        others={name: _brief(value) for name, value in content.others.items()},
+        others={printable(name): _brief(value) for name, value in content.others.items()},
         not_tensors=tuple(str(k) for k, v in content.entries.items() if not isinstance(v, Tensor)),
         recipe=metadata.get(RECIPE_KEY),
         notes=content.notes,
-        told=Told() if RECIPE_KEY in metadata else told_by(path, loaded, metadata),
+        told=Told() if saved or RECIPE_KEY in metadata else told_by(path, plain(loaded), metadata),
+        saved=saved,
     )
 
 
@@ -147,19 +157,22 @@ def _load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise damaged(path, str(problem).splitlines()[0]) from problem
 
 
-def _require_plain(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        if tensor.is_complex():
+def _require_plain(path: Path, entries: Mapping[str, Any]) -> None:
+    for name, tensor in entries.items():
+        if isinstance(tensor, UnusableTensor):
+            kind = tensor.kind
+        elif not isinstance(tensor, Tensor):
+            continue
+        elif tensor.is_complex():
             kind = f"complex ({_word(tensor.dtype)})"
-        elif tensor.is_quantized or _looks_quantized(name, tensor):
+        elif _looks_quantized(str(name), tensor):
             kind = f"quantized ({_word(tensor.dtype)})"
-        elif tensor.layout is not torch.strided:
-            kind = f"sparse ({_word(tensor.layout)})"
         else:
             continue
         raise CheckpointError(
             f"{path} has tensors that covtool cannot use.",
-            reason=f"{name!r} is {kind}; covtool works on dense floating-point weights.",
+            reason=f"{printable(str(name))!r} is {printable(kind)}; "
+            "covtool works on dense floating-point weights.",
             hint="Give the checkpoint in floating point, from before it was changed.",
         )
 
@@ -179,10 +192,18 @@ def _default_prefix(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _brief(value: Any) -> str:
-    if isinstance(value, str | int | float | bool | None):
-        return str(value)[:60]
     if isinstance(value, Tensor):
         return f"tensor {tuple(value.shape)}" if value.dim() else f"{value.item():g}"
+    if isinstance(value, UnusableTensor):
+        return printable(f"tensor, {value.kind}")
+    if isinstance(value, np.ndarray):
+        return f"numpy array {value.shape}"
+    if isinstance(value, np.generic):
+        return printable(f"numpy {value.dtype.name.rstrip(digits)} {value!s}", longest=_BRIEF)
+    if isinstance(value, Placeholder | GlobalName):
+        return printable(value.kind)
+    if isinstance(value, str | int | float | bool | date | PurePath | None):
+        return printable(str(value), longest=_BRIEF)
     return (
         f"{type(value).__name__} of {len(value)}"
         if hasattr(value, "__len__")

@@ -17,6 +17,7 @@ from covtool.checkpoints.identify import Identification, identify
 from covtool.checkpoints.key_report import group_keys
 from covtool.checkpoints.matching import Candidate
 from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.own_runs import find_in_run
 from covtool.checkpoints.published import open_published
 from covtool.checkpoints.reid import open_reid
 from covtool.errors import SurgeryError
@@ -138,12 +139,13 @@ def inspect_source(
     Raises:
         CheckpointError: The source cannot be read, or is not of `arch`.
     """
-    path = Path(source)
+    path = find_in_run(source)[0] or Path(source)
     identification = None
     if path.exists():
         checkpoint = read_checkpoint(path, weights=weights)
-        known = any(read(checkpoint, arch=arch) for read in (open_published, open_reid))
-        if checkpoint.recipe is None and not known:
+        own = checkpoint.recipe is not None or checkpoint.saved is not None
+        known = own or any(read(checkpoint, arch=arch) for read in (open_published, open_reid))
+        if not known:
             identification = identify(
                 checkpoint, arch=arch, classifier_layer=classifier_layer, track=track
             )

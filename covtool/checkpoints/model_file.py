@@ -5,7 +5,7 @@ file. A file appears whole or not at all.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from covtool.atomic import written_whole
 from covtool.backbones.describing import attach_recipe
 from covtool.backbones.weights import load_tensors_
-from covtool.errors import CheckpointError, OutputExistsError, SaveError, VerificationError
+from covtool.errors import (
+    CheckpointError,
+    CovtoolError,
+    OutputExistsError,
+    SaveError,
+    VerificationError,
+)
 from covtool.specs import Recipe
 from covtool.surgery.rebuild import rebuild
 
@@ -64,9 +70,21 @@ def load(path: str | Path) -> nn.Module:
     Raises:
         CheckpointError: The file is not a covtool file, or its tensors do not fit its recipe.
     """
-    recipe = read_recipe(path)
+    return assemble(read_recipe(path), load_file(path), path)
+
+
+def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) -> nn.Module:
+    """The model of a recipe with given weights, in eval mode on the CPU.
+
+    Args:
+        recipe: What it is made of; afterwards its ``.recipe``.
+        tensors: Its state dict.
+        path: Where they are from, for the error.
+
+    Raises:
+        CheckpointError: The tensors do not fit the recipe.
+    """
     model = rebuild(recipe)
-    tensors = load_file(path)
     try:
         load_tensors_(model, tensors)
     except RuntimeError as problem:
@@ -111,14 +129,16 @@ def save(
         raise OutputExistsError(path)
     tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
     metadata = {RECIPE_KEY: json.dumps(model.recipe.model_dump(mode="json"))}
-    with written_whole(path) as temporary:
-        try:
+    try:
+        with written_whole(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
-        except SafetensorError as problem:  # its word for a disk that is full
-            raise SaveError.of(path, problem) from problem
-        _read_back(temporary, tensors)
-        if verify is not None:
-            verify(temporary)
+            _read_back(temporary, tensors)
+            if verify is not None:
+                verify(temporary)
+    except (SafetensorError, OSError) as problem:  # both are words for a disk that is full
+        if isinstance(problem, CovtoolError):
+            raise
+        raise SaveError.of(path, problem) from problem
     return path
 
 
@@ -140,7 +160,7 @@ def _bytes(tensor: Tensor) -> bytes:
     return tensor.flatten().view(torch.uint8).numpy().tobytes()
 
 
-def _take_dtype(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+def _take_dtype(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     dtypes = {t.dtype for n, t in tensors.items() if t.is_floating_point()}
     if len(dtypes) == 1:
         model.to(dtypes.pop())

@@ -23,6 +23,7 @@ from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.identify import Identification, identify, unrecognized
 from covtool.checkpoints.other_images import compare_images, require_positions
+from covtool.checkpoints.own_runs import OwnModel, find_in_run, model_of_state
 from covtool.checkpoints.published import PublishedModel, open_published
 from covtool.checkpoints.reid import open_reid
 from covtool.checkpoints.told.classes import told_classes
@@ -64,7 +65,8 @@ class OpenedModel:
     @property
     def is_foreign(self) -> bool:
         """Whether it was read from somebody else's file."""
-        return self.checkpoint is not None and self.checkpoint.recipe is None
+        file = self.checkpoint
+        return file is not None and file.recipe is None and file.saved is None
 
 
 def open_model(  # noqa: PLR0913 -- each is an option of the command line that stands for itself
@@ -83,7 +85,9 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     """Open a covtool file, somebody else's checkpoint, or a model by name.
 
     Args:
-        source: A path; or ``resnet50.a1_in1k``, ``torchvision:resnet50``, ``hf-hub:ORG/NAME``.
+        source: A path, also of a run's folder (its best model; ``RUN@last`` the last one) or of
+            one of its states; or ``resnet50.a1_in1k``, ``torchvision:resnet50``,
+            ``hf-hub:ORG/NAME``.
         arch: Architecture of a checkpoint, where its tensors leave a choice; ``mpncovresnet50``
             for a published covariance network whose file does not say so.
         weights: ``auto``, ``ema`` or ``raw``, where a checkpoint has both; or the name of a set of
@@ -132,11 +136,14 @@ def _open(  # noqa: PLR0913 -- the arguments of `open_model`
     overrides: dict[str, Any],
     track: Track,
 ) -> OpenedModel:
-    path = Path(source)
+    in_run, taken = find_in_run(source)
+    path = in_run or Path(source)
     if path.exists():
         if path.is_file() and model_file.is_covtool_file(path):
-            return _open_own(path, arch, num_classes, overrides)
+            return _open_own(_own_file(path, taken), arch, num_classes, overrides)
         checkpoint = read_checkpoint(path, weights=weights)
+        if checkpoint.saved is not None:
+            return _open_own(model_of_state(checkpoint), arch, num_classes, overrides)
         published = open_published(checkpoint, arch=arch, iterations=iterations)
         published = published or open_reid(checkpoint, arch=arch)
         if published is not None:
@@ -193,11 +200,16 @@ def _on_images(opened: OpenedModel, *, resized: bool) -> OpenedModel:
     return replace(opened, recipe=recipe, notes=notes, is_far=is_far)
 
 
-def _open_own(
-    path: Path, arch: str | None, num_classes: int | None, overrides: dict[str, Any]
-) -> OpenedModel:
+def _own_file(path: Path, notes: tuple[str, ...]) -> OwnModel:
     model = model_file.load(path)
-    recipe = model.recipe
+    checkpoint = read_checkpoint(path)
+    return OwnModel(model=model, recipe=model.recipe, checkpoint=checkpoint, notes=notes)
+
+
+def _open_own(
+    own: OwnModel, arch: str | None, num_classes: int | None, overrides: dict[str, Any]
+) -> OpenedModel:
+    path, recipe, notes = own.checkpoint.path, own.recipe, own.notes
     if arch is not None and arch.partition(".")[0].removeprefix(TORCHVISION_PREFIX) != (
         recipe.base.name
     ):
@@ -207,15 +219,15 @@ def _open_own(
             hint="Leave --arch out: a covtool file says itself what it is.",
         )
     recipe = recipe.model_copy(update={"input": _replaced(recipe.input, overrides)})
-    notes = ()
+    model = own.model
     if has_auxiliary(recipe.base):  # of a file that was written before they were left out
         drop_auxiliary_(model)
         recipe = recipe.model_copy(update={"base": without_auxiliary(recipe.base)})
-        notes = (LEFT_OUT,)
+        notes = (*notes, LEFT_OUT)
     if num_classes not in (None, recipe.num_classes):
         notes = (*notes, f"The file's classifier for {recipe.num_classes} classes is kept.")
-    made = model.recipe.input
-    return _opened(model, recipe, checkpoint=read_checkpoint(path), notes=notes, made=made)
+    made = own.recipe.input
+    return _opened(model, recipe, checkpoint=own.checkpoint, notes=notes, made=made)
 
 
 def _open_published(

@@ -23,7 +23,7 @@ def plan_conversion(request: ConversionRequest, *, track: Track = silent) -> Con
         CovtoolError: As `convert`.
     """
     with joined(timeout_s=request.launch.dist_timeout) as processes:
-        return prepare(request, track if processes.is_main else silent).plan
+        return prepare(request, track if processes.is_main else silent, writes=False).plan
 
 
 def convert(request: ConversionRequest, *, track: Track = silent) -> ConversionResult:

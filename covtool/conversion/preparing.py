@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from covtool import __version__
+from covtool.atomic import require_writable
 from covtool.checkpoints.file_kinds import stem_of
 from covtool.checkpoints.opening import OpenedModel, open_model
 from covtool.checkpoints.published import UNTOLD_ITERATIONS, UNTOLD_META_LAYER
@@ -22,7 +23,7 @@ from covtool.conversion.notes import notes_on, notes_on_eigenlayer, starts_at_ra
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConvolutionsReport
 from covtool.data.layouts import DataLayout
 from covtool.data.retrieval_reading import read_classes
-from covtool.errors import ArgumentError, OutputExistsError
+from covtool.errors import ArgumentError
 from covtool.evaluation.matching import classes_stay
 from covtool.processes import current
 from covtool.progress import Track
@@ -65,14 +66,21 @@ class Prepared:
     images: CalibrationImages | None
 
 
-def prepare(request: ConversionRequest, track: Track) -> Prepared:
+def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) -> Prepared:
     """Open the source and operate on it.
+
+    Args:
+        request: What is asked for.
+        track: Shows the progress.
+        writes: Whether the output is to be written; a plan does not mind what is there.
 
     Raises:
         CovtoolError: As `covtool.conversion.convert`.
     """
     output = request.output or _default_output(request)
-    current().main(lambda: _refuse(request, output))  # before the first process writes
+    _refuse(request)
+    if writes:  # looked at before the first process writes
+        current().main(lambda: require_writable(output, overwrite=request.overwrite))
     data = request.classes_from or request.calibrate_with
     layout = read_classes(data, choice=request.layout) if data else None
     heads = [o for o in request.operations if isinstance(o, HeadSpec)]
@@ -128,7 +136,7 @@ def with_eigenlayer(model: nn.Module, plan: EigenlayerPlan | None, seed: int) ->
         return apply_eigenlayer(model, plan).eval()
 
 
-def _refuse(request: ConversionRequest, output: Path) -> None:
+def _refuse(request: ConversionRequest) -> None:
     if not request.operations:
         raise ArgumentError(
             "There is nothing to do.",
@@ -146,10 +154,6 @@ def _refuse(request: ConversionRequest, output: Path) -> None:
             "--data and --num-classes are for a new classifier, and the head stays.",
             hint="Add --head gap for a new one, or leave them out.",
         )
-    if output.exists() and not request.overwrite:
-        raise OutputExistsError(output)
-    if not output.parent.is_dir():
-        raise ArgumentError(f"There is no folder {output.parent} to write to.")
 
 
 def _iterations(heads: list[HeadSpec]) -> int | None:

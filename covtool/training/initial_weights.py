@@ -12,14 +12,12 @@ from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.key_report import compare_keys
 from covtool.checkpoints.opening import OpenedModel
+from covtool.checkpoints.own_runs import BEST, RECIPE
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.specs import Recipe
 from covtool.surgery.rebuild import rebuild
 from covtool.training.checkpoint_store import NEWEST
 from covtool.training.head import Head, find_head, replace_classifier_
-
-RECIPE = "recipe.yaml"
-BEST = "best"
 
 
 def open_initial(source: str, *, weights: str) -> OpenedModel:
@@ -34,11 +32,11 @@ def open_initial(source: str, *, weights: str) -> OpenedModel:
         CheckpointError: The state cannot be read.
     """
     path = _state_file(Path(source))
-    recipe = _recipe_of(path)
+    recipe = _recipe_of(path) or _recipe_in(path)
     if recipe is None:
         raise ArgumentError(
             f"MODEL is missing: {source} does not say what its weights belong to.",
-            reason="Only the folder of a run, or a checkpoint in one, does.",
+            reason="Only the folder of a run, or one of its checkpoints, does.",
             hint="Usage: covtool finetune MODEL --init-from FILE --data DIR.",
         )
     model = rebuild(recipe)
@@ -112,6 +110,12 @@ def _recipe_of(state_file: Path) -> Recipe | None:
         return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, ValidationError, OSError) as problem:
         raise ArgumentError(f"{path} is not a recipe.", reason=str(problem)) from problem
+
+
+def _recipe_in(state_file: Path) -> Recipe | None:
+    """What a checkpoint that was moved out of its run says about itself."""
+    saved = read_checkpoint(state_file).saved if state_file.is_file() else None
+    return None if saved is None else saved.recipe
 
 
 def _with_outputs_(opened: OpenedModel, state: dict[str, Tensor], path: Path) -> Recipe:

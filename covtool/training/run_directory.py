@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from covtool.atomic import written_whole
+from covtool.checkpoints.own_runs import ARGUMENTS, EXPORTED, STATES
 from covtool.data.image_list import write_image_list
 from covtool.data.layouts import DataLayout
 from covtool.errors import ArgumentError, SaveError
@@ -36,7 +37,6 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-ARGUMENTS = "args.yaml"
 IMAGE_LIST = "images.csv"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.csv"
@@ -54,7 +54,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self.checkpoints = CheckpointStore(self.path / "checkpoints")
+        self.checkpoints = CheckpointStore(self.path / STATES)
         self._unwritten: dict[str, str] = {}
 
     @classmethod
@@ -68,7 +68,7 @@ class RunDirectory:
         try:
             parent.mkdir(parents=True, exist_ok=True)
             path = _first_free(parent, name)
-            for folder in ("checkpoints", "exported"):
+            for folder in (STATES, EXPORTED):
                 (path / folder).mkdir()
         except OSError as problem:
             raise ArgumentError(
@@ -119,7 +119,7 @@ class RunDirectory:
 
     def exported(self, name: str) -> Path:
         """The covtool file called ``best`` or ``last``."""
-        return self.path / "exported" / f"{name}.safetensors"
+        return self.path / EXPORTED / f"{name}.safetensors"
 
     def write_yaml(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a mapping to a YAML file."""

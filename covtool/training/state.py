@@ -103,6 +103,7 @@ def capture(parts: Parts, state: RunState) -> dict[str, Any]:
 
     Every process must call this: the random states of all are part of it.
     """
+    in_use = max(state.epoch + state.in_epoch - 1, 0)  # the epoch whose head the model has
     return {
         "version": STATE_VERSION,
         "progress": {k: v for k, v in asdict(state).items() if k not in NOT_SAVED},
@@ -113,6 +114,7 @@ def capture(parts: Parts, state: RunState) -> dict[str, Any]:
         "scaler": parts.scaler.state_dict(),
         "gradient_centralization": parts.training.centralized,
         "generators": parts.processes.each(capture_generators),
+        "recipe": parts.recipe_at(in_use).model_dump(mode="json"),
     }
 
 

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from training_runs import Recorder, assert_same_weights, weights
@@ -44,6 +46,15 @@ def test_the_raw_weights_can_be_chosen(asked, first):
     assert torch.equal(trained["conv1.0.weight"], weights(last)["conv1.0.weight"])
     average = torch.load(last, weights_only=True)["model_ema"]["conv1.0.weight"]
     assert not torch.equal(trained["conv1.0.weight"], average)
+
+
+def test_a_state_that_was_moved_says_itself_of_what_model_it_is(asked, first, tmp_path):
+    moved = shutil.copy(first.directory / "checkpoints/best.pt", tmp_path / "moved.pt")
+    observer = Recorder()
+    finetune(
+        asked(model=None, init_from=str(moved), from_scratch=False, **STILL), observer=observer
+    )
+    assert observer.epochs[0].top_1 == pytest.approx(first.best)
 
 
 def test_an_exported_file_will_do(asked, first):

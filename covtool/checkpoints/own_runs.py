@@ -1,0 +1,192 @@
+"""covtool's own runs as models: a run's folder, and the states that it is resumed from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+from torch import nn
+
+from covtool.checkpoints import model_file
+from covtool.errors import CheckpointError
+from covtool.specs import Recipe
+
+if TYPE_CHECKING:
+    from covtool.checkpoints.foreign import ForeignCheckpoint
+
+# What is in the folder of a run; `covtool.training.run_directory` writes it.
+ARGUMENTS = "args.yaml"
+RECIPE = "recipe.yaml"
+STATES = "checkpoints"
+EXPORTED = "exported"
+BEST, LAST = "best", "last"
+
+_OF_STATES = {"version", "progress", "model", "optimizer", "generators"}  # entries of every one
+_CHOICE = "@"  # RUN@last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedState:
+    """A state of one of covtool's own runs.
+
+    Attributes:
+        epoch: Epochs done.
+        recipe: Of its model; None where neither the file nor the folder around it tells.
+    """
+
+    epoch: int
+    recipe: Recipe | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnModel:
+    """A model that covtool wrote.
+
+    Attributes:
+        model: In eval mode, on the CPU.
+        recipe: What it is made of.
+        checkpoint: The file.
+        notes: Which file was taken of what was named, in sentences.
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    checkpoint: "ForeignCheckpoint"
+    notes: tuple[str, ...] = ()
+
+
+def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
+    """The file that stands for a run: its best exported model, or what is asked for.
+
+    Args:
+        source: A run's folder; with ``@last``, ``@best`` or ``@epoch-3`` behind it that model.
+
+    Returns:
+        The file, and a note that says so; None and nothing where `source` is no run.
+
+    Raises:
+        CheckpointError: The run has no such model.
+    """
+    folder, choice = _split(str(source))
+    if folder is None:
+        return None, ()
+    found = [folder / EXPORTED / f"{name}.safetensors" for name in (choice or BEST, choice or LAST)]
+    found.append(folder / STATES / f"{choice}.pt")
+    path = next((path for path in found if path.is_file()), None)
+    if path is None:
+        raise _nothing_in(folder, choice)
+    other = f"; {folder}{_CHOICE}{LAST} takes the last" if path.stem == BEST and not choice else ""
+    return path, (f"Of the run {folder}, {path.relative_to(folder)} is taken{other}.",)
+
+
+def _split(source: str) -> tuple[Path | None, str]:
+    """A run's folder and the model of it that is asked for; None where there is no such run."""
+    if (Path(source) / EXPORTED).is_dir():
+        return Path(source), ""
+    folder, _, choice = source.rpartition(_CHOICE)
+    is_run = not Path(source).exists() and folder and (Path(folder) / EXPORTED).is_dir()
+    return (Path(folder), choice) if is_run else (None, "")
+
+
+def _nothing_in(folder: Path, choice: str) -> CheckpointError:
+    exported = sorted((folder / EXPORTED).glob("*.safetensors"))
+    states = sorted((folder / STATES).glob("*.pt"))
+    there = ", ".join(dict.fromkeys(path.stem for path in (*exported, *states)))
+    if choice:
+        return CheckpointError(
+            f"The run {folder} has no model called {choice}.",
+            reason=f"It has {there or 'none yet'}.",
+            hint=f"Give the folder alone for the best one, or {folder}{_CHOICE}{LAST}.",
+        )
+    resume = f"Go on with: covtool finetune --resume {folder}."
+    return CheckpointError(
+        f"The run {folder} has no exported model yet.",
+        reason="It ended before its first epoch was done.",
+        hint=f"{resume} Or take the state as it is: {states[0]}." if states else resume,
+    )
+
+
+def saved_state(path: Path, content: Any) -> SavedState | None:
+    """What a file says about itself, if it is a state of one of covtool's own runs.
+
+    Args:
+        path: The file; the run's folder around it may tell the recipe.
+        content: What is in it.
+
+    Raises:
+        CheckpointError: Its recipe is not one that this version understands.
+    """
+    if not isinstance(content, Mapping) or not set(content) >= _OF_STATES:
+        return None
+    progress = content["progress"]
+    epoch = progress.get("epoch") if isinstance(progress, Mapping) else None
+    if not isinstance(epoch, int):
+        return None
+    told = content.get("recipe") or _recipe_beside(path)
+    return SavedState(epoch=epoch, recipe=None if told is None else _validated(path, told))
+
+
+def _recipe_beside(path: Path) -> Any:
+    """The recipe in the run's folder; None where the head may have been another by then."""
+    folder = path.absolute().parent.parent
+    if path.absolute().parent.name != STATES:
+        return None
+    try:
+        arguments, recipe = (
+            yaml.safe_load((folder / name).read_text(encoding="utf-8"))
+            for name in (ARGUMENTS, RECIPE)
+        )
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    switches = not isinstance(arguments, Mapping) or arguments.get("head_schedule")
+    return None if switches else recipe
+
+
+def _validated(path: Path, told: Any) -> Recipe:
+    try:
+        return Recipe.model_validate(told)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise CheckpointError(
+            f"The recipe of the run that {path} belongs to is not one that this version of covtool "
+            "understands.",
+            reason=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            hint="Was it written by a newer version? Update covtool.",
+        ) from problem
+
+
+def model_of_state(checkpoint: "ForeignCheckpoint") -> OwnModel:
+    """The model in a state of a run, with the average of its weights where there is one.
+
+    Args:
+        checkpoint: With `saved`.
+
+    Raises:
+        CheckpointError: Nothing tells what the model is made of, or the tensors do not fit that.
+    """
+    path, saved = checkpoint.path, checkpoint.saved
+    if saved.recipe is None:
+        raise CheckpointError(
+            f"{path} is the state of a covtool run, and does not say of what model.",
+            reason=f"There is no {RECIPE} in the folder above it that would tell, or the run "
+            "exchanged its head.",
+            hint=f"Give the run's folder, or {EXPORTED}/{BEST}.safetensors in it.",
+        )
+    recipe = _with_history(saved, path)
+    model = model_file.assemble(recipe, checkpoint.tensors, path)
+    epochs = f"{saved.epoch} epoch{'' if saved.epoch == 1 else 's'}"
+    return OwnModel(
+        model=model,
+        recipe=recipe,
+        checkpoint=checkpoint,
+        notes=(f"{path} is the state of a covtool run after {epochs}.", *checkpoint.notes),
+    )
+
+
+def _with_history(saved: SavedState, path: Path) -> Recipe:
+    provenance = saved.recipe.provenance
+    line = f"finetune: {path.name}, the state after epoch {saved.epoch}"
+    updated = provenance.model_copy(update={"history": (*provenance.history, line)})
+    return saved.recipe.model_copy(update={"provenance": updated})

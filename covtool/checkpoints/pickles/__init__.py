@@ -1,0 +1,25 @@
+"""What torch.save wrote, read without importing, building or running anything that it names."""
+
+from covtool.checkpoints.pickles.archive import read_archive
+from covtool.checkpoints.pickles.legacy import read_legacy
+from covtool.checkpoints.pickles.plain import plain
+from covtool.checkpoints.pickles.records import (
+    CodeError,
+    GlobalName,
+    PickleError,
+    Placeholder,
+    UnusableTensor,
+)
+from covtool.checkpoints.pickles.whole_models import is_whole_model
+
+__all__ = [
+    "CodeError",
+    "GlobalName",
+    "PickleError",
+    "Placeholder",
+    "UnusableTensor",
+    "is_whole_model",
+    "plain",
+    "read_archive",
+    "read_legacy",
+]

@@ -1,0 +1,82 @@
+"""The few calls by which pickle itself makes objects, put in the terms of the object's class."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from covtool.checkpoints.pickles.records import CodeError, GlobalName, PickleError, Placeholder
+
+
+def call(callee: Any, arguments: tuple, keywords: dict[str, Any]) -> Placeholder | GlobalName:
+    """What stands for a call; nothing is called.
+
+    Raises:
+        CodeError: What is to be called is itself the result of a call.
+        PickleError: It is nothing that can be called.
+    """
+    callee = class_of(callee)
+    own = _OWN_CALLS.get(callee.full)
+    return own(arguments) if own else Placeholder(callee, arguments, keywords)
+
+
+def class_of(callee: Any) -> GlobalName:
+    """The name that is called.
+
+    Raises:
+        CodeError: It would be the result of a call.
+        PickleError: It is no name.
+    """
+    if isinstance(callee, Placeholder):
+        raise CodeError([f"what {callee.name} returns, as a function"])
+    if not isinstance(callee, GlobalName):
+        raise PickleError(f"It calls a {type(callee).__name__}.")
+    return callee
+
+
+def _reconstructor(arguments: tuple) -> Placeholder:
+    """`copyreg._reconstructor(cls, base, state)`, of protocols 0 and 1."""
+    cls, base, content, *_ = (*arguments, None, None, None)
+    made = Placeholder(class_of(cls))
+    if isinstance(content, dict):
+        made.items = dict(content)
+    elif isinstance(content, list):
+        made.elements = list(content)
+    elif isinstance(base, GlobalName) and base.qualname != "object":
+        made.arguments = (content,)
+    return made
+
+
+def _new(arguments: tuple) -> Placeholder:
+    """`copyreg.__newobj__(cls, *arguments)`."""
+    return Placeholder(class_of(arguments[0]), arguments[1:])
+
+
+def _new_with_keywords(arguments: tuple) -> Placeholder:
+    """`copyreg.__newobj_ex__(cls, arguments, keywords)`."""
+    cls, values, keywords = arguments
+    if not isinstance(values, tuple) or not isinstance(keywords, Mapping):
+        raise PickleError("The arguments of a call are no tuple.")
+    return Placeholder(class_of(cls), values, dict(keywords))
+
+
+def _attribute(arguments: tuple) -> Placeholder | GlobalName:
+    """`getattr(owner, name)`: how enumerations, nested classes and methods are pickled.
+
+    Nothing is looked up: the result is the name itself, or the method's owner beside it.
+    """
+    owner, name = arguments if len(arguments) == 2 else (None, None)
+    if not isinstance(name, str) or not name.isidentifier() or name.startswith("__"):
+        raise CodeError(["builtins.getattr"])
+    if isinstance(owner, GlobalName):
+        return GlobalName(owner.module, f"{owner.qualname}.{name}")
+    if isinstance(owner, Placeholder):
+        callee = owner.callee
+        return Placeholder(GlobalName(callee.module, f"{callee.qualname}.{name}"), (owner,))
+    raise CodeError(["builtins.getattr"])
+
+
+_OWN_CALLS: dict[str, Callable[[tuple], Placeholder | GlobalName]] = {
+    "copyreg._reconstructor": _reconstructor,
+    "copyreg.__newobj__": _new,
+    "copyreg.__newobj_ex__": _new_with_keywords,
+    "builtins.getattr": _attribute,
+}

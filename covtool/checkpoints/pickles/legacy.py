@@ -1,0 +1,113 @@
+"""The format of torch.save before torch 1.6: five pickles, then the bytes of each storage."""
+
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from covtool.checkpoints.pickles.machine import Machine
+from covtool.checkpoints.pickles.mapped import in_own_order
+from covtool.checkpoints.pickles.records import PickleError, StorageRecord
+from covtool.checkpoints.pickles.settling import Settling
+from covtool.checkpoints.pickles.source import Source
+from covtool.checkpoints.pickles.tensors import DTYPES, itemsize, storage_record
+
+_PROTOCOL = 1001  # of the format, the second pickle
+_COUNT = 8  # bytes of a storage's own length, before its numbers
+
+
+class LegacyStorages:
+    """The storages of a file in the old format, each one once.
+
+    Args:
+        path: The file.
+        named: Those that the pickle names.
+    """
+
+    def __init__(self, path: Path, named: Mapping[str, StorageRecord]) -> None:
+        self.path = path
+        self.named = named
+        self._known: dict[str, torch.UntypedStorage] = {}
+
+    def read(self, keys: Any, start: int) -> None:
+        """Read them in the order in which the file has them.
+
+        Raises:
+            PickleError: They are not all there.
+        """
+        if not isinstance(keys, list):
+            raise PickleError("It has no list of storages.")
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            file.seek(start)
+            for key in keys:
+                record = self.named.get(key) if isinstance(key, str) else None
+                if record is None or key in self._known:
+                    raise PickleError("It has a storage that no tensor uses, or twice the same.")
+                self._known[key] = _read_storage(file, record, size)
+
+    def untyped(self, record: StorageRecord, dtype: torch.dtype) -> torch.UntypedStorage:
+        """The bytes of a storage, or of a part of one."""
+        whole = self._known.get(record.key)
+        if whole is None:
+            raise PickleError("A tensor's storage is not in the file.")
+        width = itemsize(record)
+        if record.numel * width != whole.nbytes():
+            raise PickleError(
+                f"A storage should have {record.numel:,} numbers; it has {whole.nbytes():,} bytes."
+            )
+        if record.view is None:
+            return whole
+        first, count = (number * width for number in record.view)
+        if first + count > whole.nbytes():
+            raise PickleError("A part of a storage is larger than the storage.")
+        return whole[first : first + count] if count else torch.UntypedStorage(0)
+
+
+def _read_storage(file: BinaryIO, record: StorageRecord, size: int) -> torch.UntypedStorage:
+    """A storage's count of numbers, and the numbers, in a file of `size` bytes."""
+    count = file.read(_COUNT)
+    nbytes = int.from_bytes(count, "little") * itemsize(record)
+    if len(count) < _COUNT or file.tell() + nbytes > size:
+        raise PickleError(
+            f"A storage should have {nbytes:,} bytes from byte {file.tell():,} on; "
+            f"the file has {size:,}."
+        )
+    if nbytes == 0:
+        return torch.UntypedStorage(0)
+    numbers = np.empty(nbytes, np.uint8)
+    file.readinto(memoryview(numbers))
+    storage = torch.from_numpy(numbers).untyped_storage()
+    return in_own_order(storage, DTYPES.get(f"torch.{record.dtype}", torch.uint8), "little")
+
+
+def read_legacy(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """The value in a file of the old format, and the classes and functions that it names.
+
+    Raises:
+        CodeError: It names what would run code.
+        PickleError: It is malformed.
+    """
+    named: dict[str, StorageRecord] = {}
+
+    def reference(parts: Any) -> Any:
+        if isinstance(parts, tuple) and parts[:1] == ("module",) and len(parts) > 1:
+            return parts[1]  # a class, with its source code beside it
+        record = storage_record(parts)
+        named.setdefault(record.key, record)
+        return record
+
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        source = Source(data)
+        _magic, protocol, _system = (Machine(source).run() for _ in range(3))
+        if protocol != _PROTOCOL:
+            raise PickleError(f"Its format is number {str(protocol)[:20]}, not {_PROTOCOL}.")
+        machine = Machine(source, reference)
+        value = machine.run()
+        keys = Machine(source).run()
+        storages = LegacyStorages(path, named)
+        storages.read(keys, source.at)
+    return Settling(storages).whole(value), tuple(machine.names)

@@ -1,0 +1,224 @@
+"""Values of Python's own library, made from the arguments that their pickles hold."""
+
+import argparse
+import datetime
+import decimal
+import fractions
+import re
+import types
+import uuid
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Mapping
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from covtool.checkpoints.pickles.keys import require_key
+from covtool.checkpoints.pickles.records import Placeholder
+from covtool.checkpoints.pickles.source import ByteString
+
+if TYPE_CHECKING:
+    from covtool.checkpoints.pickles.settling import Settling
+
+_NUMBER = re.compile(r"[-+]?[0-9]{1,60}(/[0-9]{1,60}|(\.[0-9]{1,60})?(E[-+]?[0-9]{1,4})?)")
+_UUID_BITS = 128
+_PATHS = (
+    *("Path", "PosixPath", "PurePath", "PurePosixPath"),
+    *("PureWindowsPath", "WindowsPath"),
+)
+_UNFIT = (ArithmeticError, TypeError, ValueError)
+
+
+def raw_bytes(value: Any) -> bytes | None:
+    """Bytes, whichever protocol and Python wrote them; None where it is something else."""
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    if isinstance(value, ByteString):
+        return value.raw
+    return value.encode("ascii") if isinstance(value, str) and value.isascii() else None
+
+
+def fields(record: Placeholder, settle: "Settling") -> dict[str, Any]:
+    """The attributes of an object whose attributes are its value."""
+    found = {**record.keywords, **record.attributes}
+    return {k: settle(v) for k, v in found.items() if k.isidentifier() and not k.startswith("__")}
+
+
+def _constructed(make: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
+    """A row that hands arguments to a constructor that only stores them, if they are of `kinds`."""
+
+    def row(record: Placeholder, settle: "Settling") -> Any:
+        arguments = [settle(argument) for argument in record.arguments]
+        if not all(isinstance(argument, kinds) for argument in arguments):
+            return NotImplemented
+        try:
+            return make(*arguments)
+        except _UNFIT:
+            return NotImplemented
+
+    return row
+
+
+def _moment(make: Callable[..., Any]) -> Callable[..., Any]:
+    """A row for dates and times, which are pickled as bytes and perhaps a time zone."""
+
+    def row(record: Placeholder, settle: "Settling") -> Any:
+        first, *zone = [settle(argument) for argument in record.arguments] or [None]
+        raw = raw_bytes(first)
+        zone = [z for z in zone if isinstance(z, datetime.tzinfo)]
+        try:
+            return NotImplemented if raw is None else make(raw, *zone)
+        except _UNFIT:
+            return NotImplemented
+
+    return row
+
+
+def _exact(make: Callable[[str], Any]) -> Callable[..., Any]:
+    def row(record: Placeholder, settle: "Settling") -> Any:
+        text = record.arguments[0] if len(record.arguments) == 1 else None
+        if not isinstance(text, str) or not _NUMBER.fullmatch(text):
+            return NotImplemented
+        try:
+            return make(text)
+        except (ArithmeticError, ValueError):
+            return NotImplemented
+
+    return row
+
+
+def _fraction(record: Placeholder, settle: "Settling") -> Any:
+    """From Python 3.12 on two numbers, before a text."""
+    if len(record.arguments) == 2:
+        return _constructed(fractions.Fraction, int)(record, settle)
+    return _exact(lambda text: NotImplemented if "E" in text else fractions.Fraction(text))(
+        record, settle
+    )
+
+
+def _path(kind: type[PurePath]) -> Callable[..., Any]:
+    def row(record: Placeholder, settle: "Settling") -> Any:
+        parts = settle(record.arguments)
+        return kind(*parts) if all(isinstance(p, str) for p in parts) else NotImplemented
+
+    return row
+
+
+def _namespace(kind: type) -> Callable[..., Any]:
+    def row(record: Placeholder, settle: "Settling") -> Any:
+        return kind(**fields(record, settle))
+
+    return row
+
+
+def _items(record: Placeholder, settle: "Settling") -> list[tuple[Any, Any]]:
+    """What a dictionary was made with, and then filled with."""
+    pairs = []
+    for argument in record.arguments:
+        if isinstance(argument, Mapping):
+            pairs += settle.pairs(argument)
+        elif isinstance(argument, list | tuple):
+            pairs += [(settle(p[0]), settle(p[1])) for p in argument if _is_pair(p)]
+    return pairs + settle.pairs(record.items or {})
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str | int)
+
+
+def _ordered(record: Placeholder, settle: "Settling") -> Any:
+    return OrderedDict(_items(record, settle))
+
+
+def _defaulting(record: Placeholder, settle: "Settling") -> Any:
+    return defaultdict(None, settle.pairs(record.items or {}))
+
+
+def _counter(record: Placeholder, settle: "Settling") -> Any:
+    counter = Counter()
+    dict.update(counter, _items(record, settle))
+    return counter
+
+
+def _deque(record: Placeholder, settle: "Settling") -> Any:
+    start, length, *_ = (*record.arguments, (), None)[:2]
+    bounded = isinstance(length, int) and 0 <= length < (1 << 31)
+    start = start if isinstance(start, list | tuple) else ()
+    parts = [settle(part) for part in (*start, *(record.elements or ()))]
+    return deque(parts, length if bounded else None)
+
+
+def _set(kind: type) -> Callable[..., Any]:
+    def row(record: Placeholder, settle: "Settling") -> Any:
+        given = record.arguments[0] if record.arguments else ()
+        if not isinstance(given, list | tuple):
+            return NotImplemented
+        parts = [*given, *(record.elements or ())]
+        return kind(key for key, _ in settle.pairs(dict.fromkeys(map(_element, parts))))
+
+    return row
+
+
+def _element(value: Any) -> Any:
+    require_key(value)
+    return value
+
+
+def _bytes(kind: type) -> Callable[..., Any]:
+    def row(record: Placeholder, settle: "Settling") -> Any:
+        if not record.arguments:
+            return kind()
+        text, *encoding = (settle(argument) for argument in record.arguments)
+        if isinstance(text, str) and encoding and str(encoding[0]) in ("latin1", "latin-1"):
+            raw = _latin(text)
+        else:
+            raw = raw_bytes(text)
+        return NotImplemented if raw is None else kind(raw)
+
+    return row
+
+
+def _latin(text: str) -> bytes | None:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return None
+
+
+def _uuid(record: Placeholder, settle: "Settling") -> Any:
+    number = record.attributes.get("int")
+    fits = isinstance(number, int) and 0 <= number < (1 << _UUID_BITS)
+    return uuid.UUID(int=number) if fits else NotImplemented
+
+
+_WHOLE = (int, type(None))
+
+PYTHON_VALUES: dict[str, Callable[[Placeholder, "Settling"], Any]] = {
+    "argparse.Namespace": _namespace(argparse.Namespace),
+    "types.SimpleNamespace": _namespace(types.SimpleNamespace),
+    "collections.OrderedDict": _ordered,
+    "functools.OrderedDict": _ordered,
+    "collections.defaultdict": _defaulting,
+    "collections.Counter": _counter,
+    "collections.deque": _deque,
+    "builtins.set": _set(set),
+    "builtins.frozenset": _set(frozenset),
+    "builtins.complex": _constructed(complex, float, int),
+    "builtins.slice": _constructed(slice, *_WHOLE),
+    "builtins.range": _constructed(range, int),
+    "builtins.bytearray": _bytes(bytearray),
+    "builtins.bytes": _bytes(bytes),
+    "_codecs.encode": _bytes(bytes),
+    "datetime.date": _moment(datetime.date),
+    "datetime.time": _moment(datetime.time),
+    "datetime.datetime": _moment(datetime.datetime),
+    "datetime.timedelta": _constructed(datetime.timedelta, int),
+    "datetime.timezone": _constructed(datetime.timezone, datetime.timedelta, str),
+    "decimal.Decimal": _exact(decimal.Decimal),
+    "fractions.Fraction": _fraction,
+    "uuid.UUID": _uuid,
+    **{
+        f"{module}.{name}": _path(PureWindowsPath if "Windows" in name else PurePosixPath)
+        for module in ("pathlib", "pathlib._local")
+        for name in _PATHS
+    },
+}

@@ -1,0 +1,148 @@
+"""The bytes of a pickle and the values that are written out in them, in protocols 0 to 5."""
+
+import codecs
+import pickle
+import re
+import struct
+from collections.abc import Callable
+from mmap import mmap
+from typing import Any
+
+from covtool.checkpoints.pickles.records import PickleError
+
+LARGEST_INTEGER = 1024  # bytes; what counts more is no number of a checkpoint
+_DIGITS = 2400  # about as many
+_ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
+_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b", b"f": b"\f"}
+
+
+class ByteString(str):
+    """Text of Python 2 that may as well be bytes.
+
+    Attributes:
+        raw: Those bytes.
+    """
+
+    __slots__ = ("raw",)
+    raw: bytes
+
+
+class Source:
+    """Bytes that are read from front to back, and never past their end."""
+
+    def __init__(self, data: bytes | mmap, start: int = 0) -> None:
+        self.data = data
+        self.at = start
+        self.size = len(data)
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes."""
+        end = self.at + count
+        if count < 0 or end > self.size:
+            raise PickleError(f"A value of {count:,} bytes should follow; the file ends before.")
+        taken = self.data[self.at : end]
+        self.at = end
+        return taken
+
+    def line(self) -> bytes:
+        """What is before the next line feed."""
+        end = self.data.find(b"\n", self.at)
+        if end < 0:
+            raise PickleError("A line should follow; the file ends before.")
+        taken = self.data[self.at : end]
+        self.at = end + 1
+        return taken
+
+    def counted(self, width: int) -> bytes:
+        """As many bytes as a length of `width` bytes, which comes first, says."""
+        return self.take(self.unsigned(width))
+
+    def unsigned(self, width: int) -> int:
+        """A whole number of `width` bytes, little-endian."""
+        return int.from_bytes(self.take(width), "little")
+
+
+def text_of(raw: bytes) -> str:
+    """UTF-8; what is none is escaped, so that every text can be written again."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def line_text(source: Source) -> str:
+    """A line of text."""
+    return text_of(source.line())
+
+
+def _integer(raw: bytes) -> int:
+    if len(raw) > LARGEST_INTEGER:
+        raise PickleError(f"A whole number has {len(raw):,} bytes.")
+    return int.from_bytes(raw, "little", signed=True)
+
+
+def _digits(line: bytes) -> int:
+    if len(line) > _DIGITS:
+        raise PickleError(f"A whole number has {len(line):,} digits.")
+    return int(line.rstrip(b"L"))
+
+
+def _integer_line(source: Source) -> int | bool:
+    line = source.line()
+    return line == b"01" if line in (b"00", b"01") else _digits(line)
+
+
+def _byte_string(raw: bytes) -> str:
+    if raw.isascii():
+        return raw.decode("ascii")
+    text = ByteString(text_of(raw))
+    text.raw = raw
+    return text
+
+
+def _quoted(source: Source) -> str:
+    line = source.line().strip()
+    if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
+        raise PickleError("A text is not in quotes.")
+    return _byte_string(_ESCAPE.sub(_unescaped, line[1:-1]))
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    code = match[1]
+    if code[:1] == b"x" and len(code) > 1:
+        return bytes([int(code[1:], 16)])
+    if code.isdigit():
+        return bytes([int(code, 8) & 0xFF])
+    return _ESCAPED.get(code, code)
+
+
+def _unicode_line(source: Source) -> str:
+    text = codecs.decode(source.line(), "raw_unicode_escape")
+    return text_of(text.encode("utf-8", "backslashreplace"))
+
+
+LITERALS: dict[bytes, Callable[[Source], Any]] = {
+    pickle.NONE: lambda source: None,
+    pickle.NEWTRUE: lambda source: True,
+    pickle.NEWFALSE: lambda source: False,
+    pickle.EMPTY_TUPLE: lambda source: (),
+    pickle.EMPTY_LIST: lambda source: [],
+    pickle.EMPTY_DICT: lambda source: {},
+    pickle.INT: _integer_line,
+    pickle.LONG: lambda source: _digits(source.line()),
+    pickle.BININT: lambda source: _integer(source.take(4)),
+    pickle.BININT1: lambda source: source.unsigned(1),
+    pickle.BININT2: lambda source: source.unsigned(2),
+    pickle.LONG1: lambda source: _integer(source.counted(1)),
+    pickle.LONG4: lambda source: _integer(source.counted(4)),
+    pickle.FLOAT: lambda source: float(source.line()),
+    pickle.BINFLOAT: lambda source: struct.unpack(">d", source.take(8))[0],
+    pickle.STRING: _quoted,
+    pickle.BINSTRING: lambda source: _byte_string(source.counted(4)),
+    pickle.SHORT_BINSTRING: lambda source: _byte_string(source.counted(1)),
+    pickle.UNICODE: _unicode_line,
+    pickle.SHORT_BINUNICODE: lambda source: text_of(source.counted(1)),
+    pickle.BINUNICODE: lambda source: text_of(source.counted(4)),
+    pickle.BINUNICODE8: lambda source: text_of(source.counted(8)),
+    pickle.SHORT_BINBYTES: lambda source: source.counted(1),
+    pickle.BINBYTES: lambda source: source.counted(4),
+    pickle.BINBYTES8: lambda source: source.counted(8),
+    pickle.BYTEARRAY8: lambda source: bytearray(source.counted(8)),
+}
