@@ -24,13 +24,24 @@ def timm_filtered(tensors: Tensors, architecture_name: str) -> Mapping[str, Tens
         architecture_name: timm's name; a pretrained tag is left aside.
 
     Returns:
-        None where timm has no conversion, it fails on these tensors, or it changes no name.
+        None where timm has no conversion, it fails on these tensors, it changes no name, or it
+        drops a bias that is not zero (of an architecture that differs from its twin by biases).
     """
     found = filtered_checkpoint(architecture_name.partition(".")[0], tensors)
     relevant = [name for name in tensors if is_relevant(name)]
     if found is None or [name for name in found if is_relevant(name)] == relevant:
         return None
-    return found
+    return None if _loses_a_bias(tensors, found) else found
+
+
+def _loses_a_bias(tensors: Tensors, found: Tensors) -> bool:
+    """Whether a layer keeps its weight and loses its bias, other than by being parted (q_bias)."""
+    for name, tensor in tensors.items():
+        module, _, leaf = name.rpartition(".")
+        is_lost = leaf == "bias" and name not in found and f"{module}.weight" in found
+        if is_lost and f"{module.rpartition('.')[0]}.q_bias" not in found and bool(tensor.any()):
+            return True
+    return False
 
 
 def timm_candidates(

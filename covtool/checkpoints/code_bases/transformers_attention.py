@@ -86,6 +86,18 @@ def _dinov2_says(part: Part) -> Said:
     )
 
 
+def _gated(tensors: Tensors) -> dict:
+    """DINOv3's first layer of an MLP, which has another name in timm where it is gated."""
+    gated = any(".mlp.fc1_g." in name for name in tensors)
+    name_in_timm = ".mlp.fc1_x." if gated else ".mlp.fc1."
+    return {name.replace(".mlp.up_proj.", name_in_timm): t for name, t in tensors.items()}
+
+
+def _dinov3_says(part: Part) -> Said:
+    """Meta's DINOv3 is read at its class token; timm pools the patches unless told."""
+    return Said(arguments={"global_pool": "token"})
+
+
 def _clip_says(part: Part) -> Said:
     said = gelu_said(part.config.get("vision_config", part.config).get("hidden_act"))
     if "classifier.weight" not in part.beside:
@@ -218,6 +230,32 @@ ROWS = (
         unused=(r"mask_token$",),
         steps=(_QKV, _registers),
         says=_dinov2_says,
+    ),
+    CodeBase(
+        name="transformers-dinov3",
+        summary="transformers' ViT of DINOv3",
+        source=SOURCE,
+        signs=(
+            r"embeddings\.cls_token$",
+            r"embeddings\.register_tokens$",
+            r"layer\.0\.attention\.o_proj\.weight$",
+            r"layer\.0\.layer_scale1\.lambda1$",
+        ),
+        rules=(
+            *_EMBEDDINGS,
+            (r"^register_tokens$", "reg_token"),
+            (r"^layer\.", "blocks."),
+            (r"\.attention\.q_proj\.", ".attn.query."),
+            (r"\.attention\.k_proj\.", ".attn.key."),
+            (r"\.attention\.v_proj\.", ".attn.value."),
+            (r"\.attention\.o_proj\.", ".attn.proj."),
+            (r"\.layer_scale(\d)\.lambda1$", r".gamma_\1"),
+            (r"\.mlp\.down_proj\.", ".mlp.fc2."),
+            (r"\.mlp\.gate_proj\.", ".mlp.fc1_g."),
+        ),
+        unused=(r"mask_token$",),
+        steps=(_QKV, _without_key_bias, _gated),
+        says=_dinov3_says,
     ),
     CodeBase(
         name="transformers-swin",
