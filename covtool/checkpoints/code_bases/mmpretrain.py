@@ -15,9 +15,13 @@ _CONV_BN_RELU, _CONV_RELU = 3, 2
 
 _BACKBONE: Rules = ((r"^backbone\.", ""),)
 _SQUEEZE = (r"\.se_layer\.conv(\d)\.conv\.", r".se.fc\1.")
-_STEM: Rules = (  # of ResNetV1d: its last norm is outside in timm
-    (r"^stem\.7\.", "bn1."),
-    (r"^stem\.", "conv1."),
+_STEM: Rules = (  # of three convolutions, in ResNetV1c and V1d: the last norm is outside in timm
+    (r"^stem\.0\.conv\.", "conv1.0."),
+    (r"^stem\.0\.bn\.", "conv1.1."),
+    (r"^stem\.1\.conv\.", "conv1.3."),
+    (r"^stem\.1\.bn\.", "conv1.4."),
+    (r"^stem\.2\.conv\.", "conv1.6."),
+    (r"^stem\.2\.bn\.", "bn1."),
 )
 _REGNET: Rules = (
     *_BACKBONE,
@@ -125,13 +129,27 @@ def _vgg_numbers(tensors: Tensors) -> dict[str, Tensor]:
 
 
 _UNUSED = (r"^data_preprocessor\.", r"relative_position_index$", r"relative_coords_table$")
-_ONE_UP = shifted(r"^layers\.(?P<n>\d+)\.downsample\.", "layers.{n}.downsample.", 1)
+# Swin merges patches at the end of a stage there, SwinV2 at the beginning as in timm.
+_ONE_UP = shifted(
+    r"^layers\.(?P<n>\d+)\.downsample\.",
+    "layers.{n}.downsample.",
+    1,
+    where=r"^layers\.0\.downsample\.",
+)
 _ONE_DOWN = shifted(r"^blocks\.(?P<n>\d+)\.", "blocks.{n}.", -1)
+
+# V1d has an average before the convolution of a shortcut, where it has a stride.
+_SHORTCUT = shifted(
+    r"^(?P<a>layer1\.0\.downsample\.)(?P<n>[01])\.",
+    r"\g<a>{n}.",
+    1,
+    where=r"^layer2\.0\.downsample\.2\.",
+)
 
 ROWS = (
     CodeBase(
         name="mmpretrain-resnet",
-        summary="MMPretrain's ResNet, ResNetV1d, ResNeXt and SE-ResNet",
+        summary="MMPretrain's ResNet, ResNetV1c, V1d, ResNeXt and SE-ResNet",
         source=SOURCE,
         signs=(
             r"backbone\.layer1\.0\.conv1\.weight$",
@@ -140,12 +158,17 @@ ROWS = (
         ),
         rules=(*_BACKBONE, *_STEM, _SQUEEZE, (r"^head\.fc\.", "fc.")),
         unused=_UNUSED,
+        steps=(_SHORTCUT,),
     ),
     CodeBase(
         name="mmpretrain-regnet",
         summary="MMPretrain's RegNet",
         source=SOURCE,
-        signs=(r"backbone\.layer1\.0\.conv1\.weight$", r"backbone\.layer4\.0\.conv3\.weight$"),
+        signs=(
+            r"backbone\.layer1\.0\.conv1\.weight$",
+            r"backbone\.layer4\.0\.conv3\.weight$",
+            r"head\.fc\.weight$",
+        ),
         rules=_REGNET,
         unused=_UNUSED,
         steps=(shifted(r"^(?P<a>s\d\.b)(?P<n>\d+)\.", r"\g<a>{n}.", 1),),

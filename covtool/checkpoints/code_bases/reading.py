@@ -38,7 +38,7 @@ def read_code_bases(
             unused=normalized.unused,
             input={"mean": normalized.mean, "std": normalized.std},
         )
-    rows = [row for row in CODE_BASES if _has_signs(row, plain)]
+    rows = [row for row in CODE_BASES if has_signs(row, _listed(plain))]
     for row in sorted(rows, key=lambda row: -len(row.signs)):
         for prefix in _prefixes(row, plain)[:MAX_COPIES]:
             yield _with(said, _read(row, plain, prefix, config or {}))
@@ -48,27 +48,31 @@ def read_code_bases(
 
 def told_by_signs(names: Iterable[str]) -> CodeBase | None:
     """The row with most signs among those whose signs are all there; None where none is."""
-    names = list(names)
-    rows = [row for row in CODE_BASES if _has_signs(row, names)]
+    listed = _listed(names)
+    rows = [row for row in CODE_BASES if has_signs(row, listed)]
     return max(rows, key=lambda row: len(row.signs), default=None)
 
 
-def _has_signs(row: CodeBase, names: Iterable[str]) -> bool:
-    names = list(names)
-    return all(any(_sign(sign).search(name) for name in names) for sign in row.signs)
+def has_signs(row: CodeBase, listed: str) -> bool:
+    """Whether names, one on each line, show every sign of a row."""
+    return all(_sign(sign).search(listed) for sign in row.signs)
 
 
 def _prefixes(row: CodeBase, names: Iterable[str]) -> list[str]:
-    """What is before the row's own names: the longest first that holds all its signs."""
+    """What is before the row's own names: first what most of the names of its first sign have."""
     names = list(names)
     first = _sign(row.signs[0])
     found = Counter(name[: m.start(1)] for name in names if (m := first.search(name)))
-    own = [p for p in found if _has_signs(row, _below(p, names))]
+    own = [prefix for prefix in found if has_signs(row, _below(prefix, names))]
     return sorted(own, key=lambda prefix: -found[prefix])
 
 
-def _below(prefix: str, names: Iterable[str]) -> list[str]:
-    return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+def _below(prefix: str, names: Iterable[str]) -> str:
+    return _listed(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "\n".join(names)
 
 
 def _read(row: CodeBase, tensors: Tensors, prefix: str, config: Mapping[str, Any]) -> Reading:
@@ -80,8 +84,8 @@ def _read(row: CodeBase, tensors: Tensors, prefix: str, config: Mapping[str, Any
     new = renamed({n: t for n, t in inside.items() if n not in left_out}, row.rules)
     unused = [f"{prefix}{name}" for name in inside if name in left_out]
     for short, tensor in beside.items():
-        name = new_name(short, row.beside)
-        name = own[short] if name == short else name
+        is_known = any_matches((pattern for pattern, _ in row.beside), short)
+        name = new_name(short, row.beside) if is_known else own[short]
         if short in said.unused or any_matches(row.unused_beside, short):
             unused.append(own[short])
         elif name not in new:
@@ -121,4 +125,4 @@ def _with(said: Said, reading: Reading) -> Reading:
 @cache
 def _sign(pattern: str) -> re.Pattern[str]:
     """A sign at the beginning of one of a name's parts."""
-    return re.compile(rf"(?:^|\.)({pattern})")
+    return re.compile(rf"(?m)(?:^|\.)({pattern})")

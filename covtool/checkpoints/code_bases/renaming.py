@@ -22,7 +22,7 @@ def renamed(tensors: Tensors, rules: Rules) -> dict[str, Tensor]:
 
     Example:
         >>> import torch
-        >>> list(renamed({"layer.0.w": torch.zeros(1)}, ((r"^layer\\.", "blocks."),)))
+        >>> list(renamed({"layer.0.w": torch.zeros(1)}, ((r"^layer\.", "blocks."),)))
         ['blocks.0.w']
     """
     return {new_name(name, rules): tensor for name, tensor in tensors.items()}
@@ -33,19 +33,22 @@ def any_matches(patterns: Iterable[str], name: str) -> bool:
     return any(_compiled(pattern).search(name) for pattern in patterns)
 
 
-def shifted(pattern: str, replacement: str, step: int) -> Step:
+def shifted(pattern: str, replacement: str, step: int, *, where: str = "") -> Step:
     r"""A step that adds `step` to the number in a name.
 
     Args:
         pattern: With the number as group ``n``.
-        replacement: With ``{n}`` where the changed number goes; other groups as ``\\g<name>``.
+        replacement: With ``{n}`` where the changed number goes; other groups as ``\g<name>``.
         step: What is added.
+        where: Only among tensors of which one has this pattern in its name.
     """
 
     def changed(match: re.Match[str]) -> str:
         return match.expand(replacement.replace("{n}", str(int(match["n"]) + step)))
 
     def apply(tensors: Tensors) -> dict[str, Tensor]:
+        if not any(_compiled(where).search(name) for name in tensors):
+            return dict(tensors)
         return {_compiled(pattern).sub(changed, name): t for name, t in tensors.items()}
 
     return apply

@@ -14,6 +14,7 @@ _DETECTRON2: Rules = (
     (r"\.shortcut\.", ".downsample.0."),
     (r"^linear\.", "fc."),
 )
+_AS_IT_IS: Rules = ((r"^(fc|classifier)\.", r"\1."),)
 _BY_INDEX: Rules = (
     (r"^0\.", "conv1."),
     (r"^1\.", "bn1."),
@@ -63,7 +64,7 @@ ROWS = (
         signs=(r"stem\.conv1\.weight$", r"res2\.0\.conv1\.weight$", r"res2\.0\.shortcut\.weight$"),
         rules=_DETECTRON2,
         beside=(
-            (r"^roi_heads\.res5\.", "layer4."),
+            (r"^roi_heads\.res5\.", "layer5."),  # which the step below makes the fourth
             *((p, r) for p, r in _DETECTRON2 if p.startswith(r"\.")),
         ),
         steps=(shifted(r"^layer(?P<n>\d)\.(?=\d+\.(?:conv|bn|down))", "layer{n}.", -1),),
@@ -75,6 +76,7 @@ ROWS = (
         source="facebookresearch/vissl",
         signs=(r"_feature_blocks\.",),
         rules=((r"^_feature_blocks\.", ""),),
+        beside=_AS_IT_IS,
     ),
     CodeBase(
         name="resnet-by-index",
@@ -95,10 +97,11 @@ ROWS = (
         summary="the features of torchvision's DenseNet without their name (fastai, lightly)",
         source="fastai/fastai, lightly-ai/lightly",
         signs=(
-            r"denseblock1\.denselayer1\.norm1\.weight$",
-            r"norm5\.weight$",
+            r"(?<!features\.)denseblock1\.denselayer1\.norm1\.weight$",
+            r"(?<!features\.)norm5\.weight$",
         ),
         rules=((r"^(?!features\.)", "features."),),
+        beside=_AS_IT_IS,
         says=_fastai_says,
     ),
     CodeBase(

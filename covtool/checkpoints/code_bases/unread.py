@@ -49,7 +49,7 @@ NOT_READ = (
     ),
     NotRead(
         what="Keras and TensorFlow",
-        signs=(r"(?:kernel|gamma|moving_mean|depthwise_kernel)(?::0)?$",),
+        signs=(r"(?:kernel|gamma):0$|(?:^|[/._])moving_(?:mean|variance)|/gamma$",),
     ),
     NotRead(what="JAX and Flax", signs=(r"(?:[/.]|^)kernel$", r"(?:[/.]|^)(?:scale|bias)$")),
     NotRead(what="PaddlePaddle", signs=(r"\._mean$", r"\._variance$")),
