@@ -24,6 +24,7 @@ class Layout:
         arguments: That make it small.
         size: Height and width of the images to compare with.
         names: All names of an architecture of this layout match it, for the sweep.
+        family: What the names of its architectures begin with, where several kinds share tensors.
         write: From timm's names to the others.
         beside: Names in the file that are no part of the network, with their shapes.
     """
@@ -33,6 +34,7 @@ class Layout:
     arguments: dict[str, Any] = field(default_factory=dict)
     size: int = 32
     names: str
+    family: str = ""
     write: Callable[[State], dict[str, torch.Tensor]]
     beside: dict[str, tuple[int, ...]] = field(default_factory=dict)
     without: tuple[str, ...] = ()
@@ -845,13 +847,20 @@ LAYOUTS = [
         "transformers-focalnet", "focalnet_tiny_srf", FOCALNET, transformers_focalnet, is_large=True
     ),
     layout("transformers-bit", "resnetv2_50x1_bit", BIT, transformers_bit, is_large=True),
-    layout("efficientnet-pytorch", "tf_efficientnet_b0", INVERTED, efficientnet_pytorch),
+    layout(
+        "efficientnet-pytorch",
+        "tf_efficientnet_b0",
+        INVERTED,
+        efficientnet_pytorch,
+        family="(tf_)?efficientnet_b",
+    ),
     layout(
         "transformers-efficientnet",
         "tf_efficientnet_b1",
         INVERTED,
         transformers_efficientnet,
         is_large=True,
+        family="(tf_)?efficientnet_b",
     ),
     layout(
         "transformers-mobilenet-v1",
@@ -859,6 +868,7 @@ LAYOUTS = [
         INVERTED,
         transformers_mobilenet_v1,
         arguments=TENSORFLOW,
+        family="mobilenetv1",
     ),
     layout(
         "transformers-mobilenet-v2",
@@ -866,6 +876,7 @@ LAYOUTS = [
         INVERTED,
         transformers_mobilenet_v2,
         arguments=TENSORFLOW,
+        family="mobilenetv2",
     ),
     layout(
         "clip-vit",
@@ -911,7 +922,13 @@ LAYOUTS = [
     layout(
         "mmpretrain-convnext", "convnextv2_tiny", CONVNEXT, mm_convnext, arguments=SMALL_CONVNEXT
     ),
-    layout("mmpretrain-mobilenet-v2", "mobilenetv2_050", INVERTED, mm_mobilenet_v2),
+    layout(
+        "mmpretrain-mobilenet-v2",
+        "mobilenetv2_050",
+        INVERTED,
+        mm_mobilenet_v2,
+        family="mobilenetv2",
+    ),
     layout("mmpretrain-vgg", "torchvision:vgg11", VGG, mm_vgg, size=64, is_large=True),
     layout("mmpretrain-vgg", "torchvision:vgg11_bn", VGG, mm_vgg, size=64, is_large=True),
     layout("detectron2", "resnet50", RESNET, detectron2, arguments=SMALL_RESNET),

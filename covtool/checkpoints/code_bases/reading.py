@@ -55,14 +55,14 @@ def told_by_signs(names: Iterable[str]) -> CodeBase | None:
 
 def has_signs(row: CodeBase, listed: str) -> bool:
     """Whether names, one on each line, show every sign of a row."""
-    return all(_sign(sign).search(listed) for sign in row.signs)
+    return all(_found(sign, listed) for sign in row.signs)
 
 
 def _prefixes(row: CodeBase, names: Iterable[str]) -> list[str]:
     """What is before the row's own names: first what most of the names of its first sign have."""
     names = list(names)
-    first = _sign(row.signs[0])
-    found = Counter(name[: m.start(1)] for name in names if (m := first.search(name)))
+    matches = ((name, _found(row.signs[0], name)) for name in names)
+    found = Counter(name[: match.start()] for name, match in matches if match)
     own = [prefix for prefix in found if has_signs(row, _below(prefix, names))]
     return sorted(own, key=lambda prefix: -found[prefix])
 
@@ -122,7 +122,13 @@ def _with(said: Said, reading: Reading) -> Reading:
     )
 
 
+def _found(sign: str, listed: str) -> re.Match[str] | None:
+    """The first match of a sign at the beginning of one of a name's parts."""
+    # A pattern that begins with letters is found much faster than one with an anchor before them.
+    matches = _sign(sign).finditer(listed)
+    return next((m for m in matches if m.start() == 0 or listed[m.start() - 1] in ".\n"), None)
+
+
 @cache
 def _sign(pattern: str) -> re.Pattern[str]:
-    """A sign at the beginning of one of a name's parts."""
-    return re.compile(rf"(?m)(?:^|\.)({pattern})")
+    return re.compile(pattern, re.MULTILINE)

@@ -11,6 +11,7 @@ from code_base_layouts import LAYOUTS, Layout
 
 from covtool.backbones.architectures import load_index
 from covtool.checkpoints.code_bases import CODE_BASES, Reading, read_code_bases
+from covtool.checkpoints.code_bases.reading import has_signs
 
 TOLERANCE = 1e-5
 
@@ -123,7 +124,9 @@ def test_no_row_claims_a_native_file():
         shapes = dict(fingerprint.tensors)
         if suspects.isdisjoint(shapes):
             continue
-        tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-        claimed |= {(fingerprint.architecture.name, r.code_base) for r in read_code_bases(tensors)}
+        names = "\n".join(shapes)
+        claimed |= {
+            (fingerprint.architecture.name, row.name) for row in CODE_BASES if has_signs(row, names)
+        }
     assert suspects
     assert claimed == set()
