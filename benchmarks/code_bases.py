@@ -46,13 +46,11 @@ def architectures_of(index: ArchitectureIndex, layout: Layout) -> list[int]:
     first = index.find(like, layout.architecture.rpartition(":")[2])[0]
     kind = body_kinds(index, first)
     rows = []
-    for row in range(len(index.architectures)):
+    for row, architecture in enumerate(index.architectures):
+        if not re.match(layout.family, architecture.name) or body_kinds(index, row) != kind:
+            continue
         names = [name for name, _ in index.tensors(row)]
-        if (
-            names
-            and body_kinds(index, row) == kind
-            and all(pattern.fullmatch(name) for name in names)
-        ):
+        if names and all(pattern.fullmatch(name) for name in names):
             rows.append(row)
     return rows
 

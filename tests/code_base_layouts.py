@@ -172,6 +172,29 @@ def transformers_swin(state: State) -> dict[str, torch.Tensor]:
     return under("swin.", new, "classifier")
 
 
+def version_5(write: Callable[[State], dict]) -> Callable[[State], dict[str, torch.Tensor]]:
+    """The names that transformers has in memory since its version 5."""
+
+    def written(state: State) -> dict[str, torch.Tensor]:
+        new = sub(
+            write(state),
+            (r"\.attention\.(?:attention|self)\.query\.", ".attention.q_proj."),
+            (r"\.attention\.(?:attention|self)\.key\.", ".attention.k_proj."),
+            (r"\.attention\.(?:attention|self)\.value\.", ".attention.v_proj."),
+            (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+            (r"\.intermediate\.dense\.", ".mlp.fc1."),
+            (r"\.output\.dense\.", ".mlp.fc2."),
+            (r"\.self\.(relative_position_bias_table)$", r".relative_position_bias.\1"),
+            (r"\.attention\.attention\.relative_position_bias\.", ".relative_position_bias."),
+            (r"^layer\.", "model.layer."),
+        )
+        if not any(name.startswith(("dinov2.", "swin.")) for name in new):
+            new = sub(new, (r"\.encoder\.layer\.", ".layers."))
+        return new
+
+    return written
+
+
 def transformers_clip(state: State) -> dict[str, torch.Tensor]:
     parted = apart(state, "qkv", "q_proj", "k_proj", "v_proj")
     new = sub(
@@ -643,6 +666,14 @@ def densenet_features(state: State) -> dict[str, torch.Tensor]:
     return sub(state, (r"^features\.", "0."))
 
 
+def features_by_index(state: State) -> dict[str, torch.Tensor]:
+    return sub(state, (r"^features\.", "backbone.0."), (r"^classifier\.", "backbone.classifier."))
+
+
+def clip_timm(state: State) -> dict[str, torch.Tensor]:
+    return {f"visual.trunk.{name}": tensor for name, tensor in state.items()}
+
+
 def densenet_dotted(state: State) -> dict[str, torch.Tensor]:
     return sub(state, (r"(denselayer\d+\.(?:norm|conv))(\d)\.", r"\1.\2."))
 
@@ -708,6 +739,8 @@ DENSENET = (
     r"(features\.(conv0|norm0|norm5|transition\d\.(norm|conv)|"
     rf"denseblock\d\.denselayer\d+\.(norm|conv)\d)|classifier){LEAF}"
 )
+
+TORCHVISION_MOBILE = rf"(features\.[\w.]+|classifier\.1){LEAF}"
 
 SMALL_RESNET = {"layers": (1, 1, 1, 1), "channels": (8, 16, 24, 32), "num_classes": 5}
 SMALL_VIT = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 32, "num_classes": 5}
@@ -809,6 +842,41 @@ LAYOUTS = [
         SIGLIP,
         transformers_siglip,
         arguments={**SMALL_VIT, "act_layer": "gelu_tanh"},
+    ),
+    *(
+        layout(
+            f"transformers-{name}",
+            architecture,
+            names,
+            version_5(write),
+            arguments=arguments,
+            size=arguments["img_size"],
+        )
+        for name, architecture, names, write, arguments in (
+            ("vit", "vit_tiny_patch16_224", VIT, transformers_vit, SMALL_VIT),
+            ("beit", "beit_base_patch16_224", BEIT, transformers_beit, SMALL_VIT),
+            (
+                "dinov2",
+                "vit_small_patch14_dinov2",
+                DINOV2,
+                transformers_dinov2,
+                {**SMALL_VIT, "img_size": 28},
+            ),
+            (
+                "swin",
+                "swin_tiny_patch4_window7_224",
+                SWIN,
+                transformers_swin,
+                {**SMALL_SWIN, "img_size": 64, "window_size": 4},
+            ),
+            (
+                "dinov3",
+                "vit_small_patch16_dinov3_qkvb",
+                DINOV3,
+                transformers_dinov3,
+                {**SMALL_VIT, "num_classes": 0, "global_pool": "token"},
+            ),
+        )
     ),
     layout("transformers-resnet", "resnet18", RESNET, transformers_resnet, arguments=SMALL_RESNET),
     layout("transformers-resnet", "resnet50", RESNET, transformers_resnet, arguments=SMALL_RESNET),
@@ -936,6 +1004,29 @@ LAYOUTS = [
     layout("resnet-by-index", "resnet18", RESNET, by_index, arguments=SMALL_RESNET),
     layout(
         "densenet-features", "torchvision:densenet121", DENSENET, densenet_features, is_large=True
+    ),
+    layout(
+        "features-by-index",
+        "torchvision:mobilenet_v2",
+        TORCHVISION_MOBILE,
+        features_by_index,
+        family="mobilenet_v2|efficientnet",
+    ),
+    layout(
+        "features-by-index",
+        "torchvision:efficientnet_b0",
+        TORCHVISION_MOBILE,
+        features_by_index,
+        family="mobilenet_v2|efficientnet",
+        is_large=True,
+    ),
+    layout(
+        "clip-timm",
+        "vit_tiny_patch16_224",
+        VIT,
+        clip_timm,
+        arguments={**SMALL_VIT, "num_classes": 0},
+        beside={**TEXTS, "visual.head.proj.weight": (8, 32)},
     ),
     layout("densenet-dotted", "torchvision:densenet121", DENSENET, densenet_dotted, is_large=True),
 ]

@@ -61,6 +61,15 @@ def _activation(part: Part, config: dict) -> str | None:
     return None
 
 
+def _trunk_says(part: Part) -> Said:
+    note = (
+        "The projection into the joint embedding of images and texts is not used: the features "
+        "are those in front of it."
+    )
+    projected = any(name.startswith("visual.head.") for name in part.inside)
+    return Said(input=CLIP_INPUT, notes=(note,) * projected)
+
+
 def _resnet_says(part: Part) -> Said:
     note = "Its outputs are the joint embedding of images and texts, not classes."
     return Said(input=CLIP_INPUT, notes=(note,))
@@ -125,5 +134,14 @@ ROWS = (
         steps=(shifted(r"^stages\.(?P<n>\d)\.", "stages.{n}.", -1),),
         unused_beside=TEXT_TOWER,
         says=_resnet_says,
+    ),
+    CodeBase(
+        name="clip-timm",
+        summary="OpenCLIP's towers that are networks of timm's",
+        source="mlfoundations/open_clip",
+        signs=(r"visual\.trunk\.(?:patch_embed|stem|conv1)\.", r"logit_scale$"),
+        rules=((r"^visual\.trunk\.", ""),),
+        unused=(r"^visual\.head\.", *TEXT_TOWER),
+        says=_trunk_says,
     ),
 )

@@ -1,4 +1,4 @@
-"""ResNets (and DenseNets) that other code bases store under names of their own."""
+"""ResNets and torchvision's other networks that code bases store under names of their own."""
 
 from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Said
 from covtool.checkpoints.code_bases.renaming import shifted
@@ -101,6 +101,19 @@ ROWS = (
             r"(?<!features\.)norm5\.weight$",
         ),
         rules=((r"^(?!features\.)", "features."),),
+        beside=_AS_IT_IS,
+        says=_fastai_says,
+    ),
+    CodeBase(
+        name="features-by-index",
+        summary="torchvision's `features` as the first of an nn.Sequential (fastai, lightly)",
+        source="fastai/fastai, lightly-ai/lightly",
+        signs=(
+            r"0\.0\.0\.weight$",
+            r"0\.0\.1\.running_mean$",
+            r"0\.1\.(?:conv\.0\.0|0\.block\.0\.0|block\.0\.0)\.weight$",
+        ),
+        rules=((r"^0\.", "features."),),
         beside=_AS_IT_IS,
         says=_fastai_says,
     ),

@@ -6,8 +6,13 @@ from covtool.checkpoints.code_bases.renaming import joined, reshaped, shifted, w
 
 SOURCE = "huggingface/transformers"
 
-# BERT's names for the parts of a block, which transformers' first image networks took over.
+# BERT's names for the parts of a block, which transformers' first image networks took over, and
+# those that version 5 has in their place (in memory; it still writes files under the old ones).
 _BERT_BLOCK: Rules = (
+    (r"\.attention\.q_proj\.", ".attn.query."),
+    (r"\.attention\.k_proj\.", ".attn.key."),
+    (r"\.attention\.v_proj\.", ".attn.value."),
+    (r"\.attention\.o_proj\.", ".attn.proj."),
     (r"\.attention\.(?:attention|self)\.(query|key|value)\.", r".attn.\1."),
     (r"\.attention\.output\.dense\.", ".attn.proj."),
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
@@ -21,7 +26,7 @@ _EMBEDDINGS: Rules = (
     (r"^embeddings\.register_tokens$", "register_tokens"),
     (r"^embeddings\.position_embeddings$", "pos_embed"),
     (r"^embeddings\.patch_embeddings\.(?:projection\.)?", "patch_embed.proj."),
-    (r"^encoder\.layer\.", "blocks."),
+    (r"^(?:encoder\.layer|layers|(?:model\.)?layer)\.", "blocks."),
     (r"^layernorm\.", "norm."),
 )
 _TIMM_EPS = 1e-6
@@ -156,6 +161,7 @@ _SWIN: Rules = (
     (r"^embeddings\.norm\.", "patch_embed.norm."),
     (r"^encoder\.", ""),
     (r"\.attention\.self\.(logit_scale|relative_position_bias_table)$", r".attn.\1"),
+    (r"\.attention\.relative_position_bias\.(relative_position_bias_table)$", r".attn.\1"),
     (r"\.attention\.self\.continuous_position_bias_mlp\.", ".attn.cpb_mlp."),
     *_BERT_BLOCK,
     (r"^layernorm\.", "norm."),
@@ -175,7 +181,7 @@ ROWS = (
         signs=(
             r"embeddings\.cls_token$",
             r"embeddings\.position_embeddings$",
-            r"encoder\.layer\.0\.layernorm_before\.weight$",
+            r"(?:encoder\.layer|layers)\.0\.layernorm_before\.weight$",
         ),
         rules=(*_EMBEDDINGS, *_BERT_BLOCK),
         beside=(
@@ -193,15 +199,15 @@ ROWS = (
         source=SOURCE,
         signs=(
             r"embeddings\.cls_token$",
-            r"encoder\.layer\.0\.lambda_1$",
-            r"encoder\.layer\.0\.layernorm_before\.weight$",
+            r"(?:encoder\.layer|layers)\.0\.lambda_1$",
+            r"(?:encoder\.layer|layers)\.0\.layernorm_before\.weight$",
         ),
         rules=(
             *_EMBEDDINGS,
             *_BERT_BLOCK,
             (r"\.lambda_(\d)$", r".gamma_\1"),
             (
-                r"\.attention\.attention\.relative_position_bias\.relative_position_bias_table$",
+                r"\.(?:attention\.attention\.)?relative_position_bias\.relative_position_bias_table$",
                 ".attn.relative_position_bias_table",
             ),
             (r"^pooler\.layernorm\.", "fc_norm."),
@@ -217,18 +223,18 @@ ROWS = (
         signs=(
             r"embeddings\.cls_token$",
             r"encoder\.layer\.0\.layer_scale1\.lambda1$",
-            r"encoder\.layer\.0\.attention\.attention\.query\.weight$",
+            r"encoder\.layer\.0\.attention\.(?:attention\.query|q_proj)\.weight$",
         ),
         rules=(
             *_EMBEDDINGS,
             *_BERT_BLOCK,
             (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
             (r"\.mlp\.weights_in\.", ".mlp.fc1."),
-            (r"\.mlp\.weights_out\.", ".mlp.fc2."),
+            (r"\.mlp\.(?:weights_out|down_proj)\.", ".mlp.fc2."),
         ),
         beside=_CLASSIFIER,
         unused=(r"mask_token$",),
-        steps=(_QKV, _registers),
+        steps=(_QKV, joined("fc1", "gate_proj", "up_proj"), _registers),
         says=_dinov2_says,
     ),
     CodeBase(
@@ -243,12 +249,8 @@ ROWS = (
         ),
         rules=(
             *_EMBEDDINGS,
+            *_BERT_BLOCK,
             (r"^register_tokens$", "reg_token"),
-            (r"^layer\.", "blocks."),
-            (r"\.attention\.q_proj\.", ".attn.query."),
-            (r"\.attention\.k_proj\.", ".attn.key."),
-            (r"\.attention\.v_proj\.", ".attn.value."),
-            (r"\.attention\.o_proj\.", ".attn.proj."),
             (r"\.layer_scale(\d)\.lambda1$", r".gamma_\1"),
             (r"\.mlp\.down_proj\.", ".mlp.fc2."),
             (r"\.mlp\.gate_proj\.", ".mlp.fc1_g."),
@@ -263,7 +265,7 @@ ROWS = (
         source=SOURCE,
         signs=(
             r"embeddings\.patch_embeddings\.projection\.weight$",
-            r"encoder\.layers\.0\.blocks\.0\.attention\.self\.query\.weight$",
+            r"encoder\.layers\.0\.blocks\.0\.attention\.(?:self\.query|q_proj)\.weight$",
         ),
         rules=_SWIN,
         beside=((r"^classifier\.", "head.fc."),),

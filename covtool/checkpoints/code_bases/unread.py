@@ -21,7 +21,9 @@ class NotRead:
 
 
 NOT_READ = (
-    NotRead(what="an IBN-Net (instance and batch norm)", signs=(r"\.bn1\.(?:IN|BN)\.weight$",)),
+    NotRead(
+        what="an IBN-Net (instance and batch norm)", signs=(r"layer\d\.\d+\.(?:bn1\.)?IN\.weight$",)
+    ),
     NotRead(
         what="a YOLO of ultralytics",
         signs=(r"model\.\d+\.(?:conv|cv1\.conv|m\.0\.)", r"model\.2\."),
