@@ -11,9 +11,11 @@ from covtool.backbones.fingerprint import is_relevant
 from covtool.backbones.index import ArchitectureIndex
 from covtool.checkpoints.code_bases.code_base import Tensors
 
-MAX_CANDIDATES = 12
-PER_MODULE = 3
-_PLAUSIBLE = 0.3  # share of the tensors whose shape the architecture has as well
+MAX_CANDIDATES = 8
+PER_MODULE = 2
+_PLAUSIBLE = 0.6  # share of the tensors whose shape the architecture has as well
+
+_VISUAL = "visual."
 
 
 def timm_filtered(tensors: Tensors, architecture_name: str) -> Mapping[str, Tensor] | None:
@@ -63,7 +65,8 @@ def timm_candidates(
 
 def _nearest(index: ArchitectureIndex, tensors: Tensors) -> Iterator[str]:
     """Timm's architectures by the share of shapes in common, of modules with a conversion."""
-    own = Counter(tuple(t.shape) for n, t in tensors.items() if is_relevant(n))
+    visual = [name for name in tensors if _VISUAL in name]  # beside a tower for texts
+    own = Counter(tuple(tensors[name].shape) for name in visual or tensors if is_relevant(name))
     scores = []
     for row, architecture in enumerate(index.architectures):
         if architecture.library == "timm" and len(index.row_pairs(row)):
