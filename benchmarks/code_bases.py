@@ -30,7 +30,8 @@ def tensors_of(index: ArchitectureIndex, row: int) -> dict[str, torch.Tensor]:
 
 def is_read(layout: Layout, state: dict[str, torch.Tensor]) -> bool:
     """Whether a reading gives back the names and shapes, but for a classifier that has no place."""
-    written = layout.write(state)
+    beside = {name: torch.zeros(shape) for name, shape in layout.beside.items()}
+    written = {**layout.write(state), **beside}
     expected = {name: tensor.shape for name, tensor in state.items()}
     for reading in read_code_bases(written):
         found = {name: tensor.shape for name, tensor in reading.tensors.items()}

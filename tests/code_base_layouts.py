@@ -524,6 +524,10 @@ def mm_resnet(state: State) -> dict[str, torch.Tensor]:
             (r"^conv1\.4\.", "stem.1.bn."),
             (r"^conv1\.6\.", "stem.2.conv."),
             (r"^bn1\.", "stem.2.bn."),
+        )
+    if "layer1.0.downsample.2.weight" in state:
+        new = sub(
+            new,
             (r"^layer1\.0\.downsample\.1\.", "layer1.0.downsample.0."),
             (r"^layer1\.0\.downsample\.2\.", "layer1.0.downsample.1."),
         )
@@ -940,6 +944,14 @@ LAYOUTS = [
     ),
     layout(
         "transformers-mobilenet-v2",
+        "mobilenetv2_050",
+        INVERTED,
+        transformers_mobilenet_v2,
+        arguments=TENSORFLOW,
+        family="mobilenetv2",
+    ),
+    layout(
+        "transformers-mobilenet-v2",
         "mobilenetv2_100",
         INVERTED,
         transformers_mobilenet_v2,
@@ -965,6 +977,7 @@ LAYOUTS = [
         is_large=True,
     ),
     layout("mmpretrain-resnet", "resnet50", MM_RESNET, mm_resnet, arguments=SMALL_RESNET),
+    layout("mmpretrain-resnet", "resnet50c", MM_RESNET, mm_resnet, arguments=SMALL_RESNET),
     layout("mmpretrain-resnet", "resnet50d", MM_RESNET, mm_resnet, arguments=SMALL_RESNET),
     layout("mmpretrain-resnet", "seresnet50", MM_RESNET, mm_resnet, arguments=SMALL_RESNET),
     layout("mmpretrain-regnet", "regnety_002", REGNET, mm_regnet),
@@ -999,6 +1012,7 @@ LAYOUTS = [
     ),
     layout("mmpretrain-vgg", "torchvision:vgg11", VGG, mm_vgg, size=64, is_large=True),
     layout("mmpretrain-vgg", "torchvision:vgg11_bn", VGG, mm_vgg, size=64, is_large=True),
+    layout("detectron2", "resnet18", RESNET, detectron2, arguments=SMALL_RESNET),
     layout("detectron2", "resnet50", RESNET, detectron2, arguments=SMALL_RESNET),
     layout("vissl", "resnet50", RESNET, vissl, arguments=SMALL_RESNET),
     layout("resnet-by-index", "resnet18", RESNET, by_index, arguments=SMALL_RESNET),

@@ -1,6 +1,7 @@
 """Networks whose blocks are numbered throughout, in timm's stages: EfficientNets, MobileNets."""
 
 import re
+from functools import partial
 
 from torch import Tensor
 
@@ -73,17 +74,30 @@ _MOBILENET_V2: Rules = (
     (r"\.reduce_1x1\.normalization\.", ".project_bn."),
 )
 
+# Sandler et al., CVPR 2018, table 2: narrow ones have stages of equal width.
+_MOBILENET_V2_REPEATS = (1, 2, 3, 4, 3, 3, 1)
+
 # TensorFlow's padding and epsilon, which those ports keep (`tf_padding`, `layer_norm_eps`).
 _AS_TENSORFLOW = {"pad_type": "same", "bn_eps": 1e-3}
 
 
-def in_stages(tensors: Tensors) -> dict[str, Tensor]:
-    """Blocks ``block.N.LAYER`` in timm's stages, under the names of their kind."""
+def in_stages(tensors: Tensors, *, repeats: tuple[int, ...] = ()) -> dict[str, Tensor]:
+    """Blocks ``block.N.LAYER`` in timm's stages, under the names of their kind.
+
+    Args:
+        tensors: Under the names that the rules give.
+        repeats: Blocks of each stage. Where they are not given, or do not add up to the blocks
+            there are, a stage begins where the number of channels changes.
+    """
     layers: dict[int, set[str]] = {}
     for name in tensors:
         if match := _NUMBERED.match(name):
             layers.setdefault(int(match[1]), set()).add(match[2])
-    places = flat_block_stages({n: _channels(tensors, n, found) for n, found in layers.items()})
+    if sum(repeats) == len(layers):
+        stages = ((stage, place) for stage, n in enumerate(repeats) for place in range(n))
+        places = dict(zip(sorted(layers), stages, strict=True))
+    else:
+        places = flat_block_stages({n: _channels(tensors, n, own) for n, own in layers.items()})
     result = {}
     for name, tensor in tensors.items():
         if match := _NUMBERED.match(name):
@@ -184,7 +198,7 @@ ROWS = (
         ),
         rules=_MOBILENET_V2,
         beside=((r"^classifier\.", "classifier."),),
-        steps=(_from_zero, in_stages),
+        steps=(_from_zero, partial(in_stages, repeats=_MOBILENET_V2_REPEATS)),
         says=_mobilenet_says,
     ),
 )

@@ -61,7 +61,7 @@ ROWS = (
         name="detectron2",
         summary="Detectron2's ResNet backbones",
         source="facebookresearch/detectron2",
-        signs=(r"stem\.conv1\.weight$", r"res2\.0\.conv1\.weight$", r"res2\.0\.shortcut\.weight$"),
+        signs=(r"stem\.conv1\.weight$", r"res2\.0\.conv1\.weight$", r"res3\.0\.shortcut\.weight$"),
         rules=_DETECTRON2,
         beside=(
             (r"^roi_heads\.res5\.", "layer5."),  # which the step below makes the fourth

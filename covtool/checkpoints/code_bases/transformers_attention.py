@@ -57,14 +57,21 @@ def _registers(tensors: Tensors) -> dict:
     return {names.get(n, n): changed.get(n, t) for n, t in tensors.items()}
 
 
+def _layer_norms(part: Part) -> Said:
+    """The epsilon, which is no tensor: timm's is the one of these networks' first code."""
+    if part.config.get("layer_norm_eps") == _TIMM_EPS:
+        return Said()
+    return Said(
+        notes=(
+            "Layer norms add 1e-6 to the variance, as timm's do; transformers adds 1e-12 unless "
+            "its configuration says otherwise.",
+        )
+    )
+
+
 def _vit_says(part: Part) -> Said:
     """A network with two tokens whose classifier reads one of them is none of timm's."""
-    notes = (
-        "Layer norms add 1e-6 to the variance, as in timm and the networks' first code; "
-        "transformers adds 1e-12. Trained networks differ by less than a thousandth.",
-    )
-    if part.config.get("layer_norm_eps") == _TIMM_EPS:
-        notes = ()
+    notes = _layer_norms(part).notes
     if "embeddings.distillation_token" not in part.inside or "classifier.weight" not in part.beside:
         return Said(notes=notes)
     return Said(
@@ -215,6 +222,7 @@ ROWS = (
         beside=_CLASSIFIER,
         unused=(r"mask_token$", r"relative_position_index$"),
         steps=(_QKV, _without_key_bias),
+        says=_layer_norms,
     ),
     CodeBase(
         name="transformers-dinov2",
