@@ -15,6 +15,8 @@ _PAIRS = (("mean", "std"), ("new_mean", "new_std"), ("pixel_mean", "pixel_std"),
 _RANGE = 255.0
 _OF_PIXELS = 2.0  # no mean of values in [0, 1] is above this, no mean of pixels below
 _CHANNELS = (1, 3, 4)
+_BLUE_FIRST = (0.406, 0.456, 0.485)  # ImageNet's mean as OpenCV orders colors
+_NEAR = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +49,33 @@ def take_normalizer(tensors: Tensors) -> Normalized | None:
         return None
     (mean, std), names = values.pop(), tuple(name for own, _, _ in found for name in own)
     names += _twins(without(tensors, names))
-    return Normalized(
-        tensors=without(tensors, names),
-        unused=names,
-        mean=mean,
-        std=std,
-        note=f"The normalization inside the network ({_words(mean)}; {_words(std)}) is taken over "
-        "as mean and deviation of its input.",
+    kept = without(tensors, names)
+    note = (
+        f"The normalization inside the network ({_words(mean)}; {_words(std)}) is taken over as "
+        "mean and deviation of its input."
     )
+    if _is_blue_first(mean):
+        turned = _red_first(kept)
+        if turned is None:
+            return None
+        kept, mean, std = turned, mean[::-1], std[::-1]
+        note += " It takes blue before green before red: its first layer is turned to RGB."
+    return Normalized(tensors=kept, unused=names, mean=mean, std=std, note=note)
+
+
+def _is_blue_first(mean: tuple[float, ...]) -> bool:
+    return len(mean) == len(_BLUE_FIRST) and all(
+        abs(own - known) < _NEAR for own, known in zip(mean, _BLUE_FIRST, strict=True)
+    )
+
+
+def _red_first(tensors: Tensors) -> Tensors | None:
+    """The first layer's input channels in the other order; None where it cannot be told."""
+    colors = len(_BLUE_FIRST)
+    first = [name for name, t in tensors.items() if t.dim() == 4 and t.shape[1] == colors]
+    if len(first) != 1:
+        return None
+    return {name: t.flip(1) if name == first[0] else t for name, t in tensors.items()}
 
 
 def _normalizers(tensors: Tensors) -> Iterator[tuple[tuple[str, str], tuple, tuple]]:

@@ -47,6 +47,15 @@ def test_values_for_pixels_are_told_for_the_unit_range(state):
     assert found.std == pytest.approx(STD)
 
 
+def test_a_network_that_takes_blue_first_is_turned_to_rgb(state):
+    pixels = {"pixel_mean": torch.tensor(MEAN[::-1]) * 255, "pixel_std": torch.ones(3)}
+    found = take_normalizer(pixels | state)
+    (first,) = (n for n, t in state.items() if t.dim() == 4 and t.shape[1] == 3)
+    assert found.mean == pytest.approx(MEAN)
+    assert torch.equal(found.tensors[first], state[first].flip(1))
+    assert "RGB" in found.note
+
+
 def test_the_second_copy_of_robustness_s_attacker_is_taken_off_too(state):
     values = {"new_mean": torch.tensor(MEAN), "new_std": torch.tensor(STD)}
     tensors = {
