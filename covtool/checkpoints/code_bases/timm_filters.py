@@ -46,6 +46,15 @@ def _loses_a_bias(tensors: Tensors, found: Tensors) -> bool:
     return False
 
 
+def timm_arguments(tensors: Tensors) -> dict[str, str]:
+    """Timm's constructor arguments that a file implies which timm converts.
+
+    Meta's DINOv3 is read at its class token; timm's architectures pool the patches unless told.
+    """
+    is_dinov3 = any(name.rpartition(".")[2] == "storage_tokens" for name in tensors)
+    return {"global_pool": "token"} if is_dinov3 else {}
+
+
 def timm_candidates(
     tensors: Tensors, told: Iterable[str] = ()
 ) -> Iterator[tuple[str, Mapping[str, Tensor]]]:

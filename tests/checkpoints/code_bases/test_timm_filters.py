@@ -8,7 +8,7 @@ import torch
 from code_base_layouts import sub
 
 from covtool.backbones.checkpoint_filters import filter_module, filtered_checkpoint
-from covtool.checkpoints.code_bases import timm_candidates, timm_filtered
+from covtool.checkpoints.code_bases import timm_arguments, timm_candidates, timm_filtered
 
 
 def meta_convnext(state):
@@ -111,3 +111,8 @@ def test_a_bias_that_is_not_zero_is_not_dropped():
     assert timm_filtered(tensors(0.0), "vit_small_patch16_dinov3") is not None
     assert timm_filtered(tensors(1.0), "vit_small_patch16_dinov3") is None
     assert timm_filtered(tensors(1.0), "vit_small_patch16_dinov3_qkvb") is not None
+
+
+def test_meta_s_dinov3_is_read_at_its_class_token():
+    assert timm_arguments({"storage_tokens": torch.zeros(1)}) == {"global_pool": "token"}
+    assert timm_arguments({"reg_token": torch.zeros(1)}) == {}
