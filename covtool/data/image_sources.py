@@ -59,8 +59,8 @@ def find_images(root: Path) -> ImageSource:
     Args:
         root: A data set for retrieval or classification; any other folder, of which all images are
             taken; a CSV file with the column ``path`` and perhaps ``identity`` or ``label``,
-            ``camera`` and ``split``; a text file (.txt) with a path per line, relative to it; or an
-            image.
+            ``camera`` and ``split``; a text file (.txt) with a path per line, relative to it, and
+            perhaps a label; or an image.
 
     Raises:
         DataError: There is nothing, there are no images, or a list has a mistake.
@@ -69,7 +69,7 @@ def find_images(root: Path) -> ImageSource:
     if not root.exists():
         raise DataError(f"There is no {root}.", hint="Check the path.")
     folder = root if root.is_dir() else root.parent
-    splits, notes = _in_folder(root) if root.is_dir() else (_in_file(root), ())
+    splits, notes = _in_folder(root) if root.is_dir() else _in_file(root)
     return ImageSource(root=root, folder=folder, splits=MappingProxyType(splits), notes=notes)
 
 
@@ -109,13 +109,15 @@ def _unlabeled(paths: list[Path]) -> Samples:
     return tuple(RetrievalSample(path, "") for path in paths)
 
 
-def _in_file(root: Path) -> dict[str, Samples]:
+def _in_file(root: Path) -> tuple[dict[str, Samples], tuple[str, ...]]:
     if is_image(root):
-        return {WHOLE: (RetrievalSample(root, ""),)}
+        return {WHOLE: (RetrievalSample(root, ""),)}, ()
+    if find_published(root):
+        return _labeled(root)
     if root.suffix.lower() == ".csv":
-        return _in_csv(root)
+        return _in_csv(root), ()
     if root.suffix.lower() == ".txt":
-        return {WHOLE: _in_list(root)}
+        return {WHOLE: _in_list(root)}, ()
     raise DataError(
         f"{root} is neither a folder nor a list of images nor an image.",
         hint="A list is a CSV file with the column path, or a .txt file with a path per line.",
