@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from covtool import __version__, errors
-from covtool_cli import launching
+from covtool_cli import home, launching
 
 COMMANDS = {
     "inspect": "Show what a checkpoint holds, which architecture it is, what can be operated on.",
@@ -68,6 +68,7 @@ def _load_command(name: str) -> TyperCommand:
     command = typer.main.get_command(single)
     for parameter in command.params:
         parameter.show_envvar = False  # COVTOOL_<COMMAND>_<OPTION>, for all alike
+        home.expand_in(parameter)
     return command
 
 
@@ -98,7 +99,7 @@ def main(
 
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = home.without_equals(sys.argv[1:] if arguments is None else arguments)
     try:
         app(arguments, obj=arguments)
     except KeyboardInterrupt:

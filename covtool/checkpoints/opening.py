@@ -27,6 +27,9 @@ from covtool.errors import (
 from covtool.progress import Track, silent
 from covtool.specs import BaseSpec, InputSpec, Provenance, Recipe
 
+AS_NEW_WORK = {"exif": True}
+"""Fields of `InputSpec` for what is not a covtool file yet; files keep what they were made with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedModel:
@@ -87,6 +90,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     if path.exists():
         if path.is_file() and model_file.is_covtool_file(path):
             return _open_own(path, arch, num_classes, overrides)
+        overrides = AS_NEW_WORK | overrides
         checkpoint = read_checkpoint(path, weights=weights)
         published = open_published(checkpoint, arch=arch, iterations=iterations)
         if published is not None:
@@ -103,7 +107,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     recipe = Recipe(
         base=named.base,
         num_classes=named.num_classes,
-        input=_replaced(named.input, overrides),
+        input=_replaced(named.input, AS_NEW_WORK | overrides),
         provenance=Provenance(source=str(source), covtool_version=__version__),
     )
     return _opened(named.model, recipe, notes=notes)

@@ -1,6 +1,6 @@
 """Images that set what is new in a converted network, and what they say about the result."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from covtool.conversion.records import ConversionRequest, Kept
 from covtool.data.checking import check_images
 from covtool.data.layouts import DataLayout, Sample
 from covtool.data.loaders import ImageLoader, evaluation_loader
+from covtool.data.orientation import note_on_turned
 from covtool.data.retrieval_reading import read_classes
 from covtool.data.subsets import draw_evenly
 from covtool.errors import ArgumentError, DataError
@@ -42,11 +43,13 @@ class CalibrationImages:
         layout: Of their data set.
         good: That can be read.
         unreadable: File and reason of the others.
+        turned: How many of the good ones have EXIF data that turn them.
     """
 
     layout: DataLayout
     good: tuple[Sample, ...]
     unreadable: tuple[tuple[Path, str], ...]
+    turned: int = 0
 
 
 def calibration_images(
@@ -73,7 +76,25 @@ def calibration_images(
     checked = check_images(
         samples, on_bad_image=request.on_bad_image, track=track, processes=current()
     )
-    return CalibrationImages(layout=own, good=checked.good, unreadable=checked.bad)
+    return CalibrationImages(
+        layout=own, good=checked.good, unreadable=checked.bad, turned=checked.turned
+    )
+
+
+def notes_on_images(
+    layout: DataLayout | None, images: CalibrationImages | None, *, exif: bool
+) -> Iterator[str]:
+    """What is worth knowing about the images that a conversion looks at.
+
+    Args:
+        layout: Of the data set that says the classes.
+        images: To calibrate with.
+        exif: Whether they are turned as their EXIF data tell.
+    """
+    layouts = (layout, images.layout if images else None)
+    yield from dict.fromkeys(note for one in layouts if one is not None for note in one.notes)
+    if images and (note := note_on_turned(images.turned, exif=exif)):
+        yield note
 
 
 def calibrate_head(

@@ -14,6 +14,7 @@ from covtool.conversion.calibrating import (
     CalibrationImages,
     calibrate_convolutions,
     calibration_images,
+    notes_on_images,
     what_is_kept,
 )
 from covtool.conversion.notes import notes_on, notes_on_eigenlayer
@@ -103,6 +104,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
             *opened.notes,
             *notes_on(done.head, done.convolutions, calibrated=calibrated),
             *notes_on_eigenlayer(done.eigenlayer),
+            *notes_on_images(layout, images, exif=opened.recipe.input.exif),
         ),
         unreadable=images.unreadable if images else (),
     )

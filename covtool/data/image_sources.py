@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from covtool.data.csv_layout import Table, columns_of, read_table, require_files
+from covtool.data.csv_layout import Table, columns_of, is_table, read_table, require_files
 from covtool.data.images import is_image
 from covtool.data.layouts import WHOLE, images_below, labeled_in_folders
+from covtool.data.left_out import notes_on_left_out
 from covtool.data.retrieval_forms import CSV_SPLITS, IDENTITY, LABEL
 from covtool.data.retrieval_layout import RetrievalSample
 from covtool.data.retrieval_reading import read_retrieval, task_of
@@ -25,11 +26,13 @@ class ImageSource:
         folder: That their paths are told relative to.
         splits: The images by split, under `WHOLE` where there are no splits; an identity is empty
             where nobody knows it.
+        notes: What was read as what, and what was left out.
     """
 
     root: Path
     folder: Path
     splits: Mapping[str, Samples]
+    notes: tuple[str, ...] = ()
 
     def chosen(self, split: str | None) -> dict[str, Samples]:
         """The images of a split, or of all for None.
@@ -63,49 +66,59 @@ def find_images(root: Path) -> ImageSource:
     if not root.exists():
         raise DataError(f"There is no {root}.", hint="Check the path.")
     folder = root if root.is_dir() else root.parent
-    splits = _in_folder(root) if root.is_dir() else _in_file(root)
-    return ImageSource(root=root, folder=folder, splits=MappingProxyType(splits))
+    splits, notes = _in_folder(root) if root.is_dir() else _in_file(root)
+    return ImageSource(root=root, folder=folder, splits=MappingProxyType(splits), notes=notes)
 
 
-def _in_folder(root: Path) -> dict[str, Samples]:
+Found = tuple[dict[str, Samples], tuple[str, ...]]
+
+
+def _in_folder(root: Path) -> Found:
     if task_of(root) == "retrieval":
-        return dict(read_retrieval(root).subsets)
+        layout = read_retrieval(root)
+        return dict(layout.subsets), layout.notes
     loose = any(is_image(child) for child in root.iterdir())
     if loose or not images_below(root):
-        return {WHOLE: tuple(RetrievalSample(path, "") for path in _some(images_below(root), root))}
-    return {
-        split: tuple(RetrievalSample(path, label) for path, label in images)
-        for split, images in labeled_in_folders(root).items()
-    }
+        paths = _some(images_below(root), root)
+        splits = {WHOLE: tuple(RetrievalSample(path, "") for path in paths)}
+    else:
+        splits = {
+            split: tuple(RetrievalSample(path, label) for path, label in images)
+            for split, images in labeled_in_folders(root).items()
+        }
+    used = (sample.path for samples in splits.values() for sample in samples)
+    return splits, tuple(notes_on_left_out(root, [root / split for split in splits], used))
 
 
-def _in_file(root: Path) -> dict[str, Samples]:
+def _in_file(root: Path) -> Found:
     if is_image(root):
-        return {WHOLE: (RetrievalSample(root, ""),)}
-    if root.suffix.lower() == ".csv":
+        return {WHOLE: (RetrievalSample(root, ""),)}, ()
+    if is_table(root):
         return _in_csv(root)
     if root.suffix.lower() == ".txt":
-        return {WHOLE: _in_list(root)}
+        return {WHOLE: _in_list(root)}, ()
     raise DataError(
         f"{root} is neither a folder nor a list of images nor an image.",
         hint="A list is a CSV file with the column path, or a .txt file with a path per line.",
     )
 
 
-def _in_csv(root: Path) -> dict[str, Samples]:
+def _in_csv(root: Path) -> Found:
     columns = columns_of(root)
     identity = next((name for name in (IDENTITY, LABEL) if name in columns), None)
     optional = (*(() if identity is None else (identity,)), "camera")
     table = Table(columns=("path",), optional=optional, split_names=CSV_SPLITS)
-    return {
+    read = read_table(root, table, default=WHOLE)
+    splits = {
         split: tuple(
             RetrievalSample(
                 root.parent / row["path"], row.get(identity, ""), row.get("camera") or None
             )
             for row in rows
         )
-        for split, rows in read_table(root, table, default=WHOLE).items()
+        for split, rows in read.splits.items()
     }
+    return splits, read.notes
 
 
 def _in_list(root: Path) -> Samples:

@@ -4,7 +4,6 @@ Two layouts: folders with a folder per class (whole, or below ``train`` and ``va
 file with the columns ``path,label`` and perhaps ``split``. No image is opened here.
 """
 
-import os
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from covtool.data.csv_layout import read_rows
+from covtool.data.class_order import in_order
+from covtool.data.csv_layout import is_table, read_labeled
+from covtool.data.folder_walk import FolderWalk, leads_back
 from covtool.data.images import is_image
 from covtool.errors import ArgumentError, DataError
 
@@ -50,13 +51,14 @@ class DataLayout:
     Attributes:
         root: The folder or the CSV file.
         kind: Which of the two; or ``wds`` or ``hfds``, whose images are no files.
-        class_names: Sorted; a label is an index into them.
+        class_names: In the order of `covtool.data.class_order`; a label is an index into them.
         splits: Samples under ``train``, ``val`` and ``test``, as far as there are any. ``val`` is
             what a model is evaluated on, whatever the data set calls it; ``test`` is there
             only beside a ``val``. A data set without splits has ``train`` only.
         called: The data set's own names of these splits.
         searched: What a model is judged by in place of a validation: a search for the images of
             ``val``, which are numbered then, in their order. None for a validation.
+        notes: What was read as what, and what was left out.
     """
 
     root: Path
@@ -65,6 +67,7 @@ class DataLayout:
     splits: Mapping[str, Sequence[Sample]]
     called: Mapping[str, str]
     searched: "RetrievalLayout | None" = None
+    notes: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple:
         # Between processes: read-only views of mappings cannot be pickled.
@@ -119,15 +122,20 @@ def scan(root: Path, *, val_fraction: float | None = None, seed: int = 0) -> Dat
 
     Raises:
         DataError: Nothing there, no images, images outside class folders, empty classes, a class
-            that the training images lack, a CSV file without the columns or the files.
+            that the training images lack, a CSV file without the columns or the files; an image in
+            two splits or with two labels.
         ArgumentError: `val_fraction` is out of range.
     """
+    from covtool.data.hygiene import looked_over  # which needs this module
+
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise ArgumentError(
             f"The validation fraction must lie between 0 and 1, not {val_fraction}."
         )
     layout = _scan(Path(root))
-    return layout if val_fraction is None else with_validation(layout, val_fraction, seed)
+    if val_fraction is not None:
+        layout = with_validation(layout, val_fraction, seed)
+    return looked_over(layout)
 
 
 def _scan(root: Path) -> DataLayout:
@@ -136,14 +144,13 @@ def _scan(root: Path) -> DataLayout:
     if source := record_source(root):
         return scan_records(source)
     if root.is_dir():
-        kind, found = "folder", labeled_in_folders(root)
-    elif root.suffix.lower() == ".csv" and root.is_file():
-        kind, found = "csv", read_rows(root, split_names=SPLIT_NAMES, default=WHOLE)
-    elif root.exists():
+        return _layout(root, "folder", labeled_in_folders(root))
+    if is_table(root) and root.is_file():
+        found = read_labeled(root, split_names=SPLIT_NAMES, default=WHOLE)
+        return replace(_layout(root, "csv", found.splits), notes=found.notes)
+    if root.exists():
         raise DataError(f"{root} is neither a folder nor a CSV file.", hint=LAYOUT_HINT)
-    else:
-        raise nothing_there(root)
-    return _layout(root, kind, found)
+    raise nothing_there(root)
 
 
 def listed(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
@@ -228,7 +235,7 @@ def _layout(
 ) -> DataLayout:
     called = canonical(found)
     defining = next(key for key in ("train", "val", "test") if key in called)
-    names = sorted({label for _, label in found[called[defining]]})
+    names = in_order(label for _, label in found[called[defining]])
     index = {name: position for position, name in enumerate(names)}
     splits = {}
     for key, own in called.items():
@@ -313,17 +320,13 @@ def _labeled_in_classes(folder: Path, *, may_be_empty: bool = False) -> list[Lab
 def _class_folders(folder: Path) -> list[Path]:
     """Folders in `folder` by name, without hidden ones and what archives leave behind."""
     found = (child for child in folder.iterdir() if not child.name.startswith((".", "__")))
-    return sorted(child for child in found if child.is_dir())
+    return sorted(child for child in found if child.is_dir() and not leads_back(child))
 
 
 def images_below(folder: Path) -> list[Path]:
     """Every image at any depth, by name; hidden files and folders are left alone."""
-    found = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(place, name) for name in sorted(files))
-        found += [path for path in paths if is_image(path)]
-    return found
+    paths = (place / name for place, names in FolderWalk(folder) for name in names)
+    return [path for path in paths if is_image(path)]
 
 
 def _no_images(folder: Path) -> DataError:

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from covtool.data.csv_layout import Table, columns_of, read_table, require_files
+from covtool.data.csv_layout import Table, columns_of, is_table, read_table, require_files
 from covtool.data.images import is_image
 from covtool.data.layouts import (
     TEST_NAMES,
@@ -14,6 +14,7 @@ from covtool.data.layouts import (
     WHOLE,
     labeled_in_folders,
 )
+from covtool.data.left_out import notes_on_left_out
 from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import DataError
 from covtool.registry import Registry
@@ -134,14 +135,15 @@ def read_csv(root: Path) -> RetrievalLayout:
     columns = columns_of(root)
     identity = LABEL if LABEL in columns and IDENTITY not in columns else IDENTITY
     table = Table(columns=("path", identity), optional=("camera",), split_names=CSV_SPLITS)
+    read = read_table(root, table, default=WHOLE)
     found = {
         split: [
             RetrievalSample(root.parent / row["path"], row[identity], row.get("camera") or None)
             for row in rows
         ]
-        for split, rows in read_table(root, table, default=WHOLE).items()
+        for split, rows in read.splits.items()
     }
-    return _from_splits(root, "csv", found)
+    return replace(_from_splits(root, "csv", found), notes=read.notes)
 
 
 def read_folders(root: Path) -> RetrievalLayout:
@@ -154,7 +156,10 @@ def read_folders(root: Path) -> RetrievalLayout:
         split: [RetrievalSample(path, label) for path, label in images]
         for split, images in labeled_in_folders(root).items()
     }
-    return _from_splits(root, "folders", found)
+    layout = _from_splits(root, "folders", found)
+    used = (sample.path for samples in found.values() for sample in samples)
+    notes = notes_on_left_out(root, [root / split for split in found], used)
+    return replace(layout, notes=tuple(notes))
 
 
 FORMS = Registry(
@@ -185,7 +190,7 @@ FORMS = Registry(
             "csv",
             "columns path,identity and perhaps camera,split",
             "covtool",
-            lambda root: root.suffix.lower() == ".csv" and root.is_file(),
+            lambda root: is_table(root) and root.is_file(),
             read_csv,
         ),
         Form(

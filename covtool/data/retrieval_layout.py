@@ -38,6 +38,7 @@ class RetrievalLayout:
             others.
         numbers_apart: Whether training and test identities are numbered separately, so that a
             number they have in common means nothing.
+        notes: What was read as what, and what was left out.
     """
 
     root: Path
@@ -48,6 +49,7 @@ class RetrievalLayout:
     gallery: tuple[RetrievalSample, ...] = ()
     shared: bool = False
     numbers_apart: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -134,6 +136,7 @@ class RetrievalLayout:
             class_names=tuple(names),
             splits=MappingProxyType(splits),
             called=MappingProxyType({key: key for key in splits}),
+            notes=self.notes,
         )
         return layout if val_fraction is None else with_validation(layout, val_fraction, seed)
 

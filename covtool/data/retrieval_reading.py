@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from covtool.data.csv_layout import columns_of
+from covtool.data.csv_layout import columns_of, is_table
 from covtool.data.layouts import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, DataLayout, scan
 from covtool.data.retrieval_forms import FORMS, IDENTITY, LABEL
 from covtool.data.retrieval_layout import RetrievalLayout
@@ -34,7 +34,7 @@ def task_of(root: Path) -> Task:
         published = next(row for row in FORMS if row.fits(root)).name != "folders"
         found = published or _data_sets_below(root) or _is_disjoint(root)
         return "retrieval" if found else "classification"
-    if not (root.suffix.lower() == ".csv" and root.is_file()):
+    if not (is_table(root) and root.is_file()):
         return "classification"
     columns = columns_of(root)
     if IDENTITY in columns and LABEL in columns:
@@ -101,8 +101,11 @@ def read_classes(
 
 def _is_labeled(root: Path) -> bool:
     """Whether `scan` should read it; of a CSV file with both columns, too."""
-    is_csv = root.suffix.lower() == ".csv" and root.is_file()
-    return LABEL in columns_of(root) if is_csv else task_of(root) == "classification"
+    is_csv = is_table(root) and root.is_file()
+    if not is_csv:
+        return task_of(root) == "classification"
+    columns = columns_of(root)
+    return LABEL in columns or IDENTITY not in columns
 
 
 def _is_disjoint(root: Path) -> bool:

@@ -12,6 +12,7 @@ from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
 from covtool.data.image_sources import ImageSource, find_images
 from covtool.data.layouts import WHOLE, Sample
+from covtool.data.orientation import note_on_turned
 from covtool.data.retrieval_layout import numbered
 from covtool.evaluation.feature_files import FeatureWriter, check_feature_output
 from covtool.evaluation.feature_table import ImageLabels
@@ -53,7 +54,7 @@ class Description:
         device: Where the model ran.
         input: How the images were prepared.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed about the model.
+        notes: What was assumed about the model, and what is worth knowing about the images.
     """
 
     path: Path
@@ -88,7 +89,8 @@ def describe(request: DescriptionRequest, *, track: Track = silent) -> Descripti
 
 def _described(request: DescriptionRequest, processes: Processes, track: Track) -> Description:
     device = resolve_device(request.device, processes)
-    labels, samples = _images(find_images(request.images), request.split)
+    source = find_images(request.images)
+    labels, samples = _images(source, request.split)
     checked = check_images(
         samples, on_bad_image=request.on_bad_image, track=track, processes=processes
     )
@@ -96,6 +98,7 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
     opened = request.open()
     describer = request.describer(opened, request.spec, device=device, processes=processes)
     _write(request, describer(checked.good, track), good if processes.is_main else None)
+    turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     return Description(
         path=request.output,
         images=dict(Counter(label.split or WHOLE for label in good)),
@@ -104,7 +107,7 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
         device=str(device),
         input=opened.recipe.input,
         unreadable=checked.bad,
-        notes=opened.notes,
+        notes=(*opened.notes, *source.notes, *([turned] if turned else [])),
     )
 
 

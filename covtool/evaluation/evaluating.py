@@ -7,8 +7,10 @@ from pathlib import Path
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.opening import OpenedModel
 from covtool.data.checking import CheckedSamples, check_images
+from covtool.data.duplicates import notes_on_equal_files
 from covtool.data.layouts import DataLayout, scan
 from covtool.data.loaders import evaluation_loader
+from covtool.data.orientation import note_on_turned
 from covtool.data.worker_death import explaining_dead_workers
 from covtool.evaluation.attacking import Attacker
 from covtool.evaluation.attacks import chosen_attack
@@ -87,6 +89,7 @@ def _evaluated(
     device = resolve_device(request.device, processes)
     layout = scan(request.data)
     checked, split = _images(layout, request, processes, track)
+    equal = processes.main(lambda: notes_on_equal_files(layout, track=track))
     opened = request.open()
     recipe = opened.recipe
     match = match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
@@ -124,7 +127,14 @@ def _evaluated(
         device=str(device),
         input=recipe.input,
         unreadable=checked.bad,
-        notes=_notes(opened, match.note, attacker.note if attacker else None),
+        notes=_notes(
+            opened,
+            match.note,
+            *layout.notes,
+            *equal,
+            note_on_turned(checked.turned, exif=recipe.input.exif),
+            attacker.note if attacker else None,
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from covtool.atomic import require_writable
 from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
+from covtool.data.orientation import note_on_turned
 from covtool.data.retrieval_layout import RetrievalLayout, numbered
 from covtool.data.retrieval_reading import read_retrieval
 from covtool.data.retrieval_report import RetrievalReport, report_on, require_searchable
@@ -179,6 +180,7 @@ def _described(
         require_searchable(layout, report_on(layout, cameras=request.spec.cameras))
     opened = request.open()
     describer = request.describer(opened, request.spec, device=device, processes=processes)
+    turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     plan_search(layout, describer.num_features, request.spec)  # too little memory is told now
     return _Described(
         layout=layout,
@@ -186,7 +188,7 @@ def _described(
         device=str(device),
         input=opened.recipe.input,
         unreadable=checked.bad,
-        notes=opened.notes,
+        notes=(*opened.notes, *layout.notes, *([turned] if turned else [])),
     )
 
 

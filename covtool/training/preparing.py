@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.data.duplicates import notes_on_equal_files
 from covtool.data.layouts import DataLayout, require_trainable
 from covtool.data.record_sources import record_source
 from covtool.data.retrieval_reading import read_classes, read_retrieval
@@ -88,6 +89,16 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
             f"--eval-metric top5 says nothing with {len(layout.class_names)} classes."
         )
     return layout
+
+
+def tell_of_images(layout: DataLayout, observer: Observer) -> None:
+    """Tell what a data set leaves out and lacks, and which of its files are equal.
+
+    All processes must call this.
+    """
+    equal = current().main(lambda: notes_on_equal_files(layout, track=observer.track))
+    for note in (*layout.notes, *equal):
+        observer.on_note(note)
 
 
 def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:

@@ -1,0 +1,150 @@
+"""What would make the figures of a data set wrong, told from its paths: no image is opened."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from covtool.data.layouts import DataLayout, Sample, images_below
+from covtool.data.left_out import notes_on_left_out
+from covtool.data.records import labels_of
+from covtool.errors import DataError
+
+SHOWN = 12
+PATHS_SHOWN = 5
+
+
+def looked_over(layout: DataLayout) -> DataLayout:
+    """The data set with notes on what it lacks and what is left out.
+
+    Raises:
+        DataError: An image is in two splits, or has two labels.
+    """
+    notes = [*layout.notes, *_classes_without_images(layout)]
+    if layout.has_files:
+        notes += _listed_again(layout)
+    if layout.kind == "folder":
+        notes += _beside(layout)
+    return replace(layout, notes=tuple(notes))
+
+
+def require_distinct(layout: DataLayout) -> int:
+    """Refuse a data set with an image in two splits, or with two labels.
+
+    Paths are followed to the file: ``a.jpg`` and ``./a.jpg`` are the same, and so is a link.
+
+    Returns:
+        How many images are listed more than once in the same split, with the same label.
+
+    Raises:
+        DataError: It names the first such images.
+    """
+    first: dict[tuple[str, str], tuple[str, Sample]] = {}
+    in_two, labeled_twice, again = [], [], 0
+    for split, samples in layout.splits.items():
+        for sample, path in zip(samples, real_paths(samples), strict=True):
+            known, before = first.setdefault(path, (split, sample))
+            if before is sample:
+                continue
+            if before.label != sample.label:
+                labeled_twice.append((before, sample))
+            elif known != split:
+                in_two.append((known, split, sample))
+            else:
+                again += 1
+    if labeled_twice:
+        raise _two_labels(layout, labeled_twice)
+    if in_two:
+        raise _two_splits(layout, in_two)
+    return again
+
+
+def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
+    """Where each image really is: folder and name.
+
+    A link to a file of another name is taken for a file of its own: stores that keep equal files
+    once, as those of git-annex and Hugging Face do, link to names that are made of the content.
+    """
+    real_folder = cache(os.path.realpath)
+    for path in (sample.path for sample in samples):
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        real = target if target.name == path.name else path
+        yield real_folder(real.parent), real.name
+
+
+def _two_labels(layout: DataLayout, pairs: Sequence[tuple[Sample, Sample]]) -> DataError:
+    names = layout.class_names
+    shown = [
+        f"{short_path(a.path, layout)} is {names[a.label]!r}"
+        + f", {'' if a.path == b.path else short_path(b.path, layout) + ' '}"
+        + f"{'' if a.path == b.path else 'is '}{names[b.label]!r}"
+        for a, b in pairs[:PATHS_SHOWN]
+    ]
+    return DataError(
+        f"{_images(len(pairs))} of {layout.root} {_have(len(pairs))} two labels.",
+        reason="; ".join(shown) + _more(len(pairs), PATHS_SHOWN) + ".",
+        hint="Keep each image in one class.",
+    )
+
+
+def _two_splits(layout: DataLayout, found: Sequence[tuple[str, str, Sample]]) -> DataError:
+    one, other, _ = found[0]
+    shown = ", ".join(short_path(sample.path, layout) for _, _, sample in found[:PATHS_SHOWN])
+    return DataError(
+        f"{_images(len(found))} of {layout.root} {'are' if len(found) > 1 else 'is'} in "
+        f"{layout.called[one]!r} and in {layout.called[other]!r}.",
+        reason=f"{shown}{_more(len(found), PATHS_SHOWN)}.",
+        hint="Figures on what was trained on say nothing: keep each image in one split.",
+    )
+
+
+def _listed_again(layout: DataLayout) -> Iterator[str]:
+    again = require_distinct(layout)
+    if again:
+        yield f"{_images(again)} {'are' if again > 1 else 'is'} listed more than once."
+
+
+def _classes_without_images(layout: DataLayout) -> Iterator[str]:
+    for key, samples in layout.splits.items():
+        there = set(labels_of(samples).tolist())
+        missing = [n for label, n in enumerate(layout.class_names) if label not in there]
+        if missing:
+            yield (
+                f"{len(missing)} of {len(layout.class_names)} classes {_have(len(missing))} no "
+                f"images in {layout.called[key]!r}: {_shortened(missing)}."
+            )
+
+
+def _beside(layout: DataLayout) -> Iterator[str]:
+    folders = [layout.root / own for own in layout.called.values()]
+    folders = [folder for folder in folders if folder.is_dir()]
+    used = (sample.path for samples in layout.splits.values() for sample in samples)
+    yield from notes_on_left_out(layout.root, folders, used)
+    for folder in folders:
+        visible = (c for c in folder.iterdir() if not c.name.startswith((".", "__")))
+        unknown = [c for c in visible if c.name not in layout.class_names and c.is_dir()]
+        empty = sorted(child.name for child in unknown if not images_below(child))
+        if empty:
+            yield f"Folders of {folder.name!r} without images: {_shortened(empty)}."
+
+
+def short_path(path: Path, layout: DataLayout) -> str:
+    """A path as it is from the folder of the data set."""
+    return os.path.relpath(path, layout.folder)
+
+
+def _images(count: int) -> str:
+    return f"{count:,} images" if count > 1 else "1 image"
+
+
+def _have(count: int) -> str:
+    return "have" if count > 1 else "has"
+
+
+def _more(count: int, shown: int) -> str:
+    return f" and {count - shown:,} more" if count > shown else ""
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + _more(len(names), SHOWN)
