@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from covtool.progress import Track, silent
 
 PIECE = 4096  # bytes from the middle, where pictures of one size differ if they do
 CHUNK = 2**20  # bytes of a file that are read at a time
+AT_ONCE = 64  # files that a thread looks at before it is asked again
 
 
 class ListedFile(NamedTuple):
@@ -26,7 +28,9 @@ class ListedFile(NamedTuple):
 Group = list[ListedFile]
 
 
-def notes_on_equal_files(layout: DataLayout, *, track: Track = silent) -> tuple[str, ...]:
+def notes_on_equal_files(
+    layout: DataLayout, *, at_most: int | None = None, track: Track = silent
+) -> tuple[str, ...]:
     """What is worth knowing about equal files of a data set.
 
     A file is read only where another one has its size; whole, only where they are equal in the
@@ -34,8 +38,14 @@ def notes_on_equal_files(layout: DataLayout, *, track: Track = silent) -> tuple[
 
     Args:
         layout: The data set.
+        at_most: Images of it; more are not compared, which the note says.
         track: Shows the progress.
     """
+    total = sum(map(len, layout.splits.values()))
+    if at_most is not None and total > at_most and len(layout.splits) > 1:
+        return (
+            f"Whether equal files are in two splits was not looked at: there are {total:,} images.",
+        )
     if not layout.has_files:
         return ()
     labeled = layout.searched is None  # else labels of what is searched for are numbers
@@ -70,9 +80,11 @@ def _split_up(
 ) -> list[Group]:
     """The parts of each group whose files have a key in common, as far as they matter."""
     members = [(number, file) for number, group in enumerate(groups) for file in group]
-    keys = in_threads(key, [file.path for _, file in members])
+    chunks = [members[at : at + AT_ONCE] for at in range(0, len(members), AT_ONCE)]
+    found_in = in_threads(lambda chunk: [key(file.path) for _, file in chunk], chunks)
+    keys = chain.from_iterable(track(found_in, name, len(chunks)))
     parts = defaultdict(list)
-    for (number, file), found in zip(members, track(keys, name, len(members)), strict=True):
+    for (number, file), found in zip(members, keys, strict=True):
         if found is not None:
             parts[number, found].append(file)
     return [part for part in parts.values() if len({(f.split, f.label) for f in part}) > 1]

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from covtool.data.folder_walk import FolderWalk
+from covtool.data.image_formats import image_suffixes
 from covtool.data.images import is_image
 
 SHOWN = 5
@@ -37,11 +38,11 @@ def notes_on_left_out(
     suffixes, loose, walk = Counter(), [], FolderWalk(root)
     around = {root, *split_folders}
     for place, names in walk:
-        files = [place / name for name in names if not name.startswith(".")]
         if place in around:  # beside class folders
-            loose += [file for file in files if is_image(file)]
+            loose += [place / name for name in names if is_image(place / name)]
         else:
-            suffixes.update(file.suffix.lower() for file in files if not _is_expected(file))
+            visible = (name.lower() for name in names if not name.startswith("."))
+            suffixes.update(_suffix(name) for name in visible if not _is_expected(name))
     if suffixes:
         count = sum(suffixes.values())
         named = " ".join(sorted(suffix or "(none)" for suffix in suffixes))
@@ -57,9 +58,14 @@ def notes_on_left_out(
         )
 
 
-def _is_expected(file: Path) -> bool:
-    suffix = file.suffix.lower()
-    return is_image(file) or suffix in BESIDE or (not suffix and file.name.lower() in NAMED)
+def _is_expected(name: str) -> bool:
+    suffix = _suffix(name)
+    return suffix in image_suffixes() or suffix in BESIDE or name in NAMED
+
+
+def _suffix(name: str) -> str:
+    _, dot, suffix = name.rpartition(".")
+    return dot + suffix if dot else ""
 
 
 def _images(count: int) -> str:

@@ -21,6 +21,9 @@ from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
 from covtool.specs import AttackSpec, InputSpec
 
+COMPARED_AT_MOST = 200_000
+"""Images of a data set whose files are compared; of more, that takes longer than the evaluation."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest(ModelRequest):
@@ -89,7 +92,9 @@ def _evaluated(
     device = resolve_device(request.device, processes)
     layout = scan(request.data)
     checked, split = _images(layout, request, processes, track)
-    equal = processes.main(lambda: notes_on_equal_files(layout, track=track))
+    equal = processes.main(
+        lambda: notes_on_equal_files(layout, at_most=COMPARED_AT_MOST, track=track)
+    )
     opened = request.open()
     recipe = opened.recipe
     match = match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
