@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from test_checkpoint_store import full_disk
-from toy_data import write_toy_data
+from toy_data import COLORS, write_toy_data
 from training_runs import Recorder, assert_same_weights, power_cut, rows, weights
 
 from covtool.checkpoints.model_file import load
@@ -278,3 +278,22 @@ def test_a_run_that_gets_fewer_epochs_than_it_has_done_is_over_with_a_last_model
     assert result.epochs == 2
     model = load(result.exported["last"]).state_dict()
     assert_same_weights(weights(directory / "checkpoints/last.pt"), model)
+
+
+def test_a_run_of_a_version_that_sorted_numbers_as_text_goes_on(tmp_path, asked, monkeypatch):
+    data = write_toy_data(tmp_path / "numbers")
+    for split in ("train", "val"):
+        for color, number in zip(COLORS, ("9", "10", "2"), strict=True):
+            (data / split / color).rename(data / split / number)
+    request = asked(data=str(data))
+    with monkeypatch.context() as before:
+        before.setattr("covtool.data.layouts.in_order", lambda names: sorted(set(names)))
+        expected = finetune(request)
+        directory = cut_short(request, at_epoch=1)
+    assert load(expected.exported["last"]).recipe.class_names == ("10", "2", "9")
+    result = resume_finetune(directory)
+    first, second = (weights(r.directory / "checkpoints/last.pt") for r in (expected, result))
+    assert_same_weights(first, second)
+    assert load(result.exported["last"]).recipe.class_names == ("10", "2", "9")
+    fresh = finetune(request)
+    assert load(fresh.exported["last"]).recipe.class_names == ("2", "9", "10")
