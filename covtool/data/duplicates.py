@@ -1,6 +1,7 @@
 """Image files that are equal, byte for byte, in two splits or under two labels."""
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -9,8 +10,13 @@ from typing import NamedTuple
 
 from covtool.data.hygiene import short_path
 from covtool.data.layouts import DataLayout
+from covtool.data.retrieval_layout import RetrievalLayout
 from covtool.data.threads import in_threads
 from covtool.progress import Track, silent
+
+COMPARED_AT_MOST = 200_000
+"""Images of a data set whose files are compared before they are evaluated on: of more, that takes
+longer than the evaluation."""
 
 PIECE = 4096  # bytes from the middle, where pictures of one size differ if they do
 CHUNK = 2**20  # bytes of a file that are read at a time
@@ -56,6 +62,41 @@ def notes_on_equal_files(
     ]
     groups = equal_files(files, track=track)
     return (*_across_splits(groups, layout), *_under_two_labels(groups, layout))
+
+
+def notes_on_equal_matches(
+    layout: RetrievalLayout, *, at_most: int, track: Track = silent
+) -> tuple[str, ...]:
+    """What is worth knowing about queries that have an equal file among what is searched.
+
+    Args:
+        layout: The data set.
+        at_most: Images of it; more are not compared, which the note says.
+        track: Shows the progress.
+    """
+    searched = layout.searched
+    if len(searched) > at_most:
+        return (f"Whether files are there twice was not looked at: there are {len(searched):,}.",)
+    names = ["gallery" if at >= len(layout.query) else "query" for at in range(len(searched))]
+    files = [
+        ListedFile(name, sample.path, number)  # other labels: all equal ones matter
+        for number, (name, sample) in enumerate(zip(names, searched, strict=True))
+    ]
+    groups = equal_files(files, track=track)
+    found = [
+        (query, next(file for file in group if file is not query))
+        for group in groups
+        if layout.shared or any(file.split == "gallery" for file in group)
+        for query in group
+        if query.split == "query"
+    ]
+    if not found:
+        return ()
+    one, same = (os.path.relpath(file.path, layout.folder) for file in found[0])
+    return (
+        f"{len(found):,} of {len(layout.query):,} queries {'have' if len(found) > 1 else 'has'} "
+        f"an equal file to be found, byte for byte: that says nothing ({one} is {same}).",
+    )
 
 
 def equal_files(files: Sequence[ListedFile], *, track: Track = silent) -> list[Group]:

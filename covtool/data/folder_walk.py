@@ -1,29 +1,35 @@
 """Folders at any depth, each real one once: links may lead in circles."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 Identity = tuple[int, int]
 """Device and inode of a folder."""
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder is hidden, told from its name."""
+    return name.startswith(".")
+
+
 class FolderWalk:
-    """The folders below a folder, by name; hidden ones are left alone.
+    """The folders below a folder, by name.
 
     A link to a folder is followed, unless its files are found anyway: it leads to a folder that it
     lies in itself, to one below where the walk starts, or to one that was walked before.
 
     Args:
         start: Where to begin.
+        skipped: Whether to leave a folder alone, told from its name.
 
     Attributes:
         not_followed: The links of the second kind, as far as the walk has come.
     """
 
-    def __init__(self, start: Path) -> None:
+    def __init__(self, start: Path, skipped: Callable[[str], bool] = is_hidden) -> None:
         self.not_followed: list[Path] = []
-        self._start = start
+        self._start, self._skipped = start, skipped
         self._seen: set[Identity] = set()
         self._own: set[Identity] | None = None
 
@@ -31,7 +37,7 @@ class FolderWalk:
         """Each folder, and the names of its files in order."""
         self._seen.add(_identity(self._start))
         for place, folders, files in os.walk(self._start, followlinks=True):
-            visible = sorted(name for name in folders if not name.startswith("."))
+            visible = sorted(name for name in folders if not self._skipped(name))
             folders[:] = [name for name in visible if self._is_new(Path(place, name))]
             yield Path(place), sorted(files)
 
@@ -51,7 +57,7 @@ class FolderWalk:
         if self._own is None:
             self._own = {_identity(self._start)}
             for place, folders, _ in os.walk(self._start):
-                folders[:] = [name for name in folders if not name.startswith(".")]
+                folders[:] = [name for name in folders if not self._skipped(name)]
                 paths = (Path(place, name) for name in folders)
                 self._own |= {_identity(path) for path in paths if not path.is_symlink()}
         return self._own

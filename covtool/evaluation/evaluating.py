@@ -7,7 +7,7 @@ from pathlib import Path
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.opening import OpenedModel
 from covtool.data.checking import CheckedSamples, check_images
-from covtool.data.duplicates import notes_on_equal_files
+from covtool.data.duplicates import COMPARED_AT_MOST, notes_on_equal_files
 from covtool.data.layouts import DataLayout, scan
 from covtool.data.loaders import evaluation_loader
 from covtool.data.orientation import note_on_turned
@@ -20,9 +20,6 @@ from covtool.evaluation.requests import ModelRequest
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
 from covtool.specs import AttackSpec, InputSpec
-
-COMPARED_AT_MOST = 200_000
-"""Images of a data set whose files are compared; of more, that takes longer than the evaluation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 from covtool.atomic import require_writable
 from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
+from covtool.data.duplicates import COMPARED_AT_MOST, notes_on_equal_matches
 from covtool.data.orientation import note_on_turned
 from covtool.data.retrieval_layout import RetrievalLayout, numbered
 from covtool.data.retrieval_reading import read_retrieval
@@ -129,6 +130,11 @@ def retrieve(
         if on_report is not None:
             on_report(report)
         require_searchable(layout, report)
+        equal: tuple[str, ...] = ()
+        if not report.by_camera:  # else files of the query's own camera are no matches
+            equal = processes.main(
+                lambda: notes_on_equal_matches(layout, at_most=COMPARED_AT_MOST, track=track)
+            )
         described = _described(layout, request, processes, track)
         if described.unreadable:
             report = report_on(described.layout, cameras=spec.cameras)
@@ -142,7 +148,7 @@ def retrieve(
             input=described.input,
             spec=spec,
             unreadable=described.unreadable,
-            notes=described.notes,
+            notes=(*described.notes, *equal),
             files=tuple(file for file in (spec.save_features, spec.save_ranks) if file),
         )
 

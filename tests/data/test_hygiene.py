@@ -7,7 +7,7 @@ import pytest
 from images import write_classes, write_image
 
 from covtool.data.class_order import in_order_of
-from covtool.data.duplicates import notes_on_equal_files
+from covtool.data.duplicates import notes_on_equal_files, notes_on_equal_matches
 from covtool.data.image_sources import find_images
 from covtool.data.layouts import images_below, scan
 from covtool.data.retrieval_reading import read_retrieval
@@ -144,6 +144,21 @@ def test_equal_files_under_two_labels_are_counted(tmp_path):
     assert notes_on_equal_files(scan(root)) == (
         "2 images have equal files under another label (a/000.png is b/copy.png).",
     )
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_queries_that_find_their_own_file_are_counted(tmp_path, shared):
+    write_classes(tmp_path, {"a": 3, "b": 3})
+    shutil.copy(tmp_path / "a/000.png", tmp_path / "a/again.png")
+    splits = ("test", "test") if shared else ("query", "gallery")
+    rows = [f"a/000.png,a,{splits[0]}", f"a/again.png,a,{splits[1]}"]
+    rows += [f"{n}/{k}.png,{n},{splits[k == '002']}" for n in "ab" for k in ("001", "002")]
+    (tmp_path / "list.csv").write_text("\n".join(("path,identity,split", *rows)) + "\n")
+    (note,) = notes_on_equal_matches(read_retrieval(tmp_path / "list.csv"), at_most=10)
+    assert note.startswith("2 of 6 queries have" if shared else "1 of 3 queries has")
+    assert "a/000.png is a/again.png" in note
+    (note,) = notes_on_equal_matches(read_retrieval(tmp_path / "list.csv"), at_most=1)
+    assert "not looked at" in note
 
 
 def test_files_of_the_same_size_and_middle_are_not_equal_for_that(tmp_path):

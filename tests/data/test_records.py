@@ -39,11 +39,11 @@ def encoded(image):
     return file.getvalue()
 
 
-def write_shard(path, numbers, *, extra=None):
+def write_shard(path, numbers, *, extra=None, image="png"):
     """A tar file of labeled images; `extra` is more files for each, by suffix."""
     with tarfile.open(path, "w") as tar:
         for number in numbers:
-            parts = {"png": encoded(picture(number)), "cls": str(number % CLASSES).encode()}
+            parts = {image: encoded(picture(number)), "cls": str(number % CLASSES).encode()}
             for suffix, content in {**parts, **(extra or {})}.items():
                 info = tarfile.TarInfo(f"./part/{number:04}.{suffix}")
                 info.size = len(content)
@@ -64,6 +64,12 @@ def shards(tmp_path):
 @pytest.fixture
 def layout(shards):
     return scan(f"wds/{shards}")
+
+
+@pytest.mark.parametrize("suffix", ["avif", "JFIF", "gif", "tif"])
+def test_an_image_of_a_shard_may_have_any_suffix_of_images(shards, suffix):
+    write_shard(shards / "val-001.tar", range(200, 203), image=suffix)
+    assert len(scan(f"wds/{shards}").samples("val")) == 5 + 3
 
 
 def test_every_labeled_image_of_the_shards_is_found(layout):
