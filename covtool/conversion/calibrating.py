@@ -12,6 +12,7 @@ from covtool.backbones.device import resolve_device
 from covtool.backbones.tracing import trace_calls
 from covtool.conversion.records import ConversionRequest, Kept
 from covtool.data.checking import check_images
+from covtool.data.class_order import in_order_of
 from covtool.data.layouts import DataLayout, Sample
 from covtool.data.loaders import ImageLoader, evaluation_loader
 from covtool.data.orientation import note_on_turned
@@ -66,7 +67,9 @@ def calibration_images(
         ArgumentError: The classes come from a data set with other classes.
         DataError: There are no such images, or one cannot be read.
     """
-    own = read_classes(request.calibrate_with) if request.classes_from else layout
+    own = layout
+    if request.classes_from:
+        own = in_order_of(read_classes(request.calibrate_with), layout.class_names)
     if own.class_names != layout.class_names:
         raise ArgumentError("--data and --calibrate have different classes.")
     limit, seed = request.spec.calibrate_images, request.spec.seed

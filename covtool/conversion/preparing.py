@@ -19,6 +19,7 @@ from covtool.conversion.calibrating import (
 )
 from covtool.conversion.notes import notes_on, notes_on_eigenlayer
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConvolutionsReport
+from covtool.data.class_order import in_order_of
 from covtool.data.layouts import DataLayout
 from covtool.data.retrieval_reading import read_classes
 from covtool.errors import ArgumentError, OutputExistsError
@@ -82,6 +83,8 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
     )
     if any(isinstance(o, HeadSpec) for o in opened.recipe.operations) and opened.is_foreign:
         return _import(opened, request, output)
+    if layout is not None:
+        layout = in_order_of(layout, opened.recipe.class_names or ())
     images = None
     if request.calibrate_with:
         images = calibration_images(request, layout, track)

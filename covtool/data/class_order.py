@@ -5,6 +5,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from covtool.data.layouts import DataLayout, Sample
 
@@ -39,6 +41,8 @@ def in_order_of(layout: "DataLayout", names: Sequence[str]) -> "DataLayout":
     def relabeled(key: str, samples: "Sequence[Sample]") -> "Sequence[Sample]":
         if layout.searched is not None and key != "train":
             return samples  # numbers of what is searched for
+        if not layout.has_files and hasattr(samples, "labels"):  # records, not held in memory
+            return replace(samples, labels=np.array(label_of, dtype=np.int32)[samples.labels])
         return tuple(replace(sample, label=label_of[sample.label]) for sample in samples)
 
     splits = {key: relabeled(key, samples) for key, samples in layout.splits.items()}

@@ -35,7 +35,8 @@ def notes_on_left_out(
         split_folders: Those of its splits.
         used: Images that are.
     """
-    suffixes, loose, walk = Counter(), [], FolderWalk(root)
+    suffixes, loose = Counter(), []
+    walk = FolderWalk(root, skipped=lambda name: name.startswith((".", "__")))
     around = {root, *split_folders}
     for place, names in walk:
         if place in around:  # beside class folders

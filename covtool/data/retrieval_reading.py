@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from covtool.data.csv_layout import columns_of, is_table
+from covtool.data.hygiene import require_distinct
 from covtool.data.layouts import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, DataLayout, scan
 from covtool.data.retrieval_forms import FORMS, IDENTITY, LABEL
 from covtool.data.retrieval_layout import RetrievalLayout
@@ -89,14 +90,16 @@ def read_classes(
         seed: Of the choice that `val_fraction` asks for.
 
     Raises:
-        DataError: See `scan` and `read_retrieval`.
+        DataError: See `scan`, `read_retrieval` and `require_distinct`.
         ArgumentError: A share is out of range.
     """
     root = Path(root)
     if test_classes is None and _is_labeled(root):
         return scan(root, val_fraction=val_fraction, seed=seed)
     layout = read_retrieval(root, test_classes=test_classes)
-    return layout.training_layout(val_fraction=val_fraction, seed=seed)
+    training = layout.training_layout(val_fraction=val_fraction, seed=seed)
+    require_distinct(training)
+    return training
 
 
 def _is_labeled(root: Path) -> bool:

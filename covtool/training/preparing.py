@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.data.class_order import in_order_of
 from covtool.data.duplicates import notes_on_equal_files
 from covtool.data.layouts import DataLayout, require_trainable
 from covtool.data.record_sources import record_source
@@ -195,6 +196,8 @@ def build_parts(
     Raises:
         CovtoolError: See `fit_classes_` and `assemble`.
     """
+    if not request.new_classifier:
+        layout = in_order_of(layout, opened.recipe.class_names or ())
     head = find_head(opened.model, opened.recipe.input)
     recipe, note = fit_classes_(
         opened, head, layout.class_names, new_classifier=request.new_classifier

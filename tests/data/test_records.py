@@ -14,6 +14,7 @@ from training_runs import Recorder, assert_same_weights, make_request, press_ctr
 
 from covtool.data.cache import CacheSetting, CacheWish, evaluation_form, open_caches
 from covtool.data.checking import check_images
+from covtool.data.class_order import in_order_of
 from covtool.data.fingerprint import fingerprint
 from covtool.data.images import image_size, read_image
 from covtool.data.layouts import scan
@@ -64,6 +65,14 @@ def shards(tmp_path):
 @pytest.fixture
 def layout(shards):
     return scan(f"wds/{shards}")
+
+
+def test_labels_of_records_follow_classes_into_another_order(layout):
+    other = in_order_of(layout, ("2", "0", "1"))
+    for split in ("train", "val"):
+        names = [other.class_names[sample.label] for sample in other.samples(split)]
+        assert names == [layout.class_names[sample.label] for sample in layout.samples(split)]
+    assert type(other.samples("train")) is type(layout.samples("train"))
 
 
 @pytest.mark.parametrize("suffix", ["avif", "JFIF", "gif", "tif"])

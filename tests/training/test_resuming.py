@@ -9,7 +9,7 @@ from test_checkpoint_store import full_disk
 from toy_data import COLORS, write_toy_data
 from training_runs import Recorder, assert_same_weights, power_cut, rows, weights
 
-from covtool.checkpoints.model_file import load
+from covtool.checkpoints.model_file import load, save
 from covtool.errors import ArgumentError, CheckpointError, DataError, SaveError
 from covtool.training import finetune, resume_finetune
 from covtool.training.checkpoint_store import CheckpointStore
@@ -297,3 +297,16 @@ def test_a_run_of_a_version_that_sorted_numbers_as_text_goes_on(tmp_path, asked,
     assert load(result.exported["last"]).recipe.class_names == ("10", "2", "9")
     fresh = finetune(request)
     assert load(fresh.exported["last"]).recipe.class_names == ("2", "9", "10")
+
+
+def test_a_model_goes_on_with_its_own_order_of_the_same_classes(asked, tmp_path):
+    model = finetune(asked(epochs=1)).exported["last"]
+    names = load(model).recipe.class_names
+    turned = load(model)
+    turned.recipe = turned.recipe.model_copy(update={"class_names": names[::-1]})
+    other = save(turned, tmp_path / "turned.safetensors")
+    slow = {"lr": 1e-9, "warmup_lr": 1e-9, "epochs": 1}
+    result = finetune(asked(model=str(other), from_scratch=False, **slow))
+    trained = load(result.exported["last"])
+    assert trained.recipe.class_names == names[::-1]
+    torch.testing.assert_close(trained.fc.weight, turned.fc.weight)
