@@ -69,8 +69,9 @@ def candidates(kind: str, names: Sequence[str]) -> tuple[str, ...]:
     if exact or kind not in (PATH, LABEL):
         return exact
     if kind == LABEL:
+        no_labels = {"y"} if "x" in names else set()  # places in the image
         others = () if IDENTITY in names else LABEL_COLUMNS  # a list for retrieval is one
-        return tuple(name for name in names if name in others)
+        return tuple(name for name in names if name in others and name not in no_labels)
     rows = (tuple(name for name in names if name in row) for row in IMAGE_COLUMNS)
     return next((row for row in rows if row), ())
 

@@ -15,6 +15,9 @@ LEFT_ALONE = {
 }
 """Formats that Pillow has a plugin for and that are never opened, and why."""
 
+INSIDE = {"MPO": "JPEG"}
+"""Formats that Pillow opens as another one: several JPEG images in a file, as of cameras."""
+
 
 @cache
 def image_formats() -> tuple[str, ...]:
@@ -33,4 +36,4 @@ def image_suffixes() -> frozenset[str]:
     """How the names of image files end, in lower case."""
     formats = set(image_formats())
     registered = Image.registered_extensions()
-    return frozenset(suffix for suffix, name in registered.items() if name in formats)
+    return frozenset(s for s, name in registered.items() if INSIDE.get(name, name) in formats)

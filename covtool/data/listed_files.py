@@ -25,10 +25,12 @@ class ListedFiles:
 
     Attributes:
         found: What the list says, and the file that was found by its name, relative to the folder.
+        missing: What was not found.
     """
 
     def __init__(self, file: Path) -> None:
         self.found: dict[str, str] = {}
+        self.missing: list[str] = []
         self._file = file
         self._folder = file.parent
 
@@ -47,6 +49,7 @@ class ListedFiles:
             return text
         meant = self._meant(_parts(text), absolute=_is_absolute(text))
         if not meant:
+            self.missing.append(text)
             return text
         best = self._nearest(meant, [word.lower() for word in (*hints, self._file.stem)])
         if len(best) > 1:

@@ -198,6 +198,11 @@ def test_what_is_missing_is_said_in_the_words_of_the_task(tmp_path):
     assert task_of(file) == "classification"
 
 
+def test_places_in_an_image_are_no_labels(tmp_path):
+    lines = ("filename,class,x,y", "a1.png,a,3,9", "b1.png,b,4,9")
+    assert _found(scan(_list(tmp_path, *lines))) == PLAIN
+
+
 def test_a_list_without_a_first_line_is_told_so(tmp_path):
     with pytest.raises(DataError, match=r"does not name the columns\.\nIt reads: a1.png, a"):
         scan(_list(tmp_path, "a1.png,a", "b1.png,b"))
