@@ -252,7 +252,7 @@ class _Operated:
             others = self.recipe, self._request, self._track
             calibration = calibrate_convolutions(models, plan, self._images, *others)
             if self.head is None:  # a new classifier knows nothing yet
-                kept = what_is_kept(models, self._images.layout, *others)
+                kept = what_is_kept(models, self._images, *others)
         self.convolutions.append(ConvolutionsReport(plan=plan, calibration=calibration, kept=kept))
         self.operations.append(plan.spec)
 
