@@ -43,6 +43,7 @@ def write_veri(root: Path) -> Path:
     write_named(root / "image_train", "0002_c001_00016450_0.jpg", "0004_c012_00016450_0.jpg")
     write_named(root / "image_query", "0001_c001_00016450_0.jpg")
     write_named(root / "image_test", "0001_c001_00016450_0.jpg", "0001_c020_00016460_0.jpg")
+    write_named(root / "image_test", "0005_c003_00016470_0.jpg")
     return root
 
 
@@ -63,6 +64,58 @@ def write_msmt17(root: Path, *, train: str = "train", test: str = "test") -> Pat
     for name, (folder, lines) in lists.items():
         write_named(root / folder, *(line.split()[0] for line in lines))
         (root / f"list_{name}.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def write_layumi(root: Path) -> Path:
+    """Two trained identities, three images each, and one more to validate; junk and distractors."""
+    folders = {"train": (2, 7), "val": (2, 7), "train_all": (2, 7), "query": (1, 3)}
+    for split, identities in {**folders, "gallery": (1, 3, 0, -1)}.items():
+        for number in identities:
+            name = f"{number:04}" if number >= 0 else "-1"
+            for k in range(1, 2 if split == "val" else 4):
+                camera = k + (split == "gallery")
+                file = f"{name}_c{camera}s1_{k:06}_01.jpg"
+                write_named(root / split / name, file)
+    return root
+
+
+def write_in_shop(root: Path) -> Path:
+    lines = ["image_name item_id evaluation_status"]
+    for item in range(4):
+        uses = ("train", "train") if item < 2 else ("query", "gallery", "gallery")
+        for number, use in enumerate(uses):
+            path = f"img/WOMEN/Dresses/id_{item:08}/02_{number}_front.jpg"
+            write_named(root / Path(path).parent, Path(path).name)
+            lines.append(f"{path}  id_{item:08}  {use}")
+    (root / "list_eval_partition.txt").write_text("\n".join([str(len(lines) - 1), *lines]) + "\n")
+    return root
+
+
+def write_vehicle_id(root: Path) -> Path:
+    lists = root / "train_test_split"
+    lists.mkdir(parents=True)
+    for name, vehicles in (
+        ("train_list", (1, 2)),
+        ("test_list_800", (3, 4)),
+        ("test_list_1600", (3, 5)),
+    ):
+        numbers = [(f"{10 * v + k:07}", v) for v in vehicles for k in range(2)]
+        write_named(root / "image", *(f"{number}.jpg" for number, _ in numbers))
+        (lists / f"{name}.txt").write_text("".join(f"{n} {v}\n" for n, v in numbers))
+    return root
+
+
+def write_products(root: Path) -> Path:
+    number = 0
+    for split, classes in (("train", (1, 2)), ("test", (3, 4))):
+        lines = ["image_id class_id super_class_id path"]
+        for product in classes:
+            for k in range(2):
+                number += 1
+                write_named(root / "bicycle_final", f"{product}_{k}.JPG")
+                lines.append(f"{number} {product} 1 bicycle_final/{product}_{k}.JPG")
+        (root / f"Ebay_{split}.txt").write_text("\n".join(lines) + "\n")
     return root
 
 

@@ -1,6 +1,7 @@
 """What the README promises, on real weights and real images; run by `make test-all`."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,20 @@ def test_fused_head_makes_identical_predictions_on_imagenette(lite0: str, tmp_pa
     assert before.images == 300
     assert before.predictions == after.predictions
     assert before.top_1 > 60
+
+
+def test_flat_validation_images_are_measured_by_the_list_beside_them(lite0, tmp_path) -> None:
+    lines = ["ImageId,PredictionString"]
+    for folder in sorted((shared("imagenette224") / "val").iterdir()):
+        images = sorted(folder.iterdir())
+        for place, chosen in ((f"train/{folder.name}", images[5:10]), ("val", images[:5])):
+            (tmp_path / place).mkdir(parents=True, exist_ok=True)
+            for image in chosen:
+                shutil.copy(image, tmp_path / place)
+        lines += [f"{image.stem},{folder.name} 1 1 9 9" for image in images[:5]]
+    (tmp_path / "LOC_val_solution.csv").write_text("\n".join(lines))
+    done = evaluate(EvaluationRequest(source=lite0, arch="tf_efficientnet_lite0", data=tmp_path))
+    assert (done.split, done.result.images, done.result.top_1) == ("val", 50, 66.0)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from covtool.specs import (
     InputOverrides,
     LastStrideSpec,
     LaunchSpec,
+    LayoutSpec,
     Operation,
     as_flag,
 )
@@ -27,7 +28,12 @@ CALIBRATING = ("calibrate_images", "calibrate_memory", "radius_quantile")
 
 
 @options.takes(
-    head=HeadSpec, conv=ConvolutionSpec, spec=ConvertSpec, images=InputOverrides, launch=LaunchSpec
+    head=HeadSpec,
+    conv=ConvolutionSpec,
+    spec=ConvertSpec,
+    images=InputOverrides,
+    layout=LayoutSpec,
+    launch=LaunchSpec,
 )
 def command(
     ctx: typer.Context,
@@ -36,6 +42,7 @@ def command(
     conv: ConvolutionSpec,
     spec: ConvertSpec,
     images: InputOverrides,
+    layout: LayoutSpec,
     launch: LaunchSpec,
     output: Annotated[
         Path | None,
@@ -79,6 +86,8 @@ def command(
     """
     if calibrate is None:
         _refuse_given(ctx, "--calibrate DIR", *CALIBRATING, *LaunchSpec.model_fields)
+    if calibrate is None and data is None:
+        _refuse_given(ctx, "--data DIR or --calibrate DIR", *LayoutSpec.model_fields)
     launching.run_in_processes(ctx, launch)
     from covtool import conversion
 
@@ -92,6 +101,7 @@ def command(
         overwrite=overwrite,
         classes_from=data,
         calibrate_with=calibrate,
+        layout=layout,
         arch=arch,
         weights=weights,
         input_overrides=images.changes(),

@@ -12,6 +12,7 @@ from covtool.specs import (
     ClassSplitSpec,
     InputOverrides,
     LaunchSpec,
+    LayoutSpec,
     RetrievalSpec,
     as_flag,
 )
@@ -34,6 +35,7 @@ TAKES = {
     images=InputOverrides,
     attacking=AttackSpec,
     classes=ClassSplitSpec,
+    layout=LayoutSpec,
     searching=RetrievalSpec,
     launch=LaunchSpec,
 )
@@ -43,6 +45,7 @@ def command(
     images: InputOverrides,
     attacking: AttackSpec,
     classes: ClassSplitSpec,
+    layout: LayoutSpec,
     searching: RetrievalSpec,
     launch: LaunchSpec,
     model: Annotated[
@@ -94,6 +97,7 @@ def command(
         "source": model,
         "data": data,
         "split": split,
+        "layout": layout,
         "arch": arch,
         "iterations": iterations,
         "weights": weights,

@@ -19,7 +19,7 @@ TITLES = {
     "losses": "Losses (finetune --loss NAME, or a sum like ce+0.5*triplet)",
     "samplers": "Orders of the training images (finetune --sampler NAME)",
     "presets": "Settings for a purpose (finetune --preset NAME)",
-    "data": "Forms of data for retrieval (--data PATH recognizes them)",
+    "data": "Published layouts and other forms of data (--data PATH recognizes them)",
 }
 
 
@@ -144,10 +144,19 @@ def _samplers() -> Iterable[dict[str, Any]]:
 
 
 def _data() -> Iterable[dict[str, Any]]:
+    from covtool.data.published import PUBLISHED
     from covtool.data.retrieval_forms import FORMS
 
-    for row in FORMS:
-        yield {"name": row.name, "summary": row.summary, "source": row.source}
+    for task, table in (("classification", PUBLISHED), ("retrieval", FORMS)):
+        for row in table:
+            yield {
+                "name": row.name,
+                "task": task,
+                "summary": row.summary,
+                "splits": row.splits,
+                "options": " ".join(map(as_flag, row.options)),
+                "source": row.source,
+            }
 
 
 def _presets() -> Iterable[dict[str, Any]]:

@@ -71,7 +71,8 @@ def calibration_images(
     """
     own = layout
     if request.classes_from:
-        own = in_order_of(read_classes(request.calibrate_with), layout.class_names)
+        own = read_classes(request.calibrate_with, choice=request.layout)
+        own = in_order_of(own, layout.class_names)
     if own.class_names != layout.class_names:
         raise ArgumentError("--data and --calibrate have different classes.")
     limit, seed = request.spec.calibrate_images, request.spec.seed

@@ -71,7 +71,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
     output = request.output or _default_output(request)
     current().main(lambda: _refuse(request, output))  # before the first process writes
     data = request.classes_from or request.calibrate_with
-    layout = read_classes(data) if data else None
+    layout = read_classes(data, choice=request.layout) if data else None
     heads = [o for o in request.operations if isinstance(o, HeadSpec)]
     opened = open_model(
         request.source,
@@ -105,6 +105,7 @@ def prepare(request: ConversionRequest, track: Track) -> Prepared:
         after=measure_size(complete, recipe.input),
         notes=(
             *opened.notes,
+            *(layout.notes if layout else ()),
             *notes_on(done.head, done.convolutions, calibrated=calibrated),
             *notes_on_eigenlayer(done.eigenlayer),
             *notes_on_images(layout, images, exif=opened.recipe.input.exif),
@@ -282,6 +283,7 @@ def _recipe(
     if head is not None and not head.keeps_classifier:
         names = layout.class_names if layout else None
     line = f"convert {Path(request.source).name}: " + ", ".join(map(_in_words, done.operations))
+    line += request.layout.in_words()
     calibrated = request.calibrate_with
     provenance = source.provenance.model_copy(
         update={

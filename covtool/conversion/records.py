@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from covtool.specs import ConvertSpec, LaunchSpec, Operation, Recipe
+from covtool.specs import ConvertSpec, LaunchSpec, LayoutSpec, Operation, Recipe
 from covtool.surgery.calibration import CalibrationResult
 from covtool.surgery.conv_calibration import ConvCalibration
 from covtool.surgery.convolutions import ConvolutionsPlan
@@ -26,6 +26,7 @@ class ConversionRequest:
         classes_from: Data set whose classes the new classifier gets; None for those of
             `calibrate_with`, or none.
         calibrate_with: Data set whose training images calibrate head and operators; None for none.
+        layout: How the data sets are read, where that leaves a choice.
         arch: Architecture, where the tensors leave a choice.
         weights: ``auto``, ``ema`` or ``raw``.
         input_overrides: Fields of `InputSpec` to replace.
@@ -44,6 +45,7 @@ class ConversionRequest:
     overwrite: bool = False
     classes_from: Path | None = None
     calibrate_with: Path | None = None
+    layout: LayoutSpec = field(default_factory=LayoutSpec)
     arch: str | None = None
     weights: str = "auto"
     input_overrides: dict[str, object] = field(default_factory=dict)

@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 from stat import S_ISLNK
 
-from covtool.data.layouts import DataLayout, Sample, images_below
+from covtool.data.class_folders import folders_in, holds_images
+from covtool.data.folder_names import is_no_class
+from covtool.data.layouts import DataLayout, Sample
 from covtool.data.left_out import notes_on_left_out
 from covtool.data.records import labels_of
 from covtool.errors import DataError
@@ -122,12 +124,11 @@ def _classes_without_images(layout: DataLayout) -> Iterator[str]:
 def _beside(layout: DataLayout) -> Iterator[str]:
     folders = [layout.root / own for own in layout.called.values()]
     folders = [folder for folder in folders if folder.is_dir()]
-    used = (sample.path for samples in layout.splits.values() for sample in samples)
-    yield from notes_on_left_out(layout.root, folders, used)
+    yield from notes_on_left_out(layout.root, folders)
     for folder in folders:
-        visible = (c for c in folder.iterdir() if not c.name.startswith((".", "__")))
-        unknown = [c for c in visible if c.name not in layout.class_names and c.is_dir()]
-        empty = sorted(child.name for child in unknown if not images_below(child))
+        parts = (c for c in folders_in(folder) if not is_no_class(c.name))
+        unknown = [child for child in parts if child.name not in layout.class_names]
+        empty = sorted(child.name for child in unknown if not holds_images(child))
         if empty:
             yield f"Folders of {folder.name!r} without images: {_shortened(empty)}."
 

@@ -1,6 +1,7 @@
 """The image formats that are read: those that Pillow decodes itself, and their suffixes."""
 
 from functools import cache
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -29,6 +30,11 @@ def image_formats() -> tuple[str, ...]:
     named = set(Image.registered_extensions().values())
     names = [name for name in Image.ID if name in named and name not in LEFT_ALONE]
     return tuple(sorted(names, key=lambda name: Image.OPEN[name][1] is None))
+
+
+def open_image(file: BinaryIO) -> Image.Image:
+    """Open an image in one of `image_formats`; nothing is decoded yet."""
+    return Image.open(file, formats=image_formats())
 
 
 @cache

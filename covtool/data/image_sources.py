@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from covtool.data.class_folders import images_below, loose_images
 from covtool.data.csv_layout import Table, columns_of, is_table, read_table, require_files
+from covtool.data.folder_layout import labeled_in_folders
+from covtool.data.folder_names import WHOLE
 from covtool.data.images import is_image
-from covtool.data.layouts import WHOLE, images_below, labeled_in_folders
+from covtool.data.layouts import scan
 from covtool.data.left_out import notes_on_left_out
+from covtool.data.published import find_published
 from covtool.data.retrieval_forms import CSV_SPLITS, IDENTITY, LABEL
 from covtool.data.retrieval_layout import RetrievalSample
 from covtool.data.retrieval_reading import read_retrieval, task_of
@@ -77,17 +81,37 @@ def _in_folder(root: Path) -> Found:
     if task_of(root) == "retrieval":
         layout = read_retrieval(root)
         return dict(layout.subsets), layout.notes
-    loose = any(is_image(child) for child in root.iterdir())
-    if loose or not images_below(root):
-        paths = _some(images_below(root), root)
-        splits = {WHOLE: tuple(RetrievalSample(path, "") for path in paths)}
+    every, left_out = images_below(root), tuple(notes_on_left_out(root))
+    if loose_images(root) or not every:
+        return {WHOLE: _unlabeled(_some(every, root))}, left_out
+    try:
+        splits, notes = _labeled(root)
+    except DataError as problem:  # of any other folder, all images are taken
+        note = f"All images of {root} are taken, without labels: {problem}".splitlines()[0]
+        return {WHOLE: _unlabeled(every)}, (note, *left_out)
+    return splits, tuple(dict.fromkeys((*notes, *left_out)))
+
+
+def _labeled(root: Path) -> Found:
+    if find_published(root) is None:
+        found = labeled_in_folders(root)
+        splits = found.splits
     else:
+        found = scan(root)
+        names = found.class_names
         splits = {
-            split: tuple(RetrievalSample(path, label) for path, label in images)
-            for split, images in labeled_in_folders(root).items()
+            own: [(sample.path, names[sample.label]) for sample in found.splits[key]]
+            for key, own in found.called.items()
         }
-    used = (sample.path for samples in splits.values() for sample in samples)
-    return splits, tuple(notes_on_left_out(root, [root / split for split in splits], used))
+    samples = {
+        split: tuple(RetrievalSample(path, label) for path, label in images)
+        for split, images in splits.items()
+    }
+    return samples, found.notes
+
+
+def _unlabeled(paths: list[Path]) -> Samples:
+    return tuple(RetrievalSample(path, "") for path in paths)
 
 
 def _in_file(root: Path) -> Found:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from covtool.data.image_formats import image_formats, image_suffixes
+from covtool.data.image_formats import image_suffixes, open_image
 from covtool.data.orientation import turn_of
 from covtool.errors import DataError
 
@@ -51,7 +51,7 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
         DataError: The file is missing, truncated or not an image, or nobody knows what its pixels
             mean; it names the file.
     """
-    with _explained(path), path.open("rb") as file, _opened(file) as image:
+    with _explained(path), path.open("rb") as file, open_image(file) as image:
         image.load()
         rgb, turn = _to_rgb(image), turn_of(image)
     if exif and turn is not None:
@@ -65,12 +65,8 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: As `read_image`, as far as the header tells.
     """
-    with _explained(path), path.open("rb") as file, _opened(file) as image:
+    with _explained(path), path.open("rb") as file, open_image(file) as image:
         return image.size
-
-
-def _opened(file: BinaryIO) -> Image.Image:
-    return Image.open(file, formats=image_formats())
 
 
 @contextmanager

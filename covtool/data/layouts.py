@@ -1,13 +1,13 @@
 """What a data set on disk holds: class names, and for each image its path and label.
 
-Two layouts: folders with a folder per class (whole, or below ``train`` and ``val``), and a CSV
-file with the columns ``path,label`` and perhaps ``split``. No image is opened here.
+Folders with a folder per class (whole, or below ``train`` and ``val``), a CSV file with the columns
+``path,label`` and perhaps ``split``, and published data sets. No image is opened here.
 """
 
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -15,25 +15,20 @@ from typing import TYPE_CHECKING, Literal
 
 from covtool.data.class_order import in_order
 from covtool.data.csv_layout import is_table, read_labeled
-from covtool.data.folder_walk import FolderWalk, leads_back
-from covtool.data.images import is_image
+from covtool.data.folder_layout import LAYOUT_HINT, labeled_in_folders
+from covtool.data.folder_names import (
+    ROLES,
+    SPLIT_NAMES,
+    WHOLE,
+    split_called,
+    split_within,
+)
+from covtool.data.found_images import FoundImages, Labeled
 from covtool.errors import ArgumentError, DataError
+from covtool.specs.layout import LayoutSpec
 
 if TYPE_CHECKING:
     from covtool.data.retrieval_layout import RetrievalLayout
-
-TRAIN_NAMES = ("train", "training")
-VAL_NAMES = ("val", "validation", "valid")
-TEST_NAMES = ("test", "testing")
-SPLIT_NAMES = (*TRAIN_NAMES, *VAL_NAMES, *TEST_NAMES)
-WHOLE = "all"
-
-LAYOUT_HINT = (
-    "covtool reads a folder with train/ and val/ (or test/), each with a folder per class; one\n"
-    "folder with a folder per class; or a CSV file with the columns path,label,split."
-)
-
-Labeled = tuple[Path, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +53,7 @@ class DataLayout:
         called: The data set's own names of these splits.
         searched: What a model is judged by in place of a validation: a search for the images of
             ``val``, which are numbered then, in their order. None for a validation.
+        unlabeled: The data set's own names of splits without labels, and why they have none.
         notes: What was read as what, and what was left out.
     """
 
@@ -67,6 +63,7 @@ class DataLayout:
     splits: Mapping[str, Sequence[Sample]]
     called: Mapping[str, str]
     searched: "RetrievalLayout | None" = None
+    unlabeled: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple:
@@ -87,7 +84,8 @@ class DataLayout:
     @property
     def has_files(self) -> bool:
         """Whether every image is a file of its own."""
-        return self.kind in ("folder", "csv")
+        samples = (samples for samples in self.splits.values() if samples)
+        return self.kind in ("folder", "csv") and all(isinstance(s[0].path, Path) for s in samples)
 
     def samples(self, split: str) -> Sequence[Sample]:
         """The samples of a split, by its canonical name or the data set's own.
@@ -97,34 +95,54 @@ class DataLayout:
         """
         own = {called: key for key, called in self.called.items()}
         key = own.get(split, split)
-        if key not in self.splits:
-            raise DataError(
-                f"{self.root} has no split called {split!r}.",
-                hint=f"It has: {', '.join(self.called.values())}.",
-            )
-        return self.splits[key]
+        if key in self.splits:
+            return self.splits[key]
+        why = next((why for name, why in self.unlabeled.items() if split in _names_of(name)), None)
+        raise DataError(
+            f"{self.root} has no split called {split!r}{' with labels' if why else ''}.",
+            reason=f"{why}." if why else None,
+            hint=f"It has: {', '.join(self.called.values())}.",
+        )
 
     def evaluation_samples(self) -> tuple[Sequence[Sample], str]:
-        """What a model is evaluated on, and its name: ``val``, else ``test``, else everything."""
+        """What a model is evaluated on, and its name: ``val``, else ``test``, else everything.
+
+        Raises:
+            DataError: There is one to evaluate on, and it has no labels.
+        """
         key = next((key for key in ("val", "test") if key in self.splits), "train")
+        if key == "train" and self.unlabeled:
+            raise DataError(
+                f"{self.root} has no labels to evaluate on: {'; '.join(self.unlabeled.values())}.",
+                reason="Figures of the training images would say something else.",
+                hint=f"Add the labels, or --split {self.called['train']} for the others.",
+            )
         return self.splits[key], self.called[key]
 
 
-def scan(root: Path, *, val_fraction: float | None = None, seed: int = 0) -> DataLayout:
+def scan(
+    root: Path,
+    *,
+    val_fraction: float | None = None,
+    seed: int = 0,
+    choice: LayoutSpec | None = None,
+) -> DataLayout:
     """Find the images of a data set and their classes.
 
     Args:
-        root: A folder or a CSV file; see the module. Or ``wds/...`` or ``hfds/...``; see
-            `covtool.data.record_sources`.
+        root: A folder or a CSV file; see the module. Or one of `covtool.data.published.PUBLISHED`;
+            or ``wds/...`` or ``hfds/...``, see `covtool.data.record_sources`.
         val_fraction: Share of each class to set aside as ``val``, chosen at random, where the data
             set has no such split; in (0, 1).
         seed: Of that choice. The same images and seed give the same split.
+        choice: How the data set is read, where its layout leaves a choice.
 
     Raises:
         DataError: Nothing there, no images, images outside class folders, empty classes, a class
-            that the training images lack, a CSV file without the columns or the files; an image in
-            two splits or with two labels.
-        ArgumentError: `val_fraction` is out of range.
+            that the training images lack, a CSV file without the columns or the files; folders that
+            are no classes; a published data set that is not whole; an image in two splits or with
+            two labels.
+        ArgumentError: `val_fraction` is out of range, or the data set leaves no such choice.
     """
     from covtool.data.hygiene import looked_over  # which needs this module
 
@@ -132,25 +150,41 @@ def scan(root: Path, *, val_fraction: float | None = None, seed: int = 0) -> Dat
         raise ArgumentError(
             f"The validation fraction must lie between 0 and 1, not {val_fraction}."
         )
-    layout = _scan(Path(root))
+    layout = _scan(Path(root), choice or LayoutSpec())
     if val_fraction is not None:
         layout = with_validation(layout, val_fraction, seed)
     return looked_over(layout)
 
 
-def _scan(root: Path) -> DataLayout:
-    from covtool.data.record_sources import record_source, scan_records  # which need this module
+def _scan(root: Path, choice: LayoutSpec) -> DataLayout:
+    from covtool.data.published import find_published, refuse_options  # which need this module
+    from covtool.data.record_sources import record_source, scan_records
 
     if source := record_source(root):
+        refuse_options(choice, (), root)
         return scan_records(source)
+    if not root.exists():
+        raise nothing_there(root)
+    if found := find_published(root):
+        return found.layout(root, choice)
     if root.is_dir():
-        return _layout(root, "folder", labeled_in_folders(root))
-    if is_table(root) and root.is_file():
-        found = read_labeled(root, split_names=SPLIT_NAMES, default=WHOLE)
-        return replace(_layout(root, "csv", found.splits), notes=found.notes)
-    if root.exists():
-        raise DataError(f"{root} is neither a folder nor a CSV file.", hint=LAYOUT_HINT)
-    raise nothing_there(root)
+        refuse_options(choice, ("class_folders",), root)
+        return as_layout(root, "folder", labeled_in_folders(root, choice))
+    refuse_options(choice, (), root)
+    if is_table(root):
+        read = read_labeled(root, split_names=SPLIT_NAMES, default=WHOLE)
+        return as_layout(root, "csv", FoundImages(splits=read.splits, notes=read.notes))
+    raise DataError(f"{root} is neither a folder nor a CSV file.", hint=LAYOUT_HINT)
+
+
+def as_layout(root: Path, kind: Literal["folder", "csv"], found: FoundImages) -> DataLayout:
+    """A data set of the images that were found in it.
+
+    Raises:
+        DataError: It has classes to evaluate on that are not trained.
+    """
+    layout = _layout(root, kind, found.splits)
+    return replace(layout, unlabeled=dict(found.unlabeled), notes=found.notes)
 
 
 def listed(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
@@ -193,7 +227,8 @@ def require_trainable(layout: DataLayout) -> None:
     if "val" not in layout.splits:
         raise DataError(
             f"{layout.root} has nothing to validate on.",
-            reason="Of the classes that are trained, it has training images only.",
+            reason="Of the classes that are trained, it has training images only."
+            + "".join(f"\n{why}." for why in layout.unlabeled.values()),
             hint="Add --val-fraction 0.2 to set aside a fifth of each class.",
         )
 
@@ -212,6 +247,7 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
     if "val" in layout.splits:
         raise DataError(
             f"{layout.root} has its own split to validate on, {layout.called['val']!r}.",
+            reason=layout.notes[0] if layout.notes else None,
             hint="Leave out --val-fraction.",
         )
     samples, of_class = layout.splits["train"], defaultdict(list)
@@ -262,8 +298,9 @@ def canonical(found: Mapping[str, object]) -> dict[str, str]:
     if WHOLE in found:
         return {"train": WHOLE}
     called = {}
-    for key, names in (("train", TRAIN_NAMES), ("val", VAL_NAMES), ("test", TEST_NAMES)):
-        own = [name for name in found if name.lower() in names]
+    for key in ROLES:
+        own = [name for name in found if split_called(name) == key]
+        own = own or [name for name in found if split_within(name) == key]
         if len(own) > 1:
             raise DataError(f"Two splits mean the same: {' and '.join(own)}.")
         if own:
@@ -273,68 +310,11 @@ def canonical(found: Mapping[str, object]) -> dict[str, str]:
     return called
 
 
+def _names_of(split: str) -> set[str | None]:
+    return {split, split_called(split) or split_within(split)}
+
+
 def _only(samples: Sequence[Sample], positions: Sequence[int]) -> Sequence[Sample]:
     if isinstance(samples, tuple):
         return tuple(samples[position] for position in positions)
     return samples.only(positions)  # records, of which nothing is to be held in memory
-
-
-def labeled_in_folders(root: Path) -> dict[str, list[Labeled]]:
-    """The images below a folder with the names of their class folders, by split.
-
-    Returns:
-        Under the data set's own names of the splits; under `WHOLE` where it has none.
-
-    Raises:
-        DataError: No images, or images outside class folders.
-    """
-    folders = _class_folders(root)
-    splits = {f.name: f for f in folders if f.name.lower() in SPLIT_NAMES and _class_folders(f)}
-    if not splits:
-        return {WHOLE: _labeled_in_classes(root)}
-    return {
-        name: _labeled_in_classes(folder, may_be_empty=_is_evaluated(name, splits))
-        for name, folder in splits.items()
-    }
-
-
-def _is_evaluated(name: str, splits: Mapping[str, Path]) -> bool:
-    has_train = any(other.lower() in TRAIN_NAMES for other in splits)
-    return has_train and name.lower() not in TRAIN_NAMES
-
-
-def _labeled_in_classes(folder: Path, *, may_be_empty: bool = False) -> list[Labeled]:
-    images = {child.name: images_below(child) for child in _class_folders(folder)}
-    if not any(images.values()):
-        raise _no_images(folder)
-    empty = [name for name, paths in images.items() if not paths]
-    if empty and not may_be_empty:
-        raise DataError(
-            f"{len(empty)} class folder{'s' * (len(empty) > 1)} of {folder} without images: "
-            f"{', '.join(empty[:12])}.",
-            hint="Remove the empty folders, or put images into them.",
-        )
-    return [(path, name) for name, paths in images.items() for path in paths]
-
-
-def _class_folders(folder: Path) -> list[Path]:
-    """Folders in `folder` by name, without hidden ones and what archives leave behind."""
-    found = (child for child in folder.iterdir() if not child.name.startswith((".", "__")))
-    return sorted(child for child in found if child.is_dir() and not leads_back(child))
-
-
-def images_below(folder: Path) -> list[Path]:
-    """Every image at any depth, by name; hidden files and folders are left alone."""
-    paths = (place / name for place, names in FolderWalk(folder) for name in names)
-    return [path for path in paths if is_image(path)]
-
-
-def _no_images(folder: Path) -> DataError:
-    loose = sum(is_image(child) for child in folder.iterdir())
-    if loose:
-        return DataError(
-            f"The {loose} images in {folder} are not in class folders.",
-            reason="The name of the folder that an image is in is its class.",
-            hint=LAYOUT_HINT,
-        )
-    return DataError(f"There are no images in {folder}.", hint=LAYOUT_HINT)

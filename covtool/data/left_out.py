@@ -1,12 +1,12 @@
 """Files of a data set of folders that are no part of it, counted so that nobody misses them."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from covtool.data.folder_names import is_left_over
 from covtool.data.folder_walk import FolderWalk
 from covtool.data.image_formats import image_suffixes
-from covtool.data.images import is_image
 
 SHOWN = 5
 
@@ -25,23 +25,17 @@ NAMED = frozenset(("readme", "license", "licence", "copying", "authors", "notice
 """Such files without a suffix."""
 
 
-def notes_on_left_out(
-    root: Path, split_folders: Collection[Path], used: Iterable[Path]
-) -> Iterator[str]:
-    """What is worth knowing about files of a folder that are not used.
+def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Iterator[str]:
+    """What is worth knowing about files of a folder that are no images, and links in it.
 
     Args:
         root: The folder.
-        split_folders: Those of its splits.
-        used: Images that are.
+        split_folders: Those of its splits; files in them, beside class folders, do not count.
     """
-    suffixes, loose = Counter(), []
-    walk = FolderWalk(root, skipped=lambda name: name.startswith((".", "__")))
+    suffixes, walk = Counter(), FolderWalk(root, is_left_over)
     around = {root, *split_folders}
     for place, names in walk:
-        if place in around:  # beside class folders
-            loose += [place / name for name in names if is_image(place / name)]
-        else:
+        if place not in around:
             visible = (name.lower() for name in names if not name.startswith("."))
             suffixes.update(_suffix(name) for name in visible if not _is_expected(name))
     if suffixes:
@@ -49,8 +43,6 @@ def notes_on_left_out(
         named = " ".join(sorted(suffix or "(none)" for suffix in suffixes))
         files = "files" if count > 1 else "file"
         yield f"{count:,} {files} with other suffixes left out: {named}."
-    if loose := sorted(set(loose).difference(used)) if loose else []:
-        yield f"{_images(len(loose))} left out, beside the class folders: {_shown(loose, root)}."
     if walk.not_followed:
         links = "links are" if len(walk.not_followed) > 1 else "link is"
         yield (
@@ -67,10 +59,6 @@ def _is_expected(name: str) -> bool:
 def _suffix(name: str) -> str:
     _, dot, suffix = name.rpartition(".")
     return dot + suffix if dot else ""
-
-
-def _images(count: int) -> str:
-    return f"{count:,} images are" if count > 1 else "1 image is"
 
 
 def _shown(paths: list[Path], root: Path) -> str:

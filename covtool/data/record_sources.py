@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from timm.data import create_reader
 
+from covtool.data.folder_names import SPLIT_NAMES, split_called
 from covtool.data.image_formats import image_suffixes
-from covtool.data.layouts import SPLIT_NAMES, DataLayout, canonical
+from covtool.data.layouts import DataLayout, canonical
 from covtool.data.records import ReaderArchive, Records, TarArchive
 from covtool.errors import ArgumentError, CovtoolError, DataError
 
@@ -70,7 +71,9 @@ def scan_records(source: RecordSource) -> DataLayout:
         DataError: It is not there, damaged, or has no labels.
     """
     found, names = READ[source.kind](source)
-    found = {split: records for split, records in found.items() if len(records)}
+    found = {
+        split: records for split, records in found.items() if len(records) and split_called(split)
+    }
     called = canonical(found)
     if not called:
         raise DataError(

@@ -6,18 +6,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from covtool.data.csv_layout import Table, columns_of, is_table, read_table, require_files
+from covtool.data.folder_layout import labeled_in_folders
+from covtool.data.folder_names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, WHOLE
 from covtool.data.images import is_image
-from covtool.data.layouts import (
-    TEST_NAMES,
-    TRAIN_NAMES,
-    VAL_NAMES,
-    WHOLE,
-    labeled_in_folders,
-)
 from covtool.data.left_out import notes_on_left_out
+from covtool.data.published.searched import (
+    IN_SHOP,
+    PRODUCTS,
+    VEHICLE_LISTS,
+    has_identity_folders,
+    holds_in_shop,
+    read_identity_folders,
+    read_in_shop,
+    read_products,
+    read_vehicle_id,
+)
 from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import DataError
 from covtool.registry import Registry
+from covtool.specs.layout import LayoutSpec
 
 QUERY, GALLERY = "query", "gallery"
 IDENTITY, LABEL = "identity", "label"
@@ -36,13 +43,19 @@ class Form:
         source: Who publishes data in it.
         fits: Whether a path has this form, told from names alone.
         read: Its images; may raise `DataError`.
+        told_by: Which files and folders give it away.
+        splits: What it calls its subsets, and by which file.
+        options: Fields of `LayoutSpec` that choose between what it has.
     """
 
     name: str
     summary: str
     source: str
     fits: Callable[[Path], bool]
-    read: Callable[[Path], RetrievalLayout]
+    read: Callable[[Path, LayoutSpec], RetrievalLayout]
+    told_by: tuple[str, ...] = ()
+    splits: str = "train, query, gallery"
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +101,7 @@ MSMT_LISTS = {
 MSMT_FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
 
 
-def read_market(root: Path) -> RetrievalLayout:
+def read_market(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     """Market-1501, DukeMTMC-reID, and CUHK03 under its new protocol.
 
     Raises:
@@ -97,7 +110,7 @@ def read_market(root: Path) -> RetrievalLayout:
     return RetrievalLayout(root=root, kind="market1501", **MARKET.subsets(root))
 
 
-def read_veri(root: Path) -> RetrievalLayout:
+def read_veri(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     """VeRi-776: vehicles.
 
     Raises:
@@ -106,7 +119,7 @@ def read_veri(root: Path) -> RetrievalLayout:
     return RetrievalLayout(root=root, kind="veri", **VERI.subsets(root))
 
 
-def read_msmt17(root: Path) -> RetrievalLayout:
+def read_msmt17(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     """MSMT17, V1 and V2: lists of paths and identities, the camera in the name.
 
     Raises:
@@ -124,7 +137,7 @@ def read_msmt17(root: Path) -> RetrievalLayout:
     return RetrievalLayout(root=root, kind="msmt17", numbers_apart=True, **subsets)
 
 
-def read_csv(root: Path) -> RetrievalLayout:
+def read_csv(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     """A CSV file with the columns ``path,identity`` and perhaps ``camera`` and ``split``.
 
     A column ``label`` will do for the identities where there is none of that name.
@@ -146,20 +159,19 @@ def read_csv(root: Path) -> RetrievalLayout:
     return replace(_from_splits(root, "csv", found), notes=read.notes)
 
 
-def read_folders(root: Path) -> RetrievalLayout:
+def read_folders(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     """A folder per class, in ``train`` and ``test`` (or ``val``), or without splits.
 
     Raises:
         DataError: See `labeled_in_folders`.
     """
+    read = labeled_in_folders(root, choice)
     found = {
         split: [RetrievalSample(path, label) for path, label in images]
-        for split, images in labeled_in_folders(root).items()
+        for split, images in read.splits.items()
     }
-    layout = _from_splits(root, "folders", found)
-    used = (sample.path for samples in found.values() for sample in samples)
-    notes = notes_on_left_out(root, [root / split for split in found], used)
-    return replace(layout, notes=tuple(notes))
+    notes = (*read.notes, *notes_on_left_out(root))
+    return replace(_from_splits(root, "folders", found), notes=notes)
 
 
 FORMS = Registry(
@@ -171,6 +183,7 @@ FORMS = Registry(
             "Market-1501, DukeMTMC-reID, CUHK03 (new protocol)",
             MARKET.fits,
             read_market,
+            told_by=("bounding_box_train/", "bounding_box_test/"),
         ),
         Form(
             "veri",
@@ -178,6 +191,7 @@ FORMS = Registry(
             "VeRi-776",
             VERI.fits,
             read_veri,
+            told_by=("image_train/", "image_test/"),
         ),
         Form(
             "msmt17",
@@ -185,6 +199,44 @@ FORMS = Registry(
             "MSMT17 V1 and V2",
             lambda root: any((root / name).is_file() for name, _ in MSMT_LISTS.values()),
             read_msmt17,
+            told_by=("list_train.txt",),
+            splits="train, val, query, gallery",
+        ),
+        Form(
+            "layumi",
+            "train/, val/, query/, gallery/ with a folder per identity, names like Market-1501's",
+            "Zheng. Person_reID_baseline_pytorch, github.com/layumi",
+            has_identity_folders,
+            read_identity_folders,
+            told_by=("query/", "gallery/"),
+            splits="train, val (of the trained identities), query, gallery",
+        ),
+        Form(
+            "in-shop",
+            "list_eval_partition.txt (here or in Eval/) and img/",
+            "Liu, Luo, Qiu, Wang, Tang. DeepFashion, CVPR 2016: In-Shop Clothes Retrieval",
+            holds_in_shop,
+            read_in_shop,
+            told_by=IN_SHOP,
+        ),
+        Form(
+            "vehicleid",
+            "image/, train_test_split/train_list.txt, train_test_split/test_list_800.txt",
+            "Liu, Tian, Wang, Pang, Huang. PKU VehicleID, CVPR 2016",
+            lambda root: next(root.glob(f"{VEHICLE_LISTS}/*_list*.txt"), None) is not None,
+            read_vehicle_id,
+            told_by=(f"{VEHICLE_LISTS}/",),
+            splits="train, test (800 vehicles or another list)",
+            options=("data_split",),
+        ),
+        Form(
+            "sop",
+            "Ebay_train.txt, Ebay_test.txt beside the folders that they name",
+            "Oh Song, Xiang, Jegelka, Savarese. Stanford Online Products, CVPR 2016",
+            lambda root: any((root / name).is_file() for name in PRODUCTS.values()),
+            read_products,
+            told_by=tuple(PRODUCTS.values()),
+            splits="train, test",
         ),
         Form(
             "csv",
@@ -192,6 +244,8 @@ FORMS = Registry(
             "covtool",
             lambda root: is_table(root) and root.is_file(),
             read_csv,
+            told_by=("*.csv",),
+            splits="train, val, query, gallery, test",
         ),
         Form(
             "folders",
@@ -199,6 +253,8 @@ FORMS = Registry(
             "covtool",
             Path.is_dir,
             read_folders,
+            splits="train, val, test",
+            options=("class_folders",),
         ),
     ),
 )

@@ -4,19 +4,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from covtool.data.class_folders import folders_in
 from covtool.data.csv_layout import columns_of, is_table
+from covtool.data.folder_names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, is_no_class
 from covtool.data.hygiene import require_distinct
-from covtool.data.layouts import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, DataLayout, scan
+from covtool.data.layouts import DataLayout, scan
+from covtool.data.published import find_published, refuse_options
 from covtool.data.retrieval_forms import FORMS, IDENTITY, LABEL
-from covtool.data.retrieval_layout import RetrievalLayout
+from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import ArgumentError, DataError
+from covtool.specs.layout import LayoutSpec
 
 Task = Literal["classification", "retrieval"]
 
 RETRIEVAL_HINT = (
-    "For retrieval, covtool reads Market-1501, DukeMTMC-reID, CUHK03, MSMT17 and VeRi as they are\n"
-    "published, a CSV file with the columns path,identity,camera,split, and class folders whose\n"
-    "test classes are not in train/."
+    "For retrieval, covtool reads Market-1501, DukeMTMC-reID, CUHK03, MSMT17, VeRi and others as\n"
+    "they are published (covtool list data), a CSV file with the columns\n"
+    "path,identity,camera,split, and class folders whose test classes are not in train/."
 )
 
 
@@ -25,17 +29,22 @@ def task_of(root: Path) -> Task:
 
     Data for retrieval are the published forms, a CSV file with a column ``identity`` and none
     called ``label``, and class folders of which none in ``test`` (or ``val``, without a ``test``)
-    is in ``train``. Everything else is for classification, also what is not there.
+    is in ``train``; one class is nothing to search in. Everything else is for classification, also
+    what is not there.
 
     Raises:
         DataError: A CSV file has both columns.
     """
     root = Path(root)
     if root.is_dir():
-        published = next(row for row in FORMS if row.fits(root)).name != "folders"
-        found = published or _data_sets_below(root) or _is_disjoint(root)
-        return "retrieval" if found else "classification"
+        if next(row for row in FORMS if row.fits(root)).name != "folders":
+            return "retrieval"
+        if find_published(root):
+            return "classification"
+        return "retrieval" if _data_sets_below(root) or _is_disjoint(root) else "classification"
     if not (is_table(root) and root.is_file()):
+        return "classification"
+    if find_published(root):
         return "classification"
     columns = columns_of(root)
     if IDENTITY in columns and LABEL in columns:
@@ -47,22 +56,31 @@ def task_of(root: Path) -> Task:
     return "retrieval" if IDENTITY in columns else "classification"
 
 
-def read_retrieval(root: Path, *, test_classes: float | None = None) -> RetrievalLayout:
+def read_retrieval(
+    root: Path, *, test_classes: float | None = None, choice: LayoutSpec | None = None
+) -> RetrievalLayout:
     """The images of a data set for retrieval.
 
     Args:
-        root: In one of the `covtool.data.retrieval_forms.FORMS`, the first that fits.
+        root: In one of the `covtool.data.retrieval_forms.FORMS`, the first that fits; or a
+            published data set for classification.
         test_classes: Share of the classes to search in, the last in sorted order, where the data
-            has no split; the others are for training. In (0, 1).
+            has no split; the others are for training. In (0, 1). Of a published data set for
+            classification, all images are split so.
+        choice: How the data set is read, where its layout leaves a choice.
 
     Raises:
         DataError: Nothing there, no such form, or a mistake in it.
-        ArgumentError: `test_classes` is out of range.
+        ArgumentError: `test_classes` is out of range, or there is no such choice.
     """
-    root = Path(root)
+    root, choice = Path(root), choice or LayoutSpec()
     if not root.exists():
         raise DataError(f"There is no data set at {root}.", hint="Check the path.")
     form = next((row for row in FORMS if row.fits(root)), None)
+    general = form is None or form.name in ("csv", "folders")
+    if general and find_published(root):
+        layout = _read_labeled(root, choice, whole=test_classes is not None)
+        return layout if test_classes is None else _split_by_class(layout, test_classes)
     if form is None:
         raise DataError(f"{root} is neither a folder nor a CSV file.", hint=RETRIEVAL_HINT)
     if form.name == "folders" and (below := _data_sets_below(root)):
@@ -70,7 +88,8 @@ def read_retrieval(root: Path, *, test_classes: float | None = None) -> Retrieva
             f"{root} is no data set itself, but holds {len(below)}: {', '.join(below)}.",
             hint=f"Choose one, like {root / below[0]}.",
         )
-    layout = form.read(root)
+    refuse_options(choice, form.options, root)
+    layout = form.read(root, choice)
     return layout if test_classes is None else _split_by_class(layout, test_classes)
 
 
@@ -80,6 +99,7 @@ def read_classes(
     val_fraction: float | None = None,
     test_classes: float | None = None,
     seed: int = 0,
+    choice: LayoutSpec | None = None,
 ) -> DataLayout:
     """What a classifier is trained on: `scan`, or the training identities of data for retrieval.
 
@@ -88,23 +108,56 @@ def read_classes(
         val_fraction: Share of each class to set aside as ``val``, where there is none; in (0, 1).
         test_classes: As in `read_retrieval`; says that the data is for retrieval.
         seed: Of the choice that `val_fraction` asks for.
+        choice: How the data set is read, where its layout leaves a choice.
 
     Raises:
         DataError: See `scan`, `read_retrieval` and `require_distinct`.
-        ArgumentError: A share is out of range.
+        ArgumentError: A share is out of range, or there is no such choice.
     """
     root = Path(root)
     if test_classes is None and _is_labeled(root):
-        return scan(root, val_fraction=val_fraction, seed=seed)
-    layout = read_retrieval(root, test_classes=test_classes)
+        return scan(root, val_fraction=val_fraction, seed=seed, choice=choice)
+    layout = read_retrieval(root, test_classes=test_classes, choice=choice)
     training = layout.training_layout(val_fraction=val_fraction, seed=seed)
     require_distinct(training)
     return training
 
 
+def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLayout:
+    """A data set for classification, each image to be searched for among the others.
+
+    Args:
+        root: The data set.
+        choice: How it is read.
+        whole: Whether its splits do not matter; else what a model is evaluated on is searched in.
+
+    Raises:
+        DataError: See `scan`.
+    """
+    layout = scan(root, choice=choice)
+    names = layout.class_names
+
+    def of(split: str) -> tuple[RetrievalSample, ...]:
+        samples = layout.splits.get(split, ())
+        return tuple(RetrievalSample(s.path, names[s.label]) for s in samples)
+
+    own = {split: of(split) for split in layout.splits}
+    whole = whole or len(own) == 1
+    searched = sum(own.values(), ()) if whole else own.get("test") or own.get("val", ())
+    return RetrievalLayout(
+        root=root,
+        kind="published",
+        train=() if whole else own.get("train", ()),
+        query=searched,
+        gallery=searched,
+        shared=True,
+        notes=layout.notes,
+    )
+
+
 def _is_labeled(root: Path) -> bool:
     """Whether `scan` should read it; of a CSV file with both columns, too."""
-    is_csv = is_table(root) and root.is_file()
+    is_csv = is_table(root) and root.is_file() and not find_published(root)
     if not is_csv:
         return task_of(root) == "classification"
     columns = columns_of(root)
@@ -119,7 +172,8 @@ def _is_disjoint(root: Path) -> bool:
         return set().union(*(classes.get(name, set()) for name in names))
 
     train, evaluated = of(TRAIN_NAMES), of(TEST_NAMES) or of(VAL_NAMES)
-    return bool(train and evaluated) and not train & evaluated
+    named = {name for name in evaluated if not is_no_class(name)}
+    return bool(train) and len(named) > 1 and not train & evaluated
 
 
 def _folders(folder: Path) -> set[str]:
@@ -127,7 +181,7 @@ def _folders(folder: Path) -> set[str]:
 
 
 def _children(folder: Path) -> list[Path]:
-    return [c for c in folder.iterdir() if c.is_dir() and not c.name.startswith((".", "__"))]
+    return folders_in(folder)
 
 
 def _data_sets_below(root: Path) -> list[str]:

@@ -76,7 +76,8 @@ def require_searchable(layout: RetrievalLayout, report: RetrievalReport) -> None
 
     Raises:
         DataError: It has nothing to search with or in; training identities are searched for; some
-            images have a camera and others none; an image is listed twice; no query has a match.
+            images have a camera and others none; an image is listed twice; all show one identity;
+            no query has a match.
     """
     _require_subsets(layout)
     if report.shared_identities:
@@ -91,6 +92,7 @@ def require_searchable(layout: RetrievalLayout, report: RetrievalReport) -> None
     _require_distinct(layout, report)
     if not report.queries_left:
         raise _no_query_left(layout, report)
+    _require_identities(layout)
 
 
 def _count(name: Subset, samples: Sequence[RetrievalSample]) -> SubsetCount:
@@ -162,6 +164,18 @@ def _require_distinct(layout: RetrievalLayout, report: RetrievalReport) -> None:
             f"{len(twice)} images of {layout.root} are there twice: {twice[0]}.",
             reason="It would find itself.",
             hint="List it once; to search for every image among the others, name the split 'test'.",
+        )
+
+
+def _require_identities(layout: RetrievalLayout) -> None:
+    """With one identity in the gallery, whatever is found is right: the figures would be 100 %."""
+    identities = {sample.identity for sample in layout.searched} - {JUNK}
+    if len(identities) == 1:
+        raise DataError(
+            f"All images to search in show one identity, {identities.pop()!r}, in {layout.root}.",
+            reason="Whatever is found is right then.",
+            hint="A search needs images of two identities at least. Is it the name of a folder "
+            "that is no class?",
         )
 
 

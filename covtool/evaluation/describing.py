@@ -10,8 +10,9 @@ from torch import Tensor
 
 from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
+from covtool.data.folder_names import WHOLE
 from covtool.data.image_sources import ImageSource, find_images
-from covtool.data.layouts import WHOLE, Sample
+from covtool.data.layouts import Sample
 from covtool.data.orientation import note_on_turned
 from covtool.data.retrieval_layout import numbered
 from covtool.evaluation.feature_files import FeatureWriter, check_feature_output

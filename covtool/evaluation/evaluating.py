@@ -15,11 +15,12 @@ from covtool.data.worker_death import explaining_dead_workers
 from covtool.evaluation.attacking import Attacker
 from covtool.evaluation.attacks import chosen_attack
 from covtool.evaluation.classification import ClassificationResult, evaluate_classification
+from covtool.evaluation.cropping import note_on_boxes
 from covtool.evaluation.matching import match_classes
 from covtool.evaluation.requests import ModelRequest
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
-from covtool.specs import AttackSpec, InputSpec
+from covtool.specs import AttackSpec, InputSpec, LayoutSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +31,13 @@ class EvaluationRequest(ModelRequest):
         data: A folder or a CSV file; see `covtool.data.layouts.scan`.
         split: Which images; None for ``val``, else ``test``, else all there are.
         attack: What to measure the model under as well.
+        layout: How the data set is read, where that leaves a choice.
     """
 
     data: Path
     split: str | None = None
     attack: AttackSpec = field(default_factory=AttackSpec)
+    layout: LayoutSpec = field(default_factory=LayoutSpec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,7 @@ class Evaluation:
         device: Where the model ran.
         input: How the images were prepared.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed, and what speaks against the attack.
+        notes: What was assumed of model and data, and what speaks against the attack.
         attacked: The figures under attack, on the same images; None without one.
         attack: The attack, its defaults filled in; None without one.
     """
@@ -87,7 +90,7 @@ def _evaluated(
     request: EvaluationRequest, attack: AttackSpec | None, processes: Processes, track: Track
 ) -> Evaluation:
     device = resolve_device(request.device, processes)
-    layout = scan(request.data)
+    layout = scan(request.data, choice=request.layout)
     checked, split = _images(layout, request, processes, track)
     equal = processes.main(
         lambda: notes_on_equal_files(layout, at_most=COMPARED_AT_MOST, track=track)
@@ -131,10 +134,11 @@ def _evaluated(
         unreadable=checked.bad,
         notes=_notes(
             opened,
-            match.note,
             *layout.notes,
+            note_on_boxes(recipe.provenance.history, request.layout),
             *equal,
             note_on_turned(checked.turned, exif=recipe.input.exif),
+            match.note,
             attacker.note if attacker else None,
         ),
     )

@@ -29,7 +29,7 @@ from covtool.evaluation.searched_images import (
 )
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
-from covtool.specs import InputSpec, RetrievalSpec
+from covtool.specs import InputSpec, LayoutSpec, RetrievalSpec
 
 OnReport = Callable[[RetrievalReport], None]
 
@@ -45,6 +45,7 @@ class RetrievalRequest(ModelRequest):
             query and gallery, or test.
         test_classes: Share of the classes to search in, where the data has no split.
         spec: Features, metric, re-ranking, memory, files.
+        layout: How the data set is read, where that leaves a choice.
         overwrite: Whether the files may replace others.
     """
 
@@ -53,6 +54,7 @@ class RetrievalRequest(ModelRequest):
     split: str | None = None
     test_classes: float | None = None
     spec: RetrievalSpec = field(default_factory=RetrievalSpec)
+    layout: LayoutSpec = field(default_factory=LayoutSpec)
     overwrite: bool = False
 
 
@@ -69,7 +71,7 @@ class Retrieval:
         input: How the images were prepared; None where none were.
         spec: How was searched.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed about the model.
+        notes: What was assumed about the model and the data set.
         files: What was written.
     """
 
@@ -123,7 +125,9 @@ def retrieve(
     _check_outputs(request)
     with joined(timeout_s=request.launch.dist_timeout) as processes:
         track = track if processes.is_main else silent
-        layout = read_retrieval(request.data, test_classes=request.test_classes)
+        layout = read_retrieval(
+            request.data, test_classes=request.test_classes, choice=request.layout
+        )
         if request.split is not None:
             layout = layout.searching_in(request.split)
         report = report_on(layout, cameras=spec.cameras)
@@ -148,7 +152,7 @@ def retrieve(
             input=described.input,
             spec=spec,
             unreadable=described.unreadable,
-            notes=(*described.notes, *equal),
+            notes=(*described.notes, *layout.notes, *equal),
             files=tuple(file for file in (spec.save_features, spec.save_ranks) if file),
         )
 
@@ -194,7 +198,7 @@ def _described(
         device=str(device),
         input=opened.recipe.input,
         unreadable=checked.bad,
-        notes=(*opened.notes, *layout.notes, *([turned] if turned else [])),
+        notes=(*opened.notes, *([turned] if turned else [])),
     )
 
 

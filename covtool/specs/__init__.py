@@ -8,6 +8,7 @@ from covtool.specs.convolution import ConvolutionSpec
 from covtool.specs.faults import FaultSpec
 from covtool.specs.finetuning import FinetuneRequest
 from covtool.specs.input_overrides import InputOverrides
+from covtool.specs.layout import LayoutSpec
 from covtool.specs.loading import LoadingSpec
 from covtool.specs.objective import ObjectiveSpec
 from covtool.specs.processes import LaunchSpec, ProcessSpec
@@ -43,6 +44,7 @@ __all__ = [
     "InputSpec",
     "LastStrideSpec",
     "LaunchSpec",
+    "LayoutSpec",
     "LoadingSpec",
     "Metric",
     "ObjectiveSpec",

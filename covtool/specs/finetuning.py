@@ -10,6 +10,7 @@ from covtool.specs.augmentation import AugmentationSpec
 from covtool.specs.class_split import ClassSplitSpec
 from covtool.specs.faults import FaultSpec
 from covtool.specs.input_overrides import InputOverrides
+from covtool.specs.layout import LayoutSpec
 from covtool.specs.loading import LoadingSpec
 from covtool.specs.objective import ObjectiveSpec
 from covtool.specs.processes import ProcessSpec
@@ -29,6 +30,7 @@ SETTINGS: dict[str, type[Record]] = {
     "processes": ProcessSpec,
     "images": InputOverrides,
     "classes": ClassSplitSpec,
+    "layout": LayoutSpec,
 }
 """The groups of settings of a run; no two have a name in common."""
 
@@ -62,6 +64,7 @@ class FinetuneRequest(Record):
         processes: How several processes work together.
         images: What to change about the images that the model expects.
         classes: Which classes are trained.
+        layout: How the data set is read, where that leaves a choice.
         svdnet: The phases of SVDNet; None for a run without.
         search: How a run in phases is judged; None for one that is validated.
         arch: Architecture, where the tensors leave a choice.
@@ -85,6 +88,7 @@ class FinetuneRequest(Record):
     processes: ProcessSpec = ProcessSpec()
     images: InputOverrides = InputOverrides()
     classes: ClassSplitSpec = ClassSplitSpec()
+    layout: LayoutSpec = LayoutSpec()
     svdnet: SvdnetSpec | None = None
     search: SearchSpec | None = None
     arch: str | None = None

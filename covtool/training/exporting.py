@@ -61,7 +61,7 @@ def _line(request: FinetuneRequest, data: str, epochs: int, phase: str) -> str:
     then = "" if request.svdnet is None else request.svdnet.in_words()
     when = f"epoch {epochs} of {training.epochs}" + (f", {phase}" if phase else "")
     return (
-        f"{request.command} on {data}: {when}, {training.opt}, "
+        f"{request.command} on {data}{request.layout.in_words()}: {when}, {training.opt}, "
         f"lr {training.lr:g}{then}{loss}{sampler}{kind}{heads}"
     )
 

@@ -68,7 +68,8 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
 
     Args:
         request: The settings.
-        observer: Is told what a data set for retrieval holds, before anything is refused.
+        observer: Is told what a data set for retrieval holds, before anything is refused, and what
+            was read as what.
 
     Raises:
         DataError: See `read_classes` and `require_trainable`; `read_retrieval` and
@@ -83,7 +84,10 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
         val_fraction=training.val_fraction,
         test_classes=request.classes.test_classes,
         seed=training.seed,
+        choice=request.layout,
     )
+    for note in layout.notes:
+        observer.on_note(note)
     require_trainable(layout)
     if training.eval_metric == "top5" and len(layout.class_names) < 6:
         raise ArgumentError(
@@ -103,7 +107,11 @@ def tell_of_images(layout: DataLayout, observer: Observer) -> None:
 
 
 def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:
-    found = read_retrieval(Path(request.data), test_classes=request.classes.test_classes)
+    found = read_retrieval(
+        Path(request.data), test_classes=request.classes.test_classes, choice=request.layout
+    )
+    for note in found.notes:
+        observer.on_note(note)
     report = report_on(found, cameras=request.search.cameras)
     observer.on_report(report)
     require_searchable(found, report)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from covtool.checkpoints.model_file import read_recipe
+from covtool.data.published import PUBLISHED
 from covtool.data.retrieval_forms import FORMS
 from covtool.data.samplers import SAMPLERS
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
@@ -32,7 +33,7 @@ def covtool(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
         ("losses", LOSSES.names),
         ("samplers", SAMPLERS.names),
         ("presets", PRESETS.names),
-        ("data", FORMS.names),
+        ("data", (*PUBLISHED.names, *FORMS.names)),
     ],
 )
 def test_list_shows_every_row(what: str, names: tuple[str, ...]) -> None:

@@ -6,10 +6,11 @@ import shutil
 import pytest
 from images import write_classes, write_image
 
+from covtool.data.class_folders import images_below
 from covtool.data.class_order import in_order_of
 from covtool.data.duplicates import notes_on_equal_files, notes_on_equal_matches
 from covtool.data.image_sources import find_images
-from covtool.data.layouts import images_below, scan
+from covtool.data.layouts import scan
 from covtool.data.retrieval_reading import read_retrieval
 from covtool.errors import DataError
 
@@ -185,8 +186,8 @@ def test_files_that_are_no_images_are_counted_by_suffix(tmp_path):
     (root / "LICENSE").touch()
     write_image(root / "loose.png")
     notes = (
+        f"1 image of {root} beside its class folders left out.",
         "4 files with other suffixes left out: (none) .heic .npy.",
-        "1 image is left out, beside the class folders: loose.png.",
     )
     assert scan(root).notes == notes
     assert read_retrieval(root).notes == notes

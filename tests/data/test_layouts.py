@@ -161,7 +161,7 @@ def test_a_csv_file_without_splits_is_used_whole_or_split(tmp_path) -> None:
         (["path,label"], "lists no images"),
         (["path,label", "images/1.png,"], "line 2: the label is empty"),
         (["path,label", "images/1.png"], "line 2: the label is empty"),
-        (["path,label,split", "images/1.png,a,dev"], "line 2: there is no split 'dev'"),
+        (["path,label,split", "images/1.png,a,tran"], "line 2: there is no split 'tran'"),
         (["path,label", "images/9.png,a", "images/1.png,b"], "1 of 2 images .* are not there"),
     ],
 )

@@ -2,12 +2,25 @@
 
 import pytest
 from images import write_classes
-from retrieval_trees import CSV_ROWS, write_csv, write_market, write_msmt17, write_named, write_veri
+from retrieval_trees import (
+    CSV_ROWS,
+    write_csv,
+    write_in_shop,
+    write_layumi,
+    write_market,
+    write_msmt17,
+    write_named,
+    write_products,
+    write_vehicle_id,
+    write_veri,
+)
 
 from covtool.data.layouts import require_trainable, scan
 from covtool.data.retrieval_forms import FORMS
 from covtool.data.retrieval_reading import read_classes, read_retrieval, task_of
+from covtool.data.retrieval_report import report_on, require_searchable
 from covtool.errors import ArgumentError, DataError
+from covtool.specs import LayoutSpec
 
 
 def told(samples):
@@ -24,6 +37,10 @@ WRITERS = {
     "market1501": write_market,
     "veri": write_veri,
     "msmt17": write_msmt17,
+    "layumi": write_layumi,
+    "in-shop": write_in_shop,
+    "vehicleid": write_vehicle_id,
+    "sop": write_products,
     "csv": write_csv,
     "folders": write_folders,
 }
@@ -49,7 +66,7 @@ def test_training_identities_are_classes_in_every_form(form, tmp_path) -> None:
     layout = read_retrieval(root)
     classes = layout.training_layout()
     assert classes.class_names == tuple(sorted({s.identity for s in layout.train}))
-    labeled = [(s.path, classes.class_names[s.label]) for s in classes.splits["train"]]
+    labeled = [(s.path, classes.class_names[s.label]) for s in classes.samples("train")]
     assert labeled == [(s.path, s.identity) for s in layout.train]
     assert read_classes(root) == classes
     assert classes.name == layout.name
@@ -96,7 +113,7 @@ def test_a_folder_of_data_sets_is_refused_with_their_names(tmp_path) -> None:
 
 def test_names_of_veri_have_three_digits_for_the_camera(tmp_path) -> None:
     layout = read_retrieval(write_veri(tmp_path))
-    assert [s.camera for s in layout.gallery] == ["1", "20"]
+    assert [s.camera for s in layout.gallery] == ["1", "20", "3"]
     assert [s.camera for s in layout.train] == ["1", "12"]
 
 
@@ -283,3 +300,43 @@ def test_what_is_no_data_set_is_refused(tmp_path) -> None:
     write_named(tmp_path / "data" / "bounding_box_test", "0001_c1s1_000001_00.jpg")
     with pytest.raises(DataError, match="no images to train on, only: gallery"):
         read_classes(tmp_path / "data")
+
+
+def test_folders_of_identities_have_query_and_gallery_with_cameras(tmp_path) -> None:
+    layout = read_retrieval(write_layumi(tmp_path))
+    report = report_on(layout)
+    assert {s.identity for s in layout.query} == {"0001", "0003"}
+    assert (len(layout.query), len(layout.gallery)) == (6, 12)
+    assert (report.junk, report.distractors, report.queries_left) == (3, 3, 6)
+    assert {s.camera for s in layout.query} == {"1", "2", "3"}
+    require_searchable(layout, report)  # train and val share identities on purpose
+    classes = read_classes(tmp_path)
+    assert {key: len(samples) for key, samples in classes.splits.items()} == {"train": 6, "val": 2}
+
+
+def test_lists_of_vehicles_are_chosen_by_their_size(tmp_path) -> None:
+    root = write_vehicle_id(tmp_path)
+    assert {s.identity for s in read_retrieval(root).query} == {"3", "4"}
+    layout = read_retrieval(root, choice=LayoutSpec(data_split=1600))
+    assert {s.identity for s in layout.query} == {"3", "5"}
+    assert "published protocol" in layout.notes[0]
+    with pytest.raises(ArgumentError, match="takes 800, 1600"):
+        read_retrieval(root, choice=LayoutSpec(data_split=2400))
+
+
+def test_items_of_clothes_are_searched_in_the_gallery(tmp_path) -> None:
+    layout = read_retrieval(write_in_shop(tmp_path))
+    assert [len(layout.samples(n)) for n in ("train", "query", "gallery")] == [4, 2, 4]
+    file = tmp_path / "list_eval_partition.txt"
+    file.write_text(file.read_text().replace("  query", ""))
+    with pytest.raises(DataError, match="no path, item and use"):
+        read_retrieval(tmp_path)
+
+
+@pytest.mark.parametrize("write", [write_in_shop, write_vehicle_id, write_products])
+def test_an_image_of_a_list_that_is_not_there_is_named(write, tmp_path) -> None:
+    root = write(tmp_path)
+    gone = next(sample.path for sample in read_retrieval(root).searched)
+    gone.unlink()
+    with pytest.raises(DataError, match=rf"not there\.\nThe first: .*{gone.name}"):
+        read_retrieval(root)

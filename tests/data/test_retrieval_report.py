@@ -88,6 +88,7 @@ def test_msmt17_may_use_a_number_for_two_people(tmp_path) -> None:
 
 def test_no_query_left_is_refused_with_what_to_do(tmp_path) -> None:
     rows = [("1.png", "x", "1", "query"), ("2.png", "x", "1", "gallery")]
+    rows.append(("3.png", "z", "2", "gallery"))
     with pytest.raises(DataError, match=r"1 have matches by their own camera(.|\n)*--no-cameras"):
         judge(write_csv(tmp_path, rows))
     assert judge(tmp_path / "people.csv", cameras=False).queries_left == 1
@@ -105,10 +106,18 @@ def test_one_image_per_identity_is_refused(tmp_path) -> None:
 
 
 def test_cameras_of_some_images_only_are_refused(tmp_path) -> None:
-    rows = [("1.png", "x", "1", "test"), ("2.png", "x", "", "test")]
-    with pytest.raises(DataError, match=r"1 of 2 images .* have no camera\.\nThe first: .*2\.png"):
+    rows = [(f"{n}.png", "xxyy"[n], "" if n == 2 else "1", "test") for n in range(4)]
+    with pytest.raises(DataError, match=r"1 of 4 images .* have no camera\.\nThe first: .*2\.png"):
         judge(write_csv(tmp_path, rows))
-    assert judge(tmp_path / "people.csv", cameras=False).queries_left == 2
+    assert judge(tmp_path / "people.csv", cameras=False).queries_left == 4
+
+
+@pytest.mark.parametrize("header", ["path,identity,camera,split", "path,identity,camera"])
+def test_a_single_identity_is_no_search(header, tmp_path) -> None:
+    rows = [(f"{n}.png", "images", str(n), "test") for n in range(3)]
+    rows = [row[: header.count(",") + 1] for row in rows]
+    with pytest.raises(DataError, match=r"show one identity, 'images'(.|\n)*found is right"):
+        judge(write_csv(tmp_path, rows, header))
 
 
 @pytest.mark.parametrize("split", ["query", "gallery"])

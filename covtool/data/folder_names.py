@@ -1,0 +1,189 @@
+"""What names of folders say: which split they hold, and what is no class."""
+
+import re
+from collections.abc import Iterable
+
+TRAIN_NAMES = ("train", "training", "trn")
+VAL_NAMES = ("val", "validation", "valid", "dev", "eval", "evaluation")
+TEST_NAMES = ("test", "testing", "tst")
+SPLIT_NAMES = (*TRAIN_NAMES, *VAL_NAMES, *TEST_NAMES)
+WHOLE = "all"
+
+ROLES = {"train": TRAIN_NAMES, "val": VAL_NAMES, "test": TEST_NAMES}
+
+IMAGE_WORDS = frozenset(
+    [
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "jpg",
+        "jpeg",
+        "jpegs",
+        "jpegimages",
+        "png",
+        "pngs",
+        "photo",
+        "photos",
+        "picture",
+        "pictures",
+        "pic",
+        "pics",
+        "frame",
+        "frames",
+    ]
+)
+TARGET_WORDS = frozenset(
+    [
+        "mask",
+        "masks",
+        "label",
+        "labels",
+        "annotation",
+        "annotations",
+        "annots",
+        "segmentation",
+        "segmentations",
+        "trimap",
+        "trimaps",
+        "segmentationclass",
+        "segmentationobject",
+        "groundtruth",
+        "gt",
+        "depth",
+    ]
+)
+PAPER_WORDS = frozenset(
+    [
+        "devkit",
+        "meta",
+        "metadata",
+        "attributes",
+        "attribute",
+        "parts",
+        "lists",
+        "list",
+        "splits",
+        "split",
+        "imagesets",
+        "docs",
+        "doc",
+        "csv",
+        "json",
+        "xml",
+        "xmls",
+        "txt",
+        "files",
+        "code",
+        "scripts",
+        "src",
+        "notebooks",
+        "models",
+        "checkpoints",
+        "logs",
+        "runs",
+        "readme",
+        "train_test_split",
+    ]
+)
+PIECE_WORDS = frozenset(
+    ["part", "parts", "batch", "fold", "folds", "chunk", "shard", "piece", "volume", "disk", "disc"]
+)
+NO_CLASS = IMAGE_WORDS | TARGET_WORDS | PAPER_WORDS
+"""Words that data sets are made of and that are not what is in an image."""
+
+LEFTOVERS = frozenset(
+    {"@eadir", "lost+found", "$recycle.bin", "system volume information", "#recycle", "thumbs"}
+)
+"""What file systems and their programs leave behind."""
+
+_BESIDE_A_ROLE = IMAGE_WORDS | frozenset(
+    [
+        "set",
+        "data",
+        "dataset",
+        "sets",
+        "my",
+        "new",
+        "all",
+        "full",
+        "small",
+        "resized",
+        "cropped",
+        "split",
+        "folder",
+        "files",
+    ]
+)
+
+
+def is_left_over(name: str) -> bool:
+    """Whether a folder is hidden, of an archive (``__MACOSX``), or of the file system."""
+    return name.startswith((".", "__")) or name.lower() in LEFTOVERS
+
+
+def is_no_class(name: str) -> bool:
+    """Whether a name is made of words for parts of a data set: ``images``, ``png_masks``.
+
+    Example:
+        >>> [is_no_class(name) for name in ("JPEGImages", "images_001", "mask", "no_mask")]
+        [True, True, True, False]
+    """
+    words = words_in(name)
+    return name.lower() in NO_CLASS or (bool(words) and all(word in NO_CLASS for word in words))
+
+
+def are_pieces(names: Iterable[str]) -> bool:
+    """Whether names number the pieces of a data set: ``images_part_1``, ``images_part_2``.
+
+    Example:
+        >>> are_pieces(["fold1", "fold2"]), are_pieces(["person_1", "person_2"])
+        (True, False)
+    """
+    words = {words_in(name) for name in names}
+    alike = words.pop() if len(words) == 1 else ()
+    return any(word in IMAGE_WORDS | PIECE_WORDS for word in alike)
+
+
+def split_called(name: str) -> str | None:
+    """``train``, ``val`` or ``test`` for a name that means it, in any case; else None."""
+    return next((role for role, names in ROLES.items() if name.lower() in names), None)
+
+
+def split_within(name: str) -> str | None:
+    """The split that a part of a name means: ``cars_train``, ``test1``, ``validImages``.
+
+    Example:
+        >>> [split_within(name) for name in ("cars_train", "test1", "train_val", "latest")]
+        ['train', 'test', None, None]
+    """
+    roles = {role for word in words_in(name) if (role := _role_of(word))}
+    return roles.pop() if len(roles) == 1 else None
+
+
+def without_split(name: str) -> tuple[str, ...]:
+    """The words of a name other than that for the split.
+
+    Example:
+        >>> without_split("cars_train"), without_split("Test1")
+        (('cars',), ())
+    """
+    return tuple(word for word in words_in(name) if not _role_of(word))
+
+
+def is_split_alone(name: str) -> bool:
+    """Whether a name means a split and beside it nothing that tells things apart."""
+    return split_within(name) is not None and all(
+        word in _BESIDE_A_ROLE for word in without_split(name)
+    )
+
+
+def words_in(name: str) -> tuple[str, ...]:
+    """The words that a name is put together from, in lower case; numbers are left out."""
+    apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
+    return tuple(word.lower() for word in re.findall(r"[A-Za-z]+", apart))
+
+
+def _role_of(word: str) -> str | None:
+    stem = re.sub(r"(set|data|images|imgs)$", "", word) or word
+    return split_called(stem)

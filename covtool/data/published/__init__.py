@@ -1,0 +1,20 @@
+"""Data sets for classification as they are published, told by the files that give them away.
+
+The readers are covtool's own. Those of torchvision want a folder of a certain name in another
+(``root/stanford_cars/cars_train``), compare checksums of archives that nobody keeps (Places365,
+Caltech), or lack the data set; none tells what is missing. Where one can read a tree, the tests
+hold ours to the same images and classes.
+"""
+
+from covtool.data.published.finding import FoundPublished, find_published
+from covtool.data.published.options import refuse_options
+from covtool.data.published.row import PublishedLayout
+from covtool.data.published.table import PUBLISHED
+
+__all__ = [
+    "PUBLISHED",
+    "FoundPublished",
+    "PublishedLayout",
+    "find_published",
+    "refuse_options",
+]

@@ -1,0 +1,81 @@
+"""Hugging Face's ``imagefolder``: images with a ``metadata.csv`` or ``metadata.jsonl``."""
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from covtool.data.class_folders import folders_in
+from covtool.data.folder_names import WHOLE, split_called
+from covtool.data.found_images import FoundImages, Labeled
+from covtool.data.published.listing import required
+from covtool.errors import DataError
+from covtool.specs.layout import LayoutSpec
+
+LISTS = ("metadata.csv", "metadata.jsonl")
+FILE = "file_name"
+LABELS = ("label", "labels", "class", "category", "target")
+
+Rows = list[dict[str, str]]
+
+
+def read_image_folder(root: Path, choice: LayoutSpec) -> FoundImages:
+    """The images that the lists name, by the folder called like a split that they are in.
+
+    Args:
+        root: The folder.
+        choice: The column of the labels, where it is none of `LABELS`.
+
+    Raises:
+        DataError: A list is damaged or has no labels, or an image is not there.
+    """
+    lists = [file for folder in (root, *folders_in(root)) for file in _lists_in(folder)]
+    splits: dict[str, list[Labeled]] = {}
+    for file in lists:
+        rows = list(_rows(file))
+        column = _label_column(file, rows, choice)
+        for path, label in _labeled(file, rows, column):
+            splits.setdefault(_split(path.relative_to(root)), []).append((path, label))
+    if WHOLE in splits and len(splits) > 1:
+        where = splits[WHOLE][0][0]
+        raise DataError(f"{where} is in no split, but others are: {', '.join(splits)}.")
+    return FoundImages(splits=splits, notes=(f"Labels: {column} of {lists[0].name}.",))
+
+
+def _lists_in(folder: Path) -> list[Path]:
+    return [folder / name for name in LISTS if (folder / name).is_file()]
+
+
+def _rows(file: Path) -> Rows:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            if file.suffix == ".csv":
+                return list(csv.DictReader(text))
+            return [json.loads(line) for line in text if line.strip()]
+    except (OSError, ValueError, csv.Error) as problem:
+        raise DataError(f"{file} cannot be read.", reason=str(problem)) from problem
+
+
+def _label_column(file: Path, rows: Rows, choice: LayoutSpec) -> str:
+    columns = [name for name in (rows[0] if rows else {}) if name]
+    wanted = (choice.labels,) if choice.labels else LABELS
+    found = next((name for name in wanted if name in columns), None)
+    if found is None or FILE not in columns:
+        raise DataError(
+            f"{file} has no column {FILE if FILE not in columns else ' or '.join(wanted)!r}.",
+            reason=f"It has: {', '.join(columns) or 'nothing'}.",
+            hint="--labels names the column that holds the classes.",
+        )
+    return found
+
+
+def _labeled(file: Path, rows: Rows, column: str) -> Iterable[Labeled]:
+    empty = [row.get(FILE) for row in rows if row.get(column) in (None, "") or not row.get(FILE)]
+    if empty:
+        raise DataError(f"{file}: {empty[0]!r} has no {column}.")
+    images = [(file.parent / row[FILE], str(row[column])) for row in rows]
+    return required(file, images, file.parent)
+
+
+def _split(path: Path) -> str:
+    return path.parts[0] if len(path.parts) > 1 and split_called(path.parts[0]) else WHOLE

@@ -1,0 +1,31 @@
+"""Folders of tar files or of tables, which ``wds/`` and ``hfds/`` read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from covtool.data.folder_names import SPLIT_NAMES
+from covtool.data.layouts import DataLayout
+from covtool.data.record_sources import INFO_FILES, RecordSource, scan_records
+from covtool.specs.layout import LayoutSpec
+
+
+def holds_shards(root: Path) -> bool:
+    """Whether tar files are called by splits, or a file describes them."""
+    names = [file.name.lower() for file in root.glob("*.tar")]
+    by_name = any(name.startswith(f"{split}-") for name in names for split in SPLIT_NAMES)
+    return by_name or any((root / name).is_file() for name in INFO_FILES)
+
+
+def read_shards(root: Path, choice: LayoutSpec) -> DataLayout:
+    """Tar files in the format of WebDataset; see `scan_records`."""
+    return _as("wds", root)
+
+
+def read_tables(root: Path, choice: LayoutSpec) -> DataLayout:
+    """Parquet files of Hugging Face; see `scan_records`."""
+    return _as("hfds", root)
+
+
+def _as(kind: str, root: Path) -> DataLayout:
+    layout = scan_records(RecordSource(kind, str(root.resolve())))
+    return replace(layout, notes=(f"The same as --data {kind}/{root}.",))

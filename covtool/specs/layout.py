@@ -1,0 +1,51 @@
+"""How a data set is read, where its layout leaves a choice."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from covtool.specs.record import Record, as_flag
+
+PANEL = {"panel": "Layout of the data"}
+
+
+class LayoutSpec(Record):
+    """What a data set does not say itself. Training and evaluation must be told the same."""
+
+    labels: str | None = Field(
+        None,
+        description="Which labels, where a published data set has several, like family or "
+        "manufacturer; covtool list data.",
+        json_schema_extra=PANEL,
+    )
+    data_split: int | None = Field(
+        None,
+        ge=1,
+        description="Which of the splits that a published data set has: 1 to 10 of DTD and SUN397.",
+        json_schema_extra=PANEL,
+    )
+    crop: Literal["boxes"] | None = Field(
+        None,
+        description="boxes: each image is what is inside its published bounding box.",
+        json_schema_extra=PANEL,
+    )
+    class_folders: Literal["outer", "inner"] | None = Field(
+        None,
+        description="Where classes are in folders of folders: the outer ones, or the inner ones, "
+        "that the images lie in.",
+        json_schema_extra=PANEL,
+    )
+
+    def given(self) -> dict[str, object]:
+        """The fields that say something."""
+        return self.model_dump(exclude_none=True)
+
+    def in_words(self) -> str:
+        """What is chosen, as it was asked for; empty for nothing.
+
+        Example:
+            >>> LayoutSpec(crop="boxes", data_split=2).in_words()
+            ' (--data-split 2, --crop boxes)'
+        """
+        said = ", ".join(f"{as_flag(name)} {value}" for name, value in self.given().items())
+        return f" ({said})" if said else ""
