@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from covtool.data.csv_layout import Table, columns_of, is_table, read_table, require_files
+from covtool.data.csv_layout import Table, is_table, meanings_in, read_table, require_files
 from covtool.data.images import is_image
 from covtool.data.layouts import WHOLE, images_below, labeled_in_folders
 from covtool.data.left_out import notes_on_left_out
@@ -104,7 +104,7 @@ def _in_file(root: Path) -> Found:
 
 
 def _in_csv(root: Path) -> Found:
-    columns = columns_of(root)
+    columns = meanings_in(root)
     identity = next((name for name in (IDENTITY, LABEL) if name in columns), None)
     optional = (*(() if identity is None else (identity,)), "camera")
     table = Table(columns=("path",), optional=optional, split_names=CSV_SPLITS)

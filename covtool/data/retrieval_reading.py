@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from covtool.data.csv_layout import columns_of, is_table
+from covtool.data.csv_layout import is_table, meanings_in
 from covtool.data.hygiene import require_distinct
 from covtool.data.layouts import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, DataLayout, scan
 from covtool.data.retrieval_forms import FORMS, IDENTITY, LABEL
@@ -37,7 +37,7 @@ def task_of(root: Path) -> Task:
         return "retrieval" if found else "classification"
     if not (is_table(root) and root.is_file()):
         return "classification"
-    columns = columns_of(root)
+    columns = meanings_in(root)
     if IDENTITY in columns and LABEL in columns:
         raise DataError(
             f"{root} has a column {IDENTITY!r} and a column {LABEL!r}.",
@@ -107,7 +107,7 @@ def _is_labeled(root: Path) -> bool:
     is_csv = is_table(root) and root.is_file()
     if not is_csv:
         return task_of(root) == "classification"
-    columns = columns_of(root)
+    columns = meanings_in(root)
     return LABEL in columns or IDENTITY not in columns
 
 
