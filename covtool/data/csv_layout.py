@@ -91,14 +91,24 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
 
 
 def columns_of(file: Path) -> tuple[str, ...]:
-    """The names of the columns of a CSV file, and what they mean: ``path``, ``label``.
+    """The names of the columns of a CSV file, in lower case.
 
     Raises:
         DataError: It is not text.
     """
     with opened_table(file) as (_, names):
-        meant = (kind for kind in (PATH, LABEL) if kind not in names and candidates(kind, names))
-        return (*names, *meant)
+        return names
+
+
+def meanings_in(file: Path) -> tuple[str, ...]:
+    """`columns_of` a CSV file, and ``path`` and ``label`` where others mean that.
+
+    Raises:
+        DataError: It is not text.
+    """
+    names = columns_of(file)
+    meant = (kind for kind in (PATH, LABEL) if kind not in names and candidates(kind, names))
+    return (*names, *meant)
 
 
 def require_files(file: Path, paths: Sequence[Path], folder: Path) -> None:

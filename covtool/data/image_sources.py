@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from covtool.data.class_folders import images_below, loose_images
-from covtool.data.csv_layout import Table, columns_of, is_table, read_table, require_files
+from covtool.data.csv_layout import Table, is_table, meanings_in, read_table, require_files
 from covtool.data.folder_layout import labeled_in_folders
 from covtool.data.folder_names import WHOLE
 from covtool.data.images import is_image
@@ -128,7 +128,7 @@ def _in_file(root: Path) -> Found:
 
 
 def _in_csv(root: Path) -> Found:
-    columns = columns_of(root)
+    columns = meanings_in(root)
     identity = next((name for name in (IDENTITY, LABEL) if name in columns), None)
     optional = (*(() if identity is None else (identity,)), "camera")
     table = Table(columns=("path",), optional=optional, split_names=CSV_SPLITS)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from covtool.data.csv_layout import Table, columns_of, is_table, read_table, require_files
+from covtool.data.csv_layout import Table, is_table, meanings_in, read_table, require_files
 from covtool.data.folder_layout import labeled_in_folders
 from covtool.data.folder_names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, WHOLE
 from covtool.data.images import is_image
@@ -145,7 +145,7 @@ def read_csv(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     Raises:
         DataError: See `read_table`; or its splits contradict each other.
     """
-    columns = columns_of(root)
+    columns = meanings_in(root)
     identity = LABEL if LABEL in columns and IDENTITY not in columns else IDENTITY
     table = Table(columns=("path", identity), optional=("camera",), split_names=CSV_SPLITS)
     read = read_table(root, table, default=WHOLE)

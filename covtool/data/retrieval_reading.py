@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from covtool.data.class_folders import folders_in
-from covtool.data.csv_layout import columns_of, is_table
+from covtool.data.csv_layout import is_table, meanings_in
 from covtool.data.folder_names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, is_no_class
 from covtool.data.hygiene import require_distinct
 from covtool.data.layouts import DataLayout, scan
@@ -46,7 +46,7 @@ def task_of(root: Path) -> Task:
         return "classification"
     if find_published(root):
         return "classification"
-    columns = columns_of(root)
+    columns = meanings_in(root)
     if IDENTITY in columns and LABEL in columns:
         raise DataError(
             f"{root} has a column {IDENTITY!r} and a column {LABEL!r}.",
@@ -160,7 +160,7 @@ def _is_labeled(root: Path) -> bool:
     is_csv = is_table(root) and root.is_file() and not find_published(root)
     if not is_csv:
         return task_of(root) == "classification"
-    columns = columns_of(root)
+    columns = meanings_in(root)
     return LABEL in columns or IDENTITY not in columns
 
 

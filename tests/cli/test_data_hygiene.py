@@ -87,7 +87,7 @@ def test_broken_images_of_all_splits_are_told_at_once(tmp_path, covtool, cache):
 def test_a_missing_column_is_asked_for_in_the_words_of_the_task(pictures, covtool):
     root, paths = pictures
     rows = [f"{path},x,y,False" for path in paths]
-    lines = ["path,noisy_labels_0,noisy_labels_1,is_valid", *rows]
+    lines = ["path,noise_0,noise_1,is_valid", *rows]
     (root / "noisy.csv").write_text("\n".join(lines) + "\n")
     code, _, err = _try(covtool, root / "noisy.csv")
     assert code == 4
