@@ -79,18 +79,20 @@ def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
 
 
 def _two_labels(layout: DataLayout, pairs: Sequence[tuple[Sample, Sample]]) -> DataError:
-    names = layout.class_names
-    shown = [
-        f"{short_path(a.path, layout)} is {names[a.label]!r}"
-        + f", {'' if a.path == b.path else short_path(b.path, layout) + ' '}"
-        + f"{'' if a.path == b.path else 'is '}{names[b.label]!r}"
-        for a, b in pairs[:PATHS_SHOWN]
-    ]
+    shown = "; ".join(_both_labels(layout, *pair) for pair in pairs[:PATHS_SHOWN])
     return DataError(
         f"{_images(len(pairs))} of {layout.root} {_have(len(pairs))} two labels.",
-        reason="; ".join(shown) + _more(len(pairs), PATHS_SHOWN) + ".",
+        reason=f"{shown}{_more(len(pairs), PATHS_SHOWN)}.",
         hint="Keep each image in one class.",
     )
+
+
+def _both_labels(layout: DataLayout, one: Sample, other: Sample) -> str:
+    first, second = (layout.class_names[sample.label] for sample in (one, other))
+    path, again = (short_path(sample.path, layout) for sample in (one, other))
+    if path == again:
+        return f"{path} is {first!r} and {second!r}"
+    return f"{path} is {first!r}, {again} is {second!r}"
 
 
 def _two_splits(layout: DataLayout, found: Sequence[tuple[str, str, Sample]]) -> DataError:

@@ -44,7 +44,7 @@ def test_an_image_in_two_splits_is_refused_with_the_first_ones(tmp_path):
 
 def test_an_image_with_two_labels_is_refused(tmp_path):
     file = _csv(tmp_path, "a/000.png,a,train", "b/000.png,b,train", "a/000.png,b,train")
-    with pytest.raises(DataError, match=r"1 image of .* two labels\.\na/000.png is 'a', 'b'"):
+    with pytest.raises(DataError, match=r"1 image of .* two labels\.\na/000.png is 'a' and 'b'"):
         scan(file)
 
 
