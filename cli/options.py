@@ -35,8 +35,8 @@ Weights = Annotated[
 Data = Annotated[
     Path,
     typer.Option(
-        help="A folder with a folder per class, with train/ and val/, a CSV, wds/DIR, hfds/NAME, "
-        "or data for retrieval."
+        help="A folder with a folder per class, with train/ and val/, a CSV, a published data set "
+        "as it unpacks, wds/DIR, hfds/NAME, or data for retrieval."
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per batch.")]

@@ -30,8 +30,8 @@ Model = Annotated[
 Data = Annotated[
     Path | None,
     typer.Option(
-        help="A folder with train/ and val/ (or test/), one folder, a CSV, wds/DIR, hfds/NAME, "
-        "or data for retrieval."
+        help="A folder with train/ and val/ (or test/), one folder, a CSV, a published data set as "
+        "it unpacks, wds/DIR, hfds/NAME, or data for retrieval."
     ),
 ]
 InitFrom = Annotated[

@@ -5,7 +5,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,6 @@ class Tree:
     splits: dict[str, Listed]
     needed: tuple[str, ...] = ()
     unlabeled: tuple[str, ...] = ()
-    by_folder: bool = field(default=True)
 
 
 _seed = iter(range(10**9))
@@ -403,7 +402,7 @@ def webdataset(root: Path) -> Tree:
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
         splits[split] = [(f"{split}0", "0"), (f"{split}1", "1")]
-    return Tree(root, splits, by_folder=False)
+    return Tree(root, splits)
 
 
 TREES: dict[str, Callable[[Path], Tree]] = {

@@ -80,6 +80,14 @@ def write_layumi(root: Path) -> Path:
     return root
 
 
+def write_plain(root: Path) -> Path:
+    """Market-1501 in folders of other names."""
+    write_market(root)
+    for old, new in (("bounding_box_train", "train"), ("bounding_box_test", "gallery")):
+        (root / old).rename(root / new)
+    return root
+
+
 def write_in_shop(root: Path) -> Path:
     lines = ["image_name item_id evaluation_status"]
     for item in range(4):

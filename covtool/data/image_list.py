@@ -52,7 +52,7 @@ def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]
     Raises:
         DataError: The file is damaged, or there is nothing at `root`.
     """
-    folder = root.parent if is_table(root) else root
+    folder = root.parent if root.is_file() or is_table(root) else root
     try:
         with file.open(encoding="utf-8", newline="") as text:
             reader = csv.DictReader(text, strict=True)

@@ -60,8 +60,8 @@ def find_images(root: Path) -> ImageSource:
     Args:
         root: A data set for retrieval or classification; any other folder, of which all images are
             taken; a CSV file with the column ``path`` and perhaps ``identity`` or ``label``,
-            ``camera`` and ``split``; a text file (.txt) with a path per line, relative to it; or an
-            image.
+            ``camera`` and ``split``; a text file (.txt) with a path per line, relative to it, and
+            perhaps a label; or an image.
 
     Raises:
         DataError: There is nothing, there are no images, or a list has a mistake.
@@ -117,6 +117,8 @@ def _unlabeled(paths: list[Path]) -> Samples:
 def _in_file(root: Path) -> Found:
     if is_image(root):
         return {WHOLE: (RetrievalSample(root, ""),)}, ()
+    if find_published(root):
+        return _labeled(root)
     if is_table(root):
         return _in_csv(root)
     if root.suffix.lower() == ".txt":

@@ -76,6 +76,11 @@ class NamedFolders:
         """Whether there is such a folder; ``query`` alone could mean anything."""
         return any((root / name).is_dir() for name in (self.train, self.gallery))
 
+    def fit_by_name(self, root: Path) -> bool:
+        """Whether images in ``query`` and ``gallery`` are called so."""
+        firsts = [_first_image(root / name) for name in (self.query, self.gallery)]
+        return all(path is not None and NAMED.match(path.name) for path in firsts)
+
     def subsets(self, root: Path) -> dict[str, tuple[RetrievalSample, ...]]:
         """The images of the folders that are there.
 
@@ -92,6 +97,8 @@ class NamedFolders:
 
 MARKET = NamedFolders("bounding_box_train", "query", "bounding_box_test")
 VERI = NamedFolders("image_train", "image_query", "image_test")
+PLAIN = NamedFolders("train", QUERY, GALLERY)
+NAMED = re.compile(r"(-1|\d+)_c(\d+)")
 MSMT_LISTS = {
     "train": ("list_train.txt", 0),
     "val": ("list_val.txt", 0),
@@ -117,6 +124,15 @@ def read_veri(root: Path, choice: LayoutSpec) -> RetrievalLayout:
         DataError: As `read_market`.
     """
     return RetrievalLayout(root=root, kind="veri", **VERI.subsets(root))
+
+
+def read_plain(root: Path, choice: LayoutSpec) -> RetrievalLayout:
+    """Images called as in Market-1501 in ``train``, ``query`` and ``gallery``.
+
+    Raises:
+        DataError: As `read_market`.
+    """
+    return RetrievalLayout(root=root, kind="query-gallery", **PLAIN.subsets(root))
 
 
 def read_msmt17(root: Path, choice: LayoutSpec) -> RetrievalLayout:
@@ -212,6 +228,14 @@ FORMS = Registry(
             splits="train, val (of the trained identities), query, gallery",
         ),
         Form(
+            "query-gallery",
+            "train/, query/, gallery/ with names like 0002_c1s1_000451_03.jpg",
+            "re-identification",
+            PLAIN.fit_by_name,
+            read_plain,
+            told_by=("query/", "gallery/"),
+        ),
+        Form(
             "in-shop",
             "list_eval_partition.txt (here or in Eval/) and img/",
             "Liu, Luo, Qiu, Wang, Tang. DeepFashion, CVPR 2016: In-Shop Clothes Retrieval",
@@ -292,6 +316,12 @@ def _subset_of(split: str) -> str:
     return next((subset for subset, names in meanings.items() if name in names), name)
 
 
+def _first_image(folder: Path) -> Path | None:
+    if not folder.is_dir():
+        return None
+    return next((path for path in folder.iterdir() if is_image(path)), None)
+
+
 def _told_by_names(folder: Path) -> tuple[RetrievalSample, ...]:
     paths = sorted(path for path in folder.iterdir() if is_image(path))
     if not paths:
@@ -300,7 +330,7 @@ def _told_by_names(folder: Path) -> tuple[RetrievalSample, ...]:
 
 
 def _identity_and_camera(path: Path) -> tuple[str, str]:
-    match = re.match(r"(-1|\d+)_c(\d+)", path.name)
+    match = NAMED.match(path.name)
     if match is None:
         raise DataError(
             f"The name of {path} tells neither identity nor camera.",

@@ -8,7 +8,7 @@ from covtool.data.retrieval_layout import JUNK, RetrievalLayout, RetrievalSample
 from covtool.errors import DataError
 
 SHOWN = 12
-TOLD_BY_NAMES = ("market1501", "veri")
+TOLD_BY_NAMES = ("market1501", "veri", "query-gallery")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

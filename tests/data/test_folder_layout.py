@@ -233,8 +233,10 @@ def test_an_archive_in_a_folder_of_its_name_is_looked_through(tmp_path) -> None:
     assert sizes(scan(tmp_path)) == {"train": 2, "val": 2}
     for split in ("train", "test"):
         loose(tmp_path / "pets" / split / split)
-    with pytest.raises(DataError, match=r"images in .*train are not in class folders"):
+    (tmp_path / "pets" / "labels.csv").write_text("id,label\n")
+    with pytest.raises(DataError, match=r"images in .*train are not in class folders") as raised:
         scan(tmp_path / "pets")
+    assert "train/train/0000.jpg,LABEL,train" in str(raised.value)
 
 
 def spoiled(root, called, how):

@@ -1,5 +1,6 @@
 import pytest
 from images import write_classes
+from published_trees import TREES
 from retrieval_trees import CSV_ROWS, write_csv, write_market, write_msmt17
 
 from covtool.data.image_list import read_image_list, write_image_list
@@ -87,3 +88,13 @@ def test_a_damaged_list_and_a_data_set_that_is_gone_are_errors(folder, tmp_path)
     write_image_list(tmp_path / "images.csv", scan(folder), ())
     with pytest.raises(DataError, match="There is no data set at"):
         read_image_list(tmp_path / "images.csv", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["cub-200-2011", "path-list", "coco-file", "caltech"])
+def test_a_published_data_set_comes_back_from_its_list(name, tmp_path) -> None:
+    root = TREES[name](tmp_path / "data").root
+    layout = scan(root)
+    write_image_list(tmp_path / "images.csv", layout, ())
+    again, left_out = read_image_list(tmp_path / "images.csv", root)
+    assert (again.class_names, dict(again.splits)) == (layout.class_names, dict(layout.splits))
+    assert left_out == frozenset()

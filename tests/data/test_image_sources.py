@@ -2,10 +2,11 @@
 
 import pytest
 from images import write_classes, write_image
+from published_trees import TREES
 from retrieval_trees import write_csv, write_market
 
+from covtool.data.folder_names import WHOLE
 from covtool.data.image_sources import find_images
-from covtool.data.layouts import WHOLE
 from covtool.errors import DataError
 
 
@@ -86,3 +87,23 @@ def test_what_holds_no_images_is_refused(tmp_path):
     (tmp_path / "x.pdf").touch()
     with pytest.raises(DataError, match=r"neither a folder nor a list .*\nA list is"):
         find_images(tmp_path / "x.pdf")
+
+
+@pytest.mark.parametrize("name", ["path-list", "coco-file", "imagenette-csv", "cub-200-2011"])
+def test_published_lists_tell_labels_and_splits(name, tmp_path) -> None:
+    tree = TREES[name](tmp_path / "data")
+    source = find_images(tree.root)
+    told = {
+        split: sorted((str(s.path.relative_to(source.folder)), s.identity) for s in samples)
+        for split, samples in source.splits.items()
+    }
+    assert told == {split: sorted(listed) for split, listed in tree.splits.items()}
+    assert f"Read as {name}" in source.notes[0]
+
+
+def test_any_other_folder_is_taken_whole_without_labels(tmp_path) -> None:
+    for place in ("train/1.png", "test/2.png", "images/3.png"):
+        write_image(tmp_path / place)
+    source = find_images(tmp_path)
+    assert [s.identity for s in source.splits[WHOLE]] == ["", "", ""]
+    assert "without labels" in source.notes[0]

@@ -107,7 +107,7 @@ def test_a_data_set_that_is_no_data_set_is_refused_with_the_reason(tmp_path) -> 
     with pytest.raises(DataError, match="There are no images in"):
         scan(tmp_path)
     write_image(tmp_path / "loose.png")
-    with pytest.raises(DataError, match=r"The 1 images in .* are not in class folders"):
+    with pytest.raises(DataError, match=r"The 1 image in .* is not in a class folder"):
         scan(tmp_path)
     with pytest.raises(DataError, match="neither a folder nor a CSV file"):
         scan(tmp_path / "loose.png")

@@ -1,9 +1,9 @@
 """Data sets for classification as they are published, told by the files that give them away.
 
 The readers are covtool's own. Those of torchvision want a folder of a certain name in another
-(``root/stanford_cars/cars_train``), compare checksums of archives that nobody keeps (Places365,
-Caltech), or lack the data set; none tells what is missing. Where one can read a tree, the tests
-hold ours to the same images and classes.
+(``root/stanford_cars/cars_train``), compare checksums (Flowers-102, Places365), know no splits
+(SUN397) or do not know the data set; none tells what is missing. Where one can read a tree, the
+tests hold ours to the same images and classes.
 """
 
 from covtool.data.published.finding import FoundPublished, find_published

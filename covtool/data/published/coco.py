@@ -27,7 +27,10 @@ LISTS = (
     "annotations/*train*.json",
     "annotations/*val*.json",
     "annotations/*test*.json",
-    f"*/{ROBOFLOW}",
+    f"train/{ROBOFLOW}",
+    f"valid/{ROBOFLOW}",
+    f"val/{ROBOFLOW}",
+    f"test/{ROBOFLOW}",
 )
 OTHER_TASKS = ("captions_", "person_keypoints_", "panoptic_", "stuff_", "image_info_")
 PEEKED = 1 << 16
@@ -84,7 +87,7 @@ def _lists(root: Path) -> list[Path]:
 
 
 def _split_of(file: Path) -> str | None:
-    return split_within(file.parent.name if file.name == ROBOFLOW else file.stem)
+    return file.parent.name if file.name == ROBOFLOW else split_within(file.stem)
 
 
 def _labeled(file: Path, folder: Path, asked: str) -> tuple[list[Labeled], tuple[str, ...]]:

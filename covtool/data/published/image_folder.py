@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from covtool.data.class_folders import folders_in
+from covtool.data.class_folders import folders_in, loose_images
 from covtool.data.folder_names import WHOLE, split_called
 from covtool.data.found_images import FoundImages, Labeled
 from covtool.data.published.listing import required
@@ -19,6 +19,14 @@ LABELS = ("label", "labels", "class", "category", "target")
 Rows = list[dict[str, str]]
 
 
+def holds_metadata(root: Path) -> bool:
+    """Whether a list names images and their labels, or images that are in no class folders.
+
+    Class folders may have a list of other things beside them.
+    """
+    return any(_tells_labels(file) for file in _lists_below(root))
+
+
 def read_image_folder(root: Path, choice: LayoutSpec) -> FoundImages:
     """The images that the lists name, by the folder called like a split that they are in.
 
@@ -29,7 +37,7 @@ def read_image_folder(root: Path, choice: LayoutSpec) -> FoundImages:
     Raises:
         DataError: A list is damaged or has no labels, or an image is not there.
     """
-    lists = [file for folder in (root, *folders_in(root)) for file in _lists_in(folder)]
+    lists = _lists_below(root)
     splits: dict[str, list[Labeled]] = {}
     for file in lists:
         rows = list(_rows(file))
@@ -40,6 +48,24 @@ def read_image_folder(root: Path, choice: LayoutSpec) -> FoundImages:
         where = splits[WHOLE][0][0]
         raise DataError(f"{where} is in no split, but others are: {', '.join(splits)}.")
     return FoundImages(splits=splits, notes=(f"Labels: {column} of {lists[0].name}.",))
+
+
+def _tells_labels(file: Path) -> bool:
+    try:
+        columns = _columns(file)
+    except DataError:
+        return True  # reading it tells what is wrong
+    return FILE in columns and bool(set(LABELS) & set(columns) or loose_images(file.parent))
+
+
+def _columns(file: Path) -> list[str]:
+    rows = _rows(file)
+    return [name for name in (rows[0] if rows else {}) if name]
+
+
+def _lists_below(root: Path) -> list[Path]:
+    places = (root, *(child for child in folders_in(root) if split_called(child.name)))
+    return [file for folder in places for file in _lists_in(folder)]
 
 
 def _lists_in(folder: Path) -> list[Path]:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from covtool.data.folder_names import SPLIT_NAMES
 from covtool.data.layouts import DataLayout
-from covtool.data.record_sources import INFO_FILES, RecordSource, scan_records
 from covtool.specs.layout import LayoutSpec
 
 
 def holds_shards(root: Path) -> bool:
     """Whether tar files are called by splits, or a file describes them."""
+    from covtool.data.record_sources import INFO_FILES  # which imports torch and timm
+
     names = [file.name.lower() for file in root.glob("*.tar")]
     by_name = any(name.startswith(f"{split}-") for name in names for split in SPLIT_NAMES)
     return by_name or any((root / name).is_file() for name in INFO_FILES)
@@ -27,5 +28,7 @@ def read_tables(root: Path, choice: LayoutSpec) -> DataLayout:
 
 
 def _as(kind: str, root: Path) -> DataLayout:
+    from covtool.data.record_sources import RecordSource, scan_records
+
     layout = scan_records(RecordSource(kind, str(root.resolve())))
     return replace(layout, notes=(f"The same as --data {kind}/{root}.",))

@@ -7,8 +7,9 @@ from covtool.data.published.cars import PLACES, TRAIN, read_car_folders, read_ca
 from covtool.data.published.coco import LISTS, holds_coco, is_coco, read_coco
 from covtool.data.published.dogs import read_dogs
 from covtool.data.published.food import read_food
-from covtool.data.published.image_folder import read_image_folder
+from covtool.data.published.image_folder import holds_metadata, read_image_folder
 from covtool.data.published.imagenet import (
+    DEVKITS,
     SOLUTION,
     TRUTH,
     holds_loose_validation,
@@ -208,7 +209,7 @@ PUBLISHED = Registry(
             summary=f"train/, val/ and {TRUTH} with meta.mat (here, in data/ or the devkit)",
             source="Russakovsky et al. ImageNet, IJCV 2015; ILSVRC2012_devkit_t12",
             splits="train by folders, val by the devkit",
-            told_by=(f"{TRUTH}|*/{TRUTH}|*/data/{TRUTH}",),
+            told_by=("|".join(place + TRUTH for place in DEVKITS),),
             without=(SOLUTION,),
             confirmed=holds_loose_validation,
             read=read_devkit,
@@ -248,10 +249,8 @@ PUBLISHED = Registry(
             summary="images with a metadata.csv or metadata.jsonl: file_name and label",
             source="Hugging Face datasets, imagefolder",
             splits="train, validation and test by folders",
-            told_by=(
-                "metadata.csv|metadata.jsonl|train/metadata.csv|train/metadata.jsonl"
-                "|Train/metadata.csv|training/metadata.csv",
-            ),
+            told_by=("metadata.csv|metadata.jsonl|train/metadata.csv|train/metadata.jsonl",),
+            confirmed=holds_metadata,
             read=read_image_folder,
             options=("labels",),
         ),

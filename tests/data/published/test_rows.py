@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from images import write_classes
 from published_trees import TREES, Tree, aircraft, dtd, imagenette_csv, sun397
 
 from covtool.data.boxed_images import BoxedImage
@@ -183,6 +184,39 @@ def test_a_published_data_set_can_be_split_by_class_for_a_search(tmp_path) -> No
     assert {s.identity for s in layout.train} == {"001.Black_footed_Albatross"}
     assert {s.identity for s in layout.query} == {"002.Laysan_Albatross"}
     assert len(layout.train) == len(layout.query) == 4
+
+
+def test_a_list_of_other_things_beside_class_folders_is_left_alone(tmp_path) -> None:
+    write_classes(tmp_path, {"a": 1, "b": 1})
+    for header in ("title,author", "file_name,caption"):
+        (tmp_path / "metadata.csv").write_text(f"{header}\na/000.png,words\n")
+        assert scan(tmp_path).class_names == ("a", "b")
+
+
+def test_labels_may_be_in_a_column_of_another_name(tmp_path) -> None:
+    root = TREES["imagefolder"](tmp_path).root
+    for file in root.glob("*/metadata.csv"):
+        file.write_text(file.read_text().replace("label", "kind"))
+    assert scan(root, choice=LayoutSpec(labels="kind")).class_names == ("a", "b")
+
+
+def test_birds_of_one_name_are_told_apart_by_their_number(tmp_path) -> None:
+    root = TREES["nabirds"](tmp_path).root
+    (root / "classes.txt").write_text("0 Birds\n817 Tern\n819 Tern\n")
+    assert scan(root).class_names == ("817 Tern", "819 Tern")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_of_a_list_are_named_by_the_names_beside_it(first, tmp_path) -> None:
+    names = ("bun", "pie")
+    write_classes(tmp_path, dict.fromkeys(names, 1))
+    lines = (f"{name}/000.png {first + k}" for k, name in enumerate(names))
+    (tmp_path / "all.txt").write_text("\n".join(lines))
+    (tmp_path / "classes.txt").write_text("\n".join(names))
+    layout = scan(tmp_path / "all.txt")
+    told = [(s.path.parent.name, layout.class_names[s.label]) for s in layout.samples("train")]
+    assert told == [("bun", "bun"), ("pie", "pie")]
+    assert f"from {first}" in layout.notes[1]
 
 
 def test_cars_without_names_and_test_labels_are_trained_and_never_tested(tmp_path) -> None:

@@ -1,6 +1,6 @@
 """torchvision's own readers see the same images and classes, where they can read a tree.
 
-Those of Flowers-102, Places365 and Caltech compare checksums, that of SUN397 knows no splits.
+Those of Flowers-102 and Places365 compare checksums, those of SUN397 and Caltech know no splits.
 """
 
 import re
