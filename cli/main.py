@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from covtool import __version__, atomic, errors
-from covtool_cli import launching
+from covtool_cli import home, launching
 from covtool_cli.arguments import in_our_spelling
 
 COMMANDS = {
@@ -74,6 +74,7 @@ def _load_command(name: str) -> TyperCommand:
     command = typer.main.get_command(single)
     for parameter in command.params:
         parameter.show_envvar = False  # COVTOOL_<COMMAND>_<OPTION>, for all alike
+        home.expand_in(parameter)
     return command
 
 
@@ -104,7 +105,7 @@ def main(
 
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = home.without_equals(sys.argv[1:] if arguments is None else arguments)
     _tolerate_any_terminal()
     already = len(atomic.written_files())
     try:

@@ -117,6 +117,7 @@ def _model_rows(inspection: "Inspection") -> list[tuple[str, object]]:
         ("feature map (channels x positions)", _size(sites.default_tap) if sites else None),
         ("convolutions", _convolutions(inspection) or None),
         ("input", f"{height}x{width}, mean {_numbers(images.mean)}, std {_numbers(images.std)}"),
+        ("EXIF orientation", "applied" if images.exif else "not applied"),
     ]
 
 

@@ -39,6 +39,9 @@ from covtool.specs import InputSpec, Provenance, Recipe, Untrained
 
 PUBLISHED_IMAGES = "the published scripts"
 
+AS_NEW_WORK = {"exif": True}
+"""Fields of `InputSpec` for what is not a covtool file yet; files keep what they were made with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedModel:
@@ -144,6 +147,7 @@ def _open(  # noqa: PLR0913 -- the arguments of `open_model`
         checkpoint = read_checkpoint(path, weights=weights)
         if checkpoint.saved is not None:
             return _open_own(model_of_state(checkpoint), arch, num_classes, overrides)
+        overrides = AS_NEW_WORK | overrides
         published = open_published(checkpoint, arch=arch, iterations=iterations)
         published = published or open_reid(checkpoint, arch=arch)
         if published is not None:
@@ -173,7 +177,7 @@ def _open(  # noqa: PLR0913 -- the arguments of `open_model`
         base=named.base,
         num_classes=named.num_classes,
         class_names=named.class_names,
-        input=_replaced(named.input, overrides),
+        input=_replaced(named.input, AS_NEW_WORK | overrides),
         provenance=Provenance(source=str(source), covtool_version=__version__, untrained=untrained),
     )
     return _opened(named.model, recipe, notes=notes)

@@ -1,6 +1,6 @@
 """Images that set what is new in a converted network, and what they say about the result."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from covtool.backbones.device import resolve_device
 from covtool.backbones.tracing import trace_calls
 from covtool.conversion.records import ConversionRequest, Kept
-from covtool.data.checking import check_images
+from covtool.data.checking import check_images, check_splits
+from covtool.data.class_order import in_order_of
 from covtool.data.layouts import DataLayout, Sample
 from covtool.data.loaders import ImageLoader, evaluation_loader
+from covtool.data.orientation import note_on_turned
 from covtool.data.retrieval_reading import read_classes
 from covtool.data.subsets import draw_evenly
 from covtool.errors import ArgumentError, DataError
@@ -21,7 +23,7 @@ from covtool.evaluation.classification import ClassificationResult, evaluate_cla
 from covtool.evaluation.matching import ClassMatch, match_classes
 from covtool.processes import current
 from covtool.progress import Track
-from covtool.specs import ConvertSpec, HeadSpec, InputSpec, Recipe
+from covtool.specs import ConvertSpec, ConvolutionSpec, HeadSpec, InputSpec, Recipe
 from covtool.surgery.calibration import CalibrationResult, calibrate_head_
 from covtool.surgery.conv_calibration import ConvCalibration, calibrate_convolutions_
 from covtool.surgery.convolutions import ConvolutionsPlan
@@ -42,11 +44,15 @@ class CalibrationImages:
         layout: Of their data set.
         good: That can be read.
         unreadable: File and reason of the others.
+        judged: Those that can be read of the images that say what a network still knows.
+        turned: How many of the good ones have EXIF data that turn them.
     """
 
     layout: DataLayout
     good: tuple[Sample, ...]
     unreadable: tuple[tuple[Path, str], ...]
+    judged: tuple[Sample, ...] = ()
+    turned: int = 0
 
 
 def calibration_images(
@@ -66,16 +72,52 @@ def calibration_images(
     own = layout
     if request.classes_from:
         own = read_classes(request.calibrate_with, choice=request.layout)
+        own = in_order_of(own, layout.class_names)
     if own.class_names != layout.class_names:
         raise ArgumentError("--data and --calibrate have different classes.")
     limit, seed = request.spec.calibrate_images, request.spec.seed
     if not any(isinstance(o, HeadSpec) for o in request.operations):
         limit = limit or CONVOLUTION_IMAGES
-    samples = draw_evenly(own.samples("train"), limit, seed=seed)
-    checked = check_images(
-        samples, on_bad_image=request.on_bad_image, track=track, processes=current()
+    used = {"train": draw_evenly(own.samples("train"), limit, seed=seed)}
+    if judged := _is_judged(request):
+        used["judged"] = _to_judge(own, request)
+    checked = check_splits(
+        used, on_bad_image=request.on_bad_image, track=track, processes=current()
     )
-    return CalibrationImages(layout=own, good=checked.good, unreadable=checked.bad)
+    return CalibrationImages(
+        layout=own,
+        good=checked["train"].good,
+        judged=checked["judged"].good if judged else (),
+        unreadable=checked["train"].bad,
+        turned=checked["train"].turned,
+    )
+
+
+def _is_judged(request: ConversionRequest) -> bool:
+    """Whether the result is compared with the source: a new classifier knows nothing yet."""
+    kinds = set(map(type, request.operations))
+    return ConvolutionSpec in kinds and HeadSpec not in kinds
+
+
+def _to_judge(layout: DataLayout, request: ConversionRequest) -> tuple[Sample, ...]:
+    samples, _ = layout.evaluation_samples()
+    return draw_evenly(samples, min(JUDGED_IMAGES, len(samples)), seed=request.spec.seed)
+
+
+def notes_on_images(
+    layout: DataLayout | None, images: CalibrationImages | None, *, exif: bool
+) -> Iterator[str]:
+    """What is worth knowing about the images that a conversion looks at.
+
+    Args:
+        layout: Of the data set that says the classes.
+        images: To calibrate with.
+        exif: Whether they are turned as their EXIF data tell.
+    """
+    layouts = (layout, images.layout if images else None)
+    yield from dict.fromkeys(note for one in layouts if one is not None for note in one.notes)
+    if images and (note := note_on_turned(images.turned, exif=exif)):
+        yield note
 
 
 def calibrate_head(
@@ -163,7 +205,7 @@ def _most_images(model: nn.Module, images: InputSpec, spec: ConvertSpec) -> int:
 
 def what_is_kept(
     models: tuple[nn.Module, nn.Module],
-    layout: DataLayout,
+    images: CalibrationImages,
     recipe: Recipe,
     request: ConversionRequest,
     track: Track,
@@ -172,17 +214,22 @@ def what_is_kept(
 
     Args:
         models: Before and after; on the CPU again afterwards.
-        layout: Of the data set.
+        images: With some to judge by.
         recipe: Of the source, whose classes both networks have.
         request: Device and loading.
         track: Shows the progress.
     """
-    samples, split = layout.evaluation_samples()
-    samples = draw_evenly(samples, min(JUDGED_IMAGES, len(samples)), seed=request.spec.seed)
-    processes = current()
-    samples = check_images(
-        samples, on_bad_image=request.on_bad_image, track=track, processes=processes
-    ).good
+    layout, processes = images.layout, current()
+    samples = (
+        images.judged
+        or check_images(
+            _to_judge(layout, request),
+            on_bad_image=request.on_bad_image,
+            track=track,
+            processes=processes,
+        ).good
+    )
+    _, split = layout.evaluation_samples()
     match = _match(recipe, layout)
     label_map = match.label_map if match else (0,) * len(layout.class_names)
 

@@ -17,10 +17,12 @@ from covtool.conversion.calibrating import (
     CalibrationImages,
     calibrate_convolutions,
     calibration_images,
+    notes_on_images,
     what_is_kept,
 )
 from covtool.conversion.notes import notes_on, notes_on_eigenlayer, starts_at_random
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConvolutionsReport
+from covtool.data.class_order import in_order_of
 from covtool.data.layouts import DataLayout
 from covtool.data.retrieval_reading import read_classes
 from covtool.errors import ArgumentError
@@ -95,6 +97,8 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
     )
     if opened.is_foreign and _is_import(opened.recipe.operations, request):
         return _import(opened, request, output)
+    if layout is not None:
+        layout = in_order_of(layout, opened.recipe.class_names or ())
     images = None
     if request.calibrate_with:
         images = calibration_images(request, layout, track)
@@ -118,6 +122,7 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
             *(layout.notes if layout else ()),
             *notes_on(done.head, done.convolutions, calibrated=calibrated),
             *notes_on_eigenlayer(done.eigenlayer),
+            *notes_on_images(layout, images, exif=opened.recipe.input.exif),
         ),
         unreadable=images.unreadable if images else (),
         random=tuple(
@@ -281,7 +286,7 @@ class _Operated:
             others = self.recipe, self._request, self._track
             calibration = calibrate_convolutions(models, plan, self._images, *others)
             if self.head is None:  # a new classifier knows nothing yet
-                kept = what_is_kept(models, self._images.layout, *others)
+                kept = what_is_kept(models, self._images, *others)
         self.convolutions.append(ConvolutionsReport(plan=plan, calibration=calibration, kept=kept))
         self.operations.append(plan.spec)
 

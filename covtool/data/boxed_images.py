@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from covtool.data.image_formats import open_image
+
 
 @dataclass(frozen=True, slots=True)
 class BoxedImage:
@@ -30,7 +32,7 @@ class BoxedImage:
             OSError: The file is no image.
             ValueError: Nothing of the image is in the box.
         """
-        with self.path.open("rb") as file, Image.open(file) as image:
+        with self.path.open("rb") as file, open_image(file) as image:
             part, exif = image.crop(self._pixels(image)), image.getexif().tobytes()
         if part.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
             part = part.convert("RGB")

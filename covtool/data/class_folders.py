@@ -1,6 +1,5 @@
 """Folders with images, and which of them are classes."""
 
-import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from covtool.data.folder_names import (
     is_split_alone,
     words_in,
 )
+from covtool.data.folder_walk import FolderWalk, leads_back
 from covtool.data.found_images import Labeled, counted, shown
 from covtool.data.images import is_image
 from covtool.data.lists_beside import lists_beside
@@ -27,7 +27,7 @@ Images = Mapping[str, Sequence[Path]]
 def folders_in(folder: Path) -> list[Path]:
     """The folders in a folder by name, without hidden ones and what programs leave behind."""
     found = (child for child in folder.iterdir() if not is_left_over(child.name))
-    return sorted(child for child in found if child.is_dir())
+    return sorted(child for child in found if child.is_dir() and not leads_back(child))
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -202,7 +202,5 @@ def _only_folder(folder: Path) -> Path | None:
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not is_left_over(name))
-        paths = (Path(place, name) for name in sorted(files))
-        yield from (path for path in paths if is_image(path))
+    paths = (place / name for place, names in FolderWalk(folder, is_left_over) for name in names)
+    yield from (path for path in paths if is_image(path))

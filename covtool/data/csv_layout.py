@@ -1,39 +1,38 @@
 """Labeled images listed in a CSV file."""
 
-import csv
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from covtool.data.chosen_columns import ChosenColumns, Table
+from covtool.data.csv_columns import LABEL, PATH, candidates
+from covtool.data.csv_file import cell_of, opened_table
+from covtool.data.listed_files import ListedFiles
 from covtool.errors import DataError
+
+SUFFIXES = (".csv", ".tsv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """What the lines of a CSV file hold. Names of columns may be in any case there.
+class Listing:
+    """What a CSV file lists.
 
     Attributes:
-        columns: Their names, the first being ``path``; no cell of them may be empty.
-        optional: Of columns that may be left out, or have empty cells.
-        split_names: What may stand in the column ``split``, in any case; it may be left out.
+        splits: By split, its rows, or images with their labels.
+        notes: What was read as what.
     """
 
-    columns: tuple[str, ...]
-    split_names: Collection[str]
-    optional: tuple[str, ...] = ()
-
-    @property
-    def first_line(self) -> str:
-        """As it should read."""
-        short = ",".join((*self.columns, *self.optional))
-        return f"{short} or {short},split"
+    splits: dict[str, list]
+    notes: tuple[str, ...]
 
 
-def read_rows(
-    file: Path, *, split_names: Collection[str], default: str
-) -> dict[str, list[tuple[Path, str]]]:
+def is_table(path: Path) -> bool:
+    """Whether a file is a list of images, told from its name."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> Listing:
     """The images and labels of a CSV file, by split; see `read_table`.
 
     Args:
@@ -44,41 +43,51 @@ def read_rows(
     Raises:
         DataError: See `read_table`.
     """
-    table = Table(columns=("path", "label"), split_names=split_names)
-    return {
-        split: [(file.parent / row["path"], row["label"]) for row in rows]
-        for split, rows in read_table(file, table, default=default).items()
+    table = Table(columns=(PATH, LABEL), split_names=split_names)
+    read = read_table(file, table, default=default)
+    splits = {
+        split: [(file.parent / row[PATH], row[LABEL]) for row in rows]
+        for split, rows in read.splits.items()
     }
+    return Listing(splits=splits, notes=read.notes)
 
 
-def read_table(file: Path, table: Table, *, default: str) -> dict[str, list[dict[str, str]]]:
+def read_table(file: Path, table: Table, *, default: str) -> Listing:
     """The rows of a CSV file, by split, without the spaces around their cells.
 
-    Paths are relative to the file's folder. Other columns are left alone.
+    Paths are relative to the file's folder; images that are not there are looked for by their
+    names. Columns may have other names, see `covtool.data.csv_columns`; those that mean nothing
+    are left alone.
 
     Args:
-        file: In UTF-8.
+        file: In UTF-8; cells are separated by commas, semicolons, tabs or bars.
         table: Which columns there are.
         default: The only split, where the file has no column ``split``.
 
     Raises:
-        DataError: Not text, no such columns, no rows, a row that lacks something, missing files.
+        DataError: Not text, no such columns, no rows, a row that lacks something, missing files;
+            several columns or files that could be meant.
     """
-    found = defaultdict(list)
-    with _opened(file) as (reader, columns):
-        _require_columns(file, columns, table)
-        optional = [name for name in table.optional if name in columns]
+    found, files = defaultdict(list), ListedFiles(file)
+    with opened_table(file) as (reader, names):
+        columns = ChosenColumns.of(file, names, table)
         for row in reader:
             line = f"{file}, line {reader.line_num}"
-            split = _split(line, row, table.split_names) if "split" in columns else default
-            cells = {name: _cell(line, row, name) for name in table.columns}
-            cells |= {name: _cell(line, row, name, may_be_empty=True) for name in optional}
+            split = columns.split(line, row, default)
+            cells = {kind: cell_of(line, row, columns.own[kind]) for kind in table.columns}
+            cells |= {
+                kind: cell_of(line, row, columns.own[kind], may_be_empty=True)
+                for kind in table.optional
+                if kind in columns.own
+            }
+            cells[PATH] = files.relative_path(cells[PATH], () if split == default else (split,))
             found[split].append(cells)
     if not found:
         raise DataError(f"{file} lists no images.")
-    paths = [file.parent / row["path"] for rows in found.values() for row in rows]
-    require_files(file, paths, file.parent)
-    return dict(found)
+    total = sum(map(len, found.values()))
+    if files.missing:
+        raise _not_there(file, [file.parent / text for text in files.missing], total, file.parent)
+    return Listing(splits=dict(found), notes=(*columns.notes, *_note_on(files, total)))
 
 
 def columns_of(file: Path) -> tuple[str, ...]:
@@ -87,8 +96,19 @@ def columns_of(file: Path) -> tuple[str, ...]:
     Raises:
         DataError: It is not text.
     """
-    with _opened(file) as (_, columns):
-        return columns
+    with opened_table(file) as (_, names):
+        return names
+
+
+def meanings_in(file: Path) -> tuple[str, ...]:
+    """`columns_of` a CSV file, and ``path`` and ``label`` where others mean that.
+
+    Raises:
+        DataError: It is not text.
+    """
+    names = columns_of(file)
+    meant = (kind for kind in (PATH, LABEL) if kind not in names and candidates(kind, names))
+    return (*names, *meant)
 
 
 def require_files(file: Path, paths: Sequence[Path], folder: Path) -> None:
@@ -104,50 +124,18 @@ def require_files(file: Path, paths: Sequence[Path], folder: Path) -> None:
     """
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise DataError(
-            f"{len(missing)} of {len(paths)} images that {file} lists are not there.",
-            reason=f"The first: {missing[0]}.",
-            hint=f"Paths in the file are relative to the folder {folder.resolve()}.",
-        )
+        raise _not_there(file, missing, len(paths), folder)
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[tuple[csv.DictReader, tuple[str, ...]]]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            columns = [(name or "").strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            yield reader, tuple(columns)
-    except (UnicodeDecodeError, csv.Error) as problem:
-        raise DataError(f"{file} is not a CSV file in UTF-8.", reason=str(problem)) from problem
+def _note_on(files: ListedFiles, count: int) -> Iterator[str]:
+    if files.found:
+        text, path = next(iter(files.found.items()))
+        yield f"{len(files.found):,} of {count:,} images were found by name: {text!r} is {path}."
 
 
-def _require_columns(file: Path, columns: Collection[str], table: Table) -> None:
-    missing = [name for name in table.columns if name not in columns]
-    if missing:
-        raise DataError(
-            f"{file} has no column {' and no column '.join(map(repr, missing))}.",
-            reason=f"Its first line names: {', '.join(columns) or 'nothing'}.",
-            hint=f"The first line should read {table.first_line}.",
-        )
-
-
-def _cell(
-    line: str, row: Mapping[str, str | None], column: str, *, may_be_empty: bool = False
-) -> str:
-    if may_be_empty and row[column] is None:
-        raise DataError(f"{line} ends before the {column}.", reason="The file may be cut off.")
-    text = (row[column] or "").strip()
-    if not text and not may_be_empty:
-        raise DataError(f"{line}: the {column} is empty.")
-    return text
-
-
-def _split(line: str, row: Mapping[str, str | None], split_names: Collection[str]) -> str:
-    text = _cell(line, row, "split")
-    if text.lower() not in split_names:
-        raise DataError(
-            f"{line}: there is no split {text!r}.", hint=f"Known: {', '.join(split_names)}."
-        )
-    return text
+def _not_there(file: Path, missing: Sequence[Path], total: int, folder: Path) -> DataError:
+    return DataError(
+        f"{len(missing)} of {total} images that {file} lists are not there.",
+        reason=f"The first: {missing[0]}.",
+        hint=f"Paths in the file are relative to the folder {folder.resolve()}.",
+    )

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from covtool.atomic import written_whole
+from covtool.data.csv_layout import is_table
 from covtool.data.layouts import DataLayout, listed, nothing_there
 from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import DataError
@@ -51,7 +52,7 @@ def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]
     Raises:
         DataError: The file is damaged, or there is nothing at `root`.
     """
-    folder = root.parent if root.is_file() or root.suffix.lower() == ".csv" else root
+    folder = root.parent if root.is_file() or is_table(root) else root
     try:
         with file.open(encoding="utf-8", newline="") as text:
             reader = csv.DictReader(text, strict=True)

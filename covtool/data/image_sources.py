@@ -6,11 +6,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from covtool.data.class_folders import images_below, loose_images
-from covtool.data.csv_layout import Table, columns_of, read_table, require_files
+from covtool.data.csv_layout import Table, is_table, meanings_in, read_table, require_files
 from covtool.data.folder_layout import labeled_in_folders
 from covtool.data.folder_names import WHOLE
 from covtool.data.images import is_image
 from covtool.data.layouts import scan
+from covtool.data.left_out import notes_on_left_out
 from covtool.data.published import find_published
 from covtool.data.retrieval_forms import CSV_SPLITS, IDENTITY, LABEL
 from covtool.data.retrieval_layout import RetrievalSample
@@ -73,21 +74,25 @@ def find_images(root: Path) -> ImageSource:
     return ImageSource(root=root, folder=folder, splits=MappingProxyType(splits), notes=notes)
 
 
-def _in_folder(root: Path) -> tuple[dict[str, Samples], tuple[str, ...]]:
+Found = tuple[dict[str, Samples], tuple[str, ...]]
+
+
+def _in_folder(root: Path) -> Found:
     if task_of(root) == "retrieval":
         layout = read_retrieval(root)
         return dict(layout.subsets), layout.notes
-    every = images_below(root)
+    every, left_out = images_below(root), tuple(notes_on_left_out(root))
     if loose_images(root) or not every:
-        return {WHOLE: _unlabeled(_some(every, root))}, ()
+        return {WHOLE: _unlabeled(_some(every, root))}, left_out
     try:
-        return _labeled(root)
+        splits, notes = _labeled(root)
     except DataError as problem:  # of any other folder, all images are taken
         note = f"All images of {root} are taken, without labels: {problem}".splitlines()[0]
-        return {WHOLE: _unlabeled(every)}, (note,)
+        return {WHOLE: _unlabeled(every)}, (note, *left_out)
+    return splits, tuple(dict.fromkeys((*notes, *left_out)))
 
 
-def _labeled(root: Path) -> tuple[dict[str, Samples], tuple[str, ...]]:
+def _labeled(root: Path) -> Found:
     if find_published(root) is None:
         found = labeled_in_folders(root)
         splits = found.splits
@@ -109,13 +114,13 @@ def _unlabeled(paths: list[Path]) -> Samples:
     return tuple(RetrievalSample(path, "") for path in paths)
 
 
-def _in_file(root: Path) -> tuple[dict[str, Samples], tuple[str, ...]]:
+def _in_file(root: Path) -> Found:
     if is_image(root):
         return {WHOLE: (RetrievalSample(root, ""),)}, ()
     if find_published(root):
         return _labeled(root)
-    if root.suffix.lower() == ".csv":
-        return _in_csv(root), ()
+    if is_table(root):
+        return _in_csv(root)
     if root.suffix.lower() == ".txt":
         return {WHOLE: _in_list(root)}, ()
     raise DataError(
@@ -124,20 +129,22 @@ def _in_file(root: Path) -> tuple[dict[str, Samples], tuple[str, ...]]:
     )
 
 
-def _in_csv(root: Path) -> dict[str, Samples]:
-    columns = columns_of(root)
+def _in_csv(root: Path) -> Found:
+    columns = meanings_in(root)
     identity = next((name for name in (IDENTITY, LABEL) if name in columns), None)
     optional = (*(() if identity is None else (identity,)), "camera")
     table = Table(columns=("path",), optional=optional, split_names=CSV_SPLITS)
-    return {
+    read = read_table(root, table, default=WHOLE)
+    splits = {
         split: tuple(
             RetrievalSample(
                 root.parent / row["path"], row.get(identity, ""), row.get("camera") or None
             )
             for row in rows
         )
-        for split, rows in read_table(root, table, default=WHOLE).items()
+        for split, rows in read.splits.items()
     }
+    return splits, read.notes
 
 
 def _in_list(root: Path) -> Samples:

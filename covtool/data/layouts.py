@@ -13,7 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from covtool.data.csv_layout import read_rows
+from covtool.data.class_order import in_order
+from covtool.data.csv_layout import is_table, read_labeled
 from covtool.data.folder_layout import LAYOUT_HINT, labeled_in_folders
 from covtool.data.folder_names import (
     ROLES,
@@ -45,7 +46,7 @@ class DataLayout:
     Attributes:
         root: The folder or the CSV file.
         kind: Which of the two; or ``wds`` or ``hfds``, whose images are no files.
-        class_names: Sorted; a label is an index into them.
+        class_names: In the order of `covtool.data.class_order`; a label is an index into them.
         splits: Samples under ``train``, ``val`` and ``test``, as far as there are any. ``val`` is
             what a model is evaluated on, whatever the data set calls it; ``test`` is there
             only beside a ``val``. A data set without splits has ``train`` only.
@@ -139,15 +140,20 @@ def scan(
     Raises:
         DataError: Nothing there, no images, images outside class folders, empty classes, a class
             that the training images lack, a CSV file without the columns or the files; folders that
-            are no classes; a published data set that is not whole.
+            are no classes; a published data set that is not whole; an image in two splits or with
+            two labels.
         ArgumentError: `val_fraction` is out of range, or the data set leaves no such choice.
     """
+    from covtool.data.hygiene import looked_over  # which needs this module
+
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise ArgumentError(
             f"The validation fraction must lie between 0 and 1, not {val_fraction}."
         )
     layout = _scan(Path(root), choice or LayoutSpec())
-    return layout if val_fraction is None else with_validation(layout, val_fraction, seed)
+    if val_fraction is not None:
+        layout = with_validation(layout, val_fraction, seed)
+    return looked_over(layout)
 
 
 def _scan(root: Path, choice: LayoutSpec) -> DataLayout:
@@ -165,9 +171,9 @@ def _scan(root: Path, choice: LayoutSpec) -> DataLayout:
         refuse_options(choice, ("class_folders",), root)
         return as_layout(root, "folder", labeled_in_folders(root, choice))
     refuse_options(choice, (), root)
-    if root.suffix.lower() == ".csv":
-        rows = read_rows(root, split_names=SPLIT_NAMES, default=WHOLE)
-        return as_layout(root, "csv", FoundImages(splits=rows))
+    if is_table(root):
+        read = read_labeled(root, split_names=SPLIT_NAMES, default=WHOLE)
+        return as_layout(root, "csv", FoundImages(splits=read.splits, notes=read.notes))
     raise DataError(f"{root} is neither a folder nor a CSV file.", hint=LAYOUT_HINT)
 
 
@@ -265,7 +271,7 @@ def _layout(
 ) -> DataLayout:
     called = canonical(found)
     defining = next(key for key in ("train", "val", "test") if key in called)
-    names = sorted({label for _, label in found[called[defining]]})
+    names = in_order(label for _, label in found[called[defining]])
     index = {name: position for position, name in enumerate(names)}
     splits = {}
     for key, own in called.items():

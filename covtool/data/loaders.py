@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -40,15 +41,23 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         samples: The image files.
         transform: An RGB image to a tensor, (channels, height, width).
         gray: Take the luminance of the images, in three equal channels.
+        exif: Turn the images as their EXIF data tell.
         seed: Not negative.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], transform: Transform, *, gray: bool = False, seed: int = 0
+        self,
+        samples: Sequence[Sample],
+        transform: Transform,
+        *,
+        gray: bool = False,
+        exif: bool = False,
+        seed: int = 0,
     ) -> None:
         self.samples = samples if isinstance(samples, Records) else tuple(samples)
         self.transform = transform
         self.gray = gray
+        self.exif = exif
         self.seed = seed
 
     def __len__(self) -> int:
@@ -63,7 +72,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         if isinstance(key, Draw):
             return self.varied(key.index, key)
         sample = self.samples[key]
-        return self.transform(read_image(sample.path, gray=self.gray)), sample.label
+        return self.transform(self._read(sample)), sample.label
 
     def varied(self, index: int, draw: Draw) -> tuple[Tensor, int]:
         """An image as a draw varies it, be it the draw's own or one in its place.
@@ -72,9 +81,12 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             DataError: As for an item.
         """
         sample = self.samples[index]
-        image = read_image(sample.path, gray=self.gray)
+        image = self._read(sample)
         with drawing(self.seed, *draw.entropy):
             return self.transform(image), sample.label
+
+    def _read(self, sample: Sample) -> Image.Image:
+        return read_image(sample.path, gray=self.gray, exif=self.exif)
 
 
 AnyDataset = ImageDataset | CachedDataset
@@ -176,7 +188,7 @@ def evaluation_loader(  # noqa: PLR0913 -- a loader is its data, its preparation
             **_settings(0, pin=samples.images.pixels.is_cpu),
         )
     return ImageLoader(
-        ImageDataset(samples, evaluation_pixels(input), gray=input.channels == 1),
+        ImageDataset(samples, evaluation_pixels(input), **_reading(input)),
         normalize=normalization(input, device),
         on_bad_image=on_bad_image,
         batch_sampler=batches,
@@ -264,7 +276,7 @@ def _training_data(
     if not isinstance(samples, CachedImages):
         erased = augmentation.aug and augmentation.reprob > 0  # which follows the normalization
         transform = training_transform(input, augmentation, normalize=erased)
-        dataset = ImageDataset(samples, transform, gray=input.channels == 1, seed=seed)
+        dataset = ImageDataset(samples, transform, **_reading(input), seed=seed)
         return dataset, None if erased else normalization(input, device)
     finish = normalization(input, device)
     if not samples.varied:
@@ -275,6 +287,11 @@ def _training_data(
     if isinstance(render, TensorRenderer):
         finish = normalization(input, device, exact=False)  # resizing rounds in its own way as well
     return CachedDataset(samples, render, seed=seed), finish
+
+
+def _reading(input: InputSpec) -> dict[str, bool]:
+    """How image files are read for a model."""
+    return {"gray": input.channels == 1, "exif": input.exif}
 
 
 def _prepared(cached: CachedImages, input: InputSpec) -> PreparedRenderer:

@@ -17,13 +17,14 @@ import numpy as np
 from timm.data import create_reader
 
 from covtool.data.folder_names import SPLIT_NAMES, split_called
+from covtool.data.image_formats import image_suffixes
 from covtool.data.layouts import DataLayout, canonical
 from covtool.data.records import ReaderArchive, Records, TarArchive
 from covtool.errors import ArgumentError, CovtoolError, DataError
 
 INFO_FILES = ("_info.json", "info.json")
 CLASS_NAMES = "classes.txt"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # looked for before others that images have
 LABEL = ".cls"
 META = ".json"
 
@@ -169,7 +170,7 @@ def _labeled_images(shard: Path, label_field: str) -> Iterator[tuple[int, int, i
     try:
         with tarfile.open(shard, "r:") as tar:
             for key, parts in _grouped(tar):
-                image = next((parts[s] for s in SUFFIXES if s in parts), None)
+                image = _image_of(parts)
                 if image is None:
                     continue
                 label = _label(tar, key, parts, label_field)
@@ -177,6 +178,11 @@ def _labeled_images(shard: Path, label_field: str) -> Iterator[tuple[int, int, i
                     yield image.offset_data, image.size, label
     except (OSError, tarfile.TarError, ValueError) as problem:
         raise DataError(f"{shard} cannot be read.", reason=str(problem)) from problem
+
+
+def _image_of(parts: dict[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
+    others = (suffix for suffix in parts if suffix in image_suffixes())
+    return next((parts[s] for s in (*SUFFIXES, *others) if s in parts), None)
 
 
 def _grouped(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from covtool.data.csv_layout import Table, columns_of, read_table, require_files
+from covtool.data.csv_layout import Table, is_table, meanings_in, read_table, require_files
 from covtool.data.folder_layout import labeled_in_folders
 from covtool.data.folder_names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, WHOLE
 from covtool.data.images import is_image
+from covtool.data.left_out import notes_on_left_out
 from covtool.data.published.searched import (
     IN_SHOP,
     PRODUCTS,
@@ -160,17 +161,18 @@ def read_csv(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     Raises:
         DataError: See `read_table`; or its splits contradict each other.
     """
-    columns = columns_of(root)
+    columns = meanings_in(root)
     identity = LABEL if LABEL in columns and IDENTITY not in columns else IDENTITY
     table = Table(columns=("path", identity), optional=("camera",), split_names=CSV_SPLITS)
+    read = read_table(root, table, default=WHOLE)
     found = {
         split: [
             RetrievalSample(root.parent / row["path"], row[identity], row.get("camera") or None)
             for row in rows
         ]
-        for split, rows in read_table(root, table, default=WHOLE).items()
+        for split, rows in read.splits.items()
     }
-    return _from_splits(root, "csv", found)
+    return replace(_from_splits(root, "csv", found), notes=read.notes)
 
 
 def read_folders(root: Path, choice: LayoutSpec) -> RetrievalLayout:
@@ -184,7 +186,8 @@ def read_folders(root: Path, choice: LayoutSpec) -> RetrievalLayout:
         split: [RetrievalSample(path, label) for path, label in images]
         for split, images in read.splits.items()
     }
-    return replace(_from_splits(root, "folders", found), notes=read.notes)
+    notes = (*read.notes, *notes_on_left_out(root))
+    return replace(_from_splits(root, "folders", found), notes=notes)
 
 
 FORMS = Registry(
@@ -263,7 +266,7 @@ FORMS = Registry(
             "csv",
             "columns path,identity and perhaps camera,split",
             "covtool",
-            lambda root: root.suffix.lower() == ".csv" and root.is_file(),
+            lambda root: is_table(root) and root.is_file(),
             read_csv,
             told_by=("*.csv",),
             splits="train, val, query, gallery, test",

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from covtool.data.class_folders import folders_in
-from covtool.data.csv_layout import columns_of
+from covtool.data.csv_layout import is_table, meanings_in
 from covtool.data.folder_names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, is_no_class
+from covtool.data.hygiene import require_distinct
 from covtool.data.layouts import DataLayout, scan
 from covtool.data.published import find_published, refuse_options
 from covtool.data.retrieval_forms import FORMS, IDENTITY, LABEL
@@ -41,11 +42,11 @@ def task_of(root: Path) -> Task:
         if find_published(root):
             return "classification"
         return "retrieval" if _data_sets_below(root) or _is_disjoint(root) else "classification"
-    if not (root.suffix.lower() == ".csv" and root.is_file()):
+    if not (is_table(root) and root.is_file()):
         return "classification"
     if find_published(root):
         return "classification"
-    columns = columns_of(root)
+    columns = meanings_in(root)
     if IDENTITY in columns and LABEL in columns:
         raise DataError(
             f"{root} has a column {IDENTITY!r} and a column {LABEL!r}.",
@@ -110,14 +111,16 @@ def read_classes(
         choice: How the data set is read, where its layout leaves a choice.
 
     Raises:
-        DataError: See `scan` and `read_retrieval`.
+        DataError: See `scan`, `read_retrieval` and `require_distinct`.
         ArgumentError: A share is out of range, or there is no such choice.
     """
     root = Path(root)
     if test_classes is None and _is_labeled(root):
         return scan(root, val_fraction=val_fraction, seed=seed, choice=choice)
     layout = read_retrieval(root, test_classes=test_classes, choice=choice)
-    return layout.training_layout(val_fraction=val_fraction, seed=seed)
+    training = layout.training_layout(val_fraction=val_fraction, seed=seed)
+    require_distinct(training)
+    return training
 
 
 def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLayout:
@@ -154,8 +157,11 @@ def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLa
 
 def _is_labeled(root: Path) -> bool:
     """Whether `scan` should read it; of a CSV file with both columns, too."""
-    is_csv = root.suffix.lower() == ".csv" and root.is_file() and not find_published(root)
-    return LABEL in columns_of(root) if is_csv else task_of(root) == "classification"
+    is_csv = is_table(root) and root.is_file() and not find_published(root)
+    if not is_csv:
+        return task_of(root) == "classification"
+    columns = meanings_in(root)
+    return LABEL in columns or IDENTITY not in columns
 
 
 def _is_disjoint(root: Path) -> bool:

@@ -13,6 +13,7 @@ from covtool.data.checking import check_images
 from covtool.data.folder_names import WHOLE
 from covtool.data.image_sources import ImageSource, find_images
 from covtool.data.layouts import Sample
+from covtool.data.orientation import note_on_turned
 from covtool.data.retrieval_layout import numbered
 from covtool.evaluation.feature_files import FeatureWriter, check_feature_output
 from covtool.evaluation.feature_table import ImageLabels
@@ -54,9 +55,9 @@ class Description:
         device: Where the model ran.
         input: How the images were prepared.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed about the model and the images.
         far_from_training: Whether the images are so far from what the file was made for that the
             features are others.
+        notes: What was assumed about the model, and what is worth knowing about the images.
     """
 
     path: Path
@@ -101,6 +102,7 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
     opened = request.open()
     describer = request.describer(opened, request.spec, device=device, processes=processes)
     _write(request, describer(checked.good, track), good if processes.is_main else None)
+    turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     return Description(
         path=request.output,
         images=dict(Counter(label.split or WHOLE for label in good)),
@@ -110,7 +112,7 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
         input=opened.recipe.input,
         unreadable=checked.bad,
         far_from_training=opened.is_far,
-        notes=(*opened.notes, *source.notes),
+        notes=(*opened.notes, *source.notes, *([turned] if turned else [])),
     )
 
 

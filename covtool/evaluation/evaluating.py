@@ -8,8 +8,10 @@ from covtool.backbones.device import resolve_device
 from covtool.checkpoints.opening import OpenedModel, require_trained_classifier
 from covtool.checkpoints.told.class_lists import read_class_names
 from covtool.data.checking import CheckedSamples, check_images
+from covtool.data.duplicates import COMPARED_AT_MOST, notes_on_equal_files
 from covtool.data.layouts import DataLayout, scan
 from covtool.data.loaders import evaluation_loader
+from covtool.data.orientation import note_on_turned
 from covtool.data.worker_death import explaining_dead_workers
 from covtool.errors import DataError
 from covtool.evaluation.attacking import Attacker
@@ -99,6 +101,9 @@ def _evaluated(
     device = resolve_device(request.device, processes)
     layout = scan(request.data, choice=request.layout)
     checked, split = _images(layout, request, processes, track)
+    equal = processes.main(
+        lambda: notes_on_equal_files(layout, at_most=COMPARED_AT_MOST, track=track)
+    )
     opened = request.open()
     recipe = opened.recipe
     require_trained_classifier(request.source, recipe)
@@ -144,6 +149,8 @@ def _evaluated(
             opened,
             *layout.notes,
             note_on_boxes(recipe.provenance.history, request.layout),
+            *equal,
+            note_on_turned(checked.turned, exif=recipe.input.exif),
             match.note,
             attacker.note if attacker else None,
         ),

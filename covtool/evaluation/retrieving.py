@@ -9,6 +9,8 @@ from torch import Tensor
 from covtool.atomic import require_writable
 from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
+from covtool.data.duplicates import COMPARED_AT_MOST, notes_on_equal_matches
+from covtool.data.orientation import note_on_turned
 from covtool.data.retrieval_layout import RetrievalLayout, numbered
 from covtool.data.retrieval_reading import read_retrieval
 from covtool.data.retrieval_report import RetrievalReport, report_on, require_searchable
@@ -136,6 +138,11 @@ def retrieve(
         if on_report is not None:
             on_report(report)
         require_searchable(layout, report)
+        equal: tuple[str, ...] = ()
+        if not report.by_camera:  # else files of the query's own camera are no matches
+            equal = processes.main(
+                lambda: notes_on_equal_matches(layout, at_most=COMPARED_AT_MOST, track=track)
+            )
         described = _described(layout, request, processes, track)
         if described.unreadable:
             report = report_on(described.layout, cameras=spec.cameras)
@@ -149,7 +156,7 @@ def retrieve(
             input=described.input,
             spec=spec,
             unreadable=described.unreadable,
-            notes=(*described.notes, *layout.notes),
+            notes=(*described.notes, *layout.notes, *equal),
             files=tuple(file for file in (spec.save_features, spec.save_ranks) if file),
             far_from_training=described.is_far,
         )
@@ -188,6 +195,7 @@ def _described(
         require_searchable(layout, report_on(layout, cameras=request.spec.cameras))
     opened = request.open()
     describer = request.describer(opened, request.spec, device=device, processes=processes)
+    turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     plan_search(layout, describer.num_features, request.spec)  # too little memory is told now
     return _Described(
         layout=layout,
@@ -195,8 +203,8 @@ def _described(
         device=str(device),
         input=opened.recipe.input,
         unreadable=checked.bad,
-        notes=opened.notes,
         is_far=opened.is_far,
+        notes=(*opened.notes, *([turned] if turned else [])),
     )
 
 

@@ -51,6 +51,12 @@ class InputOverrides(Record):
         description="center: crop; squash: resize both sides; border: pad.",
         json_schema_extra=PANEL,
     )
+    exif: bool | None = Field(
+        None,
+        description="Turn images as their EXIF data tell; default: yes for new work, and as it was "
+        "made for a covtool file.",
+        json_schema_extra=PANEL,
+    )
 
     @field_validator("img_size")
     @classmethod
@@ -75,6 +81,7 @@ class InputOverrides(Record):
             "interpolation": self.interpolation,
             "crop_pct": self.crop_pct,
             "crop_mode": self.crop_mode,
+            "exif": self.exif,
         }
         return {name: value for name, value in said.items() if value is not None}
 

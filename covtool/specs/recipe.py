@@ -44,6 +44,8 @@ class InputSpec(Record):
         interpolation: Resampling filter, in PIL's lower-case words.
         crop_pct: Share of the resized image's short side that the center crop keeps.
         crop_mode: timm's word: center (crop), squash (resize both sides), border (pad).
+        exif: Whether images are turned as their EXIF data tell; not for models of old files, which
+            were made without.
     """
 
     channels: PositiveInt = 3
@@ -53,6 +55,7 @@ class InputSpec(Record):
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     crop_pct: Annotated[float, Field(gt=0, le=2)] = 0.875
     crop_mode: Literal["center", "squash", "border"] = "center"
+    exif: bool = False
 
 
 class BaseSpec(Record):

@@ -23,6 +23,7 @@ from covtool.training.preparing import (
     read_layout,
     resolved,
     seed_process,
+    tell_of_images,
     worked_out,
 )
 from covtool.training.rewinding import Rewind
@@ -99,6 +100,7 @@ def train_from_start(
         CovtoolError: As `finetune`.
     """
     layout = read_layout(request, observer)
+    tell_of_images(layout, observer)
     opened = open_source(request, observer)
     request = worked_out(request, opened.recipe, layout)
     parts = build_parts(opened, request, layout, observer)
@@ -136,6 +138,7 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
 
 def _planned(request: FinetuneRequest, observer: Observer) -> DryRunResult:
     layout = read_layout(request, observer)
+    tell_of_images(layout, observer)
     opened = open_source(request, observer)
     request = worked_out(request, opened.recipe, layout)
     request = without_cache(layout, opened.recipe.input, request, observer)

@@ -1,6 +1,6 @@
 """The images of a run: checked, or decoded into a cache, which checks them as well."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,8 +14,9 @@ from covtool.data.cache import (
     open_caches,
     training_form,
 )
-from covtool.data.checking import check_images
+from covtool.data.checking import CheckedSamples, check_splits
 from covtool.data.layouts import DataLayout, Sample
+from covtool.data.orientation import note_on_turned
 from covtool.data.renderers import require_tensors
 from covtool.data.retrieval_report import report_on, require_searchable
 from covtool.errors import DataError
@@ -55,10 +56,9 @@ def load_data(
         DataError: Images cannot be read, or none that is left can be searched for.
     """
     used = [_without(layout.samples(split), left_out or frozenset()) for split in SPLITS]
-    check = _checked if left_out is None else _kept
     if request.loading.cache == "off":
-        pairs = zip(SPLITS, used, strict=True)
-        found = [check(samples, split, request, observer) for split, samples in pairs]
+        look = _checked if left_out is None else _kept
+        found = look(dict(zip(SPLITS, used, strict=True)), input, request, observer)
     else:
         wishes = _wishes(used, input, request)
         found = list(open_caches(wishes, _setting(layout, input, request, observer)))
@@ -112,29 +112,40 @@ def _without(samples: Sequence[Sample], left_out: frozenset[Path]) -> Sequence[S
     return tuple(sample for sample in samples if sample.path not in left_out)
 
 
+Splits = Mapping[str, Sequence[Sample]]
+
+
 def _checked(
-    samples: Sequence[Sample], split: str, request: FinetuneRequest, observer: Observer
-) -> Sequence[Sample]:
-    checked = check_images(
-        samples, on_bad_image=request.training.on_bad_image, track=observer.track
-    )
-    _tell_of(checked.bad, split, observer)
-    return checked.good
+    splits: Splits, input: InputSpec, request: FinetuneRequest, observer: Observer
+) -> list[Sequence[Sample]]:
+    checked = _looked_at(splits, input, request, observer)
+    for split, found in checked.items():
+        _tell_of(found.bad, split, observer)
+    return [found.good for found in checked.values()]
 
 
 def _kept(
-    samples: Sequence[Sample], split: str, request: FinetuneRequest, observer: Observer
-) -> Sequence[Sample]:
+    splits: Splits, input: InputSpec, request: FinetuneRequest, observer: Observer
+) -> list[Sequence[Sample]]:
     try:
-        checked = check_images(
-            samples, on_bad_image=request.training.on_bad_image, track=observer.track
-        )
+        checked = _looked_at(splits, input, request, observer)
     except DataError as problem:
         raise DataError(problem.message, reason=problem.reason, hint=BRING_BACK) from problem
-    if checked.bad:
-        count = f"{len(checked.bad)} images of {split}"
-        observer.on_note(f"{count} cannot be read any more: {_shortened(checked.bad)}")
-    return samples
+    for split, found in checked.items():
+        if found.bad:
+            count = f"{len(found.bad)} images of {split}"
+            observer.on_note(f"{count} cannot be read any more: {_shortened(found.bad)}")
+    return list(splits.values())
+
+
+def _looked_at(
+    splits: Splits, input: InputSpec, request: FinetuneRequest, observer: Observer
+) -> dict[str, CheckedSamples]:
+    checked = check_splits(splits, on_bad_image=request.training.on_bad_image, track=observer.track)
+    turned = sum(found.turned for found in checked.values())
+    if note := note_on_turned(turned, exif=input.exif):
+        observer.on_note(note)
+    return checked
 
 
 def _tell_of(bad: Sequence[tuple[Path, str]], split: str, observer: Observer) -> None:
@@ -171,6 +182,7 @@ def _setting(
         spec=request.loading,
         root=layout.folder,
         gray=input.channels == 1,
+        exif=input.exif,
         device=_device(request),
         on_bad_image=request.training.on_bad_image,
         note=observer.on_note,

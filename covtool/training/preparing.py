@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.data.class_order import in_order_of
+from covtool.data.duplicates import notes_on_equal_files
 from covtool.data.layouts import DataLayout, require_trainable
 from covtool.data.record_sources import record_source
 from covtool.data.retrieval_reading import read_classes, read_retrieval
@@ -93,6 +95,16 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
             f"--eval-metric top5 says nothing with {len(layout.class_names)} classes."
         )
     return layout
+
+
+def tell_of_images(layout: DataLayout, observer: Observer) -> None:
+    """Tell what a data set leaves out and lacks, and which of its files are equal.
+
+    All processes must call this.
+    """
+    equal = current().main(lambda: notes_on_equal_files(layout, track=observer.track))
+    for note in (*layout.notes, *equal):
+        observer.on_note(note)
 
 
 def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:
@@ -194,6 +206,8 @@ def build_parts(
     Raises:
         CovtoolError: See `fit_classes_` and `assemble`.
     """
+    if not request.new_classifier:
+        layout = in_order_of(layout, opened.recipe.class_names or ())
     head = find_head(opened.model, opened.recipe.input)
     recipe, note = fit_classes_(
         opened, head, layout.class_names, new_classifier=request.new_classifier

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from covtool.data.class_order import in_order_of
 from covtool.data.image_list import read_image_list
 from covtool.data.layouts import DataLayout
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
@@ -90,6 +91,7 @@ def _resumed(
         return train_from_start(request, run_directory, observer)
     layout, left_out = processes.main(lambda: _images(run_directory, request, observer))
     recipe = processes.main(lambda: _recipe(run_directory))
+    layout = in_order_of(layout, recipe.class_names or ())  # of a version that sorted otherwise
     if recipe.class_names != layout.class_names:
         raise DataError.classes_differ(recipe.class_names or (), layout.class_names)
     seed_everything(request.training.seed)

@@ -154,8 +154,8 @@ def test_a_csv_file_without_splits_is_used_whole_or_split(tmp_path) -> None:
     ("lines", "message"),
     [
         (
-            ["file,label", "images/1.png,a"],
-            r"no column 'path'\.\nIts first line names: file",
+            ["place,label", "images/1.png,a"],
+            r"no column 'path'\.\nIts first line names: place",
         ),
         ([""], "no column 'path' and no column 'label'"),
         (["path,label"], "lists no images"),

@@ -14,6 +14,7 @@ from training_runs import Recorder, assert_same_weights, make_request, press_ctr
 
 from covtool.data.cache import CacheSetting, CacheWish, evaluation_form, open_caches
 from covtool.data.checking import check_images
+from covtool.data.class_order import in_order_of
 from covtool.data.fingerprint import fingerprint
 from covtool.data.images import image_size, read_image
 from covtool.data.layouts import scan
@@ -39,11 +40,11 @@ def encoded(image):
     return file.getvalue()
 
 
-def write_shard(path, numbers, *, extra=None):
+def write_shard(path, numbers, *, extra=None, image="png"):
     """A tar file of labeled images; `extra` is more files for each, by suffix."""
     with tarfile.open(path, "w") as tar:
         for number in numbers:
-            parts = {"png": encoded(picture(number)), "cls": str(number % CLASSES).encode()}
+            parts = {image: encoded(picture(number)), "cls": str(number % CLASSES).encode()}
             for suffix, content in {**parts, **(extra or {})}.items():
                 info = tarfile.TarInfo(f"./part/{number:04}.{suffix}")
                 info.size = len(content)
@@ -64,6 +65,20 @@ def shards(tmp_path):
 @pytest.fixture
 def layout(shards):
     return scan(f"wds/{shards}")
+
+
+def test_labels_of_records_follow_classes_into_another_order(layout):
+    other = in_order_of(layout, ("2", "0", "1"))
+    for split in ("train", "val"):
+        names = [other.class_names[sample.label] for sample in other.samples(split)]
+        assert names == [layout.class_names[sample.label] for sample in layout.samples(split)]
+    assert type(other.samples("train")) is type(layout.samples("train"))
+
+
+@pytest.mark.parametrize("suffix", ["avif", "JFIF", "gif", "tif"])
+def test_an_image_of_a_shard_may_have_any_suffix_of_images(shards, suffix):
+    write_shard(shards / "val-001.tar", range(200, 203), image=suffix)
+    assert len(scan(f"wds/{shards}").samples("val")) == 5 + 3
 
 
 def test_every_labeled_image_of_the_shards_is_found(layout):

@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 from test_checkpoint_store import full_disk
-from toy_data import write_toy_data
+from toy_data import COLORS, write_toy_data
 from training_runs import Recorder, assert_same_weights, power_cut, rows, weights
 
-from covtool.checkpoints.model_file import load
+from covtool.checkpoints.model_file import load, save
 from covtool.errors import ArgumentError, CheckpointError, DataError, SaveError
 from covtool.training import finetune, resume_finetune
 from covtool.training.checkpoint_store import CheckpointStore
@@ -289,3 +289,35 @@ def test_another_number_of_epochs_says_what_it_does_to_the_learning_rate(asked):
     assert re.search(r"goes on at 0\.08\d+, as --sched cosine over 4 epochs", note)
     assert note.endswith("over 2 it was 0.05.")
     assert f"{observer.steps[0].lr:.3g}" in note
+
+
+def test_a_run_of_a_version_that_sorted_numbers_as_text_goes_on(tmp_path, asked, monkeypatch):
+    data = write_toy_data(tmp_path / "numbers")
+    for split in ("train", "val"):
+        for color, number in zip(COLORS, ("9", "10", "2"), strict=True):
+            (data / split / color).rename(data / split / number)
+    request = asked(data=str(data))
+    with monkeypatch.context() as before:
+        before.setattr("covtool.data.layouts.in_order", lambda names: sorted(set(names)))
+        expected = finetune(request)
+        directory = cut_short(request, at_epoch=1)
+    assert load(expected.exported["last"]).recipe.class_names == ("10", "2", "9")
+    result = resume_finetune(directory)
+    first, second = (weights(r.directory / "checkpoints/last.pt") for r in (expected, result))
+    assert_same_weights(first, second)
+    assert load(result.exported["last"]).recipe.class_names == ("10", "2", "9")
+    fresh = finetune(request)
+    assert load(fresh.exported["last"]).recipe.class_names == ("2", "9", "10")
+
+
+def test_a_model_goes_on_with_its_own_order_of_the_same_classes(asked, tmp_path):
+    model = finetune(asked(epochs=1)).exported["last"]
+    names = load(model).recipe.class_names
+    turned = load(model)
+    turned.recipe = turned.recipe.model_copy(update={"class_names": names[::-1]})
+    other = save(turned, tmp_path / "turned.safetensors")
+    slow = {"lr": 1e-9, "warmup_lr": 1e-9, "epochs": 1}
+    result = finetune(asked(model=str(other), from_scratch=False, **slow))
+    trained = load(result.exported["last"])
+    assert trained.recipe.class_names == names[::-1]
+    torch.testing.assert_close(trained.fc.weight, turned.fc.weight)

@@ -10,7 +10,8 @@ from covtool.data.cache.planning import CachePlan
 from covtool.data.cache.stored import StoredImages
 from covtool.data.cache.wishes import CachedImages, Unreadable
 from covtool.data.checking import require_readable
-from covtool.data.images import read_image
+from covtool.data.images import decode_image
+from covtool.data.orientation import note_on_turned
 from covtool.data.threads import in_threads
 from covtool.errors import DataError
 
@@ -31,13 +32,17 @@ def fill(plan: CachePlan, put: Put) -> list[Unreadable]:
     Raises:
         DataError: There are some, and they are not to be left out.
     """
-    bad, count, split = [], len(plan.samples), plan.wish.split
-    problems = in_threads(partial(_fill_one, plan, put), range(count))
-    for row, problem in enumerate(plan.setting.track(problems, f"decoding {split} images", count)):
-        if problem is not None:
+    bad, turned = [], 0
+    setting, count, split = plan.setting, len(plan.samples), plan.wish.split
+    looks = in_threads(partial(_fill_one, plan, put), range(count))
+    for row, look in enumerate(setting.track(looks, f"decoding {split} images", count)):
+        turned += look is True
+        if isinstance(look, str):
             plan.index.sizes[row] = 0
-            bad.append((plan.samples[row].path, problem))
-    require_readable(bad, count, plan.setting.on_bad_image)
+            bad.append((plan.samples[row].path, look))
+    require_readable(bad, count, setting.on_bad_image)
+    if note := note_on_turned(turned, exif=setting.exif, split=split):
+        setting.note(note)
     return bad
 
 
@@ -63,14 +68,19 @@ def fill_memory(plan: CachePlan) -> CachedImages:
     return CachedImages(plan.wish, images, bad)
 
 
-def _fill_one(plan: CachePlan, put: Put, row: int) -> str | None:
-    setting = plan.setting
+def _fill_one(plan: CachePlan, put: Put, row: int) -> str | bool:
+    """Why an image cannot be read; or whether its EXIF data turn it."""
+    setting, index = plan.setting, plan.index
     try:
-        image = read_image(plan.samples[row].path, gray=setting.gray)
+        decoded = decode_image(plan.samples[row].path, gray=setting.gray, exif=setting.exif)
     except DataError as problem:
-        return problem.reason
-    pixels = plan.form.pixels(image)[..., : setting.channels]
-    if pixels.shape[:2] != tuple(plan.index.sizes[row]):
+        return str(problem.reason)
+    image, pixels = decoded.image, plan.form.pixels(decoded.image)[..., : setting.channels]
+    if setting.exif and decoded.has_turn and pixels.shape[:2] == tuple(index.sizes[row, ::-1]):
+        # Turned to the side: as many bytes in the other form. The header is no help, for a PNG
+        # file may have its EXIF data at the end.
+        index.sizes[row], index.spaces[row] = index.sizes[row, ::-1], index.spaces[row, ::-1]
+    if pixels.shape[:2] != tuple(index.sizes[row]):
         return f"It is {image.width}x{image.height}, but its header told otherwise."
-    put(int(plan.index.offsets[row]), np.ascontiguousarray(pixels))
-    return None
+    put(int(index.offsets[row]), np.ascontiguousarray(pixels))
+    return decoded.has_turn

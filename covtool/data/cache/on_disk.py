@@ -78,6 +78,8 @@ def _identity(wish: CacheWish, setting: CacheSetting) -> Identity:
 def _settings(wish: CacheWish, setting: CacheSetting) -> str:
     decoders = {name: version(name) for name in DECODERS}
     kept = {"channels": setting.channels, **wish.form.settings(), **decoders}
+    if setting.exif:  # left out else, as in the caches that there are
+        kept["exif"] = True
     return json.dumps(kept, sort_keys=True)
 
 

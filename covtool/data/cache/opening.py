@@ -1,7 +1,7 @@
 """The caches of a run: planned together, so that they fit; then mapped, or filled."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from covtool.data.cache import on_disk
 from covtool.data.cache.cache_file import UnusableCacheError
@@ -9,6 +9,7 @@ from covtool.data.cache.filling import fill_memory
 from covtool.data.cache.planning import plan_cache
 from covtool.data.cache.room import require_room
 from covtool.data.cache.wishes import CachedImages, CacheSetting, CacheWish
+from covtool.data.checking import UnreadableError
 
 
 def open_caches(wishes: Sequence[CacheWish], setting: CacheSetting) -> tuple[CachedImages, ...]:
@@ -23,9 +24,10 @@ def open_caches(wishes: Sequence[CacheWish], setting: CacheSetting) -> tuple[Cac
 
     Raises:
         ArgumentError: They need more than they may have or than is free, or cannot be written.
-        DataError: There are unreadable images that are not to be left out.
+        UnreadableError: There are unreadable images that are not to be left out, those of all.
     """
     found: dict[int, CachedImages] = {}
+    problems: list[UnreadableError] = []
     if setting.spec.cache == "disk":
         for place, wish in enumerate(wishes):
             with suppress(UnusableCacheError):
@@ -35,8 +37,21 @@ def open_caches(wishes: Sequence[CacheWish], setting: CacheSetting) -> tuple[Cac
     if plans:
         require_room(plans.values(), setting)
     make = on_disk.make if setting.spec.cache == "disk" else fill_memory
-    found |= {place: make(plan) for place, plan in plans.items()}
+    for place, plan in plans.items():
+        with _collected(problems):
+            found[place] = make(plan)
+    if problems:
+        raise UnreadableError.of_all(problems)
     return tuple(found[place] for place in range(len(wishes)))
+
+
+@contextmanager
+def _collected(problems: list[UnreadableError]) -> Iterator[None]:
+    """Go on with the other caches, so that all unreadable images are told at once."""
+    try:
+        yield
+    except UnreadableError as problem:
+        problems.append(problem)
 
 
 def estimate_caches(wishes: Sequence[CacheWish], setting: CacheSetting) -> None:

@@ -40,6 +40,7 @@ class CacheSetting:
         spec: Where, and how much.
         root: Folder of the data set.
         gray: Whether the model sees luminance only.
+        exif: Whether images are turned as their EXIF data tell.
         device: Where the model is.
         on_bad_image: Whether an unreadable image is an error, or left out.
         note: Is told what is worth knowing.
@@ -49,6 +50,7 @@ class CacheSetting:
     spec: LoadingSpec
     root: Path
     gray: bool = False
+    exif: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     on_bad_image: OnBadImage = "error"
     note: Callable[[str], None] = lambda text: None

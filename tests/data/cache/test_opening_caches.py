@@ -23,7 +23,7 @@ from covtool.data.cache import (
     training_form,
 )
 from covtool.data.cache.planning import plan_cache
-from covtool.data.images import read_image
+from covtool.data.images import decode_image, read_image
 from covtool.data.layouts import scan
 from covtool.errors import ArgumentError, DataError
 from covtool.specs import AugmentationSpec, InputSpec, LoadingSpec
@@ -90,7 +90,9 @@ def test_what_it_takes_is_told_before_an_image_is_decoded(wishes, setting, monke
     made, notes = setting("ram")
     told = []
     monkeypatch.setattr(
-        filling, "read_image", lambda path, gray: (told.append(list(notes)), read_image(path))[1]
+        filling,
+        "decode_image",
+        lambda path, **how: (told.append(list(notes)), decode_image(path, **how))[1],
     )
     caches = open_caches(wishes, made)
     taken = sum(len(cached.images.pixels) for cached in caches)
@@ -103,7 +105,7 @@ def test_what_it_takes_is_told_before_an_image_is_decoded(wishes, setting, monke
 
 def test_a_file_is_mapped_when_it_is_there(wishes, setting, monkeypatch):
     open_caches(wishes, setting()[0])
-    monkeypatch.setattr(filling, "read_image", None)  # nothing is decoded
+    monkeypatch.setattr(filling, "decode_image", None)  # nothing is decoded
     made, notes = setting()
     caches = open_caches(wishes, made)
     assert [note.split(" mapped from ")[0] for note in notes] == [
@@ -174,7 +176,9 @@ def test_a_moved_data_set_is_recognized_by_its_file(wishes, setting, folder, tmp
 def test_one_of_several_processes_makes_the_file(wishes, setting, monkeypatch):
     decoded = []
     monkeypatch.setattr(
-        filling, "read_image", lambda path, gray: (decoded.append(path), read_image(path))[1]
+        filling,
+        "decode_image",
+        lambda path, **how: (decoded.append(path), decode_image(path, **how))[1],
     )
     opened = []
 
@@ -226,7 +230,7 @@ def test_unreadable_images_are_an_error_or_left_out(wishes, setting, cache):
 
 
 def test_more_than_is_allowed_is_refused_before_an_image_is_decoded(wishes, setting, monkeypatch):
-    monkeypatch.setattr(filling, "read_image", None)
+    monkeypatch.setattr(filling, "decode_image", None)
     with pytest.raises(ArgumentError) as caught:
         open_caches(wishes, setting("ram", cache_memory="20kB")[0])
     needed = sum(plan_cache(wish, setting("ram")[0]).num_bytes for wish in wishes)

@@ -1,0 +1,85 @@
+"""What the columns of a list of images are called, and which of them are meant."""
+
+import re
+from collections.abc import Sequence
+
+PATH, LABEL, SPLIT, IDENTITY = "path", "label", "split", "identity"
+
+IMAGE_COLUMNS = (
+    (PATH,),
+    ("filepath", "file_path", "image_path", "img_path", "imagepath", "full_path", "rel_path"),
+    (
+        *("filename", "file_name", "image_name", "img_name", "imagename", "image_filename"),
+        *("image_file", "image_file_name", "fname", "image", "images", "img", "file", "photo"),
+    ),
+    ("image_id", "img_id", "imageid", "photo_id", "file_id", "id_code"),
+    ("id", "uuid", "guid"),
+)
+"""Names of the column that names the images. One of an earlier row is taken before a later's."""
+
+LABEL_COLUMNS = (
+    *("labels", "label_name", "labelname", "label_id", "label_idx"),
+    *("class", "class_name", "classname", "class_label", "class_id", "classid", "class_idx"),
+    *("category", "category_name", "category_id", "target", "targets", "y"),
+    *("ground_truth", "groundtruth", "gt", "species", "breed", "variety", "cultivar", "diagnosis"),
+    *("wnid", "synset"),
+)
+"""Names of the column of classes, beside ``label``, which is taken before all of them."""
+
+SPLIT_COLUMNS = (
+    *("set", "subset", "partition", "phase", "fold", "usage"),
+    *("split_name", "data_split", "dataset_split", "dataset", "data_set", "set_name"),
+)
+"""Names of the column of splits, beside ``split``, if what stands in it are names of splits."""
+
+FLAGS = {
+    "is_test": ("test", "train"),
+    "is_testing": ("test", "train"),
+    "is_valid": ("val", "train"),
+    "is_val": ("val", "train"),
+    "is_validation": ("val", "train"),
+    "is_train": ("train", "val"),
+    "is_training": ("train", "val"),
+}
+"""Columns of yes and no, and the split that each means; the first ones win over later ones."""
+
+YES = frozenset({"true", "t", "yes", "y", "1", "1.0"})
+NO = frozenset({"false", "f", "no", "n", "0", "0.0"})
+
+
+def normalized(name: str | None) -> str:
+    """The name of a column in lower case, with ``_`` for spaces and hyphens."""
+    return re.sub(r"[\s-]+", "_", (name or "").strip().lower())
+
+
+def candidates(kind: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The columns that could be of a kind; more than one where it has to be asked.
+
+    Args:
+        kind: ``path``, ``label``, or the very name of a column.
+        names: Of all columns, as `normalized`.
+
+    Example:
+        >>> candidates("path", ["id", "filename", "class"])
+        ('filename',)
+        >>> candidates("label", ["class", "class_id"])
+        ('class', 'class_id')
+    """
+    exact = tuple(name for name in names if name == kind)
+    if exact or kind not in (PATH, LABEL):
+        return exact
+    if kind == LABEL:
+        no_labels = {"y"} if "x" in names else set()  # places in the image
+        others = () if IDENTITY in names else LABEL_COLUMNS  # a list for retrieval is one
+        return tuple(name for name in names if name in others and name not in no_labels)
+    rows = (tuple(name for name in names if name in row) for row in IMAGE_COLUMNS)
+    return next((row for row in rows if row), ())
+
+
+def flag_split(row: dict[str, str], flags: Sequence[str]) -> str | None:
+    """The split that columns of yes and no say; None where one says something else."""
+    said = [(name, row[name].lower()) for name in FLAGS if name in flags]
+    if any(value not in YES | NO for _, value in said):
+        return None
+    yes = next((name for name, value in said if value in YES), None)
+    return FLAGS[yes][0] if yes else FLAGS[said[0][0]][1]

@@ -1,0 +1,81 @@
+"""Folders at any depth, each real one once: links may lead in circles."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+Identity = tuple[int, int]
+"""Device and inode of a folder."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder is hidden, told from its name."""
+    return name.startswith(".")
+
+
+class FolderWalk:
+    """The folders below a folder, by name.
+
+    A link to a folder is followed, unless its files are found anyway: it leads to a folder that it
+    lies in itself, to one below where the walk starts, or to one that was walked before.
+
+    Args:
+        start: Where to begin.
+        skipped: Whether to leave a folder alone, told from its name.
+
+    Attributes:
+        not_followed: The links of the second kind, as far as the walk has come.
+    """
+
+    def __init__(self, start: Path, skipped: Callable[[str], bool] = is_hidden) -> None:
+        self.not_followed: list[Path] = []
+        self._start, self._skipped = start, skipped
+        self._seen: set[Identity] = set()
+        self._own: set[Identity] | None = None
+
+    def __iter__(self) -> Iterator[tuple[Path, list[str]]]:
+        """Each folder, and the names of its files in order."""
+        self._seen.add(_identity(self._start))
+        for place, folders, files in os.walk(self._start, followlinks=True):
+            visible = sorted(name for name in folders if not self._skipped(name))
+            folders[:] = [name for name in visible if self._is_new(Path(place, name))]
+            yield Path(place), sorted(files)
+
+    def _is_new(self, folder: Path) -> bool:
+        identity = _identity(folder)
+        found_anyway = folder.is_symlink() and (
+            leads_back(folder, start=self._start) or identity in self._real_ones()
+        )
+        if found_anyway or identity in self._seen:
+            self.not_followed += [folder] if folder.is_symlink() else []
+            return False
+        self._seen.add(identity)
+        return True
+
+    def _real_ones(self) -> set[Identity]:
+        """The folders that are reached without a link; looked up when there is one."""
+        if self._own is None:
+            self._own = {_identity(self._start)}
+            for place, folders, _ in os.walk(self._start):
+                folders[:] = [name for name in folders if not self._skipped(name)]
+                paths = (Path(place, name) for name in folders)
+                self._own |= {_identity(path) for path in paths if not path.is_symlink()}
+        return self._own
+
+
+def leads_back(folder: Path, *, start: Path | None = None) -> bool:
+    """Whether a folder is a link to one that it lies in, or that `start` lies in."""
+    if not folder.is_symlink():
+        return False
+    target = os.path.realpath(folder)
+    inside = [os.path.realpath(place) for place in (folder.parent, start) if place is not None]
+    return any(place == target or place.startswith(_with_slash(target)) for place in inside)
+
+
+def _with_slash(folder: str) -> str:
+    return folder if folder.endswith(os.sep) else folder + os.sep
+
+
+def _identity(folder: Path) -> Identity:
+    state = folder.stat()
+    return state.st_dev, state.st_ino
