@@ -34,8 +34,8 @@ def command(
 
     Example: covtool inspect resnet50.pth
     """
-    from covtool.checkpoints.identify import unrecognized
     from covtool.checkpoints.inspection import inspect_source
+    from covtool.checkpoints.refusals import unrecognized
 
     inspection, identification = inspect_source(
         source,

@@ -1,10 +1,12 @@
 """Read what others wrote, recognize it, and read and write covtool's own files."""
 
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
-from covtool.checkpoints.identify import Identification, identify
+from covtool.checkpoints.identification import Identification
+from covtool.checkpoints.identify import identify
 from covtool.checkpoints.matching import Candidate
 from covtool.checkpoints.model_file import load, save
-from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.opened import OpenedModel
+from covtool.checkpoints.opening import open_model
 
 __all__ = [
     "Candidate",

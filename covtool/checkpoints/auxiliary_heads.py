@@ -10,7 +10,7 @@ from covtool.backbones.auxiliary import (
     transforms_input,
 )
 from covtool.checkpoints.foreign import ForeignCheckpoint
-from covtool.checkpoints.identify import Identification
+from covtool.checkpoints.identification import Identification
 from covtool.checkpoints.matching import Candidate
 from covtool.specs import BaseSpec
 

@@ -1,10 +1,9 @@
 """Recognize an architecture by the tensors of a checkpoint alone."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,66 +11,30 @@ from covtool.backbones.architectures import load_index
 from covtool.backbones.create import TORCHVISION_PREFIX
 from covtool.backbones.index import ArchitectureIndex
 from covtool.backbones.published_names import current_name
-from covtool.checkpoints.bodies import Body, View, bodies_of, body_prefixes, find_bodies
+from covtool.checkpoints.bodies import (
+    Body,
+    View,
+    bodies_of,
+    body_prefixes,
+    find_bodies,
+    with_named_classifier,
+)
 from covtool.checkpoints.containers import several_sets
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
-from covtool.checkpoints.key_report import compare_keys
-from covtool.checkpoints.matching import Candidate, Match, Named, relevant_tensors
+from covtool.checkpoints.identification import Identification
+from covtool.checkpoints.matching import Candidate, Named, relevant_tensors
 from covtool.checkpoints.order_matching import match_order, numbers_ascend, order_candidate
+from covtool.checkpoints.other_names import NamedFile, converted_by_timm, read_as_code_bases
 from covtool.checkpoints.overlap import match_overlap
 from covtool.checkpoints.positions import Size
+from covtool.checkpoints.preferences import preference
+from covtool.checkpoints.refusals import not_computed, not_of
 from covtool.checkpoints.tree_matching import match_trees
 from covtool.checkpoints.weight_sets import choose, distills_itself, is_averaged
 from covtool.errors import CheckpointError, UnrecognizedCheckpointError
 from covtool.progress import Track, silent
 
 OVERLAPS_SHOWN = 10
-LEAST_OVERLAP = 0.5  # what shares less is not near
-
-# lukemelas/EfficientNet-PyTorch and what was made from it name their layers like this. They are
-# ports of TensorFlow's weights and pad like TensorFlow, which timm does in its tf_ models only.
-_PORTED_FROM_TENSORFLOW = re.compile(r"_conv_stem\.|_blocks\.\d+\._depthwise_conv\.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identification:
-    """Which architectures a checkpoint may be of.
-
-    Attributes:
-        checkpoint: With the prefix taken off that gave this result.
-        candidates: Best first. All are equally good where `match` is ``names`` or ``order``.
-        match: How they match; None where nothing does.
-    """
-
-    checkpoint: ForeignCheckpoint
-    candidates: tuple[Candidate, ...]
-    match: Match | None
-
-    @property
-    def is_certain(self) -> bool:
-        """Whether the tensors fit the candidates, so that they can be loaded."""
-        return self.match in ("names", "order")
-
-    @property
-    def best(self) -> Candidate | None:
-        """The candidate that is taken unless the user names another."""
-        return self.candidates[0] if self.candidates else None
-
-    @property
-    def num_classes(self) -> int | None:
-        """Outputs of the checkpoint's classifier; None without one, or where it is unknown."""
-        return self.best.num_classes if self.best else None
-
-    @property
-    def in_channels(self) -> int | None:
-        """Input channels of the first convolution."""
-        return self.best.in_channels if self.best else None
-
-    @property
-    def classifier(self) -> str | None:
-        """The classifier's module in the architecture."""
-        names = self.best.architecture.classifiers if self.best else ()
-        return ", ".join(names) or None
 
 
 def identify(
@@ -108,79 +71,105 @@ def identify(
     if not isinstance(checkpoint, ForeignCheckpoint):
         checkpoint = read_checkpoint(checkpoint)
     index = load_index(track)
-    rows = None if arch is None else _rows_of(index, arch)
-    found = (
-        _by_names(index, checkpoint, rows, size)
-        or _by_order(index, checkpoint, rows)
-        or _by_trees(index, checkpoint, rows)
-    )
+    search = _Search(index, None if arch is None else _rows_of(index, arch), arch, size)
+    found = search.of(checkpoint)
     if found is not None:
         return _with_one_classifier(found, classifier_layer)
-    if rows is not None:
-        raise _not_of(index, checkpoint, rows[0], arch)
+    if search.rows is not None:
+        raise not_of(index, checkpoint, search.rows[0], arch)
     return _nearest(index, checkpoint)
 
 
-def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
-    """No architecture fits; the nearest are named, with what differs from the first."""
-    checkpoint, best = identification.checkpoint, identification.best
-    index = load_index()
-    told = _told_row(index, checkpoint)
-    near = [c for c in identification.candidates[:3] if c.score >= LEAST_OVERLAP]
-    message = f"{checkpoint.path} is of no architecture that timm or torchvision has."
-    if told is None and not near:
-        reason = "Not one of its tensors has the shape of one of theirs."
-        if best is not None:
-            reason = "None of theirs shares half of its tensors."
-        return UnrecognizedCheckpointError(
-            message,
-            reason=reason,
-            hint="Is it a checkpoint of an image classifier? See covtool inspect. If you know the "
-            "architecture, name it with --arch.",
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What is looked for: any architecture, or one.
+
+    Attributes:
+        index: The architectures.
+        rows: Those that are meant; None for all.
+        arch: Their name; None for all.
+        size: Of the images in pixels, where it is told.
+    """
+
+    index: ArchitectureIndex
+    rows: tuple[int, ...] | None
+    arch: str | None
+    size: Size | None
+
+    def of(self, checkpoint: ForeignCheckpoint) -> Identification | None:
+        """The first of the comparisons that gives a result.
+
+        The file's own names are enough where nothing is left over. Else another code base may name
+        it, whose table knows more: what a normalizer says, what must be joined.
+        """
+        plain = self._by_names(NamedFile(checkpoint=checkpoint))
+        if plain is not None and not plain.checkpoint.unused:
+            return plain
+        return (
+            self._first(read_as_code_bases(checkpoint))
+            or plain
+            or self._first(self._converted(checkpoint))
+            or self._by_order(checkpoint)
+            or self._by_trees(checkpoint)
         )
-    if told is not None:
-        name = index.architectures[told].name
-        reason, row = f"It says that it is a {name}, and differs from that.", told
-    else:
-        nearest = ", ".join(f"{c.name} ({c.score:.0%})" for c in near)
-        reason = f"Nearest, by the share of tensors that agree: {nearest}."
-        row = index.find(best.architecture.library, best.architecture.name)[0]
-    unordered = "" if checkpoint.is_ordered else _UNORDERED
-    return UnrecognizedCheckpointError(
-        message,
-        reason=reason,
-        hint=f"{_difference(index, row, checkpoint)}\n{unordered}"
-        "If you know the architecture, name it with --arch.",
-    )
 
+    def _first(self, files: Iterator[NamedFile]) -> Identification | None:
+        return next((found for file in files if (found := self._by_names(file))), None)
 
-_UNORDERED = (
-    "A safetensors file does not keep the order of the tensors, which might tell more: give the "
-    ".pth file that it was made from.\n"
-)
+    def _converted(self, checkpoint: ForeignCheckpoint) -> Iterator[NamedFile]:
+        if self.arch is None or not self.arch.startswith(TORCHVISION_PREFIX):
+            yield from converted_by_timm(checkpoint, self.arch)
 
+    def _by_names(self, file: NamedFile) -> Identification | None:
+        checkpoint, rows = file.checkpoint, self.rows
+        if file.architecture is not None:
+            rows = self.index.find("timm", file.architecture)
+        tensors = relevant_tensors({**checkpoint.tensors, **checkpoint.beside})
+        ordered = checkpoint.is_ordered and numbers_ascend(name for name, _ in tensors)
+        if rows is None:
+            bodies = find_bodies(self.index, tensors, ordered=ordered, size=self.size)
+        else:
+            bodies = _told_bodies(self.index, tensors, rows, ordered=ordered, size=self.size)
+        if not bodies:
+            return None
+        if file.refusal:
+            raise not_computed(checkpoint, file.summary, file.refusal)
+        body, note = _one_of(bodies, checkpoint)
+        found = checkpoint.using(body.prefix, ())
+        candidates = sorted(body.candidates, key=lambda c: preference(c, found, file.prefers))
+        candidates = [replace(c, arguments={**file.arguments, **c.arguments}) for c in candidates]
+        notes = (*checkpoint.notes, note) if note else checkpoint.notes
+        found = replace(found.using(body.prefix, candidates[0].unused), notes=notes)
+        return Identification(checkpoint=found, candidates=tuple(candidates), match="names")
 
-def _by_names(
-    index: ArchitectureIndex,
-    checkpoint: ForeignCheckpoint,
-    rows: tuple[int, ...] | None,
-    size: Size | None,
-) -> Identification | None:
-    tensors = relevant_tensors({**checkpoint.tensors, **checkpoint.beside})
-    ordered = checkpoint.is_ordered and numbers_ascend(name for name, _ in tensors)
-    if rows is None:
-        bodies = find_bodies(index, tensors, ordered=ordered, size=size)
-    else:
-        bodies = _told_bodies(index, tensors, rows, ordered=ordered, size=size)
-    if not bodies:
+    def _by_order(self, checkpoint: ForeignCheckpoint) -> Identification | None:
+        if not checkpoint.is_ordered:
+            return None
+        for reading in checkpoint.readings():
+            tensors = relevant_tensors(reading.state)
+            found = self._in_order(tensors)
+            if found:
+                found.sort(key=lambda candidate: preference(candidate, reading))
+                return Identification(checkpoint=reading, candidates=tuple(found), match="order")
         return None
-    body, note = _one_of(bodies, checkpoint)
-    found = checkpoint.using(body.prefix, body.candidates[0].unused)
-    if note:
-        found = replace(found, notes=(*found.notes, note))
-    candidates = sorted(body.candidates, key=lambda c: _preference(c, found))
-    found = found.using(body.prefix, candidates[0].unused)
-    return Identification(checkpoint=found, candidates=tuple(candidates), match="names")
+
+    def _in_order(self, tensors: Named) -> list[Candidate]:
+        if self.rows is None:
+            return match_order(self.index, tensors)
+        if not numbers_ascend(name for name, _ in tensors):
+            return []
+        found = (order_candidate(self.index, row, tensors) for row in self.rows)
+        return [candidate for candidate in found if candidate is not None][:1]
+
+    def _by_trees(self, checkpoint: ForeignCheckpoint) -> Identification | None:
+        told = None if self.rows is None else {self.index.architectures[r].name for r in self.rows}
+        for reading in checkpoint.readings():
+            found = match_trees(self.index, relevant_tensors(reading.state))
+            found = [c for c in found if told is None or c.architecture.name in told]
+            if found:
+                found.sort(key=lambda candidate: preference(candidate, reading))
+                return Identification(checkpoint=reading, candidates=tuple(found), match="names")
+        return None
 
 
 def _told_bodies(
@@ -228,38 +217,6 @@ def _all_equal(prefixes: list[str], checkpoint: ForeignCheckpoint) -> bool:
     )
 
 
-def _by_order(
-    index: ArchitectureIndex, checkpoint: ForeignCheckpoint, rows: tuple[int, ...] | None
-) -> Identification | None:
-    if not checkpoint.is_ordered:
-        return None
-    for reading in checkpoint.readings():
-        tensors = relevant_tensors(reading.state)
-        if rows is None:
-            found = match_order(index, tensors)
-        elif numbers_ascend(name for name, _ in tensors):
-            found = [c for row in rows if (c := order_candidate(index, row, tensors))][:1]
-        else:
-            found = []
-        if found:
-            found.sort(key=lambda candidate: _preference(candidate, reading))
-            return Identification(checkpoint=reading, candidates=tuple(found), match="order")
-    return None
-
-
-def _by_trees(
-    index: ArchitectureIndex, checkpoint: ForeignCheckpoint, rows: tuple[int, ...] | None
-) -> Identification | None:
-    told = None if rows is None else {index.architectures[row].name for row in rows}
-    for reading in checkpoint.readings():
-        found = match_trees(index, relevant_tensors(reading.state))
-        found = [c for c in found if told is None or c.architecture.name in told]
-        if found:
-            found.sort(key=lambda candidate: _preference(candidate, reading))
-            return Identification(checkpoint=reading, candidates=tuple(found), match="names")
-    return None
-
-
 def _with_one_classifier(found: Identification, asked: str | None) -> Identification:
     """The identification with the classifier that is asked for.
 
@@ -280,8 +237,6 @@ def _with_one_classifier(found: Identification, asked: str | None) -> Identifica
 
 
 def _told_classifier(found: Identification, asked: str) -> Identification:
-    from covtool.checkpoints.bodies import with_named_classifier
-
     checkpoint = found.checkpoint
     shapes = dict(relevant_tensors({**checkpoint.tensors, **checkpoint.beside}))
     candidates = [with_named_classifier(c, asked, shapes) for c in found.candidates]
@@ -308,24 +263,6 @@ def _nearest(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> Identif
     )
 
 
-def _not_of(
-    index: ArchitectureIndex, checkpoint: ForeignCheckpoint, row: int, arch: str
-) -> UnrecognizedCheckpointError:
-    return UnrecognizedCheckpointError(
-        f"{checkpoint.path} does not fit {arch}.",
-        reason="Names and shapes differ, beyond the number of classes and of input channels.",
-        hint=f"{_difference(index, row, checkpoint)}\n"
-        "Leave --arch out to see which architectures are nearest: covtool inspect.",
-    )
-
-
-def _told_row(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> int | None:
-    """The row of the architecture that the file says it is of."""
-    told = (checkpoint.told_architecture or "").removeprefix(TORCHVISION_PREFIX).partition(".")[0]
-    rows = (*index.find("timm", told), *index.find("torchvision", told))
-    return rows[0] if rows else None
-
-
 def _rows_of(index: ArchitectureIndex, arch: str) -> tuple[int, ...]:
     """Rows of a name: timm's first, unless it says torchvision."""
     arch = current_name(arch)
@@ -335,8 +272,6 @@ def _rows_of(index: ArchitectureIndex, arch: str) -> tuple[int, ...]:
         rows = (*index.find("timm", arch.partition(".")[0]), *rows)
     if rows:
         return rows
-    from difflib import get_close_matches
-
     known = sorted({a.name for a in index.architectures})
     near = get_close_matches(short.partition(".")[0], known, n=4, cutoff=0.5)
     raise UnrecognizedCheckpointError(
@@ -344,55 +279,3 @@ def _rows_of(index: ArchitectureIndex, arch: str) -> tuple[int, ...]:
         reason="Neither timm nor torchvision has it.",
         hint=f"Did you mean {', '.join(near)}?" if near else "Leave --arch out to search.",
     )
-
-
-def _difference(index: ArchitectureIndex, row: int, checkpoint: ForeignCheckpoint) -> str:
-    """What differs from an architecture, behind the prefix that leaves least."""
-    reports = [_report(index, row, reading) for reading in _whole_and_readings(checkpoint)]
-    report = min(reports, key=lambda report: len(report.missing) + len(report.other_shape))
-    return f"Compared with {index.architectures[row].name}:\n{report}"
-
-
-def _whole_and_readings(checkpoint: ForeignCheckpoint) -> Iterator[ForeignCheckpoint]:
-    yield from checkpoint.readings()
-    for prefix in body_prefixes(load_index(), checkpoint.tensors):
-        yield checkpoint.with_prefix(prefix)
-
-
-def _report(index: ArchitectureIndex, row: int, checkpoint: ForeignCheckpoint) -> Any:
-    expected, found = dict(index.tensors(row)), dict(relevant_tensors(checkpoint.state))
-    heads = tuple(f"{name}." for name in index.architectures[row].classifiers)
-    for name in expected:  # another number of classes is no difference
-        if heads and name.startswith(heads) and found.get(name, ())[1:] == expected[name][1:]:
-            expected[name] = found.get(name, expected[name])
-    return compare_keys(expected, found)
-
-
-def _preference(candidate: Candidate, checkpoint: ForeignCheckpoint) -> tuple[Any, ...]:
-    """What sorts equal candidates: the most plausible one first."""
-    library, name = candidate.architecture.library, candidate.architecture.name
-    words = _words(checkpoint.path.stem)
-    told = [
-        n.removeprefix(TORCHVISION_PREFIX).partition(".")[0] for n in checkpoint.told.architectures
-    ]
-    ported = name.startswith("tf_") and _is_port(checkpoint.state)
-    common, others = _words(name) & words, _words(name) - words
-    return (
-        told.index(name) if name in told else len(told),
-        not ported,
-        not ("torchvision" in words and library == "torchvision"),
-        -len(common) if not others else 0,
-        -len(common),
-        len(others),
-        library != "timm",
-        len(name),
-        name,
-    )
-
-
-def _words(text: str) -> set[str]:
-    return set(re.split(r"[^a-z0-9]+", text.lower())) - {""}
-
-
-def _is_port(state: Mapping[str, Any]) -> bool:
-    return any(_PORTED_FROM_TENSORFLOW.match(name) for name in state)

@@ -13,10 +13,12 @@ from covtool.backbones.convolutions import ConvSite, find_convolutions
 from covtool.backbones.fingerprint import is_relevant
 from covtool.backbones.sites import Sites, find_sites
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
-from covtool.checkpoints.identify import Identification, identify
+from covtool.checkpoints.identification import Identification
+from covtool.checkpoints.identify import identify
 from covtool.checkpoints.key_report import group_keys
 from covtool.checkpoints.matching import Candidate
-from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.opened import OpenedModel
+from covtool.checkpoints.opening import open_model
 from covtool.checkpoints.own_runs import find_in_run
 from covtool.checkpoints.published import open_published
 from covtool.checkpoints.reid import open_reid

@@ -10,7 +10,8 @@ from torch import nn
 from covtool import __version__
 from covtool.atomic import require_writable
 from covtool.checkpoints.file_kinds import stem_of
-from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.opened import OpenedModel
+from covtool.checkpoints.opening import open_model
 from covtool.checkpoints.published import UNTOLD_ITERATIONS, UNTOLD_META_LAYER
 from covtool.checkpoints.published_import import imported_as_it_is, imported_head
 from covtool.conversion.calibrating import (

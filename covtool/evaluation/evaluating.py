@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from covtool.backbones.device import resolve_device
-from covtool.checkpoints.opening import OpenedModel, require_trained_classifier
+from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
 from covtool.checkpoints.told.class_lists import read_class_names
 from covtool.data.checking import CheckedSamples, check_images
 from covtool.data.duplicates import COMPARED_AT_MOST, notes_on_equal_files

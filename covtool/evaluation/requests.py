@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.opened import OpenedModel
+from covtool.checkpoints.opening import open_model
 from covtool.data.checking import OnBadImage
 from covtool.evaluation.embedding import Describer
 from covtool.processes import Processes

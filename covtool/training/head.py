@@ -15,7 +15,7 @@ from covtool.specs import InputSpec, Recipe
 from covtool.surgery.eigenlayer import eigenlayer_path
 
 if TYPE_CHECKING:
-    from covtool.checkpoints.opening import OpenedModel
+    from covtool.checkpoints.opened import OpenedModel
 
 NEW_CLASSIFIER = "Add --new-classifier to start the classifier afresh for the data's classes."
 CLASSIFIER_STD = 0.01  # as torchvision starts the classifiers of its VGG and MobileNet

@@ -11,7 +11,7 @@ from covtool.backbones.weights import load_tensors_
 from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.key_report import compare_keys
-from covtool.checkpoints.opening import OpenedModel
+from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.own_runs import BEST, RECIPE
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.specs import Recipe

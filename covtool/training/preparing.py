@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.opened import OpenedModel
+from covtool.checkpoints.opening import open_model
 from covtool.data.class_order import in_order_of
 from covtool.data.duplicates import notes_on_equal_files
 from covtool.data.layouts import DataLayout, require_trainable

@@ -24,7 +24,8 @@ from torch.testing import assert_close
 from covtool.checkpoints.foreign import read_checkpoint
 from covtool.checkpoints.inspection import inspect_source
 from covtool.checkpoints.model_file import load, save
-from covtool.checkpoints.opening import OpenedModel, open_model
+from covtool.checkpoints.opened import OpenedModel
+from covtool.checkpoints.opening import open_model
 from covtool.checkpoints.reid import open_reid
 from covtool.errors import CheckpointError
 from covtool.evaluation.embedding import embeddings, find_feature_layer

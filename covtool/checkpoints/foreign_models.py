@@ -1,0 +1,139 @@
+"""Models of checkpoints that other programs wrote, with what their files say."""
+
+from dataclasses import replace
+
+from covtool import __version__
+from covtool.backbones.create import TORCHVISION_PREFIX, parse_name
+from covtool.backbones.published_names import current_name
+from covtool.checkpoints.auxiliary_heads import leave_out_auxiliary
+from covtool.checkpoints.building import build
+from covtool.checkpoints.foreign import ForeignCheckpoint
+from covtool.checkpoints.identification import Identification
+from covtool.checkpoints.identify import identify
+from covtool.checkpoints.opened import OpenedModel, Wishes, opened
+from covtool.checkpoints.published import PublishedModel
+from covtool.checkpoints.refusals import unrecognized
+from covtool.checkpoints.told.classes import told_classes
+from covtool.checkpoints.told.images import Usual, told_images, usual_images
+from covtool.errors import UnknownVariantError, UnrecognizedCheckpointError
+from covtool.specs import Provenance, Recipe, Untrained
+
+PUBLISHED_IMAGES = "the published scripts"
+
+
+def open_published_model(published: PublishedModel, wishes: Wishes) -> OpenedModel:
+    """The model of a published network whose head is known: a covariance, a re-id neck."""
+    notes = published.notes
+    if wishes.num_classes not in (None, published.num_classes):
+        notes = (*notes, f"The file's classifier for {published.num_classes} classes is kept.")
+    told, usual = published.checkpoint.told, Usual(input=published.input, whose=PUBLISHED_IMAGES)
+    images = told_images(told, published.base, usual, overrides=wishes.new_images)
+    names, of_classes = None, ()
+    if published.has_classifier:
+        names, of_classes = told_classes(told, published.num_classes)
+    recipe = Recipe(
+        base=published.base,
+        operations=published.operations,
+        num_classes=published.num_classes,
+        class_names=names,
+        input=images.input,
+        provenance=provenance_of(
+            published.checkpoint,
+            untrained=() if published.has_classifier else ("classifier",),
+        ),
+    )
+    return opened(
+        published.model,
+        recipe,
+        checkpoint=published.checkpoint,
+        notes=(*published.checkpoint.notes, *notes, *of_classes, *images.notes),
+    )
+
+
+def open_foreign(checkpoint: ForeignCheckpoint, wishes: Wishes) -> OpenedModel:
+    """The model of a checkpoint that other programs wrote.
+
+    Raises:
+        UnrecognizedCheckpointError: Its architecture is unknown, or is not the one named.
+        CheckpointError: It holds several networks or classifiers, and nothing says which is meant.
+    """
+    arch = wishes.arch
+    if arch is not None:
+        _require_known_tag(arch := current_name(arch))
+        checkpoint = replace(checkpoint, told=checkpoint.told.with_architecture(arch))
+    identification = identify(
+        checkpoint,
+        arch=arch,
+        classifier_layer=wishes.classifier_layer,
+        size=wishes.size,
+        track=wishes.track,
+    )
+    if not identification.is_certain:
+        raise unrecognized(identification)
+    identification, of_heads = leave_out_auxiliary(identification)
+    checkpoint = identification.checkpoint
+    built = build(checkpoint, identification.best, num_classes=wishes.num_classes)
+    images = told_images(
+        checkpoint.told,
+        built.base,
+        usual_images(built.base),
+        equals=[candidate.architecture.name for candidate in identification.candidates],
+        overrides=wishes.new_images,
+    )
+    names, of_classes = None, ()
+    if not built.fresh_classifier:
+        names, of_classes = told_classes(checkpoint.told, built.num_classes)
+    recipe = Recipe(
+        base=built.base,
+        num_classes=built.num_classes,
+        class_names=names,
+        input=images.input,
+        provenance=provenance_of(
+            checkpoint, untrained=("classifier",) if built.fresh_classifier else ()
+        ),
+    )
+    return opened(
+        built.model,
+        recipe,
+        checkpoint=checkpoint,
+        identification=identification,
+        notes=(
+            *checkpoint.notes,
+            *of_heads,
+            *built.notes,
+            *_choice_note(identification),
+            *of_classes,
+            *images.notes,
+        ),
+    )
+
+
+def provenance_of(
+    checkpoint: ForeignCheckpoint, untrained: tuple[Untrained, ...] = ()
+) -> Provenance:
+    """Where a model of a checkpoint comes from."""
+    return Provenance(
+        source=checkpoint.path.name,
+        source_sha256=checkpoint.sha256,
+        covtool_version=__version__,
+        untrained=untrained,
+    )
+
+
+def _require_known_tag(arch: str) -> None:
+    """The pretrained tag in the name of a timm architecture tells the images: it must exist."""
+    if arch.startswith(TORCHVISION_PREFIX) or "." not in arch:
+        return
+    try:
+        parse_name(arch)
+    except UnknownVariantError as problem:
+        raise UnrecognizedCheckpointError(problem.message, hint=problem.hint) from problem
+
+
+def _choice_note(identification: Identification) -> tuple[str, ...]:
+    """Which of several equals was taken."""
+    best, *equals = [candidate.name for candidate in identification.candidates]
+    if not equals:
+        return ()
+    more = f" and {len(equals) - 3} more" if len(equals) > 3 else ""
+    return (f"{best} is taken; the tensors fit {', '.join(equals[:3])}{more} as well (--arch).",)

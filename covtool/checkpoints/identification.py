@@ -1,0 +1,47 @@
+"""Which architectures a checkpoint may be of."""
+
+from dataclasses import dataclass
+
+from covtool.checkpoints.foreign import ForeignCheckpoint
+from covtool.checkpoints.matching import Candidate, Match
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identification:
+    """Which architectures a checkpoint may be of.
+
+    Attributes:
+        checkpoint: With the prefix taken off that gave this result.
+        candidates: Best first. All are equally good where `match` is ``names`` or ``order``.
+        match: How they match; None where nothing does.
+    """
+
+    checkpoint: ForeignCheckpoint
+    candidates: tuple[Candidate, ...]
+    match: Match | None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the tensors fit the candidates, so that they can be loaded."""
+        return self.match in ("names", "order")
+
+    @property
+    def best(self) -> Candidate | None:
+        """The candidate that is taken unless the user names another."""
+        return self.candidates[0] if self.candidates else None
+
+    @property
+    def num_classes(self) -> int | None:
+        """Outputs of the checkpoint's classifier; None without one, or where it is unknown."""
+        return self.best.num_classes if self.best else None
+
+    @property
+    def in_channels(self) -> int | None:
+        """Input channels of the first convolution."""
+        return self.best.in_channels if self.best else None
+
+    @property
+    def classifier(self) -> str | None:
+        """The classifier's module in the architecture."""
+        names = self.best.architecture.classifiers if self.best else ()
+        return ", ".join(names) or None

@@ -1,0 +1,115 @@
+"""A model that was opened, with where it comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from covtool.backbones.describing import attach_recipe
+from covtool.checkpoints.foreign import ForeignCheckpoint
+from covtool.checkpoints.identification import Identification
+from covtool.errors import CheckpointError
+from covtool.progress import Track, silent
+from covtool.specs import InputSpec, Recipe
+
+AS_NEW_WORK = {"exif": True}
+"""Fields of `InputSpec` for what is not a covtool file yet; files keep what they were made with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the user says about a model to open, beside its source; see `open_model`.
+
+    Attributes:
+        arch: Architecture of a checkpoint.
+        weights: Which of its sets.
+        classifier_layer: Which of its linear layers.
+        num_classes: Outputs of the classifier.
+        iterations: Newton-Schulz steps.
+        pretrained: Whether the weights of a name are fetched.
+        images: Fields of `InputSpec`.
+        track: Shows the progress.
+    """
+
+    arch: str | None = None
+    weights: str = "auto"
+    classifier_layer: str | None = None
+    num_classes: int | None = None
+    iterations: int | None = None
+    pretrained: bool = True
+    images: Mapping[str, Any] = field(default_factory=dict)
+    track: Track = silent
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the images in pixels."""
+        return self.images.get("size")
+
+    @property
+    def new_images(self) -> dict[str, Any]:
+        """Fields of `InputSpec` for what is not a covtool file yet."""
+        return {**AS_NEW_WORK, **self.images}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedModel:
+    """A model, and where it comes from.
+
+    Attributes:
+        model: In eval mode, on the CPU.
+        recipe: What it is made of.
+        checkpoint: The file it was read from; None for a name.
+        identification: How it was recognized; None where nothing had to be.
+        notes: What was chosen and may surprise, in sentences.
+        made: The images that a covtool file was calibrated or trained on; None for other sources.
+        is_far: Whether its images are so far from those that figures say little.
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    checkpoint: ForeignCheckpoint | None = None
+    identification: Identification | None = None
+    notes: tuple[str, ...] = ()
+    made: InputSpec | None = None
+    is_far: bool = False
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it was read from somebody else's file."""
+        file = self.checkpoint
+        return file is not None and file.recipe is None and file.saved is None
+
+
+def opened(model: nn.Module, recipe: Recipe, **others: Any) -> OpenedModel:
+    """The opened model, with its recipe on it."""
+    attach_recipe(model, recipe)
+    return OpenedModel(model=model, recipe=recipe, **others)
+
+
+def require_trained_classifier(source: str | Path, recipe: Recipe) -> None:
+    """Refuse to measure what a random classifier answers.
+
+    Args:
+        source: As `open_model` took it.
+        recipe: Of the model.
+
+    Raises:
+        CheckpointError: The classifier, or the whole network, has random weights.
+    """
+    if not {"network", "classifier"} & set(recipe.provenance.untrained):
+        return
+    what = "weights" if "network" in recipe.provenance.untrained else "classifier"
+    raise CheckpointError(
+        f"{source} has no trained classifier: what it answers is random.",
+        reason=f"Nothing that was read holds {'them' if what == 'weights' else 'one'}: its {what} "
+        "would start at random.",
+        hint="Train it with covtool finetune, or solve for a classifier with covtool convert "
+        "--head gap --calibrate DIR. Its features can be used as they are: covtool embed.",
+    )
+
+
+def replaced(images: InputSpec, overrides: dict[str, Any]) -> InputSpec:
+    """The images with some of their fields set."""
+    return InputSpec.model_validate({**images.model_dump(), **overrides})

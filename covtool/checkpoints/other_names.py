@@ -1,0 +1,114 @@
+"""A file of another code base as a file under timm's names, with what that code base tells."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from covtool.checkpoints.code_bases import (
+    Reading,
+    read_code_bases,
+    timm_arguments,
+    timm_candidates,
+    timm_filtered,
+)
+from covtool.checkpoints.foreign import ForeignCheckpoint
+from covtool.checkpoints.positions import may_differ
+from covtool.checkpoints.told import Said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedFile:
+    """A checkpoint under names that an architecture may have.
+
+    Attributes:
+        checkpoint: Its tensors have these names.
+        prefers: Regular expression over the architectures that come first among equals.
+        arguments: Of timm's constructor, which the code base implies.
+        summary: Whose names they were, as a noun phrase; "" where they are the file's own.
+        refusal: Why no architecture computes what this one does; "" where one does.
+        architecture: The only one that the names are for; None for any.
+    """
+
+    checkpoint: ForeignCheckpoint
+    prefers: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    summary: str = ""
+    refusal: str = ""
+    architecture: str | None = None
+
+
+def read_as_code_bases(checkpoint: ForeignCheckpoint) -> Iterator[NamedFile]:
+    """The file under the names that each code base's table makes of its own."""
+    tensors = {**checkpoint.tensors, **checkpoint.beside}
+    for reading in read_code_bases(tensors, config=_config_beside(checkpoint)):
+        yield NamedFile(
+            checkpoint=_renamed(checkpoint, reading),
+            prefers=reading.prefers,
+            arguments=reading.arguments,
+            summary=reading.summary,
+            refusal=reading.refusal,
+        )
+
+
+def converted_by_timm(checkpoint: ForeignCheckpoint, arch: str | None) -> Iterator[NamedFile]:
+    """The file as timm's own conversions give it, one architecture at a time.
+
+    Args:
+        checkpoint: Any checkpoint.
+        arch: The only architecture to try; None for those that are told or near.
+    """
+    for reading in checkpoint.readings():
+        if arch is not None:
+            found = timm_filtered(reading.state, arch)
+            converted = [] if found is None else [(arch.partition(".")[0], found)]
+        else:
+            told = [name for name in checkpoint.told.architectures if ":" not in name]
+            converted = timm_candidates(reading.state, told)
+        for name, tensors in converted:
+            yield NamedFile(
+                checkpoint=replace(reading, tensors=_own_sizes(tensors, reading.state), prefix=""),
+                arguments=timm_arguments(reading.state),
+                summary=f"what timm converts for {name}",
+                architecture=name,
+            )
+
+
+def _own_sizes(converted: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Converted tensors, with position embeddings as the file has them.
+
+    timm resamples them to an architecture's default size; the file's own says its images.
+    """
+    return {
+        name: own[name] if may_differ(name) and name in own else tensor
+        for name, tensor in converted.items()
+    }
+
+
+def _renamed(checkpoint: ForeignCheckpoint, reading: Reading) -> ForeignCheckpoint:
+    told = checkpoint.told
+    if reading.input:
+        where = reading.summary or "the normalizer in the file"
+        said = Said(where=where, input=dict(reading.input))
+        told = replace(told, sources=(said, *told.sources))
+    read = (f"Its names are read as those of {reading.summary}.",) if reading.summary else ()
+    return replace(
+        checkpoint,
+        tensors=reading.tensors,
+        beside={},
+        prefix="",
+        not_tensors=(*reading.unused, *checkpoint.not_tensors),
+        told=told,
+        notes=(*checkpoint.notes, *read, *reading.notes),
+    )
+
+
+def _config_beside(checkpoint: ForeignCheckpoint) -> Mapping[str, Any] | None:
+    """What ``config.json`` in the file's folder says, where it holds names and values."""
+    try:
+        config = json.loads(checkpoint.path.with_name("config.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return config if isinstance(config, dict) else None

@@ -1,0 +1,53 @@
+"""The order of architectures that a checkpoint fits equally well."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from covtool.backbones.create import TORCHVISION_PREFIX
+from covtool.checkpoints.foreign import ForeignCheckpoint
+from covtool.checkpoints.matching import Candidate
+
+# lukemelas/EfficientNet-PyTorch and what was made from it name their layers like this. They are
+# ports of TensorFlow's weights and pad like TensorFlow, which timm does in its tf_ models only.
+_PORTED_FROM_TENSORFLOW = re.compile(r"_conv_stem\.|_blocks\.\d+\._depthwise_conv\.")
+
+
+def preference(
+    candidate: Candidate, checkpoint: ForeignCheckpoint, prefers: str | None = None
+) -> tuple[Any, ...]:
+    """What sorts equal candidates: the most plausible one first.
+
+    Args:
+        candidate: One of them.
+        checkpoint: Which they fit; what it says of itself comes first.
+        prefers: Regular expression over the names that a code base implies.
+    """
+    library, name = candidate.architecture.library, candidate.architecture.name
+    words = _words(checkpoint.path.stem)
+    told = [
+        n.removeprefix(TORCHVISION_PREFIX).partition(".")[0] for n in checkpoint.told.architectures
+    ]
+    implied = prefers is not None and re.search(prefers, name) is not None
+    ported = name.startswith("tf_") and _is_port(checkpoint.state)
+    common, others = _words(name) & words, _words(name) - words
+    return (
+        told.index(name) if name in told else len(told),
+        not implied,
+        not ported,
+        not ("torchvision" in words and library == "torchvision"),
+        -len(common) if not others else 0,
+        -len(common),
+        len(others),
+        library != "timm",
+        len(name),
+        name,
+    )
+
+
+def _words(text: str) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", text.lower())) - {""}
+
+
+def _is_port(state: Mapping[str, Any]) -> bool:
+    return any(_PORTED_FROM_TENSORFLOW.match(name) for name in state)

@@ -1,0 +1,118 @@
+"""Refusals of checkpoints that fit no architecture: what differs, and whose names they are."""
+
+from collections.abc import Iterator
+
+from covtool.backbones.architectures import load_index
+from covtool.backbones.create import TORCHVISION_PREFIX
+from covtool.backbones.index import ArchitectureIndex
+from covtool.checkpoints.bodies import body_prefixes
+from covtool.checkpoints.code_bases import named_code_base
+from covtool.checkpoints.foreign import ForeignCheckpoint
+from covtool.checkpoints.identification import Identification
+from covtool.checkpoints.key_report import KeyReport, compare_keys
+from covtool.checkpoints.matching import relevant_tensors
+from covtool.errors import UnrecognizedCheckpointError
+
+LEAST_OVERLAP = 0.5  # what shares less is not near
+
+
+def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
+    """No architecture fits; the nearest are named, with what differs from the first."""
+    checkpoint, best = identification.checkpoint, identification.best
+    index = load_index()
+    told = _told_row(index, checkpoint)
+    whose = named_code_base(checkpoint.tensors)
+    if whose is not None and told is None:
+        return UnrecognizedCheckpointError(
+            f"{checkpoint.path} is of no architecture that timm or torchvision has.",
+            reason=f"The names are those of {whose}.",
+            hint=_HINT,
+        )
+    near = [c for c in identification.candidates[:3] if c.score >= LEAST_OVERLAP]
+    message = f"{checkpoint.path} is of no architecture that timm or torchvision has."
+    if told is None and not near:
+        reason = "Not one of its tensors has the shape of one of theirs."
+        if best is not None:
+            reason = "None of theirs shares half of its tensors."
+        return UnrecognizedCheckpointError(
+            message,
+            reason=reason,
+            hint=_HINT,
+        )
+    if told is not None:
+        name = index.architectures[told].name
+        reason, row = f"It says that it is a {name}, and differs from that.", told
+    else:
+        nearest = ", ".join(f"{c.name} ({c.score:.0%})" for c in near)
+        reason = f"Nearest, by the share of tensors that agree: {nearest}."
+        row = index.find(best.architecture.library, best.architecture.name)[0]
+    unordered = "" if checkpoint.is_ordered else _UNORDERED
+    return UnrecognizedCheckpointError(
+        message,
+        reason=reason,
+        hint=f"{_difference(index, row, checkpoint)}\n{unordered}"
+        "If you know the architecture, name it with --arch.",
+    )
+
+
+def not_computed(
+    checkpoint: ForeignCheckpoint, whose: str, reason: str
+) -> UnrecognizedCheckpointError:
+    """The names are understood, and no architecture computes what the network does."""
+    return UnrecognizedCheckpointError(
+        f"{checkpoint.path} is of {whose}, which no architecture of timm or torchvision is like.",
+        reason=reason,
+        hint="Compute features with its own code, and give them to covtool evaluate "
+        "--distances-from FILE.",
+    )
+
+
+_HINT = (
+    "Is it a checkpoint of an image classifier? See covtool inspect. If you know the architecture, "
+    "name it with --arch."
+)
+_UNORDERED = (
+    "A safetensors file does not keep the order of the tensors, which might tell more: give the "
+    ".pth file that it was made from.\n"
+)
+
+
+def not_of(
+    index: ArchitectureIndex, checkpoint: ForeignCheckpoint, row: int, arch: str
+) -> UnrecognizedCheckpointError:
+    """The tensors are not those of the architecture that is named."""
+    return UnrecognizedCheckpointError(
+        f"{checkpoint.path} does not fit {arch}.",
+        reason="Names and shapes differ, beyond the number of classes and of input channels.",
+        hint=f"{_difference(index, row, checkpoint)}\n"
+        "Leave --arch out to see which architectures are nearest: covtool inspect.",
+    )
+
+
+def _told_row(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> int | None:
+    """The row of the architecture that the file says it is of."""
+    told = (checkpoint.told_architecture or "").removeprefix(TORCHVISION_PREFIX).partition(".")[0]
+    rows = (*index.find("timm", told), *index.find("torchvision", told))
+    return rows[0] if rows else None
+
+
+def _difference(index: ArchitectureIndex, row: int, checkpoint: ForeignCheckpoint) -> str:
+    """What differs from an architecture, behind the prefix that leaves least."""
+    reports = [_report(index, row, reading) for reading in _whole_and_readings(checkpoint)]
+    report = min(reports, key=lambda report: len(report.missing) + len(report.other_shape))
+    return f"Compared with {index.architectures[row].name}:\n{report}"
+
+
+def _whole_and_readings(checkpoint: ForeignCheckpoint) -> Iterator[ForeignCheckpoint]:
+    yield from checkpoint.readings()
+    for prefix in body_prefixes(load_index(), checkpoint.tensors):
+        yield checkpoint.with_prefix(prefix)
+
+
+def _report(index: ArchitectureIndex, row: int, checkpoint: ForeignCheckpoint) -> KeyReport:
+    expected, found = dict(index.tensors(row)), dict(relevant_tensors(checkpoint.state))
+    heads = tuple(f"{name}." for name in index.architectures[row].classifiers)
+    for name in expected:  # another number of classes is no difference
+        if heads and name.startswith(heads) and found.get(name, ())[1:] == expected[name][1:]:
+            expected[name] = found.get(name, expected[name])
+    return compare_keys(expected, found)
