@@ -68,8 +68,14 @@ def converted_by_timm(checkpoint: ForeignCheckpoint, arch: str | None) -> Iterat
             told = [name for name in checkpoint.told.architectures if ":" not in name]
             converted = timm_candidates(reading.state, told)
         for name, tensors in converted:
+            note = f"Its names are read as timm's own conversion for {name} reads them."
             yield NamedFile(
-                checkpoint=replace(reading, tensors=_own_sizes(tensors, reading.state), prefix=""),
+                checkpoint=replace(
+                    reading,
+                    tensors=_own_sizes(tensors, reading.state),
+                    prefix="",
+                    notes=(*reading.notes, note),
+                ),
                 arguments=timm_arguments(reading.state),
                 summary=f"what timm converts for {name}",
                 architecture=name,
