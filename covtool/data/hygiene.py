@@ -1,4 +1,4 @@
-"""What would make the figures of a data set wrong, told from its paths: no image is opened."""
+"""Checks of the paths of a data set for what would make its figures wrong; opens no image."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What the files beside a checkpoint say: configurations, a run's arguments, class lists."""
+"""Reads the files beside a checkpoint: configurations, a run's arguments, class lists."""
 
 import json
 from collections.abc import Callable, Mapping
