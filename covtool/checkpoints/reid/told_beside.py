@@ -4,16 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from covtool.checkpoints.told.documents import read_document
 
 
 def settings_beside(checkpoint: Path, name: str) -> Mapping[str, Any]:
     """The settings in a YAML file in a checkpoint's folder; empty where there are none."""
-    try:
-        settings = yaml.safe_load(checkpoint.with_name(name).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    return settings if isinstance(settings, Mapping) else {}
+    return read_document(checkpoint.with_name(name)) or {}
 
 
 def setting(settings: Mapping[str, Any], path: str) -> Any:
