@@ -82,6 +82,18 @@ def test_a_calibrated_head_is_measured(covtool, tmp_path, data):
     assert json.loads(out)["images"] == 2 * len(COLORS)
 
 
+def test_of_a_network_from_scratch_only_a_solved_classifier_is_measured(covtool, tmp_path, data):
+    scratch = ("convert", "test_resnet", "--from-scratch", "--head", "isqrt", "--dim", 8)
+    size = ("--img-size", 64)
+    code, _, err = covtool(*scratch, *size, "--data", data, "-o", "random.safetensors")
+    assert code == 0, err
+    assert covtool("evaluate", "random.safetensors", "--data", data, "-j", 0)[0] == 3
+    code, _, err = covtool(*scratch, *size, "--calibrate", data, "-j", 0, "-o", "b.safetensors")
+    assert code == 0, err
+    assert library.load("b.safetensors").recipe.provenance.untrained == ("network",)
+    assert covtool("evaluate", "b.safetensors", "--data", data, "-j", 0)[0] == 0
+
+
 def test_training_makes_a_classifier_trained(covtool, tmp_path, data):
     path = saved(tmp_path, heads=False)
     code, _, err = covtool(
