@@ -142,7 +142,7 @@ def test_config_beside_a_fast_reid_file_is_read(tmp_path: Path) -> None:
     assert any("CircleSoftmax" in note for note in opened.notes)
 
 
-@pytest.mark.parametrize("content", ["- 1", "MODEL: 3", "a: b: c", "{}"])
+@pytest.mark.parametrize("content", ["- 1", "MODEL: 3", "a: b: c", "{}", "[" * 3000])
 def test_other_yaml_beside_a_fast_reid_file_changes_nothing(content: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(content)
     opened = open_model(write(fast_reid(), tmp_path / "model_final.pth"))
