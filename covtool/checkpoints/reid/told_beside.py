@@ -18,12 +18,3 @@ def setting(settings: Mapping[str, Any], path: str) -> Any:
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
-
-
-def size_setting(settings: Mapping[str, Any], path: str) -> tuple[int, int] | None:
-    """Height and width at a path; None where there are not two whole numbers, or one."""
-    value = setting(settings, path)
-    sides = list(value) if isinstance(value, list | tuple) else [value]
-    if not all(type(side) is int and side > 0 for side in sides) or len(sides) > 2:
-        return None
-    return (sides[0], sides[-1])
