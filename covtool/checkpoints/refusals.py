@@ -15,15 +15,6 @@ from covtool.errors import UnrecognizedCheckpointError
 
 LEAST_OVERLAP = 0.5  # what shares less is not near
 
-_HINT = (
-    "Is it a checkpoint of an image classifier? See covtool inspect. If you know the architecture, "
-    "name it with --arch."
-)
-_UNORDERED = (
-    "A safetensors file does not keep the order of the tensors, which might tell more: give the "
-    ".pth file that it was made from.\n"
-)
-
 
 def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
     """No architecture fits; the nearest are named, with what differs from the first."""
@@ -31,15 +22,23 @@ def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
     index = load_index()
     told = _told_row(index, checkpoint)
     whose = named_code_base(checkpoint.tensors)
+    if whose is not None and told is None:
+        return UnrecognizedCheckpointError(
+            f"{checkpoint.path} is of no architecture that timm or torchvision has.",
+            reason=f"The names are those of {whose}.",
+            hint=_HINT,
+        )
     near = [c for c in identification.candidates[:3] if c.score >= LEAST_OVERLAP]
     message = f"{checkpoint.path} is of no architecture that timm or torchvision has."
-    if told is None and (whose is not None or not near):
+    if told is None and not near:
         reason = "Not one of its tensors has the shape of one of theirs."
         if best is not None:
             reason = "None of theirs shares half of its tensors."
-        if whose is not None:
-            reason = f"The names are those of {whose}."
-        return UnrecognizedCheckpointError(message, reason=reason, hint=_HINT)
+        return UnrecognizedCheckpointError(
+            message,
+            reason=reason,
+            hint=_HINT,
+        )
     if told is not None:
         name = index.architectures[told].name
         reason, row = f"It says that it is a {name}, and differs from that.", told
@@ -66,6 +65,16 @@ def not_computed(
         hint="Compute features with its own code, and give them to covtool evaluate "
         "--distances-from FILE.",
     )
+
+
+_HINT = (
+    "Is it a checkpoint of an image classifier? See covtool inspect. If you know the architecture, "
+    "name it with --arch."
+)
+_UNORDERED = (
+    "A safetensors file does not keep the order of the tensors, which might tell more: give the "
+    ".pth file that it was made from.\n"
+)
 
 
 def not_of(
