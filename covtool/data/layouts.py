@@ -238,7 +238,8 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
 
     Args:
         layout: Has training images only.
-        fraction: In (0, 1); at least one image of a class is set aside, and one is not.
+        fraction: In (0, 1); at least one image of a class is set aside, and one is not. An image
+            that is listed more than once is set aside as a whole.
         seed: The same images and seed give the same split.
 
     Raises:
@@ -250,13 +251,16 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
             reason=layout.notes[0] if layout.notes else None,
             hint="Leave out --val-fraction.",
         )
-    samples, of_class = layout.splits["train"], defaultdict(list)
+    samples = layout.splits["train"]
+    of_class: dict[int, dict[object, list[int]]] = defaultdict(dict)
     for position, sample in enumerate(samples):
-        of_class[sample.label].append(position)
+        image = sample.path if isinstance(samples, tuple) else position
+        of_class[sample.label].setdefault(image, []).append(position)  # listed more than once
     chosen = set()
-    for label, positions in of_class.items():
-        count = min(max(1, round(fraction * len(positions))), len(positions) - 1)
-        chosen.update(random.Random(f"{seed} {label}").sample(positions, count))
+    for label, images in of_class.items():
+        count = min(max(1, round(fraction * len(images))), len(images) - 1)
+        for image in random.Random(f"{seed} {label}").sample(list(images), count):
+            chosen.update(images[image])
     train = _only(samples, [p for p in range(len(samples)) if p not in chosen])
     val = _only(samples, sorted(chosen))
     return replace(
