@@ -113,9 +113,9 @@ class DataLayout:
         key = next((key for key in ("val", "test") if key in self.splits), "train")
         if key == "train" and self.unlabeled:
             raise DataError(
-                f"{self.root} has no labels to evaluate on: {'; '.join(self.unlabeled.values())}.",
+                f"{self.root} has nothing to evaluate on: {'; '.join(self.unlabeled.values())}.",
                 reason="Figures of the training images would say something else.",
-                hint=f"Add the labels, or --split {self.called['train']} for the others.",
+                hint=f"Put that right, or add --split {self.called['train']} for those images.",
             )
         return self.splits[key], self.called[key]
 
@@ -306,7 +306,10 @@ def canonical(found: Mapping[str, object]) -> dict[str, str]:
         own = [name for name in found if split_called(name) == key]
         own = own or [name for name in found if split_within(name) == key]
         if len(own) > 1:
-            raise DataError(f"Two splits mean the same: {' and '.join(own)}.")
+            raise DataError(
+                f"Two splits mean the same: {' and '.join(own)}.",
+                hint=f"Put them together, or rename one: {key} is the other's then.",
+            )
         if own:
             called[key] = own[0]
     if "test" in called and "val" not in called:

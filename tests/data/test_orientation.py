@@ -169,6 +169,8 @@ def test_an_evaluation_says_how_many_images_are_turned(tmp_path, exif):
     recipe = opened.recipe.model_copy(
         update={"input": opened.recipe.input.model_copy(update={"exif": exif})}
     )
+    trained = recipe.provenance.model_copy(update={"untrained": ()})
+    recipe = recipe.model_copy(update={"provenance": trained})
     model_file.save(_with(opened.model, recipe), tmp_path / "net.safetensors")
     root = _turned_classes(tmp_path / "data", a=1, b=6)
     done = evaluate(
