@@ -167,7 +167,10 @@ def test_new_work_applies_it_and_files_keep_what_they_were_made_with(tmp_path):
 def test_an_evaluation_says_how_many_images_are_turned(tmp_path, exif):
     opened = open_model("test_resnet", pretrained=False, num_classes=2)
     recipe = opened.recipe.model_copy(
-        update={"input": opened.recipe.input.model_copy(update={"exif": exif})}
+        update={
+            "input": opened.recipe.input.model_copy(update={"exif": exif}),
+            "provenance": opened.recipe.provenance.model_copy(update={"untrained": ()}),
+        }
     )
     trained = recipe.provenance.model_copy(update={"untrained": ()})
     recipe = recipe.model_copy(update={"provenance": trained})
