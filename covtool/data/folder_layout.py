@@ -24,6 +24,7 @@ from covtool.data.folder_names import (
     without_split,
 )
 from covtool.data.found_images import FoundImages, Labeled, counted, shown
+from covtool.data.lists_beside import SUFFIXES as LISTS
 from covtool.data.lists_beside import lists_beside, suffixes_in
 from covtool.data.masks import without_masks
 from covtool.data.unread_splits import alike_folders, note_on_lists, unread_splits
@@ -224,7 +225,12 @@ def why_unlabeled(folder: Path, known: Collection[str] = ()) -> str | None:
     if classes:
         return why_no_classes(folder, classes, known)
     loose = len(loose_images(folder))
-    return f"holds {counted(loose, 'image')} outside class folders" if loose else "has no images"
+    if not loose:
+        return "has no images"
+    lists = [file for near in (folder.parent, folder) for file in near.glob(f"{folder.name}*.*")]
+    named = [str(file) for file in sorted(lists) if file.suffix.lower() in LISTS]
+    beside = f" (perhaps labeled by {shown(named)})" if named else ""
+    return f"holds {counted(loose, 'image')} outside class folders{beside}"
 
 
 def _read_classes(

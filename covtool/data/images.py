@@ -112,5 +112,11 @@ def _reason(path: Path, problem: Exception) -> str:
         return "The file is empty."
     text = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
     if text.startswith("cannot identify image file"):
+        with path.open("rb") as file:
+            begins = file.read(200).lstrip().lower()
+        if begins.startswith(b"version https://git-lfs"):
+            return "It only points to the image, which git lfs pull would fetch."
+        if begins.startswith((b"<!doctype html", b"<html")):
+            return "It is a web page, as of a download that failed."
         return "It is not an image, whatever its name says."
     return text[:1].upper() + text[1:].rstrip(".") + "."

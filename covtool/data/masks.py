@@ -18,16 +18,14 @@ def without_masks(folder: Path, paths: Sequence[Path]) -> list[Path]:
         folder: Of the class.
         paths: All its images; if nothing else were left, masks stay.
     """
-    below = {path for path in paths if _is_for_masks(path.parent.relative_to(folder).parts)}
-    others = [path for path in paths if path not in below] or list(paths)
-    images = {(path.parent, path.stem) for path in others}
-    return [path for path in others if not _is_named_after_one(path, images)]
+    depth = len(folder.parts)
+    others = [path for path in paths if not _is_for_masks(path.parts[depth:-1])]
+    others = others or list(paths)
+    matches = ((path, _OF_AN_IMAGE.fullmatch(path.stem)) for path in others)
+    named_after = {path: (path.parent, match[1]) for path, match in matches if match}
+    images = {(path.parent, path.stem) for path in others} if named_after else set()
+    return [path for path in others if named_after.get(path) not in images]
 
 
 def _is_for_masks(parts: Iterable[str]) -> bool:
     return any(is_no_class(part) and not TARGET_WORDS.isdisjoint(words_in(part)) for part in parts)
-
-
-def _is_named_after_one(path: Path, images: set[tuple[Path, str]]) -> bool:
-    match = _OF_AN_IMAGE.fullmatch(path.stem)
-    return match is not None and (path.parent, match[1]) in images

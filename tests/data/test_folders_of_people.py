@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from images import write_classes, write_image
 
+from covtool.data.images import read_image
 from covtool.data.layouts import require_trainable, scan
 from covtool.data.masks import without_masks
 from covtool.data.retrieval_reading import task_of
@@ -174,6 +175,36 @@ def test_a_published_data_set_without_its_split_is_not_read_whole(tmp_path: Path
     (tmp_path / "image_class_labels.txt").write_text("1 1\n2 2\n")
     with pytest.raises(DataError, match=r"no train_test_split\.txt"):
         scan(tmp_path)
+
+
+def test_a_list_of_a_test_without_class_folders_is_named(tmp_path: Path) -> None:
+    write_classes(tmp_path / "Train", TWO)
+    write_image(tmp_path / "Test" / "1.png")
+    (tmp_path / "Test.csv").write_text("ClassId,Path\n0,Test/1.png\n")
+    with pytest.raises(DataError, match=r"perhaps labeled by .*Test\.csv"):
+        scan(tmp_path).evaluation_samples()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html></html>", "web page"),
+    ],
+)
+def test_what_came_in_place_of_an_image_is_told(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    (tmp_path / "x.jpg").write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        read_image(tmp_path / "x.jpg")
+
+
+def test_a_training_folder_that_is_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
+    write_classes(tmp_path / "val", TWO)
+    (tmp_path / "train").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"no training images(.|\n)*leads nowhere"):
+        require_trainable(scan(tmp_path))
 
 
 def test_splits_of_the_same_role_say_what_to_do(tmp_path: Path) -> None:

@@ -172,8 +172,6 @@ def test_an_evaluation_says_how_many_images_are_turned(tmp_path, exif):
             "provenance": opened.recipe.provenance.model_copy(update={"untrained": ()}),
         }
     )
-    trained = recipe.provenance.model_copy(update={"untrained": ()})
-    recipe = recipe.model_copy(update={"provenance": trained})
     model_file.save(_with(opened.model, recipe), tmp_path / "net.safetensors")
     root = _turned_classes(tmp_path / "data", a=1, b=6)
     done = evaluate(
