@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from covtool.data.found_images import counted
 from covtool.specs.byte_amounts import format_bytes
 from covtool_cli import render
 
@@ -13,18 +14,24 @@ if TYPE_CHECKING:
 def show_report(report: "RetrievalReport") -> None:
     """On stderr: images, identities and cameras by subset, and the queries that are left."""
     for subset in report.subsets:
-        cameras = "" if subset.cameras is None else f", {subset.cameras:,} cameras"
+        cameras = "" if subset.cameras is None else f", {counted(subset.cameras, 'camera')}"
         render.note(
-            f"{subset.name}: {subset.images:,} images, {subset.identities:,} identities{cameras}"
+            f"{subset.name}: {counted(subset.images, 'image')}, "
+            f"{counted(subset.identities, 'identity')}{cameras}"
         )
     if report.junk or report.distractors:
-        render.note(f"in the gallery: {report.junk:,} of junk, {report.distractors:,} distractors")
+        render.note(
+            f"in the gallery: {report.junk:,} of junk, {counted(report.distractors, 'distractor')}"
+        )
     if report.shared_identities:
-        render.note(f"in training and test both: {len(report.shared_identities):,} identities")
+        render.note(
+            f"in training and test both: {counted(len(report.shared_identities), 'identity')}"
+        )
     rule = "another camera's" if report.by_camera else "another"
+    has, their = ("have", "their") if report.queries > 1 else ("has", "its")
     render.note(
-        f"{report.queries_left:,} of {report.queries:,} queries have {rule} image of their identity"
-        " to find"
+        f"{report.queries_left:,} of {counted(report.queries, 'query')} {has} {rule} image of "
+        f"{their} identity to find"
     )
 
 

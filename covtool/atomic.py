@@ -7,6 +7,15 @@ from pathlib import Path
 
 from covtool.errors import ArgumentError, CovtoolError, OutputExistsError
 
+OTHER_FORMATS = frozenset(
+    (
+        *(".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".pickle", ".npz", ".npy", ".onnx"),
+        *(".h5", ".hdf5", ".pb", ".tflite", ".msgpack", ".zip", ".safetensor", ".txt", ".csv"),
+        *(".json", ".yaml", ".yml"),
+    )
+)
+"""How the names of other files end, which a model is not written to."""
+
 _written: list[Path] = []  # of this process, for whoever has to say so
 
 
@@ -35,6 +44,21 @@ def require_writable(path: Path, *, overwrite: bool) -> None:
             reason=f"{problem.strerror or problem}.",
             hint="Choose another place, or make this one writable.",
         ) from problem
+
+
+def require_model_name(path: Path) -> None:
+    """Refuse a name for a model's file that is one of another format.
+
+    Whoever loads ``model.pth`` with ``torch.load`` would not get far.
+
+    Raises:
+        ArgumentError: It ends so.
+    """
+    if path.suffix.lower() in OTHER_FORMATS:
+        raise ArgumentError(
+            f"{path} is not the name of a file of safetensors, which is what covtool writes.",
+            hint=f"Call it {path.with_suffix('.safetensors')}.",
+        )
 
 
 def _require_free(path: Path, *, overwrite: bool) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from covtool import __version__
-from covtool.atomic import require_writable
+from covtool.atomic import require_model_name, require_writable
 from covtool.checkpoints.file_kinds import stem_of
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
@@ -82,6 +82,7 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
     """
     output = request.output or _default_output(request)
     _refuse(request)
+    require_model_name(output)
     if writes:  # looked at before the first process writes
         current().main(lambda: require_writable(output, overwrite=request.overwrite))
     data = request.classes_from or request.calibrate_with
@@ -120,7 +121,6 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
         after=measure_size(complete, recipe.input),
         notes=(
             *opened.notes,
-            *(layout.notes if layout else ()),
             *notes_on(done.head, done.convolutions, calibrated=calibrated),
             *notes_on_eigenlayer(done.eigenlayer),
             *notes_on_images(layout, images, exif=opened.recipe.input.exif),

@@ -29,11 +29,13 @@ class CheckedSamples:
         good: The samples whose images can be read, in order.
         bad: File and reason of the others.
         turned: How many of the good ones have EXIF data that turn them.
+        dim: How many of the good ones are nearly black, see `covtool.data.dim_images`.
     """
 
     good: Sequence[Sample]
     bad: tuple[tuple[Path, str], ...]
     turned: int = 0
+    dim: int = 0
 
 
 class UnreadableError(DataError):
@@ -124,6 +126,7 @@ def require_readable(bad: Sequence[Unread], total: int, on_bad_image: OnBadImage
 class _Look(NamedTuple):
     problem: str | None
     has_turn: bool = False
+    is_dim: bool = False
 
 
 def _examined(
@@ -142,7 +145,8 @@ def _examined(
 
 def _look_at(sample: Sample) -> _Look:
     try:
-        return _Look(None, decode_image(sample.path).has_turn)
+        decoded = decode_image(sample.path)
+        return _Look(None, decoded.has_turn, decoded.is_dim)
     except DataError as problem:
         return _Look(problem.reason)
 
@@ -155,4 +159,5 @@ def _sorted_out(samples: Sequence[Sample], looks: Sequence[_Look] | None) -> Che
         good=tuple(sample for sample, look in pairs if look.problem is None),
         bad=tuple((sample.path, look.problem) for sample, look in pairs if look.problem),
         turned=sum(look.has_turn for look in looks),
+        dim=sum(look.is_dim for look in looks),
     )

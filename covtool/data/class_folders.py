@@ -13,7 +13,7 @@ from covtool.data.folder_names import (
     is_split_alone,
     words_in,
 )
-from covtool.data.folder_walk import FolderWalk, leads_back
+from covtool.data.folder_walk import FolderWalk, leads_back, unreadable_folder
 from covtool.data.found_images import Labeled, counted, shown
 from covtool.data.images import is_image
 from covtool.data.lists_beside import lists_beside
@@ -26,7 +26,10 @@ Images = Mapping[str, Sequence[Path]]
 
 def folders_in(folder: Path) -> list[Path]:
     """The folders in a folder by name, without hidden ones and what programs leave behind."""
-    found = (child for child in folder.iterdir() if not is_left_over(child.name))
+    try:
+        found = [child for child in folder.iterdir() if not is_left_over(child.name)]
+    except PermissionError as problem:
+        raise unreadable_folder(problem) from problem
     return sorted(child for child in found if child.is_dir() and not leads_back(child))
 
 

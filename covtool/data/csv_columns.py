@@ -3,17 +3,22 @@
 import re
 from collections.abc import Sequence
 
-PATH, LABEL, SPLIT, IDENTITY = "path", "label", "split", "identity"
+PATH, LABEL, SPLIT, IDENTITY, CAMERA = "path", "label", "split", "identity", "camera"
 
 IMAGE_COLUMNS = (
     (PATH,),
-    ("filepath", "file_path", "image_path", "img_path", "imagepath", "full_path", "rel_path"),
+    (
+        *("filepath", "file_path", "image_path", "img_path", "imagepath", "full_path", "rel_path"),
+        *("paths", "filepaths", "file_paths", "image_paths", "img_paths"),
+    ),
     (
         *("filename", "file_name", "image_name", "img_name", "imagename", "image_filename"),
         *("image_file", "image_file_name", "fname", "image", "images", "img", "file", "photo"),
+        *("filenames", "file_names", "image_names", "imgs", "files", "photos", "image_index"),
     ),
     ("image_id", "img_id", "imageid", "photo_id", "file_id", "id_code"),
     ("id", "uuid", "guid"),
+    ("url", "urls", "image_url", "img_url"),
 )
 """Names of the column that names the images. One of an earlier row is taken before a later's."""
 
@@ -22,9 +27,15 @@ LABEL_COLUMNS = (
     *("class", "class_name", "classname", "class_label", "class_id", "classid", "class_idx"),
     *("category", "category_name", "category_id", "target", "targets", "y"),
     *("ground_truth", "groundtruth", "gt", "species", "breed", "variety", "cultivar", "diagnosis"),
-    *("wnid", "synset"),
+    *("wnid", "synset", "classes", "categories", "finding_labels", "dx"),
 )
 """Names of the column of classes, beside ``label``, which is taken before all of them."""
+
+IDENTITY_COLUMNS = ("pid", "person_id", "vehicle_id", "identity_id", "individual_id", "item_id")
+"""Names of the column of identities, beside ``identity``, where there is none of classes."""
+
+CAMERA_COLUMNS = ("camid", "cam_id", "camera_id", "cam")
+"""Names of the column of cameras, beside ``camera``."""
 
 SPLIT_COLUMNS = (
     *("set", "subset", "partition", "phase", "fold", "usage"),
@@ -35,11 +46,18 @@ SPLIT_COLUMNS = (
 FLAGS = {
     "is_test": ("test", "train"),
     "is_testing": ("test", "train"),
+    "test": ("test", "train"),
+    "testing": ("test", "train"),
     "is_valid": ("val", "train"),
     "is_val": ("val", "train"),
     "is_validation": ("val", "train"),
+    "valid": ("val", "train"),
+    "val": ("val", "train"),
+    "validation": ("val", "train"),
     "is_train": ("train", "val"),
     "is_training": ("train", "val"),
+    "train": ("train", "val"),
+    "training": ("train", "val"),
 }
 """Columns of yes and no, and the split that each means; the first ones win over later ones."""
 
@@ -56,7 +74,7 @@ def candidates(kind: str, names: Sequence[str]) -> tuple[str, ...]:
     """The columns that could be of a kind; more than one where it has to be asked.
 
     Args:
-        kind: ``path``, ``label``, or the very name of a column.
+        kind: ``path``, ``label``, ``identity``, ``camera``, or the very name of a column.
         names: Of all columns, as `normalized`.
 
     Example:
@@ -66,8 +84,13 @@ def candidates(kind: str, names: Sequence[str]) -> tuple[str, ...]:
         ('class', 'class_id')
     """
     exact = tuple(name for name in names if name == kind)
-    if exact or kind not in (PATH, LABEL):
+    if exact or kind not in (PATH, LABEL, IDENTITY, CAMERA):
         return exact
+    if kind == IDENTITY:
+        labeled = candidates(LABEL, names)
+        return () if labeled else tuple(name for name in names if name in IDENTITY_COLUMNS)
+    if kind == CAMERA:
+        return tuple(name for name in names if name in CAMERA_COLUMNS)
     if kind == LABEL:
         no_labels = {"y"} if "x" in names else set()  # places in the image
         others = () if IDENTITY in names else LABEL_COLUMNS  # a list for retrieval is one

@@ -27,7 +27,9 @@ def opened_table(file: Path) -> Iterator[tuple[csv.DictReader, tuple[str, ...]]]
             reader.fieldnames = columns
             yield reader, tuple(columns)
     except (UnicodeDecodeError, csv.Error) as problem:
-        raise DataError(f"{file} is not a CSV file in UTF-8.", reason=str(problem)) from problem
+        raise DataError(
+            f"{file} is not a CSV file in UTF-8.", reason=str(problem), hint="Save it as UTF-8."
+        ) from problem
 
 
 def values_of(file: Path, names: Sequence[str]) -> set[tuple[str, ...]]:

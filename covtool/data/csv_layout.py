@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covtool.data.chosen_columns import ChosenColumns, Table
-from covtool.data.csv_columns import LABEL, PATH, candidates
+from covtool.data.csv_columns import IDENTITY, LABEL, PATH, candidates
 from covtool.data.csv_file import cell_of, opened_table
+from covtool.data.label_cells import one_class_each
 from covtool.data.listed_files import ListedFiles
 from covtool.errors import DataError
 
@@ -41,15 +42,18 @@ def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> L
         default: The only split, where the file has no column ``split``.
 
     Raises:
-        DataError: See `read_table`.
+        DataError: See `read_table` and `one_class_each`.
     """
     table = Table(columns=(PATH, LABEL), split_names=split_names)
     read = read_table(file, table, default=default)
+    cells = [row[LABEL] for rows in read.splits.values() for row in rows]
+    labels, notes = one_class_each(file, cells)
+    label = iter(labels)
     splits = {
-        split: [(file.parent / row[PATH], row[LABEL]) for row in rows]
+        split: [(file.parent / row[PATH], next(label)) for row in rows]
         for split, rows in read.splits.items()
     }
-    return Listing(splits=splits, notes=read.notes)
+    return Listing(splits=splits, notes=(*read.notes, *notes))
 
 
 def read_table(file: Path, table: Table, *, default: str) -> Listing:
@@ -85,6 +89,12 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
     if not found:
         raise DataError(f"{file} lists no images.")
     total = sum(map(len, found.values()))
+    if address := next((text for text in files.missing if "://" in text), None):
+        raise DataError(
+            f"{file} lists addresses, like {address}.",
+            reason="covtool downloads nothing.",
+            hint="Download the images, and list the files.",
+        )
     if files.missing:
         raise _not_there(file, [file.parent / text for text in files.missing], total, file.parent)
     return Listing(splits=dict(found), notes=(*columns.notes, *_note_on(files, total)))
@@ -101,13 +111,15 @@ def columns_of(file: Path) -> tuple[str, ...]:
 
 
 def meanings_in(file: Path) -> tuple[str, ...]:
-    """`columns_of` a CSV file, and ``path`` and ``label`` where others mean that.
+    """`columns_of` a CSV file, and ``path``, ``label`` and ``identity`` where others mean that.
 
     Raises:
         DataError: It is not text.
     """
     names = columns_of(file)
-    meant = (kind for kind in (PATH, LABEL) if kind not in names and candidates(kind, names))
+    meant = (
+        kind for kind in (PATH, LABEL, IDENTITY) if kind not in names and candidates(kind, names)
+    )
     return (*names, *meant)
 
 

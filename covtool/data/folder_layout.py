@@ -24,7 +24,10 @@ from covtool.data.folder_names import (
     without_split,
 )
 from covtool.data.found_images import FoundImages, Labeled, counted, shown
+from covtool.data.lists_beside import SUFFIXES as LISTS
 from covtool.data.lists_beside import lists_beside, suffixes_in
+from covtool.data.masks import without_masks
+from covtool.data.unread_splits import alike_folders, note_on_lists, unread_splits
 from covtool.errors import DataError
 from covtool.specs.layout import LayoutSpec
 
@@ -64,7 +67,13 @@ def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundIma
     place = look_through(root)
     through = () if place == root else (f"{root} is read as {place}, which is all it holds.",)
     splits = split_folders(place)
-    found = _in_splits(place, splits, choice) if splits else _whole(place, choice)
+    if splits:
+        found = _in_splits(place, splits, choice)
+    elif choice.class_folders is None and (inside := splits_inside(place)):
+        found = by_splits_inside(place, inside)
+    else:
+        found = _whole(place, choice)
+        through = (*through, *note_on_lists(root, place))
     return replace(found, notes=(*through, *found.notes))
 
 
@@ -81,8 +90,13 @@ def split_folders(folder: Path) -> dict[str, Path]:
         if _lies_among_classes(exact, children):
             return {}
         roles = {split_called(name) for name in exact}
-        more = [child for child in children if is_split_alone(child.name)]
-        more = [child for child in more if split_within(child.name) not in roles]
+        classes = {child.name for place in exact.values() for child in folders_in(place)}
+        more = [
+            child
+            for child in children
+            if split_within(child.name) not in (None, *roles)
+            and (is_split_alone(child.name) or classes & {c.name for c in folders_in(child)})
+        ]
         return exact | {child.name: child for child in more}
     if len(children) > MANY:  # classes, some of which are called like train_station
         return {}
@@ -90,6 +104,46 @@ def split_folders(folder: Path) -> dict[str, Path]:
     pairs = _by_rest(within)
     chosen = next((names for names in pairs if _trains_and_tests(names)), [])
     return {name: within[name] for name in chosen}
+
+
+def splits_inside(folder: Path) -> dict[str, dict[str, Path]]:
+    """The split folders in each folder, where all have some; empty otherwise.
+
+    ``cat/train/`` and ``dog/train/``, or data sets beside each other.
+    """
+    inside = {}
+    for child in folders_in(folder):
+        splits = split_folders(child)
+        if not splits and holds_images(child):
+            return {}
+        if splits:
+            inside[child.name] = splits
+    return inside if len(inside) > 1 else {}
+
+
+def by_splits_inside(folder: Path, inside: Mapping[str, Mapping[str, Path]]) -> FoundImages:
+    """The images of class folders that hold the splits.
+
+    Args:
+        folder: That the class folders are in.
+        inside: Their split folders.
+
+    Raises:
+        DataError: They hold class folders themselves, as several data sets do.
+    """
+    places = [place for splits in inside.values() for place in splits.values()]
+    if any(map(holds_images, (c for place in places for c in folders_in(place)))):
+        raise DataError(
+            f"{folder} is no data set itself, but holds {len(inside)}: {shown(inside)}.",
+            hint=f"Choose one, like {folder / next(iter(inside))}.",
+        )
+    splits: dict[str, list[Labeled]] = {}
+    for label, found in inside.items():
+        for place in found.values():
+            images = [(path, label) for path in loose_images(place)]
+            splits.setdefault(_split_of(place) or place.name, []).extend(images)
+    note = f"The classes are the folders of {folder}; each holds the splits: {', '.join(splits)}."
+    return FoundImages(splits={k: v for k, v in splits.items() if v}, notes=(note,))
 
 
 def _by_rest(names: Collection[str]) -> list[list[str]]:
@@ -149,7 +203,12 @@ def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> F
         notes += found.notes
         if role[name] == "train":
             known |= {label.split("/")[0] for _, label in found.images}
-    return FoundImages(splits=splits, unlabeled=unlabeled, notes=tuple(notes))
+    unread = dict(unread_splits(root, role.values()))
+    notes += [f"{why}." for why in unread.values()]
+    if set(role.values()) == {"train"}:
+        others = alike_folders(root, folders, known)
+        unread |= {place.name: f"{place} is called like no split" for place in others}
+    return FoundImages(splits=splits, unlabeled={**unlabeled, **unread}, notes=tuple(notes))
 
 
 def why_unlabeled(folder: Path, known: Collection[str] = ()) -> str | None:
@@ -166,7 +225,12 @@ def why_unlabeled(folder: Path, known: Collection[str] = ()) -> str | None:
     if classes:
         return why_no_classes(folder, classes, known)
     loose = len(loose_images(folder))
-    return f"holds {counted(loose, 'image')} outside class folders" if loose else "has no images"
+    if not loose:
+        return "has no images"
+    lists = [file for near in (folder.parent, folder) for file in near.glob(f"{folder.name}*.*")]
+    named = [str(file) for file in sorted(lists) if file.suffix.lower() in LISTS]
+    beside = f" (perhaps labeled by {shown(named)})" if named else ""
+    return f"holds {counted(loose, 'image')} outside class folders{beside}"
 
 
 def _read_classes(
@@ -196,8 +260,13 @@ def _read_classes(
     notes = [f"No images in {shown(parts)} of {folder}: no classes."] if parts else []
     if loose := len(loose_images(folder)):
         notes.append(f"{counted(loose, 'image')} of {folder} beside its class folders left out.")
-    found = in_classes(folder, held, choice)
-    parts_note = note_on_parts(folder, held, choice)
+    images = {name: without_masks(folder / name, paths) for name, paths in held.items()}
+    if masks := sum(map(len, held.values())) - sum(map(len, images.values())):
+        notes.append(f"{counted(masks, 'mask')} in the class folders of {folder} left out.")
+    if dead := [c.name for c in folder.iterdir() if c.is_symlink() and not c.exists()]:
+        notes.append(f"Links in {folder} that lead nowhere left out: {shown(sorted(dead))}.")
+    found = in_classes(folder, images, choice)
+    parts_note = note_on_parts(folder, images, choice)
     return _Classes(images=found, notes=(*notes, *([parts_note] if parts_note else [])))
 
 
@@ -210,6 +279,10 @@ def _left_out(root: Path, folders: Collection[str]) -> list[str]:
     others = [child for child in folders_in(root) if child.name not in folders]
     others = [child.name for child in others if holds_images(child)]
     return [f"Not used, since they are no splits: {shown(others)}."] if others else []
+
+
+def _split_of(folder: Path) -> str | None:
+    return split_called(folder.name) or split_within(folder.name)
 
 
 def _no_images(folder: Path, reported: Sequence[Path]) -> DataError:
@@ -228,7 +301,7 @@ def _no_images(folder: Path, reported: Sequence[Path]) -> DataError:
         reason="The name of the folder that an image is in is its class."
         + (f"\nThere may be labels in {beside}." if beside else ""),
         hint="Make a CSV file of them with the columns path,label,split, and give it as --data:\n"
-        f"{loose[0].relative_to(reported[0])},LABEL,train"
+        f"{loose[0].relative_to(reported[0])},LABEL,{_split_of(reported[-1]) or 'train'}"
         if beside
         else LAYOUT_HINT,
     )

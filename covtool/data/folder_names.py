@@ -161,6 +161,11 @@ def split_within(name: str) -> str | None:
     return roles.pop() if len(roles) == 1 else None
 
 
+def mentions_split(name: str) -> bool:
+    """Whether a split, or several, are among the words of a name: ``train_test_split``."""
+    return any(word == "split" or _role_of(word) for word in words_in(name))
+
+
 def without_split(name: str) -> tuple[str, ...]:
     """The words of a name other than that for the split.
 

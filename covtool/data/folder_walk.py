@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from covtool.errors import DataError
+
 Identity = tuple[int, int]
 """Device and inode of a folder."""
 
@@ -36,7 +38,7 @@ class FolderWalk:
     def __iter__(self) -> Iterator[tuple[Path, list[str]]]:
         """Each folder, and the names of its files in order."""
         self._seen.add(_identity(self._start))
-        for place, folders, files in os.walk(self._start, followlinks=True):
+        for place, folders, files in os.walk(self._start, onerror=_refuse, followlinks=True):
             visible = sorted(name for name in folders if not self._skipped(name))
             folders[:] = [name for name in visible if self._is_new(Path(place, name))]
             yield Path(place), sorted(files)
@@ -70,6 +72,15 @@ def leads_back(folder: Path, *, start: Path | None = None) -> bool:
     target = os.path.realpath(folder)
     inside = [os.path.realpath(place) for place in (folder.parent, start) if place is not None]
     return any(place == target or place.startswith(_with_slash(target)) for place in inside)
+
+
+def _refuse(problem: OSError) -> None:
+    raise unreadable_folder(problem)
+
+
+def unreadable_folder(problem: OSError) -> DataError:
+    """A folder that may not be looked into: what is in it must not be missing without a word."""
+    return DataError(f"The folder {problem.filename} cannot be read.", reason=problem.strerror)
 
 
 def _with_slash(folder: str) -> str:

@@ -40,8 +40,10 @@ def counted(number: int, thing: str) -> str:
     """A number and what is counted, in the singular or the plural.
 
     Example:
-        >>> counted(1, "image"), counted(5994, "class")
-        ('1 image', '5,994 classes')
+        >>> counted(1, "image"), counted(5994, "class"), counted(2, "identity")
+        ('1 image', '5,994 classes', '2 identities')
     """
     plural = f"{thing}{'es' if thing.endswith('s') else 's'}"
+    if thing.endswith("y"):
+        plural = f"{thing.removesuffix('y')}ies"
     return f"{number:,} {thing if number == 1 else plural}"

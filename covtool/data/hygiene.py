@@ -1,6 +1,7 @@
 """Checks of the paths of a data set for what would make its figures wrong; opens no image."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -13,6 +14,7 @@ from covtool.data.found_images import counted
 from covtool.data.layouts import DataLayout, Sample
 from covtool.data.left_out import notes_on_left_out
 from covtool.data.records import labels_of
+from covtool.data.spelling import spelled_alike
 from covtool.errors import DataError
 
 SHOWN = 12
@@ -25,7 +27,7 @@ def looked_over(layout: DataLayout) -> DataLayout:
     Raises:
         DataError: An image is in two splits, or has two labels.
     """
-    notes = [*layout.notes, *_classes_without_images(layout)]
+    notes = [*layout.notes, *_classes_spelled_alike(layout), *_classes_without_images(layout)]
     if layout.has_files:
         notes += _listed_again(layout)
     if layout.kind == "folder":
@@ -122,6 +124,15 @@ def _classes_without_images(layout: DataLayout) -> Iterator[str]:
                 f"{len(missing)} of {len(layout.class_names)} classes {_have(len(missing))} no "
                 f"images in {layout.called[key]!r}: {_shortened(missing)}."
             )
+
+
+def _classes_spelled_alike(layout: DataLayout) -> Iterator[str]:
+    spelled = defaultdict(list)
+    for name in layout.class_names:
+        spelled[spelled_alike(name) or name].append(name)
+    alike = [" and ".join(map(repr, names)) for names in spelled.values() if len(names) > 1]
+    if alike:
+        yield f"Classes of their own, though they differ in spelling only: {_shortened(alike)}."
 
 
 def _beside(layout: DataLayout) -> Iterator[str]:

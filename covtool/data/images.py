@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from covtool.data.dim_images import is_dim
 from covtool.data.image_formats import image_suffixes, open_image
 from covtool.data.orientation import turn_of
 from covtool.errors import DataError
@@ -26,10 +27,11 @@ def is_image(path: Path) -> bool:
 
 
 class Decoded(NamedTuple):
-    """An image, and whether its EXIF data tell that it is to be turned."""
+    """An image, whether its EXIF data tell that it is to be turned, and `is_dim` of the file."""
 
     image: Image.Image
     has_turn: bool
+    is_dim: bool = False
 
 
 def read_image(path: Path, *, gray: bool = False, exif: bool = False) -> Image.Image:
@@ -53,10 +55,10 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
     """
     with _explained(path), path.open("rb") as file, open_image(file) as image:
         image.load()
-        rgb, turn = _to_rgb(image), turn_of(image)
+        dim, rgb, turn = is_dim(image), _to_rgb(image), turn_of(image)
     if exif and turn is not None:
         rgb = rgb.transpose(turn)
-    return Decoded(rgb.convert("L").convert("RGB") if gray else rgb, turn is not None)
+    return Decoded(rgb.convert("L").convert("RGB") if gray else rgb, turn is not None, dim)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -110,5 +112,11 @@ def _reason(path: Path, problem: Exception) -> str:
         return "The file is empty."
     text = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
     if text.startswith("cannot identify image file"):
+        with path.open("rb") as file:
+            begins = file.read(200).lstrip().lower()
+        if begins.startswith(b"version https://git-lfs"):
+            return "It only points to the image, which git lfs pull would fetch."
+        if begins.startswith((b"<!doctype html", b"<html")):
+            return "It is a web page, as of a download that failed."
         return "It is not an image, whatever its name says."
     return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -113,9 +113,9 @@ class DataLayout:
         key = next((key for key in ("val", "test") if key in self.splits), "train")
         if key == "train" and self.unlabeled:
             raise DataError(
-                f"{self.root} has no labels to evaluate on: {'; '.join(self.unlabeled.values())}.",
+                f"{self.root} has nothing to evaluate on: {'; '.join(self.unlabeled.values())}.",
                 reason="Figures of the training images would say something else.",
-                hint=f"Add the labels, or --split {self.called['train']} for the others.",
+                hint=f"Put that right, or add --split {self.called['train']} for those images.",
             )
         return self.splits[key], self.called[key]
 
@@ -222,6 +222,7 @@ def require_trainable(layout: DataLayout) -> None:
     if "train" not in layout.splits:
         raise DataError(
             f"{layout.root} has no training images, only: {', '.join(layout.called.values())}.",
+            reason="\n".join(f"{why}." for why in layout.unlabeled.values()) or None,
             hint=LAYOUT_HINT,
         )
     if "val" not in layout.splits:
@@ -238,7 +239,8 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
 
     Args:
         layout: Has training images, and perhaps others to test on, which stay aside.
-        fraction: In (0, 1); at least one image of a class is set aside, and one is not.
+        fraction: In (0, 1); at least one image of a class is set aside, and one is not. An image
+            that is listed more than once is set aside as a whole.
         seed: The same images and seed give the same split.
 
     Raises:
@@ -251,13 +253,16 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
             reason=layout.notes[0] if layout.notes else None,
             hint="Leave out --val-fraction.",
         )
-    samples, of_class = layout.samples("train"), defaultdict(list)
+    samples = layout.samples("train")
+    of_class: dict[int, dict[object, list[int]]] = defaultdict(dict)
     for position, sample in enumerate(samples):
-        of_class[sample.label].append(position)
+        image = sample.path if isinstance(samples, tuple) else position
+        of_class[sample.label].setdefault(image, []).append(position)  # listed more than once
     chosen = set()
-    for label, positions in of_class.items():
-        count = min(max(1, round(fraction * len(positions))), len(positions) - 1)
-        chosen.update(random.Random(f"{seed} {label}").sample(positions, count))
+    for label, images in of_class.items():
+        count = min(max(1, round(fraction * len(images))), len(images) - 1)
+        for image in random.Random(f"{seed} {label}").sample(list(images), count):
+            chosen.update(images[image])
     train = _only(samples, [p for p in range(len(samples)) if p not in chosen])
     val = _only(samples, sorted(chosen))
     splits, called = {"train": train, "val": val}, {"train": "train", "val": "val"}
@@ -309,7 +314,10 @@ def canonical(found: Mapping[str, object]) -> dict[str, str]:
         own = [name for name in found if split_called(name) == key]
         own = own or [name for name in found if split_within(name) == key]
         if len(own) > 1:
-            raise DataError(f"Two splits mean the same: {' and '.join(own)}.")
+            raise DataError(
+                f"Two splits mean the same: {' and '.join(own)}.",
+                hint=f"Put them together, or rename one: {key} is the other's then.",
+            )
         if own:
             called[key] = own[0]
     if "test" in called and "val" not in called:

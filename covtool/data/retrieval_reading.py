@@ -13,6 +13,7 @@ from covtool.data.layouts import DataLayout, scan
 from covtool.data.published import find_published, refuse_options
 from covtool.data.retrieval_forms import FORMS
 from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
+from covtool.data.spelling import spelled_alike, without_number
 from covtool.errors import ArgumentError, DataError
 from covtool.specs.layout import LayoutSpec
 
@@ -174,7 +175,9 @@ def _is_disjoint(root: Path) -> bool:
 
     train, evaluated = of(TRAIN_NAMES), of(TEST_NAMES) or of(VAL_NAMES)
     named = {name for name in evaluated if not is_no_class(name)}
-    return bool(train) and len(named) > 1 and not train & evaluated
+    spelled = {spelled_alike(without_number(name)) for name in train}
+    alike = any(spelled_alike(without_number(name)) in spelled for name in evaluated)
+    return bool(train) and len(named) > 1 and not alike
 
 
 def _folders(folder: Path) -> set[str]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
+from covtool.data.dim_images import note_on_dim
 from covtool.data.folder_names import WHOLE
 from covtool.data.image_sources import ImageSource, find_images
 from covtool.data.layouts import Sample
@@ -103,6 +104,7 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
     describer = request.describer(opened, request.spec, device=device, processes=processes)
     _write(request, describer(checked.good, track), good if processes.is_main else None)
     turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
+    of_images = filter(None, (turned, note_on_dim(checked.dim)))
     return Description(
         path=request.output,
         images=dict(Counter(label.split or WHOLE for label in good)),
@@ -112,7 +114,7 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
         input=opened.recipe.input,
         unreadable=checked.bad,
         far_from_training=opened.is_far,
-        notes=(*opened.notes, *source.notes, *([turned] if turned else [])),
+        notes=(*opened.notes, *source.notes, *of_images),
     )
 
 

@@ -8,6 +8,7 @@ from covtool.backbones.device import resolve_device
 from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
 from covtool.checkpoints.told.class_lists import read_class_names
 from covtool.data.checking import CheckedSamples, check_images
+from covtool.data.dim_images import note_on_dim
 from covtool.data.duplicates import COMPARED_AT_MOST, notes_on_equal_files
 from covtool.data.layouts import DataLayout, scan
 from covtool.data.loaders import evaluation_loader
@@ -151,6 +152,7 @@ def _evaluated(
             note_on_boxes(recipe.provenance.history, request.layout),
             *equal,
             note_on_turned(checked.turned, exif=recipe.input.exif),
+            note_on_dim(checked.dim),
             match.note,
             attacker.note if attacker else None,
         ),

@@ -9,6 +9,7 @@ from torch import Tensor
 from covtool.atomic import require_writable
 from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
+from covtool.data.dim_images import note_on_dim
 from covtool.data.duplicates import COMPARED_AT_MOST, notes_on_equal_matches
 from covtool.data.orientation import note_on_turned
 from covtool.data.retrieval_layout import RetrievalLayout, numbered
@@ -196,6 +197,7 @@ def _described(
     opened = request.open()
     describer = request.describer(opened, request.spec, device=device, processes=processes)
     turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
+    of_images = filter(None, (turned, note_on_dim(checked.dim)))
     plan_search(layout, describer.num_features, request.spec)  # too little memory is told now
     return _Described(
         layout=layout,
@@ -204,7 +206,7 @@ def _described(
         input=opened.recipe.input,
         unreadable=checked.bad,
         is_far=opened.is_far,
-        notes=(*opened.notes, *([turned] if turned else [])),
+        notes=(*opened.notes, *of_images),
     )
 
 

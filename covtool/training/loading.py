@@ -15,6 +15,7 @@ from covtool.data.cache import (
     training_form,
 )
 from covtool.data.checking import CheckedSamples, check_splits
+from covtool.data.dim_images import note_on_dim
 from covtool.data.layouts import DataLayout, Sample
 from covtool.data.orientation import note_on_turned
 from covtool.data.renderers import require_tensors
@@ -143,7 +144,8 @@ def _looked_at(
 ) -> dict[str, CheckedSamples]:
     checked = check_splits(splits, on_bad_image=request.training.on_bad_image, track=observer.track)
     turned = sum(found.turned for found in checked.values())
-    if note := note_on_turned(turned, exif=input.exif):
+    dim = sum(found.dim for found in checked.values())
+    for note in filter(None, (note_on_turned(turned, exif=input.exif), note_on_dim(dim))):
         observer.on_note(note)
     return checked
 

@@ -99,12 +99,12 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
 
 
 def tell_of_images(layout: DataLayout, observer: Observer) -> None:
-    """Tell what a data set leaves out and lacks, and which of its files are equal.
+    """Tell which files of a data set are equal.
 
     All processes must call this.
     """
     equal = current().main(lambda: notes_on_equal_files(layout, track=observer.track))
-    for note in (*layout.notes, *equal):
+    for note in equal:
         observer.on_note(note)
 
 

@@ -72,7 +72,9 @@ class RunDirectory:
                 (path / folder).mkdir()
         except OSError as problem:
             raise ArgumentError(
-                f"The run cannot be written to {parent}.", reason=str(problem)
+                f"The run cannot be written to {parent}.",
+                reason=f"{problem.strerror or problem}.",
+                hint="Choose another place with --output, or make this one writable.",
             ) from problem
         return cls(path)
 

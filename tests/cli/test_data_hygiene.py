@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from images import truncate, write_classes, write_image
 from PIL import Image
@@ -117,3 +118,16 @@ def test_orientation_is_a_flag_of_every_command(tmp_path, covtool, flag, told):
     assert told in " ".join(err.split())
     code, out, _ = covtool("inspect", net)
     assert ("not applied" in out) == (flag == "--no-exif")
+
+
+def test_nearly_black_images_are_told_and_each_note_once(tmp_path, covtool):
+    for name in "ab":
+        for number in range(4):
+            (tmp_path / "dim" / name).mkdir(parents=True, exist_ok=True)
+            pixels = np.full((20, 20), 500 + number, dtype=np.uint16)
+            Image.fromarray(pixels).save(tmp_path / "dim" / name / f"{number}.png")
+    write_image(tmp_path / "dim" / "loose.png")
+    code, _, err = _try(covtool, tmp_path / "dim", "--val-fraction", "0.5")
+    assert code == 0
+    assert "8 images of 16 bits have no value above 4,095" in err
+    assert err.count("beside its class folders left out") == 1

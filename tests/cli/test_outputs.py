@@ -34,6 +34,13 @@ def test_a_folder_that_is_not_there_is_named_before_work(covtool, command):
     assert "nothing.pth" not in err
 
 
+@pytest.mark.parametrize("name", ["x.pth", "x.PT", "x.onnx", "x.safetensor"])
+def test_a_model_is_not_written_under_the_name_of_another_format(covtool, name):
+    code, out, err = covtool(*WRITING["convert"], name)
+    assert (code, out) == (2, "")
+    assert "Call it x.safetensors." in err
+
+
 @pytest.mark.parametrize("command", WRITING)
 def test_a_place_that_cannot_be_written_to_is_named_before_work(covtool, command):
     code, out, err = covtool(*WRITING[command], "x" * 300 + SUFFIX[command])

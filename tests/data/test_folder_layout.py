@@ -270,7 +270,7 @@ def test_nothing_is_measured_on_test_images_without_labels(how, called, tmp_path
     root = spoiled(tmp_path, called, how)
     assert task_of(root) == "classification"
     layout = scan(root)
-    with pytest.raises(DataError, match=r"no labels to evaluate on(.|\n)*--split train"):
+    with pytest.raises(DataError, match=r"nothing to evaluate on(.|\n)*--split train"):
         layout.evaluation_samples()
     with pytest.raises(DataError, match=rf"{called!r} with labels\.\n.*{called}"):
         layout.samples(called)

@@ -2,12 +2,13 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from covtool.data.class_folders import folders_in, loose_images
+from covtool.data.class_folders import folders_in, holds_images, loose_images
 from covtool.data.folder_names import WHOLE, split_called
-from covtool.data.found_images import FoundImages, Labeled
+from covtool.data.found_images import FoundImages, Labeled, counted
+from covtool.data.label_cells import one_class_each
 from covtool.data.published.listing import required
 from covtool.errors import DataError
 from covtool.specs.layout import LayoutSpec
@@ -39,15 +40,22 @@ def read_image_folder(root: Path, choice: LayoutSpec) -> FoundImages:
     """
     lists = _lists_below(root)
     splits: dict[str, list[Labeled]] = {}
+    notes: list[str] = []
     for file in lists:
         rows = list(_rows(file))
         column = _label_column(file, rows, choice)
-        for path, label in _labeled(file, rows, column):
+        images, more = _labeled(file, rows, column)
+        notes += [*more, *_on_unlisted(file, images)]
+        for path, label in images:
             splits.setdefault(_split(path.relative_to(root)), []).append((path, label))
     if WHOLE in splits and len(splits) > 1:
         where = splits[WHOLE][0][0]
         raise DataError(f"{where} is in no split, but others are: {', '.join(splits)}.")
-    return FoundImages(splits=splits, notes=(f"Labels: {column} of {lists[0].name}.",))
+    return FoundImages(
+        splits=splits,
+        unlabeled=_without_list(root, splits),
+        notes=(f"Labels: {column} of {lists[0].name}.", *notes),
+    )
 
 
 def _tells_labels(file: Path) -> bool:
@@ -95,12 +103,26 @@ def _label_column(file: Path, rows: Rows, choice: LayoutSpec) -> str:
     return found
 
 
-def _labeled(file: Path, rows: Rows, column: str) -> Iterable[Labeled]:
+def _labeled(file: Path, rows: Rows, column: str) -> tuple[list[Labeled], tuple[str, ...]]:
     empty = [row.get(FILE) for row in rows if row.get(column) in (None, "") or not row.get(FILE)]
     if empty:
         raise DataError(f"{file}: {empty[0]!r} has no {column}.")
-    images = [(file.parent / row[FILE], str(row[column])) for row in rows]
-    return required(file, images, file.parent)
+    labels, notes = one_class_each(file, [str(row[column]) for row in rows])
+    paths = [file.parent / row[FILE] for row in rows]
+    return required(file, zip(paths, labels, strict=True), file.parent), notes
+
+
+def _on_unlisted(file: Path, images: Sequence[Labeled]) -> list[str]:
+    """A note on images beside a list that it does not name."""
+    listed = {path for path, _ in images}
+    others = [path for path in loose_images(file.parent) if path not in listed]
+    return [f"{counted(len(others), 'image')} that {file} does not list left out."] * bool(others)
+
+
+def _without_list(root: Path, splits: Collection[str]) -> dict[str, str]:
+    """Folders called like splits, with images that no list names."""
+    others = (c for c in folders_in(root) if split_called(c.name) and c.name not in splits)
+    return {c.name: f"{c} holds images that no list names" for c in others if holds_images(c)}
 
 
 def _split(path: Path) -> str:

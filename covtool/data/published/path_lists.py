@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from covtool.data.class_folders import folders_in
-from covtool.data.folder_names import WHOLE, split_called
+from covtool.data.folder_names import WHOLE, split_called, split_within
 from covtool.data.found_images import FoundImages, Labeled, counted
 from covtool.data.images import is_image
 from covtool.data.published.listing import first_file, lines_of, required
@@ -96,7 +96,8 @@ def _labeled(file: Path) -> tuple[list[Labeled], str]:
             )
         pairs.append(pair)
     first = pairs[0][0] if pairs else ""
-    places = [file.parent / place for place in FOLDERS]
+    own = tuple(f"{p}{n}/" for n in (file.stem, split_within(file.stem)) for p in ("", "../") if n)
+    places = [file.parent / place for place in (*FOLDERS, *own)]
     folder = next((place for place in places if (place / first).is_file()), file.parent)
     names, note = _class_names(file, {label for _, label in pairs})
     images = [(folder / path, names.get(label, label)) for path, label in pairs]

@@ -32,7 +32,7 @@ from covtool.data.published.row import PublishedLayout
 from covtool.data.published.scenes import read_places, read_sun
 from covtool.registry import Registry
 
-NUMBERED = ("images.txt", "image_class_labels.txt", "train_test_split.txt")
+NUMBERED = ("images.txt", "image_class_labels.txt|train_test_split.txt", "images/")
 
 PUBLISHED = Registry(
     "published layout",
@@ -191,7 +191,7 @@ PUBLISHED = Registry(
             summary="train/n01443537/images/, val/images/, val/val_annotations.txt, wnids.txt",
             source="Stanford CS231n. Tiny ImageNet, 2015",
             splits="train by folders, val by val_annotations.txt; test has no labels",
-            told_by=("wnids.txt", "val/val_annotations.txt", "val/images/*.*"),
+            told_by=("train/", "val/val_annotations.txt", "val/images/*.*"),
             read=read_tiny,
         ),
         PublishedLayout(

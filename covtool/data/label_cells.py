@@ -1,0 +1,80 @@
+"""Labels as the cells of a list spell them: one class each, numbers without decimals."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from covtool.errors import DataError
+
+_SEPARATOR = re.compile(r"\s*[;|]\s*")
+_LIST = re.compile(r"[\[({].*,.*[\])}]")
+_WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def one_class_each(file: Path, cells: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The class that each cell of a column of labels means.
+
+    Numbers that a table program wrote with decimals (``3.0``) are those without.
+
+    Args:
+        file: The list.
+        cells: One for each image.
+
+    Returns:
+        The classes in the order of `cells`; notes.
+
+    Raises:
+        DataError: Cells hold several classes (``cat;dog``), or numbers that measure something.
+    """
+    different = set(cells)
+    several = {cell for cell in different if _holds_several(cell, different)}
+    if several:
+        count = sum(cell in several for cell in cells)
+        raise DataError(
+            f"{count:,} of {len(cells):,} images of {file} {'have' if count > 1 else 'has'} "
+            "several labels.",
+            reason=f"For example {min(several)!r}, where each image has one class.",
+            hint="Keep the rows with one label; or write combinations that are classes of their "
+            "own as one, like cat+dog.",
+        )
+    if all(_WHOLE.fullmatch(cell) for cell in different):
+        decimal = sorted(cell for cell in different if "." in cell)
+        example = f"{file.name}: labels like {decimal[0]!r} are read as " if decimal else ""
+        notes = (f"{example}{_without_decimals(decimal[0])!r}.",) if decimal else ()
+        return [_without_decimals(cell) for cell in cells], notes
+    if all(_NUMBER.fullmatch(cell) for cell in different) and 2 * len(different) > len(cells):
+        raise DataError(
+            f"The labels of {file} are numbers with fractions, {len(different):,} of them for "
+            f"{len(cells):,} images.",
+            reason="They measure something: no classes.",
+            hint="Make classes of them, for example by ranges.",
+        )
+    return list(cells), _on_combinations(file, cells, different)
+
+
+def _without_decimals(cell: str) -> str:
+    return cell.partition(".")[0] if "." in cell else cell
+
+
+def _holds_several(cell: str, different: set[str]) -> bool:
+    if _LIST.fullmatch(cell):
+        return True
+    parts = [part for part in _SEPARATOR.split(cell) if part]
+    if len(parts) > 1:
+        others = Counter(p for other in different for p in set(_SEPARATOR.split(other)))
+        return any(others[part] > 1 for part in parts)
+    parts = [part.strip() for part in cell.split(",")]
+    return len(parts) > 1 and all(part in different for part in parts)
+
+
+def _on_combinations(file: Path, cells: Sequence[str], different: set[str]) -> tuple[str, ...]:
+    """Words that are labels of their own in other cells may be several labels, or a name."""
+    found = {c for c in different if len(c.split()) > 1 and all(w in different for w in c.split())}
+    if not found:
+        return ()
+    return (
+        f"{file.name}: labels made of other labels ({len(found)} of {len(different)}, like "
+        f"{min(found)!r}) are taken as classes of their own.",
+    )
