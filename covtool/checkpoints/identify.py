@@ -17,7 +17,6 @@ from covtool.checkpoints.bodies import (
     bodies_of,
     body_prefixes,
     find_bodies,
-    with_named_classifier,
 )
 from covtool.checkpoints.containers import several_sets
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
@@ -26,6 +25,7 @@ from covtool.checkpoints.matching import Candidate, Named, relevant_tensors
 from covtool.checkpoints.order_matching import match_order, numbers_ascend, order_candidate
 from covtool.checkpoints.other_names import NamedFile, converted_by_timm, read_as_code_bases
 from covtool.checkpoints.overlap import match_overlap
+from covtool.checkpoints.own_classifiers import with_named_classifier
 from covtool.checkpoints.positions import Size
 from covtool.checkpoints.preferences import preference
 from covtool.checkpoints.refusals import not_computed, not_of
