@@ -174,7 +174,7 @@ def main() -> None:
     for name, count in counts.items():
         shown = " | ".join(str(count[key]) for key in ("recognized", "refused", "wrong"))
         lines.append(f"| {name} | {count.total()} | {shown} |")
-    lines += ["", "Not recognized:", ""]
+    lines += ["", "Not recognized:", ""] if examples else []
     for (kind, found), names in examples.items():
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         lines.append(f"- {kind}, {found}: {', '.join(names[:8])}{more}")

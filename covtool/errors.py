@@ -1,5 +1,6 @@
 """Every error covtool raises on purpose. Catch `CovtoolError` to catch them all."""
 
+from copy import copy
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,12 @@ class CovtoolError(Exception):
         self.message = message
         self.reason = reason
         self.hint = hint
+
+    def with_hint(self, hint: str) -> "CovtoolError":
+        """The same error that says something else to do."""
+        again = copy(self)
+        CovtoolError.__init__(again, self.message, reason=self.reason, hint=hint)
+        return again
 
     def __reduce__(self) -> tuple:
         # Subclasses build their messages from arguments of their own: an error that comes from

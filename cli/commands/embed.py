@@ -88,12 +88,13 @@ def command(
 def _show(done: "Description") -> None:
     from covtool_cli import render
 
+    what = f"what {done.layer} is fed" if done.layer else "what the model answers"
     render.pairs(
         render.marked("Described", far=done.far_from_training),
         [
             *((f"images, {split}", count) for split, count in done.images.items()),
             ("left out, unreadable", len(done.unreadable)),
-            ("numbers per image", f"{done.num_features:,}, what {done.layer} is fed"),
+            ("numbers per image", f"{done.num_features:,}, {what}"),
             ("device", done.device),
             ("file", done.path),
         ],

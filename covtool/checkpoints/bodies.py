@@ -165,6 +165,17 @@ def bodies_of(index: ArchitectureIndex, view: View, rows: Iterable[int]) -> list
     return []
 
 
+def without_heads(body: Body) -> Body:
+    """The body without a classifier: what stands in its place is something else."""
+    return replace(body, candidates=tuple(map(_without_head, body.candidates)))
+
+
+def _without_head(candidate: Candidate) -> Candidate:
+    own = (name for name, _ in candidate.classifier)
+    unused = (*candidate.unused, *own, *candidate.own_head)
+    return replace(candidate, num_classes=None, classifier=(), own_head=(), unused=unused)
+
+
 def whole_bodies(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
     """Architectures of which a file has the body and perhaps the classifier, and nothing else."""
     view = View.of(tensors, "", ordered=True, size=None)
@@ -205,6 +216,7 @@ def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate 
         num_classes=_outputs(view, head) if used != names else None,
         in_channels=in_channels,
         arguments=arguments,
+        own_head=tuple(view.prefix + n for n in sorted(used - names)),
         unused=(*(view.prefix + n for n in others), *view.outside),
         notes=notes,
     )
@@ -307,12 +319,8 @@ def _unless_doubted(candidate: Candidate, head: Named, view: View, others: list[
     doubts = between(_uncopied(beside, view), linears[0].weight[1], roots, linears)
     if not doubts:
         return candidate
-    return replace(
-        candidate,
-        num_classes=None,
-        unused=(*(view.prefix + n for n, _ in head), *candidate.unused),
-        notes=(*candidate.notes, doubt(linears[0].module, doubts[0])),
-    )
+    notes = (*candidate.notes, doubt(linears[0].module, doubts[0]))
+    return replace(_without_head(candidate), notes=notes)
 
 
 def _uncopied(beside: Mapping[str, Shape], view: View) -> dict[str, Shape]:

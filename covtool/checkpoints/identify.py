@@ -17,6 +17,7 @@ from covtool.checkpoints.bodies import (
     bodies_of,
     body_prefixes,
     find_bodies,
+    without_heads,
 )
 from covtool.checkpoints.containers import several_sets
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
@@ -134,7 +135,9 @@ class _Search:
             return None
         if file.refusal:
             raise not_computed(checkpoint, file.summary, file.refusal)
-        body, note = _one_of(bodies, checkpoint)
+        body, note, projects = _one_of(bodies, checkpoint)
+        if projects:
+            body = without_heads(body)
         found = checkpoint.using(body.prefix, ())
         candidates = sorted(body.candidates, key=lambda c: preference(c, found, file.prefers))
         candidates = [replace(c, arguments={**file.arguments, **c.arguments}) for c in candidates]
@@ -190,22 +193,23 @@ def _told_bodies(
     return found
 
 
-def _one_of(bodies: list[Body], checkpoint: ForeignCheckpoint) -> tuple[Body, str | None]:
-    """The network that is used of several in a file, and the sentence that says so.
+def _one_of(bodies: list[Body], checkpoint: ForeignCheckpoint) -> tuple[Body, str | None, bool]:
+    """The network that is used of several, the sentence that says so, and if its head projects.
 
     Raises:
         CheckpointError: Nothing says which one.
     """
     by_prefix = {body.prefix: body for body in bodies}
     if len(bodies) == 1 or _all_equal(list(by_prefix), checkpoint):
-        return bodies[0], None
+        return bodies[0], None, False
     averaged = [prefix for prefix in by_prefix if is_averaged(prefix)]
     if len(averaged) == 1:
-        return by_prefix[averaged[0]], f"The averaged weights in {averaged[0]}* are used."
+        note = f"The averaged weights in {averaged[0]}* are used."
+        return by_prefix[averaged[0]], note, False
     choice = choose(list(by_prefix), self_distilled=distills_itself(checkpoint.tensors))
     if choice is None:
         raise several_sets(checkpoint.path, by_prefix)
-    return by_prefix[choice.name], choice.note
+    return by_prefix[choice.name], choice.note, choice.projects
 
 
 def _all_equal(prefixes: list[str], checkpoint: ForeignCheckpoint) -> bool:

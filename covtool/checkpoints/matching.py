@@ -30,6 +30,7 @@ class Candidate:
             otherwise there.
         classifier: Name in the file and name in the architecture, of the tensors of a classifier
             that is called otherwise there.
+        own_head: Names in the file of a classifier that the architecture calls alike.
         classifiers: Modules that might be the classifier, where there is more than one.
         arguments: Of the constructor, beside the architecture's own: another size, say.
         unused: Names in the file that belong to something else.
@@ -43,6 +44,7 @@ class Candidate:
     in_channels: int | None = None
     renames: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     classifier: tuple[tuple[str, str], ...] = ()
+    own_head: tuple[str, ...] = field(default=(), repr=False)
     classifiers: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = field(default=(), repr=False)

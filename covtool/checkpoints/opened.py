@@ -96,15 +96,15 @@ def require_trained_classifier(source: str | Path, recipe: Recipe) -> None:
         recipe: Of the model.
 
     Raises:
-        CheckpointError: The classifier, or the whole network, has random weights.
+        CheckpointError: The classifier has random weights.
     """
-    if not {"network", "classifier"} & set(recipe.provenance.untrained):
+    untrained = recipe.provenance.untrained
+    if "classifier" not in untrained:
         return
-    what = "weights" if "network" in recipe.provenance.untrained else "classifier"
+    what = "network has random weights" if "network" in untrained else "classifier is random"
     raise CheckpointError(
         f"{source} has no trained classifier: what it answers is random.",
-        reason=f"Nothing that was read holds {'them' if what == 'weights' else 'one'}: its {what} "
-        "would start at random.",
+        reason=f"Nothing that was read says which features mean which class: its {what}.",
         hint="Train it with covtool finetune, or solve for a classifier with covtool convert "
         "--head gap --calibrate DIR. Its features can be used as they are: covtool embed.",
     )

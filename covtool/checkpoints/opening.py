@@ -109,7 +109,7 @@ def _open_named(source: str, wishes: Wishes) -> OpenedModel:
         untrained = ("classifier",)
         notes = (f"The classifier for {named.num_classes} classes is new, at random.",)
     elif not wishes.pretrained:
-        untrained = ("network",)
+        untrained = ("network", "classifier")
         notes = ("The weights are random: the model starts from scratch.",)
     recipe = Recipe(
         base=named.base,

@@ -26,19 +26,21 @@ class Pair:
         taken: Part of the names of the one that is used.
         left: The same place in the names of the other.
         source: Where they come from.
+        projects: Whether what stands in a classifier's place is a projection there.
     """
 
     taken: str
     left: str
     source: str
+    projects: bool = False
 
 
 PAIRS = (
-    Pair(taken="encoder_q", left="encoder_k", source="MoCo"),
-    Pair(taken="query_encoder", left="key_encoder", source="MoCo"),
-    Pair(taken="backbone_q", left="backbone_k", source="MoCo"),
-    Pair(taken="model_q", left="model_k", source="MoCo"),
-    Pair(taken="base_encoder", left="momentum_encoder", source="MoCo v3"),
+    Pair(taken="encoder_q", left="encoder_k", source="MoCo", projects=True),
+    Pair(taken="query_encoder", left="key_encoder", source="MoCo", projects=True),
+    Pair(taken="backbone_q", left="backbone_k", source="MoCo", projects=True),
+    Pair(taken="model_q", left="model_k", source="MoCo", projects=True),
+    Pair(taken="base_encoder", left="momentum_encoder", source="MoCo v3", projects=True),
     Pair(taken="encoder", left="momentum_encoder", source="MoCo in solo-learn and lightly"),
     Pair(taken="encoder", left="encoder_momentum", source="MoCo in lightly"),
     Pair(taken="backbone", left="backbone_momentum", source="MoCo in lightly"),
@@ -53,10 +55,17 @@ PAIRS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A set of weights out of several, and the sentence that says so."""
+    """A set of weights out of several.
+
+    Attributes:
+        name: Of the set.
+        note: That it is taken, in a sentence.
+        projects: Whether what stands in its classifier's place is a projection.
+    """
 
     name: str
     note: str | None = None
+    projects: bool = False
 
 
 def words_of(name: str) -> set[str]:
@@ -112,6 +121,7 @@ def choose(names: Sequence[str], *, self_distilled: bool = False) -> Choice | No
         name=taken[0],
         note=f"The weights of {_short(taken[0])} are used, as usual, not those of {others} "
         "(--weights NAME).",
+        projects=any(_projects(taken[0], name) for name in left),
     )
 
 
@@ -129,6 +139,12 @@ def _is_left(name: str, *, beside: str) -> bool:
         if pair.taken in own and pair.left in other:
             return False
     return False
+
+
+def _projects(taken: str, left: str) -> bool:
+    """Whether two sets are a pair whose heads project."""
+    own, other = components(taken), components(left)
+    return any(pair.projects and pair.taken in own and pair.left in other for pair in PAIRS)
 
 
 def _short(name: str) -> str:

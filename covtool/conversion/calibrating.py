@@ -259,7 +259,7 @@ def what_is_kept(
 
 def _match(recipe: Recipe, layout: DataLayout) -> ClassMatch | None:
     """The network's output for each label; None where they do not mean the same."""
-    if recipe.provenance.untrained:
+    if "classifier" in recipe.provenance.untrained:
         return None  # what a random classifier answers says nothing
     try:
         return match_classes(recipe.class_names, layout.class_names, recipe.num_classes)

@@ -237,20 +237,21 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
     """A data set with a share of each class set aside as ``val``, chosen at random.
 
     Args:
-        layout: Has training images only.
+        layout: Has training images, and perhaps others to test on, which stay aside.
         fraction: In (0, 1); at least one image of a class is set aside, and one is not.
         seed: The same images and seed give the same split.
 
     Raises:
-        DataError: It has its own ``val``.
+        DataError: It has its own ``val``, or nothing to train on.
     """
-    if "val" in layout.splits:
+    tested = _tested(layout)
+    if "val" in layout.splits and tested is None:
         raise DataError(
             f"{layout.root} has its own split to validate on, {layout.called['val']!r}.",
             reason=layout.notes[0] if layout.notes else None,
             hint="Leave out --val-fraction.",
         )
-    samples, of_class = layout.splits["train"], defaultdict(list)
+    samples, of_class = layout.samples("train"), defaultdict(list)
     for position, sample in enumerate(samples):
         of_class[sample.label].append(position)
     chosen = set()
@@ -259,11 +260,17 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
         chosen.update(random.Random(f"{seed} {label}").sample(positions, count))
     train = _only(samples, [p for p in range(len(samples)) if p not in chosen])
     val = _only(samples, sorted(chosen))
-    return replace(
-        layout,
-        splits=MappingProxyType({"train": train, "val": val}),
-        called=MappingProxyType({"train": "train", "val": "val"}),
-    )
+    splits, called = {"train": train, "val": val}, {"train": "train", "val": "val"}
+    if tested is not None:
+        splits["test"], called["test"] = layout.splits[tested], layout.called[tested]
+    return replace(layout, splits=MappingProxyType(splits), called=MappingProxyType(called))
+
+
+def _tested(layout: DataLayout) -> str | None:
+    """The split that the data set calls a test, where it has none to validate on."""
+    own = layout.called.get("val")
+    is_test = own is not None and split_called(own) == "test" and "test" not in layout.splits
+    return "val" if is_test else None
 
 
 def _layout(

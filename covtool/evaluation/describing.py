@@ -51,7 +51,7 @@ class Description:
         path: The file.
         images: How many are in it, by split.
         num_features: Numbers that describe an image.
-        layer: Path of the module whose input they are.
+        layer: Path of the module whose input they are; "" for the model's own output.
         device: Where the model ran.
         input: How the images were prepared.
         unreadable: File and reason of images that were left out.

@@ -23,7 +23,8 @@ class Describer:
 
     Attributes:
         model: Left as it is, apart from its device.
-        layer: Path of the module whose input describes an image.
+        layer: Path of the module whose input describes an image; "" for the model, whose output
+            does.
         input: The images that the model expects.
         flip_test: Whether to take the mean of an image's features and those of its mirror image.
         batch_size: Images at once.
@@ -62,6 +63,9 @@ class Describer:
     @property
     def num_features(self) -> int:
         """Numbers that describe an image."""
+        if not self.layer:
+            path = find_classifier(self.model, self.input.size, self.input.channels)
+            return self.model.get_submodule(path).out_features
         return self.model.get_submodule(self.layer).in_features
 
     def __call__(self, samples: Sequence[Sample], track: Track = silent) -> Iterator[Tensor]:
@@ -90,13 +94,13 @@ class Describer:
 
 
 def find_feature_layer(model: nn.Module, input: InputSpec, spec: DescriptionSpec) -> str:
-    """The path of the module whose input describes an image.
+    """The path of the module whose input describes an image; "" for the model's own output.
 
     Args:
         model: Left as it is.
         input: The images that it expects.
         spec: ``embedding`` for the classifier; ``pooled`` for the neck, or the Eigenlayer, where
-            there is one.
+            there is one; ``logits`` for what the classifier answers.
 
     Raises:
         SurgeryError: There is no linear classifier, or the model does not run on such images.
@@ -104,7 +108,7 @@ def find_feature_layer(model: nn.Module, input: InputSpec, spec: DescriptionSpec
     classifier = find_classifier(model, input.size, input.channels)
     if spec.feature == "pooled":
         return neck_path(model) or eigenlayer_path(model) or classifier
-    return classifier
+    return "" if spec.feature == "logits" else classifier
 
 
 def embeddings(
@@ -122,7 +126,8 @@ def embeddings(
     Args:
         model: Images to anything.
         batches: Images, (B, channels, height, width).
-        layer: Path of a module; what it is fed describes the images.
+        layer: Path of a module, and what it is fed describes the images; "" for what the model
+            puts out.
         flip_test: Take the mean over each image and its mirror image.
         device: Where the model runs.
 
@@ -139,9 +144,9 @@ def embeddings(
     try:
         for images in batches:
             images = images.to(device, dtype, non_blocking=True)
-            features = _fed(model, layer, images)
+            features = _features(model, layer, images)
             if flip_test:
-                features = (features + _fed(model, layer, images.flip(-1))) / 2
+                features = (features + _features(model, layer, images.flip(-1))) / 2
             if not features.isfinite().all():
                 raise NonFiniteError(
                     "The model's features are not finite numbers.",
@@ -154,6 +159,14 @@ def embeddings(
 
 
 @torch.no_grad()
+def _features(model: nn.Module, layer: str, images: Tensor) -> Tensor:
+    features = _fed(model, layer, images) if layer else model(images)
+    if features.ndim != 2 or len(features) != len(images):
+        what = f"What {layer!r} is fed" if layer else "What the model puts out"
+        raise ShapeError.expected(what, f"({len(images)}, D)", features)
+    return features.float()
+
+
 def _fed(model: nn.Module, layer: str, images: Tensor) -> Tensor:
     fed: list[Tensor] = []
     hook = model.get_submodule(layer).register_forward_pre_hook(
@@ -163,7 +176,4 @@ def _fed(model: nn.Module, layer: str, images: Tensor) -> Tensor:
         model(images)
     finally:
         hook.remove()
-    features = fed[-1] if fed else torch.empty(0)
-    if features.ndim != 2 or len(features) != len(images):
-        raise ShapeError.expected(f"What {layer!r} is fed", f"({len(images)}, D)", features)
-    return features.float()
+    return fed[-1] if fed else torch.empty(0)

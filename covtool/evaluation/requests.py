@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from covtool.checkpoints.opened import OpenedModel
+from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
 from covtool.checkpoints.opening import open_model
 from covtool.data.checking import OnBadImage
 from covtool.evaluation.embedding import Describer
@@ -76,7 +76,10 @@ class ModelRequest:
 
         Raises:
             SurgeryError: It has no linear classifier, or does not run on such images.
+            CheckpointError: Its answers are asked for, and its classifier is random.
         """
+        if spec.feature == "logits":
+            require_trained_classifier(self.source, opened.recipe)
         return Describer.of(
             opened.model,
             opened.recipe.input,

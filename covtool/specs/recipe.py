@@ -29,7 +29,7 @@ Gradient = Literal[
     "power-iteration",
     "newton-schulz",
 ]
-Untrained = Literal["network", "head", "classifier"]
+Untrained = Literal["network", "classifier"]
 ChannelStatistics = Annotated[tuple[float, ...], Field(min_length=1)]
 
 

@@ -19,10 +19,10 @@ LAMBDA = 0.3
 class DescriptionSpec(CheckedRecord):
     """What an image is described by."""
 
-    feature: Literal["embedding", "pooled"] = Field(
+    feature: Literal["embedding", "pooled", "logits"] = Field(
         "embedding",
         description="What describes an image: what the classifier is fed (the output of an "
-        "Eigenlayer or a neck), or what an Eigenlayer or a neck is fed.",
+        "Eigenlayer or a neck), what an Eigenlayer or a neck is fed, or what the model answers.",
         json_schema_extra=SEARCH,
     )
     flip_test: bool = Field(

@@ -83,7 +83,8 @@ def make_resettable_(model: nn.Module, head: ReplacedHead) -> None:
     """Let a converted model's ``reset_classifier`` work, in place; torchvision has none."""
     if hasattr(model, "reset_classifier"):
         setattr(model, HEAD, head)
-        mix_in(model, _Resettable)
+        if not isinstance(model, _Resettable):  # a second head on a converted model
+            mix_in(model, _Resettable)
 
 
 def _new_classifier_(model: nn.Module, head: ReplacedHead, num_classes: int) -> None:

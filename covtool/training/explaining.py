@@ -50,7 +50,7 @@ def explained(run: "Run") -> Iterator[None]:
 
 def _with_hint(problem: CovtoolError, more: str) -> CovtoolError:
     hint = f"{problem.hint}\n{more}" if problem.hint else more
-    return type(problem)(problem.message, reason=problem.reason, hint=hint)
+    return problem.with_hint(hint)
 
 
 def _last(run: "Run") -> str:

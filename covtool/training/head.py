@@ -95,7 +95,7 @@ def fit_classes_(
     names, recipe = tuple(class_names), opened.recipe
     if recipe.class_names == names and not new_classifier:
         return recipe, None
-    random = recipe.class_names is None and "classifier" in recipe.provenance.untrained
+    random = recipe.class_names is None and recipe.provenance.untrained == ("classifier",)
     if new_classifier or random or _has_others(opened, names):
         replace_classifier_(opened.model, head, len(names))
         was = f"{recipe.num_classes} outputs" + ("" if recipe.class_names else " without names")

@@ -229,9 +229,10 @@ def lite0():
     return next(Path(package.__file__).parent.rglob("efficientnet-lite0-*.pth"))
 
 
-def test_efficientnet_lite0_of_another_code_base_is_recognized_by_order():
+def test_efficientnet_lite0_of_another_code_base_is_recognized_by_its_names():
     found = identify(lite0())
-    assert found.match == "order"
+    assert found.match == "names"
+    assert any("EfficientNet-PyTorch" in note for note in found.checkpoint.notes)
     names = [c.name for c in found.candidates]
     assert names[0] == "tf_efficientnet_lite0"  # its code base ports TensorFlow's weights
     assert "efficientnet_lite0" in names

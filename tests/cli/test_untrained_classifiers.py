@@ -2,12 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from checkpoint_files import tiny_model
+from PIL import Image
 from toy_data import COLORS, write_toy_data
 
 import covtool as library
+from covtool.checkpoints import open_model
+from covtool.data.transforms import evaluation_transform
 
 
 @pytest.fixture
@@ -28,8 +32,28 @@ def test_evaluate_refuses_a_bare_body_and_embed_takes_it(covtool, tmp_path, data
     assert (code, out) == (3, "")
     assert "no trained classifier" in err
     assert "covtool embed" in err
-    code, _, err = covtool("embed", path, data, "-o", "f.npz", "-j", 0, "--img-size", 64)
+    embed = ("embed", path, data, "-o", "f.npz", "-j", 0, "--img-size", 64)
+    code, _, err = covtool(*embed)
     assert code == 0, err
+    code, _, err = covtool(*embed, "--overwrite", "--feature", "logits")
+    assert code == 3
+    assert "no trained classifier" in err
+
+
+def test_embed_writes_what_a_trained_classifier_answers(covtool, tmp_path, data):
+    path = saved(tmp_path, heads=True)
+    code, out, err = covtool(
+        "embed", path, data, "-o", "f.npz", "-j", 0, "--img-size", 64, "--feature", "logits"
+    )
+    assert code == 0, err
+    assert "what the model answers" in out
+    written = np.load("f.npz")
+    opened = open_model(path, input_overrides={"size": (64, 64)})
+    first = data / str(written["paths"][0])
+    image = evaluation_transform(opened.recipe.input)(Image.open(first).convert("RGB"))
+    with torch.no_grad():
+        expected = opened.model(image[None])[0].numpy()
+    np.testing.assert_allclose(written["features"][0], expected, rtol=1e-4, atol=1e-5)
 
 
 def converted(covtool, tmp_path, *arguments):
@@ -56,6 +80,18 @@ def test_a_calibrated_head_is_measured(covtool, tmp_path, data):
     code, out, err = covtool("evaluate", "a.safetensors", "--data", data, "-j", 0, "--json")
     assert code == 0, err
     assert json.loads(out)["images"] == 2 * len(COLORS)
+
+
+def test_of_a_network_from_scratch_only_a_solved_classifier_is_measured(covtool, tmp_path, data):
+    scratch = ("convert", "test_resnet", "--from-scratch", "--head", "isqrt", "--dim", 8)
+    size = ("--img-size", 64)
+    code, _, err = covtool(*scratch, *size, "--data", data, "-o", "random.safetensors")
+    assert code == 0, err
+    assert covtool("evaluate", "random.safetensors", "--data", data, "-j", 0)[0] == 3
+    code, _, err = covtool(*scratch, *size, "--calibrate", data, "-j", 0, "-o", "b.safetensors")
+    assert code == 0, err
+    assert library.load("b.safetensors").recipe.provenance.untrained == ("network",)
+    assert covtool("evaluate", "b.safetensors", "--data", data, "-j", 0)[0] == 0
 
 
 def test_training_makes_a_classifier_trained(covtool, tmp_path, data):

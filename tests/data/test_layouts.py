@@ -85,6 +85,25 @@ def test_val_fraction_beside_a_val_folder_is_refused(tmp_path) -> None:
         scan(tmp_path, val_fraction=0.5)
 
 
+def test_val_fraction_beside_a_test_folder_leaves_the_test_aside(tmp_path) -> None:
+    for split, count in (("train", 10), ("test", 3)):
+        write_classes(tmp_path / split, {"a": count, "b": count})
+    layout = scan(tmp_path, val_fraction=0.2)
+    assert {key: len(samples) for key, samples in layout.splits.items()} == {
+        "train": 16,
+        "val": 4,
+        "test": 6,
+    }
+    assert {sample.path.parts[-3] for sample in layout.splits["val"]} == {"train"}
+    assert layout.splits["test"] == scan(tmp_path).splits["val"]
+
+
+def test_val_fraction_without_training_images_is_refused(tmp_path) -> None:
+    write_classes(tmp_path / "test", {"a": 3, "b": 3})
+    with pytest.raises(DataError, match="no split called 'train'"):
+        scan(tmp_path, val_fraction=0.2)
+
+
 def test_a_class_that_the_training_images_lack_is_named(tmp_path) -> None:
     write_classes(tmp_path / "train", {"a": 1, "b": 1})
     write_classes(tmp_path / "val", {"a": 1, "zebra": 1})

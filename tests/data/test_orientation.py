@@ -167,7 +167,10 @@ def test_new_work_applies_it_and_files_keep_what_they_were_made_with(tmp_path):
 def test_an_evaluation_says_how_many_images_are_turned(tmp_path, exif):
     opened = open_model("test_resnet", pretrained=False, num_classes=2)
     recipe = opened.recipe.model_copy(
-        update={"input": opened.recipe.input.model_copy(update={"exif": exif})}
+        update={
+            "input": opened.recipe.input.model_copy(update={"exif": exif}),
+            "provenance": opened.recipe.provenance.model_copy(update={"untrained": ()}),
+        }
     )
     model_file.save(_with(opened.model, recipe), tmp_path / "net.safetensors")
     root = _turned_classes(tmp_path / "data", a=1, b=6)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from retrieval_trees import write_msmt17
+from retrieval_trees import write_msmt17, write_named
 from svdnet_training import (
     GENTLE,
     UPDATES_PER_EPOCH,
@@ -116,6 +116,10 @@ def test_a_resumed_run_keeps_to_the_images_that_it_was_started_with(asked, tmp_p
 def test_numbers_that_training_and_test_share_by_chance_are_no_hindrance(eigen_model, tmp_path):
     """MSMT17 numbers them apart; the list of a run's images does not say so."""
     data = write_msmt17(tmp_path / "msmt")
+    other = "0002/0002_000_03_0304noon_0009_0.jpg"  # a search needs two identities without the bad
+    write_named(data / "test", other)
+    with (data / "list_gallery.txt").open("a") as text:
+        text.write(f"{other} 2\n")
     (bad,) = (data / "test/0001").iterdir()
     bad.write_bytes(b"no image")
     request = svdnet_request(
