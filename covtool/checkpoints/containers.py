@@ -39,6 +39,7 @@ _HALF = 0.5  # a wrapper holds at least this share of the tensors
 _EMA_SHARE = 0.4  # of a file with two copies of a model and something beside them
 _SEPARATOR = " > "
 _COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _DEPTH = 4  # entries inside one another
 
 
@@ -168,7 +169,41 @@ def _averaged_and_raw(
         return raw, _entry(loaded, "current_model_state")
     if raw is not None and ema is None and _COUNTER in raw.entries:
         return raw, None
+    if raw is not None and ema is None:
+        ema = _listed_average(loaded, raw)
+    if raw is not None and ema is not None:
+        return _whole(ema, raw), raw
     return _split_by_prefix(ema, raw)
+
+
+def _listed_average(loaded: Mapping, raw: _Found) -> _Found | None:
+    """The average that torch_ema keeps: a list of the parameters in their order, without names."""
+    lists = (
+        (str(name), value["shadow_params"])
+        for name, value in loaded.items()
+        if isinstance(value, Mapping) and isinstance(value.get("shadow_params"), list)
+    )
+    name, averages = next(lists, ("", []))
+    own = [n for n, t in raw.entries.items() if isinstance(t, Tensor) and _is_parameter(n)]
+    shapes = [getattr(average, "shape", None) for average in averages]
+    if not averages or shapes != [raw.entries[n].shape for n in own]:
+        return None
+    return _Found(f"{name}{_SEPARATOR}shadow_params", dict(zip(own, averages, strict=True)))
+
+
+def _whole(ema: _Found, raw: _Found) -> _Found:
+    """An average of the parameters alone, with the buffers of the raw weights."""
+    missing = {n: t for n, t in raw.entries.items() if n not in ema.entries}
+    others = [n for n in missing if _is_parameter(n) and isinstance(missing[n], Tensor)]
+    if not missing or others or not ema.entries.keys() <= raw.entries.keys():
+        return ema
+    entries = {name: ema.entries.get(name, value) for name, value in raw.entries.items()}
+    note = f"The average has no statistics of norms: those of {raw.name or 'the file'} are used."
+    return _Found(ema.name, entries, (*ema.notes, note))
+
+
+def _is_parameter(name: str) -> bool:
+    return name.rpartition(".")[2] not in _BUFFERS
 
 
 def _swapped_on_saving(loaded: Mapping, ema: _Found) -> bool:

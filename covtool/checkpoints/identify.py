@@ -57,8 +57,8 @@ def identify(
         checkpoint: A checkpoint, or its path.
         arch: The architecture, where it is known: ``resnet50``, ``torchvision:resnet50``.
         classifier_layer: Of a file that has several linear layers which may be it.
-        size: Of the images in pixels, where it is known: position embeddings for a grid that is not
-            square need it.
+        size: Of the images in pixels, where it is known; None for what the file says. Position
+            embeddings for a grid that is not square need it.
         track: Shows the progress, should unknown architectures have to be learned.
 
     Returns:
@@ -72,6 +72,7 @@ def identify(
     if not isinstance(checkpoint, ForeignCheckpoint):
         checkpoint = read_checkpoint(checkpoint)
     index = load_index(track)
+    size = size or checkpoint.told.input.get("size")
     search = _Search(index, None if arch is None else _rows_of(index, arch), arch, size)
     found = search.of(checkpoint)
     if found is not None:

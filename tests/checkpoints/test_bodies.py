@@ -1,5 +1,7 @@
 """Bodies under any prefix, with anything beside them, and the classifier that belongs to them."""
 
+import argparse
+
 import pytest
 import timm
 import torch
@@ -292,9 +294,13 @@ def test_patches_of_another_size_are_built(tmp_path):
 def test_a_grid_that_is_not_square_needs_the_size(tmp_path):
     model = vit(img_size=(128, 64))
     path = save(model.state_dict(), tmp_path / "test_vit.pth")
-    with pytest.raises(UnrecognizedCheckpointError, match="pos_embed"):
+    with pytest.raises(UnrecognizedCheckpointError, match="pos_embed") as told:
         open_model(path)
+    assert "--img-size" in told.value.hint
     opened = open_model(path, input_overrides={"size": (128, 64)})
+    assert opened.recipe.base.arguments == {"img_size": [128, 64]}
+    arguments = argparse.Namespace(model="test_vit", input_size=[3, 128, 64])
+    opened = open_model(save({"state_dict": model.state_dict(), "args": arguments}, path))
     assert opened.recipe.base.arguments == {"img_size": [128, 64]}
 
 

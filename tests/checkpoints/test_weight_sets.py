@@ -136,3 +136,29 @@ def test_networks_of_an_ensemble_are_asked_for_and_shared_weights_are_not(tmp_pa
 def test_a_name_that_nothing_has_is_refused(tmp_path, state):
     with pytest.raises(ArgumentError, match="no weights called 'encoder_k'"):
         open_model(saved(dict(state), tmp_path), weights="encoder_k")
+
+
+def parameters(state):
+    return {n: t for n, t in state.items() if "running" not in n and "num_batches" not in n}
+
+
+@pytest.mark.parametrize("kind", ["a list in their order", "named"])
+def test_an_average_of_the_parameters_alone_takes_the_buffers_of_the_raw_weights(
+    tmp_path, state, kind
+):
+    averages = parameters(state)
+    listed = {"decay": 0.99, "num_updates": 5, "shadow_params": list(averages.values())}
+    average = listed if kind.startswith("a list") else averages
+    path = saved({"model": other(state), "ema": average}, tmp_path)
+    opened = open_model(path)
+    assert torch.equal(opened.model.fc.bias, state["fc.bias"])
+    mean = next(name for name in state if name.endswith("running_mean"))
+    assert torch.equal(opened.model.state_dict()[mean], state[mean] + 1)
+    assert any("no statistics of norms" in note for note in opened.notes)
+    assert torch.equal(bias(path, weights="raw"), state["fc.bias"] + 1)
+
+
+def test_a_list_that_is_not_of_the_parameters_is_no_average(tmp_path, state):
+    listed = {"shadow_params": list(parameters(state).values())[1:]}
+    path = saved({"model": other(state), "ema": listed}, tmp_path)
+    assert torch.equal(bias(path), state["fc.bias"] + 1)
