@@ -31,7 +31,7 @@ _HEADS = re.compile(
 _NO_CLASSIFIER = re.compile(
     r"(?:^|[._])(?:queue\w*|memory\w*|proj\w*|predict(?:or|ion)s?|prototypes?|centers?|embed\w*|decoder\w*"
     r"|bottleneck\w*|neck\w*|loss\w*|crit\w*|margin\w*|arc\w*|cos\w*|sphere\w*|circle\w*|product|reduction"
-    r"|att\w*|gates?|rot\w*|aux\w*|AuxLogits|mlp\w*|teacher\w*|momentum\w*|q|k|v|qkv)(?:[._]|$)"
+    r"|att\w*|gates?|rot\w*|aux\w*|AuxLogits|mlp(?!_head)\w*|teacher\w*|momentum\w*|q|k|v|qkv)(?:[._]|$)"
 )
 
 # Parts of what the network computes, though they may be stored behind its body: attention between
@@ -40,6 +40,9 @@ _PARTS = re.compile(
     r"(?:ca|sa|se|eca|cbam|simam|att|attn|attentions?|nl|non_?local|gates?|stn|localization|fc_loc"
     r"|prompts?|lora|adapters?)(?:_\w+|\d*)"
 )
+
+# Single numbers that features are raised to, or multiplied by.
+_POWERS = re.compile(r"(?:^|[._])(?:\w*pool\w*[.].*|gem\w*|p|gamma|scale|sigma|s)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +147,10 @@ def between(
         if name not in own
         and (
             name.startswith(modules)
-            or (not _is_without_part(name, roots, heads) and _changes_features(shape, in_features))
+            or (
+                not _is_without_part(name, roots, heads)
+                and _changes_features(name, shape, in_features)
+            )
         )
     ]
 
@@ -162,6 +168,8 @@ def _heads_beside(
         root = roots[name]
         if len(shape) < 2 or _PARTS.fullmatch(root.rpartition(".")[2]):
             continue
+        if root.endswith(("_head", "_heads")):
+            reading.add(root)
         if shape[1] == in_features and (shape[0] != in_features or _is_head(root)):
             reading.add(root)
         if shape[0] == in_features and not _is_head(root):
@@ -204,7 +212,11 @@ def _side_by_side(
     return reads_only and all(name in own for name in names if roots[name] == root)
 
 
-def _changes_features(shape: Shape, in_features: int) -> bool:
-    """Whether a tensor may belong to a norm, a pooling, a gate or a layer of its own."""
-    vector = not shape or (len(shape) == 1 and shape[0] in (1, in_features))
-    return vector or len(shape) > 2 or shape == (in_features, in_features)
+def _changes_features(name: str, shape: Shape, in_features: int) -> bool:
+    """Whether a tensor may belong to a norm, a pooling, a gate or a layer of its own.
+
+    A single number does where its name says so: others scale losses and answers.
+    """
+    if shape in ((), (1,)):
+        return bool(_POWERS.search(name))
+    return shape in ((in_features,), (in_features, in_features)) or len(shape) > 2

@@ -170,10 +170,37 @@ def _averaged_and_raw(
     if raw is not None and ema is None and _COUNTER in raw.entries:
         return raw, None
     if raw is not None and ema is None:
-        ema = _listed_average(loaded, raw)
+        ema = _of_callbacks(loaded) or _listed_average(loaded, raw) or _dotless_average(raw)
     if raw is not None and ema is not None:
         return _whole(ema, raw), raw
     return _split_by_prefix(ema, raw)
+
+
+def _of_callbacks(loaded: Mapping) -> _Found | None:
+    """The average that a callback of Lightning keeps in its own state."""
+    callbacks = loaded.get("callbacks")
+    for callback, state in (callbacks if isinstance(callbacks, Mapping) else {}).items():
+        for name in state if isinstance(state, Mapping) else ():
+            found = _entry(state, name) if is_averaged(str(name)) else None
+            if found is not None:
+                way = _SEPARATOR.join(("callbacks", str(callback), found.name))
+                return _Found(way, found.entries, found.notes)
+    return None
+
+
+def _dotless_average(raw: _Found) -> _Found | None:
+    """The average that LitEma (latent diffusion) keeps, whose names have lost their dots."""
+    for prefix in EMA_PREFIXES:
+        averaged = [name for name in raw.entries if str(name).startswith(prefix)]
+        network = {n: t for n, t in raw.entries.items() if n not in averaged}
+        for outer in ("", "model."):
+            dotless = {n: prefix + str(n).removeprefix(outer).replace(".", "") for n in network}
+            own = {n: raw.entries[d] for n, d in dotless.items() if d in averaged}
+            parameters = [n for n in network if n.startswith(outer) and _is_parameter(n)]
+            if own and own.keys() >= set(parameters):
+                way = _SEPARATOR.join(filter(None, (raw.name, f"{prefix}*")))
+                return _Found(way, {**network, **own})
+    return None
 
 
 def _listed_average(loaded: Mapping, raw: _Found) -> _Found | None:

@@ -79,6 +79,12 @@ class ForeignCheckpoint:
         }
 
     @property
+    def outside(self) -> dict[str, Tensor]:
+        """The tensors that are not behind the prefix, and those of other entries."""
+        others = {n: t for n, t in self.tensors.items() if not n.startswith(self.prefix)}
+        return {**others, **self.beside}
+
+    @property
     def is_ordered(self) -> bool:
         """Whether the file keeps the order that the tensors had in the model."""
         return self.format in ("zip", "legacy")

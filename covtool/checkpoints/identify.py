@@ -26,7 +26,7 @@ from covtool.checkpoints.matching import Candidate, Named, relevant_tensors
 from covtool.checkpoints.order_matching import match_order, numbers_ascend, order_candidate
 from covtool.checkpoints.other_names import NamedFile, converted_by_timm, read_as_code_bases
 from covtool.checkpoints.overlap import match_overlap
-from covtool.checkpoints.own_classifiers import with_named_classifier
+from covtool.checkpoints.own_classifiers import with_linear_beside, with_named_classifier
 from covtool.checkpoints.positions import Size
 from covtool.checkpoints.preferences import preference
 from covtool.checkpoints.refusals import not_computed, not_of
@@ -153,7 +153,11 @@ class _Search:
             tensors = relevant_tensors(reading.state)
             found = self._in_order(tensors)
             if found:
+                outside = relevant_tensors(reading.outside)
+                found = [with_linear_beside(candidate, outside) for candidate in found]
                 found.sort(key=lambda candidate: preference(candidate, reading))
+                if found[0].classifier:
+                    reading = reading.using(reading.prefix, found[0].unused)
                 return Identification(checkpoint=reading, candidates=tuple(found), match="order")
         return None
 

@@ -8,8 +8,8 @@ import torch
 
 from covtool.backbones.create import create_model
 from covtool.backbones.fingerprint import Architecture, Shape
-from covtool.checkpoints.beside import Linear
-from covtool.checkpoints.matching import Candidate
+from covtool.checkpoints.beside import Linear, between, linear_classifiers
+from covtool.checkpoints.matching import Candidate, Named
 from covtool.specs import BaseSpec
 
 _DOUBTED = "is not taken as the classifier"
@@ -32,6 +32,25 @@ def with_linear(candidate: Candidate, linear: Linear, module: str) -> Candidate:
         unused=tuple(name for name in candidate.unused if name not in taken),
         notes=notes,
     )
+
+
+def with_linear_beside(candidate: Candidate, outside: Named) -> Candidate:
+    """The candidate, if it has no classifier, with the one linear layer outside its prefix."""
+    expected = expected_head(candidate.architecture)
+    weights = [name for name in expected if name.endswith(".weight")]
+    if candidate.num_classes is not None or len(weights) != 1:
+        return candidate
+    beside = dict(outside)
+    roots = {name: name.partition(".")[0] for name in beside}
+    in_features = expected[weights[0]][1]
+    found = linear_classifiers(beside, in_features, roots)
+    doubts = between(beside, in_features, roots, found)
+    if found and doubts:
+        return replace(candidate, notes=(*candidate.notes, doubt(found[0].module, doubts[0])))
+    candidate = replace(candidate, unused=(*candidate.unused, *beside))
+    if len(found) != 1:
+        return replace(candidate, classifiers=tuple(linear.module for linear in found))
+    return with_linear(candidate, found[0], weights[0].removesuffix(".weight"))
 
 
 def with_named_classifier(

@@ -5,6 +5,7 @@ import argparse
 import pytest
 import timm
 import torch
+import torchvision
 from checkpoint_files import prefixed, tiny_model
 from safetensors.torch import save_file
 from torch import nn
@@ -79,6 +80,7 @@ HEADS = [
     "classifier",
     "linear",
     "last_linear",
+    "mlp_head",
     "fc.1",
     "cls_head.fc_cls",
     "logits",
@@ -205,6 +207,8 @@ def test_a_classifier_behind_something_else_is_said_and_not_taken(tmp_path, mode
 BESIDE_THE_CLASSIFIER = {
     "a head of its own": {"rotation.0.weight": torch.ones(4, 96), "rotation.0.bias": torch.ones(4)},
     "a projection": {"proj.0.weight": torch.ones(96, 96), "proj.0.bias": torch.ones(96)},
+    "numbers of a loss": {"label_smoothing": torch.tensor(0.1), "log_var": torch.ones(1)},
+    "a segmentation": {"segmentation_head.0.weight": torch.ones(1, 16, 3, 3)},
     "margins": {"arc.weight": torch.ones(7, 96)},
     "a copy of the network": None,
     **{kind: tensors for kind, tensors in BESIDE.items() if tensors},
@@ -218,6 +222,23 @@ def test_a_classifier_stays_with_what_does_not_change_the_features(tmp_path, mod
     opened = open_model(save(state, tmp_path / "test_resnet.pth"))
     assert opened.recipe.provenance.untrained == ()
     assert torch.equal(answers(opened.model), answers(model))
+
+
+def test_a_classifier_outside_of_a_body_of_other_names_is_found(tmp_path):
+    torch.manual_seed(0)
+    own = torchvision.models.mobilenet_v2(num_classes=5).eval()
+    state = prefixed(own.features.state_dict(), "backbone.")
+    path = tmp_path / "mobilenet_v2.pth"
+    opened = open_model(save(state | prefixed(own.classifier[1].state_dict(), "fc."), path))
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(opened.model(images), own(images), atol=1e-5)
+    assert opened.checkpoint.ignored == ()
+    opened = open_model(
+        save({**state, "pool.p": torch.ones(1), "fc.weight": torch.ones(5, 1280)}, path)
+    )
+    assert opened.recipe.provenance.untrained == ("classifier",)
+    assert any("fc is not taken as the classifier" in note for note in opened.notes)
 
 
 PARTS = {

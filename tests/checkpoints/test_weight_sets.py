@@ -162,3 +162,22 @@ def test_a_list_that_is_not_of_the_parameters_is_no_average(tmp_path, state):
     listed = {"shadow_params": list(parameters(state).values())[1:]}
     path = saved({"model": other(state), "ema": listed}, tmp_path)
     assert torch.equal(bias(path), state["fc.bias"] + 1)
+
+
+def test_an_average_in_the_state_of_lightnings_callback_is_used(tmp_path, state):
+    callbacks = {"EMACallback{'decay': 0.99}": {"decay": 0.99, "ema_state_dict": dict(state)}}
+    path = saved({"state_dict": other(state), "callbacks": callbacks}, tmp_path)
+    opened = open_model(path)
+    assert torch.equal(opened.model.fc.bias, state["fc.bias"])
+    assert any("in callbacks > EMACallback" in note for note in opened.notes)
+    assert torch.equal(bias(path, weights="raw"), state["fc.bias"] + 1)
+
+
+@pytest.mark.parametrize("outer", ["", "model."])
+def test_an_average_whose_names_have_no_dots_is_used(tmp_path, state, outer):
+    dotless = {f"model_ema.{n.replace('.', '')}": t for n, t in parameters(state).items()}
+    counters = {"model_ema.decay": torch.tensor(0.99), "model_ema.num_updates": torch.tensor(4)}
+    path = saved({"state_dict": {**prefixed(other(state), outer), **dotless, **counters}}, tmp_path)
+    assert torch.equal(bias(path), state["fc.bias"])
+    assert torch.equal(bias(path, weights="raw"), state["fc.bias"] + 1)
+    assert read_checkpoint(path).is_ema
