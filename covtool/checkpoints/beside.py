@@ -31,8 +31,18 @@ _HEADS = re.compile(
 _NO_CLASSIFIER = re.compile(
     r"(?:^|[._])(?:queue\w*|memory\w*|proj\w*|predict(?:or|ion)s?|prototypes?|centers?|embed\w*|decoder\w*"
     r"|bottleneck\w*|neck\w*|loss\w*|crit\w*|margin\w*|arc\w*|cos\w*|sphere\w*|circle\w*|product|reduction"
-    r"|rot\w*|aux\w*|AuxLogits|mlp\w*|teacher\w*|momentum\w*|q|k|v|qkv)(?:[._]|$)"
+    r"|att\w*|gates?|rot\w*|aux\w*|AuxLogits|mlp(?!_head)\w*|teacher\w*|momentum\w*|q|k|v|qkv)(?:[._]|$)"
 )
+
+# Parts of what the network computes, though they may be stored behind its body: attention between
+# the stages, prompts among the tokens, layers that change the images.
+_PARTS = re.compile(
+    r"(?:ca|sa|se|eca|cbam|simam|att|attn|attentions?|nl|non_?local|gates?|stn|localization|fc_loc"
+    r"|prompts?|lora|adapters?)(?:_\w+|\d*)"
+)
+
+# Single numbers that features are raised to, or multiplied by.
+_POWERS = re.compile(r"(?:^|[._])(?:\w*pool\w*[.].*|gem\w*|p|gamma|scale|sigma|s)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +81,20 @@ def another_network(
         for position, name in enumerate(names)
         if name not in body
         and not name.startswith(heads)
-        and (_top(name) in own or not (_is_beside(name) or (ordered and position > last)))
+        and (
+            _top(name) in own
+            or _is_part(name)
+            or not (_is_beside(name) or (ordered and position > last))
+        )
     ]
 
 
 def _top(name: str) -> str:
     return name.partition(".")[0]
+
+
+def _is_part(name: str) -> bool:
+    return bool(_PARTS.fullmatch(_top(name)))
 
 
 def _is_beside(name: str) -> bool:
@@ -86,10 +104,10 @@ def _is_beside(name: str) -> bool:
 def linear_classifiers(
     beside: Mapping[str, Shape], in_features: int, roots: Mapping[str, str]
 ) -> list[Linear]:
-    """Linear layers among the tensors beside a body that can be its classifier, each alone.
+    """Linear layers among the tensors beside a body that can be its classifier.
 
-    A layer is alone where nothing else of its head has tensors (a hidden layer, a norm), and where
-    no other tensor beside the body might change the features on their way to it.
+    Nothing else of a layer's head may have tensors (a hidden layer, a norm), unless the head is
+    several such layers side by side. See also `between`.
 
     Args:
         beside: Names and shapes of the tensors that are not the body's.
@@ -99,10 +117,68 @@ def linear_classifiers(
     """
     serious = [name for name in beside if not _HARMLESS.search(name)]
     found = [linear for name in serious if (linear := _linear(name, beside, in_features))]
-    alone = [f for f in found if _is_alone(f, serious, roots)]
-    heads = {roots[f"{f.module}.weight"] for f in alone}
-    between = [name for name in serious if roots[name] not in heads]
-    return [] if any(_changes_features(beside[n], n, in_features) for n in between) else alone
+    return [
+        f for f in found if _is_alone(f, serious, roots) or _side_by_side(f, found, roots, serious)
+    ]
+
+
+def between(
+    beside: Mapping[str, Shape],
+    in_features: int,
+    roots: Mapping[str, str],
+    linears: Iterable[Linear],
+) -> list[str]:
+    """Tensors that may change the features on their way to a classifier, or belong to it.
+
+    A norm, the power of a pooling, a gate, a layer before the network, the scale of a cosine.
+
+    Args:
+        beside: Names and shapes of the tensors that are neither the body's nor a copy of it.
+        in_features: Length of the network's features.
+        roots: The head that each tensor belongs to, see `linear_classifiers`.
+        linears: Layers that may be the classifier.
+    """
+    modules = tuple(f"{linear.module}." for linear in linears)
+    own = {f"{module}{leaf}" for module in modules for leaf in ("weight", "bias")}
+    heads = _heads_beside(beside, in_features, roots)
+    return [
+        name
+        for name, shape in beside.items()
+        if name not in own
+        and (
+            name.startswith(modules)
+            or (
+                not _is_without_part(name, roots, heads)
+                and _changes_features(name, shape, in_features)
+            )
+        )
+    ]
+
+
+def _is_without_part(name: str, roots: Mapping[str, str], heads: Collection[str]) -> bool:
+    return bool(_HARMLESS.search(name)) or roots[name] in heads
+
+
+def _heads_beside(
+    beside: Mapping[str, Shape], in_features: int, roots: Mapping[str, str]
+) -> set[str]:
+    """Roots of heads that read the features and give nothing back to them."""
+    reading, writing = set(), set()
+    for name, shape in beside.items():
+        root = roots[name]
+        if len(shape) < 2 or _PARTS.fullmatch(root.rpartition(".")[2]):
+            continue
+        if root.endswith(("_head", "_heads")):
+            reading.add(root)
+        if shape[1] == in_features and (shape[0] != in_features or _is_head(root)):
+            reading.add(root)
+        if shape[0] == in_features and not _is_head(root):
+            writing.add(root)
+    return reading - writing
+
+
+def _is_head(root: str) -> bool:
+    return bool(_HEADS.fullmatch(root.rpartition(".")[2]))
 
 
 def _linear(name: str, beside: Mapping[str, Shape], in_features: int) -> Linear | None:
@@ -125,7 +201,22 @@ def _is_alone(linear: Linear, names: Iterable[str], roots: Mapping[str, str]) ->
     return not any(roots[name] == root and name not in own for name in names)
 
 
-def _changes_features(shape: Shape, name: str, in_features: int) -> bool:
-    """Whether a tensor of another head may belong to a norm, a pooling or a gate."""
-    vector = len(shape) == 1 and shape[0] in (1, in_features)
-    return vector or len(shape) > 2
+def _side_by_side(
+    linear: Linear, found: Iterable[Linear], roots: Mapping[str, str], names: Iterable[str]
+) -> bool:
+    """Whether a head is several layers that all read the features: one for each task."""
+    root, in_features = roots[f"{linear.module}.weight"], linear.weight[1]
+    same = [f for f in found if roots[f"{f.module}.weight"] == root]
+    own = {f"{f.module}.{leaf}" for f in same for leaf in ("weight", "bias")}
+    reads_only = all(f.weight[0] != in_features for f in same)
+    return reads_only and all(name in own for name in names if roots[name] == root)
+
+
+def _changes_features(name: str, shape: Shape, in_features: int) -> bool:
+    """Whether a tensor may belong to a norm, a pooling, a gate or a layer of its own.
+
+    A single number does where its name says so: others scale losses and answers.
+    """
+    if shape in ((), (1,)):
+        return bool(_POWERS.search(name))
+    return shape in ((in_features,), (in_features, in_features)) or len(shape) > 2

@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
-import torch
 
 from covtool.backbones.auxiliary import is_auxiliary
-from covtool.backbones.create import create_model
 from covtool.backbones.fingerprint import Architecture, Shape
 from covtool.backbones.index import ArchitectureIndex
-from covtool.checkpoints.beside import Linear, another_network, linear_classifiers
+from covtool.checkpoints.beside import Linear, another_network, between, linear_classifiers
 from covtool.checkpoints.matching import (
     Candidate,
     Named,
@@ -22,8 +19,8 @@ from covtool.checkpoints.matching import (
     shapes_fit,
     split,
 )
+from covtool.checkpoints.own_classifiers import doubt, expected_head, with_linear
 from covtool.checkpoints.positions import Size, may_differ, other_size
-from covtool.specs import BaseSpec
 
 MOST_PREFIXES = 64
 _NORMS = ("norm.", "fc_norm.")
@@ -223,7 +220,9 @@ def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate 
         unused=(*(view.prefix + n for n in others), *view.outside),
         notes=notes,
     )
-    return found if used != names else _with_classifier(found, head, view, others)
+    if used == names:
+        return _with_classifier(found, head, view, others)
+    return _unless_doubted(found, head, view, others)
 
 
 def _outputs(view: View, head: Named) -> int | None:
@@ -290,7 +289,7 @@ def _size_told(
 
 def _with_classifier(candidate: Candidate, head: Named, view: View, others: list[str]) -> Candidate:
     """The candidate with the linear layer beside the body that can be its classifier, if one is."""
-    expected = dict(head) or _expected_head(candidate.architecture)
+    expected = dict(head) or expected_head(candidate.architecture)
     weights = [name for name in expected if name.endswith(".weight")]
     if len(weights) != 1:
         return candidate
@@ -298,63 +297,37 @@ def _with_classifier(candidate: Candidate, head: Named, view: View, others: list
     roots = {name: _root(name, view.prefix) for name in beside}
     known = weights[0]
     found = linear_classifiers(beside, expected[known][1], roots)
+    doubts = between(_uncopied(beside, view), expected[known][1], roots, found)
+    if found and doubts:
+        return replace(candidate, notes=(*candidate.notes, doubt(found[0].module, doubts[0])))
     if len(found) != 1:
         return replace(candidate, classifiers=tuple(linear.module for linear in found))
     return with_linear(candidate, found[0], known.removesuffix(".weight"))
 
 
-def with_linear(candidate: Candidate, linear: Linear, module: str) -> Candidate:
-    """The candidate with a linear layer of the file as its classifier."""
-    pairs = [(f"{linear.module}.weight", f"{module}.weight")]
-    notes = candidate.notes
-    if linear.has_bias:
-        pairs.append((f"{linear.module}.bias", f"{module}.bias"))
-    else:
-        notes = (*notes, f"The classifier {linear.module} has no bias: it is 0.")
-    taken = {own for own, _ in pairs}
-    return replace(
-        candidate,
-        num_classes=linear.weight[0],
-        classifier=tuple(pairs),
-        classifiers=(),
-        unused=tuple(name for name in candidate.unused if name not in taken),
-        notes=notes,
-    )
+def _unless_doubted(candidate: Candidate, head: Named, view: View, others: list[str]) -> Candidate:
+    """The candidate with its own classifier, unless something may stand before that."""
+    beside = {view.prefix + n: view.inside[n] for n in others} | dict(view.outside)
+    roots = {name: _root(name, view.prefix) for name in beside}
+    linears = [
+        Linear(module=view.prefix + n.rpartition(".")[0], weight=view.inside[n], has_bias=True)
+        for n, _ in head
+        if len(view.inside[n]) > 1 and not is_auxiliary(n)
+    ]
+    if not linears:
+        return candidate
+    doubts = between(_uncopied(beside, view), linears[0].weight[1], roots, linears)
+    if not doubts:
+        return candidate
+    notes = (*candidate.notes, doubt(linears[0].module, doubts[0]))
+    return replace(_without_head(candidate), notes=notes)
 
 
-def with_named_classifier(
-    candidate: Candidate, asked: str, shapes: Mapping[str, Shape]
-) -> Candidate | None:
-    """The candidate with a layer of the file as its classifier; None where its inputs do not fit.
-
-    Args:
-        candidate: As it was found.
-        asked: The layer's name in the file.
-        shapes: Of all tensors of the file.
-    """
-    expected = dict(_expected_head(candidate.architecture))
-    weights = [name for name in expected if name.endswith(".weight")]
-    own = shapes.get(f"{asked}.weight", ())
-    if len(weights) != 1 or len(own) < 2 or own[1] != expected[weights[0]][1]:
-        return None
-    linear = Linear(module=asked, weight=own, has_bias=f"{asked}.bias" in shapes)
-    return with_linear(candidate, linear, weights[0].removesuffix(".weight"))
-
-
-@lru_cache(maxsize=256)
-def _built_head(library: str, name: str, classifiers: tuple[str, ...]) -> tuple:
-    base = BaseSpec(library=library, name=name)
-    with torch.device("meta"):
-        state = create_model(base, num_classes=2).state_dict()
-    heads = tuple(f"{module}." for module in classifiers)
-    return tuple((n, tuple(t.shape)) for n, t in state.items() if n.startswith(heads))
-
-
-def _expected_head(architecture: Architecture) -> dict[str, Shape]:
-    """The classifier of an architecture that is stored without one."""
-    if len(architecture.classifiers) != 1:
-        return {}
-    return dict(_built_head(architecture.library, architecture.name, architecture.classifiers))
+def _uncopied(beside: Mapping[str, Shape], view: View) -> dict[str, Shape]:
+    """The tensors beside a body that are not those of another network of the same names."""
+    first = next(iter(view.inside))
+    copies = tuple(n.removesuffix(first) for n in beside if n.endswith(f".{first}"))
+    return {name: shape for name, shape in beside.items() if not name.startswith(copies)}
 
 
 def _root(name: str, prefix: str) -> str:

@@ -39,6 +39,7 @@ _HALF = 0.5  # a wrapper holds at least this share of the tensors
 _EMA_SHARE = 0.4  # of a file with two copies of a model and something beside them
 _SEPARATOR = " > "
 _COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _DEPTH = 4  # entries inside one another
 
 
@@ -168,7 +169,68 @@ def _averaged_and_raw(
         return raw, _entry(loaded, "current_model_state")
     if raw is not None and ema is None and _COUNTER in raw.entries:
         return raw, None
+    if raw is not None and ema is None:
+        ema = _of_callbacks(loaded) or _listed_average(loaded, raw) or _dotless_average(raw)
+    if raw is not None and ema is not None:
+        return _whole(ema, raw), raw
     return _split_by_prefix(ema, raw)
+
+
+def _of_callbacks(loaded: Mapping) -> _Found | None:
+    """The average that a callback of Lightning keeps in its own state."""
+    callbacks = loaded.get("callbacks")
+    for callback, state in (callbacks if isinstance(callbacks, Mapping) else {}).items():
+        for name in state if isinstance(state, Mapping) else ():
+            found = _entry(state, name) if is_averaged(str(name)) else None
+            if found is not None:
+                way = _SEPARATOR.join(("callbacks", str(callback), found.name))
+                return _Found(way, found.entries, found.notes)
+    return None
+
+
+def _dotless_average(raw: _Found) -> _Found | None:
+    """The average that LitEma (latent diffusion) keeps, whose names have lost their dots."""
+    for prefix in EMA_PREFIXES:
+        averaged = [name for name in raw.entries if str(name).startswith(prefix)]
+        network = {n: t for n, t in raw.entries.items() if n not in averaged}
+        for outer in ("", "model."):
+            dotless = {n: prefix + str(n).removeprefix(outer).replace(".", "") for n in network}
+            own = {n: raw.entries[d] for n, d in dotless.items() if d in averaged}
+            parameters = [n for n in network if n.startswith(outer) and _is_parameter(n)]
+            if own and own.keys() >= set(parameters):
+                way = _SEPARATOR.join(filter(None, (raw.name, f"{prefix}*")))
+                return _Found(way, {**network, **own})
+    return None
+
+
+def _listed_average(loaded: Mapping, raw: _Found) -> _Found | None:
+    """The average that torch_ema keeps: a list of the parameters in their order, without names."""
+    lists = (
+        (str(name), value["shadow_params"])
+        for name, value in loaded.items()
+        if isinstance(value, Mapping) and isinstance(value.get("shadow_params"), list)
+    )
+    name, averages = next(lists, ("", []))
+    own = [n for n, t in raw.entries.items() if isinstance(t, Tensor) and _is_parameter(n)]
+    shapes = [getattr(average, "shape", None) for average in averages]
+    if not averages or shapes != [raw.entries[n].shape for n in own]:
+        return None
+    return _Found(f"{name}{_SEPARATOR}shadow_params", dict(zip(own, averages, strict=True)))
+
+
+def _whole(ema: _Found, raw: _Found) -> _Found:
+    """An average of the parameters alone, with the buffers of the raw weights."""
+    missing = {n: t for n, t in raw.entries.items() if n not in ema.entries}
+    others = [n for n in missing if _is_parameter(n) and isinstance(missing[n], Tensor)]
+    if not missing or others or not ema.entries.keys() <= raw.entries.keys():
+        return ema
+    entries = {name: ema.entries.get(name, value) for name, value in raw.entries.items()}
+    note = f"The average has no statistics of norms: those of {raw.name or 'the file'} are used."
+    return _Found(ema.name, entries, (*ema.notes, note))
+
+
+def _is_parameter(name: str) -> bool:
+    return name.rpartition(".")[2] not in _BUFFERS
 
 
 def _swapped_on_saving(loaded: Mapping, ema: _Found) -> bool:

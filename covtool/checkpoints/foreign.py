@@ -19,6 +19,7 @@ from covtool.checkpoints.model_file import RECIPE_KEY
 from covtool.checkpoints.own_runs import SavedState, saved_state
 from covtool.checkpoints.pickles import GlobalName, Placeholder, UnusableTensor, plain
 from covtool.checkpoints.printable import printable
+from covtool.checkpoints.shards import shards_of, weights_file
 from covtool.checkpoints.told import Told, told_by
 from covtool.checkpoints.unpickling import load_torch_file
 from covtool.errors import CheckpointError
@@ -78,6 +79,12 @@ class ForeignCheckpoint:
         }
 
     @property
+    def outside(self) -> dict[str, Tensor]:
+        """The tensors that are not behind the prefix, and those of other entries."""
+        others = {n: t for n, t in self.tensors.items() if not n.startswith(self.prefix)}
+        return {**others, **self.beside}
+
+    @property
     def is_ordered(self) -> bool:
         """Whether the file keeps the order that the tensors had in the model."""
         return self.format in ("zip", "legacy")
@@ -112,7 +119,8 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
     """Read the tensors of a checkpoint of any common format; no code of the file is run.
 
     Args:
-        path: The file; its content decides about the format, not its name.
+        path: The file, whose content decides about the format, not its name; the index of several,
+            or one of them, for all; or a folder of the Hugging Face Hub.
         weights: ``ema`` or ``raw``, where a file has both; ``auto`` prefers the average. Or the
             name of an entry, or a part of the tensors' names: ``student``, ``encoder_k``.
 
@@ -122,12 +130,8 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
             tensors, or has several networks of which one must be chosen.
         ArgumentError: Nothing in the file is called `weights`.
     """
-    path = Path(path)
-    kind = file_format(path)
-    if kind == "safetensors":
-        loaded, metadata = _load_safetensors(path)
-    else:
-        loaded, metadata = load_torch_file(path, archive=kind == "zip"), {}
+    path = weights_file(Path(path))
+    kind, loaded, metadata = _load(path)
     content = find_content(path, loaded, weights)
     tensors = {str(k): v for k, v in content.entries.items() if isinstance(v, Tensor)}
     _require_plain(path, content.entries)
@@ -147,6 +151,22 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
         told=Told() if saved or RECIPE_KEY in metadata else told_by(path, plain(loaded), metadata),
         saved=saved,
     )
+
+
+def _load(path: Path) -> tuple[str, Any, dict[str, str]]:
+    """The format, content and metadata of a file, or of all shards of the weights in it."""
+    files = shards_of(path) or (path,)
+    kind = file_format(files[0])
+    merged: dict[str, Any] = {}
+    for file in files:
+        if file_format(file) == "safetensors":
+            loaded, metadata = _load_safetensors(file)
+        else:
+            loaded, metadata = load_torch_file(file, archive=file_format(file) == "zip"), {}
+        if len(files) == 1:
+            return kind, loaded, metadata
+        merged |= loaded if isinstance(loaded, Mapping) else {}
+    return kind, merged, {}
 
 
 def _load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

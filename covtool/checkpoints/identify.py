@@ -17,7 +17,6 @@ from covtool.checkpoints.bodies import (
     bodies_of,
     body_prefixes,
     find_bodies,
-    with_named_classifier,
     without_heads,
 )
 from covtool.checkpoints.containers import several_sets
@@ -27,6 +26,7 @@ from covtool.checkpoints.matching import Candidate, Named, relevant_tensors
 from covtool.checkpoints.order_matching import match_order, numbers_ascend, order_candidate
 from covtool.checkpoints.other_names import NamedFile, converted_by_timm, read_as_code_bases
 from covtool.checkpoints.overlap import match_overlap
+from covtool.checkpoints.own_classifiers import with_linear_beside, with_named_classifier
 from covtool.checkpoints.positions import Size
 from covtool.checkpoints.preferences import preference
 from covtool.checkpoints.refusals import not_computed, not_of
@@ -57,8 +57,8 @@ def identify(
         checkpoint: A checkpoint, or its path.
         arch: The architecture, where it is known: ``resnet50``, ``torchvision:resnet50``.
         classifier_layer: Of a file that has several linear layers which may be it.
-        size: Of the images in pixels, where it is known: position embeddings for a grid that is not
-            square need it.
+        size: Of the images in pixels, where it is known; None for what the file says. Position
+            embeddings for a grid that is not square need it.
         track: Shows the progress, should unknown architectures have to be learned.
 
     Returns:
@@ -72,6 +72,7 @@ def identify(
     if not isinstance(checkpoint, ForeignCheckpoint):
         checkpoint = read_checkpoint(checkpoint)
     index = load_index(track)
+    size = size or checkpoint.told.input.get("size")
     search = _Search(index, None if arch is None else _rows_of(index, arch), arch, size)
     found = search.of(checkpoint)
     if found is not None:
@@ -152,7 +153,11 @@ class _Search:
             tensors = relevant_tensors(reading.state)
             found = self._in_order(tensors)
             if found:
+                outside = relevant_tensors(reading.outside)
+                found = [with_linear_beside(candidate, outside) for candidate in found]
                 found.sort(key=lambda candidate: preference(candidate, reading))
+                if found[0].classifier:
+                    reading = reading.using(reading.prefix, found[0].unused)
                 return Identification(checkpoint=reading, candidates=tuple(found), match="order")
         return None
 

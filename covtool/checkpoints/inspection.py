@@ -22,6 +22,7 @@ from covtool.checkpoints.opening import open_model
 from covtool.checkpoints.own_runs import find_in_run
 from covtool.checkpoints.published import open_published
 from covtool.checkpoints.reid import open_reid
+from covtool.checkpoints.shards import weights_file
 from covtool.errors import SurgeryError
 from covtool.ops.decorrelation import correlation, smallest_eigenvalue_ratio
 from covtool.progress import Track, silent
@@ -141,7 +142,7 @@ def inspect_source(
     Raises:
         CheckpointError: The source cannot be read, or is not of `arch`.
     """
-    path = find_in_run(source)[0] or Path(source)
+    path = find_in_run(source)[0] or weights_file(Path(source))
     identification = None
     if path.exists():
         checkpoint = read_checkpoint(path, weights=weights)

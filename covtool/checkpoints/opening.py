@@ -23,6 +23,7 @@ from covtool.checkpoints.other_images import compare_images, require_positions
 from covtool.checkpoints.own_runs import OwnModel, find_in_run, model_of_state
 from covtool.checkpoints.published import open_published
 from covtool.checkpoints.reid import open_reid
+from covtool.checkpoints.shards import weights_file
 from covtool.errors import ArgumentError, CheckpointError, UnknownVariantError
 from covtool.progress import Track, silent
 from covtool.specs import Provenance, Recipe
@@ -85,7 +86,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
 
 def _open(source: str | Path, wishes: Wishes) -> OpenedModel:
     in_run, taken = find_in_run(source)
-    path = in_run or Path(source)
+    path = in_run or weights_file(Path(source))
     if path.exists():
         if path.is_file() and model_file.is_covtool_file(path):
             return _open_own(_own_file(path, taken), wishes)

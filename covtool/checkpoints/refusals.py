@@ -11,6 +11,7 @@ from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.identification import Identification
 from covtool.checkpoints.key_report import KeyReport, compare_keys
 from covtool.checkpoints.matching import relevant_tensors
+from covtool.checkpoints.positions import may_differ
 from covtool.errors import UnrecognizedCheckpointError
 
 LEAST_OVERLAP = 0.5  # what shares less is not near
@@ -71,6 +72,10 @@ _HINT = (
     "Is it a checkpoint of an image classifier? See covtool inspect. If you know the architecture, "
     "name it with --arch."
 )
+_NOT_SQUARE = (
+    "The positions are not those of a square: give height and width of the images, "
+    "--img-size 256x128."
+)
 _UNORDERED = (
     "A safetensors file does not keep the order of the tensors, which might tell more: give the "
     ".pth file that it was made from.\n"
@@ -100,7 +105,11 @@ def _difference(index: ArchitectureIndex, row: int, checkpoint: ForeignCheckpoin
     """What differs from an architecture, behind the prefix that leaves least."""
     reports = [_report(index, row, reading) for reading in _whole_and_readings(checkpoint)]
     report = min(reports, key=lambda report: len(report.missing) + len(report.other_shape))
-    return f"Compared with {index.architectures[row].name}:\n{report}"
+    compared = f"Compared with {index.architectures[row].name}:\n{report}"
+    of_grid = report.other_shape and all(map(may_differ, report.other_shape))
+    if of_grid and not (report.missing or report.unexpected):
+        return f"{compared}\n{_NOT_SQUARE}"
+    return compared
 
 
 def _whole_and_readings(checkpoint: ForeignCheckpoint) -> Iterator[ForeignCheckpoint]:

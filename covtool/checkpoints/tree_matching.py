@@ -14,9 +14,9 @@ import numpy as np
 from covtool.backbones.fingerprint import Shape
 from covtool.backbones.index import ArchitectureIndex
 from covtool.checkpoints.beside import Linear
-from covtool.checkpoints.bodies import with_linear
 from covtool.checkpoints.matching import RGB, Candidate, Named, fitting, split
 from covtool.checkpoints.order_matching import names_disagree
+from covtool.checkpoints.own_classifiers import with_linear
 
 _LEAVES = frozenset({"weight", "bias", "running_mean", "running_var"})
 _NUMBERED = re.compile(r"(\D*)(\d+)")

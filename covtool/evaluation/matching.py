@@ -138,10 +138,15 @@ def _by_wordnet_id(given: _Names, names: tuple[str, ...], num_classes: int) -> C
     )
 
 
+def _contradict(given: tuple[str, ...], names: tuple[str, ...], indices: Sequence[int]) -> bool:
+    """Whether a number is the name of one output and the index of another."""
+    return any(name in given and given[i] != name for name, i in zip(names, indices, strict=True))
+
+
 def _by_index(given: _Names, names: tuple[str, ...], num_classes: int) -> ClassMatch | None:
     """By numbers that are the outputs' indices, or these padded to one length with zeros."""
     indices = _indices(names, num_classes)
-    if indices is None:
+    if indices is None or (given is not None and _contradict(given, names, indices)):
         return None
     few = "" if len(names) == num_classes else f", {len(names)} of them"
     note = f"The data's classes are numbers{few}: they are the indices of the model's outputs."

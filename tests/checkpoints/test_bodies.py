@@ -1,8 +1,11 @@
 """Bodies under any prefix, with anything beside them, and the classifier that belongs to them."""
 
+import argparse
+
 import pytest
 import timm
 import torch
+import torchvision
 from checkpoint_files import prefixed, tiny_model
 from safetensors.torch import save_file
 from torch import nn
@@ -77,6 +80,7 @@ HEADS = [
     "classifier",
     "linear",
     "last_linear",
+    "mlp_head",
     "fc.1",
     "cls_head.fc_cls",
     "logits",
@@ -142,6 +146,8 @@ NOT_CLASSIFIERS = {
     "another length": {"fc.weight": torch.ones(7, 192), "fc.bias": torch.ones(7)},
     "a projection": {"projection_head.weight": torch.ones(7, 96)},
     "an angular margin": {"arcface.weight": torch.ones(7, 96)},
+    "a cosine": {"fc.weight": torch.ones(7, 96), "fc.sigma": torch.ones(1)},
+    "a scaled cosine": {"head.weight": torch.ones(7, 96), "head.scale": torch.tensor(16.0)},
     "another pooling": {"pool.p": torch.ones(1), "fc.weight": torch.ones(7, 96)},
 }
 
@@ -154,6 +160,100 @@ def test_what_is_not_the_classifier_alone_is_listed_as_not_used(tmp_path, model,
     assert opened.recipe.provenance.untrained == ("classifier",)
     assert set(opened.checkpoint.ignored) == set(NOT_CLASSIFIERS[kind])
     assert any("no classifier" in note for note in opened.notes)
+
+
+@pytest.mark.parametrize("name", ["heads.{}", "fc.{}", "classifiers.{}.1"])
+def test_heads_side_by_side_in_a_list_are_asked_for(tmp_path, model, name):
+    layers = [nn.Linear(96, outputs) for outputs in (5, 20)]
+    state = prefixed(body(model), "backbone.")
+    for number, layer in enumerate(layers):
+        state |= prefixed(layer.state_dict(), f"{name.format(number)}.")
+    path = save(state, tmp_path / "test_resnet.pth")
+    with pytest.raises(CheckpointError, match="several classifiers"):
+        open_model(path)
+    opened = open_model(path, classifier_layer=name.format(1))
+    assert torch.equal(opened.model.fc.weight, layers[1].weight)
+
+
+IN_BETWEEN = {
+    "a pooling's power": {"pooling.p": torch.ones(1)},
+    "a pooling's power in the place of the pooling": {"backbone.global_pool.p": torch.ones(1)},
+    "a norm": {"bn.weight": torch.ones(96), "bn.bias": torch.ones(96)},
+    "a gate": {"gate.weight": torch.ones(1, 96, 1, 1), "gate.bias": torch.ones(1)},
+    "a layer of as many outputs": {"pre_logits.fc.weight": torch.ones(96, 96)},
+    "a layer on the images": {"input_conv.weight": torch.ones(3, 4, 1, 1)},
+    "a transformation of the images": {"localization.0.weight": torch.ones(8, 3, 7, 7)},
+    "a scale in the classifier": {"backbone.fc.sigma": torch.ones(1)},
+}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("kind", IN_BETWEEN)
+def test_a_classifier_behind_something_else_is_said_and_not_taken(tmp_path, model, kind, ordered):
+    extra = IN_BETWEEN[kind]
+    if not ordered and kind.endswith("in the place of the pooling"):
+        pytest.skip("Where the order is lost, it is another network.")
+    path = tmp_path / ("test_resnet.pth" if ordered else "test_resnet.safetensors")
+    save({**prefixed(model.state_dict(), "backbone."), **extra}, path, path.suffix[1:])
+    opened = open_model(path)
+    assert opened.recipe.provenance.untrained == ("classifier",)
+    (note,) = (note for note in opened.notes if "is not taken as the classifier" in note)
+    assert any(name in note for name in extra)
+    taken = open_model(path, classifier_layer="backbone.fc")
+    assert torch.equal(answers(taken.model), answers(model))
+    assert not any("is not taken" in note for note in taken.notes)
+
+
+BESIDE_THE_CLASSIFIER = {
+    "a head of its own": {"rotation.0.weight": torch.ones(4, 96), "rotation.0.bias": torch.ones(4)},
+    "a projection": {"proj.0.weight": torch.ones(96, 96), "proj.0.bias": torch.ones(96)},
+    "numbers of a loss": {"label_smoothing": torch.tensor(0.1), "log_var": torch.ones(1)},
+    "a segmentation": {"segmentation_head.0.weight": torch.ones(1, 16, 3, 3)},
+    "margins": {"arc.weight": torch.ones(7, 96)},
+    "a copy of the network": None,
+    **{kind: tensors for kind, tensors in BESIDE.items() if tensors},
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE_THE_CLASSIFIER)
+def test_a_classifier_stays_with_what_does_not_change_the_features(tmp_path, model, kind):
+    copied = prefixed(model.state_dict(), "attacker.model.")
+    state = {**prefixed(model.state_dict(), "model."), **(BESIDE_THE_CLASSIFIER[kind] or copied)}
+    opened = open_model(save(state, tmp_path / "test_resnet.pth"))
+    assert opened.recipe.provenance.untrained == ()
+    assert torch.equal(answers(opened.model), answers(model))
+
+
+def test_a_classifier_outside_of_a_body_of_other_names_is_found(tmp_path):
+    torch.manual_seed(0)
+    own = torchvision.models.mobilenet_v2(num_classes=5).eval()
+    state = prefixed(own.features.state_dict(), "backbone.")
+    path = tmp_path / "mobilenet_v2.pth"
+    opened = open_model(save(state | prefixed(own.classifier[1].state_dict(), "fc."), path))
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(opened.model(images), own(images), atol=1e-5)
+    assert opened.checkpoint.ignored == ()
+    opened = open_model(
+        save({**state, "pool.p": torch.ones(1), "fc.weight": torch.ones(5, 1280)}, path)
+    )
+    assert opened.recipe.provenance.untrained == ("classifier",)
+    assert any("fc is not taken as the classifier" in note for note in opened.notes)
+
+
+PARTS = {
+    "attention stored last": {
+        "ca1.0.weight": torch.ones(6, 96),
+        "sa1.weight": torch.ones(1, 2, 7, 7),
+    },
+    "prompts": {"prompt_embeddings": torch.ones(1, 10, 96)},
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_parts_that_are_stored_behind_the_body_make_it_another_network(tmp_path, model, kind):
+    with pytest.raises(UnrecognizedCheckpointError, match="of no architecture"):
+        open_model(save({**model.state_dict(), **PARTS[kind]}, tmp_path / "test_resnet.pth"))
 
 
 ANOTHER_NETWORK = {
@@ -215,9 +315,13 @@ def test_patches_of_another_size_are_built(tmp_path):
 def test_a_grid_that_is_not_square_needs_the_size(tmp_path):
     model = vit(img_size=(128, 64))
     path = save(model.state_dict(), tmp_path / "test_vit.pth")
-    with pytest.raises(UnrecognizedCheckpointError, match="pos_embed"):
+    with pytest.raises(UnrecognizedCheckpointError, match="pos_embed") as told:
         open_model(path)
+    assert "--img-size" in told.value.hint
     opened = open_model(path, input_overrides={"size": (128, 64)})
+    assert opened.recipe.base.arguments == {"img_size": [128, 64]}
+    arguments = argparse.Namespace(model="test_vit", input_size=[3, 128, 64])
+    opened = open_model(save({"state_dict": model.state_dict(), "args": arguments}, path))
     assert opened.recipe.base.arguments == {"img_size": [128, 64]}
 
 

@@ -209,6 +209,14 @@ def test_a_new_classifier_has_none_of_the_files_names(tmp_path, state):
     assert open_model(path, arch="test_resnet", num_classes=4).recipe.class_names is None
 
 
+def test_a_list_of_classes_of_another_length_is_said(tmp_path, state):
+    path = saved(tmp_path, state)
+    (tmp_path / "classes.txt").write_text("one\ntwo\n")
+    opened = open_model(path, arch="test_resnet")
+    assert opened.recipe.class_names is None
+    assert "classes.txt names 2 classes, the classifier has 3 outputs" in notes(opened)
+
+
 def test_a_list_of_classes_beside_the_file_names_them_where_it_fits(tmp_path, state):
     path = saved(tmp_path, state)
     (tmp_path / "labels.txt").write_text("one\ntwo\n")  # of something else

@@ -136,3 +136,48 @@ def test_networks_of_an_ensemble_are_asked_for_and_shared_weights_are_not(tmp_pa
 def test_a_name_that_nothing_has_is_refused(tmp_path, state):
     with pytest.raises(ArgumentError, match="no weights called 'encoder_k'"):
         open_model(saved(dict(state), tmp_path), weights="encoder_k")
+
+
+def parameters(state):
+    return {n: t for n, t in state.items() if "running" not in n and "num_batches" not in n}
+
+
+@pytest.mark.parametrize("kind", ["a list in their order", "named"])
+def test_an_average_of_the_parameters_alone_takes_the_buffers_of_the_raw_weights(
+    tmp_path, state, kind
+):
+    averages = parameters(state)
+    listed = {"decay": 0.99, "num_updates": 5, "shadow_params": list(averages.values())}
+    average = listed if kind.startswith("a list") else averages
+    path = saved({"model": other(state), "ema": average}, tmp_path)
+    opened = open_model(path)
+    assert torch.equal(opened.model.fc.bias, state["fc.bias"])
+    mean = next(name for name in state if name.endswith("running_mean"))
+    assert torch.equal(opened.model.state_dict()[mean], state[mean] + 1)
+    assert any("no statistics of norms" in note for note in opened.notes)
+    assert torch.equal(bias(path, weights="raw"), state["fc.bias"] + 1)
+
+
+def test_a_list_that_is_not_of_the_parameters_is_no_average(tmp_path, state):
+    listed = {"shadow_params": list(parameters(state).values())[1:]}
+    path = saved({"model": other(state), "ema": listed}, tmp_path)
+    assert torch.equal(bias(path), state["fc.bias"] + 1)
+
+
+def test_an_average_in_the_state_of_lightnings_callback_is_used(tmp_path, state):
+    callbacks = {"EMACallback{'decay': 0.99}": {"decay": 0.99, "ema_state_dict": dict(state)}}
+    path = saved({"state_dict": other(state), "callbacks": callbacks}, tmp_path)
+    opened = open_model(path)
+    assert torch.equal(opened.model.fc.bias, state["fc.bias"])
+    assert any("in callbacks > EMACallback" in note for note in opened.notes)
+    assert torch.equal(bias(path, weights="raw"), state["fc.bias"] + 1)
+
+
+@pytest.mark.parametrize("outer", ["", "model."])
+def test_an_average_whose_names_have_no_dots_is_used(tmp_path, state, outer):
+    dotless = {f"model_ema.{n.replace('.', '')}": t for n, t in parameters(state).items()}
+    counters = {"model_ema.decay": torch.tensor(0.99), "model_ema.num_updates": torch.tensor(4)}
+    path = saved({"state_dict": {**prefixed(other(state), outer), **dotless, **counters}}, tmp_path)
+    assert torch.equal(bias(path), state["fc.bias"])
+    assert torch.equal(bias(path, weights="raw"), state["fc.bias"] + 1)
+    assert read_checkpoint(path).is_ema

@@ -173,3 +173,11 @@ def test_wordnet_ids_are_matched_with_the_words_for_them() -> None:
     assert (match.label_map, match.order) == ((2, 1), "names")
     with pytest.raises(DataError, match="they differ"):
         match_classes(words, ["n01440764", "n00000001"], 3)
+
+
+def test_a_number_that_names_one_output_is_not_the_index_of_another() -> None:
+    counted_from_1 = [str(number) for number in range(1, 11)]
+    with pytest.raises(DataError, match="they differ"):
+        match_classes(counted_from_1, [str(number) for number in range(10)], 10)
+    assert match_classes(counted_from_1, ["10", "2"], 10).label_map == (9, 1)
+    assert match_classes(["tench", "church"], ["0", "1"], 2).label_map == (0, 1)

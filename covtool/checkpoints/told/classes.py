@@ -8,8 +8,8 @@ def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, 
     """Names of a classifier's outputs, and what is worth knowing about them.
 
     The most trusted source whose number of names is that of the outputs. A list of classes beside
-    the file may be of something else: one with another number of names is passed over, and two
-    that differ are both left out.
+    the file may be of something else: one with another number of names is not used, which is said
+    where nothing else names the classes; two that differ are both left out.
 
     Args:
         told: What is said about the file.
@@ -32,6 +32,12 @@ def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, 
         files = " and ".join(source.where for source in lists)
         return None, (*notes, f"{files} name the classes differently: none is used.")
     if not fitting and not lists:
+        notes += [
+            f"{source.where} names {len(source.class_names)} classes, the classifier has "
+            f"{num_classes} outputs: it is not used."
+            for source in told.class_lists
+            if source.class_names
+        ]
         return None, tuple(notes) or _wrong_number(told, num_classes)
     chosen, *others = (*fitting, *lists)
     notes += [
