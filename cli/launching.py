@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from covtool.errors import RESUME_HINT, ArgumentError, CovtoolError, LostProcessError
-from covtool.specs import LaunchSpec
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+    from covtool.specs import LaunchSpec  # with pydantic, which --help does not need
 
 LAUNCHED = "COVTOOL_LAUNCHED"  # in the environment of a process that we started
 SECONDS_TO_SAVE = 120  # for the processes to end by themselves, before they are killed
@@ -39,7 +40,7 @@ def is_silent(problem: CovtoolError) -> bool:
     return isinstance(problem, LostProcessError) and LAUNCHED in os.environ
 
 
-def run_in_processes(ctx: typer.Context, spec: LaunchSpec) -> None:
+def run_in_processes(ctx: typer.Context, spec: "LaunchSpec") -> None:
     """Run the command again in several processes where that is asked for, and exit as they do.
 
     Returns in those processes, and where one is enough.

@@ -1,7 +1,7 @@
 """The names under which timm and torchvision publish their weights, read from their registries."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -64,11 +64,9 @@ def published_weights(file_name: str) -> PublishedWeights | None:
         file_name: Of a file, a folder or a hub's repository, with or without its suffix.
     """
     table, parts = _table(), _parts(file_name)
-    for length in range(len(parts), 0, -1):
-        for start in range(len(parts) - length + 1):
-            found = table.get("_".join(parts[start : start + length]))
-            if found is not None:
-                return found if length == len(parts) else _inexact(found)
+    name = _longest_part(parts, table)
+    if name is not None:
+        return table[name] if name == "_".join(parts) else _inexact(table[name])
     hashes = _HASH.findall(file_name.lower())
     found = next((table[h] for h in hashes if h in table), None)
     return found and _inexact(found)
@@ -76,13 +74,9 @@ def published_weights(file_name: str) -> PublishedWeights | None:
 
 def named_architecture(file_name: str) -> str | None:
     """The longest architecture's name that is a part of a name; timm's before torchvision's."""
-    known, parts = _architectures(), _parts(file_name)
-    for length in range(len(parts), 0, -1):
-        for start in range(len(parts) - length + 1):
-            found = known.get("_".join(parts[start : start + length]))
-            if found is not None:
-                return found
-    return None
+    known = _architectures()
+    name = _longest_part(_parts(file_name), known)
+    return None if name is None else known[name]
 
 
 def known_architecture(word: str) -> str | None:
@@ -118,6 +112,16 @@ def _inexact(weights: PublishedWeights) -> PublishedWeights:
         num_classes=weights.num_classes,
         is_exact=False,
     )
+
+
+def _longest_part(parts: Sequence[str], known: Collection[str]) -> str | None:
+    """The longest run of parts that is a known name, joined as there; the first of equals."""
+    for length in range(len(parts), 0, -1):
+        for start in range(len(parts) - length + 1):
+            name = "_".join(parts[start : start + length])
+            if name in known:
+                return name
+    return None
 
 
 def _parts(file_name: str) -> list[str]:

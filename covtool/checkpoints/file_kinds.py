@@ -98,14 +98,14 @@ def _require_file(path: Path) -> None:
         )
 
 
-def missing_file(path: Path, hint: str | None = None) -> CheckpointError:
+def missing_file(path: Path) -> CheckpointError:
     """There is no such file; the folder's similar names are suggested."""
     if not path.parent.is_dir():
         reason = f"There is no folder {path.parent}."
-        return CheckpointError(f"{path} does not exist.", reason=reason, hint=hint or "Check it.")
+        return CheckpointError(f"{path} does not exist.", reason=reason, hint="Check it.")
     names = sorted(p.name for p in path.parent.iterdir())
     near = get_close_matches(path.name, names, n=3, cutoff=0.5)
-    fallback = hint or "Check the name, and the folder that you are in."
+    fallback = "Check the name, and the folder that you are in."
     return CheckpointError(
         f"{path} does not exist.",
         reason=f"The folder {path.parent.resolve()} has no file of that name.",

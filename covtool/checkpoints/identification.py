@@ -1,4 +1,4 @@
-"""Which architectures a checkpoint may be of."""
+"""The architectures that a checkpoint may be of, as a result."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from covtool.checkpoints.matching import Candidate, Match
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identification:
-    """Which architectures a checkpoint may be of.
+    """The architectures that a checkpoint may be of.
 
     Attributes:
         checkpoint: With the prefix taken off that gave this result.

@@ -77,7 +77,7 @@ class OpenedModel:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it was read from somebody else's file."""
+        """Whether it was read from a file of another program."""
         file = self.checkpoint
         return file is not None and file.recipe is None and file.saved is None
 

@@ -1,6 +1,5 @@
 """A file of another code base as a file under timm's names, with what that code base tells."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +16,7 @@ from covtool.checkpoints.code_bases import (
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.positions import may_differ
 from covtool.checkpoints.told import Said
+from covtool.checkpoints.told.documents import read_document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,8 @@ class NamedFile:
 def read_as_code_bases(checkpoint: ForeignCheckpoint) -> Iterator[NamedFile]:
     """The file under the names that each code base's table makes of its own."""
     tensors = {**checkpoint.tensors, **checkpoint.beside}
-    for reading in read_code_bases(tensors, config=_config_beside(checkpoint)):
+    config = read_document(checkpoint.path.with_name("config.json"))
+    for reading in read_code_bases(tensors, config=config):
         yield NamedFile(
             checkpoint=_renamed(checkpoint, reading),
             prefers=reading.prefers,
@@ -109,12 +110,3 @@ def _renamed(checkpoint: ForeignCheckpoint, reading: Reading) -> ForeignCheckpoi
         told=told,
         notes=(*checkpoint.notes, *read, *reading.notes),
     )
-
-
-def _config_beside(checkpoint: ForeignCheckpoint) -> Mapping[str, Any] | None:
-    """What ``config.json`` in the file's folder says, where it holds names and values."""
-    try:
-        config = json.loads(checkpoint.path.with_name("config.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return config if isinstance(config, dict) else None

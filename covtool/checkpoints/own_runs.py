@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 from torch import nn
 
 from covtool.checkpoints import model_file
+from covtool.checkpoints.told.documents import read_document
 from covtool.errors import CheckpointError
 from covtool.specs import Recipe
 
@@ -133,15 +133,10 @@ def _recipe_beside(path: Path) -> Any:
     folder = path.absolute().parent.parent
     if path.absolute().parent.name != STATES:
         return None
-    try:
-        arguments, recipe = (
-            yaml.safe_load((folder / name).read_text(encoding="utf-8"))
-            for name in (ARGUMENTS, RECIPE)
-        )
-    except (OSError, ValueError, yaml.YAMLError):
+    arguments = read_document(folder / ARGUMENTS)
+    if arguments is None or arguments.get("head_schedule"):
         return None
-    switches = not isinstance(arguments, Mapping) or arguments.get("head_schedule")
-    return None if switches else recipe
+    return read_document(folder / RECIPE)
 
 
 def _validated(path: Path, told: Any) -> Recipe:

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from covtool.backbones.create import create_model
 from covtool.checkpoints.building import ignored_note, load_exactly_, precision_note
 from covtool.checkpoints.foreign import ForeignCheckpoint
+from covtool.checkpoints.meta_layer_names import told_meta_layer
 from covtool.checkpoints.published_layouts import (
     Layout,
     architecture_of,
     difference_to_nearest,
     read_layout,
 )
-from covtool.checkpoints.published_names import told_meta_layer
 from covtool.errors import CheckpointError, UnrecognizedCheckpointError
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.specs import BaseSpec, HeadSpec, InputSpec, LastStrideSpec, Operation

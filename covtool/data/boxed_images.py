@@ -1,4 +1,4 @@
-"""What is inside a bounding box of an image, as if it were a file of its own."""
+"""The inside of a bounding box of an image, as if it were a file of its own."""
 
 import io
 from dataclasses import dataclass

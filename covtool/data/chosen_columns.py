@@ -1,4 +1,4 @@
-"""Which column of a list of images is which; what could be several is asked about."""
+"""Chooses the columns of a list of images; where several could be meant, it refuses."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -109,7 +109,7 @@ def in_classes(folder: Path, images: Images, choice: LayoutSpec) -> list[Labeled
     Args:
         folder: That the class folders are in.
         images: Those of each class folder.
-        choice: Whether the outer or the inner folders are classes, where somebody said so.
+        choice: Whether the outer or the inner folders are classes, where it is given.
 
     Raises:
         DataError: The folders of the images are in other folders, and either may be the classes.

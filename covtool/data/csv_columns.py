@@ -1,4 +1,4 @@
-"""What the columns of a list of images are called, and which of them are meant."""
+"""Usual names of the columns of a list of images."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What names of folders say: which split they hold, and what is no class."""
+"""Tells from the names of folders which split they hold, and what is no class."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What would make the figures of a data set wrong, told from its paths: no image is opened."""
+"""Checks of the paths of a data set for what would make its figures wrong; opens no image."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from stat import S_ISLNK
 
 from covtool.data.class_folders import folders_in, holds_images
 from covtool.data.folder_names import is_no_class
+from covtool.data.found_images import counted
 from covtool.data.layouts import DataLayout, Sample
 from covtool.data.left_out import notes_on_left_out
 from covtool.data.records import labels_of
@@ -81,7 +82,7 @@ def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
 def _two_labels(layout: DataLayout, pairs: Sequence[tuple[Sample, Sample]]) -> DataError:
     shown = "; ".join(_both_labels(layout, *pair) for pair in pairs[:PATHS_SHOWN])
     return DataError(
-        f"{_images(len(pairs))} of {layout.root} {_have(len(pairs))} two labels.",
+        f"{counted(len(pairs), 'image')} of {layout.root} {_have(len(pairs))} two labels.",
         reason=f"{shown}{_more(len(pairs), PATHS_SHOWN)}.",
         hint="Keep each image in one class.",
     )
@@ -99,7 +100,7 @@ def _two_splits(layout: DataLayout, found: Sequence[tuple[str, str, Sample]]) ->
     one, other, _ = found[0]
     shown = ", ".join(short_path(sample.path, layout) for _, _, sample in found[:PATHS_SHOWN])
     return DataError(
-        f"{_images(len(found))} of {layout.root} {'are' if len(found) > 1 else 'is'} in "
+        f"{counted(len(found), 'image')} of {layout.root} {'are' if len(found) > 1 else 'is'} in "
         f"{layout.called[one]!r} and in {layout.called[other]!r}.",
         reason=f"{shown}{_more(len(found), PATHS_SHOWN)}.",
         hint="Figures on what was trained on say nothing: keep each image in one split.",
@@ -109,7 +110,7 @@ def _two_splits(layout: DataLayout, found: Sequence[tuple[str, str, Sample]]) ->
 def _listed_again(layout: DataLayout) -> Iterator[str]:
     again = require_distinct(layout)
     if again:
-        yield f"{_images(again)} {'are' if again > 1 else 'is'} listed more than once."
+        yield f"{counted(again, 'image')} {'are' if again > 1 else 'is'} listed more than once."
 
 
 def _classes_without_images(layout: DataLayout) -> Iterator[str]:
@@ -138,10 +139,6 @@ def _beside(layout: DataLayout) -> Iterator[str]:
 def short_path(path: Path, layout: DataLayout) -> str:
     """A path as it is from the folder of the data set."""
     return os.path.relpath(path, layout.folder)
-
-
-def _images(count: int) -> str:
-    return f"{count:,} images" if count > 1 else "1 image"
 
 
 def _have(count: int) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from covtool.data.class_folders import images_below, loose_images
+from covtool.data.csv_columns import IDENTITY, LABEL
 from covtool.data.csv_layout import Table, is_table, meanings_in, read_table, require_files
 from covtool.data.folder_layout import labeled_in_folders
 from covtool.data.folder_names import WHOLE
@@ -13,7 +14,7 @@ from covtool.data.images import is_image
 from covtool.data.layouts import scan
 from covtool.data.left_out import notes_on_left_out
 from covtool.data.published import find_published
-from covtool.data.retrieval_forms import CSV_SPLITS, IDENTITY, LABEL
+from covtool.data.retrieval_forms import CSV_SPLITS
 from covtool.data.retrieval_layout import RetrievalSample
 from covtool.data.retrieval_reading import read_retrieval, task_of
 from covtool.errors import DataError

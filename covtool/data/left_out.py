@@ -6,6 +6,7 @@ from pathlib import Path
 
 from covtool.data.folder_names import is_left_over
 from covtool.data.folder_walk import FolderWalk
+from covtool.data.found_images import counted, shown
 from covtool.data.image_formats import image_suffixes
 
 SHOWN = 5
@@ -41,13 +42,13 @@ def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Itera
     if suffixes:
         count = sum(suffixes.values())
         named = " ".join(sorted(suffix or "(none)" for suffix in suffixes))
-        files = "files" if count > 1 else "file"
-        yield f"{count:,} {files} with other suffixes left out: {named}."
+        yield f"{counted(count, 'file')} with other suffixes left out: {named}."
     if walk.not_followed:
         links = "links are" if len(walk.not_followed) > 1 else "link is"
+        named = shown((str(path.relative_to(root)) for path in walk.not_followed), SHOWN)
         yield (
             f"{len(walk.not_followed)} {links} not followed, as what it leads to is part of the "
-            f"data anyway: {_shown(walk.not_followed, root)}."
+            f"data anyway: {named}."
         )
 
 
@@ -59,8 +60,3 @@ def _is_expected(name: str) -> bool:
 def _suffix(name: str) -> str:
     _, dot, suffix = name.rpartition(".")
     return dot + suffix if dot else ""
-
-
-def _shown(paths: list[Path], root: Path) -> str:
-    shown = ", ".join(str(path.relative_to(root)) for path in paths[:SHOWN])
-    return shown if len(paths) <= SHOWN else f"{shown}, ... ({len(paths) - SHOWN} more)"

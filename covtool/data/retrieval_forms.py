@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from covtool.data.csv_columns import IDENTITY, LABEL
 from covtool.data.csv_layout import Table, is_table, meanings_in, read_table, require_files
 from covtool.data.folder_layout import labeled_in_folders
-from covtool.data.folder_names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, WHOLE
+from covtool.data.folder_names import SPLIT_NAMES, WHOLE, split_called
 from covtool.data.images import is_image
 from covtool.data.left_out import notes_on_left_out
 from covtool.data.published.searched import (
@@ -27,8 +28,7 @@ from covtool.registry import Registry
 from covtool.specs.layout import LayoutSpec
 
 QUERY, GALLERY = "query", "gallery"
-IDENTITY, LABEL = "identity", "label"
-CSV_SPLITS = (*TRAIN_NAMES, *VAL_NAMES, QUERY, GALLERY, *TEST_NAMES)
+CSV_SPLITS = (*SPLIT_NAMES, QUERY, GALLERY)
 
 Found = Mapping[str, Sequence[RetrievalSample]]
 
@@ -311,9 +311,8 @@ def _from_splits(root: Path, kind: str, found: Found) -> RetrievalLayout:
 
 
 def _subset_of(split: str) -> str:
-    meanings = {"train": TRAIN_NAMES, "val": VAL_NAMES, "test": (*TEST_NAMES, WHOLE)}
     name = split.lower()
-    return next((subset for subset, names in meanings.items() if name in names), name)
+    return "test" if name == WHOLE else split_called(name) or name
 
 
 def _first_image(folder: Path) -> Path | None:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from covtool.data.class_folders import folders_in
+from covtool.data.csv_columns import IDENTITY, LABEL
 from covtool.data.csv_layout import is_table, meanings_in
 from covtool.data.folder_names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, is_no_class
 from covtool.data.hygiene import require_distinct
 from covtool.data.layouts import DataLayout, scan
 from covtool.data.published import find_published, refuse_options
-from covtool.data.retrieval_forms import FORMS, IDENTITY, LABEL
+from covtool.data.retrieval_forms import FORMS
 from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import ArgumentError, DataError
 from covtool.specs.layout import LayoutSpec
@@ -166,7 +167,7 @@ def _is_labeled(root: Path) -> bool:
 
 def _is_disjoint(root: Path) -> bool:
     """Whether none of the classes to evaluate on is one to train on."""
-    classes = {child.name.lower(): _folders(child) for child in _children(root)}
+    classes = {child.name.lower(): _folders(child) for child in folders_in(root)}
 
     def of(names: tuple[str, ...]) -> set[str]:
         return set().union(*(classes.get(name, set()) for name in names))
@@ -177,17 +178,13 @@ def _is_disjoint(root: Path) -> bool:
 
 
 def _folders(folder: Path) -> set[str]:
-    return {child.name for child in _children(folder)}
-
-
-def _children(folder: Path) -> list[Path]:
-    return folders_in(folder)
+    return {child.name for child in folders_in(folder)}
 
 
 def _data_sets_below(root: Path) -> list[str]:
     """Folders in `root` that are published data sets, like CUHK03's two."""
     published = [row for row in FORMS if row.name not in ("csv", "folders")]
-    return sorted(c.name for c in _children(root) if any(row.fits(c) for row in published))
+    return sorted(c.name for c in folders_in(root) if any(row.fits(c) for row in published))
 
 
 def _split_by_class(layout: RetrievalLayout, share: float) -> RetrievalLayout:

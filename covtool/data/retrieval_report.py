@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from covtool.data.found_images import shown
 from covtool.data.retrieval_layout import JUNK, RetrievalLayout, RetrievalSample, Subset
 from covtool.errors import DataError
 
@@ -83,7 +84,7 @@ def require_searchable(layout: RetrievalLayout, report: RetrievalReport) -> None
     if report.shared_identities:
         raise DataError(
             f"{len(report.shared_identities)} identities are in the training and in the test "
-            f"images of {layout.root}: {_shortened(report.shared_identities)}.",
+            f"images of {layout.root}: {shown(report.shared_identities, SHOWN)}.",
             reason="What a network was trained on is easy to find again.",
             hint="Take them out of one of the two.",
         )
@@ -197,8 +198,3 @@ def _no_query_left(layout: RetrievalLayout, report: RetrievalReport) -> DataErro
         reason=f"{unfiltered:,} have matches by their own camera, which do not count.",
         hint="Add --no-cameras to count them, or tell the cameras apart.",
     )
-
-
-def _shortened(names: Sequence[str]) -> str:
-    more = f", ... ({len(names) - SHOWN} more)" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

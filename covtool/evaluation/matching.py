@@ -47,11 +47,6 @@ class ClassMatch:
         """Whether anything says which output is which class."""
         return self.order != "guessed"
 
-    @property
-    def is_one_to_one(self) -> bool:
-        """Whether every output is a class of the data."""
-        return sorted(self.label_map) == list(range(len(self.names)))
-
 
 def match_classes(
     model_names: Sequence[str] | None, data_names: Sequence[str], num_classes: int

@@ -1,4 +1,4 @@
-"""How a data set is read, where its layout leaves a choice."""
+"""The choices that the layout of a data set leaves."""
 
 from typing import Literal
 

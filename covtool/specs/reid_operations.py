@@ -1,4 +1,4 @@
-"""What re-identification networks change about a backbone, as operations of a recipe."""
+"""Operations of a recipe that re-identification networks are built with."""
 
 from typing import Literal
 

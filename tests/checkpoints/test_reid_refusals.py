@@ -99,9 +99,8 @@ def test_network_that_cannot_be_rebuilt_is_refused_by_its_name(name: str, tmp_pa
 
 
 def test_every_refused_network_is_tried() -> None:
-    tried = [
-        [row.name for row in NOT_REBUILT if row.is_of(state())] for state, _ in REFUSED.values()
-    ]
+    states = (made() for made, _ in REFUSED.values())
+    tried = [[row.name for row in NOT_REBUILT if row.is_of(state)] for state in states]
     assert all(len(found) == 1 for found in tried)
     assert {found[0] for found in tried} == {row.name for row in NOT_REBUILT}
 

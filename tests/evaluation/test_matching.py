@@ -11,14 +11,13 @@ TWELVE = [str(index) for index in range(12)]
 def test_classes_are_matched_by_name_whatever_their_order() -> None:
     match = match_classes(["c", "a", "b"], ["a", "b", "c"], 3)
     assert (match.names, match.label_map, match.note) == (("c", "a", "b"), (1, 2, 0), None)
-    assert (match.order, match.is_certain, match.is_one_to_one) == ("names", True, True)
+    assert (match.order, match.is_certain) == ("names", True)
 
 
 def test_data_with_some_of_the_classes_will_do() -> None:
     match = match_classes(["a", "b", "c"], ["b", "c"], 3)
     assert match.label_map == (1, 2)
     assert match.note == "The data has 2 of the model's 3 classes."
-    assert not match.is_one_to_one
 
 
 def test_a_class_that_the_model_lacks_is_refused_with_both_lists() -> None:

@@ -1,12 +1,12 @@
 """CLIP's visual towers as OpenAI's and OpenCLIP's code names them, and CLIP's images."""
 
+from covtool.backbones import channel_statistics
 from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Said
 from covtool.checkpoints.code_bases.renaming import reshaped, shifted, with_bias
 
-# Radford et al., ICML 2021, section 2: the statistics of OpenAI's own training images.
 CLIP_INPUT = {
-    "mean": (0.48145466, 0.4578275, 0.40821073),
-    "std": (0.26862954, 0.26130258, 0.27577711),
+    "mean": channel_statistics.OPENAI_CLIP[0],
+    "std": channel_statistics.OPENAI_CLIP[1],
     "interpolation": "bicubic",
 }
 # What is beside the tower: the one for texts, and how both are compared.

@@ -1,5 +1,6 @@
 """Transformers' networks with attention: ViT, DeiT, BEiT, DINOv2, DINOv3, CLIP, SigLIP, Swin."""
 
+from covtool.backbones import channel_statistics
 from covtool.checkpoints.code_bases.clip import TEXT_TOWER, gelu_said
 from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Said, Tensors
 from covtool.checkpoints.code_bases.renaming import joined, reshaped, shifted, with_bias
@@ -150,7 +151,7 @@ def _siglip_pool(tensors: Tensors) -> dict:
 
 
 _TANH = "gelu_pytorch_tanh"  # SigLIP's GELU in transformers unless its configuration says otherwise
-SIGLIP_INPUT = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+SIGLIP_INPUT = dict(zip(("mean", "std"), channel_statistics.INCEPTION, strict=True))
 
 _CLIP_BLOCK: Rules = (
     (r"^embeddings\.patch_embedding\.", "patch_embed.proj."),

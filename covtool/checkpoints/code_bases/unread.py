@@ -1,4 +1,4 @@
-"""Whose names they are, where no row of the table reads them: for the refusal."""
+"""Kinds of files that no row of the table reads, called by name in the refusal."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What torch.save wrote, read without importing, building or running anything that it names."""
+"""Reads what torch.save wrote; nothing that a file names is imported, built or run."""
 
 from covtool.checkpoints.pickles.archive import read_archive
 from covtool.checkpoints.pickles.legacy import read_legacy

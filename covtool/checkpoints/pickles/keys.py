@@ -1,4 +1,4 @@
-"""What may be a key of a dictionary or an element of a set: what is quick and safe to hash."""
+"""Keys of dictionaries and elements of sets: only what is quick and safe to hash."""
 
 from typing import Any
 

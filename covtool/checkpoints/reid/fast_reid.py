@@ -13,7 +13,8 @@ from torch import Tensor
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.reid.necks import numbered, read_neck
 from covtool.checkpoints.reid.network import PERSON, Neck, ReidNetwork, State, below, squashed
-from covtool.checkpoints.reid.told_beside import setting, settings_beside, size_setting
+from covtool.checkpoints.reid.told_beside import setting, settings_beside
+from covtool.checkpoints.told.values import as_size
 
 CONFIG = "config.yaml"
 
@@ -63,7 +64,7 @@ def read_fast_reid(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork |
         last_stride=stride if stride in (1, 2) else 1,
         unpadded=_has_plain_stem(state) and _counts_epochs(config, checkpoint),
         images=squashed(
-            size=size_setting(config, "INPUT.SIZE_TEST") or _usual_size(checkpoint.path.stem),
+            size=as_size(setting(config, "INPUT.SIZE_TEST")) or _usual_size(checkpoint.path.stem),
             interpolation="bicubic",
             **_normalization(state),
         ),

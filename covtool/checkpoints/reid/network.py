@@ -1,4 +1,4 @@
-"""What a re-identification checkpoint says about its network, and what its code base implies."""
+"""A re-identification network as its checkpoint says and its code base implies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What was recognized of a re-identification network and what was assumed, in sentences."""
+"""Notes on a re-identification network: what was recognized, and what was assumed."""
 
 from collections.abc import Iterator
 

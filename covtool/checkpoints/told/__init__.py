@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself: in its entries, by its name, and in the files beside it."""
+"""Statements of a checkpoint about itself: its entries, its name, the files beside it."""
 
 import json
 from collections.abc import Mapping

@@ -1,13 +1,11 @@
-"""What the files beside a checkpoint say: configurations, a run's arguments, class lists."""
+"""Reads the files beside a checkpoint: configurations, a run's arguments, class lists."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from covtool.checkpoints.told.class_lists import LARGEST_FILE, read_class_names
+from covtool.checkpoints.told.class_lists import read_class_names
+from covtool.checkpoints.told.documents import read_document
 from covtool.checkpoints.told.entries import read_entries
 from covtool.checkpoints.told.preprocessors import read_open_clip, read_preprocessor
 from covtool.checkpoints.told.statements import Said
@@ -82,7 +80,7 @@ def beside(path: Path) -> tuple[Said, ...]:
     said = []
     for folder in folders:
         for name, read in CONFIGURATIONS.items():
-            config = _document(folder / name)
+            config = read_document(folder / name)
             said.append(None if config is None else read(name, config))
     return tuple(source for source in said if source)
 
@@ -112,14 +110,3 @@ def class_files(path: Path) -> tuple[Said, ...]:
         except DataError as problem:
             said.append(Said(where=name, problems=(f"{name} is not used: {problem.reason}",)))
     return tuple(said)
-
-
-def _document(path: Path) -> Mapping[str, Any] | None:
-    try:
-        if not path.is_file() or path.stat().st_size > LARGEST_FILE:
-            return None
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return None
-    return value if isinstance(value, Mapping) else None

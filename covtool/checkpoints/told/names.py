@@ -1,4 +1,4 @@
-"""What the names of a file and of its folders say: weights are published under known names."""
+"""Published names, read from those of a file and of its folders."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What single sources say about a checkpoint, and what they say together."""
+"""Statements about a checkpoint: of single sources, and of all together."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

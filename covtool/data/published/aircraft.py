@@ -8,12 +8,11 @@ from covtool.data.published.listing import (
     find_file,
     first_and_rest,
     first_file,
-    lines_of,
+    names_and_boxes,
     required,
     with_suffix,
 )
 from covtool.data.published.options import chosen_labels
-from covtool.errors import DataError
 from covtool.specs.layout import LayoutSpec
 
 LEVELS = ("variant", "family", "manufacturer")
@@ -49,12 +48,7 @@ def _lists(level: str, splits: tuple[str, ...]) -> list[str]:
 
 
 def _boxes(file: Path, folder: Path) -> dict[str, tuple]:
-    boxes = {}
-    for line in lines_of(file):
-        name, *cells = line.split()
-        try:
-            left, upper, right, lower = map(float, cells)
-        except ValueError as problem:
-            raise DataError(f"{file}: {line!r} is no name and box.") from problem
-        boxes[str(with_suffix(folder / name))] = (left - 1, upper - 1, right, lower)  # from 1
-    return boxes
+    return {
+        str(with_suffix(folder / name)): (left - 1, upper - 1, right, lower)  # counted from 1
+        for name, (left, upper, right, lower) in names_and_boxes(file)
+    }

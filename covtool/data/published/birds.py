@@ -7,8 +7,8 @@ from covtool.data.published.listing import (
     boxed,
     find_file,
     first_and_rest,
-    lines_of,
     looked_up,
+    names_and_boxes,
     required,
 )
 from covtool.errors import DataError
@@ -56,12 +56,8 @@ def _class_names(root: Path, used: set[str]) -> dict[str, str]:
 
 def _boxes(root: Path, numbers: dict[str, str]) -> dict[str, tuple]:
     file = find_file(root, BOXES)
-    boxes = {}
-    for line in lines_of(file):
-        number, *cells = line.split()
-        try:
-            x, y, width, height = map(float, cells)
-        except ValueError as problem:
-            raise DataError(f"{file}: {line!r} is no number and box.") from problem
-        boxes[number] = (x, y, x + width, y + height)
+    boxes = {
+        number: (x, y, x + width, y + height)
+        for number, (x, y, width, height) in names_and_boxes(file)
+    }
     return {path: looked_up(boxes, number, file) for path, number in numbers.items()}

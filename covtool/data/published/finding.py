@@ -1,4 +1,4 @@
-"""Which published layout a path has, and its images."""
+"""Finds the published layout that a path has, and reads its images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -64,6 +64,23 @@ def first_and_rest(file: Path) -> list[tuple[str, str]]:
     return pairs
 
 
+def names_and_boxes(file: Path) -> list[tuple[str, tuple[float, float, float, float]]]:
+    """The first word of each line, and the four numbers that follow it.
+
+    Raises:
+        DataError: A line has other than four numbers.
+    """
+    found = []
+    for line in lines_of(file):
+        name, *cells = line.split()
+        try:
+            first, second, third, fourth = map(float, cells)
+        except ValueError as problem:
+            raise DataError(f"{file}: {line!r} is no name and box.") from problem
+        found.append((name, (first, second, third, fourth)))
+    return found
+
+
 def rest_and_last(file: Path) -> list[tuple[str, str]]:
     """The last word of each line, and what is before it.
 

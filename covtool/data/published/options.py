@@ -1,4 +1,4 @@
-"""What of a `LayoutSpec` a layout takes, and what it makes of it."""
+"""Options of a `LayoutSpec` that a layout takes; the others are refused."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path

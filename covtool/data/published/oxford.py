@@ -1,4 +1,4 @@
-"""What the Visual Geometry Group in Oxford publishes: Pets, Flowers-102, Describable Textures."""
+"""Data sets of Oxford's Visual Geometry Group: Pets, Flowers-102, Describable Textures."""
 
 from pathlib import Path
 
