@@ -19,7 +19,7 @@ from covtool.checkpoints.matching import (
     shapes_fit,
     split,
 )
-from covtool.checkpoints.own_classifiers import doubt, expected_head, with_linear
+from covtool.checkpoints.own_classifiers import expected_head, with_linear
 from covtool.checkpoints.positions import Size, may_differ, other_size
 
 MOST_PREFIXES = 64
@@ -299,7 +299,7 @@ def _with_classifier(candidate: Candidate, head: Named, view: View, others: list
     found = linear_classifiers(beside, expected[known][1], roots)
     doubts = between(_uncopied(beside, view), expected[known][1], roots, found)
     if found and doubts:
-        return replace(candidate, notes=(*candidate.notes, doubt(found[0].module, doubts[0])))
+        return replace(candidate, doubted=(found[0].module, doubts[0]))
     if len(found) != 1:
         return replace(candidate, classifiers=tuple(linear.module for linear in found))
     return with_linear(candidate, found[0], known.removesuffix(".weight"))
@@ -319,8 +319,7 @@ def _unless_doubted(candidate: Candidate, head: Named, view: View, others: list[
     doubts = between(_uncopied(beside, view), linears[0].weight[1], roots, linears)
     if not doubts:
         return candidate
-    notes = (*candidate.notes, doubt(linears[0].module, doubts[0]))
-    return replace(_without_head(candidate), notes=notes)
+    return replace(_without_head(candidate), doubted=(linears[0].module, doubts[0]))
 
 
 def _uncopied(beside: Mapping[str, Shape], view: View) -> dict[str, Shape]:

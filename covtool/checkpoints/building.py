@@ -181,6 +181,12 @@ def _order_note(candidate: Candidate) -> str | None:
 
 
 def _classifier_note(candidate: Candidate, classes: int) -> str:
+    if candidate.doubted is not None:
+        module, tensor = candidate.doubted
+        return (
+            f"{module} is not taken as the classifier, since {tensor} may belong to what it "
+            f"computes (--classifier-layer {module} takes it): a new one for {classes} classes, at random."
+        )
     if candidate.num_classes is None:
         return f"The checkpoint has no classifier: a new one for {classes} classes, at random."
     return (

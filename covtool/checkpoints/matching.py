@@ -31,6 +31,8 @@ class Candidate:
         classifier: Name in the file and name in the architecture, of the tensors of a classifier
             that is called otherwise there.
         own_head: Names in the file of a classifier that the architecture calls alike.
+        doubted: A linear layer that is not taken as the classifier, and the tensor that may stand
+            between it and the features; None where there is no doubt.
         classifiers: Modules that might be the classifier, where there is more than one.
         arguments: Of the constructor, beside the architecture's own: another size, say.
         unused: Names in the file that belong to something else.
@@ -45,6 +47,7 @@ class Candidate:
     renames: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     classifier: tuple[tuple[str, str], ...] = ()
     own_head: tuple[str, ...] = field(default=(), repr=False)
+    doubted: tuple[str, str] | None = None
     classifiers: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = field(default=(), repr=False)

@@ -12,8 +12,6 @@ from covtool.checkpoints.beside import Linear, between, linear_classifiers
 from covtool.checkpoints.matching import Candidate, Named
 from covtool.specs import BaseSpec
 
-_DOUBTED = "is not taken as the classifier"
-
 
 def with_linear(candidate: Candidate, linear: Linear, module: str) -> Candidate:
     """The candidate with a linear layer of the file as its classifier."""
@@ -46,7 +44,7 @@ def with_linear_beside(candidate: Candidate, outside: Named) -> Candidate:
     found = linear_classifiers(beside, in_features, roots)
     doubts = between(beside, in_features, roots, found)
     if found and doubts:
-        return replace(candidate, notes=(*candidate.notes, doubt(found[0].module, doubts[0])))
+        return replace(candidate, doubted=(found[0].module, doubts[0]))
     candidate = replace(candidate, unused=(*candidate.unused, *beside))
     if len(found) != 1:
         return replace(candidate, classifiers=tuple(linear.module for linear in found))
@@ -69,17 +67,7 @@ def with_named_classifier(
     if len(weights) != 1 or len(own) < 2 or own[1] != expected[weights[0]][1]:
         return None
     linear = Linear(module=asked, weight=own, has_bias=f"{asked}.bias" in shapes)
-    notes = tuple(note for note in candidate.notes if not note.startswith(f"{asked} {_DOUBTED}"))
-    candidate = replace(candidate, notes=notes)
-    return with_linear(candidate, linear, weights[0].removesuffix(".weight"))
-
-
-def doubt(module: str, name: str) -> str:
-    """That a layer is no classifier, for a tensor that may stand before it."""
-    return (
-        f"{module} {_DOUBTED}, since {name} may belong to what it computes "
-        f"(--classifier-layer {module} takes it)."
-    )
+    return with_linear(replace(candidate, doubted=None), linear, weights[0].removesuffix(".weight"))
 
 
 @lru_cache(maxsize=256)
