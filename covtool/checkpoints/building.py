@@ -184,8 +184,9 @@ def _classifier_note(candidate: Candidate, classes: int) -> str:
     if candidate.doubted is not None:
         module, tensor = candidate.doubted
         return (
-            f"{module} is not taken as the classifier, since {tensor} may belong to what it "
-            f"computes (--classifier-layer {module} takes it): a new one for {classes} classes, at random."
+            f"{module} is not taken as the classifier: {tensor} may belong to what it computes "
+            f"(--classifier-layer {module} takes it). The new one for {classes} classes is at "
+            "random."
         )
     if candidate.num_classes is None:
         return f"The checkpoint has no classifier: a new one for {classes} classes, at random."
