@@ -21,25 +21,17 @@ def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
     """No architecture fits; the nearest are named, with what differs from the first."""
     checkpoint, best = identification.checkpoint, identification.best
     index = load_index()
-    told = _told_row(index, checkpoint)
-    whose = named_code_base(checkpoint.tensors)
-    if whose is not None and told is None:
-        return UnrecognizedCheckpointError(
-            f"{checkpoint.path} is of no architecture that timm or torchvision has.",
-            reason=f"The names are those of {whose}.",
-            hint=_HINT,
-        )
+    told, whose = _told_row(index, checkpoint), named_code_base(checkpoint.tensors)
     near = [c for c in identification.candidates[:3] if c.score >= LEAST_OVERLAP]
     message = f"{checkpoint.path} is of no architecture that timm or torchvision has."
-    if told is None and not near:
-        reason = "Not one of its tensors has the shape of one of theirs."
-        if best is not None:
+    if told is None and (whose is not None or not near):
+        if whose is not None:
+            reason = f"The names are those of {whose}."
+        elif best is not None:
             reason = "None of theirs shares half of its tensors."
-        return UnrecognizedCheckpointError(
-            message,
-            reason=reason,
-            hint=_HINT,
-        )
+        else:
+            reason = "Not one of its tensors has the shape of one of theirs."
+        return UnrecognizedCheckpointError(message, reason=reason, hint=_HINT)
     if told is not None:
         name = index.architectures[told].name
         reason, row = f"It says that it is a {name}, and differs from that.", told
