@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor
 
 from covtool.checkpoints.pickles import UnusableTensor
-from covtool.checkpoints.printable import printable
 from covtool.checkpoints.weight_sets import (
     ANY,
     choose,
@@ -20,6 +19,7 @@ from covtool.checkpoints.weight_sets import (
     role,
 )
 from covtool.errors import ArgumentError, CheckpointError
+from covtool.printable import printable
 
 RAW = (
     "state_dict",

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from covtool.checkpoints.printable import printable
 from covtool.errors import CheckpointError
+from covtool.printable import printable
 
 Format = Literal["zip", "legacy", "safetensors"]
 

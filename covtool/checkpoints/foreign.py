@@ -18,11 +18,11 @@ from covtool.checkpoints.file_kinds import damaged, file_format
 from covtool.checkpoints.model_file import RECIPE_KEY
 from covtool.checkpoints.own_runs import SavedState, saved_state
 from covtool.checkpoints.pickles import GlobalName, Placeholder, UnusableTensor, plain
-from covtool.checkpoints.printable import printable
 from covtool.checkpoints.shards import shards_of, weights_file
 from covtool.checkpoints.told import Told, told_by
 from covtool.checkpoints.unpickling import load_torch_file
 from covtool.errors import CheckpointError
+from covtool.printable import printable
 
 _CLEAR_MAJORITY = 0.6
 _BRIEF = 60  # characters of a value

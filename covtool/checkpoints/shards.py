@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from covtool.checkpoints.printable import printable
 from covtool.errors import CheckpointError
+from covtool.printable import printable
 
 HUB_FILES = (
     "model.safetensors",

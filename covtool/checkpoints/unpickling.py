@@ -11,8 +11,8 @@ from covtool.checkpoints.pickles import (
     read_archive,
     read_legacy,
 )
-from covtool.checkpoints.printable import printable
 from covtool.errors import CheckpointError, UnsafeCheckpointError
+from covtool.printable import printable
 
 _SHOWN = 4
 _LONGEST_NAME = 120

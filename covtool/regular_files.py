@@ -1,0 +1,103 @@
+"""Files that are opened for reading: regular files and nothing else.
+
+A FIFO would be waited for, a device be read for ever. Each function raises OSError and nothing
+else, so that a caller makes one error of its own from all that can be wrong with a path.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+MEBIBYTE = 1 << 20
+
+LONGEST_TEXT = 64 * MEBIBYTE
+"""Bytes of a text file that is read whole, a list of images for example."""
+
+_KINDS = (
+    (stat.S_ISDIR, errno.EISDIR, "It is a folder, not a file"),
+    (stat.S_ISFIFO, errno.EINVAL, "It is a pipe, not a file"),
+    (stat.S_ISSOCK, errno.EINVAL, "It is a socket, not a file"),
+    (stat.S_ISCHR, errno.EINVAL, "It is a device, not a file"),
+    (stat.S_ISBLK, errno.EINVAL, "It is a device, not a file"),
+)
+
+
+def opened(path: str | Path) -> BinaryIO:
+    """A regular file, open for reading bytes.
+
+    Raises:
+        OSError: There is none, it may not be read, it is no regular file, or this is no path.
+    """
+    try:
+        # Without O_NONBLOCK, opening a FIFO waits until something writes to it.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+    except ValueError as problem:  # a NUL, or what the file system's encoding does not have
+        raise OSError(errno.EINVAL, "No file can have this name", str(path)) from problem
+    try:
+        _require_regular(os.fstat(handle).st_mode, path)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def require_regular(path: str | Path) -> None:
+    """Refuse what is no regular file, for those who open a path themselves.
+
+    Raises:
+        OSError: As `opened`.
+    """
+    opened(path).close()
+
+
+def read_bytes(path: str | Path, *, at_most: int = LONGEST_TEXT) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: The file.
+        at_most: The number of bytes from which on it is refused.
+
+    Raises:
+        OSError: As `opened`, or it is larger.
+    """
+    with opened(path) as file:
+        content = file.read(at_most + 1)
+    if len(content) > at_most:
+        raise OSError(
+            errno.EFBIG, f"It is larger than {at_most / MEBIBYTE:.4g} MiB, the most that is read"
+        )
+    return content
+
+
+def read_text(path: str | Path, *, encoding: str = "utf-8", at_most: int = LONGEST_TEXT) -> str:
+    """The text in a regular file, with one kind of end of a line.
+
+    Args:
+        path: The file.
+        encoding: Of the text; ``utf-8-sig`` also takes a byte order mark.
+        at_most: The number of bytes from which on it is refused.
+
+    Raises:
+        OSError: As `read_bytes`, or the bytes are not text in that encoding.
+    """
+    content = read_bytes(path, at_most=at_most)
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as problem:
+        raise OSError(
+            errno.EILSEQ,
+            f"It is no {encoding.upper()} text: {problem.reason} at byte {problem.start:,}",
+            str(path),
+        ) from problem
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _require_regular(mode: int, path: str | Path) -> None:
+    if stat.S_ISREG(mode):
+        return
+    for is_kind, number, text in _KINDS:
+        if is_kind(mode):
+            raise OSError(number, text, str(path))
+    raise OSError(errno.EINVAL, "It is not a regular file", str(path))
