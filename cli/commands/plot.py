@@ -103,6 +103,8 @@ def _show_operators(result: "OperatorPlotResult") -> None:
 
 
 def _show_runs(result: "RunPlotResult") -> None:
+    for note in result.notes:
+        render.note(f"note: {note}")
     render.table(
         f"Drawn: {result.path} ({', '.join(result.panels)})",
         ("run", "updates", "epochs", result.runs[0].metric or "metric"),

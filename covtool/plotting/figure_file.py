@@ -3,6 +3,7 @@
 Nothing here knows pyplot: figures are objects, and matplotlib's settings are put back after use.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -47,6 +48,7 @@ _STYLE = {
     "savefig.dpi": 200,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": _PROGRAM,
+    "text.parse_math": False,  # names of runs and columns are text, dollars and all
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
 }
@@ -127,5 +129,6 @@ def write_figure(figure: "Figure", path: Path, *, title: str) -> None:
     """
     suffix = path.suffix.lower()
     metadata = {**_METADATA[suffix], "Title": title}
-    with written_whole(path) as temporary:  # its name ends in .tmp
+    with warnings.catch_warnings(), written_whole(path) as temporary:  # its name ends in .tmp
+        warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks, long names
         figure.savefig(temporary, format=suffix[1:], metadata=metadata)

@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from covtool.errors import DataError
-from covtool.plotting.run_history import ARGUMENTS, EPOCHS, damaged, epoch_rows, no_run
+from covtool.plotting.number_columns import LARGEST_DRAWN
+from covtool.plotting.run_history import cell_value, no_run, rows_of_epochs
+from covtool.printable import printable
+from covtool.run_files import ARGUMENTS, SUMMARY, EpochRow
+from covtool.run_files.logs import damaged
 
 RESTRAINT = "restraint"
 _PHASES = ("start", "base", RESTRAINT, "relaxation")
 """In the order that they have within an iteration; the first two are in none."""
-_PHASE = re.compile(r"(start|base)|(restraint|relaxation) ([1-9]\d*)")
+_PHASE = re.compile(r"(start|base)|(restraint|relaxation) ([1-9]\d{0,6})")
+
+MOST_HALF_STEPS = 2_000
+"""In a picture: more are no wider than a pixel."""
 
 Row = tuple[str, dict[str, Any]]
 """Where a row is, and what it says."""
@@ -78,11 +85,16 @@ def read_half_steps(run: Path) -> tuple[HalfStep, ...]:
     Raises:
         DataError: The folder is no such run, no half-step is over yet, or a line is damaged.
     """
-    rows = list(epoch_rows(run))
-    if not rows and not ((run / EPOCHS).exists() or (run / ARGUMENTS).exists()):
-        raise no_run(run, EPOCHS)
+    rows = [(row.line.where, _values(row)) for row in rows_of_epochs(run)]
+    if not rows and not ((run / SUMMARY).exists() or (run / ARGUMENTS).exists()):
+        raise no_run(run, SUMMARY)
     _require_phases(run, rows)
     steps = tuple(_half_step(*row) for row in _ends(rows))
+    if len(steps) > MOST_HALF_STEPS:
+        raise DataError(
+            f"The run in {run} has {len(steps):,} half-steps.",
+            reason=f"{MOST_HALF_STEPS:,} are the most that are shown.",
+        )
     if not steps:
         raise DataError(
             f"The run in {run} has no half-step yet.",
@@ -92,16 +104,21 @@ def read_half_steps(run: Path) -> tuple[HalfStep, ...]:
     return steps
 
 
+def _values(row: EpochRow) -> dict[str, Any]:
+    return {name: cell_value(cell) for name, cell in row.cells.items()}
+
+
 def _require_phases(run: Path, rows: list[Row]) -> None:
     for where, row in rows:
         if "phase" not in row:
             raise DataError(
                 f"{run} is not the folder of a run of restraint and relaxation iterations.",
-                reason=f"Its {EPOCHS} has no column 'phase'; that of covtool finetune has none.",
+                reason=f"Its {SUMMARY} has no column 'phase'; that of covtool finetune has none.",
                 hint=f"Give the folder of a run of covtool svdnet-rri, or: covtool plot run {run}",
             )
         if _PHASE.fullmatch(str(row["phase"])) is None:
-            raise damaged(where, f"{row['phase']!r} is no phase of such a run.")
+            phase = printable(repr(row["phase"]))
+            raise damaged(where, f"{phase} is no phase of such a run.")
 
 
 def _ends(rows: list[Row]) -> Iterator[Row]:
@@ -118,14 +135,15 @@ def _ends(rows: list[Row]) -> Iterator[Row]:
 def _half_step(where: str, row: dict[str, Any]) -> HalfStep:
     def number(column: str) -> float:
         value = row.get(column)
-        if not isinstance(value, float) or not math.isfinite(value):
-            raise damaged(where, f"{column} is {value!r}, which is no number.")
+        if not isinstance(value, float) or not abs(value) <= LARGEST_DRAWN:
+            shown = printable(repr(value))
+            raise damaged(where, f"{column} is {shown}, which is no number that can be shown.")
         return value
 
     def optional(column: str) -> float | None:
         value = row.get(column)
         if isinstance(value, str):
-            raise damaged(where, f"{column} is {value!r}, which is no number.")
+            raise damaged(where, f"{column} is {printable(repr(value))}, which is no number.")
         return value if value is not None and math.isfinite(value) else None
 
     return HalfStep(

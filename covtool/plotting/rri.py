@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from covtool.plotting.figure_file import check_output, house_style, write_figure
 from covtool.plotting.half_steps import RESTRAINT, HalfStep, phase_order, read_half_steps
-from covtool.plotting.run_history import EPOCHS, run_labels
+from covtool.plotting.run_history import run_labels
 from covtool.plotting.run_panels import GRAY, POINTS, finish_panel, name_runs, run_color
 from covtool.registry import Registry
+from covtool.run_files import SUMMARY
 from covtool.specs.plotting import ComparedRunsSpec
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _STEP = 0.28
 _LETTER = 0.15
 """Width that an upright name takes, in inches."""
 _SHADE = "#f0f0f0"
+_MOST_SHADED = 400
+"""Half-steps from which on none is shaded: they are narrower than a line."""
 _SHARE = (0.0, 1.05)
 """The axis of what is between 0 and 1."""
 
@@ -49,7 +52,7 @@ class HalfStepPanel:
     summary: str
     value: Callable[[HalfStep], float]
     limits: tuple[float, float] | None = None
-    source: str = EPOCHS
+    source: str = SUMMARY
 
 
 HALF_STEP_PANELS = Registry(
@@ -146,13 +149,14 @@ def half_step_figure(runs: Sequence[HalfStepRun], panels: Sequence[HalfStepPanel
     from matplotlib.figure import Figure
 
     phases = sorted({s.phase for run in runs for s in run.half_steps}, key=phase_order)
+    places = {phase: position for position, phase in enumerate(phases)}
     width = min(max(_BESIDE + _STEP * len(phases), _WIDTHS[0]), _WIDTHS[1])
     figure = Figure(figsize=(width, _AROUND + _HEIGHT * len(panels)))
     column = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(column, panels, strict=True):
         _shade_restraints(axes, phases)
         for position, run in enumerate(runs):
-            x = [phases.index(step.phase) for step in run.half_steps]
+            x = [places[step.phase] for step in run.half_steps]
             y = [panel.value(step) for step in run.half_steps]
             axes.plot(x, y, color=run_color(position), **POINTS)
         finish_panel(axes, panel.summary, logarithmic=False)
@@ -164,7 +168,7 @@ def half_step_figure(runs: Sequence[HalfStepRun], panels: Sequence[HalfStepPanel
 
 
 def _shade_restraints(axes: "Axes", phases: Sequence[str]) -> None:
-    for position, phase in enumerate(phases):
+    for position, phase in enumerate(phases if len(phases) <= _MOST_SHADED else ()):
         if phase.startswith(RESTRAINT):
             axes.axvspan(position - 0.5, position + 0.5, color=_SHADE, linewidth=0, zorder=0)
 
@@ -177,5 +181,5 @@ def _name_phases(axes: "Axes", phases: Sequence[str], *, room: float) -> None:
     positions = range(0, len(phases), every)
     axes.set_xticks(positions, [phases[position] for position in positions], rotation=90)
     axes.set_xlim(-0.5, len(phases) - 0.5)
-    if any(phase.startswith(RESTRAINT) for phase in phases):
+    if len(phases) <= _MOST_SHADED and any(phase.startswith(RESTRAINT) for phase in phases):
         axes.set_xlabel("after each half-step (shaded: Eigenlayer orthogonal, frozen)", color=GRAY)

@@ -1,13 +1,16 @@
 """The curves of training runs: which columns of their files make which panel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from covtool.errors import ArgumentError
-from covtool.plotting.run_history import EPOCHS, STEPS, Columns, RunHistory
+from covtool.plotting.number_columns import Columns
+from covtool.plotting.run_history import RunHistory
+from covtool.printable import printable
 from covtool.registry import Registry
+from covtool.run_files import METRICS, SUMMARY
 from covtool.specs.plotting import RunPlotSpec
 
 TREND_SHARE = 40
@@ -16,6 +19,8 @@ TREND_SHARE = 40
 _METRIC = ""
 """Stands for the column that the spec or the run names."""
 _EVALUATED = "eval_"
+_LONGEST_TITLE = 60
+"""Characters of a column's name over its panel."""
 _CALLED = {
     "eval_top1": "top-1 (%)",
     "eval_top5": "top-5 (%)",
@@ -73,23 +78,23 @@ PANELS = Registry(
             "loss",
             "loss (nats)",
             (
-                Line(STEPS, "loss", "training", averaged=True),
-                Line(EPOCHS, "eval_loss", "validation"),
+                Line(METRICS, "loss", "training", averaged=True),
+                Line(SUMMARY, "eval_loss", "validation"),
             ),
         ),
-        Panel("metric", "", (Line(EPOCHS, _METRIC, "validation"),)),
+        Panel("metric", "", (Line(SUMMARY, _METRIC, "validation"),)),
         Panel(
             "correlation",
             "correlation S(W) of the Eigenlayer",
-            (Line(EPOCHS, "correlation", "S(W)"),),
+            (Line(SUMMARY, "correlation", "S(W)"),),
         ),
-        Panel("lr", "learning rate", (Line(STEPS, "lr", "learning rate"),)),
+        Panel("lr", "learning rate", (Line(METRICS, "lr", "learning rate"),)),
         Panel(
             "norm",
             "norm of the gradient",
             (
-                Line(STEPS, "grad_norm", "before", averaged=True),
-                Line(STEPS, "grad_norm_centralized", "after centralization", averaged=True),
+                Line(METRICS, "grad_norm", "before", averaged=True),
+                Line(METRICS, "grad_norm_centralized", "after centralization", averaged=True),
             ),
             logarithmic=True,
         ),
@@ -130,10 +135,10 @@ def panel_curves(
     found = []
     for run, history in enumerate(histories):
         for position, line in enumerate(panel.lines):
-            by_epoch = line.file == EPOCHS
+            by_epoch = line.file == SUMMARY
             x, columns = _of_file(history, by_epoch=by_epoch)
             y = columns.get(line.column or metric)
-            if y is None or np.isnan(y).all():
+            if y is None or not _drawable(y, panel).any():
                 continue
             if by_epoch:  # not every epoch is evaluated
                 known = ~np.isnan(y)
@@ -161,8 +166,10 @@ def metric_column(histories: Sequence[RunHistory], spec: RunPlotSpec) -> str:
     if spec.metric is not None:
         if spec.metric not in columns:
             raise ArgumentError(
-                f"No run has a column {spec.metric!r} in {EPOCHS}.",
-                reason=f"There are: {', '.join(columns)}." if columns else "No epoch is through.",
+                f"No run has a column {spec.metric!r} in {SUMMARY}.",
+                reason=f"There are: {printable(', '.join(columns))}."
+                if columns
+                else "No epoch is through.",
             )
         return spec.metric
     evaluated = [name for name in columns if name.startswith(_EVALUATED) and name != "eval_loss"]
@@ -171,7 +178,33 @@ def metric_column(histories: Sequence[RunHistory], spec: RunPlotSpec) -> str:
 
 def title_of(panel: Panel, metric: str) -> str:
     """What is on the vertical axis of a panel."""
-    return panel.summary or _CALLED.get(metric, metric.removeprefix(_EVALUATED).replace("_", " "))
+    plain = printable(metric.removeprefix(_EVALUATED).replace("_", " "), longest=_LONGEST_TITLE)
+    return panel.summary or _CALLED.get(metric, plain)
+
+
+def undrawn_notes(
+    panel: Panel, histories: Sequence[RunHistory], spec: RunPlotSpec
+) -> Iterator[str]:
+    """What a panel does not show of the runs, in sentences, as no picture could."""
+    metric = metric_column(histories, spec)
+    for history in histories:
+        for line in panel.lines:
+            x, columns = _of_file(history, by_epoch=line.file == SUMMARY)
+            column = line.column or metric
+            unknown = history.undrawn[line.file].get(column, 0)
+            below = (
+                int((columns[column] <= 0).sum()) if panel.logarithmic & (column in columns) else 0
+            )
+            for count, what in (
+                (unknown, "is infinite, not a number or too large to be drawn"),
+                (below, "is not above 0, as its axis is logarithmic,"),
+            ):
+                if count:
+                    where = "updates" if line.file == METRICS else "epochs"
+                    yield (
+                        f"{history.label}: {printable(column)} {what} at {count:,} of {len(x):,} "
+                        f"{where}."
+                    )
 
 
 def moving_average(y: np.ndarray, window: int) -> np.ndarray:
@@ -187,6 +220,10 @@ def moving_average(y: np.ndarray, window: int) -> np.ndarray:
     number = counts[last] - counts[first]
     means = (sums[last] - sums[first]) / np.maximum(number, 1)
     return np.where(known, means, np.nan)
+
+
+def _drawable(y: np.ndarray, panel: Panel) -> np.ndarray:
+    return y > 0 if panel.logarithmic else ~np.isnan(y)
 
 
 def _of_file(history: RunHistory, *, by_epoch: bool) -> tuple[np.ndarray, Columns]:

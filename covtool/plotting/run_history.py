@@ -3,26 +3,22 @@
 Columns are whatever the files hold: a run of another command may have others.
 """
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from covtool.errors import ArgumentError, DataError
-
-ARGUMENTS, STEPS, EPOCHS = "args.yaml", "metrics.jsonl", "summary.csv"
-
-Columns = Mapping[str, np.ndarray]
+from covtool.plotting.number_columns import Columns, NumberColumns
+from covtool.printable import printable
+from covtool.run_files import ARGUMENTS, METRICS, SUMMARY, EpochRow, epoch_rows, step_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHistory:
-    """A run's columns; what a row does not say, or what is infinite, is NaN.
+    """A run's columns; what a row does not say, or what cannot be drawn, is NaN.
 
     Attributes:
         path: The run's folder.
@@ -31,6 +27,8 @@ class RunHistory:
         steps: Of `updates`: the numbers in metrics.jsonl.
         epoch_ends: The last update of each epoch.
         epochs: Of `epoch_ends`: the numbers in summary.csv.
+        undrawn: How many values of `steps` and of `epochs` are infinite, not a number, or too
+            large to be drawn, by column; those of steps under METRICS, of epochs under SUMMARY.
     """
 
     path: Path
@@ -39,6 +37,7 @@ class RunHistory:
     steps: Columns
     epoch_ends: np.ndarray
     epochs: Columns
+    undrawn: Mapping[str, Mapping[str, int]]
 
 
 def read_runs(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[RunHistory]:
@@ -69,7 +68,7 @@ def run_labels(paths: Sequence[Path], labels: Sequence[str] = ()) -> Sequence[st
             f"--label is given {len(labels)} times for {len(paths)} runs.",
             hint="Name every run, or none.",
         )
-    return labels or short_names(paths)
+    return [printable(label) for label in labels or short_names(paths)]
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -83,72 +82,35 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _read_run(path: Path, label: str) -> RunHistory:
-    rows = _numbers(_steps(path))
-    if not rows:
+    steps, epochs = NumberColumns(), NumberColumns()
+    try:
+        for step in step_rows(path):
+            steps.add(step.line.where, step.values)
+    except FileNotFoundError as problem:
+        raise no_run(path, METRICS) from problem
+    if not steps.count:
         raise DataError(f"The run in {path} has no update yet.")
-    steps = _columns([row for _, row in rows])
-    epochs = _columns([row for _, row in _numbers(epoch_rows(path))])
+    for row in rows_of_epochs(path):
+        epochs.add(row.line.where, {name: cell_value(cell) for name, cell in row.cells.items()})
     return RunHistory(
         path=path,
         label=label,
-        updates=steps["update"],
-        steps=steps,
-        epoch_ends=_epoch_ends(steps, epochs),
-        epochs=epochs,
+        updates=steps.columns["update"],
+        steps=steps.columns,
+        epoch_ends=_epoch_ends(steps.columns, epochs.columns),
+        epochs=epochs.columns,
+        undrawn={METRICS: steps.undrawn, SUMMARY: epochs.undrawn},
     )
 
 
-def _steps(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where each row of metrics.jsonl is, and what it says."""
-    for where, line, whole in _lines(path, STEPS):
-        try:
-            row = json.loads(line)
-        except ValueError as problem:
-            if whole:
-                raise damaged(where, str(problem)) from problem
-            return
-        if not isinstance(row, dict) or not {"update", "epoch"} <= row.keys():
-            raise damaged(where, "It does not say which update and epoch it is of.")
-        yield where, row
-
-
-def epoch_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where each row of summary.csv is, and what it says; none where no epoch is through.
-
-    A last line that is only half there is left out.
+def rows_of_epochs(path: Path) -> Iterator[EpochRow]:
+    """The rows of summary.csv; none where there is no such file, as no epoch is through.
 
     Raises:
         DataError: A line is damaged, or the file cannot be read.
     """
-    header: list[str] | None = None
-    for where, line, whole in _lines(path, EPOCHS) if (path / EPOCHS).exists() else ():
-        try:
-            (cells,) = csv.reader(io.StringIO(line))
-        except (csv.Error, ValueError) as problem:
-            raise damaged(where, str(problem)) from problem
-        if not whole:
-            return
-        if header is None:
-            header = cells
-            if "epoch" not in header:
-                raise damaged(where, "It names no column 'epoch'.")
-            continue
-        if len(cells) != len(header):
-            raise damaged(where, f"It has {len(cells)} values for {len(header)} columns.")
-        yield where, {name: _value(cell) for name, cell in zip(header, cells, strict=True)}
-
-
-def _lines(path: Path, name: str) -> Iterator[tuple[str, str, bool]]:
-    """Where each line is, the line, and whether it was written to its end."""
-    try:
-        text = (path / name).read_text(encoding="utf-8")
-    except FileNotFoundError as problem:
-        raise no_run(path, name) from problem
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(f"{path / name} cannot be read.", reason=str(problem)) from problem
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        if line.strip():
-            yield f"{path / name}, line {number}", line.rstrip("\r\n"), line.endswith("\n")
+    with suppress(FileNotFoundError):
+        yield from epoch_rows(path)
 
 
 def no_run(path: Path, lacking: str) -> DataError:
@@ -160,43 +122,12 @@ def no_run(path: Path, lacking: str) -> DataError:
     )
 
 
-def damaged(where: str, reason: str) -> DataError:
-    """The error of a line that cannot be what was written."""
-    return DataError(f"{where}, is damaged.", reason=reason)
-
-
-def _value(cell: str) -> float | str | None:
+def cell_value(cell: str) -> float | str | None:
+    """A cell of summary.csv: a number, text, or nothing."""
     try:
         return float(cell) if cell else None
     except ValueError:
         return cell
-
-
-def _numbers(
-    rows: Iterator[tuple[str, dict[str, Any]]],
-) -> list[tuple[str, dict[str, float | None]]]:
-    """The rows without their columns of text.
-
-    Raises:
-        DataError: A column has numbers and text.
-    """
-    found = list(rows)
-    cells = (cell for _, row in found for cell in row.items())
-    numeric = dict.fromkeys(name for name, value in cells if isinstance(value, int | float))
-    for where, row in found:
-        for name in numeric.keys() & row.keys():
-            if not isinstance(row[name], int | float | None):
-                raise damaged(where, f"{name} is {row[name]!r}, which is no number.")
-    return [(where, {name: row.get(name) for name in numeric}) for where, row in found]
-
-
-def _columns(rows: Sequence[Mapping[str, float | None]]) -> Columns:
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {
-        name: np.array([np.nan if row.get(name) is None else row[name] for row in rows], float)
-        for name in names
-    }
-    return {name: np.where(np.isfinite(column), column, np.nan) for name, column in columns.items()}
 
 
 def _epoch_ends(steps: Columns, epochs: Columns) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from covtool.errors import ArgumentError
+from covtool.errors import ArgumentError, DataError
 from covtool.plotting.figure_file import check_output, house_style, write_figure
 from covtool.plotting.run_curves import (
     PANELS,
@@ -16,6 +16,7 @@ from covtool.plotting.run_curves import (
     metric_column,
     panel_curves,
     title_of,
+    undrawn_notes,
 )
 from covtool.plotting.run_history import RunHistory, read_runs
 from covtool.plotting.run_panels import GRAY, POINTS, finish_panel, name_runs, run_color
@@ -66,11 +67,13 @@ class RunPlotResult:
         path: The file.
         panels: Their names.
         runs: In the order given.
+        notes: Which values could not be drawn, in sentences.
     """
 
     path: Path
     panels: tuple[str, ...]
     runs: tuple[DrawnRun, ...]
+    notes: tuple[str, ...] = ()
 
 
 def plot_runs(
@@ -93,7 +96,7 @@ def plot_runs(
     Raises:
         ArgumentError: No run is given, a name, a column or a suffix is unknown, no run has what a
             panel shows, the folder to write to does not exist, or matplotlib is not installed.
-        DataError: A folder is no run, or holds a damaged file.
+        DataError: A folder is no run, holds a damaged file, or nothing that can be drawn.
         OutputExistsError: The file exists and `overwrite` is False.
     """
     path, spec, folders = Path(path), spec or RunPlotSpec(), [Path(run) for run in runs]
@@ -104,7 +107,12 @@ def plot_runs(
         figure = run_figure(histories, panels, spec)
         write_figure(figure, path, title=f"Runs: {', '.join(h.label for h in histories)}")
     drawn = tuple(_drawn(history, metric_column(histories, spec)) for history in histories)
-    return RunPlotResult(path=path, panels=tuple(p.name for p in panels), runs=drawn)
+    return RunPlotResult(
+        path=path,
+        panels=tuple(p.name for p in panels),
+        runs=drawn,
+        notes=_notes(histories, spec),
+    )
 
 
 def run_figure(
@@ -131,15 +139,31 @@ def run_figure(
 
 def _panels(histories: Sequence[RunHistory], spec: RunPlotSpec) -> dict[Panel, list[RunCurve]]:
     """Each panel with its curves; those that no run has anything of are left out."""
-    asked = [PANELS[name] for name in dict.fromkeys(spec.show)]
+    asked = _asked(spec)
     found = {panel: panel_curves(panel, histories, spec) for panel in asked or PANELS}
     for panel in asked:
         if not found[panel]:
+            cause = " ".join(undrawn_notes(panel, histories, spec))
             raise ArgumentError(
                 f"No run has anything to show in the panel {panel.name!r}.",
-                reason=f"It is read from {panel.source}.",
+                reason=cause or f"It is read from {panel.source}.",
             )
-    return {panel: curves for panel, curves in found.items() if curves}
+    shown = {panel: curves for panel, curves in found.items() if curves}
+    if not shown:
+        raise DataError(
+            "No run has anything that can be drawn.",
+            reason=" ".join(_notes(histories, spec)) or "Their files have none of its columns.",
+        )
+    return shown
+
+
+def _asked(spec: RunPlotSpec) -> list[Panel]:
+    return [PANELS[name] for name in dict.fromkeys(spec.show)]
+
+
+def _notes(histories: Sequence[RunHistory], spec: RunPlotSpec) -> tuple[str, ...]:
+    panels = _asked(spec) or PANELS
+    return tuple(note for panel in panels for note in undrawn_notes(panel, histories, spec))
 
 
 def _draw(axes: "Axes", curve: RunCurve, *, several: bool) -> None:
