@@ -1,5 +1,6 @@
 """Every error covtool raises on purpose. Catch `CovtoolError` to catch them all."""
 
+import errno
 from copy import copy
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -136,7 +137,20 @@ class SaveError(CovtoolError, OSError):
     @classmethod
     def of(cls, path: "Path", problem: Exception) -> "SaveError":
         """Writing `path` failed with `problem`."""
-        return cls(f"{path} cannot be written.", reason=str(problem) or type(problem).__name__)
+        number = getattr(problem, "errno", None)
+        told = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+        return cls(f"{path} cannot be written.", reason=told, hint=_WRITING_HINTS.get(number))
+
+
+_ROOM = "Make room there, or choose another place."
+_WRITING_HINTS = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "No file may grow so large: see ulimit -f, or choose another place.",
+    errno.EROFS: "Choose another place.",
+    errno.EMFILE: "Too many files are open in this process: see ulimit -n.",
+}
+"""What to do about a write that failed, by the system's number."""
 
 
 class OutOfMemoryError(CovtoolError, MemoryError):

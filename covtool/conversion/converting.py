@@ -1,7 +1,8 @@
 """Plan a conversion, or do it."""
 
+from covtool.atomic import require_room
 from covtool.backbones.device import resolve_device
-from covtool.checkpoints.model_file import save
+from covtool.checkpoints.model_file import save, size_in_file
 from covtool.conversion.calibrating import calibrate_head
 from covtool.conversion.preparing import Prepared, prepare, with_eigenlayer
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult
@@ -48,6 +49,7 @@ def _converted(request: ConversionRequest, processes: Processes, track: Track) -
     resolve_device(request.device, processes)  # refused before anything is opened
     prepared = prepare(request, track)
     plan, model, images = prepared.plan, prepared.model, prepared.images
+    processes.main(lambda: require_room(plan.output, size_in_file(model)))
     calibration = None
     if images is not None and plan.head is not None:
         calibration = calibrate_head(model, plan.head, images, plan.recipe, request, track)

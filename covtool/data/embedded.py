@@ -5,8 +5,6 @@ gap between them. Patches are small, gray, rotated, rescaled, blurred, noisy, an
 same brightness and contrast, so that texture is what is left to tell them apart.
 """
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from covtool.atomic import saving
+from covtool.atomic.endings import tidied_up_when_ended
+from covtool.atomic.folders import make_way
+from covtool.atomic.staging import staging_folder
 from covtool.errors import ArgumentError, OutputExistsError
 
 SEED = 0
@@ -111,19 +113,21 @@ def make_texture_dataset(folder: Path, *, overwrite: bool = False) -> TextureDat
     Raises:
         OutputExistsError: `folder` has a ``train`` or ``test``, and `overwrite` is False.
         ArgumentError: scikit-image is not installed.
+        SaveError: The images cannot be written.
     """
     photographs = _photographs()
     present = [folder / split for split in IMAGES_PER_CLASS if (folder / split).exists()]
     if present and not overwrite:
         raise OutputExistsError(present[0])
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".textures-") as unfinished:
-        for texture in TEXTURES:
-            _write_class(texture, photographs / texture.photograph, Path(unfinished))
-        for path in present:
-            shutil.rmtree(path)
-        for split in IMAGES_PER_CLASS:
-            Path(unfinished, split).rename(folder / split)
+    with saving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tidied_up_when_ended(), staging_folder(folder / "textures") as unfinished:
+            for texture in TEXTURES:
+                _write_class(texture, photographs / texture.photograph, unfinished)
+            for path in present:
+                make_way(path, overwrite=overwrite)
+            for split in IMAGES_PER_CLASS:
+                (unfinished / split).rename(folder / split)
     return TextureDataset(
         folder=folder,
         class_names=tuple(sorted(texture.name for texture in TEXTURES)),

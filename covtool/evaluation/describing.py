@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from covtool.atomic import require_room
 from covtool.backbones.device import resolve_device
 from covtool.data.checking import check_images
 from covtool.data.dim_images import note_on_dim
@@ -23,6 +24,8 @@ from covtool.evaluation.searched_images import image_label
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
 from covtool.specs import DescriptionSpec, InputSpec
+
+FLOAT_BYTES = 4  # of a number in a file of features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,8 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
     good = [labels[sample.label] for sample in checked.good]
     opened = request.open()
     describer = request.describer(opened, request.spec, device=device, processes=processes)
+    num_bytes = 2 * FLOAT_BYTES * len(good) * describer.num_features  # on the way, and at the end
+    processes.main(lambda: require_room(request.output, num_bytes))
     _write(request, describer(checked.good, track), good if processes.is_main else None)
     turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     of_images = filter(None, (turned, note_on_dim(checked.dim)))

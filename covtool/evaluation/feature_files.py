@@ -1,23 +1,17 @@
 """Files of features: written batch by batch, whole or not at all; read with every check."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from covtool.atomic import require_writable, written_whole
-from covtool.errors import (
-    DataError,
-    NonFiniteError,
-    SaveError,
-    ShapeError,
-)
+from covtool.atomic import place_of, require_writable, saving, written_whole
+from covtool.errors import DataError, NonFiniteError, ShapeError
 from covtool.evaluation.feature_formats import COLUMNS, UNREADABLE, format_of
 from covtool.evaluation.feature_table import FeatureTable, ImageLabels
 
@@ -94,12 +88,14 @@ class FeatureWriter:
     def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
         self.path = Path(path)
         check_feature_output(self.path, overwrite=overwrite)
+        self._overwrite = overwrite
         self._write = format_of(self.path).write
         self._labels: list[ImageLabels] = []
         self._num_features: int | None = None
 
     def __enter__(self) -> Self:
-        self._spool = TemporaryFile(dir=self.path.parent)
+        with saving(self.path):  # without a buffer, which closing would write
+            self._spool = TemporaryFile(dir=place_of(self.path).parent, buffering=0)
         return self
 
     def append(self, features: Tensor, labels: Iterable[ImageLabels]) -> None:
@@ -131,8 +127,8 @@ class FeatureWriter:
         self._num_features = features.shape[1]
         self._labels += labels
         values = features.detach().to("cpu", torch.float32).contiguous().numpy()
-        with _saving(self.path):
-            self._spool.write(values.data)
+        with saving(self.path):
+            _write_all(self._spool, values)
 
     def __exit__(
         self,
@@ -150,19 +146,16 @@ class FeatureWriter:
         names = [name for name in COLUMNS if any(getattr(row, name) for row in self._labels)]
         columns = {name: [getattr(row, name) for row in self._labels] for name in names}
         shape = (len(self._labels), self._num_features)
-        with _saving(self.path), written_whole(self.path) as temporary:
-            self._spool.flush()
+        with written_whole(self.path, overwrite=self._overwrite) as temporary:
             features = np.memmap(self._spool, np.float32, mode="r", shape=shape)
             self._write(temporary, features, columns)
 
 
-@contextmanager
-def _saving(path: Path) -> Iterator[None]:
-    """Turns what the system says about a file that cannot be written into a `SaveError`."""
-    try:
-        yield
-    except OSError as problem:
-        raise SaveError.of(path, problem) from problem
+def _write_all(file: BinaryIO, values: np.ndarray) -> None:
+    """Write an array; the system may take a part at a time."""
+    data = memoryview(values).cast("B") if values.size else b""
+    while data:
+        data = data[file.write(data) :]
 
 
 def _labels(columns: dict[str, list[str]], count: int) -> tuple[ImageLabels, ...]:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from covtool.atomic import written_whole
 from covtool.data.images import read_image
 from covtool.data.retrieval_layout import RetrievalSample
-from covtool.errors import DataError, SaveError
+from covtool.errors import DataError
 from covtool.evaluation.retrieval import RetrievalResult
 
 QUERIES = 10
@@ -72,6 +72,7 @@ def save_ranks(
     gallery: Sequence[RetrievalSample],
     *,
     title: str = "",
+    overwrite: bool = True,
 ) -> Path:
     """Draw some queries, a row each, with the first images of their rankings.
 
@@ -79,13 +80,15 @@ def save_ranks(
     distances from all that count. An image that cannot be read is left gray.
 
     Args:
-        path: A PNG file; replaced if it is there.
+        path: A PNG file.
         result: Of a search with `keep`, of `MATCHES` or so.
         query: The queries, in their order.
         gallery: The gallery, in its order.
         title: Above the sheet.
+        overwrite: Replace a file that is there.
 
     Raises:
+        OutputExistsError: There is one, and `overwrite` is False.
         SaveError: The file cannot be written.
     """
     rows = chosen_queries(result, QUERIES)
@@ -101,11 +104,8 @@ def save_ranks(
         for rank, match in enumerate(found, start=1):
             color = RIGHT if match.identity == sample.identity else WRONG
             pen.draw_image(match, (place, rank), color)
-    try:
-        with written_whole(path) as temporary:
-            sheet.save(temporary, format="PNG", optimize=True)
-    except OSError as problem:
-        raise SaveError.of(path, problem) from problem
+    with written_whole(path, overwrite=overwrite) as temporary:
+        sheet.save(temporary, format="PNG", optimize=True)
     return path
 
 

@@ -221,5 +221,12 @@ def _searched(
     keep = 0 if spec.save_ranks is None else MATCHES
     result = search(layout, features, spec, keep=keep, track=track)
     if spec.save_ranks is not None:
-        save_ranks(spec.save_ranks, result, layout.query, layout.gallery, title=layout.name)
+        save_ranks(
+            spec.save_ranks,
+            result,
+            layout.query,
+            layout.gallery,
+            title=layout.name,
+            overwrite=request.overwrite,
+        )
     return result, features.shape[1]

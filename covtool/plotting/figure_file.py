@@ -119,16 +119,21 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def write_figure(figure: "Figure", path: Path, *, title: str) -> None:
+def write_figure(figure: "Figure", path: Path, *, title: str, overwrite: bool = True) -> None:
     """Write a figure, whole or not at all, in the format of the file's suffix.
 
     Args:
         figure: Drawn within `house_style`, which must still hold.
         path: Passed by `check_output`.
         title: For readers that cannot see: goes into the file's metadata.
+        overwrite: Replace a file that is there by now.
+
+    Raises:
+        OutputExistsError: There is one, and `overwrite` is False.
+        SaveError: The file cannot be written.
     """
     suffix = path.suffix.lower()
     metadata = {**_METADATA[suffix], "Title": title}
-    with warnings.catch_warnings(), written_whole(path) as temporary:  # its name ends in .tmp
+    with warnings.catch_warnings(), written_whole(path, overwrite=overwrite) as temporary:
         warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks, long names
         figure.savefig(temporary, format=suffix[1:], metadata=metadata)

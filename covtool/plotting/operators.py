@@ -65,7 +65,8 @@ def plot_operators(
     check_output(path, overwrite=overwrite)
     refuse_unused(spec)
     with house_style():
-        write_figure(operator_figure(spec), path, title="Functions of decoupled operators")
+        title = "Functions of decoupled operators"
+        write_figure(operator_figure(spec), path, title=title, overwrite=overwrite)
     return OperatorPlotResult(
         path=path,
         magnitudes=tuple(curve.label for curve in magnitude_curves(spec)),

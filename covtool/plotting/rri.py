@@ -140,7 +140,7 @@ def plot_half_steps(
     )
     with house_style():
         title = f"Restraint and relaxation iterations: {', '.join(labels)}"
-        write_figure(half_step_figure(read, panels), path, title=title)
+        write_figure(half_step_figure(read, panels), path, title=title, overwrite=overwrite)
     return HalfStepPlotResult(path=path, panels=tuple(p.name for p in panels), runs=read)
 
 

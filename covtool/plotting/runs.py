@@ -105,7 +105,8 @@ def plot_runs(
     panels = _panels(histories, spec)
     with house_style():
         figure = run_figure(histories, panels, spec)
-        write_figure(figure, path, title=f"Runs: {', '.join(h.label for h in histories)}")
+        title = f"Runs: {', '.join(h.label for h in histories)}"
+        write_figure(figure, path, title=title, overwrite=overwrite)
     drawn = tuple(_drawn(history, metric_column(histories, spec)) for history in histories)
     return RunPlotResult(
         path=path,

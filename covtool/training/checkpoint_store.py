@@ -56,8 +56,8 @@ class CheckpointStore:
                     self._name(newest, PREVIOUS)
             for name in also_as:
                 self._name(newest, name)
-        except OSError as problem:
-            raise SaveError.of(newest, problem) from problem
+        except SaveError as problem:  # of another name of the same state, perhaps
+            raise SaveError.of(newest, problem.__cause__ or problem) from problem
 
     def give_up_newest(self) -> None:
         """Put the previous state in the place of a newest one that cannot be read."""

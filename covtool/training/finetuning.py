@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covtool.checkpoints.file_kinds import stem_of
-from covtool.errors import NonFiniteError
-from covtool.processes import joined
+from covtool.errors import NonFiniteError, SaveError
+from covtool.processes import current, joined
 from covtool.specs import FinetuneRequest
 from covtool.training.assembly import Parts
 from covtool.training.bystanding import directory_at, heard
@@ -99,6 +99,8 @@ def train_from_start(
     Raises:
         CovtoolError: As `finetune`.
     """
+    if directory is None:
+        current().main(lambda: RunDirectory.require_place(Path(request.output), request.command))
     layout = read_layout(request, observer)
     tell_of_images(layout, observer)
     opened = open_source(request, observer)
@@ -111,7 +113,11 @@ def train_from_start(
         )
         directory = directory_at(path, parts.processes)
     with directory.in_use():
-        _describe(directory, request, parts)
+        try:
+            _describe(directory, request, parts)
+        except SaveError:
+            directory.discard_unstarted()
+            raise
         directory.write_images(layout, parts.data.left_out)
         directory.forget_all()
         state = RunState(world=parts.processes.world)

@@ -84,7 +84,7 @@ def write_dump(parts: Parts, path: Path, batches: Sequence[SeenBatch], **found: 
         **found: `problem`, `reason`, `layer`, `loss`, `epoch`, `step` and `update` of `Dump`.
 
     Raises:
-        OSError: It cannot be written.
+        SaveError: It cannot be written.
     """
     names = SeenBatch.__dataclass_fields__
     payload = {

@@ -177,5 +177,5 @@ def _written(run: "Run", finding: Finding, path: Path) -> str:
             update=state.updates + 1,
         )
     except OSError as problem:
-        return f"The batch could not be kept in {path}: {problem}."
+        return f"The batch could not be kept in {path}: {getattr(problem, 'reason', problem)}."
     return f"The batch is kept; to run it again: covtool doctor --replay {path}"

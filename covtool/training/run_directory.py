@@ -15,19 +15,21 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
-from covtool.atomic import written_whole
+from covtool.atomic import require_free, try_writing, written_whole
 from covtool.checkpoints.own_runs import ARGUMENTS, EXPORTED, STATES
 from covtool.data.image_list import write_image_list
 from covtool.data.layouts import DataLayout
 from covtool.errors import ArgumentError, SaveError
+from covtool.printable import printable
 from covtool.training.checkpoint_store import CheckpointStore
 from covtool.training.observer import EpochRecord, StepRecord
 from covtool.training.validating import COLUMNS
@@ -37,6 +39,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+LOCK = ".lock"
 IMAGE_LIST = "images.csv"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.csv"
@@ -65,18 +68,33 @@ class RunDirectory:
             ArgumentError: The folder cannot be made.
         """
         parent = Path(output) / command
+        if Path(name).name != name:
+            raise ArgumentError(
+                f"{printable(name)} cannot be the name of a run, which is that of a folder.",
+                hint="Choose the folder with --output, and a name without slashes.",
+            )
         try:
             parent.mkdir(parents=True, exist_ok=True)
             path = _first_free(parent, name)
             for folder in (STATES, EXPORTED):
                 (path / folder).mkdir()
-        except OSError as problem:
-            raise ArgumentError(
-                f"The run cannot be written to {parent}.",
-                reason=f"{problem.strerror or problem}.",
-                hint="Choose another place with --output, or make this one writable.",
-            ) from problem
+        except (OSError, ValueError) as problem:  # a NUL in the name, say
+            raise _unwritable(parent, problem) from problem
         return cls(path)
+
+    @staticmethod
+    def require_place(output: Path, command: str) -> None:
+        """Refuse a place where no run can be written, before anything is computed for one.
+
+        Raises:
+            ArgumentError: Its folder cannot be made, or not be written to.
+        """
+        folder = output / command
+        try:
+            there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+            try_writing(there / command)
+        except (OSError, ValueError) as problem:
+            raise _unwritable(folder, problem) from problem
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
@@ -102,7 +120,7 @@ class RunDirectory:
         Raises:
             ArgumentError: Another process does so now.
         """
-        with (self.path / ".lock").open("a") as file:
+        with self._open_lock() as file:
             if fcntl is not None:
                 try:
                     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,9 +129,13 @@ class RunDirectory:
                         f"The run in {self.path} is under way in another process.",
                         hint="Wait for it, or end it first.",
                     ) from problem
-            for left in self.path.rglob(".*.tmp"):  # by a run that was killed
-                left.unlink(missing_ok=True)
+            self._remove_unfinished()
             yield
+
+    def discard_unstarted(self) -> None:
+        """Remove the folder of a run that could not even write down its arguments."""
+        if not (self.path / ARGUMENTS).exists():
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def checkpoint(self, name: str) -> Path:
         """The resume state called ``last``, ``previous``, ``best`` or ``epoch-N``."""
@@ -219,6 +241,22 @@ class RunDirectory:
             return problem
         return None
 
+    def _open_lock(self) -> IO[str]:
+        path = self.path / LOCK
+        require_free(path, overwrite=True)  # a pipe in its place would be waited for
+        try:
+            return path.open("a")
+        except OSError as problem:
+            raise _unwritable(self.path, problem) from problem
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a killed run was writing; nobody else writes here now."""
+        for left in self.path.rglob(".*.tmp"):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
     def _write_text(self, name: str, text: str) -> None:
         with written_whole(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -232,6 +270,14 @@ class RunDirectory:
             if line.endswith("\n") and wanted(line):  # a killed run may leave half a line
                 kept.write(line)
         self._write_text(name, kept.getvalue())
+
+
+def _unwritable(folder: Path, problem: Exception) -> ArgumentError:
+    return ArgumentError(
+        f"The run cannot be written to {printable(str(folder))}.",
+        reason=f"{getattr(problem, 'strerror', None) or problem}.",
+        hint="Choose another place with --output, or make this one writable.",
+    )
 
 
 def _first_free(parent: Path, name: str) -> Path:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from covtool.atomic import written_whole
+from covtool.atomic import require_free, require_room, written_whole
 from covtool.data.cache.cache_file import (
     Identity,
     UnusableCacheError,
@@ -56,6 +56,7 @@ def make(plan: CachePlan) -> CachedImages:
         except UnusableCacheError as reason:
             if path.exists():
                 setting.note(f"The cache {path} is made anew: {reason}.")
+        require_room(path, plan.num_bytes)
         identity = _identity(wish, setting)
         with written_whole(path) as temporary:
             bad = write_cache_file(temporary, identity, plan)
@@ -91,7 +92,7 @@ def _writable(path: Path) -> Iterator[None]:
     except OSError as problem:
         raise ArgumentError(
             f"The cache {path} cannot be written.",
-            reason=str(problem),
+            reason=getattr(problem, "reason", None) or problem.strerror or str(problem),
             hint="Choose another folder with --cache-dir, or use --cache ram.",
         ) from problem
 
@@ -99,7 +100,9 @@ def _writable(path: Path) -> Iterator[None]:
 @contextmanager
 def _only_one_process(path: Path) -> Iterator[None]:
     """Hold the lock of a cache file: until the block ends, or the process does, however."""
-    with path.with_suffix(".lock").open("a") as file:
+    lock = path.with_suffix(".lock")
+    require_free(lock, overwrite=True)  # a pipe in its place would be waited for
+    with lock.open("a") as file:
         try:
             import fcntl
         except ImportError:  # Windows: several may make it, and the last one's stays

@@ -1,0 +1,181 @@
+"""Files appear whole or not at all."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from covtool.atomic.endings import tidied_up_when_ended
+from covtool.atomic.formats import require_model_name
+from covtool.atomic.places import place_of, unwritable
+from covtool.atomic.room import require_room
+from covtool.atomic.saving import saving
+from covtool.atomic.staging import staging_folder
+from covtool.errors import OutputExistsError
+
+__all__ = [
+    "place_of",
+    "require_free",
+    "require_model_name",
+    "require_room",
+    "require_writable",
+    "saving",
+    "try_writing",
+    "written_files",
+    "written_whole",
+]
+
+TRIED = 4096
+"""Bytes that are written where something is to be written later: a block, to notice a full disk."""
+
+_RIGHTS = 0o777  # to read, write and run; no file of ours runs as somebody else
+
+_NOT_SYNCED = frozenset((errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP))
+"""What systems answer that have no way of syncing a folder, or do not let us read it."""
+
+_written: list[Path] = []  # of this process, for whoever has to say so
+
+
+def written_files() -> tuple[Path, ...]:
+    """Files that this process has written whole, in order."""
+    return tuple(_written)
+
+
+def require_writable(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output that could not be written, before anything is computed for it.
+
+    Raises:
+        ArgumentError: Its folder does not exist or cannot be written to, the disk is full, or the
+            path leads to something else than a file; see `covtool.atomic.places.place_of`.
+        OutputExistsError: There is such a file, and `overwrite` is False.
+    """
+    require_free(path, overwrite=overwrite)
+    try:
+        try_writing(place_of(path))
+    except OSError as problem:
+        raise unwritable(path, problem) from problem
+
+
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output whose name is taken, or is no file's.
+
+    Raises:
+        ArgumentError: See `covtool.atomic.places.place_of`.
+        OutputExistsError: There is such a file, and `overwrite` is False.
+    """
+    if place_of(path).exists() and not overwrite:
+        raise OutputExistsError(path)
+
+
+def try_writing(place: Path) -> None:
+    """Write a little beside a file-to-be, and remove it.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with tidied_up_when_ended(), staging_folder(place) as folder:
+        tried = folder / place.name
+        tried.touch()
+        tried.write_bytes(bytes(TRIED))
+        _sync(tried)
+
+
+@contextmanager
+def written_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """A temporary file to write to; it becomes `path` when the block succeeds.
+
+    The content has reached the disk before the name does. Nothing is left behind when the block
+    fails, nor when SIGTERM or SIGHUP end the process.
+
+    Args:
+        path: To write. A link is followed and stays; see `covtool.atomic.places.place_of`.
+        overwrite: Replace an existing file, which hands on its rights, and its owner where that is
+            allowed. Otherwise one that is there by then stays.
+
+    Raises:
+        ArgumentError: What is at `path` is no file.
+        OutputExistsError: There is such a file by now, and `overwrite` is False.
+        SaveError: The system refused to write: the block raised an OSError.
+    """
+    place = place_of(path)
+    with saving(path), tidied_up_when_ended(), staging_folder(place) as folder:
+        temporary = folder / place.name
+        temporary.touch()
+        usual_mode = temporary.stat().st_mode  # as the umask says; some writers make private files
+        yield temporary
+        _settle(temporary, place, usual_mode)
+        if overwrite:
+            temporary.replace(place)
+        else:
+            _give_new_name(temporary, place, path)
+        _written.append(path)
+        _sync_names(place.parent)
+
+
+def _settle(temporary: Path, place: Path, usual_mode: int) -> None:
+    """Give a file the rights that it is to have, and let its content reach the disk."""
+    handle = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+        if os.fstat(handle).st_nlink > 1:
+            return  # another name of a file that has its rights
+        try:
+            replaced = place.stat()
+        except FileNotFoundError:
+            temporary.chmod(usual_mode & _RIGHTS)
+        else:
+            _take_over(temporary, replaced)
+    finally:
+        os.close(handle)
+
+
+def _take_over(temporary: Path, replaced: os.stat_result) -> None:
+    """Give a file the owner, where that is allowed, and the rights of the one it replaces."""
+    own = temporary.stat()
+    wanted = replaced.st_uid, replaced.st_gid
+    if hasattr(os, "chown") and (own.st_uid, own.st_gid) != wanted:
+        for owner in (-1, replaced.st_uid):  # the group alone may be all that is allowed
+            with suppress(OSError):
+                os.chown(temporary, owner, replaced.st_gid)
+    temporary.chmod(replaced.st_mode & _RIGHTS)  # last: a new owner takes rights away
+
+
+def _give_new_name(temporary: Path, place: Path, path: Path) -> None:
+    """Give a file a name that no file has.
+
+    Raises:
+        OutputExistsError: One has it.
+        OSError: The system refuses.
+    """
+    try:
+        os.link(temporary, place)
+    except FileExistsError:
+        raise OutputExistsError(path) from None
+    except OSError:  # a file system where no file has two names
+        try:
+            place.touch(exist_ok=False)
+        except FileExistsError:
+            raise OutputExistsError(path) from None
+        try:
+            temporary.replace(place)
+        except BaseException:
+            place.unlink()
+            raise
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_names(folder: Path) -> None:
+    """Let a folder's names reach the disk, where folders can be opened and synced at all."""
+    try:
+        _sync(folder)
+    except OSError as problem:
+        if problem.errno not in _NOT_SYNCED:
+            raise

@@ -1,0 +1,54 @@
+"""Folders that are made anew, and folders for a while."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from covtool.atomic.endings import tidied_up_when_ended
+from covtool.atomic.saving import saving
+from covtool.atomic.staging import staging_folder
+from covtool.errors import ArgumentError, OutputExistsError
+
+
+def make_way(folder: Path, *, overwrite: bool) -> None:
+    """Remove a folder that is to be made anew, where that is allowed.
+
+    Raises:
+        ArgumentError: There is something else than a folder of its own: a file, or a link.
+        OutputExistsError: There is such a folder, and `overwrite` is False.
+        SaveError: It cannot be removed.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not overwrite:
+        raise OutputExistsError(folder)
+    if folder.is_symlink() or not folder.is_dir():
+        raise ArgumentError(
+            f"{folder} is {'a link' if folder.is_symlink() else 'no folder'}.",
+            reason="Only a folder is replaced by a folder.",
+            hint="Remove it first, or choose another place.",
+        )
+    with saving(folder):
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """A folder for what is needed during the block only, where the system keeps such.
+
+    Raises:
+        ArgumentError: There is no such place.
+        SaveError: It is full, or the block raised another OSError.
+    """
+    try:
+        place = Path(tempfile.gettempdir(), name)
+    except FileNotFoundError as problem:
+        raise ArgumentError(
+            "There is no folder for temporary files that can be written to.",
+            reason=f"{problem.strerror or problem}.",
+            hint="Set TMPDIR to a folder that can, with room in it.",
+        ) from problem
+    with saving(place), tidied_up_when_ended(), staging_folder(place) as folder:
+        yield folder

@@ -1,0 +1,126 @@
+"""Where an output goes: the file that a path leads to, or why none can be written there."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from covtool.errors import ArgumentError, CovtoolError
+from covtool.printable import printable
+
+MOST_LINKS = 40
+"""Symbolic links that are followed one after the other, as Linux does."""
+
+OPEN_FILES = "/proc"
+"""Where the links of /dev/stdout and the like lead: to what a process has open already."""
+
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def place_of(path: Path) -> Path:
+    """The regular file that an output is written to; it need not be there yet.
+
+    A symbolic link is followed and stays as it is. Where it leads to nothing, the file that it
+    names is made.
+
+    Args:
+        path: As asked for.
+
+    Raises:
+        ArgumentError: There is no folder for it, no file can have this name, or what is there is
+            no file: a folder, device, pipe or socket.
+    """
+    try:
+        return _place_of(path)
+    except CovtoolError:
+        raise
+    except ValueError as problem:  # a NUL, or what the file system's encoding does not have
+        raise ArgumentError(
+            f"{printable(str(path))} cannot be written.",
+            reason="No file can have this name.",
+            hint="Choose another one.",
+        ) from problem
+    except OSError as problem:
+        raise unwritable(path, problem) from problem
+
+
+def unwritable(path: Path, problem: OSError) -> ArgumentError:
+    """What the system says about a place, before anything was computed for it."""
+    if problem.errno == errno.ENOENT and _is_working_folder_gone():
+        return ArgumentError(
+            f"{path} cannot be written.",
+            reason="The working folder has been deleted.",
+            hint="Change to one that exists, or give the whole path.",
+        )
+    return ArgumentError(
+        f"{path} cannot be written.",
+        reason=f"{problem.strerror or problem}.",
+        hint="Choose another place, or make this one writable.",
+    )
+
+
+def _place_of(path: Path) -> Path:
+    mode = _mode(path)
+    if mode is not None and not stat.S_ISREG(mode):
+        raise _refusal(path, mode)
+    if _is_open_already(path):
+        raise _not_a_file(path, "a name for what is open already")
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if not place.parent.is_dir():
+        raise ArgumentError(
+            f"There is no folder {place.parent} to write to.",
+            reason=None if place == path else f"That is where the link {path} leads.",
+            hint="Make it first, or choose another place.",
+        )
+    return place
+
+
+def _mode(path: Path) -> int | None:
+    """Kind and rights of what a path leads to; None where that is nothing."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _is_open_already(path: Path) -> bool:
+    for _ in range(MOST_LINKS):
+        folder = os.path.realpath(path.parent)
+        if f"{folder}/".startswith(f"{OPEN_FILES}/"):
+            return True
+        if not path.is_symlink():
+            break
+        path = Path(folder, path.readlink())
+    return False
+
+
+def _refusal(path: Path, mode: int) -> ArgumentError:
+    if stat.S_ISDIR(mode):
+        return ArgumentError(
+            f"{path} is a folder.",
+            reason="What is written is one file, and a folder is not replaced.",
+            hint="Name a file, in that folder for example.",
+        )
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no regular file")
+    return _not_a_file(path, kind)
+
+
+def _not_a_file(path: Path, kind: str) -> ArgumentError:
+    return ArgumentError(
+        f"{path} is {kind}, not a file.",
+        reason="An output appears whole under its name, which only a file can do.",
+        hint="Name a file, and read it from there.",
+    )
+
+
+def _is_working_folder_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False

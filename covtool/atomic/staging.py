@@ -1,0 +1,125 @@
+"""Staging folders: where a file is written before it gets its name.
+
+Such a folder lies beside the file, so that the file can be moved into place. It holds whatever the
+writer makes: safetensors has temporary files of its own. The process that writes holds a lock in
+it, which the system lets go of however the process ends; what a killed one leaves behind is removed
+by the next that writes to the same place. Locks of other hosts may not be seen from here: what they
+leave is removed after a day.
+"""
+
+import os
+import re
+import shutil
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+ABANDONED_S = 86_400
+"""Seconds after which a folder of another host, or one without locks, is nobody's any more."""
+
+SHOWN = 24
+"""Characters of the file's name that its staging folder shows."""
+
+LOCK = ".lock"
+_HOST = zlib.crc32((os.uname().nodename if hasattr(os, "uname") else "").encode())
+_NAME = re.compile(r"\..*\.covtool-([0-9a-f]{8})-[0-9]+-[0-9a-f]{4}\.tmp", re.DOTALL)
+
+
+@contextmanager
+def staging_folder(place: Path) -> Iterator[Path]:
+    """A folder beside a file-to-be, gone after the block.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    remove_abandoned(place.parent)
+    folder, lock = _made(place)
+    try:
+        yield folder
+    finally:
+        os.close(lock)  # first: some file systems keep an open file's name
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the staging folders in a folder whose processes were killed."""
+    with suppress(OSError):  # that nothing can be written here is told when it is tried
+        with os.scandir(folder) as entries:
+            found = [match for entry in entries if (match := _NAME.fullmatch(entry.name))]
+        for match in found:
+            with suppress(OSError):  # another user's, say
+                _remove_if_abandoned(folder / match[0], is_own=match[1] == f"{_HOST:08x}")
+
+
+def _made(place: Path) -> tuple[Path, int]:
+    """A new staging folder and its lock, which is held."""
+    while True:
+        unique = f"{_HOST:08x}-{os.getpid()}-{os.urandom(2).hex()}"
+        folder = place.with_name(f".{place.name[:SHOWN]}.covtool-{unique}.tmp")
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        try:
+            lock = _locked(folder / LOCK)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if lock is not None:
+            return folder, lock
+
+
+def _locked(path: Path) -> int | None:
+    """A new file and a lock on it; None where another process has tidied it up meanwhile."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileNotFoundError:
+        return None
+    if fcntl is not None:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+    if path.exists():
+        return handle
+    os.close(handle)
+    return None
+
+
+def _remove_if_abandoned(folder: Path, *, is_own: bool) -> None:
+    if folder.is_symlink():
+        return
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        folder.rmdir()  # the process was killed, or makes itself another: see `_locked`
+        return
+    try:
+        is_free = _is_free(handle)
+        if (is_free and is_own) or (is_free is not False and _is_old(folder)):
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(handle)
+
+
+def _is_free(handle: int) -> bool | None:
+    """Whether nobody had the lock that is now held; None where there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_old(folder: Path) -> bool:
+    touched = max(path.lstat().st_mtime for path in (folder, *folder.iterdir()))
+    return time.time() - touched > ABANDONED_S
