@@ -2,9 +2,11 @@
 
 import inspect
 from collections.abc import Callable
-from functools import wraps
+from functools import reduce, wraps
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -123,9 +125,9 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
         rich_help_panel=extra.get("panel"),
         show_default=extra.get("default", True),
     )
-    annotation, default = info.annotation, info.get_default(call_default_factory=True)
+    annotation, default = _without_bounds(info.annotation), info.get_default(call_default_factory=True)
     if get_origin(annotation) is tuple and Ellipsis in get_args(annotation):
-        annotation = list[get_args(annotation)[0]]
+        annotation = list[_without_bounds(get_args(annotation)[0])]
         default = list(default)
     return inspect.Parameter(
         name,
@@ -133,6 +135,15 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
         default=default,
         annotation=Annotated[annotation, option],
     )
+
+
+def _without_bounds(annotation: Any) -> Any:
+    """A type as typer takes it: bounds are checked by the spec itself."""
+    if get_origin(annotation) is Annotated:
+        return get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        return reduce(or_, map(_without_bounds, get_args(annotation)))
+    return annotation
 
 
 def validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:

@@ -50,12 +50,17 @@ def name_runs(figure: "Figure", labels: Sequence[str]) -> None:
         figure.suptitle(labels[0], fontsize=9.5, x=0.01, ha="left")
         return
     handles = [
-        Line2D([], [], color=run_color(run), linewidth=2.4, label=label)
+        Line2D([], [], color=run_color(run), linewidth=2.4, label=_in_legend(label))
         for run, label in enumerate(labels)
     ]
     longest = max(map(len, labels)) + _LINE_LETTERS
     ncols = max(1, min(len(handles), int(_LETTERS_PER_INCH * figure.get_figwidth() / longest)))
     figure.legend(handles=handles, loc="outside upper left", ncols=ncols)
+
+
+def _in_legend(label: str) -> str:
+    """A name as a legend shows it: matplotlib leaves out those that begin with an underscore."""
+    return f" {label}" if label.startswith("_") else label
 
 
 def _scale_by_decades(axes: "Axes") -> None:

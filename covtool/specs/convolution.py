@@ -4,11 +4,12 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from covtool.specs.record import PositiveFloat, Record
+from covtool.specs.record import LARGEST, LongName, Name, PositiveFloat, Record
 
 PANEL = {"panel": "Convolutions (with --conv)"}
 RECORDED = {"flag": False}
-LARGEST = 1e30  # beyond it float32 products overflow
+MOST_PATTERNS = 1000
+MOST_LAYERS = 100_000
 
 Per = Literal["layer", "filter"]
 
@@ -27,18 +28,18 @@ class ConvolutionSpec(Record):
     model_config = ConfigDict(allow_inf_nan=False)
 
     operation: Literal["conv"] = "conv"
-    conv: str = Field(
+    conv: Name = Field(
         "tanh",
         description="Magnitude h that convolutions get, or weight-standardized; covtool list convs "
         "shows them.",
         json_schema_extra={**PANEL, "default": "convolutions stay as they are"},
     )
-    angular: str = Field(
+    angular: Name = Field(
         "cosine",
         description="Angular activation g: linear, cosine, sigmoid, square-cosine.",
         json_schema_extra=PANEL,
     )
-    weighting: str = Field(
+    weighting: Name = Field(
         "none",
         description="How the norm of a filter counts: none, linear, tanh.",
         json_schema_extra=PANEL,
@@ -70,7 +71,9 @@ class ConvolutionSpec(Record):
         json_schema_extra=PANEL,
     )
     k: PositiveFloat = Field(
-        0.3, description="Curvature of the sigmoid; smaller is steeper.", json_schema_extra=PANEL
+        0.3,
+        lt=LARGEST,
+        description="Curvature of the sigmoid; smaller is steeper.", json_schema_extra=PANEL
     )
     unit: Literal["none", "running-mean"] | None = Field(
         None,
@@ -91,25 +94,32 @@ class ConvolutionSpec(Record):
         json_schema_extra=PANEL,
     )
     projection_norm: PositiveFloat = Field(
-        1.0, description="Norm that filters are projected to.", json_schema_extra=PANEL
+        1.0, lt=LARGEST, description="Norm that filters are projected to.", json_schema_extra=PANEL
     )
     orthogonality: float = Field(
         0.0,
         ge=0,
+        lt=LARGEST,
         description="In training, weight of the orthogonality penalty in the loss; the authors "
         "use 1e-5.",
         json_schema_extra=PANEL,
     )
-    target: tuple[str, ...] = Field(
+    target: tuple[LongName, ...] = Field(
         (),
+        max_length=MOST_PATTERNS,
         description="Which: all, spatial, pointwise, depthwise, or a name with wildcards; may be "
         "repeated. Default: all but the stem and the downsampling shortcuts.",
         json_schema_extra=PANEL,
     )
-    exclude: tuple[str, ...] = Field(
-        (), description="But not these, in the same words.", json_schema_extra=PANEL
+    exclude: tuple[LongName, ...] = Field(
+        (),
+        max_length=MOST_PATTERNS,
+        description="But not these, in the same words.",
+        json_schema_extra=PANEL,
     )
-    layers: tuple[str, ...] | None = Field(None, json_schema_extra=RECORDED)
+    layers: tuple[LongName, ...] | None = Field(
+        None, max_length=MOST_LAYERS, json_schema_extra=RECORDED
+    )
     calibrated: bool = Field(False, json_schema_extra=RECORDED)
 
     @property

@@ -8,8 +8,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from covtool.specs.base_arguments import LARGEST_SIDE, MOST_CHANNELS
 from covtool.specs.convolution import ConvolutionSpec
-from covtool.specs.record import PositiveInt, Record
+from covtool.specs.record import (
+    LARGEST,
+    LongName,
+    Name,
+    PositiveFloat,
+    PositiveInt,
+    Record,
+    Width,
+)
 from covtool.specs.reid_operations import (
     InstanceBatchNormSpec,
     NeckSpec,
@@ -18,6 +27,18 @@ from covtool.specs.reid_operations import (
 )
 
 RECIPE_VERSION = 1
+
+MOST_CLASSES = 10_000_000
+"""Outputs of a classifier."""
+
+MOST_OPERATIONS = 64
+"""Operations of a recipe; each copies the model."""
+
+LARGEST_STATISTIC = 1e6
+"""Mean or deviation of a channel, of values in [0, 1]."""
+
+SMALLEST_DEVIATION = 1e-6
+"""What values in [0, 1] are divided by."""
 
 Gradient = Literal[
     "exact",
@@ -30,7 +51,14 @@ Gradient = Literal[
     "newton-schulz",
 ]
 Untrained = Literal["network", "classifier"]
-ChannelStatistics = Annotated[tuple[float, ...], Field(min_length=1)]
+Mean = Annotated[
+    float, Field(ge=-LARGEST_STATISTIC, le=LARGEST_STATISTIC, allow_inf_nan=False)
+]
+Deviation = Annotated[
+    float, Field(ge=SMALLEST_DEVIATION, le=LARGEST_STATISTIC, allow_inf_nan=False)
+]
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+_PerChannel = Field(min_length=1, max_length=MOST_CHANNELS)
 
 
 class InputSpec(Record):
@@ -48,10 +76,10 @@ class InputSpec(Record):
             were made without.
     """
 
-    channels: PositiveInt = 3
-    size: tuple[PositiveInt, PositiveInt] = (224, 224)
-    mean: ChannelStatistics = (0.485, 0.456, 0.406)
-    std: ChannelStatistics = (0.229, 0.224, 0.225)
+    channels: Annotated[int, Field(ge=1, le=MOST_CHANNELS)] = 3
+    size: tuple[Side, Side] = (224, 224)
+    mean: Annotated[tuple[Mean, ...], _PerChannel] = (0.485, 0.456, 0.406)
+    std: Annotated[tuple[Deviation, ...], _PerChannel] = (0.229, 0.224, 0.225)
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     crop_pct: Annotated[float, Field(gt=0, le=2)] = 0.875
     crop_mode: Literal["center", "squash", "border"] = "center"
@@ -64,7 +92,8 @@ class BaseSpec(Record):
     Attributes:
         library: Who defines it.
         name: Its name there, for example ``resnet50`` (without a timm pretrained tag).
-        arguments: Further arguments of the library's constructor.
+        arguments: Further arguments of the library's constructor. Of a recipe from a file, those in
+            `covtool.specs.base_arguments` only.
     """
 
     library: Literal["timm", "torchvision"]
@@ -86,11 +115,11 @@ class HeadSpec(Record):
     """
 
     operation: Literal["head"] = "head"
-    head: str = Field("isqrt", description="Pooling to put in; covtool list heads shows them.")
-    dim: PositiveInt = Field(
+    head: Name = Field("isqrt", description="Pooling to put in; covtool list heads shows them.")
+    dim: Width = Field(
         256, description="Channels after the 1x1 reduction, D; the features are D*(D+1)/2."
     )
-    iterations: PositiveInt = Field(5, description="Newton-Schulz steps (isqrt).")
+    iterations: PositiveInt = Field(5, le=100, description="Newton-Schulz steps (isqrt).")
     pre_norm: Literal["trace", "frobenius"] = Field(
         "trace", description="What the covariance is divided by before the iteration (isqrt)."
     )
@@ -106,19 +135,25 @@ class HeadSpec(Record):
     )
     gradient_order: PositiveInt | None = Field(
         None,
+        le=1000,
         description="Degree (taylor, pade), count (top-n) or steps (power-iteration, "
         "newton-schulz) of the rule; default: as published.",
     )
     head_dtype: Literal["float32", "float64"] | None = Field(
         None, description="What the head computes in; default: float64 for eigendecompositions."
     )
-    eps: Annotated[float, Field(gt=0)] = Field(1e-3, description="Added to the eigenvalues (logm).")
+    eps: PositiveFloat = Field(1e-3, lt=LARGEST, description="Added to the eigenvalues (logm).")
     degree: PositiveInt | None = Field(
-        None, description="Of the polynomial (mtp: 11) or of each part of the fraction (mpa: 5)."
-    )
-    sketch_size: PositiveInt = Field(8192, description="Features of compact bilinear pooling.")
-    thresh: Annotated[float, Field(gt=0)] | None = Field(
         None,
+        le=64,
+        description="Of the polynomial (mtp: 11) or of each part of the fraction (mpa: 5).",
+    )
+    sketch_size: PositiveInt = Field(
+        8192, le=2**20, description="Features of compact bilinear pooling."
+    )
+    thresh: PositiveFloat | None = Field(
+        None,
+        lt=LARGEST,
         description="Signed root as sign(x)·sqrt(|x| + t), published with 1e-8 (bilinear, cbp); "
         "default: x/sqrt(|x| + 1e-10), whose gradient is bounded.",
     )
@@ -130,7 +165,7 @@ class HeadSpec(Record):
         description="Between feature map and covariance; default: the head's own, "
         "or linear with --calibrate.",
     )
-    tap: str | None = Field(
+    tap: LongName | None = Field(
         None, description="Module whose output is pooled; default: the last feature map."
     )
     hidden: Literal["drop", "keep"] = Field(
@@ -154,7 +189,7 @@ class EigenlayerSpec(Record):
     """
 
     operation: Literal["eigenlayer"] = "eigenlayer"
-    features: PositiveInt
+    features: Width
     init: Literal["keep", "random"] = "keep"
 
 
@@ -181,7 +216,7 @@ class Metric(Record):
         images: How many images it was measured on.
     """
 
-    name: str
+    name: LongName
     value: float
     data: str
     images: int
@@ -225,8 +260,8 @@ class Recipe(Record):
 
     version: Literal[1] = RECIPE_VERSION
     base: BaseSpec
-    operations: tuple[Operation, ...] = ()
-    num_classes: PositiveInt
-    class_names: tuple[str, ...] | None = None
+    operations: Annotated[tuple[Operation, ...], Field(max_length=MOST_OPERATIONS)] = ()
+    num_classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)]
+    class_names: tuple[LongName, ...] | None = None
     input: InputSpec
     provenance: Provenance

@@ -7,8 +7,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from covtool.errors import ArgumentError
 
+LARGEST = 1e30
+"""Beyond it float32 products overflow."""
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Width = Annotated[int, Field(ge=1, le=2**16)]
+"""Channels or features of a layer."""
+
+Name = Annotated[str, Field(max_length=100)]
+LongName = Annotated[str, Field(max_length=1000)]
+"""Of a module with its path, of a class."""
 
 Contradiction = tuple[bool, str, str]
 """Whether fields contradict each other, in which words, and what to do then."""

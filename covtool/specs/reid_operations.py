@@ -1,8 +1,11 @@
 """Operations of a recipe that re-identification networks are built with."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from covtool.specs.record import PositiveInt, Record
+from pydantic import Field
+
+from covtool.specs.base_arguments import LARGEST_SIDE
+from covtool.specs.record import LongName, Record, Width
 
 NeckLayer = Literal["linear", "linear-without-bias", "batchnorm", "relu"]
 
@@ -18,8 +21,8 @@ class NeckSpec(Record):
     """
 
     operation: Literal["neck"] = "neck"
-    layers: tuple[NeckLayer, ...] = ("batchnorm",)
-    features: PositiveInt | None = None
+    layers: Annotated[tuple[NeckLayer, ...], Field(max_length=16)] = ("batchnorm",)
+    features: Width | None = None
     classifier_bias: bool = False
 
 
@@ -32,7 +35,7 @@ class InstanceBatchNormSpec(Record):
     """
 
     operation: Literal["ibn"] = "ibn"
-    layers: tuple[str, ...] | None = None
+    layers: Annotated[tuple[LongName, ...], Field(max_length=10_000)] | None = None
 
 
 class StemSpec(Record):
@@ -57,4 +60,4 @@ class PatchStrideSpec(Record):
     """
 
     operation: Literal["patch-stride"] = "patch-stride"
-    stride: PositiveInt
+    stride: Annotated[int, Field(ge=1, le=LARGEST_SIDE)]

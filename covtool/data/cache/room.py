@@ -8,7 +8,6 @@ import numpy as np
 
 from covtool.data.cache.forms import Shrunk
 from covtool.data.cache.limits import (
-    free_memory,
     free_on_device,
     free_on_disk,
     processes_here,
@@ -16,6 +15,7 @@ from covtool.data.cache.limits import (
 from covtool.data.cache.planning import CachePlan
 from covtool.data.cache.wishes import CacheSetting
 from covtool.errors import ArgumentError
+from covtool.free_memory import free_memory
 from covtool.specs import LoadingSpec
 from covtool.specs.byte_amounts import format_bytes
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from images import truncate, write_photographs
 
+from covtool import free_memory
 from covtool.data.cache import (
     CacheSetting,
     CacheWish,
     estimate_caches,
     evaluation_form,
     filling,
-    limits,
     on_disk,
     open_caches,
     room,
@@ -272,17 +272,17 @@ def test_the_side_that_is_advised_fits_and_the_next_does_not(wishes, setting):
 def test_free_memory_is_what_system_and_container_leave(monkeypatch, tmp_path):
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:  9 kB\nMemAvailable:  3000 kB\n")
-    monkeypatch.setattr(limits, "MEMINFO", meminfo)
-    monkeypatch.setattr(limits, "CGROUP", tmp_path)
-    assert limits.free_memory() == 3_072_000
+    monkeypatch.setattr(free_memory, "MEMINFO", meminfo)
+    monkeypatch.setattr(free_memory, "CGROUP", tmp_path)
+    assert free_memory.free_memory() == 3_072_000
     for name, text in (
         ("memory.max", "5000000"),
         ("memory.current", "4000000"),
         ("memory.stat", "anon 9\ninactive_file 500000\n"),
     ):
         (tmp_path / name).write_text(text)
-    assert limits.free_memory() == 1_500_000
+    assert free_memory.free_memory() == 1_500_000
     (tmp_path / "memory.max").write_text("max\n")
-    assert limits.free_memory() == 3_072_000
+    assert free_memory.free_memory() == 3_072_000
     meminfo.unlink()
-    assert limits.free_memory() is None
+    assert free_memory.free_memory() is None

@@ -1,0 +1,46 @@
+"""What is wrong with the values of a record, in one line."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from covtool.printable import printable
+
+_LONGEST_KEY = 80
+_LONGEST_VALUE = 60
+_MOST_BITS = 4096
+_OWN = "Value error, "  # what pydantic puts before the words of our own validators
+
+
+def first_problem(problem: ValidationError) -> str:
+    """The first thing that is wrong: its key, why, and its value as it can be printed.
+
+    Example:
+        >>> from covtool.specs import EigenlayerSpec
+        >>> try:
+        ...     EigenlayerSpec.model_validate({"features": "many"})
+        ... except ValidationError as refused:
+        ...     print(first_problem(refused))
+        features: Input should be a valid integer, unable to parse string as an integer, not 'many'
+    """
+    key, reason, value = parts_of(problem)
+    return f"{key}{': ' if key else ''}{reason}{', not ' if value else ''}{value}"
+
+
+def parts_of(problem: ValidationError) -> tuple[str, str, str]:
+    """Key, reason and value of what is wrong; empty where there is no key, or nothing to show."""
+    first = problem.errors(include_url=False, include_context=False)[0]
+    key = printable(".".join(map(str, first["loc"])), longest=_LONGEST_KEY)
+    reason = printable(first["msg"].removeprefix(_OWN)).rstrip(".")
+    shows = first["type"] not in ("missing", "extra_forbidden", "value_error")
+    return key, reason, shown(first["input"]) if shows else ""
+
+
+def shown(value: Any) -> str:
+    """A value from a file as it can be printed, cut to a length; of a collection, its kind."""
+    if isinstance(value, dict | list | tuple | set):
+        return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value):,}"
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:  # Python refuses to write it
+        return "a whole number of thousands of digits"
+    text = value[: 2 * _LONGEST_VALUE] if isinstance(value, str) else value
+    return printable(repr(text), longest=_LONGEST_VALUE)

@@ -1,0 +1,51 @@
+"""A recipe that a file holds: validated, and whole in itself, before anything is made of it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from covtool.documents import parse_json
+from covtool.specs.base_arguments import base_problem
+from covtool.specs.problems import first_problem
+from covtool.specs.recipe import Recipe
+
+
+def recipe_of_json(text: str) -> Recipe:
+    """The recipe in a JSON document.
+
+    Raises:
+        ValueError: It is none; the reason is one line with the key.
+    """
+    return recipe_of(parse_json(text))
+
+
+def recipe_of(value: Any) -> Recipe:
+    """The recipe that plain values describe.
+
+    Raises:
+        ValueError: They describe none, or one that contradicts itself; the reason is one line with
+            the key.
+    """
+    try:
+        recipe = Recipe.model_validate(value)
+    except ValidationError as problem:
+        raise ValueError(first_problem(problem)) from problem
+    for problem in _contradictions(recipe):
+        raise ValueError(problem)
+    return recipe
+
+
+def _contradictions(recipe: Recipe) -> Iterator[str]:
+    base, images = recipe.base, recipe.input
+    problem = base_problem(base.library, base.name, base.arguments)
+    if problem is not None:
+        yield problem
+    if recipe.class_names is not None and len(recipe.class_names) != recipe.num_classes:
+        count = f"{len(recipe.class_names):,} names for {recipe.num_classes:,} classes"
+        yield f"class_names: There are {count}"
+    for name in ("mean", "std"):
+        # Three numbers stand for RGB; an image of one channel gets their average.
+        if len(getattr(images, name)) not in (1, 3, images.channels):
+            count = f"{len(getattr(images, name))} numbers for {images.channels} channels"
+            yield f"input.{name}: There are {count}"
