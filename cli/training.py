@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covtool.errors import ArgumentError
+from covtool.run_files import ARGUMENTS, read_settings
 from covtool.specs import FinetuneRequest, LaunchSpec, Record
 from covtool.specs.finetuning import command_of
 from covtool_cli import launching, options
@@ -178,13 +179,10 @@ def _require_own_run(directory: Path, name: str) -> None:
 
 def _saved(directory: Path) -> dict[str, Any]:
     """The arguments of a run; none where they cannot be read, which is told when it is resumed."""
-    import yaml
-
     try:
-        saved = yaml.safe_load((directory / "args.yaml").read_text())
-    except (OSError, yaml.YAMLError):
+        return read_settings(directory / ARGUMENTS)
+    except ArgumentError:
         return {}
-    return saved if isinstance(saved, dict) else {}
 
 
 def _given(ctx: typer.Context, groups: Mapping[str, type[Record]]) -> dict[str, Any]:

@@ -11,16 +11,12 @@ from torch import nn
 from covtool.checkpoints import model_file
 from covtool.checkpoints.told.documents import read_document
 from covtool.errors import CheckpointError
+from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES
 from covtool.specs import Recipe
 
 if TYPE_CHECKING:
     from covtool.checkpoints.foreign import ForeignCheckpoint
 
-# What is in the folder of a run; `covtool.training.run_directory` writes it.
-ARGUMENTS = "args.yaml"
-RECIPE = "recipe.yaml"
-STATES = "checkpoints"
-EXPORTED = "exported"
 BEST, LAST = "best", "last"
 
 _OF_STATES = {"version", "progress", "model", "optimizer", "generators"}  # entries of every one

@@ -13,6 +13,7 @@ from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.layout import LayoutSpec
 from covtool.specs.loading import LoadingSpec
 from covtool.specs.objective import ObjectiveSpec
+from covtool.specs.problems import parts_of
 from covtool.specs.processes import ProcessSpec
 from covtool.specs.record import Record
 from covtool.specs.retrieval import SearchSpec
@@ -106,8 +107,11 @@ class FinetuneRequest(Record):
         """Check the settings against each other, before anything is read.
 
         Raises:
-            ArgumentError: Two of them contradict each other, or one has no effect.
+            ArgumentError: Two of them contradict each other, one has no effect, or there is no
+                model.
         """
+        if self.model is None and self.init_from is None:
+            raise ArgumentError("Neither a model is given, nor where its weights are from.")
         if self.svdnet is None:
             self.training.refuse_nonsense()
         else:
@@ -150,5 +154,6 @@ class FinetuneRequest(Record):
             made = {name: spec.model_validate(named[name]) for name, spec in groups}
             return cls.model_validate({**values, **made})
         except ValidationError as problem:
-            first = problem.errors()[0]
-            raise ArgumentError(f"{first['loc'][-1]!r} will not do: {first['msg']}.") from problem
+            key, reason, value = parts_of(problem)
+            shown = f", not {value}" if value else ""
+            raise ArgumentError(f"{key!r} will not do: {reason}{shown}.") from problem

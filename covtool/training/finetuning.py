@@ -1,16 +1,20 @@
 """Fine-tuning from a request: start a run, resume one, or only try what it would do."""
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from covtool.checkpoints.file_kinds import stem_of
+from covtool.data.layouts import DataLayout
 from covtool.errors import NonFiniteError, SaveError
 from covtool.processes import current, joined
+from covtool.run_files import ARGUMENTS, RECIPE
 from covtool.specs import FinetuneRequest
 from covtool.training.assembly import Parts
 from covtool.training.bystanding import directory_at, heard
-from covtool.training.fit import judge_start
+from covtool.training.fit import Run, judge_start
 from covtool.training.keeping import save
 from covtool.training.loading import without_cache
 from covtool.training.matmul_precision import tf32
@@ -27,10 +31,13 @@ from covtool.training.preparing import (
     worked_out,
 )
 from covtool.training.rewinding import Rewind
-from covtool.training.run_directory import ARGUMENTS, RunDirectory
+from covtool.training.run_directory import ENVIRONMENT, RunDirectory
 from covtool.training.running import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.state import RunState
 from covtool.training.surroundings import describe_environment, peak_memory_mib
+
+Images = tuple[DataLayout, frozenset[Path] | None]
+"""A data set, and the images of it that a run does not use; None where that is yet to be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +94,11 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
 
 
 def train_from_start(
-    request: FinetuneRequest, directory: RunDirectory | None, observer: Observer
+    request: FinetuneRequest,
+    directory: RunDirectory | None,
+    observer: Observer,
+    *,
+    images: Images | None = None,
 ) -> FinetuneResult:
     """Train from the first update on.
 
@@ -95,41 +106,70 @@ def train_from_start(
         request: Resolved.
         directory: Of a run that was killed before it was first saved; None for a new one.
         observer: Who is told how it goes.
+        images: That this run was to have; None for what the data set holds.
 
     Raises:
         CovtoolError: As `finetune`.
     """
     if directory is None:
         current().main(lambda: RunDirectory.require_place(Path(request.output), request.command))
-    layout = read_layout(request, observer)
+    layout, left_out = images or (read_layout(request, observer), None)
     tell_of_images(layout, observer)
     opened = open_source(request, observer)
     request = worked_out(request, opened.recipe, layout)
-    parts = build_parts(opened, request, layout, observer)
+    parts = build_parts(opened, request, layout, observer, left_out=left_out)
     if directory is None:
         name = request.experiment or stem_of(request.model or opened.recipe.base.name)
         path = parts.processes.main(
             lambda: RunDirectory.create(Path(request.output), request.command, name).path
         )
         directory = directory_at(path, parts.processes)
-    with directory.in_use():
-        try:
-            _describe(directory, request, parts)
-        except SaveError:
-            directory.discard_unstarted()
-            raise
-        directory.write_images(layout, parts.data.left_out)
-        directory.forget_all()
-        state = RunState(world=parts.processes.world)
-        run = start_run(parts, state, directory, layout, observer)
-        seed_process(request.training.seed, parts.processes)
-        try:
-            judge_start(run)
-            save(run)
-        except BaseException:
-            run.observer.on_end()
-            raise
+    with ExitStack() as held:
+        with _no_half_run(directory, request):
+            held.enter_context(directory.in_use())
+            run = _begun(parts, request, directory, layout, observer)
         return run_to_end(run)
+
+
+def _begun(
+    parts: Parts,
+    request: FinetuneRequest,
+    directory: RunDirectory,
+    layout: DataLayout,
+    observer: Observer,
+) -> Run:
+    """A run that is about to do its first update, and that is saved."""
+    _describe(directory, request, parts)
+    directory.write_images(layout, parts.data.left_out)
+    directory.forget_all()
+    state = RunState(world=parts.processes.world)
+    run = start_run(parts, state, directory, layout, observer)
+    seed_process(request.training.seed, parts.processes)
+    try:
+        judge_start(run)
+        save(run)
+    except BaseException:
+        run.observer.on_end()
+        raise
+    return run
+
+
+@contextmanager
+def _no_half_run(directory: RunDirectory, request: FinetuneRequest) -> Iterator[None]:
+    """Leave a run that can be started again from its arguments, or none.
+
+    Raises:
+        SaveError: Its first files cannot be written; says how to go on.
+    """
+    try:
+        yield
+    except BaseException as problem:
+        directory.discard_unstarted()
+        if isinstance(problem, SaveError) and directory.is_started:
+            again = f"covtool {request.command} --resume {directory.path}"
+            hint = f"Make room there, or let it be written to; then start it again with: {again}"
+            raise problem.with_hint(hint) from problem
+        raise
 
 
 def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> DryRunResult:
@@ -169,5 +209,5 @@ def _planned(request: FinetuneRequest, observer: Observer) -> DryRunResult:
 
 def _describe(directory: RunDirectory, request: FinetuneRequest, parts: Parts) -> None:
     directory.write_yaml(ARGUMENTS, request.to_arguments())
-    directory.write_yaml("recipe.yaml", parts.recipe.model_dump(mode="json"))
-    directory.write_json("env.json", describe_environment(parts.device))
+    directory.write_yaml(RECIPE, parts.recipe.model_dump(mode="json"))
+    directory.write_json(ENVIRONMENT, describe_environment(parts.device))

@@ -1,9 +1,8 @@
 """`--init-from`: a run starts from the weights of another, and from nothing else of it."""
 
+import os
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from covtool import __version__
@@ -12,9 +11,12 @@ from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.key_report import compare_keys
 from covtool.checkpoints.opened import OpenedModel
-from covtool.checkpoints.own_runs import BEST, RECIPE
+from covtool.checkpoints.own_runs import BEST
 from covtool.errors import ArgumentError, CheckpointError
+from covtool.run_files import RECIPE, STATES, read_settings
+from covtool.run_files.settings import unusable
 from covtool.specs import Recipe
+from covtool.specs.recipe_reading import recipe_of
 from covtool.surgery.rebuild import rebuild
 from covtool.training.checkpoint_store import NEWEST
 from covtool.training.head import Head, find_head, replace_classifier_
@@ -90,7 +92,7 @@ def _state_file(path: Path) -> Path:
     """The file of weights: of a run's folder, the best epoch's state, else the last."""
     if not path.is_dir():
         return path
-    candidates = [path / "checkpoints" / f"{name}.pt" for name in (BEST, NEWEST)]
+    candidates = [path / STATES / f"{name}.pt" for name in (BEST, NEWEST)]
     found = next((file for file in candidates if file.is_file()), None)
     if found is None:
         raise ArgumentError(
@@ -104,12 +106,14 @@ def _state_file(path: Path) -> Path:
 def _recipe_of(state_file: Path) -> Recipe | None:
     """What the run that a checkpoint lies in was training."""
     path = state_file.parent.parent / RECIPE
-    if state_file.parent.name != "checkpoints" or not path.is_file():
+    if state_file.parent.name != STATES or not os.path.lexists(path):
         return None
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError, OSError) as problem:
-        raise ArgumentError(f"{path} is not a recipe.", reason=str(problem)) from problem
+        return recipe_of(read_settings(path))
+    except ArgumentError:
+        raise
+    except ValueError as problem:
+        raise unusable(path, f"{problem}.") from problem
 
 
 def _recipe_in(state_file: Path) -> Recipe | None:

@@ -11,12 +11,13 @@ from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
 from covtool.data.class_order import in_order_of
 from covtool.data.duplicates import notes_on_equal_files
-from covtool.data.layouts import DataLayout, require_trainable
+from covtool.data.layouts import DataLayout, nothing_there, require_trainable
 from covtool.data.record_sources import record_source
 from covtool.data.retrieval_reading import read_classes, read_retrieval
 from covtool.data.retrieval_report import report_on, require_searchable
 from covtool.errors import ArgumentError
 from covtool.ops.decorrelation import require_scipy
+from covtool.printable import printable
 from covtool.processes import Processes, current
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
 from covtool.specs.finetuning import COMMAND, PHASED_COMMAND
@@ -53,7 +54,7 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
         update={
             "model": _absolute(request.model),
             "init_from": _absolute(request.init_from),
-            "data": str(record_source(request.data) or Path(request.data).resolve()),
+            "data": str(record_source(request.data) or _whole_path(request.data)),
             "training": training,
             "processes": request.processes.model_copy(update={"nproc": processes.local_world}),
         }
@@ -62,7 +63,17 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
 
 def _absolute(name: str | None) -> str | None:
     """A path in full; what is no path stays as it is."""
-    return name if name is None or not Path(name).exists() else str(Path(name).resolve())
+    try:
+        return name if name is None or not Path(name).exists() else str(Path(name).resolve())
+    except OSError:  # too long for a path
+        return name
+
+
+def _whole_path(data: str) -> Path:
+    try:
+        return Path(data).resolve()
+    except (OSError, ValueError) as problem:  # a NUL, or a link that leads to itself
+        raise nothing_there(Path(printable(data))) from problem
 
 
 def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
@@ -200,9 +211,21 @@ def _opened(request: FinetuneRequest, observer: Observer) -> OpenedModel:
 
 
 def build_parts(
-    opened: OpenedModel, request: FinetuneRequest, layout: DataLayout, observer: Observer
+    opened: OpenedModel,
+    request: FinetuneRequest,
+    layout: DataLayout,
+    observer: Observer,
+    *,
+    left_out: frozenset[Path] | None = None,
 ) -> Parts:
     """Everything of a new run, with the data's classes.
+
+    Args:
+        opened: The model.
+        request: The settings.
+        layout: The data set.
+        observer: Who is told what is done to the model.
+        left_out: Images that are not used, where that is known.
 
     Raises:
         CovtoolError: See `fit_classes_` and `assemble`.
@@ -215,7 +238,7 @@ def build_parts(
     )
     if note:
         observer.on_note(note)
-    return assembled(opened.model, recipe, request, layout, observer)
+    return assembled(opened.model, recipe, request, layout, observer, left_out=left_out)
 
 
 def assembled(

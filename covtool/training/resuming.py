@@ -1,6 +1,6 @@
 """A run goes on where it was last saved."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,23 @@ from pydantic import ValidationError
 
 from covtool.data.class_order import in_order_of
 from covtool.data.image_list import read_image_list
-from covtool.data.layouts import DataLayout
+from covtool.data.layouts import require_trainable
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
 from covtool.processes import Processes, joined
+from covtool.run_files import ARGUMENTS, IMAGE_LIST, RECIPE
+from covtool.run_files.settings import unusable
 from covtool.specs import FinetuneRequest, ProcessSpec, Recipe, as_flag
+from covtool.specs.recipe_reading import recipe_of
 from covtool.surgery.rebuild import rebuild
 from covtool.training.assembly import Parts
 from covtool.training.bystanding import directory_at, heard
 from covtool.training.carrying_on import carry_on_
-from covtool.training.finetuning import train_from_start
+from covtool.training.finetuning import Images, train_from_start
 from covtool.training.keeping import complete_epoch
 from covtool.training.observer import Observer
 from covtool.training.optimization import schedule_alone
 from covtool.training.preparing import assembled, read_layout, resolved, seed_everything
-from covtool.training.run_directory import ARGUMENTS, IMAGE_LIST, RunDirectory
+from covtool.training.run_directory import RunDirectory
 from covtool.training.running import FinetuneResult, run_to_end, start_run
 from covtool.training.state import RunState, restore_
 from covtool.training.stopping import explain_end, refuse_to_go_back
@@ -83,13 +86,15 @@ def _resumed(
 ) -> FinetuneResult:
     saved = processes.main(lambda: RunDirectory.open(directory).read_yaml(ARGUMENTS))
     run_directory = directory_at(directory, processes)
+    before = _started_with(saved, directory / ARGUMENTS)
     request, notes = _continued(saved, changes, processes)
-    for note in notes:
+    for note in (*_assumed(saved, before, directory / ARGUMENTS), *notes):
         observer.on_note(note)
+    images = processes.main(lambda: _images(run_directory, request))
     if not processes.main(run_directory.checkpoints.candidates):
         observer.on_note(f"Nothing of the run in {directory} was saved yet: it starts over.")
-        return train_from_start(request, run_directory, observer)
-    layout, left_out = processes.main(lambda: _images(run_directory, request, observer))
+        return train_from_start(request, run_directory, observer, images=images)
+    layout, left_out = images or (processes.main(lambda: read_layout(request, observer)), None)
     recipe = processes.main(lambda: _recipe(run_directory))
     layout = in_order_of(layout, recipe.class_names or ())  # of a version that sorted otherwise
     if recipe.class_names != layout.class_names:
@@ -99,9 +104,11 @@ def _resumed(
     with run_directory.in_use():
         state = _restored(parts, run_directory, observer)
         refuse_to_go_back(state, request.training, parts.phases)
-        run_directory.forget_after(epochs=state.epoch, updates=state.updates)
-        if request.training.epochs != saved["epochs"] and parts.phases is None:
-            observer.on_note(_on_rate(parts, state, saved["epochs"]))
+        for note in processes.main(lambda: _forget_after(run_directory, state, parts)):
+            observer.on_note(note)
+        epochs = before.training.epochs
+        if request.training.epochs != epochs and parts.phases is None:
+            observer.on_note(_on_rate(parts, state, epochs))
         if state.world != processes.world:
             observer.on_note(carry_on_(parts, state))
         run_directory.write_yaml(ARGUMENTS, request.to_arguments())
@@ -112,6 +119,37 @@ def _resumed(
         if state.epoch and not state.in_epoch:
             complete_epoch(run)  # else the newest state is not that of an epoch's end
         return run_to_end(run)
+
+
+def _started_with(saved: dict[str, Any], file: Path) -> FinetuneRequest:
+    """What a run was started with.
+
+    Raises:
+        ArgumentError: Its arguments are not what covtool has written.
+    """
+    try:
+        request = FinetuneRequest.from_arguments(saved)
+        request.refuse_nonsense()
+    except ArgumentError as problem:
+        raise unusable(file, problem.message) from problem
+    return request
+
+
+def _assumed(saved: Mapping[str, Any], request: FinetuneRequest, file: Path) -> Iterator[str]:
+    """What the arguments of a run do not say, as those of an older version may not."""
+    lacking = {n: v for n, v in request.to_arguments().items() if n not in saved}
+    if lacking:
+        taken = ", ".join(f"{as_flag(name)} {value}" for name, value in lacking.items())
+        yield f"{file} does not say everything; as by default: {taken}."
+
+
+def _forget_after(directory: RunDirectory, state: RunState, parts: Parts) -> tuple[str, ...]:
+    return directory.forget_after(
+        epochs=state.epoch,
+        updates=state.updates,
+        skipped=state.nonfinite,
+        phased=parts.phases is not None,
+    )
 
 
 def _on_rate(parts: Parts, state: RunState, epochs: int) -> str:
@@ -137,14 +175,24 @@ def _timeout_s(directory: Path, changes: Mapping[str, Any]) -> float:
     return spec.dist_timeout
 
 
-def _images(
-    directory: RunDirectory, request: FinetuneRequest, observer: Observer
-) -> tuple[DataLayout, frozenset[Path] | None]:
-    """The images that the run was started with, whatever its data set holds now."""
+def _images(directory: RunDirectory, request: FinetuneRequest) -> Images | None:
+    """The images that the run was started with, whatever its data set holds now.
+
+    Returns:
+        None where no list of them was written, as of images that are not in files.
+
+    Raises:
+        DataError: The list is damaged, or nothing can be trained with it.
+    """
     file = directory.path / IMAGE_LIST
     if not file.exists():
-        return read_layout(request, observer), None
-    return read_image_list(file, Path(request.data))
+        return None
+    layout, left_out = read_image_list(file, Path(request.data))
+    try:
+        require_trainable(layout)
+    except DataError as problem:
+        raise DataError(f"{file} is damaged.", reason=problem.message) from problem
+    return layout, left_out
 
 
 def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> RunState:
@@ -199,9 +247,8 @@ def _changeable(request: FinetuneRequest) -> str:
 
 def _recipe(directory: RunDirectory) -> Recipe:
     try:
-        return Recipe.model_validate(directory.read_yaml("recipe.yaml"))
-    except ValidationError as problem:
-        raise ArgumentError(
-            f"{directory.path / 'recipe.yaml'} is not a recipe.",
-            reason=problem.errors()[0]["msg"],
-        ) from problem
+        return recipe_of(directory.read_yaml(RECIPE))
+    except ArgumentError:
+        raise
+    except ValueError as problem:
+        raise unusable(directory.path / RECIPE, f"{problem}.") from problem

@@ -11,45 +11,57 @@ exported/                 best.safetensors, last.safetensors: covtool files
 result.json               when the run is through
 """
 
-import csv
-import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
 from covtool.atomic import require_free, try_writing, written_whole
-from covtool.checkpoints.own_runs import ARGUMENTS, EXPORTED, STATES
 from covtool.data.image_list import write_image_list
 from covtool.data.layouts import DataLayout
-from covtool.errors import ArgumentError, SaveError
+from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
 from covtool.printable import printable
+from covtool.regular_files import require_regular
+from covtool.run_files import (
+    ARGUMENTS,
+    EXPORTED,
+    IMAGE_LIST,
+    LOCK,
+    METRICS,
+    RECIPE,
+    STATES,
+    SUMMARY,
+    read_settings,
+)
 from covtool.training.checkpoint_store import CheckpointStore
 from covtool.training.observer import EpochRecord, StepRecord
-from covtool.training.validating import COLUMNS
+from covtool.training.run_logs import RunLogs
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-LOCK = ".lock"
-IMAGE_LIST = "images.csv"
-METRICS = "metrics.jsonl"
-SUMMARY = "summary.csv"
-SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")
-PHASED_COLUMNS = (
-    *("epoch", "phase", "train_loss"),
-    *("eval_rank1", "eval_rank5", "eval_rank10", "eval_rank20", "eval_mAP", "eval_mINP"),
-    *("eval_r_precision", "eval_mAP_at_R", "correlation", "smallest_eigenvalue_ratio"),
-    *("lr", "head"),
+ENVIRONMENT, RESULT = "env.json", "result.json"
+MODELS = ("best", "last")
+
+_WRITTEN: tuple[tuple[type[CovtoolError], tuple[str, ...]], ...] = (
+    (ArgumentError, (ARGUMENTS, RECIPE, ENVIRONMENT, RESULT, LOCK)),
+    (DataError, (METRICS, SUMMARY, IMAGE_LIST)),
+    (
+        CheckpointError,
+        (
+            *(f"{STATES}/{name}.pt" for name in ("last", "previous", "best")),
+            *(f"{EXPORTED}/{name}.safetensors" for name in MODELS),
+        ),
+    ),
 )
+"""The files that a run writes, with the error of something else in their place."""
 
 
 class RunDirectory:
@@ -58,7 +70,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.checkpoints = CheckpointStore(self.path / STATES)
-        self._unwritten: dict[str, str] = {}
+        self._logs = RunLogs(self.path)
 
     @classmethod
     def create(cls, output: Path, command: str, name: str) -> "RunDirectory":
@@ -76,11 +88,15 @@ class RunDirectory:
         try:
             parent.mkdir(parents=True, exist_ok=True)
             path = _first_free(parent, name)
-            for folder in (STATES, EXPORTED):
-                (path / folder).mkdir()
         except (OSError, ValueError) as problem:  # a NUL in the name, say
             raise _unwritable(parent, problem) from problem
-        return cls(path)
+        run = cls(path)
+        try:
+            run.make_folders()
+        except BaseException:
+            run.discard_unstarted()
+            raise
+        return run
 
     @staticmethod
     def require_place(output: Path, command: str) -> None:
@@ -101,16 +117,19 @@ class RunDirectory:
         """A run to resume.
 
         Raises:
-            ArgumentError: There is no run.
+            ArgumentError: There is no run, or something else in the place of a file of it.
+            CheckpointError: The same in the place of a state or of a model.
+            DataError: The same in the place of a log.
         """
         run = cls(path)
         needed = run.path / ARGUMENTS
-        if not needed.is_file():
+        if not os.path.lexists(needed):
             raise ArgumentError(
                 f"{path} is not a run that can be resumed.",
                 reason=f"{needed} is missing.",
                 hint="Give the folder that holds args.yaml, as printed when the run started.",
             )
+        run._require_files()
         return run
 
     @contextmanager
@@ -129,12 +148,30 @@ class RunDirectory:
                         f"The run in {self.path} is under way in another process.",
                         hint="Wait for it, or end it first.",
                     ) from problem
+            self.make_folders()
             self._remove_unfinished()
             yield
 
+    def make_folders(self) -> None:
+        """Make the folders of states and models that are not there.
+
+        Raises:
+            ArgumentError: They cannot be made.
+        """
+        for folder in (STATES, EXPORTED):
+            try:
+                (self.path / folder).mkdir(exist_ok=True)
+            except OSError as problem:
+                raise self._unusable(folder, problem) from problem
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the arguments are there that the run can be started from."""
+        return (self.path / ARGUMENTS).exists()
+
     def discard_unstarted(self) -> None:
         """Remove the folder of a run that could not even write down its arguments."""
-        if not (self.path / ARGUMENTS).exists():
+        if not self.is_started:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def checkpoint(self, name: str) -> Path:
@@ -156,15 +193,7 @@ class RunDirectory:
         Raises:
             ArgumentError: It is damaged.
         """
-        try:
-            values = yaml.safe_load((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as problem:
-            raise ArgumentError(
-                f"{self.path / name} cannot be read.", reason=str(problem)
-            ) from problem
-        if not isinstance(values, dict):
-            raise ArgumentError(f"{self.path / name} does not hold names and values.")
-        return values
+        return read_settings(self.path / name)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a mapping to a JSON file."""
@@ -177,77 +206,56 @@ class RunDirectory:
 
     def append_step(self, record: StepRecord) -> None:
         """Add a line to metrics.jsonl."""
-        self._append(METRICS, json.dumps(asdict(record)) + "\n")
+        self._logs.append_step(record)
 
     def append_epoch(self, record: EpochRecord) -> None:
-        """Add a row to summary.csv; epochs count from 0 there, as timm's do."""
-        row: dict[str, Any] = {
-            "epoch": record.epoch - 1,
-            "train_loss": record.train_loss,
-            **{COLUMNS[name]: value for name, value in record.figures.items()},
-            "lr": record.lr,
-            "head": record.head,
-        }
-        columns = SUMMARY_COLUMNS
-        if (phase := record.phase) is not None:
-            columns, measured = PHASED_COLUMNS, asdict(phase)
-            row |= {"phase": measured.pop("name"), **measured}
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        if not (self.path / SUMMARY).exists() and SUMMARY not in self._unwritten:
-            writer.writeheader()
-        writer.writerow(row)
-        self._append(SUMMARY, text.getvalue())
+        """Add a row to summary.csv."""
+        self._logs.append_epoch(record)
 
     def forget_all(self) -> None:
-        """Drop the rows and lines of a run that was killed before it was first saved."""
-        for name in (METRICS, SUMMARY):
-            (self.path / name).unlink(missing_ok=True)
+        """Drop the logs of a run that was killed before it was first saved."""
+        self._logs.forget_all()
 
-    def forget_after(self, *, epochs: int, updates: int) -> None:
-        """Drop the rows and lines of what came after a state that is resumed from."""
-        self._keep_lines(METRICS, lambda line: json.loads(line)["update"] <= updates)
-        self._keep_lines(
-            SUMMARY, lambda line: line.startswith("epoch") or int(line.split(",")[0]) < epochs
+    def forget_after(
+        self, *, epochs: int, updates: int, skipped: int = 0, phased: bool = False
+    ) -> tuple[str, ...]:
+        """Drop what came after a state that is resumed from; see `RunLogs.forget_after`."""
+        return self._logs.forget_after(
+            epochs=epochs, updates=updates, skipped=skipped, phased=phased
         )
 
     def sync_logs(self) -> None:
-        """Let every line reach the disk, those of times when it was full as well.
+        """Let every line of the logs reach the disk; see `RunLogs.sync`."""
+        self._logs.sync()
 
-        Raises:
-            SaveError: It is still full.
-        """
-        for name in (METRICS, SUMMARY):
-            path = self.path / name
-            if (problem := self._append(name, "")) is not None:
-                raise SaveError.of(path, problem) from problem
-            if path.exists():
-                with path.open("a") as file:
-                    os.fsync(file.fileno())
-
-    def _append(self, name: str, text: str) -> OSError | None:
-        """Add to a log; what cannot be written now is written with what comes next."""
-        text = self._unwritten.pop(name, "") + text
-        path = self.path / name
-        before = path.stat().st_size if path.exists() else 0
-        try:
-            if text:
-                with path.open("a", encoding="utf-8", newline="") as file:
-                    file.write(text)
-        except OSError as problem:
-            self._unwritten[name] = text
-            if path.exists():
-                os.truncate(path, before)
-            return problem
-        return None
+    def _require_files(self) -> None:
+        for error, names in _WRITTEN:
+            for path in (self.path / name for name in names):
+                try:
+                    require_regular(path)
+                except FileNotFoundError:
+                    continue
+                except OSError as problem:
+                    raise error(
+                        f"{path} cannot be used.",
+                        reason=f"{problem.strerror or problem}.",
+                        hint=f"Bring the run's own file back, or move this one away; then go on "
+                        f"with: --resume {self.path}",
+                    ) from problem
 
     def _open_lock(self) -> IO[str]:
-        path = self.path / LOCK
-        require_free(path, overwrite=True)  # a pipe in its place would be waited for
+        require_free(self.path / LOCK, overwrite=True)  # a pipe in its place would be waited for
         try:
-            return path.open("a")
+            return (self.path / LOCK).open("a")
         except OSError as problem:
-            raise _unwritable(self.path, problem) from problem
+            raise self._unusable(LOCK, problem) from problem
+
+    def _unusable(self, name: str, problem: OSError) -> ArgumentError:
+        return ArgumentError(
+            f"{self.path / name} cannot be written.",
+            reason=f"{problem.strerror or problem}.",
+            hint=f"Make room there, or make it writable; then go on with: --resume {self.path}",
+        )
 
     def _remove_unfinished(self) -> None:
         """Remove what a killed run was writing; nobody else writes here now."""
@@ -255,21 +263,12 @@ class RunDirectory:
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
             else:
-                left.unlink(missing_ok=True)
+                with suppress(OSError):  # another user's: whoever writes it anew is told
+                    left.unlink(missing_ok=True)
 
     def _write_text(self, name: str, text: str) -> None:
         with written_whole(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-
-    def _keep_lines(self, name: str, wanted: Callable[[str], bool]) -> None:
-        path = self.path / name
-        if not path.exists():
-            return
-        kept = io.StringIO()
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n") and wanted(line):  # a killed run may leave half a line
-                kept.write(line)
-        self._write_text(name, kept.getvalue())
 
 
 def _unwritable(folder: Path, problem: Exception) -> ArgumentError:

@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from covtool.data.layouts import DataLayout
+from covtool.errors import SaveError
 from covtool.training.assembly import Parts
 from covtool.training.fit import Run, fit
+from covtool.training.keeping import given_up
 from covtool.training.observer import Observer, TrainingPlan
-from covtool.training.run_directory import RunDirectory
+from covtool.training.run_directory import MODELS, RESULT, RunDirectory
 from covtool.training.state import RunState
 from covtool.training.stopping import stops_early
 from covtool.training.tensorboard import with_tensorboard
@@ -81,6 +83,7 @@ def run_to_end(run: Run) -> FinetuneResult:
 
     Raises:
         CovtoolError: See `fit`.
+        SaveError: Everything is done and saved, but result.json cannot be written.
     """
     try:
         fit(run)
@@ -97,8 +100,11 @@ def run_to_end(run: Run) -> FinetuneResult:
         last=sign * state.values[-1],
         stopped_early=stops_early(state, training, run.parts.phases),
         seconds=state.seconds,
-        exported={name: run.directory.exported(name) for name in ("best", "last")},
+        exported={name: run.directory.exported(name) for name in MODELS},
         is_chance=state.is_chance(state.best_epoch),
     )
-    run.directory.write_json("result.json", json.loads(json.dumps(asdict(result), default=str)))
+    try:
+        run.directory.write_json(RESULT, json.loads(json.dumps(asdict(result), default=str)))
+    except SaveError as problem:
+        raise given_up(run, problem) from problem
     return result
