@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from covtool.errors import RESUME_HINT, ArgumentError, CovtoolError, LostProcessError
+from covtool_cli import signals
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -91,6 +92,7 @@ def _launched(arguments: Sequence[str], nproc: int) -> int:
         local_addr="localhost",
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
+        **_signals_to_handle(LaunchConfig),
     )
     try:
         elastic_launch(config, sys.executable)("-m", "covtool_cli", *arguments)
@@ -99,6 +101,13 @@ def _launched(arguments: Sequence[str], nproc: int) -> int:
     except ChildFailedError as problem:
         return _exit_code(problem.failures.values(), nproc)
     return 0
+
+
+def _signals_to_handle(config: type) -> dict[str, str]:
+    """What torch's launcher passes on; it would take SIGHUP where `nohup` has it ignored."""
+    if not signals.is_hangup_ignored() or "signals_to_handle" not in config.__dataclass_fields__:
+        return {}
+    return {"signals_to_handle": "SIGTERM,SIGINT,SIGQUIT"}
 
 
 def _exit_code(failures: "Iterable[ProcessFailure]", nproc: int) -> int:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from covtool import __version__, atomic, errors
-from covtool_cli import home, launching
+from covtool_cli import home, launching, signals
 from covtool_cli.arguments import in_our_spelling
 
 COMMANDS = {
@@ -103,6 +103,7 @@ def main(
     """Replace parts of a pretrained image network, keep its weights, fine-tune it."""
 
 
+@signals.ended_in_order()
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
     arguments = home.without_equals(sys.argv[1:] if arguments is None else arguments)
@@ -137,6 +138,8 @@ def _tell_interrupted(written: Sequence[Path]) -> None:
     run = next((file.parent for file in written if file.name == "args.yaml"), None)
     if run is not None:
         text = f"Interrupted. What the run had saved is in {run}; go on with: --resume {run}"
+        if not any(run.glob("checkpoints/*.pt")):
+            text += " (which starts the same run: nothing was trained yet)"
     elif written:
         names = ", ".join(dict.fromkeys(map(str, written)))
         text = f"Interrupted. Written before that, and whole: {names}."

@@ -308,8 +308,10 @@ def _settings(workers: int, *, pin: bool = True) -> dict[str, Any]:
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C and schedulers signal the whole group, but the parent still needs its batches."""
+    """Terminals and schedulers signal the whole group, but the parent still needs its batches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_the_parent_asks, daemon=True).start()

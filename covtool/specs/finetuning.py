@@ -17,6 +17,7 @@ from covtool.specs.problems import parts_of
 from covtool.specs.processes import ProcessSpec
 from covtool.specs.record import Record
 from covtool.specs.retrieval import SearchSpec
+from covtool.specs.setting_bounds import require_bounded
 from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
 from covtool.specs.training import TrainingSpec
 
@@ -107,9 +108,10 @@ class FinetuneRequest(Record):
         """Check the settings against each other, before anything is read.
 
         Raises:
-            ArgumentError: Two of them contradict each other, one has no effect, or there is no
-                model.
+            ArgumentError: Two of them contradict each other, one has no effect or is beyond all
+                bounds, or there is no model.
         """
+        require_bounded(self.to_arguments())
         if self.model is None and self.init_from is None:
             raise ArgumentError("Neither a model is given, nor where its weights are from.")
         if self.svdnet is None:

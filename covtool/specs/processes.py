@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from covtool.specs.record import Record
+from covtool.specs.setting_bounds import LARGEST
 
 PANEL = {"panel": "Several processes"}
 
@@ -13,6 +14,7 @@ class LaunchSpec(Record):
     nproc: int = Field(
         1,
         ge=1,
+        le=LARGEST["nproc"],
         description="Processes on this machine, a device each; the same as torchrun "
         "--nproc-per-node.",
         json_schema_extra=PANEL,
@@ -20,6 +22,7 @@ class LaunchSpec(Record):
     dist_timeout: float = Field(
         600.0,
         gt=0,
+        le=LARGEST["dist_timeout"],
         description="Seconds that processes wait for each other before they give up.",
         json_schema_extra=PANEL,
     )

@@ -72,7 +72,7 @@ def fit(run: Run) -> None:
             state is good.
         OutOfMemoryError: A batch does not fit into memory; the same holds.
         WorkerError: A process that loads images died; the same holds.
-        InterruptedRunError: SIGINT or SIGTERM arrived; the state has been saved.
+        InterruptedRunError: SIGINT, SIGTERM or SIGHUP arrived; the state has been saved.
     """
     watch_images(run)
     with tf32(run.parts.training.tf32), explained(run), interruptible() as interruption:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run at the next safe place."""
+"""SIGINT, SIGTERM and SIGHUP end a run at the next safe place."""
 
 import signal
 import threading
@@ -13,7 +13,9 @@ from covtool.progress import Track
 
 T = TypeVar("T")
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 class StopHere(Exception):  # noqa: N818 -- not an error: control flow between two functions
@@ -37,6 +39,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self.before: dict[int, Any] = {}  # the handlers that are back after the block
 
     def check(self) -> None:
         """Stop here if a signal has arrived.
@@ -90,25 +93,32 @@ class Interruption:
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """The signal handler: remember the first signal, give way to a second."""
-        if self.signal_number is not None:
-            raise KeyboardInterrupt
-        self.signal_number = number
+        if self.signal_number is None:
+            self.signal_number = number
+            return
+        if callable(handler := self.before.get(number)):
+            handler(number, frame)
+        raise KeyboardInterrupt
 
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
     """Note signals while in the block, instead of being stopped by them.
 
-    A second signal raises KeyboardInterrupt at once. The old handlers are back afterwards. Only
-    the main thread can set handlers; elsewhere nothing is noted.
+    A second signal raises KeyboardInterrupt at once. The old handlers are back afterwards. One that
+    is ignored, as `nohup` has it of SIGHUP, stays so. Only the main thread can set handlers;
+    elsewhere nothing is noted.
     """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    old = {number: signal.signal(number, interruption.note) for number in SIGNALS}
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    interruption.before = {number: signal.getsignal(number) for number in heard}
+    for number in heard:
+        signal.signal(number, interruption.note)
     try:
         yield interruption
     finally:
-        for number, handler in old.items():
+        for number, handler in interruption.before.items():
             signal.signal(number, handler)
