@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from covtool.errors import ArgumentError, DataError
+from covtool.full_paths import in_full
 
 ARGUMENTS, STEPS, EPOCHS = "args.yaml", "metrics.jsonl", "summary.csv"
 
@@ -74,7 +75,7 @@ def run_labels(paths: Sequence[Path], labels: Sequence[str] = ()) -> Sequence[st
 
 def short_names(paths: Sequence[Path]) -> list[str]:
     """The last parts of each path, as few as make all of them differ."""
-    parts = [path.resolve().parts[1:] or (str(path),) for path in paths]
+    parts = [in_full(path).parts[1:] or (str(path),) for path in paths]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(own[-count:]) for own in parts]
         if len(set(names)) == len(names):

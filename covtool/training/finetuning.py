@@ -99,14 +99,15 @@ def train_from_start(
     Raises:
         CovtoolError: As `finetune`.
     """
-    if directory is None:
+    is_new = directory is None
+    if is_new:
         current().main(lambda: RunDirectory.require_place(Path(request.output), request.command))
     layout = read_layout(request, observer)
     tell_of_images(layout, observer)
     opened = open_source(request, observer)
     request = worked_out(request, opened.recipe, layout)
     parts = build_parts(opened, request, layout, observer)
-    if directory is None:
+    if is_new:
         name = request.experiment or stem_of(request.model or opened.recipe.base.name)
         path = parts.processes.main(
             lambda: RunDirectory.create(Path(request.output), request.command, name).path
@@ -115,10 +116,11 @@ def train_from_start(
     with directory.in_use():
         try:
             _describe(directory, request, parts)
+            directory.write_images(layout, parts.data.left_out)
         except SaveError:
-            directory.discard_unstarted()
+            if is_new:
+                directory.discard()
             raise
-        directory.write_images(layout, parts.data.left_out)
         directory.forget_all()
         state = RunState(world=parts.processes.world)
         run = start_run(parts, state, directory, layout, observer)

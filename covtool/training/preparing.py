@@ -16,6 +16,7 @@ from covtool.data.record_sources import record_source
 from covtool.data.retrieval_reading import read_classes, read_retrieval
 from covtool.data.retrieval_report import report_on, require_searchable
 from covtool.errors import ArgumentError
+from covtool.full_paths import in_full
 from covtool.ops.decorrelation import require_scipy
 from covtool.processes import Processes, current
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
@@ -53,7 +54,7 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
         update={
             "model": _absolute(request.model),
             "init_from": _absolute(request.init_from),
-            "data": str(record_source(request.data) or Path(request.data).resolve()),
+            "data": str(record_source(request.data) or in_full(request.data)),
             "training": training,
             "processes": request.processes.model_copy(update={"nproc": processes.local_world}),
         }
@@ -62,7 +63,7 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
 
 def _absolute(name: str | None) -> str | None:
     """A path in full; what is no path stays as it is."""
-    return name if name is None or not Path(name).exists() else str(Path(name).resolve())
+    return name if name is None or not Path(name).exists() else str(in_full(name))
 
 
 def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:

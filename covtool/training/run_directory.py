@@ -24,7 +24,8 @@ from typing import IO, Any
 
 import yaml
 
-from covtool.atomic import require_free, try_writing, written_whole
+from covtool.atomic import require_free, written_whole
+from covtool.atomic.folders import made_folder, require_folder
 from covtool.checkpoints.own_runs import ARGUMENTS, EXPORTED, STATES
 from covtool.data.image_list import write_image_list
 from covtool.data.layouts import DataLayout
@@ -74,10 +75,14 @@ class RunDirectory:
                 hint="Choose the folder with --output, and a name without slashes.",
             )
         try:
-            parent.mkdir(parents=True, exist_ok=True)
-            path = _first_free(parent, name)
-            for folder in (STATES, EXPORTED):
-                (path / folder).mkdir()
+            with made_folder(parent):
+                path = _first_free(parent, name)
+                try:
+                    for folder in (STATES, EXPORTED):
+                        (path / folder).mkdir()
+                except BaseException:
+                    shutil.rmtree(path, ignore_errors=True)
+                    raise
         except (OSError, ValueError) as problem:  # a NUL in the name, say
             raise _unwritable(parent, problem) from problem
         return cls(path)
@@ -89,12 +94,10 @@ class RunDirectory:
         Raises:
             ArgumentError: Its folder cannot be made, or not be written to.
         """
-        folder = output / command
         try:
-            there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-            try_writing(there / command)
-        except (OSError, ValueError) as problem:
-            raise _unwritable(folder, problem) from problem
+            require_folder(output / command)
+        except ArgumentError as problem:
+            raise problem.with_hint(f"{problem.hint} --output names the folder.") from problem
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
@@ -132,10 +135,9 @@ class RunDirectory:
             self._remove_unfinished()
             yield
 
-    def discard_unstarted(self) -> None:
-        """Remove the folder of a run that could not even write down its arguments."""
-        if not (self.path / ARGUMENTS).exists():
-            shutil.rmtree(self.path, ignore_errors=True)
+    def discard(self) -> None:
+        """Remove the folder of a run that could not even write down what it is."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def checkpoint(self, name: str) -> Path:
         """The resume state called ``last``, ``previous``, ``best`` or ``epoch-N``."""
