@@ -28,6 +28,7 @@ from covtool.training.preparing import (
 )
 from covtool.training.rewinding import Rewind
 from covtool.training.run_directory import ARGUMENTS, RunDirectory
+from covtool.training.run_places import require_run_place
 from covtool.training.running import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.state import RunState
 from covtool.training.surroundings import describe_environment, peak_memory_mib
@@ -101,7 +102,8 @@ def train_from_start(
     """
     is_new = directory is None
     if is_new:
-        current().main(lambda: RunDirectory.require_place(Path(request.output), request.command))
+        wanted = Path(request.output), request.command, request.experiment
+        current().main(lambda: require_run_place(*wanted))
     layout = read_layout(request, observer)
     tell_of_images(layout, observer)
     opened = open_source(request, observer)

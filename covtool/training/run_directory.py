@@ -17,22 +17,21 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
-from covtool.atomic import require_free, written_whole
-from covtool.atomic.folders import made_folder, require_folder
+from covtool.atomic import require_free, saving, written_whole
 from covtool.checkpoints.own_runs import ARGUMENTS, EXPORTED, STATES
 from covtool.data.image_list import write_image_list
 from covtool.data.layouts import DataLayout
 from covtool.errors import ArgumentError, SaveError
-from covtool.printable import printable
 from covtool.training.checkpoint_store import CheckpointStore
 from covtool.training.observer import EpochRecord, StepRecord
+from covtool.training.run_places import make_run_folder, unwritable_run
 from covtool.training.validating import COLUMNS
 
 try:
@@ -66,38 +65,9 @@ class RunDirectory:
         """Make ``<output>/<command>/<name>``, or ``<name>-2`` and so on where that exists.
 
         Raises:
-            ArgumentError: The folder cannot be made.
+            ArgumentError: The folder cannot be made, or `name` is no folder's.
         """
-        parent = Path(output) / command
-        if Path(name).name != name:
-            raise ArgumentError(
-                f"{printable(name)} cannot be the name of a run, which is that of a folder.",
-                hint="Choose the folder with --output, and a name without slashes.",
-            )
-        try:
-            with made_folder(parent):
-                path = _first_free(parent, name)
-                try:
-                    for folder in (STATES, EXPORTED):
-                        (path / folder).mkdir()
-                except BaseException:
-                    shutil.rmtree(path, ignore_errors=True)
-                    raise
-        except (OSError, ValueError) as problem:  # a NUL in the name, say
-            raise _unwritable(parent, problem) from problem
-        return cls(path)
-
-    @staticmethod
-    def require_place(output: Path, command: str) -> None:
-        """Refuse a place where no run can be written, before anything is computed for one.
-
-        Raises:
-            ArgumentError: Its folder cannot be made, or not be written to.
-        """
-        try:
-            require_folder(output / command)
-        except ArgumentError as problem:
-            raise problem.with_hint(f"{problem.hint} --output names the folder.") from problem
+        return cls(make_run_folder(Path(output), command, name))
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
@@ -127,11 +97,15 @@ class RunDirectory:
             if fcntl is not None:
                 try:
                     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError as problem:
+                except (BlockingIOError, PermissionError) as problem:
                     raise ArgumentError(
                         f"The run in {self.path} is under way in another process.",
                         hint="Wait for it, or end it first.",
                     ) from problem
+                except OSError:  # a file system without locks
+                    pass
+            for name in (METRICS, SUMMARY):  # added to below, and a pipe would be waited for
+                require_free(self.path / name, overwrite=True)
             self._remove_unfinished()
             yield
 
@@ -204,7 +178,8 @@ class RunDirectory:
     def forget_all(self) -> None:
         """Drop the rows and lines of a run that was killed before it was first saved."""
         for name in (METRICS, SUMMARY):
-            (self.path / name).unlink(missing_ok=True)
+            with saving(self.path / name):
+                (self.path / name).unlink(missing_ok=True)
 
     def forget_after(self, *, epochs: int, updates: int) -> None:
         """Drop the rows and lines of what came after a state that is resumed from."""
@@ -224,21 +199,22 @@ class RunDirectory:
             if (problem := self._append(name, "")) is not None:
                 raise SaveError.of(path, problem) from problem
             if path.exists():
-                with path.open("a") as file:
+                with saving(path), path.open("a") as file:
                     os.fsync(file.fileno())
 
     def _append(self, name: str, text: str) -> OSError | None:
         """Add to a log; what cannot be written now is written with what comes next."""
         text = self._unwritten.pop(name, "") + text
         path = self.path / name
-        before = path.stat().st_size if path.exists() else 0
+        before = 0
         try:
+            before = path.stat().st_size if path.exists() else 0
             if text:
                 with path.open("a", encoding="utf-8", newline="") as file:
                     file.write(text)
         except OSError as problem:
             self._unwritten[name] = text
-            if path.exists():
+            with suppress(OSError):  # where nothing can be written at all, nothing was
                 os.truncate(path, before)
             return problem
         return None
@@ -249,7 +225,7 @@ class RunDirectory:
         try:
             return path.open("a")
         except OSError as problem:
-            raise _unwritable(self.path, problem) from problem
+            raise unwritable_run(self.path, problem) from problem
 
     def _remove_unfinished(self) -> None:
         """Remove what a killed run was writing; nobody else writes here now."""
@@ -257,7 +233,8 @@ class RunDirectory:
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
             else:
-                left.unlink(missing_ok=True)
+                with suppress(OSError):
+                    left.unlink()
 
     def _write_text(self, name: str, text: str) -> None:
         with written_whole(self.path / name) as temporary:
@@ -272,23 +249,3 @@ class RunDirectory:
             if line.endswith("\n") and wanted(line):  # a killed run may leave half a line
                 kept.write(line)
         self._write_text(name, kept.getvalue())
-
-
-def _unwritable(folder: Path, problem: Exception) -> ArgumentError:
-    return ArgumentError(
-        f"The run cannot be written to {printable(str(folder))}.",
-        reason=f"{getattr(problem, 'strerror', None) or problem}.",
-        hint="Choose another place with --output, or make this one writable.",
-    )
-
-
-def _first_free(parent: Path, name: str) -> Path:
-    number = 1
-    while True:
-        path = parent / (name if number == 1 else f"{name}-{number}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return path
