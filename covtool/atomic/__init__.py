@@ -11,7 +11,7 @@ from covtool.atomic.formats import require_model_name
 from covtool.atomic.places import place_of, unwritable
 from covtool.atomic.room import require_room
 from covtool.atomic.saving import saving
-from covtool.atomic.staging import staging_folder
+from covtool.atomic.staging import staging_folder, sync, try_writing
 from covtool.errors import OutputExistsError
 
 __all__ = [
@@ -21,13 +21,9 @@ __all__ = [
     "require_room",
     "require_writable",
     "saving",
-    "try_writing",
     "written_files",
     "written_whole",
 ]
-
-TRIED = 4096
-"""Bytes that are written where something is to be written later: a block, to notice a full disk."""
 
 _RIGHTS = 0o777  # to read, write and run; no file of ours runs as somebody else
 
@@ -66,19 +62,6 @@ def require_free(path: Path, *, overwrite: bool) -> None:
     """
     if place_of(path).exists() and not overwrite:
         raise OutputExistsError(path)
-
-
-def try_writing(place: Path) -> None:
-    """Write a little beside a file-to-be, and remove it.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    with tidied_up_when_ended(), staging_folder(place) as folder:
-        tried = folder / place.name
-        tried.touch()
-        tried.write_bytes(bytes(TRIED))
-        _sync(tried)
 
 
 @contextmanager
@@ -164,18 +147,10 @@ def _give_new_name(temporary: Path, place: Path, path: Path) -> None:
             raise
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _sync_names(folder: Path) -> None:
     """Let a folder's names reach the disk, where folders can be opened and synced at all."""
     try:
-        _sync(folder)
+        sync(folder)
     except OSError as problem:
         if problem.errno not in _NOT_SYNCED:
             raise

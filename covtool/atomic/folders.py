@@ -1,15 +1,18 @@
 """Folders that are made anew, and folders for a while."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from covtool.atomic.endings import tidied_up_when_ended
+from covtool.atomic.places import unwritable
 from covtool.atomic.saving import saving
-from covtool.atomic.staging import staging_folder
+from covtool.atomic.staging import staging_folder, try_writing
 from covtool.errors import ArgumentError, OutputExistsError
+from covtool.printable import printable
 
 
 def make_way(folder: Path, *, overwrite: bool) -> None:
@@ -32,6 +35,39 @@ def make_way(folder: Path, *, overwrite: bool) -> None:
         )
     with saving(folder):
         shutil.rmtree(folder)
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse a folder that could not be made or be written to, before anything is computed.
+
+    Raises:
+        ArgumentError: The system refuses, or no folder can have this name.
+    """
+    try:
+        there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        try_writing(there / folder.name)
+    except ValueError as problem:  # a NUL in the name, say
+        raise unwritable(Path(printable(str(folder))), OSError(str(problem))) from problem
+    except OSError as problem:
+        raise unwritable(folder, problem) from problem
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """A folder and those around it; if the block fails, those that are new and empty go again.
+
+    Raises:
+        OSError: The system refuses.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 @contextmanager

@@ -5,7 +5,8 @@ import os
 import stat
 from pathlib import Path
 
-from covtool.errors import ArgumentError, CovtoolError
+from covtool.errors import ArgumentError, CovtoolError, SaveError
+from covtool.full_paths import is_working_folder_gone, working_folder_gone
 from covtool.printable import printable
 
 MOST_LINKS = 40
@@ -13,6 +14,8 @@ MOST_LINKS = 40
 
 OPEN_FILES = "/proc"
 """Where the links of /dev/stdout and the like lead: to what a process has open already."""
+
+MAKE_WRITABLE = "Choose another place, or make this one writable."
 
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -51,16 +54,12 @@ def place_of(path: Path) -> Path:
 
 def unwritable(path: Path, problem: OSError) -> ArgumentError:
     """What the system says about a place, before anything was computed for it."""
-    if problem.errno == errno.ENOENT and _is_working_folder_gone():
-        return ArgumentError(
-            f"{path} cannot be written.",
-            reason="The working folder has been deleted.",
-            hint="Change to one that exists, or give the whole path.",
-        )
+    if problem.errno == errno.ENOENT and is_working_folder_gone():
+        return working_folder_gone(path)
     return ArgumentError(
         f"{path} cannot be written.",
         reason=f"{problem.strerror or problem}.",
-        hint="Choose another place, or make this one writable.",
+        hint=SaveError.of(path, problem).hint or MAKE_WRITABLE,
     )
 
 
@@ -116,11 +115,3 @@ def _not_a_file(path: Path, kind: str) -> ArgumentError:
         reason="An output appears whole under its name, which only a file can do.",
         hint="Name a file, and read it from there.",
     )
-
-
-def _is_working_folder_gone() -> bool:
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        return True
-    return False

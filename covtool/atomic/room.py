@@ -6,8 +6,6 @@ from pathlib import Path
 from covtool.atomic.places import place_of
 from covtool.errors import ArgumentError
 
-MEBIBYTE = 1 << 20
-
 
 def require_room(path: Path, num_bytes: int) -> None:
     """Refuse an output that is larger than what is free where it goes.
@@ -23,8 +21,7 @@ def require_room(path: Path, num_bytes: int) -> None:
     if free is not None and num_bytes > free:
         raise ArgumentError(
             f"{path} cannot be written: there is no room for it.",
-            reason=f"It takes {num_bytes / MEBIBYTE:,.1f} MiB, and {free / MEBIBYTE:,.1f} MiB are "
-            "free there.",
+            reason=f"It takes {num_bytes:,} bytes, and {free:,} are free there.",
             hint="Make room there, or choose another place.",
         )
 

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from covtool.atomic.endings import tidied_up_when_ended
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -26,6 +28,9 @@ ABANDONED_S = 86_400
 
 SHOWN = 24
 """Characters of the file's name that its staging folder shows."""
+
+TRIED = 4096
+"""Bytes that are written where something is to be written later: a block, to notice a full disk."""
 
 LOCK = ".lock"
 _HOST = zlib.crc32((os.uname().nodename if hasattr(os, "uname") else "").encode())
@@ -46,6 +51,28 @@ def staging_folder(place: Path) -> Iterator[Path]:
     finally:
         os.close(lock)  # first: some file systems keep an open file's name
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def try_writing(place: Path) -> None:
+    """Write a little beside a file-to-be, and remove it.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with tidied_up_when_ended(), staging_folder(place) as folder:
+        tried = folder / place.name
+        tried.touch()
+        tried.write_bytes(bytes(TRIED))
+        sync(tried)
+
+
+def sync(path: Path) -> None:
+    """Let the content of a file, or the names in a folder, reach the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def remove_abandoned(folder: Path) -> None:

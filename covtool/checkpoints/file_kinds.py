@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from covtool.errors import CheckpointError
+from covtool.full_paths import in_full
 from covtool.printable import printable
 
 Format = Literal["zip", "legacy", "safetensors"]
@@ -108,7 +109,7 @@ def missing_file(path: Path) -> CheckpointError:
     fallback = "Check the name, and the folder that you are in."
     return CheckpointError(
         f"{path} does not exist.",
-        reason=f"The folder {path.parent.resolve()} has no file of that name.",
+        reason=f"The folder {in_full(path.parent)} has no file of that name.",
         hint=f"Did you mean {', '.join(near)}?" if near else fallback,
     )
 

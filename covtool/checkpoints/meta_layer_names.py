@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from covtool.full_paths import absolute
+
 _FIELDS: dict[str, dict[str, str]] = {
     "MPNCOV": {"head": "isqrt"},
     "SVD_Original": {"head": "mpn", "gradient": "svd"},
@@ -49,7 +51,7 @@ def told_meta_layer(path: Path) -> MetaLayer | None:
     A folder's name counts only where the word is one of several, joined by dashes: people are
     called Seb.
     """
-    folders = path.absolute().parents[:2]  # the second stage of fine-tuning is a folder inside
+    folders = absolute(path).parents[:2]  # the second stage of fine-tuning is a folder inside
     for name in (path.name, *(folder.name for folder in folders if "-" in folder.name)):
         found = _WORD.search(name)
         if found is not None:

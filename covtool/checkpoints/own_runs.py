@@ -11,6 +11,7 @@ from torch import nn
 from covtool.checkpoints import model_file
 from covtool.checkpoints.told.documents import read_document
 from covtool.errors import CheckpointError
+from covtool.full_paths import absolute
 from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES
 from covtool.specs import Recipe
 
@@ -126,8 +127,8 @@ def saved_state(path: Path, content: Any) -> SavedState | None:
 
 def _recipe_beside(path: Path) -> Any:
     """The recipe in the run's folder; None where the head may have been another by then."""
-    folder = path.absolute().parent.parent
-    if path.absolute().parent.name != STATES:
+    folder = absolute(path).parent.parent
+    if absolute(path).parent.name != STATES:
         return None
     arguments = read_document(folder / ARGUMENTS)
     if arguments is None or arguments.get("head_schedule"):

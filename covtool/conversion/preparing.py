@@ -28,6 +28,7 @@ from covtool.data.layouts import DataLayout
 from covtool.data.retrieval_reading import read_classes
 from covtool.errors import ArgumentError
 from covtool.evaluation.matching import classes_stay
+from covtool.full_paths import in_full
 from covtool.processes import current
 from covtool.progress import Track
 from covtool.specs import (
@@ -332,7 +333,7 @@ def _recipe(
         update={
             "covtool_version": __version__,
             "history": (*source.provenance.history, line),
-            "data": calibrated.resolve().name if calibrated else source.provenance.data,
+            "data": in_full(calibrated).name if calibrated else source.provenance.data,
             "metrics": (),
             "untrained": _untrained(source, done, calibrated=bool(calibrated)),
         }

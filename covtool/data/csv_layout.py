@@ -11,6 +11,7 @@ from covtool.data.csv_file import cell_of, opened_table
 from covtool.data.label_cells import one_class_each
 from covtool.data.listed_files import ListedFiles
 from covtool.errors import DataError
+from covtool.full_paths import in_full
 
 SUFFIXES = (".csv", ".tsv")
 
@@ -149,5 +150,5 @@ def _not_there(file: Path, missing: Sequence[Path], total: int, folder: Path) ->
     return DataError(
         f"{len(missing)} of {total} images that {file} lists are not there.",
         reason=f"The first: {missing[0]}.",
-        hint=f"Paths in the file are relative to the folder {folder.resolve()}.",
+        hint=f"Paths in the file are relative to the folder {in_full(folder)}.",
     )

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from covtool.atomic import saving
 from covtool.atomic.endings import tidied_up_when_ended
-from covtool.atomic.folders import make_way
+from covtool.atomic.folders import made_folder, make_way, require_folder
 from covtool.atomic.staging import staging_folder
 from covtool.errors import ArgumentError, OutputExistsError
 
@@ -112,22 +112,26 @@ def make_texture_dataset(folder: Path, *, overwrite: bool = False) -> TextureDat
 
     Raises:
         OutputExistsError: `folder` has a ``train`` or ``test``, and `overwrite` is False.
-        ArgumentError: scikit-image is not installed.
+        ArgumentError: scikit-image is not installed, or `folder` cannot be made or written to.
         SaveError: The images cannot be written.
     """
     photographs = _photographs()
     present = [folder / split for split in IMAGES_PER_CLASS if (folder / split).exists()]
     if present and not overwrite:
         raise OutputExistsError(present[0])
-    with saving(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tidied_up_when_ended(), staging_folder(folder / "textures") as unfinished:
-            for texture in TEXTURES:
-                _write_class(texture, photographs / texture.photograph, unfinished)
-            for path in present:
-                make_way(path, overwrite=overwrite)
-            for split in IMAGES_PER_CLASS:
-                (unfinished / split).rename(folder / split)
+    require_folder(folder)
+    with (
+        saving(folder),
+        tidied_up_when_ended(),
+        made_folder(folder),
+        staging_folder(folder / "textures") as unfinished,
+    ):
+        for texture in TEXTURES:
+            _write_class(texture, photographs / texture.photograph, unfinished)
+        for path in present:
+            make_way(path, overwrite=overwrite)
+        for split in IMAGES_PER_CLASS:
+            (unfinished / split).rename(folder / split)
     return TextureDataset(
         folder=folder,
         class_names=tuple(sorted(texture.name for texture in TEXTURES)),

@@ -25,6 +25,7 @@ from covtool.data.folder_names import (
 )
 from covtool.data.found_images import FoundImages, Labeled
 from covtool.errors import ArgumentError, DataError
+from covtool.full_paths import in_full
 from covtool.specs.layout import LayoutSpec
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class DataLayout:
     @property
     def name(self) -> str:
         """The name of the folder or file."""
-        return self.root.resolve().name
+        return in_full(self.root).name
 
     @property
     def folder(self) -> Path:

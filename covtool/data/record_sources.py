@@ -21,6 +21,7 @@ from covtool.data.image_formats import image_suffixes
 from covtool.data.layouts import DataLayout, canonical
 from covtool.data.records import ReaderArchive, Records, TarArchive
 from covtool.errors import ArgumentError, CovtoolError, DataError
+from covtool.full_paths import in_full
 
 INFO_FILES = ("_info.json", "info.json")
 CLASS_NAMES = "classes.txt"
@@ -60,7 +61,7 @@ def record_source(text: str | Path) -> RecordSource | None:
         return None
     if not Path(name).exists() and Path("/", name).exists():
         name = str(Path("/", name))
-    return RecordSource(kind, str(Path(name).resolve()) if Path(name).exists() else name)
+    return RecordSource(kind, str(in_full(name)) if Path(name).exists() else name)
 
 
 def scan_records(source: RecordSource) -> DataLayout:

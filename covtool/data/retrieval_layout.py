@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from covtool.data.layouts import DataLayout, Sample, with_validation
 from covtool.errors import DataError
+from covtool.full_paths import in_full
 
 JUNK = "-1"
 """The identity of images that count neither as right nor as wrong, as in Market-1501."""
@@ -54,7 +55,7 @@ class RetrievalLayout:
     @property
     def name(self) -> str:
         """The name of the folder or file."""
-        return self.root.resolve().name
+        return in_full(self.root).name
 
     @property
     def folder(self) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from covtool.errors import ArgumentError, DataError
+from covtool.full_paths import in_full
 from covtool.plotting.number_columns import Columns, NumberColumns
 from covtool.printable import printable
 from covtool.run_files import ARGUMENTS, METRICS, SUMMARY, EpochRow, epoch_rows, step_rows
@@ -73,7 +74,7 @@ def run_labels(paths: Sequence[Path], labels: Sequence[str] = ()) -> Sequence[st
 
 def short_names(paths: Sequence[Path]) -> list[str]:
     """The last parts of each path, as few as make all of them differ."""
-    parts = [path.resolve().parts[1:] or (str(path),) for path in paths]
+    parts = [in_full(path).parts[1:] or (str(path),) for path in paths]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(own[-count:]) for own in parts]
         if len(set(names)) == len(names):

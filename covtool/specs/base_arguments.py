@@ -97,7 +97,7 @@ def _some(item: Check, most: int = _MOST_STAGES) -> Check:
 
 
 def _optional(check: Check) -> Check:
-    """timm leaves out what is None."""
+    """Timm leaves out what is None."""
     return lambda value: None if value is None else check(value)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from covtool.atomic import written_whole
+from covtool.atomic import saving, written_whole
 from covtool.errors import SaveError
 
 NEWEST = "last"
@@ -69,11 +69,16 @@ class CheckpointStore:
             self._name(self.path(NEWEST), name)
 
     def keep_epochs(self, epochs: Iterable[int]) -> None:
-        """Remove every epoch-N.pt but those of `epochs`, counted from 1."""
+        """Remove every epoch-N.pt but those of `epochs`, counted from 1.
+
+        Raises:
+            SaveError: The system refuses.
+        """
         wanted = {self.path(f"epoch-{epoch}") for epoch in epochs}
         for path in self.folder.glob("epoch-*.pt"):
             if path not in wanted:
-                path.unlink()
+                with saving(path):
+                    path.unlink()
 
     def _name(self, state: Path, name: str) -> None:
         with written_whole(self.path(name)) as temporary:

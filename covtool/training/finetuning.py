@@ -32,6 +32,7 @@ from covtool.training.preparing import (
 )
 from covtool.training.rewinding import Rewind
 from covtool.training.run_directory import ENVIRONMENT, RunDirectory
+from covtool.training.run_places import require_run_place
 from covtool.training.running import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.state import RunState
 from covtool.training.surroundings import describe_environment, peak_memory_mib
@@ -111,14 +112,16 @@ def train_from_start(
     Raises:
         CovtoolError: As `finetune`.
     """
-    if directory is None:
-        current().main(lambda: RunDirectory.require_place(Path(request.output), request.command))
+    is_new = directory is None
+    if is_new:
+        wanted = Path(request.output), request.command, request.experiment
+        current().main(lambda: require_run_place(*wanted))
     layout, left_out = images or (read_layout(request, observer), None)
     tell_of_images(layout, observer)
     opened = open_source(request, observer)
     request = worked_out(request, opened.recipe, layout)
     parts = build_parts(opened, request, layout, observer, left_out=left_out)
-    if directory is None:
+    if is_new:
         name = request.experiment or stem_of(request.model or opened.recipe.base.name)
         path = parts.processes.main(
             lambda: RunDirectory.create(Path(request.output), request.command, name).path
@@ -127,6 +130,7 @@ def train_from_start(
     with ExitStack() as held:
         with _no_half_run(directory, request):
             held.enter_context(directory.in_use())
+            _describe(directory, request, parts, layout, is_new=is_new)
             run = _begun(parts, request, directory, layout, observer)
         return run_to_end(run)
 
@@ -139,8 +143,6 @@ def _begun(
     observer: Observer,
 ) -> Run:
     """A run that is about to do its first update, and that is saved."""
-    _describe(directory, request, parts)
-    directory.write_images(layout, parts.data.left_out)
     directory.forget_all()
     state = RunState(world=parts.processes.world)
     run = start_run(parts, state, directory, layout, observer)
@@ -207,7 +209,25 @@ def _planned(request: FinetuneRequest, observer: Observer) -> DryRunResult:
     )
 
 
-def _describe(directory: RunDirectory, request: FinetuneRequest, parts: Parts) -> None:
-    directory.write_yaml(ARGUMENTS, request.to_arguments())
-    directory.write_yaml(RECIPE, parts.recipe.model_dump(mode="json"))
-    directory.write_json(ENVIRONMENT, describe_environment(parts.device))
+def _describe(
+    directory: RunDirectory,
+    request: FinetuneRequest,
+    parts: Parts,
+    layout: DataLayout,
+    *,
+    is_new: bool,
+) -> None:
+    """Write down what the run is.
+
+    Raises:
+        SaveError: It cannot be written; nothing is left of a new run.
+    """
+    try:
+        directory.write_yaml(ARGUMENTS, request.to_arguments())
+        directory.write_yaml(RECIPE, parts.recipe.model_dump(mode="json"))
+        directory.write_json(ENVIRONMENT, describe_environment(parts.device))
+        directory.write_images(layout, parts.data.left_out)
+    except SaveError:
+        if is_new:
+            directory.discard()
+        raise

@@ -11,13 +11,13 @@ from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
 from covtool.data.class_order import in_order_of
 from covtool.data.duplicates import notes_on_equal_files
-from covtool.data.layouts import DataLayout, nothing_there, require_trainable
+from covtool.data.layouts import DataLayout, require_trainable
 from covtool.data.record_sources import record_source
 from covtool.data.retrieval_reading import read_classes, read_retrieval
 from covtool.data.retrieval_report import report_on, require_searchable
 from covtool.errors import ArgumentError
+from covtool.full_paths import in_full
 from covtool.ops.decorrelation import require_scipy
-from covtool.printable import printable
 from covtool.processes import Processes, current
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
 from covtool.specs.finetuning import COMMAND, PHASED_COMMAND
@@ -54,7 +54,7 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
         update={
             "model": _absolute(request.model),
             "init_from": _absolute(request.init_from),
-            "data": str(record_source(request.data) or _whole_path(request.data)),
+            "data": str(record_source(request.data) or in_full(request.data)),
             "training": training,
             "processes": request.processes.model_copy(update={"nproc": processes.local_world}),
         }
@@ -64,16 +64,9 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
 def _absolute(name: str | None) -> str | None:
     """A path in full; what is no path stays as it is."""
     try:
-        return name if name is None or not Path(name).exists() else str(Path(name).resolve())
+        return name if name is None or not Path(name).exists() else str(in_full(name))
     except OSError:  # too long for a path
         return name
-
-
-def _whole_path(data: str) -> Path:
-    try:
-        return Path(data).resolve()
-    except (OSError, ValueError) as problem:  # a NUL, or a link that leads to itself
-        raise nothing_there(Path(printable(data))) from problem
 
 
 def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:

@@ -21,11 +21,10 @@ from typing import IO, Any
 
 import yaml
 
-from covtool.atomic import require_free, try_writing, written_whole
+from covtool.atomic import require_free, written_whole
 from covtool.data.image_list import write_image_list
 from covtool.data.layouts import DataLayout
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
-from covtool.printable import printable
 from covtool.regular_files import require_regular
 from covtool.run_files import (
     ARGUMENTS,
@@ -41,6 +40,7 @@ from covtool.run_files import (
 from covtool.training.checkpoint_store import CheckpointStore
 from covtool.training.observer import EpochRecord, StepRecord
 from covtool.training.run_logs import RunLogs
+from covtool.training.run_places import make_run_folder
 
 try:
     import fcntl
@@ -77,40 +77,9 @@ class RunDirectory:
         """Make ``<output>/<command>/<name>``, or ``<name>-2`` and so on where that exists.
 
         Raises:
-            ArgumentError: The folder cannot be made.
+            ArgumentError: The folder cannot be made, or `name` is no folder's.
         """
-        parent = Path(output) / command
-        if Path(name).name != name:
-            raise ArgumentError(
-                f"{printable(name)} cannot be the name of a run, which is that of a folder.",
-                hint="Choose the folder with --output, and a name without slashes.",
-            )
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-            path = _first_free(parent, name)
-        except (OSError, ValueError) as problem:  # a NUL in the name, say
-            raise _unwritable(parent, problem) from problem
-        run = cls(path)
-        try:
-            run.make_folders()
-        except BaseException:
-            run.discard_unstarted()
-            raise
-        return run
-
-    @staticmethod
-    def require_place(output: Path, command: str) -> None:
-        """Refuse a place where no run can be written, before anything is computed for one.
-
-        Raises:
-            ArgumentError: Its folder cannot be made, or not be written to.
-        """
-        folder = output / command
-        try:
-            there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-            try_writing(there / command)
-        except (OSError, ValueError) as problem:
-            raise _unwritable(folder, problem) from problem
+        return cls(make_run_folder(Path(output), command, name))
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
@@ -143,11 +112,13 @@ class RunDirectory:
             if fcntl is not None:
                 try:
                     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError as problem:
+                except (BlockingIOError, PermissionError) as problem:
                     raise ArgumentError(
                         f"The run in {self.path} is under way in another process.",
                         hint="Wait for it, or end it first.",
                     ) from problem
+                except OSError:  # a file system without locks
+                    pass
             self.make_folders()
             self._remove_unfinished()
             yield
@@ -172,7 +143,11 @@ class RunDirectory:
     def discard_unstarted(self) -> None:
         """Remove the folder of a run that could not even write down its arguments."""
         if not self.is_started:
-            shutil.rmtree(self.path, ignore_errors=True)
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the folder of a run that could not even write down what it is."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def checkpoint(self, name: str) -> Path:
         """The resume state called ``last``, ``previous``, ``best`` or ``epoch-N``."""
@@ -269,23 +244,3 @@ class RunDirectory:
     def _write_text(self, name: str, text: str) -> None:
         with written_whole(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-
-
-def _unwritable(folder: Path, problem: Exception) -> ArgumentError:
-    return ArgumentError(
-        f"The run cannot be written to {printable(str(folder))}.",
-        reason=f"{getattr(problem, 'strerror', None) or problem}.",
-        hint="Choose another place with --output, or make this one writable.",
-    )
-
-
-def _first_free(parent: Path, name: str) -> Path:
-    number = 1
-    while True:
-        path = parent / (name if number == 1 else f"{name}-{number}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return path

@@ -1,5 +1,7 @@
 """A run's curves for TensorBoard, beside metrics.jsonl and summary.csv."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -36,16 +38,21 @@ def refuse_without_package(training: TrainingSpec) -> None:
 
 def with_tensorboard(observer: Observer, training: TrainingSpec) -> Observer:
     """The observer, and TensorBoard beside it where it is asked for."""
-    return Observers(observer, TensorBoard()) if training.tensorboard else observer
+    return Observers(observer, TensorBoard(observer.on_note)) if training.tensorboard else observer
 
 
 class TensorBoard(SilentObserver):
     """Writes event files; all curves are over the updates of the run.
 
     Where a run goes on, TensorBoard is told to forget what came after the state it goes on from.
+    That the curves cannot be written is noted, and the run goes on without them.
+
+    Args:
+        note: Is told so, once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
         self._writer: SummaryWriter | None = None
         self._updates = 0
 
@@ -54,7 +61,8 @@ class TensorBoard(SilentObserver):
 
         self._updates = plan.first_update - 1
         forgotten = plan.first_update if self._updates else None
-        self._writer = SummaryWriter(str(plan.directory / FOLDER), purge_step=forgotten)
+        with self._giving_up():
+            self._writer = SummaryWriter(str(plan.directory / FOLDER), purge_step=forgotten)
 
     def on_step(self, record: StepRecord) -> None:
         self._updates = record.update
@@ -75,12 +83,26 @@ class TensorBoard(SilentObserver):
         self._write({f"eval/{name}": value for name, value in named.items()})
         if record.phase is not None:
             self._write({"train/correlation": record.phase.correlation})
-        self._writer.flush()
+        with self._giving_up():
+            if self._writer is not None:
+                self._writer.flush()
 
     def on_end(self) -> None:
-        self._writer.close()
+        with self._giving_up():
+            if self._writer is not None:
+                self._writer.close()
 
     def _write(self, values: dict[str, float | None]) -> None:
-        for name, value in values.items():
-            if value is not None:
-                self._writer.add_scalar(name, value, self._updates)
+        with self._giving_up():
+            for name, value in values.items():
+                if value is not None and self._writer is not None:
+                    self._writer.add_scalar(name, value, self._updates)
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            self._writer = None
+            reason = problem.strerror or problem
+            self._note(f"The curves for TensorBoard end here: they cannot be written. {reason}.")

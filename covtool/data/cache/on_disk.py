@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from covtool.atomic import require_free, require_room, written_whole
+from covtool.atomic import require_free, written_whole
+from covtool.atomic.folders import made_folder
 from covtool.data.cache.cache_file import (
     Identity,
     UnusableCacheError,
@@ -19,6 +20,7 @@ from covtool.data.cache.wishes import CachedImages, CacheSetting, CacheWish
 from covtool.data.checking import require_readable
 from covtool.data.fingerprint import file_fingerprint
 from covtool.errors import ArgumentError
+from covtool.full_paths import in_full
 
 SEEN_BEFORE = "It could not be read when the cache was made."
 DECODERS = ("pillow", "timm")  # packages that decide about the pixels
@@ -56,7 +58,6 @@ def make(plan: CachePlan) -> CachedImages:
         except UnusableCacheError as reason:
             if path.exists():
                 setting.note(f"The cache {path} is made anew: {reason}.")
-        require_room(path, plan.num_bytes)
         identity = _identity(wish, setting)
         with written_whole(path) as temporary:
             bad = write_cache_file(temporary, identity, plan)
@@ -65,9 +66,9 @@ def make(plan: CachePlan) -> CachedImages:
 
 def cache_path(wish: CacheWish, setting: CacheSetting) -> Path:
     """The cache file of some images; other settings have another one, changed images do not."""
-    key = f"{setting.root.resolve()}\0{wish.split}\0{_settings(wish, setting)}"
+    key = f"{in_full(setting.root)}\0{wish.split}\0{_settings(wish, setting)}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:DIGITS]
-    return setting.spec.folder / f"{setting.root.resolve().name}-{wish.split}-{digest}.safetensors"
+    return setting.spec.folder / f"{in_full(setting.root).name}-{wish.split}-{digest}.safetensors"
 
 
 def _identity(wish: CacheWish, setting: CacheSetting) -> Identity:
@@ -87,8 +88,8 @@ def _settings(wish: CacheWish, setting: CacheSetting) -> str:
 @contextmanager
 def _writable(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield
+        with made_folder(path.parent):
+            yield
     except OSError as problem:
         raise ArgumentError(
             f"The cache {path} cannot be written.",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from covtool.data.folder_names import SPLIT_NAMES
 from covtool.data.layouts import DataLayout
+from covtool.full_paths import in_full
 from covtool.specs.layout import LayoutSpec
 
 
@@ -30,5 +31,5 @@ def read_tables(root: Path, choice: LayoutSpec) -> DataLayout:
 def _as(kind: str, root: Path) -> DataLayout:
     from covtool.data.record_sources import RecordSource, scan_records
 
-    layout = scan_records(RecordSource(kind, str(root.resolve())))
+    layout = scan_records(RecordSource(kind, str(in_full(root))))
     return replace(layout, notes=(f"The same as --data {kind}/{root}.",))

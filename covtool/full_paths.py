@@ -1,0 +1,51 @@
+"""Paths in full. The folder that they are relative to may have been deleted."""
+
+import os
+from pathlib import Path
+
+from covtool.errors import ArgumentError
+from covtool.printable import printable
+
+
+def in_full(path: str | Path) -> Path:
+    """A path in full, every link followed; where links go in a circle, it ends there.
+
+    Raises:
+        ArgumentError: It is relative, and the working folder has been deleted; or no file can have
+            this name.
+    """
+    try:
+        return Path(os.path.realpath(path))
+    except FileNotFoundError as problem:
+        raise working_folder_gone(path) from problem
+    except ValueError as problem:  # a NUL, or what the file system's encoding does not have
+        raise ArgumentError(f"No file can be called {printable(str(path))}.") from problem
+
+
+def absolute(path: Path) -> Path:
+    """A path in full, its links as they are.
+
+    Raises:
+        ArgumentError: It is relative, and the working folder has been deleted.
+    """
+    try:
+        return path.absolute()
+    except FileNotFoundError as problem:
+        raise working_folder_gone(path) from problem
+
+
+def is_working_folder_gone() -> bool:
+    """Whether the folder that this process works in has been deleted."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def working_folder_gone(path: str | Path) -> ArgumentError:
+    """A relative path that leads nowhere."""
+    return ArgumentError(
+        f"{printable(str(path))} leads nowhere: the working folder has been deleted.",
+        hint="Change to one that exists, or give the whole path.",
+    )
