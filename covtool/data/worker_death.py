@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from covtool.errors import WorkerError
+from covtool.shortages import SHARED_MEMORY
 
-SHARED_MEMORY = "/dev/shm"
 LOST = (ConnectionError, EOFError)  # of a process that died while it handed a batch over
 PATIENCE_S = 2.0
 SAID = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)")

@@ -1,0 +1,38 @@
+"""Variables of the environment that make no sense: taken away before a library reads them."""
+
+import os
+from collections.abc import MutableMapping
+
+from covtool.printable import printable
+
+SIZES = ("COLUMNS", "LINES", "JUPYTER_COLUMNS", "JUPYTER_LINES", "TERMINAL_WIDTH")
+"""Of the terminal, for rich and typer; without them they ask the terminal itself."""
+LARGEST_SIZE = 10_000
+"""Characters of a line, or lines of a screen."""
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Threads of a process, or of each level of nested ones, with commas between."""
+MOST_THREADS = 4_096
+
+
+def without_nonsense(environment: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Take variables with nonsense away; a line for each that a user should know of.
+
+    Args:
+        environment: Is changed.
+    """
+    for name in SIZES:
+        if name in environment and not _is_count(environment[name], LARGEST_SIZE):
+            del environment[name]
+    told = []
+    for name in THREADS:
+        value = environment.get(name)
+        if value is None or all(_is_count(v.strip(), MOST_THREADS) for v in value.split(",")):
+            continue
+        del environment[name]
+        told.append(f"{name} is {printable(value)!r}, which is no number of threads: ignored.")
+    return told
+
+
+def _is_count(text: str, most: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10 and 0 < int(text) <= most
