@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 from covtool.printable import printable
 
@@ -33,11 +33,20 @@ def in_lines(*, debug: bool) -> Iterator[None]:
     warnings.showwarning = _WarningLines(debug=debug)
     logging.setLogRecordFactory(_PrintableRecord)
     logging.lastResort = _RecordLines(logging.WARNING)
+    is_ours = sys.unraisablehook is sys.__unraisablehook__ and not debug
+    if is_ours:
+        sys.unraisablehook = _say_nothing
     try:
         yield
     finally:
+        if is_ours:
+            sys.unraisablehook = sys.__unraisablehook__
         warnings.showwarning, factory, logging.lastResort = before
         logging.setLogRecordFactory(factory)
+
+
+def _say_nothing(unraisable: Any) -> None:
+    """Errors while objects are tidied away change nothing, and a user can do nothing about them."""
 
 
 class _WarningLines:

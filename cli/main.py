@@ -76,6 +76,7 @@ class _LazyGroup(TyperGroup):
             return super().make_context(*arguments, **settings)
 
     def invoke(self, ctx: typer.Context) -> Any:
+        surroundings.require_working_folder()
         with _printable_usage_errors():
             return super().invoke(ctx)
 
@@ -202,28 +203,15 @@ def _told(problem: Exception) -> int:
 
 
 def _unforeseen(problem: Exception) -> errors.CovtoolError:
-    said = next((line for line in str(problem).splitlines() if line.strip()), "")
-    text = f"{type(problem).__name__}: {said}"
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()] or [""]
+    said = lines[-1 if lines[0].startswith("Caught ") else 0]  # of a worker: with its traceback
+    text = f"{type(problem).__name__}: {said.removeprefix(f'{type(problem).__name__}: ')}"
     shortage = shortage_behind(problem)
     if shortage is not None:
         return errors.CovtoolError(text, reason=shortage.message, hint=shortage.hint)
-    if not _has_working_folder():
-        return errors.CovtoolError(
-            text,
-            reason="The folder that the command was started in does not exist any more.",
-            hint="Go to one that does, with cd, and start again.",
-        )
     return errors.CovtoolError(
         text, hint="This was not foreseen: please report it, with what --debug adds."
     )
-
-
-def _has_working_folder() -> bool:
-    try:
-        Path.cwd()
-    except OSError:
-        return False
-    return True
 
 
 def exit_code(problem: errors.CovtoolError) -> int:

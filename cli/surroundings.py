@@ -1,8 +1,9 @@
-"""Variables of the environment that make no sense: taken away before a library reads them."""
+"""Where a command starts: a folder that is there, and variables that libraries can read."""
 
 import os
 from collections.abc import MutableMapping
 
+from covtool.errors import ArgumentError
 from covtool.printable import printable
 
 SIZES = ("COLUMNS", "LINES", "JUPYTER_COLUMNS", "JUPYTER_LINES", "TERMINAL_WIDTH")
@@ -32,6 +33,21 @@ def without_nonsense(environment: MutableMapping[str, str] = os.environ) -> list
         del environment[name]
         told.append(f"{name} is {printable(value)!r}, which is no number of threads: ignored.")
     return told
+
+
+def require_working_folder() -> None:
+    """Refuse to start in a folder that was deleted: torch's libraries would end the process.
+
+    Raises:
+        ArgumentError: It does not exist any more.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 -- asks the system, and nothing else
+    except OSError as problem:
+        raise ArgumentError(
+            "The folder that the command was started in does not exist any more.",
+            hint="Go to one that does, with cd, and start it again.",
+        ) from problem
 
 
 def _is_count(text: str, most: int) -> bool:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,9 +11,12 @@ SHARED_MEMORY = "/dev/shm"
 
 MEMORY_SIGNS = re.compile(
     r"can't allocate memory|[Cc]annot allocate memory|not enough memory|out of memory"
-    r"|CU(DNN|BLAS)_STATUS_ALLOC_FAILED|failed to map segment from shared object"
+    r"|CU(DNN|BLAS)_STATUS_ALLOC_FAILED"
 )
-"""What torch says of any device, CUDA's libraries, and the system where a library is loaded."""
+"""What devices without an error class of their own say, and CUDA's libraries."""
+
+LITTLE_SHARED = 1 << 20
+"""Bytes of shared memory: where less is free, the semaphores of processes do not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,11 @@ PROCESSES = Shortage(
     re.compile("can't start new thread|Resource temporarily unavailable"),
     frozenset({errno.EAGAIN}),
 )
+LIBRARIES = Shortage(
+    "There is not enough memory to load torch.",
+    "Allow more, as with: ulimit -v unlimited; or free some.",
+    re.compile("failed to map segment from shared object|in static TLS block"),
+)
 DISK = Shortage(
     "There is no room left on the disk.",
     "Make room, or write to another place.",
@@ -70,7 +79,7 @@ MEMORY = Shortage(
     frozenset({errno.ENOMEM}),
 )
 
-SHORTAGES = (OPEN_FILES, SHARED, PROCESSES, DISK, MEMORY)
+SHORTAGES = (OPEN_FILES, SHARED, PROCESSES, LIBRARIES, DISK, MEMORY)
 """In the order in which they are looked for: a full shared memory also has no space left."""
 
 
@@ -87,6 +96,13 @@ def shortage_behind(problem: BaseException) -> Shortage | None:
     return None
 
 
+def shortage_of(number: int) -> Shortage | None:
+    """What an error of the system (errno) says of a process that loads images; None of others."""
+    if number in DISK.numbers:  # the only thing it writes to is shared memory
+        return SHARED
+    return next((shortage for shortage in SHORTAGES if number in shortage.numbers), None)
+
+
 def _causes(problem: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while problem is not None and id(problem) not in seen:
@@ -96,9 +112,9 @@ def _causes(problem: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_of_semaphores(problem: BaseException) -> bool:
-    """Semaphores lie in shared memory; where there is none, the error names no file."""
-    return (
-        isinstance(problem, FileNotFoundError | PermissionError)
-        and problem.filename is None
-        and not os.access(SHARED_MEMORY, os.W_OK)
-    )
+    """Semaphores lie in shared memory; where they find no room, the error names no file."""
+    if not isinstance(problem, OSError) or problem.filename is not None:
+        return False
+    if not os.access(SHARED_MEMORY, os.W_OK):
+        return problem.errno in (errno.ENOENT, errno.EACCES, errno.EROFS, errno.ENOSYS)
+    return problem.errno == errno.ENOSPC and shutil.disk_usage(SHARED_MEMORY).free < LITTLE_SHARED
