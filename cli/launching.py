@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from covtool.errors import RESUME_HINT, ArgumentError, CovtoolError, LostProcessError
+from covtool.launch_environment import place
 from covtool_cli import signals
 
 if TYPE_CHECKING:
@@ -20,20 +22,23 @@ if TYPE_CHECKING:
 LAUNCHED = "COVTOOL_LAUNCHED"  # in the environment of a process that we started
 SECONDS_TO_SAVE = 120  # for the processes to end by themselves, before they are killed
 
+_has_launched = threading.Event()
+
 
 def is_main() -> bool:
     """Whether this process speaks: of several, the first."""
-    return os.environ.get("RANK", "0") == "0"
+    own = place()
+    return own is None or own.rank == 0
 
 
 def is_launched() -> bool:
     """Whether this process was started as one of several, by torchrun or by us."""
-    return "WORLD_SIZE" in os.environ
+    return place() is not None
 
 
 def has_launched() -> bool:
     """Whether this process has started those that do the work."""
-    return LAUNCHED in os.environ and not is_launched()
+    return _has_launched.is_set()
 
 
 def is_silent(problem: CovtoolError) -> bool:
@@ -71,6 +76,7 @@ def _refuse_another_number(nproc: int, started: str) -> None:
 
 def _launched(arguments: Sequence[str], nproc: int) -> int:
     """Start the processes, pass signals on to them, and wait; the exit code."""
+    _has_launched.set()
     os.environ[LAUNCHED] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_SAVE))

@@ -1,17 +1,22 @@
 """Entry point: gathers the commands and turns covtool's errors into exit codes."""
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from covtool import __version__, atomic, errors
-from covtool_cli import home, launching, signals
+from covtool.printable import escaped, printable
+from covtool.shortages import shortage_behind
+from covtool_cli import home, launching, library_talk, signals, streams, surroundings
 from covtool_cli.arguments import in_our_spelling
 
 COMMANDS = {
@@ -40,7 +45,7 @@ EXIT_CODES = {
 
 INTERRUPTED = 130  # the exit code: 128 + SIGINT
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # what torch says of any device
+DEBUG = "--debug"
 
 
 class _LazyGroup(TyperGroup):
@@ -65,6 +70,27 @@ class _LazyGroup(TyperGroup):
     def format_help(self, ctx: typer.Context, formatter: object) -> None:
         self._listing = True
         super().format_help(ctx, formatter)
+
+    def make_context(self, *arguments: Any, **settings: Any) -> typer.Context:
+        with _printable_usage_errors():
+            return super().make_context(*arguments, **settings)
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        surroundings.require_working_folder()
+        with _printable_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _printable_usage_errors() -> Iterator[None]:
+    """Escape what an argument, a variable or a file of settings puts into typer's own errors."""
+    try:
+        yield
+    except Exception as problem:
+        if hasattr(problem, "format_message"):  # the class is not public
+            message = str(problem.message)[: errors.LONGEST_LINE]
+            problem.message = escaped(message, keep="\n\t")
+        raise
 
 
 def _load_command(name: str) -> TyperCommand:
@@ -106,29 +132,44 @@ def main(
 @signals.ended_in_order()
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
-    arguments = home.without_equals(sys.argv[1:] if arguments is None else arguments)
-    _tolerate_any_terminal()
+    is_own_process = arguments is None
+    given = home.without_equals(sys.argv[1:] if arguments is None else arguments)
     already = len(atomic.written_files())
+    with streams.guarded() as (stdout, _), library_talk.in_lines(debug=DEBUG in given):
+        try:
+            code = _exit_code_of(given)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        written = atomic.written_files()[already:]
+        if code == INTERRUPTED:
+            if is_own_process:
+                _end_at_once_on_another_ctrl_c()
+            _tell_interrupted(written)
+        lost = streams.undelivered(stdout, written)
+        if lost is not None and code == 0:
+            code = _told(lost)
+    sys.exit(code)
+
+
+def _exit_code_of(arguments: list[str]) -> int:
     try:
+        for text in surroundings.without_nonsense():
+            _note(f"note: {text}")
         spelled = in_our_spelling(arguments)
         app(spelled, obj=spelled)
-    except (KeyboardInterrupt, SystemExit) as end:  # of Ctrl-C, typer makes an exit
-        code = INTERRUPTED if isinstance(end, KeyboardInterrupt) else end.code
-        if code == INTERRUPTED:
-            _tell_interrupted(atomic.written_files()[already:])
-        sys.exit(code)
+    except SystemExit as end:  # of Ctrl-C, typer makes one
+        return end.code or 0
     except Exception as problem:
-        if "--debug" in arguments:
-            raise
-        sys.exit(_told(problem))
+        if DEBUG in arguments:
+            _show_traceback(problem)
+        return _told(problem)
+    return 0
 
 
-def _tolerate_any_terminal() -> None:
-    """Escape what a terminal's encoding does not have, ASCII's for example."""
-    for stream in (sys.stdout, sys.stderr):
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        if isinstance(stream, TextIOWrapper) and not encoding.lower().startswith("utf"):
-            stream.reconfigure(errors="backslashreplace")
+def _end_at_once_on_another_ctrl_c() -> None:
+    """What is left to do is to say so, and Python's own end: no traceback out of either."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _tell_interrupted(written: Sequence[Path]) -> None:
@@ -145,7 +186,7 @@ def _tell_interrupted(written: Sequence[Path]) -> None:
         text = f"Interrupted. Written before that, and whole: {names}."
     else:
         text = "Interrupted: nothing was written."
-    typer.echo(text, err=True)
+    typer.echo(printable(text, longest=errors.LONGEST_LINE), err=True)
 
 
 def _told(problem: Exception) -> int:
@@ -165,11 +206,15 @@ def _told(problem: Exception) -> int:
 
 
 def _unforeseen(problem: Exception) -> errors.CovtoolError:
-    text = f"{type(problem).__name__}: {problem}"
-    hint = "This was not foreseen: please report it, with what --debug adds."
-    if any(sign in text for sign in OUT_OF_MEMORY):
-        hint = "Use a smaller --batch-size, or smaller images."
-    return errors.CovtoolError(text, hint=hint)
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()] or [""]
+    said = lines[-1 if lines[0].startswith("Caught ") else 0]  # of a worker: with its traceback
+    text = f"{type(problem).__name__}: {said.removeprefix(f'{type(problem).__name__}: ')}"
+    shortage = shortage_behind(problem)
+    if shortage is not None:
+        return errors.CovtoolError(text, reason=shortage.message, hint=shortage.hint)
+    return errors.CovtoolError(
+        text, hint="This was not foreseen: please report it, with what --debug adds."
+    )
 
 
 def exit_code(problem: errors.CovtoolError) -> int:
@@ -180,6 +225,22 @@ def exit_code(problem: errors.CovtoolError) -> int:
 
 
 def _show(problem: errors.CovtoolError) -> None:
+    try:
+        from covtool_cli import render
+
+        render.error(problem)
+    except Exception:  # without memory, for example: what has to be said is said without rich
+        parts = (f"error: {problem.message}", problem.reason, problem.hint)
+        sys.stderr.write("".join(f"{part}\n" for part in parts if part))
+
+
+def _note(text: str) -> None:
     from covtool_cli import render
 
-    render.error(problem)
+    render.note(text)
+
+
+def _show_traceback(problem: Exception) -> None:
+    with suppress(Exception):
+        lines = "".join(traceback.format_exception(problem))
+        sys.stderr.write(escaped(lines, keep="\n"))

@@ -96,9 +96,9 @@ class TrainingBar(TrainingLines):
 
     def on_step(self, record: "StepRecord") -> None:
         if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            columns = (_text("{task.description}"), BarColumn(), MofNCompleteColumn())
             self._bar = Progress(
-                *columns, TextColumn("{task.fields[pace]}"), console=render.stderr(), transient=True
+                *columns, _text("{task.fields[pace]}"), console=render.stderr(), transient=True
             )
             self._bar.start()
             self._task = self._bar.add_task(f"epoch {record.epoch}", total=record.steps, pace="")
@@ -117,6 +117,10 @@ class TrainingBar(TrainingLines):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _text(template: str) -> TextColumn:
+    return TextColumn(template, markup=False)
 
 
 def training_observer() -> TrainingLines:

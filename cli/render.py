@@ -1,6 +1,9 @@
 """Results, progress and errors as text. The only module that knows rich.
 
 Results go to stdout, everything else to stderr. With ``--json`` one object goes to stdout.
+
+What is shown may come from a file: here it is made printable and cut to a length, whatever was done
+about it before, and nothing in it is taken for rich's markup.
 """
 
 import json
@@ -24,9 +27,21 @@ from rich.table import Table
 from rich.text import Text
 
 from covtool.errors import CovtoolError
+from covtool.printable import escaped, printable
 from covtool_cli import launching
+from covtool_cli.streams import encodable
 
 SECONDS_BETWEEN_LINES = 5.0
+
+LONGEST_CELL = 2_000
+"""Characters in a cell of a table, in a title or in a progress bar's description."""
+
+LONGEST_LINE = 10_000
+"""Characters of a line."""
+
+
+class Lines(tuple[str, ...]):
+    """A cell of a table with a line for each item."""
 
 
 def stdout() -> Console:
@@ -61,8 +76,10 @@ def json_object(value: Any) -> None:
 
 def yaml_text(value: Any) -> None:
     """A record on stdout, as YAML that can be edited and read again."""
-    unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    _exactly(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=unicode))
+    text = yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=_stdout_has_unicode())
+    if escaped(text, keep="\n") != text:  # YAML has escapes of its own for all but ASCII
+        text = yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=False)
+    _exactly(text)
 
 
 def _exactly(text: str) -> None:
@@ -72,17 +89,24 @@ def _exactly(text: str) -> None:
 
 
 def exact_text(text: str) -> None:
-    """Text on stdout as it is, whatever the width."""
-    print(text, end="")  # noqa: T201
+    """Text on stdout as it is, whatever the width; what is not printable is escaped."""
+    if launching.is_main():
+        print(escaped(text, keep="\n"), end="")  # noqa: T201
+
+
+def _stdout_has_unicode() -> bool:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return encoding.lower().startswith("utf")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout; columns of numbers are aligned to the right."""
-    cells = [[number(cell) for cell in row] for row in rows]
-    drawn = Table(title=title, title_justify="left", title_style="bold")
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    drawn = Table(title=_title(title), title_justify="left")
     for index, column in enumerate(columns):
         numeric = bool(cells) and all(_is_numeric(row[index]) for row in cells)
-        drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        justify = "right" if numeric else "left"
+        drawn.add_column(Text(_cell(column)), justify=justify, overflow="fold")
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
     stdout().print(drawn)
@@ -90,14 +114,23 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 def pairs(title: str, items: Iterable[tuple[str, object]]) -> None:
     """Names and values on stdout, below a title."""
-    drawn = Table(
-        title=title, title_justify="left", title_style="bold", show_header=False, box=None
-    )
+    drawn = Table(title=_title(title), title_justify="left", show_header=False, box=None)
     drawn.add_column(style="cyan", no_wrap=True)
     drawn.add_column(overflow="fold")
     for name, value in items:
-        drawn.add_row(name, Text(number(value)))
+        drawn.add_row(Text(_cell(name)), Text(_cell(value)))
     stdout().print(drawn)
+
+
+def _title(text: str) -> Text | None:
+    return Text(_cell(text), style="bold") if text else None
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Lines):
+        return "\n".join(map(_cell, value))
+    shown = printable(number(value), longest=LONGEST_CELL)
+    return encodable(shown, getattr(sys.stdout, "encoding", None) or "utf-8")  # as wide as it is
 
 
 def counted(count: int, word: str, plural: str | None = None) -> str:
@@ -125,38 +158,43 @@ def number(value: object) -> str:
 
 def line(text: str) -> None:
     """A line of a result, on stdout."""
-    stdout().print(Text(text), soft_wrap=True)
+    stdout().print(_line(text), soft_wrap=True)
 
 
 def note(text: str) -> None:
     """Something worth knowing, on stderr."""
-    stderr().print(Text(text), soft_wrap=True)
+    stderr().print(_line(text), soft_wrap=True)
 
 
 def warning(text: str) -> None:
     """Something that may be wrong, on stderr."""
     label = Text("warning: ", style="bold yellow")
-    stderr().print(label.append(text, style="not bold default"), soft_wrap=True)
+    stderr().print(label.append(_line(text).plain, style="not bold default"), soft_wrap=True)
 
 
 def error(problem: CovtoolError) -> None:
     """An error on stderr: what is wrong, why, what to do, a line each."""
     console = Console(stderr=True, highlight=False)  # whichever process tells it
     label = Text("error: ", style="bold red")
-    console.print(label.append(problem.message, style="not bold default"), soft_wrap=True)
-    for part in (problem.reason, problem.hint):
+    message = _line(problem.message).plain
+    console.print(label.append(message, style="not bold default"), soft_wrap=True)
+    for part in (problem.reason, *(problem.hint or "").split("\n")):
         if part:
-            console.print(Text(part), soft_wrap=True)
+            console.print(_line(part), soft_wrap=True)
+
+
+def _line(text: str) -> Text:
+    return Text(printable(text, longest=LONGEST_LINE))
 
 
 def track(iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
     """A `covtool.progress.Track`: a bar on a terminal, a line now and then elsewhere."""
-    console = stderr()
+    console, description = stderr(), printable(description)
     if not console.is_terminal:
         yield from _track_by_lines(iterable, description, total)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

@@ -41,13 +41,14 @@ def ended_in_order() -> Iterator[None]:
     before = {number: signal.signal(number, end) for number in taken}
     try:
         yield
-    except SystemExit as stop:
-        if arrived and stop.code == INTERRUPTED:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if arrived and getattr(stop, "code", INTERRUPTED) == INTERRUPTED:
             raise SystemExit(128 + arrived[0]) from None
         raise
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_DFL:  # else somebody ends at once
+                signal.signal(number, handler)
 
 
 def is_hangup_ignored() -> bool:

@@ -5,6 +5,8 @@ from copy import copy
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from covtool.printable import escaped, printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
@@ -12,11 +14,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LONGEST_LINE = 2_000
+"""Characters of an error's message or reason, before what is not printable is escaped."""
+
+LONGEST_HINT = 10_000
+"""Characters of an error's hint, before what is not printable is escaped."""
+
 RESUME_HINT = "A run goes on from its last saved state with: covtool finetune --resume DIR"
 
 
 class CovtoolError(Exception):
     """Base of all covtool errors.
+
+    Whatever is put into it may be shown on a terminal: what is not printable is escaped, and what
+    is longer than `LONGEST_LINE` or `LONGEST_HINT` is cut.
 
     Attributes:
         message: What is wrong, with the value; one line.
@@ -29,10 +40,11 @@ class CovtoolError(Exception):
     tell_once: "Callable[[Callable[[], int]], int] | None" = None
 
     def __init__(self, message: str, *, reason: str | None = None, hint: str | None = None) -> None:
-        super().__init__("\n".join(part for part in (message, reason, hint) if part))
-        self.message = message
-        self.reason = reason
-        self.hint = hint
+        self.message = printable(str(message), longest=LONGEST_LINE)
+        self.reason = reason and printable(str(reason), longest=LONGEST_LINE)
+        self.hint = hint and _printable_lines(str(hint))
+        parts = (self.message, self.reason, self.hint)
+        super().__init__("\n".join(part for part in parts if part))
 
     def with_hint(self, hint: str) -> "CovtoolError":
         """The same error that says something else to do."""
@@ -206,6 +218,11 @@ class DeadlockError(ProcessGroupError):
             reason=f"Last heard of: {places}. The others wait at {waiting}.",
             hint=f"Raise --dist-timeout if it was only slow. {RESUME_HINT}",
         )
+
+
+def _printable_lines(text: str) -> str:
+    shown = escaped(text[:LONGEST_HINT], keep="\n")
+    return shown + ("..." if len(text) > LONGEST_HINT else "")
 
 
 def _again(kind: type[CovtoolError], arguments: tuple[str, ...]) -> CovtoolError:

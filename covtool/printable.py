@@ -1,6 +1,17 @@
 """Text from files, made fit for a terminal. Whatever shows such text passes it through here."""
 
+from unicodedata import category
+
 _LONGEST = 200
+
+MOST_MARKS = 4
+"""Combining marks on one letter; no script has more, and a flood of them covers other lines."""
+
+_MARKS = frozenset({"Mn", "Me"})
+_INVISIBLE = frozenset(
+    ("\u034f", *map(chr, range(0xFE00, 0xFE10)), *map(chr, range(0xE0100, 0xE01F0)))
+) | frozenset("\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""Characters that count as printable, yet show nothing: two names may differ in them alone."""
 
 
 def printable(text: str, *, longest: int = _LONGEST) -> str:
@@ -17,6 +28,9 @@ def printable(text: str, *, longest: int = _LONGEST) -> str:
 def escaped(text: str, *, keep: str = "") -> str:
     r"""Text with every character escaped that is not printable, lone surrogates among them.
 
+    So are characters that turn the direction of text or have no width, and combining marks beyond
+    `MOST_MARKS` on one letter: what is shown is what is there, in its order and in its place.
+
     Args:
         text: Any text.
         keep: Characters that are left as they are, the end of a line for example.
@@ -26,9 +40,14 @@ def escaped(text: str, *, keep: str = "") -> str:
         one
         two\x07
     """
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in keep else _escape(c) for c in text)
+    shown, marks = [], 0
+    for character in text:
+        marks = marks + 1 if category(character) in _MARKS else 0
+        visible = character.isprintable() and character not in _INVISIBLE and marks <= MOST_MARKS
+        shown.append(character if visible or character in keep else _escape(character))
+    return "".join(shown)
 
 
 def _escape(character: str) -> str:

@@ -85,11 +85,13 @@ def command(
     made = make_texture_dataset(folder / DATA)
     with saving(folder / WEIGHTS):
         shutil.copyfile(weights, folder / WEIGHTS)
-    render.note(
+    for text in (
         f"{folder}/{DATA}: {made.train_images} training and {made.test_images} test images of "
-        f"{len(made.class_names)} textures, cut from scikit-image's photographs.\n"
-        f"{folder}/{WEIGHTS}: ImageNet weights of EfficientNet-Lite0.\n"
-    )
+        f"{len(made.class_names)} textures, cut from scikit-image's photographs.",
+        f"{folder}/{WEIGHTS}: ImageNet weights of EfficientNet-Lite0.",
+        "",
+    ):
+        render.note(text)
     rows = [_run(step, folder) for step in STEPS]
     if as_json:
         render.json_object({"folder": str(folder), "steps": rows})
@@ -99,7 +101,8 @@ def command(
         ("step", "seconds", "parameters", "top-1 by leave-one-out", "top-1 on test images"),
         [[row[key] for key in _COLUMNS] for row in rows],
     )
-    render.line(NEXT)
+    for text in NEXT.splitlines():
+        render.line(text)
 
 
 _COLUMNS = ("step", "seconds", "parameters", "left_out_top_1", "top_1")
@@ -132,7 +135,8 @@ def _run(step: Step, folder: Path) -> dict[str, Any]:
         raise CovtoolError(f"'covtool {step.typed}' ended with exit code {done.returncode}.")
     row = {"step": step.name, "seconds": round(time.perf_counter() - start, 1)}
     row |= _figures(json.loads(done.stdout))
-    render.note(f"  {_told(row)}\n")
+    render.note(f"  {_told(row)}")
+    render.note("")
     return row
 
 

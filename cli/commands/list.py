@@ -60,7 +60,7 @@ def command(
 
 def _text(cell: Any) -> Any:
     if isinstance(cell, dict):
-        return "\n".join(f"{name}: {_text(value)}" for name, value in cell.items())
+        return render.Lines(f"{name}: {_text(value)}" for name, value in cell.items())
     return ", ".join(map(str, cell)) if isinstance(cell, list) else cell
 
 

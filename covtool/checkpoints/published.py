@@ -327,8 +327,8 @@ def _damaged(
     return UnrecognizedCheckpointError(
         f"{checkpoint.path} has the head of a published covariance network on a body that "
         "torchvision does not have.",
-        reason=f"Compared with torchvision's {nearest}, under its names:\n{difference}",
-        hint="Was the file cut? A body that its authors changed cannot be rebuilt.",
+        hint=f"Compared with torchvision's {nearest}, under its names:\n{difference}\n"
+        "Was the file cut? A body that its authors changed cannot be rebuilt.",
     )
 
 

@@ -79,7 +79,7 @@ def refuse_no_classes(folder: Path, names: Collection[str], known: Collection[st
         raise DataError(
             f"{folder} {why}.",
             reason="A class is a folder that is called by what is on its images."
-            + (f"\nThere may be labels in {lists}." if lists else ""),
+            + (f" There may be labels in {lists}." if lists else ""),
             hint="Give each class a folder, or list the images in a CSV file with the columns "
             "path,label,split.",
         )

@@ -299,7 +299,7 @@ def _no_images(folder: Path, reported: Sequence[Path]) -> DataError:
         f"The {counted(len(loose), 'image')} in {folder} "
         f"{'is not in a class folder' if len(loose) == 1 else 'are not in class folders'}.",
         reason="The name of the folder that an image is in is its class."
-        + (f"\nThere may be labels in {beside}." if beside else ""),
+        + (f" There may be labels in {beside}." if beside else ""),
         hint="Make a CSV file of them with the columns path,label,split, and give it as --data:\n"
         f"{loose[0].relative_to(reported[0])},LABEL,{_split_of(reported[-1]) or 'train'}"
         if beside

@@ -223,7 +223,7 @@ def require_trainable(layout: DataLayout) -> None:
     if "train" not in layout.splits:
         raise DataError(
             f"{layout.root} has no training images, only: {', '.join(layout.called.values())}.",
-            reason="\n".join(f"{why}." for why in layout.unlabeled.values()) or None,
+            reason=" ".join(f"{why}." for why in layout.unlabeled.values()) or None,
             hint=LAYOUT_HINT,
         )
     if "val" not in layout.splits:

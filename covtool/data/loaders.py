@@ -26,7 +26,7 @@ from covtool.data.samplers import SAMPLERS
 from covtool.data.sampling import BatchSampler, Draw, Shard, drawing
 from covtool.data.transforms import Transform, evaluation_pixels, training_transform
 from covtool.data.unreadable import Guarded, Loaded, Unreadable, collate
-from covtool.data.worker_death import explaining_dead_workers
+from covtool.data.worker_death import end_where_batches_are_lost, explaining_dead_workers
 from covtool.errors import ArgumentError, DataError
 from covtool.specs import AugmentationSpec, InputSpec, ObjectiveSpec
 
@@ -302,12 +302,17 @@ def _settings(workers: int, *, pin: bool = True) -> dict[str, Any]:
     return {
         "num_workers": workers,
         "pin_memory": pin and torch.cuda.is_available(),
-        "worker_init_fn": _leave_signals_to_the_parent if workers else None,
+        "worker_init_fn": _prepare_worker if workers else None,
         "generator": torch.Generator(),  # a loader of its own draws nothing from the global one
     }
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
+    _leave_signals_to_the_parent()
+    end_where_batches_are_lost()
+
+
+def _leave_signals_to_the_parent() -> None:
     """Terminals and schedulers signal the whole group, but the parent still needs its batches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGHUP"):

@@ -1,17 +1,35 @@
 """A process that loads images dies: what torch says about it, in words that help."""
 
+import errno
+import multiprocessing.process
+import multiprocessing.queues
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from covtool.errors import WorkerError
+from covtool.shortages import (
+    OPEN_FILES,
+    SHARED,
+    SHARED_MEMORY,
+    Shortage,
+    shortage_behind,
+    shortage_of,
+)
 
-SHARED_MEMORY = "/dev/shm"
 LOST = (ConnectionError, EOFError)  # of a process that died while it handed a batch over
 PATIENCE_S = 2.0
 SAID = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)")
+ENDED = re.compile(r"exited unexpectedly with exit code (\d+)")
+UNEXPECTED = "exited unexpectedly"  # torch did not look why
+FAILED = 1  # the exit code of a worker that cannot say why by the number of an error
+
+
+_NUMBERS = {OPEN_FILES: min(OPEN_FILES.numbers), SHARED: errno.ENOSPC}
+"""Exit codes for what is said without a number."""
 
 
 @contextmanager
@@ -37,6 +55,43 @@ def explaining_dead_workers(workers: int) -> Iterator[None]:
         if (said := _awaited()) is None:
             raise
         raise _explained(said, workers) from problem
+
+
+def end_where_batches_are_lost() -> None:
+    """In a worker: end, once a batch cannot be handed over or a thread of the worker fails.
+
+    Python itself would print a traceback, or the same one for ever, and torch wait for the batch
+    until somebody ends the command. The exit code is the number of the system's error.
+    """
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_of_feeder)
+    sys.excepthook = _end_of_thread
+
+
+def _end_of_feeder(problem: BaseException, batch: object) -> None:
+    _end_worker(problem)
+
+
+def _end_of_thread(kind: type[BaseException], problem: BaseException, traceback: object) -> None:
+    _end_worker(problem)
+
+
+def _end_worker(problem: BaseException) -> None:
+    number = getattr(problem, "errno", None)
+    if number is None:
+        number = _NUMBERS.get(shortage_behind(problem), FAILED)
+    os._exit(number)
+
+
+def _shortage(processes: str, how: str) -> Shortage | None:
+    """What workers lacked that ended of their own accord; see `end_where_batches_are_lost`."""
+    ended = ENDED.match(how)
+    if ended:
+        return shortage_of(int(ended[1]))
+    if how != UNEXPECTED:
+        return None
+    started = list(getattr(multiprocessing.process, "_dangling", ()))
+    codes = [child.exitcode or 0 for child in started if str(child.pid) in processes.split(", ")]
+    return next(filter(None, map(shortage_of, codes)), None)
 
 
 def _awaited() -> re.Match[str] | None:
@@ -65,7 +120,10 @@ def _explained(said: re.Match[str], workers: int) -> WorkerError:
         measured = "" if size is None else f", {size:,.0f} MiB"
         reason = f"The shared memory ({SHARED_MEMORY}{measured}) is probably full."
         hint = f"Give the container more, as with docker run --shm-size 8g. {fewer}"
-    elif "Killed" in how or how == "exited unexpectedly":
+    elif (shortage := _shortage(process, how)) is not None:
+        reason = shortage.message
+        hint = shortage.hint
+    elif "Killed" in how or how == UNEXPECTED:
         reason = "Somebody killed it; most often that is the system, short of memory."
         hint = fewer
     else:

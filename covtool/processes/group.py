@@ -12,21 +12,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from covtool.launch_environment import Place
 from covtool.processes.alone import Processes
 from covtool.processes.whereabouts import Whereabouts
 
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Which of several processes one is."""
-
-    rank: int
-    world: int
-    local_rank: int
-    local_world: int
 
 
 class ProcessGroup(Processes):

@@ -1,7 +1,7 @@
 """A process that torchrun, or a launcher like it, has started joins the others."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -10,19 +10,13 @@ from itertools import count
 import torch
 import torch.distributed as dist
 
-from covtool.errors import ArgumentError, CovtoolError, DeadlockError
+from covtool.errors import CovtoolError, DeadlockError, ProcessGroupError
+from covtool.launch_environment import ADDRESS, PORT, Place, required_place
 from covtool.processes.alone import ALONE, Processes
-from covtool.processes.group import Place, ProcessGroup
+from covtool.processes.group import ProcessGroup
 from covtool.processes.whereabouts import NOWHERE, Whereabouts
 
 STARTING_S = 600.0  # until all processes are there
-
-_NAMES = {
-    "rank": "RANK",
-    "world": "WORLD_SIZE",
-    "local_rank": "LOCAL_RANK",
-    "local_world": "LOCAL_WORLD_SIZE",
-}
 
 _joined_before = count()
 _current: ContextVar[Processes] = ContextVar("processes", default=ALONE)
@@ -43,11 +37,13 @@ def joined(*, timeout_s: float) -> Iterator[Processes]:
         timeout_s: How long a process waits for another.
 
     Raises:
+        ArgumentError: The environment speaks of several processes, but not clearly.
+        ProcessGroupError: The place where they are to meet cannot be reached.
         DeadlockError: Another process did not answer for so long.
         LostProcessError: Another process is gone.
     """
-    place = _place()
-    if place.world == 1:
+    place = required_place()
+    if place is None or place.world == 1:
         yield ALONE
         return
     whereabouts = _join(place, timeout_s)
@@ -69,23 +65,9 @@ def joined(*, timeout_s: float) -> Iterator[Processes]:
         _current.reset(token)
 
 
-def _place() -> Place:
-    values = {field: os.environ.get(name, "") for field, name in _NAMES.items()}
-    values["local_world"] = values["local_world"] or "1"  # not every launcher says it
-    if not values["world"]:
-        return Place(rank=0, world=1, local_rank=0, local_world=1)
-    wrong = [_NAMES[field] for field, value in values.items() if not value.isdigit()]
-    if wrong:
-        raise ArgumentError(
-            f"The environment has WORLD_SIZE, but no number in {' and '.join(wrong)}.",
-            hint="Start several processes with torchrun, or with --nproc.",
-        )
-    return Place(**{field: int(value) for field, value in values.items()})
-
-
 def _join(place: Place, timeout_s: float) -> Whereabouts:
     timeout = timedelta(seconds=timeout_s)
-    shared, _, _ = next(dist.rendezvous("env://", place.rank, place.world, timeout=timeout))
+    shared = _meeting_place(place, timeout)
     store = dist.PrefixStore(f"covtool/{next(_joined_before)}", shared)
     _wait_for_all(store, place)
     backend = "gloo"
@@ -96,6 +78,25 @@ def _join(place: Place, timeout_s: float) -> Whereabouts:
         backend, store=store, rank=place.rank, world_size=place.world, timeout=timeout
     )
     return Whereabouts(store, place.rank, place.world, timeout_s=timeout_s)
+
+
+def _meeting_place(place: Place, timeout: timedelta) -> dist.Store:
+    try:
+        store, _, _ = next(dist.rendezvous("env://", place.rank, place.world, timeout=timeout))
+    except (RuntimeError, OSError, ValueError) as problem:
+        where = f"{os.environ[ADDRESS]}:{os.environ[PORT]}"
+        lonely = ProcessGroupError(
+            f"Rank {place.rank} of {place.world} cannot reach the others at {where}.",
+            reason=next(iter(str(problem).splitlines()), type(problem).__name__),
+            hint=f"{ADDRESS} and {PORT} name the machine of rank 0, for all of them alike.",
+        )
+        lonely.tell_once = _tell_it_oneself
+        raise lonely from problem
+    return store
+
+
+def _tell_it_oneself(tell: Callable[[], int]) -> int:
+    return tell()
 
 
 def _wait_for_all(store: dist.Store, place: Place) -> None:

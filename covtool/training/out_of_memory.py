@@ -9,6 +9,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from covtool.errors import OutOfMemoryError
+from covtool.shortages import MEMORY_SIGNS
 from covtool.training.assembly import Parts
 from covtool.training.observer import Observer
 from covtool.training.rewinding import Rewind
@@ -19,11 +20,6 @@ T = TypeVar("T")
 
 # oneDNN, which computes convolutions on the CPU. In the same process it says so ever after.
 FINAL = re.compile(r"could not create a (primitive|memory object)(?! desc)")
-# What devices without an error class of their own say, and CUDA's libraries.
-SIGNS = re.compile(
-    r"can't allocate memory|Cannot allocate memory|not enough memory|out of memory"
-    r"|CU(DNN|BLAS)_STATUS_ALLOC_FAILED"
-)
 SMALLER = "Choose a smaller --img-size or model, or train with --amp or --grad-checkpointing."
 TOO_FEW = "Expected more than 1 value per channel"  # torch, of a batch norm and a single image
 
@@ -33,7 +29,9 @@ def is_out_of_memory(problem: Exception) -> bool:
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):
         return True
     said = str(problem)
-    return isinstance(problem, RuntimeError) and bool(SIGNS.search(said) or FINAL.search(said))
+    return isinstance(problem, RuntimeError) and bool(
+        MEMORY_SIGNS.search(said) or FINAL.search(said)
+    )
 
 
 def first_line(problem: Exception) -> str:

@@ -55,6 +55,13 @@ def test_under_torchrun_nproc_must_agree_with_it(covtool, monkeypatch, nproc, co
     assert (got, message in err) == (code, True), err
 
 
+def be_second_of_two(monkeypatch):
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+
+
 def test_only_the_first_of_several_processes_speaks(monkeypatch, capsys):
     def speak():
         render.line("result")
@@ -63,7 +70,7 @@ def test_only_the_first_of_several_processes_speaks(monkeypatch, capsys):
         return capsys.readouterr()
 
     assert speak() == ('result\n{\n  "a": 1\n}\n', "note\n")
-    monkeypatch.setenv("RANK", "1")
+    be_second_of_two(monkeypatch)
     assert speak() == ("", "")
 
 
@@ -73,12 +80,12 @@ def told(problem, capsys):
 
 def test_an_error_that_all_have_is_told_by_the_first(monkeypatch, capsys):
     assert told(DataError("bad"), capsys) == (4, "error: bad\n")
-    monkeypatch.setenv("RANK", "1")
+    be_second_of_two(monkeypatch)
     assert told(DataError("bad"), capsys) == (4, "")
 
 
 def test_an_error_of_one_process_is_told_by_that_one(monkeypatch, capsys):
-    monkeypatch.setenv("RANK", "1")
+    be_second_of_two(monkeypatch)
     problem = DataError("mine")
     problem.tell_once = lambda tell: tell()
     assert told(problem, capsys) == (4, "error: mine\n")

@@ -1,0 +1,99 @@
+"""What libraries say of their own accord: warnings and log records, a printable line each.
+
+Both may carry text of a file, and would reach stderr as they are.
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+from covtool.printable import printable
+
+FOR_DEVELOPERS = (
+    *(DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning),
+    *(ResourceWarning, SyntaxWarning, EncodingWarning),
+)
+"""Warnings about code, which say nothing to whoever runs a command; --debug shows them."""
+
+LONGEST_REMARK = 500
+"""Characters of a warning or of a log record that are shown."""
+
+
+@contextmanager
+def in_lines(*, debug: bool) -> Iterator[None]:
+    """Show what libraries say through the renderer, for as long as the block lasts.
+
+    Args:
+        debug: Whether to show all of it, and where it comes from.
+    """
+    before = warnings.showwarning, logging.getLogRecordFactory(), logging.lastResort
+    warnings.showwarning = _WarningLines(debug=debug)
+    logging.setLogRecordFactory(_PrintableRecord)
+    logging.lastResort = _RecordLines(logging.WARNING)
+    is_ours = sys.unraisablehook is sys.__unraisablehook__ and not debug
+    if is_ours:
+        sys.unraisablehook = _say_nothing
+    try:
+        yield
+    finally:
+        if is_ours:
+            sys.unraisablehook = sys.__unraisablehook__
+        warnings.showwarning, factory, logging.lastResort = before
+        logging.setLogRecordFactory(factory)
+
+
+def _say_nothing(unraisable: Any) -> None:
+    """Errors while objects are tidied away change nothing, and a user can do nothing about them."""
+
+
+class _WarningLines:
+    """Takes the place of `warnings.showwarning`."""
+
+    def __init__(self, *, debug: bool) -> None:
+        self._all = debug or bool(sys.warnoptions)  # who gives -W wants to see them
+        self._debug = debug
+
+    def __call__(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if self._all or not issubclass(category, FOR_DEVELOPERS):
+            where = f" ({category.__name__}, {filename}:{lineno})" if self._debug else ""
+            _tell(f"{_in_a_line(str(message))}{where}")
+
+
+class _PrintableRecord(logging.LogRecord):
+    """A log record for whichever handler a library has."""
+
+    def getMessage(self) -> str:  # noqa: N802 -- logging's name
+        return _in_a_line(super().getMessage())
+
+
+class _RecordLines(logging.Handler):
+    """Shows the records of libraries that have no handler."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except Exception:  # a library's arguments that do not fit its own text
+            text = str(record.msg)
+        _tell(f"{record.name}: {_in_a_line(text)}")
+
+
+def _in_a_line(text: str) -> str:
+    return printable(" ".join(text.split()), longest=LONGEST_REMARK)
+
+
+def _tell(text: str) -> None:
+    with suppress(Exception):  # a remark is no reason for a command to fail
+        from covtool_cli import render
+
+        render.warning(text)

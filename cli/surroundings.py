@@ -1,0 +1,54 @@
+"""Where a command starts: a folder that is there, and variables that libraries can read."""
+
+import os
+from collections.abc import MutableMapping
+
+from covtool.errors import ArgumentError
+from covtool.printable import printable
+
+SIZES = ("COLUMNS", "LINES", "JUPYTER_COLUMNS", "JUPYTER_LINES", "TERMINAL_WIDTH")
+"""Of the terminal, for rich and typer; without them they ask the terminal itself."""
+LARGEST_SIZE = 10_000
+"""Characters of a line, or lines of a screen."""
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Threads of a process, or of each level of nested ones, with commas between."""
+MOST_THREADS = 4_096
+
+
+def without_nonsense(environment: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Take variables with nonsense away; a line for each that a user should know of.
+
+    Args:
+        environment: Is changed.
+    """
+    for name in SIZES:
+        if name in environment and not _is_count(environment[name], LARGEST_SIZE):
+            del environment[name]
+    told = []
+    for name in THREADS:
+        value = environment.get(name)
+        if value is None or all(_is_count(v.strip(), MOST_THREADS) for v in value.split(",")):
+            continue
+        del environment[name]
+        told.append(f"{name} is {printable(value)!r}, which is no number of threads: ignored.")
+    return told
+
+
+def require_working_folder() -> None:
+    """Refuse to start in a folder that was deleted: torch's libraries would end the process.
+
+    Raises:
+        ArgumentError: It does not exist any more.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 -- asks the system, and nothing else
+    except OSError as problem:
+        raise ArgumentError(
+            "The folder that the command was started in does not exist any more.",
+            hint="Go to one that does, with cd, and start it again.",
+        ) from problem
+
+
+def _is_count(text: str, most: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10 and 0 < int(text) <= most
