@@ -18,15 +18,17 @@ from covtool.specs import FinetuneRequest, ProcessSpec, Recipe, as_flag
 from covtool.specs.recipe_reading import recipe_of
 from covtool.surgery.rebuild import rebuild
 from covtool.training.assembly import Parts
+from covtool.training.bringing_back import bring_back_best_
 from covtool.training.bystanding import directory_at, heard
 from covtool.training.carrying_on import carry_on_
+from covtool.training.checkpoint_store import NEWEST
 from covtool.training.finetuning import Images, train_from_start
 from covtool.training.keeping import complete_epoch
 from covtool.training.observer import Observer
 from covtool.training.optimization import schedule_alone
 from covtool.training.preparing import assembled, read_layout, resolved, seed_everything
 from covtool.training.run_directory import RunDirectory
-from covtool.training.running import FinetuneResult, run_to_end, start_run
+from covtool.training.running import FinetuneResult, named, run_to_end, start_run
 from covtool.training.state import RunState, restore_
 from covtool.training.stopping import explain_end, refuse_to_go_back
 
@@ -98,13 +100,20 @@ def _resumed(
     recipe = processes.main(lambda: _recipe(run_directory))
     layout = in_order_of(layout, recipe.class_names or ())  # of a version that sorted otherwise
     if recipe.class_names != layout.class_names:
-        raise DataError.classes_differ(recipe.class_names or (), layout.class_names)
+        raise DataError.classes_differ(
+            recipe.class_names or (),
+            layout.class_names,
+            hint=f"{directory / RECIPE} and {directory / IMAGE_LIST} say what the run has: bring "
+            "them back as they were.",
+        )
     seed_everything(request.training.seed)
     parts = assembled(rebuild(recipe), recipe, request, layout, observer, left_out=left_out)
     with run_directory.in_use():
-        state = _restored(parts, run_directory, observer)
+        state, newest = _restored(parts, run_directory, observer)
         refuse_to_go_back(state, request.training, parts.phases)
         for note in processes.main(lambda: _forget_after(run_directory, state, parts)):
+            observer.on_note(note)
+        if note := bring_back_best_(parts, run_directory, state, newest, named(layout)):
             observer.on_note(note)
         epochs = before.training.epochs
         if request.training.epochs != epochs and parts.phases is None:
@@ -195,14 +204,15 @@ def _images(directory: RunDirectory, request: FinetuneRequest) -> Images | None:
     return layout, left_out
 
 
-def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> RunState:
-    """Bring the parts to the newest state that can be read.
+def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> tuple[RunState, Path]:
+    """Bring the parts to the newest state that can be read, and where that is.
 
     Raises:
         CheckpointError: None can.
         DataError: The images are others.
     """
     problems = []
+    newest = directory.checkpoint(NEWEST)
     for path in parts.processes.main(directory.checkpoints.candidates):
         try:
             state = restore_(parts, path)
@@ -211,11 +221,12 @@ def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> RunS
             continue
         if problems:
             parts.processes.main(directory.checkpoints.give_up_newest)
+        if path != newest:
+            why = f"{problems[0].message} {problems[0].reason} " if problems else ""
             observer.on_note(
-                f"{problems[0].message} {problems[0].reason} "
-                f"The run goes on from the state before it: step {state.updates}."
+                f"{why}The run goes on from the state before it: step {state.updates}."
             )
-        return state
+        return state, newest if problems else path
     raise problems[0]
 
 

@@ -54,11 +54,16 @@ def start_run(
     observer: Observer,
 ) -> Run:
     """A run that is about to train, told to the observer."""
-    data = (layout.name, layout.called["val"])
+    data = named(layout)
     if parts.processes.is_main:
         observer = with_tensorboard(observer, parts.training)
     observer.on_start(plan_run(parts, state, directory.path))
     return Run(parts=parts, state=state, directory=directory, data=data, observer=observer)
+
+
+def named(layout: DataLayout) -> tuple[str, str]:
+    """What a data set is called, and its validation split."""
+    return layout.name, layout.called["val"]
 
 
 def plan_run(parts: Parts, state: RunState, directory: Path | None) -> TrainingPlan:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 from covtool.data.unreadable import Unreadable
-from covtool.errors import CheckpointError, DataError
+from covtool.errors import ArgumentError, CheckpointError, DataError
+from covtool.run_files import RECIPE
+from covtool.specs import Recipe
 from covtool.training.assembly import Parts
 from covtool.training.checkpoint_store import require_whole
 from covtool.training.generators import capture_generators, set_generators
@@ -103,7 +105,6 @@ def capture(parts: Parts, state: RunState) -> dict[str, Any]:
 
     Every process must call this: the random states of all are part of it.
     """
-    in_use = max(state.epoch + state.in_epoch - 1, 0)  # the epoch whose head the model has
     return {
         "version": STATE_VERSION,
         "progress": {k: v for k, v in asdict(state).items() if k not in NOT_SAVED},
@@ -114,7 +115,7 @@ def capture(parts: Parts, state: RunState) -> dict[str, Any]:
         "scaler": parts.scaler.state_dict(),
         "gradient_centralization": parts.training.centralized,
         "generators": parts.processes.each(capture_generators),
-        "recipe": parts.recipe_at(in_use).model_dump(mode="json"),
+        "recipe": _recipe_in_use(parts, state).model_dump(mode="json"),
     }
 
 
@@ -127,12 +128,14 @@ def restore_(parts: Parts, path: Path) -> RunState:
     Raises:
         CheckpointError: The file cannot be read, or is of another model or optimizer, or of one
             whose gradients were centralized otherwise.
+        ArgumentError: The run's recipe is another than the one that it was saved with.
         DataError: The images are others than those that it was trained on.
     """
     payload = parts.processes.main(partial(_read, path))
     try:
         _require_same_data(parts, payload["data"])
         state = RunState(**payload["progress"])
+        _require_same_recipe(parts, state, payload.get("recipe"))
         if state.world == parts.processes.world:
             state.generators = payload["generators"][parts.processes.rank]
         parts.model.load_state_dict(payload["model"])
@@ -141,7 +144,7 @@ def restore_(parts: Parts, path: Path) -> RunState:
         parts.optimizer.load_state_dict(payload["optimizer"])
         parts.scaler.load_state_dict(payload["scaler"])
         centralized = payload["gradient_centralization"]
-    except DataError:
+    except (ArgumentError, DataError):
         raise
     except (RuntimeError, KeyError, TypeError, ValueError) as problem:
         raise _unusable(path, problem) from problem
@@ -166,6 +169,29 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _unusable(path: Path, problem: Exception) -> CheckpointError:
     return CheckpointError(f"{path} cannot be resumed from.", reason=str(problem).splitlines()[0])
+
+
+def _recipe_in_use(parts: Parts, state: RunState) -> Recipe:
+    """The recipe with the head that the model has after the updates that are done."""
+    return parts.recipe_at(max(state.epoch + state.in_epoch - 1, 0))
+
+
+def _require_same_recipe(parts: Parts, state: RunState, then: Any) -> None:
+    """Other means of the channels, say, would train on without a word, on other images.
+
+    States of old versions have no recipe.
+    """
+    if then is None:
+        return
+    saved, now = Recipe.model_validate(then), _recipe_in_use(parts, state)
+    if saved == now:
+        return
+    differing = [name for name in Recipe.model_fields if getattr(saved, name) != getattr(now, name)]
+    raise ArgumentError(
+        f"The {RECIPE} of the run is not the one that it was saved with.",
+        reason=f"What differs: {', '.join(differing)}.",
+        hint=f"Bring {RECIPE} back as it was, or start a new run from these weights: --init-from.",
+    )
 
 
 def _require_same_data(parts: Parts, then: dict[str, str]) -> None:
