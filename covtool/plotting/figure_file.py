@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from covtool.atomic import require_writable, written_whole
 from covtool.errors import ArgumentError
+from covtool.printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
+
+LONGEST_LABEL = 100
+"""Characters of a name in a figure."""
 
 _PROGRAM = "covtool"
 _METADATA = {
@@ -47,6 +51,7 @@ _STYLE = {
     "savefig.dpi": 200,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": _PROGRAM,
+    "text.parse_math": False,  # names of runs and columns are text, dollars and all
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
 }
@@ -80,6 +85,11 @@ def line_style(position: int) -> dict[str, Any]:
         "snap": False,  # exactly where it belongs, not on the nearest pixel
         "zorder": 3 + position % len(_DASHES) / 10,
     }
+
+
+def as_label(text: str) -> str:
+    """A name from a file or a path as it can stand in a figure."""
+    return printable(text, longest=LONGEST_LABEL)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -126,6 +136,6 @@ def write_figure(figure: "Figure", path: Path, *, title: str) -> None:
         title: For readers that cannot see: goes into the file's metadata.
     """
     suffix = path.suffix.lower()
-    metadata = {**_METADATA[suffix], "Title": title}
+    metadata = {**_METADATA[suffix], "Title": printable(title)}
     with written_whole(path) as temporary:  # its name ends in .tmp
         figure.savefig(temporary, format=suffix[1:], metadata=metadata)
