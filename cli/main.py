@@ -155,6 +155,8 @@ def _exit_code_of(arguments: list[str]) -> int:
     try:
         for text in surroundings.without_nonsense():
             _note(f"note: {text}")
+        if DEBUG not in arguments:
+            surroundings.quieten_torch()
         spelled = in_our_spelling(arguments)
         app(spelled, obj=spelled)
     except SystemExit as end:  # of Ctrl-C, typer makes one

@@ -8,8 +8,8 @@ from covtool.printable import printable
 
 SIZES = ("COLUMNS", "LINES", "JUPYTER_COLUMNS", "JUPYTER_LINES", "TERMINAL_WIDTH")
 """Of the terminal, for rich and typer; without them they ask the terminal itself."""
-LARGEST_SIZE = 10_000
-"""Characters of a line, or lines of a screen."""
+SMALLEST_SIZE, LARGEST_SIZE = 20, 10_000
+"""Characters of a line, or lines of a screen: with fewer, a table has no room for what it says."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Threads of a process, or of each level of nested ones, with commas between."""
@@ -23,16 +23,21 @@ def without_nonsense(environment: MutableMapping[str, str] = os.environ) -> list
         environment: Is changed.
     """
     for name in SIZES:
-        if name in environment and not _is_count(environment[name], LARGEST_SIZE):
+        if name in environment and not _is_count(environment[name], SMALLEST_SIZE, LARGEST_SIZE):
             del environment[name]
     told = []
     for name in THREADS:
         value = environment.get(name)
-        if value is None or all(_is_count(v.strip(), MOST_THREADS) for v in value.split(",")):
+        if value is None or all(_is_count(v.strip(), 1, MOST_THREADS) for v in value.split(",")):
             continue
         del environment[name]
         told.append(f"{name} is {printable(value)!r}, which is no number of threads: ignored.")
     return told
+
+
+def quieten_torch() -> None:
+    """Before torch is loaded: what its C++ parts warn of, in lines and stacks of their own."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def require_working_folder() -> None:
@@ -50,5 +55,5 @@ def require_working_folder() -> None:
         ) from problem
 
 
-def _is_count(text: str, most: int) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 10 and 0 < int(text) <= most
+def _is_count(text: str, least: int, most: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most

@@ -43,13 +43,16 @@ class CovtoolError(Exception):
         self.message = printable(str(message), longest=LONGEST_LINE)
         self.reason = reason and printable(str(reason), longest=LONGEST_LINE)
         self.hint = hint and _printable_lines(str(hint))
-        parts = (self.message, self.reason, self.hint)
-        super().__init__("\n".join(part for part in parts if part))
+        super().__init__(self._said())
+
+    def _said(self) -> str:
+        return "\n".join(part for part in (self.message, self.reason, self.hint) if part)
 
     def with_hint(self, hint: str) -> "CovtoolError":
         """The same error that says something else to do."""
         again = copy(self)
-        CovtoolError.__init__(again, self.message, reason=self.reason, hint=hint)
+        again.hint = _printable_lines(hint)
+        again.args = (again._said(),)
         return again
 
     def __reduce__(self) -> tuple:

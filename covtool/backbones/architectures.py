@@ -5,7 +5,6 @@ cannot be built here are left out, and unknown ones are learned once and kept in
 """
 
 import contextlib
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from covtool.backbones.build_index import (
 from covtool.backbones.index import ArchitectureIndex, make_index, read_index, write_index
 from covtool.errors import ArgumentError
 from covtool.progress import Track, silent
+from covtool.user_cache import user_cache
 
 
 def load_index(track: Track = silent, *, shipped: Path = DEFAULT_OUTPUT) -> ArchitectureIndex:
@@ -41,8 +41,7 @@ def load_index(track: Track = silent, *, shipped: Path = DEFAULT_OUTPUT) -> Arch
 def cache_path() -> Path:
     """Where architectures are kept that the shipped index does not know."""
     versions = "-".join(f"{name}-{version}" for name, version in installed_versions().items())
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return folder / "covtool" / f"architectures-{versions}.xz"
+    return user_cache() / f"architectures-{versions}.xz"
 
 
 @lru_cache(maxsize=1)
@@ -52,7 +51,10 @@ def _read_once(path: Path) -> ArchitectureIndex:
 
 
 def _learned(missing: list[tuple[str, str]], track: Track) -> ArchitectureIndex:
-    path = cache_path()
+    try:
+        path = cache_path()
+    except ArgumentError:  # a user without a home has no cache either
+        return build_index(missing, track)
     with contextlib.suppress(OSError, ValueError):  # absent, or damaged: learn them again
         cached = read_index(path)
         if set(missing) <= {_key(a) for a in cached.architectures}:

@@ -13,6 +13,7 @@ from covtool.data.images import read_image
 from covtool.data.retrieval_layout import RetrievalSample
 from covtool.errors import DataError
 from covtool.evaluation.retrieval import RetrievalResult
+from covtool.printable import printable
 
 QUERIES = 10
 MATCHES = 10
@@ -129,6 +130,7 @@ class _Pen:
         """Title, legend, and the numbers of the columns."""
         grid, y = self._grid, _MARGIN - 4
         x = _MARGIN
+        title = printable(title)
         if title:
             self._draw.text((x, y), title, _INK, self._title_font)
             x += self._title_font.getlength(title) + 2 * _GAP
@@ -170,6 +172,7 @@ class _Pen:
 
     def _shortened(self, text: str) -> str:
         """As much of a text as is as wide as an image."""
+        text = printable(text)
         width = self._grid.width + _GAP - 4
         if self._font.getlength(text) <= width:
             return text

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from covtool.atomic import require_writable, written_whole
 from covtool.errors import ArgumentError
+from covtool.printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
+
+LONGEST_LABEL = 100
+"""Characters of a name in a figure."""
 
 _PROGRAM = "covtool"
 _METADATA = {
@@ -84,6 +88,11 @@ def line_style(position: int) -> dict[str, Any]:
     }
 
 
+def as_label(text: str) -> str:
+    """A name from a file or a path as it can stand in a figure."""
+    return printable(text, longest=LONGEST_LABEL)
+
+
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse what cannot be written, before anything is drawn.
 
@@ -133,7 +142,7 @@ def write_figure(figure: "Figure", path: Path, *, title: str, overwrite: bool = 
         SaveError: The file cannot be written.
     """
     suffix = path.suffix.lower()
-    metadata = {**_METADATA[suffix], "Title": title}
+    metadata = {**_METADATA[suffix], "Title": printable(title)}
     with warnings.catch_warnings(), written_whole(path, overwrite=overwrite) as temporary:
         warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks, long names
         figure.savefig(temporary, format=suffix[1:], metadata=metadata)

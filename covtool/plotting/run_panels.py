@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from covtool.plotting.figure_file import color
+from covtool.plotting.figure_file import as_label, color
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ def run_color(position: int) -> str:
 
 def finish_panel(axes: "Axes", title: str, *, logarithmic: bool) -> None:
     """Give a panel its title and its vertical axis."""
-    axes.set_title(title, loc="left", fontsize=9, color=GRAY)
+    axes.set_title(as_label(title), loc="left", fontsize=9, color=GRAY)
     if logarithmic:
         _scale_by_decades(axes)
     else:
@@ -46,6 +46,7 @@ def name_runs(figure: "Figure", labels: Sequence[str]) -> None:
     """Name a single run at the top of its figure, or several with their colors."""
     from matplotlib.lines import Line2D
 
+    labels = list(map(as_label, labels))
     if len(labels) == 1:
         figure.suptitle(labels[0], fontsize=9.5, x=0.01, ha="left")
         return

@@ -1,6 +1,5 @@
 """Where training images come from: their files, or a cache of decoded ones."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -9,6 +8,7 @@ from pydantic import Field, field_validator
 
 from covtool.specs.byte_amounts import parse_bytes
 from covtool.specs.record import CheckedRecord, Contradiction, as_flag
+from covtool.user_cache import user_cache
 
 PANEL = {"panel": "Input"}
 CACHE_MEMORY = "4GB"
@@ -50,9 +50,11 @@ class LoadingSpec(CheckedRecord):
     def folder(self) -> Path:
         """Of the cache files, the default worked out."""
         if self.cache_dir is not None:
-            return Path(self.cache_dir).expanduser()
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(home) / "covtool" / "images"
+            try:
+                return Path(self.cache_dir).expanduser()
+            except RuntimeError:  # nobody has that name
+                return Path(self.cache_dir)
+        return user_cache() / "images"
 
     @field_validator("cache_memory")
     @classmethod
