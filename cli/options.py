@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from covtool.errors import ArgumentError, UnknownKeyError
+from covtool.printable import printable
 from covtool.specs import as_flag
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
@@ -125,7 +126,10 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
         rich_help_panel=extra.get("panel"),
         show_default=extra.get("default", True),
     )
-    annotation, default = _without_bounds(info.annotation), info.get_default(call_default_factory=True)
+    annotation, default = (
+        _without_bounds(info.annotation),
+        info.get_default(call_default_factory=True),
+    )
     if get_origin(annotation) is tuple and Ellipsis in get_args(annotation):
         annotation = list[_without_bounds(get_args(annotation)[0])]
         default = list(default)
@@ -189,6 +193,30 @@ def _apply_preset(ctx: typer.Context, name: str | None) -> str | None:
     return name
 
 
+def _limit_models(ctx: typer.Context, text: str | None) -> str | None:
+    """Let no larger model be built while the command runs."""
+    if text is None:
+        return None
+    from covtool.model_limit import models_up_to
+    from covtool.specs.byte_amounts import parse_bytes
+
+    try:
+        ctx.with_resource(models_up_to(parse_bytes(text)))
+    except ValueError as problem:
+        raise ArgumentError(
+            f"--max-model-size {printable(text)!r} will not do: {problem}."
+        ) from problem
+    return text
+
+
+MaxModelSize = Annotated[
+    str | None,
+    typer.Option(
+        callback=_limit_models,
+        help="Refuse a model that takes more memory, with its activations for one image: 800MB, "
+        "16GiB; default: what the machine has free.",
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(
