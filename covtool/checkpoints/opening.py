@@ -14,13 +14,13 @@ from covtool.backbones.image_size import take_size_
 from covtool.backbones.pretrained import HUB_PREFIX, NamedModel, model_by_name
 from covtool.checkpoints import model_file
 from covtool.checkpoints.auxiliary_heads import LEFT_OUT
-from covtool.checkpoints.file_kinds import SUFFIXES, missing_file
 from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import read_checkpoint
 from covtool.checkpoints.foreign_models import open_foreign, open_published_model
 from covtool.checkpoints.opened import OpenedModel, Wishes, opened, replaced
 from covtool.checkpoints.other_images import compare_images, require_positions
 from covtool.checkpoints.own_runs import OwnModel, find_in_run, model_of_state
+from covtool.checkpoints.places import SUFFIXES, missing_file
 from covtool.checkpoints.published import open_published
 from covtool.checkpoints.reid import open_reid
 from covtool.checkpoints.shards import weights_file
