@@ -1,7 +1,9 @@
 """Where in a file the tensors are: inside which entries, and behind which prefix."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from covtool.checkpoints.weight_sets import (
 )
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.printable import printable
+from covtool.safetensors_header import MOST_TENSORS
 
 RAW = (
     "state_dict",
@@ -40,7 +43,13 @@ _EMA_SHARE = 0.4  # of a file with two copies of a model and something beside th
 _SEPARATOR = " > "
 _COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-_DEPTH = 4  # entries inside one another
+_MOST_SETS = 16  # entries of students and teachers among which one is chosen
+
+DEPTH = 4
+"""Entries inside one another among which a network's tensors are looked for."""
+
+MOST_WRAPPERS = 8
+"""Prefixes, one behind the other, that are taken off names; real files have up to four."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +112,14 @@ def prefix_chain(names: Iterable[str]) -> tuple[str, ...]:
     """Prefixes that wrappers may have put before the names: none first, the longest last."""
     names = list(names)
     chain = [""]
-    while names:
-        below = {p: [n for n in names if n.startswith(chain[-1] + p)] for p in PREFIXES}
-        prefix, inside = max(below.items(), key=lambda item: len(item[1]))
-        if len(inside) < max(1, _HALF * len(names)):
+    while names and len(chain) <= MOST_WRAPPERS:
+        start = len(chain[-1])
+        counts = Counter(name[start : name.find(".", start) + 1] for name in names)
+        prefix = max(PREFIXES, key=lambda prefix: counts[prefix])
+        if counts[prefix] < max(1, _HALF * len(names)):
             break
         chain.append(chain[-1] + prefix)
-        names = inside
+        names = [name for name in names if name.startswith(chain[-1])]
     return tuple(chain)
 
 
@@ -159,8 +169,7 @@ def _beside(loaded: Mapping, copies: set[str | None]) -> dict[str, Tensor]:
 def _averaged_and_raw(
     path: Path, loaded: Mapping, weights: str
 ) -> tuple[_Found | None, _Found | None]:
-    averaged = [f for name in loaded if is_averaged(str(name)) and (f := _entry(loaded, name))]
-    ema = averaged[0] if averaged else None
+    ema = next(_entries(loaded, (name for name in loaded if is_averaged(str(name)))), None)
     raw = _first(loaded, RAW) or _of_roles(path, loaded) or _bare(loaded) or _unnamed(loaded)
     if raw is not None and ema is not None and _swapped_on_saving(loaded, ema):
         return raw, ema
@@ -180,23 +189,24 @@ def _of_callbacks(loaded: Mapping) -> _Found | None:
     """The average that a callback of Lightning keeps in its own state."""
     callbacks = loaded.get("callbacks")
     for callback, state in (callbacks if isinstance(callbacks, Mapping) else {}).items():
-        for name in state if isinstance(state, Mapping) else ():
-            found = _entry(state, name) if is_averaged(str(name)) else None
-            if found is not None:
-                way = _SEPARATOR.join(("callbacks", str(callback), found.name))
-                return _Found(way, found.entries, found.notes)
+        averaged = (n for n in state if is_averaged(str(n))) if isinstance(state, Mapping) else ()
+        for found in _entries(state, averaged):
+            way = _SEPARATOR.join(("callbacks", str(callback), found.name))
+            return _Found(way, found.entries, found.notes)
     return None
 
 
 def _dotless_average(raw: _Found) -> _Found | None:
     """The average that LitEma (latent diffusion) keeps, whose names have lost their dots."""
     for prefix in EMA_PREFIXES:
-        averaged = [name for name in raw.entries if str(name).startswith(prefix)]
+        averaged = {name for name in raw.entries if str(name).startswith(prefix)}
         network = {n: t for n, t in raw.entries.items() if n not in averaged}
         for outer in ("", "model."):
+            if not averaged:
+                break
             dotless = {n: prefix + str(n).removeprefix(outer).replace(".", "") for n in network}
             own = {n: raw.entries[d] for n, d in dotless.items() if d in averaged}
-            parameters = [n for n in network if n.startswith(outer) and _is_parameter(n)]
+            parameters = [n for n in network if str(n).startswith(outer) and _is_parameter(n)]
             if own and own.keys() >= set(parameters):
                 way = _SEPARATOR.join(filter(None, (raw.name, f"{prefix}*")))
                 return _Found(way, {**network, **own})
@@ -225,12 +235,13 @@ def _whole(ema: _Found, raw: _Found) -> _Found:
     if not missing or others or not ema.entries.keys() <= raw.entries.keys():
         return ema
     entries = {name: ema.entries.get(name, value) for name, value in raw.entries.items()}
-    note = f"The average has no statistics of norms: those of {raw.name or 'the file'} are used."
+    whose = printable(raw.name) or "the file"
+    note = f"The average has no statistics of norms: those of {whose} are used."
     return _Found(ema.name, entries, (*ema.notes, note))
 
 
-def _is_parameter(name: str) -> bool:
-    return name.rpartition(".")[2] not in _BUFFERS
+def _is_parameter(name: Any) -> bool:
+    return str(name).rpartition(".")[2] not in _BUFFERS
 
 
 def _swapped_on_saving(loaded: Mapping, ema: _Found) -> bool:
@@ -242,9 +253,12 @@ def _swapped_on_saving(loaded: Mapping, ema: _Found) -> bool:
 
 def _of_roles(path: Path, loaded: Mapping) -> _Found | None:
     """The student or the teacher of a file that has entries of such names."""
-    found = {f.name: f for name in loaded if role(str(name)) and (f := _entry(loaded, name))}
+    named = (name for name in loaded if role(str(name)))
+    found = {found.name: found for found in _entries(loaded, named)}
     if not found:
         return None
+    if len(found) > _MOST_SETS:
+        raise several_sets(path, found)
     shown = all(distills_itself(map(str, f.entries)) for f in found.values())
     choice = choose(list(found), self_distilled=shown)
     if choice is None:
@@ -255,9 +269,10 @@ def _of_roles(path: Path, loaded: Mapping) -> _Found | None:
 
 def several_sets(path: Path, names: Iterable[str]) -> CheckpointError:
     """A file holds several networks, and nothing says which is meant."""
-    names = [name.rstrip(".") or "(no prefix)" for name in names]
+    names = [printable(name.rstrip(".")) or "(no prefix)" for name in names]
+    more = f" and {len(names) - _MOST_SETS} more" if len(names) > _MOST_SETS else ""
     return CheckpointError(
-        f"{path} holds several sets of weights: {', '.join(names)}.",
+        f"{path} holds several sets of weights: {', '.join(names[:_MOST_SETS])}{more}.",
         reason="Nothing in the file says which of them is meant.",
         hint=f"Say it: --weights {names[0].split(_SEPARATOR)[0]}.",
     )
@@ -268,7 +283,8 @@ def _named(path: Path, loaded: Mapping, asked: str) -> Content:
     for name in loaded:
         if matching(str(name), asked) and (found := _entry(loaded, name)):
             return _content(loaded, found, is_ema=is_averaged(str(name)))
-    for found in filter(None, (*(_entry(loaded, n) for n in loaded), _bare(loaded))):
+    bare = _bare(loaded)
+    for found in (*_entries(loaded, loaded), *([bare] if bare else [])):
         prefix = _prefix_of(found.entries, asked)
         if prefix is not None:
             kept = {k: v for k, v in found.entries.items() if str(k).startswith(prefix)}
@@ -290,25 +306,53 @@ def _prefix_of(entries: Mapping[str, Any], asked: str) -> str | None:
 
 
 def _average_note(taken: _Found, other: _Found | None) -> str:
-    instead = f"; --weights raw takes {other.name or 'the other tensors'}" if other else ""
-    return f"The averaged (EMA) weights in {taken.name or 'the file'} are used{instead}."
+    own = printable(taken.name) or "the file"
+    others = printable(other.name) or "the other tensors" if other else ""
+    instead = f"; --weights raw takes {others}" if other else ""
+    return f"The averaged (EMA) weights in {own} are used{instead}."
 
 
 def _first(loaded: Mapping, names: Iterable[str]) -> _Found | None:
-    return next((found for name in names if (found := _entry(loaded, name))), None)
+    return next(_entries(loaded, names), None)
 
 
-def _entry(loaded: Mapping, name: Any, depth: int = _DEPTH) -> _Found | None:
-    """The tensors below an entry: it is a state dict, or has one in it."""
-    value = loaded.get(name)
-    if not isinstance(value, Mapping) or not depth or is_of_training(str(name)):
-        return None
-    averaged = [inner for inner in value if is_averaged(str(inner))]
-    for inner in (*RAW, *averaged):
-        inside = _entry(value, inner, depth - 1)
-        if inside is not None:
-            return _Found(f"{name}{_SEPARATOR}{inside.name}", inside.entries, inside.notes)
-    return _Found(str(name), value) if _has_tensors(value) else None
+_Inside = tuple[tuple[str, ...], Mapping] | None  # the way to tensors, and these
+_Seen = dict[tuple[int, int], _Inside]
+
+
+def _entries(loaded: Mapping, names: Iterable) -> Iterator[_Found]:
+    """The tensors below each of some entries that is a state dict, or has one in it."""
+    seen: _Seen = {}
+    for name in names:
+        value = loaded.get(name)
+        if isinstance(value, Mapping) and not is_of_training(str(name)):
+            found = _inside(value, DEPTH, seen)
+            if found is not None:
+                yield _Found(_SEPARATOR.join((str(name), *found[0])), found[1])
+
+
+def _entry(loaded: Mapping, name: Any) -> _Found | None:
+    return next(_entries(loaded, (name,)), None)
+
+
+def _inside(value: Mapping, depth: int, seen: _Seen) -> _Inside:
+    """The tensors in a mapping or below one of its entries; one of many names is looked at once."""
+    place = id(value), depth
+    if place not in seen:
+        seen[place] = None  # of what holds itself
+        seen[place] = _first_inside(value, depth, seen)
+    return seen[place]
+
+
+def _first_inside(value: Mapping, depth: int, seen: _Seen) -> _Inside:
+    averaged = [inner for inner in value if is_averaged(str(inner))] if depth > 1 else []
+    for inner in (*RAW, *averaged) if depth > 1 else ():
+        below = value.get(inner)
+        if isinstance(below, Mapping) and not is_of_training(str(inner)):
+            inside = _inside(below, depth - 1, seen)
+            if inside is not None:
+                return (str(inner), *inside[0]), inside[1]
+    return ((), value) if _has_tensors(value) else None
 
 
 def _bare(loaded: Mapping) -> _Found | None:
@@ -318,10 +362,11 @@ def _bare(loaded: Mapping) -> _Found | None:
 def _unnamed(loaded: Mapping) -> _Found | None:
     """Entries of other names: the only one with tensors, or all, as parts of one network."""
     named = [name for name in loaded if isinstance(name, str) and not is_averaged(name)]
-    found = [entry for name in named if (entry := _entry(loaded, name))]
+    found = list(_entries(loaded, named))
     if len(found) < 2:
         return found[0] if found else None
-    return _Found("", {f"{f.name}.{k}": v for f in found for k, v in f.entries.items()})
+    each = ((f"{f.name}.{name}", value) for f in found for name, value in f.entries.items())
+    return _Found("", dict(islice(each, MOST_TENSORS + 1)))  # more are refused
 
 
 def _split_by_prefix(ema: _Found | None, raw: _Found | None) -> tuple[_Found | None, _Found | None]:
@@ -333,7 +378,7 @@ def _split_by_prefix(ema: _Found | None, raw: _Found | None) -> tuple[_Found | N
         if len(averaged) >= max(1, _EMA_SHARE * len(raw.entries)):
             others = {k: v for k, v in raw.entries.items() if k not in averaged}
             path = _SEPARATOR.join(filter(None, (raw.name, f"{prefix}*")))
-            stripped = {k.removeprefix(prefix): v for k, v in averaged.items()}
+            stripped = {str(k).removeprefix(prefix): v for k, v in averaged.items()}
             rest = _Found(raw.name, others, raw.notes) if _has_tensors(others) else None
             return _Found(path, stripped, raw.notes), rest
     return ema, raw

@@ -1,19 +1,19 @@
 """What kind of file something is, by its first bytes; its name may say anything."""
 
-import json
 import re
+import struct
 import zipfile
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+from covtool.checkpoints.places import SUFFIXES
+from covtool.checkpoints.unreadable import DOWNLOAD_AGAIN, damaged, refused
 from covtool.errors import CheckpointError
-from covtool.full_paths import in_full
 from covtool.printable import printable
+from covtool.regular_files import opened
+from covtool.safetensors_header import LENGTH_BYTES
 
 Format = Literal["zip", "legacy", "safetensors"]
-
-SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
 
 
 def stem_of(source: str) -> str:
@@ -29,18 +29,21 @@ def stem_of(source: str) -> str:
     return name
 
 
-DOWNLOAD_AGAIN = "Download or copy it again, and compare the sizes."
-
 # torch.serialization.MAGIC_NUMBER, as the protocols of pickle write it: 2 to 5, and 0 and 1
 _LEGACY_MAGIC = re.compile(
     rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.|L119547037146038801333356L\n\.",
     re.DOTALL,
 )
-_HEADER_LENGTH = 8  # safetensors: the length of the JSON header, little-endian, then the header
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # PK alone may begin the length of a safetensors header
+_BEGINNING = 512  # bytes of a file that are looked at
 _TAR = slice(257, 262)  # where tar archives say that they are
 _OLDEST_ENTRIES = (b"sys_info", b"pickle", b"tensors", b"storages")  # of torch's first format
 _OLDEST_WAY_OUT = (
     "Where it was made, load it with that version and save its tensors with a newer one."
+)
+_BAD_ARCHIVE = (
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, struct.error, EOFError),
+    *(OSError, ValueError, ArithmeticError, LookupError),
 )
 _KNOWN_STARTS = {
     b"version https://git-lfs": (
@@ -69,70 +72,32 @@ def file_format(path: Path) -> Format:
     Raises:
         CheckpointError: There is no such file, or it is no checkpoint.
     """
-    _require_file(path)
-    with path.open("rb") as file:
-        start = file.read(512)
-    if start.startswith(b"PK"):
+    start = _beginning(path)
+    if start.startswith(_ZIP):
         _require_torch_archive(path)
         return "zip"
     if _LEGACY_MAGIC.match(start):
         return "legacy"
-    if start[_HEADER_LENGTH : _HEADER_LENGTH + 1] == b"{":
-        _require_whole_safetensors(path)
-        return "safetensors"
+    if start[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{":
+        return "safetensors"  # whose header is checked by whoever reads it
     raise _no_checkpoint(path, start)
 
 
-def _require_file(path: Path) -> None:
-    if path.is_dir():
-        inside = sorted(p.name for p in path.iterdir() if p.suffix in SUFFIXES)
-        raise CheckpointError(
-            f"{path} is a folder, not a checkpoint.",
-            reason="A checkpoint is one file.",
-            hint=f"In it are: {', '.join(inside[:8])}." if inside else "Name a file.",
-        )
-    if not path.is_file():
-        raise missing_file(path)
-    if path.stat().st_size == 0:
+def _beginning(path: Path) -> bytes:
+    try:
+        with opened(path) as file:
+            start = file.read(_BEGINNING)
+    except OSError as problem:
+        raise refused(path, problem) from problem
+    if not start:
         raise CheckpointError(
             f"{path} is empty.", reason="The file has 0 bytes.", hint=DOWNLOAD_AGAIN
         )
-
-
-def missing_file(path: Path) -> CheckpointError:
-    """There is no such file; the folder's similar names are suggested."""
-    if not path.parent.is_dir():
-        reason = f"There is no folder {path.parent}."
-        return CheckpointError(f"{path} does not exist.", reason=reason, hint="Check it.")
-    names = sorted(p.name for p in path.parent.iterdir())
-    near = get_close_matches(path.name, names, n=3, cutoff=0.5)
-    fallback = "Check the name, and the folder that you are in."
-    return CheckpointError(
-        f"{path} does not exist.",
-        reason=f"The folder {in_full(path.parent)} has no file of that name.",
-        hint=f"Did you mean {', '.join(near)}?" if near else fallback,
-    )
-
-
-def damaged(path: Path, reason: str) -> CheckpointError:
-    """A file starts like a checkpoint, and cannot be read to its end."""
-    return CheckpointError(f"{path} is damaged or cut short.", reason=reason, hint=DOWNLOAD_AGAIN)
+    return start
 
 
 def _require_torch_archive(path: Path) -> None:
-    if not zipfile.is_zipfile(path):
-        size = path.stat().st_size
-        raise damaged(
-            path,
-            f"It has {size:,} bytes, and the archive's table of contents is not "
-            "at the end of them.",
-        )
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError) as problem:
-        raise damaged(path, f"Its table of contents is damaged: {problem}.") from problem
-    with archive:
-        names = {name.rpartition("/")[2] for name in archive.namelist()}
+    names = _names_in_archive(path)
     if "constants.pkl" in names:
         raise CheckpointError(
             f"{path} is a TorchScript program, not a checkpoint.",
@@ -147,20 +112,22 @@ def _require_torch_archive(path: Path) -> None:
         )
 
 
-def _require_whole_safetensors(path: Path) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_HEADER_LENGTH), "little")
-        if length > size - _HEADER_LENGTH:
-            raise damaged(path, f"Its header should have {length:,} bytes; the file has {size:,}.")
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as problem:
-            raise damaged(path, f"Its header is no JSON: {problem}.") from problem
-    ends = [e["data_offsets"][1] for n, e in header.items() if n != "__metadata__"]
-    expected = _HEADER_LENGTH + length + max(ends, default=0)
-    if size != expected:
-        raise damaged(path, f"Its header promises {expected:,} bytes; there are {size:,}.")
+def _names_in_archive(path: Path) -> set[str]:
+    """The last parts of the names of an archive's files."""
+    try:
+        if not zipfile.is_zipfile(path):
+            raise damaged(
+                path,
+                f"It has {path.stat().st_size:,} bytes, and the archive's table of contents is "
+                "not at the end of them.",
+            )
+        with zipfile.ZipFile(path) as archive:
+            return {name.rpartition("/")[2] for name in archive.namelist()}
+    except _BAD_ARCHIVE as problem:
+        if isinstance(problem, CheckpointError):
+            raise
+        reason = printable(str(problem)) or type(problem).__name__
+        raise damaged(path, f"Its table of contents is damaged: {reason}.") from problem
 
 
 def _no_checkpoint(path: Path, start: bytes) -> CheckpointError:

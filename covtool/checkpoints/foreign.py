@@ -1,7 +1,7 @@
 """Checkpoints as other programs write them, read as named tensors and nothing else."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -10,22 +10,26 @@ from string import digits
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from covtool.checkpoints.containers import find_content, prefix_chain
-from covtool.checkpoints.file_kinds import damaged, file_format
+from covtool.checkpoints.file_kinds import file_format
 from covtool.checkpoints.model_file import RECIPE_KEY
 from covtool.checkpoints.own_runs import SavedState, saved_state
 from covtool.checkpoints.pickles import GlobalName, Placeholder, UnusableTensor, plain
+from covtool.checkpoints.plain_tensors import require_plain, require_usual
 from covtool.checkpoints.shards import shards_of, weights_file
+from covtool.checkpoints.tensor_files import read_tensors
 from covtool.checkpoints.told import Told, told_by
 from covtool.checkpoints.unpickling import load_torch_file
-from covtool.errors import CheckpointError
+from covtool.checkpoints.unreadable import damaged, refused
 from covtool.printable import printable
+from covtool.regular_files import opened
+from covtool.safetensors_header import MOST_TENSORS
 
 _CLEAR_MAJORITY = 0.6
 _BRIEF = 60  # characters of a value
+_LONGEST_INT = 1024  # bits; Python does not write out a number of thousands of digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +103,11 @@ class ForeignCheckpoint:
     @cached_property
     def sha256(self) -> str:
         """Of the file, in hexadecimal; read when first asked for."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with opened(self.path) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as problem:
+            raise refused(self.path, problem) from problem
 
     def with_prefix(self, prefix: str) -> "ForeignCheckpoint":
         """The same file with another prefix taken off."""
@@ -112,7 +119,11 @@ class ForeignCheckpoint:
 
     def readings(self) -> tuple["ForeignCheckpoint", ...]:
         """Every plausible prefix, the longest first, none at all last."""
-        return tuple(self.with_prefix(p) for p in reversed(prefix_chain(self.tensors)))
+        return tuple(self.with_prefix(prefix) for prefix in reversed(self._prefixes))
+
+    @cached_property
+    def _prefixes(self) -> tuple[str, ...]:
+        return prefix_chain(self.tensors)
 
 
 def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckpoint:
@@ -131,10 +142,12 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
         ArgumentError: Nothing in the file is called `weights`.
     """
     path = weights_file(Path(path))
-    kind, loaded, metadata = _load(path)
+    files = shards_of(path) or (path,)
+    kind, loaded, metadata = _load(path, files)
+    require_usual(path, loaded)
     content = find_content(path, loaded, weights)
+    require_plain(path, content.entries, stored=_size(path, files))
     tensors = {str(k): v for k, v in content.entries.items() if isinstance(v, Tensor)}
-    _require_plain(path, content.entries)
     saved = saved_state(path, loaded)
     return ForeignCheckpoint(
         path=path,
@@ -153,54 +166,36 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
     )
 
 
-def _load(path: Path) -> tuple[str, Any, dict[str, str]]:
+def _load(path: Path, files: Sequence[Path]) -> tuple[str, Any, Mapping[str, str]]:
     """The format, content and metadata of a file, or of all shards of the weights in it."""
-    files = shards_of(path) or (path,)
-    kind = file_format(files[0])
-    merged: dict[str, Any] = {}
+    if len(files) == 1:
+        return _loaded(files[0])
+    kind, merged = "", {}
     for file in files:
-        if file_format(file) == "safetensors":
-            loaded, metadata = _load_safetensors(file)
-        else:
-            loaded, metadata = load_torch_file(file, archive=file_format(file) == "zip"), {}
-        if len(files) == 1:
-            return kind, loaded, metadata
-        merged |= loaded if isinstance(loaded, Mapping) else {}
+        own, loaded, _ = _loaded(file)
+        kind = kind or own
+        loaded = loaded if isinstance(loaded, Mapping) else {}
+        twice = next((name for name in loaded if name in merged), None)
+        if twice is not None:
+            raise damaged(path, f"Two of its files hold {printable(str(twice))!r}.")
+        merged |= loaded
+        if len(merged) > MOST_TENSORS:
+            break  # which is refused
     return kind, merged, {}
 
 
-def _load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _size(path: Path, files: Sequence[Path]) -> int:
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 -- not a mapping
-    except (SafetensorError, OSError, RuntimeError) as problem:
-        raise damaged(path, str(problem).splitlines()[0]) from problem
+        return sum(file.stat().st_size for file in files)
+    except OSError as problem:
+        raise refused(path, problem) from problem
 
 
-def _require_plain(path: Path, entries: Mapping[str, Any]) -> None:
-    for name, tensor in entries.items():
-        if isinstance(tensor, UnusableTensor):
-            kind = tensor.kind
-        elif not isinstance(tensor, Tensor):
-            continue
-        elif tensor.is_complex():
-            kind = f"complex ({_word(tensor.dtype)})"
-        elif _looks_quantized(str(name), tensor):
-            kind = f"quantized ({_word(tensor.dtype)})"
-        else:
-            continue
-        raise CheckpointError(
-            f"{path} has tensors that covtool cannot use.",
-            reason=f"{printable(str(name))!r} is {printable(kind)}; "
-            "covtool works on dense floating-point weights.",
-            hint="Give the checkpoint in floating point, from before it was changed.",
-        )
-
-
-def _looks_quantized(name: str, tensor: Tensor) -> bool:
-    """Whole numbers where a layer has its weights."""
-    is_weight = name.rpartition(".")[2] in ("weight", "qweight")
-    return is_weight and tensor.dim() > 1 and not tensor.is_floating_point()
+def _loaded(file: Path) -> tuple[str, Any, Mapping[str, str]]:
+    kind = file_format(file)
+    if kind == "safetensors":
+        return kind, *read_tensors(file)
+    return kind, load_torch_file(file, archive=kind == "zip"), {}
 
 
 def _default_prefix(tensors: Mapping[str, Tensor]) -> str:
@@ -222,6 +217,8 @@ def _brief(value: Any) -> str:
         return printable(f"numpy {value.dtype.name.rstrip(digits)} {value!s}", longest=_BRIEF)
     if isinstance(value, Placeholder | GlobalName):
         return printable(value.kind)
+    if isinstance(value, int) and value.bit_length() > _LONGEST_INT:
+        return "a number of many digits"
     if isinstance(value, str | int | float | bool | date | PurePath | None):
         return printable(str(value), longest=_BRIEF)
     return (
@@ -229,7 +226,3 @@ def _brief(value: Any) -> str:
         if hasattr(value, "__len__")
         else (type(value).__name__)
     )
-
-
-def _word(value: Any) -> str:
-    return str(value).removeprefix("torch.")

@@ -1,12 +1,15 @@
 """Weights as the Hugging Face Hub keeps them: a folder with one file, or with several shards."""
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from covtool.checkpoints.places import is_file, is_folder
+from covtool.documents import parse_json
 from covtool.errors import CheckpointError
 from covtool.printable import printable
+from covtool.regular_files import read_text
 
 HUB_FILES = (
     "model.safetensors",
@@ -24,9 +27,9 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suff
 
 def weights_file(path: Path) -> Path:
     """The file with the weights in a folder of the Hub; any other path as it is."""
-    if not path.is_dir():
+    if not is_folder(path):
         return path
-    return next((path / name for name in HUB_FILES if (path / name).is_file()), path)
+    return next((path / name for name in HUB_FILES if is_file(path / name)), path)
 
 
 def shards_of(path: Path) -> tuple[Path, ...]:
@@ -39,14 +42,14 @@ def shards_of(path: Path) -> tuple[Path, ...]:
         CheckpointError: Some are missing, or the index names none.
     """
     shard = _SHARD.fullmatch(path.name)
-    if path.name.endswith(_INDEX) and path.is_file():
+    if path.name.endswith(_INDEX) and is_file(path):
         names = _indexed(path)
     elif shard is not None:
         count, stem, suffix = shard["count"], shard["stem"], shard["suffix"]
         names = [f"{stem}-{n:05}-of-{count}{suffix}" for n in range(1, int(count) + 1)]
     else:
         return ()
-    missing = [name for name in names if not path.with_name(name).is_file()]
+    missing = [name for name in names if not is_file(path.with_name(name))]
     if missing:
         raise CheckpointError(
             f"{path} is one part of a model's weights, and others are missing.",
@@ -59,15 +62,24 @@ def shards_of(path: Path) -> tuple[Path, ...]:
 
 def _indexed(path: Path) -> Sequence[str]:
     """Names of the files in an index; none of another folder."""
+    reason = "It has no weight_map that names files beside it."
+    names: list[str] = []
     try:
-        places = json.loads(path.read_text("utf-8"))["weight_map"]
-        names = sorted(set(places.values()))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        names = []
-    if not names or any(not isinstance(n, str) or Path(n).name != n for n in names):
+        content = parse_json(read_text(path))
+        places = content.get("weight_map") if isinstance(content, Mapping) else None
+        if isinstance(places, Mapping) and all(map(_is_beside, places.values())):
+            names = sorted(set(places.values()))
+    except OSError as problem:
+        reason = f"{problem.strerror}."
+    except ValueError as problem:
+        reason = str(problem)
+    if not names:
         raise CheckpointError(
-            f"{path} is no index of weights.",
-            reason="It has no weight_map that names files beside it.",
-            hint="Give the file with the weights.",
+            f"{path} is no index of weights.", reason=reason, hint="Give the file with the weights."
         )
     return names
+
+
+def _is_beside(name: Any) -> bool:
+    """Whether a value is the plain name of a file: no path, not the folder or the one above."""
+    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name

@@ -12,6 +12,7 @@ from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.key_report import compare_keys
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.own_runs import BEST
+from covtool.checkpoints.places import is_folder
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.run_files import RECIPE, STATES, read_settings
 from covtool.run_files.settings import unusable
@@ -90,7 +91,7 @@ def load_initial_(opened: OpenedModel, source: str, *, weights: str) -> OpenedMo
 
 def _state_file(path: Path) -> Path:
     """The file of weights: of a run's folder, the best epoch's state, else the last."""
-    if not path.is_dir():
+    if not is_folder(path):
         return path
     candidates = [path / STATES / f"{name}.pt" for name in (BEST, NEWEST)]
     found = next((file for file in candidates if file.is_file()), None)

@@ -1,0 +1,91 @@
+"""Paths as users give them: looked at without an exception for what no file can be called."""
+
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+from covtool.errors import CheckpointError
+from covtool.full_paths import in_full
+from covtool.printable import printable
+
+MOST_COMPARED = 2_000
+"""Names of a folder that are compared with one that is missing."""
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
+"""How the names of checkpoints end."""
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file; what cannot be looked at is none."""
+    return os.path.isfile(path)  # noqa: PTH113 -- Path's raises where a name is too long
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; what cannot be looked at is none."""
+    return os.path.isdir(path)  # noqa: PTH112 -- Path's raises where a name is too long
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything of that name, of any kind.
+
+    Raises:
+        CheckpointError: It cannot be looked at: a name that is too long, a folder that is closed.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except ValueError:  # a NUL, or what the file system's encoding does not have
+        return False
+    except OSError as problem:
+        raise cannot_be_read(path, problem) from problem
+    return True
+
+
+def cannot_be_read(path: Path | str, problem: OSError) -> CheckpointError:
+    """The system does not give a file, or it is none; the reason is the system's."""
+    return CheckpointError(
+        f"{printable(str(path), longest=400)} cannot be read.",
+        reason=f"{problem.strerror or type(problem).__name__}.",
+        hint="Give a file that can be read.",
+    )
+
+
+def missing_file(path: Path) -> CheckpointError:
+    """There is no such file; the folder's similar names are suggested."""
+    shown = printable(str(path), longest=400)
+    if not is_folder(path.parent):
+        reason = f"There is no folder {printable(str(path.parent), longest=400)}."
+        return CheckpointError(f"{shown} does not exist.", reason=reason, hint="Check it.")
+    near = close_names(path.name, names_in(path.parent))
+    fallback = "Check the name, and the folder that you are in."
+    return CheckpointError(
+        f"{shown} does not exist.",
+        reason=f"The folder {in_full(path.parent)} has no file of that name.",
+        hint=f"Did you mean {', '.join(near)}?" if near else fallback,
+    )
+
+
+def no_file(path: Path) -> CheckpointError:
+    """A folder stands where a checkpoint should."""
+    inside = [name for name in names_in(path) if name.endswith(SUFFIXES)]
+    return CheckpointError(
+        f"{path} is a folder, not a checkpoint.",
+        reason="A checkpoint is one file.",
+        hint=f"In it are: {', '.join(map(printable, inside[:8]))}." if inside else "Name a file.",
+    )
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of what is in a folder, sorted; none of one that cannot be looked into."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 -- names alone, of perhaps many files
+    except OSError:
+        return []
+
+
+def close_names(name: str, names: Iterable[str]) -> list[str]:
+    """At most three names that are like one, fit for a sentence."""
+    few = [other for other, _ in zip(names, range(MOST_COMPARED), strict=False)]
+    return [printable(near) for near in get_close_matches(name[:255], few, n=3, cutoff=0.5)]

@@ -1,0 +1,117 @@
+"""The tensors of a safetensors file, once its header was found right.
+
+They are read, not mapped: a file that is cut short meanwhile would end a process that has it
+mapped, with nothing said. Only what is larger than most memories is mapped.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum
+from covtool.checkpoints.unreadable import refused, unusable
+from covtool.regular_files import opened
+from covtool.safetensors_header import Header, HeaderError, header_of
+
+LARGEST_READ = 4 << 30
+"""Bytes of a file that is read into memory; a larger one is mapped."""
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""What is read; any other dtype of the format is no plain number, and is refused by its name."""
+
+_KINDS = {
+    "F8": "8-bit floating point",
+    "F6": "6-bit floating point",
+    "F4": "4-bit floating point",
+    "C64": "complex",
+}
+
+
+def read_metadata(path: Path | str) -> Mapping[str, str]:
+    """The metadata of a safetensors file whose header is right.
+
+    Raises:
+        CheckpointError: It is damaged, or cannot be read.
+    """
+    try:
+        with opened(path) as file:
+            return header_of(file).metadata
+    except (OSError, HeaderError) as problem:
+        raise refused(path, problem) from problem
+
+
+def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """The tensors of a safetensors file, in the order of their names, and its metadata.
+
+    Raises:
+        CheckpointError: It is damaged, cannot be read, changed while it was being read, or has
+            tensors of other numbers than `DTYPES`.
+    """
+    try:
+        with opened(path) as file:
+            header = header_of(file)
+            _require_plain(path, header)
+            mapped = header.end > LARGEST_READ or sys.byteorder != "little"
+            tensors = _mapped(path, header) if mapped else _read(file, header)
+            _require_unchanged(tensors, header)
+    except (OSError, HeaderError, SafetensorError) as problem:
+        raise refused(path, problem) from problem
+    return tensors, header.metadata
+
+
+def _require_plain(path: Path | str, header: Header) -> None:
+    for name, entry in header.entries.items():
+        if entry.dtype not in DTYPES:
+            kind = _KINDS.get(entry.dtype, _KINDS.get(entry.dtype.partition("_")[0]))
+            raise unusable(path, name, f"{kind} ({entry.dtype})")
+
+
+def _require_unchanged(tensors: Mapping[str, Tensor], header: Header) -> None:
+    """Compare covtool's own files with their checksum; others have none."""
+    told = header.metadata.get(CHECKSUM_KEY)
+    if told is not None and told != checksum(tensors):
+        raise HeaderError(
+            "Its tensors are not those that covtool wrote: it was damaged or changed afterwards."
+        )
+
+
+def _read(file: BinaryIO, header: Header) -> dict[str, Tensor]:
+    """All tensors, in one piece of memory."""
+    content = bytearray(header.end - header.start)
+    if file.readinto(content) != len(content) or file.read(1):
+        raise HeaderError("It changed its size while it was being read.")
+    found = {}
+    for name, entry in sorted(header.entries.items()):
+        dtype = DTYPES[entry.dtype]
+        if entry.start == entry.end:
+            found[name] = torch.empty(entry.shape, dtype=dtype)
+            continue
+        count = (entry.end - entry.start) // dtype.itemsize
+        part = torch.frombuffer(content, dtype=dtype, count=count, offset=entry.start)
+        aligned = part if entry.start % dtype.itemsize == 0 else part.clone()
+        found[name] = aligned.reshape(entry.shape)
+    return found
+
+
+def _mapped(path: Path | str, header: Header) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in sorted(header.entries)}
