@@ -2,11 +2,11 @@
 
 import json
 import re
-import zipfile
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+from covtool.checkpoints.pickles import MappedFile, PickleError
 from covtool.errors import CheckpointError
 from covtool.printable import printable
 
@@ -119,19 +119,10 @@ def damaged(path: Path, reason: str) -> CheckpointError:
 
 
 def _require_torch_archive(path: Path) -> None:
-    if not zipfile.is_zipfile(path):
-        size = path.stat().st_size
-        raise damaged(
-            path,
-            f"It has {size:,} bytes, and the archive's table of contents is not "
-            "at the end of them.",
-        )
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError) as problem:
-        raise damaged(path, f"Its table of contents is damaged: {problem}.") from problem
-    with archive:
-        names = {name.rpartition("/")[2] for name in archive.namelist()}
+        names = {name.rpartition("/")[2] for name in MappedFile(path).entries()}
+    except PickleError as problem:
+        raise damaged(path, printable(str(problem))) from problem
     if "constants.pkl" in names:
         raise CheckpointError(
             f"{path} is a TorchScript program, not a checkpoint.",

@@ -24,10 +24,13 @@ RESAVE = (
     "torch.save(content.state_dict(), NEW_PATH); of a dictionary, save the part with the tensors."
 )
 
-# What malformed bytes can make of Python, NumPy and torch beside a PickleError.
+# The last line of defence: what malformed bytes might make of Python, NumPy and torch beside a
+# PickleError. RecursionError and UnicodeError are among them.
 _MALFORMED = (
-    *(ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
+    *(ArithmeticError, AssertionError, AttributeError, BufferError, LookupError, RuntimeError),
+    *(TypeError, ValueError),
 )
+_UNFORESEEN = "A value in it is not of the kind that its place asks for."
 
 
 def load_torch_file(path: Path, *, archive: bool) -> Any:
@@ -51,13 +54,20 @@ def load_torch_file(path: Path, *, archive: bool) -> Any:
         raise _unsafe(path, "what would run code", problem.names) from problem
     except PickleError as problem:
         raise damaged(path, printable(str(problem))) from problem
+    except OSError as problem:
+        raise CheckpointError(f"{path} cannot be read.", reason=_why(problem)) from problem
+    except MemoryError as problem:
+        raise CheckpointError(f"{path} needs more memory than there is.") from problem
     except _MALFORMED as problem:
-        first = (str(problem).splitlines() or [""])[0]
-        raise damaged(path, printable(f"{type(problem).__name__}: {first}")) from problem
+        raise damaged(path, _UNFORESEEN) from problem
     if whole:
         kinds = [n for n in names if not n.startswith(_OF_TENSORS) and not n.endswith("Storage")]
         raise _unsafe(path, "a whole pickled model", kinds)
     return content
+
+
+def _why(problem: OSError) -> str:
+    return f"{printable(problem.strerror or str(problem) or type(problem).__name__)}."
 
 
 def _unsafe(path: Path, what: str, names: list[str]) -> CheckpointError:

@@ -2,6 +2,7 @@
 
 from covtool.checkpoints.pickles.archive import read_archive
 from covtool.checkpoints.pickles.legacy import read_legacy
+from covtool.checkpoints.pickles.mapped import MappedFile
 from covtool.checkpoints.pickles.plain import plain
 from covtool.checkpoints.pickles.records import (
     CodeError,
@@ -15,6 +16,7 @@ from covtool.checkpoints.pickles.whole_models import is_whole_model
 __all__ = [
     "CodeError",
     "GlobalName",
+    "MappedFile",
     "PickleError",
     "Placeholder",
     "UnusableTensor",
