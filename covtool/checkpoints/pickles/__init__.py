@@ -1,6 +1,7 @@
 """Reads what torch.save wrote; nothing that a file names is imported, built or run."""
 
-from covtool.checkpoints.pickles.archive import read_archive
+from covtool.checkpoints.pickles.archive import read_archive, require_whole
+from covtool.checkpoints.pickles.copying import in_memory
 from covtool.checkpoints.pickles.legacy import read_legacy
 from covtool.checkpoints.pickles.mapped import MappedFile
 from covtool.checkpoints.pickles.plain import plain
@@ -20,8 +21,10 @@ __all__ = [
     "PickleError",
     "Placeholder",
     "UnusableTensor",
+    "in_memory",
     "is_whole_model",
     "plain",
     "read_archive",
     "read_legacy",
+    "require_whole",
 ]

@@ -104,6 +104,16 @@ class ArchiveStorages:
         return storage
 
 
+def require_whole(path: Path) -> None:
+    """Compare everything in a file with its checksums.
+
+    Raises:
+        OSError: It cannot be opened.
+        PickleError: Something is missing or damaged.
+    """
+    Archive(path).require_intact()
+
+
 def read_archive(path: Path) -> tuple[Any, tuple[str, ...]]:
     """The value in a file of the zip format, and the classes and functions that it names.
 

@@ -104,7 +104,7 @@ def require_intact(data: mmap, name: str, entry: Entry) -> None:
     with memoryview(data) as whole, whole[start : start + nbytes] as part:
         checksum = zlib.crc32(part)
     if checksum != entry.checksum:
-        raise PickleError(f"Its entry {name} has changed since its checksum was written.")
+        raise PickleError(f"Its entry {name} is damaged: it does not fit its checksum.")
 
 
 def has_checksums(found: Mapping[str, Entry]) -> bool:
