@@ -1,11 +1,10 @@
 """What kind of file something is, by its first bytes; its name may say anything."""
 
 import re
-import struct
-import zipfile
 from pathlib import Path
 from typing import Literal
 
+from covtool.checkpoints.pickles import MappedFile, PickleError
 from covtool.checkpoints.places import SUFFIXES
 from covtool.checkpoints.unreadable import DOWNLOAD_AGAIN, damaged, refused
 from covtool.errors import CheckpointError
@@ -40,10 +39,6 @@ _TAR = slice(257, 262)  # where tar archives say that they are
 _OLDEST_ENTRIES = (b"sys_info", b"pickle", b"tensors", b"storages")  # of torch's first format
 _OLDEST_WAY_OUT = (
     "Where it was made, load it with that version and save its tensors with a newer one."
-)
-_BAD_ARCHIVE = (
-    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, struct.error, EOFError),
-    *(OSError, ValueError, ArithmeticError, LookupError),
 )
 _KNOWN_STARTS = {
     b"version https://git-lfs": (
@@ -97,7 +92,10 @@ def _beginning(path: Path) -> bytes:
 
 
 def _require_torch_archive(path: Path) -> None:
-    names = _names_in_archive(path)
+    try:
+        names = {name.rpartition("/")[2] for name in MappedFile(path).entries()}
+    except PickleError as problem:
+        raise damaged(path, printable(str(problem))) from problem
     if "constants.pkl" in names:
         raise CheckpointError(
             f"{path} is a TorchScript program, not a checkpoint.",
@@ -110,24 +108,6 @@ def _require_torch_archive(path: Path) -> None:
             reason=f"It holds {', '.join(map(printable, sorted(names)[:4]))}.",
             hint="Give the checkpoint itself; unpack the archive if it is in there.",
         )
-
-
-def _names_in_archive(path: Path) -> set[str]:
-    """The last parts of the names of an archive's files."""
-    try:
-        if not zipfile.is_zipfile(path):
-            raise damaged(
-                path,
-                f"It has {path.stat().st_size:,} bytes, and the archive's table of contents is "
-                "not at the end of them.",
-            )
-        with zipfile.ZipFile(path) as archive:
-            return {name.rpartition("/")[2] for name in archive.namelist()}
-    except _BAD_ARCHIVE as problem:
-        if isinstance(problem, CheckpointError):
-            raise
-        reason = printable(str(problem)) or type(problem).__name__
-        raise damaged(path, f"Its table of contents is damaged: {reason}.") from problem
 
 
 def _no_checkpoint(path: Path, start: bytes) -> CheckpointError:

@@ -1,5 +1,7 @@
 """Read what torch.save wrote without running anything that the file brings along."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +9,17 @@ from covtool.checkpoints.file_kinds import damaged
 from covtool.checkpoints.pickles import (
     CodeError,
     PickleError,
+    in_memory,
     is_whole_model,
     read_archive,
     read_legacy,
+    require_whole,
 )
 from covtool.errors import CheckpointError, UnsafeCheckpointError
 from covtool.printable import printable
 
 _SHOWN = 4
+_COPIES = 4  # of a file of covtool's own, by tensors that share numbers; it writes none
 _LONGEST_NAME = 120
 _COMMON = ("builtins.", "collections.", "torch.")  # named last
 _OF_TENSORS = ("torch._utils.", "torch._tensor.", "torch.storage.", "collections.OrderedDict")
@@ -24,10 +29,13 @@ RESAVE = (
     "torch.save(content.state_dict(), NEW_PATH); of a dictionary, save the part with the tensors."
 )
 
-# What malformed bytes can make of Python, NumPy and torch beside a PickleError.
+# The last line of defence: what malformed bytes might make of Python, NumPy and torch beside a
+# PickleError. RecursionError and UnicodeError are among them.
 _MALFORMED = (
-    *(ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
+    *(ArithmeticError, AssertionError, AttributeError, BufferError, LookupError, RuntimeError),
+    *(TypeError, ValueError),
 )
+_UNFORESEEN = "A value in it is not of the kind that its place asks for."
 
 
 def load_torch_file(path: Path, *, archive: bool) -> Any:
@@ -44,20 +52,48 @@ def load_torch_file(path: Path, *, archive: bool) -> Any:
         UnsafeCheckpointError: It is a whole pickled model, or it names what would run code.
         CheckpointError: The file is damaged.
     """
-    try:
+    with _told(path):
         content, names = read_archive(path) if archive else read_legacy(path)
         whole = is_whole_model(content)
-    except CodeError as problem:
-        raise _unsafe(path, "what would run code", problem.names) from problem
-    except PickleError as problem:
-        raise damaged(path, printable(str(problem))) from problem
-    except _MALFORMED as problem:
-        first = (str(problem).splitlines() or [""])[0]
-        raise damaged(path, printable(f"{type(problem).__name__}: {first}")) from problem
     if whole:
         kinds = [n for n in names if not n.startswith(_OF_TENSORS) and not n.endswith("Storage")]
         raise _unsafe(path, "a whole pickled model", kinds)
     return content
+
+
+def load_own_file(path: Path) -> Any:
+    """Tensors and plain values that covtool put into a file with torch.save, in memory.
+
+    Everything in the file is compared with its checksums, whether it is used or not.
+
+    Raises:
+        UnsafeCheckpointError: It names what would run code.
+        CheckpointError: It cannot be read, is damaged, or holds other objects.
+    """
+    with _told(path):
+        require_whole(path)
+        return in_memory(read_archive(path)[0], at_most=_COPIES * path.stat().st_size)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """One error for whatever is wrong with a file."""
+    try:
+        yield
+    except CodeError as problem:
+        raise _unsafe(path, "what would run code", problem.names) from problem
+    except PickleError as problem:
+        raise damaged(path, printable(str(problem))) from problem
+    except OSError as problem:
+        raise CheckpointError(f"{path} cannot be read.", reason=_why(problem)) from problem
+    except MemoryError as problem:
+        raise CheckpointError(f"{path} needs more memory than there is.") from problem
+    except _MALFORMED as problem:
+        raise damaged(path, _UNFORESEEN) from problem
+
+
+def _why(problem: OSError) -> str:
+    return f"{printable(problem.strerror or str(problem) or type(problem).__name__)}."
 
 
 def _unsafe(path: Path, what: str, names: list[str]) -> CheckpointError:

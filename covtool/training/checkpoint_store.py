@@ -8,7 +8,6 @@ epoch-N.pt     of the best few epochs
 
 import os
 import shutil
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 import torch
 
 from covtool.atomic import saving, written_whole
+from covtool.checkpoints import pickles
+from covtool.checkpoints.pickles import PickleError
 from covtool.errors import SaveError
 
 NEWEST = "last"
@@ -93,12 +94,9 @@ def require_whole(path: Path) -> None:
         OSError: Something is missing or damaged.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except zipfile.BadZipFile as problem:
-        raise OSError("It is truncated or damaged") from problem
-    if damaged is not None:
-        raise OSError(f"{damaged} in it is damaged")
+        pickles.require_whole(path)
+    except PickleError as problem:
+        raise OSError(str(problem)) from problem
 
 
 def _write_checked(payload: Mapping[str, Any], path: Path) -> None:

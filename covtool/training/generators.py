@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from covtool.processes import current
+
+_WORDS = 624  # of the Mersenne Twister's state
 
 
 def capture_generators() -> dict[str, Any]:
@@ -34,6 +37,28 @@ def set_generators(saved: dict[str, Any]) -> None:
     if len(saved["cuda"]) == len(devices):
         for device, state in zip(devices, saved["cuda"], strict=True):
             torch.cuda.set_rng_state(state, device)
+
+
+def require_generators(saved: dict[str, Any]) -> None:
+    """Try out what `set_generators` would set, on generators of its own.
+
+    Raises:
+        ValueError: It is no such thing; or an error of the generators themselves: LookupError,
+            TypeError, RuntimeError, ArithmeticError.
+    """
+    version, inner, gauss = saved["python"]
+    random.Random().setstate((version, tuple(inner), gauss))
+    name, keys, position, has_gauss, cached = saved["numpy"]
+    words = np.array(keys, dtype=np.uint32)
+    if name != "MT19937" or words.shape != (_WORDS,) or has_gauss not in (0, 1):
+        raise ValueError("no state of NumPy's generator")
+    if not isinstance(position, int) or not 0 <= position <= _WORDS:  # NumPy would read past them
+        raise ValueError("no position in NumPy's generator")
+    np.random.RandomState().set_state((name, words, position, has_gauss, float(cached)))
+    torch.Generator().set_state(saved["torch"])
+    cuda = saved["cuda"]
+    if not all(isinstance(s, Tensor) and s.dtype == torch.uint8 and s.dim() == 1 for s in cuda):
+        raise ValueError("no states of CUDA's generators")
 
 
 def _cuda_devices() -> list[int]:

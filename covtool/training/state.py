@@ -3,18 +3,19 @@
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
-
+from covtool.checkpoints.unpickling import load_own_file
 from covtool.data.unreadable import Unreadable
-from covtool.errors import ArgumentError, CheckpointError, DataError
+from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
+from covtool.printable import printable
 from covtool.run_files import RECIPE
 from covtool.specs import Recipe
+from covtool.specs.recipe_reading import recipe_of
 from covtool.training.assembly import Parts
-from covtool.training.checkpoint_store import require_whole
 from covtool.training.generators import capture_generators, set_generators
+from covtool.training.state_content import ContentError, progress_of
+from covtool.training.state_fit import require_fit
 
 STATE_VERSION = 2
 # Kept elsewhere, or of this process only.
@@ -133,42 +134,53 @@ def restore_(parts: Parts, path: Path) -> RunState:
     """
     payload = parts.processes.main(partial(_read, path))
     try:
+        state = RunState(**progress_of(payload, STATE_VERSION))
+        require_fit(parts, payload)
         _require_same_data(parts, payload["data"])
-        state = RunState(**payload["progress"])
         _require_same_recipe(parts, state, payload.get("recipe"))
-        if state.world == parts.processes.world:
-            state.generators = payload["generators"][parts.processes.rank]
-        parts.model.load_state_dict(payload["model"])
-        if parts.ema is not None:
-            parts.ema.module.load_state_dict(payload["model_ema"])
-        parts.optimizer.load_state_dict(payload["optimizer"])
-        parts.scaler.load_state_dict(payload["scaler"])
-        centralized = payload["gradient_centralization"]
-    except (ArgumentError, DataError):
-        raise
-    except (RuntimeError, KeyError, TypeError, ValueError) as problem:
-        raise _unusable(path, problem) from problem
-    if centralized != parts.training.centralized:
-        raise CheckpointError(
-            f"{path} cannot be resumed from.",
-            reason=f"What was centralized is {centralized or 'nothing'}, "
-            f"what is to be is {parts.training.centralized or 'nothing'}.",
-        )
+        _require_same_centralization(parts, payload["gradient_centralization"])
+        _load(parts, payload)
+    except ContentError as problem:
+        raise _unusable(path, str(problem)) from problem
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as problem:
+        if isinstance(problem, CovtoolError):
+            raise
+        first = (str(problem).splitlines() or [type(problem).__name__])[0]
+        raise _unusable(path, f"It does not fit the run: {printable(first)}") from problem
+    if state.world == parts.processes.world:
+        state.generators = payload["generators"][parts.processes.rank]
     parts.schedule.lead = state.lead
     parts.schedule.set_updates(state.updates)
     return state
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _load(parts: Parts, payload: dict[str, Any]) -> None:
+    parts.model.load_state_dict(payload["model"])
+    if parts.ema is not None:
+        parts.ema.module.load_state_dict(payload["model_ema"])
+    parts.optimizer.load_state_dict(payload["optimizer"])
+    parts.scaler.load_state_dict(payload["scaler"])
+
+
+def _read(path: Path) -> Any:
     try:
-        require_whole(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError) as problem:
-        raise _unusable(path, problem) from problem
+        return load_own_file(path)
+    except CheckpointError as problem:
+        raise _unusable(path, problem.reason or problem.message) from problem
 
 
-def _unusable(path: Path, problem: Exception) -> CheckpointError:
-    return CheckpointError(f"{path} cannot be resumed from.", reason=str(problem).splitlines()[0])
+def _unusable(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{path} cannot be resumed from.", reason=reason)
+
+
+def _require_same_centralization(parts: Parts, then: Any) -> None:
+    now = parts.training.centralized
+    if then != now:
+        what = printable(then) if isinstance(then, str) else "nothing"
+        raise ContentError(
+            "gradient_centralization",
+            f"What was centralized is {what}, what is to be is {now or 'nothing'}.",
+        )
 
 
 def _recipe_in_use(parts: Parts, state: RunState) -> Recipe:
@@ -183,7 +195,7 @@ def _require_same_recipe(parts: Parts, state: RunState, then: Any) -> None:
     """
     if then is None:
         return
-    saved, now = Recipe.model_validate(then), _recipe_in_use(parts, state)
+    saved, now = recipe_of(then), _recipe_in_use(parts, state)
     if saved == now:
         return
     differing = [name for name in Recipe.model_fields if getattr(saved, name) != getattr(now, name)]

@@ -3,11 +3,28 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from covtool.checkpoints.pickles.records import CodeError, GlobalName, PickleError, Placeholder
+from covtool.checkpoints.pickles.records import (
+    LONGEST_NAME,
+    CodeError,
+    GlobalName,
+    PickleError,
+    Placeholder,
+)
+
+_MOST_OWN_ARGUMENTS = 3
+_COPIED = (dict, list, tuple)
 
 
-def call(callee: Any, arguments: tuple, keywords: dict[str, Any]) -> Placeholder | GlobalName:
+def call(
+    callee: Any, arguments: tuple, keywords: dict[str, Any], spend: Callable[[int], None]
+) -> Placeholder | GlobalName:
     """What stands for a call; nothing is called.
+
+    Args:
+        callee: What is to be called.
+        arguments: Of the call.
+        keywords: Of the call.
+        spend: Is told how many values are copied.
 
     Raises:
         CodeError: What is to be called is itself the result of a call.
@@ -15,7 +32,11 @@ def call(callee: Any, arguments: tuple, keywords: dict[str, Any]) -> Placeholder
     """
     callee = class_of(callee)
     own = _OWN_CALLS.get(callee.full)
-    return own(arguments) if own else Placeholder(callee, arguments, keywords)
+    if own is None:
+        return Placeholder(callee, arguments, keywords)
+    copied = (part for part in arguments[:_MOST_OWN_ARGUMENTS] if isinstance(part, _COPIED))
+    spend(len(arguments) + sum(map(len, copied)))
+    return own(arguments)
 
 
 def class_of(callee: Any) -> GlobalName:
@@ -47,12 +68,14 @@ def _reconstructor(arguments: tuple) -> Placeholder:
 
 def _new(arguments: tuple) -> Placeholder:
     """`copyreg.__newobj__(cls, *arguments)`."""
+    if not arguments:
+        raise PickleError("It makes an object of no class.")
     return Placeholder(class_of(arguments[0]), arguments[1:])
 
 
 def _new_with_keywords(arguments: tuple) -> Placeholder:
     """`copyreg.__newobj_ex__(cls, arguments, keywords)`."""
-    cls, values, keywords = arguments
+    cls, values, keywords = arguments if len(arguments) == 3 else (None, None, None)
     if not isinstance(values, tuple) or not isinstance(keywords, Mapping):
         raise PickleError("The arguments of a call are no tuple.")
     return Placeholder(class_of(cls), values, dict(keywords))
@@ -64,7 +87,8 @@ def _attribute(arguments: tuple) -> Placeholder | GlobalName:
     Nothing is looked up: the result is the name itself, or the method's owner beside it.
     """
     owner, name = arguments if len(arguments) == 2 else (None, None)
-    if not isinstance(name, str) or not name.isidentifier() or name.startswith("__"):
+    short = isinstance(name, str) and len(name) <= LONGEST_NAME
+    if not short or not name.isidentifier() or name.startswith("__"):
         raise CodeError(["builtins.getattr"])
     if isinstance(owner, GlobalName):
         return GlobalName(owner.module, f"{owner.qualname}.{name}")

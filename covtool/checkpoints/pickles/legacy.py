@@ -1,6 +1,7 @@
 """The format of torch.save before torch 1.6: five pickles, then the bytes of each storage."""
 
 import mmap
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +14,8 @@ from covtool.checkpoints.pickles.mapped import in_own_order
 from covtool.checkpoints.pickles.records import PickleError, StorageRecord
 from covtool.checkpoints.pickles.settling import Settling
 from covtool.checkpoints.pickles.source import Source
-from covtool.checkpoints.pickles.tensors import DTYPES, itemsize, storage_record
+from covtool.checkpoints.pickles.tensors import DTYPES, itemsize, shown, storage_record
+from covtool.regular_files import opened
 
 _PROTOCOL = 1001  # of the format, the second pickle
 _COUNT = 8  # bytes of a storage's own length, before its numbers
@@ -40,8 +42,8 @@ class LegacyStorages:
         """
         if not isinstance(keys, list):
             raise PickleError("It has no list of storages.")
-        size = self.path.stat().st_size
-        with self.path.open("rb") as file:
+        with opened(self.path) as file:
+            size = os.fstat(file.fileno()).st_size
             file.seek(start)
             for key in keys:
                 record = self.named.get(key) if isinstance(key, str) else None
@@ -79,7 +81,8 @@ def _read_storage(file: BinaryIO, record: StorageRecord, size: int) -> torch.Unt
     if nbytes == 0:
         return torch.UntypedStorage(0)
     numbers = np.empty(nbytes, np.uint8)
-    file.readinto(memoryview(numbers))
+    if file.readinto(memoryview(numbers)) != nbytes:
+        raise PickleError("It became shorter while it was read.")
     storage = torch.from_numpy(numbers).untyped_storage()
     return in_own_order(storage, DTYPES.get(f"torch.{record.dtype}", torch.uint8), "little")
 
@@ -100,14 +103,15 @@ def read_legacy(path: Path) -> tuple[Any, tuple[str, ...]]:
         named.setdefault(record.key, record)
         return record
 
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with opened(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         source = Source(data)
         _magic, protocol, _system = (Machine(source).run() for _ in range(3))
         if protocol != _PROTOCOL:
-            raise PickleError(f"Its format is number {str(protocol)[:20]}, not {_PROTOCOL}.")
+            raise PickleError(f"Its format is {shown(protocol)}, not number {_PROTOCOL}.")
         machine = Machine(source, reference)
         value = machine.run()
         keys = Machine(source).run()
         storages = LegacyStorages(path, named)
         storages.read(keys, source.at)
-    return Settling(storages).whole(value), tuple(machine.names)
+        pickled = source.at
+    return Settling(storages, pickled).whole(value), tuple(machine.names)

@@ -8,11 +8,22 @@ from typing import Any
 from covtool.checkpoints.pickles.calls import call, class_of
 from covtool.checkpoints.pickles.hostile import runs_code
 from covtool.checkpoints.pickles.keys import require_key
-from covtool.checkpoints.pickles.records import CodeError, GlobalName, PickleError, Placeholder
-from covtool.checkpoints.pickles.source import LITERALS, Source, line_text
+from covtool.checkpoints.pickles.records import (
+    LONGEST_NAME,
+    CodeError,
+    GlobalName,
+    PickleError,
+    Placeholder,
+)
+from covtool.checkpoints.pickles.source import LITERALS, Source, line_text, whole_number
 
-MOST_OPERATIONS = 5_000_000  # of the largest real file known, 100 times as many
-_LONGEST_NAME = 1_000
+MOST_OPERATIONS = 5_000_000
+"""Operations of a pickle: of the largest real file known, 100 times as many."""
+
+MOST_NAMES = 10_000
+"""Classes and functions that a pickle may name."""
+
+_DIGITS_OF_PLACE = 20  # in the memo
 _SET = GlobalName("builtins", "set")
 _FROZEN_SET = GlobalName("builtins", "frozenset")
 
@@ -39,6 +50,7 @@ class Machine:
         self.memo: dict[int, Any] = {}
         self.names: dict[str, None] = {}
         self.refused: dict[str, None] = {}
+        self._spent = 0  # operations' worth of work beside the operations themselves
 
     def run(self) -> Any:
         """The object of the pickle.
@@ -49,12 +61,10 @@ class Machine:
         """
         try:
             value = self._run()
-        except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError) as problem:
+        except PickleError as problem:
             if self.refused:
                 raise CodeError(list(self.refused)) from problem
-            if isinstance(problem, PickleError):
-                raise
-            raise PickleError(f"{type(problem).__name__}: {problem}") from problem
+            raise
         if self.refused:
             raise CodeError(list(self.refused))
         return value
@@ -73,7 +83,17 @@ class Machine:
                 if action is None:
                     raise PickleError(f"It has an unknown operation, {operation!r}.")
                 action(self)
-        raise PickleError(f"It has more than {MOST_OPERATIONS:,} operations.")
+        raise _too_many()
+
+    def spend(self, operations: int) -> None:
+        """Note that an operation was as much work as so many.
+
+        Raises:
+            PickleError: All together are too many.
+        """
+        self._spent += operations
+        if self._spent > MOST_OPERATIONS:
+            raise _too_many()
 
     def pop(self) -> Any:
         """The topmost value, which must be above the last mark."""
@@ -100,24 +120,35 @@ class Machine:
         """What a class or a function is called today; noted, never looked up."""
         if not isinstance(module, str) or not isinstance(qualname, str):
             raise PickleError("The name of a class is no text.")
-        if not (module and qualname) or len(module) + len(qualname) > _LONGEST_NAME:
+        if not (module and qualname) or len(module) + len(qualname) > LONGEST_NAME:
             raise PickleError("The name of a class is empty, or too long.")
-        module, qualname = _renamed(module, qualname)
-        found = GlobalName(module, qualname)
-        self.names[found.full] = None
-        if runs_code(found):
-            self.refused[found.full] = None
+        found = GlobalName(*_renamed(module, qualname))
+        if found.full not in self.names:
+            self._note(found)
         return found
+
+    def _note(self, name: GlobalName) -> None:
+        if len(self.names) == MOST_NAMES:
+            raise PickleError(f"It names more than {MOST_NAMES:,} classes.")
+        self.names[name.full] = None
+        if runs_code(name):
+            self.refused[name.full] = None
 
     def call(self, callee: Any, arguments: Any, keywords: Any = None) -> None:
         """Push what stands for a call."""
         keywords = {} if keywords is None else keywords
         if not isinstance(arguments, tuple) or not isinstance(keywords, dict):
             raise PickleError("The arguments of a call are no tuple.")
-        made = call(callee, arguments, keywords)
+        made = call(callee, arguments, keywords, self.spend)
         if isinstance(made, GlobalName):
             made = self.name(made.module, made.qualname)
+        elif made.callee is not callee:
+            made.callee = self.name(made.callee.module, made.callee.qualname)
         self.stack.append(made)
+
+
+def _too_many() -> PickleError:
+    return PickleError(f"It has more than {MOST_OPERATIONS:,} operations.")
 
 
 def _renamed(module: str, qualname: str) -> tuple[str, str]:
@@ -140,7 +171,7 @@ def _set_items(machine: Machine, values: list[Any]) -> None:
     if not isinstance(target, dict) or len(values) % 2:
         raise PickleError("It sets items of what has none.")
     for key, value in zip(values[::2], values[1::2], strict=True):
-        require_key(key)
+        machine.spend(require_key(key))
         target[key] = value
 
 
@@ -263,7 +294,7 @@ def _protocol(machine: Machine) -> None:
 
 
 def _line_number(source: Source) -> int:
-    return int(source.line()[:20])
+    return whole_number(source.line(longest=_DIGITS_OF_PLACE))
 
 
 OPERATIONS: dict[bytes, Callable[[Machine], None]] = {

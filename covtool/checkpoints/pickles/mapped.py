@@ -2,11 +2,14 @@
 
 import sys
 from functools import cached_property
+from mmap import ACCESS_COPY, mmap
 from pathlib import Path
 
 import torch
 
+from covtool.checkpoints.pickles.entries import Entry, entries
 from covtool.checkpoints.pickles.records import PickleError
+from covtool.regular_files import opened
 
 _ALIGNMENT = 16  # bytes; what starts elsewhere is copied
 
@@ -16,15 +19,35 @@ class MappedFile:
 
     Args:
         path: The file.
+
+    Attributes:
+        data: Its bytes.
+        size: How many they are.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+        PickleError: It is empty.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.size = path.stat().st_size
+        with opened(path) as file:
+            try:
+                self.data = mmap(file.fileno(), 0, access=ACCESS_COPY)
+            except ValueError as problem:
+                raise PickleError("It is empty.") from problem
+        self.size = len(self.data)
 
     @cached_property
     def _whole(self) -> torch.UntypedStorage:
-        return torch.UntypedStorage.from_file(str(self.path), False, self.size)
+        return torch.frombuffer(self.data, dtype=torch.uint8).untyped_storage()
+
+    def entries(self) -> dict[str, Entry]:
+        """What is in it, as a zip file, by name.
+
+        Raises:
+            PickleError: It is none, or damaged.
+        """
+        return entries(self.data)
 
     def part(self, start: int, nbytes: int) -> torch.UntypedStorage:
         """Some bytes of the file.

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,10 @@ _CODE = re.compile(
     r"[?bhilqpBHILQPefdgFDG]|b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SU]\d{1,6}|[mM]8", re.ASCII
 )
 _UNIT = re.compile(r"generic|Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as")
+_LONGEST_UNIT = len("generic")
 _UNIT_PLACE = 8  # in the state of a dtype
 _MOST_DIMENSIONS = 32
+_FIRST_SURROGATE, _LAST_SURROGATE = 0xD800, 0xDFFF
 
 
 def dtype_of(record: Any) -> np.dtype | None:
@@ -35,7 +38,9 @@ def dtype_of(record: Any) -> np.dtype | None:
     if order not in ("<", ">", "=", "|"):
         return None
     unit = _unit(state) if code[0] in "mM" else ""
-    return None if unit is None else np.dtype(f"{code}{unit}").newbyteorder(order)
+    if unit is None or (code[0] == "M" and not unit):  # a moment, of which nobody knows the unit
+        return None
+    return np.dtype(f"{code}{unit}").newbyteorder(order)
 
 
 def _unit(state: Any) -> str | None:
@@ -48,8 +53,9 @@ def _unit(state: Any) -> str | None:
         return None
     if isinstance(name, Placeholder):  # bytes, before protocol 3
         name = name.arguments[0] if name.arguments else None
-    raw = raw_bytes(name)
-    text = "" if raw is None else raw.decode("ascii", "replace")
+    text = name.decode("ascii", "replace") if isinstance(name, bytes) else name
+    if not isinstance(text, str) or len(text) > _LONGEST_UNIT:
+        return None
     if not _UNIT.fullmatch(text) or not isinstance(count, int) or not 0 < count < (1 << 31):
         return None
     return "" if text == "generic" else f"[{count}{text}]"
@@ -58,8 +64,10 @@ def _unit(state: Any) -> str | None:
 def _scalar(record: Placeholder, settle: "Settling") -> Any:
     if len(record.arguments) != 2:
         return NotImplemented
-    dtype, raw = dtype_of(record.arguments[0]), raw_bytes(settle(record.arguments[1]))
+    dtype, raw = dtype_of(record.arguments[0]), raw_bytes(settle(record.arguments[1]), settle)
     if dtype is None or raw is None or len(raw) != dtype.itemsize:
+        return NotImplemented
+    if not _is_text(raw, dtype):
         return NotImplemented
     return np.frombuffer(raw, dtype, 1)[0] if raw else dtype.type()
 
@@ -72,7 +80,8 @@ def _array(record: Placeholder, settle: "Settling") -> Any:
     if not of_numpy or not isinstance(state, tuple) or len(state) != 5:
         return NotImplemented
     _, shape, dtype, fortran, raw = state
-    return _filled(settle(raw), dtype_of(dtype), settle(shape), "F" if fortran else "C")
+    raw = raw_bytes(settle(raw), settle)
+    return _filled(raw, dtype_of(dtype), settle(shape), "F" if fortran else "C")
 
 
 def _from_buffer(record: Placeholder, settle: "Settling") -> Any:
@@ -80,19 +89,28 @@ def _from_buffer(record: Placeholder, settle: "Settling") -> Any:
     if len(record.arguments) < 4:
         return NotImplemented
     raw, dtype, shape, order = record.arguments[:4]
-    return _filled(settle(raw), dtype_of(dtype), settle(shape), "F" if order == "F" else "C")
+    raw = raw_bytes(settle(raw), settle)
+    return _filled(raw, dtype_of(dtype), settle(shape), "F" if order == "F" else "C")
 
 
-def _filled(given: Any, dtype: np.dtype | None, shape: Any, order: str) -> Any:
-    raw = raw_bytes(given)
+def _filled(raw: bytes | None, dtype: np.dtype | None, shape: Any, order: str) -> Any:
     if raw is None or dtype is None or not dtype.itemsize or not _is_shape(shape):
         return NotImplemented
-    if math.prod(shape) * dtype.itemsize != len(raw):
+    if math.prod(shape) * dtype.itemsize != len(raw) or not _is_text(raw, dtype):
         return NotImplemented
     try:
         return np.frombuffer(raw, dtype).reshape(shape, order=order).copy(order)
     except ValueError:  # no numbers, in dimensions that NumPy does not count up to
         return NotImplemented
+
+
+def _is_text(raw: bytes, dtype: np.dtype) -> bool:
+    """Whether an array's texts, if that is what it holds, are of whole characters."""
+    if dtype.kind != "U":
+        return True
+    codes = np.frombuffer(raw, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+    surrogates = (codes >= _FIRST_SURROGATE) & (codes <= _LAST_SURROGATE)
+    return not (surrogates | (codes > sys.maxunicode)).any()
 
 
 def _is_shape(shape: Any) -> bool:

@@ -8,7 +8,6 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from covtool.checkpoints.pickles.records import GlobalName, Placeholder
 
@@ -18,6 +17,7 @@ _CONTAINERS = (
     *(Placeholder, argparse.Namespace, types.SimpleNamespace, Mapping),
     *(list, tuple, deque),
 )
+_LEAVES = (np.generic, np.ndarray, GlobalName, PurePath)
 _MAPPINGS = ("Dict", "Namespace", "Config", "CfgNode", "Params", "Args", "Arguments")
 
 
@@ -43,21 +43,15 @@ class _Plain:
         self._made: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, value: Any, level: int) -> Any:
-        if value is None or isinstance(value, str | bool | Tensor):
+        if not isinstance(value, (*_CONTAINERS, *_LEAVES)):
             return value
-        if isinstance(value, np.generic):
-            return value.item()
-        if isinstance(value, PurePath):
-            return str(value)
-        if isinstance(value, GlobalName):
-            return value.full
-        if isinstance(value, np.ndarray):
-            return value.tolist() if value.size <= _LARGEST_LIST else value
-        if level == _MOST_LEVELS or not isinstance(value, _CONTAINERS):
-            return None if isinstance(value, _CONTAINERS) else value
+        if level == _MOST_LEVELS and isinstance(value, _CONTAINERS):
+            return None
         if id(value) not in self._made:
             self._made[id(value)] = value, None  # of what holds itself
-            self._made[id(value)] = value, self._container(value, level + 1)
+            contains = isinstance(value, _CONTAINERS)
+            made = self._container(value, level + 1) if contains else _leaf(value)
+            self._made[id(value)] = value, made
         return self._made[id(value)][1]
 
     def _container(self, value: Any, level: int) -> Any:
@@ -72,6 +66,16 @@ class _Plain:
 
     def _key(self, key: Any) -> Any:
         return self(key, 0) if isinstance(key, np.generic | PurePath | GlobalName) else key
+
+
+def _leaf(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, GlobalName):
+        return value.full
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.size <= _LARGEST_LIST else value
+    return str(value)
 
 
 def _content(record: Placeholder) -> Any:

@@ -13,7 +13,7 @@ from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from covtool.checkpoints.pickles.keys import require_key
-from covtool.checkpoints.pickles.records import Placeholder
+from covtool.checkpoints.pickles.records import LONGEST_NAME, Placeholder
 from covtool.checkpoints.pickles.source import ByteString
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"[-+]?[0-9]{1,60}(/[0-9]{1,60}|(\.[0-9]{1,60})?(E[-+]?[0-9]{1,4})?)")
 _UUID_BITS = 128
+_LARGEST_PART = 10**60  # of a fraction
+_LARGEST_INDEX = 1 << 62
+_LATIN = ("latin1", "latin-1")
 _PATHS = (
     *("Path", "PosixPath", "PurePath", "PurePosixPath"),
     *("PureWindowsPath", "WindowsPath"),
@@ -28,8 +31,10 @@ _PATHS = (
 _UNFIT = (ArithmeticError, TypeError, ValueError)
 
 
-def raw_bytes(value: Any) -> bytes | None:
+def raw_bytes(value: Any, settle: "Settling") -> bytes | None:
     """Bytes, whichever protocol and Python wrote them; None where it is something else."""
+    if isinstance(value, str | bytes | bytearray):
+        settle.spend(nbytes=len(value))
     if isinstance(value, bytes | bytearray):
         return bytes(value)
     if isinstance(value, ByteString):
@@ -40,7 +45,12 @@ def raw_bytes(value: Any) -> bytes | None:
 def fields(record: Placeholder, settle: "Settling") -> dict[str, Any]:
     """The attributes of an object whose attributes are its value."""
     found = {**record.keywords, **record.attributes}
-    return {k: settle(v) for k, v in found.items() if k.isidentifier() and not k.startswith("__")}
+    return {k: settle(v) for k, v in found.items() if _is_attribute(k)}
+
+
+def _is_attribute(key: Any) -> bool:
+    short = isinstance(key, str) and len(key) <= LONGEST_NAME
+    return short and key.isidentifier() and not key.startswith("__")
 
 
 def _constructed(make: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
@@ -63,7 +73,7 @@ def _moment(make: Callable[..., Any]) -> Callable[..., Any]:
 
     def row(record: Placeholder, settle: "Settling") -> Any:
         first, *zone = [settle(argument) for argument in record.arguments] or [None]
-        raw = raw_bytes(first)
+        raw = raw_bytes(first, settle)
         zone = [z for z in zone if isinstance(z, datetime.tzinfo)]
         try:
             return NotImplemented if raw is None else make(raw, *zone)
@@ -89,7 +99,8 @@ def _exact(make: Callable[[str], Any]) -> Callable[..., Any]:
 def _fraction(record: Placeholder, settle: "Settling") -> Any:
     """From Python 3.12 on two numbers, before a text."""
     if len(record.arguments) == 2:
-        return _constructed(fractions.Fraction, int)(record, settle)
+        small = all(isinstance(n, int) and abs(n) < _LARGEST_PART for n in record.arguments)
+        return _constructed(fractions.Fraction, int)(record, settle) if small else NotImplemented
     return _exact(lambda text: NotImplemented if "E" in text else fractions.Fraction(text))(
         record, settle
     )
@@ -105,7 +116,9 @@ def _path(kind: type[PurePath]) -> Callable[..., Any]:
 
 def _namespace(kind: type) -> Callable[..., Any]:
     def row(record: Placeholder, settle: "Settling") -> Any:
-        return kind(**fields(record, settle))
+        made = kind()
+        vars(made).update(fields(record, settle))
+        return made
 
     return row
 
@@ -153,14 +166,10 @@ def _set(kind: type) -> Callable[..., Any]:
         if not isinstance(given, list | tuple):
             return NotImplemented
         parts = [*given, *(record.elements or ())]
-        return kind(key for key, _ in settle.pairs(dict.fromkeys(map(_element, parts))))
+        settle.spend(parts=sum(map(require_key, parts)))
+        return kind(key for key, _ in settle.pairs(dict.fromkeys(parts)))
 
     return row
-
-
-def _element(value: Any) -> Any:
-    require_key(value)
-    return value
 
 
 def _bytes(kind: type) -> Callable[..., Any]:
@@ -168,10 +177,11 @@ def _bytes(kind: type) -> Callable[..., Any]:
         if not record.arguments:
             return kind()
         text, *encoding = (settle(argument) for argument in record.arguments)
-        if isinstance(text, str) and encoding and str(encoding[0]) in ("latin1", "latin-1"):
+        if isinstance(text, str) and encoding and encoding[0] in _LATIN:
+            settle.spend(nbytes=len(text))
             raw = _latin(text)
         else:
-            raw = raw_bytes(text)
+            raw = raw_bytes(text, settle)
         return NotImplemented if raw is None else kind(raw)
 
     return row
@@ -182,6 +192,12 @@ def _latin(text: str) -> bytes | None:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         return None
+
+
+def _range(record: Placeholder, settle: "Settling") -> Any:
+    """Numbers that an index can count; the length of others raises."""
+    small = all(isinstance(n, int) and abs(n) < _LARGEST_INDEX for n in record.arguments)
+    return _constructed(range, int)(record, settle) if small else NotImplemented
 
 
 def _uuid(record: Placeholder, settle: "Settling") -> Any:
@@ -204,7 +220,7 @@ PYTHON_VALUES: dict[str, Callable[[Placeholder, "Settling"], Any]] = {
     "builtins.frozenset": _set(frozenset),
     "builtins.complex": _constructed(complex, float, int),
     "builtins.slice": _constructed(slice, *_WHOLE),
-    "builtins.range": _constructed(range, int),
+    "builtins.range": _range,
     "builtins.bytearray": _bytes(bytearray),
     "builtins.bytes": _bytes(bytes),
     "_codecs.encode": _bytes(bytes),

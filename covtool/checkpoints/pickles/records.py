@@ -4,9 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+LONGEST_NAME = 1_000
+"""Characters of the name of a class or a function, with its module."""
+
 
 class PickleError(ValueError):
     """A pickle is malformed, or claims more than the file holds."""
+
+
+class NestingError(PickleError):
+    """Containers of a pickle hold themselves, or are nested too deeply."""
 
 
 class CodeError(PickleError):

@@ -10,8 +10,18 @@ from typing import Any
 
 from covtool.checkpoints.pickles.records import PickleError
 
-LARGEST_INTEGER = 1024  # bytes; what counts more is no number of a checkpoint
+LARGEST_INTEGER = 1024
+"""Bytes of a whole number; what counts more is no number of a checkpoint."""
+
+LONGEST_ESCAPED = 1 << 20
+"""Bytes of a text that is no UTF-8; a longer one is refused."""
+
+MOST_QUOTED = 1 << 24
+"""Bytes of all texts in quotes, which protocol 0 writes, with an escape for each odd byte."""
+
 _DIGITS = 2400  # about as many
+_LONGEST_REAL = 400  # characters; in decimal, the smallest has 325 places
+_WHOLE_NUMBER = re.compile(rb"[-+]?[0-9]+L?")
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b", b"f": b"\f"}
 
@@ -28,25 +38,44 @@ class ByteString(str):
 
 
 class Source:
-    """Bytes that are read from front to back, and never past their end."""
+    """Bytes that are read from front to back, and never past their end.
 
-    def __init__(self, data: bytes | mmap, start: int = 0) -> None:
+    Args:
+        data: Those bytes, and perhaps more.
+        start: The first one.
+        end: Where they end; None for all of `data`.
+    """
+
+    def __init__(self, data: bytes | mmap, start: int = 0, end: int | None = None) -> None:
         self.data = data
         self.at = start
-        self.size = len(data)
+        self.end = len(data) if end is None else end
+        self.quoted = 0  # bytes of text in quotes so far
+
+    @property
+    def left(self) -> int:
+        """Bytes that were not read yet."""
+        return self.end - self.at
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
         end = self.at + count
-        if count < 0 or end > self.size:
+        if end > self.end:
             raise PickleError(f"A value of {count:,} bytes should follow; the file ends before.")
         taken = self.data[self.at : end]
         self.at = end
         return taken
 
-    def line(self) -> bytes:
-        """What is before the next line feed."""
-        end = self.data.find(b"\n", self.at)
+    def line(self, *, longest: int | None = None) -> bytes:
+        """What is before the next line feed.
+
+        Args:
+            longest: Bytes that it may have.
+        """
+        last = self.end if longest is None else min(self.at + longest + 1, self.end)
+        end = self.data.find(b"\n", self.at, last)
+        if end < 0 and last < self.end:
+            raise PickleError(f"A line is longer than {longest:,} bytes.")
         if end < 0:
             raise PickleError("A line should follow; the file ends before.")
         taken = self.data[self.at : end]
@@ -64,7 +93,12 @@ class Source:
 
 def text_of(raw: bytes) -> str:
     """UTF-8; what is none is escaped, so that every text can be written again."""
-    return raw.decode("utf-8", "backslashreplace")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        if len(raw) > LONGEST_ESCAPED:  # it would take 16 times as much memory
+            raise PickleError(f"A text of {len(raw):,} bytes is no UTF-8.") from problem
+        return raw.decode("utf-8", "backslashreplace")
 
 
 def line_text(source: Source) -> str:
@@ -78,27 +112,40 @@ def _integer(raw: bytes) -> int:
     return int.from_bytes(raw, "little", signed=True)
 
 
-def _digits(line: bytes) -> int:
-    if len(line) > _DIGITS:
-        raise PickleError(f"A whole number has {len(line):,} digits.")
-    return int(line.rstrip(b"L"))
+def whole_number(line: bytes) -> int:
+    """A whole number as text."""
+    if not _WHOLE_NUMBER.fullmatch(line):
+        raise PickleError("A whole number is none.")
+    return int(line.removesuffix(b"L"))
+
+
+def _digits(source: Source) -> int:
+    return whole_number(source.line(longest=_DIGITS))
 
 
 def _integer_line(source: Source) -> int | bool:
-    line = source.line()
-    return line == b"01" if line in (b"00", b"01") else _digits(line)
+    line = source.line(longest=_DIGITS)
+    return line == b"01" if line in (b"00", b"01") else whole_number(line)
+
+
+def _real_line(source: Source) -> float:
+    try:
+        return float(source.line(longest=_LONGEST_REAL))
+    except ValueError as problem:
+        raise PickleError("A real number is none.") from problem
 
 
 def _byte_string(raw: bytes) -> str:
     if raw.isascii():
         return raw.decode("ascii")
-    text = ByteString(text_of(raw))
+    text = ByteString(text_of(raw) if len(raw) <= LONGEST_ESCAPED else raw.decode("latin-1"))
     text.raw = raw
     return text
 
 
 def _quoted(source: Source) -> str:
-    line = source.line().strip()
+    line = source.line(longest=MOST_QUOTED - source.quoted).strip()
+    source.quoted += len(line)
     if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
         raise PickleError("A text is not in quotes.")
     return _byte_string(_ESCAPE.sub(_unescaped, line[1:-1]))
@@ -114,7 +161,10 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
 
 
 def _unicode_line(source: Source) -> str:
-    text = codecs.decode(source.line(), "raw_unicode_escape")
+    try:
+        text = codecs.decode(source.line(), "raw_unicode_escape")
+    except UnicodeDecodeError as problem:
+        raise PickleError("A text has an escape that is none.") from problem
     return text_of(text.encode("utf-8", "backslashreplace"))
 
 
@@ -126,13 +176,13 @@ LITERALS: dict[bytes, Callable[[Source], Any]] = {
     pickle.EMPTY_LIST: lambda source: [],
     pickle.EMPTY_DICT: lambda source: {},
     pickle.INT: _integer_line,
-    pickle.LONG: lambda source: _digits(source.line()),
+    pickle.LONG: _digits,
     pickle.BININT: lambda source: _integer(source.take(4)),
     pickle.BININT1: lambda source: source.unsigned(1),
     pickle.BININT2: lambda source: source.unsigned(2),
     pickle.LONG1: lambda source: _integer(source.counted(1)),
     pickle.LONG4: lambda source: _integer(source.counted(4)),
-    pickle.FLOAT: lambda source: float(source.line()),
+    pickle.FLOAT: _real_line,
     pickle.BINFLOAT: lambda source: struct.unpack(">d", source.take(8))[0],
     pickle.STRING: _quoted,
     pickle.BINSTRING: lambda source: _byte_string(source.counted(4)),

@@ -49,7 +49,18 @@ STORAGES: Mapping[str, str] = {
     for kind, dtype in _STORAGES.items()
     for module in ("torch", "torch.cuda", "torch.storage")
 }
+_USABLE = frozenset(
+    {
+        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+        *(torch.uint16, torch.uint32, torch.uint64, torch.float16, torch.bfloat16),
+        *(torch.float32, torch.float64, torch.complex32, torch.complex64, torch.complex128),
+        *(dtype for name, dtype in DTYPES.items() if name.startswith("torch.float8_")),
+    }
+)
+_LIKE_TENSORS = ("b1", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")  # types of arrays
 _MOST_DIMENSIONS = 64
+_SHOWN_SIZES = 8
+_LONGEST_SIZE = 20  # characters
 _LARGEST = 1 << 48  # of a size, a stride, an offset
 _LARGEST_EXPANDED = 1 << 30  # bytes of a tensor whose numbers are few and repeated
 
@@ -84,7 +95,7 @@ def storage_record(reference: Any) -> StorageRecord:
     if word != "storage" or not known or not isinstance(key, str):
         raise PickleError("It refers to something that is no storage of a tensor.")
     if not _is_size(numel):
-        raise PickleError(f"A storage has {_shown(numel)} numbers.")
+        raise PickleError(f"A storage has {_shown_one(numel)} numbers.")
     return StorageRecord(key, STORAGES[kind.full], numel, _view_of(view))
 
 
@@ -119,14 +130,19 @@ def _viewed(
     settle: "Settling", storage: StorageRecord, name: str, place: tuple, metadata: Any
 ) -> Tensor | UnusableTensor:
     dtype = DTYPES.get(f"torch.{name}")
-    if dtype is None or name.startswith(("qint", "quint")):
+    if dtype not in _USABLE:
         return UnusableTensor(f"of type {name}")
     offset, size, stride = place[0], settle(place[1]), settle(place[2])
-    nbytes = (storage.view[1] if storage.view else storage.numel) * itemsize(storage)
-    _require_within(nbytes // dtype.itemsize, offset, size, stride, dtype.itemsize)
     untyped = settle.storages.untyped(storage, dtype)
+    nbytes = min(_claimed(storage), untyped.nbytes())
+    _require_within(nbytes // dtype.itemsize, offset, size, stride, dtype.itemsize)
     tensor = torch.empty(0, dtype=dtype).set_(untyped, offset, size, stride)
     return _flagged(tensor, metadata)
+
+
+def _claimed(storage: StorageRecord) -> int:
+    """Bytes that a storage, or the part of it that is meant, should have."""
+    return (storage.view[1] if storage.view else storage.numel) * itemsize(storage)
 
 
 def _flagged(tensor: Tensor, metadata: Any) -> Tensor:
@@ -134,7 +150,9 @@ def _flagged(tensor: Tensor, metadata: Any) -> Tensor:
     flags = metadata if isinstance(metadata, dict) else {}
     if flags.get("conj") is True and tensor.is_complex():
         tensor = tensor.conj()
-    return torch._neg_view(tensor) if flags.get("neg") is True else tensor
+    if flags.get("neg") is True and (tensor.is_complex() or tensor.is_floating_point()):
+        tensor = torch._neg_view(tensor)
+    return tensor
 
 
 def _require_within(numel: int, offset: Any, size: Any, stride: Any, width: int) -> None:
@@ -143,26 +161,41 @@ def _require_within(numel: int, offset: Any, size: Any, stride: Any, width: int)
     Raises:
         PickleError: It is not, or is far larger.
     """
-    if not all(isinstance(part, tuple) and all(map(_is_size, part)) for part in (size, stride)):
-        raise PickleError(f"A tensor has the shape {_shown(size)}, strides {_shown(stride)}.")
-    if not _is_size(offset) or len(size) != len(stride) or len(size) > _MOST_DIMENSIONS:
+    if not all(map(_are_sizes, (size, stride))):
+        raise PickleError(f"A tensor has the shape {shown(size)}, strides {shown(stride)}.")
+    if not _is_size(offset) or len(size) != len(stride):
         raise PickleError(f"A tensor has {len(size)} sizes, {len(stride)} strides.")
     count = math.prod(size)
+    if math.prod(max(n, 1) for n in size) > _LARGEST:
+        raise PickleError(f"A tensor has the shape {shown(size)}.")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if offset > numel or (count and last >= numel):
         raise PickleError(
-            f"A tensor of shape {_shown(size)} is larger than its storage of {numel:,} numbers."
+            f"A tensor of shape {shown(size)} is larger than its storage of {numel:,} numbers."
         )
     if count > numel and count * width > _LARGEST_EXPANDED:
-        raise PickleError(f"A tensor of shape {_shown(size)} repeats {numel:,} numbers.")
+        raise PickleError(f"A tensor of shape {shown(size)} repeats {numel:,} numbers.")
 
 
 def _is_size(value: Any) -> bool:
     return type(value) is int and 0 <= value <= _LARGEST
 
 
-def _shown(value: Any) -> str:
-    return str(value)[:80] if isinstance(value, tuple | int) else type(value).__name__
+def _are_sizes(value: Any) -> bool:
+    fits = isinstance(value, tuple) and len(value) <= _MOST_DIMENSIONS
+    return fits and all(map(_is_size, value))
+
+
+def shown(value: Any) -> str:
+    """A value that should be a size or sizes, in a few characters."""
+    if not isinstance(value, tuple):
+        return str(value)[:_LONGEST_SIZE] if isinstance(value, int) else type(value).__name__
+    more = ", ..." if len(value) > _SHOWN_SIZES else ""
+    return f"({', '.join(map(_shown_one, value[:_SHOWN_SIZES]))}{more})"
+
+
+def _shown_one(value: Any) -> str:
+    return "(...)" if isinstance(value, tuple) else shown(value)
 
 
 def _exactly(arguments: tuple, least: int) -> tuple:
@@ -198,7 +231,7 @@ def _called(function: Any, arguments: Any, settle: "Settling") -> Any:
 def _from_numpy(record: Placeholder, settle: "Settling") -> Any:
     """Tensors of XLA and other devices, which are written as arrays."""
     array = settle(record.arguments[0]) if record.arguments else None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+    if not isinstance(array, np.ndarray) or array.dtype.str[1:] not in _LIKE_TENSORS:
         return NotImplemented
     native = array.astype(array.dtype.newbyteorder("="))
     return torch.from_numpy(native)
@@ -230,7 +263,10 @@ def _size(record: Placeholder, settle: "Settling") -> Any:
 
 
 def _device(record: Placeholder, settle: "Settling") -> Any:
-    return ":".join(str(part) for part in record.arguments if isinstance(part, str | int))
+    kind, index = (*record.arguments, None, None)[:2]
+    if not isinstance(kind, str):
+        return NotImplemented
+    return f"{kind}:{index}" if _is_size(index) else kind
 
 
 TENSORS: dict[str, Callable[[Placeholder, "Settling"], Any]] = {
