@@ -199,3 +199,20 @@ FromScratch = Annotated[
 OnBadImage = Annotated[
     Literal["error", "skip"], typer.Option(help="What to do with images that cannot be read.")
 ]
+
+
+def _allow_pixels(number: int | None) -> None:
+    from covtool.data.image_bounds import allow_pixels
+
+    allow_pixels(number)
+
+
+MaxImagePixels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        callback=_allow_pixels,
+        help="Images with more pixels cannot be read; default: 178956970, as Pillow has it.",
+    ),
+]
+"""In effect once it is read, here and in the processes that are started."""

@@ -89,6 +89,7 @@ def training_command(
         experiment: Experiment = None,
         resume: Resume = None,
         dry_run: DryRun = False,
+        max_image_pixels: options.MaxImagePixels = None,
         config: options.Config = None,
         preset: options.Preset = None,
         as_json: options.AsJson = False,
