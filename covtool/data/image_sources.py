@@ -14,6 +14,7 @@ from covtool.data.images import is_image
 from covtool.data.layouts import scan
 from covtool.data.left_out import notes_on_left_out
 from covtool.data.published import find_published
+from covtool.data.record_sources import RecordSource, record_source, scan_records
 from covtool.data.retrieval_forms import CSV_SPLITS
 from covtool.data.retrieval_layout import RetrievalSample
 from covtool.data.retrieval_reading import read_retrieval, task_of
@@ -59,14 +60,19 @@ def find_images(root: Path) -> ImageSource:
     """The images that a path stands for.
 
     Args:
-        root: A data set for retrieval or classification; any other folder, of which all images are
-            taken; a CSV file with the column ``path`` and perhaps ``identity`` or ``label``,
-            ``camera`` and ``split``; a text file (.txt) with a path per line, relative to it, and
-            perhaps a label; or an image.
+        root: A data set for retrieval or classification, also ``wds/FOLDER`` and ``hfds/NAME``; any
+            other folder, of which all images are taken; a CSV file with the column ``path`` and
+            perhaps ``identity`` or ``label``, ``camera`` and ``split``; a text file (.txt) with a
+            path per line, relative to it, and perhaps a label; or an image.
 
     Raises:
         DataError: There is nothing, there are no images, or a list has a mistake.
     """
+    if source := record_source(root):
+        splits, notes = _in_records(source)
+        return ImageSource(
+            root=source.root, folder=source.root, splits=MappingProxyType(splits), notes=notes
+        )
     root = Path(root)
     if not root.exists():
         raise DataError(f"There is no {root}.", hint="Check the path.")
@@ -76,6 +82,16 @@ def find_images(root: Path) -> ImageSource:
 
 
 Found = tuple[dict[str, Samples], tuple[str, ...]]
+
+
+def _in_records(source: RecordSource) -> Found:
+    found = scan_records(source)
+    names = found.class_names
+    splits = {
+        own: tuple(RetrievalSample(s.path, names[s.label]) for s in found.splits[key])
+        for key, own in found.called.items()
+    }
+    return splits, found.notes
 
 
 def _in_folder(root: Path) -> Found:
