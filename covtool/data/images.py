@@ -109,7 +109,7 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise
     except Exception as problem:
         raise DataError(
-            f"The image {path} cannot be read.",
+            f"The image {printable(str(path))} cannot be read.",
             reason=_reason(path, problem),
             hint="Replace or remove it, or add --on-bad-image skip.",
         ) from problem
