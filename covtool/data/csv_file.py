@@ -1,7 +1,7 @@
 """A CSV file as text: its lines, its cells, and what separates them."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -51,43 +51,38 @@ def opened_table(file: Path, *, normalize: bool = True) -> Iterator[Table]:
             long, or a quote that never closes.
     """
     with explained(file), opened_text(file) as stream:
-        try:
-            lines = checked_lines(stream)
-            first = next(lines, "")
-            lines = chain([first], lines, [_END])
-            reader = csv.reader(lines, skipinitialspace=True, delimiter=_delimiter(first))
-            names = next(reader, [])
-            names = _closed(names, 1)
-            if len(names) > MOST_COLUMNS:
-                raise ValueError(f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}")
-            columns = tuple(normalized(name) if normalize else name for name in names)
-            yield Table(columns, _rows(reader, columns))
-        except csv.Error as problem:
-            raise ValueError(f"near line {reader.line_num:,}: {problem}") from problem
+        lines = checked_lines(stream)
+        first = next(lines, "")
+        cells = rows_of(chain([first], lines), delimiter=_delimiter(first))
+        _, names = next(cells, (0, []))
+        if len(names) > MOST_COLUMNS:
+            raise ValueError(f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}")
+        columns = tuple(normalized(name) if normalize else name for name in names)
+        yield Table(columns, ((number, _row(columns, row)) for number, row in cells if row))
 
 
-def _rows(reader: Iterator[list[str]], columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    begins = reader.line_num + 1
-    for cells in reader:
-        if _is_end(cells):
-            return
-        if cells:
-            cells = _closed(cells, begins)
-            row = dict(zip(columns, cells, strict=False))
-            row |= dict.fromkeys(columns[len(cells) :])
-            yield reader.line_num, row
-        begins = reader.line_num + 1
+def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """The number of the last line of each row of CSV, and its cells; empty rows have none.
+
+    Raises:
+        ValueError: A cell is longer than Python's `csv` reads, or a quote never closes.
+    """
+    reader = csv.reader(chain(lines, [_END]), skipinitialspace=True, delimiter=delimiter)
+    begins = 1
+    try:
+        for cells in reader:
+            if cells == [_END]:
+                return
+            if cells and _END in cells[-1]:  # the file ended within quotes
+                raise ValueError(f"a quote opens in line {begins:,} or behind it and never closes")
+            yield reader.line_num, cells
+            begins = reader.line_num + 1
+    except csv.Error as problem:
+        raise ValueError(f"line {reader.line_num:,} is no CSV: {problem}") from problem
 
 
-def _is_end(cells: Sequence[str]) -> bool:
-    return len(cells) == 1 and cells[0] == _END
-
-
-def _closed(cells: list[str], begins: int) -> list[str]:
-    """Cells, once it is sure that the file did not end within quotes."""
-    if cells and _END in cells[-1] and not _is_end(cells):
-        raise ValueError(f"a quote opens in line {begins:,} or behind it and never closes")
-    return [] if _is_end(cells) else cells
+def _row(columns: Sequence[str], cells: Sequence[str]) -> Row:
+    return dict(zip(columns, cells, strict=False)) | dict.fromkeys(columns[len(cells) :])
 
 
 def values_of(file: Path, names: Sequence[str]) -> set[tuple[str, ...]]:

@@ -85,18 +85,22 @@ def opened_text(file: Path) -> Iterator[TextIO]:
         yield text
 
 
-def checked_lines(text: TextIO) -> Iterator[str]:
+def checked_lines(text: TextIO, *, longest: int = LONGEST_LINE) -> Iterator[str]:
     """The lines of a list that is open, with their ends.
 
+    Args:
+        text: The list.
+        longest: Characters that a line may have.
+
     Raises:
-        ValueError: A line has a NUL, or is longer than `LONGEST_LINE`.
+        ValueError: A line has a NUL, or is longer.
         UnicodeError: It is no text.
     """
     number = 0
-    while line := text.readline(LONGEST_LINE + 1):
+    while line := text.readline(longest + 1):
         number += 1
-        if len(line) > LONGEST_LINE:
-            raise ValueError(f"line {number:,} has more than {LONGEST_LINE:,} characters")
+        if len(line) > longest:
+            raise ValueError(f"line {number:,} has more than {longest:,} characters")
         if "\0" in line:
             raise _nul(number)
         yield line

@@ -19,6 +19,7 @@ from covtool.data.cache.wishes import CachedImages, CacheSetting, CacheWish
 from covtool.data.checking import require_readable
 from covtool.data.fingerprint import file_fingerprint
 from covtool.errors import ArgumentError
+from covtool.regular_files import require_regular
 
 SEEN_BEFORE = "It could not be read when the cache was made."
 DECODERS = ("pillow", "timm")  # packages that decide about the pixels
@@ -34,6 +35,8 @@ def mapped(wish: CacheWish, setting: CacheSetting) -> CachedImages:
     """
     identity = _identity(wish, setting)
     images = map_cache_file(cache_path(wish, setting), identity, setting.channels)
+    if len(images) != len(wish.samples):
+        raise UnusableCacheError("it has another number of images")
     missing = set(range(len(wish.samples))) - set(images.index.readable.tolist())
     bad = [(wish.samples[row].path, SEEN_BEFORE) for row in sorted(missing)]
     require_readable(bad, len(wish.samples), setting.on_bad_image)
@@ -99,7 +102,10 @@ def _writable(path: Path) -> Iterator[None]:
 @contextmanager
 def _only_one_process(path: Path) -> Iterator[None]:
     """Hold the lock of a cache file: until the block ends, or the process does, however."""
-    with path.with_suffix(".lock").open("a") as file:
+    lock = path.with_suffix(".lock")
+    if lock.exists():
+        require_regular(lock)  # a pipe would be waited for
+    with lock.open("a") as file:
         try:
             import fcntl
         except ImportError:  # Windows: several may make it, and the last one's stays
