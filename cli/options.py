@@ -201,18 +201,20 @@ OnBadImage = Annotated[
 ]
 
 
-def _allow_pixels(number: int | None) -> None:
-    from covtool.data.image_bounds import allow_pixels
+def _limit_pixels(ctx: typer.Context, number: int | None) -> int | None:
+    """Let images with more pixels be unreadable while the command runs."""
+    if number is not None:
+        from covtool.data.image_bounds import pixels_up_to
 
-    allow_pixels(number)
+        ctx.with_resource(pixels_up_to(number))
+    return number
 
 
 MaxImagePixels = Annotated[
     int | None,
     typer.Option(
         min=1,
-        callback=_allow_pixels,
+        callback=_limit_pixels,
         help="Images with more pixels cannot be read; default: 178956970, as Pillow has it.",
     ),
 ]
-"""In effect once it is read, here and in the processes that are started."""

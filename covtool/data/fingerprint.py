@@ -47,5 +47,5 @@ def _state(path: Path) -> str:
 def _fingerprint(lines: Iterable[str], count: int) -> str:
     digest = hashlib.sha256()
     for line in lines:
-        digest.update(line.encode(errors="surrogateescape"))  # names need not be text
+        digest.update(line.encode("utf-8", "surrogateescape"))  # names of files may be any bytes
     return f"{count} images, {digest.hexdigest()[:12]}"

@@ -41,7 +41,6 @@ _FEWEST_SCANNED = 1 << 12  # pixels that a scan of a small image counts for
 _SCAN = b"\xff\xda"
 _CHUNK = 1 << 20
 _alone = threading.RLock()
-_before: dict[str, str] = {}
 
 
 def most_pixels() -> int:
@@ -58,14 +57,15 @@ def most_pixels() -> int:
     return int(text)
 
 
-def allow_pixels(number: int | None) -> None:
-    """Set `most_pixels`, for this process and those that it starts.
-
-    Args:
-        number: Of pixels; None for what it was before the first call.
-    """
-    _before.setdefault(VARIABLE, os.environ.get(VARIABLE, ""))
-    os.environ[VARIABLE] = _before[VARIABLE] if number is None else str(number)
+@contextmanager
+def pixels_up_to(number: int) -> Iterator[None]:
+    """Let `most_pixels` be another number, in this process and those that it starts meanwhile."""
+    before = os.environ.get(VARIABLE, "")
+    os.environ[VARIABLE] = str(number)
+    try:
+        yield
+    finally:
+        os.environ[VARIABLE] = before
 
 
 def require_bounded(image: Image.Image, file: BinaryIO) -> None:

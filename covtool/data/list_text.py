@@ -73,15 +73,19 @@ def lines_of(file: Path) -> list[str]:
 
 
 @contextmanager
-def opened_text(file: Path) -> Iterator[TextIO]:
+def opened_text(file: Path, *, errors: str = "strict") -> Iterator[TextIO]:
     """A list to be read bit by bit, with the ends of its lines as they are.
+
+    Args:
+        file: The list.
+        errors: What becomes of bytes that are no text, as Python calls it.
 
     Raises:
         OSError: It cannot be read.
         UnicodeError: Where it is read: it is no text.
     """
     encoding = encoding_of(file)
-    with opened(file) as stream, io.TextIOWrapper(stream, encoding, newline="") as text:
+    with opened(file) as stream, io.TextIOWrapper(stream, encoding, errors, newline="") as text:
         yield text
 
 

@@ -28,6 +28,7 @@ from covtool.printable import printable
 from covtool.regular_files import MEBIBYTE, opened, require_regular
 
 FEATURES = "features"
+NAMES = "surrogateescape"  # names of files need not be text
 COLUMNS = {"path": "paths", "identity": "identities", "camera": "cameras", "split": "splits"}
 """Labels of an image, and what they are called together in a file."""
 
@@ -145,7 +146,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, largest: int) -> np.
 def write_csv(path: Path, features: np.ndarray, columns: Columns) -> None:
     """A line for each image: its labels, then ``f0``, ``f1``, ...; every float32 survives."""
     labels = zip(*columns.values(), strict=True) if columns else iter(())
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
         writer = csv.writer(file)
         writer.writerow([*columns, *(f"f{place}" for place in range(features.shape[1]))])
         for block in _blocks(features):
@@ -156,7 +157,7 @@ def write_csv(path: Path, features: np.ndarray, columns: Columns) -> None:
 def read_csv(path: Path) -> tuple[Tensor, Columns]:
     """Columns that are no labels are features, in the order of the file."""
     values = array("f")
-    with explained(path), opened_text(path) as text:
+    with explained(path), opened_text(path, errors=NAMES) as text:
         rows = rows_of(checked_lines(text, longest=LONGEST_LINE))
         names = [name.strip() for name in next(rows, (0, []))[1]]
         columns = {name: [] for name in COLUMNS if name in names}

@@ -19,7 +19,6 @@ from covtool.data.cache.wishes import CachedImages, CacheSetting, CacheWish
 from covtool.data.checking import require_readable
 from covtool.data.fingerprint import file_fingerprint
 from covtool.errors import ArgumentError
-from covtool.regular_files import require_regular
 
 SEEN_BEFORE = "It could not be read when the cache was made."
 DECODERS = ("pillow", "timm")  # packages that decide about the pixels
@@ -102,10 +101,7 @@ def _writable(path: Path) -> Iterator[None]:
 @contextmanager
 def _only_one_process(path: Path) -> Iterator[None]:
     """Hold the lock of a cache file: until the block ends, or the process does, however."""
-    lock = path.with_suffix(".lock")
-    if lock.exists():
-        require_regular(lock)  # a pipe would be waited for
-    with lock.open("a") as file:
+    with path.with_suffix(".lock").open("a") as file:
         try:
             import fcntl
         except ImportError:  # Windows: several may make it, and the last one's stays
