@@ -238,3 +238,22 @@ FromScratch = Annotated[
 OnBadImage = Annotated[
     Literal["error", "skip"], typer.Option(help="What to do with images that cannot be read.")
 ]
+
+
+def _limit_pixels(ctx: typer.Context, number: int | None) -> int | None:
+    """Let images with more pixels be unreadable while the command runs."""
+    if number is not None:
+        from covtool.data.image_bounds import pixels_up_to
+
+        ctx.with_resource(pixels_up_to(number))
+    return number
+
+
+MaxImagePixels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        callback=_limit_pixels,
+        help="Images with more pixels cannot be read; default: 178956970, as Pillow has it.",
+    ),
+]

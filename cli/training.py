@@ -91,6 +91,7 @@ def training_command(
         resume: Resume = None,
         dry_run: DryRun = False,
         max_model_size: options.MaxModelSize = None,
+        max_image_pixels: options.MaxImagePixels = None,
         config: options.Config = None,
         preset: options.Preset = None,
         as_json: options.AsJson = False,

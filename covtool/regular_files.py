@@ -52,6 +52,14 @@ def require_regular(path: str | Path) -> None:
     opened(path).close()
 
 
+def is_regular(path: str | Path) -> bool:
+    """Whether a path leads to a regular file; one that nothing can have does not."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_bytes(path: str | Path, *, at_most: int = LONGEST_TEXT) -> bytes:
     """The content of a regular file.
 

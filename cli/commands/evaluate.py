@@ -87,6 +87,7 @@ def command(
     device: options.Device = "auto",
     on_bad_image: options.OnBadImage = "error",
     max_model_size: options.MaxModelSize = None,
+    max_image_pixels: options.MaxImagePixels = None,
     config: options.Config = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,

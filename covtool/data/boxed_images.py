@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from covtool.data.image_formats import open_image
+from covtool.data.images import opened_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,9 @@ class BoxedImage:
         """The part as a PNG, losslessly; an orientation in EXIF data stays with it.
 
         Raises:
-            OSError: The file is no image.
-            ValueError: Nothing of the image is in the box.
+            DataError: The file is no image, or nothing of it is in the box.
         """
-        with self.path.open("rb") as file, open_image(file) as image:
+        with opened_image(self.path) as image:
             part, exif = image.crop(self._pixels(image)), image.getexif().tobytes()
         if part.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
             part = part.convert("RGB")

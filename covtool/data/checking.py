@@ -11,6 +11,7 @@ from covtool.data.layouts import Sample
 from covtool.data.records import Records
 from covtool.data.threads import in_threads
 from covtool.errors import DataError
+from covtool.printable import printable
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 
@@ -47,7 +48,7 @@ class UnreadableError(DataError):
     """
 
     def __init__(self, bad: Sequence[Unread], total: int) -> None:
-        shown = "; ".join(f"{path}: {reason}" for path, reason in bad[:SHOWN])
+        shown = "; ".join(f"{printable(str(path))}: {reason}" for path, reason in bad[:SHOWN])
         more = f" ... and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         super().__init__(
             f"{len(bad)} of {total} images cannot be read.",

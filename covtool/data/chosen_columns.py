@@ -6,8 +6,10 @@ from pathlib import Path
 
 from covtool.data.csv_columns import FLAGS, LABEL, SPLIT, SPLIT_COLUMNS, candidates, flag_split
 from covtool.data.csv_file import cell_of, values_of
+from covtool.data.found_images import shown
 from covtool.data.images import is_image
 from covtool.errors import DataError
+from covtool.printable import printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +63,12 @@ class ChosenColumns:
             own |= {kind: column} if column else {}
         split, flags, alone = _splits(file, names, table.split_names)
         own |= {SPLIT: split} if split else {}
-        told = [f"{name!r} as {kind}" for kind, name in own.items() if kind != name]
+        told = [f"{printable(name)!r} as {kind}" for kind, name in own.items() if kind != name]
         told += [f"{' and '.join(map(repr, flags))} as {SPLIT}"] if flags else []
         notes += [f"{file.name}: {', '.join(told)}."] if told else []
-        notes += [f"{file.name}: the column {n!r} holds no names of splits." for n in alone]
+        notes += [
+            f"{file.name}: the column {printable(n)!r} holds no names of splits." for n in alone
+        ]
         return cls(own=own, flags=flags, split_names=table.split_names, notes=tuple(notes))
 
     def split(self, line: str, row: Mapping[str, str | None], default: str) -> str:
@@ -76,7 +80,7 @@ class ChosenColumns:
         text = cell_of(line, row, self.own[SPLIT])
         if text.lower() not in self.split_names:
             raise DataError(
-                f"{line}: there is no split {text!r}.",
+                f"{line}: there is no split {printable(text)!r}.",
                 hint=f"Known: {', '.join(self.split_names)}.",
             )
         return text
@@ -95,7 +99,7 @@ def _chosen(file: Path, kind: str, found: Sequence[str], *, needed: bool) -> str
     if not needed:
         return None
     raise DataError(
-        f"{file} has {len(found)} columns that could be the {kind}: {', '.join(found)}.",
+        f"{file} has {len(found)} columns that could be the {kind}: {shown(found)}.",
         hint=f"Call the one that is meant {kind!r}.",
     )
 
@@ -127,11 +131,11 @@ def _require_columns(file: Path, names: Sequence[str], table: Table) -> None:
     if any(is_image(Path(name)) for name in names):
         raise DataError(
             f"The first line of {file} does not name the columns.",
-            reason=f"It reads: {', '.join(names)}.",
+            reason=f"It reads: {shown(names)}.",
             hint=f"A first line is missing, which should read {table.first_line}.",
         )
     raise DataError(
         f"{file} has no column {' and no column '.join(map(repr, missing))}.",
-        reason=f"Its first line names: {', '.join(names) or 'nothing'}.",
+        reason=f"Its first line names: {shown(names, 24) or 'nothing'}.",
         hint=f"The first line should read {table.first_line}.",
     )

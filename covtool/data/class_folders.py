@@ -28,9 +28,9 @@ def folders_in(folder: Path) -> list[Path]:
     """The folders in a folder by name, without hidden ones and what programs leave behind."""
     try:
         found = [child for child in folder.iterdir() if not is_left_over(child.name)]
+        return sorted(child for child in found if child.is_dir() and not leads_back(child))
     except PermissionError as problem:
         raise unreadable_folder(problem) from problem
-    return sorted(child for child in found if child.is_dir() and not leads_back(child))
 
 
 def images_below(folder: Path) -> list[Path]:

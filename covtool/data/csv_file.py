@@ -1,46 +1,97 @@
 """A CSV file as text: its lines, its cells, and what separates them."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from covtool.data.csv_columns import normalized
+from covtool.data.list_text import checked_lines, explained, opened_text
 from covtool.errors import DataError
+from covtool.printable import printable
 
 DELIMITERS = ",;\t|"
 
+MOST_COLUMNS = 10_000
+"""Columns of a list of images."""
+
+LONGEST_CELL = 4096
+"""Characters of a path or a name: a longer path is none to any system."""
+
+_END = "\x1eend\x1e"  # a line of our own behind the last one: inside quotes it would be no row
+
+Row = Mapping[str, str | None]
+
+
+class Table(NamedTuple):
+    """A CSV file that is open.
+
+    Attributes:
+        columns: Their names.
+        rows: The number of the last line of each, and its cells by column.
+    """
+
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[int, Row]]
+
 
 @contextmanager
-def opened_table(file: Path) -> Iterator[tuple[csv.DictReader, tuple[str, ...]]]:
-    """Read a CSV file: its rows, and the names of its columns.
+def opened_table(file: Path, *, normalize: bool = True) -> Iterator[Table]:
+    """Read a CSV file; what is wrong with it is told where it is read.
+
+    Args:
+        file: In UTF-8, or in the encoding that a mark at its beginning tells; its cells are
+            separated by commas, semicolons, tabs or bars.
+        normalize: Whether names of columns are `normalized`.
 
     Raises:
-        DataError: It is not text in UTF-8.
+        DataError: It cannot be read or is no text; it has too many columns, cells that are too
+            long, or a quote that never closes.
     """
+    with explained(file), opened_text(file) as stream:
+        lines = checked_lines(stream)
+        first = next(lines, "")
+        cells = rows_of(chain([first], lines), delimiter=_delimiter(first))
+        _, names = next(cells, (0, []))
+        if len(names) > MOST_COLUMNS:
+            raise ValueError(f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}")
+        columns = tuple(normalized(name) if normalize else name for name in names)
+        yield Table(columns, ((number, _row(columns, row)) for number, row in cells if row))
+
+
+def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """The number of the last line of each row of CSV, and its cells; empty rows have none.
+
+    Raises:
+        ValueError: A cell is longer than Python's `csv` reads, or a quote never closes.
+    """
+    reader = csv.reader(chain(lines, [_END]), skipinitialspace=True, delimiter=delimiter)
+    begins = 1
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            delimiter = _delimiter(stream.readline())
-            stream.seek(0)
-            reader = csv.DictReader(stream, skipinitialspace=True, delimiter=delimiter)
-            columns = [normalized(name) for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            yield reader, tuple(columns)
-    except (UnicodeDecodeError, csv.Error) as problem:
-        raise DataError(
-            f"{file} is not a CSV file in UTF-8.", reason=str(problem), hint="Save it as UTF-8."
-        ) from problem
+        for cells in reader:
+            if cells == [_END]:
+                return
+            if cells and _END in cells[-1]:  # the file ended within quotes
+                raise ValueError(f"a quote opens in line {begins:,} or behind it and never closes")
+            yield reader.line_num, cells
+            begins = reader.line_num + 1
+    except csv.Error as problem:
+        raise ValueError(f"line {reader.line_num:,} is no CSV: {problem}") from problem
+
+
+def _row(columns: Sequence[str], cells: Sequence[str]) -> Row:
+    return dict(zip(columns, cells, strict=False)) | dict.fromkeys(columns[len(cells) :])
 
 
 def values_of(file: Path, names: Sequence[str]) -> set[tuple[str, ...]]:
     """What stands in some columns, each combination once."""
-    with opened_table(file) as (reader, _):
-        return {tuple((row[name] or "").strip() for name in names) for row in reader}
+    with opened_table(file) as table:
+        return {tuple((row[name] or "").strip() for name in names) for _, row in table.rows}
 
 
-def cell_of(
-    line: str, row: Mapping[str, str | None], column: str, *, may_be_empty: bool = False
-) -> str:
+def cell_of(line: str, row: Row, column: str, *, may_be_empty: bool = False) -> str:
     """What stands in a cell, without the spaces around it.
 
     Args:
@@ -50,13 +101,20 @@ def cell_of(
         may_be_empty: Whether nothing may stand there.
 
     Raises:
-        DataError: The cell is empty or missing.
+        DataError: The cell is empty or missing, has several lines, or is longer than
+            `LONGEST_CELL`.
     """
     if may_be_empty and row[column] is None:
         raise DataError(f"{line} ends before the {column}.", reason="The file may be cut off.")
     text = (row[column] or "").strip()
     if not text and not may_be_empty:
         raise DataError(f"{line}: the {column} is empty.")
+    if len(text) > LONGEST_CELL or len(text.splitlines()) > 1:
+        raise DataError(
+            f"{line}: the {column} has {len(text):,} characters in {len(text.splitlines()):,} "
+            f"lines: {printable(text, longest=50)!r}.",
+            hint="A quote may open before it, and close too late.",
+        )
     return text
 
 

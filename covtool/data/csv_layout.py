@@ -9,9 +9,12 @@ from covtool.data.chosen_columns import ChosenColumns, Table
 from covtool.data.csv_columns import IDENTITY, LABEL, PATH, candidates
 from covtool.data.csv_file import cell_of, opened_table
 from covtool.data.label_cells import one_class_each
+from covtool.data.list_text import note_on_encoding
 from covtool.data.listed_files import ListedFiles
 from covtool.errors import DataError
 from covtool.full_paths import in_full
+from covtool.printable import printable
+from covtool.regular_files import is_regular
 
 SUFFIXES = (".csv", ".tsv")
 
@@ -74,10 +77,10 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
             several columns or files that could be meant.
     """
     found, files = defaultdict(list), ListedFiles(file)
-    with opened_table(file) as (reader, names):
+    with opened_table(file) as (names, rows):
         columns = ChosenColumns.of(file, names, table)
-        for row in reader:
-            line = f"{file}, line {reader.line_num}"
+        for number, row in rows:
+            line = f"{file}, line {number}"
             split = columns.split(line, row, default)
             cells = {kind: cell_of(line, row, columns.own[kind]) for kind in table.columns}
             cells |= {
@@ -92,13 +95,14 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
     total = sum(map(len, found.values()))
     if address := next((text for text in files.missing if "://" in text), None):
         raise DataError(
-            f"{file} lists addresses, like {address}.",
+            f"{file} lists addresses, like {printable(address)}.",
             reason="covtool downloads nothing.",
             hint="Download the images, and list the files.",
         )
     if files.missing:
         raise _not_there(file, [file.parent / text for text in files.missing], total, file.parent)
-    return Listing(splits=dict(found), notes=(*columns.notes, *_note_on(files, total)))
+    notes = (*note_on_encoding(file), *columns.notes, *_note_on(files, total))
+    return Listing(splits=dict(found), notes=notes)
 
 
 def columns_of(file: Path) -> tuple[str, ...]:
@@ -107,7 +111,7 @@ def columns_of(file: Path) -> tuple[str, ...]:
     Raises:
         DataError: It is not text.
     """
-    with opened_table(file) as (_, names):
+    with opened_table(file) as (names, _):
         return names
 
 
@@ -135,7 +139,7 @@ def require_files(file: Path, paths: Sequence[Path], folder: Path) -> None:
     Raises:
         DataError: It names the first.
     """
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not is_regular(path)]
     if missing:
         raise _not_there(file, missing, len(paths), folder)
 
@@ -143,12 +147,13 @@ def require_files(file: Path, paths: Sequence[Path], folder: Path) -> None:
 def _note_on(files: ListedFiles, count: int) -> Iterator[str]:
     if files.found:
         text, path = next(iter(files.found.items()))
+        text, path = printable(text), printable(path)
         yield f"{len(files.found):,} of {count:,} images were found by name: {text!r} is {path}."
 
 
 def _not_there(file: Path, missing: Sequence[Path], total: int, folder: Path) -> DataError:
     return DataError(
         f"{len(missing)} of {total} images that {file} lists are not there.",
-        reason=f"The first: {missing[0]}.",
+        reason=f"The first: {printable(str(missing[0]))}.",
         hint=f"Paths in the file are relative to the folder {in_full(folder)}.",
     )

@@ -12,7 +12,9 @@ from covtool.data.hygiene import short_path
 from covtool.data.layouts import DataLayout
 from covtool.data.retrieval_layout import RetrievalLayout
 from covtool.data.threads import in_threads
+from covtool.printable import printable
 from covtool.progress import Track, silent
+from covtool.regular_files import opened
 
 COMPARED_AT_MOST = 200_000
 """Images of a data set whose files are compared before they are evaluated on: of more, that takes
@@ -92,7 +94,7 @@ def notes_on_equal_matches(
     ]
     if not found:
         return ()
-    one, same = (os.path.relpath(file.path, layout.folder) for file in found[0])
+    one, same = (printable(os.path.relpath(file.path, layout.folder)) for file in found[0])
     return (
         f"{len(found):,} of {len(layout.query):,} queries {'have' if len(found) > 1 else 'has'} "
         f"an equal file to be found, byte for byte: that says nothing ({one} is {same}).",
@@ -140,7 +142,7 @@ def _size(path: Path) -> int | None:
 
 def _piece(path: Path) -> bytes | None:
     try:
-        with path.open("rb", buffering=0) as file:
+        with opened(path) as file:
             file.seek(max(0, (path.stat().st_size - PIECE) // 2))
             return hashlib.blake2b(file.read(PIECE), digest_size=16).digest()
     except OSError:
@@ -150,7 +152,7 @@ def _piece(path: Path) -> bytes | None:
 def _content(path: Path) -> bytes | None:
     digest = hashlib.blake2b(digest_size=32)
     try:
-        with path.open("rb", buffering=0) as file:
+        with opened(path) as file:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
     except OSError:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from covtool.errors import DataError
+from covtool.printable import printable
 
 Identity = tuple[int, int]
 """Device and inode of a folder."""
@@ -80,7 +81,8 @@ def _refuse(problem: OSError) -> None:
 
 def unreadable_folder(problem: OSError) -> DataError:
     """A folder that may not be looked into: what is in it must not be missing without a word."""
-    return DataError(f"The folder {problem.filename} cannot be read.", reason=problem.strerror)
+    place = printable(str(problem.filename))
+    return DataError(f"The folder {place} cannot be read.", reason=problem.strerror)
 
 
 def _with_slash(folder: str) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from covtool.printable import printable
+
 Labeled = tuple[Path, str]
 """An image and the name of its class."""
 
@@ -32,8 +34,9 @@ def shown(names: Iterable[str], limit: int = 6) -> str:
         'a, b, ... (1 more)'
     """
     names = list(names)
+    first = ", ".join(map(printable, names[:limit]))
     more = f", ... ({len(names) - limit} more)" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    return first + more
 
 
 def counted(number: int, thing: str) -> str:

@@ -13,9 +13,11 @@ from covtool.data.folder_names import is_no_class
 from covtool.data.found_images import counted
 from covtool.data.layouts import DataLayout, Sample
 from covtool.data.left_out import notes_on_left_out
+from covtool.data.outside import note_on_outside
 from covtool.data.records import labels_of
 from covtool.data.spelling import spelled_alike
 from covtool.errors import DataError
+from covtool.printable import printable
 
 SHOWN = 12
 PATHS_SHOWN = 5
@@ -30,6 +32,8 @@ def looked_over(layout: DataLayout) -> DataLayout:
     notes = [*layout.notes, *_classes_spelled_alike(layout), *_classes_without_images(layout)]
     if layout.has_files:
         notes += _listed_again(layout)
+        every = (sample.path for samples in layout.splits.values() for sample in samples)
+        notes += note_on_outside(every, layout.folder)
     if layout.kind == "folder":
         notes += _beside(layout)
     return replace(layout, notes=tuple(notes))
@@ -149,7 +153,7 @@ def _beside(layout: DataLayout) -> Iterator[str]:
 
 def short_path(path: Path, layout: DataLayout) -> str:
     """A path as it is from the folder of the data set."""
-    return os.path.relpath(path, layout.folder)
+    return printable(os.path.relpath(path, layout.folder))
 
 
 def _have(count: int) -> str:
@@ -161,4 +165,4 @@ def _more(count: int, shown: int) -> str:
 
 
 def _shortened(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + _more(len(names), SHOWN)
+    return ", ".join(map(printable, names[:SHOWN])) + _more(len(names), SHOWN)

@@ -1,9 +1,12 @@
 """The image formats that are read: those that Pillow decodes itself, and their suffixes."""
 
+import re
 from functools import cache
 from typing import BinaryIO
 
 from PIL import Image
+
+from covtool.data.image_bounds import MOST_PIXELS, beyond, most_pixels, require_bounded
 
 LEFT_ALONE = {
     "EPS": "Pillow starts Ghostscript for it, which runs what the file says",
@@ -13,11 +16,15 @@ LEFT_ALONE = {
     "BUFR": "Pillow knows it by name only",
     "GRIB": "Pillow knows it by name only",
     "HDF5": "Pillow knows it by name only",
+    "FPX": "the images in it are of any format",
+    "MIC": "the images in it are of any format",
 }
 """Formats that Pillow has a plugin for and that are never opened, and why."""
 
 INSIDE = {"MPO": "JPEG"}
 """Formats that Pillow opens as another one: several JPEG images in a file, as of cameras."""
+
+_NUMBER = re.compile(r"\d+")
 
 
 @cache
@@ -33,8 +40,32 @@ def image_formats() -> tuple[str, ...]:
 
 
 def open_image(file: BinaryIO) -> Image.Image:
-    """Open an image in one of `image_formats`; nothing is decoded yet."""
-    return Image.open(file, formats=image_formats())
+    """Open an image in one of `image_formats`; nothing is decoded yet.
+
+    Raises:
+        ValueError: It would cost too much to decode; see `covtool.data.image_bounds`.
+        Exception: It is damaged, or no image: a decoder may raise anything.
+    """
+    _let_pillow_open(most_pixels())
+    try:
+        image = Image.open(file, formats=image_formats())
+    except Image.DecompressionBombError as problem:
+        found = _NUMBER.search(str(problem))
+        pixels = f"{int(found[0]):,}" if found else "too many"
+        raise ValueError(f"it has {pixels} pixels, {beyond(most_pixels())}") from problem
+    try:
+        require_bounded(image, file)
+    except ValueError:
+        image.close()
+        raise
+    return image
+
+
+def _let_pillow_open(pixels: int) -> None:
+    """Raise Pillow's own bound, where a higher one is wanted; it refuses twice its number."""
+    own = Image.MAX_IMAGE_PIXELS
+    if own is not None and 2 * own < pixels != MOST_PIXELS:
+        Image.MAX_IMAGE_PIXELS = -(-pixels // 2)
 
 
 @cache

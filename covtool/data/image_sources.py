@@ -13,10 +13,14 @@ from covtool.data.folder_names import WHOLE
 from covtool.data.images import is_image
 from covtool.data.layouts import scan
 from covtool.data.left_out import notes_on_left_out
+from covtool.data.list_text import lines_of, note_on_encoding
+from covtool.data.outside import note_on_outside
 from covtool.data.published import find_published
+from covtool.data.record_sources import RecordSource, record_source, scan_records
 from covtool.data.retrieval_forms import CSV_SPLITS
 from covtool.data.retrieval_layout import RetrievalSample
 from covtool.data.retrieval_reading import read_retrieval, task_of
+from covtool.data.unreadable_paths import paths_explained
 from covtool.errors import DataError
 
 Samples = tuple[RetrievalSample, ...]
@@ -59,23 +63,46 @@ def find_images(root: Path) -> ImageSource:
     """The images that a path stands for.
 
     Args:
-        root: A data set for retrieval or classification; any other folder, of which all images are
-            taken; a CSV file with the column ``path`` and perhaps ``identity`` or ``label``,
-            ``camera`` and ``split``; a text file (.txt) with a path per line, relative to it, and
-            perhaps a label; or an image.
+        root: A data set for retrieval or classification, also ``wds/FOLDER`` and ``hfds/NAME``; any
+            other folder, of which all images are taken; a CSV file with the column ``path`` and
+            perhaps ``identity`` or ``label``, ``camera`` and ``split``; a text file (.txt) with a
+            path per line, relative to it, and perhaps a label; or an image.
 
     Raises:
         DataError: There is nothing, there are no images, or a list has a mistake.
     """
-    root = Path(root)
+    with paths_explained(root):
+        if source := record_source(root):
+            splits, notes = _in_records(source)
+            return ImageSource(
+                root=source.root, folder=source.root, splits=MappingProxyType(splits), notes=notes
+            )
+        return _find_images(Path(root))
+
+
+def _find_images(root: Path) -> ImageSource:
     if not root.exists():
         raise DataError(f"There is no {root}.", hint="Check the path.")
     folder = root if root.is_dir() else root.parent
     splits, notes = _in_folder(root) if root.is_dir() else _in_file(root)
-    return ImageSource(root=root, folder=folder, splits=MappingProxyType(splits), notes=notes)
+    paths = (sample.path for samples in splits.values() for sample in samples)
+    outside = (note for note in note_on_outside(paths, folder) if note not in notes)
+    return ImageSource(
+        root=root, folder=folder, splits=MappingProxyType(splits), notes=(*notes, *outside)
+    )
 
 
 Found = tuple[dict[str, Samples], tuple[str, ...]]
+
+
+def _in_records(source: RecordSource) -> Found:
+    found = scan_records(source)
+    names = found.class_names
+    splits = {
+        own: tuple(RetrievalSample(s.path, names[s.label]) for s in found.splits[key])
+        for key, own in found.called.items()
+    }
+    return splits, found.notes
 
 
 def _in_folder(root: Path) -> Found:
@@ -88,7 +115,7 @@ def _in_folder(root: Path) -> Found:
     try:
         splits, notes = _labeled(root)
     except DataError as problem:  # of any other folder, all images are taken
-        note = f"All images of {root} are taken, without labels: {problem}".splitlines()[0]
+        note = f"All images of {root} are taken, without labels: {problem.message}"
         return {WHOLE: _unlabeled(every)}, (note, *left_out)
     return splits, tuple(dict.fromkeys((*notes, *left_out)))
 
@@ -123,7 +150,7 @@ def _in_file(root: Path) -> Found:
     if is_table(root):
         return _in_csv(root)
     if root.suffix.lower() == ".txt":
-        return {WHOLE: _in_list(root)}, ()
+        return {WHOLE: _in_list(root)}, tuple(note_on_encoding(root))
     raise DataError(
         f"{root} is neither a folder nor a list of images nor an image.",
         hint="A list is a CSV file with the column path, or a .txt file with a path per line.",
@@ -149,11 +176,8 @@ def _in_csv(root: Path) -> Found:
 
 
 def _in_list(root: Path) -> Samples:
-    try:
-        lines = root.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as problem:
-        raise DataError(f"{root} is not text in UTF-8.", reason=str(problem)) from problem
-    paths = [root.parent / line.strip() for line in lines if line.strip()]
+    lines = lines_of(root)
+    paths = [root.parent / line for line in lines]
     require_files(root, paths, root.parent)
     return tuple(RetrievalSample(path, "") for path in _some(paths, root))
 

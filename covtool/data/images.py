@@ -3,22 +3,28 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from covtool.data.decoder_complaints import complaints
 from covtool.data.dim_images import is_dim
+from covtool.data.image_bounds import LARGE, LARGE_FILE, alone, require_bounded_file
 from covtool.data.image_formats import image_suffixes, open_image
 from covtool.data.orientation import turn_of
-from covtool.errors import DataError
+from covtool.errors import CovtoolError, DataError
+from covtool.printable import printable
+from covtool.regular_files import opened
 
 WHITE, WHITE_16 = 255, 65535
 SCALED_TO_16_BITS = ("PNG", "PPM")  # Pillow's mode for them may have 32 bits, their values have 16
 SAVE_AGAIN = "save it with 8 or 16 bits a pixel"
 
-# What Pillow raises on files that are truncated, damaged, too large or not images.
-READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+ROWS = 256  # of an image with more than 8 bits that are scaled at a time
+
+SENTENCES = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)
+"""Errors of decoders whose text is a sentence; that of others is a key or a number, say."""
 
 
 def is_image(path: Path) -> bool:
@@ -53,12 +59,13 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
         DataError: The file is missing, truncated or not an image, or nobody knows what its pixels
             mean; it names the file.
     """
-    with _explained(path), path.open("rb") as file, open_image(file) as image:
+    with opened_image(path) as image, alone(image.width * image.height > LARGE):
         image.load()
         dim, rgb, turn = is_dim(image), _to_rgb(image), turn_of(image)
-    if exif and turn is not None:
-        rgb = rgb.transpose(turn)
-    return Decoded(rgb.convert("L").convert("RGB") if gray else rgb, turn is not None, dim)
+        if exif and turn is not None:
+            rgb = rgb.transpose(turn)
+        rgb = rgb.convert("L").convert("RGB") if gray else rgb
+    return Decoded(rgb, turn is not None, dim)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -67,17 +74,42 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: As `read_image`, as far as the header tells.
     """
-    with _explained(path), path.open("rb") as file, open_image(file) as image:
+    with opened_image(path) as image:
         return image.size
 
 
+def bytes_of(path: Path) -> BinaryIO:
+    """The bytes of an image, wherever it is, open for reading.
+
+    Raises:
+        OSError: There is none, or it is no regular file; see `covtool.regular_files`.
+    """
+    return opened(path) if isinstance(path, Path) else path.open("rb")
+
+
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """An image that is open; whatever is wrong with it is one error, until the block ends.
+
+    Decoders raise anything on bytes that nobody foresaw, and not all of it is an `OSError`.
+
+    Raises:
+        DataError: As `decode_image`, as far as the block reads the image.
+    """
     try:
-        yield
-    except READ_ERRORS as problem:
+        with (
+            complaints() as heard,
+            bytes_of(path) as file,
+            alone(require_bounded_file(file) > LARGE_FILE),
+            open_image(file) as image,
+        ):
+            yield image
+            heard.require_none(image)
+    except CovtoolError:
+        raise
+    except Exception as problem:
         raise DataError(
-            f"The image {path} cannot be read.",
+            f"The image {printable(str(path))} cannot be read.",
             reason=_reason(path, problem),
             hint="Replace or remove it, or add --on-bad-image skip.",
         ) from problem
@@ -95,28 +127,46 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _in_8_bits(image: Image.Image) -> np.ndarray:
     """Gray of 16 bits a pixel, scaled; of 32 bits, where the values can only be such."""
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image)
     in_16_bits = image.mode != "I" or image.format in SCALED_TO_16_BITS
     if not in_16_bits and not (values.min() >= 0 and WHITE < values.max() <= WHITE_16):
         raise ValueError(
             f"its pixels are 32-bit numbers of unknown range, here {values.min():.0f} to "
             f"{values.max():.0f}: {SAVE_AGAIN}"
         )
-    return (values.clip(0, WHITE_16) / (WHITE_16 / WHITE)).round().astype(np.uint8)
+    scaled = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), ROWS):  # in float64 at once they would take eight times more
+        part = values[top : top + ROWS].astype(np.float64).clip(0, WHITE_16)
+        scaled[top : top + ROWS] = (part / (WHITE_16 / WHITE)).round()
+    return scaled
 
 
 def _reason(path: Path, problem: Exception) -> str:
     if isinstance(problem, FileNotFoundError):
         return "There is no such file."
-    if path.exists() and path.stat().st_size == 0:
+    begins = _beginning(path)
+    if begins == b"":
         return "The file is empty."
-    text = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-    if text.startswith("cannot identify image file"):
-        with path.open("rb") as file:
-            begins = file.read(200).lstrip().lower()
+    if isinstance(problem, UnidentifiedImageError):
+        begins = (begins or b"").lstrip().lower()
         if begins.startswith(b"version https://git-lfs"):
             return "It only points to the image, which git lfs pull would fetch."
         if begins.startswith((b"<!doctype html", b"<html")):
             return "It is a web page, as of a download that failed."
         return "It is not an image, whatever its name says."
+    if isinstance(problem, MemoryError):
+        return "There is not enough memory to decode it."
+    text = " ".join((getattr(problem, "strerror", None) or str(problem)).split())
+    if not isinstance(problem, SENTENCES) or not text:
+        text = f"It is damaged ({type(problem).__name__}{': ' if text else ''}{text})"
+    text = printable(text)
     return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def _beginning(path: Path) -> bytes | None:
+    """The first bytes of what should be an image; None where they cannot be read."""
+    try:
+        with bytes_of(path) as file:
+            return file.read(200)
+    except (OSError, ValueError, CovtoolError):
+        return None

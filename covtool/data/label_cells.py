@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from covtool.errors import DataError
+from covtool.printable import printable
 
 _SEPARATOR = re.compile(r"\s*[;|]\s*")
 _LIST = re.compile(r"[\[({].*,.*[\])}]")
@@ -35,14 +36,14 @@ def one_class_each(file: Path, cells: Sequence[str]) -> tuple[list[str], tuple[s
         raise DataError(
             f"{count:,} of {len(cells):,} images of {file} {'have' if count > 1 else 'has'} "
             "several labels.",
-            reason=f"For example {min(several)!r}, where each image has one class.",
+            reason=f"For example {printable(min(several))!r}, where each image has one class.",
             hint="Keep the rows with one label; or write combinations that are classes of their "
             "own as one, like cat+dog.",
         )
     if all(_WHOLE.fullmatch(cell) for cell in different):
-        decimal = sorted(cell for cell in different if "." in cell)
-        example = f"{file.name}: labels like {decimal[0]!r} are read as " if decimal else ""
-        notes = (f"{example}{_without_decimals(decimal[0])!r}.",) if decimal else ()
+        decimal = printable(min((cell for cell in different if "." in cell), default=""))
+        read = f"labels like {decimal!r} are read as {_without_decimals(decimal)!r}"
+        notes = (f"{file.name}: {read}.",) if decimal else ()
         return [_without_decimals(cell) for cell in cells], notes
     if all(_NUMBER.fullmatch(cell) for cell in different) and 2 * len(different) > len(cells):
         raise DataError(
@@ -76,5 +77,5 @@ def _on_combinations(file: Path, cells: Sequence[str], different: set[str]) -> t
         return ()
     return (
         f"{file.name}: labels made of other labels ({len(found)} of {len(different)}, like "
-        f"{min(found)!r}) are taken as classes of their own.",
+        f"{printable(min(found))!r}) are taken as classes of their own.",
     )

@@ -23,7 +23,8 @@ from covtool.data.folder_names import (
     split_called,
     split_within,
 )
-from covtool.data.found_images import FoundImages, Labeled
+from covtool.data.found_images import FoundImages, Labeled, shown
+from covtool.data.unreadable_paths import paths_explained
 from covtool.errors import ArgumentError, DataError
 from covtool.full_paths import in_full
 from covtool.specs.layout import LayoutSpec
@@ -151,10 +152,11 @@ def scan(
         raise ArgumentError(
             f"The validation fraction must lie between 0 and 1, not {val_fraction}."
         )
-    layout = _scan(Path(root), choice or LayoutSpec())
-    if val_fraction is not None:
-        layout = with_validation(layout, val_fraction, seed)
-    return looked_over(layout)
+    with paths_explained(root):
+        layout = _scan(Path(root), choice or LayoutSpec())
+        if val_fraction is not None:
+            layout = with_validation(layout, val_fraction, seed)
+        return looked_over(layout)
 
 
 def _scan(root: Path, choice: LayoutSpec) -> DataLayout:
@@ -292,7 +294,7 @@ def _layout(
         if unknown:
             raise DataError(
                 f"{root} has classes in {own!r} that {called[defining]!r} lacks: "
-                f"{', '.join(unknown[:12])}.",
+                f"{shown(unknown, 12)}.",
                 reason="The training images say which classes there are.",
                 hint="Add training images of them, or take them out.",
             )

@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from covtool.data.folder_walk import FolderWalk
 from covtool.data.images import is_image
 from covtool.errors import DataError
+from covtool.printable import printable
+from covtool.regular_files import is_regular
 
 USUAL_FOLDERS = frozenset(
     ("images", "image", "imgs", "img", "jpg", "jpeg", "png", "photos", "data")
@@ -45,7 +47,7 @@ class ListedFiles:
         Raises:
             DataError: Several files could be meant.
         """
-        if (self._folder / text).is_file():
+        if is_regular(self._folder / text):
             return text
         meant = self._meant(_parts(text), absolute=_is_absolute(text))
         if not meant:
@@ -53,9 +55,9 @@ class ListedFiles:
             return text
         best = self._nearest(meant, [word.lower() for word in (*hints, self._file.stem)])
         if len(best) > 1:
-            one, other = ("/".join(parts) for parts in best[:2])
+            one, other = (printable("/".join(parts)) for parts in best[:2])
             raise DataError(
-                f"{self._file} lists {text!r}, which could be {one} or {other}.",
+                f"{self._file} lists {printable(text)!r}, which could be {one} or {other}.",
                 hint="Write into the file which one is meant.",
             )
         self.found[text] = "/".join(best[0])

@@ -38,6 +38,6 @@ def _described(file: Path) -> str:
     if file.suffix.lower() != ".csv":
         return str(file)
     try:
-        return f"{file} (columns {', '.join(columns_of(file)) or 'without names'})"
+        return f"{file} (columns {shown(columns_of(file), 24) or 'without names'})"
     except DataError:
         return str(file)

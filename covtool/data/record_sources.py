@@ -1,13 +1,10 @@
 """Large data sets, as timm calls them: ``wds/FOLDER`` of tar files, ``hfds/NAME`` of Hugging Face.
 
-timm's readers, which need the extras ``covtool[wds]`` and ``covtool[hf]``, say which tar files
-belong to a split and read what Hugging Face stores. Tar files are gone through once, for where the
-images are in them.
+Tar files are gone through once, for where the images are in them. timm's reader, which needs the
+extra ``covtool[hf]``, reads what Hugging Face stores.
 """
 
-import json
-import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,17 +14,18 @@ import numpy as np
 from timm.data import create_reader
 
 from covtool.data.folder_names import SPLIT_NAMES, split_called
-from covtool.data.image_formats import image_suffixes
 from covtool.data.layouts import DataLayout, canonical
-from covtool.data.records import ReaderArchive, Records, TarArchive
+from covtool.data.published.listing import lines_of
+from covtool.data.records import ReaderArchive, Records
+from covtool.data.shards import LeftOut, indexed
+from covtool.documents import parse_json
 from covtool.errors import ArgumentError, CovtoolError, DataError
 from covtool.full_paths import in_full
+from covtool.printable import printable
+from covtool.regular_files import read_text
 
 INFO_FILES = ("_info.json", "info.json")
 CLASS_NAMES = "classes.txt"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # looked for before others that images have
-LABEL = ".cls"
-META = ".json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def scan_records(source: RecordSource) -> DataLayout:
         ArgumentError: The package that reads it is not installed.
         DataError: It is not there, damaged, or has no labels.
     """
-    found, names = READ[source.kind](source)
+    found, names, notes = READ[source.kind](source)
     found = {
         split: records for split, records in found.items() if len(records) and split_called(split)
     }
@@ -87,43 +85,71 @@ def scan_records(source: RecordSource) -> DataLayout:
         class_names=names,
         splits=MappingProxyType({key: found[own] for key, own in called.items()}),
         called=MappingProxyType(called),
+        notes=notes,
     )
 
 
-Found = tuple[Mapping[str, Records], tuple[str, ...]]
-"""Images by split as the data set calls it, and the names of the classes."""
+Found = tuple[Mapping[str, Records], tuple[str, ...], tuple[str, ...]]
+"""Images by split as the data set calls it, the names of the classes, and notes."""
+
+Shards = dict[str, tuple[list[Path], str]]
+"""By split the tar files, and the field of the JSON that holds the label; empty for ``.cls``."""
 
 
 def _read_shards(source: RecordSource) -> Found:
     if not source.root.is_dir():
         raise DataError(f"There is no folder {source.root}.", hint="Check the path.")
     info = next((source.root / name for name in INFO_FILES if (source.root / name).exists()), None)
-    shards = _shards_by_name(source) if info is None else _shards_by_info(source, info)
-    found = {split: _indexed(files, label) for split, (files, label) in shards.items()}
-    count = max((int(r.labels.max()) + 1 for r in found.values() if len(r)), default=0)
-    return found, _class_names(source.root, count)
+    shards = _shards_by_name(source) if info is None else _shards_by_info(info)
+    found, notes = {}, []
+    for split, (files, label) in shards.items():
+        left_out = LeftOut()
+        found[split] = indexed(files, label, left_out)
+        notes += left_out.notes(split)
+    return found, _class_names(source.root, _num_classes(found)), tuple(notes)
 
 
-Shards = dict[str, tuple[list[Path], str]]
-"""By split the tar files, and the field of the JSON that holds the label; empty for ``.cls``."""
+def _num_classes(found: Mapping[str, Records]) -> int:
+    return max((int(r.labels.max()) + 1 for r in found.values() if len(r)), default=0)
 
 
-def _shards_by_info(source: RecordSource, info: Path) -> Shards:
-    """What timm's reader makes of the file that describes the data set."""
+def _shards_by_info(info: Path) -> Shards:
+    """The splits as the file that describes the data set has them, which is timm's."""
     try:
-        splits = list(json.loads(info.read_text())["splits"])
-        readers = {split: _reader(f"wds/{source.root.name}", source, split) for split in splits}
-    except CovtoolError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise DataError(f"{info} does not describe the splits.", reason=str(problem)) from problem
-    return {
-        split: (
-            [source.root / name for name in reader.split_info.filenames],
-            reader.split_info.alt_label,
-        )
-        for split, reader in readers.items()
-    }
+        splits = parse_json(read_text(info))["splits"]
+        return {
+            split: ([info.parent / name for name in _names_of(row)], _field_of(row))
+            for split, row in splits.items()
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
+        text = getattr(problem, "strerror", None) or str(problem)
+        reason = f"It has no {text}" if isinstance(problem, LookupError) else text
+        raise DataError(
+            f"{info} does not describe the splits.", reason=printable(reason)
+        ) from problem
+
+
+def _names_of(row: Mapping[str, Any]) -> list[str]:
+    names = row["filenames"]
+    if not isinstance(names, list) or not names:
+        raise ValueError("A split has no list of the names of its tar files.")
+    return [_name_of(name) for name in names]
+
+
+def _name_of(shard: Any) -> str:
+    """The name of a tar file, once it is sure that it is one in the data set's folder."""
+    if not isinstance(shard, str) or "\0" in shard:
+        raise ValueError(f"{shard!r} is no name of a file.")
+    if ":" in shard or Path(shard).is_absolute() or ".." in Path(shard).parts:
+        raise ValueError(f"{shard!r} is no file below the folder.")
+    return shard
+
+
+def _field_of(row: Mapping[str, Any]) -> str:
+    name = row.get("alt_label") or ""
+    if not isinstance(name, str):
+        raise ValueError(f"{name!r} is no field of a label.")
+    return name
 
 
 def _shards_by_name(source: RecordSource) -> Shards:
@@ -142,87 +168,31 @@ def _shards_by_name(source: RecordSource) -> Shards:
     return found
 
 
-def _reader(name: str, source: RecordSource, split: str) -> Any:
-    package, extra = {"wds": ("webdataset", "wds"), "hfds": ("datasets", "hf")}[source.kind]
-    try:
-        return create_reader(name, root=source.name if source.kind == "wds" else None, split=split)
-    except (ImportError, RuntimeError) as problem:
-        if isinstance(problem, RuntimeError) and "install" not in str(problem):
-            raise
-        raise ArgumentError(
-            f"{source} needs the package {package}, which is not installed.",
-            hint=f"Install it: pip install 'covtool[{extra}]'.",
-        ) from problem
-
-
-def _indexed(shards: list[Path], label_field: str) -> Records:
-    """Go through tar files once; keep where each labeled image is."""
-    tables = [
-        np.array(list(_labeled_images(shard, label_field)), dtype=np.int64).reshape(-1, 3)
-        for shard in shards
-    ]
-    numbers = np.repeat(np.arange(len(shards)), [len(table) for table in tables])
-    offsets, sizes, labels = np.concatenate(tables).T
-    return Records.all_of(TarArchive(shards, numbers, offsets, sizes), labels)
-
-
-def _labeled_images(shard: Path, label_field: str) -> Iterator[tuple[int, int, int]]:
-    """Offset, size and label of each image; those with a negative label are left out."""
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            for key, parts in _grouped(tar):
-                image = _image_of(parts)
-                if image is None:
-                    continue
-                label = _label(tar, key, parts, label_field)
-                if label >= 0:
-                    yield image.offset_data, image.size, label
-    except (OSError, tarfile.TarError, ValueError) as problem:
-        raise DataError(f"{shard} cannot be read.", reason=str(problem)) from problem
-
-
-def _image_of(parts: dict[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
-    others = (suffix for suffix in parts if suffix in image_suffixes())
-    return next((parts[s] for s in (*SUFFIXES, *others) if s in parts), None)
-
-
-def _grouped(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
-    """The files of each sample, which follow each other and differ in what is behind a dot."""
-    key, parts = None, {}
-    for member in tar:
-        if not member.isfile():
-            continue
-        folder, _, name = member.name.rpartition("/")
-        stem, _, suffix = name.partition(".")
-        if key != f"{folder}/{stem}":
-            if parts:
-                yield key, parts
-            key, parts = f"{folder}/{stem}", {}
-        parts[f".{suffix.lower()}"] = member
-        tar.members = []  # it keeps them all otherwise
-    if parts:
-        yield key, parts
-
-
-def _label(
-    tar: tarfile.TarFile, key: str, parts: dict[str, tarfile.TarInfo], label_field: str
-) -> int:
-    kind = META if label_field else LABEL
-    if kind not in parts:
-        raise ValueError(f"The image {key.lstrip('/')} has no label, which {kind} would hold.")
-    text = tar.extractfile(parts[kind]).read()
-    return int(json.loads(text)[label_field] if label_field else text)
-
-
 def _class_names(root: Path, count: int) -> tuple[str, ...]:
     """Those of classes.txt, a line each; else the numbers of the classes."""
     file = root / CLASS_NAMES
     if not file.exists():
         return tuple(str(number) for number in range(count))
-    names = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line)
+    names = tuple(lines_of(file))
     if len(names) < count:
         raise DataError(f"{file} names {len(names)} classes, but there are {count}.")
     return names
+
+
+def _reader(source: RecordSource, split: str) -> Any:
+    try:
+        return create_reader(f"hfds/{source.name}", root=None, split=split)
+    except (ImportError, RuntimeError) as problem:
+        if isinstance(problem, RuntimeError) and "install" not in str(problem):
+            raise
+        raise _no_datasets(source) from problem
+
+
+def _no_datasets(source: RecordSource) -> ArgumentError:
+    return ArgumentError(
+        f"{source} needs the package datasets, which is not installed.",
+        hint="Install it: pip install 'covtool[hf]'.",
+    )
 
 
 def _read_hugging_face(source: RecordSource) -> Found:
@@ -230,21 +200,18 @@ def _read_hugging_face(source: RecordSource) -> Found:
         from datasets import get_dataset_split_names
 
         splits = get_dataset_split_names(source.name)
-        readers = {split: _reader(f"hfds/{source.name}", source, split) for split in splits}
+        readers = {split: _reader(source, split) for split in splits}
     except ImportError as problem:
-        raise ArgumentError(
-            f"{source} needs the package datasets, which is not installed.",
-            hint="Install it: pip install 'covtool[hf]'.",
-        ) from problem
-    except (OSError, ValueError, KeyError) as problem:
-        raise DataError(
-            f"{source} cannot be read.", reason=str(problem).splitlines()[0]
-        ) from problem
+        raise _no_datasets(source) from problem
+    except CovtoolError:
+        raise
+    except Exception as problem:  # of a damaged data set it raises whatever comes up
+        reason = printable((str(problem) or type(problem).__name__).splitlines()[0])
+        raise DataError(f"{source} cannot be read.", reason=reason) from problem
     found = {split: _labeled(f"{source}/{split}", reader) for split, reader in readers.items()}
     named = next(iter(readers.values())).class_to_idx
-    count = max((int(r.labels.max()) + 1 for r in found.values() if len(r)), default=0)
-    names = tuple(sorted(named, key=named.get)) or tuple(str(n) for n in range(count))
-    return found, names
+    names = tuple(sorted(named, key=named.get)) or tuple(map(str, range(_num_classes(found))))
+    return found, names, ()
 
 
 def _labeled(name: str, reader: Any) -> Records:

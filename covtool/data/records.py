@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from covtool.data.layouts import Sample
+from covtool.regular_files import opened
 
 
 class Archive(Protocol):
@@ -138,7 +139,7 @@ class TarArchive:
         return f"{self.shards[self._shard[index]]}:{self._offsets[index]}"
 
     def open(self, index: int) -> BinaryIO:
-        with self.shards[self._shard[index]].open("rb") as file:
+        with opened(self.shards[self._shard[index]]) as file:
             file.seek(self._offsets[index])
             return io.BytesIO(file.read(self._sizes[index]))
 

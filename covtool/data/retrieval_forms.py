@@ -11,6 +11,7 @@ from covtool.data.folder_layout import labeled_in_folders
 from covtool.data.folder_names import SPLIT_NAMES, WHOLE, split_called
 from covtool.data.images import is_image
 from covtool.data.left_out import notes_on_left_out
+from covtool.data.list_text import text_of
 from covtool.data.published.searched import (
     IN_SHOP,
     PRODUCTS,
@@ -24,6 +25,7 @@ from covtool.data.published.searched import (
 )
 from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import DataError
+from covtool.printable import printable
 from covtool.registry import Registry
 from covtool.specs.layout import LayoutSpec
 
@@ -332,7 +334,7 @@ def _identity_and_camera(path: Path) -> tuple[str, str]:
     match = NAMED.match(path.name)
     if match is None:
         raise DataError(
-            f"The name of {path} tells neither identity nor camera.",
+            f"The name of {printable(str(path))} tells neither identity nor camera.",
             reason="It should begin like 0002_c1.",
         )
     return match[1], str(int(match[2]))
@@ -340,16 +342,13 @@ def _identity_and_camera(path: Path) -> tuple[str, str]:
 
 def _read_list(file: Path, folder: Path) -> tuple[RetrievalSample, ...]:
     samples = []
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as problem:
-        raise DataError(f"{file} is not text in UTF-8.", reason=str(problem)) from problem
+    lines = text_of(file).splitlines()
     for number, line in enumerate(lines, start=1):
         path, _, identity = line.strip().rpartition(" ")
         parts = Path(path).name.split("_")
         if len(parts) < 4 or not (parts[2].isdigit() and identity.isdigit()):
             raise DataError(
-                f"{file}, line {number}, is no path and identity: {line!r}.",
+                f"{file}, line {number}, is no path and identity: {printable(line)!r}.",
                 reason="It should look like 0000/0000_000_01_0303morning_0008_0.jpg 0.",
             )
         samples.append(RetrievalSample(folder / path, identity, str(int(parts[2]))))

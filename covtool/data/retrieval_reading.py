@@ -1,5 +1,6 @@
 """A path becomes a data set for retrieval; and whether it is one, where nobody says so."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -10,10 +11,12 @@ from covtool.data.csv_layout import is_table, meanings_in
 from covtool.data.folder_names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, is_no_class
 from covtool.data.hygiene import require_distinct
 from covtool.data.layouts import DataLayout, scan
+from covtool.data.outside import note_on_outside
 from covtool.data.published import find_published, refuse_options
 from covtool.data.retrieval_forms import FORMS
 from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.data.spelling import spelled_alike, without_number
+from covtool.data.unreadable_paths import content_explained, paths_explained
 from covtool.errors import ArgumentError, DataError
 from covtool.specs.layout import LayoutSpec
 
@@ -37,7 +40,11 @@ def task_of(root: Path) -> Task:
     Raises:
         DataError: A CSV file has both columns.
     """
-    root = Path(root)
+    with paths_explained(root):
+        return _task_of(Path(root))
+
+
+def _task_of(root: Path) -> Task:
     if root.is_dir():
         if next(row for row in FORMS if row.fits(root)).name != "folders":
             return "retrieval"
@@ -75,7 +82,18 @@ def read_retrieval(
         DataError: Nothing there, no such form, or a mistake in it.
         ArgumentError: `test_classes` is out of range, or there is no such choice.
     """
-    root, choice = Path(root), choice or LayoutSpec()
+    with paths_explained(root):
+        layout = _read_retrieval(Path(root), choice or LayoutSpec(), test_classes)
+        paths = (sample.path for samples in layout.subsets.values() for sample in samples)
+        return replace(layout, notes=(*layout.notes, *_on_outside(layout, paths)))
+
+
+def _on_outside(layout: RetrievalLayout, paths: Iterable[Path]) -> Iterator[str]:
+    known = set(layout.notes)  # of `scan`, perhaps
+    yield from (note for note in note_on_outside(paths, layout.folder) if note not in known)
+
+
+def _read_retrieval(root: Path, choice: LayoutSpec, test_classes: float | None) -> RetrievalLayout:
     if not root.exists():
         raise DataError(f"There is no data set at {root}.", hint="Check the path.")
     form = next((row for row in FORMS if row.fits(root)), None)
@@ -91,7 +109,8 @@ def read_retrieval(
             hint=f"Choose one, like {root / below[0]}.",
         )
     refuse_options(choice, form.options, root)
-    layout = form.read(root, choice)
+    with content_explained(root, form.name):
+        layout = form.read(root, choice)
     return layout if test_classes is None else _split_by_class(layout, test_classes)
 
 

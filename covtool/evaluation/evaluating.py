@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from covtool.backbones.device import resolve_device
@@ -117,7 +118,10 @@ def _evaluated(
         workers=request.workers,
         device=device,
         own=processes.part_of,
+        on_bad_image=request.on_bad_image,
     )
+    left_out: dict[str, str] = {}  # of records, which are not checked beforehand
+    loader.on_unreadable = lambda image: left_out.setdefault(*image)
     measure = partial(
         evaluate_classification,
         opened.model,
@@ -135,6 +139,7 @@ def _evaluated(
             attacker = Attacker(attack, recipe.input, first=loader.first_image)
             attacked = measure(perturb=attacker)
             attacker.add_up(processes)
+    late = chain.from_iterable(processes.each(lambda: list(left_out.items())))
     return Evaluation(
         result=result,
         attacked=attacked,
@@ -143,7 +148,7 @@ def _evaluated(
         split=split,
         device=str(device),
         input=recipe.input,
-        unreadable=checked.bad,
+        unreadable=(*checked.bad, *((Path(path), reason) for path, reason in late)),
         class_order=match.order,
         far_from_training=opened.is_far,
         notes=_notes(

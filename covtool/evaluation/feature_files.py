@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from covtool.atomic import place_of, require_writable, saving, written_whole
-from covtool.errors import DataError, NonFiniteError, ShapeError
-from covtool.evaluation.feature_formats import COLUMNS, UNREADABLE, format_of
+from covtool.errors import CovtoolError, DataError, NonFiniteError, ShapeError
+from covtool.evaluation.feature_formats import COLUMNS, format_of
 from covtool.evaluation.feature_table import FeatureTable, ImageLabels
+from covtool.printable import printable
 
 
 def check_feature_output(path: Path, *, overwrite: bool = False) -> None:
@@ -40,14 +41,16 @@ def read_features(path: str | Path) -> FeatureTable:
     """
     path = Path(path)
     read = format_of(path).read
-    if not path.is_file():
-        raise DataError(f"There is no file {path}.")
     try:
         features, columns = read(path)
-    except UNREADABLE as problem:
-        if isinstance(problem, DataError):
-            raise
-        raise DataError(f"The features in {path} cannot be read.", reason=str(problem)) from problem
+    except FileNotFoundError as problem:
+        raise DataError(f"There is no file {path}.") from problem
+    except CovtoolError:
+        raise
+    except Exception as problem:  # of a damaged file readers raise whatever comes up
+        text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+        reason = printable(" ".join(text.split()))
+        raise DataError(f"The features in {path} cannot be read.", reason=reason) from problem
     if features.ndim != 2 or not features.is_floating_point():
         raise DataError(
             f"The features in {path} are no matrix of floating-point numbers.",

@@ -6,22 +6,29 @@ never copy more than a block of them; the readers take what others wrote, too.
 
 import csv
 import json
+import math
 import struct
 import zipfile
-import zlib
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
+from covtool.data.csv_file import rows_of
+from covtool.data.found_images import shown
+from covtool.data.list_text import checked_lines, explained, opened_text
+from covtool.documents import parse_json
 from covtool.errors import ArgumentError, DataError
+from covtool.printable import printable
+from covtool.regular_files import MEBIBYTE, opened, require_regular
 
 FEATURES = "features"
+NAMES = "surrogateescape"  # names of files need not be text
 COLUMNS = {"path": "paths", "identity": "identities", "camera": "cameras", "split": "splits"}
 """Labels of an image, and what they are called together in a file."""
 
@@ -33,19 +40,14 @@ _DIGITS = 9  # enough to tell any two float32 apart
 Columns = Mapping[str, Sequence[str]]
 """Labels of all images, by a name in `COLUMNS`."""
 
-UNREADABLE = (
-    OSError,
-    EOFError,
-    TypeError,
-    ValueError,
-    KeyError,
-    UnicodeDecodeError,
-    SafetensorError,
-    csv.Error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What readers raise on files that are damaged, or of another kind than their name says."""
+LONGEST_LINE = 64 * MEBIBYTE
+"""Characters of a line of CSV: of an image with all its features."""
+
+MOST_UNPACKED = 256 * MEBIBYTE
+"""Bytes that a compressed array may always become."""
+
+MOST_TIMES = 100
+"""How many times the bytes of its file a larger array may become; features become 20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,14 @@ def write_safetensors(path: Path, features: np.ndarray, columns: Columns) -> Non
 
 def read_safetensors(path: Path) -> tuple[Tensor, Columns]:
     """Labels may be tensors of whole numbers as well, under the names of `COLUMNS`."""
+    require_regular(path)
     with safe_open(path, framework="pt") as file:
         names, metadata = set(file.keys()), file.metadata() or {}
         _require_features(names)
         columns = {}
         for name, plural in COLUMNS.items():
             if plural in metadata:
-                columns[name] = [str(value) for value in json.loads(metadata[plural])]
+                columns[name] = _listed(plural, metadata[plural])
             elif plural in names:
                 columns[name] = _texts(file.get_tensor(plural).numpy())
         return file.get_tensor(FEATURES), columns
@@ -107,18 +110,43 @@ def write_npz(path: Path, features: np.ndarray, columns: Columns) -> None:
 
 def read_npz(path: Path) -> tuple[Tensor, Columns]:
     """Labels may be texts or whole numbers; nothing pickled is read."""
-    # An opened file: of a path, numpy would leave the damaged file open.
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        _require_features(file.files)
-        present = {name: plural for name, plural in COLUMNS.items() if plural in file.files}
-        columns = {name: _texts(file[plural]) for name, plural in present.items()}
-        return torch.from_numpy(file[FEATURES]), columns
+    with opened(path) as stream, zipfile.ZipFile(stream) as archive:
+        names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        _require_features(names)
+        present = {name: plural for name, plural in COLUMNS.items() if plural in names}
+        largest = max(MOST_UNPACKED, MOST_TIMES * path.stat().st_size)
+
+        def array_of(name: str) -> np.ndarray:
+            return _array(archive, names[name], largest)
+
+        columns = {name: _texts(array_of(plural)) for name, plural in present.items()}
+        return torch.from_numpy(array_of(FEATURES)), columns
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, largest: int) -> np.ndarray:
+    """An array of an npz file, once its header was held against the bytes that are there."""
+    if info.file_size > largest:
+        raise ValueError(f"{printable(info.filename)} claims to have {info.file_size:,} bytes.")
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            read = np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        needed = math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or needed > info.file_size - file.tell():
+            raise ValueError(
+                f"{printable(info.filename)} has {info.file_size:,} bytes, too few for its shape "
+                f"{printable(str(shape))}."
+            )
+    with archive.open(info) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def write_csv(path: Path, features: np.ndarray, columns: Columns) -> None:
     """A line for each image: its labels, then ``f0``, ``f1``, ...; every float32 survives."""
     labels = zip(*columns.values(), strict=True) if columns else iter(())
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
         writer = csv.writer(file)
         writer.writerow([*columns, *(f"f{place}" for place in range(features.shape[1]))])
         for block in _blocks(features):
@@ -129,29 +157,39 @@ def write_csv(path: Path, features: np.ndarray, columns: Columns) -> None:
 def read_csv(path: Path) -> tuple[Tensor, Columns]:
     """Columns that are no labels are features, in the order of the file."""
     values = array("f")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, skipinitialspace=True)
-        names = [name.strip() for name in next(reader, [])]
+    with explained(path), opened_text(path, errors=NAMES) as text:
+        rows = rows_of(checked_lines(text, longest=LONGEST_LINE))
+        names = [name.strip() for name in next(rows, (0, []))[1]]
         columns = {name: [] for name in COLUMNS if name in names}
         numeric = [place for place, name in enumerate(names) if name not in COLUMNS]
-        if not numeric:
-            raise DataError(
-                f"{path} has no columns of features.",
-                hint=f"The first line should read {','.join(COLUMNS)},f0,f1,f2 and so on.",
-            )
-        for row in filter(None, reader):
+        _require_numeric(path, names, numeric)
+        places = {name: names.index(name) for name in columns}
+        for line, row in rows:
+            if not row:
+                continue
             if len(row) != len(names):
                 raise DataError(
-                    f"{path}, line {reader.line_num}, has {len(row)} cells, not {len(names)}.",
+                    f"{path}, line {line}, has {len(row)} cells, not {len(names)}.",
                     reason="The file may be cut off.",
                 )
-            values.extend(_number(path, reader.line_num, row[place]) for place in numeric)
+            values.extend(_number(path, line, row[place]) for place in numeric)
             for name, column in columns.items():
-                column.append(row[names.index(name)].strip())
+                column.append(row[places[name]].strip())
     if not values:
         raise DataError(f"{path} lists no images.")
     features = torch.from_numpy(np.frombuffer(values, dtype=np.float32))
     return features.reshape(-1, len(numeric)), columns
+
+
+def _require_numeric(path: Path, names: Sequence[str], numeric: Sequence[int]) -> None:
+    if not numeric:
+        raise DataError(
+            f"{path} has no columns of features.",
+            hint=f"The first line should read {','.join(COLUMNS)},f0,f1,f2 and so on.",
+        )
+    twice = [name for name in COLUMNS if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{path} has the column {twice[0]} more than once.")
 
 
 FORMATS = {
@@ -182,9 +220,17 @@ def _blocks(features: np.ndarray) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(features[start : start + _BLOCK])
 
 
-def _require_features(names: "Sequence[str] | set[str]") -> None:
+def _require_features(names: Iterable[str]) -> None:
+    names = sorted(names)
     if FEATURES not in names:
-        raise ValueError(f"It has no {FEATURES!r}, but: {', '.join(sorted(names)) or 'nothing'}.")
+        raise ValueError(f"It has no {FEATURES!r}, but: {shown(names) or 'nothing'}.")
+
+
+def _listed(plural: str, text: str) -> list[str]:
+    values = parse_json(text)
+    if not isinstance(values, list) or not all(isinstance(v, str | int) for v in values):
+        raise ValueError(f"Its {plural} are no list of texts or whole numbers.")
+    return [str(value) for value in values]
 
 
 def _texts(values: np.ndarray) -> list[str]:
@@ -195,6 +241,9 @@ def _texts(values: np.ndarray) -> list[str]:
 
 def _number(path: Path, line: int, text: str) -> float:
     try:
+        if "_" in text:  # which Python would take for a number in its own spelling
+            raise ValueError
         return float(text)
     except ValueError:
-        raise DataError(f"{path}, line {line}: {text!r} is not a number.") from None
+        shown_text = printable(text, longest=50)
+        raise DataError(f"{path}, line {line}: {shown_text!r} is not a number.") from None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from covtool.data.found_images import shown
 from covtool.errors import DataError
 from covtool.evaluation.feature_set import JUNK, FeatureSet, refuse_non_finite
 
@@ -61,7 +62,7 @@ class FeatureTable:
         if not chosen:
             known = sorted(set(self.column("split")))
             raise DataError(
-                f"There are no features of a split called {split!r}, only: {', '.join(known)}."
+                f"There are no features of a split called {split!r}, only: {shown(known)}."
             )
         labels = tuple(self.labels[place] for place in chosen)
         return FeatureTable(features=self.features[chosen], labels=labels)

@@ -20,6 +20,7 @@ from covtool.evaluation.relevance import Relevance
 from covtool.evaluation.reranking import plan_reranked
 from covtool.evaluation.retrieval import RetrievalResult, evaluate_retrieval, searched_by
 from covtool.evaluation.searching import plan_exact
+from covtool.printable import printable
 from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
 
@@ -128,7 +129,7 @@ def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
         raise DataError(
             f"{file} has no features of {len(missing)} of the {len(wanted)} images to search with "
             f"and in of {layout.root}.",
-            reason=f"The first: {missing[0]}.",
+            reason=f"The first: {printable(missing[0])}.",
             hint=f"The paths in it should be relative to {layout.folder}, as covtool embed writes "
             "them.",
         )
@@ -143,7 +144,8 @@ def _require_same_labels(file: Path, table: FeatureTable, wanted: Sequence[Image
             own = getattr(label, name)
             if said and own and said != own:
                 raise DataError(
-                    f"Row {row} of {file} is of {name} {said}, that of the data set of {own}.",
+                    f"Row {row} of {file} is of {name} {printable(said)}, that of the data set of "
+                    f"{printable(own)}.",
                     reason="It has no paths: the rows should be the queries, then the gallery.",
                 )
 

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from covtool.data.cache.filling import fill
 from covtool.data.cache.planning import CachePlan
 from covtool.data.cache.stored import StoredImages, StoredIndex
 from covtool.data.cache.wishes import Unreadable
+from covtool.regular_files import opened, require_regular
 
 VERSION = "1"
 DTYPES = {"offsets": "I64", "sizes": "I32", "spaces": "I32", "pixels": "U8"}
@@ -74,16 +76,44 @@ def map_cache_file(path: Path, identity: Identity, channels: int) -> MappedImage
         UnusableCacheError: There is none, or it is damaged, of another version or of other images.
     """
     try:
+        require_regular(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             _require_same(metadata, identity)
             tensors = {name: file.get_tensor(name) for name in DTYPES}
-    except (OSError, SafetensorError) as problem:
+        if metadata["checksum"] != _checksum(path):
+            raise UnusableCacheError("its checksum is wrong")
+        index = StoredIndex(
+            *(tensors[name].numpy().copy() for name in ("offsets", "sizes", "spaces"))
+        )
+    except UnusableCacheError:
+        raise
+    except Exception as problem:  # safetensors raises many things on damaged headers
         raise UnusableCacheError("it cannot be read") from problem
-    if metadata["checksum"] != _checksum(path):
-        raise UnusableCacheError("its checksum is wrong")
-    index = StoredIndex(*(tensors[name].numpy().copy() for name in ("offsets", "sizes", "spaces")))
+    if not _is_laid_out(index, tensors["pixels"], channels):
+        raise UnusableCacheError("its images are not where it says")
     return MappedImages(path, index, tensors["pixels"], channels)
+
+
+def _is_laid_out(index: StoredIndex, pixels: Tensor, channels: int) -> bool:
+    """Whether the images lie one after the other in all of the pixels.
+
+    The header is not part of the checksum, and what it says is read without a further look.
+    """
+    offsets, sizes, spaces = index.arrays
+    pairs = (len(offsets), 2)
+    dtypes = (offsets.dtype, sizes.dtype, spaces.dtype)
+    if dtypes != (np.int64, np.int32, np.int32) or pixels.dtype is not torch.uint8:
+        return False
+    if offsets.ndim != 1 or pixels.ndim != 1 or sizes.shape != pairs or spaces.shape != pairs:
+        return False
+    readable = index.readable
+    if sizes.min(initial=0) < 0 or (spaces[readable] < 1).any() or (sizes[readable] < 1).any():
+        return False
+    following = np.append(offsets, len(pixels))
+    room = np.diff(following)
+    needed = sizes.astype(np.int64).prod(1) * channels
+    return following[0] == 0 and bool((room >= 0).all() and (room == needed)[readable].all())
 
 
 def write_cache_file(path: Path, identity: Identity, plan: CachePlan) -> list[Unreadable]:
@@ -151,7 +181,7 @@ def _write(handle: int, array: np.ndarray, offset: int) -> int:
 def _checksum(path: Path) -> str:
     """CRC-32 of everything behind the header, as eight hexadecimal digits."""
     value = 0
-    with path.open("rb") as file:
+    with opened(path) as file:
         file.seek(8 + int.from_bytes(file.read(8), "little"))
         while chunk := file.read(CHUNK):
             value = zlib.crc32(chunk, value)

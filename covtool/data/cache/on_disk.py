@@ -36,6 +36,8 @@ def mapped(wish: CacheWish, setting: CacheSetting) -> CachedImages:
     """
     identity = _identity(wish, setting)
     images = map_cache_file(cache_path(wish, setting), identity, setting.channels)
+    if len(images) != len(wish.samples):
+        raise UnusableCacheError("it has another number of images")
     missing = set(range(len(wish.samples))) - set(images.index.readable.tolist())
     bad = [(wish.samples[row].path, SEEN_BEFORE) for row in sorted(missing)]
     require_readable(bad, len(wish.samples), setting.on_bad_image)

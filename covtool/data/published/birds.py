@@ -12,6 +12,7 @@ from covtool.data.published.listing import (
     required,
 )
 from covtool.errors import DataError
+from covtool.printable import printable
 from covtool.specs.layout import LayoutSpec
 
 LABELS, SPLIT, BOXES = "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt"
@@ -32,7 +33,9 @@ def read_birds(root: Path, choice: LayoutSpec) -> FoundImages:
         label = looked_up(labels, number, root / LABELS)
         split = {"1": "train", "0": "test"}.get(looked_up(train, number, root / SPLIT))
         if split is None:
-            raise DataError(f"{root / SPLIT} says {train[number]!r} for {number}, not 0 or 1.")
+            raise DataError(
+                f"{root / SPLIT} says {printable(train[number])!r} for {number}, not 0 or 1."
+            )
         image = root / "images" / path
         numbers[str(image)] = number
         splits[split].append((image, looked_up(names, label, root / "classes.txt")))

@@ -10,6 +10,7 @@ from covtool.data.boxed_images import BoxedImage
 from covtool.data.found_images import FoundImages, Labeled
 from covtool.data.published.listing import first_file, read_mat, required
 from covtool.errors import DataError
+from covtool.printable import printable
 from covtool.specs.layout import LayoutSpec
 
 TRAIN, TEST, META = "cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_meta.mat"
@@ -89,8 +90,9 @@ def _labeled(
         numbers = [int(row["class"]) for row in rows]
         images = [folder / str(row[path]) for row in rows]
         edges = [[float(row[e]) for e in _box_fields(row)] for row in rows] if choice.crop else []
-    except (ValueError, TypeError, IndexError) as problem:
-        raise DataError(f"{file} has annotations without class.", reason=str(problem)) from problem
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as problem:
+        reason = printable(str(problem))
+        raise DataError(f"{file} has annotations without class.", reason=reason) from problem
     if names and not all(1 <= number <= len(names) for number in numbers):
         raise DataError(f"{file} has other classes than 1 to {len(names)}, which are named.")
     labels = [names[number - 1] if names else str(number) for number in numbers]

@@ -10,6 +10,8 @@ from covtool.data.found_images import FoundImages, Labeled, counted
 from covtool.data.published.listing import read_json, required
 from covtool.data.published.options import chosen_labels
 from covtool.errors import DataError
+from covtool.printable import printable
+from covtool.regular_files import is_regular, opened
 from covtool.specs.layout import LayoutSpec
 
 LABELS = ("name", "supercategory")
@@ -38,7 +40,7 @@ PEEKED = 1 << 16
 
 def is_coco(file: Path) -> bool:
     """Whether a JSON file begins like such a list; the rest is not read."""
-    with file.open("rb") as stream:
+    with opened(file) as stream:
         begun = stream.read(PEEKED).decode(errors="replace")
     named = re.findall(r'"(info|images|annotations|categories|licenses)"\s*:\s*[\[{]', begun)
     return begun.lstrip().startswith("{") and bool(named)
@@ -103,8 +105,11 @@ def _labeled(file: Path, folder: Path, asked: str) -> tuple[list[Labeled], tuple
         for annotation in listed["annotations"]:
             label = names.get(annotation["category_id"], str(annotation["category_id"]))
             labels.setdefault(annotation["image_id"], set()).add(label)
-    except (KeyError, TypeError) as problem:
-        raise DataError(f"{file} is not as COCO's are.", reason=f"No {problem}.") from problem
+        if not all(isinstance(name, str) for name in files.values()):
+            raise TypeError("name of a file that is text")
+    except (LookupError, TypeError, AttributeError) as problem:
+        reason = f"No {printable(str(problem))}."
+        raise DataError(f"{file} is not as COCO's are.", reason=reason) from problem
     several = sum(len(found) > 1 for found in labels.values())
     if several:
         raise DataError(
@@ -134,7 +139,7 @@ def _names(categories: Any, asked: str) -> dict[Any, str]:
 def _images(file: Path, folder: Path, first: str) -> Path:
     """The folder that the names of the files are relative to."""
     below = ("", "images/", "data/", f"images/{file.stem}/", *_by_split(file))
-    return next((folder / p for p in below if (folder / p / first).is_file()), folder)
+    return next((folder / p for p in below if is_regular(folder / p / first)), folder)
 
 
 def _by_split(file: Path) -> tuple[str, ...]:

@@ -9,8 +9,11 @@ from covtool.data.boxed_images import BoxedImage
 from covtool.data.found_images import FoundImages, Labeled
 from covtool.data.published.listing import find_file, read_mat, required
 from covtool.errors import DataError
+from covtool.printable import printable
+from covtool.regular_files import read_text
 from covtool.specs.layout import LayoutSpec
 
+LONGEST_XML = 1 << 20  # bytes of the annotation of an image
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -35,7 +38,12 @@ def _in_box(root: Path, path: Path, label: str) -> Labeled:
     """The first dog on an image."""
     file = root / "Annotation" / label / path.stem
     try:
-        box = ElementTree.parse(file).getroot().find("object/bndbox")
+        text = read_text(file, at_most=LONGEST_XML)
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise ValueError("It defines entities.")
+        box = ElementTree.fromstring(text).find("object/bndbox")
         return BoxedImage(path, tuple(float(box.findtext(edge)) for edge in EDGES)), label
     except (OSError, ElementTree.ParseError, AttributeError, TypeError, ValueError) as problem:
-        raise DataError(f"{file} tells no bounding box.", reason=str(problem)) from problem
+        raise DataError(
+            f"{file} tells no bounding box.", reason=printable(str(problem))
+        ) from problem

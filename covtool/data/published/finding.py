@@ -11,6 +11,7 @@ from covtool.data.layouts import DataLayout, as_layout
 from covtool.data.published.options import refuse_options
 from covtool.data.published.row import PublishedLayout
 from covtool.data.published.table import PUBLISHED
+from covtool.data.unreadable_paths import content_explained
 from covtool.specs.layout import LayoutSpec
 
 MOST_BESIDE = 8  # folders around the one that an archive is unpacked to
@@ -41,7 +42,8 @@ class FoundPublished:
             DataError: It is not whole.
         """
         refuse_options(choice, self.row.options, root)
-        found = self.row.read(self.place, choice)
+        with content_explained(self.place, self.row.name):
+            found = self.row.read(self.place, choice)
         if not isinstance(found, DataLayout):
             found = as_layout(root, "folder" if root.is_dir() else "csv", found)
         where = "" if self.place == root else f" in {self.place}"

@@ -27,6 +27,6 @@ def _names(file: Path) -> list[str]:
     if file.suffix == ".txt":
         return lines_of(file)
     listed = read_json(file)
-    if not isinstance(listed, dict):
+    if not isinstance(listed, dict) or not all(isinstance(n, list) for n in listed.values()):
         raise DataError(f"{file} does not list images by class.")
     return [str(name) for names in listed.values() for name in names]

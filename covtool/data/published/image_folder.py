@@ -1,23 +1,26 @@
 """Hugging Face's ``imagefolder``: images with a ``metadata.csv`` or ``metadata.jsonl``."""
 
-import csv
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from covtool.data.class_folders import folders_in, holds_images, loose_images
+from covtool.data.csv_file import opened_table
 from covtool.data.folder_names import WHOLE, split_called
-from covtool.data.found_images import FoundImages, Labeled, counted
+from covtool.data.found_images import FoundImages, Labeled, counted, shown
 from covtool.data.label_cells import one_class_each
+from covtool.data.list_text import checked_lines, explained, opened_text
 from covtool.data.published.listing import required
+from covtool.documents import parse_json
 from covtool.errors import DataError
+from covtool.printable import printable
 from covtool.specs.layout import LayoutSpec
 
 LISTS = ("metadata.csv", "metadata.jsonl")
 FILE = "file_name"
 LABELS = ("label", "labels", "class", "category", "target")
 
-Rows = list[dict[str, str]]
+Rows = list[dict[str, Any]]
 
 
 def holds_metadata(root: Path) -> bool:
@@ -81,13 +84,27 @@ def _lists_in(folder: Path) -> list[Path]:
 
 
 def _rows(file: Path) -> Rows:
+    if file.suffix == ".csv":
+        with opened_table(file, normalize=False) as (_, rows):
+            return [dict(row) for _, row in rows]
+    return [_object(file, number, line) for number, line in _lines(file)]
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    with explained(file), opened_text(file) as text:
+        for number, line in enumerate(checked_lines(text), start=1):
+            if line.strip():
+                yield number, line
+
+
+def _object(file: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            if file.suffix == ".csv":
-                return list(csv.DictReader(text))
-            return [json.loads(line) for line in text if line.strip()]
-    except (OSError, ValueError, csv.Error) as problem:
-        raise DataError(f"{file} cannot be read.", reason=str(problem)) from problem
+        row = parse_json(line)
+    except ValueError as problem:
+        raise DataError(f"{file}, line {number}, cannot be read.", reason=str(problem)) from problem
+    if not isinstance(row, dict) or not isinstance(row.get(FILE), str | None):
+        raise DataError(f"{file}, line {number}, names no image.")
+    return row
 
 
 def _label_column(file: Path, rows: Rows, choice: LayoutSpec) -> str:
@@ -97,7 +114,7 @@ def _label_column(file: Path, rows: Rows, choice: LayoutSpec) -> str:
     if found is None or FILE not in columns:
         raise DataError(
             f"{file} has no column {FILE if FILE not in columns else ' or '.join(wanted)!r}.",
-            reason=f"It has: {', '.join(columns) or 'nothing'}.",
+            reason=f"It has: {shown(columns) or 'nothing'}.",
             hint="--labels names the column that holds the classes.",
         )
     return found
@@ -106,7 +123,7 @@ def _label_column(file: Path, rows: Rows, choice: LayoutSpec) -> str:
 def _labeled(file: Path, rows: Rows, column: str) -> tuple[list[Labeled], tuple[str, ...]]:
     empty = [row.get(FILE) for row in rows if row.get(column) in (None, "") or not row.get(FILE)]
     if empty:
-        raise DataError(f"{file}: {empty[0]!r} has no {column}.")
+        raise DataError(f"{file}: {printable(str(empty[0]))!r} has no {column}.")
     labels, notes = one_class_each(file, [str(row[column]) for row in rows])
     paths = [file.parent / row[FILE] for row in rows]
     return required(file, zip(paths, labels, strict=True), file.parent), notes

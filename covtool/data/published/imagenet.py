@@ -1,12 +1,12 @@
 """ImageNet as Kaggle and as the devkit give it, Tiny ImageNet, Imagenette's CSV file."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from covtool.data.class_folders import folders_in, holds_images, images_below, loose_images
+from covtool.data.csv_file import opened_table
 from covtool.data.csv_layout import columns_of
 from covtool.data.found_images import FoundImages, Labeled, counted
 from covtool.data.published.listing import (
@@ -20,6 +20,7 @@ from covtool.data.published.listing import (
 )
 from covtool.data.published.options import chosen_labels
 from covtool.errors import DataError
+from covtool.printable import printable
 from covtool.specs.layout import LayoutSpec
 
 SOLUTION = "LOC_val_solution.csv"
@@ -41,8 +42,8 @@ def read_kaggle(root: Path, choice: LayoutSpec) -> FoundImages:
         DataError: The file lacks an image or is damaged, or there are no training images.
     """
     file, labels = root / SOLUTION, {}
-    with file.open(encoding="utf-8", newline="") as text:
-        for row in csv.DictReader(text):
+    with opened_table(file, normalize=False) as (_, rows):
+        for _, row in rows:
             if not row.get("ImageId") or not row.get("PredictionString"):
                 raise DataError(f"{file} has a line without ImageId and PredictionString.")
             labels[row["ImageId"]] = row["PredictionString"].split()[0]
@@ -67,7 +68,7 @@ def read_devkit(root: Path, choice: LayoutSpec) -> FoundImages:
     (synsets,) = read_mat(meta, "synsets")
     wnids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in np.atleast_1d(synsets)}
     val = find_file(root, *(f"{place}val" for place in IMAGES))
-    images, numbers = loose_images(val), [int(line) for line in lines_of(file)]
+    images, numbers = loose_images(val), _numbers(file)
     if len(images) != len(numbers):
         raise DataError(f"{file} has {len(numbers)} labels, {val} {len(images)} images.")
     known = {str(number): wnid for number, wnid in wnids.items()}
@@ -76,6 +77,14 @@ def read_devkit(root: Path, choice: LayoutSpec) -> FoundImages:
         for path, number in zip(images, numbers, strict=True)
     }
     return _with_validation(root, labels, file)
+
+
+def _numbers(file: Path) -> list[int]:
+    lines = lines_of(file)
+    wrong = next((line for line in lines if not (line.isdecimal() and len(line) < 10)), None)
+    if wrong is not None:
+        raise DataError(f"{file} has a line that is no number of a class: {printable(wrong)!r}.")
+    return [int(line) for line in lines]
 
 
 def read_tiny(root: Path, choice: LayoutSpec) -> FoundImages:
@@ -107,11 +116,13 @@ def read_noisy(file: Path, choice: LayoutSpec) -> FoundImages:
     known = [name for name in columns_of(file) if name.startswith("noisy_labels_")]
     column = chosen_labels(choice, known, file)
     splits: dict[str, list[Labeled]] = {"train": [], "val": []}
-    with file.open(encoding="utf-8-sig", newline="") as text:
-        for row in csv.DictReader(text):
+    with opened_table(file) as (_, rows):
+        for _, row in rows:
             valid = {"True": "val", "False": "train"}.get(row["is_valid"] or "")
-            if valid is None or not row[column]:
-                raise DataError(f"{file}: {row['path']!r} has no {column} or is_valid.")
+            if valid is None or not row[column] or not row["path"]:
+                raise DataError(
+                    f"{file}: {printable(str(row['path']))!r} has no {column} or is_valid."
+                )
             splits[valid].append((file.parent / row["path"], row[column]))
     found = {split: required(file, images, file.parent) for split, images in splits.items()}
     return FoundImages(splits=found, notes=(f"Labels: {column} (--labels {'|'.join(known)}).",))

@@ -1,6 +1,6 @@
 """Lists as published data sets have them: text, MATLAB, JSON; every mistake names the file."""
 
-import json
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,12 @@ from typing import Any
 from covtool.data.boxed_images import BoxedImage
 from covtool.data.csv_layout import require_files
 from covtool.data.found_images import Labeled
+from covtool.data.list_text import explained, lines_of, text_of
+from covtool.data.published.matlab import LONGEST_MAT, require_bounded_mat
+from covtool.documents import parse_json
 from covtool.errors import ArgumentError, DataError
+from covtool.printable import printable
+from covtool.regular_files import is_regular, read_bytes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
@@ -34,21 +39,6 @@ def first_file(root: Path, *names: str) -> Path | None:
     return next((root / name for name in names if (root / name).exists()), None)
 
 
-def lines_of(file: Path) -> list[str]:
-    """The lines of a text file that are not empty, without the spaces around them.
-
-    Raises:
-        DataError: It is not there, or not text.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as problem:
-        raise DataError(f"{file} cannot be read.", reason=str(problem)) from problem
-    except UnicodeDecodeError as problem:
-        raise DataError(f"{file} is not text in UTF-8.", reason=str(problem)) from problem
-    return [line.strip() for line in lines if line.strip()]
-
-
 def first_and_rest(file: Path) -> list[tuple[str, str]]:
     """The first word of each line, and what follows it.
 
@@ -59,7 +49,9 @@ def first_and_rest(file: Path) -> list[tuple[str, str]]:
     for line in lines_of(file):
         first, *rest = line.split(maxsplit=1)
         if not rest:
-            raise DataError(f"{file}: nothing follows {first!r}.", hint="It may be cut off.")
+            raise DataError(
+                f"{file}: nothing follows {printable(first)!r}.", hint="It may be cut off."
+            )
         pairs.append((first, rest[0]))
     return pairs
 
@@ -76,7 +68,7 @@ def names_and_boxes(file: Path) -> list[tuple[str, tuple[float, float, float, fl
         try:
             first, second, third, fourth = map(float, cells)
         except ValueError as problem:
-            raise DataError(f"{file}: {line!r} is no name and box.") from problem
+            raise DataError(f"{file}: {printable(line)!r} is no name and box.") from problem
         found.append((name, (first, second, third, fourth)))
     return found
 
@@ -91,7 +83,9 @@ def rest_and_last(file: Path) -> list[tuple[str, str]]:
     for line in lines_of(file):
         *rest, last = line.rsplit(maxsplit=1)
         if not rest:
-            raise DataError(f"{file}: {line!r} is no path and label.", hint="It may be cut off.")
+            raise DataError(
+                f"{file}: {printable(line)!r} is no path and label.", hint="It may be cut off."
+            )
         pairs.append((rest[0], last))
     return pairs
 
@@ -103,7 +97,7 @@ def looked_up(table: dict[str, Any], key: str, file: Path) -> Any:
         DataError: It has none of that name.
     """
     if key not in table:
-        raise DataError(f"{file} says nothing about {key!r}.", hint="It may be cut off.")
+        raise DataError(f"{file} says nothing about {printable(key)!r}.", hint="It may be cut off.")
     return table[key]
 
 
@@ -113,10 +107,8 @@ def read_json(file: Path) -> Any:
     Raises:
         DataError: It is damaged.
     """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise DataError(f"{file} cannot be read.", reason=str(problem)) from problem
+    with explained(file):
+        return parse_json(text_of(file))
 
 
 def read_mat(file: Path, *names: str) -> list[Any]:
@@ -134,9 +126,12 @@ def read_mat(file: Path, *names: str) -> list[Any]:
             hint="Install it: pip install 'covtool[scipy]'.",
         ) from problem
     try:
-        variables = loadmat(file, squeeze_me=True)
+        content = read_bytes(file, at_most=LONGEST_MAT)
+        require_bounded_mat(content)
+        variables = loadmat(io.BytesIO(content), squeeze_me=True)
     except Exception as problem:  # of a damaged file it raises whatever comes up
-        raise DataError(f"{file} cannot be read.", reason=str(problem)) from problem
+        text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+        raise DataError(f"{file} cannot be read.", reason=printable(text)) from problem
     missing = [name for name in names if name not in variables]
     if missing:
         raise DataError(f"{file} has no variable {missing[0]!r}.")
@@ -146,7 +141,7 @@ def read_mat(file: Path, *names: str) -> list[Any]:
 def with_suffix(path: Path) -> Path:
     """The image of a name without a suffix; with .jpg where there is none at all."""
     candidates = (path.with_name(path.name + suffix) for suffix in SUFFIXES)
-    return next((p for p in candidates if p.is_file()), path.with_name(path.name + ".jpg"))
+    return next((p for p in candidates if is_regular(p)), path.with_name(path.name + ".jpg"))
 
 
 def required(file: Path, images: Iterable[Labeled], folder: Path) -> list[Labeled]:

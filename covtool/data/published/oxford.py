@@ -16,6 +16,7 @@ from covtool.data.published.listing import (
 )
 from covtool.data.published.options import chosen_labels, chosen_split
 from covtool.errors import DataError
+from covtool.printable import printable
 from covtool.specs.layout import LayoutSpec
 
 PET_LABELS = ("breed", "species")
@@ -38,7 +39,7 @@ def read_pets(root: Path, choice: LayoutSpec) -> FoundImages:
         for name, rest in first_and_rest(file):
             cells = rest.split()
             if len(cells) < 2 or cells[1] not in SPECIES:
-                raise DataError(f"{file}: {name!r} has no class and species.")
+                raise DataError(f"{file}: {printable(name)!r} has no class and species.")
             label = SPECIES[cells[1]] if asked == "species" else name.rpartition("_")[0]
             images.append((root / "images" / f"{name}.jpg", label))
         splits["train" if split == "trainval" else split] = required(file, images, root / "images")
@@ -59,13 +60,18 @@ def read_flowers(root: Path, choice: LayoutSpec) -> FoundImages:
     labels = np.atleast_1d(read_mat(find_file(root, "imagelabels.mat"), "labels")[0])
     names_file = first_file(root, "cat_to_name.json")
     names = read_json(names_file) if names_file else {}
+    if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
+        raise DataError(f"{names_file} does not name classes.")
     file = find_file(root, "setid.mat")
     splits = {}
     sets = read_mat(file, *FLOWER_SPLITS.values())
     for split, numbers in zip(FLOWER_SPLITS, sets, strict=True):
         numbers = np.atleast_1d(numbers).astype(int)
-        if numbers.max(initial=1) > len(labels):
-            raise DataError(f"{file} has image {numbers.max()}, of {len(labels)} with labels.")
+        if numbers.min(initial=1) < 1 or numbers.max(initial=1) > len(labels):
+            raise DataError(
+                f"{file} has images {numbers.min()} to {numbers.max()}, of {len(labels)} with "
+                "labels."
+            )
         classes = [str(int(labels[number - 1])) for number in numbers]
         images = [root / "jpg" / f"image_{number:05}.jpg" for number in numbers]
         named = zip(images, (names.get(c, c) for c in classes), strict=True)

@@ -6,8 +6,11 @@ from covtool.data.class_folders import folders_in
 from covtool.data.folder_names import WHOLE, split_called, split_within
 from covtool.data.found_images import FoundImages, Labeled, counted
 from covtool.data.images import is_image
+from covtool.data.list_text import checked_lines, opened_text
 from covtool.data.published.listing import first_file, lines_of, required
 from covtool.errors import DataError
+from covtool.printable import printable
+from covtool.regular_files import is_regular
 from covtool.specs.layout import LayoutSpec
 
 NAMES = ("classes.txt", "class_names.txt", "labels.txt", "classnames.txt")
@@ -18,9 +21,9 @@ LIST_PLACES = ("", "lists/", "splits/", "labels/", "meta/", "annotations/")
 def is_path_list(file: Path) -> bool:
     """Whether the first line is the path of an image and a label."""
     try:
-        with file.open(encoding="utf-8-sig") as text:
-            pair = _pair(next((line for line in text if line.strip()), ""))
-    except (OSError, UnicodeDecodeError):
+        with opened_text(file) as text:
+            pair = _pair(next((line for line in checked_lines(text) if line.strip()), ""))
+    except (OSError, ValueError):
         return False
     return pair is not None and is_image(Path(pair[0]))
 
@@ -91,14 +94,14 @@ def _labeled(file: Path) -> tuple[list[Labeled], str]:
         pair = _pair(line)
         if pair is None:
             raise DataError(
-                f"{file}, line {number}, is no path and label: {line!r}.",
+                f"{file}, line {number}, is no path and label: {printable(line)!r}.",
                 hint="Each line should look like images/1.jpg 0.",
             )
         pairs.append(pair)
     first = pairs[0][0] if pairs else ""
     own = tuple(f"{p}{n}/" for n in (file.stem, split_within(file.stem)) for p in ("", "../") if n)
     places = [file.parent / place for place in (*FOLDERS, *own)]
-    folder = next((place for place in places if (place / first).is_file()), file.parent)
+    folder = next((place for place in places if is_regular(place / first)), file.parent)
     names, note = _class_names(file, {label for _, label in pairs})
     images = [(folder / path, names.get(label, label)) for path, label in pairs]
     return required(file, images, folder), note
@@ -106,7 +109,7 @@ def _labeled(file: Path) -> tuple[list[Labeled], str]:
 
 def _class_names(file: Path, labels: set[str]) -> tuple[dict[str, str], str]:
     """Names of numbered classes, where a list of them fits; else numbers are names."""
-    if not all(label.isdecimal() for label in labels):
+    if not all(label.isdecimal() and len(label) < 10 for label in labels):
         return {}, f"{file.name} lists paths and the names of {counted(len(labels), 'class')}."
     numbers = sorted(map(int, labels))
     span = f"{numbers[0]} to {numbers[-1]}"

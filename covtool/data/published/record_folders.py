@@ -32,4 +32,4 @@ def _as(kind: str, root: Path) -> DataLayout:
     from covtool.data.record_sources import RecordSource, scan_records
 
     layout = scan_records(RecordSource(kind, str(in_full(root))))
-    return replace(layout, notes=(f"The same as --data {kind}/{root}.",))
+    return replace(layout, notes=(f"The same as --data {kind}/{root}.", *layout.notes))

@@ -14,6 +14,8 @@ from covtool.data.published.listing import (
 )
 from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import ArgumentError, DataError
+from covtool.printable import printable
+from covtool.regular_files import is_regular
 from covtool.specs.layout import LayoutSpec
 
 Samples = tuple[RetrievalSample, ...]
@@ -71,16 +73,15 @@ def read_in_shop(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     rows = [line.split() for line in lines_of(file)[2:]]
     wrong = next((row for row in rows if len(row) != 3), None)
     if wrong or not rows:
-        raise DataError(
-            f"{file} has a line that is no path, item and use: {wrong or 'none at all'}."
-        )
+        found = printable(" ".join(wrong)) if wrong else "none at all"
+        raise DataError(f"{file} has a line that is no path, item and use: {found}.")
     place = _folder_of(rows[0][0], file.parent, IN_SHOP_IMAGES)
     required(file, [(place / row[0], row[1]) for row in rows], place)
     subsets: dict[str, list[RetrievalSample]] = {"train": [], "query": [], "gallery": []}
     for path, item, use in rows:
         if use not in subsets:
             raise DataError(
-                f"{file} has images for {use!r}, which is none of {', '.join(subsets)}."
+                f"{file} has images for {printable(use)!r}, which is none of {', '.join(subsets)}."
             )
         subsets[use].append(RetrievalSample(place / path, item))
     return RetrievalLayout(
@@ -163,4 +164,4 @@ def _vehicles(file: Path, root: Path) -> Samples:
 
 
 def _folder_of(path: str, folder: Path, below: tuple[str, ...]) -> Path:
-    return next((folder / p for p in below if (folder / p / path).is_file()), folder)
+    return next((folder / p for p in below if is_regular(folder / p / path)), folder)
