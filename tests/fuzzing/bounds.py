@@ -5,11 +5,11 @@ MEBIBYTE = 1 << 20
 SECONDS = 20.0
 """Processor time that a call may take, in seconds."""
 
-WAITING_SECONDS = 60.0
-"""Time on the wall, in seconds, from which on a call hangs: it waits, and computes nothing.
+IDLE_SECONDS = 15.0
+"""Time on the wall, in seconds, without any processor time, from which on a call hangs."""
 
-Longer than `SECONDS`, since other processes may have the processor.
-"""
+WAITING_SECONDS = 120.0
+"""Time on the wall, in seconds, that a call may take, whatever else the processor has to do."""
 
 MEMORY_MIB = 1024
 """Memory that a call may take beyond what the process had, in MiB, whatever the files."""

@@ -14,11 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fuzzing import bounds
 from fuzzing.watching import Watch, watched
 
 IGNORED_WARNINGS = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 OWN_CODE = re.compile(r"/(covtool|cli|covtool_cli)/[^/]+")
 LONGEST_KEPT = 1 << 20  # characters of a stream
+MARGIN = 1 << 30  # address space for files that are mapped and libraries that are loaded
 
 
 @dataclass
@@ -57,26 +59,29 @@ def command_line(arguments: list[str]) -> None:
     main.run(arguments)
 
 
-def call(run: Callable[[list[str]], object], arguments: list[str], folder: Path) -> Outcome:
+def call(
+    run: Callable[[list[str]], object], arguments: list[str], folder: Path, *, size: int
+) -> Outcome:
     """Run something on files in `folder`.
 
     Args:
         run: `command_line`, or a function of covtool that takes the same.
         arguments: Its arguments.
         folder: All that the call may read and change; it works in the folder ``case`` there.
+        size: Bytes of the files there, by which its memory is bounded.
     """
     before, here = _files(folder), Path.cwd()
     os.chdir(folder / "case")
     _forget_peak()
-    memory, start, cpu = _resident("VmRSS"), time.monotonic(), time.process_time()
+    memory, start, cpu = _memory("VmRSS"), time.monotonic(), time.process_time()
     try:
-        with _streams() as said, watched(folder) as watch:
+        with _streams() as said, watched(folder) as watch, bounded_memory(size):
             problem = _problem_of(run, arguments)
     finally:
         os.chdir(here)
     outcome = Outcome(code=_code(problem), problem=_cause(problem), watch=watch, **said)
     outcome.seconds, outcome.cpu_seconds = time.monotonic() - start, time.process_time() - cpu
-    outcome.memory = max(0, _resident("VmHWM") - memory)
+    outcome.memory = max(0, _memory("VmHWM") - memory)
     outcome.changed = sorted({name for name, _ in before.items() ^ _files(folder).items()})
     if outcome.problem is not None:
         outcome.place = _place(outcome.problem)
@@ -148,9 +153,11 @@ def _streams() -> Iterator[dict[str, str]]:
                 warnings.simplefilter("ignore", category)
             yield said
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        replaced = (sys.stdout, sys.stderr)
         sys.stdout, sys.stderr = before
+        for stream in replaced:
+            with suppress(MemoryError, ValueError):  # what ended the call may still hold its memory
+                stream.flush()
         for (number, original), name in zip(saved.items(), ("out", "err"), strict=True):
             os.dup2(original, number)
             os.close(original)
@@ -158,6 +165,23 @@ def _streams() -> Iterator[dict[str, str]]:
             content = streams[number].read(LONGEST_KEPT)
             said[name] = content.decode("utf-8", "surrogateescape")
             streams[number].close()
+
+
+@contextmanager
+def bounded_memory(size: int) -> Iterator[None]:
+    """Bound what this process may allocate for files of `size` bytes, by the operating system."""
+    limits = {
+        resource.RLIMIT_DATA: _memory("VmData") + bounds.memory_bytes(size),
+        resource.RLIMIT_AS: _memory("VmSize") + bounds.memory_bytes(size) + MARGIN,
+    }
+    before = {what: resource.getrlimit(what) for what in limits}
+    for what, limit in limits.items():
+        resource.setrlimit(what, (limit, before[what][1]))
+    try:
+        yield
+    finally:
+        for what, limit in before.items():
+            resource.setrlimit(what, limit)
 
 
 def _files(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -178,7 +202,7 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _resident(what: str) -> int:
+def _memory(what: str) -> int:
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from fuzzing import bounds
 from fuzzing.case import Case
-from fuzzing.running import CallReport, CaseReport, bounded_memory, run_case
+from fuzzing.running import CallReport, CaseReport, run_case
 
-GRACE = 10.0  # seconds beyond the bound, in which a child tells itself where it hangs
+GRACE = 2.0  # seconds of the processor beyond the bound, in which a child may judge itself
+TOLD = 0.5  # seconds in which a child tells where it is, before it is ended
 
 
 @dataclass
@@ -24,15 +25,48 @@ class Child:
     """A process that runs a case."""
 
     case: Case
+    seeds: Path
     pid: int
     pipe: int
     folder: Path
     told: bytes = b""
-    last: float = field(default_factory=time.monotonic)
+    clock: "Clock" = field(default_factory=lambda: Clock())
+    late: str | None = None
 
-    @property
-    def is_late(self) -> bool:
-        return time.monotonic() - self.last > bounds.WAITING_SECONDS + 2 * GRACE
+    def hear(self, data: bytes) -> None:
+        """Take what it told; a new call begins."""
+        self.told += data
+        self.clock = Clock(used=_processor_seconds(self.pid), last=_processor_seconds(self.pid))
+
+    def check(self) -> str | None:
+        """What is wrong with the time that it takes, if anything is."""
+        self.late = self.late or self.clock.check(_processor_seconds(self.pid))
+        return self.late
+
+
+@dataclass
+class Clock:
+    """The time that a call takes.
+
+    Attributes:
+        used: Processor time of the process when the call began, in seconds.
+        last: The same, when it was last seen to grow, at `grown` on the wall.
+    """
+
+    used: float = 0.0
+    last: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+    grown: float = field(default_factory=time.monotonic)
+
+    def check(self, seconds: float) -> str | None:
+        """What is wrong, given the processor time of the process."""
+        now = time.monotonic()
+        if seconds > self.last:
+            self.last, self.grown = seconds, now
+        if now - self.grown > bounds.IDLE_SECONDS:
+            return "hang"
+        slow = seconds - self.used > bounds.SECONDS + GRACE
+        return "slow" if slow or now - self.began > bounds.WAITING_SECONDS + GRACE else None
 
 
 def run_cases(
@@ -68,20 +102,18 @@ def _started(case: Case, seeds: Path, folder: Path) -> Child:
         os.setsid()  # so that whatever it starts is ended with it
         _run(case, seeds, folder, writing)
     os.close(writing)
-    return Child(case, pid, reading, folder)
+    return Child(case, seeds, pid, reading, folder)
 
 
 def _run(case: Case, seeds: Path, folder: Path, pipe: int) -> None:
     """The child: never returns."""
     try:
+        faulthandler.register(signal.SIGUSR1, file=pipe)  # where is it? The parent asks
 
         def begin(words: str) -> None:
-            faulthandler.dump_traceback_later(bounds.WAITING_SECONDS + GRACE, file=pipe, exit=True)
             _tell(pipe, {"begins": words})
 
-        size = sum(f.stat().st_size for f in (seeds / case.kind.name).rglob("*") if f.is_file())
-        with bounded_memory(size):
-            report = run_case(case, seeds, folder, on_call=begin)
+        report = run_case(case, seeds, folder, on_call=begin)
         _tell(pipe, {"report": report.plain()})
     except BaseException as problem:
         _tell(pipe, {"failed": f"{type(problem).__name__}: {problem}"})
@@ -102,13 +134,31 @@ def _ended(running: list[Child]) -> list[Child]:
     ended = []
     for pipe in ready:
         child, data = by_pipe[pipe], os.read(pipe, 1 << 20)
-        child.told, child.last = child.told + data, time.monotonic()
+        child.hear(data)
         if not data:
             ended.append(child)
-    return ended + [child for child in running if child.is_late and child not in ended]
+    return ended + [child for child in running if child not in ended and child.check()]
+
+
+def _where(child: Child) -> bytes:
+    """The stack of a process that is late."""
+    os.kill(child.pid, signal.SIGUSR1)
+    ready, _, _ = select.select([child.pipe], [], [], TOLD)
+    time.sleep(TOLD)
+    return os.read(child.pipe, 1 << 16) if ready else b""
+
+
+def _processor_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _report(child: Child) -> CaseReport:
+    if child.late:
+        child.told += b"\n" + _where(child)
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     _, status, _ = os.wait4(child.pid, 0)
@@ -116,7 +166,7 @@ def _report(child: Child) -> CaseReport:
     messages, rest = _messages(child.told)
     if messages and "report" in messages[-1]:
         return _read(messages[-1]["report"])
-    target, mutators, _, _ = child.case.drawn()
+    target, mutators, _, _ = child.case.drawn(child.seeds)
     report = CaseReport(child.case.name, child.case.kind.name, target, [m.name for m in mutators])
     begun = [message["begins"] for message in messages if "begins" in message]
     failed = [message["failed"] for message in messages if "failed" in message]
@@ -136,9 +186,9 @@ def _messages(told: bytes) -> tuple[list[dict], str]:
 
 
 def _end_of(child: Child, status: int, stack: str) -> str:
-    if stack or child.is_late:
+    if child.late:
         own = [line for line in stack.splitlines() if "/covtool/" in line or "/cli/" in line]
-        return f"hang: {own[0].strip().rpartition('/')[2]}" if own else "hang"
+        return f"{child.late}: {own[0].strip().rpartition('/')[2]}" if own else child.late
     number = os.waitstatus_to_exitcode(status)
     return f"killed: {signal.Signals(-number).name}" if number < 0 else f"ended: {number}"
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from covtool.errors import CovtoolError
 from fuzzing import bounds
 from fuzzing.calling import Outcome
 from fuzzing.kinds import Call
@@ -35,8 +36,9 @@ def foreseen(of: Judged) -> str | None:
     outcome = of.outcome
     if outcome.code != 1 and "Traceback (most recent call last)" not in outcome.out + outcome.err:
         return None
-    kind = type(outcome.problem).__name__ if outcome.problem else "exit code 1"
-    return f"not foreseen: {kind} in {outcome.place}"
+    kind = type(outcome.problem).__name__ if outcome.problem else "?"
+    name = "exit code 1" if isinstance(outcome.problem, CovtoolError) else "not foreseen"
+    return f"{name}: {kind} in {outcome.place}"
 
 
 def exit_code(of: Judged) -> str | None:
@@ -64,7 +66,7 @@ def printable(of: Judged) -> str | None:
     for stream, text in (("stdout", of.outcome.out), ("stderr", of.outcome.err)):
         raw = next((c for c in text if not c.isprintable() and c != "\n"), None)
         if raw is not None:
-            return f"raw character {raw!a} on {stream}"
+            return f"raw character on {stream}"
     return None
 
 

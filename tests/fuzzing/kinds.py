@@ -8,16 +8,19 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from fuzzing import seeds
+from fuzzing import data_seeds, seeds
 from fuzzing.calling import command_line
 from fuzzing.mutators.archives import TAR, TORCH_ZIP, ZIP
+from fuzzing.mutators.arrays import ARRAYS
 from fuzzing.mutators.documents import JSON, YAML
 from fuzzing.mutators.mutator import Mutator
 from fuzzing.mutators.pickles import LEGACY
 from fuzzing.mutators.pictures import IMAGE
 from fuzzing.mutators.raw import RAW
-from fuzzing.mutators.tables import CSV, JSON_LINES
+from fuzzing.mutators.recipes import HOSTILE_RECIPE, HOSTILE_YAML
+from fuzzing.mutators.tables import CSV, JSON_LINES, LISTS
 from fuzzing.mutators.tensor_headers import RECIPE, SAFETENSORS
+from fuzzing.mutators.trees import TREE
 
 USAGE, CHECKPOINT, DATA, NON_FINITE = 2, 3, 4, 5
 
@@ -40,6 +43,11 @@ class Call:
     run: Callable[[list[str]], object] = command_line
     follows_paths: bool = False
 
+    def on(self, target: str) -> "Call":
+        """The call on the folder that a target is in, where it says ``{top}``: ``data/cub``."""
+        top = "/".join(target.split("/")[:2])
+        return replace(self, words=tuple(word.replace("{top}", top) for word in self.words))
+
     def __str__(self) -> str:
         return " ".join(self.words)
 
@@ -51,7 +59,8 @@ class Kind:
     Attributes:
         name: Its name on the command line of the fuzzer.
         make: Fills a folder with whole files.
-        targets: Files in that folder of which a case damages one, and how.
+        targets: Files in that folder of which a case damages one, and how; patterns of files, too,
+            or folders, which mutators of trees damage in place.
         calls: What reads them; a case makes some of the calls.
         checksummed: Targets whose tensors carry a checksum, so that a change in them is refused.
         needs: A package without which the kind cannot be read.
@@ -65,6 +74,18 @@ class Kind:
     checksummed: tuple[str, ...] = field(default=())
     needs: str | None = None
     whole_code: int = 0
+
+    def matching(self, pattern: str, seeds: Path) -> list[str]:
+        """The targets in the whole files that a pattern means."""
+        if "*" not in pattern:
+            return [pattern]
+        folder = seeds / self.name
+        return sorted(str(file.relative_to(folder)) for file in folder.glob(pattern))
+
+    def reading(self, target: str) -> list[Call]:
+        """The calls that read a target: not those that name another one."""
+        others = set(self.targets) - {target}
+        return [call for call in self.calls if not others & set(call.words)]
 
     @property
     def is_readable(self) -> bool:
@@ -123,7 +144,7 @@ def checkpoint_kind(
 
 RUN_FILES = {
     "run/args.yaml": (*YAML, *RAW),
-    "run/recipe.yaml": (*YAML, *RAW),
+    "run/recipe.yaml": (*YAML, *HOSTILE_YAML, *RAW),
     "run/summary.csv": (*CSV, *RAW),
     "run/metrics.jsonl": (*JSON_LINES, *RAW),
     "run/images.csv": (*CSV, *RAW),
@@ -136,16 +157,24 @@ RUN_FILES = {
 
 KINDS = (
     checkpoint_kind("safetensors", seeds.safetensors, "model.safetensors", SAFETENSORS),
-    checkpoint_kind("torch-zip", seeds.torch_zip, "model.pth", TORCH_ZIP),
+    checkpoint_kind(
+        "torch-zip", seeds.torch_zip, "model.pth", TORCH_ZIP, checksummed=("model.pth",)
+    ),
     checkpoint_kind("torch-legacy", seeds.torch_legacy, "model.pth", LEGACY),
-    checkpoint_kind("training-checkpoint", seeds.training_checkpoint, "model.pth", TORCH_ZIP),
+    checkpoint_kind(
+        "training-checkpoint",
+        seeds.training_checkpoint,
+        "model.pth",
+        TORCH_ZIP,
+        checksummed=("model.pth",),
+    ),
     checkpoint_kind(
         "whole-model", seeds.whole_model, "model.pth", TORCH_ZIP, whole_code=CHECKPOINT
     ),
     checkpoint_kind(
         "own-file", seeds.own_file, "own.safetensors", SAFETENSORS, checksummed=("own.safetensors",)
     ),
-    checkpoint_kind("recipe", seeds.own_file, "own.safetensors", RECIPE),
+    checkpoint_kind("recipe", seeds.own_file, "own.safetensors", (*RECIPE, *HOSTILE_RECIPE)),
     Kind(
         "hub-folder",
         seeds.hub_folder,
@@ -163,9 +192,19 @@ KINDS = (
         (*reading("model.safetensors.index.json"), checkpoint("inspect .")),
     ),
     Kind(
+        "shard-folder",
+        seeds.shards_in_a_folder,
+        {"model": TREE},
+        (
+            checkpoint("inspect model"),
+            checkpoint("inspect model/model.safetensors.index.json"),
+            checkpoint("inspect model/model-00001-of-00002.safetensors"),
+        ),
+    ),
+    Kind(
         "recipe-yaml",
         seeds.recipe,
-        {"recipe.yaml": (*YAML, *RAW)},
+        {"recipe.yaml": (*YAML, *HOSTILE_YAML, *RAW)},
         (
             either("convert model.pth --recipe recipe.yaml -o out.safetensors", "out.safetensors"),
             either("convert model.pth --recipe recipe.yaml --plan"),
@@ -220,10 +259,86 @@ KINDS = (
         ),
     ),
     Kind(
+        "path-list",
+        seeds.path_list,
+        {"images.txt": (*LISTS, *RAW)},
+        (data("embed own.safetensors images.txt -j 0 -o out.npz", "out.npz", follows_paths=True),),
+    ),
+    Kind(
+        "class-names",
+        seeds.class_names,
+        {"names.txt": (*LISTS, *RAW), "names.json": (*JSON, *RAW), "names.yaml": (*YAML, *RAW)},
+        tuple(
+            state(f"evaluate model.pth --data toy -j 0 --json --class-names names.{suffix}")
+            for suffix in ("txt", "json", "yaml")
+        ),
+    ),
+    Kind(
+        "beside",
+        seeds.beside,
+        {
+            "beside/*/*.json": (*JSON, *RAW),
+            "beside/*/*.yaml": (*YAML, *RAW),
+            "beside/*/*.txt": (*LISTS, *RAW),
+        },
+        (
+            checkpoint("inspect {top}/model.safetensors"),
+            images("evaluate {top}/model.safetensors --data toy -j 0 --json"),
+        ),
+    ),
+    Kind(
+        "published",
+        data_seeds.published,
+        {
+            "data/*/**/*.txt": (*LISTS, *RAW),
+            "data/*/**/*.json*": (*JSON, *RAW),
+            "data/*/**/*.csv": (*CSV, *RAW),
+            "data/*/**/*.mat": RAW,
+            "data/*": TREE,
+        },
+        (
+            data("embed own.safetensors {top} -j 0 -o out.npz", "out.npz", follows_paths=True),
+            data("finetune model.pth --data {top} --new-classifier --dry-run", follows_paths=True),
+        ),
+    ),
+    Kind(
+        "published-retrieval",
+        data_seeds.retrieval,
+        {"data/*/**/*.txt": (*LISTS, *RAW), "data/*": TREE},
+        (
+            data("embed own.safetensors {top} -j 0 -o out.npz", "out.npz", follows_paths=True),
+            data("evaluate own.safetensors --data {top} -j 0 --json", follows_paths=True),
+        ),
+    ),
+    Kind(
+        "class-folders",
+        seeds.images,
+        {"toy": TREE, "toy/val": TREE},
+        (
+            data("evaluate own.safetensors --data toy -j 0 --json"),
+            data("evaluate own.safetensors --data toy -j 0 --on-bad-image skip"),
+            data("embed own.safetensors toy -j 0 -o out.csv", "out.csv"),
+            data("finetune model.pth --data toy --new-classifier --dry-run"),
+        ),
+    ),
+    Kind(
+        "cache",
+        seeds.cache,
+        {"cache/*": (*SAFETENSORS, *RAW), "cache": TREE},
+        (
+            data(
+                "finetune model.pth --data toy --epochs 1 --img-size 32 -b 3 -j 0 --device cpu "
+                "--cache disk --cache-dir cache --output runs --experiment y",
+                "runs",
+                "cache",
+            ),
+        ),
+    ),
+    Kind(
         "features",
         seeds.features,
         {
-            "features.npz": (*ZIP, *RAW),
+            "features.npz": (*ZIP, *ARRAYS, *RAW),
             "features.csv": (*CSV, *RAW),
             "features.safetensors": (*SAFETENSORS, *RAW),
         },
@@ -236,10 +351,11 @@ KINDS = (
     Kind(
         "records",
         seeds.records,
-        {"shards/val-000.tar": (*TAR, *RAW), "shards/train-000.tar": (*TAR, *RAW)},
+        {"shards/*.tar": (*TAR, *RAW), "shards": TREE},
         (
             data("evaluate own.safetensors --data wds/shards -j 0 --json"),
             data("evaluate own.safetensors --data wds/shards -j 0 --json --on-bad-image skip"),
+            data("finetune model.pth --data wds/shards --new-classifier --dry-run"),
         ),
         needs="webdataset",
     ),
@@ -253,8 +369,19 @@ KINDS = (
             state("plot run run -o out.svg", "out.svg"),
             state("inspect run"),
             state("evaluate run --data toy -j 0 --json"),
+            state("inspect run/checkpoints/last.pt"),
         ),
-        checksummed=("run/exported/best.safetensors",),
+        checksummed=("run/exported/best.safetensors", "run/checkpoints/last.pt"),
+    ),
+    Kind(
+        "run-folder",
+        seeds.training_run,
+        {"run": TREE},
+        (
+            state("finetune --resume run", "run"),
+            state("plot run run -o out.svg", "out.svg"),
+            state("inspect run"),
+        ),
     ),
     Kind(
         "svdnet-run",
@@ -267,6 +394,7 @@ KINDS = (
         seeds.stopped_run,
         {"run/nonfinite.pt": (*TORCH_ZIP, *RAW)},
         (state("doctor --replay run/nonfinite.pt --device cpu"), state("inspect run/nonfinite.pt")),
+        checksummed=("run/nonfinite.pt",),
     ),
 )
 

@@ -1,7 +1,7 @@
 """One case in this process: its files are made, each call runs and is judged."""
 
 import os
-import resource
+import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from fuzzing import bounds
 from fuzzing.calling import Outcome, call
 from fuzzing.case import Case, Prepared
 from fuzzing.judging import Judged, verdict
@@ -17,7 +16,6 @@ from fuzzing.kinds import Call, Kind
 
 OWN_PLACES = {"HOME": "home", "XDG_CACHE_HOME": "home", "TMPDIR": "tmp"}
 KEPT = 4000  # characters of each stream in a report
-MARGIN = 1 << 30  # address space for files that are mapped and libraries that are loaded
 
 
 @dataclass
@@ -88,7 +86,7 @@ def run_call(each: Call, prepared: Prepared, folder: Path) -> CallReport:
     """Run a call on the files of a case as they are, and judge it."""
     size = prepared.size(folder)
     with _own_places(folder):
-        outcome = call(each.run, list(each.words), folder)
+        outcome = call(each.run, list(each.words), folder, size=size)
     judged = Judged(each, outcome, size, prepared.only_tensors_differ)
     return _reported(each, outcome, verdict(judged))
 
@@ -110,7 +108,7 @@ def make_seeds(kind: Kind, seeds: Path) -> None:
 
     Every call reads them once: what it imports is there when a child begins.
     """
-    find_fonts()
+    warm_up()
     folder = seeds / kind.name
     if folder.exists():
         return
@@ -124,42 +122,36 @@ def make_seeds(kind: Kind, seeds: Path) -> None:
 def read_whole(kind: Kind, seeds: Path, folder: Path) -> list[CallReport]:
     """What every call of a kind does with whole files."""
     reports = []
-    for each in kind.calls:
+    for each, target in _whole_calls(kind, seeds):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(seeds / kind.name, folder / "case")
         for place in ("tmp", "home"):
             (folder / place).mkdir()
-        target = next(iter(kind.targets))
-        whole = Prepared(Case(kind, 0, 0), target, (), (), b"", is_whole=True)
+        whole = Prepared(Case(kind, 0, 0), target, (), (), is_whole=True)
         reports.append(run_call(each, whole, folder))
     shutil.rmtree(folder, ignore_errors=True)
     return reports
 
 
-def find_fonts() -> None:
-    """Have matplotlib look for fonts, which runs a program and fills a cache, once."""
+def _whole_calls(kind: Kind, seeds: Path) -> Iterator[tuple[Call, str]]:
+    """Each call with a target; those that are made for each folder, with each."""
+    targets = [target for pattern in kind.targets for target in kind.matching(pattern, seeds)]
+    seen = set()
+    for each in kind.calls:
+        for target in targets:
+            if each.on(target) not in seen:
+                seen.add(each.on(target))
+                yield each.on(target), target
+
+
+def warm_up() -> None:
+    """Have Python and matplotlib run the programs that they run once in a process."""
+    platform.processor()  # uname, for what is said of the machine
     with suppress(ImportError):
         import matplotlib
-        import matplotlib.font_manager
+        import matplotlib.font_manager  # fc-list
 
         matplotlib.get_configdir(), matplotlib.get_cachedir()  # remembered
-
-
-@contextmanager
-def bounded_memory(size: int) -> Iterator[None]:
-    """Bound what this process may allocate for files of `size` bytes, by the operating system."""
-    limits = {
-        resource.RLIMIT_DATA: _status("VmData") + bounds.memory_bytes(size),
-        resource.RLIMIT_AS: _status("VmSize") + bounds.memory_bytes(size) + MARGIN,
-    }
-    before = {what: resource.getrlimit(what) for what in limits}
-    for what, limit in limits.items():
-        resource.setrlimit(what, (limit, before[what][1]))
-    try:
-        yield
-    finally:
-        for what, limit in before.items():
-            resource.setrlimit(what, limit)
 
 
 @contextmanager
@@ -177,8 +169,3 @@ def _own_places(folder: Path) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _status(what: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))

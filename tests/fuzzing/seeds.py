@@ -135,6 +135,62 @@ def shards(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def shards_in_a_folder(folder: Path) -> None:
+    (folder / "model").mkdir()
+    shards(folder / "model")
+    shutil.rmtree(folder / "model" / "toy")
+
+
+BESIDE = {
+    "config.json": '{"architecture": "test_resnet", "num_classes": 3, "mean": [0.5, 0.5, 0.5]}',
+    "preprocessor_config.json": '{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2], '
+    '"size": {"height": 96, "width": 96}, "do_normalize": true, "resample": 3, "crop_pct": 0.9}',
+    "open_clip_config.json": '{"preprocess_cfg": {"mean": [0.5, 0.4, 0.3], "size": 96}}',
+    "args.yaml": "model: test_resnet\nnum_classes: 3\nmean: [0.1, 0.2, 0.3]\nimg_size: 96\n",
+    "hparams.yaml": "arch: test_resnet\nimg_size: 96\nclass_to_idx: {blue: 0, green: 1, red: 2}\n",
+    "class_to_idx.json": '{"blue": 0, "green": 1, "red": 2}',
+    "id2label.json": '{"0": "blue", "1": "green", "2": "red"}',
+    "classes.txt": "blue\ngreen\nred\n",
+    "synsets.txt": "0 blue\n1 green\n2 red\n",
+}
+"""Files that are read beside a checkpoint."""
+
+
+def beside(folder: Path) -> None:
+    """A checkpoint with each of the files that may stand beside one."""
+    data(folder)
+    for name, text in BESIDE.items():
+        place = folder / "beside" / name
+        place.mkdir(parents=True)
+        save_file(state(), place / "model.safetensors", metadata={"format": "pt"})
+        (place / name).write_text(text)
+
+
+def class_names(folder: Path) -> None:
+    torch_zip(folder)
+    (folder / "names.txt").write_text("blue\ngreen\nred\n")
+    (folder / "names.json").write_text(json.dumps({n: k for k, n in enumerate(CLASSES)}))
+    (folder / "names.yaml").write_text("- blue\n- green\n- red\n")
+
+
+def path_list(folder: Path) -> None:
+    """A text file with a path per line."""
+    own_file(folder)
+    found = sorted((folder / "toy" / "val").rglob("*.png"))
+    (folder / "images.txt").write_text("".join(f"{p.relative_to(folder)}\n" for p in found))
+
+
+def cache(folder: Path) -> None:
+    """Decoded images."""
+    torch_zip(folder)
+    run(
+        "finetune", folder / "model.pth", "--data", folder / "toy", "--epochs", 1, "--img-size", 32,
+        "-b", 3, "-j", 0, "--device", "cpu", "--output", folder / "runs", "--experiment", "x",
+        "--cache", "disk", "--cache-dir", folder / "cache",
+    )  # fmt: skip
+    shutil.rmtree(folder / "runs")
+
+
 def recipe(folder: Path) -> None:
     """Operations to do, for --recipe."""
     torch_zip(folder)

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 Change = Callable[[bytes, Random], bytes]
+TreeChange = Callable[[Path, Random], None]
 
 
 @dataclass(frozen=True)
@@ -13,13 +15,14 @@ class Mutator:
 
     Attributes:
         name: Its name in reports.
-        change: Makes damaged bytes of whole ones; deterministic, given the generator.
+        change: Makes damaged bytes of whole ones, or damages a folder in place; deterministic,
+            given the generator.
         of_tensors: It changes what tensors hold and nothing else, so that only a checksum shows it.
         weight: How often it is drawn, beside the others.
     """
 
     name: str
-    change: Change
+    change: Change | TreeChange
     of_tensors: bool = False
     weight: int = 1
 

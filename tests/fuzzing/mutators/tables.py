@@ -78,7 +78,7 @@ def another_dialect(content: bytes, random: Random) -> bytes:
 
 def many_lines(content: bytes, random: Random) -> bytes:
     lines = content.splitlines(keepends=True) or [b"\n"]
-    return content + random.choice(lines) * random.choice((100, 20_000))
+    return content + random.choice(lines) * random.choice((100, 2000))
 
 
 def a_line_of_json(content: bytes, random: Random) -> bytes:
@@ -90,6 +90,25 @@ def a_line_of_json(content: bytes, random: Random) -> bytes:
     return "\n".join(lines).encode()
 
 
+def _cells_of(content: bytes) -> list[list[str]]:
+    return [line.split(" ") for line in content.decode().splitlines()]
+
+
+def another_word(content: bytes, random: Random) -> bytes:
+    """In a list whose lines are words with spaces between them."""
+    table = _cells_of(content) or [[""]]
+    row = random.choice(table)
+    other = random.choice(random.choice(table))
+    new = random.choice((random.choice(CELLS), values.text(random), other, row[0] * 2))
+    row[random.randrange(len(row))] = new
+    text = "\n".join(" ".join(row) for row in table)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def another_line_end(content: bytes, random: Random) -> bytes:
+    return content.replace(b"\n", random.choice((b"\r\n", b"\r", b"\n\n", b"\0", b"\x85", b" ")))
+
+
 CSV = (
     *rows(another_cell, another_column, weight=3),
     *rows(
@@ -97,6 +116,11 @@ CSV = (
     ),
     *documents.TEXT,
 )  # fmt: skip
+LISTS = (
+    *rows(another_word, weight=6),
+    *rows(another_line_end, many_lines),
+    *documents.TEXT,
+)
 JSON_LINES = (
     Mutator("a-line-of-json", a_line_of_json, weight=6),
     *rows(many_lines),
