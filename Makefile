@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench fuzz clean
 
 # One pip call for everything: the registry's torchvision is built against the full torch and does
 # not import beside a CPU-only one, so the two must be resolved together.
@@ -31,5 +31,14 @@ test-all: lint
 bench: $(STAMP)
 	$(BIN)/covtool bench heads
 
+# Damaged files of every kind, each read in a child process; failures are kept in fuzzing/failures.
+# make fuzz KIND=torch-zip CASES=500 SEED=7; the same seed and folder go on where a run was ended.
+CASES ?= 10000
+SEED ?= 0
+JOBS ?= 2
+fuzz: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m fuzzing --cases $(CASES) --seed $(SEED) --jobs $(JOBS) \
+		--out fuzzing $(if $(KIND),--kind $(KIND))
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info fuzzing

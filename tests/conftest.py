@@ -2,12 +2,22 @@
 
 import os
 
+import no_network
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("COLUMNS", "160")
 # The networks are tiny: threads of one test would only wait for those of another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+no_network.refuse_here_and_in_children()
+
+
+@pytest.fixture(autouse=True)
+def without_network():
+    """A test that asks for the network fails, even where what asks goes on without an answer."""
+    no_network.attempts.clear()
+    yield
+    assert not no_network.attempts, f"asked for the network: {no_network.attempts}"
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""How files are damaged: tables of functions from bytes and a generator to bytes."""
