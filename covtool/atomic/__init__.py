@@ -8,7 +8,7 @@ from pathlib import Path
 
 from covtool.atomic.endings import tidied_up_when_ended
 from covtool.atomic.formats import require_model_name
-from covtool.atomic.places import place_of, unwritable
+from covtool.atomic.places import place_of, require_replaceable, unwritable
 from covtool.atomic.room import require_room
 from covtool.atomic.saving import saving
 from covtool.atomic.staging import staging_folder, sync, try_writing
@@ -48,7 +48,9 @@ def require_writable(path: Path, *, overwrite: bool) -> None:
     """
     require_free(path, overwrite=overwrite)
     try:
-        try_writing(place_of(path))
+        place = place_of(path)
+        require_replaceable(place)
+        try_writing(place)
     except OSError as problem:
         raise unwritable(path, problem) from problem
 
