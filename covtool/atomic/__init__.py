@@ -108,7 +108,7 @@ def _settle(temporary: Path, place: Path, usual_mode: int) -> None:
         try:
             replaced = place.stat()
         except FileNotFoundError:
-            temporary.chmod(usual_mode & _RIGHTS)
+            _set_rights(temporary, usual_mode)
         else:
             _take_over(temporary, replaced)
     finally:
@@ -123,7 +123,14 @@ def _take_over(temporary: Path, replaced: os.stat_result) -> None:
         for owner in (-1, replaced.st_uid):  # the group alone may be all that is allowed
             with suppress(OSError):
                 os.chown(temporary, owner, replaced.st_gid)
-    temporary.chmod(replaced.st_mode & _RIGHTS)  # last: a new owner takes rights away
+    _set_rights(temporary, replaced.st_mode)  # last: a new owner takes rights away
+
+
+def _set_rights(path: Path, mode: int) -> None:
+    """Give a file the rights of a mode, where the file system has rights that can be given."""
+    if (path.stat().st_mode ^ mode) & _RIGHTS:
+        with suppress(PermissionError):  # of one that has none, as on a memory stick
+            path.chmod(mode & _RIGHTS)
 
 
 def _give_new_name(temporary: Path, place: Path, path: Path) -> None:
