@@ -8,7 +8,7 @@ from pathlib import Path
 
 from covtool.atomic.endings import tidied_up_when_ended
 from covtool.atomic.formats import require_model_name
-from covtool.atomic.places import place_of, unwritable
+from covtool.atomic.places import place_of, require_replaceable, unwritable
 from covtool.atomic.room import require_room
 from covtool.atomic.saving import saving
 from covtool.atomic.staging import staging_folder, sync, try_writing
@@ -48,7 +48,9 @@ def require_writable(path: Path, *, overwrite: bool) -> None:
     """
     require_free(path, overwrite=overwrite)
     try:
-        try_writing(place_of(path))
+        place = place_of(path)
+        require_replaceable(place)
+        try_writing(place)
     except OSError as problem:
         raise unwritable(path, problem) from problem
 
@@ -106,7 +108,7 @@ def _settle(temporary: Path, place: Path, usual_mode: int) -> None:
         try:
             replaced = place.stat()
         except FileNotFoundError:
-            temporary.chmod(usual_mode & _RIGHTS)
+            _set_rights(temporary, usual_mode)
         else:
             _take_over(temporary, replaced)
     finally:
@@ -121,7 +123,14 @@ def _take_over(temporary: Path, replaced: os.stat_result) -> None:
         for owner in (-1, replaced.st_uid):  # the group alone may be all that is allowed
             with suppress(OSError):
                 os.chown(temporary, owner, replaced.st_gid)
-    temporary.chmod(replaced.st_mode & _RIGHTS)  # last: a new owner takes rights away
+    _set_rights(temporary, replaced.st_mode)  # last: a new owner takes rights away
+
+
+def _set_rights(path: Path, mode: int) -> None:
+    """Give a file the rights of a mode, where the file system has rights that can be given."""
+    if (path.stat().st_mode ^ mode) & _RIGHTS:
+        with suppress(PermissionError):  # of one that has none, as on a memory stick
+            path.chmod(mode & _RIGHTS)
 
 
 def _give_new_name(temporary: Path, place: Path, path: Path) -> None:

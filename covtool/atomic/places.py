@@ -52,6 +52,20 @@ def place_of(path: Path) -> Path:
         raise unwritable(path, problem) from problem
 
 
+def require_replaceable(place: Path) -> None:
+    """Refuse a file of another user where only its owner may replace it, as in /tmp.
+
+    Raises:
+        OSError: It is one, or the system does not tell.
+    """
+    if not place.exists() or not hasattr(os, "geteuid"):
+        return
+    folder = place.parent.stat()
+    owners = (0, folder.st_uid, place.stat().st_uid)
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in owners:
+        raise PermissionError(errno.EPERM, "Another user's file, which only its owner may replace")
+
+
 def unwritable(path: Path, problem: OSError) -> ArgumentError:
     """What the system says about a place, before anything was computed for it."""
     if problem.errno == errno.ENOENT and is_working_folder_gone():

@@ -34,6 +34,7 @@ TRIED = 4096
 
 LOCK = ".lock"
 _HOST = zlib.crc32((os.uname().nodename if hasattr(os, "uname") else "").encode())
+_SUFFIX = ".tmp"
 _NAME = re.compile(r"\..*\.covtool-([0-9a-f]{8})-[0-9]+-[0-9a-f]{4}\.tmp", re.DOTALL)
 
 
@@ -79,7 +80,8 @@ def remove_abandoned(folder: Path) -> None:
     """Remove the staging folders in a folder whose processes were killed."""
     with suppress(OSError):  # that nothing can be written here is told when it is tried
         with os.scandir(folder) as entries:
-            found = [match for entry in entries if (match := _NAME.fullmatch(entry.name))]
+            names = (entry.name for entry in entries if entry.name.endswith(_SUFFIX))
+            found = [match for name in names if (match := _NAME.fullmatch(name))]
         for match in found:
             with suppress(OSError):  # another user's, say
                 _remove_if_abandoned(folder / match[0], is_own=match[1] == f"{_HOST:08x}")
@@ -89,7 +91,7 @@ def _made(place: Path) -> tuple[Path, int]:
     """A new staging folder and its lock, which is held."""
     while True:
         unique = f"{_HOST:08x}-{os.getpid()}-{os.urandom(2).hex()}"
-        folder = place.with_name(f".{place.name[:SHOWN]}.covtool-{unique}.tmp")
+        folder = place.with_name(f".{place.name[:SHOWN]}.covtool-{unique}{_SUFFIX}")
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:

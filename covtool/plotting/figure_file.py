@@ -3,6 +3,7 @@
 Nothing here knows pyplot: figures are objects, and matplotlib's settings are put back after use.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,12 +121,25 @@ def house_style() -> Iterator[None]:
             "Plots need matplotlib, which is not installed.",
             hint="Install it: pip install 'covtool[plots]'.",
         )
-    import matplotlib
+    with _quiet():
+        import matplotlib
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_STYLE)
+            yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Matplotlib without its remarks, on a home that it cannot write to for example."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
         yield
+    finally:
+        logger.setLevel(level)
 
 
 def write_figure(figure: "Figure", path: Path, *, title: str, overwrite: bool = True) -> None:

@@ -65,6 +65,22 @@ def test_every_update_and_epoch_is_written_over_the_updates(
     assert (writer.flushed, writer.closed) == (2, True)
 
 
+def test_a_full_disk_ends_the_curves_and_not_the_run(
+    writers: list[Writer], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self, name: str, value: float, step: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Writer, "add_scalar", full)
+    recorder = Recorder()
+    result = finetune(make_request(data, tmp_path, tensorboard=True), observer=recorder)
+    told = [note for note in recorder.notes if "TensorBoard" in note]
+    assert told == [
+        "The curves for TensorBoard end here: they cannot be written. No space left on device."
+    ]
+    assert result.epochs == 2
+
+
 def test_the_terms_of_a_sum_of_losses_have_a_curve_each(
     writers: list[Writer], data: Path, tmp_path: Path
 ) -> None:

@@ -286,3 +286,12 @@ def test_free_memory_is_what_system_and_container_leave(monkeypatch, tmp_path):
     assert free_memory.free_memory() == 3_072_000
     meminfo.unlink()
     assert free_memory.free_memory() is None
+
+
+def test_a_pipe_in_the_place_of_a_lock_is_not_waited_for(wishes, setting):
+    chosen, _ = setting()
+    path = on_disk.cache_path(wishes[0], chosen).with_suffix(".lock")
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with pytest.raises(ArgumentError, match="is a pipe, not a file"):
+        open_caches(wishes[:1], chosen)
