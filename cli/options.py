@@ -194,9 +194,7 @@ def _as_typed(parameter: typer.core.TyperOption, value: Any, path: Path) -> Any:
     plain = isinstance(value, _PLAIN) or (numbers and as_flag(parameter.name) in STATISTICS)
     if is_several and isinstance(value, list) and all(isinstance(v, _PLAIN) for v in value):
         return [str(item) for item in value]
-    if not is_several and (
-        isinstance(value, _PLAIN) or (numbers and as_flag(parameter.name) in STATISTICS)
-    ):
+    if plain and not is_several:
         return str(value)
     wanted = "a list of plain values" if is_several else "one plain value"
     raise ArgumentError(
