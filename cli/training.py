@@ -90,6 +90,7 @@ def training_command(
         experiment: Experiment = None,
         resume: Resume = None,
         dry_run: DryRun = False,
+        max_model_size: options.MaxModelSize = None,
         config: options.Config = None,
         preset: options.Preset = None,
         as_json: options.AsJson = False,

@@ -41,6 +41,7 @@ def command(
     workers: options.Workers = 2,
     device: options.Device = "auto",
     on_bad_image: options.OnBadImage = "error",
+    max_model_size: options.MaxModelSize = None,
     config: options.Config = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,

@@ -26,6 +26,7 @@ def command(
             help="How correlated the weight vectors of each linear layer are: S(W) of SVDNet.",
         ),
     ] = False,
+    max_model_size: options.MaxModelSize = None,
     config: options.Config = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,

@@ -1,9 +1,13 @@
 """Names of architectures become models. timm and torchvision look alike from here on."""
 
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 import timm
-import torch
 from timm.layers import SelectAdaptivePool2d
 from timm.models import PretrainedCfg, get_pretrained_cfg, is_model
 from torch import nn
@@ -16,11 +20,15 @@ from covtool.backbones.auxiliary import (
     has_auxiliary,
     transforms_input,
 )
+from covtool.backbones.model_size import on_meta, require_room, tensor_bytes, without_weights
 from covtool.backbones.slots import install_pooling_slot
 from covtool.errors import ArgumentError, UnknownVariantError
 from covtool.specs import BaseSpec, InputSpec
+from covtool.specs.base_arguments import base_problem
+from covtool.specs.problems import first_line, shown
 
 TORCHVISION_PREFIX = "torchvision:"
+_ARGUMENTS_HINT = "covtool builds timm's and torchvision's classifiers, of bounded sizes."
 
 
 def parse_name(name: str) -> tuple[BaseSpec, str | None]:
@@ -64,7 +72,12 @@ def torchvision_names() -> tuple[str, ...]:
 
 
 def create_model(
-    base: BaseSpec, *, num_classes: int, tag: str | None = None, pretrained: bool = False
+    base: BaseSpec,
+    *,
+    num_classes: int,
+    tag: str | None = None,
+    pretrained: bool = False,
+    counted: bool = False,
 ) -> nn.Module:
     """The model of an architecture, in eval mode, with a module wherever it pools.
 
@@ -74,40 +87,120 @@ def create_model(
         tag: timm's pretrained tag, for example ``a1_in1k``; None for its default.
         pretrained: Fetch the library's weights (needs a network, or its cache). torchvision's
             have 1000 classes.
+        counted: The caller has looked at its size; else it is counted before memory is taken.
 
     Raises:
-        ArgumentError: The library refuses the arguments.
+        ArgumentError: The library refuses the arguments, or they are not in the table of
+            `covtool.specs.base_arguments`.
+        CheckpointError: The model is larger than the limit of `covtool.model_limit`.
+        UnknownVariantError: The library has no classifier of that name.
     """
+    if not counted:
+        skeleton = create_skeleton(base, num_classes=num_classes)
+        require_room(f"{base.library}'s {base.name}", tensor_bytes(skeleton))
+    if pretrained:
+        return _finished(_fetched(base, num_classes, tag))
+    return _finished(_built(base, num_classes, tag))
+
+
+def create_skeleton(base: BaseSpec, *, num_classes: int) -> nn.Module:
+    """The model of an architecture on the meta device: its structure, without memory for weights.
+
+    Raises:
+        ArgumentError: As `create_model`.
+    """
+    _require_buildable(base)
+    try:
+        with without_weights():
+            return _finished(_built(base, num_classes, None))
+    except ArgumentError:
+        with without_weights(values=True):
+            return on_meta(_finished(_built(base, num_classes, None)))
+
+
+def _require_buildable(base: BaseSpec) -> None:
+    problem = base_problem(base.library, base.name, base.arguments)
+    if problem is not None:
+        raise ArgumentError(f"{problem}.", hint=_ARGUMENTS_HINT)
+    if base.library == "timm":
+        if not is_model(base.name):
+            raise UnknownVariantError("architecture", base.name, _near_names(base.name))
+    elif base.name not in torchvision_names():
+        raise UnknownVariantError(
+            "torchvision classification model", base.name, torchvision_names()
+        )
+
+
+def _built(base: BaseSpec, num_classes: int, tag: str | None) -> nn.Module:
+    """A model with random weights. Whatever a constructor raises is about what it was given."""
+    try:
+        with _quietly():
+            if base.library == "timm":
+                return _of_timm(base, num_classes, tag, pretrained=False)
+            return _of_torchvision(base, num_classes, None, base.arguments)
+    except MemoryError:
+        raise
+    except Exception as problem:
+        raise _not_built(base, problem) from problem
+
+
+def _fetched(base: BaseSpec, num_classes: int, tag: str | None) -> nn.Module:
+    """A model with the library's weights; failures of the network are the caller's."""
     try:
         if base.library == "timm":
-            name = f"{base.name}.{tag}" if tag else base.name
-            model = timm.create_model(
-                name, pretrained=pretrained, num_classes=num_classes, **base.arguments
-            )
-        else:
-            weights = "DEFAULT" if pretrained else None
-            arguments = dict(base.arguments)
-            if transforms_input(base):
-                arguments["init_weights"] = False
-            if pretrained:  # torchvision refuses to leave out the heads of its weights
-                arguments.pop(ARGUMENT, None)
-            model = torchvision_models.get_model(
-                base.name, weights=weights, num_classes=num_classes, **arguments
-            )
-            if not has_auxiliary(base):
-                drop_auxiliary_(model)
+            return _of_timm(base, num_classes, tag, pretrained=True)
+        # torchvision refuses to leave out the heads of its weights
+        arguments = {name: value for name, value in base.arguments.items() if name != ARGUMENT}
+        return _of_torchvision(base, num_classes, "DEFAULT", arguments)
     except (TypeError, ValueError) as problem:
-        raise ArgumentError(
-            f"{base.library} cannot build {base.name!r} with {base.arguments}.",
-            reason=str(problem),
-        ) from problem
+        raise _not_built(base, problem) from problem
+
+
+def _of_timm(base: BaseSpec, num_classes: int, tag: str | None, *, pretrained: bool) -> nn.Module:
+    name = f"{base.name}.{tag}" if tag else base.name
+    return timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **base.arguments)
+
+
+def _of_torchvision(
+    base: BaseSpec, num_classes: int, weights: str | None, arguments: Mapping[str, Any]
+) -> nn.Module:
+    slow = {"init_weights": False} if transforms_input(base) else {}
+    model = torchvision_models.get_model(
+        base.name, weights=weights, num_classes=num_classes, **arguments, **slow
+    )
+    if not has_auxiliary(base):
+        drop_auxiliary_(model)
+    return model
+
+
+def _finished(model: nn.Module) -> nn.Module:
     return install_pooling_slot(model).eval()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Timm warns about names that it calls otherwise now, and logs what it cannot do."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _not_built(base: BaseSpec, problem: Exception) -> ArgumentError:
+    arguments = ", ".join(f"{name}={shown(value)}" for name, value in base.arguments.items())
+    return ArgumentError(
+        f"{base.library} cannot build {base.name!r} with {arguments or 'no arguments'}.",
+        reason=f"{first_line(problem)}.",
+    )
 
 
 def default_pooling(base: BaseSpec) -> str | None:
     """Timm's word for how an architecture pools by default; None where it has none."""
-    with torch.device("meta"):
-        model = create_model(base, num_classes=2)
+    model = create_skeleton(base, num_classes=2)
     if isinstance(getattr(model, "global_pool", None), str):
         return model.global_pool
     pooling = (m.pool_type for m in model.modules() if isinstance(m, SelectAdaptivePool2d))

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.error import URLError
 
 import timm
+from pydantic import ValidationError
 from timm.models import get_pretrained_cfg, load_model_config_from_hf
 from torch import nn
 
@@ -15,11 +16,13 @@ from covtool.backbones.auxiliary import (
     transforms_input,
     without_auxiliary,
 )
-from covtool.backbones.create import create_model, default_input, parse_name
+from covtool.backbones.create import create_model, create_skeleton, default_input, parse_name
+from covtool.backbones.model_size import require_room, tensor_bytes
 from covtool.backbones.slots import install_pooling_slot
 from covtool.backbones.weights import load_tensors_
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.specs import BaseSpec, InputSpec
+from covtool.specs.problems import first_problem
 
 HUB_PREFIX = "hf-hub:"
 IMAGENET_CLASSES = 1000
@@ -108,10 +111,12 @@ def _from_hub(name: str, num_classes: int | None, pretrained: bool) -> NamedMode
     arguments = dict(arguments or {})
     published = arguments.pop("num_classes", config.get("num_classes")) or 0
     classes = num_classes or published or IMAGENET_CLASSES
+    base = BaseSpec(library="timm", name=architecture, arguments=arguments)
+    skeleton = create_skeleton(base, num_classes=classes)
+    require_room(name, tensor_bytes(skeleton))
     model = _fetched(
         name, lambda: timm.create_model(name, pretrained=pretrained, num_classes=classes)
     )
-    base = BaseSpec(library="timm", name=architecture, arguments=arguments)
     if has_auxiliary(base):
         drop_auxiliary_(model)
         base = without_auxiliary(base)
@@ -126,8 +131,10 @@ def _from_hub(name: str, num_classes: int | None, pretrained: bool) -> NamedMode
 
 
 def _names_of(config: dict[str, Any], classes: int) -> tuple[str, ...] | None:
-    names = tuple(config.get("label_names") or ())
-    return names if len(set(names)) == len(names) == classes else None
+    listed = config.get("label_names")
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        return None
+    return tuple(listed) if len(set(listed)) == len(listed) == classes else None
 
 
 def _input_of(config: dict[str, Any], default: InputSpec) -> InputSpec:
@@ -136,7 +143,12 @@ def _input_of(config: dict[str, Any], default: InputSpec) -> InputSpec:
     if config.get("input_size"):
         told["channels"], *size = config["input_size"]
         told["size"] = tuple(size)
-    return InputSpec.model_validate({**default.model_dump(), **told})
+    try:
+        return InputSpec.model_validate({**default.model_dump(), **told})
+    except ValidationError as problem:
+        raise CheckpointError(
+            "The configuration of its images will not do.", reason=first_problem(problem)
+        ) from problem
 
 
 def _fetched(name: str, fetch: Callable[[], Any]) -> Any:

@@ -16,6 +16,8 @@ from covtool.errors import SurgeryError
 Key = tuple[int, int]
 """Address of the memory and number of elements."""
 
+_OFFSET_BITS = 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -126,4 +128,7 @@ def chain_before(calls: Iterable[Call], call: Call) -> list[Call]:
 
 
 def _key(tensor: Tensor) -> Key:
+    if tensor.is_meta:  # no memory: the storage, which views share, stands for it
+        storage = tensor.untyped_storage()._cdata
+        return (storage << _OFFSET_BITS) + tensor.storage_offset(), tensor.numel()
     return tensor.data_ptr(), tensor.numel()

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from covtool.backbones.create import create_model, default_pooling
 from covtool.backbones.fingerprint import is_relevant
+from covtool.backbones.model_size import num_bytes, require_room
 from covtool.backbones.weights import load_tensors_
 from covtool.checkpoints.auxiliary_heads import input_arguments
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.key_report import compare_keys, group_keys
 from covtool.checkpoints.matching import RGB, Candidate
-from covtool.errors import CheckpointError, UnrecognizedCheckpointError
+from covtool.errors import ArgumentError, CheckpointError, UnrecognizedCheckpointError
 from covtool.specs import BaseSpec
 
 DEFAULT_CLASSES = 1000
@@ -51,13 +52,23 @@ def build(
 
     Raises:
         UnrecognizedCheckpointError: The installed library builds the architecture differently.
-        CheckpointError: The architecture cannot take the number of input channels.
+        CheckpointError: The architecture cannot take the number of input channels, or what the
+            file says of it; or it is larger than the limit of `covtool.model_limit`.
     """
-    base, pooled = _with_told_pooling(_base(checkpoint, candidate), checkpoint, candidate)
-    base, images_note = input_arguments(base, checkpoint)
     classes = num_classes or candidate.num_classes or DEFAULT_CLASSES
     fresh = classes != candidate.num_classes
-    model = create_model(base, num_classes=classes)
+    require_room(f"The model in {checkpoint.path}", num_bytes(checkpoint.state.values()))
+    try:
+        base, pooled = _with_told_pooling(_base(checkpoint, candidate), checkpoint, candidate)
+        base, images_note = input_arguments(base, checkpoint)
+        # Tensors of an architecture as it is are those of the file, which were counted.
+        model = create_model(base, num_classes=classes, counted=not (base.arguments or fresh))
+    except ArgumentError as problem:
+        raise CheckpointError(
+            f"{checkpoint.path} cannot be built as it says.",
+            reason=problem.message,
+            hint=problem.reason,
+        ) from problem
     heads = tuple(f"{name}." for name in candidate.architecture.classifiers) if fresh else ()
     tensors = _renamed(checkpoint, candidate, model)
     load_exactly_(model, tensors, heads, checkpoint)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -19,13 +18,16 @@ from torch import Tensor, nn
 from covtool.atomic import require_free, written_whole
 from covtool.backbones.describing import attach_recipe
 from covtool.backbones.weights import load_tensors_
+from covtool.checkpoints.room import require_room_for_images
 from covtool.errors import (
+    ArgumentError,
     CheckpointError,
     SaveError,
     VerificationError,
 )
 from covtool.specs import Recipe
-from covtool.surgery.rebuild import rebuild
+from covtool.specs.recipe_reading import recipe_of_json
+from covtool.surgery.rebuild import Blueprint, blueprint
 
 RECIPE_KEY = "covtool.recipe"
 
@@ -53,13 +55,11 @@ def read_recipe(path: str | Path) -> Recipe:
     if text is None:
         raise CheckpointError(f"{path} has no covtool recipe in it.")
     try:
-        return Recipe.model_validate_json(text)
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        return recipe_of_json(text)
+    except ValueError as problem:
         raise CheckpointError(
             f"The recipe in {path} is not one that this version of covtool understands.",
-            reason=f"{where}: {first['msg']}",
+            reason=f"{problem}.",
             hint="Was the file written by a newer version? Update covtool.",
         ) from problem
 
@@ -82,10 +82,14 @@ def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) ->
         path: Where they are from, for the error.
 
     Raises:
-        CheckpointError: The tensors do not fit the recipe.
+        CheckpointError: The tensors do not fit the recipe, or it cannot be followed.
     """
-    model = rebuild(recipe)
+    followed = blueprint(recipe)
+    _require_images(followed, path)
     try:
+        # Looked at before there is a model: a small file may speak of a large one.
+        load_tensors_(followed.skeleton, tensors, assign=True)
+        model = followed.build()
         load_tensors_(model, tensors)
     except RuntimeError as problem:
         raise CheckpointError(
@@ -96,6 +100,17 @@ def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) ->
     _take_dtype(model, tensors)
     attach_recipe(model, recipe)
     return model
+
+
+def _require_images(followed: Blueprint, path: Path | str) -> None:
+    """Refuse a model that does not run on the images of its recipe, or not in this memory."""
+    try:
+        require_room_for_images(followed.skeleton, followed.recipe, f"The model in {path}")
+    except ArgumentError as problem:
+        raise CheckpointError(
+            f"The recipe in {path} says images that its model does not take.",
+            reason=f"{problem.message} {problem.reason}",
+        ) from problem
 
 
 def save(

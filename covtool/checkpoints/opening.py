@@ -1,6 +1,7 @@
 """One way in for everything that is a model: a covtool file, a checkpoint, a name."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +24,7 @@ from covtool.checkpoints.other_images import compare_images, require_positions
 from covtool.checkpoints.own_runs import OwnModel, find_in_run, model_of_state
 from covtool.checkpoints.published import open_published
 from covtool.checkpoints.reid import open_reid
+from covtool.checkpoints.room import may_be_large, require_room_for_images
 from covtool.checkpoints.shards import weights_file
 from covtool.errors import ArgumentError, CheckpointError, UnknownVariantError
 from covtool.progress import Track, silent
@@ -63,8 +65,8 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
         track: Shows the progress, should unknown architectures have to be learned.
 
     Raises:
-        CheckpointError: The source cannot be read, fetched, or does not exist; or its weights are
-            not finite.
+        CheckpointError: The source cannot be read, fetched, or does not exist; its weights are
+            not finite; or it is larger than the limit of `covtool.model_limit`.
         UnrecognizedCheckpointError: Its architecture is unknown, or is not `arch`.
         ArgumentError: It does not take images as `input_overrides` has them.
     """
@@ -79,6 +81,10 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
         track=track,
     )
     found = _open(source, wishes)
+    looked_at = found.made is not None and wishes.size is None  # a covtool file, on its images
+    if not looked_at and may_be_large(found.recipe):
+        with suppress(ArgumentError):  # told where it is run
+            require_room_for_images(found.model, found.recipe, str(source))
     if finite:
         require_finite(found.model, str(source))
     return _on_images(found, resized=wishes.size is not None) if wishes.images else found

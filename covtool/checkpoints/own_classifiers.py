@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-import torch
-
-from covtool.backbones.create import create_model
+from covtool.backbones.create import create_skeleton
 from covtool.backbones.fingerprint import Architecture, Shape
 from covtool.checkpoints.beside import Linear, between, linear_classifiers
 from covtool.checkpoints.matching import Candidate, Named
@@ -73,8 +71,7 @@ def with_named_classifier(
 @lru_cache(maxsize=256)
 def _built_head(library: str, name: str, classifiers: tuple[str, ...]) -> tuple:
     base = BaseSpec(library=library, name=name)
-    with torch.device("meta"):
-        state = create_model(base, num_classes=2).state_dict()
+    state = create_skeleton(base, num_classes=2).state_dict()
     heads = tuple(f"{module}." for module in classifiers)
     return tuple((n, tuple(t.shape)) for n, t in state.items() if n.startswith(heads))
 

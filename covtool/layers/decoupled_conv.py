@@ -10,6 +10,7 @@ from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.ops.decoupled import Decoupling, decoupled_conv2d, patch_norm
 from covtool.ops.filters import WEIGHTINGS, filter_norm, gradient_times_norm
 from covtool.ops.magnitudes import MAGNITUDES, negligible
+from covtool.ops.precision import autocast_device
 from covtool.specs import ConvolutionSpec
 
 MOMENTUM = 0.01
@@ -143,7 +144,7 @@ class DecoupledConv2d(ConvOperator):
 
 def _in_float16(features: Tensor) -> bool:
     """Whether a convolution of these features is computed in float16."""
-    kind = features.device.type
+    kind = autocast_device(features)
     return (
         torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else features.dtype
     ) == torch.float16

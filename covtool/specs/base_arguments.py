@@ -1,4 +1,4 @@
-"""What a recipe may say of the architecture that it starts from: a name, and arguments from a table.
+"""What a recipe may say of the architecture that it starts from: a name, and some arguments.
 
 A recipe comes from a file. Its arguments reach the constructors of timm and torchvision, which take
 paths, addresses, devices and classes as well: only what changes shapes, within bounds, is let

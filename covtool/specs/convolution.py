@@ -73,7 +73,8 @@ class ConvolutionSpec(Record):
     k: PositiveFloat = Field(
         0.3,
         lt=LARGEST,
-        description="Curvature of the sigmoid; smaller is steeper.", json_schema_extra=PANEL
+        description="Curvature of the sigmoid; smaller is steeper.",
+        json_schema_extra=PANEL,
     )
     unit: Literal["none", "running-mean"] | None = Field(
         None,

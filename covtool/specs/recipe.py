@@ -51,9 +51,7 @@ Gradient = Literal[
     "newton-schulz",
 ]
 Untrained = Literal["network", "classifier"]
-Mean = Annotated[
-    float, Field(ge=-LARGEST_STATISTIC, le=LARGEST_STATISTIC, allow_inf_nan=False)
-]
+Mean = Annotated[float, Field(ge=-LARGEST_STATISTIC, le=LARGEST_STATISTIC, allow_inf_nan=False)]
 Deviation = Annotated[
     float, Field(ge=SMALLEST_DEVIATION, le=LARGEST_STATISTIC, allow_inf_nan=False)
 ]

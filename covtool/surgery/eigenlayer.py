@@ -66,7 +66,7 @@ def plan_eigenlayer(model: nn.Module, spec: EigenlayerSpec, images: InputSpec) -
         classifier=sites.classifier,
         in_features=sites.in_features,
         num_classes=sites.num_classes,
-        keeps_logits=spec.init == "keep" and _rank(weight) <= spec.features,
+        keeps_logits=_has_values(weight) and spec.init == "keep" and _rank(weight) <= spec.features,
     )
 
 
@@ -82,7 +82,7 @@ def apply_eigenlayer(model: nn.Module, plan: EigenlayerPlan) -> nn.Module:
     old = operated.get_submodule(plan.classifier)
     eigenlayer = Eigenlayer(plan.in_features, plan.spec.features)
     classifier = nn.Linear(plan.spec.features, plan.num_classes, bias=old.bias is not None)
-    if plan.spec.init == "keep":
+    if plan.spec.init == "keep" and _has_values(old.weight):
         _keep_(eigenlayer, classifier, old)
     together = EigenClassifier(eigenlayer, classifier).to(old.weight.device, old.weight.dtype)
     operated.set_submodule(plan.classifier, together.train(old.training))
@@ -135,6 +135,11 @@ def _orthonormal(weight: Tensor, count: int) -> Tensor:
     others -= others @ right.mT @ right
     basis = torch.linalg.qr(torch.cat([right, others]).mT)[0].mT
     return torch.cat([right, basis[len(right) :]])
+
+
+def _has_values(weight: Tensor) -> bool:
+    """Whether there is anything to keep: on the meta device there is none."""
+    return not weight.is_meta
 
 
 def _rank(weight: Tensor) -> int:

@@ -26,4 +26,3 @@ def free_on_disk(folder: Path) -> int:
 def processes_here() -> int:
     """Processes of this run on this machine, each with memory of its own; torchrun says it."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-

@@ -1,0 +1,132 @@
+"""What a model takes of memory, counted on the meta device before any is taken."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from covtool.errors import ArgumentError, CheckpointError
+from covtool.model_limit import largest_model
+from covtool.specs.byte_amounts import format_bytes
+from covtool.specs.problems import first_line
+
+FLAG = "--max-model-size"
+_META = torch.device("meta")
+_FILLING = frozenset(
+    getattr(Tensor, name)
+    for name in ("normal_", "uniform_", "fill_", "zero_", "erfinv_", "clamp_", "mul_", "add_")
+)
+_VALUES = frozenset((torch.arange, torch.linspace, torch.tensor))
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what would set the values of meta tensors, which is most of the time it takes.
+
+    Args:
+        values: Whether ranges and the like have values: torchvision's RegNets compute their
+            widths from them.
+    """
+
+    def __init__(self, *, values: bool) -> None:
+        super().__init__()
+        self._values = values
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if func in _FILLING and args[0].is_meta:
+            return args[0]
+        if self._values and func in _VALUES:
+            return func(*args, **{"device": "cpu", **(kwargs or {})})
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_weights(*, values: bool = False) -> Iterator[None]:
+    """Modules that are made within the ``with`` statement are on the meta device.
+
+    Args:
+        values: Whether ``arange``, ``linspace`` and ``tensor`` have values all the same.
+    """
+    with torch.random.fork_rng(devices=[]), _META, _Unfilled(values=values):
+        yield
+
+
+def tensor_bytes(model: nn.Module) -> int:
+    """Bytes of a model's parameters and buffers, on whatever device."""
+    return num_bytes([*model.parameters(), *model.buffers()])
+
+
+def num_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of some tensors together."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> int:
+    """Bytes of the outputs of all modules for one image, counted without memory.
+
+    That is what looking for the places to operate on keeps, and an upper bound for evaluation.
+
+    Args:
+        model: On whatever device; left as it is.
+        channels: Of the image.
+        size: Height and width in pixels.
+
+    Raises:
+        ArgumentError: The model does not run on such an image.
+    """
+    twin, found = on_meta(model), []
+    for module in twin.modules():
+        module.register_forward_hook(lambda module, given, output: found.append(output))
+    try:
+        with torch.no_grad(), without_weights():
+            twin.eval()(torch.zeros(1, channels, *size))
+    except Exception as problem:  # whatever the code of a library says
+        raise ArgumentError(
+            f"{type(model).__name__} does not run on images of {channels}x{size[0]}x{size[1]}.",
+            reason=f"{first_line(problem)}.",
+        ) from problem
+    memory = (output.untyped_storage() for output in found if isinstance(output, Tensor))
+    return sum({storage._cdata: storage.nbytes() for storage in memory}.values())
+
+
+def require_room(what: str, needed: int) -> None:
+    """Refuse a model that is larger than the limit; see `covtool.model_limit`.
+
+    Args:
+        what: The model, in words.
+        needed: Bytes of its tensors, and of its activations as far as they are known.
+
+    Raises:
+        CheckpointError: It is.
+    """
+    limit = largest_model()
+    if limit is not None and needed > limit:
+        raise CheckpointError(
+            f"{what} would take {format_bytes(needed)}, and at most {format_bytes(limit)} are "
+            "allowed.",
+            hint=f"Where it is meant to be so large: {FLAG} {_rounded_up(needed)}; the default is "
+            "what the machine has free.",
+        )
+
+
+def _rounded_up(amount: int) -> str:
+    """An amount that is enough, as a user writes it."""
+    unit, name = (10**9, "GB") if amount >= 10**9 else (10**6, "MB")
+    return f"{-(-amount // unit)}{name}"
+
+
+def on_meta(model: nn.Module) -> nn.Module:
+    """A copy of a model without memory for its tensors."""
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(
+            parameter.detach().to(_META), requires_grad=parameter.requires_grad
+        )
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer.to(_META)
+    return deepcopy(model, memo)
