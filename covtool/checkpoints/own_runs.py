@@ -1,6 +1,6 @@
 """covtool's own runs as models: a run's folder, and the states that it is resumed from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from covtool.checkpoints import model_file
 from covtool.checkpoints.told.documents import read_document
 from covtool.errors import CheckpointError
 from covtool.full_paths import absolute
+from covtool.printable import printable
 from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES
 from covtool.specs import Recipe
 
@@ -71,7 +72,7 @@ def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
         return None, ()
     found = [folder / EXPORTED / f"{name}.safetensors" for name in (choice or BEST, choice or LAST)]
     found.append(folder / STATES / f"{choice}.pt")
-    path = next((path for path in found if path.is_file()), None)
+    path = next((path for path in found if _is_there(path, Path.is_file)), None)
     if path is None:
         raise _nothing_in(folder, choice)
     other = f"; {folder}{_CHOICE}{LAST} takes the last" if path.stem == BEST and not choice else ""
@@ -80,11 +81,22 @@ def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
 
 def _split(source: str) -> tuple[Path | None, str]:
     """A run's folder and the model of it that is asked for; None where there is no such run."""
-    if (Path(source) / EXPORTED).is_dir():
+    if _is_run(Path(source)):
         return Path(source), ""
     folder, _, choice = source.rpartition(_CHOICE)
-    is_run = not Path(source).exists() and folder and (Path(folder) / EXPORTED).is_dir()
-    return (Path(folder), choice) if is_run else (None, "")
+    is_choice = folder and _is_run(Path(folder)) and not _is_there(Path(source))
+    return (Path(folder), choice) if is_choice else (None, "")
+
+
+def _is_run(folder: Path) -> bool:
+    return _is_there(folder / EXPORTED, Path.is_dir)
+
+
+def _is_there(path: Path, look: Callable[[Path], bool] = Path.exists) -> bool:
+    try:
+        return look(path)
+    except OSError:  # a name that is too long, or a folder that may not be looked into
+        return False
 
 
 def _nothing_in(folder: Path, choice: str) -> CheckpointError:
@@ -93,7 +105,7 @@ def _nothing_in(folder: Path, choice: str) -> CheckpointError:
     there = ", ".join(dict.fromkeys(path.stem for path in (*exported, *states)))
     if choice:
         return CheckpointError(
-            f"The run {folder} has no model called {choice}.",
+            f"The run {folder} has no model called {printable(choice)}.",
             reason=f"It has {there or 'none yet'}.",
             hint=f"Give the folder alone for the best one, or {folder}{_CHOICE}{LAST}.",
         )
