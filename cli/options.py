@@ -15,6 +15,8 @@ from pydantic.fields import FieldInfo
 from covtool.errors import ArgumentError, UnknownKeyError
 from covtool.printable import printable
 from covtool.specs import as_flag
+from covtool.specs.problems import parts_of, shown
+from covtool_cli.arguments import STATISTICS
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -57,6 +59,7 @@ Workers = Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
+_PLAIN = (str, int, float)
 GIVEN = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 
 
@@ -158,29 +161,46 @@ def validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
         first = problem.errors()[0]
         name = first["loc"][0] if first["loc"] else None
         flag = _long(name, spec.model_fields[name]) if name else "The options"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ArgumentError(f"{flag} {first['input']!r} will not do: {reason}.") from problem
+        reason = parts_of(problem)[1]
+        raise ArgumentError(f"{flag} {shown(first['input'])} will not do: {reason}.") from problem
 
 
 def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
     """Use a YAML file's values as the command's defaults."""
     if path is None:
         return None
-    import yaml
+    from covtool.specs.settings_files import read_settings
 
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as problem:
-        raise ArgumentError(f"The configuration {path} cannot be read: {problem}") from problem
-    if not isinstance(values, dict):
-        raise ArgumentError(f"The configuration {path} must hold names and values.")
-    known = [parameter.name for parameter in ctx.command.params]
-    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    parameters = {p.name: p for p in ctx.command.params}
+    values = read_settings(path)
     for key in values:
-        if key not in known:
-            raise UnknownKeyError(str(path), key, known)
-    ctx.default_map = {**(ctx.default_map or {}), **values}
+        if key not in parameters:
+            raise UnknownKeyError(printable(str(path)), printable(key), list(parameters))
+    typed = {key: _as_typed(parameters[key], value, path) for key, value in values.items()}
+    ctx.default_map = {**(ctx.default_map or {}), **typed}
     return path
+
+
+def _as_typed(parameter: typer.core.TyperOption, value: Any, path: Path) -> Any:
+    """A value of a configuration as it would be typed, which the option itself checks then.
+
+    Raises:
+        ArgumentError: It is a list where one value belongs, or the other way round, or a mapping.
+    """
+    is_several = parameter.nargs != 1 or getattr(parameter, "multiple", False)
+    if value is None or (isinstance(value, bool) and getattr(parameter, "is_flag", False)):
+        return value
+    numbers = isinstance(value, list) and all(type(item) in (int, float) for item in value)
+    plain = isinstance(value, _PLAIN) or (numbers and as_flag(parameter.name) in STATISTICS)
+    if is_several and isinstance(value, list) and all(isinstance(v, _PLAIN) for v in value):
+        return [str(item) for item in value]
+    if plain and not is_several:
+        return str(value)
+    wanted = "a list of plain values" if is_several else "one plain value"
+    raise ArgumentError(
+        f"{printable(str(path))} has {parameter.name}: {shown(value)}, which will not do: "
+        f"it should be {wanted}."
+    )
 
 
 def _apply_preset(ctx: typer.Context, name: str | None) -> str | None:

@@ -175,26 +175,9 @@ def _recipes_operations(ctx: typer.Context, path: Path) -> list[Operation]:
                 f"{as_flag(name)} has no effect beside --recipe, which says it all.",
                 hint=f"Write it into {path}, or leave --recipe out.",
             )
-    return _read_operations(path)
+    from covtool.specs.settings_files import read_operations
 
-
-def _read_operations(path: Path) -> list[Operation]:
-    import yaml
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        content = yaml.safe_load(path.read_text())
-        listed = content["operations"] if isinstance(content, dict) else content
-        return TypeAdapter(list[Operation]).validate_python(listed)
-    except (OSError, yaml.YAMLError, KeyError, UnicodeDecodeError) as problem:
-        raise ArgumentError(
-            f"The recipe {path} cannot be read: {problem}.",
-            hint="It is YAML or JSON with a list of operations; covtool inspect --json shows one.",
-        ) from problem
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ArgumentError(f"The recipe {path} will not do: {where}: {first['msg']}.") from problem
+    return read_operations(path)
 
 
 def _show_plan(plan: "ConversionPlan", *, as_json: bool) -> None:

@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import nn
 
 from covtool.backbones.describing import attach_recipe
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.identification import Identification
-from covtool.errors import CheckpointError
+from covtool.errors import ArgumentError, CheckpointError
 from covtool.progress import Track, silent
 from covtool.specs import InputSpec, Recipe
+from covtool.specs.problems import first_problem
 
 AS_NEW_WORK = {"exif": True}
 """Fields of `InputSpec` for what is not a covtool file yet; files keep what they were made with."""
@@ -111,5 +113,12 @@ def require_trained_classifier(source: str | Path, recipe: Recipe) -> None:
 
 
 def replaced(images: InputSpec, overrides: dict[str, Any]) -> InputSpec:
-    """The images with some of their fields set."""
-    return InputSpec.model_validate({**images.model_dump(), **overrides})
+    """The images with some of their fields set.
+
+    Raises:
+        ArgumentError: A field cannot have such a value.
+    """
+    try:
+        return InputSpec.model_validate({**images.model_dump(), **overrides})
+    except ValidationError as problem:
+        raise ArgumentError(f"No model takes such images: {first_problem(problem)}.") from problem

@@ -13,6 +13,7 @@ from covtool.checkpoints.places import is_file, is_folder, is_there
 from covtool.checkpoints.told.documents import read_document
 from covtool.errors import CheckpointError
 from covtool.full_paths import absolute
+from covtool.printable import printable
 from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES
 from covtool.specs import Recipe
 
@@ -94,7 +95,7 @@ def _nothing_in(folder: Path, choice: str) -> CheckpointError:
     there = ", ".join(dict.fromkeys(path.stem for path in (*exported, *states)))
     if choice:
         return CheckpointError(
-            f"The run {folder} has no model called {choice}.",
+            f"The run {folder} has no model called {printable(choice)}.",
             reason=f"It has {there or 'none yet'}.",
             hint=f"Give the folder alone for the best one, or {folder}{_CHOICE}{LAST}.",
         )

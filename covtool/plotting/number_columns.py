@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from covtool.errors import DataError
 from covtool.printable import printable
 from covtool.run_files.logs import damaged
 
@@ -33,7 +32,7 @@ class NumberColumns:
         self.count = 0
         self.undrawn: Counter[str] = Counter()
         self._numbers: dict[str, array] = {}
-        self._texts: dict[str, DataError] = {}  # what is wrong, should the column have numbers
+        self._texts: dict[str, tuple[str, Any]] = {}  # where a column has text, and which
 
     def add(self, where: str, row: Mapping[str, Any]) -> None:
         """Add a row.
@@ -46,10 +45,12 @@ class NumberColumns:
             DataError: A column has numbers and text, or there is more than can be held.
         """
         for name, value in row.items():
-            if isinstance(value, bool) or not isinstance(value, int | float | None):
-                self._refuse_text(where, name, value)
-            elif value is not None:
+            kind = type(value)
+            if kind is float or kind is int:
                 self._put(name, value)
+            elif value is not None:
+                self._texts.setdefault(name, (where, value))
+                self._require_one_kind(name)
         self.count += 1
         if self.count * len(self._numbers) > MOST_NUMBERS:
             raise damaged(where, f"There are more than {MOST_NUMBERS:,} numbers up to here.")
@@ -61,31 +62,26 @@ class NumberColumns:
             _extend(column, self.count)
         return {name: np.array(column, float) for name, column in self._numbers.items()}
 
-    def _refuse_text(self, where: str, name: str, value: Any) -> None:
-        shown = f"{printable(name)} is {printable(repr(value))}, which is no number."
-        problem = self._texts.setdefault(name, damaged(where, shown))
-        if name in self._numbers:
-            raise problem
-
     def _put(self, name: str, value: float) -> None:
-        if name in self._texts:
-            raise self._texts[name]
-        column = self._numbers.setdefault(name, array("d"))
-        _extend(column, self.count)
-        number = _as_float(value)
-        if not abs(number) <= LARGEST_DRAWN:
+        column = self._numbers.get(name)
+        if column is None:
+            column = self._numbers[name] = array("d")
+            self._require_one_kind(name)
+        if len(column) < self.count:
+            _extend(column, self.count)
+        if -LARGEST_DRAWN <= value <= LARGEST_DRAWN:
+            column.append(value)
+        else:
             self.undrawn[name] += 1
-            number = math.nan
-        column.append(number)
+            column.append(math.nan)
+
+    def _require_one_kind(self, name: str) -> None:
+        if name in self._numbers and name in self._texts:
+            where, value = self._texts[name]
+            shown = printable(repr(value))
+            raise damaged(where, f"{printable(name)} is {shown}, which is no number.")
 
 
 def _extend(column: array, count: int) -> None:
     if (missing := count - len(column)) > 0:
         column.extend([math.nan] * missing)
-
-
-def _as_float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # a whole number of hundreds of digits
-        return math.inf

@@ -36,6 +36,8 @@ _DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.6)))  # of the lines of a panel
 _WIDTH, _NARROWEST = 1.6, 0.8
 _POINTS = 2000
 """Of a line before it is averaged: more would only make the file bigger."""
+_MOST_POINTS = 100_000
+"""Of any line: more than all pixels of a row, and matplotlib goes through them many times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,22 +177,22 @@ def _draw(axes: "Axes", curve: RunCurve, *, several: bool) -> None:
         return
     width = _WIDTH
     if curve.trend is not curve.y:
-        axes.plot(*_thinned(curve), linewidth=0.6, alpha=0.22, zorder=2, **style)
+        noisy = _thinned(curve.x, curve.y, most=_POINTS)
+        axes.plot(*noisy, linewidth=0.6, alpha=0.22, zorder=2, **style)
     elif several:  # runs may share a line to the point: later ones are narrower, above the others
         width = max(2 * _WIDTH / 2**curve.run, _NARROWEST)
-    axes.plot(
-        curve.x, curve.trend, linestyle=_DASHES[curve.line], linewidth=width, zorder=3, **style
-    )
+    smooth = _thinned(curve.x, curve.trend, most=_MOST_POINTS)
+    axes.plot(*smooth, linestyle=_DASHES[curve.line], linewidth=width, zorder=3, **style)
 
 
 def _color(curve: RunCurve, *, several: bool) -> str:
     return run_color(curve.run if several else curve.line)
 
 
-def _thinned(curve: RunCurve) -> tuple[np.ndarray, np.ndarray]:
+def _thinned(x: np.ndarray, y: np.ndarray, *, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Every so manieth point, so that there are not more than a picture can show."""
-    step = -(-len(curve.x) // _POINTS)
-    return curve.x[::step], curve.y[::step]
+    step = -(-len(x) // most)
+    return x[::step], y[::step]
 
 
 def _finish(

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
+from covtool.documents import parse_yaml
 from covtool.errors import UnknownKeyError
 from covtool.registry import Registry
 from covtool.specs.finetuning import SETTINGS
@@ -43,11 +42,11 @@ def parse_preset(name: str, text: str) -> Preset:
         UnknownKeyError: It sets what is no setting of a run.
     """
     head, _, body = text.partition("\n---\n")
-    settings = yaml.safe_load(body)
+    described, settings = parse_yaml(head), parse_yaml(body)
     for key in settings:
         if key not in _KNOWN:
             raise UnknownKeyError(f"The preset {name}", key, _KNOWN)
-    return Preset(name=name, settings=settings, text=body, **yaml.safe_load(head))
+    return Preset(name=name, settings=settings, text=body, **described)
 
 
 def _read(name: str) -> Preset:

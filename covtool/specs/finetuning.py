@@ -157,5 +157,5 @@ class FinetuneRequest(Record):
             return cls.model_validate({**values, **made})
         except ValidationError as problem:
             key, reason, value = parts_of(problem)
-            shown = f", not {value}" if value else ""
-            raise ArgumentError(f"{key!r} will not do: {reason}{shown}.") from problem
+            said = f"{reason}, not {value}" if value else reason
+            raise ArgumentError(f"{key!r} will not do: {said}.") from problem

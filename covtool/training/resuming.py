@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from covtool.data.class_order import in_order_of
 from covtool.data.image_list import read_image_list
-from covtool.data.layouts import require_trainable
+from covtool.data.layouts import nothing_there, require_trainable
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
 from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, IMAGE_LIST, RECIPE
@@ -196,10 +196,15 @@ def _images(directory: RunDirectory, request: FinetuneRequest) -> Images | None:
     file = directory.path / IMAGE_LIST
     if not file.exists():
         return None
-    layout, left_out = read_image_list(file, Path(request.data))
+    data = Path(request.data)
+    if not data.exists():
+        raise nothing_there(data)
     try:
+        layout, left_out = read_image_list(file, data)
         require_trainable(layout)
     except DataError as problem:
+        if str(file) in problem.message:
+            raise
         raise DataError(f"{file} is damaged.", reason=problem.message) from problem
     return layout, left_out
 

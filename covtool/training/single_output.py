@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from covtool.errors import ArgumentError
+from covtool.errors import ArgumentError, CovtoolError
+from covtool.printable import printable
+from covtool.shortages import shortage_behind
 from covtool.specs import InputSpec
 
 _PROBED = 2  # black images: batch norms in training need more than one
@@ -18,7 +20,8 @@ def require_logits(model: nn.Module, images: InputSpec) -> None:
         images: What it takes.
 
     Raises:
-        ArgumentError: Its forward pass in training returns something else than a tensor.
+        ArgumentError: It does not take such images, or its forward pass in training returns
+            something else than a tensor.
     """
     parameter = next(model.parameters())
     black = torch.zeros(_PROBED, images.channels, *images.size)
@@ -27,6 +30,15 @@ def require_logits(model: nn.Module, images: InputSpec) -> None:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             outputs = functional_call(model.train(), buffers, (black.to(parameter),))
+    except RuntimeError as problem:
+        if isinstance(problem, CovtoolError) or shortage_behind(problem) is not None:
+            raise
+        height, width = images.size
+        raise ArgumentError(
+            f"The model does not take images of {images.channels} channels and {height}x{width} "
+            "pixels.",
+            reason=printable(str(problem).partition("\n")[0]),
+        ) from problem
     finally:
         for module, mode in modes:
             module.training = mode

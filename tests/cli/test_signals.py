@@ -1,0 +1,213 @@
+"""Signals at every stage of a run: saved, or nothing of it is left, or it starts again the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from toy_data import write_toy_data
+from training_runs import assert_same_weights, make_request, weights
+
+from covtool.training import finetune, keeping, resume_finetune, running
+from covtool.training import finetuning as starting
+from covtool.training.run_directory import RunDirectory
+from covtool_cli import launching, main, signals
+
+PATIENCE_S = 120
+LAST = "checkpoints/last.pt"
+NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has others")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_toy_data(tmp_path_factory.mktemp("toy"), train=4, val=2, side=16)
+
+
+@pytest.fixture
+def arguments(data):
+    tiny = ("--img-size", 16, "--batch-size", 6, "--workers", 0, "--device", "cpu")
+    return ("finetune", "test_resnet", "--from-scratch", "--data", data, *tiny, "--epochs", 2)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where a run of these arguments goes."""
+    return tmp_path / "runs/finetune/test_resnet"
+
+
+def signalled(number, original):
+    """A function that does what `original` does, after a signal has come."""
+
+    def do(*arguments, **options):
+        signal.raise_signal(number)
+        return original(*arguments, **options)
+
+    return do
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("stage", ["read_layout", "open_source", "build_parts"])
+def test_while_a_run_is_prepared_nothing_is_left(
+    covtool, arguments, tmp_path, monkeypatch, number, stage
+):
+    monkeypatch.setattr(starting, stage, signalled(number, getattr(starting, stage)))
+    code, _, err = covtool(*arguments)
+    assert code == 128 + number
+    assert err.endswith("Interrupted: nothing was written.\n")
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_between_a_folder_and_its_arguments_neither_is_left(
+    covtool, arguments, folder, monkeypatch
+):
+    do = signalled(signal.SIGTERM, RunDirectory.write_yaml)
+    monkeypatch.setattr(RunDirectory, "write_yaml", do)
+    code, _, err = covtool(*arguments)
+    assert code == 143, err
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("stage", ["write_json", "write_images", "forget_all", "sync_logs"])
+@pytest.mark.parametrize("number", NUMBERS)
+def test_before_the_first_save_the_same_run_starts_again(
+    covtool, data, arguments, folder, tmp_path, monkeypatch, stage, number
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(RunDirectory, stage, signalled(number, getattr(RunDirectory, stage)))
+        code, _, err = covtool(*arguments)
+    assert code == 128 + number
+    assert "which starts the same run: nothing was trained yet" in err
+    assert not list(folder.rglob("*.pt"))
+    assert not list(folder.rglob(".*.tmp"))
+    if number != signal.SIGHUP:
+        return  # one of them is enough
+    code, _, err = covtool("finetune", "--resume", folder)
+    assert code == 0
+    assert "was saved yet: it starts over" in " ".join(err.split())
+    whole = finetune(make_request(data, tmp_path / "whole", img_size=16))
+    assert_same_weights(weights(whole.directory / LAST), weights(folder / LAST))
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (keeping, "capture"),
+        (keeping, "export"),
+        (running, "stops_early"),
+    ],
+)
+def test_while_a_run_is_saved_or_ends_the_state_is_whole(
+    covtool, arguments, folder, monkeypatch, place, name
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, signalled(signal.SIGHUP, getattr(place, name)))
+        code, _, err = covtool(*arguments)
+    assert code == 129, err
+    assert not list(folder.rglob(".*.tmp"))
+    code, _, err = covtool("finetune", "--resume", folder)
+    assert code == 0, err
+    assert (folder / "result.json").exists()
+
+
+def test_a_second_signal_ends_a_run_at_once_with_its_own_code(
+    covtool, arguments, folder, monkeypatch
+):
+    original = keeping.capture
+
+    def twice(parts, state):
+        if state.updates:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+        return original(parts, state)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "capture", twice)
+        code, _, err = covtool(*arguments)
+    assert code == 143, err
+    state = torch.load(folder / LAST, weights_only=True)
+    assert state["progress"]["updates"] == 0
+    assert resume_finetune(folder).epochs == 2
+
+
+def test_a_signal_that_is_ignored_stays_ignored(covtool, arguments, monkeypatch):
+    """As `nohup` has it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(keeping, "capture", signalled(signal.SIGHUP, keeping.capture))
+        assert signals.is_hangup_ignored()
+        code, _, err = covtool(*arguments)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert code == 0, err
+
+
+def test_torchs_launcher_is_kept_from_what_is_ignored():
+    from torch.distributed.launcher.api import LaunchConfig
+
+    assert launching._signals_to_handle(LaunchConfig) == {}
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        handled = launching._signals_to_handle(LaunchConfig)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert "SIGHUP" not in handled.get("signals_to_handle", "")
+
+
+def test_handlers_are_back_after_a_command():
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    with pytest.raises(SystemExit):
+        main.run(["--version"])
+    assert {number: signal.getsignal(number) for number in NUMBERS} == before
+
+
+@pytest.mark.parametrize(
+    ("number", "until"),
+    [
+        (signal.SIGTERM, "started"),
+        (signal.SIGHUP, "epoch 2"),
+        pytest.param(signal.SIGHUP, "images to train on", marks=pytest.mark.slow),
+    ],
+)
+def test_a_process_ends_in_order(data, tmp_path, number, until):
+    """While libraries are imported, around the first save, and while it trains."""
+    settings = {"from_scratch": True, "img_size": 16, "batch_size": 6, "device": "cpu"}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**settings, "workers": 2, "epochs": 5000}))
+    command = ("finetune", "test_resnet", "--data", data, "--config", "c.yaml")
+    with (tmp_path / "stderr").open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *map(str, command)],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    deadline = time.monotonic() + PATIENCE_S
+    while until not in (tmp_path / "stderr").read_text():
+        assert process.poll() is None, (tmp_path / "stderr").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    assert process.wait(PATIENCE_S) == 128 + number, (tmp_path / "stderr").read_text()
+    told = (tmp_path / "stderr").read_text()
+    assert "nterrupted" in told
+    assert "Traceback" not in told
+    run = tmp_path / "runs/finetune/test_resnet"
+    assert run.exists() == (until != "started")
+    assert not list(tmp_path.rglob(".*.tmp"))
+    if until.startswith("epoch"):
+        state = torch.load(run / LAST, weights_only=True)
+        lines = (run / "metrics.jsonl").read_text().count("\n")
+        assert state["progress"]["updates"] == lines > 0
+
+
+PROGRAM = (
+    "import sys; from covtool_cli import main\n"
+    "print('started', file=sys.stderr, flush=True); main.run()"
+)
