@@ -148,6 +148,7 @@ def _streams() -> Iterator[dict[str, str]]:
     )
     try:
         with warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # a test runner's would keep it to itself
             warnings.simplefilter("always")
             for category in IGNORED_WARNINGS:
                 warnings.simplefilter("ignore", category)
@@ -165,6 +166,11 @@ def _streams() -> Iterator[dict[str, str]]:
             content = streams[number].read(LONGEST_KEPT)
             said[name] = content.decode("utf-8", "surrogateescape")
             streams[number].close()
+
+
+def _show_warning(message: Warning, category: type[Warning], *where: object) -> None:
+    filename, line = where[:2]
+    sys.stderr.write(warnings.formatwarning(message, category, str(filename), int(line)))
 
 
 @contextmanager

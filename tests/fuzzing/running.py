@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from fuzzing.calling import Outcome, call
@@ -119,10 +120,12 @@ def make_seeds(kind: Kind, seeds: Path) -> None:
     making.rename(folder)
 
 
-def read_whole(kind: Kind, seeds: Path, folder: Path) -> list[CallReport]:
-    """What every call of a kind does with whole files."""
+def read_whole(
+    kind: Kind, seeds: Path, folder: Path, *, most: int | None = None
+) -> list[CallReport]:
+    """What the calls of a kind do with whole files; all of them, or so many at most."""
     reports = []
-    for each, target in _whole_calls(kind, seeds):
+    for each, target in islice(_whole_calls(kind, seeds), most):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(seeds / kind.name, folder / "case")
         for place in ("tmp", "home"):
