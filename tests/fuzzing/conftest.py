@@ -1,4 +1,24 @@
+import signal
+
 import pytest
+
+PATIENCE = 120  # seconds on the wall, in which a call that hangs is ended; it would hang the tests
+
+
+class HangsError(BaseException):
+    """A call hangs; nothing that it calls takes this for an error of its own."""
+
+
+@pytest.fixture(autouse=True)
+def patience():
+    def end(number, frame):
+        raise HangsError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(PATIENCE)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from fuzzing.calling import Outcome, call
-from fuzzing.case import Case, Prepared
+from fuzzing.case import Case, Prepared, prepare_folder
 from fuzzing.judging import Judged, verdict
 from fuzzing.kinds import Call, Kind
 
@@ -127,9 +127,7 @@ def read_whole(
     reports = []
     for each, target in islice(_whole_calls(kind, seeds), most):
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(seeds / kind.name, folder / "case")
-        for place in ("tmp", "home"):
-            (folder / place).mkdir()
+        prepare_folder(kind, seeds, folder)
         whole = Prepared(Case(kind, 0, 0), target, (), (), is_whole=True)
         reports.append(run_call(each, whole, folder))
     shutil.rmtree(folder, ignore_errors=True)
