@@ -53,10 +53,23 @@ class Outcome:
 
 
 def command_line(arguments: list[str]) -> None:
-    """Run a command of covtool; always ends in SystemExit."""
+    """Run a command of covtool; ends in SystemExit, whose context is what went wrong."""
     from covtool_cli import main
 
-    main.run(arguments)
+    problems, told = [], main._told
+
+    def tell(problem: Exception) -> int:
+        problems.append(problem)
+        return told(problem)
+
+    main._told = tell
+    try:
+        main.run(arguments)
+    except SystemExit as end:
+        end.__context__ = problems[-1] if problems else None
+        raise
+    finally:
+        main._told = told
 
 
 def call(

@@ -34,7 +34,8 @@ class Call:
         refusals: Exit codes with which it may refuse what it reads.
         writes: What it may leave behind where it succeeds: paths that begin so.
         run: What takes the words; a function of the library instead of the command line.
-        follows_paths: The file may name files elsewhere, which are then read.
+        follows_paths: The file may name files elsewhere, or be a link in a folder that leads there,
+            which are then read.
     """
 
     words: tuple[str, ...]
@@ -196,9 +197,9 @@ KINDS = (
         seeds.shards_in_a_folder,
         {"model": TREE},
         (
-            checkpoint("inspect model"),
-            checkpoint("inspect model/model.safetensors.index.json"),
-            checkpoint("inspect model/model-00001-of-00002.safetensors"),
+            checkpoint("inspect model", follows_paths=True),
+            checkpoint("inspect model/model.safetensors.index.json", follows_paths=True),
+            checkpoint("inspect model/model-00001-of-00002.safetensors", follows_paths=True),
         ),
     ),
     Kind(
@@ -315,10 +316,12 @@ KINDS = (
         seeds.images,
         {"toy": TREE, "toy/val": TREE},
         (
-            data("evaluate own.safetensors --data toy -j 0 --json"),
-            data("evaluate own.safetensors --data toy -j 0 --on-bad-image skip"),
-            data("embed own.safetensors toy -j 0 -o out.csv", "out.csv"),
-            data("finetune model.pth --data toy --new-classifier --dry-run"),
+            data("evaluate own.safetensors --data toy -j 0 --json", follows_paths=True),
+            data(
+                "evaluate own.safetensors --data toy -j 0 --on-bad-image skip", follows_paths=True
+            ),
+            data("embed own.safetensors toy -j 0 -o out.csv", "out.csv", follows_paths=True),
+            data("finetune model.pth --data toy --new-classifier --dry-run", follows_paths=True),
         ),
     ),
     Kind(
@@ -331,6 +334,7 @@ KINDS = (
                 "--cache disk --cache-dir cache --output runs --experiment y",
                 "runs",
                 "cache",
+                follows_paths=True,
             ),
         ),
     ),
@@ -353,9 +357,15 @@ KINDS = (
         seeds.records,
         {"shards/*.tar": (*TAR, *RAW), "shards": TREE},
         (
-            data("evaluate own.safetensors --data wds/shards -j 0 --json"),
-            data("evaluate own.safetensors --data wds/shards -j 0 --json --on-bad-image skip"),
-            data("finetune model.pth --data wds/shards --new-classifier --dry-run"),
+            data("evaluate own.safetensors --data wds/shards -j 0 --json", follows_paths=True),
+            data(
+                "evaluate own.safetensors --data wds/shards -j 0 --json --on-bad-image skip",
+                follows_paths=True,
+            ),
+            data(
+                "finetune model.pth --data wds/shards --new-classifier --dry-run",
+                follows_paths=True,
+            ),
         ),
         needs="webdataset",
     ),
@@ -378,9 +388,9 @@ KINDS = (
         seeds.training_run,
         {"run": TREE},
         (
-            state("finetune --resume run", "run"),
-            state("plot run run -o out.svg", "out.svg"),
-            state("inspect run"),
+            state("finetune --resume run", "run", follows_paths=True),
+            state("plot run run -o out.svg", "out.svg", follows_paths=True),
+            state("inspect run", follows_paths=True),
         ),
     ),
     Kind(
