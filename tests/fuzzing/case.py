@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from fuzzing.kinds import Call, Kind
+from fuzzing.kind import Call, Kind
 from fuzzing.mutators.mutator import Mutator
 
 MOST_CALLS = 2  # of those that a kind has; more cases say more than more calls

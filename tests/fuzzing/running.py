@@ -13,7 +13,7 @@ from pathlib import Path
 from fuzzing.calling import Outcome, call
 from fuzzing.case import Case, Prepared, prepare_folder
 from fuzzing.judging import Judged, verdict
-from fuzzing.kinds import Call, Kind
+from fuzzing.kind import Call, Kind
 
 OWN_PLACES = {"HOME": "home", "XDG_CACHE_HOME": "home", "TMPDIR": "tmp"}
 KEPT = 4000  # characters of each stream in a report

@@ -10,7 +10,7 @@ import pytest
 from fuzzing import bounds
 from fuzzing.case import Case
 from fuzzing.children import run_cases
-from fuzzing.kinds import Call, Kind
+from fuzzing.kind import Call, Kind
 from fuzzing.mutators.raw import RAW
 
 
@@ -32,7 +32,7 @@ ENDS = {
     "it computes": (compute, "slow"),
     "it waits": (wait_for_a_pipe, "hang"),
     "it waits for ever": (lambda words: time.sleep(600), "hang"),
-    "it dies": (lambda words: os.kill(os.getpid(), signal.SIGSEGV), "killed: SIGSEGV"),
+    "it dies": (lambda words: os.kill(os.getpid(), signal.SIGKILL), "killed: SIGKILL"),
     "it leaves": (lambda words: os._exit(7), "ended: 7"),
     "it stays a moment": (lambda words: time.sleep(0.1), None),
 }

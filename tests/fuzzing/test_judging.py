@@ -13,7 +13,7 @@ import pytest
 from covtool.errors import CheckpointError, DataError
 from fuzzing.calling import call
 from fuzzing.judging import LAWS, Judged, verdict
-from fuzzing.kinds import Call
+from fuzzing.kind import Call
 
 
 def raising(problem):
