@@ -44,7 +44,7 @@ def main() -> int:
             lines.flush()
             if report.broken:
                 _keep(report, folder, asked.out / "failures" / report.name)
-                print(f"{report.name}: {'; '.join(dict.fromkeys(report.broken))}")
+                print(f"{report.name}: {'; '.join(dict.fromkeys(report.broken))}", flush=True)
             elif figures.cases % 100 == 0:
                 print(f"{figures.cases:,} cases, {time.monotonic() - start:,.0f} s", flush=True)
     new = figures.cases - len(done)

@@ -53,10 +53,23 @@ class Outcome:
 
 
 def command_line(arguments: list[str]) -> None:
-    """Run a command of covtool; always ends in SystemExit."""
+    """Run a command of covtool; ends in SystemExit, whose context is what went wrong."""
     from covtool_cli import main
 
-    main.run(arguments)
+    problems, told = [], main._told
+
+    def tell(problem: Exception) -> int:
+        problems.append(problem)
+        return told(problem)
+
+    main._told = tell
+    try:
+        main.run(arguments)
+    except SystemExit as end:
+        end.__context__ = problems[-1] if problems else None
+        raise
+    finally:
+        main._told = told
 
 
 def call(
@@ -148,6 +161,7 @@ def _streams() -> Iterator[dict[str, str]]:
     )
     try:
         with warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # a test runner's would keep it to itself
             warnings.simplefilter("always")
             for category in IGNORED_WARNINGS:
                 warnings.simplefilter("ignore", category)
@@ -165,6 +179,11 @@ def _streams() -> Iterator[dict[str, str]]:
             content = streams[number].read(LONGEST_KEPT)
             said[name] = content.decode("utf-8", "surrogateescape")
             streams[number].close()
+
+
+def _show_warning(message: Warning, category: type[Warning], *where: object) -> None:
+    filename, line = where[:2]
+    sys.stderr.write(warnings.formatwarning(message, category, str(filename), int(line)))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from fuzzing.kinds import Call, Kind
+from fuzzing.kind import Call, Kind
 from fuzzing.mutators.mutator import Mutator
 
 MOST_CALLS = 2  # of those that a kind has; more cases say more than more calls
@@ -45,12 +45,17 @@ class Case:
     def prepare(self, seeds: Path, folder: Path) -> "Prepared":
         """Fill `folder` with the case: ``case``, and empty places for what should stay empty."""
         target, mutators, calls, random = self.drawn(seeds)
-        shutil.copytree(seeds / self.kind.name, folder / "case")
-        for place in ("tmp", "home"):
-            (folder / place).mkdir()
+        prepare_folder(self.kind, seeds, folder)
         damage = _damage_folder if (folder / "case" / target).is_dir() else _damage_file
         done, is_whole = damage(folder / "case" / target, mutators, random)
         return Prepared(self, target, done, tuple(calls), is_whole)
+
+
+def prepare_folder(kind: Kind, seeds: Path, folder: Path) -> None:
+    """Fill `folder` with the whole files of a kind, and empty places for what should stay empty."""
+    shutil.copytree(seeds / kind.name, folder / "case")
+    for place in ("tmp", "home"):
+        (folder / place).mkdir()
 
 
 def _damage_file(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from covtool.errors import CovtoolError
 from fuzzing import bounds
 from fuzzing.calling import Outcome
-from fuzzing.kinds import Call
+from fuzzing.kind import Call
 
 NOT_FINITE = re.compile(r"(?<![\w\"'])(NaN|-?Infinity)(?![\w\"'])")
 LIBRARY_WARNING = re.compile(r"\.py:\d+: \w*Warning: ([^\n]{0,60})")

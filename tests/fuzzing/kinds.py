@@ -3,13 +3,11 @@
 A new kind is a function of `seeds` and a row here.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
 
 from fuzzing import data_seeds, seeds
-from fuzzing.calling import command_line
+from fuzzing.kind import Call, Kind
 from fuzzing.mutators.archives import TAR, TORCH_ZIP, ZIP
 from fuzzing.mutators.arrays import ARRAYS
 from fuzzing.mutators.documents import JSON, YAML
@@ -23,74 +21,6 @@ from fuzzing.mutators.tensor_headers import RECIPE, SAFETENSORS
 from fuzzing.mutators.trees import TREE
 
 USAGE, CHECKPOINT, DATA, NON_FINITE = 2, 3, 4, 5
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call that reads a damaged file.
-
-    Attributes:
-        words: The command line; paths are those of the folder ``case``, where it runs.
-        refusals: Exit codes with which it may refuse what it reads.
-        writes: What it may leave behind where it succeeds: paths that begin so.
-        run: What takes the words; a function of the library instead of the command line.
-        follows_paths: The file may name files elsewhere, which are then read.
-    """
-
-    words: tuple[str, ...]
-    refusals: frozenset[int]
-    writes: tuple[str, ...] = ()
-    run: Callable[[list[str]], object] = command_line
-    follows_paths: bool = False
-
-    def on(self, target: str) -> "Call":
-        """The call on the folder that a target is in, where it says ``{top}``: ``data/cub``."""
-        top = "/".join(target.split("/")[:2])
-        return replace(self, words=tuple(word.replace("{top}", top) for word in self.words))
-
-    def __str__(self) -> str:
-        return " ".join(self.words)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of file.
-
-    Attributes:
-        name: Its name on the command line of the fuzzer.
-        make: Fills a folder with whole files.
-        targets: Files in that folder of which a case damages one, and how; patterns of files, too,
-            or folders, which mutators of trees damage in place.
-        calls: What reads them; a case makes some of the calls.
-        checksummed: Targets whose tensors carry a checksum, so that a change in them is refused.
-        needs: A package without which the kind cannot be read.
-        whole_code: Exit code for the whole files, which may be refused as well.
-    """
-
-    name: str
-    make: Callable[[Path], None]
-    targets: Mapping[str, tuple[Mutator, ...]]
-    calls: tuple[Call, ...]
-    checksummed: tuple[str, ...] = field(default=())
-    needs: str | None = None
-    whole_code: int = 0
-
-    def matching(self, pattern: str, seeds: Path) -> list[str]:
-        """The targets in the whole files that a pattern means."""
-        if "*" not in pattern:
-            return [pattern]
-        folder = seeds / self.name
-        return sorted(str(file.relative_to(folder)) for file in folder.glob(pattern))
-
-    def reading(self, target: str) -> list[Call]:
-        """The calls that read a target: not those that name another one."""
-        others = set(self.targets) - {target}
-        return [call for call in self.calls if not others & set(call.words)]
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether what it needs is installed."""
-        return self.needs is None or find_spec(self.needs) is not None
 
 
 def library(words: list[str]) -> object:
@@ -196,9 +126,9 @@ KINDS = (
         seeds.shards_in_a_folder,
         {"model": TREE},
         (
-            checkpoint("inspect model"),
-            checkpoint("inspect model/model.safetensors.index.json"),
-            checkpoint("inspect model/model-00001-of-00002.safetensors"),
+            checkpoint("inspect model", follows_paths=True),
+            checkpoint("inspect model/model.safetensors.index.json", follows_paths=True),
+            checkpoint("inspect model/model-00001-of-00002.safetensors", follows_paths=True),
         ),
     ),
     Kind(
@@ -315,10 +245,12 @@ KINDS = (
         seeds.images,
         {"toy": TREE, "toy/val": TREE},
         (
-            data("evaluate own.safetensors --data toy -j 0 --json"),
-            data("evaluate own.safetensors --data toy -j 0 --on-bad-image skip"),
-            data("embed own.safetensors toy -j 0 -o out.csv", "out.csv"),
-            data("finetune model.pth --data toy --new-classifier --dry-run"),
+            data("evaluate own.safetensors --data toy -j 0 --json", follows_paths=True),
+            data(
+                "evaluate own.safetensors --data toy -j 0 --on-bad-image skip", follows_paths=True
+            ),
+            data("embed own.safetensors toy -j 0 -o out.csv", "out.csv", follows_paths=True),
+            data("finetune model.pth --data toy --new-classifier --dry-run", follows_paths=True),
         ),
     ),
     Kind(
@@ -331,6 +263,7 @@ KINDS = (
                 "--cache disk --cache-dir cache --output runs --experiment y",
                 "runs",
                 "cache",
+                follows_paths=True,
             ),
         ),
     ),
@@ -353,9 +286,15 @@ KINDS = (
         seeds.records,
         {"shards/*.tar": (*TAR, *RAW), "shards": TREE},
         (
-            data("evaluate own.safetensors --data wds/shards -j 0 --json"),
-            data("evaluate own.safetensors --data wds/shards -j 0 --json --on-bad-image skip"),
-            data("finetune model.pth --data wds/shards --new-classifier --dry-run"),
+            data("evaluate own.safetensors --data wds/shards -j 0 --json", follows_paths=True),
+            data(
+                "evaluate own.safetensors --data wds/shards -j 0 --json --on-bad-image skip",
+                follows_paths=True,
+            ),
+            data(
+                "finetune model.pth --data wds/shards --new-classifier --dry-run",
+                follows_paths=True,
+            ),
         ),
         needs="webdataset",
     ),
@@ -378,9 +317,9 @@ KINDS = (
         seeds.training_run,
         {"run": TREE},
         (
-            state("finetune --resume run", "run"),
-            state("plot run run -o out.svg", "out.svg"),
-            state("inspect run"),
+            state("finetune --resume run", "run", follows_paths=True),
+            state("plot run run -o out.svg", "out.svg", follows_paths=True),
+            state("inspect run", follows_paths=True),
         ),
     ),
     Kind(
@@ -399,8 +338,3 @@ KINDS = (
 )
 
 BY_NAME = {kind.name: kind for kind in KINDS}
-
-
-def of_target(kind: Kind, target: str) -> Kind:
-    """The kind with one of its targets."""
-    return replace(kind, targets={target: kind.targets[target]})

@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from fuzzing.calling import Outcome, call
-from fuzzing.case import Case, Prepared
+from fuzzing.case import Case, Prepared, prepare_folder
 from fuzzing.judging import Judged, verdict
-from fuzzing.kinds import Call, Kind
+from fuzzing.kind import Call, Kind
 
 OWN_PLACES = {"HOME": "home", "XDG_CACHE_HOME": "home", "TMPDIR": "tmp"}
 KEPT = 4000  # characters of each stream in a report
@@ -119,14 +120,14 @@ def make_seeds(kind: Kind, seeds: Path) -> None:
     making.rename(folder)
 
 
-def read_whole(kind: Kind, seeds: Path, folder: Path) -> list[CallReport]:
-    """What every call of a kind does with whole files."""
+def read_whole(
+    kind: Kind, seeds: Path, folder: Path, *, most: int | None = None
+) -> list[CallReport]:
+    """What the calls of a kind do with whole files; all of them, or so many at most."""
     reports = []
-    for each, target in _whole_calls(kind, seeds):
+    for each, target in islice(_whole_calls(kind, seeds), most):
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(seeds / kind.name, folder / "case")
-        for place in ("tmp", "home"):
-            (folder / place).mkdir()
+        prepare_folder(kind, seeds, folder)
         whole = Prepared(Case(kind, 0, 0), target, (), (), is_whole=True)
         reports.append(run_call(each, whole, folder))
     shutil.rmtree(folder, ignore_errors=True)

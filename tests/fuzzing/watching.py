@@ -10,8 +10,11 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-ALLOWED = ("/proc", "/sys", "/dev/null", "/dev/urandom", "/dev/random", "/dev/shm", "/usr/share")
-"""Where a call may open files beside its own folder and the installation."""
+ALLOWED = ("/proc", "/sys", "/dev/", "/usr/share")
+"""Where a call may open files beside its own folder and the installation.
+
+A device that a link leads to is opened before it can be seen to be one; it must not be read.
+"""
 
 PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn")
 SOCKETS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")

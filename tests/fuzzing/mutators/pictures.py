@@ -28,7 +28,6 @@ FORMATS = {
     "eps": {},
     "pdf": {},
     "icns": {},
-    "im": {},
     "msp": {"mode": "1"},
     "xbm": {"mode": "1"},
     "avif": {},

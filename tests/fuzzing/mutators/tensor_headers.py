@@ -86,7 +86,7 @@ def other_names(header: Header, random: Random) -> None:
 def many_tensors(header: Header, random: Random) -> None:
     """Empty ones, of which a file of a few MB holds very many."""
     entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-    stem, most = random.choice((("x.", 100_000), ("layer1.0.conv", 100_000), ("a." * 200, 20_000)))
+    stem, most = random.choice((("x.", 100_000), ("layer1.0.conv", 100_000), ("a." * 200, 10_000)))
     header.update({f"{stem}{n}": entry for n in range(random.choice((1000, most)))})
 
 
