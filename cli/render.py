@@ -24,9 +24,11 @@ from rich.table import Table
 from rich.text import Text
 
 from covtool.errors import CovtoolError
+from covtool.printable import printable
 from covtool_cli import launching
 
 SECONDS_BETWEEN_LINES = 5.0
+_LONGEST_TEXT = 1000  # of a record: characters
 
 
 def stdout() -> Console:
@@ -62,7 +64,16 @@ def json_object(value: Any) -> None:
 def yaml_text(value: Any) -> None:
     """A record on stdout, as YAML that can be edited and read again."""
     unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    _exactly(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=unicode))
+    _exactly(yaml.safe_dump(_printable(plain(value)), sort_keys=False, allow_unicode=unicode))
+
+
+def _printable(value: Any) -> Any:
+    """A value of plain ones, the texts in it fit for a terminal."""
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return printable(value, longest=_LONGEST_TEXT) if isinstance(value, str) else value
 
 
 def _exactly(text: str) -> None:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
 from torch import nn
 
 from covtool.checkpoints import model_file
 from covtool.checkpoints.told.documents import read_document
 from covtool.errors import CheckpointError
 from covtool.specs import Recipe
+from covtool.specs.recipe_reading import recipe_of
 
 if TYPE_CHECKING:
     from covtool.checkpoints.foreign import ForeignCheckpoint
@@ -141,13 +141,12 @@ def _recipe_beside(path: Path) -> Any:
 
 def _validated(path: Path, told: Any) -> Recipe:
     try:
-        return Recipe.model_validate(told)
-    except ValidationError as problem:
-        first = problem.errors()[0]
+        return recipe_of(told)
+    except ValueError as problem:
         raise CheckpointError(
             f"The recipe of the run that {path} belongs to is not one that this version of covtool "
             "understands.",
-            reason=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            reason=f"{problem}.",
             hint="Was it written by a newer version? Update covtool.",
         ) from problem
 

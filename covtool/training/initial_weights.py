@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from covtool import __version__
@@ -13,8 +11,11 @@ from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.key_report import compare_keys
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.own_runs import BEST, RECIPE
+from covtool.documents import parse_yaml
 from covtool.errors import ArgumentError, CheckpointError
+from covtool.regular_files import read_text
 from covtool.specs import Recipe
+from covtool.specs.recipe_reading import recipe_of
 from covtool.surgery.rebuild import rebuild
 from covtool.training.checkpoint_store import NEWEST
 from covtool.training.head import Head, find_head, replace_classifier_
@@ -107,8 +108,8 @@ def _recipe_of(state_file: Path) -> Recipe | None:
     if state_file.parent.name != "checkpoints" or not path.is_file():
         return None
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError, OSError) as problem:
+        return recipe_of(parse_yaml(read_text(path)))
+    except (ValueError, OSError) as problem:
         raise ArgumentError(f"{path} is not a recipe.", reason=str(problem)) from problem
 
 

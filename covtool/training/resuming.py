@@ -13,6 +13,7 @@ from covtool.data.layouts import DataLayout
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
 from covtool.processes import Processes, joined
 from covtool.specs import FinetuneRequest, ProcessSpec, Recipe, as_flag
+from covtool.specs.recipe_reading import recipe_of
 from covtool.surgery.rebuild import rebuild
 from covtool.training.assembly import Parts
 from covtool.training.bystanding import directory_at, heard
@@ -198,10 +199,11 @@ def _changeable(request: FinetuneRequest) -> str:
 
 
 def _recipe(directory: RunDirectory) -> Recipe:
+    values = directory.read_yaml("recipe.yaml")
     try:
-        return Recipe.model_validate(directory.read_yaml("recipe.yaml"))
-    except ValidationError as problem:
+        return recipe_of(values)
+    except ValueError as problem:
         raise ArgumentError(
             f"{directory.path / 'recipe.yaml'} is not a recipe.",
-            reason=problem.errors()[0]["msg"],
+            reason=f"{problem}.",
         ) from problem
