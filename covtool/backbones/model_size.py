@@ -58,7 +58,11 @@ def without_weights(*, values: bool = False) -> Iterator[None]:
 
 def tensor_bytes(model: nn.Module) -> int:
     """Bytes of a model's parameters and buffers, on whatever device."""
-    return num_bytes([*model.parameters(), *model.buffers()])
+    return num_bytes(_tensors(model))
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 def num_bytes(tensors: Iterable[Tensor]) -> int:
@@ -79,9 +83,12 @@ def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> 
     Raises:
         ArgumentError: The model does not run on such an image.
     """
-    twin, found = on_meta(model), []
-    for module in twin.modules():
+    found: list[Any] = []
+    twin = model if all(tensor.is_meta for tensor in _tensors(model)) else on_meta(model)
+    handles = [
         module.register_forward_hook(lambda module, given, output: found.append(output))
+        for module in twin.modules()
+    ]
     try:
         with torch.no_grad(), without_weights():
             twin.eval()(torch.zeros(1, channels, *size))
@@ -90,6 +97,9 @@ def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> 
             f"{type(model).__name__} does not run on images of {channels}x{size[0]}x{size[1]}.",
             reason=f"{first_line(problem)}.",
         ) from problem
+    finally:
+        for handle in handles:
+            handle.remove()
     memory = (output.untyped_storage() for output in found if isinstance(output, Tensor))
     return sum({storage._cdata: storage.nbytes() for storage in memory}.values())
 
