@@ -55,7 +55,7 @@ def test_a_model_beyond_the_limit_is_refused_with_both_numbers():
     ):
         create_model(RESNET, num_classes=3)
     enough = BaseSpec(library="timm", name="vit_base_patch16_224", arguments={"img_size": 4096})
-    with models_up_to(600_000_000), pytest.raises(CheckpointError, match="max-model-size"):
+    with models_up_to(400_000_000), pytest.raises(CheckpointError, match="max-model-size"):
         create_model(enough, num_classes=3)
 
 
