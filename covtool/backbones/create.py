@@ -20,7 +20,14 @@ from covtool.backbones.auxiliary import (
     has_auxiliary,
     transforms_input,
 )
-from covtool.backbones.model_size import on_meta, require_room, tensor_bytes, without_weights
+from covtool.backbones.model_size import (
+    MOST_CALLS,
+    TooManyCallsError,
+    on_meta,
+    require_room,
+    tensor_bytes,
+    without_weights,
+)
 from covtool.backbones.slots import install_pooling_slot
 from covtool.errors import ArgumentError, UnknownVariantError
 from covtool.specs import BaseSpec, InputSpec
@@ -111,10 +118,12 @@ def create_skeleton(base: BaseSpec, *, num_classes: int) -> nn.Module:
     """
     _require_buildable(base)
     try:
-        with without_weights():
+        with without_weights(most_calls=MOST_CALLS):
             return _finished(_built(base, num_classes, None))
-    except ArgumentError:
-        with without_weights(values=True):
+    except ArgumentError as problem:
+        if isinstance(problem.__cause__, TooManyCallsError):
+            raise
+        with without_weights(values=True, most_calls=MOST_CALLS):
             return on_meta(_finished(_built(base, num_classes, None)))
 
 

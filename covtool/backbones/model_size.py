@@ -23,21 +23,38 @@ _FILLING = frozenset(
 _VALUES = frozenset((torch.arange, torch.linspace, torch.tensor))
 
 
+MOST_CALLS = 100_000
+"""Calls of torch while a structure is made, which bounds the time; MaxViT-XL has 33,000.
+
+It fills tables position by position, with images of 4,096 pixels for minutes.
+"""
+
+
+class TooManyCallsError(RuntimeError):
+    """The structure of a model takes too long to make."""
+
+
 class _Unfilled(TorchFunctionMode):
     """Leaves out what would set the values of meta tensors, which is most of the time it takes.
 
     Args:
         values: Whether ranges and the like have values: torchvision's RegNets compute their
             widths from them.
+        most_calls: Of torch, then TooManyCallsError; None for any number.
     """
 
-    def __init__(self, *, values: bool) -> None:
+    def __init__(self, *, values: bool, most_calls: int | None) -> None:
         super().__init__()
         self._values = values
+        self._left = most_calls
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise TooManyCallsError(f"It takes more than {MOST_CALLS:,} calls of torch to make")
         if func in _FILLING and args[0].is_meta:
             return args[0]
         if self._values and func in _VALUES:
@@ -46,19 +63,24 @@ class _Unfilled(TorchFunctionMode):
 
 
 @contextmanager
-def without_weights(*, values: bool = False) -> Iterator[None]:
+def without_weights(*, values: bool = False, most_calls: int | None = None) -> Iterator[None]:
     """Modules that are made within the ``with`` statement are on the meta device.
 
     Args:
         values: Whether ``arange``, ``linspace`` and ``tensor`` have values all the same.
+        most_calls: Of torch, then TooManyCallsError; None for any number.
     """
-    with torch.random.fork_rng(devices=[]), _META, _Unfilled(values=values):
+    with torch.random.fork_rng(devices=[]), _META, _Unfilled(values=values, most_calls=most_calls):
         yield
 
 
 def tensor_bytes(model: nn.Module) -> int:
     """Bytes of a model's parameters and buffers, on whatever device."""
-    return num_bytes([*model.parameters(), *model.buffers()])
+    return num_bytes(_tensors(model))
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 def num_bytes(tensors: Iterable[Tensor]) -> int:
@@ -79,9 +101,12 @@ def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> 
     Raises:
         ArgumentError: The model does not run on such an image.
     """
-    twin, found = on_meta(model), []
-    for module in twin.modules():
+    found: list[Any] = []
+    twin = model if all(tensor.is_meta for tensor in _tensors(model)) else on_meta(model)
+    handles = [
         module.register_forward_hook(lambda module, given, output: found.append(output))
+        for module in twin.modules()
+    ]
     try:
         with torch.no_grad(), without_weights():
             twin.eval()(torch.zeros(1, channels, *size))
@@ -90,6 +115,9 @@ def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> 
             f"{type(model).__name__} does not run on images of {channels}x{size[0]}x{size[1]}.",
             reason=f"{first_line(problem)}.",
         ) from problem
+    finally:
+        for handle in handles:
+            handle.remove()
     memory = (output.untyped_storage() for output in found if isinstance(output, Tensor))
     return sum({storage._cdata: storage.nbytes() for storage in memory}.values())
 

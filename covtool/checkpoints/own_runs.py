@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
 from torch import nn
 
 from covtool.checkpoints import model_file
@@ -16,6 +15,7 @@ from covtool.full_paths import absolute
 from covtool.printable import printable
 from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES
 from covtool.specs import Recipe
+from covtool.specs.recipe_reading import recipe_of
 
 if TYPE_CHECKING:
     from covtool.checkpoints.foreign import ForeignCheckpoint
@@ -140,13 +140,12 @@ def _recipe_beside(path: Path) -> Any:
 
 def _validated(path: Path, told: Any) -> Recipe:
     try:
-        return Recipe.model_validate(told)
-    except ValidationError as problem:
-        first = problem.errors()[0]
+        return recipe_of(told)
+    except ValueError as problem:
         raise CheckpointError(
             f"The recipe of the run that {path} belongs to is not one that this version of covtool "
             "understands.",
-            reason=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            reason=f"{problem}.",
             hint="Was it written by a newer version? Update covtool.",
         ) from problem
 

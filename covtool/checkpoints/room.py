@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from covtool.backbones.create import default_input
 from covtool.backbones.model_size import activation_bytes, require_room, tensor_bytes
 from covtool.backbones.native_size import native_size
 from covtool.model_limit import is_limit_set
@@ -10,6 +11,8 @@ from covtool.specs import InputSpec, Recipe
 
 def require_room_for_images(model: nn.Module, recipe: Recipe, what: str) -> None:
     """Refuse images for which a model would take more memory than the limit.
+
+    What is usual in every respect is not counted: its library runs it so.
 
     Args:
         model: Of the recipe, on whatever device; left as it is.
@@ -21,6 +24,8 @@ def require_room_for_images(model: nn.Module, recipe: Recipe, what: str) -> None
         ArgumentError: The model does not run on such images.
     """
     images = recipe.input
+    if _is_usual(recipe):
+        return
     needed = tensor_bytes(model) + activation_bytes(model, images.channels, images.size)
     if may_be_large(recipe):
         require_room(f"{what}, on images of {images.size[0]}x{images.size[1]},", needed)
@@ -35,3 +40,12 @@ def may_be_large(recipe: Recipe) -> bool:
     usual = native_size(base.library, base.name) or InputSpec().size
     larger = images.size[0] * images.size[1] > usual[0] * usual[1]
     return larger or bool(base.arguments or recipe.operations) or is_limit_set()
+
+
+def _is_usual(recipe: Recipe) -> bool:
+    """Whether an architecture is as its library has it, on images as its library has them."""
+    base, images = recipe.base, recipe.input
+    if base.arguments or recipe.operations or is_limit_set():
+        return False
+    default = default_input(base)
+    return (images.channels, images.size) == (default.channels, default.size)

@@ -3,13 +3,15 @@
 import re
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from covtool.specs.problems import parts_of
+from covtool.specs.recipe import InputSpec
 from covtool.specs.record import Record
 
 PANEL = {"panel": "Images"}
 
-_SIZE = re.compile(r"(?P<height>[1-9]\d*)(?:x(?P<width>[1-9]\d*))?")
+_SIZE = re.compile(r"(?P<height>[1-9]\d{0,8})(?:x(?P<width>[1-9]\d{0,8}))?")
 
 
 class InputOverrides(Record):
@@ -63,13 +65,15 @@ class InputOverrides(Record):
     def _is_size(cls, text: str | None) -> str | None:
         if text is not None and _SIZE.fullmatch(text) is None:
             raise ValueError("it should be a number of pixels, or two, as in 256x128")
+        if text is not None:
+            _require_bounds(size=_size(text))
         return text
 
     @field_validator("mean", "std")
     @classmethod
-    def _holds_numbers(cls, text: str | None) -> str | None:
+    def _holds_numbers(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None:
-            _numbers(text)
+            _require_bounds(**{info.field_name: _numbers(text)})
         return text
 
     def changes(self) -> dict[str, Any]:
@@ -84,6 +88,15 @@ class InputOverrides(Record):
             "exif": self.exif,
         }
         return {name: value for name, value in said.items() if value is not None}
+
+
+def _require_bounds(**fields: Any) -> None:
+    """The bounds of `InputSpec`, which the values replace."""
+    try:
+        InputSpec(**fields)
+    except ValidationError as problem:
+        _, reason, value = parts_of(problem)
+        raise ValueError(f"{reason}, not {value}") from None
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -7,12 +7,12 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from covtool.atomic import written_whole
 from covtool.errors import CheckpointError, CovtoolError
 from covtool.specs import FinetuneRequest, Recipe
+from covtool.specs.recipe_reading import recipe_of
 from covtool.training.assembly import Parts
 from covtool.training.surroundings import describe_environment
 
@@ -127,7 +127,7 @@ def read_dump(path: Path) -> Dump:
         raise CheckpointError(f"{path} was written by another version of covtool.")
     try:
         return _parsed(payload)
-    except (KeyError, TypeError, ValidationError, CovtoolError) as problem:
+    except (KeyError, TypeError, ValueError, CovtoolError) as problem:
         raise CheckpointError(
             f"{path} is damaged.", reason=str(problem).splitlines()[0]
         ) from problem
@@ -136,5 +136,5 @@ def read_dump(path: Path) -> Dump:
 def _parsed(payload: dict[str, Any]) -> Dump:
     batches = tuple(SeenBatch(**batch) for batch in payload.pop("batches"))
     request = FinetuneRequest.from_arguments(payload.pop("request"))
-    recipe = Recipe.model_validate(payload.pop("recipe"))
+    recipe = recipe_of(payload.pop("recipe"))
     return Dump(batches=batches, request=request, recipe=recipe, **payload)

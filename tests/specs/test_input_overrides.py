@@ -42,3 +42,22 @@ def test_an_augmentation_out_of_range_is_refused() -> None:
 
 def test_a_mean_in_brackets_is_that_of_a_configuration() -> None:
     assert InputOverrides(mean="[0.5, 0.4, 0.3]").changes() == {"mean": (0.5, 0.4, 0.3)}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"img_size": "15000"},
+        {"img_size": "9" * 5000},
+        {"img_size": "32x99999"},
+        {"std": "0"},
+        {"std": "0.5,-1,0.5"},
+        {"std": "nan"},
+        {"mean": "inf"},
+        {"mean": "1e300"},
+        {"mean": ",".join(["0.5"] * 2000)},
+    ],
+)
+def test_images_beyond_all_bounds_are_refused(said):
+    with pytest.raises(ValidationError):
+        InputOverrides(**said)
