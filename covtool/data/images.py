@@ -60,6 +60,7 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
             mean; it names the file.
     """
     with opened_image(path) as image, alone(image.width * image.height > LARGE):
+        _require_covered(image)
         image.load()
         dim, rgb, turn = is_dim(image), _to_rgb(image), turn_of(image)
         if exif and turn is not None:
@@ -113,6 +114,13 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
             reason=_reason(path, problem),
             hint="Replace or remove it, or add --on-bad-image skip.",
         ) from problem
+
+
+def _require_covered(image: Image.Image) -> None:
+    """Refuse a TIFF whose strips end before it does: Pillow leaves the rest black."""
+    ends = [part[1] for part in image.tile] if image.format == "TIFF" else []
+    if ends and (max(e[2] for e in ends), max(e[3] for e in ends)) != image.size:
+        raise ValueError("its strips have less than its {:,} x {:,} pixels".format(*image.size))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

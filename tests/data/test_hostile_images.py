@@ -122,6 +122,17 @@ def test_a_tiff_that_lost_a_tag_that_says_what_it_is_is_damaged():
         Complaints(warnings=[text]).require_none(Image.open(io.BytesIO(encoded(format="PNG"))))
 
 
+def test_a_tiff_whose_strips_end_before_it_does_is_damaged(tmp_path):
+    content = encoded(format="TIFF", mode="L")
+    height = struct.pack("<HHII", 257, 4, 1, 24)
+    assert height in content or struct.pack("<HHIHH", 257, 3, 1, 24, 0) in content
+    for entry in (height, struct.pack("<HHIHH", 257, 3, 1, 24, 0)):
+        content = content.replace(entry, struct.pack("<HHII", 257, 4, 1, 24_000))
+    (tmp_path / "x.tif").write_bytes(content)
+    with pytest.raises(DataError, match=r"less than its 32 x 24,000 pixels|truncated"):
+        read_image(tmp_path / "x.tif")
+
+
 def white(path, width, height):
     """A PNG of any size, which few bytes make."""
 
