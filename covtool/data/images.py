@@ -117,9 +117,13 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
 
 
 def _require_covered(image: Image.Image) -> None:
-    """Refuse a TIFF whose strips end before it does: Pillow leaves the rest black."""
+    """Refuse a TIFF whose strips end before it does: Pillow leaves the rest black.
+
+    The size of one that is to be turned to the side is told as it will be, its strips as they are.
+    """
     ends = [part[1] for part in image.tile] if image.format == "TIFF" else []
-    if ends and (max(e[2] for e in ends), max(e[3] for e in ends)) != image.size:
+    reached = [max(end[2] for end in ends), max(end[3] for end in ends)] if ends else []
+    if ends and sorted(reached) != sorted(image.size):
         raise ValueError("its strips have less than its {:,} x {:,} pixels".format(*image.size))
 
 

@@ -133,6 +133,15 @@ def test_a_tiff_whose_strips_end_before_it_does_is_damaged(tmp_path):
         read_image(tmp_path / "x.tif")
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_that_is_to_be_turned_is_whole(tmp_path, orientation, compression):
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    PICTURE.save(tmp_path / "x.tif", exif=exif, compression=compression)
+    assert read_image(tmp_path / "x.tif").size == ((32, 24) if orientation < 5 else (24, 32))
+
+
 def white(path, width, height):
     """A PNG of any size, which few bytes make."""
 
