@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covtool.errors import ArgumentError
+from covtool.printable import printable
 from covtool.specs import (
     ConvertSpec,
     ConvolutionSpec,
@@ -220,7 +221,7 @@ def _show_result(result: "ConversionResult", *, as_json: bool) -> None:
 
 def _warn_of_unreadable(plan: "ConversionPlan") -> None:
     for path, reason in plan.unreadable:
-        render.warning(f"left out {path}: {reason}")
+        render.warning(f"left out {printable(str(path))}: {reason}")
 
 
 def _show_changes(plan: "ConversionPlan") -> None:

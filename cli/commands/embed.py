@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from covtool.printable import printable
 from covtool.specs import DescriptionSpec, InputOverrides, LaunchSpec
 from covtool_cli import launching, options
 
@@ -78,7 +79,7 @@ def command(
     )
     done = describe(request, track=render.track)
     for path, reason in done.unreadable:
-        render.warning(f"left out {path}: {reason}")
+        render.warning(f"left out {printable(str(path))}: {reason}")
     for text in done.notes:
         render.note(f"note: {text}")
     if as_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from covtool.errors import ArgumentError
+from covtool.printable import printable
 from covtool.specs import (
     AttackSpec,
     ClassSplitSpec,
@@ -174,7 +175,7 @@ def _tell(unreadable: Iterable[tuple[Path, str]], notes: Iterable[str]) -> None:
     from covtool_cli import render
 
     for path, reason in unreadable:
-        render.warning(f"left out {path}: {reason}")
+        render.warning(f"left out {printable(str(path))}: {reason}")
     for text in notes:
         render.note(f"note: {text}")
 

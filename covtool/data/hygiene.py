@@ -17,7 +17,7 @@ from covtool.data.outside import note_on_outside
 from covtool.data.records import labels_of
 from covtool.data.spelling import spelled_alike
 from covtool.errors import DataError
-from covtool.printable import printable
+from covtool.printable import escaped, printable
 
 SHOWN = 12
 PATHS_SHOWN = 5
@@ -36,7 +36,7 @@ def looked_over(layout: DataLayout) -> DataLayout:
         notes += note_on_outside(every, layout.folder)
     if layout.kind == "folder":
         notes += _beside(layout)
-    return replace(layout, notes=tuple(notes))
+    return replace(layout, notes=tuple(escaped(note, keep="\n") for note in notes))
 
 
 def require_distinct(layout: DataLayout) -> int:

@@ -22,6 +22,9 @@ SLOWER_IN_PYTHON = 32
 """How many times fewer pixels a format may have that Pillow decodes in Python, pixel by pixel: of
 MOST_PIXELS 5.6 million, which take up to 13 s."""
 
+SLOWER_ANIMATED = 4
+"""How many times fewer an animated WebP may have, of which every canvas is put together."""
+
 MOST_BYTES = 1 << 31
 """Bytes of an image file."""
 
@@ -78,10 +81,11 @@ def require_bounded(image: Image.Image, file: BinaryIO) -> None:
     most, pixels = most_pixels(), width * height
     if pixels > most:
         raise ValueError(f"it has {width:,} x {height:,} pixels, {beyond(most)}")
-    if pixels * SLOWER_IN_PYTHON > most and _is_decoded_in_python(image):
+    slower = _slower(image)
+    if pixels * slower > most:
         raise ValueError(
-            f"it has {width:,} x {height:,} pixels, and as {image.format} as this one is decoded "
-            f"slowly, {beyond(most // SLOWER_IN_PYTHON)} of such"
+            f"it has {width:,} x {height:,} pixels, {beyond(most // slower)} of a {image.format} "
+            "like this one, which takes long"
         )
     if image.info.get("progressive"):
         scans = _count(_SCAN, file)
@@ -117,8 +121,11 @@ def alone(is_large: bool) -> Iterator[None]:
         yield
 
 
-def _is_decoded_in_python(image: Image.Image) -> bool:
-    return any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", ()))
+def _slower(image: Image.Image) -> int:
+    """How many times longer a pixel takes than most do."""
+    if any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", ())):
+        return SLOWER_IN_PYTHON
+    return SLOWER_ANIMATED if image.format == "WEBP" and image.is_animated else 1
 
 
 def _count(wanted: bytes, file: BinaryIO) -> int:

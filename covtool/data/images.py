@@ -60,6 +60,7 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
             mean; it names the file.
     """
     with opened_image(path) as image, alone(image.width * image.height > LARGE):
+        _require_covered(image)
         image.load()
         dim, rgb, turn = is_dim(image), _to_rgb(image), turn_of(image)
         if exif and turn is not None:
@@ -113,6 +114,17 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
             reason=_reason(path, problem),
             hint="Replace or remove it, or add --on-bad-image skip.",
         ) from problem
+
+
+def _require_covered(image: Image.Image) -> None:
+    """Refuse a TIFF whose strips end before it does: Pillow leaves the rest black.
+
+    The size of one that is to be turned to the side is told as it will be, its strips as they are.
+    """
+    ends = [part[1] for part in image.tile] if image.format == "TIFF" else []
+    reached = [max(end[2] for end in ends), max(end[3] for end in ends)] if ends else []
+    if ends and sorted(reached) != sorted(image.size):
+        raise ValueError("its strips have less than its {:,} x {:,} pixels".format(*image.size))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -21,6 +21,7 @@ from covtool.data.orientation import note_on_turned
 from covtool.data.renderers import require_tensors
 from covtool.data.retrieval_report import report_on, require_searchable
 from covtool.errors import DataError
+from covtool.printable import printable
 from covtool.processes import current
 from covtool.specs import FinetuneRequest, InputSpec, LoadingSpec
 from covtool.training.assembly import TrainingData
@@ -156,7 +157,7 @@ def _tell_of(bad: Sequence[tuple[Path, str]], split: str, observer: Observer) ->
 
 
 def _shortened(bad: Sequence[tuple[Path, str]]) -> str:
-    shown = "; ".join(f"{path}: {reason}" for path, reason in bad[:SHOWN])
+    shown = "; ".join(f"{printable(str(path))}: {reason}" for path, reason in bad[:SHOWN])
     return f"{shown}; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else shown
 
 

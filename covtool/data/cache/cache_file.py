@@ -107,8 +107,10 @@ def _is_laid_out(index: StoredIndex, pixels: Tensor, channels: int) -> bool:
         return False
     if offsets.ndim != 1 or pixels.ndim != 1 or sizes.shape != pairs or spaces.shape != pairs:
         return False
-    readable = index.readable
-    if sizes.min(initial=0) < 0 or (spaces[readable] < 1).any() or (sizes[readable] < 1).any():
+    readable, unread = index.readable, sizes[:, 0] == 0
+    if sizes.min(initial=0) < 0 or sizes[unread].any():
+        return False
+    if (spaces[readable] < 1).any() or (sizes[readable] < 1).any():
         return False
     following = np.append(offsets, len(pixels))
     room = np.diff(following)

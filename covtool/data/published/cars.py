@@ -23,7 +23,6 @@ def read_car_folders(root: Path, choice: LayoutSpec) -> FoundImages:
     The annotations of the test images that come with the devkit have no labels.
 
     Raises:
-        ArgumentError: scipy is not installed.
         DataError: A file is damaged, or an image is not there.
     """
     names = _names(root)
@@ -46,7 +45,6 @@ def read_car_list(root: Path, choice: LayoutSpec) -> FoundImages:
     """``car_ims/`` by ``cars_annos.mat``, which has all images and says which are for testing.
 
     Raises:
-        ArgumentError: scipy is not installed.
         DataError: The file is damaged, or an image is not there.
     """
     file = _found(root, "cars_annos.mat")

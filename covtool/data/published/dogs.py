@@ -21,7 +21,6 @@ def read_dogs(root: Path, choice: LayoutSpec) -> FoundImages:
     """Breeds by ``train_list.mat`` and ``test_list.mat``; a class is the name of its folder.
 
     Raises:
-        ArgumentError: scipy is not installed.
         DataError: A list is missing or damaged, or an image is not there.
     """
     splits = {}

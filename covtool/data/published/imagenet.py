@@ -54,7 +54,6 @@ def read_devkit(root: Path, choice: LayoutSpec) -> FoundImages:
     """ImageNet with the labels of ``val/`` in the devkit, whose order is that of ``meta.mat``.
 
     Raises:
-        ArgumentError: scipy is not installed.
         DataError: There is no ``meta.mat``, or not as many labels as images.
     """
     file = find_file(root, *(place + TRUTH for place in DEVKITS))

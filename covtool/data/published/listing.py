@@ -1,6 +1,5 @@
 """Lists as published data sets have them: text, MATLAB, JSON; every mistake names the file."""
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ from covtool.data.boxed_images import BoxedImage
 from covtool.data.csv_layout import require_files
 from covtool.data.found_images import Labeled
 from covtool.data.list_text import explained, lines_of, text_of
-from covtool.data.published.matlab import LONGEST_MAT, require_bounded_mat
+from covtool.data.published.matlab import LONGEST_MAT, variables_of
 from covtool.documents import parse_json
-from covtool.errors import ArgumentError, DataError
+from covtool.errors import DataError
 from covtool.printable import printable
 from covtool.regular_files import is_regular, read_bytes
 
@@ -112,24 +111,14 @@ def read_json(file: Path) -> Any:
 
 
 def read_mat(file: Path, *names: str) -> list[Any]:
-    """Variables of a MATLAB file, without superfluous axes.
+    """Variables of a MATLAB file, without superfluous axes; see `variables_of`.
 
     Raises:
-        ArgumentError: scipy, which reads them, is not installed.
         DataError: It is damaged, or lacks one.
     """
     try:
-        from scipy.io import loadmat
-    except ImportError as problem:
-        raise ArgumentError(
-            f"{file} is read by the package scipy (scipy.io.loadmat), which is not installed.",
-            hint="Install it: pip install 'covtool[scipy]'.",
-        ) from problem
-    try:
-        content = read_bytes(file, at_most=LONGEST_MAT)
-        require_bounded_mat(content)
-        variables = loadmat(io.BytesIO(content), squeeze_me=True)
-    except Exception as problem:  # of a damaged file it raises whatever comes up
+        variables = variables_of(read_bytes(file, at_most=LONGEST_MAT))
+    except Exception as problem:  # numpy raises whatever comes up
         text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
         raise DataError(f"{file} cannot be read.", reason=printable(text)) from problem
     missing = [name for name in names if name not in variables]

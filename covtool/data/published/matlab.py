@@ -1,11 +1,16 @@
-"""MATLAB's files of version 5, looked through before scipy reads them.
+"""MATLAB's files of version 5: numbers, text, cells and structures, as lists of images have them.
 
-scipy takes what they claim, recurses in C, and unpacks what is compressed however much it becomes.
+scipy reads them as well, but in C, where it believes what they claim: a damaged file ends the
+process.
 """
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
 
 LONGEST_MAT = 256 << 20
 """Bytes of a file of MATLAB, and of all that is in it when it is unpacked."""
@@ -15,28 +20,69 @@ DEEPEST = 16
 
 _ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}  # version and order of bytes, behind the text
 _HEADER = 128
-_MATRIX, _COMPRESSED = 14, 15
 _TAG = 8
+_MATRIX, _COMPRESSED = 14, 15
+_CELL, _STRUCTURE, _TEXT = 1, 2, 4
+_COMPLEX = 0x800
+_NUMBERS = {
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+}
+"""How numbers are stored, by the kind of the element."""
+_CLASSES = {
+    6: "f8",
+    7: "f4",
+    8: "i1",
+    9: "u1",
+    10: "i2",
+    11: "u2",
+    12: "i4",
+    13: "u4",
+    14: "i8",
+    15: "u8",
+}
+"""What numbers are, by the class of the array."""
+_ENCODINGS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
+
+Element = tuple[int, memoryview]
+"""The kind of an element, and what it holds."""
 
 
-def require_bounded_mat(content: bytes) -> None:
-    """Refuse a file that is none of version 5, or not what it claims.
+def variables_of(content: bytes) -> dict[str, Any]:
+    """The variables of a file, without superfluous axes, as ``scipy.io.loadmat`` has them.
+
+    Args:
+        content: Of the file.
+
+    Returns:
+        By name: a number or a text; an array of them, in one or more axes; a structured array, one
+        value for each structure.
 
     Raises:
-        ValueError: It is of another version or kind, cut off, nested too deep, or too large when it
-            is unpacked.
+        ValueError: It is of another version, cut off or damaged, nested too deep, too large when it
+            is unpacked, or has arrays of other kinds: sparse and complex ones, objects.
     """
     order = _ORDERS.get(content[_HEADER - 4 : _HEADER])
     if order is None:
         raise ValueError("It is no file of MATLAB of version 5.")
-    left = LONGEST_MAT
+    found, left = {}, LONGEST_MAT
     for kind, body in _elements(memoryview(content)[_HEADER:], order):
         if kind == _COMPRESSED:
             unpacked = _unpacked(body, left)
             left -= len(unpacked)
-            _look_through(memoryview(unpacked), order, 0)
-        elif kind == _MATRIX:
-            _look_through_matrix(body, order, 1)
+            kind, body = next(_elements(memoryview(unpacked), order), (kind, body))
+        if kind == _MATRIX:
+            name, value = _array(body, order, 1)
+            found[name] = value
+    return found
 
 
 def _unpacked(body: memoryview, at_most: int) -> bytes:
@@ -49,31 +95,101 @@ def _unpacked(body: memoryview, at_most: int) -> bytes:
     return unpacked
 
 
-def _look_through(content: memoryview, order: str, depth: int) -> None:
-    for kind, body in _elements(content, order):
-        if kind == _MATRIX:
-            _look_through_matrix(body, order, depth + 1)
-
-
-def _look_through_matrix(body: memoryview, order: str, depth: int) -> None:
+def _array(body: memoryview, order: str, depth: int) -> tuple[str, Any]:
+    """The name of an array and its values."""
     if depth > DEEPEST:
         raise ValueError(f"Its arrays are nested more than {DEEPEST} levels deep.")
+    if not len(body):
+        return "", np.array([])
+    (_, flags), (_, dimensions), (_, name), *parts = _parts(body, order)
+    (what,) = struct.unpack_from(f"{order}I", flags)
+    shape = tuple(n for (n,) in struct.iter_unpack(f"{order}i", dimensions))
+    if min(shape, default=-1) < 0 or prod(shape) > len(body):
+        raise ValueError(f"An array of {len(body):,} bytes claims to have the shape {shape}.")
+    values = _values(what, shape, parts, order, depth)
+    return bytes(name).decode("latin-1"), _squeezed(values)
+
+
+def _parts(body: memoryview, order: str) -> list[Element]:
     parts = list(_elements(body, order))
-    inside = sum(kind == _MATRIX for kind, _ in parts)
-    if inside:
-        dimensions = [part for _, part in parts[1:2]]
-        for number in (n for part in dimensions for (n,) in _whole_numbers(part, order)):
-            if not 0 <= number <= inside:
-                raise ValueError(f"An array of {inside:,} values claims to have {number:,}.")
-    _look_through(body, order, depth)
+    if len(parts) < 3 or len(parts[0][1]) < 4 or len(parts[1][1]) % 4:
+        raise ValueError("An array lacks its class, its shape or its name.")
+    return parts
 
 
-def _whole_numbers(part: memoryview, order: str) -> Iterator[tuple[int]]:
-    return struct.iter_unpack(f"{order}i", part[: len(part) // 4 * 4])
+def _values(
+    what: int, shape: tuple[int, ...], parts: Sequence[Element], order: str, depth: int
+) -> np.ndarray:
+    kind = what & 0xFF
+    if kind == _CELL:
+        return _filled(np.dtype(object), shape, _arrays(parts, order, depth))
+    if kind == _STRUCTURE and len(parts) > 1:
+        names = _names_of_fields(parts, order)
+        inside = _arrays(parts[2:], order, depth)
+        rows = [tuple(inside[at : at + len(names)]) for at in range(0, len(inside), len(names))]
+        return _filled(np.dtype([(name, object) for name in names]), shape, rows)
+    if kind == _TEXT:
+        return _text(shape, parts, order)
+    if kind not in _CLASSES or what & _COMPLEX or len(parts) != 1 or parts[0][0] not in _NUMBERS:
+        raise ValueError(f"It has an array of another kind than numbers and text, {kind}.")
+    stored, data = parts[0]
+    numbers = np.frombuffer(data, f"{order}{_NUMBERS[stored]}")
+    _require_count(len(numbers), shape)
+    return numbers.astype(_CLASSES[kind]).reshape(shape, order="F")
 
 
-def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """The kind of each element and what it holds, in a row."""
+def _arrays(parts: Sequence[Element], order: str, depth: int) -> list[Any]:
+    if any(kind != _MATRIX for kind, _ in parts):
+        raise ValueError("A cell or a structure has something else in it than arrays.")
+    return [_array(body, order, depth + 1)[1] for _, body in parts]
+
+
+def _names_of_fields(parts: Sequence[Element], order: str) -> list[str]:
+    (_, length), (_, text) = parts[:2]
+    (each,) = struct.unpack_from(f"{order}i", length) if len(length) >= 4 else (0,)
+    if each < 1 or not len(text) or len(text) % each:
+        raise ValueError("A structure lacks the names of its fields.")
+    names = [bytes(text[at : at + each]) for at in range(0, len(text), each)]
+    return [name.partition(b"\0")[0].decode("latin-1") for name in names]
+
+
+def _filled(dtype: np.dtype, shape: tuple[int, ...], values: Sequence[Any]) -> np.ndarray:
+    _require_count(len(values), shape)
+    filled = np.empty(len(values), dtype)
+    for place, value in enumerate(values):
+        filled[place] = value
+    return filled.reshape(shape, order="F")
+
+
+def _text(shape: tuple[int, ...], parts: Sequence[Element], order: str) -> np.ndarray:
+    """Texts: each row of characters is one."""
+    if not parts or parts[0][0] not in _ENCODINGS:
+        raise ValueError("A text lacks its characters.")
+    name = _ENCODINGS[parts[0][0]]
+    if name in ("utf-16", "utf-32"):
+        name += "-le" if order == "<" else "-be"
+    text = bytes(parts[0][1]).decode(name)
+    _require_count(len(text), shape)
+    if not text:
+        return np.array([], dtype="U1")
+    rows = np.array(list(text)).reshape(shape, order="F").reshape(-1, shape[-1])
+    return np.array(["".join(row) for row in rows]).reshape(shape[:-1])
+
+
+def _squeezed(values: np.ndarray) -> Any:
+    if not values.size:
+        return np.array([], dtype=values.dtype)
+    values = np.squeeze(values)
+    return values.item() if values.ndim == 0 and values.dtype.names is None else values
+
+
+def _require_count(count: int, shape: tuple[int, ...]) -> None:
+    if count != prod(shape):
+        raise ValueError(f"An array of {count:,} values claims to have the shape {shape}.")
+
+
+def _elements(content: memoryview, order: str) -> Iterator[Element]:
+    """The elements of a file or of an array, in a row."""
     at = 0
     while at + _TAG <= len(content):
         kind, size = struct.unpack_from(f"{order}II", content, at)

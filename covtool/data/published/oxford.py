@@ -54,7 +54,6 @@ def read_flowers(root: Path, choice: LayoutSpec) -> FoundImages:
     The classes have no names there; those of ``cat_to_name.json`` are taken where it is.
 
     Raises:
-        ArgumentError: scipy is not installed.
         DataError: A file is missing or damaged, or an image is not there.
     """
     labels = np.atleast_1d(read_mat(find_file(root, "imagelabels.mat"), "labels")[0])
