@@ -93,6 +93,8 @@ def test_usage_errors_are_printable_wherever_the_value_comes_from(covtool, monke
     for err in shown:
         assert r"a\x1b[2J" in err
         assert not acts_on_a_terminal(err)
+    assert "(from COVTOOL_EVALUATE_ON_BAD_IMAGE)" in " ".join(shown[0].replace("│", "").split())
+    assert "(from --config or --preset)" in " ".join(shown[-1].replace("│", "").split())
 
 
 def test_a_place_to_meet_that_cannot_be_reached_is_named(monkeypatch):
