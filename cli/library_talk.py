@@ -5,6 +5,7 @@ Both may carry text of a file, and would reach stderr as they are.
 
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,16 +34,29 @@ def in_lines(*, debug: bool) -> Iterator[None]:
     warnings.showwarning = _WarningLines(debug=debug)
     logging.setLogRecordFactory(_PrintableRecord)
     logging.lastResort = _RecordLines(logging.WARNING)
-    is_ours = sys.unraisablehook is sys.__unraisablehook__ and not debug
-    if is_ours:
-        sys.unraisablehook = _say_nothing
+    try:
+        with _hooks(debug=debug):
+            yield
+    finally:
+        warnings.showwarning, factory, logging.lastResort = before
+        logging.setLogRecordFactory(factory)
+
+
+@contextmanager
+def _hooks(*, debug: bool) -> Iterator[None]:
+    """Python's hooks for errors that nobody can catch, unless others watch them already."""
+    hooks = sys.unraisablehook, threading.excepthook
+    if not debug and hooks == (sys.__unraisablehook__, threading.__excepthook__):
+        sys.unraisablehook, threading.excepthook = _say_nothing, _tell_of_thread
     try:
         yield
     finally:
-        if is_ours:
-            sys.unraisablehook = sys.__unraisablehook__
-        warnings.showwarning, factory, logging.lastResort = before
-        logging.setLogRecordFactory(factory)
+        sys.unraisablehook, threading.excepthook = hooks
+
+
+def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_type is not SystemExit:
+        _tell(_in_a_line(f"a thread ended with {failed.exc_type.__name__}: {failed.exc_value}"))
 
 
 def _say_nothing(unraisable: Any) -> None:

@@ -47,6 +47,9 @@ INTERRUPTED = 130  # the exit code: 128 + SIGINT
 
 DEBUG = "--debug"
 
+ORIGINS = {"ENVIRONMENT": "{}", "DEFAULT_MAP": "--config or --preset"}
+"""Of values that are not on the command line, as typer calls them."""
+
 
 class _LazyGroup(TyperGroup):
     """Imports a command's module when that command is called, not before."""
@@ -89,8 +92,20 @@ def _printable_usage_errors() -> Iterator[None]:
     except Exception as problem:
         if hasattr(problem, "format_message"):  # the class is not public
             message = str(problem.message)[: errors.LONGEST_LINE]
-            problem.message = escaped(message, keep="\n\t")
+            problem.message = escaped(message, keep="\n\t") + _origin(problem)
         raise
+
+
+def _origin(problem: Any) -> str:
+    """Where a value comes from that nobody typed."""
+    ctx, parameter = getattr(problem, "ctx", None), getattr(problem, "param", None)
+    if ctx is None or parameter is None:
+        return ""
+    source = ctx.get_parameter_source(parameter.name)
+    if source is None or source.name not in ORIGINS:
+        return ""
+    variable = f"{ctx.auto_envvar_prefix}_{parameter.name.upper()}"
+    return f" (from {ORIGINS[source.name].format(variable)})"
 
 
 def _load_command(name: str) -> TyperCommand:

@@ -91,7 +91,8 @@ def line_style(position: int) -> dict[str, Any]:
 
 def as_label(text: str) -> str:
     """A name from a file or a path as it can stand in a figure."""
-    return printable(text, longest=LONGEST_LABEL)
+    shown = printable(text, longest=LONGEST_LABEL)
+    return shown if len(shown) <= LONGEST_LABEL else f"{shown[:LONGEST_LABEL]}..."
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:

@@ -1,5 +1,6 @@
 import logging
 import sys
+import threading
 import warnings
 
 import pytest
@@ -65,6 +66,25 @@ def test_debug_shows_all_of_it_and_where_it_comes_from(capsys, category):
     err = capsys.readouterr().err
     assert err.startswith(f"warning: old ({category.__name__}, ")
     assert "test_library_talk.py" in err
+
+
+def test_errors_that_nobody_can_catch_do_not_print_a_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+
+    class Untidy:
+        def __del__(self):
+            raise ValueError("a\x1b[2Jb")
+
+    def fail():
+        raise ValueError("a\x1b[2Jb\nc")
+
+    with library_talk.in_lines(debug=False):
+        Untidy()
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+    assert capsys.readouterr().err == "warning: a thread ended with ValueError: a\\x1b[2Jb c\n"
 
 
 def test_afterwards_everything_is_as_it_was():

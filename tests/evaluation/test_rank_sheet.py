@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hostile_texts import HOSTILE, acts_on_a_terminal
 from images import write_image
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from covtool.data.retrieval_layout import RetrievalSample
 from covtool.errors import SaveError
@@ -147,3 +148,20 @@ def test_the_command_draws_a_sheet_of_features_from_elsewhere(covtool, tmp_path)
     assert (code, "ranks.png already exists" in err) == (2, True)
     assert covtool(*told, "--overwrite")[0] == 0
     assert covtool(*told[:-1], "nowhere/ranks.png")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["starts a line", "turns around", "is half a character", "is long"]
+)
+def test_a_caption_is_one_line_of_printable_text(tmp_path, monkeypatch, kind):
+    text, written = HOSTILE[kind], []
+    draw = ImageDraw.ImageDraw.text
+
+    def spy(self, place, caption, *arguments, **options):
+        written.append(caption)
+        return draw(self, place, caption, *arguments, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", spy)
+    images = [s._replace(identity=text) for s in samples(tmp_path, ["1", "1"])]
+    save_ranks(tmp_path / "a.png", searched(["1", "1"], keep=1), images, images, title=text)
+    assert not any(acts_on_a_terminal(caption) or "\n" in caption for caption in written)
