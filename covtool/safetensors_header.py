@@ -19,13 +19,13 @@ from covtool.regular_files import opened
 LARGEST_HEADER = 100_000_000
 """Bytes of a header: the most that the safetensors library writes and reads."""
 
-MOST_TENSORS = 50_000
+MOST_TENSORS = 20_000
 """Tensors in a file; the largest network of timm and torchvision has 2,683."""
 
-LONGEST_NAME = 512
+LONGEST_NAME = 256
 """Characters of a tensor's name; the longest of timm and torchvision has 83."""
 
-MOST_PARTS = 64
+MOST_PARTS = 32
 """Modules that a tensor's name says are inside one another; timm and torchvision have 12."""
 
 MOST_DIMENSIONS = 16
@@ -62,7 +62,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _DECODER = JSONDecoder()
 _ENTRY_DECODER = JSONDecoder(object_pairs_hook=_object)
-# `covtool.documents.parse_json` makes a decoder anew each time, which 50,000 entries feel.
+# `covtool.documents.parse_json` makes a decoder anew each time, which thousands of entries feel.
 
 
 class HeaderError(ValueError):

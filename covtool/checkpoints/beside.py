@@ -6,10 +6,13 @@ another network.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from covtool.backbones.fingerprint import Shape
+from covtool.safetensors_header import MOST_TENSORS
 
 # Needed in training only: whatever the network answers, these have no part in it.
 _HARMLESS = re.compile(
@@ -89,6 +92,14 @@ def another_network(
     ]
 
 
+def modules_above(name: str) -> Iterator[str]:
+    """Every module that a tensor is in, from the outermost on, each with the dot behind it."""
+    at = name.find(".") + 1
+    while at:
+        yield name[:at]
+        at = name.find(".", at) + 1
+
+
 def _top(name: str) -> str:
     return name.partition(".")[0]
 
@@ -98,7 +109,12 @@ def _is_part(name: str) -> bool:
 
 
 def _is_beside(name: str) -> bool:
-    return bool(_HARMLESS.search(name) or _HEADS.fullmatch(_top(name)))
+    return _is_harmless(name) or bool(_HEADS.fullmatch(_top(name)))
+
+
+@lru_cache(maxsize=2 * MOST_TENSORS)  # each prefix and architecture asks for all of a file's names
+def _is_harmless(name: str) -> bool:
+    return _HARMLESS.search(name) is not None
 
 
 def linear_classifiers(
@@ -115,11 +131,31 @@ def linear_classifiers(
         roots: The head that each tensor belongs to: the first part of its name that the body does
             not share.
     """
-    serious = [name for name in beside if not _HARMLESS.search(name)]
+    serious = [name for name in beside if not _is_harmless(name)]
     found = [linear for name in serious if (linear := _linear(name, beside, in_features))]
-    return [
-        f for f in found if _is_alone(f, serious, roots) or _side_by_side(f, found, roots, serious)
-    ]
+    sizes = Counter(roots[name] for name in serious)
+    heads: dict[str, list[Linear]] = {}
+    for linear in found:
+        heads.setdefault(roots[f"{linear.module}.weight"], []).append(linear)
+    own = Counter(
+        root
+        for root, linears in heads.items()
+        for linear in linears
+        for name in own_tensors(linear)
+        if roots.get(name) == root
+    )
+    alone = {  # or several side by side, none of which gives features: one for each task
+        root
+        for root, linears in heads.items()
+        if own[root] == sizes[root]
+        and (len(linears) == 1 or all(linear.weight[0] != in_features for linear in linears))
+    }
+    return [f for f in found if (root := roots[f"{f.module}.weight"]) == f.module or root in alone]
+
+
+def own_tensors(linear: Linear) -> set[str]:
+    """Names of a layer's weight and bias."""
+    return {f"{linear.module}.weight", f"{linear.module}.bias"}
 
 
 def between(
@@ -138,15 +174,16 @@ def between(
         roots: The head that each tensor belongs to, see `linear_classifiers`.
         linears: Layers that may be the classifier.
     """
-    modules = tuple(f"{linear.module}." for linear in linears)
-    own = {f"{module}{leaf}" for module in modules for leaf in ("weight", "bias")}
+    linears = list(linears)
+    modules = {f"{linear.module}." for linear in linears}
+    own = {name for linear in linears for name in own_tensors(linear)}
     heads = _heads_beside(beside, in_features, roots)
     return [
         name
         for name, shape in beside.items()
         if name not in own
         and (
-            name.startswith(modules)
+            not modules.isdisjoint(modules_above(name))
             or (
                 not _is_without_part(name, roots, heads)
                 and _changes_features(name, shape, in_features)
@@ -156,7 +193,7 @@ def between(
 
 
 def _is_without_part(name: str, roots: Mapping[str, str], heads: Collection[str]) -> bool:
-    return bool(_HARMLESS.search(name)) or roots[name] in heads
+    return _is_harmless(name) or roots[name] in heads
 
 
 def _heads_beside(
@@ -191,25 +228,6 @@ def _linear(name: str, beside: Mapping[str, Shape], in_features: int) -> Linear 
     if bias is not None and bias != shape[:1]:
         return None
     return Linear(module=module, weight=shape, has_bias=bias is not None)
-
-
-def _is_alone(linear: Linear, names: Iterable[str], roots: Mapping[str, str]) -> bool:
-    own = {f"{linear.module}.weight", f"{linear.module}.bias"}
-    root = roots[f"{linear.module}.weight"]
-    if root == linear.module:
-        return True
-    return not any(roots[name] == root and name not in own for name in names)
-
-
-def _side_by_side(
-    linear: Linear, found: Iterable[Linear], roots: Mapping[str, str], names: Iterable[str]
-) -> bool:
-    """Whether a head is several layers that all read the features: one for each task."""
-    root, in_features = roots[f"{linear.module}.weight"], linear.weight[1]
-    same = [f for f in found if roots[f"{f.module}.weight"] == root]
-    own = {f"{f.module}.{leaf}" for f in same for leaf in ("weight", "bias")}
-    reads_only = all(f.weight[0] != in_features for f in same)
-    return reads_only and all(name in own for name in names if roots[name] == root)
 
 
 def _changes_features(name: str, shape: Shape, in_features: int) -> bool:

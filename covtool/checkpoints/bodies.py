@@ -8,7 +8,13 @@ import numpy as np
 from covtool.backbones.auxiliary import is_auxiliary
 from covtool.backbones.fingerprint import Architecture, Shape
 from covtool.backbones.index import ArchitectureIndex
-from covtool.checkpoints.beside import Linear, another_network, between, linear_classifiers
+from covtool.checkpoints.beside import (
+    Linear,
+    another_network,
+    between,
+    linear_classifiers,
+    modules_above,
+)
 from covtool.checkpoints.matching import (
     Candidate,
     Named,
@@ -194,8 +200,9 @@ def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate 
     exact = {n for n, shape in head if _has(view, n, shape)} if head else set()
     used = names | exact if len(exact) == len(head) else names
     others = [n for n in view.inside if n not in used]
+    left = {*names, *others}
     strange = another_network(
-        [n for n in view.inside if n in names or n in others],
+        [n for n in view.inside if n in left],
         names,
         architecture.classifiers,
         ordered=view.ordered,
@@ -231,13 +238,21 @@ def _outputs(view: View, head: Named) -> int | None:
 
 def body_prefixes(index: ArchitectureIndex, names: Iterable[str]) -> list[str]:
     """Prefixes behind which both the first and the last tensor of some body stand."""
-    names, ends = set(names), index.body_ends
-    found = set()
-    for name in names:
+    ends = index.body_ends
+    lasts = set().union(*ends.values())
+    begun: dict[str, list[str]] = {}
+    ended: dict[str, set[str]] = {}
+    for name in set(names):
         for start in _starts(name):
-            prefix, first = name[:start], name[start:]
-            if first in ends and any(prefix + last in names for last in ends[first]):
-                found.add(prefix)
+            if name[start:] in ends:
+                begun.setdefault(name[:start], []).append(name[start:])
+            if name[start:] in lasts:
+                ended.setdefault(name[:start], set()).add(name[start:])
+    found = {
+        prefix
+        for prefix, firsts in begun.items()
+        if any(not ended.get(prefix, frozenset()).isdisjoint(ends[first]) for first in firsts)
+    }
     return sorted(found, key=lambda prefix: (len(prefix), prefix))[:MOST_PREFIXES]
 
 
@@ -325,8 +340,8 @@ def _unless_doubted(candidate: Candidate, head: Named, view: View, others: list[
 def _uncopied(beside: Mapping[str, Shape], view: View) -> dict[str, Shape]:
     """The tensors beside a body that are not those of another network of the same names."""
     first = next(iter(view.inside))
-    copies = tuple(n.removesuffix(first) for n in beside if n.endswith(f".{first}"))
-    return {name: shape for name, shape in beside.items() if not name.startswith(copies)}
+    copies = {n.removesuffix(first) for n in beside if n.endswith(f".{first}")}
+    return {n: shape for n, shape in beside.items() if copies.isdisjoint(modules_above(n))}
 
 
 def _root(name: str, prefix: str) -> str:

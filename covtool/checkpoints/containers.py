@@ -1,5 +1,6 @@
 """Where in a file the tensors are: inside which entries, and behind which prefix."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -112,12 +113,13 @@ def prefix_chain(names: Iterable[str]) -> tuple[str, ...]:
     names = list(names)
     chain = [""]
     while names and len(chain) <= MOST_WRAPPERS:
-        below = {p: [n for n in names if n.startswith(chain[-1] + p)] for p in PREFIXES}
-        prefix, inside = max(below.items(), key=lambda item: len(item[1]))
-        if len(inside) < max(1, _HALF * len(names)):
+        start = len(chain[-1])
+        counts = Counter(name[start : name.find(".", start) + 1] for name in names)
+        prefix = max(PREFIXES, key=lambda prefix: counts[prefix])
+        if counts[prefix] < max(1, _HALF * len(names)):
             break
         chain.append(chain[-1] + prefix)
-        names = inside
+        names = [name for name in names if name.startswith(chain[-1])]
     return tuple(chain)
 
 

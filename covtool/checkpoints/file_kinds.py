@@ -11,7 +11,7 @@ from covtool.checkpoints.unreadable import DOWNLOAD_AGAIN, damaged, refused
 from covtool.errors import CheckpointError
 from covtool.printable import printable
 from covtool.regular_files import opened
-from covtool.safetensors_header import LENGTH_BYTES, HeaderError, read_header
+from covtool.safetensors_header import LENGTH_BYTES
 
 Format = Literal["zip", "legacy", "safetensors"]
 
@@ -78,8 +78,7 @@ def file_format(path: Path) -> Format:
     if _LEGACY_MAGIC.match(start):
         return "legacy"
     if start[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{":
-        _require_whole_safetensors(path)
-        return "safetensors"
+        return "safetensors"  # whose header is checked by whoever reads it
     raise _no_checkpoint(path, start)
 
 
@@ -128,13 +127,6 @@ def _names_in_archive(path: Path) -> set[str]:
             raise
         reason = printable(str(problem)) or type(problem).__name__
         raise damaged(path, f"Its table of contents is damaged: {reason}.") from problem
-
-
-def _require_whole_safetensors(path: Path) -> None:
-    try:
-        read_header(path)
-    except (OSError, HeaderError) as problem:
-        raise refused(path, problem) from problem
 
 
 def _no_checkpoint(path: Path, start: bytes) -> CheckpointError:

@@ -119,7 +119,11 @@ class ForeignCheckpoint:
 
     def readings(self) -> tuple["ForeignCheckpoint", ...]:
         """Every plausible prefix, the longest first, none at all last."""
-        return tuple(self.with_prefix(p) for p in reversed(prefix_chain(self.tensors)))
+        return tuple(self.with_prefix(prefix) for prefix in reversed(self._prefixes))
+
+    @cached_property
+    def _prefixes(self) -> tuple[str, ...]:
+        return prefix_chain(self.tensors)
 
 
 def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckpoint:

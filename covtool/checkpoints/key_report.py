@@ -4,9 +4,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from covtool.printable import printable
+
 Shape = tuple[int, ...]
 
 MAX_LINES = 6
+_LONGEST_GROUP = 400  # characters; a layer's own names and numbers have fewer
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)|(?<=[a-z])\d+(?=\.)")
 
 
@@ -73,33 +76,45 @@ def group_keys(names: Iterable[str], *, max_groups: int = MAX_LINES) -> list[tup
     if not names:
         return []
     depth = max(name.count(".") for name in names)
-    for kept in range(depth, -1, -1):
-        groups = _grouped(names, kept)
-        if len(groups) <= max_groups:
-            return groups
-    rest = sum(count for _, count in groups[max_groups - 1 :])
-    return [*groups[: max_groups - 1], ("...", rest)]
+    groups = next(
+        (g for kept in range(depth, 0, -1) if (g := _grouped(names, kept, max_groups))), None
+    )
+    if groups is None:
+        groups = _grouped(names, 0, len(names))
+    if len(groups) > max_groups:
+        rest = sum(len(group) for group in groups[max_groups - 1 :])
+        return [*map(_written, groups[: max_groups - 1]), ("...", rest)]
+    return [_written(group) for group in groups]
 
 
-def _grouped(names: list[str], kept: int) -> list[tuple[str, int]]:
-    """Group names by their first `kept` parts, with all numbers alike."""
-    members: dict[str, list[tuple[str, str]]] = {}
+_Group = list[tuple[str, str]]  # module and leaf of each name
+
+
+def _grouped(names: list[str], kept: int, most: int) -> list[_Group]:
+    """Names by their first `kept` parts, with all numbers alike; none if there are too many."""
+    members: dict[tuple[str, ...], _Group] = {}
     for name in names:
         parts = name.split(".")
         module, leaf = ".".join(parts[:-1]), parts[-1]
         if len(parts) - 1 > kept:
             module, leaf = ".".join(parts[:kept]) if kept else parts[0], "*"
-        members.setdefault(_NUMBER.sub("#", f"{module}."), []).append((module, leaf))
-    return [_written(template, group) for template, group in members.items()]
+        members.setdefault(tuple(_NUMBER.split(f"{module}.")), []).append((module, leaf))
+        if len(members) > most:
+            return []
+    return list(members.values())
 
 
-def _written(template: str, group: list[tuple[str, str]]) -> tuple[str, int]:
+def _written(group: _Group) -> tuple[str, int]:
+    fixed = _NUMBER.split(f"{group[0][0]}.")
     numbers = zip(*(map(int, _NUMBER.findall(f"{module}.")) for module, _ in group), strict=True)
-    for values in numbers:
-        template = template.replace("#", _range(sorted(set(values))), 1)
+    ranges = (_range(sorted(set(values))) for values in numbers)
+    text = "".join(f"{part}{next(ranges, '')}" for part in fixed).removeprefix(".")
     leaves = list(dict.fromkeys(leaf for _, leaf in group))
-    text = "*" if "*" in leaves else leaves[0] if len(leaves) == 1 else f"{{{','.join(leaves)}}}"
-    return f"{template.removeprefix('.')}{text}", len(group)
+    if "*" in leaves:
+        text += "*"
+    else:
+        text += leaves[0] if len(leaves) == 1 else f"{{{','.join(leaves)}}}"
+    return printable(text, longest=_LONGEST_GROUP), len(group)
 
 
 def _range(values: list[int]) -> str:

@@ -77,8 +77,9 @@ def numbers_ascend(names: Named) -> bool:
     """
     highest: dict[str, int] = {}
     for name in names:
-        for number in re.finditer(r"(?<=\.)\d+(?=\.)", f".{name}"):
-            parent, value = f".{name}"[: number.start()], int(number.group())
+        dotted = f".{name}"
+        for number in re.finditer(r"(?<=\.)\d+(?=\.)", dotted):
+            parent, value = dotted[: number.start()], int(number.group())
             if value < highest.get(parent, value):
                 return False
             highest[parent] = value

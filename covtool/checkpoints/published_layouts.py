@@ -55,15 +55,19 @@ class Layout:
     @property
     def weights(self) -> list[Tensor]:
         """Of the classifier's linear layers, in order."""
-        return [t for n, t in self.classifier.items() if n.endswith("weight") and t.ndim == 2]
+        return [
+            t
+            for n, t in self.classifier.items()
+            if n.endswith("weight") and t.ndim == 2 and t.numel()
+        ]
 
     @property
     def channels(self) -> int | None:
         """Of the map that is pooled; None where the tensors do not tell."""
         if self.reduced_by:
             conv = self.reduction.get("conv.weight")
-            return None if conv is None else conv.shape[0]
-        widths = [t.shape[0] for n, t in self.body.items() if n.endswith("weight")]
+            return None if conv is None or not conv.ndim else conv.shape[0]
+        widths = [t.shape[0] for n, t in self.body.items() if n.endswith("weight") and t.ndim]
         return widths[-1] if widths else None
 
 
@@ -102,12 +106,15 @@ def architecture_of(body: Mapping[str, Tensor]) -> str | None:
 
 def difference_to_nearest(body: Mapping[str, Tensor]) -> tuple[str, KeyReport] | None:
     """The network of torchvision that shares most tensors with a body, and what differs."""
-    ours = _shapes(body)
-    shared = {n: len(ours.items() & s.items()) / len(s) for n, s in _torchvision().items()}
+    ours, networks = _shapes(body), _torchvision()
+    shared = {
+        name: sum(ours.get(own) == shape for own, shape in theirs.items()) / len(theirs)
+        for name, theirs in networks.items()
+    }
     nearest = max(shared, key=lambda name: shared[name])
     if shared[nearest] < _HALF:
         return None
-    return nearest, compare_keys(_torchvision()[nearest], ours)
+    return nearest, compare_keys(networks[nearest], ours)
 
 
 def _counted_name(name: str) -> str:

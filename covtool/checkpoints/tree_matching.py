@@ -7,7 +7,7 @@ the tensors could tell, nothing is taken.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import numpy as np
 
@@ -26,11 +26,18 @@ Tree = dict[str, "Tree | tuple[str, Shape]"]
 
 def match_trees(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
     """Architectures with the same modules, apart from their names; of heads, a linear layer."""
-    for body, linear in _without_head(tensors):
+    lengths = set(index.body_lengths.tolist())
+    known: dict[int, list[Shape]] = {}
+    for body, linear in _without_head(tensors, lengths):
         shapes = sorted(shape for _, shape in body)
-        rows = np.flatnonzero(index.body_lengths == len(body))
-        same = [row for row in rows if sorted(s for _, s in split(index, int(row))[0]) == shapes]
-        tree = _tree(body)
+        rows = np.flatnonzero(index.body_lengths == len(body)).tolist()
+        for row in rows:
+            if row not in known:
+                known[row] = sorted(shape for _, shape in split(index, row)[0])
+        same = [row for row in rows if known[row] == shapes]
+        tree = _tree(body) if same else None
+        if tree is None:
+            continue
         found = fitting(index, same, lambda row, t=tree, h=linear: tree_candidate(index, row, t, h))
         if candidates := list(found):
             return candidates
@@ -42,7 +49,7 @@ def tree_candidate(
 ) -> Candidate | None:
     """The candidate of a row if its modules are those of a tree; None otherwise."""
     body, head = split(index, row)
-    pairs = _paired(tree, _tree(body))
+    pairs = _paired(tree, _tree(body), _Looks())
     if pairs is None or names_disagree(index, pairs, set()):
         return None
     candidate = Candidate(
@@ -60,9 +67,15 @@ def tree_candidate(
     return with_linear(candidate, linear, name.removesuffix(".weight")) if fits else None
 
 
-def _without_head(tensors: Named) -> Iterator[tuple[Named, Linear | None]]:
-    """The tensors; then those without one linear layer that stands alone at the top."""
-    yield tensors, None
+def _without_head(tensors: Named, lengths: Container[int]) -> Iterator[tuple[Named, Linear | None]]:
+    """The tensors; then those without one linear layer that stands alone at the top.
+
+    Args:
+        tensors: Names and shapes.
+        lengths: Of bodies that there are; others are left out.
+    """
+    if len(tensors) in lengths:
+        yield tensors, None
     tops = defaultdict(dict)
     for name, shape in tensors:
         tops[name.partition(".")[0]][name] = shape
@@ -71,35 +84,40 @@ def _without_head(tensors: Named) -> Iterator[tuple[Named, Linear | None]]:
         if len(weights) != 1 or not weights[0].endswith(".weight"):
             continue
         module = weights[0].removesuffix(".weight")
-        if set(inside) <= {weights[0], f"{module}.bias"}:
+        if set(inside) <= {weights[0], f"{module}.bias"} and len(tensors) - len(inside) in lengths:
             rest = tuple((n, s) for n, s in tensors if n.partition(".")[0] != top)
             has_bias = f"{module}.bias" in inside
             yield rest, Linear(module=module, weight=inside[weights[0]], has_bias=has_bias)
 
 
-def _tree(tensors: Named) -> Tree:
+def _tree(tensors: Named) -> Tree | None:
+    """The tensors in their modules; None where a tensor has the name of a module."""
     root: Tree = {}
     for name, shape in tensors:
         *modules, leaf = name.split(".")
         place = root
         for module in modules:
             place = place.setdefault(module, {})
+            if isinstance(place, tuple):
+                return None
+        if leaf in place:
+            return None
         place[leaf] = (name, shape)
     return root
 
 
-def _paired(own: Tree, known: Tree) -> list[tuple[str, str]] | None:
+def _paired(own: Tree, known: Tree, looks: "_Looks") -> list[tuple[str, str]] | None:
     """Names of tensors in `own` and in `known`; None where no way, or several, fit."""
     own, known = _unwrapped(own), _unwrapped(known)
     if isinstance(own, tuple) or isinstance(known, tuple):
         both = isinstance(own, tuple) and isinstance(known, tuple)
         return [(own[0], known[0])] if both and own[1] == known[1] else None
-    matched = _matched(own, known)
+    matched = _matched(own, known, looks)
     if matched is None:
         return None
     found = []
     for one, other in matched:
-        pairs = _paired(own[one], known[other])
+        pairs = _paired(own[one], known[other], looks)
         if pairs is None:
             return None
         found += pairs
@@ -116,9 +134,9 @@ def _unwrapped(tree: Tree | tuple) -> Tree | tuple:
     return tree
 
 
-def _matched(own: Tree, known: Tree) -> list[tuple[str, str]] | None:
+def _matched(own: Tree, known: Tree, seen: "_Looks") -> list[tuple[str, str]] | None:
     """Children that go together: by name, else alone in what they look like, else by number."""
-    looks = [_by_look(tree) for tree in (own, known)]
+    looks = [seen.by_look(tree) for tree in (own, known)]
     if {k: len(v) for k, v in looks[0].items()} != {k: len(v) for k, v in looks[1].items()}:
         return None
     found = []
@@ -150,15 +168,32 @@ def _number(name: str) -> int:
     return int(_NUMBERED.fullmatch(name).group(2))
 
 
-def _by_look(tree: Tree) -> Mapping[object, list[str]]:
-    found = defaultdict(list)
-    for name, child in tree.items():
-        found[_look(name, child)].append(name)
-    return found
+class _Looks:
+    """Numbers of what modules look like: the same for those that look alike.
 
+    Each module is looked at once, and each look written down once: texts of texts would grow with
+    every level.
+    """
 
-def _look(name: str, child: Tree | tuple) -> object:
-    child = _unwrapped(child)
-    if isinstance(child, tuple):
-        return (name if name in _LEAVES else "", child[1])
-    return tuple(sorted(map(repr, (_look(n, c) for n, c in child.items()))))
+    def __init__(self) -> None:
+        self._numbers: dict[object, int] = {}
+        self._of_trees: dict[int, tuple[Tree, int]] = {}  # by id, which lives as long as the tree
+
+    def by_look(self, tree: Tree) -> Mapping[int, list[str]]:
+        """The names in a module by what they look like."""
+        found: dict[int, list[str]] = defaultdict(list)
+        for name, child in tree.items():
+            found[self._look(name, child)].append(name)
+        return found
+
+    def _look(self, name: str, child: Tree | tuple) -> int:
+        child = _unwrapped(child)
+        if isinstance(child, tuple):
+            return self._number((name if name in _LEAVES else "", child[1]))
+        if id(child) not in self._of_trees:
+            inside = tuple(sorted(self._look(n, c) for n, c in child.items()))
+            self._of_trees[id(child)] = child, self._number(inside)
+        return self._of_trees[id(child)][1]
+
+    def _number(self, look: object) -> int:
+        return self._numbers.setdefault(look, len(self._numbers))

@@ -1,5 +1,8 @@
 """CLIP's visual towers as OpenAI's and OpenCLIP's code names them, and CLIP's images."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from covtool.backbones import channel_statistics
 from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Said
 from covtool.checkpoints.code_bases.renaming import reshaped, shifted, with_bias
@@ -20,14 +23,14 @@ _QUICK, _EXACT = r"quickgelu", r"^(?!.*quickgelu).*clip"
 _OPENAI_BUFFERS = ("input_resolution", "context_length", "vocab_size")
 
 
-def gelu_said(activation: str | None) -> Said:
+def gelu_said(activation: Any) -> Said:
     """Which of timm's CLIP networks come first: with QuickGELU, or with GELU.
 
     Args:
         activation: As a configuration tells it; None where none does. OpenAI's own weights are
             then assumed, which need QuickGELU.
     """
-    if activation is not None:
+    if isinstance(activation, str):
         return Said(prefers=_QUICK if "quick" in activation else _EXACT, input=CLIP_INPUT)
     return Said(
         prefers=_QUICK,
@@ -43,14 +46,14 @@ def gelu_said(activation: str | None) -> Said:
 def _vit_says(part: Part) -> Said:
     if any(name.startswith("attn_pool.") for name in part.inside):
         return Said(refusal="It pools by attention as CoCa does, which no network of timm does.")
-    told = part.config.get("model_cfg", part.config)
+    told = part.inner("model_cfg")
     said = gelu_said(_activation(part, told))
     projected = "proj" in part.inside
     note = "Its outputs are the joint embedding of images and texts, not classes."
     return Said(prefers=said.prefers, input=said.input, notes=(*said.notes, *(note,) * projected))
 
 
-def _activation(part: Part, config: dict) -> str | None:
+def _activation(part: Part, config: Mapping[str, Any]) -> str | None:
     """What tells OpenAI's weights from OpenCLIP's own; None where nothing does."""
     if "quick_gelu" in config:
         return "quick_gelu" if config["quick_gelu"] else "gelu"

@@ -47,6 +47,11 @@ class Part:
     beside: Tensors = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 
+    def inner(self, name: str) -> Mapping[str, Any]:
+        """A configuration inside the configuration; the whole of it where there is none."""
+        inside = self.config.get(name)
+        return inside if isinstance(inside, Mapping) else self.config
+
 
 def says_nothing(part: Part) -> Said:
     """Nothing is known but the names."""

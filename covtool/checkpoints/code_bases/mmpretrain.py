@@ -110,10 +110,15 @@ def _from_unfolded(tensor: Tensor) -> Tensor:
     return parts[..., list(_UNFOLDED)].transpose(-1, -2).flatten(-2)
 
 
+_MOST_LAYERS = 1_000  # of a VGG, which has 16
+
+
 def _vgg_numbers(tensors: Tensors) -> dict[str, Tensor]:
     """The modules of `features` counted singly, as torchvision does: convolution, norm, ReLU."""
     layers = {int(n.split(".")[1]) for n in tensors if re.match(r"features\.\d+\.conv\.weight", n)}
     step = _CONV_BN_RELU if any(".bn.weight" in name for name in tensors) else _CONV_RELU
+    if max(layers, default=0) > _MOST_LAYERS:
+        return dict(tensors)
     numbers, number = {}, 0
     for layer in range(max(layers, default=-1) + 1):
         numbers[layer] = number

@@ -93,7 +93,7 @@ def _fits(mean: Tensor, std: Tensor) -> bool:
         mean.shape == std.shape
         and mean.numel() in _CHANNELS
         and mean.is_floating_point()
-        and bool((std > 0).all())
+        and bool(mean.isfinite().all() and std.isfinite().all() and (std > 0).all())
     )
 
 

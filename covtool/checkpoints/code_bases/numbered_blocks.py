@@ -148,7 +148,9 @@ def _tensorflow_says(part: Part) -> Said:
 
 def _mobilenet_says(part: Part) -> Said:
     if part.config.get("tf_padding") is False:
-        return Said(arguments={"bn_eps": part.config.get("layer_norm_eps", 1e-3)})
+        told = part.config.get("layer_norm_eps")
+        is_epsilon = isinstance(told, float) and 0 < told < 1
+        return Said(arguments={"bn_eps": told if is_epsilon else _AS_TENSORFLOW["bn_eps"]})
     return Said(
         arguments=_AS_TENSORFLOW,
         notes=("It pads as TensorFlow does, as transformers' MobileNets do unless told.",),

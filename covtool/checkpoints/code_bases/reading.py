@@ -8,12 +8,14 @@ from functools import cache
 from typing import Any
 
 from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Reading, Said, Tensors
+from covtool.checkpoints.code_bases.misfits import read_or_none
 from covtool.checkpoints.code_bases.normalizers import take_normalizer
 from covtool.checkpoints.code_bases.renaming import any_matches, new_name, renamed
 from covtool.checkpoints.code_bases.reparametrizations import fold_reparametrizations
 from covtool.checkpoints.code_bases.table import CODE_BASES
 
 MAX_COPIES = 4  # of a network in one file (student, teacher, key encoder), each read for itself
+_MOST_TRIED = 16  # prefixes of the first sign that are looked at for the others
 
 
 def read_code_bases(
@@ -41,7 +43,9 @@ def read_code_bases(
     rows = [row for row in CODE_BASES if has_signs(row, _listed(plain))]
     for row in sorted(rows, key=lambda row: -len(row.signs)):
         for prefix in _prefixes(row, plain)[:MAX_COPIES]:
-            yield _with(said, _read(row, plain, prefix, config or {}))
+            reading = read_or_none(lambda r=row, p=prefix: _read(r, plain, p, config or {}))
+            if reading is not None:
+                yield _with(said, reading)
     if said != Said():
         yield _with(said, Reading(code_base="", summary="", tensors=plain))
 
@@ -63,8 +67,8 @@ def _prefixes(row: CodeBase, names: Iterable[str]) -> list[str]:
     names = list(names)
     matches = ((name, _found(row.signs[0], name)) for name in names)
     found = Counter(name[: match.start()] for name, match in matches if match)
-    own = [prefix for prefix in found if has_signs(row, _below(prefix, names))]
-    return sorted(own, key=lambda prefix: -found[prefix])
+    tried = sorted(found, key=lambda prefix: -found[prefix])[:_MOST_TRIED]
+    return [prefix for prefix in tried if has_signs(row, _below(prefix, names))]
 
 
 def _below(prefix: str, names: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from covtool.checkpoints.code_bases.code_base import Tensors
+from covtool.checkpoints.code_bases.misfits import read_or_none
 
 _PARAMETRIZED = ".parametrizations."
 
@@ -34,7 +35,10 @@ def fold_reparametrizations(tensors: Tensors) -> tuple[Mapping[str, Tensor], tup
             if found is None or not all(part in tensors for part in found[1:]):
                 continue
             whole, *own = found
-            folded[own[0]] = whole, fold(*(tensors[part] for part in own))
+            weight = read_or_none(lambda f=fold, o=own: f(*(tensors[part] for part in o)))
+            if weight is None:
+                continue
+            folded[own[0]] = whole, weight
             parts.update(own)
             counts[kind] += 1
             break

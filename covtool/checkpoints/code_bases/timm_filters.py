@@ -95,4 +95,5 @@ def _similarity(own: Counter, index: ArchitectureIndex, row: int) -> float:
     """2 · common / (one + other), the Dice coefficient of two collections of shapes."""
     shapes = Counter(index.shapes[n] for n in index.pair_shapes[index.row_pairs(row)].tolist())
     total = own.total() + shapes.total()
-    return 2 * (own & shapes).total() / total if total else 0.0
+    common = sum(min(count, own[shape]) for shape, count in shapes.items())
+    return 2 * common / total if total else 0.0

@@ -112,7 +112,7 @@ def _dinov3_says(part: Part) -> Said:
 
 
 def _clip_says(part: Part) -> Said:
-    said = gelu_said(part.config.get("vision_config", part.config).get("hidden_act"))
+    said = gelu_said(part.inner("vision_config").get("hidden_act"))
     if "classifier.weight" not in part.beside:
         return said
     return Said(
@@ -129,7 +129,7 @@ def _clip_says(part: Part) -> Said:
 
 def _siglip_says(part: Part) -> Said:
     """SiglipForImageClassification reads the mean of the patches, not the attention pool."""
-    activation = part.config.get("vision_config", part.config).get("hidden_act", _TANH)
+    activation = part.inner("vision_config").get("hidden_act", _TANH)
     arguments = {"act_layer": "gelu_tanh"} if activation == _TANH else {}
     if "classifier.weight" not in part.beside:
         return Said(arguments=arguments, input=SIGLIP_INPUT)

@@ -79,7 +79,7 @@ def named_code_base(names: Iterable[str]) -> str | None:
     """
     names = list(names)
     for row in NOT_READ:
-        if all(any(re.search(sign, name) for name in names) for sign in row.signs):
+        if all(any(map(re.compile(sign).search, names)) for sign in row.signs):
             return row.what
     read = told_by_signs(names)
     return read.summary if read else None

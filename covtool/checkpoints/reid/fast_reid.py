@@ -14,7 +14,7 @@ from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.reid.necks import numbered, read_neck
 from covtool.checkpoints.reid.network import PERSON, Neck, ReidNetwork, State, below, squashed
 from covtool.checkpoints.reid.told_beside import setting, settings_beside
-from covtool.checkpoints.told.values import as_size
+from covtool.checkpoints.told.values import as_numbers, as_size, statistics_problem
 
 CONFIG = "config.yaml"
 
@@ -92,11 +92,12 @@ def _usual_size(name: str) -> tuple[int, int]:
 
 def _normalization(state: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
     """Mean and deviation of values in [0, 1]; the file has those of 0 to 255."""
-    return {
-        name: tuple(round(float(value) / 255, 6) for value in state[entry].flatten())
-        for entry, name in _SETTINGS.items()
-        if entry in state
-    }
+    found = {}
+    for entry, name in _SETTINGS.items():
+        numbers = as_numbers(state.get(entry))
+        if numbers is not None:
+            found[name] = tuple(round(number / 255, 6) for number in numbers)
+    return {} if statistics_problem(found) else found
 
 
 def _has_plain_stem(state: State) -> bool:

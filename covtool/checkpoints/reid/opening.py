@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from covtool.backbones.classifier import find_classifier
 from covtool.backbones.create import create_model
 from covtool.checkpoints.building import DEFAULT_CLASSES, load_exactly_
+from covtool.checkpoints.code_bases.misfits import read_or_none
+from covtool.checkpoints.containers import MOST_WRAPPERS
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.published import PublishedModel
 from covtool.checkpoints.reid.bodies import Body, find_body
@@ -58,7 +60,7 @@ def open_reid(checkpoint: ForeignCheckpoint, *, arch: str | None = None) -> Publ
             if arch is not None:
                 return None
             raise _not_rebuilt(checkpoint, refused)
-        row = next((row for row in CODE_BASES if row.is_of(reading.state, reading)), None)
+        row = next((row for row in CODE_BASES if _is_of(row, reading)), None)
         if row is not None:
             return _opened(reading, row, arch)
     return None
@@ -67,7 +69,7 @@ def open_reid(checkpoint: ForeignCheckpoint, *, arch: str | None = None) -> Publ
 def _prefixes(checkpoint: ForeignCheckpoint) -> list[str]:
     """What wrappers may have put before the names, from nothing on."""
     prefixes, names = [""], list(checkpoint.tensors)
-    while names:
+    while names and len(prefixes) <= MOST_WRAPPERS:
         found = Counter(n.partition(".")[0] for n in names if "." in n).most_common(1)
         if not found or found[0][1] < _HALF * len(checkpoint.tensors):
             break
@@ -80,7 +82,7 @@ def _prefixes(checkpoint: ForeignCheckpoint) -> list[str]:
 def _opened(
     checkpoint: ForeignCheckpoint, row: CodeBase, arch: str | None
 ) -> PublishedModel | None:
-    network = row.read(checkpoint.state, checkpoint)
+    network = read_or_none(lambda: row.read(checkpoint.state, checkpoint))
     if network is not None and network.power is not None and network.power.numel() != 1:
         network = None  # a power for each channel
     told = checkpoint.told_architecture
@@ -90,12 +92,17 @@ def _opened(
             return None
         raise _unknown_part(checkpoint, row, "neck" if network is None else "backbone")
     if network.may_lack_relu and network.has_relu is None:
-        network = replace(network, has_relu=has_first_relu(body.tensors))
+        has_relu = read_or_none(lambda: has_first_relu(body.tensors))
+        network = replace(network, has_relu=has_relu)
     images = network.images
     if body.size is not None:
         images = images.model_copy(update={"size": body.size})
     operations = tuple(_operations(network, body))
     return _built(checkpoint, row, network, body, operations, images)
+
+
+def _is_of(row: CodeBase, reading: ForeignCheckpoint) -> bool:
+    return bool(read_or_none(lambda: row.is_of(reading.state, reading)))
 
 
 def _operations(network: ReidNetwork, body: Body) -> Iterator[Operation]:
@@ -177,11 +184,11 @@ def _without_unused(
     used = [*body.tensors.values(), *network.classifier.values(), network.power, network.eigenlayer]
     used += [*network.neck.tensors.values(), *network.settings.values()]
     places = {t.data_ptr() for t in used if t is not None}
-    unused = [
-        name
+    unused = {
+        name: None
         for name, tensor in checkpoint.tensors.items()
         if name.startswith(checkpoint.prefix) and tensor.data_ptr() not in places
-    ]
+    }
     kept = {name: t for name, t in checkpoint.tensors.items() if name not in unused}
     return replace(checkpoint, tensors=kept, not_tensors=(*unused, *checkpoint.not_tensors))
 

@@ -1,0 +1,26 @@
+"""Readers of a code base's files, on files that have its names and other tensors under them."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from covtool.errors import CovtoolError
+
+# What tensors of a code base's names and of other shapes make of its rules and steps.
+_MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_Read = TypeVar("_Read")
+
+
+def read_or_none(read: Callable[[], _Read]) -> _Read | None:
+    """What a reader of a code base's files makes of one; None where the shapes are none of its.
+
+    Names alone tell whose a file is, and whoever wrote it may have put anything under them.
+
+    Raises:
+        CovtoolError: The reader refuses the file, with a reason of its own.
+    """
+    try:
+        return read()
+    except CovtoolError:
+        raise
+    except _MISFITS:
+        return None
