@@ -34,6 +34,7 @@ _LEGACY_MAGIC = re.compile(
     rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.|L119547037146038801333356L\n\.",
     re.DOTALL,
 )
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # PK alone may begin the length of a safetensors header
 _BEGINNING = 512  # bytes of a file that are looked at
 _TAR = slice(257, 262)  # where tar archives say that they are
 _OLDEST_ENTRIES = (b"sys_info", b"pickle", b"tensors", b"storages")  # of torch's first format
@@ -72,7 +73,7 @@ def file_format(path: Path) -> Format:
         CheckpointError: There is no such file, or it is no checkpoint.
     """
     start = _beginning(path)
-    if start.startswith(b"PK"):
+    if start.startswith(_ZIP):
         _require_torch_archive(path)
         return "zip"
     if _LEGACY_MAGIC.match(start):

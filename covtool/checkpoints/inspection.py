@@ -20,6 +20,7 @@ from covtool.checkpoints.matching import Candidate
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
 from covtool.checkpoints.own_runs import find_in_run
+from covtool.checkpoints.places import is_there
 from covtool.checkpoints.published import open_published
 from covtool.checkpoints.reid import open_reid
 from covtool.checkpoints.shards import weights_file
@@ -142,9 +143,10 @@ def inspect_source(
     Raises:
         CheckpointError: The source cannot be read, or is not of `arch`.
     """
+    is_there(Path(source))  # raises where it cannot even be looked at
     path = find_in_run(source)[0] or weights_file(Path(source))
     identification = None
-    if path.exists():
+    if is_there(path):
         checkpoint = read_checkpoint(path, weights=weights)
         own = checkpoint.recipe is not None or checkpoint.saved is not None
         known = own or any(read(checkpoint, arch=arch) for read in (open_published, open_reid))

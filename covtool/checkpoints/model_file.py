@@ -10,13 +10,15 @@ from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from covtool.atomic import written_whole
 from covtool.backbones.describing import attach_recipe
 from covtool.backbones.weights import load_tensors_
+from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum
+from covtool.checkpoints.tensor_files import read_metadata, read_tensors
 from covtool.errors import (
     CheckpointError,
     CovtoolError,
@@ -24,18 +26,21 @@ from covtool.errors import (
     SaveError,
     VerificationError,
 )
+from covtool.printable import printable
 from covtool.specs import Recipe
 from covtool.surgery.rebuild import rebuild
 
 RECIPE_KEY = "covtool.recipe"
 
+# What a model's own reading of a state dict makes of tensors that are not its.
+_MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError)
+
 
 def is_covtool_file(path: str | Path) -> bool:
     """Whether a file is safetensors with a covtool recipe in it."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return RECIPE_KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
+        return RECIPE_KEY in read_metadata(path)
+    except CheckpointError:
         return False
 
 
@@ -45,11 +50,7 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises:
         CheckpointError: The file holds none, or one that this version does not understand.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(RECIPE_KEY)
-    except (SafetensorError, OSError) as problem:
-        raise CheckpointError(f"{path} cannot be read.", reason=str(problem)) from problem
+    text = read_metadata(path).get(RECIPE_KEY)
     if text is None:
         raise CheckpointError(f"{path} has no covtool recipe in it.")
     try:
@@ -68,9 +69,10 @@ def load(path: str | Path) -> nn.Module:
     """The model in a covtool file, in eval mode on the CPU, with its recipe as ``.recipe``.
 
     Raises:
-        CheckpointError: The file is not a covtool file, or its tensors do not fit its recipe.
+        CheckpointError: The file is not a covtool file, its tensors do not fit its recipe, or they
+            are not those that were written.
     """
-    return assemble(read_recipe(path), load_file(path), path)
+    return assemble(read_recipe(path), read_tensors(path)[0], path)
 
 
 def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) -> nn.Module:
@@ -86,16 +88,25 @@ def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) ->
     """
     model = rebuild(recipe)
     try:
+        _require_kinds(model, tensors)
         load_tensors_(model, tensors)
-    except RuntimeError as problem:
+    except _MISFITS as problem:
         raise CheckpointError(
             f"The tensors in {path} do not fit its recipe.",
-            reason=str(problem).splitlines()[-1].strip(),
+            reason=printable((str(problem).splitlines() or [type(problem).__name__])[-1].strip()),
             hint="The file is damaged, or the installed timm builds this architecture differently.",
         ) from problem
     _take_dtype(model, tensors)
     attach_recipe(model, recipe)
     return model
+
+
+def _require_kinds(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse whole numbers where the model has weights: torch would copy them without a word."""
+    for name, own in model.state_dict().items():
+        given = tensors.get(name, own)
+        if given.is_floating_point() != own.is_floating_point():
+            raise TypeError(f"{name} is of {given.dtype}, not of {own.dtype}.")
 
 
 def save(
@@ -129,6 +140,7 @@ def save(
         raise OutputExistsError(path)
     tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
     metadata = {RECIPE_KEY: json.dumps(model.recipe.model_dump(mode="json"))}
+    metadata[CHECKSUM_KEY] = checksum(tensors)
     try:
         with written_whole(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)

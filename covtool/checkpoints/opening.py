@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,19 @@ from covtool.checkpoints.foreign_models import open_foreign, open_published_mode
 from covtool.checkpoints.opened import OpenedModel, Wishes, opened, replaced
 from covtool.checkpoints.other_images import compare_images, require_positions
 from covtool.checkpoints.own_runs import OwnModel, find_in_run, model_of_state
-from covtool.checkpoints.places import SUFFIXES, missing_file
+from covtool.checkpoints.places import (
+    SUFFIXES,
+    close_names,
+    is_file,
+    is_there,
+    missing_file,
+    names_in,
+)
 from covtool.checkpoints.published import open_published
 from covtool.checkpoints.reid import open_reid
 from covtool.checkpoints.shards import weights_file
 from covtool.errors import ArgumentError, CheckpointError, UnknownVariantError
+from covtool.printable import printable
 from covtool.progress import Track, silent
 from covtool.specs import Provenance, Recipe
 
@@ -85,10 +92,11 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
 
 
 def _open(source: str | Path, wishes: Wishes) -> OpenedModel:
+    is_there(Path(source))  # raises where it cannot even be looked at
     in_run, taken = find_in_run(source)
     path = in_run or weights_file(Path(source))
-    if path.exists():
-        if path.is_file() and model_file.is_covtool_file(path):
+    if is_there(path):
+        if is_file(path) and model_file.is_covtool_file(path):
             return _open_own(_own_file(path, taken), wishes)
         checkpoint = read_checkpoint(path, weights=wishes.weights)
         if checkpoint.saved is not None:
@@ -144,8 +152,8 @@ def _on_images(found: OpenedModel, *, resized: bool) -> OpenedModel:
 
 
 def _own_file(path: Path, notes: tuple[str, ...]) -> OwnModel:
-    model = model_file.load(path)
     checkpoint = read_checkpoint(path)
+    model = model_file.assemble(model_file.read_recipe(path), checkpoint.tensors, path)
     return OwnModel(model=model, recipe=model.recipe, checkpoint=checkpoint, notes=notes)
 
 
@@ -189,10 +197,10 @@ def _neither_file_nor_name(source: str, problem: UnknownVariantError) -> Checkpo
     path = Path(source)
     if len(path.parts) > 1:
         return missing_file(path)
-    names = sorted(p.name for p in Path().iterdir() if p.suffix in SUFFIXES)
-    near = ", ".join(get_close_matches(source, names, n=3, cutoff=0.5))
+    names = (name for name in names_in(Path()) if name.endswith(SUFFIXES))
+    near = ", ".join(close_names(source, names))
     return CheckpointError(
-        f"{source!r} is neither a file nor the name of an architecture.",
+        f"{printable(source)!r} is neither a file nor the name of an architecture.",
         reason=f"Near it in this folder: {near}." if near else problem.message,
         hint=(problem.hint or "").replace("Available:", "Similar names:"),
     )

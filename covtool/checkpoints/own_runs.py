@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from covtool.checkpoints import model_file
+from covtool.checkpoints.places import is_file, is_folder, is_there
 from covtool.checkpoints.told.documents import read_document
 from covtool.errors import CheckpointError
 from covtool.specs import Recipe
@@ -74,7 +75,7 @@ def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
         return None, ()
     found = [folder / EXPORTED / f"{name}.safetensors" for name in (choice or BEST, choice or LAST)]
     found.append(folder / STATES / f"{choice}.pt")
-    path = next((path for path in found if path.is_file()), None)
+    path = next((path for path in found if is_file(path)), None)
     if path is None:
         raise _nothing_in(folder, choice)
     other = f"; {folder}{_CHOICE}{LAST} takes the last" if path.stem == BEST and not choice else ""
@@ -83,10 +84,10 @@ def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
 
 def _split(source: str) -> tuple[Path | None, str]:
     """A run's folder and the model of it that is asked for; None where there is no such run."""
-    if (Path(source) / EXPORTED).is_dir():
+    if is_folder(Path(source) / EXPORTED):
         return Path(source), ""
     folder, _, choice = source.rpartition(_CHOICE)
-    is_run = not Path(source).exists() and folder and (Path(folder) / EXPORTED).is_dir()
+    is_run = folder and is_folder(Path(folder) / EXPORTED) and not is_there(Path(source))
     return (Path(folder), choice) if is_run else (None, "")
 
 

@@ -21,13 +21,11 @@ from covtool.safetensors_header import (
     require_usual_number,
 )
 
-REPEATED = 8
-"""Times the bytes of the file that its tensors may have: views can repeat what is stored once."""
+MOST_REPEATED = 4 << 30
+"""Bytes of the tensors of a file that is smaller: views can repeat what is stored once."""
 
 LARGEST_EMPTY = 1 << 16
 """Of a side of a tensor that has no numbers."""
-
-_LEAST_BYTES = 1 << 26  # of tensors, which no file is too small for
 
 
 def require_usual(path: Path, loaded: Any) -> None:
@@ -84,7 +82,7 @@ def require_plain(path: Path, entries: Mapping[str, Any], *, stored: int) -> Non
         if kind is not None:
             raise unusable(path, str(name), kind)
         total += tensor.numel() * tensor.itemsize if isinstance(tensor, Tensor) else 0
-    if total > max(REPEATED * stored, _LEAST_BYTES):
+    if total > max(2 * stored, MOST_REPEATED):  # some are stored once under two names
         raise damaged(path, f"Its tensors have {total:,} bytes, the file {stored:,}.")
 
 

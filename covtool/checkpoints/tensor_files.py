@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum
 from covtool.checkpoints.unreadable import refused, unusable
 from covtool.regular_files import opened
 from covtool.safetensors_header import Header, HeaderError, header_of
@@ -71,6 +72,7 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], Mapping[str, str]
             _require_plain(path, header)
             mapped = header.end > LARGEST_READ or sys.byteorder != "little"
             tensors = _mapped(path, header) if mapped else _read(file, header)
+            _require_unchanged(tensors, header)
     except (OSError, HeaderError, SafetensorError) as problem:
         raise refused(path, problem) from problem
     return tensors, header.metadata
@@ -81,6 +83,15 @@ def _require_plain(path: Path | str, header: Header) -> None:
         if entry.dtype not in DTYPES:
             kind = _KINDS.get(entry.dtype, _KINDS.get(entry.dtype.partition("_")[0]))
             raise unusable(path, name, f"{kind} ({entry.dtype})")
+
+
+def _require_unchanged(tensors: Mapping[str, Tensor], header: Header) -> None:
+    """Compare covtool's own files with their checksum; others have none."""
+    told = header.metadata.get(CHECKSUM_KEY)
+    if told is not None and told != checksum(tensors):
+        raise HeaderError(
+            "Its tensors are not those that covtool wrote: it was damaged or changed afterwards."
+        )
 
 
 def _read(file: BinaryIO, header: Header) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
+from covtool.checkpoints.places import is_there
 from covtool.data.class_order import in_order_of
 from covtool.data.duplicates import notes_on_equal_files
 from covtool.data.layouts import DataLayout, require_trainable
@@ -62,7 +63,7 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
 
 def _absolute(name: str | None) -> str | None:
     """A path in full; what is no path stays as it is."""
-    return name if name is None or not Path(name).exists() else str(Path(name).resolve())
+    return name if name is None or not is_there(Path(name)) else str(Path(name).resolve())
 
 
 def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
