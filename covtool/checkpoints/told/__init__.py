@@ -1,13 +1,14 @@
 """Statements of a checkpoint about itself: its entries, its name, the files beside it."""
 
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from covtool.checkpoints.told.beside import beside, class_files, inside
+from covtool.checkpoints.told.documents import LARGEST_JSON
 from covtool.checkpoints.told.entries import as_entries, read_entries
 from covtool.checkpoints.told.mm_config import read_mm_config, read_mm_entries
 from covtool.checkpoints.told.names import (
@@ -16,6 +17,7 @@ from covtool.checkpoints.told.names import (
     hinted_architecture,
 )
 from covtool.checkpoints.told.statements import Said, Told
+from covtool.documents import parse_json
 
 __all__ = ["Said", "Told", "told_by"]
 
@@ -75,8 +77,8 @@ def _decoded(metadata: Mapping[str, str]) -> dict[str, Any]:
     """Metadata, whose values are texts, with those that are JSON decoded."""
     decoded: dict[str, Any] = {}
     for key, text in metadata.items():
-        try:
-            decoded[key] = json.loads(text)
-        except ValueError:
-            decoded[key] = text
+        decoded[key] = text
+        if len(text) <= LARGEST_JSON:
+            with suppress(ValueError):
+                decoded[key] = parse_json(text)
     return decoded

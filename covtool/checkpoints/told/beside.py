@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from covtool.checkpoints.places import is_file
 from covtool.checkpoints.told.class_lists import read_class_names
-from covtool.checkpoints.told.documents import read_document
+from covtool.checkpoints.told.documents import document
 from covtool.checkpoints.told.entries import read_entries
 from covtool.checkpoints.told.preprocessors import read_open_clip, read_preprocessor
 from covtool.checkpoints.told.statements import Said
 from covtool.errors import DataError
+from covtool.printable import printable
 
 
 def _preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
@@ -69,6 +71,9 @@ CLASS_FILES = (
 """Files that name the classes of a checkpoint beside them."""
 
 
+MOST_LISTS = 8
+"""Lists of classes beside a checkpoint that are read."""
+
 _CHECKPOINT_FOLDERS = ("checkpoints", "ckpt", "weights")  # of a run, which is described above them
 
 
@@ -79,10 +84,25 @@ def beside(path: Path) -> tuple[Said, ...]:
         folders.append(path.parent.parent)
     said = []
     for folder in folders:
-        for name, read in CONFIGURATIONS.items():
-            config = read_document(folder / name)
-            said.append(None if config is None else read(name, config))
+        said += [_configuration(folder / name, read) for name, read in CONFIGURATIONS.items()]
     return tuple(source for source in said if source)
+
+
+def _configuration(path: Path, read: _Reader) -> Said | None:
+    """What a configuration says, or why it cannot be read; None where there is none."""
+    try:
+        config = document(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as problem:
+        return _not_used(path, f"{problem.strerror or type(problem).__name__}.")
+    except ValueError as problem:
+        return _not_used(path, str(problem))
+    return read(path.name, config) if isinstance(config, Mapping) else None
+
+
+def _not_used(path: Path, reason: str) -> Said:
+    return Said(where=path.name, problems=(f"{path.name} beside the file is not used. {reason}",))
 
 
 def inside(where: str, entries: Mapping[str, Any]) -> tuple[Said, ...]:
@@ -100,13 +120,18 @@ def class_files(path: Path) -> tuple[Said, ...]:
     """What the lists of classes beside a checkpoint say; those that cannot be read say nothing."""
     stem = path.name.partition(".")[0]
     names = [f"{stem}{separator}{name}" for name in CLASS_FILES for separator in "_-."]
-    said = []
-    for name in (*names, *CLASS_FILES):
-        file = path.with_name(name)
-        if not file.is_file():
-            continue
-        try:
-            said.append(Said(where=name, class_names=read_class_names(file)))
-        except DataError as problem:
-            said.append(Said(where=name, problems=(f"{name} is not used: {problem.reason}",)))
+    there = [name for name in (*names, *CLASS_FILES) if is_file(path.with_name(name))]
+    said = [_class_list(path.with_name(name)) for name in there[:MOST_LISTS]]
+    if len(there) > MOST_LISTS:
+        problem = f"Beside the file are {len(there)} lists of classes: {MOST_LISTS} are read."
+        said.append(Said(where="the folder", problems=(problem,)))
     return tuple(said)
+
+
+def _class_list(file: Path) -> Said:
+    where = printable(file.name)
+    try:
+        return Said(where=where, class_names=read_class_names(file))
+    except DataError as problem:
+        reason = problem.reason or "it holds no names."
+        return Said(where=where, problems=(f"{where} is not used: {reason}",))

@@ -1,17 +1,22 @@
 """Class names out of the lists, mappings and files in which programs keep them."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from covtool.checkpoints.told.documents import LARGEST_FILE
+from covtool.checkpoints.told.documents import LARGEST_JSON, document
 from covtool.errors import DataError
+from covtool.printable import printable
+from covtool.regular_files import read_text
 
+LONGEST_NAME = 1_000
+"""Characters of the name of a class, and of a line that names one."""
+
+_INDEX_BITS = 64
+_ENCODING = "utf-8-sig"
 _PLACEHOLDER = re.compile(r"LABEL_\d+")  # what transformers writes where nobody gave names
 _NUMBERED = (
     re.compile(r"(?P<index>\d+)\s*[,:;\t ]\s*(?P<name>\S.*)"),
@@ -39,18 +44,22 @@ def names_of(value: Any) -> tuple[str, ...] | None:
         names = tuple(value) if all(isinstance(name, str) for name in value) else None
     else:
         names = None
+    if names and any(len(name) > LONGEST_NAME for name in names):
+        raise NotNamesError(f"a name has more than {LONGEST_NAME} characters")
     if not names or all(_PLACEHOLDER.fullmatch(name) for name in names):
         return None
     name, times = Counter(names).most_common(1)[0]
     if times > 1:
-        raise NotNamesError(f"{name!r} is the name of {times} of its {len(names)} classes")
+        raise NotNamesError(
+            f"{printable(name)!r} is the name of {times} of its {len(names)} classes"
+        )
     return names
 
 
 def _of_mapping(value: Mapping) -> tuple[str, ...] | None:
     pairs = [(_first(key), _first(item)) for key, item in value.items()]
     if all(isinstance(item, int) and not isinstance(item, bool) for _, item in pairs):
-        indexed = {item: str(key) for key, item in pairs}
+        indexed = {item: str(key) for key, item in pairs if not _is_long(key)}
     elif all(isinstance(item, str) and _is_index(key) for key, item in pairs):
         indexed = {int(key): item for key, item in pairs}
     elif all(isinstance(key, str) and _is_index(item) for key, item in pairs):
@@ -71,9 +80,16 @@ def _first(value: Any) -> Any:
 
 
 def _is_index(value: Any) -> bool:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or _is_long(value):
         return False
     return isinstance(value, int) or (isinstance(value, str) and value.isdecimal())
+
+
+def _is_long(value: Any) -> bool:
+    """Whether a number has more digits than Python writes out or reads, or any index has."""
+    if isinstance(value, str):
+        return len(value) > LONGEST_NAME
+    return isinstance(value, int) and value.bit_length() > _INDEX_BITS
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
@@ -85,12 +101,11 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         DataError: It cannot be read, or holds no names.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise NotNamesError(f"it is larger than {LARGEST_FILE // 2**20} MiB")
-        names = _parsed(path.suffix.lower(), path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
-        reason = (str(problem).splitlines() or [type(problem).__name__])[0]
-        raise DataError(f"{path} does not name classes.", reason=f"{reason}.") from problem
+        names = _parsed(path)
+    except (OSError, ValueError) as problem:
+        told = (problem.strerror if isinstance(problem, OSError) else str(problem)) or "unknown"
+        reason = f"{printable(told).rstrip('.')}."
+        raise DataError(f"{path} does not name classes.", reason=reason) from problem
     if not names:
         raise DataError(
             f"{path} does not name classes.",
@@ -100,12 +115,13 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _parsed(suffix: str, text: str) -> tuple[str, ...] | None:
-    if suffix == ".json":
-        return _of_document(json.loads(text))
-    if suffix in (".yaml", ".yml"):
-        return _of_document(yaml.safe_load(text))
+def _parsed(path: Path) -> tuple[str, ...] | None:
+    if path.suffix.lower() in (".json", ".yaml", ".yml"):
+        return _of_document(document(path, encoding=_ENCODING))
+    text = read_text(path, encoding=_ENCODING, at_most=LARGEST_JSON)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(len(line) > LONGEST_NAME for line in lines):
+        raise NotNamesError(f"a line has more than {LONGEST_NAME} characters")
     return names_of(_unnumbered(lines))
 
 
@@ -121,8 +137,8 @@ def _of_document(value: Any) -> tuple[str, ...] | None:
 def _unnumbered(lines: Sequence[str]) -> list[str]:
     """Names of lines that count up, in the order of their numbers; else the lines."""
     for pattern in _NUMBERED:
-        matches = [pattern.fullmatch(line) for line in lines]
-        if not all(matches):
+        matches = list(takewhile(bool, map(pattern.fullmatch, lines)))
+        if len(matches) < len(lines):
             continue
         indexed = {int(match["index"]): match["name"] for match in matches}
         first = min(indexed, default=0)

@@ -1,22 +1,37 @@
 """Configurations in JSON and YAML, as programs write them beside a checkpoint."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from covtool.documents import parse_json, parse_yaml
+from covtool.regular_files import read_text
 
-LARGEST_FILE = 16 * 2**20  # bytes; the names of 21,843 classes are below 2 MiB
+LARGEST_JSON = 4 << 20
+"""Bytes of a JSON file beside a checkpoint; the names of 21,843 classes are below 2 MiB."""
+
+LARGEST_YAML = 1 << 19
+"""Bytes of a YAML file beside a checkpoint, which takes far longer to read."""
+
+_YAML = (".yaml", ".yml")
+
+
+def document(path: Path, *, encoding: str = "utf-8") -> Any:
+    """The value in a JSON or a YAML file, as its suffix says.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or is too large.
+        ValueError: It is no JSON or YAML, or more than is read of one.
+    """
+    if path.suffix.lower() in _YAML:
+        return parse_yaml(read_text(path, encoding=encoding, at_most=LARGEST_YAML))
+    return parse_json(read_text(path, encoding=encoding, at_most=LARGEST_JSON))
 
 
 def read_document(path: Path) -> Mapping[str, Any] | None:
     """The names and values in a file; None where it has none, is too large or cannot be read."""
     try:
-        if not path.is_file() or path.stat().st_size > LARGEST_FILE:
-            return None
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        value = document(path)
+    except (OSError, ValueError):
         return None
     return value if isinstance(value, Mapping) else None

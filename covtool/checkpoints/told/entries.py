@@ -30,8 +30,12 @@ class Field:
     read: Callable[[Any], Any]
 
 
+_LONGEST_WORD = 200  # characters; the longest name of a model has 80
+
+
 def _word(value: Any) -> str | None:
-    return value if isinstance(value, str) and value.strip() else None
+    is_word = isinstance(value, str) and len(value) <= _LONGEST_WORD and value.strip()
+    return value if is_word else None
 
 
 def _statistics_chosen(value: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -115,6 +119,7 @@ PARTS = (
 _TIMM_ARGUMENTS = ("model", "mean", "std", "crop_pct")  # None for what timm knows itself
 _TORCHVISION_ARGUMENTS = ("val_resize_size", "val_crop_size")  # its mean is always ImageNet's
 _DEEPEST = 4
+_LONGEST_KEY = 1024  # bits
 
 
 def read_entries(where: str, loaded: Any) -> Said | None:
@@ -153,18 +158,30 @@ def as_entries(value: Any) -> Mapping[str, Any] | None:
         value = vars(value)
     if not isinstance(value, Mapping):
         return None
-    return {str(key).lower(): entry for key, entry in value.items()}
+    named = ((key, entry) for key, entry in value.items() if not _is_long(key))
+    return {str(key).lower(): entry for key, entry in named}
 
 
-def _levels(loaded: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """A mapping of entries and those inside it, in the order of trust."""
+def _is_long(key: Any) -> bool:
+    """Whether a key is a number of more digits than Python writes out."""
+    return isinstance(key, int) and key.bit_length() > _LONGEST_KEY
+
+
+def _levels(
+    loaded: Any, depth: int = 0, seen: set[int] | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """A mapping of entries and those inside it, in the order of trust; each of them once."""
+    seen = set() if seen is None else seen
+    if id(loaded) in seen:
+        return
     entries = as_entries(loaded)
     if entries is None or _is_state(entries):
         return
+    seen.add(id(loaded))
     yield entries
     if depth < _DEEPEST:
         for part in PARTS:
-            yield from _levels(entries.get(part), depth + 1)
+            yield from _levels(entries.get(part), depth + 1, seen)
 
 
 def _is_state(entries: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from covtool.backbones.create import (
 from covtool.backbones.published_names import known_architecture
 from covtool.checkpoints.told.statements import Said, Told
 from covtool.checkpoints.told.wording import in_words, pixels, same, sentence
+from covtool.printable import printable
 from covtool.specs import BaseSpec, InputSpec
 
 RGB = 3
@@ -123,8 +124,8 @@ def _short(name: str) -> str:
 def _disbelieve(choice: _Choice, source: Said, base: BaseSpec) -> None:
     if source.input:
         choice.notes.append(
-            f"Not believed: {source.where}, which speaks of {source.architecture}; the tensors are "
-            f"of {base.name}."
+            f"Not believed: {source.where}, which speaks of {printable(source.architecture)}; the "
+            f"tensors are of {base.name}."
         )
 
 

@@ -21,6 +21,7 @@ NAMES = {
 _PIPELINES = ("test_pipeline", "val_pipeline")
 _LOADERS = ("test_dataloader", "val_dataloader", "data", "test", "val")
 _LONGEST = 2**20
+_LONGEST_NAME = 200
 
 
 def read_mm_config(where: str, text: str) -> Said | None:
@@ -124,15 +125,16 @@ def _pipeline(config: Mapping[str, Any]) -> list[Any]:
     return []
 
 
-def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
-    """A value and all that is in it, as far as they are mappings."""
+def _mappings(value: Any, seen: set[int] | None = None) -> Iterator[Mapping[str, Any]]:
+    """A value and all that is in it, as far as they are mappings; each of them once."""
+    seen = set() if seen is None else seen
+    if not isinstance(value, Mapping | list | tuple) or id(value) in seen:
+        return
+    seen.add(id(value))
     if isinstance(value, Mapping):
         yield value
-        for inside in value.values():
-            yield from _mappings(inside)
-    elif isinstance(value, list | tuple):
-        for inside in value:
-            yield from _mappings(inside)
+    for inside in value.values() if isinstance(value, Mapping) else value:
+        yield from _mappings(inside, seen)
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:
@@ -146,6 +148,6 @@ def _architecture(config: Mapping[str, Any]) -> str | None:
     defaults = {"groups": 32, "width_per_group": 4}
     try:
         name = pattern.format(**{**defaults, **{str(k): v for k, v in backbone.items()}})
-    except (KeyError, IndexError):
+    except (LookupError, TypeError, ValueError, AttributeError):
         return None
-    return known_architecture(name)
+    return known_architecture(name) if len(name) <= _LONGEST_NAME else None

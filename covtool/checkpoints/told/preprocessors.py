@@ -7,6 +7,7 @@ from typing import Any
 from covtool.backbones import channel_statistics
 from covtool.checkpoints.told import values
 from covtool.checkpoints.told.statements import Said
+from covtool.printable import printable
 
 _LARGEST_CROPPED = 384  # ConvNeXt's: images of this side and more are squashed, not cropped
 _CONVNEXT_CROP = _LEVIT_CROP = 224 / 256
@@ -31,7 +32,7 @@ def read_preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
     if config.get("do_flip_channel_order"):
         problems.append(values.bgr_problem(where))
     if config.get("resample") is not None and not resampling:
-        problems.append(f"The filter {config['resample']!r} is not used ({where}).")
+        problems.append(f"The filter {printable(repr(config['resample']))} is not used ({where}).")
     if statistics and not problem:
         images |= statistics
     said = Said(where=where, input=images, problems=tuple(problems))
