@@ -14,6 +14,7 @@ from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.key_report import compare_keys, group_keys
 from covtool.checkpoints.matching import RGB, Candidate
 from covtool.errors import CheckpointError, UnrecognizedCheckpointError
+from covtool.printable import printable
 from covtool.specs import BaseSpec
 
 DEFAULT_CLASSES = 1000
@@ -182,7 +183,7 @@ def _order_note(candidate: Candidate) -> str | None:
 
 def _classifier_note(candidate: Candidate, classes: int) -> str:
     if candidate.doubted is not None:
-        module, tensor = candidate.doubted
+        module, tensor = map(printable, candidate.doubted)
         return (
             f"{module} is not taken as the classifier: {tensor} may belong to what it computes "
             f"(--classifier-layer {module} takes it). The new one for {classes} classes is at "

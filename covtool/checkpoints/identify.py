@@ -33,9 +33,11 @@ from covtool.checkpoints.refusals import not_computed, not_of
 from covtool.checkpoints.tree_matching import match_trees
 from covtool.checkpoints.weight_sets import choose, distills_itself, is_averaged
 from covtool.errors import CheckpointError, UnrecognizedCheckpointError
+from covtool.printable import printable
 from covtool.progress import Track, silent
 
 OVERLAPS_SHOWN = 10
+_SHOWN = 16  # classifiers
 
 
 def identify(
@@ -209,7 +211,7 @@ def _one_of(bodies: list[Body], checkpoint: ForeignCheckpoint) -> tuple[Body, st
         return bodies[0], None, False
     averaged = [prefix for prefix in by_prefix if is_averaged(prefix)]
     if len(averaged) == 1:
-        note = f"The averaged weights in {averaged[0]}* are used."
+        note = f"The averaged weights in {printable(averaged[0])}* are used."
         return by_prefix[averaged[0]], note, False
     choice = choose(list(by_prefix), self_distilled=distills_itself(checkpoint.tensors))
     if choice is None:
@@ -235,12 +237,13 @@ def _with_one_classifier(found: Identification, asked: str | None) -> Identifica
     best = found.best
     if asked is None and len(best.classifiers) < 2:
         return found
-    listed = ", ".join(best.classifiers)
+    listed = ", ".join(map(printable, best.classifiers[:_SHOWN]))
     if asked is None:
+        more = ", ..." if len(best.classifiers) > _SHOWN else ""
         raise CheckpointError(
-            f"{found.checkpoint.path} has several classifiers: {listed}.",
+            f"{found.checkpoint.path} has several classifiers: {listed}{more}.",
             reason="Each is a linear layer whose inputs are the features.",
-            hint=f"Say which one is meant: --classifier-layer {best.classifiers[0]}.",
+            hint=f"Say which one is meant: --classifier-layer {printable(best.classifiers[0])}.",
         )
     return _told_classifier(found, asked)
 
@@ -250,10 +253,11 @@ def _told_classifier(found: Identification, asked: str) -> Identification:
     shapes = dict(relevant_tensors({**checkpoint.tensors, **checkpoint.beside}))
     candidates = [with_named_classifier(c, asked, shapes) for c in found.candidates]
     if candidates[0] is None:
+        listed = ", ".join(map(printable, found.best.classifiers[:_SHOWN]))
         raise CheckpointError(
             f"{checkpoint.path} has no classifier called {asked!r}.",
             reason="There is no linear layer of that name whose inputs are the features.",
-            hint=f"Linear layers that fit: {', '.join(found.best.classifiers) or 'none'}.",
+            hint=f"Linear layers that fit: {listed or 'none'}.",
         )
     kept = tuple(candidate for candidate in candidates if candidate is not None)
     unused = checkpoint.using(checkpoint.prefix, kept[0].unused)

@@ -10,6 +10,7 @@ from covtool.backbones.create import create_model
 from covtool.backbones.fingerprint import Architecture, Shape
 from covtool.checkpoints.beside import Linear, between, linear_classifiers
 from covtool.checkpoints.matching import Candidate, Named
+from covtool.printable import printable
 from covtool.specs import BaseSpec
 
 
@@ -20,7 +21,7 @@ def with_linear(candidate: Candidate, linear: Linear, module: str) -> Candidate:
     if linear.has_bias:
         pairs.append((f"{linear.module}.bias", f"{module}.bias"))
     else:
-        notes = (*notes, f"The classifier {linear.module} has no bias: it is 0.")
+        notes = (*notes, f"The classifier {printable(linear.module)} has no bias: it is 0.")
     taken = {own for own, _ in pairs}
     return replace(
         candidate,

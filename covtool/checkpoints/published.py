@@ -26,6 +26,7 @@ from covtool.checkpoints.published_layouts import (
 )
 from covtool.errors import CheckpointError, UnrecognizedCheckpointError
 from covtool.layers.global_pooling import GlobalPooling
+from covtool.printable import printable
 from covtool.specs import BaseSpec, HeadSpec, InputSpec, LastStrideSpec, Operation
 from covtool.surgery.rebuild import operate
 
@@ -273,7 +274,8 @@ def _notes(
 def _meta_layer_note(checkpoint: ForeignCheckpoint, head: HeadSpec) -> str:
     told = told_meta_layer(checkpoint.path)
     if told is not None and told.fields["head"] == head.head:
-        return f"The name {told.said_by} says {told.name}: its meta-layer is taken to be that."
+        name = printable(told.said_by)
+        return f"The name {name} says {told.name}: its meta-layer is taken to be that."
     whole = head.vec == "full"
     hint = " Vectors of the whole matrix come from DifferentiableSVD." if whole else ""
     return (

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from covtool.printable import printable
+
 ANY = ("auto", "ema", "raw")
 
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -148,4 +150,4 @@ def _projects(taken: str, left: str) -> bool:
 
 
 def _short(name: str) -> str:
-    return name.rstrip(".") or "the file"
+    return printable(name.rstrip(".")) or "the file"

@@ -13,6 +13,7 @@ from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.key_report import compare_keys
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.own_runs import BEST, RECIPE
+from covtool.checkpoints.places import is_folder
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.specs import Recipe
 from covtool.surgery.rebuild import rebuild
@@ -88,7 +89,7 @@ def load_initial_(opened: OpenedModel, source: str, *, weights: str) -> OpenedMo
 
 def _state_file(path: Path) -> Path:
     """The file of weights: of a run's folder, the best epoch's state, else the last."""
-    if not path.is_dir():
+    if not is_folder(path):
         return path
     candidates = [path / "checkpoints" / f"{name}.pt" for name in (BEST, NEWEST)]
     found = next((file for file in candidates if file.is_file()), None)

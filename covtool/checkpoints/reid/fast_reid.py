@@ -15,6 +15,7 @@ from covtool.checkpoints.reid.necks import numbered, read_neck
 from covtool.checkpoints.reid.network import PERSON, Neck, ReidNetwork, State, below, squashed
 from covtool.checkpoints.reid.told_beside import setting, settings_beside
 from covtool.checkpoints.told.values import as_numbers, as_size, statistics_problem
+from covtool.printable import printable
 
 CONFIG = "config.yaml"
 
@@ -123,4 +124,4 @@ def _angle_notes(config: Mapping[str, Any]) -> list[str]:
     kind = str(setting(config, "MODEL.HEADS.CLS_LAYER") or "linear")
     if kind.lower() == "linear":
         return []
-    return [f"It was trained with {kind}, which compares angles: its logits are others."]
+    return [f"It was trained with {printable(kind)}, which compares angles: its logits are others."]
