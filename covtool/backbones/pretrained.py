@@ -19,6 +19,7 @@ from covtool.backbones.create import create_model, default_input, parse_name
 from covtool.backbones.slots import install_pooling_slot
 from covtool.backbones.weights import load_tensors_
 from covtool.errors import ArgumentError, CheckpointError
+from covtool.printable import printable
 from covtool.specs import BaseSpec, InputSpec
 
 HUB_PREFIX = "hf-hub:"
@@ -143,14 +144,16 @@ def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
     """What `fetch` returns; failures of the network say what to do instead."""
     try:
         return fetch()
-    except (OSError, RuntimeError, ArgumentError) as problem:
+    except CheckpointError:
+        raise
+    except (OSError, RuntimeError, ValueError) as problem:  # a name that no repository can have
         cause = problem.__cause__ if isinstance(problem, ArgumentError) else problem
         if isinstance(problem, ArgumentError) and not isinstance(cause, OSError | URLError):
             raise
         first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         raise CheckpointError(
-            f"The weights of {name} cannot be fetched.",
-            reason=first,
+            f"The weights of {printable(name)} cannot be fetched.",
+            reason=printable(first),
             hint="Without a network: download the file elsewhere and pass its path. For random "
             "weights: --from-scratch.",
         ) from problem

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from errno import EINVAL
+from itertools import islice
 from pathlib import Path
 
 from covtool.errors import CheckpointError
@@ -29,14 +31,15 @@ def is_there(path: Path) -> bool:
     """Whether there is anything of that name, of any kind.
 
     Raises:
-        CheckpointError: It cannot be looked at: a name that is too long, a folder that is closed.
+        CheckpointError: It cannot be looked at: a name that is too long or that
+            no file can have, a folder that is closed.
     """
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except ValueError:  # a NUL, or what the file system's encoding does not have
-        return False
+    except ValueError as problem:  # a NUL, or what the file system's encoding does not have
+        raise cannot_be_read(path, OSError(EINVAL, "No file can have this name")) from problem
     except OSError as problem:
         raise cannot_be_read(path, problem) from problem
     return True
@@ -86,5 +89,6 @@ def names_in(folder: Path) -> list[str]:
 
 def close_names(name: str, names: Iterable[str]) -> list[str]:
     """At most three names that are like one, fit for a sentence."""
-    few = [other for other, _ in zip(names, range(MOST_COMPARED), strict=False)]
+    others = (other for other in names if other != name)  # a link that leads nowhere has its name
+    few = list(islice(others, MOST_COMPARED))
     return [printable(near) for near in get_close_matches(name[:255], few, n=3, cutoff=0.5)]

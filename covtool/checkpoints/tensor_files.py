@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -96,7 +97,7 @@ def _require_unchanged(tensors: Mapping[str, Tensor], header: Header) -> None:
 
 def _read(file: BinaryIO, header: Header) -> dict[str, Tensor]:
     """All tensors, in one piece of memory."""
-    content = bytearray(header.end - header.start)
+    content = np.empty(header.end - header.start, np.uint8)
     if file.readinto(content) != len(content) or file.read(1):
         raise HeaderError("It changed its size while it was being read.")
     found = {}

@@ -1,12 +1,20 @@
 """Readers of a code base's files, on files that have its names and other tensors under them."""
 
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
 from covtool.errors import CovtoolError
 
 # What tensors of a code base's names and of other shapes make of its rules and steps.
-_MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_MISFITS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 _Read = TypeVar("_Read")
 
 
@@ -19,7 +27,9 @@ def read_or_none(read: Callable[[], _Read]) -> _Read | None:
         CovtoolError: The reader refuses the file, with a reason of its own.
     """
     try:
-        return read()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch's, of shapes that make no sense
+            return read()
     except CovtoolError:
         raise
     except _MISFITS:
