@@ -196,7 +196,7 @@ def _dotless_average(raw: _Found) -> _Found | None:
         for outer in ("", "model."):
             dotless = {n: prefix + str(n).removeprefix(outer).replace(".", "") for n in network}
             own = {n: raw.entries[d] for n, d in dotless.items() if d in averaged}
-            parameters = [n for n in network if n.startswith(outer) and _is_parameter(n)]
+            parameters = [n for n in network if str(n).startswith(outer) and _is_parameter(n)]
             if own and own.keys() >= set(parameters):
                 way = _SEPARATOR.join(filter(None, (raw.name, f"{prefix}*")))
                 return _Found(way, {**network, **own})
@@ -229,8 +229,8 @@ def _whole(ema: _Found, raw: _Found) -> _Found:
     return _Found(ema.name, entries, (*ema.notes, note))
 
 
-def _is_parameter(name: str) -> bool:
-    return name.rpartition(".")[2] not in _BUFFERS
+def _is_parameter(name: Any) -> bool:
+    return str(name).rpartition(".")[2] not in _BUFFERS
 
 
 def _swapped_on_saving(loaded: Mapping, ema: _Found) -> bool:

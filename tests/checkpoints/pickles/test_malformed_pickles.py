@@ -445,3 +445,10 @@ def test_the_format_of_an_old_file_may_be_anything(tmp_path):
     (tmp_path / "b.pt").write_bytes(raw.replace(b"\x80\x02M\xe9\x03.", doubled, 1))
     with pytest.raises(CheckpointError, match=r"Its format is \("):
         read_checkpoint(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize("key", [("model_ema.", 1), 7, None, 1.5])
+def test_names_that_are_no_texts_are_read_as_texts(tmp_path, key):
+    state = {"model_ema.a": torch.ones(2), "a": torch.ones(2), key: torch.ones(2)}
+    torch.save({"state_dict": state}, tmp_path / "a.pt")
+    assert str(key) in read_checkpoint(tmp_path / "a.pt", weights="raw").tensors
