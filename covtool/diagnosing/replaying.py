@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from covtool.backbones.device import resolve_device
 from covtool.data.layouts import Sample
+from covtool.errors import CheckpointError, CovtoolError
+from covtool.processes import current
 from covtool.specs import LoadingSpec, ObjectiveSpec, ProcessSpec
 from covtool.surgery.rebuild import rebuild
 from covtool.training.assembly import Parts, TrainingData, assemble
@@ -16,7 +20,8 @@ from covtool.training.examination import Examination, examine_
 from covtool.training.generators import set_generators
 from covtool.training.head import find_head
 from covtool.training.layer_watch import LayerFigures, TensorFigures, figures
-from covtool.training.nonfinite_dump import Dump, read_dump
+from covtool.training.nonfinite_dump import Dump, damaged_dump, read_dump
+from covtool.training.state_content import ContentError, require_tensors
 from covtool.training.surroundings import describe_environment
 from covtool.training.update import MicroBatch
 
@@ -100,8 +105,11 @@ def replay(path: Path, *, device: str = "auto") -> ReplayResult:
         ArgumentError: There is no such device.
     """
     dump = read_dump(path)
-    parts = _assembled(dump, device)
-    found = examine_(parts, _recorded(parts, dump))
+    resolve_device(device, current())
+    with _of(path, "request"):
+        parts = _assembled(dump, device)
+    with _of(path, "batches"):
+        found = examine_(parts, _recorded(parts, dump))
     numbers = {name: figures(t) for name, t in dump.model.items() if t.is_floating_point()}
     return ReplayResult(
         dump=path,
@@ -122,6 +130,25 @@ def replay(path: Path, *, device: str = "auto") -> ReplayResult:
         outputs=tuple(found.watch.outputs),
         gradients=tuple(found.watch.gradients),
     )
+
+
+@contextmanager
+def _of(path: Path, what: str) -> Iterator[None]:
+    """One error for what does not fit together in a dump.
+
+    Raises:
+        CheckpointError: Something does not.
+    """
+    try:
+        yield
+    except (CheckpointError, torch.OutOfMemoryError):
+        raise
+    except CovtoolError as problem:
+        raise damaged_dump(path, f"{what}: {problem.message}") from problem
+    except ContentError as problem:
+        raise damaged_dump(path, str(problem)) from problem
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as problem:
+        raise damaged_dump(path, f"{what}: {problem}") from problem
 
 
 def _assembled(dump: Dump, device: str) -> Parts:
@@ -146,6 +173,7 @@ def _assembled(dump: Dump, device: str) -> Parts:
     model = rebuild(dump.recipe)
     head = find_head(model, dump.recipe.input)
     parts = assemble(model, dump.recipe, head, data, request)
+    require_tensors("model", dump.model, parts.model.state_dict())
     parts.model.load_state_dict(dump.model)
     if parts.scaler.is_enabled():
         parts.scaler.load_state_dict({**parts.scaler.state_dict(), "scale": dump.scale})

@@ -3,21 +3,32 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from covtool.atomic import written_whole
+from covtool.checkpoints.unpickling import load_own_file
 from covtool.errors import CheckpointError, CovtoolError
+from covtool.printable import escaped, printable
 from covtool.specs import FinetuneRequest, Recipe
 from covtool.specs.recipe_reading import recipe_of
 from covtool.training.assembly import Parts
+from covtool.training.state_content import (
+    ContentError,
+    Count,
+    is_number,
+    require_keys,
+    require_plain,
+    require_states,
+)
 from covtool.training.surroundings import describe_environment
 
 DUMP_VERSION = 1
 KIND = "covtool non-finite update"
+_DIMENSIONS = 4  # of a batch of images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,28 +124,105 @@ def read_dump(path: Path) -> Dump:
         CheckpointError: The file cannot be read or is no such dump.
     """
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, UnpicklingError, RuntimeError, EOFError) as problem:
+        payload = load_own_file(path)
+    except CheckpointError as problem:
         raise CheckpointError(
-            f"{path} cannot be read.", reason=str(problem).splitlines()[0]
+            f"{path} cannot be read.", reason=problem.reason or problem.message
         ) from problem
     if not isinstance(payload, dict) or payload.pop("kind", None) != KIND:
         raise CheckpointError(
             f"{path} is no dump of an update that was not finite.",
             hint="covtool finetune writes such a file, nonfinite.pt, when it stops for that.",
         )
-    if payload.pop("version") != DUMP_VERSION:
+    version = payload.pop("version", None)
+    if not isinstance(version, int) or version != DUMP_VERSION:
         raise CheckpointError(f"{path} was written by another version of covtool.")
     try:
         return _parsed(payload)
-    except (KeyError, TypeError, ValueError, CovtoolError) as problem:
-        raise CheckpointError(
-            f"{path} is damaged.", reason=str(problem).splitlines()[0]
-        ) from problem
+    except ValidationError as problem:
+        first = problem.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise damaged_dump(path, f"{place}: {first['msg']}") from problem
+    except CovtoolError as problem:
+        raise damaged_dump(path, problem.message) from problem
+    except (ContentError, AttributeError, LookupError, TypeError, ValueError) as problem:
+        raise damaged_dump(path, str(problem)) from problem
+
+
+def damaged_dump(path: Path, reason: str) -> CheckpointError:
+    """A dump has something in it that no run wrote."""
+    first = (reason.splitlines() or [""])[0]
+    return CheckpointError(f"{path} is damaged.", reason=printable(first))
+
+
+class _Figures(BaseModel):
+    """The plain values of a dump."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    problem: str
+    reason: str
+    layer: str | None
+    loss: float
+    epoch: Count
+    step: Count
+    update: Count
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    environment: dict[str, str | int | float | None]
+
+    def shown(self) -> dict[str, Any]:
+        """The fields, their texts fit for a terminal."""
+        environment = {escaped(k): _shown(v) for k, v in self.environment.items()}
+        return {**{k: _shown(v) for k, v in self}, "environment": environment}
+
+
+def _shown(value: Any) -> Any:
+    return escaped(value) if isinstance(value, str) else value
+
+
+_OF_MODEL = ("batches", "model", "model_ema", "request", "recipe")
 
 
 def _parsed(payload: dict[str, Any]) -> Dump:
-    batches = tuple(SeenBatch(**batch) for batch in payload.pop("batches"))
-    request = FinetuneRequest.from_arguments(payload.pop("request"))
-    recipe = recipe_of(payload.pop("recipe"))
-    return Dump(batches=batches, request=request, recipe=recipe, **payload)
+    require_keys("The dump", payload, _OF_MODEL)
+    figures = {name: value for name, value in payload.items() if name not in _OF_MODEL}
+    figures = _Figures.model_validate(figures).shown()
+    require_plain("request", payload["request"])
+    require_plain("recipe", payload["recipe"])
+    request = FinetuneRequest.from_arguments(payload["request"])
+    recipe = recipe_of(payload["recipe"])
+    batches = payload["batches"]
+    if not isinstance(batches, list) or not batches:
+        raise ContentError("batches", "It is no list of batches.")
+    seen = tuple(_batch(f"batches.{n}", batch, recipe) for n, batch in enumerate(batches))
+    for name in ("model", "model_ema"):
+        _require_named_tensors(name, payload[name], may_miss=name == "model_ema")
+    weights = {name: payload[name] for name in ("model", "model_ema")}
+    return Dump(batches=seen, request=request, recipe=recipe, **weights, **figures)
+
+
+def _batch(key: str, batch: Any, recipe: Recipe) -> SeenBatch:
+    names = tuple(SeenBatch.__dataclass_fields__)
+    require_keys(key, batch, names)
+    images, targets = batch["images"], batch["targets"]
+    is_batch = isinstance(images, Tensor) and images.dim() == _DIMENSIONS and len(images)
+    fits = is_batch and images.is_floating_point() and images.shape[1] == recipe.input.channels
+    if not fits or not min(images.shape):
+        raise ContentError(f"{key}.images", "They are no batch of images that the model takes.")
+    if not isinstance(targets, Tensor) or not targets.dim() or len(targets) != len(images):
+        raise ContentError(f"{key}.targets", "They are not one for each image.")
+    labels = targets.dim() == 1 and not targets.is_floating_point()
+    if labels and not 0 <= int(targets.min()) <= int(targets.max()) < recipe.num_classes:
+        raise ContentError(f"{key}.targets", "They name classes that the model has not.")
+    if not is_number(batch["share"]):
+        raise ContentError(f"{key}.share", "It is no number.")
+    require_states(f"{key}.generators", batch["generators"])
+    return SeenBatch(**{name: batch[name] for name in names})
+
+
+def _require_named_tensors(key: str, found: Any, *, may_miss: bool) -> None:
+    if found is None and may_miss:
+        return
+    require_keys(key, found, ())
+    if not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in found.items()):
+        raise ContentError(key, "They are no named tensors.")

@@ -175,8 +175,8 @@ def _unusable(path: Path, reason: str) -> CheckpointError:
 
 def _require_same_centralization(parts: Parts, then: Any) -> None:
     now = parts.training.centralized
-    if then != now:
-        what = printable(then) if isinstance(then, str) else "nothing"
+    if not isinstance(then, str | None) or then != now:
+        what = printable(str(then)) if isinstance(then, str) and then else "nothing"
         raise ContentError(
             "gradient_centralization",
             f"What was centralized is {what}, what is to be is {now or 'nothing'}.",
@@ -212,7 +212,7 @@ def _require_same_data(parts: Parts, then: dict[str, str]) -> None:
         if now != saved:
             raise DataError(
                 f"The {split} images have changed since the run was saved.",
-                reason=f"Files and labels then: {saved}; now: {now}.",
+                reason=f"Files and labels then: {printable(saved)}; now: {now}.",
                 hint="Bring the data back as it was, or start a new run from these weights: "
                 "--init-from.",
             )

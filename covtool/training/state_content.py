@@ -62,7 +62,7 @@ def progress_of(payload: Any, version: int) -> dict[str, Any]:
     require_keys("The state", payload, ("version", "progress", "data", "model", "model_ema"))
     require_keys("The state", payload, ("optimizer", "scaler", "generators"))
     require_keys("The state", payload, ("gradient_centralization",))
-    if payload["version"] != version:
+    if not isinstance(payload["version"], int) or payload["version"] != version:
         raise ContentError("version", "The state was written by another version of covtool.")
     require_keys("progress", payload["progress"], ())
     try:
@@ -118,6 +118,27 @@ def require_keys(key: str, found: Any, names: tuple[str, ...]) -> None:
     missing = [name for name in names if name not in found]
     if missing:
         raise ContentError(key, f"There is no {missing[0]!r}.")
+
+
+def require_plain(key: str, found: Any, *, levels: int = 16) -> None:
+    """Refuse what is no dictionary of plain values, as it could stand in a JSON document.
+
+    Raises:
+        ContentError: It is such.
+    """
+    require_keys(key, found, ())
+    if not _is_plain(found, levels):
+        raise ContentError(key, "It has something else than text, numbers, lists, dictionaries.")
+
+
+def _is_plain(value: Any, levels: int) -> bool:
+    if isinstance(value, list | tuple | dict) and levels:
+        parts = value.values() if isinstance(value, dict) else value
+        names = value if isinstance(value, dict) else ()
+        return all(isinstance(n, str) for n in names) and all(
+            _is_plain(part, levels - 1) for part in parts
+        )
+    return isinstance(value, str | int | float | None)
 
 
 def require_tensors(key: str, found: Any, expected: Mapping[str, Any]) -> None:

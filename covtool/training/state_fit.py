@@ -66,7 +66,9 @@ def _require_optimizer(parts: Parts, found: Any) -> None:
 
 def _require_group(key: str, group: Any, expected: Mapping[str, Any]) -> None:
     require_keys(key, group, ("params", "lr"))
-    if group["params"] != expected["params"]:
+    numbers = group["params"]
+    whole = isinstance(numbers, list) and all(type(number) is int for number in numbers)
+    if not whole or numbers != expected["params"]:
         raise ContentError(f"{key}.params", "They are not the parameters that are trained.")
     for name, value in expected.items():
         if name != "params" and name in group and not _is_like(group[name], value):
@@ -101,7 +103,9 @@ def _require_moments(parts: Parts, found: Any) -> None:
         kind = (id(group), parameter.shape, parameter.dtype)
         if kind not in known:
             known[kind] = _gathered(parts, parameter, group)
-        _require_like_moments(key, moments, known[kind] if moments else {})
+        require_keys(key, moments, ())
+        if moments:
+            _require_like_moments(key, moments, known[kind])
 
 
 def _gathered(parts: Parts, parameter: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:

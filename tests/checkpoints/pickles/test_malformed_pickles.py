@@ -11,8 +11,9 @@ import torch
 from covtool.checkpoints import read_checkpoint
 from covtool.checkpoints.pickles import PickleError
 from covtool.checkpoints.pickles.machine import OPERATIONS, Machine
-from covtool.checkpoints.pickles.settling import Settling
+from covtool.checkpoints.pickles.settling import MOST_PARTS, Settling
 from covtool.checkpoints.pickles.source import LITERALS, Source
+from covtool.checkpoints.pickles.tensors import storage_record
 from covtool.checkpoints.unpickling import load_torch_file
 from covtool.errors import CheckpointError
 
@@ -254,3 +255,200 @@ def test_entries_that_lie_about_their_size_are_refused(tmp_path):
     (tmp_path / "b.pt").write_bytes(raw)
     with pytest.raises(CheckpointError, match="there is room for"):
         read_checkpoint(tmp_path / "b.pt")
+
+
+def state_of_numbers():
+    return {"w": torch.arange(4000.0), "b": torch.arange(8.0)}
+
+
+def places(path):
+    """Where each entry's bytes are."""
+    raw = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            lengths = struct.unpack("<2H", raw[entry.header_offset + 26 : entry.header_offset + 30])
+            yield entry.filename, entry.header_offset + 30 + sum(lengths), entry.file_size
+
+
+def test_a_flipped_bit_in_a_tensor_or_in_the_pickle_is_found(tmp_path):
+    torch.save(state_of_numbers(), tmp_path / "a.pt")
+    for name, start, size in places(tmp_path / "a.pt"):
+        if not name.endswith(("data/0", "data/1", "data.pkl")):
+            continue
+        raw = bytearray((tmp_path / "a.pt").read_bytes())
+        raw[start + size // 2] ^= 1
+        (tmp_path / "b.pt").write_bytes(raw)
+        with pytest.raises(CheckpointError, match="does not fit its checksum"):
+            read_checkpoint(tmp_path / "b.pt")
+
+
+def test_a_file_that_was_written_without_checksums_is_read(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(state_of_numbers(), tmp_path / "a.pt")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    read = read_checkpoint(tmp_path / "a.pt").tensors
+    assert torch.equal(read["w"], state_of_numbers()["w"])
+
+
+def overwritten(at, value):
+    """Bytes in the first row of the table of contents, from its place `at` on."""
+
+    def change(raw):
+        start = raw.index(b"PK\x01\x02") + at
+        raw[start : start + len(value)] = value
+
+    return change
+
+
+def at_the_end(at, value):
+    def change(raw):
+        start = raw.rindex(b"PK\x05\x06") + at
+        raw[start : start + len(value)] = value
+
+    return change
+
+
+TABLES = {
+    "an encrypted entry": (overwritten(8, b"\x01\x00"), "compressed or encrypted"),
+    "a compressed entry": (overwritten(10, b"\x08\x00"), "compressed or encrypted"),
+    "another packed size": (overwritten(20, b"\x01\x00\x00\x00"), "compressed or encrypted"),
+    "sizes of 64 bits that are not there": (overwritten(20, b"\xff" * 8), "has no size"),
+    "a longer name": (overwritten(28, b"\xff\xff"), "table of contents is damaged"),
+    "another place": (overwritten(42, b"\x01\x00\x00\x00"), "not where its table"),
+    "a place outside": (overwritten(42, b"\xff\xff\xff\x7f"), "outside the file"),
+    "no row": (overwritten(0, b"XX"), "a row of it is none"),
+    "a wrong checksum": (overwritten(16, b"\x01\x02\x03\x04"), "does not fit its checksum"),
+    "too many entries": (at_the_end(10, b"\xff\x7f"), "outside the file"),
+    "fewer entries": (at_the_end(10, b"\x01\x00"), "entries, not 1"),
+    "a table elsewhere": (at_the_end(16, b"\x00\x00\x00\x00"), "a row of it is none"),
+    "a table outside": (at_the_end(16, b"\xff\xff\xff\x7f"), "outside the file"),
+    "a comment that is cut": (at_the_end(20, b"\xff\xff"), "end is cut short"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_what_is_wrong_in_a_table_of_contents_is_said(tmp_path, name):
+    change, said = TABLES[name]
+    write(tmp_path / "a.pt", tensor())
+    raw = bytearray((tmp_path / "a.pt").read_bytes())
+    change(raw)
+    (tmp_path / "b.pt").write_bytes(raw)
+    with pytest.raises(CheckpointError, match="damaged or cut short") as caught:
+        read_checkpoint(tmp_path / "b.pt")
+    assert said in caught.value.reason
+
+
+def test_entries_of_one_name_or_one_place_are_refused(tmp_path):
+    write(tmp_path / "a.pt", tensor())
+    with pytest.warns(UserWarning), zipfile.ZipFile(tmp_path / "a.pt", "a") as archive:
+        archive.writestr("a/data/0", bytes(16))
+    with pytest.raises(CheckpointError, match="a name is twice"):
+        read_checkpoint(tmp_path / "a.pt")
+    write(tmp_path / "a.pt", tensor())
+    with zipfile.ZipFile(tmp_path / "a.pt", "a") as archive:
+        archive.writestr("a/data/1", bytes(16))
+        archive.getinfo("a/data/1").header_offset = archive.getinfo("a/data/0").header_offset
+    with pytest.raises(CheckpointError, match="two entries are in one place"):
+        read_checkpoint(tmp_path / "a.pt")
+
+
+def test_archives_of_very_many_entries_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("covtool.checkpoints.pickles.entries.MOST_ENTRIES", 2)
+    write(tmp_path / "a.pt", tensor())
+    with pytest.raises(CheckpointError, match="at most 2 are read"):
+        read_checkpoint(tmp_path / "a.pt")
+
+
+def test_a_part_of_a_storage_is_refused_where_the_format_has_none(tmp_path):
+    view = b"(" + WORD + b"ctorch\nFloatStorage\n" + KEY + text("cpu") + FOUR
+    view += b"(" + text("v") + ZERO + number(2**40) + b"ttQ"
+    write(tmp_path / "a.pt", tensor(view, size=b"(" + number(2**40) + b"t"))
+    with pytest.raises(CheckpointError, match="part of a storage"):
+        read_checkpoint(tmp_path / "a.pt")
+
+
+def many(callee, argument, count=3_000):
+    """A list of calls that share one argument."""
+    calls = b"h\x00h\x01R" * count
+    return b"(c" + callee.encode().replace(b".", b"\n") + b"\nq\x000" + argument + calls + b"l"
+
+
+PAIRS = b"](K\x01K\x02\x86q\x05" + b"h\x05" * 3_000 + b"e\x85q\x010"
+LATIN = b"(" + text("x" * 100_000) + text("latin1") + b"tq\x010"
+SHARED = {
+    "dictionaries of one list": (many("collections.OrderedDict", PAIRS), "more than 100,000 parts"),
+    "queues of one list": (many("collections.deque", PAIRS), "more than 100,000 parts"),
+    "sets of one list": (many("builtins.set", PAIRS), "more than 100,000 parts"),
+    "sizes of one list": (many("torch.Size", PAIRS), "more than 100,000 parts"),
+    "bytes of one text": (many("_codecs.encode", LATIN), "many times larger"),
+    "copies of one tuple": (
+        many("copyreg.__newobj__", b"(cfoo\nBar\n" + b"N" * 3_000 + b"tq\x010"),
+        "operations",
+    ),
+    "objects of one state": (
+        b"(cfoo\nBar\nq\x000}q\x02("
+        + (b"".join(text(f"k{n}") + b"N" for n in range(500)) + b"u0")
+        + (b"h\x00)Rh\x02b" * 500 + b"l"),
+        "more than 100,000 parts",
+    ),
+    "keys of one tuple": (b"}((" + b"N" * 400 + b"tq\x010" + b"h\x01N" * 500 + b"u", "operations"),
+    "names of very many classes": (
+        b"(" + b"".join(b"cm\nC%d\n" % n for n in range(10_001)) + b"l",
+        "names more than 10,000 classes",
+    ),
+    "a name that grows": (
+        b"(cfoo\nBar\n)Rq\x000cbuiltins\ngetattr\nq\x010"
+        + (text("a" * 400) + b"q\x020" + b"h\x01h\x00h\x02\x86Rq\x000" * 9 + b"l"),
+        "too long",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_what_many_objects_share_is_paid_for_by_each(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("covtool.checkpoints.pickles.settling.MOST_PARTS", 100_000)
+    monkeypatch.setattr("covtool.checkpoints.pickles.machine.MOST_OPERATIONS", 200_000)
+    body, said = SHARED[name]
+    write(tmp_path / "a.pt", body)
+    with pytest.raises(CheckpointError, match=said):
+        read_checkpoint(tmp_path / "a.pt")
+
+
+def test_a_hundred_thousand_tensors_may_be_read():
+    """What one tensor costs, times 100,000, is within what is read."""
+
+    class Zeros:
+        def untyped(self, record, dtype):
+            return torch.UntypedStorage(16)
+
+    hooks = b"\x89ccollections\nOrderedDict\n)R"
+    source = Source(b"}" + text("w") + tensor(flags=hooks) + b"s.")
+    settling = Settling(Zeros())
+    assert settling.whole(Machine(source, storage_record).run())["w"].shape == (4,)
+    assert 100_000 * (MOST_PARTS - settling._parts_left) < MOST_PARTS
+
+
+def test_reasons_stay_short_whatever_is_in_a_shape(tmp_path):
+    write(tmp_path / "a.pt", tensor(size=b"(" + number(2**5000) * 60 + b"t"))
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(tmp_path / "a.pt")
+    assert len(caught.value.reason) < 250
+
+
+def test_the_format_of_an_old_file_may_be_anything(tmp_path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    raw = (tmp_path / "a.pt").read_bytes()
+    doubled = b"\x80\x02]" + b"2\x86" * 60 + b"."
+    (tmp_path / "b.pt").write_bytes(raw.replace(b"\x80\x02M\xe9\x03.", doubled, 1))
+    with pytest.raises(CheckpointError, match=r"Its format is \("):
+        read_checkpoint(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize("key", [("model_ema.", 1), 7, None, 1.5])
+def test_names_that_are_no_texts_are_read_as_texts(tmp_path, key):
+    state = {"model_ema.a": torch.ones(2), "a": torch.ones(2), key: torch.ones(2)}
+    torch.save({"state_dict": state}, tmp_path / "a.pt")
+    assert str(key) in read_checkpoint(tmp_path / "a.pt", weights="raw").tensors
