@@ -6,6 +6,7 @@ two values, one would be lost in silence.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,9 @@ MOST_VALUES = 1_000_000
 
 _MERGE = "tag:yaml.org,2002:merge"
 _TOO_LONG = "integer string conversion"  # what Python says of a number of thousands of digits
+
+# A string that does not end is one to the end: the parser refuses it.
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -147,20 +151,14 @@ def _require_shallow(text: str) -> None:
     """Count brackets outside of strings; the parser itself would recurse."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return
-    depth, inside, skip = 0, False, False
-    for character in text:
-        if skip:
-            skip = False
-        elif inside:
-            skip = character == "\\"
-            inside = character != '"'
-        elif character == '"':
-            inside = True
-        elif character in "[{":
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        found = match[0]
+        if found in "[{":
             depth += 1
             if depth > DEEPEST:
                 raise _too_deep()
-        elif character in "]}":
+        elif found in "]}":
             depth -= 1
 
 
