@@ -14,17 +14,17 @@ Place = tuple[Any, Any]  # a list or mapping, and an index or key in it
 
 
 def places(value: Any) -> Iterator[Place]:
-    """Every place in a document where a value stands."""
-    items = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for key, inner in list(items):
-        yield value, key
-        yield from places(inner)
+    """Every place in a document where a value stands; what aliases repeat is visited once."""
+    seen: set[int] = set()
+    ahead = [value]
+    while ahead:
+        around = ahead.pop()
+        if not isinstance(around, dict | list) or id(around) in seen:
+            continue
+        seen.add(id(around))
+        keys = list(around if isinstance(around, dict) else range(len(around)))
+        yield from ((around, key) for key in keys)
+        ahead.extend(around[key] for key in reversed(keys))
 
 
 def change_value(document: Any, random: Random) -> Any:
