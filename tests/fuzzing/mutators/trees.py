@@ -17,10 +17,18 @@ NAMES = (
 
 PLACES = ("/etc/passwd", "/dev/zero", "/dev/stdin", "/nowhere", "..", ".", "/", "/proc/self/mem")
 
+_LARGEST_COPY = 1 << 24
+
 
 def _any(folder: Path, random: Random, *, folders: bool = True) -> Path | None:
     found = sorted(path for path in folder.rglob("*") if folders or path.is_file())
     return random.choice(found) if found else None
+
+
+def _copy(file: Path, to: Path | bytes) -> None:
+    """Copy a file; one that is mostly holes would take minutes and the disk, and stays alone."""
+    if file.stat().st_size <= _LARGEST_COPY:
+        shutil.copy(os.fsencode(file), os.fsencode(to))
 
 
 def rename(folder: Path, random: Random) -> None:
@@ -38,7 +46,7 @@ def add_a_folder(folder: Path, random: Random) -> None:
     made = os.path.join(os.fsencode(random.choice((folder, file.parent))), random.choice(NAMES))  # noqa: PTH118
     os.makedirs(made, exist_ok=True)  # noqa: PTH103
     if random.random() < 0.7:
-        shutil.copy(os.fsencode(file), made)
+        _copy(file, made)
 
 
 def remove(folder: Path, random: Random) -> None:
@@ -50,7 +58,7 @@ def double(folder: Path, random: Random) -> None:
     """The same file under two names that differ in case or suffix only."""
     file = _any(folder, random, folders=False)
     name = random.choice((file.name.swapcase(), file.stem + file.suffix * 2, file.stem))
-    shutil.copy(file, file.parent / name)
+    _copy(file, file.parent / name)
 
 
 def nest(folder: Path, random: Random) -> None:
@@ -59,7 +67,7 @@ def nest(folder: Path, random: Random) -> None:
     for _ in range(random.choice((2, 40, 90))):
         inner /= "deeper"
     inner.mkdir(parents=True)
-    shutil.copy(_any(folder, random, folders=False), inner / "x.png")
+    _copy(_any(folder, random, folders=False), inner / "x.png")
 
 
 def _in_place_of_a_file(put: Callable[[Path, Random], None]) -> Callable[[Path, Random], None]:
