@@ -5,7 +5,7 @@ import os
 import stat
 from pathlib import Path
 
-from covtool.errors import ArgumentError, CovtoolError, SaveError
+from covtool.errors import ArgumentError, CovtoolError, SaveError, reason_of
 from covtool.full_paths import is_working_folder_gone, working_folder_gone
 from covtool.printable import printable
 
@@ -72,7 +72,7 @@ def unwritable(path: Path, problem: OSError) -> ArgumentError:
         return working_folder_gone(path)
     return ArgumentError(
         f"{path} cannot be written.",
-        reason=f"{problem.strerror or problem}.",
+        reason=reason_of(problem),
         hint=SaveError.of(path, problem).hint or MAKE_WRITABLE,
     )
 

@@ -12,10 +12,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from covtool.atomic import place_of, require_writable, saving, written_whole
-from covtool.errors import CovtoolError, DataError, NonFiniteError, ShapeError
+from covtool.errors import CovtoolError, DataError, NonFiniteError, ShapeError, reason_of
 from covtool.evaluation.feature_formats import COLUMNS, format_of
 from covtool.evaluation.feature_table import FeatureTable, ImageLabels
-from covtool.printable import printable
 
 
 def check_feature_output(path: Path, *, overwrite: bool = False) -> None:
@@ -50,9 +49,9 @@ def read_features(path: str | Path) -> FeatureTable:
     except CovtoolError:
         raise
     except (OSError, ValueError, SafetensorError) as problem:
-        text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-        reason = printable(" ".join(text.split()))
-        raise DataError(f"The features in {path} cannot be read.", reason=reason) from problem
+        raise DataError(
+            f"The features in {path} cannot be read.", reason=reason_of(problem)
+        ) from problem
     if features.ndim != 2 or not features.is_floating_point():
         raise DataError(
             f"The features in {path} are no matrix of floating-point numbers.",

@@ -27,12 +27,6 @@ def first_problem(problem: ValidationError) -> str:
     return f"{key}{': ' if key else ''}{reason}{', not ' if value else ''}{value}"
 
 
-def first_line(problem: Exception) -> str:
-    """What another library's failure says, as a line that can be printed."""
-    told = getattr(problem, "message", None) or str(problem).strip()
-    return printable((told.splitlines() or [type(problem).__name__])[0]).rstrip(".")
-
-
 def parts_of(problem: ValidationError) -> tuple[str, str, str]:
     """Key, reason and value of what is wrong; empty where there is no key, or nothing to show."""
     first = problem.errors(include_url=False, include_context=False)[0]
