@@ -9,12 +9,11 @@ from torch import nn
 
 from covtool.checkpoints import model_file
 from covtool.checkpoints.places import is_folder, is_there
-from covtool.checkpoints.told.documents import read_document
-from covtool.errors import CheckpointError
+from covtool.errors import ArgumentError, CheckpointError
 from covtool.full_paths import absolute
 from covtool.printable import printable
 from covtool.regular_files import is_regular
-from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES
+from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES, read_settings
 from covtool.specs import Recipe
 from covtool.specs.recipe_reading import recipe_of
 
@@ -133,10 +132,18 @@ def _recipe_beside(path: Path) -> Any:
     folder = absolute(path).parent.parent
     if absolute(path).parent.name != STATES:
         return None
-    arguments = read_document(folder / ARGUMENTS)
+    arguments = _settings(folder / ARGUMENTS)
     if arguments is None or arguments.get("head_schedule"):
         return None
-    return read_document(folder / RECIPE)
+    return _settings(folder / RECIPE)
+
+
+def _settings(path: Path) -> Mapping[str, Any] | None:
+    """What a run wrote beside its states; None where that is missing or cannot be read."""
+    try:
+        return read_settings(path)
+    except ArgumentError:
+        return None
 
 
 def _validated(path: Path, told: Any) -> Recipe:

@@ -8,7 +8,7 @@ from covtool.errors import ArgumentError, reason_of
 from covtool.regular_files import MEBIBYTE, read_text
 
 LARGEST_SETTINGS = 4 * MEBIBYTE
-"""Bytes of args.yaml or recipe.yaml; a recipe with the names of 21,843 classes has below 2 MiB."""
+"""Bytes of a file of settings; a recipe with the names of 21,843 classes has below 2 MiB."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -8,12 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 from covtool.documents import parse_yaml
 from covtool.errors import ArgumentError, reason_of
 from covtool.printable import printable
-from covtool.regular_files import MEBIBYTE, read_text
+from covtool.regular_files import read_text
+from covtool.run_files.settings import LARGEST_SETTINGS
 from covtool.specs.problems import first_problem, shown
 from covtool.specs.recipe import MOST_OPERATIONS, Operation
-
-LARGEST_SETTINGS = 4 * MEBIBYTE
-"""Bytes of a file of settings."""
 
 _OPERATIONS = TypeAdapter(list[Operation])
 _KEY = "operations"
