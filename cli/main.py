@@ -43,8 +43,6 @@ EXIT_CODES = {
     errors.VerificationError: 6,
 }
 
-INTERRUPTED = 130  # the exit code: 128 + SIGINT
-
 DEBUG = "--debug"
 
 ORIGINS = {"ENVIRONMENT": "{}", "DEFAULT_MAP": "--config or --preset"}
@@ -154,9 +152,9 @@ def run(arguments: list[str] | None = None) -> None:
         try:
             code = _exit_code_of(given)
         except KeyboardInterrupt:
-            code = INTERRUPTED
+            code = signals.INTERRUPTED
         written = atomic.written_files()[already:]
-        if code == INTERRUPTED:
+        if code == signals.INTERRUPTED:
             if is_own_process:
                 _end_at_once_on_another_ctrl_c()
             _tell_interrupted(written)

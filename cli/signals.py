@@ -47,7 +47,9 @@ def ended_in_order() -> Iterator[None]:
         raise
     finally:
         for number, handler in before.items():
-            if signal.getsignal(number) is not signal.SIG_DFL:  # else somebody ends at once
+            if (
+                signal.getsignal(number) is not signal.SIG_DFL
+            ):  # else a second signal ends it at once
                 signal.signal(number, handler)
 
 

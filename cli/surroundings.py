@@ -4,6 +4,7 @@ import os
 from collections.abc import MutableMapping
 
 from covtool.errors import ArgumentError
+from covtool.full_paths import is_working_folder_gone
 from covtool.printable import printable
 
 SIZES = ("COLUMNS", "LINES", "JUPYTER_COLUMNS", "JUPYTER_LINES", "TERMINAL_WIDTH")
@@ -46,13 +47,11 @@ def require_working_folder() -> None:
     Raises:
         ArgumentError: It does not exist any more.
     """
-    try:
-        os.getcwd()  # noqa: PTH109 -- asks the system, and nothing else
-    except OSError as problem:
+    if is_working_folder_gone():
         raise ArgumentError(
-            "The folder that the command was started in does not exist any more.",
-            hint="Go to one that does, with cd, and start it again.",
-        ) from problem
+            "The working folder has been deleted.",
+            hint="Go to one that exists, with cd, and start again.",
+        )
 
 
 def _is_count(text: str, least: int, most: int) -> bool:

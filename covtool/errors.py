@@ -20,7 +20,27 @@ LONGEST_LINE = 2_000
 LONGEST_HINT = 10_000
 """Characters of an error's hint, before what is not printable is escaped."""
 
+_LONGEST_REASON = 500  # characters of what a library says
+
 RESUME_HINT = "A run goes on from its last saved state with: covtool finetune --resume DIR"
+
+
+def reason_of(problem: Exception) -> str:
+    """What the system or a library says about a failure, as one sentence that can be printed.
+
+    Example:
+        >>> reason_of(FileNotFoundError(errno.ENOENT, "No such file or directory", "x"))
+        'No such file or directory.'
+    """
+    return f"{first_line(problem)}."
+
+
+def first_line(problem: Exception) -> str:
+    """The first line of what a failure says, without a full stop; else its type."""
+    said = (getattr(problem, name, None) for name in ("message", "strerror"))
+    text = str(next(filter(None, said), problem)).strip()
+    line = (text.splitlines() or [type(problem).__name__])[0]
+    return printable(line, longest=_LONGEST_REASON).rstrip(".")
 
 
 class CovtoolError(Exception):
@@ -153,8 +173,9 @@ class SaveError(CovtoolError, OSError):
     def of(cls, path: "Path", problem: Exception) -> "SaveError":
         """Writing `path` failed with `problem`."""
         number = getattr(problem, "errno", None)
-        told = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-        return cls(f"{path} cannot be written.", reason=told, hint=_WRITING_HINTS.get(number))
+        return cls(
+            f"{path} cannot be written.", reason=reason_of(problem), hint=_WRITING_HINTS.get(number)
+        )
 
 
 _ROOM = "Make room there, or choose another place."

@@ -16,11 +16,11 @@ LONGEST_TEXT = 64 * MEBIBYTE
 """Bytes of a text file that is read whole, a list of images for example."""
 
 _KINDS = (
-    (stat.S_ISDIR, errno.EISDIR, "It is a folder, not a file"),
-    (stat.S_ISFIFO, errno.EINVAL, "It is a pipe, not a file"),
-    (stat.S_ISSOCK, errno.EINVAL, "It is a socket, not a file"),
-    (stat.S_ISCHR, errno.EINVAL, "It is a device, not a file"),
-    (stat.S_ISBLK, errno.EINVAL, "It is a device, not a file"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
 )
 
 
@@ -50,6 +50,15 @@ def require_regular(path: str | Path) -> None:
         OSError: As `opened`.
     """
     opened(path).close()
+
+
+def kind_of(mode: int) -> str:
+    """What something is that is no regular file, in words: ``a pipe``.
+
+    Args:
+        mode: As `os.stat` tells it.
+    """
+    return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "no regular file")
 
 
 def is_regular(path: str | Path) -> bool:
@@ -100,9 +109,6 @@ def read_text(path: str | Path, *, encoding: str = "utf-8", at_most: int = LONGE
 
 
 def _require_regular(mode: int, path: str | Path) -> None:
-    if stat.S_ISREG(mode):
-        return
-    for is_kind, number, text in _KINDS:
-        if is_kind(mode):
-            raise OSError(number, text, str(path))
-    raise OSError(errno.EINVAL, "It is not a regular file", str(path))
+    if not stat.S_ISREG(mode):
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(number, f"It is {kind_of(mode)}, not a file", str(path))

@@ -58,8 +58,8 @@ def test_other_errors_are_no_shortage(problem):
     assert shortage_behind(problem) is None
 
 
-def test_semaphores_without_shared_memory(monkeypatch):
-    monkeypatch.setattr(shortages, "SHARED_MEMORY", "/nowhere")
+def test_semaphores_without_shared_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(shortages, "SHARED_MEMORY", tmp_path / "nowhere")
     for number in (errno.ENOENT, errno.EROFS, errno.EACCES):
         assert shortage_behind(OSError(number, "Semaphores lie there")) is shortages.SHARED
     assert shortage_behind(OSError(errno.ENOENT, "Of a file", "a.png")) is None

@@ -25,7 +25,7 @@ __all__ = [
     "written_whole",
 ]
 
-_RIGHTS = 0o777  # to read, write and run; no file of ours runs as somebody else
+_RIGHTS = 0o777  # to read, write and run; no file of ours runs as another user
 
 _NOT_SYNCED = frozenset((errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP))
 """What systems answer that have no way of syncing a folder, or do not let us read it."""

@@ -11,7 +11,7 @@ from covtool.atomic.endings import tidied_up_when_ended
 from covtool.atomic.places import unwritable
 from covtool.atomic.saving import saving
 from covtool.atomic.staging import staging_folder, try_writing
-from covtool.errors import ArgumentError, OutputExistsError
+from covtool.errors import ArgumentError, OutputExistsError, reason_of
 from covtool.printable import printable
 
 
@@ -83,7 +83,7 @@ def scratch_folder(name: str) -> Iterator[Path]:
     except FileNotFoundError as problem:
         raise ArgumentError(
             "There is no folder for temporary files that can be written to.",
-            reason=f"{problem.strerror or problem}.",
+            reason=reason_of(problem),
             hint="Set TMPDIR to a folder that can, with room in it.",
         ) from problem
     with saving(place), tidied_up_when_ended(), staging_folder(place) as folder:

@@ -5,9 +5,10 @@ import os
 import stat
 from pathlib import Path
 
-from covtool.errors import ArgumentError, CovtoolError, SaveError
+from covtool.errors import ArgumentError, CovtoolError, SaveError, reason_of
 from covtool.full_paths import is_working_folder_gone, working_folder_gone
 from covtool.printable import printable
+from covtool.regular_files import kind_of
 
 MOST_LINKS = 40
 """Symbolic links that are followed one after the other, as Linux does."""
@@ -16,13 +17,6 @@ OPEN_FILES = "/proc"
 """Where the links of /dev/stdout and the like lead: to what a process has open already."""
 
 MAKE_WRITABLE = "Choose another place, or make this one writable."
-
-_KINDS = (
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 def place_of(path: Path) -> Path:
@@ -72,7 +66,7 @@ def unwritable(path: Path, problem: OSError) -> ArgumentError:
         return working_folder_gone(path)
     return ArgumentError(
         f"{path} cannot be written.",
-        reason=f"{problem.strerror or problem}.",
+        reason=reason_of(problem),
         hint=SaveError.of(path, problem).hint or MAKE_WRITABLE,
     )
 
@@ -119,8 +113,7 @@ def _refusal(path: Path, mode: int) -> ArgumentError:
             reason="What is written is one file, and a folder is not replaced.",
             hint="Name a file, in that folder for example.",
         )
-    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no regular file")
-    return _not_a_file(path, kind)
+    return _not_a_file(path, kind_of(mode))
 
 
 def _not_a_file(path: Path, kind: str) -> ArgumentError:

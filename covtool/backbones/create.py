@@ -29,10 +29,10 @@ from covtool.backbones.model_size import (
     without_weights,
 )
 from covtool.backbones.slots import install_pooling_slot
-from covtool.errors import ArgumentError, UnknownVariantError
+from covtool.errors import ArgumentError, UnknownVariantError, reason_of
 from covtool.specs import BaseSpec, InputSpec
 from covtool.specs.base_arguments import base_problem
-from covtool.specs.problems import first_line, shown
+from covtool.specs.problems import shown
 
 TORCHVISION_PREFIX = "torchvision:"
 _ARGUMENTS_HINT = "covtool builds timm's and torchvision's classifiers, of bounded sizes."
@@ -203,7 +203,7 @@ def _not_built(base: BaseSpec, problem: Exception) -> ArgumentError:
     arguments = ", ".join(f"{name}={shown(value)}" for name, value in base.arguments.items())
     return ArgumentError(
         f"{base.library} cannot build {base.name!r} with {arguments or 'no arguments'}.",
-        reason=f"{first_line(problem)}.",
+        reason=reason_of(problem),
     )
 
 

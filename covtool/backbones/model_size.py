@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from covtool.errors import ArgumentError, CheckpointError
+from covtool.errors import ArgumentError, CheckpointError, reason_of
 from covtool.model_limit import largest_model
 from covtool.specs.byte_amounts import format_bytes
-from covtool.specs.problems import first_line
 
 FLAG = "--max-model-size"
 _META = torch.device("meta")
@@ -113,7 +112,7 @@ def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> 
     except Exception as problem:  # whatever the code of a library says
         raise ArgumentError(
             f"{type(model).__name__} does not run on images of {channels}x{size[0]}x{size[1]}.",
-            reason=f"{first_line(problem)}.",
+            reason=reason_of(problem),
         ) from problem
     finally:
         for handle in handles:

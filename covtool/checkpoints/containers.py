@@ -9,7 +9,22 @@ from typing import Any
 
 from torch import Tensor
 
-from covtool.checkpoints.pickles import UnusableTensor
+from covtool.checkpoints.averages import (
+    dotless_average,
+    listed_average,
+    of_callbacks,
+    split_by_prefix,
+    swapped_on_saving,
+    with_statistics,
+)
+from covtool.checkpoints.container_entries import (
+    RAW,
+    SEPARATOR,
+    Found,
+    entries_of,
+    entry_of,
+    itself,
+)
 from covtool.checkpoints.weight_sets import (
     ANY,
     choose,
@@ -24,29 +39,11 @@ from covtool.errors import ArgumentError, CheckpointError
 from covtool.printable import printable
 from covtool.safetensors_header import MOST_TENSORS
 
-RAW = (
-    "state_dict",
-    "model",
-    "model_state_dict",
-    "network",
-    "net",
-    "module",
-    "model_state",
-    "weights",
-    "params",
-)
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.", "network.")
-EMA_PREFIXES = ("model_ema.", "ema_model.", "ema.")
 
 _HALF = 0.5  # a wrapper holds at least this share of the tensors
-_EMA_SHARE = 0.4  # of a file with two copies of a model and something beside them
-_SEPARATOR = " > "
 _COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _MOST_SETS = 16  # entries of students and teachers among which one is chosen
-
-DEPTH = 4
-"""Entries inside one another among which a network's tensors are looked for."""
 
 MOST_WRAPPERS = 8
 """Prefixes, one behind the other, that are taken off names; real files have up to four."""
@@ -123,24 +120,15 @@ def prefix_chain(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(chain)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Entries with tensors in them, the way to them, and what was chosen on it."""
-
-    name: str
-    entries: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
-
-
 def _content(
     loaded: Mapping,
-    found: _Found,
+    found: Found,
     *,
     is_ema: bool,
     notes: tuple[str, ...] = (),
-    other: _Found | None = None,
+    other: Found | None = None,
 ) -> Content:
-    top, copy = (f.name.split(_SEPARATOR)[0] if f and f.name else None for f in (found, other))
+    top, copy = (f.name.split(SEPARATOR)[0] if f and f.name else None for f in (found, other))
     inside = top in loaded
     return Content(
         container=found.name or None,
@@ -168,93 +156,27 @@ def _beside(loaded: Mapping, copies: set[str | None]) -> dict[str, Tensor]:
 
 def _averaged_and_raw(
     path: Path, loaded: Mapping, weights: str
-) -> tuple[_Found | None, _Found | None]:
-    ema = next(_entries(loaded, (name for name in loaded if is_averaged(str(name)))), None)
-    raw = _first(loaded, RAW) or _of_roles(path, loaded) or _bare(loaded) or _unnamed(loaded)
-    if raw is not None and ema is not None and _swapped_on_saving(loaded, ema):
+) -> tuple[Found | None, Found | None]:
+    ema = next(entries_of(loaded, (name for name in loaded if is_averaged(str(name)))), None)
+    raw = _first(loaded, RAW) or _of_roles(path, loaded) or itself(loaded) or _unnamed(loaded)
+    if raw is not None and ema is not None and swapped_on_saving(loaded, ema):
         return raw, ema
     if raw is not None and ema is None and isinstance(loaded.get("current_model_state"), Mapping):
         # Lightning's WeightAveraging saves the average in the usual place.
-        return raw, _entry(loaded, "current_model_state")
+        return raw, entry_of(loaded, "current_model_state")
     if raw is not None and ema is None and _COUNTER in raw.entries:
         return raw, None
     if raw is not None and ema is None:
-        ema = _of_callbacks(loaded) or _listed_average(loaded, raw) or _dotless_average(raw)
+        ema = of_callbacks(loaded) or listed_average(loaded, raw) or dotless_average(raw)
     if raw is not None and ema is not None:
-        return _whole(ema, raw), raw
-    return _split_by_prefix(ema, raw)
+        return with_statistics(ema, raw), raw
+    return split_by_prefix(ema, raw)
 
 
-def _of_callbacks(loaded: Mapping) -> _Found | None:
-    """The average that a callback of Lightning keeps in its own state."""
-    callbacks = loaded.get("callbacks")
-    for callback, state in (callbacks if isinstance(callbacks, Mapping) else {}).items():
-        averaged = (n for n in state if is_averaged(str(n))) if isinstance(state, Mapping) else ()
-        for found in _entries(state, averaged):
-            way = _SEPARATOR.join(("callbacks", str(callback), found.name))
-            return _Found(way, found.entries, found.notes)
-    return None
-
-
-def _dotless_average(raw: _Found) -> _Found | None:
-    """The average that LitEma (latent diffusion) keeps, whose names have lost their dots."""
-    for prefix in EMA_PREFIXES:
-        averaged = {name for name in raw.entries if str(name).startswith(prefix)}
-        network = {n: t for n, t in raw.entries.items() if n not in averaged}
-        for outer in ("", "model."):
-            if not averaged:
-                break
-            dotless = {n: prefix + str(n).removeprefix(outer).replace(".", "") for n in network}
-            own = {n: raw.entries[d] for n, d in dotless.items() if d in averaged}
-            parameters = [n for n in network if str(n).startswith(outer) and _is_parameter(n)]
-            if own and own.keys() >= set(parameters):
-                way = _SEPARATOR.join(filter(None, (raw.name, f"{prefix}*")))
-                return _Found(way, {**network, **own})
-    return None
-
-
-def _listed_average(loaded: Mapping, raw: _Found) -> _Found | None:
-    """The average that torch_ema keeps: a list of the parameters in their order, without names."""
-    lists = (
-        (str(name), value["shadow_params"])
-        for name, value in loaded.items()
-        if isinstance(value, Mapping) and isinstance(value.get("shadow_params"), list)
-    )
-    name, averages = next(lists, ("", []))
-    own = [n for n, t in raw.entries.items() if isinstance(t, Tensor) and _is_parameter(n)]
-    shapes = [getattr(average, "shape", None) for average in averages]
-    if not averages or shapes != [raw.entries[n].shape for n in own]:
-        return None
-    return _Found(f"{name}{_SEPARATOR}shadow_params", dict(zip(own, averages, strict=True)))
-
-
-def _whole(ema: _Found, raw: _Found) -> _Found:
-    """An average of the parameters alone, with the buffers of the raw weights."""
-    missing = {n: t for n, t in raw.entries.items() if n not in ema.entries}
-    others = [n for n in missing if _is_parameter(n) and isinstance(missing[n], Tensor)]
-    if not missing or others or not ema.entries.keys() <= raw.entries.keys():
-        return ema
-    entries = {name: ema.entries.get(name, value) for name, value in raw.entries.items()}
-    whose = printable(raw.name) or "the file"
-    note = f"The average has no statistics of norms: those of {whose} are used."
-    return _Found(ema.name, entries, (*ema.notes, note))
-
-
-def _is_parameter(name: Any) -> bool:
-    return str(name).rpartition(".")[2] not in _BUFFERS
-
-
-def _swapped_on_saving(loaded: Mapping, ema: _Found) -> bool:
-    """Whether mmengine's EMAHook wrote the file: it exchanges average and raw weights on saving."""
-    names = [str(name) for name in ema.entries if name != "steps"]
-    told = "steps" in ema.entries and all(name.startswith("module.") for name in names)
-    return told and ("meta" in loaded or "message_hub" in loaded)
-
-
-def _of_roles(path: Path, loaded: Mapping) -> _Found | None:
+def _of_roles(path: Path, loaded: Mapping) -> Found | None:
     """The student or the teacher of a file that has entries of such names."""
     named = (name for name in loaded if role(str(name)))
-    found = {found.name: found for found in _entries(loaded, named)}
+    found = {found.name: found for found in entries_of(loaded, named)}
     if not found:
         return None
     if len(found) > _MOST_SETS:
@@ -264,7 +186,7 @@ def _of_roles(path: Path, loaded: Mapping) -> _Found | None:
     if choice is None:
         raise several_sets(path, list(found))
     taken = found[choice.name]
-    return _Found(taken.name, taken.entries, (choice.note,) if choice.note else ())
+    return Found(taken.name, taken.entries, (choice.note,) if choice.note else ())
 
 
 def several_sets(path: Path, names: Iterable[str]) -> CheckpointError:
@@ -274,21 +196,21 @@ def several_sets(path: Path, names: Iterable[str]) -> CheckpointError:
     return CheckpointError(
         f"{path} holds several sets of weights: {', '.join(names[:_MOST_SETS])}{more}.",
         reason="Nothing in the file says which of them is meant.",
-        hint=f"Say it: --weights {names[0].split(_SEPARATOR)[0]}.",
+        hint=f"Say it: --weights {names[0].split(SEPARATOR)[0]}.",
     )
 
 
 def _named(path: Path, loaded: Mapping, asked: str) -> Content:
     """The entry of a name, or the tensors whose names have it in them."""
     for name in loaded:
-        if matching(str(name), asked) and (found := _entry(loaded, name)):
+        if matching(str(name), asked) and (found := entry_of(loaded, name)):
             return _content(loaded, found, is_ema=is_averaged(str(name)))
-    bare = _bare(loaded)
-    for found in (*_entries(loaded, loaded), *([bare] if bare else [])):
+    whole = itself(loaded)
+    for found in (*entries_of(loaded, loaded), *([whole] if whole else [])):
         prefix = _prefix_of(found.entries, asked)
         if prefix is not None:
             kept = {k: v for k, v in found.entries.items() if str(k).startswith(prefix)}
-            return _content(loaded, _Found(found.name, kept), is_ema=is_averaged(asked))
+            return _content(loaded, Found(found.name, kept), is_ema=is_averaged(asked))
     raise ArgumentError(
         f"There are no weights called {asked!r} in {path}.",
         reason=f"Its entries are {_listed(loaded)}.",
@@ -305,87 +227,25 @@ def _prefix_of(entries: Mapping[str, Any], asked: str) -> str | None:
     return None
 
 
-def _average_note(taken: _Found, other: _Found | None) -> str:
+def _average_note(taken: Found, other: Found | None) -> str:
     own = printable(taken.name) or "the file"
     others = printable(other.name) or "the other tensors" if other else ""
     instead = f"; --weights raw takes {others}" if other else ""
     return f"The averaged (EMA) weights in {own} are used{instead}."
 
 
-def _first(loaded: Mapping, names: Iterable[str]) -> _Found | None:
-    return next(_entries(loaded, names), None)
+def _first(loaded: Mapping, names: Iterable[str]) -> Found | None:
+    return next(entries_of(loaded, names), None)
 
 
-_Inside = tuple[tuple[str, ...], Mapping] | None  # the way to tensors, and these
-_Seen = dict[tuple[int, int], _Inside]
-
-
-def _entries(loaded: Mapping, names: Iterable) -> Iterator[_Found]:
-    """The tensors below each of some entries that is a state dict, or has one in it."""
-    seen: _Seen = {}
-    for name in names:
-        value = loaded.get(name)
-        if isinstance(value, Mapping) and not is_of_training(str(name)):
-            found = _inside(value, DEPTH, seen)
-            if found is not None:
-                yield _Found(_SEPARATOR.join((str(name), *found[0])), found[1])
-
-
-def _entry(loaded: Mapping, name: Any) -> _Found | None:
-    return next(_entries(loaded, (name,)), None)
-
-
-def _inside(value: Mapping, depth: int, seen: _Seen) -> _Inside:
-    """The tensors in a mapping or below one of its entries; one of many names is looked at once."""
-    place = id(value), depth
-    if place not in seen:
-        seen[place] = None  # of what holds itself
-        seen[place] = _first_inside(value, depth, seen)
-    return seen[place]
-
-
-def _first_inside(value: Mapping, depth: int, seen: _Seen) -> _Inside:
-    averaged = [inner for inner in value if is_averaged(str(inner))] if depth > 1 else []
-    for inner in (*RAW, *averaged) if depth > 1 else ():
-        below = value.get(inner)
-        if isinstance(below, Mapping) and not is_of_training(str(inner)):
-            inside = _inside(below, depth - 1, seen)
-            if inside is not None:
-                return (str(inner), *inside[0]), inside[1]
-    return ((), value) if _has_tensors(value) else None
-
-
-def _bare(loaded: Mapping) -> _Found | None:
-    return _Found("", loaded) if _has_tensors(loaded) else None
-
-
-def _unnamed(loaded: Mapping) -> _Found | None:
+def _unnamed(loaded: Mapping) -> Found | None:
     """Entries of other names: the only one with tensors, or all, as parts of one network."""
     named = [name for name in loaded if isinstance(name, str) and not is_averaged(name)]
-    found = list(_entries(loaded, named))
+    found = list(entries_of(loaded, named))
     if len(found) < 2:
         return found[0] if found else None
     each = ((f"{f.name}.{name}", value) for f in found for name, value in f.entries.items())
-    return _Found("", dict(islice(each, MOST_TENSORS + 1)))  # more are refused
-
-
-def _split_by_prefix(ema: _Found | None, raw: _Found | None) -> tuple[_Found | None, _Found | None]:
-    """Part a state dict that holds two copies of a model, one of them the average."""
-    if ema is not None or raw is None:
-        return ema, raw
-    for prefix in EMA_PREFIXES:
-        averaged = {k: v for k, v in raw.entries.items() if str(k).startswith(prefix)}
-        if len(averaged) >= max(1, _EMA_SHARE * len(raw.entries)):
-            others = {k: v for k, v in raw.entries.items() if k not in averaged}
-            path = _SEPARATOR.join(filter(None, (raw.name, f"{prefix}*")))
-            stripped = {str(k).removeprefix(prefix): v for k, v in averaged.items()}
-            rest = _Found(raw.name, others, raw.notes) if _has_tensors(others) else None
-            return _Found(path, stripped, raw.notes), rest
-    return ema, raw
-
-
-def _has_tensors(entries: Mapping) -> bool:
-    return any(isinstance(value, Tensor | UnusableTensor) for value in entries.values())
+    return Found("", dict(islice(each, MOST_TENSORS + 1)))  # more are refused
 
 
 def _listed(entries: Mapping) -> str:

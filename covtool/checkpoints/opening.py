@@ -23,7 +23,6 @@ from covtool.checkpoints.own_runs import OwnModel, find_in_run, model_of_state
 from covtool.checkpoints.places import (
     SUFFIXES,
     close_names,
-    is_file,
     is_there,
     missing_file,
     names_in,
@@ -35,6 +34,7 @@ from covtool.checkpoints.shards import weights_file
 from covtool.errors import ArgumentError, CheckpointError, UnknownVariantError
 from covtool.printable import printable
 from covtool.progress import Track, silent
+from covtool.regular_files import is_regular
 from covtool.specs import Provenance, Recipe
 
 
@@ -102,7 +102,7 @@ def _open(source: str | Path, wishes: Wishes) -> OpenedModel:
     in_run, taken = find_in_run(source)
     path = in_run or weights_file(Path(source))
     if is_there(path):
-        if is_file(path) and model_file.is_covtool_file(path):
+        if is_regular(path) and model_file.is_covtool_file(path):
             return _open_own(_own_file(path, taken), wishes)
         checkpoint = read_checkpoint(path, weights=wishes.weights)
         if checkpoint.saved is not None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from covtool.checkpoints import model_file
-from covtool.checkpoints.places import is_file, is_folder, is_there
-from covtool.checkpoints.told.documents import read_document
-from covtool.errors import CheckpointError
+from covtool.checkpoints.places import is_folder, is_there
+from covtool.errors import ArgumentError, CheckpointError
 from covtool.full_paths import absolute
 from covtool.printable import printable
-from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES
+from covtool.regular_files import is_regular
+from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES, read_settings
 from covtool.specs import Recipe
 from covtool.specs.recipe_reading import recipe_of
 
@@ -73,7 +73,7 @@ def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
         return None, ()
     found = [folder / EXPORTED / f"{name}.safetensors" for name in (choice or BEST, choice or LAST)]
     found.append(folder / STATES / f"{choice}.pt")
-    path = next((path for path in found if is_file(path)), None)
+    path = next((path for path in found if is_regular(path)), None)
     if path is None:
         raise _nothing_in(folder, choice)
     other = f"; {folder}{_CHOICE}{LAST} takes the last" if path.stem == BEST and not choice else ""
@@ -132,10 +132,18 @@ def _recipe_beside(path: Path) -> Any:
     folder = absolute(path).parent.parent
     if absolute(path).parent.name != STATES:
         return None
-    arguments = read_document(folder / ARGUMENTS)
+    arguments = _settings(folder / ARGUMENTS)
     if arguments is None or arguments.get("head_schedule"):
         return None
-    return read_document(folder / RECIPE)
+    return _settings(folder / RECIPE)
+
+
+def _settings(path: Path) -> Mapping[str, Any] | None:
+    """What a run wrote beside its states; None where that is missing or cannot be read."""
+    try:
+        return read_settings(path)
+    except ArgumentError:
+        return None
 
 
 def _validated(path: Path, told: Any) -> Recipe:

@@ -7,7 +7,7 @@ from errno import EINVAL
 from itertools import islice
 from pathlib import Path
 
-from covtool.errors import CheckpointError
+from covtool.errors import CheckpointError, reason_of
 from covtool.full_paths import in_full
 from covtool.printable import printable
 
@@ -16,11 +16,6 @@ MOST_COMPARED = 2_000
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
 """How the names of checkpoints end."""
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a regular file; what cannot be looked at is none."""
-    return os.path.isfile(path)  # noqa: PTH113 -- Path's raises where a name is too long
 
 
 def is_folder(path: Path) -> bool:
@@ -50,7 +45,7 @@ def cannot_be_read(path: Path | str, problem: OSError) -> CheckpointError:
     """The system does not give a file, or it is none; the reason is the system's."""
     return CheckpointError(
         f"{printable(str(path), longest=400)} cannot be read.",
-        reason=f"{problem.strerror or type(problem).__name__}.",
+        reason=reason_of(problem),
         hint="Give a file that can be read.",
     )
 

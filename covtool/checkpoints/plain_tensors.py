@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from covtool.checkpoints.containers import DEPTH
+from covtool.checkpoints.container_entries import DEPTH
 from covtool.checkpoints.pickles import UnusableTensor
 from covtool.checkpoints.unreadable import damaged, not_of_a_network, unusable
 from covtool.safetensors_header import (

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from covtool.checkpoints.places import is_file, is_folder
+from covtool.checkpoints.places import is_folder
 from covtool.documents import parse_json
-from covtool.errors import CheckpointError
+from covtool.errors import CheckpointError, reason_of
 from covtool.printable import printable
-from covtool.regular_files import read_text
+from covtool.regular_files import is_regular, read_text
 
 HUB_FILES = (
     "model.safetensors",
@@ -29,7 +29,7 @@ def weights_file(path: Path) -> Path:
     """The file with the weights in a folder of the Hub; any other path as it is."""
     if not is_folder(path):
         return path
-    return next((path / name for name in HUB_FILES if is_file(path / name)), path)
+    return next((path / name for name in HUB_FILES if is_regular(path / name)), path)
 
 
 def shards_of(path: Path) -> tuple[Path, ...]:
@@ -42,14 +42,14 @@ def shards_of(path: Path) -> tuple[Path, ...]:
         CheckpointError: Some are missing, or the index names none.
     """
     shard = _SHARD.fullmatch(path.name)
-    if path.name.endswith(_INDEX) and is_file(path):
+    if path.name.endswith(_INDEX) and is_regular(path):
         names = _indexed(path)
     elif shard is not None:
         count, stem, suffix = shard["count"], shard["stem"], shard["suffix"]
         names = [f"{stem}-{n:05}-of-{count}{suffix}" for n in range(1, int(count) + 1)]
     else:
         return ()
-    missing = [name for name in names if not is_file(path.with_name(name))]
+    missing = [name for name in names if not is_regular(path.with_name(name))]
     if missing:
         raise CheckpointError(
             f"{path} is one part of a model's weights, and others are missing.",
@@ -69,10 +69,8 @@ def _indexed(path: Path) -> Sequence[str]:
         places = content.get("weight_map") if isinstance(content, Mapping) else None
         if isinstance(places, Mapping) and all(map(_is_beside, places.values())):
             names = sorted(set(places.values()))
-    except OSError as problem:
-        reason = f"{problem.strerror}."
-    except ValueError as problem:
-        reason = str(problem)
+    except (OSError, ValueError) as problem:
+        reason = reason_of(problem)
     if not names:
         raise CheckpointError(
             f"{path} is no index of weights.", reason=reason, hint="Give the file with the weights."

@@ -1,6 +1,7 @@
-"""A checksum of named tensors, as covtool's own files carry it.
+"""Checksums of named tensors and texts, as covtool's own files carry them.
 
-A flipped bit in the weights of a file leaves it readable, and every figure measured with it wrong.
+A flipped bit in the weights of a file leaves it readable, and every figure measured with it wrong;
+so does one in features, or in the labels beside them.
 """
 
 import hashlib
@@ -27,4 +28,12 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
         described = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
         found.update(json.dumps(described).encode() + b"\n")
         found.update(tensor.flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def text_checksum(texts: Mapping[str, str]) -> str:
+    """SHA-256 over the names and texts of metadata, in the order of names; hexadecimal."""
+    found = hashlib.sha256()
+    for name in sorted(texts):
+        found.update(json.dumps([name, texts[name]]).encode() + b"\n")
     return found.hexdigest()

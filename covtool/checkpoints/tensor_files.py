@@ -16,6 +16,7 @@ from torch import Tensor
 
 from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum
 from covtool.checkpoints.unreadable import refused, unusable
+from covtool.printable import printable
 from covtool.regular_files import opened
 from covtool.safetensors_header import Header, HeaderError, header_of
 
@@ -61,29 +62,55 @@ def read_metadata(path: Path | str) -> Mapping[str, str]:
 
 
 def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """The tensors of a safetensors file, in the order of their names, and its metadata.
+    """The tensors of a checkpoint, in the order of their names, and its metadata.
 
     Raises:
-        CheckpointError: It is damaged, cannot be read, changed while it was being read, or has
-            tensors of other numbers than `DTYPES`.
+        CheckpointError: As `tensors_in`.
     """
     try:
-        with opened(path) as file:
-            header = header_of(file)
-            _require_plain(path, header)
-            mapped = header.end > LARGEST_READ or sys.byteorder != "little"
-            tensors = _mapped(path, header) if mapped else _read(file, header)
-            _require_unchanged(tensors, header)
+        return tensors_in(path)
+    except UnusableError as problem:
+        raise unusable(path, problem.name, problem.kind) from problem
     except (OSError, HeaderError, SafetensorError) as problem:
         raise refused(path, problem) from problem
+
+
+def tensors_in(path: Path | str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """The tensors of any safetensors file, in the order of their names, and its metadata.
+
+    Raises:
+        OSError: It cannot be read.
+        HeaderError: It is damaged, or changed while it was being read.
+        SafetensorError: It is large, and changed while it was being read.
+        UnusableError: It has tensors of other numbers than `DTYPES`.
+    """
+    with opened(path) as file:
+        header = header_of(file)
+        _require_plain(header)
+        mapped = header.end > LARGEST_READ or sys.byteorder != "little"
+        tensors = _mapped(path, header) if mapped else _read(file, header)
+        _require_unchanged(tensors, header)
     return tensors, header.metadata
 
 
-def _require_plain(path: Path | str, header: Header) -> None:
+class UnusableError(HeaderError):
+    """A tensor is none of plain numbers.
+
+    Args:
+        name: Of the tensor.
+        kind: Of its numbers.
+    """
+
+    def __init__(self, name: str, kind: str) -> None:
+        super().__init__(f"{printable(name)!r} is {printable(kind)}.")
+        self.name, self.kind = name, kind
+
+
+def _require_plain(header: Header) -> None:
     for name, entry in header.entries.items():
         if entry.dtype not in DTYPES:
             kind = _KINDS.get(entry.dtype, _KINDS.get(entry.dtype.partition("_")[0]))
-            raise unusable(path, name, f"{kind} ({entry.dtype})")
+            raise UnusableError(name, f"{kind} ({entry.dtype})")
 
 
 def _require_unchanged(tensors: Mapping[str, Tensor], header: Header) -> None:

@@ -15,7 +15,7 @@ from covtool.checkpoints.pickles import (
     read_legacy,
     require_whole,
 )
-from covtool.errors import CheckpointError, UnsafeCheckpointError
+from covtool.errors import CheckpointError, UnsafeCheckpointError, reason_of
 from covtool.printable import printable
 
 _SHOWN = 4
@@ -85,15 +85,11 @@ def _told(path: Path) -> Iterator[None]:
     except PickleError as problem:
         raise damaged(path, printable(str(problem))) from problem
     except OSError as problem:
-        raise CheckpointError(f"{path} cannot be read.", reason=_why(problem)) from problem
+        raise CheckpointError(f"{path} cannot be read.", reason=reason_of(problem)) from problem
     except MemoryError as problem:
         raise CheckpointError(f"{path} needs more memory than there is.") from problem
     except _MALFORMED as problem:
         raise damaged(path, _UNFORESEEN) from problem
-
-
-def _why(problem: OSError) -> str:
-    return f"{printable(problem.strerror or str(problem) or type(problem).__name__)}."
 
 
 def _unsafe(path: Path, what: str, names: list[str]) -> CheckpointError:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from covtool.errors import DataError
+from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 
 Identity = tuple[int, int]
@@ -82,7 +82,7 @@ def _refuse(problem: OSError) -> None:
 def unreadable_folder(problem: OSError) -> DataError:
     """A folder that may not be looked into: what is in it must not be missing without a word."""
     place = printable(str(problem.filename))
-    return DataError(f"The folder {place} cannot be read.", reason=problem.strerror)
+    return DataError(f"The folder {place} cannot be read.", reason=reason_of(problem))
 
 
 def _with_slash(folder: str) -> str:

@@ -11,7 +11,7 @@ from covtool.atomic import written_whole
 from covtool.data.csv_layout import is_table
 from covtool.data.layouts import DataLayout, canonical, listed, nothing_there
 from covtool.data.retrieval_layout import RetrievalLayout, RetrievalSample
-from covtool.errors import DataError
+from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import opened
 
@@ -98,7 +98,7 @@ def _cells(file: Path) -> tuple[tuple[str, ...], list[Row]]:
             return columns, [_row(file, reader.line_num, columns, cells) for cells in reader]
     except OSError as problem:
         raise DataError(
-            f"{file} cannot be read.", reason=f"{problem.strerror or problem}.", hint=_WAY_ON
+            f"{file} cannot be read.", reason=reason_of(problem), hint=_WAY_ON
         ) from problem
     except (ValueError, csv.Error) as problem:
         if isinstance(problem, DataError):

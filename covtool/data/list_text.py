@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from covtool.errors import DataError
-from covtool.printable import printable
+from covtool.errors import DataError, reason_of
 from covtool.regular_files import MEBIBYTE, opened, read_bytes
 
 LONGEST_LIST = 1024 * MEBIBYTE
@@ -124,12 +123,11 @@ def explained(file: Path) -> Iterator[None]:
     except UnicodeDecodeError as problem:
         raise _no_text(file, problem) from problem
     except OSError as problem:
-        reason = printable(problem.strerror or str(problem))
-        raise DataError(f"{file} cannot be read.", reason=f"{reason.rstrip('.')}.") from problem
+        raise DataError(f"{file} cannot be read.", reason=reason_of(problem)) from problem
     except ValueError as problem:
-        reason = printable(str(problem)).rstrip(".")
+        reason = reason_of(problem)
         raise DataError(
-            f"{file} cannot be read.", reason=f"{reason[:1].upper()}{reason[1:]}."
+            f"{file} cannot be read.", reason=f"{reason[:1].upper()}{reason[1:]}"
         ) from problem
 
 

@@ -19,7 +19,7 @@ from covtool.data.published.listing import lines_of
 from covtool.data.records import ReaderArchive, Records
 from covtool.data.shards import LeftOut, indexed
 from covtool.documents import parse_json
-from covtool.errors import ArgumentError, CovtoolError, DataError
+from covtool.errors import ArgumentError, CovtoolError, DataError, reason_of
 from covtool.full_paths import in_full
 from covtool.printable import printable
 from covtool.regular_files import read_text
@@ -122,11 +122,8 @@ def _shards_by_info(info: Path) -> Shards:
             for split, row in splits.items()
         }
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
-        text = getattr(problem, "strerror", None) or str(problem)
-        reason = f"It has no {text}" if isinstance(problem, LookupError) else text
-        raise DataError(
-            f"{info} does not describe the splits.", reason=printable(reason)
-        ) from problem
+        reason = f"{'It has no ' * isinstance(problem, LookupError)}{reason_of(problem)}"
+        raise DataError(f"{info} does not describe the splits.", reason=reason) from problem
 
 
 def _names_of(row: Mapping[str, Any]) -> list[str]:

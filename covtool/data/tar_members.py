@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from covtool.errors import DataError
+from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import opened
 
@@ -52,8 +52,7 @@ def members(archive: Path) -> Iterator[Member | Passed]:
     except DataError:
         raise
     except Exception as problem:  # of damaged headers Python's reader raises whatever comes up
-        text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-        raise DataError(f"{archive} cannot be read.", reason=printable(text)) from problem
+        raise DataError(f"{archive} cannot be read.", reason=reason_of(problem)) from problem
 
 
 def bytes_of(file: BinaryIO, member: Member) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from covtool.errors import CovtoolError, DataError
+from covtool.errors import CovtoolError, DataError, reason_of
 from covtool.printable import printable
 
 
@@ -27,8 +27,7 @@ def paths_explained(root: Path | str) -> Iterator[None]:
         raise
     except OSError as problem:
         path = printable(str(problem.filename or root))
-        reason = printable(problem.strerror or str(problem))
-        raise DataError(f"{path} cannot be read.", reason=f"{reason.rstrip('.')}.") from problem
+        raise DataError(f"{path} cannot be read.", reason=reason_of(problem)) from problem
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def end_where_batches_are_lost() -> None:
     """In a worker: end, once a batch cannot be handed over or a thread of the worker fails.
 
     Python itself would print a traceback, or the same one for ever, and torch wait for the batch
-    until somebody ends the command. The exit code is the number of the system's error.
+    until the command is ended. The exit code is the number of the system's error.
     """
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_of_feeder)
     sys.excepthook = _end_of_thread

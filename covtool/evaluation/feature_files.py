@@ -8,13 +8,13 @@ from typing import BinaryIO, Self
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from covtool.atomic import place_of, require_writable, saving, written_whole
-from covtool.errors import CovtoolError, DataError, NonFiniteError, ShapeError
+from covtool.errors import CovtoolError, DataError, NonFiniteError, ShapeError, reason_of
 from covtool.evaluation.feature_formats import COLUMNS, format_of
 from covtool.evaluation.feature_table import FeatureTable, ImageLabels
-from covtool.printable import printable
 
 
 def check_feature_output(path: Path, *, overwrite: bool = False) -> None:
@@ -29,7 +29,7 @@ def check_feature_output(path: Path, *, overwrite: bool = False) -> None:
 
 
 def read_features(path: str | Path) -> FeatureTable:
-    """Features and labels in a file that `FeatureWriter` or somebody else wrote.
+    """Features and labels in a file that `FeatureWriter` or another program wrote.
 
     Args:
         path: ``.safetensors`` and ``.npz`` with ``features`` (N, D) and perhaps ``paths``,
@@ -37,7 +37,8 @@ def read_features(path: str | Path) -> FeatureTable:
 
     Raises:
         ArgumentError: The suffix stands for no format.
-        DataError: The file is missing or damaged, holds no features, or its lengths differ.
+        DataError: The file is missing or damaged, is not as covtool wrote it, holds no features, or
+            its lengths differ.
     """
     path = Path(path)
     read = format_of(path).read
@@ -47,10 +48,10 @@ def read_features(path: str | Path) -> FeatureTable:
         raise DataError(f"There is no file {path}.") from problem
     except CovtoolError:
         raise
-    except Exception as problem:  # of a damaged file readers raise whatever comes up
-        text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-        reason = printable(" ".join(text.split()))
-        raise DataError(f"The features in {path} cannot be read.", reason=reason) from problem
+    except (OSError, ValueError, SafetensorError) as problem:
+        raise DataError(
+            f"The features in {path} cannot be read.", reason=reason_of(problem)
+        ) from problem
     if features.ndim != 2 or not features.is_floating_point():
         raise DataError(
             f"The features in {path} are no matrix of floating-point numbers.",
@@ -150,7 +151,8 @@ class FeatureWriter:
         columns = {name: [getattr(row, name) for row in self._labels] for name in names}
         shape = (len(self._labels), self._num_features)
         with written_whole(self.path, overwrite=self._overwrite) as temporary:
-            features = np.memmap(self._spool, np.float32, mode="r", shape=shape)
+            # Copied on write, and never written: torch warns of memory that is read alone.
+            features = np.memmap(self._spool, np.float32, mode="c", shape=shape)
             self._write(temporary, features, columns)
 
 

@@ -16,21 +16,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
+from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum, text_checksum
+from covtool.checkpoints.tensor_files import tensors_in
 from covtool.data.csv_file import rows_of
 from covtool.data.found_images import shown
 from covtool.data.list_text import checked_lines, explained, opened_text
 from covtool.documents import parse_json
 from covtool.errors import ArgumentError, DataError
 from covtool.printable import printable
-from covtool.regular_files import MEBIBYTE, opened, require_regular
+from covtool.regular_files import MEBIBYTE, opened
 
 FEATURES = "features"
 NAMES = "surrogateescape"  # names of files need not be text
 COLUMNS = {"path": "paths", "identity": "identities", "camera": "cameras", "split": "splits"}
 """Labels of an image, and what they are called together in a file."""
+
+LABELS_CHECKSUM_KEY = "covtool.labels.sha256"
+"""Where the metadata of a safetensors file keep the checksum of the labels beside it."""
 
 _BLOCK = 4096
 _LENGTH = struct.Struct("<Q")  # of a safetensors header, in front of it
@@ -69,8 +73,13 @@ def write_safetensors(path: Path, features: np.ndarray, columns: Columns) -> Non
     The header is put together here because safetensors' own writer takes nothing but whole tensors
     in memory.
     """
+    texts = {COLUMNS[name]: json.dumps(column) for name, column in columns.items()}
     header = {
-        "__metadata__": {COLUMNS[name]: json.dumps(column) for name, column in columns.items()},
+        "__metadata__": {
+            **texts,
+            LABELS_CHECKSUM_KEY: text_checksum(texts),
+            CHECKSUM_KEY: checksum({FEATURES: torch.from_numpy(features)}),
+        },
         FEATURES: {
             "dtype": "F32",
             "shape": features.shape,
@@ -88,17 +97,22 @@ def write_safetensors(path: Path, features: np.ndarray, columns: Columns) -> Non
 
 def read_safetensors(path: Path) -> tuple[Tensor, Columns]:
     """Labels may be tensors of whole numbers as well, under the names of `COLUMNS`."""
-    require_regular(path)
-    with safe_open(path, framework="pt") as file:
-        names, metadata = set(file.keys()), file.metadata() or {}
-        _require_features(names)
-        columns = {}
-        for name, plural in COLUMNS.items():
-            if plural in metadata:
-                columns[name] = _listed(plural, metadata[plural])
-            elif plural in names:
-                columns[name] = _texts(file.get_tensor(plural).numpy())
-        return file.get_tensor(FEATURES), columns
+    tensors, metadata = tensors_in(path)
+    _require_features(tensors)
+    texts = {plural: metadata[plural] for plural in COLUMNS.values() if plural in metadata}
+    if metadata.get(LABELS_CHECKSUM_KEY) not in (None, text_checksum(texts)):
+        raise ValueError("Its labels are not those that covtool wrote.")
+    columns = {}
+    for name, plural in COLUMNS.items():
+        if plural in texts:
+            columns[name] = _listed(plural, texts[plural])
+        elif plural in tensors:
+            columns[name] = _texts(_array_of_numbers(tensors[plural]))
+    return tensors[FEATURES], columns
+
+
+def _array_of_numbers(labels: Tensor) -> np.ndarray:
+    return (labels.float() if labels.is_floating_point() else labels).numpy()  # it has no bfloat16
 
 
 def write_npz(path: Path, features: np.ndarray, columns: Columns) -> None:
@@ -110,17 +124,22 @@ def write_npz(path: Path, features: np.ndarray, columns: Columns) -> None:
 
 def read_npz(path: Path) -> tuple[Tensor, Columns]:
     """Labels may be texts or whole numbers; nothing pickled is read."""
-    with opened(path) as stream, zipfile.ZipFile(stream) as archive:
-        names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        _require_features(names)
-        present = {name: plural for name, plural in COLUMNS.items() if plural in names}
-        largest = max(MOST_UNPACKED, MOST_TIMES * path.stat().st_size)
+    try:
+        with opened(path) as stream, zipfile.ZipFile(stream) as archive:
+            return _unpacked(archive, MOST_TIMES * path.stat().st_size)
+    except (OSError, ValueError, MemoryError):
+        raise
+    except Exception as problem:  # of damaged bytes, zipfile, zlib and NumPy raise a dozen kinds
+        raise ValueError(str(problem) or type(problem).__name__) from problem
 
-        def array_of(name: str) -> np.ndarray:
-            return _array(archive, names[name], largest)
 
-        columns = {name: _texts(array_of(plural)) for name, plural in present.items()}
-        return torch.from_numpy(array_of(FEATURES)), columns
+def _unpacked(archive: zipfile.ZipFile, most: int) -> tuple[Tensor, Columns]:
+    names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    _require_features(names)
+    largest = max(MOST_UNPACKED, most)
+    present = {name: names[plural] for name, plural in COLUMNS.items() if plural in names}
+    columns = {name: _texts(_array(archive, info, largest)) for name, info in present.items()}
+    return torch.from_numpy(_array(archive, names[FEATURES], largest)), columns
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, largest: int) -> np.ndarray:

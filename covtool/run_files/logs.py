@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from covtool.documents import parse_json
-from covtool.errors import DataError
+from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import MEBIBYTE, opened
 from covtool.run_files.names import METRICS, SUMMARY
@@ -173,7 +173,7 @@ def lines(path: Path, *, at_most: int = MOST_LINES) -> Iterator[Line]:
     except FileNotFoundError:
         raise
     except OSError as problem:
-        raise unreadable(path, f"{problem.strerror or problem}.") from problem
+        raise unreadable(path, reason_of(problem)) from problem
     most = f"{at_most:,} lines or {LARGEST_LOG / MEBIBYTE:g} MiB"
     raise unreadable(path, f"It has more than {most}.")
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from covtool.documents import parse_yaml
-from covtool.errors import ArgumentError
+from covtool.errors import ArgumentError, reason_of
 from covtool.regular_files import MEBIBYTE, read_text
 
 LARGEST_SETTINGS = 4 * MEBIBYTE
-"""Bytes of args.yaml or recipe.yaml; a recipe with the names of 21,843 classes has below 2 MiB."""
+"""Bytes of a file of settings; a recipe with the names of 21,843 classes has below 2 MiB."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -19,10 +19,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     try:
         values = parse_yaml(read_text(path, at_most=LARGEST_SETTINGS))
-    except OSError as problem:
-        raise unusable(path, f"{problem.strerror or problem}.") from problem
-    except ValueError as problem:
-        raise unusable(path, str(problem)) from problem
+    except (OSError, ValueError) as problem:
+        raise unusable(path, reason_of(problem)) from problem
     if not isinstance(values, dict):
         raise unusable(path, "It does not hold names and values.")
     if odd := next((name for name in values if not isinstance(name, str)), None):

@@ -13,7 +13,7 @@ from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.layout import LayoutSpec
 from covtool.specs.loading import LoadingSpec
 from covtool.specs.objective import ObjectiveSpec
-from covtool.specs.problems import parts_of
+from covtool.specs.problems import key_and_reason
 from covtool.specs.processes import ProcessSpec
 from covtool.specs.record import Record
 from covtool.specs.retrieval import SearchSpec
@@ -156,6 +156,5 @@ class FinetuneRequest(Record):
             made = {name: spec.model_validate(named[name]) for name, spec in groups}
             return cls.model_validate({**values, **made})
         except ValidationError as problem:
-            key, reason, value = parts_of(problem)
-            said = f"{reason}, not {value}" if value else reason
-            raise ArgumentError(f"{key!r} will not do: {said}.") from problem
+            key, reason = key_and_reason(problem)
+            raise ArgumentError(f"{key!r} will not do: {reason}.") from problem

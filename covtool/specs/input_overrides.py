@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from covtool.specs.problems import parts_of
+from covtool.specs.problems import key_and_reason
 from covtool.specs.recipe import InputSpec
 from covtool.specs.record import Record
 
@@ -95,8 +95,7 @@ def _require_bounds(**fields: Any) -> None:
     try:
         InputSpec(**fields)
     except ValidationError as problem:
-        _, reason, value = parts_of(problem)
-        raise ValueError(f"{reason}, not {value}") from None
+        raise ValueError(key_and_reason(problem)[1]) from None
 
 
 def _size(text: str) -> tuple[int, int]:

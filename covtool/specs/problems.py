@@ -23,14 +23,14 @@ def first_problem(problem: ValidationError) -> str:
         ...     print(first_problem(refused))
         features: Input should be a valid integer, unable to parse string as an integer, not 'many'
     """
+    key, reason = key_and_reason(problem)
+    return f"{key}: {reason}" if key else reason
+
+
+def key_and_reason(problem: ValidationError) -> tuple[str, str]:
+    """The key of the first thing that is wrong, and why, with its value; an empty key for none."""
     key, reason, value = parts_of(problem)
-    return f"{key}{': ' if key else ''}{reason}{', not ' if value else ''}{value}"
-
-
-def first_line(problem: Exception) -> str:
-    """What another library's failure says, as a line that can be printed."""
-    told = getattr(problem, "message", None) or str(problem).strip()
-    return printable((told.splitlines() or [type(problem).__name__])[0]).rstrip(".")
+    return key, f"{reason}, not {value}" if value else reason
 
 
 def parts_of(problem: ValidationError) -> tuple[str, str, str]:

@@ -1,11 +1,13 @@
 """A recipe that a file holds: validated, and whole in itself, before anything is made of it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from covtool.documents import parse_json
+from covtool.run_files.settings import read_settings, unusable
 from covtool.specs.base_arguments import base_problem
 from covtool.specs.problems import first_problem
 from covtool.specs.recipe import Recipe
@@ -18,6 +20,19 @@ def recipe_of_json(text: str) -> Recipe:
         ValueError: It is none; the reason is one line with the key.
     """
     return recipe_of(parse_json(text))
+
+
+def recipe_of_run(path: Path) -> Recipe:
+    """The recipe in recipe.yaml of a run.
+
+    Raises:
+        ArgumentError: It cannot be read, or is none.
+    """
+    values = read_settings(path)
+    try:
+        return recipe_of(values)
+    except ValueError as problem:
+        raise unusable(path, f"{problem}.") from problem
 
 
 def recipe_of(value: Any) -> Recipe:

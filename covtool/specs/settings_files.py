@@ -6,14 +6,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from covtool.documents import parse_yaml
-from covtool.errors import ArgumentError
+from covtool.errors import ArgumentError, reason_of
 from covtool.printable import printable
-from covtool.regular_files import MEBIBYTE, read_text
+from covtool.regular_files import read_text
+from covtool.run_files.settings import LARGEST_SETTINGS
 from covtool.specs.problems import first_problem, shown
 from covtool.specs.recipe import MOST_OPERATIONS, Operation
-
-LARGEST_SETTINGS = 4 * MEBIBYTE
-"""Bytes of a file of settings."""
 
 _OPERATIONS = TypeAdapter(list[Operation])
 _KEY = "operations"
@@ -64,11 +62,10 @@ def read_operations(path: Path) -> list[Operation]:
 def _document(path: Path, what: str) -> Any:
     try:
         return parse_yaml(read_text(path, encoding="utf-8-sig", at_most=LARGEST_SETTINGS))
-    except OSError as problem:
-        reason = problem.strerror or str(problem)
-    except ValueError as problem:
-        reason = str(problem)
-    raise ArgumentError(f"The {what} {printable(str(path))} cannot be read: {reason.rstrip('.')}.")
+    except (OSError, ValueError) as problem:
+        raise ArgumentError(
+            f"The {what} {printable(str(path))} cannot be read: {reason_of(problem)}"
+        ) from problem
 
 
 def _no_recipe(path: Path, reason: str) -> ArgumentError:

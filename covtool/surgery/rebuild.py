@@ -8,7 +8,7 @@ from torch import nn
 
 from covtool.backbones.create import create_model, create_skeleton
 from covtool.backbones.model_size import require_room, tensor_bytes, without_weights
-from covtool.errors import ArgumentError, CheckpointError
+from covtool.errors import ArgumentError, CheckpointError, reason_of
 from covtool.specs import (
     ConvolutionSpec,
     EigenlayerSpec,
@@ -22,7 +22,6 @@ from covtool.specs import (
     Recipe,
     StemSpec,
 )
-from covtool.specs.problems import first_line
 from covtool.surgery.convolutions import (
     ConvolutionsPlan,
     apply_convolutions,
@@ -125,7 +124,7 @@ def _unfit(recipe: Recipe, number: int, problem: Exception) -> CheckpointError:
     return CheckpointError(
         f"Operation {number} of the recipe, {kind}, cannot be done on {base.library}'s "
         f"{base.name}.",
-        reason=f"{first_line(problem)}.",
+        reason=reason_of(problem),
         hint="The recipe was changed by hand, or the installed library builds this architecture "
         "differently.",
     )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from covtool.errors import CheckpointError
+from covtool.errors import ArgumentError, CheckpointError, DataError
 from covtool.training.assembly import Parts
 from covtool.training.exporting import export
 from covtool.training.run_directory import RunDirectory
@@ -40,8 +40,9 @@ def bring_back_best_(
         parts.processes.main(
             lambda: export(parts, path, data=data, epochs=best.epoch, epoch=epoch, result=None)
         )
-    except CheckpointError as problem:
-        return f"{path} is gone and cannot be made again. {problem.message} {problem.reason}"
+    except (ArgumentError, CheckpointError, DataError) as problem:
+        why = " ".join(filter(None, (problem.message, problem.reason)))
+        return f"{path} is gone and cannot be made again. {why}"
     finally:
         restore_(parts, newest)
     return f"{path} was gone: it is made again from {source.name}, without what was measured."

@@ -14,10 +14,10 @@ from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.own_runs import BEST
 from covtool.checkpoints.places import is_folder
 from covtool.errors import ArgumentError, CheckpointError
-from covtool.run_files import RECIPE, STATES, read_settings
-from covtool.run_files.settings import unusable
+from covtool.regular_files import is_regular
+from covtool.run_files import RECIPE, STATES
 from covtool.specs import Recipe
-from covtool.specs.recipe_reading import recipe_of
+from covtool.specs.recipe_reading import recipe_of_run
 from covtool.surgery.rebuild import rebuild
 from covtool.training.checkpoint_store import NEWEST
 from covtool.training.head import Head, find_head, replace_classifier_
@@ -94,7 +94,7 @@ def _state_file(path: Path) -> Path:
     if not is_folder(path):
         return path
     candidates = [path / STATES / f"{name}.pt" for name in (BEST, NEWEST)]
-    found = next((file for file in candidates if file.is_file()), None)
+    found = next((file for file in candidates if is_regular(file)), None)
     if found is None:
         raise ArgumentError(
             f"--init-from {path} is not the folder of a run.",
@@ -109,17 +109,12 @@ def _recipe_of(state_file: Path) -> Recipe | None:
     path = state_file.parent.parent / RECIPE
     if state_file.parent.name != STATES or not os.path.lexists(path):
         return None
-    try:
-        return recipe_of(read_settings(path))
-    except ArgumentError:
-        raise
-    except ValueError as problem:
-        raise unusable(path, f"{problem}.") from problem
+    return recipe_of_run(path)
 
 
 def _recipe_in(state_file: Path) -> Recipe | None:
     """What a checkpoint that was moved out of its run says about itself."""
-    saved = read_checkpoint(state_file).saved if state_file.is_file() else None
+    saved = read_checkpoint(state_file).saved if is_regular(state_file) else None
     return None if saved is None else saved.recipe
 
 

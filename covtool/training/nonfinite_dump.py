@@ -11,9 +11,10 @@ from torch import Tensor
 
 from covtool.atomic import written_whole
 from covtool.checkpoints.unpickling import load_own_file
-from covtool.errors import CheckpointError, CovtoolError
+from covtool.errors import CheckpointError, CovtoolError, first_line
 from covtool.printable import escaped, printable
 from covtool.specs import FinetuneRequest, Recipe
+from covtool.specs.problems import first_problem
 from covtool.specs.recipe_reading import recipe_of
 from covtool.training.assembly import Parts
 from covtool.training.state_content import (
@@ -140,13 +141,9 @@ def read_dump(path: Path) -> Dump:
     try:
         return _parsed(payload)
     except ValidationError as problem:
-        first = problem.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise damaged_dump(path, f"{place}: {first['msg']}") from problem
-    except CovtoolError as problem:
-        raise damaged_dump(path, problem.message) from problem
-    except (ContentError, AttributeError, LookupError, TypeError, ValueError) as problem:
-        raise damaged_dump(path, str(problem)) from problem
+        raise damaged_dump(path, first_problem(problem)) from problem
+    except (CovtoolError, AttributeError, LookupError, TypeError, ValueError) as problem:
+        raise damaged_dump(path, first_line(problem)) from problem
 
 
 def damaged_dump(path: Path, reason: str) -> CheckpointError:

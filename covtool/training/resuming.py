@@ -14,8 +14,8 @@ from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataErr
 from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, IMAGE_LIST, RECIPE
 from covtool.run_files.settings import unusable
-from covtool.specs import FinetuneRequest, ProcessSpec, Recipe, as_flag
-from covtool.specs.recipe_reading import recipe_of
+from covtool.specs import FinetuneRequest, ProcessSpec, as_flag
+from covtool.specs.recipe_reading import recipe_of_run
 from covtool.surgery.rebuild import rebuild
 from covtool.training.assembly import Parts
 from covtool.training.bringing_back import bring_back_best_
@@ -97,7 +97,7 @@ def _resumed(
         observer.on_note(f"Nothing of the run in {directory} was saved yet: it starts over.")
         return train_from_start(request, run_directory, observer, images=images)
     layout, left_out = images or (processes.main(lambda: read_layout(request, observer)), None)
-    recipe = processes.main(lambda: _recipe(run_directory))
+    recipe = processes.main(lambda: recipe_of_run(run_directory.path / RECIPE))
     layout = in_order_of(layout, recipe.class_names or ())  # of a version that sorted otherwise
     if recipe.class_names != layout.class_names:
         raise DataError.classes_differ(
@@ -259,12 +259,3 @@ def _changeable(request: FinetuneRequest) -> str:
         ("rri", "stop_delta", "max_memory") if request.svdnet is None else ("epochs", "patience")
     )
     return ", ".join(name for name in MAY_CHANGE if name not in others)
-
-
-def _recipe(directory: RunDirectory) -> Recipe:
-    try:
-        return recipe_of(directory.read_yaml(RECIPE))
-    except ArgumentError:
-        raise
-    except ValueError as problem:
-        raise unusable(directory.path / RECIPE, f"{problem}.") from problem

@@ -11,6 +11,7 @@ exported/                 best.safetensors, last.safetensors: covtool files
 result.json               when the run is through
 """
 
+import errno
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ import yaml
 from covtool.atomic import require_free, written_whole
 from covtool.data.image_list import write_image_list
 from covtool.data.layouts import DataLayout
-from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
+from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError, reason_of
 from covtool.regular_files import require_regular
 from covtool.run_files import (
     ARGUMENTS,
@@ -207,13 +208,15 @@ class RunDirectory:
         for error, names in _WRITTEN:
             for path in (self.path / name for name in names):
                 try:
+                    if path.is_symlink():  # to write through it would change another file
+                        raise OSError(errno.ELOOP, "It is a link, not a file")
                     require_regular(path)
                 except FileNotFoundError:
                     continue
                 except OSError as problem:
                     raise error(
                         f"{path} cannot be used.",
-                        reason=f"{problem.strerror or problem}.",
+                        reason=reason_of(problem),
                         hint=f"Bring the run's own file back, or move this one away; then go on "
                         f"with: --resume {self.path}",
                     ) from problem
@@ -228,7 +231,7 @@ class RunDirectory:
     def _unusable(self, name: str, problem: OSError) -> ArgumentError:
         return ArgumentError(
             f"{self.path / name} cannot be written.",
-            reason=f"{problem.strerror or problem}.",
+            reason=reason_of(problem),
             hint=f"Make room there, or make it writable; then go on with: --resume {self.path}",
         )
 

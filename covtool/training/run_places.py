@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from covtool.atomic.folders import made_folder, require_folder
-from covtool.errors import ArgumentError
+from covtool.errors import ArgumentError, reason_of
 from covtool.printable import printable
 from covtool.run_files import EXPORTED, STATES
 
@@ -49,7 +49,7 @@ def unwritable_run(folder: Path, problem: Exception) -> ArgumentError:
     """What the system says about the folder of a run, or one for runs."""
     return ArgumentError(
         f"The run cannot be written to {printable(str(folder))}.",
-        reason=f"{getattr(problem, 'strerror', None) or problem}.",
+        reason=reason_of(problem),
         hint="Choose another place with --output, or make this one writable.",
     )
 

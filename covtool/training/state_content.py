@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from covtool.printable import printable
+from covtool.run_files.logs import LARGEST_COUNT
+from covtool.specs.problems import key_and_reason
 from covtool.training.generators import require_generators
 
-_LARGEST = 1 << 53  # of what is counted
-Count = Annotated[int, Field(ge=0, le=_LARGEST)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -48,9 +49,9 @@ class Progress(BaseModel):
     entered: Count = 0
     nonfinite: Count = 0
     replaced: Count = 0
-    world: Annotated[int, Field(ge=1, le=_LARGEST)] = 1
-    lead: Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)] = 0
-    micro_batch: Annotated[int, Field(ge=1, le=_LARGEST)] | None = None
+    world: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 1
+    lead: Annotated[int, Field(ge=-LARGEST_COUNT, le=LARGEST_COUNT)] = 0
+    micro_batch: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] | None = None
 
 
 def progress_of(payload: Any, version: int) -> dict[str, Any]:
@@ -68,8 +69,8 @@ def progress_of(payload: Any, version: int) -> dict[str, Any]:
     try:
         progress = Progress.model_validate(payload["progress"])
     except ValidationError as problem:
-        first = problem.errors(include_input=False, include_url=False)[0]
-        raise ContentError(_place("progress", *first["loc"]), f"{first['msg']}.") from problem
+        key, reason = key_and_reason(problem)
+        raise ContentError(f"progress.{key}", f"{reason}.") from problem
     _require_consistent(progress)
     _require_generators(payload["generators"], progress.world)
     return {name: getattr(progress, name) for name in progress.model_fields_set}

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from covtool.errors import ArgumentError
+from covtool.errors import ArgumentError, reason_of
 from covtool.specs import TrainingSpec
 from covtool.training.observer import (
     EpochRecord,
@@ -104,5 +104,5 @@ class TensorBoard(SilentObserver):
             yield
         except OSError as problem:
             self._writer = None
-            reason = problem.strerror or problem
-            self._note(f"The curves for TensorBoard end here: they cannot be written. {reason}.")
+            reason = reason_of(problem)
+            self._note(f"The curves for TensorBoard end here: they cannot be written. {reason}")

@@ -43,7 +43,7 @@ def test_each_word_of_the_system_is_one_reason(target, name, number, call, monke
     with pytest.raises(SaveError) as caught:
         WRITERS[name](target, overwrite=True)
     assert caught.value.message == f"{target} cannot be written."
-    assert caught.value.reason == os.strerror(number)
+    assert caught.value.reason == f"{os.strerror(number)}."
     assert contents(target.parent) == {target: OLD}
 
 

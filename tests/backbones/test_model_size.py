@@ -5,6 +5,7 @@ import torch
 from families import FAMILIES, family
 from torch import nn
 
+from covtool.backbones import create
 from covtool.backbones.convolutions import find_convolutions
 from covtool.backbones.create import create_model, create_skeleton, parse_name
 from covtool.backbones.model_size import activation_bytes, tensor_bytes, without_weights
@@ -18,7 +19,16 @@ from covtool.specs.base_arguments import ARGUMENTS, LARGEST_SIDE, base_problem
 RESNET = BaseSpec(library="timm", name="test_resnet")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+LARGE = {"vgg11", "swin_tiny_patch4_window7_224", "densenet121", "regnetx_002"} | {
+    f"torchvision:{name}"
+    for name in ("vgg11", "swin_t", "vit_b_16", "convnext_tiny", "densenet121", "efficientnet_b0")
+}
+"""Families whose smallest member takes seconds; their layers are those of the others."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE)) for n in FAMILIES]
+)
 def test_a_skeleton_is_as_large_as_its_model_and_has_the_same_places(name):
     model, images = family(name)
     skeleton = create_skeleton(parse_name(name)[0], num_classes=11)
@@ -86,7 +96,8 @@ def test_a_name_with_other_characters_is_none():
         assert "is no name" in base_problem("timm", name, {})
 
 
-def test_a_structure_that_takes_minutes_to_make_is_refused_in_seconds():
+def test_a_structure_that_takes_minutes_to_make_is_refused_in_seconds(monkeypatch):
+    monkeypatch.setattr(create, "MOST_CALLS", 5_000)
     tables = BaseSpec(library="timm", name="maxvit_tiny_tf_224", arguments={"img_size": 4096})
-    with pytest.raises(ArgumentError, match="100,000 calls"):
+    with pytest.raises(ArgumentError, match="calls of torch"):
         create_skeleton(tables, num_classes=3)

@@ -50,8 +50,10 @@ def signalled(number, original):
     return do
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-@pytest.mark.parametrize("stage", ["read_layout", "open_source", "build_parts"])
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    list(zip(["read_layout", "open_source", "build_parts"], NUMBERS, strict=True)),
+)
 def test_while_a_run_is_prepared_nothing_is_left(
     covtool, arguments, tmp_path, monkeypatch, number, stage
 ):
@@ -72,8 +74,15 @@ def test_between_a_folder_and_its_arguments_neither_is_left(
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("stage", ["write_json", "write_images", "forget_all", "sync_logs"])
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("write_json", signal.SIGHUP),
+        ("write_images", signal.SIGINT),
+        ("forget_all", signal.SIGTERM),
+        ("sync_logs", signal.SIGHUP),
+    ],
+)
 def test_before_the_first_save_the_same_run_starts_again(
     covtool, data, arguments, folder, tmp_path, monkeypatch, stage, number
 ):
@@ -85,7 +94,7 @@ def test_before_the_first_save_the_same_run_starts_again(
     assert not list(folder.rglob("*.pt"))
     assert not list(folder.rglob(".*.tmp"))
     if number != signal.SIGHUP:
-        return  # one of them is enough
+        return  # the first and the last stage are enough
     code, _, err = covtool("finetune", "--resume", folder)
     assert code == 0
     assert "was saved yet: it starts over" in " ".join(err.split())
@@ -96,7 +105,6 @@ def test_before_the_first_save_the_same_run_starts_again(
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        (keeping, "capture"),
         (keeping, "export"),
         (running, "stops_early"),
     ],

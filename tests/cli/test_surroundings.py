@@ -72,7 +72,7 @@ def test_a_folder_that_was_deleted_is_named(deleted_folder, capsys):
         with pytest.raises(SystemExit) as end:
             main.run(arguments)
         assert end.value.code == code
-        assert ("does not exist any more" in capsys.readouterr().err) == bool(code)
+        assert ("working folder has been deleted" in capsys.readouterr().err) == bool(code)
 
 
 def test_torch_keeps_the_level_that_a_user_chose(monkeypatch):

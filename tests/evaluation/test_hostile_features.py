@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from covtool.errors import DataError
 from covtool.evaluation.feature_files import read_features, write_features
@@ -141,3 +142,30 @@ def test_names_that_are_no_text_survive_in_csv(tmp_path):
     labels = tuple(label._replace(path=f"{n}\udc80.jpg") for n, label in enumerate(TABLE.labels))
     table = FeatureTable(features=TABLE.features, labels=labels)
     assert read_features(write_features(tmp_path / "x.csv", table)).labels == labels
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (struct.pack("<f", 7), struct.pack("<f", 8)),  # in the features
+        (b"b.jpg", b"c.jpg"),  # in the labels, which stand in the metadata
+    ],
+)
+def test_what_was_changed_in_a_file_of_covtool_is_found(tmp_path, old, new):
+    labels = tuple(label._replace(path=f"{n}b.jpg") for n, label in enumerate(TABLE.labels))
+    path = write_features(
+        tmp_path / "x.safetensors", FeatureTable(features=TABLE.features, labels=labels)
+    )
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        read_features(path)
+    assert "covtool wrote" in caught.value.reason
+
+
+def test_without_a_checksum_features_are_read_as_they_are(tmp_path):
+    path = write_features(tmp_path / "x.safetensors", TABLE)
+    tensors = load_file(path)
+    save_file({"features": tensors["features"] + 1}, path)
+    assert torch.equal(read_features(path).features, TABLE.features + 1)

@@ -24,7 +24,7 @@ FILES = {
     "summary.csv": (DataError, damage.csv_of),
 }
 """Of a run that goes on: the error of a damaged one, and damage that knows its format."""
-COUNT = 2
+COUNT = 1
 LAST = "checkpoints/last.pt"
 
 
@@ -100,9 +100,6 @@ def test_a_damaged_file_is_named_or_does_no_harm(killed, tmp_path, name):
 def test_something_else_in_the_place_of_a_file_is_told(run, name, error, kind):
     (run / name).touch()
     damage.in_place(run / name, kind)
-    if kind == "dangling" and name not in ("args.yaml", "recipe.yaml"):
-        (run / name).unlink()  # a link to nothing is followed where a file is written
-        return
     with pytest.raises(error, match=f"{name.replace('.', '[.]')} cannot be used"):
         resume_finetune(run)
 
@@ -143,7 +140,7 @@ def test_logs_that_are_missing_are_begun_anew_and_the_gap_is_told(run):
     assert [row["epoch"] for row in rows(run)] == ["1"]
 
 
-@pytest.mark.parametrize("left", ["", "epoch,train", "epoch,train_loss"])
+@pytest.mark.parametrize("left", ["", "epoch,train"])
 def test_a_summary_that_ends_within_its_first_line_gets_it_anew(run, left):
     (run / "summary.csv").write_text(left)
     resume_finetune(run)
@@ -153,7 +150,7 @@ def test_a_summary_that_ends_within_its_first_line_gets_it_anew(run, left):
 
 @pytest.mark.parametrize(
     "tail",
-    [b'{"epoch": 2, "upd', b"\0" * 5000, b"\xff\xfe\n", b"{}\n", b'{"update": 1, "epoch": 1}\n'],
+    [b'{"epoch": 2, "upd', b"\0" * 5000 + b"\xff\xfe\n", b'{"update": 1, "epoch": 1}\n'],
 )
 def test_what_comes_after_the_saved_state_is_dropped_whatever_it_is(run, killed, tail):
     log = run / "metrics.jsonl"

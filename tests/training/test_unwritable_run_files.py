@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from covtool.errors import ArgumentError, SaveError
+from covtool.errors import CovtoolError, SaveError
 from covtool.training.run_directory import RunDirectory
 
 
@@ -13,11 +13,31 @@ def run(tmp_path):
     return RunDirectory.create(tmp_path, "finetune", "net")
 
 
-@pytest.mark.parametrize("name", [".lock", "metrics.jsonl", "summary.csv"])
-def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(run, name):
-    os.mkfifo(run.path / name)
-    with pytest.raises(ArgumentError, match="is a pipe, not a file"), run.in_use():
-        pass
+@pytest.fixture
+def started(run):
+    run.write_yaml("args.yaml", {})
+    return run.path
+
+
+@pytest.mark.parametrize(
+    "name", [".lock", "metrics.jsonl", "result.json", "exported/best.safetensors"]
+)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(started, name):
+    os.mkfifo(started / name)
+    with pytest.raises(CovtoolError, match="It is a pipe, not a file"):
+        RunDirectory.open(started)
+
+
+@pytest.mark.parametrize("name", [".lock", "summary.csv", "result.json", "checkpoints/last.pt"])
+@pytest.mark.parametrize("there", [True, False], ids=["to a file", "to nothing"])
+def test_a_run_does_not_write_through_links(started, tmp_path, name, there):
+    other = tmp_path / "other"
+    if there:
+        other.write_text("mine")
+    (started / name).symlink_to(other)
+    with pytest.raises(CovtoolError, match="It is a link, not a file"):
+        RunDirectory.open(started)
+    assert other.exists() == there
 
 
 def test_a_file_that_cannot_be_written_is_one_error(run, monkeypatch):

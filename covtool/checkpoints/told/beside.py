@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from covtool.checkpoints.places import is_file
 from covtool.checkpoints.told.class_lists import read_class_names
 from covtool.checkpoints.told.documents import document
 from covtool.checkpoints.told.entries import read_entries
 from covtool.checkpoints.told.preprocessors import read_open_clip, read_preprocessor
 from covtool.checkpoints.told.statements import Said
-from covtool.errors import DataError
+from covtool.errors import DataError, reason_of
 from covtool.printable import printable
+from covtool.regular_files import is_regular
 
 
 def _preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
@@ -94,10 +94,8 @@ def _configuration(path: Path, read: _Reader) -> Said | None:
         config = document(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
-    except OSError as problem:
-        return _not_used(path, f"{problem.strerror or type(problem).__name__}.")
-    except ValueError as problem:
-        return _not_used(path, str(problem))
+    except (OSError, ValueError) as problem:
+        return _not_used(path, reason_of(problem))
     return read(path.name, config) if isinstance(config, Mapping) else None
 
 
@@ -120,7 +118,7 @@ def class_files(path: Path) -> tuple[Said, ...]:
     """What the lists of classes beside a checkpoint say; those that cannot be read say nothing."""
     stem = path.name.partition(".")[0]
     names = [f"{stem}{separator}{name}" for name in CLASS_FILES for separator in "_-."]
-    there = [name for name in (*names, *CLASS_FILES) if is_file(path.with_name(name))]
+    there = [name for name in (*names, *CLASS_FILES) if is_regular(path.with_name(name))]
     said = [_class_list(path.with_name(name)) for name in there[:MOST_LISTS]]
     if len(there) > MOST_LISTS:
         problem = f"Beside the file are {len(there)} lists of classes: {MOST_LISTS} are read."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from covtool.checkpoints.told.documents import LARGEST_JSON, document
-from covtool.errors import DataError
+from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import read_text
 
@@ -103,9 +103,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     try:
         names = _parsed(path)
     except (OSError, ValueError) as problem:
-        told = (problem.strerror if isinstance(problem, OSError) else str(problem)) or "unknown"
-        reason = f"{printable(told).rstrip('.')}."
-        raise DataError(f"{path} does not name classes.", reason=reason) from problem
+        raise DataError(f"{path} does not name classes.", reason=reason_of(problem)) from problem
     if not names:
         raise DataError(
             f"{path} does not name classes.",

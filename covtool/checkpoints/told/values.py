@@ -6,14 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
+from covtool.specs.base_arguments import LARGEST_SIDE, MOST_CHANNELS
+
 PIXEL_LEVELS = 255.0
 PIL_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
 FILTERS = tuple(PIL_FILTERS.values())
 CROP_MODES = ("center", "squash", "border")
 
 _LARGEST = 2**53  # beyond it, a float64 has no whole numbers
-_MOST_CHANNELS = 64
-_LARGEST_SIDE = 4096
 _SMALLEST_DEVIATION = 0.5 / PIXEL_LEVELS  # half of the step between two levels
 _CUBIC = "cubic"  # OpenCV's word
 
@@ -41,12 +41,12 @@ def as_count(value: Any) -> int | None:
 def as_numbers(value: Any) -> tuple[float, ...] | None:
     """One number a channel: of a list, a tensor, ``0.5,0.5,0.5``, or a single number."""
     if isinstance(value, Tensor):
-        value = value.flatten().tolist() if value.numel() <= _MOST_CHANNELS else None
+        value = value.flatten().tolist() if value.numel() <= MOST_CHANNELS else None
     if isinstance(value, str):
         value = value.strip("()[] ").replace(",", " ").split()
     if isinstance(value, int | float):
         value = [value]
-    if not isinstance(value, list | tuple) or not 0 < len(value) <= _MOST_CHANNELS:
+    if not isinstance(value, list | tuple) or not 0 < len(value) <= MOST_CHANNELS:
         return None
     numbers = tuple(as_number(number) for number in value)
     return None if None in numbers else numbers
@@ -61,7 +61,7 @@ def as_size(value: Any) -> tuple[int, int] | None:
         return None
     sides = numbers[-2:] if len(numbers) > 1 else numbers * 2
     counts = tuple(as_count(side) for side in sides)
-    if None in counts or max(counts) > _LARGEST_SIDE:
+    if None in counts or max(counts) > LARGEST_SIDE:
         return None
     return counts
 

@@ -19,7 +19,7 @@ from covtool.data.cache.planning import CachePlan
 from covtool.data.cache.wishes import CachedImages, CacheSetting, CacheWish
 from covtool.data.checking import require_readable
 from covtool.data.fingerprint import file_fingerprint
-from covtool.errors import ArgumentError
+from covtool.errors import ArgumentError, reason_of
 from covtool.full_paths import in_full
 
 SEEN_BEFORE = "It could not be read when the cache was made."
@@ -95,7 +95,7 @@ def _writable(path: Path) -> Iterator[None]:
     except OSError as problem:
         raise ArgumentError(
             f"The cache {path} cannot be written.",
-            reason=getattr(problem, "reason", None) or problem.strerror or str(problem),
+            reason=getattr(problem, "reason", None) or reason_of(problem),
             hint="Choose another folder with --cache-dir, or use --cache ram.",
         ) from problem
 

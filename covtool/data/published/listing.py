@@ -10,7 +10,7 @@ from covtool.data.found_images import Labeled
 from covtool.data.list_text import explained, lines_of, text_of
 from covtool.data.published.matlab import LONGEST_MAT, variables_of
 from covtool.documents import parse_json
-from covtool.errors import DataError
+from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import is_regular, read_bytes
 
@@ -119,8 +119,7 @@ def read_mat(file: Path, *names: str) -> list[Any]:
     try:
         variables = variables_of(read_bytes(file, at_most=LONGEST_MAT))
     except Exception as problem:  # numpy raises whatever comes up
-        text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-        raise DataError(f"{file} cannot be read.", reason=printable(text)) from problem
+        raise DataError(f"{file} cannot be read.", reason=reason_of(problem)) from problem
     missing = [name for name in names if name not in variables]
     if missing:
         raise DataError(f"{file} has no variable {missing[0]!r}.")
