@@ -11,12 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from covtool.backbones.model_size import on_meta, without_weights
 from covtool.errors import SurgeryError
 
 Key = tuple[int, int]
 """Address of the memory and number of elements."""
 
 _OFFSET_BITS = 64
+
+LARGEST_COMPUTED = 1024 * 1024
+"""Pixels of an image that a model is run on to see which module feeds which. Of a larger one the
+shapes alone are followed: a file may ask for 4,096 x 4,096, which takes minutes and gigabytes.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +111,13 @@ def trace_black_image(
         SurgeryError: The model does not run on such an image.
     """
     parameter = next(model.parameters())
-    image = torch.zeros(1, channels, *size, dtype=parameter.dtype, device=parameter.device)
+    is_large = size[0] * size[1] > LARGEST_COMPUTED
+    device = "meta" if is_large else parameter.device
+    image = torch.zeros(1, channels, *size, dtype=parameter.dtype, device=device)
     try:
+        if is_large:
+            with without_weights():
+                return trace_calls(on_meta(model), image), _key(image)
         return trace_calls(model, image), _key(image)
     except (RuntimeError, AssertionError, ValueError) as problem:
         raise SurgeryError(
