@@ -20,7 +20,7 @@ from covtool.backbones.describing import attach_recipe
 from covtool.backbones.weights import load_tensors_
 from covtool.checkpoints.room import require_room_for_images
 from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum
-from covtool.checkpoints.tensor_files import read_metadata, read_tensors
+from covtool.checkpoints.tensor_files import read_metadata, read_tensors, sort_metadata_
 from covtool.errors import (
     ArgumentError,
     CheckpointError,
@@ -159,6 +159,7 @@ def save(
     try:
         with written_whole(path, overwrite=overwrite) as temporary:
             save_file(tensors, temporary, metadata=metadata)
+            sort_metadata_(temporary)
             _read_back(temporary, tensors)
             if verify is not None:
                 verify(temporary)

@@ -4,6 +4,7 @@ They are read, not mapped: a file that is cut short meanwhile would end a proces
 mapped, with nothing said. Only what is larger than most memories is mapped.
 """
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum
 from covtool.checkpoints.unreadable import refused, unusable
 from covtool.printable import printable
 from covtool.regular_files import opened
-from covtool.safetensors_header import Header, HeaderError, header_of
+from covtool.safetensors_header import LENGTH_BYTES, Header, HeaderError, header_of
 
 LARGEST_READ = 4 << 30
 """Bytes of a file that is read into memory; a larger one is mapped."""
@@ -143,3 +144,20 @@ def _read(file: BinaryIO, header: Header) -> dict[str, Tensor]:
 def _mapped(path: Path | str, header: Header) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in sorted(header.entries)}
+
+
+def sort_metadata_(path: Path) -> None:
+    """Put the metadata of a file that safetensors has written into the order of their names.
+
+    Safetensors writes them in an order that changes from call to call; the same model should give
+    the same bytes.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > length:
+            return  # another way to write JSON than safetensors' today; right in any order
+        file.seek(LENGTH_BYTES)
+        file.write(text.ljust(length))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from covtool.specs.problems import key_and_reason
-from covtool.specs.recipe import InputSpec
+from covtool.specs.recipe import SMALLEST_CROP, InputSpec
 from covtool.specs.record import Record
 
 PANEL = {"panel": "Images"}
@@ -43,7 +43,7 @@ class InputOverrides(Record):
     )
     crop_pct: float | None = Field(
         None,
-        gt=0,
+        ge=SMALLEST_CROP,
         le=2,
         description="Share of the resized image's side that the center crop keeps.",
         json_schema_extra=PANEL,

@@ -34,6 +34,9 @@ MOST_CLASSES = 10_000_000
 MOST_OPERATIONS = 64
 """Operations of a recipe; each copies the model."""
 
+SMALLEST_CROP = 0.05
+"""Share of the resized image that a center crop keeps at least."""
+
 LARGEST_STATISTIC = 1e6
 """Mean or deviation of a channel, of values in [0, 1]."""
 
@@ -79,7 +82,7 @@ class InputSpec(Record):
     mean: Annotated[tuple[Mean, ...], _PerChannel] = (0.485, 0.456, 0.406)
     std: Annotated[tuple[Deviation, ...], _PerChannel] = (0.229, 0.224, 0.225)
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
-    crop_pct: Annotated[float, Field(gt=0, le=2)] = 0.875
+    crop_pct: Annotated[float, Field(ge=SMALLEST_CROP, le=2)] = 0.875
     crop_mode: Literal["center", "squash", "border"] = "center"
     exif: bool = False
 

@@ -12,6 +12,9 @@ from covtool.specs.base_arguments import base_problem
 from covtool.specs.problems import first_problem
 from covtool.specs.recipe import Recipe
 
+LARGEST_RESIZED = 16_384
+"""Pixels of the side to which an image is resized before its center is cropped."""
+
 
 def recipe_of_json(text: str) -> Recipe:
     """The recipe in a JSON document.
@@ -59,6 +62,8 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     if recipe.class_names is not None and len(recipe.class_names) != recipe.num_classes:
         count = f"{len(recipe.class_names):,} names for {recipe.num_classes:,} classes"
         yield f"class_names: There are {count}"
+    if images.crop_mode == "center" and max(images.size) / images.crop_pct > LARGEST_RESIZED:
+        yield f"input.crop_pct: Images would be resized to over {LARGEST_RESIZED:,} pixels a side"
     for name in ("mean", "std"):
         # Three numbers stand for RGB; an image of one channel gets their average.
         if len(getattr(images, name)) not in (1, 3, images.channels):

@@ -11,7 +11,9 @@ from covtool.errors import ArgumentError
 from covtool.specs.record import as_flag
 
 LARGEST_NUMBER = 10**9
-"""Of a setting, its magnitude, where `LARGEST` has none of its own."""
+"""Magnitude of a setting that is a whole number, where `LARGEST` has none of its own."""
+LARGEST_FRACTION = 1e30
+"""Magnitude of a setting that may be a fraction, a learning rate for example."""
 LARGEST: Mapping[str, int] = {
     "seed": 2**62,
     "nproc": 1024,
@@ -54,5 +56,7 @@ def _problems(name: str, value: Any) -> Iterator[str]:
     elif isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
             yield "it is no finite number"
-        elif abs(value) > (largest := LARGEST.get(name, LARGEST_NUMBER)):
+            return
+        usual = LARGEST_NUMBER if isinstance(value, int) else LARGEST_FRACTION
+        if abs(value) > (largest := LARGEST.get(name, usual)):
             yield f"it is larger than {largest:,}"

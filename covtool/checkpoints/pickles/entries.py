@@ -183,7 +183,7 @@ def _limits(places: list[int], end: int) -> dict[int, int]:
         raise _damaged("two entries are in one place")
     if ordered and ordered[-1] > end:
         raise _damaged("an entry is outside the file")
-    return dict(zip(ordered, [*ordered[1:], end], strict=True))
+    return dict(zip(ordered, [*ordered, end][1:], strict=True))
 
 
 def _damaged(why: str) -> PickleError:
