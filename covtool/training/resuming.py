@@ -224,14 +224,13 @@ def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> tupl
         except CheckpointError as problem:
             problems.append(problem)
             continue
-        if problems:
+        if path != newest:  # which cannot be read, or is not there any more
             parts.processes.main(directory.checkpoints.give_up_newest)
-        if path != newest:
             why = f"{problems[0].message} {problems[0].reason} " if problems else ""
             observer.on_note(
                 f"{why}The run goes on from the state before it: step {state.updates}."
             )
-        return state, newest if problems else path
+        return state, newest
     raise problems[0]
 
 

@@ -104,6 +104,16 @@ def test_the_good_state_survives_a_second_kill_after_the_fallback(saves):
     assert state(directory)["progress"]["updates"] == 6
 
 
+def test_a_newest_state_that_is_gone_gives_way_to_the_one_before_it(saves):
+    expected = finetune(saves())
+    directory = cut_short(saves(), at_update=10)
+    (directory / "checkpoints/last.pt").unlink()
+    observer = Recorder()
+    resume_finetune(directory, observer=observer)
+    assert any("goes on from the state before it: step 6." in note for note in observer.notes)
+    assert_same_weights(state(expected.directory)["model"], state(directory)["model"])
+
+
 def test_two_damaged_states_are_an_error_that_names_the_newer(saves):
     directory = cut_short(saves(), at_update=10)
     for name in ("last", "previous"):
