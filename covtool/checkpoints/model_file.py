@@ -26,6 +26,7 @@ from covtool.errors import (
     CheckpointError,
     SaveError,
     VerificationError,
+    reason_of,
 )
 from covtool.printable import printable
 from covtool.specs import Recipe
@@ -60,7 +61,7 @@ def read_recipe(path: str | Path) -> Recipe:
     except ValueError as problem:
         raise CheckpointError(
             f"The recipe in {path} is not one that this version of covtool understands.",
-            reason=f"{problem}.",
+            reason=reason_of(problem),
             hint="Was the file written by a newer version? Update covtool.",
         ) from problem
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from covtool.checkpoints import model_file
 from covtool.checkpoints.places import is_folder, is_there
-from covtool.errors import ArgumentError, CheckpointError
+from covtool.errors import ArgumentError, CheckpointError, reason_of
 from covtool.full_paths import absolute
 from covtool.printable import printable
 from covtool.regular_files import is_regular
@@ -153,7 +153,7 @@ def _validated(path: Path, told: Any) -> Recipe:
         raise CheckpointError(
             f"The recipe of the run that {path} belongs to is not one that this version of covtool "
             "understands.",
-            reason=f"{problem}.",
+            reason=reason_of(problem),
             hint="Was it written by a newer version? Update covtool.",
         ) from problem
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from covtool.documents import parse_json
+from covtool.errors import reason_of
 from covtool.run_files.settings import read_settings, unusable
 from covtool.specs.base_arguments import base_problem
 from covtool.specs.problems import first_problem
@@ -35,7 +36,7 @@ def recipe_of_run(path: Path) -> Recipe:
     try:
         return recipe_of(values)
     except ValueError as problem:
-        raise unusable(path, f"{problem}.") from problem
+        raise unusable(path, reason_of(problem)) from problem
 
 
 def recipe_of(value: Any) -> Recipe:
