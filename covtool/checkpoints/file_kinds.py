@@ -105,7 +105,7 @@ def _require_torch_archive(path: Path) -> None:
     if "data.pkl" not in names:
         raise CheckpointError(
             f"{path} is a zip archive, but not one that torch.save wrote.",
-            reason=f"It holds {', '.join(map(printable, sorted(names)[:4]))}.",
+            reason=f"It holds {', '.join(map(printable, sorted(names)[:4])) or 'nothing'}.",
             hint="Give the checkpoint itself; unpack the archive if it is in there.",
         )
 

@@ -256,6 +256,14 @@ def test_statistics_of_a_wrong_number_of_channels_are_said_and_not_used(tmp_path
     assert "mean of 2 numbers (the file itself) is not used" in notes(opened)
 
 
+@pytest.mark.parametrize("share", [1e-320, 0.01])
+def test_a_crop_that_images_cannot_have_is_said_and_not_used(tmp_path, state, share):
+    path = saved(tmp_path, {"state_dict": state, "args": {"crop_pct": share}})
+    opened = open_model(path, arch="test_resnet")
+    assert opened.recipe.input.crop_pct == 0.95
+    assert "Not used of the file itself: crop_pct: " in notes(opened)
+
+
 def test_a_size_that_the_architecture_cannot_take_is_said_and_not_used(tmp_path):
     content = timm.create_model("test_vit", num_classes=3).state_dict()
     path = saved(tmp_path, {"state_dict": content, "args": {"img_size": 64}})

@@ -63,7 +63,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path("fuzzing"), help="where failures are kept")
     parser.add_argument("--only", help="run one case, by its name, and show all that it says")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    asked.out = asked.out.resolve()  # as the audit hook sees it, wherever a call runs
+    return asked
 
 
 def _surroundings(out: Path) -> None:

@@ -167,6 +167,15 @@ FOUND = {
     "a key of a storage that is no text": Found(
         "torch-zip", "model.pth", in_pickle("BINUNICODE", integer(7), turn=3)
     ),
+    "an archive of nothing": Found(
+        "torch-zip", "model.pth", always(b"PK\x05\x06" + bytes(18)), codes=REFUSED
+    ),
+    "a crop of nearly nothing": Found(
+        *BASE, in_recipe("input", "crop_pct", value=1e-300), codes=REFUSED
+    ),
+    "a crop of a giant": Found(
+        *BASE, in_recipe("input", value={"size": [4096, 4096], "crop_pct": 0.06}), codes=REFUSED
+    ),
     "half a character": Found("torch-zip", "model.pth", in_pickle("BINUNICODE", string("\ud800"))),
     "a dump that is a list": Found(
         "replay-dump", "run/nonfinite.pt", in_pickle("EMPTY_DICT", b"]"), codes=frozenset({3, 4})

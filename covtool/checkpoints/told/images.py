@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from covtool.backbones.create import (
     TORCHVISION_PREFIX,
     default_input,
@@ -15,6 +17,7 @@ from covtool.checkpoints.told.statements import Said, Told
 from covtool.checkpoints.told.wording import in_words, pixels, same, sentence
 from covtool.printable import printable
 from covtool.specs import BaseSpec, InputSpec
+from covtool.specs.problems import first_problem
 
 RGB = 3
 STATISTICS = ("mean", "std")
@@ -95,7 +98,7 @@ def told_images(
         if not _speaks_of(source, names):
             _disbelieve(choice, source, base)
             continue
-        _take(choice, source.where, source.input)
+        _take(choice, source.where, _possible(choice, source))
         library = _of_library(source, base)
         if library is not None:
             _take(choice, *library, quietly=True)
@@ -127,6 +130,19 @@ def _disbelieve(choice: _Choice, source: Said, base: BaseSpec) -> None:
             f"Not believed: {source.where}, which speaks of {printable(source.architecture)}; the "
             f"tensors are of {base.name}."
         )
+
+
+def _possible(choice: _Choice, source: Said) -> dict[str, Any]:
+    """The fields of a source that images can have; a note names the others."""
+    possible = {}
+    for name, value in source.input.items():
+        try:
+            InputSpec.model_validate({name: value})
+        except ValidationError as problem:
+            choice.notes.append(f"Not used of {source.where}: {first_problem(problem)}.")
+        else:
+            possible[name] = value
+    return possible
 
 
 def _take(choice: _Choice, where: str, said: Mapping[str, Any], *, quietly: bool = False) -> None:
