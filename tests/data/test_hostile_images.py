@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
+from odd_paths import put
 from PIL import Image
 
 from covtool.data.boxed_images import BoxedImage
@@ -206,14 +207,7 @@ def test_a_jpeg_with_thousands_of_scans_is_refused(tmp_path):
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "circle", "nothing"])
 def test_what_is_no_file_is_neither_waited_for_nor_read(kind, tmp_path):
     path = tmp_path / "x.png"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "circle":
-        path.symlink_to(path)
+    put(kind, path)
     with pytest.raises(DataError):
         read_image(path)
     with pytest.raises(DataError):

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 from images import write_classes, write_image
+from odd_paths import put
 from published_trees import TREES
 
 from covtool.data.csv_file import MOST_COLUMNS
@@ -88,14 +89,7 @@ def test_images_outside_of_the_folder_are_allowed_and_said(listed, tmp_path):
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "long", "circle"])
 def test_what_is_no_list_is_neither_waited_for_nor_read(tmp_path, kind):
     path = tmp_path / ("x" * 300 if kind == "long" else "list.csv")
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "circle":
-        path.symlink_to(path)
+    put(kind, path)
     for read in (scan, read_retrieval, find_images):
         with pytest.raises(DataError):
             read(path)

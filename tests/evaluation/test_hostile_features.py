@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import random
 import struct
 import zipfile
@@ -10,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from odd_paths import put
 from safetensors.torch import load_file, save_file
 
 from covtool.errors import DataError
@@ -99,12 +99,7 @@ def test_whatever_the_bytes_features_are_read_or_refused(tmp_path, suffix):
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "nothing"])
 def test_what_is_no_file_of_features_is_not_waited_for(tmp_path, suffix, kind):
     path = tmp_path / f"x{suffix}"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "folder":
-        path.mkdir()
+    put(kind, path)
     with pytest.raises(DataError):
         read_features(path)
 
