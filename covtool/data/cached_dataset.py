@@ -8,8 +8,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from covtool.data.batch_ring import BatchRing, FilledSlot
 from covtool.data.cache import CachedImages
+from covtool.data.draws import Draw, generators_kept
 from covtool.data.rendering import Renderer, Wanted
-from covtool.data.sampling import Draw, generators_kept
 
 CachedBatch = tuple[Tensor, Tensor] | FilledSlot
 """Images and labels, or where they are in the ring."""

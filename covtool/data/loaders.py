@@ -16,6 +16,7 @@ from covtool.data.batch_ring import FilledSlot, batch_ring
 from covtool.data.cache import CachedImages
 from covtool.data.cached_dataset import CachedDataset
 from covtool.data.checking import OnBadImage
+from covtool.data.draws import Draw, drawing
 from covtool.data.images import read_image
 from covtool.data.layouts import Sample
 from covtool.data.normalization import Normalization, normalization
@@ -23,7 +24,7 @@ from covtool.data.records import Records, labels_of
 from covtool.data.renderers import renderer_for
 from covtool.data.rendering import PreparedRenderer, TensorRenderer
 from covtool.data.samplers import SAMPLERS
-from covtool.data.sampling import BatchSampler, Draw, Shard, drawing
+from covtool.data.sampling import BatchSampler, Shard
 from covtool.data.transforms import Transform, evaluation_pixels, training_transform
 from covtool.data.unreadable import Guarded, Loaded, Unreadable, collate
 from covtool.data.worker_death import end_where_batches_are_lost, explaining_dead_workers

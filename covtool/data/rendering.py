@@ -11,9 +11,9 @@ from torchvision.transforms import functional as TF
 
 from covtool.data.batch_ring import BatchLayout
 from covtool.data.cache.stored import Place, StoredImages
+from covtool.data.draws import seed_generators
 from covtool.data.normalization import Normalization
 from covtool.data.pixels import ColorChanges, erase_, resize
-from covtool.data.sampling import seed_generators
 from covtool.data.variation import Crop, Variation, VariedSteps
 
 

@@ -1,35 +1,12 @@
-"""Batches of an order, and random numbers that belong to an image, not to a process."""
+"""Batches of an order of images, and each process's part of them."""
 
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import numpy as np
-import torch
 from torch.utils.data import Sampler
 
+from covtool.data.draws import Draw
 from covtool.data.samplers import EpochOrder, occurrences
-
-
-class Draw(NamedTuple):
-    """An image to be drawn, and what decides how it is varied.
-
-    Attributes:
-        epoch: Counted from 0.
-        index: Of the image.
-        occurrence: How often it has been drawn in this epoch before.
-    """
-
-    epoch: int
-    index: int
-    occurrence: int = 0
-
-    @property
-    def entropy(self) -> tuple[int, ...]:
-        """Numbers for `drawing`, beside the seed; a repeated image is varied differently."""
-        return (self.epoch, self.index, *((self.occurrence,) if self.occurrence else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,36 +58,3 @@ class BatchSampler(Sampler[list[Draw]]):
         """Batches of a whole epoch."""
         whole, rest = divmod(len(self.order), self.global_batch_size)
         return whole + (rest > 0 and not self._drop_last)
-
-
-@contextmanager
-def drawing(*entropy: int) -> Iterator[None]:
-    """Seed the generators of `random`, numpy and torch (CPU), and put them back afterwards.
-
-    Args:
-        *entropy: Numbers, not negative, that decide what is drawn.
-    """
-    with generators_kept():
-        seed_generators(*entropy)
-        yield
-
-
-@contextmanager
-def generators_kept() -> Iterator[None]:
-    """Put the generators of `random`, numpy and torch (CPU) back to what they were."""
-    before = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.default_generator.set_state(before[2])
-
-
-def seed_generators(*entropy: int) -> None:
-    """Seed the generators of `random`, numpy and torch (CPU), as `drawing` does."""
-    words = np.random.SeedSequence(entropy).generate_state(3, np.uint32)
-    seed, numpy_seed, torch_seed = (int(word) for word in words)
-    random.seed(seed)
-    np.random.seed(numpy_seed)
-    torch.default_generator.manual_seed(torch_seed)

@@ -11,9 +11,9 @@ from torch.utils.data import Dataset, default_collate
 from covtool.data.batch_ring import FilledSlot
 from covtool.data.cached_dataset import CachedBatch, CachedDataset
 from covtool.data.checking import OnBadImage
+from covtool.data.draws import Draw
 from covtool.data.layouts import Sample
 from covtool.data.records import labels_of
-from covtool.data.sampling import Draw
 from covtool.errors import DataError
 
 ATTEMPTS = 20  # images tried in place of one; more that fail in a row are no accident

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from covtool.data.sampling import drawing
+from covtool.data.draws import drawing
 from covtool.errors import ArgumentError
 from covtool.registry import Registry
 from covtool.specs import AttackSpec, InputSpec, as_flag

@@ -8,9 +8,9 @@ import torch
 from images import truncate, write_classes
 from torch.testing import assert_close
 
+from covtool.data.draws import drawing
 from covtool.data.layouts import scan
 from covtool.data.loaders import ImageDataset, evaluation_loader, training_loader
-from covtool.data.sampling import drawing
 from covtool.data.transforms import evaluation_transform, training_transform
 from covtool.errors import ArgumentError, DataError
 from covtool.specs import AugmentationSpec, InputSpec, ObjectiveSpec

@@ -6,8 +6,9 @@ from itertools import chain
 import numpy as np
 import pytest
 
+from covtool.data.draws import Draw
 from covtool.data.samplers import SAMPLERS, SamplerRow, occurrences
-from covtool.data.sampling import BatchSampler, Draw, Shard
+from covtool.data.sampling import BatchSampler, Shard
 from covtool.errors import ArgumentError
 from covtool.specs import ObjectiveSpec
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from covtool.data.sampling import drawing
+from covtool.data.draws import drawing
 from covtool.data.transforms import evaluation_transform, training_transform, trivial_augment
 from covtool.errors import ArgumentError
 from covtool.specs import AugmentationSpec, InputSpec

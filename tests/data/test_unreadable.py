@@ -6,9 +6,9 @@ import torch
 from images import truncate, write_classes
 from torch.testing import assert_close
 
+from covtool.data.draws import Draw
 from covtool.data.layouts import Sample, scan
 from covtool.data.loaders import evaluation_loader, training_loader
-from covtool.data.sampling import Draw
 from covtool.data.unreadable import ATTEMPTS, stand_ins
 from covtool.errors import DataError
 from covtool.specs import AugmentationSpec, InputSpec, ObjectiveSpec

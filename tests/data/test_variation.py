@@ -11,11 +11,11 @@ from timm.data import transforms as timm_transforms
 from torchvision.transforms import ColorJitter
 
 from covtool.data.cache.stored import StoredImages, StoredIndex
+from covtool.data.draws import drawing
 from covtool.data.normalization import Normalization
 from covtool.data.pixels import ColorChanges
 from covtool.data.renderers import renderer_for
 from covtool.data.rendering import PillowRenderer, TensorRenderer, Wanted
-from covtool.data.sampling import drawing
 from covtool.data.transforms import training_transform
 from covtool.data.variation import Crop, VariedSteps
 from covtool.specs import AugmentationSpec, InputSpec
