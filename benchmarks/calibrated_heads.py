@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from covtool import open_model
-from covtool.data.layouts import scan
-from covtool.data.loaders import evaluation_loader
+from covtool.data.datasets.reading import scan
+from covtool.data.loading.loaders import evaluation_loader
 from covtool.layers.compact_bilinear import CompactBilinearPooling
 from covtool.ops.sketch import CountSketch
 from covtool.specs import HeadSpec

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from covtool.conversion import ConversionRequest, convert
-from covtool.evaluation.evaluating import EvaluationRequest, evaluate
+from covtool.evaluation.evaluate import EvaluationRequest, evaluate
 from covtool.specs import HeadSpec
 
 HEADS = ("gap", "isqrt")

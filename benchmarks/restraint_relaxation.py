@@ -19,7 +19,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from covtool.conversion import ConversionRequest, convert
-from covtool.evaluation.retrieving import RetrievalRequest, retrieve
+from covtool.evaluation.retrieve import RetrievalRequest, retrieve
 from covtool.plotting.half_steps import HalfStep, read_half_steps
 from covtool.specs import (
     AugmentationSpec,

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from covtool.training.observer import EpochRecord, SilentObserver, TrainingPlan
+from covtool.training.run.observer import EpochRecord, SilentObserver, TrainingPlan
 from covtool_cli import render
 
 FIGURE = "rri.png"  # in the folder of the run

@@ -263,7 +263,7 @@ OnBadImage = Annotated[
 def _limit_pixels(ctx: typer.Context, number: int | None) -> int | None:
     """Let images with more pixels be unreadable while the command runs."""
     if number is not None:
-        from covtool.data.image_bounds import pixels_up_to
+        from covtool.data.images.bounds import pixels_up_to
 
         ctx.with_resource(pixels_up_to(number))
     return number

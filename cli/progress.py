@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from covtool.data.retrieval_report import RetrievalReport
+    from covtool.data.datasets.retrieval.report import RetrievalReport
     from covtool.training import EpochRecord, StepRecord, TrainingPlan
 
 

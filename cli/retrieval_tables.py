@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from covtool.data.found_images import counted
+from covtool.data.datasets.found_images import counted
 from covtool.specs.byte_amounts import format_bytes
 from covtool_cli import render
 
 if TYPE_CHECKING:
-    from covtool.data.retrieval_report import RetrievalReport
-    from covtool.evaluation.retrieving import Retrieval
+    from covtool.data.datasets.retrieval.report import RetrievalReport
+    from covtool.evaluation.retrieve import Retrieval
 
 
 def show_report(report: "RetrievalReport") -> None:

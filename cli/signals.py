@@ -1,6 +1,6 @@
 """SIGTERM and SIGHUP end a command as Ctrl-C does: in order, and what was written is told.
 
-A command that trains has handlers of its own while it does: see `covtool.training.interruption`.
+A command that trains has its own handlers meanwhile: see `covtool.training.loop.interruption`.
 """
 
 import os

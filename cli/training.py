@@ -15,7 +15,7 @@ from covtool_cli import launching, options
 
 if TYPE_CHECKING:
     from covtool.training import DryRunResult, FinetuneResult
-    from covtool.training.observer import Observer
+    from covtool.training.run.observer import Observer
 
 NAMES_SHOWN = 3
 
@@ -126,7 +126,7 @@ def training_command(
                 preset=preset,
                 **settings,
             )
-            request.refuse_nonsense()  # before torch is imported
+            request.validate_fields()  # before torch is imported
             launching.run_in_processes(ctx, request.processes)
             if dry_run:
                 _show_plan(_try(request, watch), as_json=as_json)

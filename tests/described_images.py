@@ -2,7 +2,7 @@
 
 import torch
 
-from covtool.evaluation.feature_set import JUNK, FeatureSet
+from covtool.evaluation.features.feature_set import JUNK, FeatureSet
 
 NUM_FEATURES = 8
 

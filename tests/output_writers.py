@@ -13,11 +13,11 @@ from torch import nn
 from covtool.atomic import written_whole
 from covtool.backbones.create import parse_name
 from covtool.checkpoints.model_file import save
-from covtool.data.retrieval_layout import RetrievalSample
+from covtool.data.datasets.retrieval.layout import RetrievalSample
 from covtool.evaluation import FeatureSet, evaluate_retrieval
-from covtool.evaluation.feature_files import write_features
-from covtool.evaluation.feature_table import FeatureTable, ImageLabels
-from covtool.evaluation.rank_sheet import save_ranks
+from covtool.evaluation.features.files import write_features
+from covtool.evaluation.features.table import FeatureTable, ImageLabels
+from covtool.evaluation.retrieval.rank_sheet import save_ranks
 from covtool.plotting.operators import plot_operators
 from covtool.specs import InputSpec, Provenance, Recipe, RetrievalSpec
 from covtool.specs.plotting import OperatorPlotSpec

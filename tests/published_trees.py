@@ -430,4 +430,4 @@ TREES: dict[str, Callable[[Path], Tree]] = {
     "imagefolder": image_folder,
     "webdataset": webdataset,
 }
-"""By row of `covtool.data.published.PUBLISHED`; that of parquet files needs a package."""
+"""By row of `covtool.data.datasets.published.PUBLISHED`; that of parquet files needs a package."""

@@ -15,7 +15,7 @@ from covtool.backbones.create import create_model, parse_name
 from covtool.checkpoints import verifying
 from covtool.conversion import ConversionRequest, convert, plan_conversion
 from covtool.errors import ArgumentError, DataError, OutputExistsError, VerificationError
-from covtool.evaluation.classification import evaluate_classification
+from covtool.evaluation.classification.accuracy import evaluate_classification
 from covtool.specs import ConvertSpec, EigenlayerSpec, HeadSpec, LastStrideSpec
 from covtool_cli.main import run
 
@@ -165,8 +165,8 @@ def test_calibrated_file_knows_classes_data_and_its_own_estimate(request_for, co
 def test_calibrated_average_pooling_tells_colors_apart_without_training(
     request_for, colors
 ) -> None:
-    from covtool.data.layouts import scan
-    from covtool.data.loaders import evaluation_loader
+    from covtool.data.datasets.reading import scan
+    from covtool.data.loading.loaders import evaluation_loader
 
     result = convert(request_for(HeadSpec(head="gap"), calibrate_with=colors))
     model = covtool.load(result.path)

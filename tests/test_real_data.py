@@ -12,10 +12,10 @@ from torch.testing import assert_close
 
 from covtool import open_model
 from covtool.conversion import ConversionRequest, convert, plan_conversion
-from covtool.data.layouts import scan
-from covtool.data.loaders import evaluation_loader
-from covtool.evaluation.evaluating import EvaluationRequest, evaluate
-from covtool.evaluation.retrieving import RetrievalRequest, retrieve
+from covtool.data.datasets.reading import scan
+from covtool.data.loading.loaders import evaluation_loader
+from covtool.evaluation.evaluate import EvaluationRequest, evaluate
+from covtool.evaluation.retrieve import RetrievalRequest, retrieve
 from covtool.ops import isqrt_covariance
 from covtool.ops.second_order import covariance_factor
 from covtool.ops.spectral import gram_function

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from covtool import shortages
-from covtool.data.worker_death import end_where_batches_are_lost, explaining_dead_workers
+from covtool.data.loading.worker_death import end_where_batches_are_lost, explaining_dead_workers
 from covtool.errors import WorkerError
 from covtool.shortages import shortage_behind, shortage_of
 

@@ -1,17 +1,23 @@
 """What tests of training runs share: who watches a run, and what a run left behind."""
 
 import csv
+import resource
 import signal
+from contextlib import contextmanager
 
+import pytest
 import torch
 from tolerances import EXACT
 
 from covtool.checkpoints.model_file import load
 from covtool.specs import FinetuneRequest, InputOverrides
 from covtool.specs.finetuning import SETTINGS
-from covtool.training.observer import SilentObserver
+from covtool.training import finetune
+from covtool.training.run.observer import SilentObserver
 
 IMAGES = InputOverrides(img_size=32)
+LOSSES = {"rel": 1e-6, "abs": 1e-6}
+WEIGHTS = {"rtol": 1e-5, "atol": 2e-6}  # float32, added up in another order
 
 
 class Recorder(SilentObserver):
@@ -103,3 +109,22 @@ def _bytes(value):
     if isinstance(value, dict):
         return {key: _bytes(item) for key, item in value.items()}
     return [_bytes(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def cut_short(request, **when):
+    """The folder of a run that ended without warning."""
+    observer = Recorder(**when, do=power_cut)
+    with pytest.raises(RuntimeError, match="power cut"):
+        finetune(request, observer=observer)
+    return observer.plans[0].directory
+
+
+@contextmanager
+def full_disk(limit):
+    """No file can grow beyond so many bytes: what a full disk looks like to a program."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

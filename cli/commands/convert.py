@@ -284,7 +284,7 @@ def _show_operators(report: "ConvolutionsReport") -> None:
         ]
     render.table(f"{len(rows)} convolutions", columns, rows)
     if done and kept:
-        from covtool.evaluation.matching import GUESSED
+        from covtool.evaluation.classification.class_matching import GUESSED
 
         asked = f" of {kept.images} images of {kept.data}"
         guess = f" ({GUESSED})" if kept.classes_guessed else ""

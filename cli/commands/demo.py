@@ -78,7 +78,7 @@ def command(
 
     Example: covtool demo
     """
-    from covtool.data.embedded import make_texture_dataset
+    from covtool.data.datasets.embedded import make_texture_dataset
 
     weights = _find_weights()
     make_way(folder, overwrite=overwrite)

@@ -10,7 +10,7 @@ from covtool.specs import DescriptionSpec, InputOverrides, LaunchSpec
 from covtool_cli import launching, options
 
 if TYPE_CHECKING:
-    from covtool.evaluation.describing import Description
+    from covtool.evaluation.embed import Description
 
 
 @options.takes(description=DescriptionSpec, input=InputOverrides, launch=LaunchSpec)
@@ -56,7 +56,7 @@ def command(
     Example: covtool embed net.safetensors market1501/ -o features.safetensors
     """
     launching.run_in_processes(ctx, launch)
-    from covtool.evaluation.describing import DescriptionRequest, describe
+    from covtool.evaluation.embed import DescriptionRequest, describe
     from covtool_cli import render
 
     request = DescriptionRequest(

@@ -21,7 +21,7 @@ from covtool_cli import launching, options
 
 if TYPE_CHECKING:
     from covtool.evaluation import ClassificationResult
-    from covtool.evaluation.evaluating import Evaluation
+    from covtool.evaluation.evaluate import Evaluation
 
 WORST_CLASSES = 5
 
@@ -98,8 +98,8 @@ def command(
 
     Example: covtool evaluate resnet50-isqrt.safetensors --data birds/
     """
-    attacking.refuse_nonsense()  # before torch is imported
-    searching.refuse_nonsense()
+    attacking.validate_fields()  # before torch is imported
+    searching.validate_fields()
     chosen = _task(ctx, task, data)
     if model is None and searching.distances_from is None:
         raise ArgumentError("MODEL is missing.", hint="Usage: covtool evaluate MODEL --data DIR.")
@@ -131,7 +131,7 @@ def command(
 
 def _task(ctx: typer.Context, asked: str, data: Path) -> str:
     """What is measured, once it is sure that no option is for the other task."""
-    from covtool.data.retrieval_reading import task_of
+    from covtool.data.datasets.retrieval.reading import task_of
 
     chosen = task_of(data) if asked == "auto" else asked
     (other,) = TAKES.keys() - {chosen}
@@ -146,7 +146,7 @@ def _task(ctx: typer.Context, asked: str, data: Path) -> str:
 
 
 def _retrieve(request: dict[str, Any], *, as_json: bool) -> None:
-    from covtool.evaluation.retrieving import RetrievalRequest, retrieve
+    from covtool.evaluation.retrieve import RetrievalRequest, retrieve
     from covtool_cli import render, retrieval_tables
 
     done = retrieve(
@@ -160,7 +160,7 @@ def _retrieve(request: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _classify(request: dict[str, Any], *, per_class: bool, confusion: int, as_json: bool) -> None:
-    from covtool.evaluation.evaluating import EvaluationRequest, evaluate
+    from covtool.evaluation.evaluate import EvaluationRequest, evaluate
     from covtool_cli import render
 
     done = evaluate(EvaluationRequest(**request), track=render.track)
@@ -214,7 +214,7 @@ def _figures(result: "ClassificationResult", confusion: int) -> dict[str, object
 
 
 def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) -> None:
-    from covtool.evaluation.matching import GUESSED
+    from covtool.evaluation.classification.class_matching import GUESSED
     from covtool_cli import render
 
     result = done.result

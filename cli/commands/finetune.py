@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from covtool.training import FinetuneResult
-    from covtool.training.observer import Observer
+    from covtool.training.run.observer import Observer
 
 
 def _watch() -> "AbstractContextManager[Observer]":

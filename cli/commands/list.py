@@ -137,15 +137,15 @@ def _losses() -> Iterable[dict[str, Any]]:
 
 
 def _samplers() -> Iterable[dict[str, Any]]:
-    from covtool.data.samplers import SAMPLERS
+    from covtool.data.loading.samplers import SAMPLERS
 
     for row in SAMPLERS:
         yield {"name": row.name, "summary": row.summary, "source": row.source}
 
 
 def _data() -> Iterable[dict[str, Any]]:
-    from covtool.data.published import PUBLISHED
-    from covtool.data.retrieval_forms import FORMS
+    from covtool.data.datasets.published import PUBLISHED
+    from covtool.data.datasets.retrieval.forms import FORMS
 
     for task, table in (("classification", PUBLISHED), ("retrieval", FORMS)):
         for row in table:

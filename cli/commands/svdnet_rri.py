@@ -9,12 +9,12 @@ from covtool_cli.training import result_rows, training_command
 
 if TYPE_CHECKING:
     from covtool.training import FinetuneResult
-    from covtool.training.observer import Observer
+    from covtool.training.run.observer import Observer
 
 
 @contextmanager
 def _watch() -> "Iterator[Observer]":
-    from covtool.training.observer import Observers
+    from covtool.training.run.observer import Observers
     from covtool_cli.half_step_figure import HalfStepFigure
     from covtool_cli.progress import training_observer
 

@@ -18,10 +18,12 @@ from PIL import Image
 
 from covtool.atomic.folders import scratch_folder
 from covtool.benchmarking.measuring import describe_machine
-from covtool.data.cache import CacheSetting, CacheWish, open_caches, training_form
-from covtool.data.layouts import DataLayout, Sample, scan
-from covtool.data.loaders import training_loader
-from covtool.data.timm_loader import timm_training_loader
+from covtool.data.cache import CacheRequest, CacheSetting, open_caches, training_form
+from covtool.data.datasets.layout import DataLayout
+from covtool.data.datasets.reading import scan
+from covtool.data.datasets.samples import Sample
+from covtool.data.loading.loaders import training_loader
+from covtool.data.loading.timm_loader import timm_training_loader
 from covtool.errors import ArgumentError
 from covtool.progress import Track, silent
 from covtool.specs import AugmentationSpec, InputSpec, LoadingSpec
@@ -250,8 +252,8 @@ def _builds(
         place = tempfile.mkdtemp(dir=scratch) if cache == "disk" else None  # a new file each time
         loading = LoadingSpec(cache=cache, cache_memory=NO_LIMIT, cache_dir=place)
         form = training_form(spec.input, spec.augmentation)
-        wish = CacheWish(split="train", samples=samples, form=form)
-        return own(open_caches([wish], CacheSetting(spec=loading, root=folder))[0])
+        request = CacheRequest(split="train", samples=samples, form=form)
+        return own(open_caches([request], CacheSetting(spec=loading, root=folder))[0])
 
     cached = {name: partial(from_cache, name) for name in LOADERS if name in ("ram", "disk")}
     return {BASELINE: timm, "off": partial(own, samples), **cached}
@@ -263,7 +265,7 @@ def _training_folder(layout: DataLayout) -> Path:
             f"{layout.root} is no folder.",
             reason="timm's loader, the baseline, reads folders with a folder per class.",
         )
-    return layout.root / layout.called["train"] if "val" in layout.splits else layout.root
+    return layout.root / layout.split_names["train"] if "val" in layout.splits else layout.root
 
 
 def _made_up(folder: Path) -> Path:

@@ -13,12 +13,12 @@ from covtool.benchmarking.measuring import describe_machine, in_turns, now
 from covtool.benchmarking.training_steps import NUM_CLASSES, SHAPE, gradient_pass
 from covtool.progress import Track, silent
 from covtool.specs import TrainingSpec
-from covtool.training.gradient_centralization import (
+from covtool.training.centralization.hooks import (
     Centralization,
     centralize_gradients,
     layer_weights,
 )
-from covtool.training.optimization import build_optimizer
+from covtool.training.parts.optimizer import build_optimizer
 
 NETWORK = "resnet18"
 OPTIMIZERS = ("sgd", "adamw")

@@ -2,19 +2,19 @@
 
 from covtool.conversion.converting import convert, plan_conversion
 from covtool.conversion.records import (
+    Agreement,
     ConversionPlan,
     ConversionRequest,
     ConversionResult,
     ConvolutionsReport,
-    Kept,
 )
 
 __all__ = [
+    "Agreement",
     "ConversionPlan",
     "ConversionRequest",
     "ConversionResult",
     "ConvolutionsReport",
-    "Kept",
     "convert",
     "plan_conversion",
 ]

@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from covtool.backbones.device import resolve_device
 from covtool.backbones.tracing import trace_calls
-from covtool.conversion.records import ConversionRequest, Kept
-from covtool.data.checking import check_images, check_splits
-from covtool.data.class_order import in_order_of
-from covtool.data.layouts import DataLayout, Sample
-from covtool.data.loaders import ImageLoader, evaluation_loader
-from covtool.data.orientation import note_on_turned
-from covtool.data.retrieval_reading import read_classes
-from covtool.data.subsets import draw_evenly
+from covtool.conversion.records import Agreement, ConversionRequest
+from covtool.data.datasets.checking import check_images, check_splits
+from covtool.data.datasets.layout import DataLayout, in_order_of
+from covtool.data.datasets.retrieval.reading import read_classes
+from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.subsets import draw_evenly
+from covtool.data.images.orientation import note_on_turned
+from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.errors import ArgumentError, DataError
-from covtool.evaluation.classification import ClassificationResult, evaluate_classification
-from covtool.evaluation.matching import ClassMatch, match_classes
+from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
+from covtool.evaluation.classification.class_matching import ClassMatch, match_classes
 from covtool.processes import current
 from covtool.progress import Track
 from covtool.specs import ConvertSpec, ConvolutionSpec, HeadSpec, InputSpec, Recipe
@@ -203,13 +203,13 @@ def _most_images(model: nn.Module, images: InputSpec, spec: ConvertSpec) -> int:
     return max(FEWEST_IMAGES, limit // (LIVE_MAPS * _FLOAT32 * largest))
 
 
-def what_is_kept(
+def measure_agreement(
     models: tuple[nn.Module, nn.Module],
     images: CalibrationImages,
     recipe: Recipe,
     request: ConversionRequest,
     track: Track,
-) -> Kept:
+) -> Agreement:
     """Ask a network before and after about a data set's evaluation images.
 
     Args:
@@ -247,7 +247,7 @@ def what_is_kept(
     for model in models:
         model.cpu()
     same = sum(a == b for a, b in zip(before.predictions, after.predictions, strict=True))
-    return Kept(
+    return Agreement(
         data=f"{layout.name} {split}",
         images=before.images,
         agreement=100 * same / before.images,

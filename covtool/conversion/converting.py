@@ -7,7 +7,7 @@ from covtool.conversion.calibrating import calibrate_head
 from covtool.conversion.preparing import Prepared, prepare, with_eigenlayer
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult
 from covtool.conversion.verifying import verify
-from covtool.evaluation.matching import GUESSED
+from covtool.evaluation.classification.class_matching import GUESSED
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
 from covtool.specs import ConvolutionSpec, Metric, Recipe

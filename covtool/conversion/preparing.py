@@ -18,16 +18,15 @@ from covtool.conversion.calibrating import (
     CalibrationImages,
     calibrate_convolutions,
     calibration_images,
+    measure_agreement,
     notes_on_images,
-    what_is_kept,
 )
 from covtool.conversion.notes import notes_on, notes_on_eigenlayer, starts_at_random
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConvolutionsReport
-from covtool.data.class_order import in_order_of
-from covtool.data.layouts import DataLayout
-from covtool.data.retrieval_reading import read_classes
+from covtool.data.datasets.layout import DataLayout, in_order_of
+from covtool.data.datasets.retrieval.reading import read_classes
 from covtool.errors import ArgumentError
-from covtool.evaluation.matching import classes_stay
+from covtool.evaluation.classification.class_matching import classes_stay
 from covtool.full_paths import in_full
 from covtool.processes import current
 from covtool.progress import Track
@@ -288,7 +287,7 @@ class _Operated:
             others = self.recipe, self._request, self._track
             calibration = calibrate_convolutions(models, plan, self._images, *others)
             if self.head is None:  # a new classifier knows nothing yet
-                kept = what_is_kept(models, self._images, *others)
+                kept = measure_agreement(models, self._images, *others)
         self.convolutions.append(ConvolutionsReport(plan=plan, calibration=calibration, kept=kept))
         self.operations.append(plan.spec)
 

@@ -59,7 +59,7 @@ class ConversionRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Agreement:
     """How much of what a network answered is left after its convolutions were converted.
 
     Attributes:
@@ -91,7 +91,7 @@ class ConvolutionsReport:
 
     plan: ConvolutionsPlan
     calibration: ConvCalibration | None = None
-    kept: Kept | None = None
+    kept: Agreement | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from covtool import __version__
-from covtool.data.worker_death import SHARED_MEMORY, shared_memory_mib
+from covtool.data.loading.worker_death import SHARED_MEMORY, shared_memory_mib
 from covtool.errors import VerificationError
 
 NEEDED = ("torchvision", "timm", "safetensors", "numpy", "pillow")

@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from covtool.backbones.device import resolve_device
-from covtool.data.layouts import Sample
+from covtool.data.datasets.samples import Sample
 from covtool.errors import CheckpointError, CovtoolError
 from covtool.processes import current
 from covtool.specs import LoadingSpec, ObjectiveSpec, ProcessSpec
 from covtool.surgery.rebuild import rebuild
-from covtool.training.assembly import Parts, TrainingData, assemble
-from covtool.training.examination import Examination, examine_
-from covtool.training.generators import set_generators
-from covtool.training.head import find_head
-from covtool.training.layer_watch import LayerFigures, TensorFigures, figures
-from covtool.training.nonfinite_dump import Dump, damaged_dump, read_dump
-from covtool.training.state_content import ContentError, require_tensors
-from covtool.training.surroundings import describe_environment
-from covtool.training.update import MicroBatch
+from covtool.training.parts.assembly import Parts, TrainingData, assemble
+from covtool.training.parts.head import find_head
+from covtool.training.run.environment import describe_environment
+from covtool.training.run.random_state import set_generators
+from covtool.training.run.state_content import ContentError, require_tensors
+from covtool.training.step.diagnosis import Examination, examine_
+from covtool.training.step.layer_watch import LayerFigures, TensorFigures, figures
+from covtool.training.step.nonfinite_dump import Dump, damaged_dump, read_dump
+from covtool.training.step.update import MicroBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

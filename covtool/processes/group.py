@@ -14,7 +14,7 @@ from torch import Tensor
 
 from covtool.launch_environment import Place
 from covtool.processes.alone import Processes
-from covtool.processes.whereabouts import Whereabouts
+from covtool.processes.watchdog import Watchdog
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -29,13 +29,13 @@ class ProcessGroup(Processes):
 
     Args:
         place: Of this process.
-        whereabouts: Of all processes, should one be missed.
+        watchdog: Of all processes, should one be missed.
     """
 
-    def __init__(self, place: Place, whereabouts: Whereabouts) -> None:
+    def __init__(self, place: Place, watchdog: Watchdog) -> None:
         self.rank, self.world = place.rank, place.world
         self.local_rank, self.local_world = place.local_rank, place.local_world
-        self._whereabouts = whereabouts
+        self._whereabouts = watchdog
 
     def each(self, work: Callable[[], T]) -> list[T]:
         own = _attempt(work)

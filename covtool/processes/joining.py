@@ -14,7 +14,7 @@ from covtool.errors import CovtoolError, DeadlockError, ProcessGroupError
 from covtool.launch_environment import ADDRESS, PORT, Place, required_place
 from covtool.processes.alone import ALONE, Processes
 from covtool.processes.group import ProcessGroup
-from covtool.processes.whereabouts import NOWHERE, Whereabouts
+from covtool.processes.watchdog import NOWHERE, Watchdog
 
 STARTING_S = 600.0  # until all processes are there
 
@@ -46,15 +46,15 @@ def joined(*, timeout_s: float) -> Iterator[Processes]:
     if place is None or place.world == 1:
         yield ALONE
         return
-    whereabouts = _join(place, timeout_s)
-    processes = ProcessGroup(place, whereabouts)
+    watchdog = _join(place, timeout_s)
+    processes = ProcessGroup(place, watchdog)
     token = _current.set(processes)
     try:
         yield processes
     except Exception as problem:
         foreign = isinstance(problem, RuntimeError) and not isinstance(problem, CovtoolError)
-        told = whereabouts.explain(problem) if foreign else problem
-        told.tell_once = whereabouts.tell_once()
+        told = watchdog.explain(problem) if foreign else problem
+        told.tell_once = watchdog.tell_once()
         _leave(failed=True)
         if told is problem:
             raise
@@ -65,7 +65,7 @@ def joined(*, timeout_s: float) -> Iterator[Processes]:
         _current.reset(token)
 
 
-def _join(place: Place, timeout_s: float) -> Whereabouts:
+def _join(place: Place, timeout_s: float) -> Watchdog:
     timeout = timedelta(seconds=timeout_s)
     shared = _meeting_place(place, timeout)
     store = dist.PrefixStore(f"covtool/{next(_joined_before)}", shared)
@@ -77,7 +77,7 @@ def _join(place: Place, timeout_s: float) -> Whereabouts:
     dist.init_process_group(
         backend, store=store, rank=place.rank, world_size=place.world, timeout=timeout
     )
-    return Whereabouts(store, place.rank, place.world, timeout_s=timeout_s)
+    return Watchdog(store, place.rank, place.world, timeout_s=timeout_s)
 
 
 def _meeting_place(place: Place, timeout: timedelta) -> dist.Store:

@@ -1,6 +1,6 @@
 """The text files in the folder of a run, as whoever reads them sees them.
 
-`covtool.training.run_directory` writes them; training that is resumed, plots, and whoever takes a
+`covtool.training.run.directory` writes them; training that is resumed, plots, and whoever takes a
 run for a model read them. A file may be anything by then: the reading is bounded, and ends in an
 error that names the file and what is wrong in it.
 """

@@ -12,7 +12,9 @@ STEP_SHARE = 2.5  # of eps over the number of steps: Madry et al. reach the bord
 
 
 class AttackSpec(Record):
-    """A white-box attack; `covtool.evaluation.attacks.ATTACKS` holds them. None was not said.
+    """A white-box attack, a row of `covtool.evaluation.classification.attacks.ATTACKS`.
+
+    A field is None where it is not given.
 
     Lengths are L-infinity, in units of pixel values in [0, 1]: a text like ``4/255`` or ``0.0157``.
     """
@@ -71,7 +73,7 @@ class AttackSpec(Record):
         """Names of the options that were said, beside `attack` itself."""
         return tuple(self.model_dump(exclude={"attack"}, exclude_none=True))
 
-    def refuse_nonsense(self) -> None:
+    def validate_fields(self) -> None:
         """Check the options against each other, as far as they are the same for every attack.
 
         Raises:

@@ -10,7 +10,7 @@ PANEL = {"panel": "Augmentation"}
 
 
 class AugmentationSpec(Record):
-    """timm's random transforms of a training image; `covtool.data.transforms` builds them.
+    """timm's random transforms of a training image, for `covtool.data.transforms.from_timm`.
 
     The crops are less extreme than timm's for training from scratch (a share of 0.08 upwards):
     a pretrained network that sees each image a few times only should see most of it.

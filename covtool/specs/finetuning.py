@@ -55,7 +55,7 @@ class FinetuneRequest(Record):
 
     Attributes:
         model: A file or a name, see `covtool.open_model`; None for that of the run `init_from`.
-        data: A folder or a CSV file; see `covtool.data.retrieval_reading.read_classes`.
+        data: A folder or a CSV file; see `covtool.data.datasets.retrieval.reading.read_classes`.
         init_from: A run, a checkpoint of one, or a file, whose weights to start from; the weights
             only, not the optimizer, the schedule or the epoch.
         training: Optimizer, schedule, regularization, device.
@@ -104,7 +104,7 @@ class FinetuneRequest(Record):
     experiment: str | None = None
     preset: str | None = None
 
-    def refuse_nonsense(self) -> None:
+    def validate_fields(self) -> None:
         """Check the settings against each other, before anything is read.
 
         Raises:
@@ -115,11 +115,11 @@ class FinetuneRequest(Record):
         if self.model is None and self.init_from is None:
             raise ArgumentError("Neither a model is given, nor where its weights are from.")
         if self.svdnet is None:
-            self.training.refuse_nonsense()
+            self.training.validate_fields()
         else:
             self.training.refuse_nonsense_in(self.svdnet)
-        self.loading.refuse_nonsense()
-        self.objective.refuse_nonsense(self.training, self.faults)
+        self.loading.validate_fields()
+        self.objective.validate_fields(self.training, self.faults)
 
     @property
     def command(self) -> str:

@@ -86,7 +86,7 @@ class ObjectiveSpec(Record):
         """Whether a term of the loss is a function of the logits, or of the embeddings."""
         return any(LOSSES[term.name].needs == what for term in self.terms)
 
-    def refuse_nonsense(self, training: TrainingSpec, faults: FaultSpec) -> None:
+    def validate_fields(self, training: TrainingSpec, faults: FaultSpec) -> None:
         """Check the settings against each other and against others of the run.
 
         Raises:

@@ -36,7 +36,7 @@ class CheckedRecord(Record):
         """Everything that may be wrong between the fields, the first to be told first."""
         yield from ()
 
-    def refuse_nonsense(self) -> None:
+    def validate_fields(self) -> None:
         """Check the fields against each other.
 
         Raises:

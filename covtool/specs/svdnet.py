@@ -165,12 +165,12 @@ class SvdnetTrainingSpec(TrainingSpec):
         Raises:
             ArgumentError: Two of them contradict each other, or one has no effect.
         """
-        svdnet.refuse_nonsense()
+        svdnet.validate_fields()
         whole = self.in_phases(svdnet)
         for wrong, message, hint in whole._contradictions_in(svdnet):
             if wrong:
                 raise ArgumentError(message, hint=hint)
-        whole.refuse_nonsense()
+        whole.validate_fields()
 
     def _contradictions_in(self, svdnet: SvdnetSpec) -> Iterator[Contradiction]:
         first, lowest = svdnet.first_phase, min(svdnet.lrs)

@@ -1,10 +1,10 @@
 """Fine-tuning, and gradient centralization for any optimizer."""
 
-from covtool.training.finetuning import DryRunResult, finetune, plan_finetune
-from covtool.training.gradient_centralization import centralize_gradients
-from covtool.training.observer import EpochRecord, Observer, StepRecord, TrainingPlan
-from covtool.training.resuming import resume_finetune
-from covtool.training.running import FinetuneResult
+from covtool.training.centralization.hooks import centralize_gradients
+from covtool.training.run.observer import EpochRecord, Observer, StepRecord, TrainingPlan
+from covtool.training.start.finetune import DryRunResult, finetune, plan_finetune
+from covtool.training.start.resume import resume_finetune
+from covtool.training.start.running import FinetuneResult
 
 __all__ = [
     "DryRunResult",

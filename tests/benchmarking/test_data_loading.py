@@ -12,7 +12,7 @@ from covtool.benchmarking.data_loading import (
     LoadingBenchmarkSpec,
     benchmark_loading,
 )
-from covtool.data.timm_loader import timm_training_loader
+from covtool.data.loading.timm_loader import timm_training_loader
 from covtool.errors import ArgumentError, DataError
 from covtool.specs import AugmentationSpec, InputSpec
 

@@ -28,7 +28,7 @@ from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
 from covtool.checkpoints.reid import open_reid
 from covtool.errors import CheckpointError
-from covtool.evaluation.embedding import embeddings, find_feature_layer
+from covtool.evaluation.features.extractor import embeddings, find_feature_layer
 from covtool.specs import DescriptionSpec
 
 

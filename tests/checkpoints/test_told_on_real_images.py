@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from covtool.data.imagenet import wordnet_indices
-from covtool.evaluation.evaluating import EvaluationRequest, evaluate
+from covtool.data.datasets.imagenet import wordnet_indices
+from covtool.evaluation.evaluate import EvaluationRequest, evaluate
 
 pytestmark = pytest.mark.slow
 

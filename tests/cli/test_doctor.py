@@ -6,7 +6,7 @@ import torch
 from toy_data import write_toy_data
 
 from covtool.diagnosing import health
-from covtool.training import preparing
+from covtool.training.start import prepare
 from covtool_cli import progress
 
 QUICK = ["--from-scratch", "--img-size", "32", "--epochs", "1", "-b", "6", "-j", "0"]
@@ -15,7 +15,7 @@ QUICK = ["--from-scratch", "--img-size", "32", "--epochs", "1", "-b", "6", "-j",
 @pytest.fixture
 def stopped(covtool, tmp_path, monkeypatch):
     """A run of a model one of whose weights became nan: what it says."""
-    models, original = [], preparing.assemble
+    models, original = [], prepare.assemble
 
     def assemble(model, *rest):
         models.append(model)
@@ -26,7 +26,7 @@ def stopped(covtool, tmp_path, monkeypatch):
         if record.update == 2:
             models[-1].layer2[0].conv1.weight[0, 0] = torch.nan
 
-    monkeypatch.setattr(preparing, "assemble", assemble)
+    monkeypatch.setattr(prepare, "assemble", assemble)
     monkeypatch.setattr(progress.TrainingLines, "on_step", poison)
     data = write_toy_data(tmp_path / "toy")
     return covtool("finetune", "test_resnet", "--data", data, *QUICK, "--device", "cpu")

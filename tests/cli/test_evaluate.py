@@ -6,8 +6,8 @@ from images import truncate, write_classes
 
 from covtool.backbones.create import create_model
 from covtool.checkpoints.model_file import save
-from covtool.data.layouts import scan
-from covtool.data.loaders import evaluation_loader
+from covtool.data.datasets.reading import scan
+from covtool.data.loading.loaders import evaluation_loader
 from covtool.specs import BaseSpec, InputSpec, Provenance, Recipe
 from covtool_cli.main import run
 

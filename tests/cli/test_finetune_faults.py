@@ -9,7 +9,7 @@ import torch
 from images import truncate
 from toy_data import write_toy_data
 
-from covtool.training import preparing
+from covtool.training.start import prepare
 from covtool_cli import progress
 
 QUICK = ["--from-scratch", "--img-size", "32", "--epochs", "2", "-b", "6", "--device", "cpu"]
@@ -84,7 +84,7 @@ def test_skipping_it_shows_a_note_and_a_count(covtool, data, at_update):
 @pytest.fixture
 def exhausting(monkeypatch):
     """Models that run out of memory above so many images."""
-    original = preparing.assemble
+    original = prepare.assemble
 
     def check(module, inputs):
         if len(inputs[0]) > 2:
@@ -94,7 +94,7 @@ def exhausting(monkeypatch):
         model.register_forward_pre_hook(check)
         return original(model, *rest)
 
-    monkeypatch.setattr(preparing, "assemble", assemble)
+    monkeypatch.setattr(prepare, "assemble", assemble)
 
 
 def test_out_of_memory_exits_1_and_names_a_batch_size(covtool, data, tmp_path, exhausting):

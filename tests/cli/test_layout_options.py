@@ -10,9 +10,9 @@ from retrieval_trees import write_layumi
 
 from covtool.backbones.create import create_model
 from covtool.checkpoints.model_file import read_recipe, save
-from covtool.data.boxed_images import BoxedImage
-from covtool.data.layouts import scan
-from covtool.data.loaders import evaluation_loader
+from covtool.data.datasets.reading import scan
+from covtool.data.images.boxed import BoxedImage
+from covtool.data.loading.loaders import evaluation_loader
 from covtool.specs import BaseSpec, InputSpec, LayoutSpec, Provenance, Recipe
 from covtool_cli.main import run
 

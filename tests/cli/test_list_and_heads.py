@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from covtool.checkpoints.model_file import read_recipe
-from covtool.data.published import PUBLISHED
-from covtool.data.retrieval_forms import FORMS
-from covtool.data.samplers import SAMPLERS
+from covtool.data.datasets.published import PUBLISHED
+from covtool.data.datasets.retrieval.forms import FORMS
+from covtool.data.loading.samplers import SAMPLERS
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.ops.eigen_gradients import GRADIENTS
 from covtool.presets import PRESETS

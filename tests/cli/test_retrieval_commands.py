@@ -9,7 +9,7 @@ from images import truncate, write_classes
 from retrieval_models import write_model
 from retrieval_trees import CSV_ROWS, write_csv, write_market
 
-from covtool.evaluation.feature_files import read_features
+from covtool.evaluation.features.files import read_features
 
 QUICK = ["-j", "0", "--device", "cpu"]
 

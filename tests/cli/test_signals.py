@@ -12,9 +12,11 @@ import yaml
 from toy_data import write_toy_data
 from training_runs import assert_same_weights, make_request, weights
 
-from covtool.training import finetune, keeping, resume_finetune, running
-from covtool.training import finetuning as starting
-from covtool.training.run_directory import RunDirectory
+from covtool.training import finetune, resume_finetune
+from covtool.training.loop import saving
+from covtool.training.run.directory import RunDirectory
+from covtool.training.start import finetune as starting
+from covtool.training.start import running
 from covtool_cli import launching, main, signals
 
 PATIENCE_S = 120
@@ -105,7 +107,7 @@ def test_before_the_first_save_the_same_run_starts_again(
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        (keeping, "export"),
+        (saving, "export"),
         (running, "stops_early"),
     ],
 )
@@ -125,7 +127,7 @@ def test_while_a_run_is_saved_or_ends_the_state_is_whole(
 def test_a_second_signal_ends_a_run_at_once_with_its_own_code(
     covtool, arguments, folder, monkeypatch
 ):
-    original = keeping.capture
+    original = saving.capture
 
     def twice(parts, state):
         if state.updates:
@@ -134,7 +136,7 @@ def test_a_second_signal_ends_a_run_at_once_with_its_own_code(
         return original(parts, state)
 
     with monkeypatch.context() as patched:
-        patched.setattr(keeping, "capture", twice)
+        patched.setattr(saving, "capture", twice)
         code, _, err = covtool(*arguments)
     assert code == 143, err
     state = torch.load(folder / LAST, weights_only=True)
@@ -146,7 +148,7 @@ def test_a_signal_that_is_ignored_stays_ignored(covtool, arguments, monkeypatch)
     """As `nohup` has it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        monkeypatch.setattr(keeping, "capture", signalled(signal.SIGHUP, keeping.capture))
+        monkeypatch.setattr(saving, "capture", signalled(signal.SIGHUP, saving.capture))
         assert signals.is_hangup_ignored()
         code, _, err = covtool(*arguments)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -11,7 +11,7 @@ from toy_data import COLORS, write_toy_data
 
 import covtool as library
 from covtool.checkpoints import open_model
-from covtool.data.transforms import evaluation_transform
+from covtool.data.transforms.from_timm import evaluation_transform
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ from training_runs import Recorder, make_request
 
 from covtool.diagnosing.replaying import replay
 from covtool.errors import CheckpointError, NonFiniteError
-from covtool.training import finetune, preparing
+from covtool.training import finetune
+from covtool.training.start import prepare
 
 
 @pytest.fixture(scope="module")
 def dump(tmp_path_factory):
     """The dump of a run whose weights were spoilt after its second update."""
-    made, original = [], preparing.assemble
+    made, original = [], prepare.assemble
 
     @torch.no_grad()
     def spoil():
@@ -21,7 +22,7 @@ def dump(tmp_path_factory):
 
     folder, recorder = tmp_path_factory.mktemp("dump"), Recorder(at_update=2, do=spoil)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparing, "assemble", lambda *a: made.append(original(*a)) or made[-1])
+        patch.setattr(prepare, "assemble", lambda *a: made.append(original(*a)) or made[-1])
         with pytest.raises(NonFiniteError):
             finetune(make_request(write_toy_data(folder / "toy"), folder), observer=recorder)
     return recorder.plans[0].directory / "nonfinite.pt"

@@ -9,8 +9,9 @@ from covtool.conversion import ConversionRequest, convert
 from covtool.diagnosing.replaying import replay
 from covtool.errors import ArgumentError, CheckpointError, NonFiniteError
 from covtool.specs import HeadSpec, InputOverrides
-from covtool.training import finetune, preparing
-from covtool.training.nonfinite_dump import read_dump
+from covtool.training import finetune
+from covtool.training.start import prepare
+from covtool.training.step.nonfinite_dump import read_dump
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +28,9 @@ def asked(data, tmp_path):
 @pytest.fixture
 def models(monkeypatch):
     """The models of runs that are started."""
-    made, original = [], preparing.assemble
+    made, original = [], prepare.assemble
     monkeypatch.setattr(
-        preparing, "assemble", lambda model, *rest: original(made.append(model) or model, *rest)
+        prepare, "assemble", lambda model, *rest: original(made.append(model) or model, *rest)
     )
     return made
 

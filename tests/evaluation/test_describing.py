@@ -11,13 +11,13 @@ from retrieval_trees import CSV_ROWS, write_csv
 from tolerances import EXACT
 
 from covtool.checkpoints.model_file import save
-from covtool.data.image_sources import find_images
-from covtool.data.loaders import evaluation_loader
-from covtool.data.retrieval_layout import numbered
+from covtool.data.datasets.image_sources import find_images
+from covtool.data.datasets.retrieval.training import numbered
+from covtool.data.loading.loaders import evaluation_loader
 from covtool.errors import DataError, NonFiniteError, OutputExistsError
-from covtool.evaluation.describing import DescriptionRequest, describe
-from covtool.evaluation.feature_files import read_features
-from covtool.evaluation.feature_table import ImageLabels
+from covtool.evaluation.embed import DescriptionRequest, describe
+from covtool.evaluation.features.files import read_features
+from covtool.evaluation.features.table import ImageLabels
 from covtool.specs import DescriptionSpec, LaunchSpec
 
 

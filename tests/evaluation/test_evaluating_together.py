@@ -11,7 +11,7 @@ from process_group import run_together
 from covtool.backbones.create import create_model
 from covtool.checkpoints.model_file import save
 from covtool.errors import ArgumentError, DataError
-from covtool.evaluation.evaluating import EvaluationRequest, evaluate
+from covtool.evaluation.evaluate import EvaluationRequest, evaluate
 from covtool.specs import AttackSpec, BaseSpec, InputSpec, LaunchSpec, Provenance, Recipe
 
 CLASSES = ("a", "b", "c")

@@ -10,21 +10,21 @@ from process_group import run_together
 from retrieval_models import write_model
 from retrieval_trees import write_csv, write_market, write_msmt17, write_veri
 
-from covtool.data.retrieval_layout import RetrievalSample
-from covtool.data.retrieval_reading import read_retrieval
+from covtool.data.datasets.retrieval.layout import RetrievalSample
+from covtool.data.datasets.retrieval.reading import read_retrieval
 from covtool.errors import ArgumentError, DataError, OutputExistsError
-from covtool.evaluation.feature_files import read_features, write_features
-from covtool.evaluation.feature_table import FeatureTable, ImageLabels
-from covtool.evaluation.reranking import RerankedSearch
-from covtool.evaluation.retrieving import RetrievalRequest, retrieve
-from covtool.evaluation.searched_images import (
+from covtool.evaluation.features.files import read_features, write_features
+from covtool.evaluation.features.table import FeatureTable, ImageLabels
+from covtool.evaluation.retrieval.exact_search import ExactSearch
+from covtool.evaluation.retrieval.reranking import RerankedSearch
+from covtool.evaluation.retrieval.search import (
     image_label,
     labels_of,
     plan_search,
     read_searched,
     search,
 )
-from covtool.evaluation.searching import ExactSearch
+from covtool.evaluation.retrieve import RetrievalRequest, retrieve
 from covtool.specs import LaunchSpec, RetrievalSpec
 
 

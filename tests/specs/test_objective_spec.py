@@ -14,7 +14,7 @@ def refuse(training=None, *, faults=None, **objective):
         objective=ObjectiveSpec(**objective),
         faults=FaultSpec(**(faults or {})),
     )
-    request.refuse_nonsense()
+    request.validate_fields()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from covtool.specs import RetrievalSpec
 
 def test_defaults_are_those_of_fast_reid() -> None:
     spec = RetrievalSpec(rerank=True)
-    spec.refuse_nonsense()
+    spec.validate_fields()
     numbers = (spec.reciprocal_neighbors, spec.averaged_neighbors, spec.distance_weight)
     assert numbers == (20, 6, 0.3)
     assert RetrievalSpec(max_memory="6GB").memory_bytes == 6 * 10**9
@@ -34,7 +34,7 @@ def test_zero_is_a_weight_of_its_own() -> None:
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        RetrievalSpec(**settings).refuse_nonsense()
+        RetrievalSpec(**settings).validate_fields()
 
 
 @pytest.mark.parametrize("amount", ["6", "lots", "0GB", "GB", "-1GB", "1e3MB"])

@@ -7,12 +7,12 @@ from torch.testing import assert_close
 
 from covtool.checkpoints.model_file import load, save
 from covtool.errors import SurgeryError
-from covtool.evaluation.embedding import embeddings
+from covtool.evaluation.features.extractor import embeddings
 from covtool.layers import EigenClassifier, Eigenlayer
 from covtool.specs import BaseSpec, EigenlayerSpec, HeadSpec, InputSpec, Provenance, Recipe
 from covtool.surgery import apply_eigenlayer, apply_head, plan_eigenlayer, plan_head
 from covtool.surgery.eigenlayer import eigen_classifier, eigenlayer_path
-from covtool.training.head import find_head, replace_classifier_
+from covtool.training.parts.head import find_head, replace_classifier_
 
 
 def put_in(model, images, features, init="keep"):

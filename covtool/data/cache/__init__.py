@@ -2,11 +2,11 @@
 
 from covtool.data.cache.forms import evaluation_form, training_form
 from covtool.data.cache.opening import estimate_caches, open_caches
-from covtool.data.cache.wishes import CachedImages, CacheSetting, CacheWish
+from covtool.data.cache.request import CachedImages, CacheRequest, CacheSetting
 
 __all__ = [
+    "CacheRequest",
     "CacheSetting",
-    "CacheWish",
     "CachedImages",
     "estimate_caches",
     "evaluation_form",

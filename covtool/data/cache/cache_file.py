@@ -18,8 +18,8 @@ from torch import Tensor
 
 from covtool.data.cache.filling import fill
 from covtool.data.cache.planning import CachePlan
+from covtool.data.cache.request import Unreadable
 from covtool.data.cache.stored import StoredImages, StoredIndex
-from covtool.data.cache.wishes import Unreadable
 from covtool.regular_files import opened, require_regular
 
 VERSION = "1"

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from covtool.data.cache.planning import CachePlan
+from covtool.data.cache.request import CachedImages, Unreadable
 from covtool.data.cache.stored import StoredImages
-from covtool.data.cache.wishes import CachedImages, Unreadable
-from covtool.data.checking import require_readable
-from covtool.data.images import decode_image
-from covtool.data.orientation import note_on_turned
-from covtool.data.threads import in_threads
+from covtool.data.datasets.checking import require_readable
+from covtool.data.images.decoding import decode_image
+from covtool.data.images.orientation import note_on_turned
+from covtool.data.images.threads import in_threads
 from covtool.errors import DataError
 
 Put = Callable[[int, np.ndarray], None]
@@ -33,7 +33,7 @@ def fill(plan: CachePlan, put: Put) -> list[Unreadable]:
         DataError: There are some, and they are not to be left out.
     """
     bad, turned = [], 0
-    setting, count, split = plan.setting, len(plan.samples), plan.wish.split
+    setting, count, split = plan.setting, len(plan.samples), plan.request.split
     looks = in_threads(partial(_fill_one, plan, put), range(count))
     for row, look in enumerate(setting.track(looks, f"decoding {split} images", count)):
         turned += look is True
@@ -65,7 +65,7 @@ def fill_memory(plan: CachePlan) -> CachedImages:
     images = StoredImages(plan.index, pixels, setting.channels)
     if setting.spec.cache == "device":
         images = images.to(setting.device)
-    return CachedImages(plan.wish, images, bad)
+    return CachedImages(plan.request, images, bad)
 
 
 def _fill_one(plan: CachePlan, put: Put, row: int) -> str | bool:

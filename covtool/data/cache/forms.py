@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from covtool.data.transforms import Squash, evaluation_pixels
+from covtool.data.transforms.from_timm import Squash, evaluation_pixels
 from covtool.specs import AugmentationSpec, InputSpec
 
 Size = tuple[int, int]

@@ -16,9 +16,9 @@ from covtool.data.cache.cache_file import (
     write_cache_file,
 )
 from covtool.data.cache.planning import CachePlan
-from covtool.data.cache.wishes import CachedImages, CacheSetting, CacheWish
-from covtool.data.checking import require_readable
-from covtool.data.fingerprint import file_fingerprint
+from covtool.data.cache.request import CachedImages, CacheRequest, CacheSetting
+from covtool.data.datasets.checking import require_readable
+from covtool.data.datasets.fingerprint import file_fingerprint
 from covtool.errors import ArgumentError, reason_of
 from covtool.full_paths import in_full
 
@@ -27,22 +27,24 @@ DECODERS = ("pillow", "timm")  # packages that decide about the pixels
 DIGITS = 12  # of a hash, that tell the files of data sets apart
 
 
-def mapped(wish: CacheWish, setting: CacheSetting) -> CachedImages:
+def mapped(request: CacheRequest, setting: CacheSetting) -> CachedImages:
     """The images of the cache file that there is.
 
     Raises:
         UnusableCacheError: There is none, or it is damaged or of other images.
         DataError: It lacks unreadable images that are not to be left out.
     """
-    identity = _identity(wish, setting)
-    images = map_cache_file(cache_path(wish, setting), identity, setting.channels)
-    if len(images) != len(wish.samples):
+    identity = _identity(request, setting)
+    images = map_cache_file(cache_path(request, setting), identity, setting.channels)
+    if len(images) != len(request.samples):
         raise UnusableCacheError("it has another number of images")
-    missing = set(range(len(wish.samples))) - set(images.index.readable.tolist())
-    bad = [(wish.samples[row].path, SEEN_BEFORE) for row in sorted(missing)]
-    require_readable(bad, len(wish.samples), setting.on_bad_image)
-    setting.note(f"{len(images)} {wish.split} images are mapped from {cache_path(wish, setting)}.")
-    return CachedImages(wish, images, bad)
+    missing = set(range(len(request.samples))) - set(images.index.readable.tolist())
+    bad = [(request.samples[row].path, SEEN_BEFORE) for row in sorted(missing)]
+    require_readable(bad, len(request.samples), setting.on_bad_image)
+    setting.note(
+        f"{len(images)} {request.split} images are mapped from {cache_path(request, setting)}."
+    )
+    return CachedImages(request, images, bad)
 
 
 def make(plan: CachePlan) -> CachedImages:
@@ -52,36 +54,38 @@ def make(plan: CachePlan) -> CachedImages:
         ArgumentError: The file cannot be written.
         DataError: There are unreadable images that are not to be left out.
     """
-    wish, setting = plan.wish, plan.setting
-    path = cache_path(wish, setting)
+    request, setting = plan.request, plan.setting
+    path = cache_path(request, setting)
     with _writable(path), _only_one_process(path):
         try:
-            return mapped(wish, setting)  # somebody else has made it meanwhile
+            return mapped(request, setting)  # somebody else has made it meanwhile
         except UnusableCacheError as reason:
             if path.exists():
                 setting.note(f"The cache {path} is made anew: {reason}.")
-        identity = _identity(wish, setting)
+        identity = _identity(request, setting)
         with written_whole(path) as temporary:
             bad = write_cache_file(temporary, identity, plan)
-        return CachedImages(wish, map_cache_file(path, identity, setting.channels), bad)
+        return CachedImages(request, map_cache_file(path, identity, setting.channels), bad)
 
 
-def cache_path(wish: CacheWish, setting: CacheSetting) -> Path:
+def cache_path(request: CacheRequest, setting: CacheSetting) -> Path:
     """The cache file of some images; other settings have another one, changed images do not."""
-    key = f"{in_full(setting.root)}\0{wish.split}\0{_settings(wish, setting)}"
+    key = f"{in_full(setting.root)}\0{request.split}\0{_settings(request, setting)}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:DIGITS]
-    return setting.spec.folder / f"{in_full(setting.root).name}-{wish.split}-{digest}.safetensors"
-
-
-def _identity(wish: CacheWish, setting: CacheSetting) -> Identity:
-    return Identity(
-        files=file_fingerprint(wish.samples, setting.root), settings=_settings(wish, setting)
+    return (
+        setting.spec.folder / f"{in_full(setting.root).name}-{request.split}-{digest}.safetensors"
     )
 
 
-def _settings(wish: CacheWish, setting: CacheSetting) -> str:
+def _identity(request: CacheRequest, setting: CacheSetting) -> Identity:
+    return Identity(
+        files=file_fingerprint(request.samples, setting.root), settings=_settings(request, setting)
+    )
+
+
+def _settings(request: CacheRequest, setting: CacheSetting) -> str:
     decoders = {name: version(name) for name in DECODERS}
-    kept = {"channels": setting.channels, **wish.form.settings(), **decoders}
+    kept = {"channels": setting.channels, **request.form.settings(), **decoders}
     if setting.exif:  # left out else, as in the caches that there are
         kept["exif"] = True
     return json.dumps(kept, sort_keys=True)

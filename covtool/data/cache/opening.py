@@ -5,22 +5,24 @@ from contextlib import contextmanager, suppress
 
 from covtool.data.cache import on_disk
 from covtool.data.cache.cache_file import UnusableCacheError
+from covtool.data.cache.capacity import require_room
 from covtool.data.cache.filling import fill_memory
 from covtool.data.cache.planning import plan_cache
-from covtool.data.cache.room import require_room
-from covtool.data.cache.wishes import CachedImages, CacheSetting, CacheWish
-from covtool.data.checking import UnreadableError
+from covtool.data.cache.request import CachedImages, CacheRequest, CacheSetting
+from covtool.data.datasets.checking import UnreadableError
 
 
-def open_caches(wishes: Sequence[CacheWish], setting: CacheSetting) -> tuple[CachedImages, ...]:
+def open_caches(
+    requests: Sequence[CacheRequest], setting: CacheSetting
+) -> tuple[CachedImages, ...]:
     """Map the cache files that there are, and fill what else is to be cached, if it fits.
 
     Args:
-        wishes: What is to be cached.
+        requests: What is to be cached.
         setting: Where, and how.
 
     Returns:
-        The caches, in the order of the wishes.
+        The caches, in the order of the requests.
 
     Raises:
         ArgumentError: They need more than they may have or than is free, or cannot be written.
@@ -29,11 +31,11 @@ def open_caches(wishes: Sequence[CacheWish], setting: CacheSetting) -> tuple[Cac
     found: dict[int, CachedImages] = {}
     problems: list[UnreadableError] = []
     if setting.spec.cache == "disk":
-        for place, wish in enumerate(wishes):
+        for place, request in enumerate(requests):
             with suppress(UnusableCacheError):
-                found[place] = on_disk.mapped(wish, setting)
-    missing = [place for place in range(len(wishes)) if place not in found]
-    plans = {place: plan_cache(wishes[place], setting) for place in missing}
+                found[place] = on_disk.mapped(request, setting)
+    missing = [place for place in range(len(requests)) if place not in found]
+    plans = {place: plan_cache(requests[place], setting) for place in missing}
     if plans:
         require_room(plans.values(), setting)
     make = on_disk.make if setting.spec.cache == "disk" else fill_memory
@@ -42,7 +44,7 @@ def open_caches(wishes: Sequence[CacheWish], setting: CacheSetting) -> tuple[Cac
             found[place] = make(plan)
     if problems:
         raise UnreadableError.of_all(problems)
-    return tuple(found[place] for place in range(len(wishes)))
+    return tuple(found[place] for place in range(len(requests)))
 
 
 @contextmanager
@@ -54,10 +56,10 @@ def _collected(problems: list[UnreadableError]) -> Iterator[None]:
         problems.append(problem)
 
 
-def estimate_caches(wishes: Sequence[CacheWish], setting: CacheSetting) -> None:
+def estimate_caches(requests: Sequence[CacheRequest], setting: CacheSetting) -> None:
     """Tell what caches would take, without filling them.
 
     Raises:
         ArgumentError: They need more than they may have, or than is free.
     """
-    require_room([plan_cache(wish, setting) for wish in wishes], setting)
+    require_room([plan_cache(request, setting) for request in requests], setting)

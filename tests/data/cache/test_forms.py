@@ -8,7 +8,7 @@ from images import photograph
 
 from covtool.data.cache import evaluation_form, training_form
 from covtool.data.cache.forms import Prepared, Shrunk, Squashed
-from covtool.data.transforms import Squash, evaluation_transform
+from covtool.data.transforms.from_timm import Squash, evaluation_transform
 from covtool.specs import AugmentationSpec, InputSpec
 
 SIZES = [(640, 480), (480, 640), (5000, 3000), (300, 200), (100, 90), (4000, 200), (31, 1000)]

@@ -8,8 +8,8 @@ import zlib
 import pytest
 from images import write_photographs
 
-from covtool.data.cache import CacheSetting, CacheWish, on_disk, open_caches, training_form
-from covtool.data.layouts import scan
+from covtool.data.cache import CacheRequest, CacheSetting, on_disk, open_caches, training_form
+from covtool.data.datasets.reading import scan
 from covtool.errors import ArgumentError
 from covtool.specs import AugmentationSpec, InputSpec, LoadingSpec
 
@@ -21,19 +21,23 @@ def cache(tmp_path):
     """A cache's file, and what opens it: its images, and what was noted."""
     folder = write_photographs(tmp_path / "photographs", [(40, 30), (100, 80), (30, 50)])
     form = training_form(InputSpec(size=(24, 24)), AugmentationSpec(scale=(0.5, 1)))
-    wish = CacheWish(split="train", samples=scan(folder).splits["train"], form=form)
+    request = CacheRequest(split="train", samples=scan(folder).splits["train"], form=form)
 
     def opened():
         notes = []
         spec = LoadingSpec(cache="disk", cache_dir=str(tmp_path / "cache"))
         setting = CacheSetting(spec=spec, root=folder, note=notes.append)
-        (images,) = open_caches([wish], setting)
+        (images,) = open_caches([request], setting)
         rows = range(len(images))
         state = [
             (images.images[row].numpy().tobytes(), images.images.index.places([row])[0])
             for row in rows
         ]
-        return state, any("made anew" in note for note in notes), on_disk.cache_path(wish, setting)
+        return (
+            state,
+            any("made anew" in note for note in notes),
+            on_disk.cache_path(request, setting),
+        )
 
     truth, _, path = opened()
     return path, lambda: opened()[:2], truth

@@ -12,19 +12,19 @@ from images import truncate, write_photographs
 
 from covtool import free_memory
 from covtool.data.cache import (
+    CacheRequest,
     CacheSetting,
-    CacheWish,
+    capacity,
     estimate_caches,
     evaluation_form,
     filling,
     on_disk,
     open_caches,
-    room,
     training_form,
 )
 from covtool.data.cache.planning import plan_cache
-from covtool.data.images import decode_image, read_image
-from covtool.data.layouts import scan
+from covtool.data.datasets.reading import scan
+from covtool.data.images.decoding import decode_image, read_image
 from covtool.errors import ArgumentError, DataError
 from covtool.specs import AugmentationSpec, InputSpec, LoadingSpec
 from covtool.specs.byte_amounts import format_bytes
@@ -39,15 +39,15 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def wishes(folder):
+def requests(folder):
     samples = scan(folder).splits["train"]
     return [
-        CacheWish(
+        CacheRequest(
             split="train",
             samples=samples,
             form=training_form(INPUT, AugmentationSpec(scale=(0.5, 1))),
         ),
-        CacheWish(split="val", samples=samples[:3], form=evaluation_form(INPUT)),
+        CacheRequest(split="val", samples=samples[:3], form=evaluation_form(INPUT)),
     ]
 
 
@@ -68,25 +68,25 @@ def setting(folder, tmp_path):
     return make
 
 
-def assert_holds(cached, wish, *, gray=False):
-    assert cached.samples == tuple(wish.samples)
-    for row, sample in enumerate(wish.samples):
-        expected = wish.form.pixels(read_image(sample.path, gray=gray))
+def assert_holds(cached, request, *, gray=False):
+    assert cached.samples == tuple(request.samples)
+    for row, sample in enumerate(request.samples):
+        expected = request.form.pixels(read_image(sample.path, gray=gray))
         assert np.array_equal(cached.images[row].numpy(), expected[..., : 1 if gray else 3])
         image = read_image(sample.path)
-        assert cached.images.index.places([row])[0].space == wish.form.space(image.size)[::-1]
+        assert cached.images.index.places([row])[0].space == request.form.space(image.size)[::-1]
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk", "device"])
 @pytest.mark.parametrize("gray", [False, True])
-def test_a_cache_holds_what_is_wanted_of_each_image(wishes, setting, cache, gray):
+def test_a_cache_holds_what_is_wanted_of_each_image(requests, setting, cache, gray):
     for _ in range(2):  # filled, and as it is found
-        caches = open_caches(wishes, setting(cache, gray=gray)[0])
-        for cached, wish in zip(caches, wishes, strict=True):
-            assert_holds(cached, wish, gray=gray)
+        caches = open_caches(requests, setting(cache, gray=gray)[0])
+        for cached, request in zip(caches, requests, strict=True):
+            assert_holds(cached, request, gray=gray)
 
 
-def test_what_it_takes_is_told_before_an_image_is_decoded(wishes, setting, monkeypatch):
+def test_what_it_takes_is_told_before_an_image_is_decoded(requests, setting, monkeypatch):
     made, notes = setting("ram")
     told = []
     monkeypatch.setattr(
@@ -94,7 +94,7 @@ def test_what_it_takes_is_told_before_an_image_is_decoded(wishes, setting, monke
         "decode_image",
         lambda path, **how: (told.append(list(notes)), decode_image(path, **how))[1],
     )
-    caches = open_caches(wishes, made)
+    caches = open_caches(requests, made)
     taken = sum(len(cached.images.pixels) for cached in caches)
     assert (
         told[0]
@@ -103,16 +103,16 @@ def test_what_it_takes_is_told_before_an_image_is_decoded(wishes, setting, monke
     )
 
 
-def test_a_file_is_mapped_when_it_is_there(wishes, setting, monkeypatch):
-    open_caches(wishes, setting()[0])
+def test_a_file_is_mapped_when_it_is_there(requests, setting, monkeypatch):
+    open_caches(requests, setting()[0])
     monkeypatch.setattr(filling, "decode_image", None)  # nothing is decoded
     made, notes = setting()
-    caches = open_caches(wishes, made)
+    caches = open_caches(requests, made)
     assert [note.split(" mapped from ")[0] for note in notes] == [
         "5 train images are",
         "3 val images are",
     ]
-    assert caches[0].images.path == on_disk.cache_path(wishes[0], made)
+    assert caches[0].images.path == on_disk.cache_path(requests[0], made)
 
 
 def _flip_a_byte(path, at):
@@ -131,49 +131,49 @@ def _flip_a_byte(path, at):
         (lambda path, samples: samples[0].path.unlink(), "the image files have changed"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_made_anew_and_says_why(wishes, setting, damage, reason):
+def test_a_file_that_cannot_be_used_is_made_anew_and_says_why(requests, setting, damage, reason):
     made, _ = setting(on_bad_image="skip")
-    open_caches(wishes[:1], made)
-    path = on_disk.cache_path(wishes[0], made)
-    damage(path, wishes[0].samples)
+    open_caches(requests[:1], made)
+    path = on_disk.cache_path(requests[0], made)
+    damage(path, requests[0].samples)
     made, notes = setting(on_bad_image="skip")
-    (cached,) = open_caches(wishes[:1], made)
+    (cached,) = open_caches(requests[:1], made)
     assert notes[-1] == f"The cache {path} is made anew: {reason}."
-    left = [sample for sample in wishes[0].samples if sample.path.exists()]
-    assert_holds(cached, replace(wishes[0], samples=left))
+    left = [sample for sample in requests[0].samples if sample.path.exists()]
+    assert_holds(cached, replace(requests[0], samples=left))
     assert_holds(
-        open_caches(wishes[:1], setting(on_bad_image="skip")[0])[0],
-        replace(wishes[0], samples=left),
+        open_caches(requests[:1], setting(on_bad_image="skip")[0])[0],
+        replace(requests[0], samples=left),
     )
 
 
-def test_a_file_of_another_version_is_made_anew(wishes, setting, monkeypatch):
+def test_a_file_of_another_version_is_made_anew(requests, setting, monkeypatch):
     with monkeypatch.context() as older:
         older.setattr("covtool.data.cache.cache_file.VERSION", "0")
-        open_caches(wishes[:1], setting()[0])
+        open_caches(requests[:1], setting()[0])
     made, notes = setting()
-    open_caches(wishes[:1], made)
+    open_caches(requests[:1], made)
     assert notes[-1].endswith("is made anew: it is of another version.")
 
 
-def test_other_settings_have_another_file(wishes, setting):
+def test_other_settings_have_another_file(requests, setting):
     made, _ = setting()
-    other = replace(wishes[0], form=training_form(INPUT, AugmentationSpec(scale=(0.4, 1))))
-    paths = {on_disk.cache_path(wish, made) for wish in (*wishes, other)}
+    other = replace(requests[0], form=training_form(INPUT, AugmentationSpec(scale=(0.4, 1))))
+    paths = {on_disk.cache_path(request, made) for request in (*requests, other)}
     assert len(paths) == 3
 
 
-def test_a_moved_data_set_is_recognized_by_its_file(wishes, setting, folder, tmp_path):
+def test_a_moved_data_set_is_recognized_by_its_file(requests, setting, folder, tmp_path):
     """Names, sizes and times are those of the data set, wherever it is."""
     moved = folder.rename(tmp_path / "elsewhere")
     samples = scan(moved).splits["train"]
     there, _ = setting()
-    identity = on_disk._identity(replace(wishes[0], samples=samples), replace(there, root=moved))
+    identity = on_disk._identity(replace(requests[0], samples=samples), replace(there, root=moved))
     moved.rename(folder)
-    assert identity == on_disk._identity(wishes[0], there)
+    assert identity == on_disk._identity(requests[0], there)
 
 
-def test_one_of_several_processes_makes_the_file(wishes, setting, monkeypatch):
+def test_one_of_several_processes_makes_the_file(requests, setting, monkeypatch):
     decoded = []
     monkeypatch.setattr(
         filling,
@@ -183,7 +183,7 @@ def test_one_of_several_processes_makes_the_file(wishes, setting, monkeypatch):
     opened = []
 
     def process():
-        opened.append(open_caches(wishes[:1], setting()[0])[0])
+        opened.append(open_caches(requests[:1], setting()[0])[0])
 
     processes = [threading.Thread(target=process) for _ in range(3)]
     for each in processes:
@@ -192,81 +192,83 @@ def test_one_of_several_processes_makes_the_file(wishes, setting, monkeypatch):
         each.join()
     assert len(decoded) == len(SIZES)
     for cached in opened:
-        assert_holds(cached, wishes[0])
+        assert_holds(cached, requests[0])
 
 
-def test_another_process_maps_the_file_rather_than_copying_it(wishes, setting):
-    (cached,) = open_caches(wishes[:1], setting()[0])
+def test_another_process_maps_the_file_rather_than_copying_it(requests, setting):
+    (cached,) = open_caches(requests[:1], setting()[0])
     message = pickle.dumps(cached.images)
     assert len(message) < 2000 < len(cached.images.pixels)
     assert torch.equal(pickle.loads(message)[1], cached.images[1])
 
 
-def test_a_full_disk_is_an_error_and_leaves_nothing_behind(wishes, setting, monkeypatch, tmp_path):
+def test_a_full_disk_is_an_error_and_leaves_nothing_behind(
+    requests, setting, monkeypatch, tmp_path
+):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(ArgumentError, match="cannot be written") as caught:
-        open_caches(wishes, setting()[0])
+        open_caches(requests, setting()[0])
     assert "No space left" in caught.value.reason
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk"])
-def test_unreadable_images_are_an_error_or_left_out(wishes, setting, cache):
-    broken, empty = wishes[0].samples[1].path, wishes[0].samples[3].path
+def test_unreadable_images_are_an_error_or_left_out(requests, setting, cache):
+    broken, empty = requests[0].samples[1].path, requests[0].samples[3].path
     truncate(broken)
     empty.write_bytes(b"")
     with pytest.raises(DataError, match="2 of 5 images cannot be read"):
-        open_caches(wishes[:1], setting(cache)[0])
-    left = [sample for sample in wishes[0].samples if sample.path not in (broken, empty)]
+        open_caches(requests[:1], setting(cache)[0])
+    left = [sample for sample in requests[0].samples if sample.path not in (broken, empty)]
     for _ in range(2):
-        (cached,) = open_caches(wishes[:1], setting(cache, on_bad_image="skip")[0])
-        assert_holds(cached, replace(wishes[0], samples=left))
+        (cached,) = open_caches(requests[:1], setting(cache, on_bad_image="skip")[0])
+        assert_holds(cached, replace(requests[0], samples=left))
         assert [path for path, _ in cached.bad] == [broken, empty]
     with pytest.raises(DataError, match="2 of 5 images cannot be read"):
-        open_caches(wishes[:1], setting(cache)[0])
+        open_caches(requests[:1], setting(cache)[0])
 
 
-def test_more_than_is_allowed_is_refused_before_an_image_is_decoded(wishes, setting, monkeypatch):
+def test_more_than_is_allowed_is_refused_before_an_image_is_decoded(requests, setting, monkeypatch):
     monkeypatch.setattr(filling, "decode_image", None)
     with pytest.raises(ArgumentError) as caught:
-        open_caches(wishes, setting("ram", cache_memory="20kB")[0])
-    needed = sum(plan_cache(wish, setting("ram")[0]).num_bytes for wish in wishes)
+        open_caches(requests, setting("ram", cache_memory="20kB")[0])
+    needed = sum(plan_cache(request, setting("ram")[0]).num_bytes for request in requests)
     assert caught.value.message == (
         f"The cache needs {format_bytes(needed)}, but --cache-memory allows 20 kB."
     )
     assert caught.value.hint.startswith("Allow it with --cache-memory 1GB, map it from a file")
 
 
-def test_more_than_is_free_is_refused(wishes, setting, monkeypatch):
-    monkeypatch.setattr(room, "free_memory", lambda: 40_000)
-    monkeypatch.setattr(room, "free_on_disk", lambda folder: 10_000)
-    open_caches(wishes, setting("ram")[0])
+def test_more_than_is_free_is_refused(requests, setting, monkeypatch):
+    monkeypatch.setattr(capacity, "free_memory", lambda: 40_000)
+    monkeypatch.setattr(capacity, "free_on_disk", lambda folder: 10_000)
+    open_caches(requests, setting("ram")[0])
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(
         ArgumentError, match=r"in each of 2 processes, but 40 kB of memory are free"
     ):
-        open_caches(wishes, setting("ram")[0])
+        open_caches(requests, setting("ram")[0])
     with pytest.raises(ArgumentError, match=r"but 10 kB in .*cache are free"):
-        open_caches(wishes, setting("disk")[0])
+        open_caches(requests, setting("disk")[0])
     with pytest.raises(ArgumentError, match="--cache disk, or leave out --cache"):
-        estimate_caches(wishes, setting("device")[0])
+        estimate_caches(requests, setting("device")[0])
 
 
-def test_the_side_that_is_advised_fits_and_the_next_does_not(wishes, setting):
+def test_the_side_that_is_advised_fits_and_the_next_does_not(requests, setting):
     made, _ = setting("ram")
 
     def plans(side):
         form = training_form(INPUT, AugmentationSpec(scale=(0.5, 1)), side=side)
-        return [plan_cache(w, made) for w in (replace(wishes[0], form=form), wishes[1])]
+        return [plan_cache(w, made) for w in (replace(requests[0], form=form), requests[1])]
 
     for allowed in (27_000, 29_000, 30_500):
-        side = room.fitting_side(plans(None), allowed)
+        side = capacity.fitting_side(plans(None), allowed)
         assert sum(plan.num_bytes for plan in plans(side)) <= allowed
         assert sum(plan.num_bytes for plan in plans(side + 1)) > allowed
-    assert room.fitting_side(plans(None), 100) is None
+    assert capacity.fitting_side(plans(None), 100) is None
 
 
 def test_free_memory_is_what_system_and_container_leave(monkeypatch, tmp_path):
@@ -288,10 +290,10 @@ def test_free_memory_is_what_system_and_container_leave(monkeypatch, tmp_path):
     assert free_memory.free_memory() is None
 
 
-def test_a_pipe_in_the_place_of_a_lock_is_not_waited_for(wishes, setting):
+def test_a_pipe_in_the_place_of_a_lock_is_not_waited_for(requests, setting):
     chosen, _ = setting()
-    path = on_disk.cache_path(wishes[0], chosen).with_suffix(".lock")
+    path = on_disk.cache_path(requests[0], chosen).with_suffix(".lock")
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
     with pytest.raises(ArgumentError, match="is a pipe, not a file"):
-        open_caches(wishes[:1], chosen)
+        open_caches(requests[:1], chosen)

@@ -1,0 +1,1 @@
+"""Data sets on disk: samples, layouts, lists, folders, records, retrieval data, checks."""

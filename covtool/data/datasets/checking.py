@@ -1,0 +1,164 @@
+"""Whether every image of a data set can be read, before a long run finds out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from covtool.data.datasets.records.records import Records
+from covtool.data.datasets.samples import Sample
+from covtool.data.images.decoding import decode_image
+from covtool.data.images.threads import in_threads
+from covtool.errors import DataError
+from covtool.printable import printable
+from covtool.processes import ALONE, Processes
+from covtool.progress import Track, silent
+
+OnBadImage = Literal["error", "skip"]
+Unread = tuple[Path, str]
+"""A file, and why it cannot be read."""
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedSamples:
+    """What `check_images` found.
+
+    Attributes:
+        good: The samples whose images can be read, in order.
+        bad: File and reason of the others.
+        turned: How many of the good ones have EXIF data that turn them.
+        dim: How many of the good ones are nearly black, see `covtool.data.images.dim`.
+    """
+
+    good: Sequence[Sample]
+    bad: tuple[tuple[Path, str], ...]
+    turned: int = 0
+    dim: int = 0
+
+
+class UnreadableError(DataError):
+    """Images cannot be read.
+
+    Attributes:
+        bad: File and reason of each.
+        total: Images, readable or not.
+    """
+
+    def __init__(self, bad: Sequence[Unread], total: int) -> None:
+        shown = "; ".join(f"{printable(str(path))}: {reason}" for path, reason in bad[:SHOWN])
+        more = f" ... and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        super().__init__(
+            f"{len(bad)} of {total} images cannot be read.",
+            reason=shown + more,
+            hint="Replace or remove them, or add --on-bad-image skip."
+            if len(bad) < total
+            else "Replace them, or choose other data.",
+        )
+        self.bad, self.total = tuple(bad), total
+
+    @classmethod
+    def of_all(cls, problems: Sequence["UnreadableError"]) -> "UnreadableError":
+        """What several parts of a data set lack, at once."""
+        bad = [unread for problem in problems for unread in problem.bad]
+        return cls(bad, sum(problem.total for problem in problems))
+
+
+def check_images(samples: Sequence[Sample], **how: Any) -> CheckedSamples:
+    """Decode every image of one split; see `check_splits`."""
+    return check_splits({"": samples}, **how)[""]
+
+
+def check_splits(
+    splits: Mapping[str, Sequence[Sample]],
+    *,
+    on_bad_image: OnBadImage = "error",
+    track: Track = silent,
+    workers: int | None = None,
+    processes: Processes = ALONE,
+) -> dict[str, CheckedSamples]:
+    """Decode every image to the end: a truncated file looks fine from its header.
+
+    Records are not checked: they are too many.
+
+    Args:
+        splits: What to check.
+        on_bad_image: Whether unreadable images are an error, or only listed and left out.
+        track: Shows the progress.
+        workers: Threads; by default one per core, at most 8.
+        processes: That check a part of the images each. All of them get the result.
+
+    Raises:
+        UnreadableError: There are unreadable images and `on_bad_image` is ``error``: those of all
+            splits. Or all images of a split are unreadable.
+    """
+    files = {name: part for name, part in splits.items() if not isinstance(part, Records)}
+    found = iter(_examined(list(chain.from_iterable(files.values())), track, workers, processes))
+    checked, problems = {}, []
+    for name, samples in splits.items():
+        looks = list(islice(found, len(samples))) if name in files else None
+        checked[name] = _sorted_out(samples, looks)
+        try:
+            require_readable(checked[name].bad, len(samples), on_bad_image)
+        except UnreadableError as problem:
+            problems.append(problem)
+    if problems:
+        raise UnreadableError.of_all(problems)
+    return checked
+
+
+def require_readable(bad: Sequence[Unread], total: int, on_bad_image: OnBadImage) -> None:
+    """Refuse unreadable images, where they are to be refused.
+
+    Args:
+        bad: File and reason of those that cannot be read.
+        total: Images, readable or not.
+        on_bad_image: Whether they are an error, or only left out.
+
+    Raises:
+        UnreadableError: There are some and `on_bad_image` is ``error``, or all are unreadable.
+    """
+    if bad and (on_bad_image == "error" or len(bad) == total):
+        raise UnreadableError(bad, total)
+
+
+class _Look(NamedTuple):
+    problem: str | None
+    has_turn: bool = False
+    is_dim: bool = False
+
+
+def _examined(
+    samples: Sequence[Sample], track: Track, workers: int | None, processes: Processes
+) -> list[_Look]:
+    if not samples:
+        return []
+    part = processes.part_of(samples)
+
+    def check() -> list[_Look]:
+        looks = in_threads(_look_at, part, workers=workers)
+        return list(track(looks, "checking images", len(part)))
+
+    return list(chain.from_iterable(processes.each(check)))
+
+
+def _look_at(sample: Sample) -> _Look:
+    try:
+        decoded = decode_image(sample.path)
+        return _Look(None, decoded.has_turn, decoded.is_dim)
+    except DataError as problem:
+        return _Look(problem.reason)
+
+
+def _sorted_out(samples: Sequence[Sample], looks: Sequence[_Look] | None) -> CheckedSamples:
+    if looks is None:
+        return CheckedSamples(good=samples, bad=())
+    pairs = list(zip(samples, looks, strict=True))
+    return CheckedSamples(
+        good=tuple(sample for sample, look in pairs if look.problem is None),
+        bad=tuple((sample.path, look.problem) for sample, look in pairs if look.problem),
+        turned=sum(look.has_turn for look in looks),
+        dim=sum(look.is_dim for look in looks),
+    )

@@ -1,0 +1,51 @@
+"""What a set of images is, in a few characters: to notice that it has become another."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from covtool.data.datasets.records.records import Records
+from covtool.data.datasets.samples import Sample
+
+
+def fingerprint(samples: Sequence[Sample], root: Path) -> str:
+    """Number of images, and a hash over their names and labels in order.
+
+    Args:
+        samples: The images.
+        root: What their paths are taken relative to: a data set that moved is the same.
+
+    Example:
+        >>> fingerprint([Sample(Path("a/cats/1.jpg"), 0)], Path("a"))
+        '1 images, 33493b4b1a20'
+    """
+    if isinstance(samples, Records):
+        return samples.fingerprint
+    lines = (f"{os.path.relpath(sample.path, root)}\0{sample.label}\n" for sample in samples)
+    return _fingerprint(lines, len(samples))
+
+
+def file_fingerprint(samples: Sequence[Sample], root: Path) -> str:
+    """As `fingerprint`, of what the files hold rather than of what it means.
+
+    Their size and when they were last written stand for the content; labels do not matter. A
+    file that is gone has neither.
+    """
+    lines = (f"{os.path.relpath(sample.path, root)}\0{_state(sample.path)}\n" for sample in samples)
+    return _fingerprint(lines, len(samples))
+
+
+def _state(path: Path) -> str:
+    try:
+        state = path.stat()
+    except OSError:
+        return "gone"
+    return f"{state.st_size}\0{state.st_mtime_ns}"
+
+
+def _fingerprint(lines: Iterable[str], count: int) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode(errors="surrogateescape"))  # names need not be text
+    return f"{count} images, {digest.hexdigest()[:12]}"

@@ -1,0 +1,1 @@
+"""Folders of images: names of splits and classes, masks, files left out."""

@@ -1,0 +1,62 @@
+"""Files of a data set of folders that are no part of it, counted so that nobody misses them."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from covtool.data.datasets.folders.names import is_left_over
+from covtool.data.datasets.folders.walk import FolderWalk
+from covtool.data.datasets.found_images import counted, shown
+from covtool.data.images.formats import image_suffixes
+
+SHOWN = 5
+
+BESIDE = frozenset(
+    (
+        *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".ini", ".cfg"),
+        *(".toml", ".names", ".md", ".rst", ".html", ".htm", ".pdf", ".doc", ".docx", ".xls"),
+        *(".xlsx", ".mat", ".pkl", ".pickle", ".npz", ".db", ".sqlite", ".parquet", ".arrow"),
+        *(".lock", ".log", ".bib", ".tex", ".py", ".ipynb", ".sh", ".m", ".lua", ".r", ".url"),
+        *(".lnk", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"),
+    )
+)
+"""How files end that lie beside images, as lists, annotations and archives do."""
+
+NAMED = frozenset(("readme", "license", "licence", "copying", "authors", "notice", "version"))
+"""Such files without a suffix."""
+
+
+def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Iterator[str]:
+    """What is worth knowing about files of a folder that are no images, and links in it.
+
+    Args:
+        root: The folder.
+        split_folders: Those of its splits; files in them, beside class folders, do not count.
+    """
+    suffixes, walk = Counter(), FolderWalk(root, is_left_over)
+    around = {root, *split_folders}
+    for place, names in walk:
+        if place not in around:
+            visible = (name.lower() for name in names if not name.startswith("."))
+            suffixes.update(_suffix(name) for name in visible if not _is_expected(name))
+    if suffixes:
+        count = sum(suffixes.values())
+        named = " ".join(sorted(suffix or "(none)" for suffix in suffixes))
+        yield f"{counted(count, 'file')} with other suffixes left out: {named}."
+    if walk.not_followed:
+        links = "links are" if len(walk.not_followed) > 1 else "link is"
+        named = shown((str(path.relative_to(root)) for path in walk.not_followed), SHOWN)
+        yield (
+            f"{len(walk.not_followed)} {links} not followed, as what it leads to is part of the "
+            f"data anyway: {named}."
+        )
+
+
+def _is_expected(name: str) -> bool:
+    suffix = _suffix(name)
+    return suffix in image_suffixes() or suffix in BESIDE or name in NAMED
+
+
+def _suffix(name: str) -> str:
+    _, dot, suffix = name.rpartition(".")
+    return dot + suffix if dot else ""

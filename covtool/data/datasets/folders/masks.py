@@ -1,0 +1,31 @@
+"""Masks that lie in the class folders of images, beside the images that they belong to."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from covtool.data.datasets.folders.names import TARGET_WORDS, is_no_class, words_in
+
+_OF_AN_IMAGE = re.compile(r"(.+?)[_ -](mask|masks|gt|seg|segmentation)(_?\d+)?", re.IGNORECASE)
+
+
+def without_masks(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    """The images of a class without masks, told by folders and names.
+
+    ``cat/masks/1.png`` beside ``cat/images/1.png``, and ``1_mask.png`` beside ``1.png``.
+
+    Args:
+        folder: Of the class.
+        paths: All its images; if nothing else were left, masks stay.
+    """
+    depth = len(folder.parts)
+    others = [path for path in paths if not _is_for_masks(path.parts[depth:-1])]
+    others = others or list(paths)
+    matches = ((path, _OF_AN_IMAGE.fullmatch(path.stem)) for path in others)
+    named_after = {path: (path.parent, match[1]) for path, match in matches if match}
+    images = {(path.parent, path.stem) for path in others} if named_after else set()
+    return [path for path in others if named_after.get(path) not in images]
+
+
+def _is_for_masks(parts: Iterable[str]) -> bool:
+    return any(is_no_class(part) and not TARGET_WORDS.isdisjoint(words_in(part)) for part in parts)

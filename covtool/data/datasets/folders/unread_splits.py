@@ -1,0 +1,62 @@
+"""Splits of a folder that are there and cannot be read, and lists that may tell splits."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from covtool.data.datasets.folders.classes import folders_in, holds_images
+from covtool.data.datasets.folders.names import (
+    IMAGE_WORDS,
+    PAPER_WORDS,
+    TARGET_WORDS,
+    mentions_split,
+    split_called,
+)
+from covtool.data.datasets.found_images import shown
+from covtool.data.datasets.lists.beside import SUFFIXES
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
+
+
+def unread_splits(root: Path, taken: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Names of splits that are archives or links to nowhere, and why nothing can be read.
+
+    Args:
+        root: The folder.
+        taken: ``train``, ``val`` and ``test``, as far as they are there.
+    """
+    for child in sorted(root.iterdir()):
+        role = split_called(child.name.split(".")[0])
+        if role is None or role in taken:
+            continue
+        if child.is_symlink() and not child.exists():
+            yield child.name, f"{child} is a link that leads nowhere"
+        elif child.is_file() and child.suffix.lower() in ARCHIVES:
+            yield child.name, f"{child} is not unpacked"
+
+
+def alike_folders(root: Path, splits: Collection[str], known: Collection[str]) -> list[Path]:
+    """Folders beside the splits that have folders with images called like known classes."""
+    others = (child for child in folders_in(root) if child.name not in splits)
+    return [
+        folder
+        for folder in others
+        if any(child.name in known and holds_images(child) for child in folders_in(folder))
+    ]
+
+
+def note_on_lists(root: Path, place: Path) -> Iterator[str]:
+    """A note on lists beside class folders that may tell splits and are not read.
+
+    Args:
+        root: The folder that was asked for.
+        place: The folder with the class folders, `root` or below; or its images alone.
+    """
+    around = {root, place, place.parent} if place != root else {root}
+    if root.name.lower() in IMAGE_WORDS:
+        around.add(root.parent)
+    words = PAPER_WORDS | TARGET_WORDS
+    lists = {f for near in around for f in folders_in(near) if f.name.lower() in words}
+    files = (file for folder in around | lists for file in folder.iterdir())
+    found = [f for f in files if f.suffix.lower() in SUFFIXES and mentions_split(f.stem)]
+    if found:
+        yield f"Not read, though they may tell splits: {shown(map(str, sorted(found)))}."

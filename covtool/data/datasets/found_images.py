@@ -1,0 +1,52 @@
+"""Labeled images as a data set calls them, before they are classes and splits."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from covtool.printable import printable
+
+Labeled = tuple[Path, str]
+"""An image and the name of its class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundImages:
+    """The images of a data set.
+
+    Attributes:
+        splits: With the names of their classes, under the data set's own names of the splits;
+            under `covtool.data.datasets.folders.names.WHOLE` where it has none.
+        unlabeled: Splits that are there without labels, and why nothing can be measured on them.
+        notes: What was read as what, and what was left out.
+    """
+
+    splits: Mapping[str, Sequence[Labeled]]
+    unlabeled: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def shown(names: Iterable[str], limit: int = 6) -> str:
+    """Names in a row, the first ones if there are many.
+
+    Example:
+        >>> shown("abc", limit=2)
+        'a, b, ... (1 more)'
+    """
+    names = list(names)
+    first = ", ".join(map(printable, names[:limit]))
+    more = f", ... ({len(names) - limit} more)" if len(names) > limit else ""
+    return first + more
+
+
+def counted(number: int, thing: str) -> str:
+    """A number and what is counted, in the singular or the plural.
+
+    Example:
+        >>> counted(1, "image"), counted(5994, "class"), counted(2, "identity")
+        ('1 image', '5,994 classes', '2 identities')
+    """
+    plural = f"{thing}{'es' if thing.endswith('s') else 's'}"
+    if thing.endswith("y"):
+        plural = f"{thing.removesuffix('y')}ies"
+    return f"{number:,} {thing if number == 1 else plural}"

@@ -1,0 +1,169 @@
+"""Checks of the paths of a data set for what would make its figures wrong; opens no image."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from stat import S_ISLNK
+
+from covtool.data.datasets.folders.classes import folders_in, holds_images
+from covtool.data.datasets.folders.left_out import notes_on_left_out
+from covtool.data.datasets.folders.names import is_no_class
+from covtool.data.datasets.found_images import counted
+from covtool.data.datasets.layout import DataLayout
+from covtool.data.datasets.outside import note_on_outside
+from covtool.data.datasets.records.records import labels_of
+from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.spelling import spelled_alike
+from covtool.errors import DataError
+from covtool.printable import escaped, printable
+
+SHOWN = 12
+PATHS_SHOWN = 5
+
+
+def looked_over(layout: DataLayout) -> DataLayout:
+    """The data set with notes on what it lacks and what is left out.
+
+    Raises:
+        DataError: An image is in two splits, or has two labels.
+    """
+    notes = [*layout.notes, *_classes_spelled_alike(layout), *_classes_without_images(layout)]
+    if layout.has_files:
+        notes += _listed_again(layout)
+        every = (sample.path for samples in layout.splits.values() for sample in samples)
+        notes += note_on_outside(every, layout.folder)
+    if layout.kind == "folder":
+        notes += _beside(layout)
+    return replace(layout, notes=tuple(escaped(note, keep="\n") for note in notes))
+
+
+def require_distinct(layout: DataLayout) -> int:
+    """Refuse a data set with an image in two splits, or with two labels.
+
+    Paths are followed to the file: ``a.jpg`` and ``./a.jpg`` are the same, and so is a link.
+
+    Returns:
+        How many images are listed more than once in the same split, with the same label.
+
+    Raises:
+        DataError: It names the first such images.
+    """
+    first: dict[tuple[str, str], tuple[str, Sample]] = {}
+    in_two, labeled_twice, again = [], [], 0
+    for split, samples in layout.splits.items():
+        for sample, path in zip(samples, real_paths(samples), strict=True):
+            known, before = first.setdefault(path, (split, sample))
+            if before is sample:
+                continue
+            if before.label != sample.label:
+                labeled_twice.append((before, sample))
+            elif known != split:
+                in_two.append((known, split, sample))
+            else:
+                again += 1
+    if labeled_twice:
+        raise _two_labels(layout, labeled_twice)
+    if in_two:
+        raise _two_splits(layout, in_two)
+    return again
+
+
+def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
+    """Where each image really is: folder and name.
+
+    A link to a file of another name is taken for a file of its own: stores that keep equal files
+    once, as those of git-annex and Hugging Face do, link to names that are made of the content.
+    """
+    real_folder = cache(os.path.realpath)
+    for path in (os.fspath(sample.path) for sample in samples):  # text: millions of paths are slow
+        folder, _, name = path.rpartition(os.sep)
+        if S_ISLNK(os.lstat(path).st_mode):
+            target, _, target_name = os.path.realpath(path).rpartition(os.sep)
+            folder = target if target_name == name else folder
+        yield real_folder(folder), name
+
+
+def _two_labels(layout: DataLayout, pairs: Sequence[tuple[Sample, Sample]]) -> DataError:
+    shown = "; ".join(_both_labels(layout, *pair) for pair in pairs[:PATHS_SHOWN])
+    return DataError(
+        f"{counted(len(pairs), 'image')} of {layout.root} {_have(len(pairs))} two labels.",
+        reason=f"{shown}{_more(len(pairs), PATHS_SHOWN)}.",
+        hint="Keep each image in one class.",
+    )
+
+
+def _both_labels(layout: DataLayout, one: Sample, other: Sample) -> str:
+    first, second = (layout.class_names[sample.label] for sample in (one, other))
+    path, again = (short_path(sample.path, layout) for sample in (one, other))
+    if path == again:
+        return f"{path} is {first!r} and {second!r}"
+    return f"{path} is {first!r}, {again} is {second!r}"
+
+
+def _two_splits(layout: DataLayout, found: Sequence[tuple[str, str, Sample]]) -> DataError:
+    one, other, _ = found[0]
+    shown = ", ".join(short_path(sample.path, layout) for _, _, sample in found[:PATHS_SHOWN])
+    return DataError(
+        f"{counted(len(found), 'image')} of {layout.root} {'are' if len(found) > 1 else 'is'} in "
+        f"{layout.split_names[one]!r} and in {layout.split_names[other]!r}.",
+        reason=f"{shown}{_more(len(found), PATHS_SHOWN)}.",
+        hint="Figures on what was trained on say nothing: keep each image in one split.",
+    )
+
+
+def _listed_again(layout: DataLayout) -> Iterator[str]:
+    again = require_distinct(layout)
+    if again:
+        yield f"{counted(again, 'image')} {'are' if again > 1 else 'is'} listed more than once."
+
+
+def _classes_without_images(layout: DataLayout) -> Iterator[str]:
+    for key, samples in layout.splits.items():
+        there = set(labels_of(samples).tolist())
+        missing = [n for label, n in enumerate(layout.class_names) if label not in there]
+        if missing:
+            yield (
+                f"{len(missing)} of {len(layout.class_names)} classes {_have(len(missing))} no "
+                f"images in {layout.split_names[key]!r}: {_shortened(missing)}."
+            )
+
+
+def _classes_spelled_alike(layout: DataLayout) -> Iterator[str]:
+    spelled = defaultdict(list)
+    for name in layout.class_names:
+        spelled[spelled_alike(name) or name].append(name)
+    alike = [" and ".join(map(repr, names)) for names in spelled.values() if len(names) > 1]
+    if alike:
+        yield f"Classes of their own, though they differ in spelling only: {_shortened(alike)}."
+
+
+def _beside(layout: DataLayout) -> Iterator[str]:
+    folders = [layout.root / own for own in layout.split_names.values()]
+    folders = [folder for folder in folders if folder.is_dir()]
+    yield from notes_on_left_out(layout.root, folders)
+    for folder in folders:
+        parts = (c for c in folders_in(folder) if not is_no_class(c.name))
+        unknown = [child for child in parts if child.name not in layout.class_names]
+        empty = sorted(child.name for child in unknown if not holds_images(child))
+        if empty:
+            yield f"Folders of {folder.name!r} without images: {_shortened(empty)}."
+
+
+def short_path(path: Path, layout: DataLayout) -> str:
+    """A path as it is from the folder of the data set."""
+    return printable(os.path.relpath(path, layout.folder))
+
+
+def _have(count: int) -> str:
+    return "have" if count > 1 else "has"
+
+
+def _more(count: int, shown: int) -> str:
+    return f" and {count - shown:,} more" if count > shown else ""
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(map(printable, names[:SHOWN])) + _more(len(names), SHOWN)

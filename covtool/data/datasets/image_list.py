@@ -1,0 +1,166 @@
+"""The images of a run in a file: a resumed run keeps to them, whatever the folder holds by then."""
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from covtool.atomic import written_whole
+from covtool.data.datasets.layout import DataLayout, canonical, listed, nothing_there
+from covtool.data.datasets.lists.labeled import is_table
+from covtool.data.datasets.retrieval.layout import RetrievalLayout, RetrievalSample
+from covtool.data.datasets.retrieval.training import searching_layout
+from covtool.errors import DataError, reason_of
+from covtool.printable import printable
+from covtool.regular_files import opened
+
+LABELED = ("path", "label", "split", "left_out")
+LEFT_OUT = "yes"
+SUBSETS = ("train", "val", "query", "gallery", "test")
+IDENTIFIED = ("path", "identity", "camera", "split", "left_out")
+
+LONGEST_LINE = 1 << 16
+"""Bytes of a line: paths are shorter."""
+LARGEST_LIST = 2 << 30
+"""Bytes of a list: 14 million images have about one GiB."""
+
+Row = dict[str, str]
+
+_WAY_ON = "The run wrote it when it was started: bring it back as it was."
+
+
+def write_image_list(file: Path, layout: DataLayout, left_out: Collection[Path]) -> None:
+    """Write every image of a data set to a CSV file.
+
+    One that is searched in is written as such a file of `covtool.data.datasets.retrieval.forms`.
+
+    Args:
+        file: Replaced if it is there.
+        layout: The data set; paths are written relative to its folder.
+        left_out: Images of it that are not used.
+    """
+    searched = layout.searched
+    columns = LABELED if searched is None else IDENTIFIED
+    rows = _labeled_rows(layout) if searched is None else _identified_rows(searched)
+    with (
+        written_whole(file) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out,
+    ):
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(columns)
+        for path, *cells in rows:
+            relative = os.path.relpath(path, layout.folder)
+            writer.writerow((relative, *cells, LEFT_OUT if path in left_out else ""))
+
+
+def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]]:
+    """Read what `write_image_list` wrote; whether the images are there is not looked at.
+
+    Args:
+        file: The list.
+        root: Folder or CSV file of the data set, which may have moved.
+
+    Returns:
+        The data set, and the images of it that are not used.
+
+    Raises:
+        DataError: The file is damaged, or there is nothing at `root`.
+    """
+    folder = root.parent if root.is_file() or is_table(root) else root
+    columns, found = _cells(file)
+    rows = [(folder / row["path"], row) for row in found]
+    left_out = frozenset(path for path, row in rows if row["left_out"])
+    read, known = (
+        (_identified, SUBSETS)
+        if columns == IDENTIFIED
+        else (_labeled, canonical({row["split"]: row for row in found}).values())
+    )
+    if unknown := {row["split"] for row in found}.difference(known):
+        raise _damaged(file, f"there is no split {printable(min(unknown))!r} of images")
+    if not rows:
+        raise _damaged(file, "it has no images")
+    return read(root, rows), left_out
+
+
+def _cells(file: Path) -> tuple[tuple[str, ...], list[Row]]:
+    """The columns of a list, and its rows.
+
+    Raises:
+        DataError: It is damaged; says in which line.
+    """
+    try:
+        with opened(file) as content:
+            reader = csv.reader(_lines(content), strict=True)
+            columns = tuple(next(reader, ()))
+            if columns not in (LABELED, IDENTIFIED):
+                raise _damaged(file, "its first line does not name the columns of such a list")
+            return columns, [_row(file, reader.line_num, columns, cells) for cells in reader]
+    except OSError as problem:
+        raise DataError(
+            f"{file} cannot be read.", reason=reason_of(problem), hint=_WAY_ON
+        ) from problem
+    except (ValueError, csv.Error) as problem:
+        if isinstance(problem, DataError):
+            raise
+        raise _damaged(file, f"line {reader.line_num + 1}: {printable(str(problem))}") from problem
+
+
+def _row(file: Path, line: int, columns: Sequence[str], cells: Sequence[str]) -> Row:
+    if len(cells) != len(columns):
+        raise _damaged(file, f"line {line} has {len(cells)} values for {len(columns)} columns")
+    row = dict(zip(columns, cells, strict=True))
+    if not row["path"] or "\0" in row["path"]:
+        raise _damaged(file, f"line {line} names no image")
+    if row["left_out"] not in ("", LEFT_OUT):
+        raise _damaged(file, f"line {line} does not say whether its image is left out")
+    return row
+
+
+def _lines(content: BinaryIO) -> Iterator[str]:
+    """The lines of a list; names of files that are no UTF-8 are in it byte by byte."""
+    size = 0
+    while line := content.readline(LONGEST_LINE + 1):
+        size += len(line)
+        if len(line) > LONGEST_LINE or size > LARGEST_LIST:
+            raise ValueError("There is more than an image has, or than a list is read of")
+        yield line.decode("utf-8", "surrogateescape")
+
+
+def _damaged(file: Path, reason: str) -> DataError:
+    return DataError(f"{file} is damaged: {reason}.", hint=_WAY_ON)
+
+
+def _labeled_rows(layout: DataLayout) -> Iterator[tuple[Path, str, str]]:
+    for key, samples in layout.splits.items():
+        for sample in samples:
+            yield sample.path, layout.class_names[sample.label], layout.split_names[key]
+
+
+def _identified_rows(layout: RetrievalLayout) -> Iterator[tuple[Path, str, str, str]]:
+    for subset, samples in layout.subsets.items():
+        for sample in samples:
+            yield sample.path, sample.identity, sample.camera or "", subset
+
+
+def _labeled(root: Path, rows: Iterable[tuple[Path, Row]]) -> DataLayout:
+    found = defaultdict(list)
+    for path, row in rows:
+        found[row["split"]].append((path, row["label"]))
+    return listed(root, found)
+
+
+def _identified(root: Path, rows: Sequence[tuple[Path, Row]]) -> DataLayout:
+    if not root.exists():
+        raise nothing_there(root)
+    found = defaultdict(list)
+    for path, row in rows:
+        sample = RetrievalSample(path, row["identity"], row["camera"] or None)
+        found[row["split"]].append(sample)
+    shared = "test" in found
+    if shared:
+        found["query"] = found["gallery"] = found.pop("test")
+    subsets = {name: tuple(found[name]) for name in ("train", "val", "query", "gallery")}
+    kind = "folders" if root.is_dir() else "csv"
+    return searching_layout(RetrievalLayout(root=root, kind=kind, shared=shared, **subsets))

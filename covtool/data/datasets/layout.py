@@ -1,0 +1,286 @@
+"""What a data set holds: class names, and for each image its path and label, by split."""
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from covtool.data.datasets.class_order import in_order
+from covtool.data.datasets.folders.labeled import LAYOUT_HINT
+from covtool.data.datasets.folders.names import ROLES, WHOLE, split_called, split_within
+from covtool.data.datasets.found_images import FoundImages, Labeled, shown
+from covtool.data.datasets.retrieval.layout import RetrievalLayout
+from covtool.data.datasets.samples import Sample
+from covtool.errors import DataError
+from covtool.full_paths import in_full
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataLayout:
+    """The images of a data set, by split.
+
+    Attributes:
+        root: The folder or the CSV file.
+        kind: Which of the two; or ``wds`` or ``hfds``, whose images are no files.
+        class_names: Names in the order of `covtool.data.datasets.class_order.in_order`; a label is
+            an index into them.
+        splits: Samples under ``train``, ``val`` and ``test``, as far as there are any. ``val`` is
+            what a model is evaluated on, whatever the data set calls it; ``test`` is there
+            only beside a ``val``. A data set without splits has ``train`` only.
+        split_names: The data set's own names of these splits.
+        searched: What a model is judged by in place of a validation: a search for the images of
+            ``val``, which are numbered then, in their order. None for a validation.
+        unlabeled: The data set's own names of splits without labels, and why they have none.
+        notes: What was read as what, and what was left out.
+    """
+
+    root: Path
+    kind: Literal["folder", "csv", "wds", "hfds"]
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Sequence[Sample]]
+    split_names: Mapping[str, str]
+    searched: RetrievalLayout | None = None
+    unlabeled: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple:
+        # Between processes: read-only views of mappings cannot be pickled.
+        mappings = {"splits": dict(self.splits), "split_names": dict(self.split_names)}
+        return partial(DataLayout, **{**vars(self), **mappings}), ()
+
+    @property
+    def name(self) -> str:
+        """The name of the folder or file."""
+        return in_full(self.root).name
+
+    @property
+    def folder(self) -> Path:
+        """Where paths start: the root, or the folder that the CSV file is in."""
+        return self.root.parent if self.kind == "csv" else self.root
+
+    @property
+    def has_files(self) -> bool:
+        """Whether every image is a file of its own."""
+        samples = (samples for samples in self.splits.values() if samples)
+        return self.kind in ("folder", "csv") and all(isinstance(s[0].path, Path) for s in samples)
+
+    def samples(self, split: str) -> Sequence[Sample]:
+        """The samples of a split, by its canonical name or the data set's own.
+
+        Raises:
+            DataError: There is no such split; the others are named.
+        """
+        own = {called: key for key, called in self.split_names.items()}
+        key = own.get(split, split)
+        if key in self.splits:
+            return self.splits[key]
+        why = next((why for name, why in self.unlabeled.items() if split in _names_of(name)), None)
+        raise DataError(
+            f"{self.root} has no split called {split!r}{' with labels' if why else ''}.",
+            reason=f"{why}." if why else None,
+            hint=f"It has: {', '.join(self.split_names.values())}.",
+        )
+
+    def evaluation_samples(self) -> tuple[Sequence[Sample], str]:
+        """What a model is evaluated on, and its name: ``val``, else ``test``, else everything.
+
+        Raises:
+            DataError: There is one to evaluate on, and it has no labels.
+        """
+        key = next((key for key in ("val", "test") if key in self.splits), "train")
+        if key == "train" and self.unlabeled:
+            raise DataError(
+                f"{self.root} has nothing to evaluate on: {'; '.join(self.unlabeled.values())}.",
+                reason="Figures of the training images would say something else.",
+                hint=f"Put that right, or add --split {self.split_names['train']} for those "
+                "images.",
+            )
+        return self.splits[key], self.split_names[key]
+
+
+def as_layout(root: Path, kind: Literal["folder", "csv"], found: FoundImages) -> DataLayout:
+    """A data set of the images that were found in it.
+
+    Raises:
+        DataError: It has classes to evaluate on that are not trained.
+    """
+    layout = _layout(root, kind, found.splits)
+    return replace(layout, unlabeled=dict(found.unlabeled), notes=found.notes)
+
+
+def listed(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
+    """A data set from a list of its images; they need not be there.
+
+    Args:
+        root: Its folder or its CSV file.
+        found: Images with the names of their classes, by split as the data set calls it.
+
+    Raises:
+        DataError: There is nothing at `root`.
+    """
+    if not root.exists():
+        raise nothing_there(root)
+    return _layout(root, "folder" if root.is_dir() else "csv", found)
+
+
+def nothing_there(root: Path) -> DataError:
+    """There is no data set."""
+    return DataError(f"There is no data set at {root}.", hint="Check the path.")
+
+
+def require_trainable(layout: DataLayout) -> None:
+    """Refuse a data set that a classifier cannot be trained and validated on.
+
+    Raises:
+        DataError: A single class, no training images, or nothing to validate on.
+    """
+    if len(layout.class_names) < 2:
+        raise DataError(
+            f"{layout.root} has a single class, {layout.class_names[0]!r}.",
+            reason="A classifier needs at least two.",
+            hint=LAYOUT_HINT,
+        )
+    if "train" not in layout.splits:
+        raise DataError(
+            f"{layout.root} has no training images, only: "
+            f"{', '.join(layout.split_names.values())}.",
+            reason=" ".join(f"{why}." for why in layout.unlabeled.values()) or None,
+            hint=LAYOUT_HINT,
+        )
+    if "val" not in layout.splits:
+        raise DataError(
+            f"{layout.root} has nothing to validate on.",
+            reason="Of the classes that are trained, it has training images only."
+            + "".join(f"\n{why}." for why in layout.unlabeled.values()),
+            hint="Add --val-fraction 0.2 to set aside a fifth of each class.",
+        )
+
+
+def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayout:
+    """A data set with a share of each class set aside as ``val``, chosen at random.
+
+    Args:
+        layout: Has training images, and perhaps others to test on, which stay aside.
+        fraction: In (0, 1); at least one image of a class is set aside, and one is not. An image
+            that is listed more than once is set aside as a whole.
+        seed: The same images and seed give the same split.
+
+    Raises:
+        DataError: It has its own ``val``, or nothing to train on.
+    """
+    tested = _tested(layout)
+    if "val" in layout.splits and tested is None:
+        raise DataError(
+            f"{layout.root} has its own split to validate on, {layout.split_names['val']!r}.",
+            reason=layout.notes[0] if layout.notes else None,
+            hint="Leave out --val-fraction.",
+        )
+    samples = layout.samples("train")
+    of_class: dict[int, dict[object, list[int]]] = defaultdict(dict)
+    for position, sample in enumerate(samples):
+        image = sample.path if isinstance(samples, tuple) else position
+        of_class[sample.label].setdefault(image, []).append(position)  # listed more than once
+    chosen = set()
+    for label, images in of_class.items():
+        count = min(max(1, round(fraction * len(images))), len(images) - 1)
+        for image in random.Random(f"{seed} {label}").sample(list(images), count):
+            chosen.update(images[image])
+    train = _only(samples, [p for p in range(len(samples)) if p not in chosen])
+    val = _only(samples, sorted(chosen))
+    splits, called = {"train": train, "val": val}, {"train": "train", "val": "val"}
+    if tested is not None:
+        splits["test"], called["test"] = layout.splits[tested], layout.split_names[tested]
+    return replace(layout, splits=MappingProxyType(splits), split_names=MappingProxyType(called))
+
+
+def _tested(layout: DataLayout) -> str | None:
+    """The split that the data set calls a test, where it has none to validate on."""
+    own = layout.split_names.get("val")
+    is_test = own is not None and split_called(own) == "test" and "test" not in layout.splits
+    return "val" if is_test else None
+
+
+def _layout(
+    root: Path, kind: Literal["folder", "csv"], found: Mapping[str, Sequence[Labeled]]
+) -> DataLayout:
+    called = canonical(found)
+    defining = next(key for key in ("train", "val", "test") if key in called)
+    names = in_order(label for _, label in found[called[defining]])
+    index = {name: position for position, name in enumerate(names)}
+    splits = {}
+    for key, own in called.items():
+        unknown = sorted({label for _, label in found[own]} - set(names))
+        if unknown:
+            raise DataError(
+                f"{root} has classes in {own!r} that {called[defining]!r} lacks: "
+                f"{shown(unknown, 12)}.",
+                reason="The training images say which classes there are.",
+                hint="Add training images of them, or take them out.",
+            )
+        splits[key] = tuple(Sample(path, index[label]) for path, label in found[own])
+    return DataLayout(
+        root=root,
+        kind=kind,
+        class_names=tuple(names),
+        splits=MappingProxyType(splits),
+        split_names=MappingProxyType(called),
+    )
+
+
+def canonical(found: Mapping[str, object]) -> dict[str, str]:
+    """``train``, ``val`` and ``test``, as far as they are there, to the data set's own names."""
+    if WHOLE in found:
+        return {"train": WHOLE}
+    called = {}
+    for key in ROLES:
+        own = [name for name in found if split_called(name) == key]
+        own = own or [name for name in found if split_within(name) == key]
+        if len(own) > 1:
+            raise DataError(
+                f"Two splits mean the same: {' and '.join(own)}.",
+                hint=f"Put them together, or rename one: {key} is the other's then.",
+            )
+        if own:
+            called[key] = own[0]
+    if "test" in called and "val" not in called:
+        called["val"] = called.pop("test")
+    return called
+
+
+def _names_of(split: str) -> set[str | None]:
+    return {split, split_called(split) or split_within(split)}
+
+
+def _only(samples: Sequence[Sample], positions: Sequence[int]) -> Sequence[Sample]:
+    if isinstance(samples, tuple):
+        return tuple(samples[position] for position in positions)
+    return samples.only(positions)  # records, of which nothing is to be held in memory
+
+
+def in_order_of(layout: DataLayout, names: Sequence[str]) -> DataLayout:
+    """The same data set with its classes in another order.
+
+    Args:
+        layout: The data set.
+        names: Its classes; if they are others, it stays as it is.
+    """
+    if sorted(names) != sorted(layout.class_names) or tuple(names) == layout.class_names:
+        return layout
+    number = {name: label for label, name in enumerate(names)}
+    label_of = [number[name] for name in layout.class_names]
+
+    def relabeled(key: str, samples: Sequence[Sample]) -> Sequence[Sample]:
+        if layout.searched is not None and key != "train":
+            return samples  # numbers of what is searched for
+        if not layout.has_files and hasattr(samples, "labels"):  # records, not held in memory
+            return replace(samples, labels=np.array(label_of, dtype=np.int32)[samples.labels])
+        return tuple(replace(sample, label=label_of[sample.label]) for sample in samples)
+
+    splits = {key: relabeled(key, samples) for key, samples in layout.splits.items()}
+    return replace(layout, class_names=tuple(names), splits=MappingProxyType(splits))

@@ -1,0 +1,1 @@
+"""Lists of images: text, CSV files, their columns and labels."""

@@ -1,0 +1,148 @@
+"""Chooses the columns of a list of images; where several could be meant, it refuses."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from covtool.data.datasets.found_images import shown
+from covtool.data.datasets.lists.column_names import (
+    FLAGS,
+    LABEL,
+    SPLIT,
+    SPLIT_COLUMNS,
+    candidates,
+    flag_split,
+)
+from covtool.data.datasets.lists.csv_file import cell_of, values_of
+from covtool.data.images.decoding import is_image
+from covtool.errors import DataError
+from covtool.printable import printable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What the lines of a CSV file hold. Names of columns may be in any case there.
+
+    Attributes:
+        columns: Their names, the first being ``path``; no cell of them may be empty.
+        optional: Of columns that may be left out, or have empty cells.
+        split_names: What may stand in the column ``split``, in any case; it may be left out.
+    """
+
+    columns: tuple[str, ...]
+    split_names: Collection[str]
+    optional: tuple[str, ...] = ()
+
+    @property
+    def first_line(self) -> str:
+        """As it should read."""
+        short = ",".join((*self.columns, *self.optional))
+        return f"{short} or {short},split"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenColumns:
+    """Which column is which.
+
+    Attributes:
+        own: The file's names of the columns.
+        flags: Columns of yes and no that say the split.
+        split_names: What may stand in the column of splits.
+        notes: What was read as what.
+    """
+
+    own: Mapping[str, str]
+    flags: tuple[str, ...]
+    split_names: Collection[str]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, file: Path, names: Sequence[str], table: Table) -> "ChosenColumns":
+        """Choose among the columns of a file.
+
+        Raises:
+            DataError: One that is needed is not there, or several could be meant.
+        """
+        _require_columns(file, names, table)
+        own, notes = {}, []
+        for kind in (*table.columns, *table.optional):
+            column = _chosen(file, kind, candidates(kind, names), needed=kind in table.columns)
+            own |= {kind: column} if column else {}
+        split, flags, alone = _splits(file, names, table.split_names)
+        own |= {SPLIT: split} if split else {}
+        told = [f"{printable(name)!r} as {kind}" for kind, name in own.items() if kind != name]
+        told += [f"{' and '.join(map(repr, flags))} as {SPLIT}"] if flags else []
+        notes += [f"{file.name}: {', '.join(told)}."] if told else []
+        notes += [
+            f"{file.name}: the column {printable(n)!r} holds no names of splits." for n in alone
+        ]
+        return cls(own=own, flags=flags, split_names=table.split_names, notes=tuple(notes))
+
+    def split(self, line: str, row: Mapping[str, str | None], default: str) -> str:
+        """The split that a row belongs to."""
+        if self.flags:
+            return flag_split({name: cell_of(line, row, name) for name in self.flags}, self.flags)
+        if SPLIT not in self.own:
+            return default
+        text = cell_of(line, row, self.own[SPLIT])
+        if text.lower() not in self.split_names:
+            raise DataError(
+                f"{line}: there is no split {printable(text)!r}.",
+                hint=f"Known: {', '.join(self.split_names)}.",
+            )
+        return text
+
+
+def _chosen(file: Path, kind: str, found: Sequence[str], *, needed: bool) -> str | None:
+    """One of the columns that could be of a kind."""
+    if len(found) < 2:
+        return found[0] if found else None
+    if kind == LABEL and len(set(found)) == len(found):
+        values = values_of(file, found)
+        counts = {len({row[at] for row in values}) for at in range(len(found))}
+        if counts == {len(values)}:  # each value of one stands for one of the others
+            in_words = [n for at, n in enumerate(found) if not all(v[at].isdigit() for v in values)]
+            return (in_words or found)[0]
+    if not needed:
+        return None
+    raise DataError(
+        f"{file} has {len(found)} columns that could be the {kind}: {shown(found)}.",
+        hint=f"Call the one that is meant {kind!r}.",
+    )
+
+
+def _splits(
+    file: Path, names: Sequence[str], split_names: Collection[str]
+) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
+    """The column of splits or those of yes and no, and the columns that only sound like it."""
+    if SPLIT in names:
+        return _chosen(file, SPLIT, candidates(SPLIT, names), needed=True), (), ()
+    alone = []
+    for name in (name for name in names if name in SPLIT_COLUMNS):
+        if all(value.lower() in split_names for (value,) in values_of(file, (name,))):
+            return name, (), tuple(alone)
+        alone.append(name)
+    flags = tuple(name for name in names if name in FLAGS)
+    if flags and any(
+        flag_split(dict(zip(flags, values, strict=True)), flags) not in split_names
+        for values in values_of(file, flags)
+    ):
+        return None, (), (*alone, *flags)
+    return None, flags, tuple(alone)
+
+
+def _require_columns(file: Path, names: Sequence[str], table: Table) -> None:
+    missing = [kind for kind in table.columns if not candidates(kind, names)]
+    if not missing:
+        return
+    if any(is_image(Path(name)) for name in names):
+        raise DataError(
+            f"The first line of {file} does not name the columns.",
+            reason=f"It reads: {shown(names)}.",
+            hint=f"A first line is missing, which should read {table.first_line}.",
+        )
+    raise DataError(
+        f"{file} has no column {' and no column '.join(map(repr, missing))}.",
+        reason=f"Its first line names: {shown(names, 24) or 'nothing'}.",
+        hint=f"The first line should read {table.first_line}.",
+    )

@@ -1,0 +1,124 @@
+"""A CSV file as text: its lines, its cells, and what separates them."""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from covtool.data.datasets.lists.column_names import normalized
+from covtool.data.datasets.lists.text import checked_lines, explained, opened_text
+from covtool.errors import DataError
+from covtool.printable import printable
+
+DELIMITERS = ",;\t|"
+
+MOST_COLUMNS = 10_000
+"""Columns of a list of images."""
+
+LONGEST_CELL = 4096
+"""Characters of a path or a name: a longer path is none to any system."""
+
+_END = "\x1eend\x1e"  # a line of our own behind the last one: inside quotes it would be no row
+
+Row = Mapping[str, str | None]
+
+
+class Table(NamedTuple):
+    """A CSV file that is open.
+
+    Attributes:
+        columns: Their names.
+        rows: The number of the last line of each, and its cells by column.
+    """
+
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[int, Row]]
+
+
+@contextmanager
+def opened_table(file: Path, *, normalize: bool = True) -> Iterator[Table]:
+    """Read a CSV file; what is wrong with it is told where it is read.
+
+    Args:
+        file: In UTF-8, or in the encoding that a mark at its beginning tells; its cells are
+            separated by commas, semicolons, tabs or bars.
+        normalize: Whether names of columns are `normalized`.
+
+    Raises:
+        DataError: It cannot be read or is no text; it has too many columns, cells that are too
+            long, or a quote that never closes.
+    """
+    with explained(file), opened_text(file) as stream:
+        lines = checked_lines(stream)
+        first = next(lines, "")
+        cells = rows_of(chain([first], lines), delimiter=_delimiter(first))
+        _, names = next(cells, (0, []))
+        if len(names) > MOST_COLUMNS:
+            raise ValueError(f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}")
+        columns = tuple(normalized(name) if normalize else name for name in names)
+        yield Table(columns, ((number, _row(columns, row)) for number, row in cells if row))
+
+
+def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """The number of the last line of each row of CSV, and its cells; empty rows have none.
+
+    Raises:
+        ValueError: A cell is longer than Python's `csv` reads, or a quote never closes.
+    """
+    reader = csv.reader(chain(lines, [_END]), skipinitialspace=True, delimiter=delimiter)
+    begins = 1
+    try:
+        for cells in reader:
+            if cells == [_END]:
+                return
+            if cells and _END in cells[-1]:  # the file ended within quotes
+                raise ValueError(f"a quote opens in line {begins:,} or behind it and never closes")
+            yield reader.line_num, cells
+            begins = reader.line_num + 1
+    except csv.Error as problem:
+        raise ValueError(f"line {reader.line_num:,} is no CSV: {problem}") from problem
+
+
+def _row(columns: Sequence[str], cells: Sequence[str]) -> Row:
+    return dict(zip(columns, cells, strict=False)) | dict.fromkeys(columns[len(cells) :])
+
+
+def values_of(file: Path, names: Sequence[str]) -> set[tuple[str, ...]]:
+    """What stands in some columns, each combination once."""
+    with opened_table(file) as table:
+        return {tuple((row[name] or "").strip() for name in names) for _, row in table.rows}
+
+
+def cell_of(line: str, row: Row, column: str, *, may_be_empty: bool = False) -> str:
+    """What stands in a cell, without the spaces around it.
+
+    Args:
+        line: Which one it is, in words.
+        row: Of the file.
+        column: Name of the column.
+        may_be_empty: Whether nothing may stand there.
+
+    Raises:
+        DataError: The cell is empty or missing, has several lines, or is longer than
+            `LONGEST_CELL`.
+    """
+    if may_be_empty and row[column] is None:
+        raise DataError(f"{line} ends before the {column}.", reason="The file may be cut off.")
+    text = (row[column] or "").strip()
+    if not text and not may_be_empty:
+        raise DataError(f"{line}: the {column} is empty.")
+    if len(text) > LONGEST_CELL or len(text.splitlines()) > 1:
+        raise DataError(
+            f"{line}: the {column} has {len(text):,} characters in {len(text.splitlines()):,} "
+            f"lines: {printable(text, longest=50)!r}.",
+            hint="A quote may open before it, and close too late.",
+        )
+    return text
+
+
+def _delimiter(first_line: str) -> str:
+    """What separates the names of the columns: what there is most of outside quotes."""
+    bare = "".join(first_line.split('"')[::2])
+    return max(DELIMITERS, key=bare.count)

@@ -1,0 +1,159 @@
+"""Labeled images listed in a CSV file."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from covtool.data.datasets.lists.chosen_columns import ChosenColumns, Table
+from covtool.data.datasets.lists.column_names import IDENTITY, LABEL, PATH, candidates
+from covtool.data.datasets.lists.csv_file import cell_of, opened_table
+from covtool.data.datasets.lists.label_cells import one_class_each
+from covtool.data.datasets.lists.listed_files import ListedFiles
+from covtool.data.datasets.lists.text import note_on_encoding
+from covtool.errors import DataError
+from covtool.full_paths import in_full
+from covtool.printable import printable
+from covtool.regular_files import is_regular
+
+SUFFIXES = (".csv", ".tsv")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a CSV file lists.
+
+    Attributes:
+        splits: By split, its rows, or images with their labels.
+        notes: What was read as what.
+    """
+
+    splits: dict[str, list]
+    notes: tuple[str, ...]
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a list of images, told from its name."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> Listing:
+    """The images and labels of a CSV file, by split; see `read_table`.
+
+    Args:
+        file: Columns ``path`` and ``label``, and perhaps ``split``.
+        split_names: What may stand in ``split``, in any case.
+        default: The only split, where the file has no column ``split``.
+
+    Raises:
+        DataError: See `read_table` and `one_class_each`.
+    """
+    table = Table(columns=(PATH, LABEL), split_names=split_names)
+    read = read_table(file, table, default=default)
+    cells = [row[LABEL] for rows in read.splits.values() for row in rows]
+    labels, notes = one_class_each(file, cells)
+    label = iter(labels)
+    splits = {
+        split: [(file.parent / row[PATH], next(label)) for row in rows]
+        for split, rows in read.splits.items()
+    }
+    return Listing(splits=splits, notes=(*read.notes, *notes))
+
+
+def read_table(file: Path, table: Table, *, default: str) -> Listing:
+    """The rows of a CSV file, by split, without the spaces around their cells.
+
+    Paths are relative to the file's folder; images that are not there are looked for by their
+    names. Columns may have other names, see `covtool.data.datasets.lists.column_names`; those that
+    mean nothing are left alone.
+
+    Args:
+        file: In UTF-8; cells are separated by commas, semicolons, tabs or bars.
+        table: Which columns there are.
+        default: The only split, where the file has no column ``split``.
+
+    Raises:
+        DataError: Not text, no such columns, no rows, a row that lacks something, missing files;
+            several columns or files that could be meant.
+    """
+    found, files = defaultdict(list), ListedFiles(file)
+    with opened_table(file) as (names, rows):
+        columns = ChosenColumns.of(file, names, table)
+        for number, row in rows:
+            line = f"{file}, line {number}"
+            split = columns.split(line, row, default)
+            cells = {kind: cell_of(line, row, columns.own[kind]) for kind in table.columns}
+            cells |= {
+                kind: cell_of(line, row, columns.own[kind], may_be_empty=True)
+                for kind in table.optional
+                if kind in columns.own
+            }
+            cells[PATH] = files.relative_path(cells[PATH], () if split == default else (split,))
+            found[split].append(cells)
+    if not found:
+        raise DataError(f"{file} lists no images.")
+    total = sum(map(len, found.values()))
+    if address := next((text for text in files.missing if "://" in text), None):
+        raise DataError(
+            f"{file} lists addresses, like {printable(address)}.",
+            reason="covtool downloads nothing.",
+            hint="Download the images, and list the files.",
+        )
+    if files.missing:
+        raise _not_there(file, [file.parent / text for text in files.missing], total, file.parent)
+    notes = (*note_on_encoding(file), *columns.notes, *_note_on(files, total))
+    return Listing(splits=dict(found), notes=notes)
+
+
+def columns_of(file: Path) -> tuple[str, ...]:
+    """The names of the columns of a CSV file, in lower case.
+
+    Raises:
+        DataError: It is not text.
+    """
+    with opened_table(file) as (names, _):
+        return names
+
+
+def meanings_in(file: Path) -> tuple[str, ...]:
+    """`columns_of` a CSV file, and ``path``, ``label`` and ``identity`` where others mean that.
+
+    Raises:
+        DataError: It is not text.
+    """
+    names = columns_of(file)
+    meant = (
+        kind for kind in (PATH, LABEL, IDENTITY) if kind not in names and candidates(kind, names)
+    )
+    return (*names, *meant)
+
+
+def require_files(file: Path, paths: Sequence[Path], folder: Path) -> None:
+    """Refuse a list of images, some of which are not there.
+
+    Args:
+        file: That lists them.
+        paths: Of the images.
+        folder: That the paths in the file are relative to.
+
+    Raises:
+        DataError: It names the first.
+    """
+    missing = [path for path in paths if not is_regular(path)]
+    if missing:
+        raise _not_there(file, missing, len(paths), folder)
+
+
+def _note_on(files: ListedFiles, count: int) -> Iterator[str]:
+    if files.found:
+        text, path = next(iter(files.found.items()))
+        text, path = printable(text), printable(path)
+        yield f"{len(files.found):,} of {count:,} images were found by name: {text!r} is {path}."
+
+
+def _not_there(file: Path, missing: Sequence[Path], total: int, folder: Path) -> DataError:
+    return DataError(
+        f"{len(missing)} of {total} images that {file} lists are not there.",
+        reason=f"The first: {printable(str(missing[0]))}.",
+        hint=f"Paths in the file are relative to the folder {in_full(folder)}.",
+    )

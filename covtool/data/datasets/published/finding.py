@@ -1,0 +1,85 @@
+"""Finds the published layout that a path has, and reads its images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from covtool.data.datasets.folders.classes import folders_in, holds_images
+from covtool.data.datasets.folders.names import is_no_class
+from covtool.data.datasets.found_images import counted
+from covtool.data.datasets.layout import DataLayout, as_layout
+from covtool.data.datasets.published.options import refuse_options
+from covtool.data.datasets.published.row import PublishedLayout
+from covtool.data.datasets.published.table import PUBLISHED
+from covtool.data.datasets.unreadable_paths import content_explained
+from covtool.specs.layout import LayoutSpec
+
+MOST_BESIDE = 8  # folders around the one that an archive is unpacked to
+DEEPEST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPublished:
+    """A published data set.
+
+    Attributes:
+        row: Its layout.
+        place: The folder or file that has it: what is asked for, or what that wraps.
+    """
+
+    row: PublishedLayout
+    place: Path
+
+    def layout(self, root: Path, choice: LayoutSpec) -> DataLayout:
+        """Its images and classes.
+
+        Args:
+            root: What is asked for.
+            choice: Which labels, split, parts of images.
+
+        Raises:
+            ArgumentError: It leaves no such choice, or a package that reads it is missing.
+            DataError: It is not whole.
+        """
+        refuse_options(choice, self.row.options, root)
+        with content_explained(self.place, self.row.name):
+            found = self.row.read(self.place, choice)
+        if not isinstance(found, DataLayout):
+            found = as_layout(root, "folder" if root.is_dir() else "csv", found)
+        where = "" if self.place == root else f" in {self.place}"
+        sizes = ", ".join(
+            f"{len(found.splits[k]):,} in {own}" for k, own in found.split_names.items()
+        )
+        read = f"Read as {self.row.name}{where}: {counted(len(found.class_names), 'class')}"
+        notes = (f"{read}; images: {sizes}.", *found.notes)
+        notes += tuple(f"{why}: not used." for why in found.unlabeled.values())
+        return replace(found, notes=notes)
+
+
+def find_published(root: Path) -> FoundPublished | None:
+    """The published layout that a path has; None for another.
+
+    A folder that holds nothing but the data set's, as archives leave it, has the layout as well.
+    """
+    for place in _places(root):
+        row = next((row for row in PUBLISHED if row.fits(place)), None)
+        if row is not None:
+            return FoundPublished(row, place)
+    return None
+
+
+def _places(root: Path, depth: int = 0) -> Iterator[Path]:
+    if not root.exists():
+        return
+    yield root
+    if depth < DEEPEST and root.is_dir() and (below := _wrapped(root)) is not None:
+        yield from _places(below, depth + 1)
+
+
+def _wrapped(root: Path) -> Path | None:
+    """The only folder of a folder that may hold a data set."""
+    children = folders_in(root)
+    if not children or len(children) > MOST_BESIDE:
+        return None
+    held = [child for child in children if not is_no_class(child.name) and holds_images(child)]
+    return held[0] if len(held) == 1 else None

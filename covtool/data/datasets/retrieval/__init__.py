@@ -1,0 +1,1 @@
+"""Data sets for retrieval: forms, subsets, and a report of what they hold."""

@@ -1,0 +1,108 @@
+"""What a data set for retrieval holds: for each image its identity and camera, by subset."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from covtool.errors import DataError
+from covtool.full_paths import in_full
+
+JUNK = "-1"
+"""The identity of images that count neither as right nor as wrong, as in Market-1501."""
+
+Subset = Literal["train", "val", "query", "gallery", "test"]
+
+
+class RetrievalSample(NamedTuple):
+    """An image file, who or what is on it, and which camera took it; None where nothing says."""
+
+    path: Path
+    identity: str
+    camera: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalLayout:
+    """The images of a data set for retrieval.
+
+    Attributes:
+        root: The folder or the CSV file.
+        kind: Name of a row of `covtool.data.datasets.retrieval.forms.FORMS`.
+        train: Images to train on; their identities are classes.
+        val: More images of the training identities, or images of others.
+        query: Images to search with.
+        gallery: Images to search in.
+        shared: Whether `query` and `gallery` are the same images: each is searched for among the
+            others.
+        numbers_apart: Whether training and test identities are numbered separately, so that a
+            number they have in common means nothing.
+        notes: What was read as what, and what was left out.
+    """
+
+    root: Path
+    kind: str
+    train: tuple[RetrievalSample, ...] = ()
+    val: tuple[RetrievalSample, ...] = ()
+    query: tuple[RetrievalSample, ...] = ()
+    gallery: tuple[RetrievalSample, ...] = ()
+    shared: bool = False
+    numbers_apart: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the folder or file."""
+        return in_full(self.root).name
+
+    @property
+    def folder(self) -> Path:
+        """Where paths start: the root, or the folder that the CSV file is in."""
+        return self.root if self.root.is_dir() else self.root.parent
+
+    @property
+    def searched(self) -> tuple[RetrievalSample, ...]:
+        """The images of query and gallery, each once."""
+        return self.query if self.shared else (*self.query, *self.gallery)
+
+    @property
+    def subsets(self) -> dict[Subset, tuple[RetrievalSample, ...]]:
+        """The subsets that have images; ``test`` in place of a shared query and gallery."""
+        searched: dict[Subset, tuple[RetrievalSample, ...]] = (
+            {"test": self.query} if self.shared else {"query": self.query, "gallery": self.gallery}
+        )
+        every = {"train": self.train, "val": self.val, **searched}
+        return {name: samples for name, samples in every.items() if samples}
+
+    def samples(self, subset: str) -> tuple[RetrievalSample, ...]:
+        """The images of a subset.
+
+        Raises:
+            DataError: There is none of that name; the others are named.
+        """
+        if subset not in self.subsets:
+            raise DataError(
+                f"{self.root} has no split called {subset!r}.",
+                hint=f"It has: {', '.join(self.subsets)}.",
+            )
+        return self.subsets[subset]
+
+    def searching_in(self, subset: str) -> "RetrievalLayout":
+        """The same data, with every image of a subset to be searched for among its others.
+
+        Identities that were trained may be searched for where `subset` says so: ``train``, ``val``.
+
+        Raises:
+            DataError: There is none of that name.
+        """
+        samples = self.samples(subset)
+        train = () if subset in ("train", "val") else self.train
+        return replace(self, train=train, val=(), query=samples, gallery=samples, shared=True)
+
+    def without(self, paths: Collection[Path]) -> "RetrievalLayout":
+        """The same data without some images of query and gallery."""
+        left = {
+            name: tuple(sample for sample in getattr(self, name) if sample.path not in paths)
+            for name in ("query", "gallery")
+        }
+        return replace(self, **left)

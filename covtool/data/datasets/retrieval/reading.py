@@ -1,0 +1,227 @@
+"""A path becomes a data set for retrieval; and whether it is one, where nobody says so."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from covtool.data.datasets.folders.classes import folders_in
+from covtool.data.datasets.folders.names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, is_no_class
+from covtool.data.datasets.hygiene import require_distinct
+from covtool.data.datasets.layout import DataLayout
+from covtool.data.datasets.lists.column_names import IDENTITY, LABEL
+from covtool.data.datasets.lists.labeled import is_table, meanings_in
+from covtool.data.datasets.outside import note_on_outside
+from covtool.data.datasets.published import find_published, refuse_options
+from covtool.data.datasets.reading import scan
+from covtool.data.datasets.retrieval.forms import FORMS
+from covtool.data.datasets.retrieval.layout import RetrievalLayout, RetrievalSample
+from covtool.data.datasets.retrieval.training import training_layout
+from covtool.data.datasets.spelling import spelled_alike, without_number
+from covtool.data.datasets.unreadable_paths import content_explained, paths_explained
+from covtool.errors import ArgumentError, DataError
+from covtool.specs.layout import LayoutSpec
+
+Task = Literal["classification", "retrieval"]
+
+RETRIEVAL_HINT = (
+    "For retrieval, covtool reads Market-1501, DukeMTMC-reID, CUHK03, MSMT17, VeRi and others as\n"
+    "they are published (covtool list data), a CSV file with the columns\n"
+    "path,identity,camera,split, and class folders whose test classes are not in train/."
+)
+
+
+def task_of(root: Path) -> Task:
+    """What a data set is for, told from names alone; no image is opened.
+
+    Data for retrieval are the published forms, a CSV file with a column ``identity`` and none
+    called ``label``, and class folders of which none in ``test`` (or ``val``, without a ``test``)
+    is in ``train``; one class is nothing to search in. Everything else is for classification, also
+    what is not there.
+
+    Raises:
+        DataError: A CSV file has both columns.
+    """
+    with paths_explained(root):
+        return _task_of(Path(root))
+
+
+def _task_of(root: Path) -> Task:
+    if root.is_dir():
+        if next(row for row in FORMS if row.fits(root)).name != "folders":
+            return "retrieval"
+        if find_published(root):
+            return "classification"
+        return "retrieval" if _data_sets_below(root) or _is_disjoint(root) else "classification"
+    if not (is_table(root) and root.is_file()):
+        return "classification"
+    if find_published(root):
+        return "classification"
+    columns = meanings_in(root)
+    if IDENTITY in columns and LABEL in columns:
+        raise DataError(
+            f"{root} has a column {IDENTITY!r} and a column {LABEL!r}.",
+            reason="The first is for retrieval, the second for classification.",
+            hint="Say which one is meant: --task retrieval, or --task classification.",
+        )
+    return "retrieval" if IDENTITY in columns else "classification"
+
+
+def read_retrieval(
+    root: Path, *, test_classes: float | None = None, choice: LayoutSpec | None = None
+) -> RetrievalLayout:
+    """The images of a data set for retrieval.
+
+    Args:
+        root: In one of the `covtool.data.datasets.retrieval.forms.FORMS`, the first that fits; or a
+            published data set for classification.
+        test_classes: Share of the classes to search in, the last in sorted order, where the data
+            has no split; the others are for training. In (0, 1). Of a published data set for
+            classification, all images are split so.
+        choice: How the data set is read, where its layout leaves a choice.
+
+    Raises:
+        DataError: Nothing there, no such form, or a mistake in it.
+        ArgumentError: `test_classes` is out of range, or there is no such choice.
+    """
+    with paths_explained(root):
+        layout = _read_retrieval(Path(root), choice or LayoutSpec(), test_classes)
+        paths = (sample.path for samples in layout.subsets.values() for sample in samples)
+        return replace(layout, notes=(*layout.notes, *_on_outside(layout, paths)))
+
+
+def _on_outside(layout: RetrievalLayout, paths: Iterable[Path]) -> Iterator[str]:
+    known = set(layout.notes)  # of `scan`, perhaps
+    yield from (note for note in note_on_outside(paths, layout.folder) if note not in known)
+
+
+def _read_retrieval(root: Path, choice: LayoutSpec, test_classes: float | None) -> RetrievalLayout:
+    if not root.exists():
+        raise DataError(f"There is no data set at {root}.", hint="Check the path.")
+    form = next((row for row in FORMS if row.fits(root)), None)
+    general = form is None or form.name in ("csv", "folders")
+    if general and find_published(root):
+        layout = _read_labeled(root, choice, whole=test_classes is not None)
+        return layout if test_classes is None else _split_by_class(layout, test_classes)
+    if form is None:
+        raise DataError(f"{root} is neither a folder nor a CSV file.", hint=RETRIEVAL_HINT)
+    if form.name == "folders" and (below := _data_sets_below(root)):
+        raise DataError(
+            f"{root} is no data set itself, but holds {len(below)}: {', '.join(below)}.",
+            hint=f"Choose one, like {root / below[0]}.",
+        )
+    refuse_options(choice, form.options, root)
+    with content_explained(root, form.name):
+        layout = form.read(root, choice)
+    return layout if test_classes is None else _split_by_class(layout, test_classes)
+
+
+def read_classes(
+    root: Path,
+    *,
+    val_fraction: float | None = None,
+    test_classes: float | None = None,
+    seed: int = 0,
+    choice: LayoutSpec | None = None,
+) -> DataLayout:
+    """What a classifier is trained on: `scan`, or the training identities of data for retrieval.
+
+    Args:
+        root: A data set of either kind.
+        val_fraction: Share of each class to set aside as ``val``, where there is none; in (0, 1).
+        test_classes: As in `read_retrieval`; says that the data is for retrieval.
+        seed: Of the choice that `val_fraction` asks for.
+        choice: How the data set is read, where its layout leaves a choice.
+
+    Raises:
+        DataError: See `scan`, `read_retrieval` and `require_distinct`.
+        ArgumentError: A share is out of range, or there is no such choice.
+    """
+    root = Path(root)
+    if test_classes is None and _is_labeled(root):
+        return scan(root, val_fraction=val_fraction, seed=seed, choice=choice)
+    layout = read_retrieval(root, test_classes=test_classes, choice=choice)
+    training = training_layout(layout, val_fraction=val_fraction, seed=seed)
+    require_distinct(training)
+    return training
+
+
+def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLayout:
+    """A data set for classification, each image to be searched for among the others.
+
+    Args:
+        root: The data set.
+        choice: How it is read.
+        whole: Whether its splits do not matter; else what a model is evaluated on is searched in.
+
+    Raises:
+        DataError: See `scan`.
+    """
+    layout = scan(root, choice=choice)
+    names = layout.class_names
+
+    def of(split: str) -> tuple[RetrievalSample, ...]:
+        samples = layout.splits.get(split, ())
+        return tuple(RetrievalSample(s.path, names[s.label]) for s in samples)
+
+    own = {split: of(split) for split in layout.splits}
+    whole = whole or len(own) == 1
+    searched = sum(own.values(), ()) if whole else own.get("test") or own.get("val", ())
+    return RetrievalLayout(
+        root=root,
+        kind="published",
+        train=() if whole else own.get("train", ()),
+        query=searched,
+        gallery=searched,
+        shared=True,
+        notes=layout.notes,
+    )
+
+
+def _is_labeled(root: Path) -> bool:
+    """Whether `scan` should read it; of a CSV file with both columns, too."""
+    is_csv = is_table(root) and root.is_file() and not find_published(root)
+    if not is_csv:
+        return task_of(root) == "classification"
+    columns = meanings_in(root)
+    return LABEL in columns or IDENTITY not in columns
+
+
+def _is_disjoint(root: Path) -> bool:
+    """Whether none of the classes to evaluate on is one to train on."""
+    classes = {child.name.lower(): _folders(child) for child in folders_in(root)}
+
+    def of(names: tuple[str, ...]) -> set[str]:
+        return set().union(*(classes.get(name, set()) for name in names))
+
+    train, evaluated = of(TRAIN_NAMES), of(TEST_NAMES) or of(VAL_NAMES)
+    named = {name for name in evaluated if not is_no_class(name)}
+    spelled = {spelled_alike(without_number(name)) for name in train}
+    alike = any(spelled_alike(without_number(name)) in spelled for name in evaluated)
+    return bool(train) and len(named) > 1 and not alike
+
+
+def _folders(folder: Path) -> set[str]:
+    return {child.name for child in folders_in(folder)}
+
+
+def _data_sets_below(root: Path) -> list[str]:
+    """Folders in `root` that are published data sets, like CUHK03's two."""
+    published = [row for row in FORMS if row.name not in ("csv", "folders")]
+    return sorted(c.name for c in folders_in(root) if any(row.fits(c) for row in published))
+
+
+def _split_by_class(layout: RetrievalLayout, share: float) -> RetrievalLayout:
+    if not 0 < share < 1:
+        raise ArgumentError(f"The share of test classes must lie between 0 and 1, not {share}.")
+    if not layout.shared or layout.train:
+        raise DataError(
+            f"{layout.root} says itself what to search in: {', '.join(layout.subsets)}.",
+            hint="Leave out --test-classes.",
+        )
+    names = sorted({sample.identity for sample in layout.query})
+    count = min(max(1, round(share * len(names))), len(names) - 1)
+    searched = set(names[len(names) - count :])
+    test = tuple(sample for sample in layout.query if sample.identity in searched)
+    train = tuple(sample for sample in layout.query if sample.identity not in searched)
+    return replace(layout, train=train, query=test, gallery=test)

@@ -1,0 +1,71 @@
+"""What a network is trained on, of a data set for retrieval: an identity is a class."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from covtool.data.datasets.layout import DataLayout, with_validation
+from covtool.data.datasets.retrieval.layout import JUNK, RetrievalLayout, RetrievalSample
+from covtool.data.datasets.samples import Sample
+from covtool.errors import DataError
+
+
+def training_layout(
+    layout: RetrievalLayout, *, val_fraction: float | None = None, seed: int = 0
+) -> DataLayout:
+    """The training images as a data set for classification: an identity is a class.
+
+    Junk is left out. Images of `val` are validated on where all their identities are trained.
+
+    Args:
+        layout: The data set.
+        val_fraction: Share of each class to set aside as ``val``, where there is none.
+        seed: Of that choice.
+
+    Raises:
+        DataError: There are no training images, or `val_fraction` is given beside a ``val``.
+    """
+    train = [sample for sample in layout.train if sample.identity != JUNK]
+    if not train:
+        raise DataError(
+            f"{layout.root} has no images to train on, only: {', '.join(layout.subsets)}."
+        )
+    names = sorted({sample.identity for sample in train})
+    index = {name: label for label, name in enumerate(names)}
+    splits = {"train": _labeled(train, index)}
+    if layout.val and {sample.identity for sample in layout.val} <= index.keys():
+        splits["val"] = _labeled(layout.val, index)
+    classes = DataLayout(
+        root=layout.root,
+        kind="folder" if layout.root.is_dir() else "csv",
+        class_names=tuple(names),
+        splits=MappingProxyType(splits),
+        split_names=MappingProxyType({key: key for key in splits}),
+        notes=layout.notes,
+    )
+    return classes if val_fraction is None else with_validation(classes, val_fraction, seed)
+
+
+def searching_layout(layout: RetrievalLayout) -> DataLayout:
+    """The training images as classes, and a search in place of a validation.
+
+    Raises:
+        DataError: There are no training images.
+    """
+    training = training_layout(replace(layout, val=()))
+    name = "test" if layout.shared else "query, gallery"
+    return replace(
+        training,
+        splits=MappingProxyType({**training.splits, "val": numbered(layout.searched)}),
+        split_names=MappingProxyType({**training.split_names, "val": name}),
+        searched=layout,
+    )
+
+
+def numbered(samples: Sequence[RetrievalSample]) -> tuple[Sample, ...]:
+    """Images with their positions in place of labels."""
+    return tuple(Sample(sample.path, number) for number, sample in enumerate(samples))
+
+
+def _labeled(samples: Sequence[RetrievalSample], index: dict[str, int]) -> tuple[Sample, ...]:
+    return tuple(Sample(sample.path, index[sample.identity]) for sample in samples)

@@ -1,0 +1,184 @@
+"""Image files: which they are, and how one is read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from covtool.data.images.bounds import LARGE, LARGE_FILE, alone, require_bounded_file
+from covtool.data.images.decoder_complaints import complaints
+from covtool.data.images.dim import is_dim
+from covtool.data.images.formats import image_suffixes, open_image
+from covtool.data.images.orientation import turn_of
+from covtool.errors import CovtoolError, DataError
+from covtool.printable import printable
+from covtool.regular_files import opened
+
+WHITE, WHITE_16 = 255, 65535
+SCALED_TO_16_BITS = ("PNG", "PPM")  # Pillow's mode for them may have 32 bits, their values have 16
+SAVE_AGAIN = "save it with 8 or 16 bits a pixel"
+
+ROWS = 256  # of an image with more than 8 bits that are scaled at a time
+
+SENTENCES = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)
+"""Errors of decoders whose text is a sentence; that of others is a key or a number, say."""
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is that of an image; hidden files (``._x.jpg``) are not."""
+    return path.suffix.lower() in image_suffixes() and not path.name.startswith(".")
+
+
+class Decoded(NamedTuple):
+    """An image, whether its EXIF data tell that it is to be turned, and `is_dim` of the file."""
+
+    image: Image.Image
+    has_turn: bool
+    is_dim: bool = False
+
+
+def read_image(path: Path, *, gray: bool = False, exif: bool = False) -> Image.Image:
+    """The image in a file; see `decode_image`."""
+    return decode_image(path, gray=gray, exif=exif).image
+
+
+def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decoded:
+    """The image in a file, decoded whole, as 8-bit RGB; the first of several.
+
+    Transparency is dropped, 16-bit gray is scaled to 8 bits, CMYK and palettes are converted.
+
+    Args:
+        path: The file, or a `covtool.data.datasets.records.records.RecordPath`.
+        gray: Take the luminance, in three equal channels.
+        exif: Turn it as its EXIF data tell. timm does not: published figures are without.
+
+    Raises:
+        DataError: The file is missing, truncated or not an image, or nobody knows what its pixels
+            mean; it names the file.
+    """
+    with opened_image(path) as image, alone(image.width * image.height > LARGE):
+        _require_covered(image)
+        image.load()
+        dim, rgb, turn = is_dim(image), _to_rgb(image), turn_of(image)
+        if exif and turn is not None:
+            rgb = rgb.transpose(turn)
+        rgb = rgb.convert("L").convert("RGB") if gray else rgb
+    return Decoded(rgb, turn is not None, dim)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of the image in a file as it is stored, from its header.
+
+    Raises:
+        DataError: As `read_image`, as far as the header tells.
+    """
+    with opened_image(path) as image:
+        return image.size
+
+
+def bytes_of(path: Path) -> BinaryIO:
+    """The bytes of an image, wherever it is, open for reading.
+
+    Raises:
+        OSError: There is none, or it is no regular file; see `covtool.regular_files`.
+    """
+    return opened(path) if isinstance(path, Path) else path.open("rb")
+
+
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """An image that is open; whatever is wrong with it is one error, until the block ends.
+
+    Decoders raise anything on bytes that nobody foresaw, and not all of it is an `OSError`.
+
+    Raises:
+        DataError: As `decode_image`, as far as the block reads the image.
+    """
+    try:
+        with (
+            complaints() as heard,
+            bytes_of(path) as file,
+            alone(require_bounded_file(file) > LARGE_FILE),
+            open_image(file) as image,
+        ):
+            yield image
+            heard.require_none(image)
+    except CovtoolError:
+        raise
+    except Exception as problem:
+        raise DataError(
+            f"The image {printable(str(path))} cannot be read.",
+            reason=_reason(path, problem),
+            hint="Replace or remove it, or add --on-bad-image skip.",
+        ) from problem
+
+
+def _require_covered(image: Image.Image) -> None:
+    """Refuse a TIFF whose strips end before it does: Pillow leaves the rest black.
+
+    The size of one that is to be turned to the side is told as it will be, its strips as they are.
+    """
+    ends = [part[1] for part in image.tile] if image.format == "TIFF" else []
+    reached = [max(end[2] for end in ends), max(end[3] for end in ends)] if ends else []
+    if ends and sorted(reached) != sorted(image.size):
+        raise ValueError("its strips have less than its {:,} x {:,} pixels".format(*image.size))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # Pillow's own conversion cuts values off at 255
+        image = Image.fromarray(_in_8_bits(image))
+    elif image.mode == "F":
+        raise ValueError(f"its pixels are floating-point numbers of unknown range: {SAVE_AGAIN}")
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns when this step is left out
+    return image.convert("RGB")
+
+
+def _in_8_bits(image: Image.Image) -> np.ndarray:
+    """Gray of 16 bits a pixel, scaled; of 32 bits, where the values can only be such."""
+    values = np.asarray(image)
+    in_16_bits = image.mode != "I" or image.format in SCALED_TO_16_BITS
+    if not in_16_bits and not (values.min() >= 0 and WHITE < values.max() <= WHITE_16):
+        raise ValueError(
+            f"its pixels are 32-bit numbers of unknown range, here {values.min():.0f} to "
+            f"{values.max():.0f}: {SAVE_AGAIN}"
+        )
+    scaled = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), ROWS):  # in float64 at once they would take eight times more
+        part = values[top : top + ROWS].astype(np.float64).clip(0, WHITE_16)
+        scaled[top : top + ROWS] = (part / (WHITE_16 / WHITE)).round()
+    return scaled
+
+
+def _reason(path: Path, problem: Exception) -> str:
+    if isinstance(problem, FileNotFoundError):
+        return "There is no such file."
+    begins = _beginning(path)
+    if begins == b"":
+        return "The file is empty."
+    if isinstance(problem, UnidentifiedImageError):
+        begins = (begins or b"").lstrip().lower()
+        if begins.startswith(b"version https://git-lfs"):
+            return "It only points to the image, which git lfs pull would fetch."
+        if begins.startswith((b"<!doctype html", b"<html")):
+            return "It is a web page, as of a download that failed."
+        return "It is not an image, whatever its name says."
+    if isinstance(problem, MemoryError):
+        return "There is not enough memory to decode it."
+    text = " ".join((getattr(problem, "strerror", None) or str(problem)).split())
+    if not isinstance(problem, SENTENCES) or not text:
+        text = f"It is damaged ({type(problem).__name__}{': ' if text else ''}{text})"
+    text = printable(text)
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def _beginning(path: Path) -> bytes | None:
+    """The first bytes of what should be an image; None where they cannot be read."""
+    try:
+        with bytes_of(path) as file:
+            return file.read(200)
+    except (OSError, ValueError, CovtoolError):
+        return None

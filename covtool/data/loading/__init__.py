@@ -1,0 +1,1 @@
+"""Batches for training and evaluation: orders, worker processes, unreadable images."""

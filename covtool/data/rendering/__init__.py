@@ -1,0 +1,1 @@
+"""Cached pixels to network inputs: drawing, cropping, flipping, color, on any device."""

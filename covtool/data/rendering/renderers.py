@@ -1,0 +1,166 @@
+"""Cached pixels become images for a network: as they are, or varied at random."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as TF
+
+from covtool.data.cache.stored import Place, StoredImages
+from covtool.data.rendering.batch_ring import BatchLayout
+from covtool.data.rendering.draws import seed_generators
+from covtool.data.rendering.variation import Crop, Variation, VariedSteps
+from covtool.data.transforms.normalization import Normalization
+from covtool.data.transforms.pixels import ColorChanges, erase_, resize
+
+
+class Wanted(NamedTuple):
+    """An image of a batch.
+
+    Attributes:
+        row: Of the stored images.
+        entropy: What to seed the generators with before anything is drawn for it; None for no
+            seed.
+    """
+
+    row: int
+    entropy: tuple[int, ...] | None = None
+
+    def seed(self) -> None:
+        """Seed the generators."""
+        if self.entropy is not None:
+            seed_generators(*self.entropy)
+
+
+class Renderer(Protocol):
+    """Makes what a network takes of cached images."""
+
+    @property
+    def layout(self) -> BatchLayout:
+        """Of what it makes: pixels in uint8, or normalized images in float32."""
+
+    def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
+        """Draw from the global generators, where there is something to draw, and fill a batch.
+
+        Args:
+            images: The cached images.
+            batch: Which of them.
+            out: Where they are wanted, (B, channels, height, width).
+        """
+
+
+class PreparedRenderer:
+    """Takes images that are kept ready to use.
+
+    Args:
+        channels: Of the images.
+        size: Their height and width.
+        device: Where they are; None for the CPU.
+    """
+
+    def __init__(
+        self, channels: int, size: tuple[int, int], device: torch.device | None = None
+    ) -> None:
+        self.layout = BatchLayout(channels, size, pixelwise=True, device=device)
+
+    def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
+        for image, wanted in zip(out, batch, strict=True):
+            image.copy_(images[wanted.row].permute(2, 0, 1))
+
+
+class TensorRenderer:
+    """Varies pixels by torch.
+
+    Args:
+        steps: Of the training transform; they run on tensors.
+        normalization: Of images that parts are erased of afterwards.
+    """
+
+    def __init__(self, steps: VariedSteps, normalization: Normalization) -> None:
+        self.steps = steps
+        self.normalization = normalization
+        self.layout = _layout(steps, normalization, pixelwise=not steps.changes_colors)
+        self._resized = BatchLayout(self.layout.channels, self.layout.size, pixelwise=True).empty(1)
+        self._change_colors = ColorChanges(self.layout.channels, self.layout.size)
+
+    def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
+        places, drawn = draw_all(self.steps, images, batch)
+        for image, place, (crop, variation) in zip(out.unsqueeze(1), places, drawn, strict=True):
+            part = images.part(place, crop.box_in(place.size, place.space))
+            self._render(part, crop.filter, variation, image)
+
+    def _render(self, part: Tensor, filter: str, variation: Variation, out: Tensor) -> None:
+        mirrored = (variation.hflip, variation.vflip)
+        if not variation.jitter and self.steps.erasing is None:
+            resize(part, filter, mirrored=mirrored, out=out)
+            return
+        resize(part, filter, mirrored=mirrored, out=self._resized)
+        pixels = out if self.steps.erasing is None else self._resized
+        if variation.jitter:
+            self._change_colors(self._resized[0], variation.jitter, out=pixels[0])
+        if self.steps.erasing is not None:
+            out.copy_(self.normalization(pixels))
+            erase_(out[0], variation.erasures)
+
+
+def draw_all(
+    steps: VariedSteps, images: StoredImages, batch: Sequence[Wanted]
+) -> tuple[list[Place], list[tuple[Crop, Variation]]]:
+    """Where the images of a batch lie, and what is drawn for each.
+
+    First for all of them: the processor is quicker at many small things of a kind.
+    """
+    places, drawn = images.index.places([wanted.row for wanted in batch]), []
+    for wanted, place in zip(batch, places, strict=True):
+        wanted.seed()
+        drawn.append((steps.draw_crop(place.space), steps.draw_variation()))
+    return places, drawn
+
+
+class PillowRenderer:
+    """Varies pixels by the transforms themselves, on Pillow's images: slower, for any policy.
+
+    Args:
+        steps: Of the training transform.
+        normalization: What they do in the end.
+    """
+
+    def __init__(self, steps: VariedSteps, normalization: Normalization) -> None:
+        self.steps = steps
+        self.layout = _layout(steps, normalization)
+
+    def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
+        for image, wanted in zip(out, batch, strict=True):
+            wanted.seed()
+            (place,) = images.index.places([wanted.row])
+            image.copy_(self._varied(images[wanted.row], place)[: len(image)])
+
+    def _varied(self, pixels: Tensor, place: Place) -> Tensor:
+        steps = self.steps
+        crop = steps.draw_crop(place.space)
+        box = crop.box_in(place.size, place.space)
+        varied = TF.resized_crop(
+            _to_pillow(pixels), *box, steps.crop.size, InterpolationMode(crop.filter)
+        )
+        for step in steps.on_image:
+            varied = step(varied)
+        if steps.erasing is None:
+            return TF.pil_to_tensor(varied)
+        return steps.erasing(steps.to_tensor(varied))
+
+
+def _layout(
+    steps: VariedSteps, normalization: Normalization, *, pixelwise: bool = False
+) -> BatchLayout:
+    channels, size = normalization.channels, tuple(steps.crop.size)
+    if steps.erasing is None:
+        return BatchLayout(channels, size, pixelwise=pixelwise)
+    return BatchLayout(channels, size, dtype=torch.float32)
+
+
+def _to_pillow(pixels: Tensor) -> Image.Image:
+    array = pixels.numpy()
+    return Image.fromarray(array if array.shape[2] == 3 else array[..., 0]).convert("RGB")

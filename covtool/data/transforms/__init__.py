@@ -1,0 +1,1 @@
+"""Images to tensors: timm's transforms, normalization, operations on pixels."""

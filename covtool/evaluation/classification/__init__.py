@@ -1,0 +1,1 @@
+"""Classification: accuracy, matching of classes, white-box attacks."""

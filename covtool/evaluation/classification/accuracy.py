@@ -1,0 +1,239 @@
+"""How well a classifier does on labeled images."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from covtool.errors import DataError, NonFiniteError, ShapeError
+from covtool.processes import ALONE, Processes
+from covtool.progress import Track, silent
+
+Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""A model, images (B, channels, height, width) and the right outputs (B,), to other images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassAccuracy:
+    """One class: how many images it has, and how many of them were recognized, in percent."""
+
+    name: str
+    images: int
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confusion:
+    """Images of the class `actual` that were taken for `predicted`."""
+
+    actual: str
+    predicted: str
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassificationResult:
+    """What `evaluate_classification` measured.
+
+    Attributes:
+        images: How many images.
+        top_1: Share of them whose class has the highest logit, in percent.
+        top_5: Share whose class is among the five highest; None below six classes.
+        loss: Mean cross entropy, in nats.
+        images_per_s: Over the whole loop, reading the images included.
+        class_names: Of the model's outputs.
+        targets: For each image, the model's output that would be right.
+        predictions: For each image, the output with the highest logit; the first of equals.
+    """
+
+    images: int
+    top_1: float
+    top_5: float | None
+    loss: float
+    images_per_s: float
+    class_names: tuple[str, ...]
+    targets: tuple[int, ...]
+    predictions: tuple[int, ...]
+
+    @property
+    def per_class(self) -> tuple[ClassAccuracy, ...]:
+        """The classes that have images, in the order of the model's outputs."""
+        total = Counter(self.targets)
+        right = Counter(t for t, p in zip(self.targets, self.predictions, strict=True) if t == p)
+        return tuple(
+            ClassAccuracy(
+                name=self.class_names[target],
+                images=total[target],
+                accuracy=_percent(right[target], total[target]),
+            )
+            for target in sorted(total)
+        )
+
+    def most_confused(self, count: int) -> tuple[Confusion, ...]:
+        """The `count` pairs of classes with the most errors; equals in the order of the outputs."""
+        pairs = Counter(zip(self.targets, self.predictions, strict=True))
+        errors = [(-images, pair) for pair, images in pairs.items() if pair[0] != pair[1]]
+        return tuple(
+            Confusion(
+                actual=self.class_names[actual],
+                predicted=self.class_names[predicted],
+                images=-negated,
+            )
+            for negated, (actual, predicted) in sorted(errors)[:count]
+        )
+
+    def confusion_matrix(self) -> tuple[tuple[int, ...], ...]:
+        """Images of each actual class (rows) by predicted class (columns), K x K."""
+        pairs = Counter(zip(self.targets, self.predictions, strict=True))
+        classes = range(len(self.class_names))
+        return tuple(tuple(pairs[row, column] for column in classes) for row in classes)
+
+
+def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, images, and how
+    model: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    *,
+    class_names: Sequence[str] | None = None,
+    label_map: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+    track: Track = silent,
+    perturb: Perturb | None = None,
+    processes: Processes = ALONE,
+) -> ClassificationResult:
+    """Run a classifier over labeled images and count what it gets right.
+
+    Counts are exact, in integers. The model is moved to `device`, runs in eval mode, and is
+    left in the mode that it was in.
+
+    Args:
+        model: Images to logits, (B, K).
+        loader: Images (B, channels, height, width) with labels (B,): those of this process, where
+            several have a part each, in the order of their ranks.
+        class_names: Of the model's K outputs; by default their numbers.
+        label_map: The model's output for each label of the data, as `match_classes` finds it;
+            by default the label itself.
+        device: Where the model runs.
+        track: Shows the progress, batch by batch.
+        perturb: Changes the images of a batch before the model is measured on them; see
+            `covtool.evaluation.classification.attacker.Attacker`.
+        processes: That have parts of the images. All of them get the result of all images.
+
+    Raises:
+        DataError: There are no images, or a label is none of the outputs.
+        NonFiniteError: A logit is not a number.
+        ShapeError: The model does not return (B, K).
+    """
+    mapping = None if label_map is None else torch.tensor(label_map)
+    model, was_training = model.to(device), model.training
+    batches = len(loader) if hasattr(loader, "__len__") else None
+    start = time.perf_counter()
+
+    def count() -> _Counts:
+        counts = _Counts()
+        for images, labels in track(loader, "attacking" if perturb else "evaluating", batches):
+            targets = labels if mapping is None else mapping[labels]
+            images = images.to(device, non_blocking=True)
+            if perturb is not None:
+                images = perturb(model, images, targets.to(device))
+            with torch.no_grad():
+                counts.add(checked_logits(model(images), targets), targets.to(device))
+        return counts
+
+    try:
+        model.eval()
+        counts = _Counts.of_all(processes.each(count))
+    finally:
+        model.train(was_training)
+    return counts.result(class_names, time.perf_counter() - start)
+
+
+def checked_logits(logits: Tensor, targets: Tensor) -> Tensor:
+    """A model's output as logits in float32 or better, (B, K).
+
+    Args:
+        logits: What the model returned.
+        targets: The outputs that would be right, (B,).
+
+    Raises:
+        DataError: A target is none of the outputs.
+        NonFiniteError: A logit is not a number.
+        ShapeError: There is no (B, K).
+    """
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        raise ShapeError("The model's output must be one tensor of logits, (B, K).")
+    if logits.isnan().any():
+        raise NonFiniteError(
+            "The model's logits are not numbers.",
+            hint="covtool inspect says whether the weights hold non-finite values.",
+        )
+    if int(targets.max()) >= logits.shape[1]:
+        raise DataError(
+            f"A label is {int(targets.max())}, but the model has {logits.shape[1]} outputs."
+        )
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+class _Counts:
+    """What batches add up to. Their losses are kept apart: the sum depends on the order."""
+
+    def __init__(self) -> None:
+        self.targets: list[int] = []
+        self.predictions: list[int] = []
+        self.in_top_5 = 0
+        self.losses: list[float] = []
+        self.num_classes = 0
+
+    @classmethod
+    def of_all(cls, parts: Iterable["_Counts"]) -> "_Counts":
+        """The counts of all processes' images."""
+        counts = cls()
+        for part in parts:
+            counts.targets += part.targets
+            counts.predictions += part.predictions
+            counts.in_top_5 += part.in_top_5
+            counts.losses += part.losses
+            counts.num_classes = max(counts.num_classes, part.num_classes)
+        return counts
+
+    def add(self, logits: Tensor, targets: Tensor) -> None:
+        self.num_classes = logits.shape[1]
+        self.targets += targets.tolist()
+        self.predictions += logits.argmax(1).tolist()
+        self.in_top_5 += int((_ranks(logits, targets) < 5).sum())
+        self.losses.append(float(F.cross_entropy(logits, targets, reduction="sum")))
+
+    def result(self, class_names: Sequence[str] | None, seconds: float) -> ClassificationResult:
+        images = len(self.targets)
+        if not images:
+            raise DataError("There are no images to evaluate on.")
+        names = tuple(map(str, range(self.num_classes) if class_names is None else class_names))
+        if len(names) != self.num_classes:
+            raise DataError(
+                f"There are {len(names)} class names, but the model has {self.num_classes} outputs."
+            )
+        right = sum(t == p for t, p in zip(self.targets, self.predictions, strict=True))
+        return ClassificationResult(
+            images=images,
+            top_1=_percent(right, images),
+            top_5=_percent(self.in_top_5, images) if self.num_classes > 5 else None,
+            loss=sum(self.losses) / images,
+            images_per_s=images / seconds,
+            class_names=names,
+            targets=tuple(self.targets),
+            predictions=tuple(self.predictions),
+        )
+
+
+def _ranks(logits: Tensor, targets: Tensor) -> Tensor:
+    """How many classes come before the right one, (B,); of equal logits the lower index does."""
+    of_target = logits.gather(1, targets[:, None])
+    lower_index = torch.arange(logits.shape[1], device=logits.device) < targets[:, None]
+    return ((logits > of_target) | ((logits == of_target) & lower_index)).sum(1)
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * part / whole

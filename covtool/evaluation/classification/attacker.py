@@ -1,0 +1,134 @@
+"""A model under attack, batch by batch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from covtool.errors import NonFiniteError
+from covtool.evaluation.classification.accuracy import checked_logits
+from covtool.evaluation.classification.attacks import ATTACKS, Ball
+from covtool.processes import Processes
+from covtool.specs import AttackSpec, InputSpec
+
+TOLERATED_ZERO_SHARE = 0.1
+
+
+class Attacker:
+    """Perturbs batches of images, for `evaluate_classification`, and counts zero gradients.
+
+    Images are numbered as they come, so that what is random about one does not depend on the size
+    of the batches. Use a new one for each pass over the data.
+
+    Args:
+        spec: As `covtool.evaluation.classification.attacks.chosen_attack` gives it.
+        input: How the images were prepared.
+        first: The number of the first image: where several processes have a part each, not 0.
+
+    Attributes:
+        images: How many images there were.
+        zero_gradients: For how many the gradient was exactly zero where the attack began. It stays
+            where it is then.
+    """
+
+    def __init__(self, spec: AttackSpec, input: InputSpec, *, first: int = 0) -> None:
+        self.spec = spec
+        self.input = input
+        self._first = first
+        self.images = 0
+        self.zero_gradients = 0
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        """Images that raise the cross entropy of the model.
+
+        The model works in eval mode. It is left as it was: modes, parameters, their gradients.
+
+        Args:
+            model: Images to logits, (B, K).
+            images: Normalized, (B, C, H, W).
+            targets: The outputs that would be right, (B,).
+
+        Returns:
+            Normalized, (B, C, H, W), with no gradient.
+
+        Raises:
+            NonFiniteError: The gradient, or a logit, is not a number.
+        """
+        zeros: list[int] = []
+
+        def gradient(images: Tensor) -> Tensor:
+            value = input_gradient(model, images, targets)
+            zeros.append(int((~value.flatten(1).any(1)).sum()))
+            return value
+
+        start = self._first + self.images
+        numbers = range(start, start + len(images))
+        ball = Ball.around(images, self.input, self.spec.radius)
+        with _held_still(model):
+            perturbed = ATTACKS[self.spec.attack].method(gradient, ball, self.spec, numbers)
+        self.images += len(images)
+        self.zero_gradients += zeros[0]
+        return perturbed
+
+    def add_up(self, processes: Processes) -> None:
+        """Let the counts be those of all processes."""
+        sums = processes.sum(self.images, self.zero_gradients)
+        self.images, self.zero_gradients = map(int, sums)
+
+    @property
+    def note(self) -> str | None:
+        """What speaks against the attack, or None."""
+        if self.zero_gradients <= TOLERATED_ZERO_SHARE * self.images:
+            return None
+        percent = 100 * self.zero_gradients / self.images
+        return (
+            f"The gradient is zero on {percent:.0f} % of the images: "
+            "the attack says little about them."
+        )
+
+
+def input_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """The gradient of the summed cross entropy with respect to the images.
+
+    Args:
+        model: Images to logits, (B, K).
+        images: (B, C, H, W).
+        targets: The outputs that would be right, (B,).
+
+    Returns:
+        As `images`; zero where the model lets no gradient through.
+
+    Raises:
+        NonFiniteError: It, or a logit, is not a number.
+    """
+    with torch.enable_grad():
+        images = images.detach().requires_grad_()
+        logits = checked_logits(model(images), targets)
+        loss = F.cross_entropy(logits, targets, reduction="sum")
+    if not loss.requires_grad:
+        return torch.zeros_like(images)
+    (gradient,) = torch.autograd.grad(loss, images, materialize_grads=True)
+    if gradient.isnan().any():
+        raise NonFiniteError(
+            "The gradient with respect to the images is not a number.",
+            reason="An attack needs it for its direction.",
+            hint="Where the head has a gradient rule, convert with --gradient exact.",
+        )
+    return gradient
+
+
+@contextmanager
+def _held_still(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode and its parameters without gradients; as before afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        model.eval().requires_grad_(False)
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,195 @@
+"""A model and a data set, both as a user names them, become figures."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from covtool.backbones.device import resolve_device
+from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
+from covtool.checkpoints.told.class_lists import read_class_names
+from covtool.data.datasets.checking import CheckedSamples, check_images
+from covtool.data.datasets.duplicates import COMPARED_AT_MOST, notes_on_equal_files
+from covtool.data.datasets.layout import DataLayout
+from covtool.data.datasets.reading import scan
+from covtool.data.images.dim import note_on_dim
+from covtool.data.images.orientation import note_on_turned
+from covtool.data.loading.loaders import evaluation_loader
+from covtool.data.loading.worker_death import explaining_dead_workers
+from covtool.errors import DataError
+from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
+from covtool.evaluation.classification.attacker import Attacker
+from covtool.evaluation.classification.attacks import chosen_attack
+from covtool.evaluation.classification.boxes import note_on_boxes
+from covtool.evaluation.classification.class_matching import ClassOrder, match_classes
+from covtool.evaluation.model_request import ModelRequest
+from covtool.processes import Processes, joined
+from covtool.progress import Track, silent
+from covtool.specs import AttackSpec, InputSpec, LayoutSpec, Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRequest(ModelRequest):
+    """What to evaluate, on what; see `ModelRequest` for the rest.
+
+    Attributes:
+        data: A folder or a CSV file; see `covtool.data.datasets.reading.scan`.
+        split: Which images; None for ``val``, else ``test``, else all there are.
+        attack: What to measure the model under as well.
+        class_names: A file that names the model's outputs in their order; see `read_class_names`.
+        layout: How the data set is read, where that leaves a choice.
+    """
+
+    data: Path
+    split: str | None = None
+    class_names: Path | None = None
+    attack: AttackSpec = field(default_factory=AttackSpec)
+    layout: LayoutSpec = field(default_factory=LayoutSpec)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What `evaluate` measured, and how.
+
+    Attributes:
+        result: The figures.
+        data: Name of the data set.
+        split: The data set's own name of the images that were used; ``all`` without splits.
+        device: Where the model ran.
+        input: How the images were prepared.
+        unreadable: File and reason of images that were left out.
+        notes: What was assumed of model and data, and what speaks against the attack.
+        class_order: What says which output is which class; a guess makes every figure one.
+        attacked: The figures under attack, on the same images; None without one.
+        attack: The attack, its defaults filled in; None without one.
+        far_from_training: Whether the images are so far from what the file was made for that the
+            figures say little about it.
+    """
+
+    result: ClassificationResult
+    data: str
+    split: str
+    device: str
+    input: InputSpec
+    unreadable: tuple[tuple[Path, str], ...]
+    notes: tuple[str, ...]
+    class_order: ClassOrder
+    attacked: ClassificationResult | None = None
+    attack: AttackSpec | None = None
+    far_from_training: bool = False
+
+
+def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation:
+    """Measure a classifier on labeled images.
+
+    The attack and the data set are looked at first: they are quicker to refuse than a model. Under
+    torchrun, each process works on a part of the images, and all return the same figures.
+
+    Raises:
+        DataError: See `scan`, `check_images` and `match_classes`.
+        CheckpointError: The model cannot be opened, or its classifier is random.
+        ArgumentError: There is no such device, the input does not fit the model, or the options of
+            the attack do not fit each other.
+        NonFiniteError: The model's logits, or under attack their gradient, are not numbers.
+    """
+    attack = chosen_attack(request.attack)
+    with joined(timeout_s=request.launch.dist_timeout) as processes:
+        shown = track if processes.is_main else silent
+        return _evaluated(request, attack, processes, shown)
+
+
+def _evaluated(
+    request: EvaluationRequest, attack: AttackSpec | None, processes: Processes, track: Track
+) -> Evaluation:
+    device = resolve_device(request.device, processes)
+    layout = scan(request.data, choice=request.layout)
+    checked, split = _images(layout, request, processes, track)
+    equal = processes.main(
+        lambda: notes_on_equal_files(layout, at_most=COMPARED_AT_MOST, track=track)
+    )
+    opened = request.open()
+    recipe = opened.recipe
+    require_trained_classifier(request.source, recipe)
+    names = _output_names(recipe, request.class_names)
+    match = match_classes(names, layout.class_names, recipe.num_classes)
+    loader = evaluation_loader(
+        checked.good,
+        recipe.input,
+        batch_size=request.batch_size,
+        workers=request.workers,
+        device=device,
+        own=processes.part_of,
+        on_bad_image=request.on_bad_image,
+    )
+    left_out: dict[str, str] = {}  # of records, which are not checked beforehand
+    loader.on_unreadable = lambda image: left_out.setdefault(*image)
+    measure = partial(
+        evaluate_classification,
+        opened.model,
+        loader,
+        class_names=match.names,
+        label_map=match.label_map,
+        device=device,
+        track=track,
+        processes=processes,
+    )
+    attacked, attacker = None, None
+    with explaining_dead_workers(request.workers):
+        result = measure()
+        if attack is not None:
+            attacker = Attacker(attack, recipe.input, first=loader.first_image)
+            attacked = measure(perturb=attacker)
+            attacker.add_up(processes)
+    late = chain.from_iterable(processes.each(lambda: list(left_out.items())))
+    return Evaluation(
+        result=result,
+        attacked=attacked,
+        attack=attack,
+        data=layout.name,
+        split=split,
+        device=str(device),
+        input=recipe.input,
+        unreadable=(*checked.bad, *((Path(path), reason) for path, reason in late)),
+        class_order=match.order,
+        far_from_training=opened.is_far,
+        notes=_notes(
+            opened,
+            *layout.notes,
+            note_on_boxes(recipe.provenance.history, request.layout),
+            *equal,
+            note_on_turned(checked.turned, exif=recipe.input.exif),
+            note_on_dim(checked.dim),
+            match.note,
+            attacker.note if attacker else None,
+        ),
+    )
+
+
+def _images(
+    layout: DataLayout, request: EvaluationRequest, processes: Processes, track: Track
+) -> tuple[CheckedSamples, str]:
+    if request.split is None:
+        samples, split = layout.evaluation_samples()
+    else:
+        samples, split = layout.samples(request.split), request.split
+    checked = check_images(
+        samples, on_bad_image=request.on_bad_image, track=track, processes=processes
+    )
+    return checked, split
+
+
+def _output_names(recipe: Recipe, file: Path | None) -> tuple[str, ...] | None:
+    """The names of a model's outputs: the user's own, else the model's."""
+    if file is None:
+        return recipe.class_names
+    names = read_class_names(file)
+    if len(names) != recipe.num_classes:
+        raise DataError(
+            f"{file} names {len(names)} classes, but the model has {recipe.num_classes} outputs.",
+            hint="Name each output once, in the order of the outputs.",
+        )
+    return names
+
+
+def _notes(opened: OpenedModel, *others: str | None) -> tuple[str, ...]:
+    return (*opened.notes, *(note for note in others if note))

@@ -1,0 +1,1 @@
+"""Features of images: extraction, tables, and files that hold them."""

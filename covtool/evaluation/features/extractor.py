@@ -1,0 +1,179 @@
+"""What a model describes images by: the input of its classifier, its Eigenlayer or its neck."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from covtool.backbones.classifier import find_classifier
+from covtool.data.datasets.samples import Sample
+from covtool.data.loading.loaders import evaluation_loader
+from covtool.errors import NonFiniteError, ShapeError
+from covtool.processes import ALONE, Processes
+from covtool.progress import Track, silent
+from covtool.specs import DescriptionSpec, InputSpec
+from covtool.surgery.eigenlayer import eigenlayer_path
+from covtool.surgery.neck import neck_path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureExtractor:
+    """Turns images into features, on one process or several.
+
+    Attributes:
+        model: Left as it is, apart from its device.
+        layer: Path of the module whose input describes an image; "" for the model, whose output
+            does.
+        input: The images that the model expects.
+        flip_test: Whether to take the mean of an image's features and those of its mirror image.
+        batch_size: Images at once.
+        workers: Processes that load images.
+        device: Where the model runs.
+        processes: That describe every so many batches each.
+    """
+
+    model: nn.Module
+    layer: str
+    input: InputSpec
+    flip_test: bool = False
+    batch_size: int = 32
+    workers: int = 2
+    device: torch.device | str = "cpu"
+    processes: Processes = ALONE
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, input: InputSpec, spec: DescriptionSpec, **settings: object
+    ) -> "FeatureExtractor":
+        """The extractor that `spec` asks for.
+
+        Args:
+            model: To be run.
+            input: The images that it expects.
+            spec: Which feature.
+            **settings: Other attributes.
+
+        Raises:
+            SurgeryError: The model has no linear classifier, or does not run on such images.
+        """
+        layer = find_feature_layer(model, input, spec)
+        return cls(model=model, layer=layer, input=input, flip_test=spec.flip_test, **settings)
+
+    @property
+    def num_features(self) -> int:
+        """Numbers that describe an image."""
+        if not self.layer:
+            path = find_classifier(self.model, self.input.size, self.input.channels)
+            return self.model.get_submodule(path).out_features
+        return self.model.get_submodule(self.layer).in_features
+
+    def __call__(self, samples: Sequence[Sample], track: Track = silent) -> Iterator[Tensor]:
+        """The features of images, batch by batch, in their order; see `embeddings`.
+
+        All processes must use the iterator up. The main one gets all features, the others none.
+
+        Args:
+            samples: The images, or a cache of them.
+            track: Shows the progress, batch by batch.
+        """
+        loader = evaluation_loader(
+            samples,
+            self.input,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            device=torch.device(self.device),
+            own=self.processes.share_of,
+        )
+        batches = track((images for images, _ in loader), "describing images", len(loader))
+        yield from self.processes.interleaved(
+            embeddings(
+                self.model, batches, self.layer, flip_test=self.flip_test, device=self.device
+            )
+        )
+
+
+def find_feature_layer(model: nn.Module, input: InputSpec, spec: DescriptionSpec) -> str:
+    """The path of the module whose input describes an image; "" for the model's own output.
+
+    Args:
+        model: Left as it is.
+        input: The images that it expects.
+        spec: ``embedding`` for the classifier; ``pooled`` for the neck, or the Eigenlayer, where
+            there is one; ``logits`` for what the classifier answers.
+
+    Raises:
+        SurgeryError: There is no linear classifier, or the model does not run on such images.
+    """
+    classifier = find_classifier(model, input.size, input.channels)
+    if spec.feature == "pooled":
+        return neck_path(model) or eigenlayer_path(model) or classifier
+    return "" if spec.feature == "logits" else classifier
+
+
+def embeddings(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    layer: str,
+    *,
+    flip_test: bool = False,
+    device: torch.device | str = "cpu",
+) -> Iterator[Tensor]:
+    """What a linear layer of a model is fed, batch by batch.
+
+    The model runs in eval mode, without gradients. It is left on `device`, and else as it was.
+
+    Args:
+        model: Images to anything.
+        batches: Images, (B, channels, height, width).
+        layer: Path of a module, and what it is fed describes the images; "" for what the model
+            puts out.
+        flip_test: Take the mean over each image and its mirror image.
+        device: Where the model runs.
+
+    Yields:
+        Features, (B, D) in float32 on the CPU.
+
+    Raises:
+        NonFiniteError: A feature is not a finite number.
+        ShapeError: The layer is not fed a vector for each image.
+    """
+    dtype = next(model.parameters()).dtype
+    modes = [(module, module.training) for module in model.modules()]
+    model.to(device).eval()
+    try:
+        for images in batches:
+            images = images.to(device, dtype, non_blocking=True)
+            features = _features(model, layer, images)
+            if flip_test:
+                features = (features + _features(model, layer, images.flip(-1))) / 2
+            if not features.isfinite().all():
+                raise NonFiniteError(
+                    "The model's features are not finite numbers.",
+                    hint="covtool inspect says whether the weights hold non-finite values.",
+                )
+            yield features.cpu()
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@torch.no_grad()
+def _features(model: nn.Module, layer: str, images: Tensor) -> Tensor:
+    features = _fed(model, layer, images) if layer else model(images)
+    if features.ndim != 2 or len(features) != len(images):
+        what = f"What {layer!r} is fed" if layer else "What the model puts out"
+        raise ShapeError.expected(what, f"({len(images)}, D)", features)
+    return features.float()
+
+
+def _fed(model: nn.Module, layer: str, images: Tensor) -> Tensor:
+    fed: list[Tensor] = []
+    hook = model.get_submodule(layer).register_forward_pre_hook(
+        lambda _, given: fed.append(given[0])
+    )
+    try:
+        model(images)
+    finally:
+        hook.remove()
+    return fed[-1] if fed else torch.empty(0)

@@ -1,0 +1,169 @@
+"""Files of features: written batch by batch, whole or not at all; read with every check."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from covtool.atomic import place_of, require_writable, saving, written_whole
+from covtool.errors import CovtoolError, DataError, NonFiniteError, ShapeError, reason_of
+from covtool.evaluation.features.formats import COLUMNS, format_of
+from covtool.evaluation.features.table import FeatureTable, ImageLabels
+
+
+def check_feature_output(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse what cannot be written, before anything is computed.
+
+    Raises:
+        ArgumentError: The suffix stands for no format, or the folder does not exist.
+        OutputExistsError: There is such a file, and `overwrite` is False.
+    """
+    format_of(path)
+    require_writable(path, overwrite=overwrite)
+
+
+def read_features(path: str | Path) -> FeatureTable:
+    """Features and labels in a file that `FeatureWriter` or another program wrote.
+
+    Args:
+        path: ``.safetensors`` and ``.npz`` with ``features`` (N, D) and perhaps ``paths``,
+            ``identities``, ``cameras`` and ``splits``; ``.csv`` with a line for each image.
+
+    Raises:
+        ArgumentError: The suffix stands for no format.
+        DataError: The file is missing or damaged, is not as covtool wrote it, holds no features, or
+            its lengths differ.
+    """
+    path = Path(path)
+    read = format_of(path).read
+    try:
+        features, columns = read(path)
+    except FileNotFoundError as problem:
+        raise DataError(f"There is no file {path}.") from problem
+    except CovtoolError:
+        raise
+    except (OSError, ValueError, SafetensorError) as problem:
+        raise DataError(
+            f"The features in {path} cannot be read.", reason=reason_of(problem)
+        ) from problem
+    if features.ndim != 2 or not features.is_floating_point():
+        raise DataError(
+            f"The features in {path} are no matrix of floating-point numbers.",
+            reason=f"They are {features.dtype} of shape {tuple(features.shape)}.",
+        )
+    for name, column in columns.items():
+        if len(column) != len(features):
+            raise DataError(
+                f"{path} has features of {len(features)} images, but {len(column)} {COLUMNS[name]}."
+            )
+    return FeatureTable(features=features.float(), labels=_labels(columns, len(features)))
+
+
+def write_features(path: str | Path, table: FeatureTable, *, overwrite: bool = False) -> Path:
+    """Write features and labels; see `FeatureWriter`."""
+    with FeatureWriter(path, overwrite=overwrite) as writer:
+        writer.append(table.features, table.labels)
+    return writer.path
+
+
+class FeatureWriter:
+    """Writes features batch by batch; a context manager.
+
+    What was appended lies on the disk, not in memory. The file appears when the block ends without
+    an error, in the format of its suffix; labels that no image has are left out.
+
+    Args:
+        path: Ends in ``.safetensors``, ``.npz`` or ``.csv``; its folder must exist.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        ArgumentError: See `check_feature_output`.
+        OutputExistsError: There is such a file, and `overwrite` is False.
+        SaveError: The disk is full, say; when appending or at the end.
+        DataError: Nothing was appended; at the end.
+    """
+
+    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        check_feature_output(self.path, overwrite=overwrite)
+        self._overwrite = overwrite
+        self._write = format_of(self.path).write
+        self._labels: list[ImageLabels] = []
+        self._num_features: int | None = None
+
+    def __enter__(self) -> Self:
+        with saving(self.path):  # without a buffer, which closing would write
+            self._spool = TemporaryFile(dir=place_of(self.path).parent, buffering=0)
+        return self
+
+    def append(self, features: Tensor, labels: Iterable[ImageLabels]) -> None:
+        """Add images.
+
+        Args:
+            features: Shape (B, D), on any device; D is that of the first batch.
+            labels: Of the B images.
+
+        Raises:
+            DataError: There are not as many labels as features.
+            NonFiniteError: A feature is not a finite number.
+            ShapeError: The features are not (B, D).
+        """
+        labels = list(labels)
+        if features.ndim != 2 or self._num_features not in (None, features.shape[1]):
+            raise ShapeError.expected("features", f"(B, {self._num_features or 'D'})", features)
+        if len(labels) != len(features):
+            raise DataError(
+                f"There are features of {len(features)} images, but labels of {len(labels)}."
+            )
+        finite = features.isfinite().all(1)
+        if not finite.all():
+            raise NonFiniteError(
+                f"The features of {labels[int((~finite).nonzero()[0])].path or 'an image'} are not "
+                "finite numbers.",
+                hint="covtool inspect says whether the weights hold non-finite values.",
+            )
+        self._num_features = features.shape[1]
+        self._labels += labels
+        values = features.detach().to("cpu", torch.float32).contiguous().numpy()
+        with saving(self.path):
+            _write_all(self._spool, values)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._spool:
+            if kind is None:
+                self._finish()
+
+    def _finish(self) -> None:
+        if not self._labels:
+            raise DataError("There are no features to write.")
+        names = [name for name in COLUMNS if any(getattr(row, name) for row in self._labels)]
+        columns = {name: [getattr(row, name) for row in self._labels] for name in names}
+        shape = (len(self._labels), self._num_features)
+        with written_whole(self.path, overwrite=self._overwrite) as temporary:
+            # Copied on write, and never written: torch warns of memory that is read alone.
+            features = np.memmap(self._spool, np.float32, mode="c", shape=shape)
+            self._write(temporary, features, columns)
+
+
+def _write_all(file: BinaryIO, values: np.ndarray) -> None:
+    """Write an array; the system may take a part at a time."""
+    data = memoryview(values).cast("B") if values.size else b""
+    while data:
+        data = data[file.write(data) :]
+
+
+def _labels(columns: dict[str, list[str]], count: int) -> tuple[ImageLabels, ...]:
+    names = list(columns)
+    rows = zip(*columns.values(), strict=True) if names else [()] * count
+    return tuple(ImageLabels(**dict(zip(names, row, strict=True))) for row in rows)

@@ -1,0 +1,129 @@
+"""Features with what is known about their images, as files hold them: in words, not in codes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from covtool.data.datasets.found_images import shown
+from covtool.errors import DataError
+from covtool.evaluation.features.feature_set import JUNK, FeatureSet, refuse_non_finite
+
+QUERY, GALLERY, TEST = "query", "gallery", "test"
+
+
+class ImageLabels(NamedTuple):
+    """What is known about an image; empty where nobody knows."""
+
+    path: str = ""
+    identity: str = ""
+    camera: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FeatureTable:
+    """Described images.
+
+    Attributes:
+        features: Finite, shape (N, D), float32.
+        labels: Of the N images.
+
+    Raises:
+        DataError: There are no images, the lengths differ, or a feature is not finite.
+    """
+
+    features: Tensor
+    labels: tuple[ImageLabels, ...]
+
+    def __post_init__(self) -> None:
+        if not self.features.numel():
+            raise DataError("There are no features.")
+        if len(self.labels) != len(self.features):
+            raise DataError(
+                f"There are features of {len(self.features)} images, but labels of "
+                f"{len(self.labels)}."
+            )
+        refuse_non_finite(self.features)
+
+    def column(self, name: str) -> list[str]:
+        """One label of all images: ``path``, ``identity``, ``camera`` or ``split``."""
+        return [getattr(label, name) for label in self.labels]
+
+    def of_split(self, split: str) -> "FeatureTable":
+        """The images of a split.
+
+        Raises:
+            DataError: There are none.
+        """
+        chosen = [place for place, label in enumerate(self.labels) if label.split == split]
+        if not chosen:
+            known = sorted(set(self.column("split")))
+            raise DataError(
+                f"There are no features of a split called {split!r}, only: {shown(known)}."
+            )
+        labels = tuple(self.labels[place] for place in chosen)
+        return FeatureTable(features=self.features[chosen], labels=labels)
+
+    def searched(self) -> "tuple[FeatureTable, FeatureTable | None]":
+        """Query and gallery; with neither among the splits, ``test`` or else all images, and None.
+
+        Raises:
+            DataError: There is only one of them.
+        """
+        splits = set(self.column("split"))
+        if splits.isdisjoint({QUERY, GALLERY}):
+            return (self.of_split(TEST) if TEST in splits else self), None
+        return self.of_split(QUERY), self.of_split(GALLERY)
+
+
+def feature_sets(
+    query: FeatureTable, gallery: FeatureTable | None = None
+) -> tuple[FeatureSet, FeatureSet | None]:
+    """Query and gallery with numbers for the names of their identities and cameras.
+
+    The same names get the same numbers, whole numbers their own; `JUNK` stays what it is.
+
+    Args:
+        query: What is looked for.
+        gallery: Where; None for each of `query` among the others.
+
+    Raises:
+        DataError: An identity is missing, or some cameras are.
+    """
+    tables = [query] if gallery is None else [query, gallery]
+    identities = _numbered([_complete(table, "identity") for table in tables])
+    cameras: Sequence[Tensor | None] = [None] * len(tables)
+    if any(label.camera for table in tables for label in table.labels):
+        cameras = _numbered([_complete(table, "camera") for table in tables])
+    sets = [
+        FeatureSet(features=table.features, identities=own, cameras=taken_by)
+        for table, own, taken_by in zip(tables, identities, cameras, strict=True)
+    ]
+    return sets[0], None if gallery is None else sets[1]
+
+
+def _complete(table: FeatureTable, name: str) -> list[str]:
+    column = table.column(name)
+    missing = column.count("")
+    if missing:
+        raise DataError(
+            f"{missing} of {len(column)} images have no {name}.",
+            hint="A search is judged by identities. Cameras are optional, for all images alike.",
+        )
+    return column
+
+
+def _numbered(columns: Sequence[Sequence[str]]) -> list[Tensor]:
+    names = {name for column in columns for name in column}
+    numbers = {name: _whole_number(name) for name in names}
+    if None in numbers.values() or len(set(numbers.values())) < len(names):
+        numbers = {name: place for place, name in enumerate(sorted(names), start=1)}
+        numbers |= {str(JUNK): JUNK} if str(JUNK) in names else {}
+    return [torch.tensor([numbers[name] for name in column]) for column in columns]
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if text.removeprefix("-").isdecimal() and len(text) < 18 else None

@@ -1,0 +1,1 @@
+"""Retrieval: comparison, search, relevance, re-ranking, figures."""

@@ -1,0 +1,164 @@
+"""How well images of the same identity are found."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from covtool.errors import DataError
+from covtool.evaluation.features.feature_set import FeatureSet
+from covtool.evaluation.retrieval.exact_search import ExactSearch, Search, Searched
+from covtool.evaluation.retrieval.metrics import RankingFigures, ranking_figures
+from covtool.evaluation.retrieval.relevance import Relevance
+from covtool.evaluation.retrieval.reranking import RerankedSearch
+from covtool.ops.ranking import first_of, ranks_of
+from covtool.progress import Track, silent
+from covtool.specs import RetrievalSpec
+
+RANKS = (1, 5, 10, 20)
+"""For which k CMC, or Recall@k, is given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RetrievalResult:
+    """What `evaluate_retrieval` measured; shares in percent, means over the queries that count.
+
+    A query counts if there is a valid match, an image of its identity that is not ignored.
+
+    Attributes:
+        queries: How many count.
+        left_out: How many do not.
+        gallery: How many images were searched, without junk.
+        has_cameras: Whether images of the query's identity and camera were ignored.
+        cmc: By k, the share of queries with a match among the first k: rank-k, or Recall@k.
+        mean_average_precision: mAP.
+        mean_inverse_penalty: mINP: matches over the rank of the last one.
+        r_precision: Share of matches among the first R, where there are R matches.
+        map_at_r: mAP@R.
+        planned_bytes: What the search was to take beside the features, at most.
+        average_precisions: Of each query, in the order of the queries; None where it was left out.
+        matches: Of each query the first images of the ranking, as positions in the gallery, shape
+            (queries and left out, as many as were asked for); -1 where there is none.
+    """
+
+    queries: int
+    left_out: int
+    gallery: int
+    has_cameras: bool
+    cmc: dict[int, float]
+    mean_average_precision: float
+    mean_inverse_penalty: float
+    r_precision: float
+    map_at_r: float
+    planned_bytes: int
+    average_precisions: tuple[float | None, ...]
+    matches: Tensor
+
+    @property
+    def rank_1(self) -> float:
+        """Share of queries whose first image is a match: rank-1, or Recall@1."""
+        return self.cmc[1]
+
+    def figures(self) -> tuple[tuple[str, float], ...]:
+        """Names and values: re-identification's with cameras, else those of metric learning."""
+        if self.has_cameras:
+            ranks = [(f"rank-{k}", share) for k, share in self.cmc.items()]
+            means = [("mAP", self.mean_average_precision), ("mINP", self.mean_inverse_penalty)]
+        else:
+            ranks = [(f"Recall@{k}", share) for k, share in self.cmc.items()]
+            means = [
+                ("R-precision", self.r_precision),
+                ("mAP@R", self.map_at_r),
+                ("mAP", self.mean_average_precision),
+            ]
+        return (*ranks, *means)
+
+
+def evaluate_retrieval(
+    query: FeatureSet,
+    gallery: FeatureSet | None = None,
+    spec: RetrievalSpec | None = None,
+    *,
+    keep: int = 0,
+    track: Track = silent,
+) -> RetrievalResult:
+    """Rank the gallery for each query, and judge the rankings.
+
+    Args:
+        query: What is looked for.
+        gallery: Where; None, or the same object, to look for each of `query` among the others.
+        spec: Metric, re-ranking and memory; None for the defaults.
+        keep: How many images of each ranking come along as `matches`.
+        track: Shows the progress, by blocks of queries.
+
+    Raises:
+        ArgumentError: `max_memory` is too little even for the smallest blocks.
+        DataError: No query has a valid match, or query and gallery do not belong together.
+    """
+    spec = spec or RetrievalSpec()
+    gallery = None if gallery is query else gallery
+    found_in = query if gallery is None else gallery
+    if query.num_features != found_in.num_features:
+        raise DataError(
+            f"A query has {query.num_features} features, an image of the gallery "
+            f"{found_in.num_features}.",
+            hint="Describe both by the same model, with the same --feature.",
+        )
+    relevance = Relevance(query, gallery)
+    searched = searched_by(query, gallery, relevance)
+    search = RerankedSearch(searched, spec, track) if spec.rerank else ExactSearch(searched, spec)
+    figures, matches = _rank(search, relevance, len(query), keep, track)
+    precisions: list[float | None] = [None] * len(query)
+    counted = relevance.counted.tolist()
+    for place, precision in zip(counted, figures.average_precision.tolist(), strict=True):
+        precisions[place] = 100 * precision
+    return RetrievalResult(
+        queries=len(counted),
+        left_out=len(query) - len(counted),
+        gallery=len(relevance.kept),
+        has_cameras=query.cameras is not None,
+        cmc={k: _percent(figures.first_rank <= k) for k in RANKS},
+        mean_average_precision=_percent(figures.average_precision),
+        mean_inverse_penalty=_percent(figures.inverse_penalty),
+        r_precision=_percent(figures.r_precision),
+        map_at_r=_percent(figures.average_precision_at_r),
+        planned_bytes=search.plan.num_bytes,
+        average_precisions=tuple(precisions),
+        matches=matches,
+    )
+
+
+def searched_by(query: FeatureSet, gallery: FeatureSet | None, relevance: Relevance) -> Searched:
+    """What a search is given of both sets."""
+    return Searched(
+        query=query.features,
+        gallery=query.features if gallery is None else gallery.features,
+        kept=relevance.kept,
+        asked=None if gallery is None else relevance.asked,
+        itself=relevance.itself,
+        most=relevance.most,
+    )
+
+
+def _rank(
+    search: Search, relevance: Relevance, num_queries: int, keep: int, track: Track
+) -> tuple[RankingFigures, Tensor]:
+    """Figures of the counted queries, and the first images of each query's ranking."""
+    figures = []
+    matches = torch.full((num_queries, min(keep, len(relevance.kept))), -1)
+    blocks = relevance.counted.split(search.plan.rows)
+    for queries in track(blocks, "searching", len(blocks)):
+        distances = search.compare(queries)
+        judged = relevance.judge(queries)
+        rows, columns = judged.ignored.nonzero(as_tuple=True)
+        distances[rows, judged.items[rows, columns]] = torch.inf
+        figures.append(ranking_figures(ranks_of(distances, judged.matches), judged.right))
+        if keep:
+            first = first_of(distances, matches.shape[1])
+            there = distances.gather(1, first) < torch.inf
+            matches[queries] = torch.where(there, relevance.kept[first], -1)
+    return RankingFigures.joined(figures), matches
+
+
+def _percent(shares: Tensor) -> float:
+    return 100 * float(shares.double().mean())

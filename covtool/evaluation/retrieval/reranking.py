@@ -1,0 +1,147 @@
+"""Re-ranking by k-reciprocal encoding, sparse and in blocks.
+
+With N images, queries and gallery together, nothing of size N x N is ever held.
+
+Source:
+    Zhong, Zheng, Cao, Li. "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR
+    2017. Where its code is more definite than the paper, as the code: distances are squared and
+    divided by each image's largest, and the encodings are divided by their sums.
+"""
+
+import torch
+from torch import Tensor
+
+from covtool.evaluation.retrieval.comparisons import METRICS, Comparison
+from covtool.evaluation.retrieval.exact_search import Searched, ranking_bytes, taken
+from covtool.evaluation.retrieval.memory_plan import FLOAT, INDEX, BlockPlan, plan_blocks
+from covtool.evaluation.retrieval.reciprocal_encoding import PAIRS, Encoder
+from covtool.ops.sparse_rows import SparseRows, add_minima_
+from covtool.progress import Track, silent
+from covtool.specs import RetrievalSpec
+
+MINIMA = 2**18
+"""Pairs of entries whose minima are taken at once."""
+_BYTES_PER_PAIR = 64
+_BYTES_PER_ENTRY = 64  # while it is sorted
+_STORED = FLOAT + INDEX // 2  # value and column of an entry of a sparse matrix
+
+
+class RerankedSearch:
+    """Orders the gallery by the mean of the distance and that of the neighborhoods.
+
+    Args:
+        searched: Queries and gallery take part in the neighborhoods, all but junk.
+        spec: Metric, memory, and the numbers of the re-ranking.
+        track: Shows the progress.
+
+    Raises:
+        ArgumentError: The memory allowed is too little.
+    """
+
+    def __init__(self, searched: Searched, spec: RetrievalSpec, track: Track = silent) -> None:
+        sources = _sources(searched)
+        num_images = sum(len(rows) for _, rows in sources)
+        self._num_queries = num_images - len(searched.kept)
+        self._places = searched.itself
+        if searched.asked is not None:
+            self._places = torch.full((len(searched.query),), -1)
+            self._places[searched.asked] = torch.arange(self._num_queries)
+        self._weight = spec.distance_weight
+        self.plan = plan_reranked(searched, spec)
+        self._comparison = METRICS[spec.metric]([searched.query, searched.gallery])
+        self._features = _prepared(sources, self._comparison, self.plan.columns)
+        encoder = Encoder(self._features, self._comparison, rows=self.plan.rows, track=track)
+        around = encoder.neighborhood(min(spec.reciprocal_neighbors + 1, num_images))
+        self._farthest = around.farthest
+        self._encodings = encoder.encode(around, spec.reciprocal_neighbors)
+        self._averaged = around.neighbors[:, : spec.averaged_neighbors]
+        self._by_column = [
+            (rows, self._encoded(rows).transposed(num_images))
+            for rows in torch.arange(self._num_queries, num_images).split(self.plan.columns)
+        ]
+        self._rows = torch.empty(self.plan.rows, len(searched.kept))
+
+    def compare(self, queries: Tensor) -> Tensor:
+        rows = self._places[queries]
+        encoded = self._encoded(rows)
+        found = self._rows[: len(rows)]
+        x, gallery = self._features[rows], self._features[self._num_queries :]
+        self._comparison.distances(x, gallery, found)
+        found *= self._weight / self._farthest[rows][:, None]
+        for images, by_column in self._by_column:
+            shared = torch.zeros(len(rows), len(images))
+            add_minima_(shared, encoded, by_column, at_once=MINIMA)
+            # Rows add up to 1, so that the sum of the maxima is 2 less that of the minima.
+            jaccard = shared.div_(2 - shared).neg_().add_(1)
+            first = int(images[0]) - self._num_queries
+            found[:, first : first + len(images)].add_(jaccard, alpha=1 - self._weight)
+        return found
+
+    def _encoded(self, rows: Tensor) -> SparseRows:
+        """Encodings of some images: the means of those of their nearest neighbors."""
+        return self._encodings.mean_of(self._averaged[rows], len(self._features))
+
+
+def plan_reranked(searched: Searched, spec: RetrievalSpec) -> BlockPlan:
+    """The blocks of a `RerankedSearch`; nothing of the features but their shapes is looked at.
+
+    Raises:
+        ArgumentError: The memory allowed is too little.
+    """
+    num_images = sum(len(rows) for _, rows in _sources(searched))
+    return plan_blocks(
+        "The re-ranking",
+        _Cost(searched, spec, num_images),
+        (num_images, len(searched.kept)),
+        spec.memory_bytes,
+    )
+
+
+class _Cost:
+    """What re-ranking takes with blocks of so many rows, and so many images of the gallery.
+
+    The size of an encoding is known only when it has been computed: the largest possible counts.
+    """
+
+    def __init__(self, searched: Searched, spec: RetrievalSpec, num_images: int) -> None:
+        k = min(spec.reciprocal_neighbors + 1, num_images)
+        h = min(round(spec.reciprocal_neighbors / 2) + 1, num_images)
+        entries = min(k + k * h, num_images)
+        averaged = min(spec.averaged_neighbors * entries, num_images)
+        D, G = searched.num_features, len(searched.kept)
+        self._fixed = (
+            FLOAT * num_images * D
+            + num_images * ((INDEX + FLOAT + 1) * k + h)
+            + 2 * num_images * (_STORED * entries + INDEX)  # in parts, then joined
+            + G * (_STORED * averaged + INDEX)
+            + FLOAT * PAIRS * D * 3
+            + MINIMA * _BYTES_PER_PAIR
+        )
+        averaging = _BYTES_PER_ENTRY * spec.averaged_neighbors * entries
+        comparing = ranking_bytes(num_images, searched.most) + FLOAT * D * 2 + averaging
+        encoding = 4 * k * h * k + _BYTES_PER_ENTRY * (2 * k + k * h)
+        self._row = max(comparing, encoding)
+        self._column = FLOAT * D * 3 + averaging
+        self._gallery, self._starts = G, INDEX * (num_images + 1)
+
+    def __call__(self, rows: int, columns: int) -> int:
+        starts = self._starts * -(-self._gallery // columns)
+        shared = 3 * FLOAT * rows * columns
+        return self._fixed + rows * self._row + columns * self._column + starts + shared
+
+
+def _sources(searched: Searched) -> list[tuple[Tensor, Tensor]]:
+    """Feature matrices and the rows of them that take part: those of the gallery come last."""
+    gallery = (searched.gallery, searched.kept)
+    return [gallery] if searched.asked is None else [(searched.query, searched.asked), gallery]
+
+
+def _prepared(sources: list[tuple[Tensor, Tensor]], comparison: Comparison, at_once: int) -> Tensor:
+    """Comparable features of all images, shape (N, D)."""
+    shape = (sum(len(rows) for _, rows in sources), sources[0][0].shape[1])
+    prepared, start = torch.empty(shape), 0
+    for features, rows in sources:
+        for part in rows.split(at_once):
+            prepared[start : start + len(part)] = comparison.prepare(taken(features, part))
+            start += len(part)
+    return prepared

@@ -1,0 +1,1 @@
+"""Gradient centralization on any optimizer: hooks, published rules, coupled weight decay."""

@@ -1,0 +1,1 @@
+"""The loop over epochs: training, evaluation, saving, interruption."""

@@ -1,0 +1,42 @@
+"""What a run says about images that went bad while it was under way."""
+
+from functools import partial
+
+from covtool.data.loading.unreadable import Unreadable
+from covtool.training.run.run import Run
+
+BRING_BACK = "Bring back what was there, or add --on-bad-image skip: other images take its place."
+REPLACED = "another image takes its place"
+LEFT_OUT = "the evaluation does without it"
+
+
+def watch_images(run: Run) -> None:
+    """Remember images that are replaced in mid-epoch, or left out, until they are told of."""
+    pending_warnings = run.state.pending_warnings
+    for batches, instead in (
+        (run.parts.training_batches, REPLACED),
+        (run.parts.validation_batches, LEFT_OUT),
+    ):
+        batches.on_unreadable = partial(_remember, pending_warnings, instead)
+
+
+def tell_of_bad_images(run: Run) -> None:
+    """Count the training images that were replaced, in all processes; note each image once.
+
+    All processes must call this.
+    """
+    state = run.state
+    found = run.parts.processes.each(partial(list, state.pending_warnings))
+    state.pending_warnings.clear()
+    for instead, unreadable in (one for of_process in found for one in of_process):
+        state.replaced += instead == REPLACED
+        if unreadable.path not in state.noted:
+            state.noted.add(unreadable.path)
+            what = f"{unreadable.path} cannot be read any more; {instead}."
+            run.observer.on_note(f"{what} {unreadable.reason}")
+
+
+def _remember(
+    pending_warnings: list[tuple[str, Unreadable]], instead: str, unreadable: Unreadable
+) -> None:
+    pending_warnings.append((instead, unreadable))

@@ -1,0 +1,141 @@
+"""How a model is judged between epochs: on validation images, or by a search after each phase."""
+
+from dataclasses import replace
+from functools import partial
+
+from covtool.data.datasets.checking import check_images
+from covtool.data.datasets.retrieval.layout import RetrievalLayout
+from covtool.data.datasets.retrieval.report import report_on, require_searchable
+from covtool.data.datasets.retrieval.training import numbered
+from covtool.errors import DataError, NonFiniteError
+from covtool.evaluation.classification.accuracy import evaluate_classification
+from covtool.evaluation.features.extractor import FeatureExtractor
+from covtool.evaluation.retrieval.ranking import RetrievalResult
+from covtool.evaluation.retrieval.search import describe_searched, plan_search, search
+from covtool.progress import Track
+from covtool.specs import RetrievalSpec
+from covtool.training.loop.bad_images import LEFT_OUT
+from covtool.training.parts.assembly import Parts
+from covtool.training.run.figures import EpochResult
+from covtool.training.run.run import Run
+from covtool.training.step.nonfinite import explain_nonfinite
+from covtool.training.step.out_of_memory import InParts, evaluate_within_memory
+
+
+def validate(run: Run, track: Track) -> EpochResult:
+    """Measure the model as it is now; all processes must call this.
+
+    Raises:
+        DataError: An image cannot be read.
+        NonFiniteError: A logit or a feature is not a finite number.
+        OutOfMemoryError: A batch does not fit into memory.
+    """
+    judge = _classify if run.parts.data.searched is None else _search
+    run.parts.processes.doing = f"the evaluation after update {run.state.updates}"
+    try:
+        return judge(run, track)
+    except NonFiniteError as problem:
+        raise NonFiniteError(
+            f"After step {run.state.updates} what the model makes of the images that it is "
+            "evaluated on is not finite.",
+            reason=run.parts.processes.main(partial(_explain, run.parts)),
+        ) from problem
+
+
+def require_room_to_search(parts: Parts) -> None:
+    """Refuse a run that could not be judged, before it is started.
+
+    Raises:
+        ArgumentError: The memory allowed is too little for the search.
+    """
+    if parts.data.searched is not None:
+        plan_search(parts.data.searched, _extractor(parts).num_features, _exact(parts))
+
+
+def _classify(run: Run, track: Track) -> EpochResult:
+    parts = run.parts
+
+    def measure(micro_batch: int | None) -> EpochResult:
+        result = evaluate_classification(
+            parts.evaluated,
+            InParts(parts.validation_batches, micro_batch),
+            class_names=parts.recipe.class_names,
+            device=parts.device,
+            track=track,
+            processes=parts.processes,
+        )
+        figures = {"top_1": result.top_1, "top_5": result.top_5, "loss": result.loss}
+        known = {name: value for name, value in figures.items() if value is not None}
+        return EpochResult(figures=known, images=result.images)
+
+    return evaluate_within_memory(run, measure)
+
+
+def _search(run: Run, track: Track) -> EpochResult:
+    parts = run.parts
+    layout, images = parts.data.searched, parts.data.validation
+    exact, extractor = _exact(parts), _extractor(parts)
+
+    def measure(micro_batch: int | None) -> EpochResult:
+        nonlocal layout, images
+        cut = replace(extractor, batch_size=micro_batch or extractor.batch_size)
+        try:
+            features = describe_searched(layout, cut, images=images, track=track)
+        except DataError:
+            layout, images = _without_unreadable(run, layout), None
+            features = describe_searched(layout, cut, track=track)
+        result = parts.processes.main(lambda: search(layout, features, exact, track=track))
+        return EpochResult(figures=_figures(result), images=result.queries)
+
+    return evaluate_within_memory(run, measure)
+
+
+def _without_unreadable(run: Run, layout: RetrievalLayout) -> RetrievalLayout:
+    """What this search does without, since images went bad while the run was under way.
+
+    Raises:
+        DataError: They are not to be left out (``--on-bad-image``), or nothing is left.
+    """
+    parts = run.parts
+    checked = check_images(
+        numbered(layout.searched),
+        on_bad_image=parts.training.on_bad_image,
+        processes=parts.processes,
+    )
+    left = layout.without({path for path, _ in checked.bad})
+    require_searchable(left, report_on(left, cameras=parts.request.search.cameras))
+    for path, reason in checked.bad:
+        run.observer.on_note(f"{path} cannot be read any more; {LEFT_OUT}. {reason}")
+    return left
+
+
+def _exact(parts: Parts) -> RetrievalSpec:
+    return RetrievalSpec(**parts.request.search.model_dump())
+
+
+def _extractor(parts: Parts) -> FeatureExtractor:
+    return FeatureExtractor.of(
+        parts.evaluated,
+        parts.recipe.input,
+        parts.request.search,
+        batch_size=parts.training.batch_size,
+        workers=parts.training.workers,
+        device=parts.device,
+        processes=parts.processes,
+    )
+
+
+def _figures(result: RetrievalResult) -> dict[str, float]:
+    """In the order of `COLUMNS`; rank-k is Recall@k where there are no cameras."""
+    return {
+        **{f"rank_{k}": share for k, share in result.cmc.items()},
+        "mean_average_precision": result.mean_average_precision,
+        "mean_inverse_penalty": result.mean_inverse_penalty,
+        "r_precision": result.r_precision,
+        "map_at_r": result.map_at_r,
+    }
+
+
+def _explain(parts: Parts) -> str:
+    images, _ = next(iter(parts.validation_batches))
+    return explain_nonfinite(parts.evaluated.eval(), images.to(parts.device))

@@ -1,0 +1,1 @@
+"""The parts of a run, built from its request: model, objective, parameter groups, optimizer."""

@@ -1,0 +1,249 @@
+"""The folder of a run: what is in it, and how it gets there.
+
+args.yaml                 every setting, written first
+recipe.yaml               of the model that is trained
+env.json                  versions and device
+images.csv                the images that it was started with
+summary.csv               a row per epoch, in timm's columns; with SVDNet's phases, in others
+metrics.jsonl             a line per update
+checkpoints/              to resume from: see `covtool.training.run.checkpoints`
+exported/                 best.safetensors, last.safetensors: covtool files
+result.json               when the run is through
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from covtool.atomic import require_free, written_whole
+from covtool.data.datasets.image_list import write_image_list
+from covtool.data.datasets.layout import DataLayout
+from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError, reason_of
+from covtool.regular_files import require_regular
+from covtool.run_files import (
+    ARGUMENTS,
+    EXPORTED,
+    IMAGE_LIST,
+    LOCK,
+    METRICS,
+    RECIPE,
+    STATES,
+    SUMMARY,
+    read_settings,
+)
+from covtool.training.run.checkpoints import CheckpointStore
+from covtool.training.run.logs import RunLogs
+from covtool.training.run.observer import EpochRecord, StepRecord
+from covtool.training.run.places import make_run_folder
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+ENVIRONMENT, RESULT = "env.json", "result.json"
+MODELS = ("best", "last")
+
+_WRITTEN: tuple[tuple[type[CovtoolError], tuple[str, ...]], ...] = (
+    (ArgumentError, (ARGUMENTS, RECIPE, ENVIRONMENT, RESULT, LOCK)),
+    (DataError, (METRICS, SUMMARY, IMAGE_LIST)),
+    (
+        CheckpointError,
+        (
+            *(f"{STATES}/{name}.pt" for name in ("last", "previous", "best")),
+            *(f"{EXPORTED}/{name}.safetensors" for name in MODELS),
+        ),
+    ),
+)
+"""The files that a run writes, with the error of something else in their place."""
+
+
+class RunDirectory:
+    """A run's folder; `create` makes a new one, `open` takes one to resume."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = CheckpointStore(self.path / STATES)
+        self._logs = RunLogs(self.path)
+
+    @classmethod
+    def create(cls, output: Path, command: str, name: str) -> "RunDirectory":
+        """Make ``<output>/<command>/<name>``, or ``<name>-2`` and so on where that exists.
+
+        Raises:
+            ArgumentError: The folder cannot be made, or `name` is no folder's.
+        """
+        return cls(make_run_folder(Path(output), command, name))
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """A run to resume.
+
+        Raises:
+            ArgumentError: There is no run, or something else in the place of a file of it.
+            CheckpointError: The same in the place of a state or of a model.
+            DataError: The same in the place of a log.
+        """
+        run = cls(path)
+        needed = run.path / ARGUMENTS
+        if not os.path.lexists(needed):
+            raise ArgumentError(
+                f"{path} is not a run that can be resumed.",
+                reason=f"{needed} is missing.",
+                hint="Give the folder that holds args.yaml, as printed when the run started.",
+            )
+        run._require_files()
+        return run
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep other processes from writing to the folder; a killed run keeps nobody.
+
+        Raises:
+            ArgumentError: Another process does so now.
+        """
+        with self._open_lock() as file:
+            if fcntl is not None:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except (BlockingIOError, PermissionError) as problem:
+                    raise ArgumentError(
+                        f"The run in {self.path} is under way in another process.",
+                        hint="Wait for it, or end it first.",
+                    ) from problem
+                except OSError:  # a file system without locks
+                    pass
+            self.make_folders()
+            self._remove_unfinished()
+            yield
+
+    def make_folders(self) -> None:
+        """Make the folders of states and models that are not there.
+
+        Raises:
+            ArgumentError: They cannot be made.
+        """
+        for folder in (STATES, EXPORTED):
+            try:
+                (self.path / folder).mkdir(exist_ok=True)
+            except OSError as problem:
+                raise self._unusable(folder, problem) from problem
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the arguments are there that the run can be started from."""
+        return (self.path / ARGUMENTS).exists()
+
+    def discard_unstarted(self) -> None:
+        """Remove the folder of a run that could not even write down its arguments."""
+        if not self.is_started:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the folder of a run that could not even write down what it is."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def checkpoint(self, name: str) -> Path:
+        """The resume state called ``last``, ``previous``, ``best`` or ``epoch-N``."""
+        return self.checkpoints.path(name)
+
+    def exported(self, name: str) -> Path:
+        """The covtool file called ``best`` or ``last``."""
+        return self.path / EXPORTED / f"{name}.safetensors"
+
+    def write_yaml(self, name: str, values: Mapping[str, Any]) -> None:
+        """Write a mapping to a YAML file."""
+        text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+        self._write_text(name, text)
+
+    def read_yaml(self, name: str) -> dict[str, Any]:
+        """Read what `write_yaml` wrote.
+
+        Raises:
+            ArgumentError: It is damaged.
+        """
+        return read_settings(self.path / name)
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """Write a mapping to a JSON file."""
+        self._write_text(name, json.dumps(values, indent=2) + "\n")
+
+    def write_images(self, layout: DataLayout, left_out: Collection[Path]) -> None:
+        """Write the list of all images, and which of them are not used; of images in files."""
+        if layout.has_files:
+            write_image_list(self.path / IMAGE_LIST, layout, left_out)
+
+    def append_step(self, record: StepRecord) -> None:
+        """Add a line to metrics.jsonl."""
+        self._logs.append_step(record)
+
+    def append_epoch(self, record: EpochRecord) -> None:
+        """Add a row to summary.csv."""
+        self._logs.append_epoch(record)
+
+    def forget_all(self) -> None:
+        """Drop the logs of a run that was killed before it was first saved."""
+        self._logs.forget_all()
+
+    def forget_after(
+        self, *, epochs: int, updates: int, skipped: int = 0, phased: bool = False
+    ) -> tuple[str, ...]:
+        """Drop what came after a state that is resumed from; see `RunLogs.forget_after`."""
+        return self._logs.forget_after(
+            epochs=epochs, updates=updates, skipped=skipped, phased=phased
+        )
+
+    def sync_logs(self) -> None:
+        """Let every line of the logs reach the disk; see `RunLogs.sync`."""
+        self._logs.sync()
+
+    def _require_files(self) -> None:
+        for error, names in _WRITTEN:
+            for path in (self.path / name for name in names):
+                try:
+                    if path.is_symlink():  # to write through it would change another file
+                        raise OSError(errno.ELOOP, "It is a link, not a file")
+                    require_regular(path)
+                except FileNotFoundError:
+                    continue
+                except OSError as problem:
+                    raise error(
+                        f"{path} cannot be used.",
+                        reason=reason_of(problem),
+                        hint=f"Bring the run's own file back, or move this one away; then go on "
+                        f"with: --resume {self.path}",
+                    ) from problem
+
+    def _open_lock(self) -> IO[str]:
+        require_free(self.path / LOCK, overwrite=True)  # a pipe in its place would be waited for
+        try:
+            return (self.path / LOCK).open("a")
+        except OSError as problem:
+            raise self._unusable(LOCK, problem) from problem
+
+    def _unusable(self, name: str, problem: OSError) -> ArgumentError:
+        return ArgumentError(
+            f"{self.path / name} cannot be written.",
+            reason=reason_of(problem),
+            hint=f"Make room there, or make it writable; then go on with: --resume {self.path}",
+        )
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a killed run was writing; nobody else writes here now."""
+        for left in self.path.rglob(".*.tmp"):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                with suppress(OSError):  # another user's: whoever writes it anew is told
+                    left.unlink(missing_ok=True)
+
+    def _write_text(self, name: str, text: str) -> None:
+        with written_whole(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,207 @@
+"""The logs of a run: metrics.jsonl gets a line with every update, summary.csv a row per epoch."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from covtool.errors import DataError, SaveError
+from covtool.run_files import METRICS, SUMMARY, epoch_rows, step_rows
+from covtool.run_files.logs import Line, damaged, summary_columns
+from covtool.training.run.figures import COLUMNS
+from covtool.training.run.observer import EpochRecord, StepRecord
+
+SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")
+PHASED_COLUMNS = (
+    *("epoch", "phase", "train_loss"),
+    *("eval_rank1", "eval_rank5", "eval_rank10", "eval_rank20", "eval_mAP", "eval_mINP"),
+    *("eval_r_precision", "eval_mAP_at_R", "correlation", "smallest_eigenvalue_ratio"),
+    *("lr", "head"),
+)
+
+Numbered = Iterable[tuple[Line, int]]
+"""Lines with the number of updates or epochs that are done by then."""
+
+
+class RunLogs:
+    """Both logs of a run, in its folder.
+
+    A line that cannot be written, on a full disk for example, is written with the next.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._unwritten: dict[str, str] = {}
+
+    def append_step(self, record: StepRecord) -> None:
+        """Add a line to metrics.jsonl."""
+        self._append(METRICS, json.dumps(asdict(record)) + "\n")
+
+    def append_epoch(self, record: EpochRecord) -> None:
+        """Add a row to summary.csv; epochs count from 0 there, as timm's do."""
+        row: dict[str, Any] = {
+            "epoch": record.epoch - 1,
+            "train_loss": record.train_loss,
+            **{COLUMNS[name]: value for name, value in record.figures.items()},
+            "lr": record.lr,
+            "head": record.head,
+        }
+        if (phase := record.phase) is not None:
+            measured = asdict(phase)
+            row |= {"phase": measured.pop("name"), **measured}
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _columns(phased=phase is not None), lineterminator="\n")
+        if not self._size(SUMMARY) and SUMMARY not in self._unwritten:
+            writer.writeheader()
+        writer.writerow(row)
+        self._append(SUMMARY, text.getvalue())
+
+    def forget_all(self) -> None:
+        """Drop the rows and lines of a run that was killed before it was first saved.
+
+        Raises:
+            SaveError: They cannot be removed.
+        """
+        for name in (METRICS, SUMMARY):
+            try:
+                (self._folder / name).unlink(missing_ok=True)
+            except OSError as problem:
+                raise SaveError.of(self._folder / name, problem) from problem
+
+    def forget_after(
+        self, *, epochs: int, updates: int, skipped: int = 0, phased: bool = False
+    ) -> tuple[str, ...]:
+        """Drop the rows and lines of what came after a state that is resumed from.
+
+        What was being written when a run was killed, or when the power failed, comes after it too.
+
+        Args:
+            epochs: Done.
+            updates: Done.
+            skipped: Of these, the updates that were not finite, which left no line.
+            phased: Whether the run is one in SVDNet's phases.
+
+        Returns:
+            What the logs lack of what was done before, in sentences.
+
+        Raises:
+            DataError: A line that counts is damaged.
+            SaveError: They cannot be changed.
+        """
+        header = self._require_columns(phased=phased)
+        steps = ((row.line, row.update) for row in step_rows(self._folder))
+        rows = ((row.line, row.epoch + 1) for row in epoch_rows(self._folder))
+        found = self._cut(METRICS, steps, last=updates, needed=updates - skipped)
+        done = self._cut(SUMMARY, rows, last=epochs, needed=epochs, least=header)
+        lacking = ((METRICS, updates - skipped, found, "update"), (SUMMARY, epochs, done, "epoch"))
+        return tuple(
+            f"{self._folder / name} lacks {needed - there} of {needed} {what}s: what is drawn of "
+            "the run has a gap there."
+            for name, needed, there, what in lacking
+            if there < needed
+        )
+
+    def sync(self) -> None:
+        """Let every line reach the disk, those of times when it was full as well.
+
+        Raises:
+            SaveError: It is still full.
+        """
+        for name in (METRICS, SUMMARY):
+            path = self._folder / name
+            if (problem := self._append(name, "")) is not None:
+                raise SaveError.of(path, problem) from problem
+            self._change(name, os.fsync)
+
+    def _require_columns(self, *, phased: bool) -> int:
+        """Where the line of the columns ends: rows of others would not fit below them.
+
+        Raises:
+            DataError: They are others than those of the rows to come.
+        """
+        try:
+            names, end = summary_columns(self._folder)
+        except FileNotFoundError:
+            return 0
+        except DataError as problem:
+            raise _to_be_moved(problem, self._folder / SUMMARY) from problem
+        columns = _columns(phased=phased)
+        if names and tuple(names) != columns:
+            problem = damaged(
+                f"{self._folder / SUMMARY}, line 1",
+                f"Its columns are not those of such a run, which are: {', '.join(columns)}.",
+            )
+            raise _to_be_moved(problem, self._folder / SUMMARY)
+        return end
+
+    def _cut(self, name: str, rows: Numbered, *, last: int, needed: int, least: int = 0) -> int:
+        """Drop what comes after the last line that counts; how many do."""
+        end, found, is_whole = least, 0, True
+        try:
+            for line, number in rows:
+                if number > last:
+                    break
+                end, is_whole = line.end, line.is_whole
+                found += number > 0
+        except FileNotFoundError:
+            return 0
+        except DataError as problem:
+            if found < needed:
+                raise _to_be_moved(problem, self._folder / name) from problem
+        if not is_whole:
+            self._append(name, "\n")
+        elif end < self._size(name):
+            self._change(name, lambda file: os.ftruncate(file, end))
+        return found
+
+    def _append(self, name: str, text: str) -> OSError | None:
+        """Add to a log; what cannot be written now is written with what comes next."""
+        text = self._unwritten.pop(name, "") + text
+        path = self._folder / name
+        before = self._size(name)
+        try:
+            if text:
+                with path.open("a", encoding="utf-8", newline="") as file:
+                    file.write(text)
+        except OSError as problem:
+            self._unwritten[name] = text
+            if self._size(name) > before:
+                os.truncate(path, before)
+            return problem
+        return None
+
+    def _size(self, name: str) -> int:
+        """Bytes of a log; 0 where there is none."""
+        try:
+            return (self._folder / name).stat().st_size
+        except OSError:  # what is the matter with it is told when it is written to
+            return 0
+
+    def _change(self, name: str, change: Callable[[int], None]) -> None:
+        """Do something to an open log, where there is one.
+
+        Raises:
+            SaveError: It cannot be done.
+        """
+        path = self._folder / name
+        try:
+            with path.open("r+b") as file:
+                change(file.fileno())
+        except FileNotFoundError:
+            return
+        except OSError as problem:
+            raise SaveError.of(path, problem) from problem
+
+
+def _columns(*, phased: bool) -> tuple[str, ...]:
+    return PHASED_COLUMNS if phased else SUMMARY_COLUMNS
+
+
+def _to_be_moved(problem: DataError, path: Path) -> DataError:
+    return problem.with_hint(
+        f"Bring {path.name} back as it was, or move it away: the run goes on without what it says."
+    )

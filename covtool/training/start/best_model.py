@@ -1,0 +1,48 @@
+"""A run that goes on without the model of its best epoch gets it back from that epoch's state."""
+
+from pathlib import Path
+
+from covtool.errors import ArgumentError, CheckpointError, DataError
+from covtool.training.loop.exporting import export
+from covtool.training.parts.assembly import Parts
+from covtool.training.run.directory import RunDirectory
+from covtool.training.run.state import RunState, restore_
+
+BEST = "best"
+
+
+def bring_back_best_(
+    parts: Parts, directory: RunDirectory, state: RunState, newest: Path, data: tuple[str, str]
+) -> str | None:
+    """Export the best epoch's model again, where its file is gone; all processes must call this.
+
+    Args:
+        parts: Restored; they are in the end what they were.
+        directory: Of the run.
+        state: Of the parts.
+        newest: The file that they were restored from.
+        data: Names of the data set and of its validation split.
+
+    Returns:
+        What was done, in a sentence; None where the model is there, or no epoch is done.
+
+    Raises:
+        SaveError: It cannot be written.
+    """
+    path, source = directory.exported(BEST), directory.checkpoint(BEST)
+    if not state.best_epoch or parts.processes.main(path.exists):
+        return None
+    if not parts.processes.main(source.exists):
+        return f"{path} is gone, and so is {source}, of which it could be made again."
+    try:
+        best = restore_(parts, source)
+        epoch = best.epoch - 1
+        parts.processes.main(
+            lambda: export(parts, path, data=data, epochs=best.epoch, epoch=epoch, result=None)
+        )
+    except (ArgumentError, CheckpointError, DataError) as problem:
+        why = " ".join(filter(None, (problem.message, problem.reason)))
+        return f"{path} is gone and cannot be made again. {why}"
+    finally:
+        restore_(parts, newest)
+    return f"{path} was gone: it is made again from {source.name}, without what was measured."

@@ -1,0 +1,236 @@
+"""Fine-tuning from a request: start a run, resume one, or only try what it would do."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from covtool.checkpoints.file_kinds import stem_of
+from covtool.data.datasets.layout import DataLayout
+from covtool.errors import NonFiniteError, SaveError
+from covtool.processes import current, joined
+from covtool.run_files import ARGUMENTS, RECIPE
+from covtool.specs import FinetuneRequest
+from covtool.training.loop.fit import evaluate_initial
+from covtool.training.loop.saving import save
+from covtool.training.parts.assembly import Parts
+from covtool.training.parts.matmul_precision import tf32
+from covtool.training.parts.parameter_groups import ParameterGroup
+from covtool.training.run.directory import ENVIRONMENT, RunDirectory
+from covtool.training.run.environment import describe_environment, peak_memory_mib
+from covtool.training.run.observer import Observer, TrainingPlan
+from covtool.training.run.places import require_run_place
+from covtool.training.run.read_only_directory import directory_at, observer_for
+from covtool.training.run.run import Run
+from covtool.training.run.state import RunState
+from covtool.training.start.images import without_cache
+from covtool.training.start.prepare import (
+    build_parts,
+    open_source,
+    read_layout,
+    resolved,
+    seed_process,
+    tell_of_images,
+    worked_out,
+)
+from covtool.training.start.running import FinetuneResult, plan_run, run_to_end, start_run
+from covtool.training.step.out_of_memory import gradient_within_memory_
+from covtool.training.step.rewind import Rewind
+
+Images = tuple[DataLayout, frozenset[Path] | None]
+"""A data set, and the images of it that a run does not use; None where that is yet to be seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trial:
+    parts: Parts
+    state: RunState
+    observer: Observer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRunResult:
+    """What a run would be, and what its first batch did.
+
+    Attributes:
+        plan: The run, without a directory.
+        loss: Of the first update's images, in nats.
+        peak_memory_mib: Of the device for cuda, else of the process; None if unknown.
+        seconds: For forward and backward of one update.
+    """
+
+    plan: TrainingPlan
+    loss: float
+    peak_memory_mib: float | None
+    seconds: float
+
+    @property
+    def groups(self) -> tuple[ParameterGroup, ...]:
+        """Parameters, with learning rate and weight decay."""
+        return self.plan.groups
+
+
+def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> FinetuneResult:
+    """Train a model on labeled images and keep the best and the last epoch.
+
+    The generators of `random`, numpy and torch are seeded. Everything is written to a new run
+    directory; see `covtool.training.run.directory`. Under torchrun, several processes train
+    together; the first one writes.
+
+    Args:
+        request: Model, data, and every setting.
+        observer: Who is told how it goes, in the first process.
+
+    Raises:
+        ArgumentError: Settings that contradict each other or do not exist.
+        CheckpointError: The model cannot be read or recognized.
+        DataError: The data cannot be used, or has other classes than the model.
+        NonFiniteError: Training diverged.
+        InterruptedRunError: A signal ended the run; its state was saved.
+        DeadlockError: One of several processes did not answer.
+        LostProcessError: One of several processes is gone.
+    """
+    with joined(timeout_s=request.processes.dist_timeout) as processes:
+        return train_from_start(
+            resolved(request, processes), None, observer_for(observer, processes)
+        )
+
+
+def train_from_start(
+    request: FinetuneRequest,
+    directory: RunDirectory | None,
+    observer: Observer,
+    *,
+    images: Images | None = None,
+) -> FinetuneResult:
+    """Train from the first update on.
+
+    Args:
+        request: Resolved.
+        directory: Of a run that was killed before it was first saved; None for a new one.
+        observer: Who is told how it goes.
+        images: That this run was to have; None for what the data set holds.
+
+    Raises:
+        CovtoolError: As `finetune`.
+    """
+    is_new = directory is None
+    if is_new:
+        wanted = Path(request.output), request.command, request.experiment
+        current().main(lambda: require_run_place(*wanted))
+    layout, left_out = images or (read_layout(request, observer), None)
+    tell_of_images(layout, observer)
+    opened = open_source(request, observer)
+    request = worked_out(request, opened.recipe, layout)
+    parts = build_parts(opened, request, layout, observer, left_out=left_out)
+    if is_new:
+        name = request.experiment or stem_of(request.model or opened.recipe.base.name)
+        path = parts.processes.main(
+            lambda: RunDirectory.create(Path(request.output), request.command, name).path
+        )
+        directory = directory_at(path, parts.processes)
+    with ExitStack() as held:
+        with _no_half_run(directory, request):
+            held.enter_context(directory.in_use())
+            _describe(directory, request, parts, layout, is_new=is_new)
+            run = _begun(parts, request, directory, layout, observer)
+        return run_to_end(run)
+
+
+def _begun(
+    parts: Parts,
+    request: FinetuneRequest,
+    directory: RunDirectory,
+    layout: DataLayout,
+    observer: Observer,
+) -> Run:
+    """A run that is about to do its first update, and that is saved."""
+    directory.forget_all()
+    state = RunState(world=parts.processes.world)
+    run = start_run(parts, state, directory, layout, observer)
+    seed_process(request.training.seed, parts.processes)
+    try:
+        evaluate_initial(run)
+        save(run)
+    except BaseException:
+        run.observer.on_end()
+        raise
+    return run
+
+
+@contextmanager
+def _no_half_run(directory: RunDirectory, request: FinetuneRequest) -> Iterator[None]:
+    """Leave a run that can be started again from its arguments, or none.
+
+    Raises:
+        SaveError: Its first files cannot be written; says how to go on.
+    """
+    try:
+        yield
+    except BaseException as problem:
+        directory.discard_unstarted()
+        if isinstance(problem, SaveError) and directory.is_started:
+            again = f"covtool {request.command} --resume {directory.path}"
+            hint = f"Make room there, or let it be written to; then start it again with: {again}"
+            raise problem.with_hint(hint) from problem
+        raise
+
+
+def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> DryRunResult:
+    """Build everything, run one update's images forward and backward, write nothing.
+
+    Raises:
+        CovtoolError: As `finetune`.
+    """
+    with joined(timeout_s=request.processes.dist_timeout) as processes:
+        return _planned(resolved(request, processes), observer_for(observer, processes))
+
+
+def _planned(request: FinetuneRequest, observer: Observer) -> DryRunResult:
+    layout = read_layout(request, observer)
+    tell_of_images(layout, observer)
+    opened = open_source(request, observer)
+    request = worked_out(request, opened.recipe, layout)
+    request = without_cache(layout, opened.recipe.input, request, observer)
+    parts = build_parts(opened, request, layout, observer)
+    plan = plan_run(parts, RunState(), None)
+    parts.enter_epoch_(0)
+    parts.begin_epoch(0)
+    batches = iter(parts.training_batches)
+    count = min(request.training.grad_accum_steps, len(parts.training_batches))
+    update = [next(batches) for _ in range(count)]
+    start = time.perf_counter()
+    trial = _Trial(parts=parts, state=RunState(), observer=observer)
+    with tf32(request.training.tf32):
+        result = gradient_within_memory_(trial, update, Rewind(parts.model))
+    if result.problem:
+        raise NonFiniteError(f"{result.problem} at the first step.")
+    memory = peak_memory_mib(parts.device)
+    return DryRunResult(
+        plan=plan, loss=result.loss, peak_memory_mib=memory, seconds=time.perf_counter() - start
+    )
+
+
+def _describe(
+    directory: RunDirectory,
+    request: FinetuneRequest,
+    parts: Parts,
+    layout: DataLayout,
+    *,
+    is_new: bool,
+) -> None:
+    """Write down what the run is.
+
+    Raises:
+        SaveError: It cannot be written; nothing is left of a new run.
+    """
+    try:
+        directory.write_yaml(ARGUMENTS, request.to_arguments())
+        directory.write_yaml(RECIPE, parts.recipe.model_dump(mode="json"))
+        directory.write_json(ENVIRONMENT, describe_environment(parts.device))
+        directory.write_images(layout, parts.data.left_out)
+    except SaveError:
+        if is_new:
+            directory.discard()
+        raise

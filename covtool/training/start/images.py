@@ -1,0 +1,194 @@
+"""The images of a run: checked, or decoded into a cache, which checks them as well."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from covtool.backbones.device import resolve_device
+from covtool.data.cache import (
+    CacheRequest,
+    CacheSetting,
+    estimate_caches,
+    evaluation_form,
+    open_caches,
+    training_form,
+)
+from covtool.data.datasets.checking import CheckedSamples, check_splits
+from covtool.data.datasets.layout import DataLayout
+from covtool.data.datasets.retrieval.report import report_on, require_searchable
+from covtool.data.datasets.samples import Sample
+from covtool.data.images.dim import note_on_dim
+from covtool.data.images.orientation import note_on_turned
+from covtool.data.rendering.choice import require_tensors
+from covtool.errors import DataError
+from covtool.printable import printable
+from covtool.processes import current
+from covtool.specs import FinetuneRequest, InputSpec, LoadingSpec
+from covtool.training.loop.bad_images import BRING_BACK
+from covtool.training.parts.assembly import TrainingData
+from covtool.training.run.observer import Observer
+
+SHOWN = 5
+SPLITS = ("train", "val")
+
+
+def load_data(
+    layout: DataLayout,
+    input: InputSpec,
+    request: FinetuneRequest,
+    observer: Observer,
+    *,
+    left_out: frozenset[Path] | None = None,
+) -> TrainingData:
+    """The images of a run, from the cache where one is asked for.
+
+    A new run uses those that can be read. A resumed one keeps to those that it has always used:
+    only so is it the run that was interrupted. What cannot be read any more is replaced in its
+    turn.
+
+    Args:
+        layout: The data set.
+        input: The images that the model expects.
+        request: The settings.
+        observer: Who is told of images that cannot be read.
+        left_out: Images that a resumed run has never used; None for a new run.
+
+    Raises:
+        ArgumentError: The cache does not fit, or there is no such device.
+        DataError: Images cannot be read, or none that is left can be searched for.
+    """
+    used = [_without(layout.samples(split), left_out or frozenset()) for split in SPLITS]
+    if request.loading.cache == "off":
+        look = _checked if left_out is None else _kept
+        found = look(dict(zip(SPLITS, used, strict=True)), input, request, observer)
+    else:
+        wishes = _wishes(used, input, request)
+        found = list(open_caches(wishes, _setting(layout, input, request, observer)))
+        for split, cached in zip(SPLITS, found, strict=True):
+            if cached.bad and left_out is not None:
+                raise DataError(
+                    f"{len(cached.bad)} images of {split} cannot be read any more.",
+                    reason=_shortened(cached.bad),
+                    hint="Bring back what was there: with --cache nothing takes their place.",
+                )
+            _tell_of(cached.bad, split, observer)
+    if left_out is None:
+        left_out = frozenset().union(*map(_difference, used, found))
+        if layout.searched is not None and left_out:
+            searched = layout.searched.without(left_out)
+            require_searchable(searched, report_on(searched, cameras=request.search.cameras))
+    return TrainingData(
+        root=layout.folder,
+        training=found[0],
+        validation=found[1],
+        left_out=left_out,
+        searched=None if layout.searched is None else layout.searched.without(left_out),
+    )
+
+
+def without_cache(
+    layout: DataLayout, input: InputSpec, request: FinetuneRequest, observer: Observer
+) -> FinetuneRequest:
+    """The request of a dry run: what its cache would take is told, but it is not filled.
+
+    Raises:
+        ArgumentError: The cache does not fit, or there is no such device.
+    """
+    if request.loading.cache == "off":
+        return request
+    samples = [layout.samples(split) for split in SPLITS]
+    wishes = _wishes(samples, input, request)
+    estimate_caches(wishes, _setting(layout, input, request, observer))
+    return request.model_copy(update={"loading": LoadingSpec()})
+
+
+def _difference(samples: Sequence[Sample], readable: Sequence[Sample]) -> set[Path]:
+    if readable is samples:
+        return set()
+    return {sample.path for sample in samples} - {sample.path for sample in readable}
+
+
+def _without(samples: Sequence[Sample], left_out: frozenset[Path]) -> Sequence[Sample]:
+    if not left_out:
+        return samples
+    return tuple(sample for sample in samples if sample.path not in left_out)
+
+
+Splits = Mapping[str, Sequence[Sample]]
+
+
+def _checked(
+    splits: Splits, input: InputSpec, request: FinetuneRequest, observer: Observer
+) -> list[Sequence[Sample]]:
+    checked = _looked_at(splits, input, request, observer)
+    for split, found in checked.items():
+        _tell_of(found.bad, split, observer)
+    return [found.good for found in checked.values()]
+
+
+def _kept(
+    splits: Splits, input: InputSpec, request: FinetuneRequest, observer: Observer
+) -> list[Sequence[Sample]]:
+    try:
+        checked = _looked_at(splits, input, request, observer)
+    except DataError as problem:
+        raise DataError(problem.message, reason=problem.reason, hint=BRING_BACK) from problem
+    for split, found in checked.items():
+        if found.bad:
+            count = f"{len(found.bad)} images of {split}"
+            observer.on_note(f"{count} cannot be read any more: {_shortened(found.bad)}")
+    return list(splits.values())
+
+
+def _looked_at(
+    splits: Splits, input: InputSpec, request: FinetuneRequest, observer: Observer
+) -> dict[str, CheckedSamples]:
+    checked = check_splits(splits, on_bad_image=request.training.on_bad_image, track=observer.track)
+    turned = sum(found.turned for found in checked.values())
+    dim = sum(found.dim for found in checked.values())
+    for note in filter(None, (note_on_turned(turned, exif=input.exif), note_on_dim(dim))):
+        observer.on_note(note)
+    return checked
+
+
+def _tell_of(bad: Sequence[tuple[Path, str]], split: str, observer: Observer) -> None:
+    if bad:
+        observer.on_note(f"Left out {len(bad)} unreadable images of {split}: {_shortened(bad)}")
+
+
+def _shortened(bad: Sequence[tuple[Path, str]]) -> str:
+    shown = "; ".join(f"{printable(str(path))}: {reason}" for path, reason in bad[:SHOWN])
+    return f"{shown}; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else shown
+
+
+def _wishes(
+    used: Sequence[Sequence[Sample]], input: InputSpec, request: FinetuneRequest
+) -> list[CacheRequest]:
+    side, device = request.loading.cache_side, _device(request)
+    if request.loading.cache == "device" and device.type != "cpu":
+        require_tensors(input, request.augmentation)
+    forms = (training_form(input, request.augmentation, side=side), evaluation_form(input))
+    return [
+        CacheRequest(split=split, samples=samples, form=form)
+        for split, samples, form in zip(SPLITS, used, forms, strict=True)
+    ]
+
+
+def _device(request: FinetuneRequest) -> torch.device:
+    return resolve_device(request.training.device, current())
+
+
+def _setting(
+    layout: DataLayout, input: InputSpec, request: FinetuneRequest, observer: Observer
+) -> CacheSetting:
+    return CacheSetting(
+        spec=request.loading,
+        root=layout.folder,
+        gray=input.channels == 1,
+        exif=input.exif,
+        device=_device(request),
+        on_bad_image=request.training.on_bad_image,
+        note=observer.on_note,
+        track=observer.track,
+    )

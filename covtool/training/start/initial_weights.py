@@ -1,0 +1,159 @@
+"""`--init-from`: a run starts from the weights of another, and from nothing else of it."""
+
+import os
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from covtool import __version__
+from covtool.backbones.weights import load_tensors_
+from covtool.checkpoints.finite import require_finite
+from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
+from covtool.checkpoints.key_report import compare_keys
+from covtool.checkpoints.opened import OpenedModel
+from covtool.checkpoints.own_runs import BEST
+from covtool.checkpoints.places import is_folder
+from covtool.errors import ArgumentError, CheckpointError
+from covtool.regular_files import is_regular
+from covtool.run_files import RECIPE, STATES
+from covtool.specs import Recipe
+from covtool.specs.recipe_reading import recipe_of_run
+from covtool.surgery.rebuild import rebuild
+from covtool.training.parts.head import Head, find_head, replace_classifier_
+from covtool.training.run.checkpoints import NEWEST
+
+
+def open_initial(source: str, *, weights: str) -> OpenedModel:
+    """The model of a run, with the weights of one of its states; nothing else is needed.
+
+    Args:
+        source: The folder of a run, or one of its checkpoints.
+        weights: ``auto`` and ``ema`` prefer the moving average where there is one.
+
+    Raises:
+        ArgumentError: It belongs to no run.
+        CheckpointError: The state cannot be read.
+    """
+    path = _state_file(Path(source))
+    recipe = _recipe_of(path) or _recipe_in(path)
+    if recipe is None:
+        raise ArgumentError(
+            f"MODEL is missing: {source} does not say what its weights belong to.",
+            reason="Only the folder of a run, or one of its checkpoints, does.",
+            hint="Usage: covtool finetune MODEL --init-from FILE --data DIR.",
+        )
+    model = rebuild(recipe)
+    model.recipe = recipe
+    return load_initial_(OpenedModel(model=model, recipe=recipe), source, weights=weights)
+
+
+def load_initial_(opened: OpenedModel, source: str, *, weights: str) -> OpenedModel:
+    """Give a model the weights of a file or a run, in place; its classifier may get other outputs.
+
+    Args:
+        opened: The model whose structure is kept.
+        source: A run's folder (its best epoch), one of its checkpoints, or any file of weights.
+        weights: ``auto``, ``ema`` or ``raw``.
+
+    Raises:
+        CheckpointError: It cannot be read, or has other tensors than the model.
+    """
+    path = _state_file(Path(source))
+    checkpoint = read_checkpoint(path, weights=weights)
+    recipe = _with_outputs_(opened, _fitting_state(opened.model, checkpoint), path)
+    model, state = opened.model, _fitting_state(opened.model, checkpoint)
+    report = compare_keys(_shapes(model.state_dict()), _shapes(state))
+    if report:
+        raise CheckpointError(
+            f"The weights of {path} do not fit the model.",
+            reason=f"{_in_common(model, state)} of {len(model.state_dict())} tensors do.",
+            hint="\n".join([*report.lines(), "Give as MODEL what that run was started with."]),
+        )
+    load_tensors_(model, state)
+    require_finite(model, str(path))
+    provenance = recipe.provenance.model_copy(
+        update={
+            "covtool_version": __version__,
+            "history": (*recipe.provenance.history, f"finetune from the weights of {path.name}"),
+        }
+    )
+    recipe = recipe.model_copy(update={"provenance": provenance})
+    model.recipe = recipe
+    told = opened.notes if opened.checkpoint else ()  # else of weights that are replaced
+    return OpenedModel(
+        model=model,
+        recipe=recipe,
+        checkpoint=opened.checkpoint,
+        identification=opened.identification,
+        notes=(*told, *checkpoint.notes, f"The weights are those of {path}."),
+    )
+
+
+def _state_file(path: Path) -> Path:
+    """The file of weights: of a run's folder, the best epoch's state, else the last."""
+    if not is_folder(path):
+        return path
+    candidates = [path / STATES / f"{name}.pt" for name in (BEST, NEWEST)]
+    found = next((file for file in candidates if is_regular(file)), None)
+    if found is None:
+        raise ArgumentError(
+            f"--init-from {path} is not the folder of a run.",
+            reason=f"{candidates[-1]} is missing.",
+            hint="Give a run's folder, one of its checkpoints, or a file of weights.",
+        )
+    return found
+
+
+def _recipe_of(state_file: Path) -> Recipe | None:
+    """What the run that a checkpoint lies in was training."""
+    path = state_file.parent.parent / RECIPE
+    if state_file.parent.name != STATES or not os.path.lexists(path):
+        return None
+    return recipe_of_run(path)
+
+
+def _recipe_in(state_file: Path) -> Recipe | None:
+    """What a checkpoint that was moved out of its run says about itself."""
+    saved = read_checkpoint(state_file).saved if is_regular(state_file) else None
+    return None if saved is None else saved.recipe
+
+
+def _with_outputs_(opened: OpenedModel, state: dict[str, Tensor], path: Path) -> Recipe:
+    """Give the model's classifier as many outputs as the weights have; the recipe with them."""
+    recipe, model = opened.recipe, opened.model
+    head = find_head(model, recipe.input)
+    weight = state.get(f"{head.classifier}.weight")
+    of_run = _recipe_of(path)
+    if weight is None or not _differs_in_outputs(model, head, weight):
+        return recipe if of_run is None else _named(recipe, of_run)
+    replace_classifier_(model, head, len(weight))
+    fresh = recipe.model_copy(update={"num_classes": len(weight), "class_names": None})
+    return fresh if of_run is None else _named(fresh, of_run)
+
+
+def _named(recipe: Recipe, of_run: Recipe) -> Recipe:
+    """The recipe with the class names of the run that the weights are from."""
+    if of_run.num_classes != recipe.num_classes:
+        return recipe
+    return recipe.model_copy(update={"class_names": of_run.class_names})
+
+
+def _differs_in_outputs(model: nn.Module, head: Head, weight: Tensor) -> bool:
+    own = model.get_submodule(head.classifier).weight
+    return own.shape[1:] == weight.shape[1:] and len(own) != len(weight)
+
+
+def _fitting_state(model: nn.Module, checkpoint: ForeignCheckpoint) -> dict[str, Tensor]:
+    """The tensors under the prefix with which most of them are the model's."""
+    own = set(model.state_dict())
+    readings = [reading.state for reading in checkpoint.readings()]
+    return max(readings, key=lambda state: len(own & set(state)))
+
+
+def _in_common(model: nn.Module, state: dict[str, Tensor]) -> int:
+    own = _shapes(model.state_dict())
+    return sum(own.get(name) == shape for name, shape in _shapes(state).items())
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -1,0 +1,280 @@
+"""What a run needs before its first update, and the run itself: for new and resumed ones."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from covtool.checkpoints.opened import OpenedModel
+from covtool.checkpoints.opening import open_model
+from covtool.checkpoints.places import is_there
+from covtool.data.datasets.duplicates import notes_on_equal_files
+from covtool.data.datasets.layout import DataLayout, in_order_of, require_trainable
+from covtool.data.datasets.records.sources import record_source
+from covtool.data.datasets.retrieval.reading import read_classes, read_retrieval
+from covtool.data.datasets.retrieval.report import report_on, require_searchable
+from covtool.data.datasets.retrieval.training import searching_layout
+from covtool.errors import ArgumentError
+from covtool.full_paths import in_full
+from covtool.ops.decorrelation import require_scipy
+from covtool.processes import Processes, current
+from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
+from covtool.specs.finetuning import COMMAND, PHASED_COMMAND
+from covtool.specs.svdnet import BASE_EPOCHS
+from covtool.training.loop.validate import require_room_to_search
+from covtool.training.parts.assembly import Parts, assemble
+from covtool.training.parts.head import find_head, fit_classes_
+from covtool.training.parts.single_output import require_logits
+from covtool.training.run.observer import Observer
+from covtool.training.run.tensorboard import refuse_without_package
+from covtool.training.start.images import load_data
+from covtool.training.start.initial_weights import load_initial_, open_initial
+
+TRAINING = (COMMAND, PHASED_COMMAND)  # how lines of a history begin that tell of a training
+
+
+def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
+    """The request with its defaults worked out and its paths absolute.
+
+    Args:
+        request: As somebody asked for it.
+        processes: That there are, whatever was asked for.
+    """
+    request.validate_fields()
+    refuse_without_package(request.training)
+    svdnet, training = request.svdnet, request.training
+    if svdnet is not None and svdnet.assignment == "optimal":
+        require_scipy()
+    if svdnet is None:
+        training = training.resolved()
+    elif svdnet.base_epochs is not None:
+        training = training.in_phases(svdnet)
+    return request.model_copy(
+        update={
+            "model": _absolute(request.model),
+            "init_from": _absolute(request.init_from),
+            "data": str(record_source(request.data) or in_full(request.data)),
+            "training": training,
+            "processes": request.processes.model_copy(update={"nproc": processes.local_world}),
+        }
+    )
+
+
+def _absolute(name: str | None) -> str | None:
+    """A path in full; what is no path stays as it is."""
+    return name if name is None or not is_there(Path(name)) else str(in_full(name))
+
+
+def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
+    """The data set of a run.
+
+    Args:
+        request: The settings.
+        observer: Is told what a data set for retrieval holds, before anything is refused, and what
+            was read as what.
+
+    Raises:
+        DataError: See `read_classes` and `require_trainable`; `read_retrieval` and
+            `require_searchable` for a run that is judged by a search.
+        ArgumentError: The metric says nothing about it.
+    """
+    if request.search is not None:
+        return _read_searched(request, observer)
+    training = request.training
+    layout = read_classes(
+        Path(request.data),
+        val_fraction=training.val_fraction,
+        test_classes=request.classes.test_classes,
+        seed=training.seed,
+        choice=request.layout,
+    )
+    for note in layout.notes:
+        observer.on_note(note)
+    require_trainable(layout)
+    if training.eval_metric == "top5" and len(layout.class_names) < 6:
+        raise ArgumentError(
+            f"--eval-metric top5 says nothing with {len(layout.class_names)} classes."
+        )
+    return layout
+
+
+def tell_of_images(layout: DataLayout, observer: Observer) -> None:
+    """Tell which files of a data set are equal.
+
+    All processes must call this.
+    """
+    equal = current().main(lambda: notes_on_equal_files(layout, track=observer.track))
+    for note in equal:
+        observer.on_note(note)
+
+
+def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:
+    found = read_retrieval(
+        Path(request.data), test_classes=request.classes.test_classes, choice=request.layout
+    )
+    for note in found.notes:
+        observer.on_note(note)
+    report = report_on(found, cameras=request.search.cameras)
+    observer.on_report(report)
+    require_searchable(found, report)
+    layout = searching_layout(found)
+    require_trainable(layout)
+    return layout
+
+
+def worked_out(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) -> FinetuneRequest:
+    """The request with what depends on the model: its statistics, the phases of its training.
+
+    Raises:
+        ArgumentError: The phases and other settings contradict each other.
+    """
+    return with_phases(with_statistics(request, recipe), recipe, layout)
+
+
+def with_phases(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) -> FinetuneRequest:
+    """The request with the length of step 0, and so of the run.
+
+    An Eigenlayer and a classifier that were trained together need none.
+
+    Raises:
+        ArgumentError: Other settings contradict these lengths.
+    """
+    if request.svdnet is None:
+        return request
+    kept = not request.new_classifier and recipe.num_classes == len(layout.class_names)
+    trained = kept and trained_since_eigenlayer(recipe)
+    svdnet = request.svdnet.with_base_epochs(0 if trained else BASE_EPOCHS)
+    request.training.refuse_nonsense_in(svdnet)
+    training = request.training.in_phases(svdnet)
+    return request.model_copy(update={"svdnet": svdnet, "training": training})
+
+
+def trained_since_eigenlayer(recipe: Recipe) -> bool:
+    """Whether a model was trained with its Eigenlayer, told by its history."""
+    lines = recipe.provenance.history
+    put_in = max((n for n, line in enumerate(lines) if "eigenlayer of " in line), default=-1)
+    return any(line.startswith(TRAINING) for line in lines[put_in + 1 :])
+
+
+def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
+    """The request with `bn_stats` worked out: statistics that fit no features are trained."""
+    operators = [o for o in recipe.operations if isinstance(o, ConvolutionSpec)]
+    trained = any(line.startswith(TRAINING) for line in recipe.provenance.history)
+    fresh = request.from_scratch or any(
+        not (trained or spec.calibrated or spec.is_convolution) for spec in operators
+    )
+    training = request.training.with_statistics("train" if fresh else "keep")
+    return request.model_copy(update={"training": training})
+
+
+def open_source(request: FinetuneRequest, observer: Observer) -> OpenedModel:
+    """The model of a new run; the generators are seeded before weights that start at random.
+
+    Raises:
+        CheckpointError: See `open_model`.
+    """
+    seed_everything(request.training.seed)  # before weights that start at random
+    with current().first_of_machine():
+        opened = _opened(request, observer)
+    for note in opened.notes:
+        observer.on_note(note)
+    return opened
+
+
+def _opened(request: FinetuneRequest, observer: Observer) -> OpenedModel:
+    if request.model is None:
+        return open_initial(request.init_from, weights=request.weights)
+    opened = open_model(
+        request.model,
+        arch=request.arch,
+        iterations=request.iterations,
+        weights=request.weights,
+        classifier_layer=request.classifier_layer,
+        pretrained=not (request.from_scratch or request.init_from),
+        input_overrides=request.images.changes(),
+        track=observer.track,
+    )
+    if request.init_from is None:
+        return opened
+    return load_initial_(opened, request.init_from, weights=request.weights)
+
+
+def build_parts(
+    opened: OpenedModel,
+    request: FinetuneRequest,
+    layout: DataLayout,
+    observer: Observer,
+    *,
+    left_out: frozenset[Path] | None = None,
+) -> Parts:
+    """Everything of a new run, with the data's classes.
+
+    Args:
+        opened: The model.
+        request: The settings.
+        layout: The data set.
+        observer: Who is told what is done to the model.
+        left_out: Images that are not used, where that is known.
+
+    Raises:
+        CovtoolError: See `fit_classes_` and `assemble`.
+    """
+    if not request.new_classifier:
+        layout = in_order_of(layout, opened.recipe.class_names or ())
+    head = find_head(opened.model, opened.recipe.input)
+    recipe, note = fit_classes_(
+        opened, head, layout.class_names, new_classifier=request.new_classifier
+    )
+    if note:
+        observer.on_note(note)
+    return assembled(opened.model, recipe, request, layout, observer, left_out=left_out)
+
+
+def assembled(
+    model: nn.Module,
+    recipe: Recipe,
+    request: FinetuneRequest,
+    layout: DataLayout,
+    observer: Observer,
+    *,
+    left_out: frozenset[Path] | None = None,
+) -> Parts:
+    """Everything of a run around a model, once the data's images have been checked.
+
+    Args:
+        model: To be trained in place.
+        recipe: Of the model, with the data's classes.
+        request: The settings.
+        layout: The data set.
+        observer: Who is told what is the matter with the images.
+        left_out: Those that a resumed run has never used; None for a new run.
+
+    Raises:
+        CovtoolError: See `require_logits`, `load_data`, `assemble` and `require_room_to_search`.
+    """
+    require_logits(model, recipe.input)
+    data = load_data(layout, recipe.input, request, observer, left_out=left_out)
+    if not request.objective.needs("logits"):
+        measured = ", and top-1, top-5 and the validation loss are what it makes of them"
+        observer.on_note(
+            f"--loss {request.objective.loss} trains the features alone: the classifier stays as "
+            f"it is{measured if request.svdnet is None else ''}."
+        )
+    parts = assemble(model, recipe, find_head(model, recipe.input), data, request)
+    require_room_to_search(parts)
+    return parts
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the generators of `random`, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def seed_process(seed: int, processes: Processes) -> None:
+    """Let each process draw other numbers, once they have the same weights."""
+    if not processes.is_main:
+        seed_everything(seed + processes.rank)

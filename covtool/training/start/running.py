@@ -1,0 +1,116 @@
+"""A run from its state to its last epoch, and what it came to."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from covtool.data.datasets.layout import DataLayout
+from covtool.errors import SaveError
+from covtool.training.loop.fit import fit
+from covtool.training.loop.saving import given_up
+from covtool.training.parts.assembly import Parts
+from covtool.training.run.directory import MODELS, RESULT, RunDirectory
+from covtool.training.run.figures import METRICS
+from covtool.training.run.observer import Observer, TrainingPlan
+from covtool.training.run.run import Run
+from covtool.training.run.state import RunState
+from covtool.training.run.stopping import stops_early
+from covtool.training.run.tensorboard import with_tensorboard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneResult:
+    """What a run came to.
+
+    Attributes:
+        directory: Of the run.
+        epochs: Trained in all.
+        metric: What the best epoch is best in, in timm's word.
+        best_epoch: Counted from 1.
+        best: The metric then: percent, or nats for a loss.
+        last: The metric after the last epoch.
+        stopped_early: Whether `--patience` ended it before its last epoch, or S(W) had settled.
+        seconds: Of training and evaluation, over all parts of a resumed run.
+        exported: Covtool files, under ``best`` and ``last``.
+        is_chance: Whether even the best epoch is no better than a guess.
+    """
+
+    directory: Path
+    epochs: int
+    metric: str
+    best_epoch: int
+    best: float
+    last: float
+    stopped_early: bool
+    seconds: float
+    exported: dict[str, Path]
+    is_chance: bool = False
+
+
+def start_run(
+    parts: Parts,
+    state: RunState,
+    directory: RunDirectory,
+    layout: DataLayout,
+    observer: Observer,
+) -> Run:
+    """A run that is about to train, told to the observer."""
+    data = named(layout)
+    if parts.processes.is_main:
+        observer = with_tensorboard(observer, parts.training)
+    observer.on_start(plan_run(parts, state, directory.path))
+    return Run(parts=parts, state=state, directory=directory, data=data, observer=observer)
+
+
+def named(layout: DataLayout) -> tuple[str, str]:
+    """What a data set is called, and its validation split."""
+    return layout.name, layout.split_names["val"]
+
+
+def plan_run(parts: Parts, state: RunState, directory: Path | None) -> TrainingPlan:
+    """What a run is going to do."""
+    return TrainingPlan(
+        directory=directory,
+        device=str(parts.device),
+        epochs=parts.training.epochs,
+        phases=() if parts.phases is None else parts.phases.phases,
+        first_epoch=state.epoch + 1,
+        first_update=state.updates + 1,
+        updates_per_epoch=parts.updates_per_epoch,
+        training_images=len(parts.training_batches.dataset),
+        validation_images=len(parts.validation_batches.dataset),
+        num_classes=parts.recipe.num_classes,
+        groups=parts.groups,
+    )
+
+
+def run_to_end(run: Run) -> FinetuneResult:
+    """Train to the last epoch and write result.json.
+
+    Raises:
+        CovtoolError: See `fit`.
+        SaveError: Everything is done and saved, but result.json cannot be written.
+    """
+    try:
+        fit(run)
+    finally:
+        run.observer.on_end()
+    state, training = run.state, run.parts.training
+    _, sign = METRICS[training.eval_metric]
+    result = FinetuneResult(
+        directory=run.directory.path,
+        epochs=state.epoch,
+        metric=training.eval_metric,
+        best_epoch=state.best_epoch,
+        best=sign * state.values[state.best_epoch - 1],
+        last=sign * state.values[-1],
+        stopped_early=stops_early(state, training, run.parts.phases),
+        seconds=state.seconds,
+        exported={name: run.directory.exported(name) for name in MODELS},
+        is_chance=state.is_chance(state.best_epoch),
+    )
+    try:
+        run.directory.write_json(RESULT, json.loads(json.dumps(asdict(result), default=str)))
+    except SaveError as problem:
+        raise given_up(run, problem) from problem
+    return result

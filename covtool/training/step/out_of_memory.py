@@ -1,0 +1,186 @@
+"""A batch that does not fit into memory goes through the model in parts, or the run says so."""
+
+import gc
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from covtool.errors import OutOfMemoryError
+from covtool.shortages import MEMORY_SIGNS
+from covtool.training.parts.assembly import Parts
+from covtool.training.run.observer import Observer
+from covtool.training.run.state import RunState
+from covtool.training.step.rewind import Rewind
+from covtool.training.step.update import Batch, UpdateResult, compute_gradient_, forget_gradient_
+
+T = TypeVar("T")
+
+# oneDNN, which computes convolutions on the CPU. In the same process it says so ever after.
+FINAL = re.compile(r"could not create a (primitive|memory object)(?! desc)")
+SMALLER = "Choose a smaller --img-size or model, or train with --amp or --grad-checkpointing."
+TOO_FEW = "Expected more than 1 value per channel"  # torch, of a batch norm and a single image
+
+
+def is_out_of_memory(problem: Exception) -> bool:
+    """Whether torch, one of its devices or Python ran out of memory."""
+    if isinstance(problem, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = str(problem)
+    return isinstance(problem, RuntimeError) and bool(
+        MEMORY_SIGNS.search(said) or FINAL.search(said)
+    )
+
+
+def first_line(problem: Exception) -> str:
+    """What an error says, in a line."""
+    return next(iter(str(problem).splitlines()), type(problem).__name__)
+
+
+class Trial(Protocol):
+    """What an attempt needs of a run.
+
+    Attributes:
+        parts: What is trained.
+        state: Remembers the size that fits.
+        observer: Is told when it changes.
+    """
+
+    parts: Parts
+    state: RunState
+    observer: Observer
+
+
+class Batches(Protocol):
+    """Batches whose number is known."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __len__(self) -> int: ...
+
+
+def gradient_within_memory_(run: Trial, batches: Sequence[Batch], start: Rewind) -> UpdateResult:
+    """`compute_gradient_`, in as many parts as memory asks for; the run remembers them.
+
+    Args:
+        run: Its `micro_batch` becomes smaller where it must, with ``--auto-batch``.
+        batches: Of the update.
+        start: Where the update started.
+
+    Raises:
+        OutOfMemoryError: They do not fit.
+    """
+
+    def attempt() -> UpdateResult:
+        return compute_gradient_(run.parts, batches, micro_batch=run.state.micro_batch)
+
+    def undo() -> None:
+        forget_gradient_(run.parts)
+        start.rewind_()
+
+    return _within_memory(run, attempt, undo)
+
+
+def evaluate_within_memory(run: Trial, evaluate: Callable[[int | None], T]) -> T:
+    """Evaluate, with batches cut into parts like those of the training where memory asks for it.
+
+    Args:
+        run: Its `micro_batch` becomes smaller where it must, with ``--auto-batch``.
+        evaluate: Is given how many images go through the model together; None for a batch.
+
+    Raises:
+        OutOfMemoryError: They do not fit.
+    """
+    return _within_memory(run, lambda: evaluate(run.state.micro_batch))
+
+
+class InParts:
+    """Batches, each in parts of at most `size` images; None leaves them as they are."""
+
+    def __init__(self, batches: Batches, size: int | None) -> None:
+        self._batches, self._size = batches, size
+
+    def __iter__(self) -> Iterator[Batch]:
+        for images, labels in self._batches:
+            size = self._size or len(images)
+            yield from zip(images.split(size), labels.split(size), strict=True)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+def _within_memory(
+    run: Trial, attempt: Callable[[], T], undo: Callable[[], None] = lambda: None
+) -> T:
+    while True:
+        try:
+            return attempt()
+        except (RuntimeError, MemoryError, ValueError) as problem:
+            if TOO_FEW in str(problem) and run.state.micro_batch == 1:
+                raise _nothing_smaller(
+                    run, "A single image is too few for a batch norm."
+                ) from problem
+            if not is_out_of_memory(problem):
+                raise
+            said = first_line(problem)
+            # The other processes wait for gradients, and cannot go back.
+            if run.parts.forward.exchanges or FINAL.search(said):
+                raise _does_not_fit(run, _size(run), said) from problem
+        # Only here, outside of the handler, does nothing hold the failed pass's tensors any more.
+        _halve(run, said)
+        undo()
+        gc.collect()
+        if run.parts.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _halve(run: Trial, said: str) -> None:
+    state, faults = run.state, run.parts.request.faults
+    size = _size(run)
+    if not faults.auto_batch:
+        raise _does_not_fit(run, size, said)
+    if size == 1:
+        raise _nothing_smaller(run, said)
+    state.micro_batch = -(-size // 2)
+    seen = f"; batch norms see {_images(state.micro_batch)} at a time" * _trains_statistics(run)
+    run.observer.on_note(
+        f"{_images(size)} at a time do not fit into memory: from step {state.updates + 1} on, "
+        f"batches go through the model in parts of {state.micro_batch}, and their gradients are "
+        f"accumulated{seen}."
+    )
+
+
+def _size(run: Trial) -> int:
+    return run.state.micro_batch or run.parts.training.batch_size
+
+
+def _trains_statistics(run: Trial) -> bool:
+    return any(isinstance(m, _BatchNorm) and m.training for m in run.parts.model.modules())
+
+
+def _does_not_fit(run: Trial, size: int, said: str) -> OutOfMemoryError:
+    training = run.parts.training
+    half, steps = -(-size // 2), 2 * training.grad_accum_steps
+    smaller = f"--batch-size {half} --grad-accum-steps {steps}: as many images per update."
+    cut = run.parts.request.faults.auto_batch
+    hint = f"Train with {smaller}" if cut else f"Add --auto-batch, or train with {smaller}"
+    return OutOfMemoryError(
+        f"{_images(size)} at a time (--batch-size {size}) do not fit into memory.",
+        reason=said,
+        hint=hint if size > 1 else SMALLER,
+    )
+
+
+def _nothing_smaller(run: Trial, said: str) -> OutOfMemoryError:
+    size = run.parts.training.batch_size
+    return OutOfMemoryError(
+        f"Not even parts of --batch-size {size} that --auto-batch can make fit into memory.",
+        reason=said,
+        hint=SMALLER,
+    )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

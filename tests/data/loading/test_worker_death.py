@@ -1,0 +1,69 @@
+import multiprocessing
+import os
+import signal
+
+import pytest
+from images import write_classes
+
+from covtool.data.datasets.reading import scan
+from covtool.data.loading.loaders import training_loader
+from covtool.data.loading.worker_death import explaining_dead_workers, shared_memory_mib
+from covtool.errors import WorkerError
+from covtool.specs import AugmentationSpec, InputSpec
+
+SMALL = InputSpec(size=(12, 12), mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+def test_a_killed_worker_is_named_with_what_to_do(tmp_path):
+    samples = scan(write_classes(tmp_path, {"a": 20, "b": 20})).splits["train"]
+    others = set(multiprocessing.active_children())  # of other tests
+    loader = training_loader(samples, SMALL, AugmentationSpec(), batch_size=1, workers=2)
+    batches = iter(loader)
+    next(batches)
+    victim = (set(multiprocessing.active_children()) - others).pop().pid
+    with pytest.raises(WorkerError) as caught, explaining_dead_workers(2):
+        os.kill(victim, signal.SIGKILL)
+        list(batches)
+    assert caught.value.message == f"A process that loads images died (process {victim})."
+    assert "short of memory" in caught.value.reason
+    assert caught.value.hint == "Load with fewer processes: --workers 1 (it was 2)."
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "hint"),
+    [
+        (
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that "
+            "dataloader's workers are out of shared memory. Please try to raise your limit.",
+            "The shared memory (/dev/shm",
+            "--shm-size",
+        ),
+        (
+            "DataLoader worker (pid 7) is killed by signal: Segmentation fault. ",
+            "It is killed by signal: Segmentation fault.",
+            "--workers 0",
+        ),
+        ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "Somebody killed it", "(it was 4)"),
+        (
+            "DataLoader worker (pid 7) exited unexpectedly with exit code 3. Details are lost.",
+            "It exited unexpectedly with exit code 3.",
+            "--workers 0",
+        ),
+    ],
+)
+def test_what_torch_says_is_understood(said, reason, hint):
+    with pytest.raises(WorkerError, match=r"process 7") as caught, explaining_dead_workers(4):
+        raise RuntimeError(said)
+    assert reason in caught.value.reason
+    assert hint in caught.value.hint
+
+
+def test_other_errors_pass():
+    with pytest.raises(RuntimeError, match="shapes do not fit"), explaining_dead_workers(4):
+        raise RuntimeError("shapes do not fit")
+
+
+def test_the_size_of_shared_memory_is_known_where_there_is_one():
+    size = shared_memory_mib()
+    assert (size is not None) == os.path.isdir("/dev/shm")  # noqa: PTH112
+    assert size is None or size > 0
