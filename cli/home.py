@@ -43,7 +43,7 @@ def expanded(value: Any) -> Any:
 
 
 def without_equals(arguments: list[str]) -> list[str]:
-    """The arguments with ``-o=net`` as ``-onet``, which it would otherwise be ``=net`` for.
+    """Return the arguments with ``-o=net`` as ``-onet``, which it would otherwise be ``=net`` for.
 
     Example:
         >>> without_equals(["-o=net", "--data=x", "--", "-o=net"])

@@ -26,23 +26,23 @@ _has_launched = threading.Event()
 
 
 def is_main() -> bool:
-    """Whether this process speaks: of several, the first."""
+    """Return whether this process speaks: of several, the first."""
     own = place()
     return own is None or own.rank == 0
 
 
 def is_launched() -> bool:
-    """Whether this process was started as one of several, by torchrun or by us."""
+    """Return whether this process was started as one of several, by torchrun or by us."""
     return place() is not None
 
 
 def has_launched() -> bool:
-    """Whether this process has started those that do the work."""
+    """Return whether this process has started those that do the work."""
     return _has_launched.is_set()
 
 
 def is_silent(problem: CovtoolError) -> bool:
-    """Whether the launcher tells an error better than a process of its own."""
+    """Return whether the launcher tells an error better than a process of its own."""
     return isinstance(problem, LostProcessError) and LAUNCHED in os.environ
 
 
@@ -110,14 +110,14 @@ def _launched(arguments: Sequence[str], nproc: int) -> int:
 
 
 def _signals_to_handle(config: type) -> dict[str, str]:
-    """What torch's launcher passes on; it would take SIGHUP where `nohup` has it ignored."""
+    """Return what torch's launcher passes on; it would take SIGHUP where `nohup` has it ignored."""
     if not signals.is_hangup_ignored() or "signals_to_handle" not in config.__dataclass_fields__:
         return {}
     return {"signals_to_handle": "SIGTERM,SIGINT,SIGQUIT"}
 
 
 def _exit_code(failures: "Iterable[ProcessFailure]", nproc: int) -> int:
-    """That of the process that failed first.
+    """Return that of the process that failed first.
 
     Raises:
         CovtoolError: It was killed, and could not say anything.

@@ -95,7 +95,7 @@ def _printable_usage_errors() -> Iterator[None]:
 
 
 def _origin(problem: Any) -> str:
-    """Where a value comes from that nobody typed."""
+    """Return where a value comes from that nobody typed."""
     ctx, parameter = getattr(problem, "ctx", None), getattr(problem, "param", None)
     if ctx is None or parameter is None:
         return ""
@@ -233,7 +233,7 @@ def _unforeseen(problem: Exception) -> errors.CovtoolError:
 
 
 def exit_code(problem: errors.CovtoolError) -> int:
-    """The exit code that stands for `problem`."""
+    """Return the exit code that stands for `problem`."""
     if isinstance(problem, errors.InterruptedRunError):
         return 128 + problem.signal_number
     return next((code for kind, code in EXIT_CODES.items() if isinstance(problem, kind)), 1)

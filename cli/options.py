@@ -64,7 +64,7 @@ GIVEN = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 
 
 def is_given(ctx: typer.Context, name: str) -> bool:
-    """Whether somebody gave a parameter of the command a value, rather than its default."""
+    """Return whether somebody gave a parameter of the command a value, rather than its default."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name in GIVEN
 
@@ -145,7 +145,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
 
 
 def _without_bounds(annotation: Any) -> Any:
-    """A type as typer takes it: bounds are checked by the spec itself."""
+    """Return a type as typer takes it: bounds are checked by the spec itself."""
     if get_origin(annotation) is Annotated:
         return get_args(annotation)[0]
     if get_origin(annotation) in (Union, UnionType):
@@ -154,7 +154,7 @@ def _without_bounds(annotation: Any) -> Any:
 
 
 def validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
-    """A spec of values; one that will not do is an `ArgumentError` that names its option."""
+    """Return a spec of values; one that will not do is an `ArgumentError` that names its option."""
     try:
         return spec.model_validate(values)
     except ValidationError as problem:
@@ -182,7 +182,7 @@ def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
 
 
 def _as_typed(parameter: typer.core.TyperOption, value: Any, path: Path) -> Any:
-    """A value of a configuration as it would be typed, which the option itself checks then.
+    """Return a value of a configuration as it would be typed, which the option itself checks then.
 
     Raises:
         ArgumentError: It is a list where one value belongs, or the other way round, or a mapping.

@@ -124,7 +124,7 @@ def _text(template: str) -> TextColumn:
 
 
 def training_observer() -> TrainingLines:
-    """The observer for this stderr; a context manager that tidies up."""
+    """Return the observer for this stderr; a context manager that tidies up."""
     return TrainingBar() if render.stderr().is_terminal else TrainingLines()
 
 
@@ -137,7 +137,7 @@ def pace(record: "StepRecord") -> str:
 
 
 def epoch_line(record: "EpochRecord") -> str:
-    """An epoch in a line."""
+    """Return an epoch in a line."""
     loss, phase = record.train_loss, record.phase
     parts = [
         f"epoch {record.epoch}/{record.epochs}",
@@ -158,7 +158,7 @@ def _shown(figures: "Mapping[str, float]") -> list[tuple[str, float]]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 1:02:03, without leading zeros."""
+    """Return seconds as 1:02:03, without leading zeros."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

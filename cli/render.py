@@ -45,14 +45,14 @@ class Lines(tuple[str, ...]):
 
 
 def stdout() -> Console:
-    """Where results go. Wide enough for a pipe, where nothing may be cut off."""
+    """Return where results go. Wide enough for a pipe, where nothing may be cut off."""
     quiet = not launching.is_main()
     console = Console(highlight=False, quiet=quiet)
     return console if console.is_terminal else Console(highlight=False, width=200, quiet=quiet)
 
 
 def stderr() -> Console:
-    """Where everything else goes."""
+    """Return where everything else goes."""
     return Console(stderr=True, highlight=False, quiet=not launching.is_main())
 
 
@@ -134,7 +134,7 @@ def _cell(value: object) -> str:
 
 
 def counted(count: int, word: str, plural: str | None = None) -> str:
-    """A number of things: 1 image, 1,200 images."""
+    """Return a number of things: 1 image, 1,200 images."""
     return f"{count:,} {word if count == 1 else plural or word + 's'}"
 
 
@@ -188,7 +188,7 @@ def _line(text: str) -> Text:
 
 
 def track(iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
-    """A `covtool.progress.Track`: a bar on a terminal, a line now and then elsewhere."""
+    """Yield a `covtool.progress.Track`: a bar on a terminal, a line now and then elsewhere."""
     console, description = stderr(), printable(description)
     if not console.is_terminal:
         yield from _track_by_lines(iterable, description, total)

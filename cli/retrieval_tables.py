@@ -61,7 +61,7 @@ def show_figures(model: str | None, done: "Retrieval") -> None:
 
 
 def as_object(model: str | None, done: "Retrieval") -> dict[str, object]:
-    """Everything, for ``--json``."""
+    """Return everything, for ``--json``."""
     result = done.result
     return {
         "task": "retrieval",

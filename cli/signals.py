@@ -54,5 +54,5 @@ def ended_in_order() -> Iterator[None]:
 
 
 def is_hangup_ignored() -> bool:
-    """Whether the terminal may go, as `nohup` has it."""
+    """Return whether the terminal may go, as `nohup` has it."""
     return hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -87,7 +87,7 @@ class Outlet(io.TextIOBase):
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Text with what an encoding does not have escaped; half a character among it."""
+    """Return text with what an encoding does not have escaped; half a character among it."""
     if text.isascii():
         return text
     try:

@@ -64,7 +64,7 @@ def training_command(
     watch: Watch,
     show: Callable[["FinetuneResult"], None],
 ) -> Command:
-    """A command that trains a model.
+    """Return a command that trains a model.
 
     Args:
         name: Of the command.
@@ -188,7 +188,7 @@ def _saved(directory: Path) -> dict[str, Any]:
 
 
 def _given(ctx: typer.Context, groups: Mapping[str, type[Record]]) -> dict[str, Any]:
-    """The request's arguments that somebody gave, rather than defaults."""
+    """Return the request's arguments that somebody gave, rather than defaults."""
     defaults = {name: spec() for name, spec in groups.items()}
     known = FinetuneRequest(model="", data="", **defaults).to_arguments()
     return {
@@ -210,7 +210,7 @@ def _show(
 
 
 def result_rows(result: "FinetuneResult", *, early: str) -> list[tuple[str, object]]:
-    """What a run came to, as names and values.
+    """Return what a run came to, as names and values.
 
     Args:
         result: Of the run.
@@ -231,7 +231,7 @@ def result_rows(result: "FinetuneResult", *, early: str) -> list[tuple[str, obje
 
 
 def _model_row(kind: str, result: "FinetuneResult") -> str:
-    """A model that has learned nothing is the best of its run only in name."""
+    """Return a model that has learned nothing is the best of its run only in name."""
     return "least bad model" if kind == "best" and result.is_chance else f"{kind} model"
 
 

@@ -31,7 +31,7 @@ _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON document.
+    """Return the value of a JSON document.
 
     Raises:
         ValueError: It is none; it is nested deeper than `DEEPEST`; a key stands twice; it has half
@@ -59,7 +59,7 @@ def parse_json(text: str) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML document of plain values, without tags; dates stay text.
+    """Return the value of a YAML document of plain values, without tags; dates stay text.
 
     Raises:
         ValueError: It is none; it has tags; it is nested deeper than `DEEPEST`; it stands for more

@@ -36,7 +36,7 @@ def reason_of(problem: Exception) -> str:
 
 
 def first_line(problem: Exception) -> str:
-    """The first line of what a failure says, without a full stop; else its type."""
+    """Return the first line of what a failure says, without a full stop; else its type."""
     said = (getattr(problem, name, None) for name in ("message", "strerror"))
     text = str(next(filter(None, said), problem)).strip()
     line = (text.splitlines() or [type(problem).__name__])[0]
@@ -69,7 +69,7 @@ class CovtoolError(Exception):
         return "\n".join(part for part in (self.message, self.reason, self.hint) if part)
 
     def with_hint(self, hint: str) -> "CovtoolError":
-        """The same error that says something else to do."""
+        """Return the same error that says something else to do."""
         again = copy(self)
         again.hint = _printable_lines(hint)
         again.args = (again._said(),)
@@ -153,7 +153,7 @@ class DataError(CovtoolError, ValueError):
         *,
         hint: str = "Add --new-classifier to start the classifier afresh for the data's classes.",
     ) -> "DataError":
-        """The model was trained for other classes than the data set has."""
+        """Return the model was trained for other classes than the data set has."""
         model, data = list(of_model), list(of_data)
         return cls(
             f"The model has {len(model)} classes, the data set {len(data)}, and they differ.",

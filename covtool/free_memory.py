@@ -24,7 +24,7 @@ def _free_in_system() -> int | None:
 
 
 def _free_in_container() -> int | None:
-    """What the control group leaves; files that it has read can be dropped."""
+    """Return what the control group leaves; files that it has read can be dropped."""
     try:
         limit = int((CGROUP / "memory.max").read_text())  # or "max"
         used = int((CGROUP / "memory.current").read_text())

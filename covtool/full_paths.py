@@ -8,7 +8,7 @@ from covtool.printable import printable
 
 
 def in_full(path: str | Path) -> Path:
-    """A path in full, every link followed; where links go in a circle, it ends there.
+    """Return a path in full, every link followed; where links go in a circle, it ends there.
 
     Raises:
         ArgumentError: It is relative, and the working folder has been deleted; or no file can have
@@ -23,7 +23,7 @@ def in_full(path: str | Path) -> Path:
 
 
 def absolute(path: Path) -> Path:
-    """A path in full, its links as they are.
+    """Return a path in full, its links as they are.
 
     Raises:
         ArgumentError: It is relative, and the working folder has been deleted.
@@ -35,7 +35,7 @@ def absolute(path: Path) -> Path:
 
 
 def is_working_folder_gone() -> bool:
-    """Whether the folder that this process works in has been deleted."""
+    """Return whether the folder that this process works in has been deleted."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def is_working_folder_gone() -> bool:
 
 
 def working_folder_gone(path: str | Path) -> ArgumentError:
-    """A relative path that leads nowhere."""
+    """Return a relative path that leads nowhere."""
     return ArgumentError(
         f"{printable(str(path))} leads nowhere: the working folder has been deleted.",
         hint="Change to one that exists, or give the whole path.",

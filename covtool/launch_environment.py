@@ -51,7 +51,7 @@ def required_place(environment: Mapping[str, str] = os.environ) -> Place | None:
 
 
 def _lacking(environment: Mapping[str, str]) -> str | None:
-    """What keeps the variables from making a whole."""
+    """Return what keeps the variables from making a whole."""
     names = [RANK, WORLD, LOCAL_RANK, *([LOCAL_WORLD] if environment.get(LOCAL_WORLD) else [])]
     wrong = [name for name in names if not _is_number(environment.get(name, ""))]
     if wrong:

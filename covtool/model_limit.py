@@ -14,7 +14,7 @@ _asked_for: ContextVar[int | None] = ContextVar("max_model_size", default=None)
 
 
 def largest_model() -> int | None:
-    """Bytes that a model and its activations for one image may take.
+    """Return bytes that a model and its activations for one image may take.
 
     What `models_up_to` says, else what the machine has free; None where that is not known.
     """
@@ -23,7 +23,7 @@ def largest_model() -> int | None:
 
 
 def is_limit_set() -> bool:
-    """Whether `models_up_to` says the limit."""
+    """Return whether `models_up_to` says the limit."""
     return _asked_for.get() is not None
 
 

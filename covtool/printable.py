@@ -15,7 +15,7 @@ _INVISIBLE = frozenset(
 
 
 def printable(text: str, *, longest: int = _LONGEST) -> str:
-    r"""Text with control characters and the like escaped, and cut to a length.
+    r"""Return text with control characters and the like escaped, and cut to a length.
 
     Example:
         >>> print(printable("a\x1b[2Jb"))
@@ -26,7 +26,7 @@ def printable(text: str, *, longest: int = _LONGEST) -> str:
 
 
 def escaped(text: str, *, keep: str = "") -> str:
-    r"""Text with every character escaped that is not printable, lone surrogates among them.
+    r"""Return text with every character escaped that is not printable, lone surrogates among them.
 
     So are characters that turn the direction of text or have no width, and combining marks beyond
     `MOST_MARKS` on one letter: what is shown is what is there, in its order and in its place.

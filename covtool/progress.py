@@ -8,5 +8,5 @@ Track = Callable[[Iterable[Any], str, int | None], Iterator[Any]]
 
 
 def silent(iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
-    """The `Track` of somebody who does not want to see anything."""
+    """Yield the `Track` of somebody who does not want to see anything."""
     yield from iterable

@@ -25,7 +25,7 @@ _KINDS = (
 
 
 def opened(path: str | Path) -> BinaryIO:
-    """A regular file, open for reading bytes.
+    """Return a regular file, open for reading bytes.
 
     Raises:
         OSError: There is none, it may not be read, it is no regular file, or this is no path.
@@ -53,7 +53,7 @@ def require_regular(path: str | Path) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """What something is that is no regular file, in words: ``a pipe``.
+    """Return what something is that is no regular file, in words: ``a pipe``.
 
     Args:
         mode: As `os.stat` tells it.
@@ -62,12 +62,12 @@ def kind_of(mode: int) -> str:
 
 
 def is_regular(path: str | Path) -> bool:
-    """Whether a path leads to a regular file; one that nothing can have does not."""
+    """Return whether a path leads to a regular file; one that nothing can have does not."""
     return os.path.isfile(path)  # noqa: PTH113 -- of a name that is too long, `Path` raises
 
 
 def read_bytes(path: str | Path, *, at_most: int = LONGEST_TEXT) -> bytes:
-    """The content of a regular file.
+    """Return the content of a regular file.
 
     Args:
         path: The file.
@@ -86,7 +86,7 @@ def read_bytes(path: str | Path, *, at_most: int = LONGEST_TEXT) -> bytes:
 
 
 def read_text(path: str | Path, *, encoding: str = "utf-8", at_most: int = LONGEST_TEXT) -> str:
-    """The text in a regular file, with one kind of end of a line.
+    """Return the text in a regular file, with one kind of end of a line.
 
     Args:
         path: The file.

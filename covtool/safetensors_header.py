@@ -108,7 +108,7 @@ class Header:
 
 
 def read_header(path: str | Path) -> Header:
-    """The header of a safetensors file, found to be right.
+    """Return the header of a safetensors file, found to be right.
 
     Raises:
         OSError: It cannot be read, or is no regular file; as `covtool.regular_files.opened`.
@@ -120,7 +120,7 @@ def read_header(path: str | Path) -> Header:
 
 
 def header_of(file: BinaryIO) -> Header:
-    """The header of an open file, as `read_header`; what is read next are the tensors."""
+    """Return the header of an open file, as `read_header`; what is read next are the tensors."""
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(LENGTH_BYTES), "little")
     if length > size - LENGTH_BYTES:
@@ -147,7 +147,7 @@ class _Text:
         self.text, self.at = text, 0
 
     def has(self, mark: str) -> bool:
-        """Whether a mark is next; if it is, it is read."""
+        """Return whether a mark is next; if it is, it is read."""
         while self.text[self.at : self.at + 1] in (" ", "\n", "\t", "\r"):
             self.at += 1
         found = self.text.startswith(mark, self.at)
@@ -170,7 +170,7 @@ class _Text:
         return found
 
     def entry(self) -> str:
-        """An object without others in it, as it is written."""
+        """Return an object without others in it, as it is written."""
         self.take("{")
         end = self.text.find("}", self.at, self.at + _LONGEST_ENTRY)
         if end < 0:

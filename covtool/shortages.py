@@ -36,7 +36,7 @@ class Shortage:
     numbers: frozenset[int] = frozenset()
 
     def explains(self, problem: BaseException) -> bool:
-        """Whether an error comes from this shortage."""
+        """Return whether an error comes from this shortage."""
         if isinstance(problem, OSError) and problem.errno in self.numbers:
             return True
         told = isinstance(problem, OSError | RuntimeError | ImportError)
@@ -112,7 +112,7 @@ def _causes(problem: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_of_semaphores(problem: BaseException) -> bool:
-    """Semaphores lie in shared memory; where they find no room, the error names no file."""
+    """Return semaphores lie in shared memory; where they find no room, the error names no file."""
     if not isinstance(problem, OSError) or problem.filename is not None:
         return False
     if not os.access(SHARED_MEMORY, os.W_OK):

@@ -126,7 +126,7 @@ def command(
 def _operations(
     ctx: typer.Context, head: HeadSpec, conv: ConvolutionSpec, spec: ConvertSpec
 ) -> list[Operation]:
-    """What the options ask for: a head, if nothing else is."""
+    """Return what the options ask for: a head, if nothing else is."""
     done: list[Operation] = [LastStrideSpec()] if spec.last_stride else []
     if options.is_given(ctx, "conv"):
         done.append(conv)
@@ -147,7 +147,7 @@ def _operations(
 
 
 def _taken(conv: ConvolutionSpec) -> frozenset[str]:
-    """Names of the options that an operator takes."""
+    """Return names of the options that an operator takes."""
     from covtool.variants import CONVOLUTIONS
 
     return CONVOLUTIONS[conv.conv].options
@@ -164,7 +164,7 @@ def _refuse_given(ctx: typer.Context, needed: str, *names: str) -> None:
 
 
 def _recipes_operations(ctx: typer.Context, path: Path) -> list[Operation]:
-    """The operations of a recipe, which must be all that is asked for."""
+    """Return the operations of a recipe, which must be all that is asked for."""
     for name in (
         *HeadSpec.model_fields,
         *ConvolutionSpec.model_fields,

@@ -130,7 +130,7 @@ def command(
 
 
 def _task(ctx: typer.Context, asked: str, data: Path) -> str:
-    """What is measured, once it is sure that no option is for the other task."""
+    """Return what is measured, once it is sure that no option is for the other task."""
     from covtool.data.datasets.retrieval.reading import task_of
 
     chosen = task_of(data) if asked == "auto" else asked

@@ -140,7 +140,7 @@ def _size(feature_map: "FeatureMap") -> str:
 
 
 def _convolutions(inspection: "Inspection") -> str:
-    """Those of the body by kind, the others by role."""
+    """Return those of the body by kind, the others by role."""
     found = inspection.convolutions
     words = Counter(site.kind if site.role == "body" else site.role for site in found)
     return ", ".join(f"{count} {word}" for word, count in words.most_common())

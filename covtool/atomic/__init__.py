@@ -34,7 +34,7 @@ _written: list[Path] = []  # of this process, for whoever has to say so
 
 
 def written_files() -> tuple[Path, ...]:
-    """Files that this process has written whole, in order."""
+    """Return files that this process has written whole, in order."""
     return tuple(_written)
 
 

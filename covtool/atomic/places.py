@@ -20,7 +20,7 @@ MAKE_WRITABLE = "Choose another place, or make this one writable."
 
 
 def place_of(path: Path) -> Path:
-    """The regular file that an output is written to; it need not be there yet.
+    """Return the regular file that an output is written to; it need not be there yet.
 
     A symbolic link is followed and stays as it is. Where it leads to nothing, the file that it
     names is made.
@@ -61,7 +61,7 @@ def require_replaceable(place: Path) -> None:
 
 
 def unwritable(path: Path, problem: OSError) -> ArgumentError:
-    """What the system says about a place, before anything was computed for it."""
+    """Return what the system says about a place, before anything was computed for it."""
     if problem.errno == errno.ENOENT and is_working_folder_gone():
         return working_folder_gone(path)
     return ArgumentError(

@@ -27,7 +27,7 @@ def require_room(path: Path, num_bytes: int) -> None:
 
 
 def _free_bytes(folder: Path) -> int | None:
-    """That this process may take; None where the system does not tell."""
+    """Return that this process may take; None where the system does not tell."""
     try:
         status = os.statvfs(folder)
     except (AttributeError, OSError):  # Windows has no statvfs

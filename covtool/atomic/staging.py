@@ -88,7 +88,7 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def _made(place: Path) -> tuple[Path, int]:
-    """A new staging folder and its lock, which is held."""
+    """Return a new staging folder and its lock, which is held."""
     while True:
         unique = f"{_HOST:08x}-{os.getpid()}-{os.urandom(2).hex()}"
         folder = place.with_name(f".{place.name[:SHOWN]}.covtool-{unique}{_SUFFIX}")
@@ -106,7 +106,7 @@ def _made(place: Path) -> tuple[Path, int]:
 
 
 def _locked(path: Path) -> int | None:
-    """A new file and a lock on it; None where another process has tidied it up meanwhile."""
+    """Return a new file and a lock on it; None where another process has tidied it up meanwhile."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     except FileNotFoundError:
@@ -137,7 +137,7 @@ def _remove_if_abandoned(folder: Path, *, is_own: bool) -> None:
 
 
 def _is_free(handle: int) -> bool | None:
-    """Whether nobody had the lock that is now held; None where there are no locks."""
+    """Return whether nobody had the lock that is now held; None where there are no locks."""
     if fcntl is None:
         return None
     try:

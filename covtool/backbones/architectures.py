@@ -21,7 +21,7 @@ from covtool.user_cache import user_cache
 
 
 def load_index(track: Track = silent, *, shipped: Path = DEFAULT_OUTPUT) -> ArchitectureIndex:
-    """The index of every architecture of the installed libraries.
+    """Return the index of every architecture of the installed libraries.
 
     Args:
         track: Shows the progress where architectures must be learned; some take a second.
@@ -39,14 +39,14 @@ def load_index(track: Track = silent, *, shipped: Path = DEFAULT_OUTPUT) -> Arch
 
 
 def cache_path() -> Path:
-    """Where architectures are kept that the shipped index does not know."""
+    """Return where architectures are kept that the shipped index does not know."""
     versions = "-".join(f"{name}-{version}" for name, version in installed_versions().items())
     return user_cache() / f"architectures-{versions}.xz"
 
 
 @lru_cache(maxsize=1)
 def _read_once(path: Path) -> ArchitectureIndex:
-    """An index, with what was computed from it; nobody changes it."""
+    """Return an index, with what was computed from it; nobody changes it."""
     return read_index(path)
 
 

@@ -18,17 +18,17 @@ _BUILT_BY_DEFAULT = {"torchvision": ("inception_v3", "googlenet"), "timm": ()}
 
 
 def is_auxiliary(name: str) -> bool:
-    """Whether a tensor or a module of that name belongs to an auxiliary head."""
+    """Return whether a tensor or a module of that name belongs to an auxiliary head."""
     return name.partition(".")[0] in AUXILIARY
 
 
 def has_auxiliary(base: BaseSpec) -> bool:
-    """Whether the library builds an architecture with auxiliary heads."""
+    """Return whether the library builds an architecture with auxiliary heads."""
     return base.arguments.get(ARGUMENT, base.name in _BUILT_BY_DEFAULT[base.library]) is not False
 
 
 def without_auxiliary(base: BaseSpec) -> BaseSpec:
-    """An architecture without its auxiliary heads; one that has none, as it is."""
+    """Return an architecture without its auxiliary heads; one that has none, as it is."""
     if not has_auxiliary(base):
         return base
     return base.model_copy(update={"arguments": {**base.arguments, ARGUMENT: False}})
@@ -44,7 +44,7 @@ def drop_auxiliary_(model: nn.Module) -> None:
 
 
 def transforms_input(base: BaseSpec) -> bool:
-    """Whether torchvision may build an architecture that changes its images itself.
+    """Return whether torchvision may build an architecture that changes its images itself.
 
     Its published weights of Inception v3 and GoogLeNet are TensorFlow's, for a mean and a
     deviation of 0.5; ``transform_input`` takes them there from ImageNet's.

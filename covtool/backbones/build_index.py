@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the libraries that define architectures."""
+    """Return versions of the libraries that define architectures."""
     return {"timm": timm.__version__, "torchvision": torchvision.__version__.partition("+")[0]}
 
 

@@ -30,7 +30,7 @@ def filter_module(name: str) -> str | None:
 
 
 def filtered_checkpoint(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """A checkpoint as timm converts it for an architecture.
+    """Return a checkpoint as timm converts it for an architecture.
 
     Args:
         name: Of timm's architecture.
@@ -63,7 +63,7 @@ def _function(module: str) -> Callable | None:
 
 @lru_cache(maxsize=_KEPT_MODELS)
 def _unloaded(name: str) -> nn.Module:
-    """The model without memory for its weights, where it can be built so."""
+    """Return the model without memory for its weights, where it can be built so."""
     try:
         with torch.device("meta"):
             return timm.create_model(name, pretrained=False)

@@ -8,7 +8,7 @@ from covtool.errors import SurgeryError
 
 
 def find_classifier(model: nn.Module, size: tuple[int, int], channels: int = 3) -> str:
-    """The path of a model's classifier: as its sites tell, else as timm declares it.
+    """Return the path of a model's classifier: as its sites tell, else as timm declares it.
 
     Args:
         model: Left as it is.
@@ -28,7 +28,7 @@ def find_classifier(model: nn.Module, size: tuple[int, int], channels: int = 3) 
 
 
 def declared_classifier(model: nn.Module, size: tuple[int, int], channels: int) -> str | None:
-    """The path of the linear layer that timm calls the classifier; None where there is none.
+    """Return the path of the linear layer that timm calls the classifier; None where there is none.
 
     So it is, too, where the model does not run on such images.
 

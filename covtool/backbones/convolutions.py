@@ -41,7 +41,7 @@ class ConvSite:
 def find_convolutions(
     model: nn.Module, size: tuple[int, int], channels: int
 ) -> tuple[ConvSite, ...]:
-    """The convolutions that a model runs, in the order of their modules.
+    """Return the convolutions that a model runs, in the order of their modules.
 
     Args:
         model: As `covtool.backbones.create_model` returns it. Left as it is.
@@ -74,7 +74,7 @@ def find_convolutions(
 def select(
     sites: Sequence[ConvSite], target: Sequence[str], exclude: Sequence[str]
 ) -> tuple[ConvSite, ...]:
-    """The convolutions that somebody asks for.
+    """Return the convolutions that somebody asks for.
 
     Args:
         sites: All there are.
@@ -108,7 +108,7 @@ def kind_of_conv(conv: nn.Conv2d) -> Kind:
 
 
 def _modules_around(sites: Sequence[ConvSite]) -> list[str]:
-    """Paths of the convolutions and of the modules that hold them, the outermost first."""
+    """Return paths of the convolutions and of the modules that hold them, the outermost first."""
     parts = [site.path.split(".") for site in sites]
     paths = {".".join(p[:count]) for p in parts for count in range(1, len(p) + 1)}
     return sorted(paths, key=lambda path: (path.count("."), path))
@@ -127,7 +127,7 @@ def _shape(conv: nn.Conv2d) -> str:
 
 
 def _stem_test(model: nn.Module) -> Callable[[str], bool]:
-    """Whether timm counts the module of a path to the stem; without timm's word, none is.
+    """Return whether timm counts the module of a path to the stem; without timm's word, none is.
 
     timm groups parameters by a dict of patterns, or by a function that gives their layer, from 0.
     """

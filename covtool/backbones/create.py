@@ -59,7 +59,7 @@ def parse_name(name: str) -> tuple[BaseSpec, str | None]:
 
 
 def is_architecture(name: str) -> bool:
-    """Whether a library has an architecture of that name, whatever its pretrained tag."""
+    """Return whether a library has an architecture of that name, whatever its pretrained tag."""
     if name.startswith(TORCHVISION_PREFIX):
         return name.removeprefix(TORCHVISION_PREFIX) in torchvision_names()
     return is_model(name.partition(".")[0])
@@ -86,7 +86,7 @@ def create_model(
     pretrained: bool = False,
     counted: bool = False,
 ) -> nn.Module:
-    """The model of an architecture, in eval mode, with a module wherever it pools.
+    """Return the model of an architecture, in eval mode, with a module wherever it pools.
 
     Args:
         base: Library, name, constructor arguments.
@@ -154,7 +154,7 @@ def _built(base: BaseSpec, num_classes: int, tag: str | None) -> nn.Module:
 
 
 def _fetched(base: BaseSpec, num_classes: int, tag: str | None) -> nn.Module:
-    """A model with the library's weights; failures of the network are the caller's."""
+    """Return a model with the library's weights; failures of the network are the caller's."""
     try:
         if base.library == "timm":
             return _of_timm(base, num_classes, tag, pretrained=True)
@@ -217,7 +217,7 @@ def default_pooling(base: BaseSpec) -> str | None:
 
 
 def default_input(base: BaseSpec, tag: str | None = None) -> InputSpec:
-    """The images that the library's own weights of an architecture were trained on."""
+    """Return the images that the library's own weights of an architecture were trained on."""
     if base.library == "timm":
         config = get_pretrained_cfg(f"{base.name}.{tag}" if tag else base.name)
         if config is None:
@@ -229,7 +229,7 @@ def default_input(base: BaseSpec, tag: str | None = None) -> InputSpec:
 
 
 def config_input(config: PretrainedCfg) -> InputSpec:
-    """The images of a timm configuration of weights."""
+    """Return the images of a timm configuration of weights."""
     channels, height, width = config.input_size
     return InputSpec(
         channels=channels,
@@ -243,7 +243,7 @@ def config_input(config: PretrainedCfg) -> InputSpec:
 
 
 def preset_input(preset: ImageClassification) -> InputSpec:
-    """The images of torchvision's transforms for weights."""
+    """Return the images of torchvision's transforms for weights."""
     size = preset.crop_size[0]
     return InputSpec(
         size=(size, size),
@@ -255,7 +255,7 @@ def preset_input(preset: ImageClassification) -> InputSpec:
 
 
 def default_name(base: BaseSpec) -> str:
-    """The weights whose images `default_input` describes, in words."""
+    """Return the weights whose images `default_input` describes, in words."""
     if base.library == "torchvision":
         return f"torchvision's {base.name}"
     config = get_pretrained_cfg(base.name)

@@ -7,7 +7,7 @@ from covtool.processes import ALONE, Processes
 
 
 def resolve_device(name: str = "auto", processes: Processes = ALONE) -> torch.device:
-    """The device of that name; ``auto`` is cuda where there is one, else mps, else cpu.
+    """Return the device of that name; ``auto`` is cuda where there is one, else mps, else cpu.
 
     Args:
         name: As in ``--device``.

@@ -46,7 +46,7 @@ class MapReader:
     prefix: int
 
     def positions(self, shape: Shape) -> int:
-        """Positions of a tensor; 1 for a vector."""
+        """Return positions of a tensor; 1 for a vector."""
         if len(shape) == 3:
             return shape[1] - self.prefix
         if len(shape) == 4:
@@ -54,7 +54,7 @@ class MapReader:
         return 1
 
     def layout(self, shape: Shape) -> Layout:
-        """Order of the axes of a tensor of three or four."""
+        """Return order of the axes of a tensor of three or four."""
         if len(shape) == 3:
             return "NLC"
         first, last = self._is_map(*shape[1:3]), self._is_map(*shape[2:])
@@ -67,7 +67,7 @@ class MapReader:
         return abs(rows * width - columns * height) < max(self.size)
 
     def trunk(self, calls: Sequence[Call], pooling: Call) -> tuple[FeatureMap, ...]:
-        """The feature maps among the outputs of a chain that leads to the pooling, in order.
+        """Return the feature maps among the outputs of a chain that leads to the pooling, in order.
 
         Those that do not arrive as maps, because a module on the way changes the order of the axes
         and its absence would leave them in the wrong one, are left out.

@@ -55,7 +55,7 @@ class Fingerprint:
 
 
 def is_relevant(name: str) -> bool:
-    """Whether a tensor of that name says something about the architecture."""
+    """Return whether a tensor of that name says something about the architecture."""
     return name.rpartition(".")[2] not in IRRELEVANT
 
 
@@ -84,12 +84,12 @@ def torchvision_fingerprints(name: str) -> list[Fingerprint]:
 
 
 def all_timm_names() -> list[str]:
-    """Every architecture of the installed timm."""
+    """Return every architecture of the installed timm."""
     return timm.list_models()
 
 
 def all_torchvision_names() -> list[str]:
-    """Every classification architecture of the installed torchvision."""
+    """Return every classification architecture of the installed torchvision."""
     return list(torchvision_names())
 
 

@@ -47,7 +47,7 @@ def _has_windows(resample: object) -> bool:
 
 
 def _problem(model: nn.Module, size: tuple[int, int], channels: int) -> Exception | None:
-    """What the model says of a black image of that size; None where it takes it."""
+    """Return what the model says of a black image of that size; None where it takes it."""
     image = torch.zeros(1, channels, *size).to(next(model.parameters()))
     try:
         with torch.no_grad():

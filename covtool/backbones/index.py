@@ -110,11 +110,11 @@ class ArchitectureIndex:
         return [self.name_numbers[name] for name in self._alphabetical[first:last]]
 
     def row_pairs(self, row: int) -> np.ndarray:
-        """Numbers of the pairs of an architecture."""
+        """Return numbers of the pairs of an architecture."""
         return self.pairs[self.ends[row] - self.lengths[row] : self.ends[row]]
 
     def tensors(self, row: int) -> tuple[tuple[str, Shape], ...]:
-        """Names and shapes of an architecture, in the order of its state dict."""
+        """Return names and shapes of an architecture, in the order of its state dict."""
         numbers = self.row_pairs(row)
         names, shapes = self.pair_names[numbers].tolist(), self.pair_shapes[numbers].tolist()
         return tuple((self.names[n], self.shapes[s]) for n, s in zip(names, shapes, strict=True))
@@ -128,12 +128,12 @@ class ArchitectureIndex:
         )
 
     def fingerprints(self) -> Iterable[Fingerprint]:
-        """Every architecture with its tensors."""
+        """Yield every architecture with its tensors."""
         for row, architecture in enumerate(self.architectures):
             yield Fingerprint(architecture=architecture, tensors=self.tensors(row))
 
     def only(self, rows: Sequence[int]) -> "ArchitectureIndex":
-        """The index of some of the rows; names, shapes and pairs keep their numbers."""
+        """Return the index of some of the rows; names, shapes and pairs keep their numbers."""
         if len(rows) == len(self.architectures):
             return self
         runs = [self.row_pairs(row) for row in rows]
@@ -146,7 +146,7 @@ class ArchitectureIndex:
 
 
 def make_index(fingerprints: Iterable[Fingerprint], versions: dict[str, str]) -> ArchitectureIndex:
-    """The index of some architectures."""
+    """Return the index of some architectures."""
     names: dict[str, int] = {}
     shapes: dict[Shape, int] = {}
     numbered: dict[tuple[int, int], int] = {}
@@ -219,7 +219,7 @@ def read_index(path: Path) -> ArchitectureIndex:
 
 
 def _planes(values: np.ndarray) -> bytes:
-    """The bytes of little-endian int32 values, all the lowest ones first."""
+    """Return the bytes of little-endian int32 values, all the lowest ones first."""
     return values.astype("<i4").view(np.uint8).reshape(-1, 4).T.tobytes()
 
 

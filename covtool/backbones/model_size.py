@@ -74,7 +74,7 @@ def without_weights(*, values: bool = False, most_calls: int | None = None) -> I
 
 
 def tensor_bytes(model: nn.Module) -> int:
-    """Bytes of a model's parameters and buffers, on whatever device."""
+    """Return bytes of a model's parameters and buffers, on whatever device."""
     return num_bytes(_tensors(model))
 
 
@@ -83,12 +83,12 @@ def _tensors(model: nn.Module) -> list[Tensor]:
 
 
 def num_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of some tensors together."""
+    """Return bytes of some tensors together."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> int:
-    """Bytes of the outputs of all modules for one image, counted without memory.
+    """Return bytes of the outputs of all modules for one image, counted without memory.
 
     That is what looking for the places to operate on keeps, and an upper bound for evaluation.
 
@@ -142,13 +142,13 @@ def require_room(what: str, needed: int) -> None:
 
 
 def _rounded_up(amount: int) -> str:
-    """An amount that is enough, as a user writes it."""
+    """Return an amount that is enough, as a user writes it."""
     unit, name = (10**9, "GB") if amount >= 10**9 else (10**6, "MB")
     return f"{-(-amount // unit)}{name}"
 
 
 def on_meta(model: nn.Module) -> nn.Module:
-    """A copy of a model without memory for its tensors."""
+    """Return a copy of a model without memory for its tensors."""
     memo: dict[int, Any] = {}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(

@@ -7,7 +7,7 @@ from covtool.errors import SurgeryError
 
 
 def patch_grid(model: nn.Module, stride: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of the patches of an image, should they lie `stride` pixels apart.
+    """Return rows and columns of the patches of an image, should they lie `stride` pixels apart.
 
     Args:
         model: A vision transformer of timm's with learned positions.

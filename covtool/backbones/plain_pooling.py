@@ -10,7 +10,7 @@ TOKEN_POOLINGS = ("", "avg", "avgmax", "max", "token")
 
 
 def plain_pooling(pool_type: str, layout: str, num_prefix_tokens: int = 0) -> tuple[nn.Module, int]:
-    """A pooling without parameters, and how many numbers it gives for each channel.
+    """Return a pooling without parameters, and how many numbers it gives for each channel.
 
     Args:
         pool_type: As timm's ``reset_classifier`` takes it: ``avg``, ``max``, ``avgmax``, for maps

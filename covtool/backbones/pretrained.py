@@ -153,7 +153,7 @@ def _input_of(config: dict[str, Any], default: InputSpec) -> InputSpec:
 
 
 def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
-    """What `fetch` returns; failures of the network say what to do instead."""
+    """Return what `fetch` returns; failures of the network say what to do instead."""
     try:
         return fetch()
     except CheckpointError:

@@ -44,7 +44,7 @@ class PublishedWeights:
 
 
 def current_name(name: str) -> str:
-    """A timm name as it is spelled today: ``vit_small_patch16_224_dino`` had no tag once.
+    """Return a timm name as it is spelled today: ``vit_small_patch16_224_dino`` had no tag once.
 
     Example:
         >>> current_name("tf_efficientnet_b0_ap"), current_name("resnet50")
@@ -55,7 +55,7 @@ def current_name(name: str) -> str:
 
 
 def published_weights(file_name: str) -> PublishedWeights | None:
-    """The weights that are published under a name, or under a part of it.
+    """Return the weights that are published under a name, or under a part of it.
 
     A part between separators will do: copies are called ``resnet50-0676ba61 (1).pth`` and
     ``timm_resnet50.a1_in1k``. Of several parts the longest counts; a hash counts alone.
@@ -100,7 +100,7 @@ def known_architecture(word: str) -> str | None:
 
 
 def _with_published_tag(name: str) -> str:
-    """A name without a tag that no weights have."""
+    """Return a name without a tag that no weights have."""
     architecture, _, tag = name.partition(".")
     return name if not tag or name in get_arch_pretrained_cfgs(architecture) else architecture
 
@@ -184,7 +184,7 @@ def _of_torchvision() -> Iterator[tuple[tuple[str, ...], PublishedWeights]]:
 
 
 def _file_keys(url: str) -> list[str]:
-    """The file's name, and the hash in it."""
+    """Return the file's name, and the hash in it."""
     name = url.rpartition("/")[2]
     return [name, *_HASH.findall(name.lower())[-1:]]
 

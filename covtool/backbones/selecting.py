@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 
 def fits(name: str, pattern: str) -> bool:
-    """Whether a name, or that of a module around it, fits a pattern with wildcards.
+    """Return whether a name, or that of a module around it, fits a pattern with wildcards.
 
     Example:
         >>> fits("layer1.0.conv1.weight", "layer1.*"), fits("layer1.0.conv1.weight", "layer2")

@@ -57,7 +57,7 @@ class Sites:
         )
 
     def tap(self, path: str | None) -> FeatureMap:
-        """The feature map that `path` puts out; the default one for None.
+        """Return the feature map that `path` puts out; the default one for None.
 
         Raises:
             UnknownVariantError: `path` is no module on the way to the pooling.
@@ -70,7 +70,7 @@ class Sites:
         raise UnknownVariantError("feature map", path, tuple(m.path for m in self.taps))
 
     def after(self, tap: FeatureMap) -> tuple[str, ...]:
-        """Paths of the modules between a tap and the pooling, in order."""
+        """Return paths of the modules between a tap and the pooling, in order."""
         paths = [m.path for m in self.trunk]
         return tuple(paths[paths.index(tap.path) + 1 :])
 
@@ -153,7 +153,7 @@ def _is_head_module(module: nn.Module) -> bool:
 
 
 def _pooling_position(model: nn.Module, chain: list[Call], reader: MapReader) -> int:
-    """Where in a chain (nearest to the classifier first) the pooling is."""
+    """Return where in a chain (nearest to the classifier first) the pooling is."""
 
     def reduces(call: Call) -> bool:
         return reader.positions(call.source_shape) > 1 >= reader.positions(call.shape)
@@ -179,7 +179,7 @@ def _pooling_position(model: nn.Module, chain: list[Call], reader: MapReader) ->
 
 
 def _atoms(model: nn.Module, calls: list[Call], chain: list[Call]) -> list[Call]:
-    """The calls of a chain in order, with Sequential containers opened."""
+    """Return the calls of a chain in order, with Sequential containers opened."""
     atoms: list[Call] = []
     for call in reversed(chain):
         inner = _inner_chain(model, calls, call)

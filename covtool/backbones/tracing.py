@@ -100,7 +100,7 @@ def trace_calls(model: nn.Module, images: Tensor) -> list[Call]:
 def trace_black_image(
     model: nn.Module, size: tuple[int, int], channels: int
 ) -> tuple[list[Call], Key]:
-    """The calls of a model's submodules on a black image, and the key of that image.
+    """Return the calls of a model's submodules on a black image, and the key of that image.
 
     Args:
         model: Left as it is.
@@ -128,7 +128,7 @@ def trace_black_image(
 
 
 def chain_before(calls: Iterable[Call], call: Call) -> list[Call]:
-    """The calls that lead to `call`'s input, nearest first; of nested ones the outermost."""
+    """Return the calls that lead to `call`'s input, nearest first; of nested ones the outermost."""
     chain = []
     while True:
         feeding = [c for c in calls if c.end < call.start and c.result == call.source]

@@ -72,13 +72,13 @@ class ConvolutionBenchmark:
 
 
 def all_operators() -> tuple[str, ...]:
-    """Every magnitude with the cosine, and tanh with every other angular activation."""
+    """Return every magnitude with the cosine, and tanh with every other angular activation."""
     others = (row.name for row in ANGULAR_ACTIVATIONS if row.name != "cosine")
     return (*MAGNITUDES.names, *(f"tanh:{name}" for name in others))
 
 
 def operator_spec(name: str) -> ConvolutionSpec:
-    """The operator of a name like ``tanh`` or ``tanh:sigmoid``.
+    """Return the operator of a name like ``tanh`` or ``tanh:sigmoid``.
 
     Raises:
         ArgumentError: There is no such operator, or it takes no angular activation.

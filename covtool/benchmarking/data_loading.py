@@ -182,7 +182,7 @@ def _round(builds: dict[str, Build], spec: LoadingBenchmarkSpec) -> Pass:
 
 
 def _two_epochs(build: Build, step_s: float) -> tuple[Epoch, Epoch]:
-    """The first one with everything before it."""
+    """Return the first one with everything before it."""
     start, used = time.perf_counter(), _core_seconds()
     loader, epochs = build(), []
     for number in range(2):

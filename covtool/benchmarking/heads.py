@@ -78,7 +78,7 @@ def textbook_isqrt(features: Tensor, *, num_iterations: int = 5) -> Tensor:
 
 
 def all_heads() -> tuple[str, ...]:
-    """Every head, and the square root with every gradient rule."""
+    """Return every head, and the square root with every gradient rule."""
     rules = tuple(f"{RULED}:{rule.name}" for rule in GRADIENTS if rule.name != "exact")
     return (*HEADS.names, *rules)
 

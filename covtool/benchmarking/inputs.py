@@ -39,7 +39,7 @@ class BenchmarkSpec:
 
 
 def feature_map(shape: str, device: torch.device | str, dtype: torch.dtype) -> Tensor:
-    """Random nonnegative features, always the same ones, of a shape like ``16x256x7x7``.
+    """Return random nonnegative features, always the same ones, of a shape like ``16x256x7x7``.
 
     Raises:
         ArgumentError: It is no such shape.
@@ -54,6 +54,6 @@ def feature_map(shape: str, device: torch.device | str, dtype: torch.dtype) -> T
 
 
 def random_features(sizes: Sequence[int], device: torch.device | str, dtype: torch.dtype) -> Tensor:
-    """Random nonnegative features, always the same ones, (B, C, H, W)."""
+    """Return random nonnegative features, always the same ones, (B, C, H, W)."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(list(sizes), generator=generator).relu().to(device, dtype)

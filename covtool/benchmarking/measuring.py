@@ -83,7 +83,7 @@ def measure_calls(
 def in_turns(
     passes: Mapping[Name, Callable[[], T]], repetitions: int, track: Track
 ) -> dict[Name, list[T]]:
-    """What each pass returns, `repetitions` times, after two to warm up."""
+    """Return what each pass returns, `repetitions` times, after two to warm up."""
     results: dict[Name, list[T]] = {name: [] for name in passes}
     for _ in track(range(WARM_UP + repetitions), "measuring", WARM_UP + repetitions):
         for name, once in passes.items():
@@ -111,7 +111,7 @@ def peak_mib(function: Function, leaf: Tensor) -> float:
 
 
 def describe_machine(device: torch.device | str) -> str:
-    """What the figures were taken on."""
+    """Return what the figures were taken on."""
     device = torch.device(device)
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
@@ -142,7 +142,7 @@ def _forget_gradients(function: Function, leaf: Tensor) -> None:
 
 
 def now(device: torch.device) -> float:
-    """Seconds, once the device has done what it was asked for."""
+    """Return seconds, once the device has done what it was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

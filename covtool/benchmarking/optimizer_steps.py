@@ -140,7 +140,7 @@ def _step(
     options: dict | None,
     device: torch.device,
 ) -> Callable[[], Times]:
-    """A function that takes a step and returns its time, and the optimizer's, in seconds."""
+    """Return a function that takes a step and returns its time, and the optimizer's, in seconds."""
     groups = [{"params": list(network.parameters()), "weight_decay": WEIGHT_DECAY, "lr_scale": 1.0}]
     optimizer = build_optimizer(groups, TrainingSpec(opt=name, lr=LR))
     handle: Centralization | None = None

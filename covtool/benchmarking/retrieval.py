@@ -113,7 +113,7 @@ def benchmark_retrieval(
 
 
 def random_images(count: int, num_features: int, *, seed: int) -> FeatureSet:
-    """Images of random features, identities and cameras, always the same ones."""
+    """Return images of random features, identities and cameras, always the same ones."""
     generator = torch.Generator().manual_seed(seed)
     return FeatureSet(
         features=torch.randn(count, num_features, generator=generator),
@@ -146,7 +146,7 @@ def _warm_up(num_features: int, spec: RetrievalSpec) -> None:
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process has had."""
+    """Return the most memory that this process has had."""
     status = Path("/proc/self/status")
     if status.is_file():  # getrusage counts what was there before the program was loaded
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())

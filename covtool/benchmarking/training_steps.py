@@ -114,7 +114,7 @@ def benchmark_steps(
 
 
 def training_step(network: nn.Module, images: Tensor, spec: BenchmarkSpec) -> Callable[[], None]:
-    """A function that trains `network` on `images` for one step, with labels of its own."""
+    """Return a function that trains `network` on `images` for one step, with labels of its own."""
     gradient = gradient_pass(network, images, spec)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
 
@@ -127,7 +127,7 @@ def training_step(network: nn.Module, images: Tensor, spec: BenchmarkSpec) -> Ca
 
 
 def gradient_pass(network: nn.Module, images: Tensor, spec: BenchmarkSpec) -> Callable[[], None]:
-    """A function that adds the gradient of the cross entropy, with labels of its own."""
+    """Return a function that adds the gradient of the cross entropy, with labels of its own."""
     network.to(images.device, images.dtype, memory_format=spec.memory_format).train()
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(NUM_CLASSES, (len(images),), generator=generator).to(images.device)

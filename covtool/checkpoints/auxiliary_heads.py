@@ -23,7 +23,7 @@ _HALF = "--mean 0.5 --std 0.5"
 def leave_out_auxiliary(
     identification: Identification,
 ) -> tuple[Identification, tuple[str, ...]]:
-    """What was recognized, to be built without auxiliary heads; and a note on that.
+    """Return what was recognized, to be built without auxiliary heads; and a note on that.
 
     Their tensors become unused ones of the file.
     """
@@ -49,7 +49,7 @@ def leave_out_auxiliary(
 
 
 def input_arguments(base: BaseSpec, checkpoint: ForeignCheckpoint) -> tuple[BaseSpec, str | None]:
-    """The architecture as it has to take its images; and a note where nothing tells that."""
+    """Return the architecture as it has to take its images; and a note where nothing tells that."""
     if not transforms_input(base):
         return base, None
     if is_published(base, checkpoint.path):

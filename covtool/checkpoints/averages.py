@@ -16,7 +16,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def of_callbacks(loaded: Mapping) -> Found | None:
-    """The average that a callback of Lightning keeps in its own state."""
+    """Return the average that a callback of Lightning keeps in its own state."""
     callbacks = loaded.get("callbacks")
     for callback, state in (callbacks if isinstance(callbacks, Mapping) else {}).items():
         averaged = (n for n in state if is_averaged(str(n))) if isinstance(state, Mapping) else ()
@@ -27,7 +27,7 @@ def of_callbacks(loaded: Mapping) -> Found | None:
 
 
 def dotless_average(raw: Found) -> Found | None:
-    """The average that LitEma (latent diffusion) keeps, whose names have lost their dots."""
+    """Return the average that LitEma (latent diffusion) keeps, whose names have lost their dots."""
     for prefix in EMA_PREFIXES:
         averaged = {name for name in raw.entries if str(name).startswith(prefix)}
         network = {n: t for n, t in raw.entries.items() if n not in averaged}
@@ -59,7 +59,7 @@ def listed_average(loaded: Mapping, raw: Found) -> Found | None:
 
 
 def with_statistics(ema: Found, raw: Found) -> Found:
-    """An average of the parameters alone, with the buffers of the raw weights."""
+    """Return an average of the parameters alone, with the buffers of the raw weights."""
     missing = {n: t for n, t in raw.entries.items() if n not in ema.entries}
     others = [n for n in missing if _is_parameter(n) and isinstance(missing[n], Tensor)]
     if not missing or others or not ema.entries.keys() <= raw.entries.keys():

@@ -154,7 +154,7 @@ def linear_classifiers(
 
 
 def own_tensors(linear: Linear) -> set[str]:
-    """Names of a layer's weight and bias."""
+    """Return names of a layer's weight and bias."""
     return {f"{linear.module}.weight", f"{linear.module}.bias"}
 
 
@@ -164,7 +164,7 @@ def between(
     roots: Mapping[str, str],
     linears: Iterable[Linear],
 ) -> list[str]:
-    """Tensors that may change the features on their way to a classifier, or belong to it.
+    """Return tensors that may change the features on their way to a classifier, or belong to it.
 
     A norm, the power of a pooling, a gate, a layer before the network, the scale of a cosine.
 
@@ -231,7 +231,7 @@ def _linear(name: str, beside: Mapping[str, Shape], in_features: int) -> Linear 
 
 
 def _changes_features(name: str, shape: Shape, in_features: int) -> bool:
-    """Whether a tensor may belong to a norm, a pooling, a gate or a layer of its own.
+    """Return whether a tensor may belong to a norm, a pooling, a gate or a layer of its own.
 
     A single number does where its name says so: others scale losses and answers.
     """

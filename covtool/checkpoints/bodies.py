@@ -106,7 +106,7 @@ class View:
 
     @classmethod
     def of(cls, tensors: Named, prefix: str, *, ordered: bool, size: Size | None) -> "View":
-        """The view of a file's tensors behind a prefix."""
+        """Return the view of a file's tensors behind a prefix."""
         return cls(
             prefix=prefix,
             inside={n.removeprefix(prefix): s for n, s in tensors if n.startswith(prefix)},
@@ -116,7 +116,7 @@ class View:
         )
 
     def aliases(self) -> Iterator["View"]:
-        """The view as it is, then under each alias that it has a use for."""
+        """Yield the view as it is, then under each alias that it has a use for."""
         yield self
         for alias in ALIASES:
             has = {top: any(n.startswith(top) for n in self.inside) for top in _NORMS}
@@ -172,7 +172,7 @@ def bodies_of(index: ArchitectureIndex, view: View, rows: Iterable[int]) -> list
 
 
 def without_heads(body: Body) -> Body:
-    """The body without a classifier: what stands in its place is something else."""
+    """Return the body without a classifier: what stands in its place is something else."""
     return replace(body, candidates=tuple(map(_without_head, body.candidates)))
 
 
@@ -191,7 +191,7 @@ def whole_bodies(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
 
 
 def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate | None:
-    """The candidate of a row if its body stands behind the view's prefix; None otherwise."""
+    """Return the candidate of a row if its body stands behind the view's prefix; None otherwise."""
     body, head = split(index, row)
     if not body or any(name not in view.known for name, _ in body):
         return None
@@ -237,7 +237,7 @@ def _outputs(view: View, head: Named) -> int | None:
 
 
 def body_prefixes(index: ArchitectureIndex, names: Iterable[str]) -> list[str]:
-    """Prefixes behind which both the first and the last tensor of some body stand."""
+    """Return prefixes behind which both the first and the last tensor of some body stand."""
     ends = index.body_ends
     lasts = set().union(*ends.values())
     begun: dict[str, list[str]] = {}
@@ -274,7 +274,7 @@ def _closest(candidates: list[Candidate]) -> tuple[Candidate, ...]:
 
 
 def _complete_rows(index: ArchitectureIndex, names: Iterable[str]) -> np.ndarray:
-    """Rows of which every tensor before the classifier is there by name."""
+    """Return rows of which every tensor before the classifier is there by name."""
     known = np.zeros(len(index.names), dtype=bool)
     known[[n for name in names if (n := index.name_numbers.get(name)) is not None]] = True
     body = known[index.pair_names][index.pairs] & ~index.is_classifier
@@ -288,7 +288,7 @@ def _has(view: View, name: str, known: Shape) -> bool:
 def _size_told(
     architecture: Architecture, shapes: Mapping[str, tuple[Shape, Shape]], size: Size | None
 ) -> tuple[int | None, dict[str, object], tuple[str, ...]] | None:
-    """Input channels, arguments and notes of shapes that fit, of another size perhaps."""
+    """Return input channels, arguments and notes of shapes that fit, of another size perhaps."""
     other = {n: pair for n, pair in shapes.items() if pair[0] != pair[1] and may_differ(n)}
     fits, in_channels = shapes_fit(pair for n, pair in shapes.items() if n not in other)
     if not fits:
@@ -321,7 +321,7 @@ def _with_classifier(candidate: Candidate, head: Named, view: View, others: list
 
 
 def _unless_doubted(candidate: Candidate, head: Named, view: View, others: list[str]) -> Candidate:
-    """The candidate with its own classifier, unless something may stand before that."""
+    """Return the candidate with its own classifier, unless something may stand before that."""
     beside = {view.prefix + n: view.inside[n] for n in others} | dict(view.outside)
     roots = {name: _root(name, view.prefix) for name in beside}
     linears = [
@@ -338,7 +338,7 @@ def _unless_doubted(candidate: Candidate, head: Named, view: View, others: list[
 
 
 def _uncopied(beside: Mapping[str, Shape], view: View) -> dict[str, Shape]:
-    """The tensors beside a body that are not those of another network of the same names."""
+    """Return the tensors beside a body that are not those of another network of the same names."""
     first = next(iter(view.inside))
     copies = {n.removesuffix(first) for n in beside if n.endswith(f".{first}")}
     return {n: shape for n, shape in beside.items() if copies.isdisjoint(modules_above(n))}

@@ -102,7 +102,7 @@ def _base(checkpoint: ForeignCheckpoint, candidate: Candidate) -> BaseSpec:
 def _with_told_pooling(
     base: BaseSpec, checkpoint: ForeignCheckpoint, candidate: Candidate
 ) -> tuple[BaseSpec, str | None]:
-    """The architecture with the pooling that the file says, where that is not its own.
+    """Return the architecture with the pooling that the file says, where that is not its own.
 
     A transformer whose tokens are averaged has its norm behind the pooling, unless the file has it
     before.
@@ -122,7 +122,7 @@ def _with_told_pooling(
 def _renamed(
     checkpoint: ForeignCheckpoint, candidate: Candidate, model: nn.Module
 ) -> dict[str, Tensor]:
-    """The tensors that are used, under the architecture's names."""
+    """Return the tensors that are used, under the architecture's names."""
     left = {*candidate.unused, *(own for own, _ in candidate.classifier)}
     kept = {n: t for n, t in checkpoint.state.items() if checkpoint.prefix + n not in left}
     tensors = _counted(kept, dict(candidate.renames)) if candidate.renames else kept
@@ -209,7 +209,7 @@ def _classifier_note(candidate: Candidate, classes: int) -> str:
 
 
 def precision_note(tensors: Mapping[str, Tensor]) -> str | None:
-    """That weights of another precision become float32; None where there are none."""
+    """Return that weights of another precision become float32; None where there are none."""
     kinds = {t.dtype for t in tensors.values() if t.is_floating_point()} - {torch.float32}
     if not kinds:
         return None
@@ -218,7 +218,7 @@ def precision_note(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def ignored_note(checkpoint: ForeignCheckpoint) -> str | None:
-    """What is not used of a file, in groups; None where all of it is."""
+    """Return what is not used of a file, in groups; None where all of it is."""
     if not checkpoint.ignored:
         return None
     groups = ", ".join(group for group, _ in group_keys(checkpoint.ignored))

@@ -42,7 +42,7 @@ class Found:
 
 
 def entries_of(loaded: Mapping, names: Iterable) -> Iterator[Found]:
-    """The tensors below each of some entries that is a state dict, or has one in it."""
+    """Yield the tensors below each of some entries that is a state dict, or has one in it."""
     seen: _Seen = {}
     for name in names:
         value = loaded.get(name)
@@ -53,7 +53,7 @@ def entries_of(loaded: Mapping, names: Iterable) -> Iterator[Found]:
 
 
 def entry_of(loaded: Mapping, name: Any) -> Found | None:
-    """The tensors below one entry; None where there are none."""
+    """Return the tensors below one entry; None where there are none."""
     return next(entries_of(loaded, (name,)), None)
 
 
@@ -78,10 +78,10 @@ def _first_inside(value: Mapping, depth: int, seen: _Seen) -> _Inside:
 
 
 def itself(loaded: Mapping) -> Found | None:
-    """A state dict itself; None where it is none."""
+    """Return a state dict itself; None where it is none."""
     return Found("", loaded) if has_tensors(loaded) else None
 
 
 def has_tensors(entries: Mapping) -> bool:
-    """Whether there are tensors right in a mapping."""
+    """Return whether there are tensors right in a mapping."""
     return any(isinstance(value, Tensor | UnusableTensor) for value in entries.values())

@@ -71,7 +71,7 @@ class Content:
 
 
 def find_content(path: Path, loaded: Any, weights: str) -> Content:
-    """The tensors in what a file holds; with a choice, the average for ``auto``, as in timm.
+    """Return the tensors in what a file holds; with a choice, the average for ``auto``, as in timm.
 
     Args:
         path: Of the file, for messages.
@@ -106,7 +106,7 @@ def find_content(path: Path, loaded: Any, weights: str) -> Content:
 
 
 def prefix_chain(names: Iterable[str]) -> tuple[str, ...]:
-    """Prefixes that wrappers may have put before the names: none first, the longest last."""
+    """Return prefixes that wrappers may have put before the names: none first, the longest last."""
     names = list(names)
     chain = [""]
     while names and len(chain) <= MOST_WRAPPERS:
@@ -141,7 +141,7 @@ def _content(
 
 
 def _beside(loaded: Mapping, copies: set[str | None]) -> dict[str, Tensor]:
-    """Tensors of entries that are neither training's nor another copy of the network."""
+    """Return tensors of entries that are neither training's nor another copy of the network."""
     found = {}
     for name, value in loaded.items():
         other_copy = name in RAW or is_averaged(str(name)) or role(str(name))
@@ -174,7 +174,7 @@ def _averaged_and_raw(
 
 
 def _of_roles(path: Path, loaded: Mapping) -> Found | None:
-    """The student or the teacher of a file that has entries of such names."""
+    """Return the student or the teacher of a file that has entries of such names."""
     named = (name for name in loaded if role(str(name)))
     found = {found.name: found for found in entries_of(loaded, named)}
     if not found:
@@ -190,7 +190,7 @@ def _of_roles(path: Path, loaded: Mapping) -> Found | None:
 
 
 def several_sets(path: Path, names: Iterable[str]) -> CheckpointError:
-    """A file holds several networks, and nothing says which is meant."""
+    """Return a file holds several networks, and nothing says which is meant."""
     names = [printable(name.rstrip(".")) or "(no prefix)" for name in names]
     more = f" and {len(names) - _MOST_SETS} more" if len(names) > _MOST_SETS else ""
     return CheckpointError(
@@ -201,7 +201,7 @@ def several_sets(path: Path, names: Iterable[str]) -> CheckpointError:
 
 
 def _named(path: Path, loaded: Mapping, asked: str) -> Content:
-    """The entry of a name, or the tensors whose names have it in them."""
+    """Return the entry of a name, or the tensors whose names have it in them."""
     for name in loaded:
         if matching(str(name), asked) and (found := entry_of(loaded, name)):
             return _content(loaded, found, is_ema=is_averaged(str(name)))
@@ -219,7 +219,7 @@ def _named(path: Path, loaded: Mapping, asked: str) -> Content:
 
 
 def _prefix_of(entries: Mapping[str, Any], asked: str) -> str | None:
-    """What stands before the names of the tensors that `asked` is a part of, and `asked`."""
+    """Return what stands before the names of the tensors that `asked` is a part of, and `asked`."""
     for name, value in entries.items():
         parts = components(str(name))[:-1]
         if isinstance(value, Tensor) and asked in parts:
@@ -239,7 +239,7 @@ def _first(loaded: Mapping, names: Iterable[str]) -> Found | None:
 
 
 def _unnamed(loaded: Mapping) -> Found | None:
-    """Entries of other names: the only one with tensors, or all, as parts of one network."""
+    """Return entries of other names: the only one with tensors, or all, as parts of one network."""
     named = [name for name in loaded if isinstance(name, str) and not is_averaged(name)]
     found = list(entries_of(loaded, named))
     if len(found) < 2:

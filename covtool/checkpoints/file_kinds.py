@@ -62,7 +62,7 @@ _KNOWN_STARTS = {
 
 
 def file_format(path: Path) -> Format:
-    """The format of a checkpoint file.
+    """Return the format of a checkpoint file.
 
     Raises:
         CheckpointError: There is no such file, or it is no checkpoint.

@@ -110,15 +110,15 @@ class ForeignCheckpoint:
             raise refused(self.path, problem) from problem
 
     def with_prefix(self, prefix: str) -> "ForeignCheckpoint":
-        """The same file with another prefix taken off."""
+        """Return the same file with another prefix taken off."""
         return self if prefix == self.prefix else replace(self, prefix=prefix)
 
     def using(self, prefix: str, unused: tuple[str, ...]) -> "ForeignCheckpoint":
-        """The same file, of which the tensors behind a prefix are used but for some."""
+        """Return the same file, of which the tensors behind a prefix are used but for some."""
         return replace(self, prefix=prefix, unused=unused)
 
     def readings(self) -> tuple["ForeignCheckpoint", ...]:
-        """Every plausible prefix, the longest first, none at all last."""
+        """Return every plausible prefix, the longest first, none at all last."""
         return tuple(self.with_prefix(prefix) for prefix in reversed(self._prefixes))
 
     @cached_property
@@ -167,7 +167,7 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
 
 
 def _load(path: Path, files: Sequence[Path]) -> tuple[str, Any, Mapping[str, str]]:
-    """The format, content and metadata of a file, or of all shards of the weights in it."""
+    """Return the format, content and metadata of a file, or of all shards of the weights in it."""
     if len(files) == 1:
         return _loaded(files[0])
     kind, merged = "", {}
@@ -199,7 +199,7 @@ def _loaded(file: Path) -> tuple[str, Any, Mapping[str, str]]:
 
 
 def _default_prefix(tensors: Mapping[str, Tensor]) -> str:
-    """The longest prefix that all tensors share, or nearly all."""
+    """Return the longest prefix that all tensors share, or nearly all."""
     for prefix in reversed(prefix_chain(tensors)):
         if sum(name.startswith(prefix) for name in tensors) >= _CLEAR_MAJORITY * len(tensors):
             return prefix

@@ -22,7 +22,7 @@ PUBLISHED_IMAGES = "the published scripts"
 
 
 def open_published_model(published: PublishedModel, wishes: Wishes) -> OpenedModel:
-    """The model of a published network whose head is known: a covariance, a re-id neck."""
+    """Return the model of a published network whose head is known: a covariance, a re-id neck."""
     notes = published.notes
     if wishes.num_classes not in (None, published.num_classes):
         notes = (*notes, f"The file's classifier for {published.num_classes} classes is kept.")
@@ -51,7 +51,7 @@ def open_published_model(published: PublishedModel, wishes: Wishes) -> OpenedMod
 
 
 def open_foreign(checkpoint: ForeignCheckpoint, wishes: Wishes) -> OpenedModel:
-    """The model of a checkpoint that other programs wrote.
+    """Return the model of a checkpoint that other programs wrote.
 
     Raises:
         UnrecognizedCheckpointError: Its architecture is unknown, or is not the one named.
@@ -111,7 +111,7 @@ def open_foreign(checkpoint: ForeignCheckpoint, wishes: Wishes) -> OpenedModel:
 def provenance_of(
     checkpoint: ForeignCheckpoint, untrained: tuple[Untrained, ...] = ()
 ) -> Provenance:
-    """Where a model of a checkpoint comes from."""
+    """Return where a model of a checkpoint comes from."""
     return Provenance(
         source=checkpoint.path.name,
         source_sha256=checkpoint.sha256,
@@ -131,7 +131,7 @@ def _require_known_tag(arch: str) -> None:
 
 
 def _choice_note(identification: Identification) -> tuple[str, ...]:
-    """Which of several equals was taken."""
+    """Return which of several equals was taken."""
     best, *equals = [candidate.name for candidate in identification.candidates]
     if not equals:
         return ()

@@ -101,7 +101,7 @@ class _Search:
     size: Size | None
 
     def of(self, checkpoint: ForeignCheckpoint) -> Identification | None:
-        """The first of the comparisons that gives a result.
+        """Return the first of the comparisons that gives a result.
 
         The file's own names are enough where nothing is left over. Else another code base may name
         it, whose table knows more: what a normalizer says, what must be joined.
@@ -220,7 +220,7 @@ def _one_of(bodies: list[Body], checkpoint: ForeignCheckpoint) -> tuple[Body, st
 
 
 def _all_equal(prefixes: list[str], checkpoint: ForeignCheckpoint) -> bool:
-    """Whether networks share their weights, as the two branches of a siamese network do."""
+    """Return whether networks share their weights, as the two branches of a siamese network do."""
     first, *others = (checkpoint.with_prefix(prefix).state for prefix in prefixes)
     return all(
         other.keys() == first.keys() and all(torch.equal(other[n], first[n]) for n in first)
@@ -229,7 +229,7 @@ def _all_equal(prefixes: list[str], checkpoint: ForeignCheckpoint) -> bool:
 
 
 def _with_one_classifier(found: Identification, asked: str | None) -> Identification:
-    """The identification with the classifier that is asked for.
+    """Return the identification with the classifier that is asked for.
 
     Raises:
         CheckpointError: There are several, and none is asked for; or there is none of that name.
@@ -265,7 +265,7 @@ def _told_classifier(found: Identification, asked: str) -> Identification:
 
 
 def _nearest(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> Identification:
-    """The reading with the largest overlap, and what it overlaps with."""
+    """Return the reading with the largest overlap, and what it overlaps with."""
     found = [
         (match_overlap(index, relevant_tensors(reading.state), limit=OVERLAPS_SHOWN), reading)
         for reading in checkpoint.readings()
@@ -277,7 +277,7 @@ def _nearest(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> Identif
 
 
 def _rows_of(index: ArchitectureIndex, arch: str) -> tuple[int, ...]:
-    """Rows of a name: timm's first, unless it says torchvision."""
+    """Return rows of a name: timm's first, unless it says torchvision."""
     arch = current_name(arch)
     short = arch.removeprefix(TORCHVISION_PREFIX)
     rows = index.find("torchvision", short)

@@ -34,7 +34,7 @@ class KeyReport:
         return "\n".join(self.lines()) or "no difference"
 
     def lines(self) -> list[str]:
-        """A line for each group, with how many tensors are in it."""
+        """Return a line for each group, with how many tensors are in it."""
         parts = (
             ("missing", self.missing),
             ("unexpected", self.unexpected),
@@ -66,7 +66,7 @@ def compare_keys(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> K
 
 
 def group_keys(names: Iterable[str], *, max_groups: int = MAX_LINES) -> list[tuple[str, int]]:
-    """Names in at most `max_groups` groups, each with its size.
+    """Return names in at most `max_groups` groups, each with its size.
 
     Example:
         >>> group_keys(["layer1.0.weight", "layer1.0.bias", "layer1.1.weight", "layer1.1.bias"])

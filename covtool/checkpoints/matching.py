@@ -61,12 +61,12 @@ class Candidate:
 
 
 def relevant_tensors(state: Mapping[str, Any]) -> Named:
-    """Names and shapes of the tensors that tell about the architecture, in their order."""
+    """Return names and shapes of the tensors that tell about the architecture, in their order."""
     return tuple((name, tuple(t.shape)) for name, t in state.items() if is_relevant(name))
 
 
 def split(index: ArchitectureIndex, row: int) -> tuple[Named, Named]:
-    """Tensors of a row before the classifier, and those of the classifier."""
+    """Return tensors of a row before the classifier, and those of the classifier."""
     end = index.ends[row]
     is_head = index.is_classifier[end - index.lengths[row] : end].tolist()
     both = list(zip(index.tensors(row), is_head, strict=True))
@@ -74,12 +74,12 @@ def split(index: ArchitectureIndex, row: int) -> tuple[Named, Named]:
 
 
 def per_row(index: ArchitectureIndex, selected: np.ndarray) -> np.ndarray:
-    """How many of the selected pairs each architecture has, shape (M,)."""
+    """Return how many of the selected pairs each architecture has, shape (M,)."""
     return np.bincount(index.owners[selected], minlength=len(index.lengths))
 
 
 def fitting(index: ArchitectureIndex, rows: Iterable[int], fit: Any) -> Iterator[Candidate]:
-    """One candidate a name: of several sets of arguments the first that fits."""
+    """Yield one candidate a name: of several sets of arguments the first that fits."""
     seen = set()
     for row in rows:
         architecture = index.architectures[row]
@@ -121,12 +121,12 @@ def _channels(own: Shape, known: Shape) -> int | None:
 
 
 def same_but_outputs(own: Shape, known: Shape) -> bool:
-    """Whether two shapes of a classifier's tensor differ in the number of classes only."""
+    """Return whether two shapes of a classifier's tensor differ in the number of classes only."""
     return len(own) == len(known) and own[1:] == known[1:]
 
 
 def outputs(shapes: Iterable[Shape]) -> int | None:
-    """Rows of the first matrix."""
+    """Return rows of the first matrix."""
     return next((shape[0] for shape in shapes if len(shape) > 1), None)
 
 

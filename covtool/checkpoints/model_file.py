@@ -40,7 +40,7 @@ _MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeErro
 
 
 def is_covtool_file(path: str | Path) -> bool:
-    """Whether a file is safetensors with a covtool recipe in it."""
+    """Return whether a file is safetensors with a covtool recipe in it."""
     try:
         return RECIPE_KEY in read_metadata(path)
     except CheckpointError:
@@ -48,7 +48,7 @@ def is_covtool_file(path: str | Path) -> bool:
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """The recipe in a covtool file, validated.
+    """Return the recipe in a covtool file, validated.
 
     Raises:
         CheckpointError: The file holds none, or one that this version does not understand.
@@ -67,7 +67,7 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def load(path: str | Path) -> nn.Module:
-    """The model in a covtool file, in eval mode on the CPU, with its recipe as ``.recipe``.
+    """Return the model in a covtool file, in eval mode on the CPU, with its recipe as ``.recipe``.
 
     Raises:
         CheckpointError: The file is not a covtool file, its tensors do not fit its recipe, or they
@@ -77,7 +77,7 @@ def load(path: str | Path) -> nn.Module:
 
 
 def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) -> nn.Module:
-    """The model of a recipe with given weights, in eval mode on the CPU.
+    """Return the model of a recipe with given weights, in eval mode on the CPU.
 
     Args:
         recipe: What it is made of; afterwards its ``.recipe``.
@@ -170,18 +170,18 @@ def save(
 
 
 def size_in_file(model: nn.Module) -> int:
-    """The bytes that the tensors of a model take in a file."""
+    """Return the bytes that the tensors of a model take in a file."""
     return sum(tensor.nbytes for tensor in model.state_dict().values())
 
 
 def _systems_word(problem: SafetensorError) -> Exception:
-    """What the system said, of which safetensors tells the number only as text."""
+    """Return what the system said, of which safetensors tells the number only as text."""
     told = re.search(r"\(os error (\d+)\)", str(problem))
     return problem if told is None else OSError(int(told[1]), os.strerror(int(told[1])))
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """A tensor of its own, contiguous and in NCHW, as safetensors wants it."""
+    """Return a tensor of its own, contiguous and in NCHW, as safetensors wants it."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 

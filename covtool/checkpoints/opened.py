@@ -85,7 +85,7 @@ class OpenedModel:
 
 
 def opened(model: nn.Module, recipe: Recipe, **others: Any) -> OpenedModel:
-    """The opened model, with its recipe on it."""
+    """Return the opened model, with its recipe on it."""
     attach_recipe(model, recipe)
     return OpenedModel(model=model, recipe=recipe, **others)
 
@@ -113,7 +113,7 @@ def require_trained_classifier(source: str | Path, recipe: Recipe) -> None:
 
 
 def replaced(images: InputSpec, overrides: dict[str, Any]) -> InputSpec:
-    """The images with some of their fields set.
+    """Return the images with some of their fields set.
 
     Raises:
         ArgumentError: A field cannot have such a value.

@@ -137,7 +137,7 @@ def _open_named(source: str, wishes: Wishes) -> OpenedModel:
 
 
 def _on_images(found: OpenedModel, *, resized: bool) -> OpenedModel:
-    """The model on the images that were asked for, once it is sure that it can take them.
+    """Return the model on the images that were asked for, once it is sure that it can take them.
 
     Raises:
         ArgumentError: It cannot, or nothing could come of it.

@@ -25,7 +25,7 @@ _HALF = 0.5  # with so many names in common a file is of the same code base
 
 
 def match_order(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
-    """Architectures with the same shapes in the same order, under other names."""
+    """Return architectures with the same shapes in the same order, under other names."""
     if not numbers_ascend(name for name, _ in tensors):
         return []
     length = len(tensors)
@@ -38,7 +38,7 @@ def match_order(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
 
 
 def order_candidate(index: ArchitectureIndex, row: int, tensors: Named) -> Candidate | None:
-    """The candidate of a row if the shapes fit in order; None otherwise."""
+    """Return the candidate of a row if the shapes fit in order; None otherwise."""
     body, head = split(index, row)
     expected = list(index.tensors(row)) if len(tensors) == len(body) + len(head) else list(body)
     heads = {name for name, _ in head}
@@ -70,7 +70,7 @@ def order_candidate(index: ArchitectureIndex, row: int, tensors: Named) -> Candi
 
 
 def numbers_ascend(names: Named) -> bool:
-    """Whether modules that are counted stand in the order of their numbers.
+    """Return whether modules that are counted stand in the order of their numbers.
 
     They do in a model. Where they do not, something has sorted the tensors (``blocks.10`` before
     ``blocks.2``), and their order says nothing about the model's.
@@ -87,7 +87,7 @@ def numbers_ascend(names: Named) -> bool:
 
 
 def names_disagree(index: ArchitectureIndex, pairs: list[tuple[str, str]], heads: set[str]) -> bool:
-    """Whether a tensor has another role by its name than by its place.
+    """Return whether a tensor has another role by its name than by its place.
 
     Where most names are the architecture's own, one that is known of other architectures
     (``fc_norm.weight``) means what it means there.
@@ -104,7 +104,7 @@ def names_disagree(index: ArchitectureIndex, pairs: list[tuple[str, str]], heads
 
 
 def _leaves_agree(own: str, known: str) -> bool:
-    """Whether two names may stand for the same thing: no mean in the place of a weight."""
+    """Return whether two names may stand for the same thing: no mean in the place of a weight."""
     leaves = own.rpartition(".")[2], known.rpartition(".")[2]
     return leaves[0] == leaves[1] or not set(leaves) <= _LEAVES
 

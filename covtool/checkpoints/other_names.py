@@ -41,7 +41,7 @@ class NamedFile:
 
 
 def read_as_code_bases(checkpoint: ForeignCheckpoint) -> Iterator[NamedFile]:
-    """The file under the names that each code base's table makes of its own."""
+    """Yield the file under the names that each code base's table makes of its own."""
     tensors = {**checkpoint.tensors, **checkpoint.beside}
     config = read_document(checkpoint.path.with_name("config.json"))
     for reading in read_code_bases(tensors, config=config):
@@ -55,7 +55,7 @@ def read_as_code_bases(checkpoint: ForeignCheckpoint) -> Iterator[NamedFile]:
 
 
 def converted_by_timm(checkpoint: ForeignCheckpoint, arch: str | None) -> Iterator[NamedFile]:
-    """The file as timm's own conversions give it, one architecture at a time.
+    """Yield the file as timm's own conversions give it, one architecture at a time.
 
     Args:
         checkpoint: Any checkpoint.

@@ -7,7 +7,7 @@ from covtool.checkpoints.matching import Candidate, Named, per_row
 
 
 def match_overlap(index: ArchitectureIndex, tensors: Named, *, limit: int) -> list[Candidate]:
-    """The architectures with the largest overlap, at most `limit`.
+    """Return the architectures with the largest overlap, at most `limit`.
 
     The score is the mean of the overlap of (name, shape) pairs and that of shapes alone, each as
     2 * common / (one + other), the Dice coefficient.
@@ -34,7 +34,7 @@ def match_overlap(index: ArchitectureIndex, tensors: Named, *, limit: int) -> li
 
 
 def _common_shapes(index: ArchitectureIndex, numbers: list[int]) -> np.ndarray:
-    """How many tensors of each architecture have a partner of the same shape, shape (M,)."""
+    """Return how many tensors of each architecture have a partner of the same shape, shape (M,)."""
     shapes, counts = np.unique([n for n in numbers if n >= 0], return_counts=True)
     column = np.full(len(index.shapes), -1)
     column[shapes.astype(int)] = np.arange(len(shapes))

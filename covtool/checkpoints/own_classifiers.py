@@ -13,7 +13,7 @@ from covtool.specs import BaseSpec
 
 
 def with_linear(candidate: Candidate, linear: Linear, module: str) -> Candidate:
-    """The candidate with a linear layer of the file as its classifier."""
+    """Return the candidate with a linear layer of the file as its classifier."""
     pairs = [(f"{linear.module}.weight", f"{module}.weight")]
     notes = candidate.notes
     if linear.has_bias:
@@ -78,7 +78,7 @@ def _built_head(library: str, name: str, classifiers: tuple[str, ...]) -> tuple:
 
 
 def expected_head(architecture: Architecture) -> dict[str, Shape]:
-    """The classifier of an architecture that is stored without one."""
+    """Return the classifier of an architecture that is stored without one."""
     if len(architecture.classifiers) != 1:
         return {}
     return dict(_built_head(architecture.library, architecture.name, architecture.classifiers))

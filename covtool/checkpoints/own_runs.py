@@ -57,7 +57,7 @@ class OwnModel:
 
 
 def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
-    """The file that stands for a run: its best exported model, or what is asked for.
+    """Return the file that stands for a run: its best exported model, or what is asked for.
 
     Args:
         source: A run's folder; with ``@last``, ``@best`` or ``@epoch-3`` behind it that model.
@@ -108,7 +108,7 @@ def _nothing_in(folder: Path, choice: str) -> CheckpointError:
 
 
 def saved_state(path: Path, content: Any) -> SavedState | None:
-    """What a file says about itself, if it is a state of one of covtool's own runs.
+    """Return what a file says about itself, if it is a state of one of covtool's own runs.
 
     Args:
         path: The file; the run's folder around it may tell the recipe.
@@ -128,7 +128,7 @@ def saved_state(path: Path, content: Any) -> SavedState | None:
 
 
 def _recipe_beside(path: Path) -> Any:
-    """The recipe in the run's folder; None where the head may have been another by then."""
+    """Return the recipe in the run's folder; None where the head may have been another by then."""
     folder = absolute(path).parent.parent
     if absolute(path).parent.name != STATES:
         return None
@@ -139,7 +139,7 @@ def _recipe_beside(path: Path) -> Any:
 
 
 def _settings(path: Path) -> Mapping[str, Any] | None:
-    """What a run wrote beside its states; None where that is missing or cannot be read."""
+    """Return what a run wrote beside its states; None where that is missing or cannot be read."""
     try:
         return read_settings(path)
     except ArgumentError:
@@ -159,7 +159,7 @@ def _validated(path: Path, told: Any) -> Recipe:
 
 
 def model_of_state(checkpoint: "ForeignCheckpoint") -> OwnModel:
-    """The model in a state of a run, with the average of its weights where there is one.
+    """Return the model in a state of a run, with the average of its weights where there is one.
 
     Args:
         checkpoint: With `saved`.

@@ -19,12 +19,12 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder; what cannot be looked at is none."""
+    """Return whether there is a folder; what cannot be looked at is none."""
     return os.path.isdir(path)  # noqa: PTH112 -- Path's raises where a name is too long
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is anything of that name, of any kind.
+    """Return whether there is anything of that name, of any kind.
 
     Raises:
         CheckpointError: It cannot be looked at: a name that is too long or that
@@ -42,7 +42,7 @@ def is_there(path: Path) -> bool:
 
 
 def cannot_be_read(path: Path | str, problem: OSError) -> CheckpointError:
-    """The system does not give a file, or it is none; the reason is the system's."""
+    """Return the system does not give a file, or it is none; the reason is the system's."""
     return CheckpointError(
         f"{printable(str(path), longest=400)} cannot be read.",
         reason=reason_of(problem),
@@ -66,7 +66,7 @@ def missing_file(path: Path) -> CheckpointError:
 
 
 def no_file(path: Path) -> CheckpointError:
-    """A folder stands where a checkpoint should."""
+    """Return a folder stands where a checkpoint should."""
     inside = [name for name in names_in(path) if name.endswith(SUFFIXES)]
     return CheckpointError(
         f"{path} is a folder, not a checkpoint.",
@@ -76,7 +76,7 @@ def no_file(path: Path) -> CheckpointError:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names of what is in a folder, sorted; none of one that cannot be looked into."""
+    """Return names of what is in a folder, sorted; none of one that cannot be looked into."""
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208 -- names alone, of perhaps many files
     except OSError:

@@ -87,7 +87,7 @@ def require_plain(path: Path, entries: Mapping[str, Any], *, stored: int) -> Non
 
 
 def _strange_kind(name: str, tensor: Any) -> str | None:
-    """What speaks against a tensor, in words; None for what is plain, or no tensor."""
+    """Return what speaks against a tensor, in words; None for what is plain, or no tensor."""
     if isinstance(tensor, UnusableTensor):
         return tensor.kind
     if not isinstance(tensor, Tensor):

@@ -26,7 +26,7 @@ class OtherSize:
 
 
 def may_differ(name: str) -> bool:
-    """Whether a tensor of that name follows from the size of images and patches."""
+    """Return whether a tensor of that name follows from the size of images and patches."""
     return name.rpartition(".")[2] in _LEAVES or name == _PATCHES
 
 
@@ -83,7 +83,7 @@ def _size_argument(library: str, size: Size) -> dict[str, object]:
 
 
 def _grid(known: Shape, own: Shape, *, of: Size) -> Size | None:
-    """Rows and columns of an architecture's own positions, for its own (square) images."""
+    """Return rows and columns of an architecture's own positions, for its own (square) images."""
     if len(known) != len(own) or of[0] != of[1]:
         return None
     if len(known) == 4:
@@ -112,7 +112,7 @@ def _tokens(shape: Shape) -> int:
 
 
 def _first_grid_axis(shape: Shape) -> int:
-    """Positions stand before the channels (1, H, W, C), or behind them (1, C, H, W)."""
+    """Return positions stand before the channels (1, H, W, C), or behind them (1, C, H, W)."""
     return 1 if shape[1] == shape[2] else 2
 
 

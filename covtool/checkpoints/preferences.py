@@ -16,7 +16,7 @@ _PORTED_FROM_TENSORFLOW = re.compile(r"_conv_stem\.|_blocks\.\d+\._depthwise_con
 def preference(
     candidate: Candidate, checkpoint: ForeignCheckpoint, prefers: str | None = None
 ) -> tuple[Any, ...]:
-    """What sorts equal candidates: the most plausible one first.
+    """Return what sorts equal candidates: the most plausible one first.
 
     Args:
         candidate: One of them.

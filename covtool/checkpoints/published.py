@@ -69,7 +69,7 @@ class PublishedModel:
 def open_published(
     checkpoint: ForeignCheckpoint, *, arch: str | None = None, iterations: int | None = None
 ) -> PublishedModel | None:
-    """The published network that a checkpoint is of; None where it is of none.
+    """Return the published network that a checkpoint is of; None where it is of none.
 
     Args:
         checkpoint: Any checkpoint.
@@ -207,13 +207,13 @@ def _meta_layer(checkpoint: ForeignCheckpoint, iterations: int | None) -> dict[s
 
 
 def _keeps_resolution(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether the last stage of a ResNet has stride 1, as in every mpncovresnet."""
+    """Return whether the last stage of a ResNet has stride 1, as in every mpncovresnet."""
     told = (checkpoint.told_architecture or "").startswith(PREFIX)
     return name.startswith("res") and (told or layout.reduced_by in ("layer_reduce", "features"))
 
 
 def _classifier_tensors(layout: Layout, model: nn.Module) -> dict[str, Tensor]:
-    """A single Linear goes to the place of the network's last one."""
+    """Return a single Linear goes to the place of the network's last one."""
     prefix = "fc" if hasattr(model, "fc") else "classifier"
     classifier = model.get_submodule(prefix)
     if isinstance(classifier, nn.Sequential) and "weight" in layout.classifier:

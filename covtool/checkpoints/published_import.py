@@ -9,7 +9,7 @@ _SAME_LAYOUT = frozenset({"seb"} | {row.name for row in HEADS if row.is_root})
 
 
 def imported_head(source: str, own: HeadSpec, asked: HeadSpec) -> HeadSpec:
-    """The head to import: the file's own, or another meta-layer of the covariance.
+    """Return the head to import: the file's own, or another meta-layer of the covariance.
 
     All roots, and the scaling eigen branch, take the same weights, and a file does not tell which
     of them it was trained with.
@@ -38,7 +38,7 @@ def imported_head(source: str, own: HeadSpec, asked: HeadSpec) -> HeadSpec:
 
 
 def imported_as_it_is(source: str, leave_out: str) -> ArgumentError:
-    """The refusal of what the weights were not trained with."""
+    """Return the refusal of what the weights were not trained with."""
     return ArgumentError(
         f"{source} has a covtool head already: it can be imported as it is.",
         reason="Its reduction and its classifier were trained with that head.",

@@ -72,7 +72,7 @@ class Layout:
 
 
 def read_layout(checkpoint: ForeignCheckpoint) -> Layout:
-    """The tensors of a checkpoint, sorted into body, reduction and classifier."""
+    """Return the tensors of a checkpoint, sorted into body, reduction and classifier."""
     state = {n.replace("features.module.", "features."): t for n, t in checkpoint.state.items()}
     counted = "features.4.0.conv1.weight" in state
     reductions = _DIRECT | _IN_REPRESENTATION | (_IN_FEATURES if counted else {})
@@ -99,13 +99,13 @@ def read_layout(checkpoint: ForeignCheckpoint) -> Layout:
 
 
 def architecture_of(body: Mapping[str, Tensor]) -> str | None:
-    """The network of torchvision with exactly this feature extractor."""
+    """Return the network of torchvision with exactly this feature extractor."""
     ours = _shapes(body)
     return next((name for name, theirs in _torchvision().items() if theirs == ours), None)
 
 
 def difference_to_nearest(body: Mapping[str, Tensor]) -> tuple[str, KeyReport] | None:
-    """The network of torchvision that shares most tensors with a body, and what differs."""
+    """Return the network of torchvision that shares most tensors with a body, and what differs."""
     ours, networks = _shapes(body), _torchvision()
     shared = {
         name: sum(ours.get(own) == shape for own, shape in theirs.items()) / len(theirs)
@@ -129,7 +129,7 @@ def _shapes(body: Mapping[str, Tensor]) -> Shapes:
 
 
 def _torchvision() -> dict[str, Shapes]:
-    """The feature extractors of all networks of torchvision."""
+    """Return the feature extractors of all networks of torchvision."""
     index = load_index()
     return {
         architecture.name: {n: s for n, s in index.tensors(row) if not n.startswith(_CLASSIFIERS)}

@@ -51,7 +51,7 @@ def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
 def not_computed(
     checkpoint: ForeignCheckpoint, whose: str, reason: str
 ) -> UnrecognizedCheckpointError:
-    """The names are understood, and no architecture computes what the network does."""
+    """Return the names are understood, and no architecture computes what the network does."""
     return UnrecognizedCheckpointError(
         f"{checkpoint.path} is of {whose}, which no architecture of timm or torchvision is like.",
         reason=reason,
@@ -77,7 +77,7 @@ _UNORDERED = (
 def not_of(
     index: ArchitectureIndex, checkpoint: ForeignCheckpoint, row: int, arch: str
 ) -> UnrecognizedCheckpointError:
-    """The tensors are not those of the architecture that is named."""
+    """Return the tensors are not those of the architecture that is named."""
     return UnrecognizedCheckpointError(
         f"{checkpoint.path} does not fit {arch}.",
         reason="Names and shapes differ, beyond the number of classes and of input channels.",
@@ -87,14 +87,14 @@ def not_of(
 
 
 def _told_row(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> int | None:
-    """The row of the architecture that the file says it is of."""
+    """Return the row of the architecture that the file says it is of."""
     told = (checkpoint.told_architecture or "").removeprefix(TORCHVISION_PREFIX).partition(".")[0]
     rows = (*index.find("timm", told), *index.find("torchvision", told))
     return rows[0] if rows else None
 
 
 def _difference(index: ArchitectureIndex, row: int, checkpoint: ForeignCheckpoint) -> str:
-    """What differs from an architecture, behind the prefix that leaves least."""
+    """Return what differs from an architecture, behind the prefix that leaves least."""
     reports = [_report(index, row, reading) for reading in _whole_and_readings(checkpoint)]
     report = min(reports, key=lambda report: len(report.missing) + len(report.other_shape))
     compared = f"Compared with {index.architectures[row].name}:\n{report}"

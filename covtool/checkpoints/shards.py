@@ -26,14 +26,14 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suff
 
 
 def weights_file(path: Path) -> Path:
-    """The file with the weights in a folder of the Hub; any other path as it is."""
+    """Return the file with the weights in a folder of the Hub; any other path as it is."""
     if not is_folder(path):
         return path
     return next((path / name for name in HUB_FILES if is_regular(path / name)), path)
 
 
 def shards_of(path: Path) -> tuple[Path, ...]:
-    """The files that hold a model's weights together, of their index or of one of them.
+    """Return the files that hold a model's weights together, of their index or of one of them.
 
     Returns:
         The files in the order of their numbers; none where `path` holds the weights itself.
@@ -61,7 +61,7 @@ def shards_of(path: Path) -> tuple[Path, ...]:
 
 
 def _indexed(path: Path) -> Sequence[str]:
-    """Names of the files in an index; none of another folder."""
+    """Return names of the files in an index; none of another folder."""
     reason = "It has no weight_map that names files beside it."
     names: list[str] = []
     try:

@@ -50,7 +50,7 @@ _KINDS = {
 
 
 def read_metadata(path: Path | str) -> Mapping[str, str]:
-    """The metadata of a safetensors file whose header is right.
+    """Return the metadata of a safetensors file whose header is right.
 
     Raises:
         CheckpointError: It is damaged, or cannot be read.
@@ -63,7 +63,7 @@ def read_metadata(path: Path | str) -> Mapping[str, str]:
 
 
 def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """The tensors of a checkpoint, in the order of their names, and its metadata.
+    """Return the tensors of a checkpoint, in the order of their names, and its metadata.
 
     Raises:
         CheckpointError: As `tensors_in`.
@@ -77,7 +77,7 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], Mapping[str, str]
 
 
 def tensors_in(path: Path | str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """The tensors of any safetensors file, in the order of their names, and its metadata.
+    """Return the tensors of any safetensors file, in the order of their names, and its metadata.
 
     Raises:
         OSError: It cannot be read.
@@ -124,7 +124,7 @@ def _require_unchanged(tensors: Mapping[str, Tensor], header: Header) -> None:
 
 
 def _read(file: BinaryIO, header: Header) -> dict[str, Tensor]:
-    """All tensors, in one piece of memory."""
+    """Return all tensors, in one piece of memory."""
     content = np.empty(header.end - header.start, np.uint8)
     if file.readinto(content) != len(content) or file.read(1):
         raise HeaderError("It changed its size while it was being read.")

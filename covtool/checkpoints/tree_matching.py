@@ -47,7 +47,7 @@ def match_trees(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
 def tree_candidate(
     index: ArchitectureIndex, row: int, tree: Tree, linear: Linear | None
 ) -> Candidate | None:
-    """The candidate of a row if its modules are those of a tree; None otherwise."""
+    """Return the candidate of a row if its modules are those of a tree; None otherwise."""
     body, head = split(index, row)
     pairs = _paired(tree, _tree(body), _Looks())
     if pairs is None or names_disagree(index, pairs, set()):
@@ -68,7 +68,7 @@ def tree_candidate(
 
 
 def _without_head(tensors: Named, lengths: Container[int]) -> Iterator[tuple[Named, Linear | None]]:
-    """The tensors; then those without one linear layer that stands alone at the top.
+    """Yield the tensors; then those without one linear layer that stands alone at the top.
 
     Args:
         tensors: Names and shapes.
@@ -91,7 +91,7 @@ def _without_head(tensors: Named, lengths: Container[int]) -> Iterator[tuple[Nam
 
 
 def _tree(tensors: Named) -> Tree | None:
-    """The tensors in their modules; None where a tensor has the name of a module."""
+    """Return the tensors in their modules; None where a tensor has the name of a module."""
     root: Tree = {}
     for name, shape in tensors:
         *modules, leaf = name.split(".")
@@ -107,7 +107,7 @@ def _tree(tensors: Named) -> Tree | None:
 
 
 def _paired(own: Tree, known: Tree, looks: "_Looks") -> list[tuple[str, str]] | None:
-    """Names of tensors in `own` and in `known`; None where no way, or several, fit."""
+    """Return names of tensors in `own` and in `known`; None where no way, or several, fit."""
     own, known = _unwrapped(own), _unwrapped(known)
     if isinstance(own, tuple) or isinstance(known, tuple):
         both = isinstance(own, tuple) and isinstance(known, tuple)
@@ -125,7 +125,7 @@ def _paired(own: Tree, known: Tree, looks: "_Looks") -> list[tuple[str, str]] | 
 
 
 def _unwrapped(tree: Tree | tuple) -> Tree | tuple:
-    """The tree without modules that hold one other module and nothing else."""
+    """Return the tree without modules that hold one other module and nothing else."""
     while isinstance(tree, dict) and len(tree) == 1:
         inner = next(iter(tree.values()))
         if isinstance(inner, tuple):
@@ -180,7 +180,7 @@ class _Looks:
         self._of_trees: dict[int, tuple[Tree, int]] = {}  # by id, which lives as long as the tree
 
     def by_look(self, tree: Tree) -> Mapping[int, list[str]]:
-        """The names in a module by what they look like."""
+        """Return the names in a module by what they look like."""
         found: dict[int, list[str]] = defaultdict(list)
         for name, child in tree.items():
             found[self._look(name, child)].append(name)

@@ -62,7 +62,7 @@ def load_torch_file(path: Path, *, archive: bool) -> Any:
 
 
 def load_own_file(path: Path) -> Any:
-    """Tensors and plain values that covtool put into a file with torch.save, in memory.
+    """Return tensors and plain values that covtool put into a file with torch.save, in memory.
 
     Everything in the file is compared with its checksums, whether it is used or not.
 

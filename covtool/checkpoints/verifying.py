@@ -14,7 +14,7 @@ _REPORT = "Please report this, with the output of covtool inspect on the source.
 
 
 def reopened(path: Path) -> nn.Module:
-    """The model of a file that was just written; the random numbers are as before.
+    """Return the model of a file that was just written; the random numbers are as before.
 
     Raises:
         VerificationError: The file does not open.
@@ -58,7 +58,7 @@ def require_same_answers(
 
 @torch.no_grad()
 def _answers(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """One image at a time: a run may have found that no two fit into the memory."""
+    """Return one image at a time: a run may have found that no two fit into the memory."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()

@@ -76,22 +76,22 @@ def words_of(name: str) -> set[str]:
 
 
 def components(name: str) -> list[str]:
-    """Parts of a name between dots, and of a path of entries."""
+    """Return parts of a name between dots, and of a path of entries."""
     return [part for part in re.split(r"[.>\s*]+", name) if part]
 
 
 def is_averaged(name: str) -> bool:
-    """Whether a name says that its weights are a moving average."""
+    """Return whether a name says that its weights are a moving average."""
     return bool(words_of(name) & _AVERAGED)
 
 
 def is_of_training(name: str) -> bool:
-    """Whether an entry of that name belongs to an optimizer or a schedule."""
+    """Return whether an entry of that name belongs to an optimizer or a schedule."""
     return _BESIDE_TRAINING.search(name) is not None
 
 
 def distills_itself(names: Iterable[str]) -> bool:
-    """Whether names of tensors show a head of self-distillation."""
+    """Return whether names of tensors show a head of self-distillation."""
     return any(_SELF_DISTILLING.search(name) for name in names)
 
 
@@ -102,7 +102,7 @@ def role(name: str) -> str | None:
 
 
 def choose(names: Sequence[str], *, self_distilled: bool = False) -> Choice | None:
-    """The set that is used where nothing else is asked for; None where that has to be asked.
+    """Return the set that is used where nothing else is asked for; None where that has to be asked.
 
     Args:
         names: Of the sets, entries or prefixes of tensors; at least one.
@@ -133,7 +133,7 @@ def matching(name: str, asked: str) -> bool:
 
 
 def _is_left(name: str, *, beside: str) -> bool:
-    """Whether a set is the other one of a pair; the first pair that fits decides."""
+    """Return whether a set is the other one of a pair; the first pair that fits decides."""
     own, other = components(name), components(beside)
     for pair in PAIRS:
         if pair.left in own and pair.taken in other:
@@ -144,7 +144,7 @@ def _is_left(name: str, *, beside: str) -> bool:
 
 
 def _projects(taken: str, left: str) -> bool:
-    """Whether two sets are a pair whose heads project."""
+    """Return whether two sets are a pair whose heads project."""
     own, other = components(taken), components(left)
     return any(pair.projects and pair.taken in own and pair.left in other for pair in PAIRS)
 

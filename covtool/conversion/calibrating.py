@@ -58,7 +58,7 @@ class CalibrationImages:
 def calibration_images(
     request: ConversionRequest, layout: DataLayout, track: Track
 ) -> CalibrationImages:
-    """The training images that a request calibrates with.
+    """Return the training images that a request calibrates with.
 
     Args:
         request: With `calibrate_with`.
@@ -94,7 +94,7 @@ def calibration_images(
 
 
 def _is_judged(request: ConversionRequest) -> bool:
-    """Whether the result is compared with the source: a new classifier knows nothing yet."""
+    """Return whether the result is compared with the source: a new classifier knows nothing yet."""
     kinds = set(map(type, request.operations))
     return ConvolutionSpec in kinds and HeadSpec not in kinds
 
@@ -107,7 +107,7 @@ def _to_judge(layout: DataLayout, request: ConversionRequest) -> tuple[Sample, .
 def notes_on_images(
     layout: DataLayout | None, images: CalibrationImages | None, *, exif: bool
 ) -> Iterator[str]:
-    """What is worth knowing about the images that a conversion looks at.
+    """Yield what is worth knowing about the images that a conversion looks at.
 
     Args:
         layout: Of the data set that says the classes.
@@ -195,7 +195,7 @@ def _calibrated(
 
 
 def _most_images(model: nn.Module, images: InputSpec, spec: ConvertSpec) -> int:
-    """How many images a bound on memory lets through a network at once."""
+    """Return how many images a bound on memory lets through a network at once."""
     parameter = next(model.parameters())
     image = torch.zeros(1, images.channels, *images.size).to(parameter)
     largest = max(torch.Size(call.shape).numel() for call in trace_calls(model, image))
@@ -258,7 +258,7 @@ def measure_agreement(
 
 
 def _match(recipe: Recipe, layout: DataLayout) -> ClassMatch | None:
-    """The network's output for each label; None where they do not mean the same."""
+    """Return the network's output for each label; None where they do not mean the same."""
     if "classifier" in recipe.provenance.untrained:
         return None  # what a random classifier answers says nothing
     try:

@@ -15,7 +15,7 @@ from covtool.surgery.calibration import CalibrationResult
 
 
 def plan_conversion(request: ConversionRequest, *, track: Track = silent) -> ConversionPlan:
-    """What `convert` would do; writes nothing.
+    """Return what `convert` would do; writes nothing.
 
     Operators in place of convolutions are calibrated, where asked for: how close they come is part
     of the plan. A new head is not.

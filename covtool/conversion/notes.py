@@ -11,7 +11,7 @@ from covtool.variants import CONVOLUTIONS
 def notes_on(
     head: HeadPlan | None, convolutions: Sequence[ConvolutionsReport], *, calibrated: bool
 ) -> tuple[str, ...]:
-    """Notes on new operators and on a new head."""
+    """Return notes on new operators and on a new head."""
     notes = [note for report in convolutions for note in _on_convolutions(report)]
     if head is not None:
         notes += _on_head(head, calibrated=calibrated)
@@ -19,7 +19,7 @@ def notes_on(
 
 
 def notes_on_eigenlayer(plan: EigenlayerPlan | None) -> Iterator[str]:
-    """Notes on a new Eigenlayer."""
+    """Yield notes on a new Eigenlayer."""
     if plan is None or plan.keeps_logits:
         return
     if plan.spec.init == "random":
@@ -34,7 +34,7 @@ def notes_on_eigenlayer(plan: EigenlayerPlan | None) -> Iterator[str]:
 def starts_at_random(
     head: HeadPlan | None, eigenlayer: EigenlayerPlan | None, *, calibrated: bool
 ) -> Iterator[str]:
-    """Paths of the new modules that nothing but chance has set."""
+    """Yield paths of the new modules that nothing but chance has set."""
     if head is not None and head.widened:
         yield head.widened
     if head is not None and not calibrated:

@@ -134,7 +134,7 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
 
 
 def with_eigenlayer(model: nn.Module, plan: EigenlayerPlan | None, seed: int) -> nn.Module:
-    """The model with the Eigenlayer that is planned, if one is."""
+    """Return the model with the Eigenlayer that is planned, if one is."""
     if plan is None:
         return model
     with torch.random.fork_rng(devices=[]):
@@ -169,7 +169,7 @@ def _iterations(heads: list[HeadSpec]) -> int | None:
 
 
 def _is_import(own: Sequence[Operation], request: ConversionRequest) -> bool:
-    """Whether a file of another program becomes a covtool file with the head that it has.
+    """Return whether a file of another program becomes a covtool file with the head that it has.
 
     A published covariance head can only be imported. A pooling with a neck behind it can also be
     replaced: it is imported where that very pooling is asked for, and no other classes are.
@@ -183,7 +183,7 @@ def _is_import(own: Sequence[Operation], request: ConversionRequest) -> bool:
 
 
 def _import(opened: OpenedModel, request: ConversionRequest, output: Path) -> Prepared:
-    """A network of another program becomes a covtool file as it is: it has its head already.
+    """Return a network of another program becomes a covtool file as it is: it has its head already.
 
     Raises:
         ArgumentError: Something else is asked for than what its weights were trained with.
@@ -292,7 +292,7 @@ class _Operated:
         self.operations.append(plan.spec)
 
     def _keeps(self, names: tuple[str, ...]) -> bool:
-        """Whether the model's classes certainly are the data's."""
+        """Return whether the model's classes certainly are the data's."""
         return classes_stay(self.recipe.class_names, names, self.recipe.num_classes)
 
     def _plan_head(self, spec: HeadSpec) -> HeadPlan:
@@ -315,7 +315,7 @@ class _Operated:
 
 
 def _yet_to_be_written(done: _Operated, calibrated: bool) -> tuple[str, ...]:
-    """Modules that calibration sets after the plan."""
+    """Return modules that calibration sets after the plan."""
     return (done.head.sites.classifier,) if calibrated and done.head is not None else ()
 
 
@@ -348,7 +348,7 @@ def _recipe(
 
 
 def _untrained(source: Recipe, done: _Operated, *, calibrated: bool) -> tuple[Untrained, ...]:
-    """Parts that are random after the operations."""
+    """Return parts that are random after the operations."""
     found = set(source.provenance.untrained)
     if done.head is not None and not done.head.keeps_classifier:
         found.discard("classifier")

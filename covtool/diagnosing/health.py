@@ -176,7 +176,7 @@ def _cpu_bfloat16() -> bool | None:
 
 
 def _tried(name: str, attempt: Callable[[], str]) -> Check:
-    """A check that passes unless something is raised; whatever is raised is the finding."""
+    """Return a check that passes unless something is raised; whatever is raised is the finding."""
     try:
         return Check(name=name, passed=True, detail=attempt())
     except Exception as problem:
@@ -185,7 +185,7 @@ def _tried(name: str, attempt: Callable[[], str]) -> Check:
 
 
 def _try_torchvision() -> str:
-    """An operator of torchvision's own is there only if it was built against this torch."""
+    """Return an operator of torchvision's own is there only if it was built against this torch."""
     from covtool.backbones.torchvision_fit import require_operators
 
     require_operators()

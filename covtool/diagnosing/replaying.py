@@ -152,7 +152,7 @@ def _of(path: Path, what: str) -> Iterator[None]:
 
 
 def _assembled(dump: Dump, device: str) -> Parts:
-    """The run as it was before the update, but for its images: they are in the dump."""
+    """Return the run as it was before the update, but for its images: they are in the dump."""
     training = dump.request.training.model_copy(
         update={"device": device, "workers": 0, "torchcompile": False}
     )

@@ -41,7 +41,7 @@ def train_tiny_network(device: str) -> str:
 
 
 def _example() -> tuple[nn.Module, Tensor, Tensor]:
-    """The same network, images and labels every time; torch's generator is left alone."""
+    """Return the same network, images and labels every time; torch's generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = create_model(BaseSpec(library="timm", name=NAME), num_classes=NUM_CLASSES)

@@ -124,7 +124,7 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
 
 
 def _images(source: ImageSource, split: str | None) -> tuple[list[ImageLabels], tuple[Sample, ...]]:
-    """What is known about the images, and the images, numbered."""
+    """Return what is known about the images, and the images, numbered."""
     chosen = [
         (sample, "" if name == WHOLE else name)
         for name, samples in source.chosen(split).items()

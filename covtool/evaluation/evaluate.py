@@ -179,7 +179,7 @@ def _images(
 
 
 def _output_names(recipe: Recipe, file: Path | None) -> tuple[str, ...] | None:
-    """The names of a model's outputs: the user's own, else the model's."""
+    """Return the names of a model's outputs: the user's own, else the model's."""
     if file is None:
         return recipe.class_names
     names = read_class_names(file)

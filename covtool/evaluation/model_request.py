@@ -44,7 +44,7 @@ class ModelRequest:
     launch: LaunchSpec = field(default_factory=LaunchSpec)
 
     def open(self) -> OpenedModel:
-        """The model.
+        """Return the model.
 
         Raises:
             CheckpointError: It cannot be opened.
@@ -66,7 +66,7 @@ class ModelRequest:
         device: torch.device,
         processes: Processes,
     ) -> FeatureExtractor:
-        """What turns images into features of the model.
+        """Return what turns images into features of the model.
 
         Args:
             opened: The model.

@@ -214,7 +214,7 @@ def _described(
 def _searched(
     described: _Described, request: RetrievalRequest, track: Track
 ) -> tuple[RetrievalResult, int]:
-    """The figures and the number of features; files are written on the way."""
+    """Return the figures and the number of features; files are written on the way."""
     spec, layout, features = request.spec, described.layout, described.features
     if spec.save_features is not None:
         table = FeatureTable(features=features, labels=labels_of(layout))

@@ -53,7 +53,7 @@ class AdaptiveChannelDropout(nn.Module):
 
 
 def _drop(features: Tensor, rate: Tensor) -> Tensor:
-    """Each channel of each image to zero with probability `rate`, the others scaled up."""
+    """Return each channel of each image to zero with probability `rate`, the others scaled up."""
     drawn = torch.rand(features.shape[:2], dtype=features.dtype, device=features.device)
     kept = (drawn >= rate).to(features.dtype)[..., None, None]
     share = 1 - rate

@@ -52,7 +52,7 @@ class ConvOperator(nn.Conv2d):
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, spec: ConvolutionSpec | None = None) -> Self:
-        """The operator with a copy of a convolution's weights and all of its geometry.
+        """Return the operator with a copy of a convolution's weights and all of its geometry.
 
         Args:
             conv: `torch.nn.Conv2d`, or timm's Conv2dSame, StdConv2d, ScaledStdConv2d and their
@@ -91,7 +91,7 @@ class ConvOperator(nn.Conv2d):
 
     @classmethod
     def kind_for(cls, conv: nn.Conv2d) -> ConvKind:
-        """How `conv` pads and what it does to its filters.
+        """Return how `conv` pads and what it does to its filters.
 
         Raises:
             SurgeryError: This operator cannot take its place.
@@ -99,7 +99,7 @@ class ConvOperator(nn.Conv2d):
         return kind_of(conv)
 
     def forward(self, features: Tensor) -> Tensor:
-        """The operator's answer, with the bias."""
+        """Return the operator's answer, with the bias."""
         if (node := as_leaf(self, features)) is not None:
             return node
         response = self.response(features)
@@ -108,23 +108,23 @@ class ConvOperator(nn.Conv2d):
         return response + self.bias.to(response.dtype)[:, None, None]
 
     def response(self, features: Tensor) -> Tensor:
-        """The operator's answer without the bias, (B, O, H', W')."""
+        """Return the operator's answer without the bias, (B, O, H', W')."""
         raise NotImplementedError
 
     def filters(self) -> Tensor:
-        """The filters that the convolution had: the weight, standardized where it did so."""
+        """Return the filters that the convolution had: the weight, standardized where it did so."""
         if not self.kind.standardized:
             return self.weight
         standardized = standardize_filters(self.weight, eps=self.eps)
         return standardized * (self.gain * self.filter_scale) if self.kind.gain else standardized
 
     def convolve(self, features: Tensor) -> Tensor:
-        """What the convolution answered, without its bias."""
+        """Return what the convolution answered, without its bias."""
         features, geometry = self.placed(features)
         return F.conv2d(features, self.filters(), None, *geometry)
 
     def placed(self, features: Tensor) -> tuple[Tensor, Geometry]:
-        """The features, padded where torch's convolution cannot do it, and the geometry."""
+        """Return the features, padded where torch's convolution cannot do it, and the geometry."""
         padding = self.padding
         if self.kind.same:
             features, padding = F.pad(features, self._same_padding(features)), (0, 0)
@@ -136,7 +136,7 @@ class ConvOperator(nn.Conv2d):
 
     @classmethod
     def describe(cls, spec: ConvolutionSpec) -> str:
-        """What a layer of a spec computes, in a few words."""
+        """Return what a layer of a spec computes, in a few words."""
         return spec.conv
 
     @property
@@ -151,7 +151,7 @@ class ConvOperator(nn.Conv2d):
         return (self.out_channels,) if per == "filter" else ()
 
     def scaled(self, filters: Tensor) -> Tensor:
-        """Filters times α."""
+        """Return filters times α."""
         return filters * self.alpha.reshape(-1, 1, 1, 1)
 
     def _same_padding(self, features: Tensor) -> list[int]:

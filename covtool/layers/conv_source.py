@@ -36,7 +36,7 @@ KINDS = {
 
 
 def kind_of(conv: nn.Module) -> ConvKind:
-    """The kind of a convolution.
+    """Return the kind of a convolution.
 
     Raises:
         SurgeryError: It is of a class that does more than is known here, or its weight is computed

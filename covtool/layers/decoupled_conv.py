@@ -143,7 +143,7 @@ class DecoupledConv2d(ConvOperator):
 
 
 def _in_float16(features: Tensor) -> bool:
-    """Whether a convolution of these features is computed in float16."""
+    """Return whether a convolution of these features is computed in float16."""
     kind = autocast_device(features)
     return (
         torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else features.dtype

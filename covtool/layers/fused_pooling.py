@@ -32,7 +32,7 @@ class FeatureTap:
         self._features = None
 
     def node(self, traced: Proxy) -> Proxy:
-        """The node of the tapped module, while torch.fx traces the model of `traced`."""
+        """Return the node of the tapped module, while torch.fx traces the model of `traced`."""
         if self._features is not None:
             return self.take()
         tracer = traced.tracer  # a leaf of the graph: its hooks run with the graph, not now
@@ -42,7 +42,7 @@ class FeatureTap:
         return Proxy(tapped, tracer)
 
     def take(self) -> Tensor:
-        """What was remembered, once."""
+        """Return what was remembered, once."""
         features, self._features = self._features, None
         if features is None:
             raise RuntimeError("The tapped module did not run before the pooling.")

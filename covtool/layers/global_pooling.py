@@ -46,11 +46,11 @@ class GlobalPooling(nn.Module):
         raise NotImplementedError
 
     def is_identity(self) -> bool:
-        """Whether maps go through as they are: what timm asks of its own pooling layers."""
+        """Return whether maps go through as they are: what timm asks of its own pooling layers."""
         return False
 
     def channels_first(self, features: Tensor) -> Tensor:
-        """The map as (B, C, H, W); tokens become a map of one row."""
+        """Return the map as (B, C, H, W); tokens become a map of one row."""
         if self.layout == "NHWC":
             return features.permute(0, 3, 1, 2)
         if self.layout == "NLC":

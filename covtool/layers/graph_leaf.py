@@ -5,7 +5,7 @@ from torch.fx import Proxy
 
 
 def as_leaf(module: nn.Module, *arguments: object) -> Proxy | None:
-    """The call of `module` as one node, while torch.fx traces; None while it computes.
+    """Return the call of `module` as one node, while torch.fx traces; None while it computes.
 
     A tracer goes into every module that it is not told to leave alone, and what chooses by shapes
     or dtypes, as spectral mathematics does, cannot be traced. timm's and torchvision's tracers can

@@ -59,6 +59,6 @@ def _made_again(described: type | Made) -> type:
 
 
 def _instance(described: Made) -> nn.Module:
-    """An empty instance; pickle and deepcopy fill it with the state."""
+    """Return an empty instance; pickle and deepcopy fill it with the state."""
     kind = _made_again(described)
     return kind.__new__(kind)

@@ -36,7 +36,7 @@ REDUCTIONS: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 def make_reduction(name: str, in_features: int, dim: int) -> tuple[nn.Module, int]:
-    """The reduction called `name`, and the channels that come out of it.
+    """Return the reduction called `name`, and the channels that come out of it.
 
     Raises:
         UnknownVariantError: There is no such reduction.

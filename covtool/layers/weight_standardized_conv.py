@@ -25,6 +25,6 @@ class WeightStandardizedConv2d(ConvOperator):
         return kind
 
     def response(self, features: Tensor) -> Tensor:
-        """The convolution with standardized filters, without the bias, (B, O, H', W')."""
+        """Return the convolution with standardized filters, without the bias, (B, O, H', W')."""
         features, geometry = self.placed(features)
         return F.conv2d(features, self.scaled(standardize_filters(self.weight)), None, *geometry)

@@ -21,7 +21,7 @@ AngularActivation = Callable[[Tensor, float], Tensor]
 
 
 def angle(cosine: Tensor) -> Tensor:
-    """The angle θ in radians, from 0 to π, with finite slope everywhere.
+    """Return the angle θ in radians, from 0 to π, with finite slope everywhere.
 
     Within 1e-6 of cos θ = ±1 (1e-12 in float64) it is the chord of the arc cosine: exact at both
     ends, off by less than 4e-4 (4e-7) between.
@@ -51,7 +51,7 @@ def square_cosine(cosine: Tensor, k: float) -> Tensor:
 
 
 def sigmoid(cosine: Tensor, k: float) -> Tensor:
-    """A sigmoid in θ from 1 to −1, steeper at π/2 the smaller k is.
+    """Return a sigmoid in θ from 1 to −1, steeper at π/2 the smaller k is.
 
     The paper's quotient of exponentials is a hyperbolic tangent, which cannot overflow.
     """

@@ -19,7 +19,7 @@ def centered_positions(features: Tensor) -> Tensor:
 
 
 def covariance_pool(features: Tensor) -> Tensor:
-    """Covariance of the channels over all spatial positions (global covariance pooling).
+    """Return covariance of the channels over all spatial positions (global covariance pooling).
 
     The biased estimate is used: the sum is divided by H*W, not by H*W - 1.
 

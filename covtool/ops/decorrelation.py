@@ -126,7 +126,7 @@ DECOMPOSITIONS = Registry(
 
 @torch.no_grad()
 def decorrelate(weight: Tensor, *, decomposition: str = "us") -> Tensor:
-    """A weight with orthogonal rows in the place of `weight`.
+    """Return a weight with orthogonal rows in the place of `weight`.
 
     Args:
         weight: (k, in_features); of any rank. More rows than columns leave rows of zeros.
@@ -191,7 +191,7 @@ def match_rows(rows: Tensor, old: Tensor, *, optimal: bool = False) -> Tensor:
 
 @torch.no_grad()
 def fold_classifier(classifier: Tensor, old: Tensor, new: Tensor) -> Tensor:
-    """The classifier that answers on the new embeddings as the old one did on the old ones.
+    """Return the classifier that answers on the new embeddings as the old one did on the old ones.
 
     With W <- US it is C <- CV, row for row. Exact for any `new` with orthogonal rows that span what
     the rows of `old` span.

@@ -39,7 +39,7 @@ class Decoupling(NamedTuple):
 
 
 def patch_norm(features: Tensor, kernel_size: tuple[int, int], geometry: Geometry) -> Tensor:
-    """Euclidean norm of each patch that a convolution looks at.
+    """Return Euclidean norm of each patch that a convolution looks at.
 
     Args:
         features: Shape (B, C, H, W). Not modified.

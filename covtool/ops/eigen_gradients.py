@@ -80,7 +80,7 @@ def svd(eigenvalues: Tensor, order: int = 0) -> Tensor:
 
 
 def truncated(eigenvalues: Tensor, order: int = 0) -> Tensor:
-    """The ordinary rule, cut off at plus and minus 1e10; `order` is not used.
+    """Return the ordinary rule, cut off at plus and minus 1e10; `order` is not used.
 
     Source:
         Song, Sebe, Wang. "Why Approximate Matrix Square Root Outperforms Accurate SVD in Global

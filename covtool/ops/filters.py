@@ -18,18 +18,18 @@ def filter_norm(weight: Tensor) -> Tensor:
 
 
 def weighted_by_nothing(weight: Tensor) -> Tensor:
-    """Filters of norm 1: the direction alone. A zero filter has none, and no gradient."""
+    """Return filters of norm 1: the direction alone. A zero filter has none, and no gradient."""
     norm = filter_norm(weight)
     return weight * torch.where(norm > negligible(weight.dtype), norm.reciprocal(), 0)
 
 
 def weighted_linearly(weight: Tensor) -> Tensor:
-    """The filters as they are: direction times norm."""
+    """Return the filters as they are: direction times norm."""
     return weight
 
 
 def weighted_by_tanh(weight: Tensor) -> Tensor:
-    """Direction times the hyperbolic tangent of the norm."""
+    """Return direction times the hyperbolic tangent of the norm."""
     norm = filter_norm(weight)
     return weight * (torch.tanh(norm) / norm)
 
@@ -66,7 +66,7 @@ WEIGHTINGS = Registry(
 
 
 def gradient_times_norm(weight: Tensor) -> Tensor:
-    """The filters themselves, with a gradient that is multiplied by their norm.
+    """Return the filters themselves, with a gradient that is multiplied by their norm.
 
     The gradient of a function of the direction falls with the norm; this takes that out.
 
@@ -78,7 +78,7 @@ def gradient_times_norm(weight: Tensor) -> Tensor:
 
 
 def standardize_filters(weight: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """Each filter with mean 0 and variance 1 (weight standardization).
+    """Return each filter with mean 0 and variance 1 (weight standardization).
 
     Args:
         weight: Shape (O, I, kH, kW). Not modified.
@@ -94,12 +94,12 @@ def standardize_filters(weight: Tensor, *, eps: float = 1e-6) -> Tensor:
 
 
 def project_filters(weight: Tensor, norm: float) -> Tensor:
-    """Each filter brought to a norm, its direction kept; zero filters stay zero."""
+    """Return each filter brought to a norm, its direction kept; zero filters stay zero."""
     return weighted_by_nothing(weight) * norm
 
 
 def orthogonality_penalty(weight: Tensor, *, groups: int = 1) -> Tensor:
-    """Half the squared distance of the filters' cosines from the identity, a scalar.
+    """Return half the squared distance of the filters' cosines from the identity, a scalar.
 
     Zero where all filters are orthogonal to each other. The smaller of the two Gram matrices is
     formed: their traces of squares are the same.

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def centralize_gradient(gradient: Tensor) -> Tensor:
-    """The gradient minus its mean over all axes but the first (gradient centralization, GC).
+    """Return the gradient minus its mean over all axes but the first (gradient centralization, GC).
 
     Every output channel of a convolution or linear layer keeps the sum of its weights; the result
     is the orthogonal projection onto that hyperplane, so doing it twice changes nothing.

@@ -116,7 +116,7 @@ def gram_sqrt_newton_schulz(
 
 
 def cheaper_side(channels: int, positions: int, *, num_iterations: int) -> Side:
-    """The side with fewer multiplications: ``channels`` or ``positions``."""
+    """Return the side with fewer multiplications: ``channels`` or ``positions``."""
     products = 3 * num_iterations - 3
     on_channels = channels**2 * positions + products * channels**3
     on_positions = 2 * channels * positions**2 + channels**2 * positions + products * positions**3
@@ -131,7 +131,7 @@ def _root(
     *,
     positions: int,
 ) -> Tensor:
-    """The root of A A' / `positions`, scaled before and after by `norms` of A A'.
+    """Return the root of A A' / `positions`, scaled before and after by `norms` of A A'.
 
     The factor is brought to a largest entry of 1, so that no product leaves the range of numbers;
     everything else is scaled where it is smallest, on the iterated matrices.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def reciprocal(neighbors: Tensor, rows: Tensor, count: int) -> Tensor:
-    """Which of the first neighbors of some images have them among their own first, R.
+    """Return which of the first neighbors of some images have them among their own first, R.
 
     Args:
         neighbors: Of each of N images the nearest, itself first, shape (N, K).
@@ -35,7 +35,7 @@ def reciprocal(neighbors: Tensor, rows: Tensor, count: int) -> Tensor:
 def expanded(
     neighbors: Tensor, near: Tensor, nearer: Tensor, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The k-reciprocal neighbors of some images, and most of what these have in common, R*.
+    """Return the k-reciprocal neighbors of some images, and most of what these have in common, R*.
 
     To R(p, k) the set R(q, k/2) of each of its members q is added if more than two thirds of it are
     in R(p, k) already. (The paper writes "at least", its code "more than".)

@@ -21,7 +21,7 @@ Magnitude = Callable[[Tensor, Tensor, float], Tensor]
 
 
 def negligible(dtype: torch.dtype) -> float:
-    """The least norm that is told from zero: `NEGLIGIBLE`, or what a float16 still holds."""
+    """Return the least norm that is told from zero: `NEGLIGIBLE`, or what a float16 still holds."""
     return max(NEGLIGIBLE, torch.finfo(dtype).tiny)
 
 
@@ -41,12 +41,12 @@ def tanh(norm: Tensor, radius: Tensor, beta: float) -> Tensor:
 
 
 def linear(norm: Tensor, radius: Tensor, beta: float) -> Tensor:
-    """The norm itself, as in a convolution."""
+    """Return the norm itself, as in a convolution."""
     return norm
 
 
 def segmented(norm: Tensor, radius: Tensor, beta: float) -> Tensor:
-    """The norm up to the radius, then on with slope `beta`."""
+    """Return the norm up to the radius, then on with slope `beta`."""
     within = torch.minimum(norm, radius)
     return within + beta * (norm - within)
 

@@ -47,7 +47,7 @@ def matrix_sqrt_newton_schulz(cov: Tensor, *, num_iterations: int = 5) -> Tensor
 
 
 def newton_schulz_root(matrices: Tensor, *, num_iterations: int) -> Tensor:
-    """The iterate Y after `num_iterations` steps from Y = `matrices`, Z = I: (B, C, C) each.
+    """Return the iterate Y after `num_iterations` steps from Y = `matrices`, Z = I: (B, C, C) each.
 
     `matrices` must have eigenvalues in [0, 1]; nothing is scaled.
 
@@ -64,7 +64,7 @@ def newton_schulz_root(matrices: Tensor, *, num_iterations: int) -> Tensor:
 
 
 def newton_schulz_inverse_root(matrices: Tensor, *, num_iterations: int) -> Tensor:
-    """The iterate Z, which approaches the inverse root: like `newton_schulz_root`.
+    """Return the iterate Z, which approaches the inverse root: like `newton_schulz_root`.
 
     It is a polynomial in `matrices`, with Y = `matrices` Z, so it stays finite for singular ones.
 

@@ -10,7 +10,7 @@ from covtool.errors import ArgumentError
 def pade_coefficients(
     series: Sequence[Fraction], numerator_degree: int, denominator_degree: int
 ) -> tuple[tuple[Fraction, ...], tuple[Fraction, ...]]:
-    """The [M/N] Padé approximant of a power series, in exact arithmetic.
+    """Return the [M/N] Padé approximant of a power series, in exact arithmetic.
 
     Args:
         series: Its coefficients, constant term first, M + N + 1 of them at least.
@@ -44,7 +44,7 @@ def pade_coefficients(
 
 @cache
 def root_series(terms: int) -> tuple[Fraction, ...]:
-    """The first coefficients of sqrt(1 - z) = 1 - z/2 - z**2/8 - ..."""
+    """Return the first coefficients of sqrt(1 - z) = 1 - z/2 - z**2/8 - ..."""
     coefficients = [Fraction(1)]
     for k in range(1, terms):
         coefficients.append(coefficients[-1] * Fraction(2 * k - 3, 2 * k))
@@ -53,7 +53,7 @@ def root_series(terms: int) -> tuple[Fraction, ...]:
 
 @cache
 def root_pade(degree: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The [degree/degree] Padé approximant of sqrt(1 - z), rounded to double precision."""
+    """Return the [degree/degree] Padé approximant of sqrt(1 - z), rounded to double precision."""
     parts = pade_coefficients(root_series(2 * degree + 1), degree, degree)
     return tuple(tuple(float(c) for c in part) for part in parts)
 

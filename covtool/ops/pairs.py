@@ -7,7 +7,7 @@ from covtool.errors import ShapeError
 
 
 def label_pairs(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pairs of images are positive (one label, two images), and which negative.
+    """Return which pairs of images are positive (one label, two images), and which negative.
 
     Args:
         embeddings: Shape (B, D); their values do not matter.

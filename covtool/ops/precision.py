@@ -13,12 +13,12 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
-    """A context in which autocast leaves the matrix products on `tensor`'s device alone."""
+    """Return a context in which autocast leaves the matrix products on `tensor`'s device alone."""
     return torch.autocast(autocast_device(tensor), enabled=False)
 
 
 def autocast_device(tensor: Tensor) -> str:
-    """The kind of device that autocast is asked about.
+    """Return the kind of device that autocast is asked about.
 
     It knows no meta device, on which the shapes of a model are found out.
     """

@@ -7,7 +7,7 @@ from covtool.errors import ArgumentError, ShapeError
 
 
 def principal_directions(cov: Tensor, dim: int) -> Tensor:
-    """The eigenvectors of a covariance with the largest eigenvalues, as rows.
+    """Return the eigenvectors of a covariance with the largest eigenvalues, as rows.
 
     Args:
         cov: Symmetric positive semi-definite, shape (C, C).

@@ -54,7 +54,7 @@ def ranks_of(distances: Tensor, items: Tensor) -> Tensor:
 
 
 def first_of(distances: Tensor, count: int) -> Tensor:
-    """The first items of each row's ranking, in its order.
+    """Return the first items of each row's ranking, in its order.
 
     Args:
         distances: Shape (B, n), float32, not NaN.

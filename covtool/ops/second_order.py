@@ -31,7 +31,7 @@ def computed_in(
 
 
 def covariance_factor(features: Tensor) -> Tensor:
-    """A with A A' the covariance: the centered positions over the root of N, (B, C, N)."""
+    """Return a with A A' the covariance: the centered positions over the root of N, (B, C, N)."""
     centered = centered_positions(features)
     return centered / centered.shape[-1] ** 0.5
 
@@ -44,7 +44,7 @@ def power_covariance(
     order: int | None = None,
     normalize: PostNorm | None = None,
 ) -> Tensor:
-    """The covariance to a power, by eigendecomposition (MPN-COV).
+    """Return the covariance to a power, by eigendecomposition (MPN-COV).
 
     Args:
         features: Shape (B, C, H, W). Not modified.
@@ -67,7 +67,7 @@ def power_covariance(
 def log_covariance(
     features: Tensor, *, eps: float = 1e-3, gradient: str = "exact", order: int | None = None
 ) -> Tensor:
-    """The logarithm of the covariance plus `eps` on its diagonal (log-Euclidean pooling).
+    """Return the logarithm of the covariance plus `eps` on its diagonal (log-Euclidean pooling).
 
     Args and errors as `power_covariance`; see `covtool.ops.spectral_functions.logarithm`.
     """
@@ -75,7 +75,7 @@ def log_covariance(
 
 
 def by_frobenius_norm(power_of_cov: SpectralResult) -> Tensor:
-    """The matrix over its Frobenius norm (mpn+F); a zero matrix stays zero."""
+    """Return the matrix over its Frobenius norm (mpn+F); a zero matrix stays zero."""
     matrix = power_of_cov.matrix
     return matrix / one_where_zero(root_of_scale(matrix.square().sum(dim=(-2, -1), keepdim=True)))
 
@@ -89,7 +89,7 @@ def by_spectral_norm(power_of_cov: SpectralResult, *, alpha: float = 0.5) -> Ten
 def scaled_root_covariance(
     features: Tensor, *, gradient: str = "exact", order: int | None = None
 ) -> Tensor:
-    """The root of the covariance times 1 + |Σ^½ exp(-Σ)|, its Frobenius norm (SEB).
+    """Return the root of the covariance times 1 + |Σ^½ exp(-Σ)|, its Frobenius norm (SEB).
 
     The norm is large where eigenvalues near 1/2 and below carry the variance: images of small
     eigenvalues are weighed up. The factor is differentiated along with the root.
@@ -120,7 +120,7 @@ def pade_root_covariance(features: Tensor, *, degree: int = PADE_DEGREE) -> Tens
 
 
 def second_moments(features: Tensor) -> Tensor:
-    """Mean of x x' over the positions, not centered (bilinear pooling).
+    """Return mean of x x' over the positions, not centered (bilinear pooling).
 
     Raises:
         ShapeError: `features` does not have four dimensions.
@@ -136,7 +136,7 @@ def second_moments(features: Tensor) -> Tensor:
 def gaussian_embedding(
     features: Tensor, *, gradient: str = "exact", order: int | None = None
 ) -> Tensor:
-    """The root of [[Σ + μμ', μ], [μ', 1]]: a Gaussian as one symmetric positive matrix.
+    """Return the root of [[Σ + μμ', μ], [μ', 1]]: a Gaussian as one symmetric positive matrix.
 
     The matrix is the second moment of the positions with a 1 appended to each, so it has a factor
     with N columns, and its root costs what that of a covariance does.

@@ -26,7 +26,7 @@ class CountSketch:
 
     @classmethod
     def draw(cls, num_features: int, size: int, *, seed: int = 0) -> "CountSketch":
-        """A random sketch from d = `num_features` to `size` numbers."""
+        """Return a random sketch from d = `num_features` to `size` numbers."""
         generator = torch.Generator("cpu").manual_seed(seed)
         return cls(
             buckets=torch.randint(size, (num_features,), generator=generator, device="cpu"),
@@ -40,5 +40,5 @@ class CountSketch:
         return sketched.index_add(1, self.buckets, features * self.signs.to(features.dtype))
 
     def transpose(self, weight: Tensor) -> Tensor:
-        """A linear map of sketched features as one of the features: (K, m) -> (K, d)."""
+        """Return a linear map of sketched features as one of the features: (K, m) -> (K, d)."""
         return weight[:, self.buckets] * self.signs.to(weight.dtype)

@@ -32,7 +32,7 @@ class SparseRows:
 
     @classmethod
     def joined(cls, parts: "list[SparseRows]") -> "SparseRows":
-        """The rows of all parts, one below the other."""
+        """Return the rows of all parts, one below the other."""
         lengths = torch.cat([part.lengths for part in parts])
         starts = torch.zeros(len(lengths) + 1, dtype=torch.int64)
         torch.cumsum(lengths, 0, out=starts[1:])
@@ -51,7 +51,7 @@ class SparseRows:
         return self.starts.diff()
 
     def entries_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The entries of some rows, one row after the other.
+        """Return the entries of some rows, one row after the other.
 
         Returns:
             Places in `rows`, and places in `columns` and `values`, shape (m,) each.
@@ -62,7 +62,7 @@ class SparseRows:
         return which, torch.arange(len(which)) + (first - before)[which]
 
     def mean_of(self, groups: Tensor, num_columns: int) -> "SparseRows":
-        """Means of groups of rows.
+        """Return means of groups of rows.
 
         Args:
             groups: Rows, shape (B, g).
@@ -81,7 +81,7 @@ class SparseRows:
         return SparseRows.of_entries(rows, columns, values, len(groups))
 
     def transposed(self, num_columns: int) -> "SparseRows":
-        """Rows and columns in each other's place."""
+        """Return rows and columns in each other's place."""
         columns, order = self.columns.sort(stable=True)
         rows = torch.repeat_interleave(self.lengths)[order]
         return SparseRows.of_entries(columns, rows, self.values[order], num_columns)
@@ -109,7 +109,7 @@ def add_minima_(
 
 
 def _parts(lengths: Tensor, at_once: int) -> Iterator[slice]:
-    """Consecutive entries whose lengths add up to `at_once`, or one more entry than that."""
+    """Yield consecutive entries whose lengths add up to `at_once`, or one more entry than that."""
     part_of = (lengths.cumsum(0) - lengths) // at_once
     ends = torch.unique_consecutive(part_of, return_counts=True)[1].cumsum(0).tolist()
     for start, end in pairwise([0, *ends]):

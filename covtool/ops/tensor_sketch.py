@@ -21,7 +21,7 @@ Form = Literal["auto", "fourier", "moments"]
 def compact_bilinear_pool(
     features: Tensor, first: CountSketch, second: CountSketch, *, form: Form = "auto"
 ) -> Tensor:
-    """Tensor Sketch of the mean of x x' over all positions.
+    """Return tensor Sketch of the mean of x x' over all positions.
 
     Inner products of two results are, on average over the hashes, those of the matrices. The paper
     sums over the positions; the mean keeps the scale of the features at any size of the map.

@@ -69,12 +69,12 @@ _DASHES: tuple[tuple[Any, float], ...] = (  # pattern and width, in points
 
 
 def color(position: int) -> str:
-    """One of seven colors that nearly everybody can tell apart; then they repeat."""
+    """Return one of seven colors that nearly everybody can tell apart; then they repeat."""
     return _COLORS[position % len(_COLORS)]
 
 
 def line_style(position: int) -> dict[str, Any]:
-    """How the line of a table's row is drawn, by its position: the same in every plot.
+    """Return how the line of a table's row is drawn, by its position: the same in every plot.
 
     No two of the first 28 share color and dashes. Broken lines lie above solid ones and are
     narrower, so that lines that coincide all show.
@@ -90,7 +90,7 @@ def line_style(position: int) -> dict[str, Any]:
 
 
 def as_label(text: str) -> str:
-    """A name from a file or a path as it can stand in a figure."""
+    """Return a name from a file or a path as it can stand in a figure."""
     shown = printable(text, longest=LONGEST_LABEL)
     return shown if len(shown) <= LONGEST_LABEL else f"{shown[:LONGEST_LABEL]}..."
 

@@ -58,7 +58,7 @@ class HalfStep:
 
 
 def phase_order(phase: str) -> tuple[int, int]:
-    """The iteration of a phase, 0 before the first, and its place there.
+    """Return the iteration of a phase, 0 before the first, and its place there.
 
     Raises:
         ValueError: There is no such phase.
@@ -75,7 +75,7 @@ def phase_order(phase: str) -> tuple[int, int]:
 
 
 def read_half_steps(run: Path) -> tuple[HalfStep, ...]:
-    """The half-steps of a run in order.
+    """Return the half-steps of a run in order.
 
     A run that is still going or was killed has those of the phases that are over.
 
@@ -122,7 +122,7 @@ def _require_phases(run: Path, rows: list[Row]) -> None:
 
 
 def _ends(rows: list[Row]) -> Iterator[Row]:
-    """The last row of each phase that is over: another follows, or it is evaluated."""
+    """Yield the last row of each phase that is over: another follows, or it is evaluated."""
     phases = [list(group) for _, group in groupby(rows, key=lambda row: row[1]["phase"])]
     for earlier, later in pairwise(phases):
         if phase_order(earlier[-1][1]["phase"]) >= phase_order(later[0][1]["phase"]):

@@ -76,7 +76,7 @@ def plot_operators(
 
 
 def operator_figure(spec: OperatorPlotSpec) -> "Figure":
-    """The figure itself, with matplotlib's present settings."""
+    """Return the figure itself, with matplotlib's present settings."""
     from matplotlib.figure import Figure
 
     panels = [

@@ -145,7 +145,7 @@ def plot_half_steps(
 
 
 def half_step_figure(runs: Sequence[HalfStepRun], panels: Sequence[HalfStepPanel]) -> "Figure":
-    """The figure itself, with matplotlib's present settings: panels above each other."""
+    """Return the figure itself, with matplotlib's present settings: panels above each other."""
     from matplotlib.figure import Figure
 
     phases = sorted({s.phase for run in runs for s in run.half_steps}, key=phase_order)

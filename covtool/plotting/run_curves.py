@@ -126,7 +126,7 @@ class RunCurve:
 def panel_curves(
     panel: Panel, histories: Sequence[RunHistory], spec: RunPlotSpec
 ) -> list[RunCurve]:
-    """The curves of a panel, of all runs that have a value of them.
+    """Return the curves of a panel, of all runs that have a value of them.
 
     Raises:
         ArgumentError: No run has the metric that `spec` asks for.
@@ -157,7 +157,7 @@ def panel_curves(
 
 
 def metric_column(histories: Sequence[RunHistory], spec: RunPlotSpec) -> str:
-    """The column of panel ``metric``; empty where no epoch is through.
+    """Return the column of panel ``metric``; empty where no epoch is through.
 
     Raises:
         ArgumentError: No run has the one that `spec` asks for.
@@ -177,7 +177,7 @@ def metric_column(histories: Sequence[RunHistory], spec: RunPlotSpec) -> str:
 
 
 def title_of(panel: Panel, metric: str) -> str:
-    """What is on the vertical axis of a panel."""
+    """Return what is on the vertical axis of a panel."""
     plain = printable(metric.removeprefix(_EVALUATED).replace("_", " "), longest=_LONGEST_TITLE)
     return panel.summary or _CALLED.get(metric, plain)
 
@@ -185,7 +185,7 @@ def title_of(panel: Panel, metric: str) -> str:
 def undrawn_notes(
     panel: Panel, histories: Sequence[RunHistory], spec: RunPlotSpec
 ) -> Iterator[str]:
-    """What a panel does not show of the runs, in sentences, as no picture could."""
+    """Yield what a panel does not show of the runs, in sentences, as no picture could."""
     metric = metric_column(histories, spec)
     for history in histories:
         for line in panel.lines:

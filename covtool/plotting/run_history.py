@@ -57,7 +57,7 @@ def read_runs(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[RunHist
 
 
 def run_labels(paths: Sequence[Path], labels: Sequence[str] = ()) -> Sequence[str]:
-    """What runs are called: `labels`, or as much of their paths as tells them apart.
+    """Return what runs are called: `labels`, or as much of their paths as tells them apart.
 
     Raises:
         ArgumentError: There is no run, or not a label for each.
@@ -73,7 +73,7 @@ def run_labels(paths: Sequence[Path], labels: Sequence[str] = ()) -> Sequence[st
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of each path, as few as make all of them differ."""
+    """Return the last parts of each path, as few as make all of them differ."""
     parts = [in_full(path).parts[1:] or (str(path),) for path in paths]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(own[-count:]) for own in parts]
@@ -105,7 +105,7 @@ def _read_run(path: Path, label: str) -> RunHistory:
 
 
 def rows_of_epochs(path: Path) -> Iterator[EpochRow]:
-    """The rows of summary.csv; none where there is no such file, as no epoch is through.
+    """Yield the rows of summary.csv; none where there is no such file, as no epoch is through.
 
     Raises:
         DataError: A line is damaged, or the file cannot be read.
@@ -115,7 +115,7 @@ def rows_of_epochs(path: Path) -> Iterator[EpochRow]:
 
 
 def no_run(path: Path, lacking: str) -> DataError:
-    """The error of a folder that lacks a file that every run has."""
+    """Return the error of a folder that lacks a file that every run has."""
     return DataError(
         f"{path} is not the folder of a run.",
         reason=f"It has no {lacking}." if path.is_dir() else "There is no such folder.",
@@ -124,7 +124,7 @@ def no_run(path: Path, lacking: str) -> DataError:
 
 
 def cell_value(cell: str) -> float | str | None:
-    """A cell of summary.csv: a number, text, or nothing."""
+    """Return a cell of summary.csv: a number, text, or nothing."""
     try:
         return float(cell) if cell else None
     except ValueError:

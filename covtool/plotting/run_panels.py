@@ -28,7 +28,7 @@ _LINE_LETTERS = 10
 
 
 def run_color(position: int) -> str:
-    """The color of a run among several, or of a line of a single one."""
+    """Return the color of a run among several, or of a line of a single one."""
     return color(_COLORS[position % len(_COLORS)])
 
 

@@ -121,7 +121,7 @@ def plot_runs(
 def run_figure(
     histories: Sequence[RunHistory], panels: dict[Panel, list[RunCurve]], spec: RunPlotSpec
 ) -> "Figure":
-    """The figure itself, with matplotlib's present settings."""
+    """Return the figure itself, with matplotlib's present settings."""
     from matplotlib.figure import Figure
 
     columns = min(len(panels), _COLUMNS)
@@ -141,7 +141,7 @@ def run_figure(
 
 
 def _panels(histories: Sequence[RunHistory], spec: RunPlotSpec) -> dict[Panel, list[RunCurve]]:
-    """Each panel with its curves; those that no run has anything of are left out."""
+    """Return each panel with its curves; those that no run has anything of are left out."""
     asked = _asked(spec)
     found = {panel: panel_curves(panel, histories, spec) for panel in asked or PANELS}
     for panel in asked:
@@ -190,7 +190,7 @@ def _color(curve: RunCurve, *, several: bool) -> str:
 
 
 def _thinned(x: np.ndarray, y: np.ndarray, *, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every so manieth point, so that there are not more than a picture can show."""
+    """Return every so manieth point, so that there are not more than a picture can show."""
     step = -(-len(x) // most)
     return x[::step], y[::step]
 
@@ -208,7 +208,7 @@ def _finish(
 def _key(
     axes: "Axes", panel: Panel, curves: Sequence[RunCurve], line: int, *, several: bool
 ) -> "Line2D":
-    """What a line of the panel looks like, whichever run it is of."""
+    """Return what a line of the panel looks like, whichever run it is of."""
     from matplotlib.lines import Line2D
 
     example = next(curve for curve in curves if curve.line == line)

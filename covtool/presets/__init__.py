@@ -36,7 +36,7 @@ class Preset:
 
 
 def parse_preset(name: str, text: str) -> Preset:
-    """The preset that a file's text describes.
+    """Return the preset that a file's text describes.
 
     Raises:
         UnknownKeyError: It sets what is no setting of a run.

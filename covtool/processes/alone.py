@@ -36,7 +36,7 @@ class Processes:
         return self.rank == 0
 
     def each(self, work: Callable[[], T]) -> list[T]:
-        """What all processes' `work` returned, by rank; what one raised is raised in all."""
+        """Return what all processes' `work` returned, by rank; what one raised is raised in all."""
         return [work()]
 
     def agreed(
@@ -57,11 +57,11 @@ class Processes:
         return kept, [(number,) for number in own]
 
     def main(self, work: Callable[[], T]) -> T:
-        """What `work` returned, which only the main process does; what it raised, in all."""
+        """Return what `work` returned, which only the main process does; what it raised, in all."""
         return work()
 
     def sum(self, *values: float) -> list[float]:
-        """The sums over all processes; exact for integers below 2^53."""
+        """Return the sums over all processes; exact for integers below 2^53."""
         return [float(value) for value in values]
 
     def add_(self, tensors: Sequence[Tensor]) -> None:
@@ -71,7 +71,7 @@ class Processes:
         """Replace tensors by their means over all processes."""
 
     def most(self, *values: float) -> list[float]:
-        """The largest of each over all processes."""
+        """Return the largest of each over all processes."""
         return [float(value) for value in values]
 
     def interleaved(self, items: Iterable[T]) -> Iterator[T]:
@@ -85,7 +85,7 @@ class Processes:
     def main_over(
         self, share: Callable[[], Iterable[T]], work: Callable[[Callable[[], Iterable[T]]], R]
     ) -> R:
-        """What `work` returned, which only the main process does, on what all of them make.
+        """Return what `work` returned, which only the main process does, on what all of them make.
 
         Args:
             share: Makes this process's items of `share_of`, anew each time.

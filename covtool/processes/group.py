@@ -67,7 +67,7 @@ class ProcessGroup(Processes):
         return [max(column) for column in self._columns(values)]
 
     def _columns(self, values: Sequence[float]) -> list[tuple[float, ...]]:
-        """Each value of all processes, by rank: sums are always taken in the same order."""
+        """Return each value of all processes, by rank: sums are always taken in the same order."""
         own = torch.tensor(values, dtype=torch.float64)
         rows = [torch.empty_like(own) for _ in range(self.world)]
         self._meet(dist.all_gather, rows, own)
@@ -117,7 +117,7 @@ class ProcessGroup(Processes):
         return self.main(lambda: outcome.unwrap())
 
     def _received(self, own: "_Outcome[list[T]]") -> tuple[list[T], bool]:
-        """What all sent, in the main process; whether anybody sent something, in all."""
+        """Return what all sent, in the main process; whether anybody sent something, in all."""
         outcomes: list[Any] = [None] * self.world if self.is_main else []
         self._meet(dist.gather_object, own.portable(), outcomes or None, dst=0)
         items: list[T] = []
@@ -168,7 +168,7 @@ class _Outcome(Generic[T]):
         return self.value
 
     def portable(self) -> "_Outcome[T]":
-        """The same in a form that another process can read."""
+        """Return the same in a form that another process can read."""
         if self.problem is None:
             return self
         try:

@@ -23,7 +23,7 @@ _current: ContextVar[Processes] = ContextVar("processes", default=ALONE)
 
 
 def current() -> Processes:
-    """The processes that this one has joined; itself alone outside of `joined`."""
+    """Return the processes that this one has joined; itself alone outside of `joined`."""
     return _current.get()
 
 

@@ -81,7 +81,7 @@ class EpochRow:
 
 
 def step_rows(run: Path) -> Iterator[StepRow]:
-    """The lines of metrics.jsonl.
+    """Yield the lines of metrics.jsonl.
 
     Raises:
         DataError: A line is damaged, or the file cannot be read.
@@ -105,7 +105,7 @@ def step_rows(run: Path) -> Iterator[StepRow]:
 
 
 def epoch_rows(run: Path) -> Iterator[EpochRow]:
-    """The rows of summary.csv.
+    """Yield the rows of summary.csv.
 
     Raises:
         DataError: A line is damaged, or the file cannot be read.
@@ -129,7 +129,7 @@ def epoch_rows(run: Path) -> Iterator[EpochRow]:
 
 
 def summary_columns(run: Path) -> tuple[list[str], int]:
-    """The names of the columns of summary.csv, and where their line ends, in bytes.
+    """Return the names of the columns of summary.csv, and where their line ends, in bytes.
 
     Returns:
         None and 0 where that line is not whole.
@@ -145,7 +145,7 @@ def summary_columns(run: Path) -> tuple[list[str], int]:
 
 
 def lines(path: Path, *, at_most: int = MOST_LINES) -> Iterator[Line]:
-    """The lines of a log that have something in them.
+    """Yield the lines of a log that have something in them.
 
     Args:
         path: The log.
@@ -179,12 +179,12 @@ def lines(path: Path, *, at_most: int = MOST_LINES) -> Iterator[Line]:
 
 
 def damaged(where: str, reason: str) -> DataError:
-    """The error of a line that cannot be what was written."""
+    """Return the error of a line that cannot be what was written."""
     return DataError(f"{where}, is damaged.", reason=reason)
 
 
 def unreadable(path: Path, reason: str) -> DataError:
-    """The error of a log that nothing can be read from."""
+    """Return the error of a log that nothing can be read from."""
     return DataError(f"{path} cannot be read.", reason=reason)
 
 
@@ -225,7 +225,7 @@ def _number(cell: str) -> float | str:
 
 
 def _count(line: Line, name: str, value: Any, *, least: int = 1) -> int:
-    """A whole number, which may be written as a float."""
+    """Return a whole number, which may be written as a float."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and least <= value < LARGEST_COUNT and math.floor(value) == value:
         return int(value)

@@ -12,7 +12,7 @@ LARGEST_SETTINGS = 4 * MEBIBYTE
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The names and values in args.yaml or recipe.yaml.
+    """Return the names and values in args.yaml or recipe.yaml.
 
     Raises:
         ArgumentError: It cannot be read, or holds something else.
@@ -29,7 +29,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def unusable(path: Path, reason: str) -> ArgumentError:
-    """The error of a configuration that a run cannot go on with."""
+    """Return the error of a configuration that a run cannot go on with."""
     return ArgumentError(
         f"{path} cannot be used.",
         reason=reason,

@@ -70,7 +70,7 @@ class AttackSpec(Record):
         return f"{self.attack} (eps {self.eps}{steps})"
 
     def given(self) -> tuple[str, ...]:
-        """Names of the options that were said, beside `attack` itself."""
+        """Return names of the options that were said, beside `attack` itself."""
         return tuple(self.model_dump(exclude={"attack"}, exclude_none=True))
 
     def validate_fields(self) -> None:
@@ -93,7 +93,7 @@ class AttackSpec(Record):
 
 
 def _fraction(text: str) -> float:
-    """The number that ``4/255`` or ``0.0157`` stands for."""
+    """Return the number that ``4/255`` or ``0.0157`` stands for."""
     over, _, under = text.partition("/")
     try:
         return float(over) / (float(under) if "/" in text else 1.0)

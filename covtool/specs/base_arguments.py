@@ -33,7 +33,7 @@ _TOKEN_POOLINGS = ("fastcatavgmax", "token", "map", "prr")
 
 
 def base_problem(library: str, name: str, arguments: Mapping[str, Any]) -> str | None:
-    """What is wrong with an architecture as a recipe describes it; None where nothing is.
+    """Return what is wrong with an architecture as a recipe describes it; None where nothing is.
 
     Whether the library has the name is not looked up here.
 
@@ -84,7 +84,7 @@ def _word(*words: str) -> Check:
 
 
 def _some(item: Check, most: int = _MOST_STAGES) -> Check:
-    """One value, or a list of a few."""
+    """Return one value, or a list of a few."""
 
     def check(value: Any) -> str | None:
         listed = value if isinstance(value, list | tuple) else [value]

@@ -12,7 +12,7 @@ _BY_LOWER_CASE = {unit.lower(): size for unit, size in _UNITS.items()}
 
 
 def parse_bytes(text: str) -> int:
-    """An amount of memory, as a user writes it, in bytes.
+    """Return an amount of memory, as a user writes it, in bytes.
 
     Raises:
         ValueError: It is none, or nothing.
@@ -29,7 +29,7 @@ def parse_bytes(text: str) -> int:
 
 
 def format_bytes(num_bytes: float) -> str:
-    """Bytes for a person.
+    """Return bytes for a person.
 
     Example:
         >>> format_bytes(312_400_000), format_bytes(4_000_000_000), format_bytes(512)

@@ -46,7 +46,7 @@ PHASED: dict[str, type[Record]] = {
 
 
 def command_of(arguments: Mapping[str, Any]) -> str:
-    """The command that a run was started with, told by the names of its arguments."""
+    """Return the command that a run was started with, told by the names of its arguments."""
     return COMMAND if SvdnetSpec.model_fields.keys().isdisjoint(arguments) else PHASED_COMMAND
 
 
@@ -132,7 +132,7 @@ class FinetuneRequest(Record):
         return SETTINGS if self.svdnet is None else PHASED
 
     def to_arguments(self) -> dict[str, Any]:
-        """All settings under the names of the command's options, ready for YAML."""
+        """Return all settings under the names of the command's options, ready for YAML."""
         values = self.model_dump(mode="json")
         own = {name: values.pop(name) for name in PHASED}
         for name in self.groups:
@@ -141,7 +141,7 @@ class FinetuneRequest(Record):
 
     @classmethod
     def from_arguments(cls, arguments: dict[str, Any]) -> "FinetuneRequest":
-        """The inverse of `to_arguments`.
+        """Return the inverse of `to_arguments`.
 
         Raises:
             ArgumentError: A name is unknown, or a value will not do.

@@ -22,7 +22,7 @@ class FreezeRule(Record):
     epochs: PositiveInt | None = None
 
     def applies(self, epoch: int) -> bool:
-        """Whether it still does in an epoch, counted from 0."""
+        """Return whether it still does in an epoch, counted from 0."""
         return self.epochs is None or epoch < self.epochs
 
     def __str__(self) -> str:
@@ -30,7 +30,7 @@ class FreezeRule(Record):
 
 
 def parse_freeze(text: str) -> FreezeRule:
-    """The rule that ``PATTERN`` or ``PATTERN@EPOCHS`` stands for.
+    """Return the rule that ``PATTERN`` or ``PATTERN@EPOCHS`` stands for.
 
     Raises:
         ArgumentError: It is written differently.

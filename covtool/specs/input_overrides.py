@@ -77,7 +77,7 @@ class InputOverrides(Record):
         return text
 
     def changes(self) -> dict[str, Any]:
-        """The fields of `InputSpec` to replace, with their values."""
+        """Return the fields of `InputSpec` to replace, with their values."""
         said = {
             "size": _size(self.img_size) if self.img_size else None,
             "mean": _numbers(self.mean) if self.mean else None,

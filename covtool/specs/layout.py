@@ -37,11 +37,11 @@ class LayoutSpec(Record):
     )
 
     def given(self) -> dict[str, object]:
-        """The fields that say something."""
+        """Return the fields that say something."""
         return self.model_dump(exclude_none=True)
 
     def in_words(self) -> str:
-        """What is chosen, as it was asked for; empty for nothing.
+        """Return what is chosen, as it was asked for; empty for nothing.
 
         Example:
             >>> LayoutSpec(crop="boxes", data_split=2).in_words()

@@ -64,7 +64,7 @@ class LoadingSpec(CheckedRecord):
         return text
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Settings of a cache that there is none of."""
+        """Yield settings of a cache that there is none of."""
         for name in ("cache_memory", "cache_side"):
             yield (
                 self.cache == "off" and getattr(self, name) is not None,

@@ -67,7 +67,7 @@ class LossTerm(Record):
 
 
 def parse_loss(text: str) -> tuple[LossTerm, ...]:
-    """The terms of ``NAME`` or ``WEIGHT*NAME``, joined by ``+``.
+    """Return the terms of ``NAME`` or ``WEIGHT*NAME``, joined by ``+``.
 
     Raises:
         ArgumentError: It is written differently, a weight is zero, or a name comes twice.

@@ -83,7 +83,7 @@ class ObjectiveSpec(Record):
         return CIRCLE_SCALE if self.circle_scale is None else self.circle_scale
 
     def needs(self, what: Literal["logits", "embeddings"]) -> bool:
-        """Whether a term of the loss is a function of the logits, or of the embeddings."""
+        """Return whether a term of the loss is a function of the logits, or of the embeddings."""
         return any(LOSSES[term.name].needs == what for term in self.terms)
 
     def validate_fields(self, training: TrainingSpec, faults: FaultSpec) -> None:

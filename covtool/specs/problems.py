@@ -13,7 +13,7 @@ _OWN = "Value error, "  # what pydantic puts before the words of our own validat
 
 
 def first_problem(problem: ValidationError) -> str:
-    """The first thing that is wrong: its key, why, and its value as it can be printed.
+    """Return the first thing that is wrong: its key, why, and its value as it can be printed.
 
     Example:
         >>> from covtool.specs import EigenlayerSpec

@@ -18,7 +18,7 @@ LARGEST_RESIZED = 16_384
 
 
 def recipe_of_json(text: str) -> Recipe:
-    """The recipe in a JSON document.
+    """Return the recipe in a JSON document.
 
     Raises:
         ValueError: It is none; the reason is one line with the key.
@@ -27,7 +27,7 @@ def recipe_of_json(text: str) -> Recipe:
 
 
 def recipe_of_run(path: Path) -> Recipe:
-    """The recipe in recipe.yaml of a run.
+    """Return the recipe in recipe.yaml of a run.
 
     Raises:
         ArgumentError: It cannot be read, or is none.
@@ -40,7 +40,7 @@ def recipe_of_run(path: Path) -> Recipe:
 
 
 def recipe_of(value: Any) -> Recipe:
-    """The recipe that plain values describe.
+    """Return the recipe that plain values describe.
 
     Raises:
         ValueError: They describe none, or one that contradicts itself; the reason is one line with

@@ -33,7 +33,7 @@ class CheckedRecord(Record):
     """A record whose fields may contradict each other."""
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Everything that may be wrong between the fields, the first to be told first."""
+        """Yield everything that may be wrong between the fields, the first to be told first."""
         yield from ()
 
     def validate_fields(self) -> None:
@@ -48,5 +48,5 @@ class CheckedRecord(Record):
 
 
 def as_flag(name: str) -> str:
-    """The option of the command line that sets the field `name`: ``--batch-size``."""
+    """Return the option of the command line that sets the field `name`: ``--batch-size``."""
     return "--" + name.replace("_", "-")

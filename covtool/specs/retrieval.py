@@ -126,7 +126,7 @@ class RetrievalSpec(SearchSpec):
         return LAMBDA if self.lambda_ is None else self.lambda_
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Settings of a re-ranking that there is none of, or of a model that is not run."""
+        """Yield settings of a re-ranking that there is none of, or of a model that is not run."""
         for name in ("k1", "k2", "lambda_"):
             yield (
                 not self.rerank and getattr(self, name) is not None,

@@ -39,7 +39,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def read_operations(path: Path) -> list[Operation]:
-    """The operations in a YAML or JSON file: a list of them, or a recipe that has one.
+    """Return the operations in a YAML or JSON file: a list of them, or a recipe that has one.
 
     Raises:
         ArgumentError: It cannot be read, or does not hold such a list.

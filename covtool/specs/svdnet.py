@@ -86,7 +86,7 @@ class SvdnetSpec(CheckedRecord):
         return rates
 
     def with_base_epochs(self, automatic: int) -> "SvdnetSpec":
-        """The same settings with the length of step 0, where that is left open."""
+        """Return the same settings with the length of step 0, where that is left open."""
         base = automatic if self.base_epochs is None else self.base_epochs
         return self.model_copy(update={"base_epochs": base})
 
@@ -118,11 +118,11 @@ class SvdnetSpec(CheckedRecord):
         return f", then {' '.join(f'{lr:g}' for lr in self.lrs)}{''.join(others)}"
 
     def lr_of(self, iteration: int) -> float:
-        """The learning rate of an iteration, counted from 1."""
+        """Return the learning rate of an iteration, counted from 1."""
         return self.lrs[min(iteration, len(self.lrs)) - 1]
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Settings without an effect."""
+        """Yield settings without an effect."""
         yield (
             self.assignment == "optimal" and not self.reorder,
             "--assignment optimal has no effect with --no-reorder.",

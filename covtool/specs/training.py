@@ -155,7 +155,7 @@ class TrainingSpec(OptimizationSpec):
         return tuple(map(parse_freeze, [*self.freeze, *short]))
 
     def resolved(self) -> "TrainingSpec":
-        """The same settings with the warm-up worked out."""
+        """Return the same settings with the warm-up worked out."""
         return self.model_copy(update={"warmup_epochs": self.warmup})
 
     def with_statistics(self, automatic: Literal["keep", "train"]) -> "TrainingSpec":

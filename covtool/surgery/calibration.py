@@ -201,7 +201,7 @@ def _principal_reduction_(model: nn.Module, reduction: nn.Sequential, tracked: _
 def _channel_moments(
     model: nn.Module, reduction: nn.Module, tracked: _Tracked
 ) -> tuple[Tensor, Tensor]:
-    """Mean (C,) and covariance (C, C) of all positions of all images, in float64."""
+    """Return mean (C,) and covariance (C, C) of all positions of all images, in float64."""
     channels = reduction.conv.in_channels
     zeros = partial(torch.zeros, dtype=torch.float64, device=tracked.device)
     count, total, products = zeros(()), zeros(channels), zeros(channels, channels)
@@ -235,7 +235,7 @@ def _estimate_batch_norm_(model: nn.Module, norm: nn.BatchNorm1d, tracked: _Trac
 def _share(
     model: nn.Module, classifier: nn.Linear, tracked: _Tracked, memory: MemoryPlan
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """What the classifier is fed, perhaps sketched, and one-hot labels: of this process."""
+    """Yield what the classifier is fed, perhaps sketched, and one-hot labels: of this process."""
     sketch = _sketch(classifier.in_features, memory)
     with _Inputs(classifier) as inputs:
         for labels in tracked.run(model, "features for the classifier"):

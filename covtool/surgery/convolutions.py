@@ -76,7 +76,7 @@ def plan_convolutions(
 
 
 def apply_convolutions(model: nn.Module, plan: ConvolutionsPlan) -> nn.Module:
-    """A copy of `model` with the planned operators; `model` itself is not changed."""
+    """Return a copy of `model` with the planned operators; `model` itself is not changed."""
     operated = deepcopy(model)
     layer = CONVOLUTIONS[plan.spec.conv].layer
     names = list(operated.named_modules(remove_duplicate=False))
@@ -137,7 +137,7 @@ def _nothing(
 
 
 def _completed(spec: ConvolutionSpec, layers: tuple[str, ...]) -> ConvolutionSpec:
-    """The defaults that depend on calibration, worked out."""
+    """Return the defaults that depend on calibration, worked out."""
     values = {"layers": layers}
     if spec.scale_per is None:
         values["scale_per"] = "filter" if spec.calibrated else "layer"

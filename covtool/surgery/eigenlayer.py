@@ -71,7 +71,7 @@ def plan_eigenlayer(model: nn.Module, spec: EigenlayerSpec, images: InputSpec) -
 
 
 def apply_eigenlayer(model: nn.Module, plan: EigenlayerPlan) -> nn.Module:
-    """A copy of `model` with the planned Eigenlayer; `model` itself is not changed.
+    """Return a copy of `model` with the planned Eigenlayer; `model` itself is not changed.
 
     With ``keep`` its weight vectors are the principal directions of the classifier's own, completed
     to an orthonormal set at random, and the classifier is expressed in them: as close to the old
@@ -90,12 +90,12 @@ def apply_eigenlayer(model: nn.Module, plan: EigenlayerPlan) -> nn.Module:
 
 
 def eigenlayer_path(model: nn.Module) -> str | None:
-    """The path of a model's Eigenlayer; None where it has none."""
+    """Return the path of a model's Eigenlayer; None where it has none."""
     return next((path for path, m in model.named_modules() if isinstance(m, Eigenlayer)), None)
 
 
 def fitting_features(model: nn.Module) -> int:
-    """How many weight vectors an Eigenlayer of a model may have: the paper's, or fewer.
+    """Return how many weight vectors an Eigenlayer of a model may have: the paper's, or fewer.
 
     As many as there are features where these are fewer: more cannot be orthogonal.
     """
@@ -129,7 +129,7 @@ def _keep_(eigenlayer: Eigenlayer, classifier: nn.Linear, old: nn.Linear) -> Non
 
 
 def _orthonormal(weight: Tensor, count: int) -> Tensor:
-    """The first `count` right singular vectors, and random ones where there are fewer."""
+    """Return the first `count` right singular vectors, and random ones where there are fewer."""
     right = torch.linalg.svd(weight, full_matrices=False)[2][: min(count, _rank(weight))]
     others = torch.randn(count - len(right), weight.shape[1], dtype=weight.dtype)
     others -= others @ right.mT @ right
@@ -138,7 +138,7 @@ def _orthonormal(weight: Tensor, count: int) -> Tensor:
 
 
 def _has_values(weight: Tensor) -> bool:
-    """Whether there is anything to keep: on the meta device there is none."""
+    """Return whether there is anything to keep: on the meta device there is none."""
     return not weight.is_meta
 
 

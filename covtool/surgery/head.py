@@ -123,7 +123,7 @@ def plan_head(
 
 
 def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
-    """A copy of `model` with the planned head; `model` itself is not changed.
+    """Return a copy of `model` with the planned head; `model` itself is not changed.
 
     The new layers are initialized from torch's global random state.
     """
@@ -199,7 +199,7 @@ def _replaced(model: nn.Module, plan: HeadPlan) -> ReplacedHead:
 
 
 def _is_own_average(model: nn.Module, spec: HeadSpec, sites: Sites) -> bool:
-    """Whether the average that is asked for is the one that the model takes already."""
+    """Return whether the average that is asked for is the one that the model takes already."""
     last = sites.trunk[-1]
     plain = spec.head == "gap" and spec.reduction == "none" and spec.hidden == "drop"
     whole = spec.tap is None or sites.tap(spec.tap).path == last.path
@@ -296,7 +296,7 @@ def _first_linear(model: nn.Module, tail: tuple[str, ...]) -> str:
 
 
 def _without_last_dropout(model: nn.Module, tail: tuple[str, ...]) -> tuple[str, ...]:
-    """All of a tail that goes: not what only flattens, and not the last dropout."""
+    """Return all of a tail that goes: not what only flattens, and not the last dropout."""
     dropouts = [p for p in tail if isinstance(model.get_submodule(p), nn.Dropout)]
     kept = set(dropouts[-1:]) | {p for p in tail if isinstance(model.get_submodule(p), _HARMLESS)}
     return tuple(p for p in tail if p not in kept)

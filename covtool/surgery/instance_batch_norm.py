@@ -54,7 +54,7 @@ def plan_instance_batch_norm(
 
 
 def apply_instance_batch_norm(model: nn.Module, plan: InstanceBatchNormPlan) -> nn.Module:
-    """A copy of `model` with the planned norms; `model` itself is not changed.
+    """Return a copy of `model` with the planned norms; `model` itself is not changed.
 
     Scales and shifts stay with their channels, and so do the statistics of those that keep them.
     """

@@ -63,7 +63,7 @@ def plan_last_stride(model: nn.Module, spec: LastStrideSpec, images: InputSpec) 
 
 
 def apply_last_stride(model: nn.Module, plan: LastStridePlan) -> nn.Module:
-    """A copy of `model` without the last downsampling; `model` itself is not changed."""
+    """Return a copy of `model` without the last downsampling; `model` itself is not changed."""
     operated = deepcopy(model)
     for path in plan.strided:
         module = operated.get_submodule(path)

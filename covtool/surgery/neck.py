@@ -65,7 +65,7 @@ def plan_neck(model: nn.Module, spec: NeckSpec, images: InputSpec) -> NeckPlan:
 
 
 def apply_neck(model: nn.Module, plan: NeckPlan) -> nn.Module:
-    """A copy of `model` with the planned neck and a new classifier; `model` is not changed.
+    """Return a copy of `model` with the planned neck and a new classifier; `model` is not changed.
 
     The new layers are initialized from torch's global random state.
     """
@@ -82,5 +82,5 @@ def apply_neck(model: nn.Module, plan: NeckPlan) -> nn.Module:
 
 
 def neck_path(model: nn.Module) -> str | None:
-    """The path of a model's neck; None where it has none."""
+    """Return the path of a model's neck; None where it has none."""
     return next((path for path, m in model.named_modules() if isinstance(m, Neck)), None)

@@ -17,7 +17,7 @@ class Row(Protocol):
 
 
 def changed_options(spec: Record) -> list[str]:
-    """Fields with another value than their default."""
+    """Return fields with another value than their default."""
     fields = type(spec).model_fields
     return [
         n for n in fields if getattr(spec, n) != fields[n].get_default(call_default_factory=True)

@@ -42,7 +42,7 @@ def plan_patch_stride(
 
 
 def apply_patch_stride(model: nn.Module, plan: PatchStridePlan) -> nn.Module:
-    """A copy of `model` with patches of another stride; `model` itself is not changed."""
+    """Return a copy of `model` with patches of another stride; `model` itself is not changed."""
     operated = deepcopy(model)
     set_patch_stride_(operated, plan.spec.stride, plan.size)
     return operated

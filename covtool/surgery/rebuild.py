@@ -57,7 +57,7 @@ class Blueprint:
     steps: tuple[tuple[_Apply, _Plan], ...]
 
     def build(self) -> nn.Module:
-        """The model, with weights that are yet to be loaded, in eval mode."""
+        """Return the model, with weights that are yet to be loaded, in eval mode."""
         model = create_model(self.recipe.base, num_classes=self.recipe.num_classes, counted=True)
         for apply, plan in self.steps:
             model = apply(model, plan)
@@ -65,7 +65,7 @@ class Blueprint:
 
 
 def rebuild(recipe: Recipe) -> nn.Module:
-    """The model of a recipe, with weights that are yet to be loaded, in eval mode.
+    """Return the model of a recipe, with weights that are yet to be loaded, in eval mode.
 
     Raises:
         CheckpointError: As `blueprint`.
@@ -93,7 +93,7 @@ def blueprint(recipe: Recipe) -> Blueprint:
 
 
 def _operated(model: nn.Module, recipe: Recipe) -> tuple[nn.Module, list[tuple[_Apply, _Plan]]]:
-    """A model on the meta device after the operations of its recipe, and what they did."""
+    """Return a model on the meta device after the operations of its recipe, and what they did."""
     steps = []
     with without_weights():
         for number, operation in enumerate(recipe.operations, start=1):
@@ -110,7 +110,7 @@ def _operated(model: nn.Module, recipe: Recipe) -> tuple[nn.Module, list[tuple[_
 def operate(
     model: nn.Module, operation: Operation, images: InputSpec, *, num_classes: int
 ) -> nn.Module:
-    """A copy of `model` on which one operation of a recipe was done."""
+    """Return a copy of `model` on which one operation of a recipe was done."""
     plan, apply = _OPERATIONS[type(operation)]
     return apply(model, plan(model, operation, images, num_classes))
 

@@ -78,7 +78,7 @@ def measure_size(model: nn.Module, images: InputSpec) -> Size:
 def compare_keys(
     before: nn.Module, after: nn.Module, *, written: tuple[str, ...] = ()
 ) -> KeyChanges:
-    """Names of the tensors that stay, get other values or another shape, come and go.
+    """Return names of the tensors that stay, get other values or another shape, come and go.
 
     Args:
         before: The source.
@@ -99,7 +99,7 @@ def compare_keys(
 
 
 def same_bytes(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors are the same, byte for byte: also where there are NaNs in them."""
+    """Return whether two tensors are the same, byte for byte: also where there are NaNs in them."""
     if first.dtype != second.dtype or first.shape != second.shape:
         return False
     as_bytes = [t.contiguous().flatten().view(torch.uint8) for t in (first, second)]
@@ -107,7 +107,7 @@ def same_bytes(first: Tensor, second: Tensor) -> bool:
 
 
 def compare_modules(before: nn.Module, after: nn.Module) -> tuple[Change, ...]:
-    """Modules that differ, the outermost of each place only."""
+    """Return modules that differ, the outermost of each place only."""
     old, new = dict(before.named_modules()), dict(after.named_modules())
     changes: list[Change] = []
     for path in (*old, *(p for p in new if p not in old)):

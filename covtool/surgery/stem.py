@@ -53,7 +53,7 @@ def plan_stem(model: nn.Module, spec: StemSpec) -> StemPlan:
 
 
 def apply_stem(model: nn.Module, plan: StemPlan) -> nn.Module:
-    """A copy of `model` with another stem; `model` itself is not changed."""
+    """Return a copy of `model` with another stem; `model` itself is not changed."""
     operated = deepcopy(model)
     if plan.activation is not None:
         operated.set_submodule(plan.activation, nn.Identity())

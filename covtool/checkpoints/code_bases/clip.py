@@ -24,7 +24,7 @@ _OPENAI_BUFFERS = ("input_resolution", "context_length", "vocab_size")
 
 
 def gelu_said(activation: Any) -> Said:
-    """Which of timm's CLIP networks come first: with QuickGELU, or with GELU.
+    """Return which of timm's CLIP networks come first: with QuickGELU, or with GELU.
 
     Args:
         activation: As a configuration tells it; None where none does. OpenAI's own weights are
@@ -54,7 +54,7 @@ def _vit_says(part: Part) -> Said:
 
 
 def _activation(part: Part, config: Mapping[str, Any]) -> str | None:
-    """What tells OpenAI's weights from OpenCLIP's own; None where nothing does."""
+    """Return what tells OpenAI's weights from OpenCLIP's own; None where nothing does."""
     if "quick_gelu" in config:
         return "quick_gelu" if config["quick_gelu"] else "gelu"
     if any(name in part.beside for name in _OPENAI_BUFFERS):

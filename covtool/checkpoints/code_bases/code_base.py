@@ -48,7 +48,7 @@ class Part:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def inner(self, name: str) -> Mapping[str, Any]:
-        """A configuration inside the configuration; the whole of it where there is none."""
+        """Return a configuration inside the configuration; the whole of it where there is none."""
         inside = self.config.get(name)
         return inside if isinstance(inside, Mapping) else self.config
 

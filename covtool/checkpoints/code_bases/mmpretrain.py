@@ -105,7 +105,7 @@ def _merged_patches(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def _from_unfolded(tensor: Tensor) -> Tensor:
-    """Shape (..., 4C): channel by channel there, neighbor by neighbor here."""
+    """Return shape (..., 4C): channel by channel there, neighbor by neighbor here."""
     parts = tensor.unflatten(-1, (-1, len(_UNFOLDED)))
     return parts[..., list(_UNFOLDED)].transpose(-1, -2).flatten(-2)
 

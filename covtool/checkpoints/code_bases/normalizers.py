@@ -39,7 +39,7 @@ class Normalized:
 
 
 def take_normalizer(tensors: Tensors) -> Normalized | None:
-    """The network without its normalizer; None where it has none, or several that differ.
+    """Return the network without its normalizer; None where it has none, or several that differ.
 
     Values for pixels in 0 to 255 are told for 0 to 1.
     """
@@ -70,7 +70,7 @@ def _is_blue_first(mean: tuple[float, ...]) -> bool:
 
 
 def _red_first(tensors: Tensors) -> Tensors | None:
-    """The first layer's input channels in the other order; None where it cannot be told."""
+    """Return the first layer's input channels in the other order; None where it cannot be told."""
     colors = len(_BLUE_FIRST)
     first = [name for name, t in tensors.items() if t.dim() == 4 and t.shape[1] == colors]
     if len(first) != 1:
@@ -88,7 +88,7 @@ def _normalizers(tensors: Tensors) -> Iterator[tuple[tuple[str, str], tuple, tup
 
 
 def _fits(mean: Tensor, std: Tensor) -> bool:
-    """Whether both hold a number a channel, in whatever shape, and the deviation is one."""
+    """Return whether both hold a number a channel, in whatever shape, and the deviation is one."""
     return (
         mean.shape == std.shape
         and mean.numel() in _CHANNELS
@@ -107,7 +107,7 @@ def _floats(values: Tensor) -> list[float]:
 
 
 def _twins(tensors: Tensors) -> tuple[str, ...]:
-    """The second copy of the network that robustness keeps in its attacker."""
+    """Return the second copy of the network that robustness keeps in its attacker."""
     pattern = re.compile(r"^(.*?)attacker\.model\.(.+)$")
     twins = []
     for name, tensor in tensors.items():

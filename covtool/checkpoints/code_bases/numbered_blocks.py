@@ -110,7 +110,7 @@ def in_stages(tensors: Tensors, *, repeats: tuple[int, ...] = ()) -> dict[str, T
 
 
 def _channels(tensors: Tensors, number: int, layers: set[str]) -> tuple[int, int]:
-    """Input and output channels of a block."""
+    """Return input and output channels of a block."""
     taken = (
         tensors[f"block.{number}.expand.weight"].shape[1]
         if "expand" in layers

@@ -21,7 +21,7 @@ _MOST_TRIED = 16  # prefixes of the first sign that are looked at for the others
 def read_code_bases(
     tensors: Tensors, *, config: Mapping[str, Any] | None = None
 ) -> Iterator[Reading]:
-    """Every reading of a file by a row whose signs it has, the row with most signs first.
+    """Yield every reading of a file by a row whose signs it has, the row with most signs first.
 
     Weight norm and spectral norm are folded, and a normalizer inside the network is taken off
     beforehand; where a file has these but no row's signs, one reading says just that.
@@ -51,14 +51,14 @@ def read_code_bases(
 
 
 def told_by_signs(names: Iterable[str]) -> CodeBase | None:
-    """The row with most signs among those whose signs are all there; None where none is."""
+    """Return the row with most signs among those whose signs are all there; None where none is."""
     listed = _listed(names)
     rows = [row for row in CODE_BASES if has_signs(row, listed)]
     return max(rows, key=lambda row: len(row.signs), default=None)
 
 
 def has_signs(row: CodeBase, listed: str) -> bool:
-    """Whether names, one on each line, show every sign of a row."""
+    """Return whether names, one on each line, show every sign of a row."""
     return all(_found(sign, listed) for sign in row.signs)
 
 
@@ -110,7 +110,7 @@ def _read(row: CodeBase, tensors: Tensors, prefix: str, config: Mapping[str, Any
 
 
 def _unshared(name: str, prefix: str) -> str:
-    """A name without the leading parts that it shares with the prefix of the network."""
+    """Return a name without the leading parts that it shares with the prefix of the network."""
     parts = prefix.split(".")[:-1]
     while parts and name.startswith(f"{parts[0]}."):
         name = name.removeprefix(f"{parts.pop(0)}.")
@@ -127,7 +127,7 @@ def _with(said: Said, reading: Reading) -> Reading:
 
 
 def _found(sign: str, listed: str) -> re.Match[str] | None:
-    """The first match of a sign at the beginning of one of a name's parts."""
+    """Return the first match of a sign at the beginning of one of a name's parts."""
     # A pattern that begins with letters is found much faster than one with an anchor before them.
     matches = _sign(sign).finditer(listed)
     return next((m for m in matches if m.start() == 0 or listed[m.start() - 1] in ".\n"), None)

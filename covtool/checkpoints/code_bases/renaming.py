@@ -11,14 +11,14 @@ from covtool.checkpoints.code_bases.code_base import Rules, Step, Tensors
 
 
 def new_name(name: str, rules: Rules) -> str:
-    """A name after every rule, in their order."""
+    """Return a name after every rule, in their order."""
     for pattern, replacement in rules:
         name = _compiled(pattern).sub(replacement, name)
     return name
 
 
 def renamed(tensors: Tensors, rules: Rules) -> dict[str, Tensor]:
-    r"""The tensors under their new names, in the same order.
+    r"""Return the tensors under their new names, in the same order.
 
     Example:
         >>> import torch
@@ -29,12 +29,12 @@ def renamed(tensors: Tensors, rules: Rules) -> dict[str, Tensor]:
 
 
 def any_matches(patterns: Iterable[str], name: str) -> bool:
-    """Whether one of the patterns is found in the name."""
+    """Return whether one of the patterns is found in the name."""
     return any(_compiled(pattern).search(name) for pattern in patterns)
 
 
 def shifted(pattern: str, replacement: str, step: int, *, where: str = "") -> Step:
-    r"""A step that adds `step` to the number in a name.
+    r"""Return a step that adds `step` to the number in a name.
 
     Args:
         pattern: With the number as group ``n``.
@@ -55,7 +55,7 @@ def shifted(pattern: str, replacement: str, step: int, *, where: str = "") -> St
 
 
 def joined(whole: str, *parts: str) -> Step:
-    """A step that concatenates sibling tensors along their first axis.
+    """Return a step that concatenates sibling tensors along their first axis.
 
     Weights and biases apart; where one of them is missing, all keep their names.
 
@@ -83,7 +83,7 @@ def joined(whole: str, *parts: str) -> Step:
 
 
 def reshaped(pattern: str, change: Callable[[Tensor], Tensor]) -> Step:
-    """A step that changes every tensor whose name has the pattern in it."""
+    """Return a step that changes every tensor whose name has the pattern in it."""
 
     def apply(tensors: Tensors) -> dict[str, Tensor]:
         found = _compiled(pattern).search
@@ -93,18 +93,18 @@ def reshaped(pattern: str, change: Callable[[Tensor], Tensor]) -> Step:
 
 
 def without(tensors: Tensors, names: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors but for some names."""
+    """Return the tensors but for some names."""
     left_out = set(names)
     return {name: tensor for name, tensor in tensors.items() if name not in left_out}
 
 
 def matrix_as_convolution(tensor: Tensor) -> Tensor:
-    """A linear layer's weight as that of a 1x1 convolution; anything else as it is."""
+    """Return a linear layer's weight as that of a 1x1 convolution; anything else as it is."""
     return tensor[:, :, None, None] if tensor.dim() == 2 else tensor
 
 
 def with_bias(module: str) -> Step:
-    """A step that gives a linear layer without a bias one of zeros, which timm's has."""
+    """Return a step that gives a linear layer without a bias one of zeros, which timm's has."""
 
     def apply(tensors: Tensors) -> dict[str, Tensor]:
         result = {}

@@ -67,7 +67,7 @@ def _weight_norm(magnitude: Tensor, direction: Tensor) -> Tensor:
 
 
 def _spectral_norm(weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """The weight over its largest singular value, as the stored vectors estimate it."""
+    """Return the weight over its largest singular value, as the stored vectors estimate it."""
     matrix = weight.double()
     if weight.shape[0] != left.shape[0]:  # a transposed convolution's outputs are its second axis
         matrix = matrix.transpose(0, 1)

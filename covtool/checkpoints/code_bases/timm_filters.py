@@ -19,7 +19,7 @@ _VISUAL = "visual."
 
 
 def timm_filtered(tensors: Tensors, architecture_name: str) -> Mapping[str, Tensor] | None:
-    """The tensors as timm's own conversion of an architecture gives them.
+    """Return the tensors as timm's own conversion of an architecture gives them.
 
     Args:
         tensors: Under the file's own names. Left as they are.
@@ -58,7 +58,7 @@ def timm_arguments(tensors: Tensors) -> dict[str, str]:
 def timm_candidates(
     tensors: Tensors, told: Iterable[str] = ()
 ) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-    """Architectures whose conversion may be the right one, each with the tensors it gives.
+    """Yield architectures whose conversion may be the right one, each with the tensors it gives.
 
     First those that are told, then the ones that share most shapes of tensors with the file, at
     most `PER_MODULE` of a module and `MAX_CANDIDATES` in all: each builds a network (without its

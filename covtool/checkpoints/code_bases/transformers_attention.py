@@ -59,7 +59,7 @@ def _registers(tensors: Tensors) -> dict:
 
 
 def _layer_norms(part: Part) -> Said:
-    """The epsilon, which is no tensor: timm's is the one of these networks' first code."""
+    """Return the epsilon, which is no tensor: timm's is the one of these networks' first code."""
     if part.config.get("layer_norm_eps") == _TIMM_EPS:
         return Said()
     return Said(
@@ -71,7 +71,7 @@ def _layer_norms(part: Part) -> Said:
 
 
 def _vit_says(part: Part) -> Said:
-    """A network with two tokens whose classifier reads one of them is none of timm's."""
+    """Return a network with two tokens whose classifier reads one of them is none of timm's."""
     notes = _layer_norms(part).notes
     if "embeddings.distillation_token" not in part.inside or "classifier.weight" not in part.beside:
         return Said(notes=notes)
@@ -138,7 +138,7 @@ def _siglip_says(part: Part) -> Said:
 
 
 def _siglip_pool(tensors: Tensors) -> dict:
-    """The attention pool's joined weights, as timm parts them: query, then key and value."""
+    """Return the attention pool's joined weights, as timm parts them: query, then key and value."""
     result = {}
     for name, tensor in tensors.items():
         if name.startswith("attn_pool.in_proj_"):

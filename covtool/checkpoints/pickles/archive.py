@@ -65,7 +65,7 @@ class Archive:
             require_entry_intact(self.file.data, name, entry)
 
     def source(self, name: str) -> Source:
-        """The bytes of an entry, to be read from front to back."""
+        """Return the bytes of an entry, to be read from front to back."""
         start, nbytes = self.place(name)
         return Source(self.file.data, start, start + nbytes)
 
@@ -87,7 +87,7 @@ class ArchiveStorages:
         return order
 
     def untyped(self, record: StorageRecord, dtype: torch.dtype) -> torch.UntypedStorage:
-        """The bytes of a storage, as many as its entry has."""
+        """Return the bytes of a storage, as many as its entry has."""
         if record.view is not None:
             raise PickleError("A tensor is in a part of a storage, which this format has not.")
         if record.key not in self._known:
@@ -115,7 +115,7 @@ def require_whole(path: Path) -> None:
 
 
 def read_archive(path: Path) -> tuple[Any, tuple[str, ...]]:
-    """The value in a file of the zip format, and the classes and functions that it names.
+    """Return the value in a file of the zip format, and the classes and functions that it names.
 
     Raises:
         CodeError: It names what would run code.

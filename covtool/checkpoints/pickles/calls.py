@@ -18,7 +18,7 @@ _COPIED = (dict, list, tuple)
 def call(
     callee: Any, arguments: tuple, keywords: dict[str, Any], spend: Callable[[int], None]
 ) -> Placeholder | GlobalName:
-    """What stands for a call; nothing is called.
+    """Return what stands for a call; nothing is called.
 
     Args:
         callee: What is to be called.
@@ -40,7 +40,7 @@ def call(
 
 
 def class_of(callee: Any) -> GlobalName:
-    """The name that is called.
+    """Return the name that is called.
 
     Raises:
         CodeError: It would be the result of a call.

@@ -15,7 +15,7 @@ _OMEGACONF_NODES = (
 
 
 def _attribute(name: str) -> Callable[[Placeholder, "Settling"], Any]:
-    """A row that takes one attribute for the whole object."""
+    """Return a row that takes one attribute for the whole object."""
 
     def row(record: Placeholder, settle: "Settling") -> Any:
         return settle(record.attributes[name]) if name in record.attributes else NotImplemented
@@ -24,7 +24,7 @@ def _attribute(name: str) -> Callable[[Placeholder, "Settling"], Any]:
 
 
 def _given(record: Placeholder, settle: "Settling") -> Any:
-    """The dictionary that the object was made from, and what it was filled with."""
+    """Return the dictionary that the object was made from, and what it was filled with."""
     first = record.arguments[0] if record.arguments else {}
     if not isinstance(first, Mapping) or not (first or record.items):
         return NotImplemented

@@ -51,7 +51,7 @@ class Entry:
 
 
 def entries(data: mmap) -> dict[str, Entry]:
-    """The entries of a zip file, by name, in the order of its table of contents.
+    """Return the entries of a zip file, by name, in the order of its table of contents.
 
     Raises:
         PickleError: The table is damaged, has more than `MOST_ENTRIES` entries, or a name twice;
@@ -75,7 +75,7 @@ def entries(data: mmap) -> dict[str, Entry]:
 
 
 def bytes_of(data: mmap, name: str, entry: Entry) -> tuple[int, int]:
-    """Where an entry's bytes start, and how many they are.
+    """Return where an entry's bytes start, and how many they are.
 
     Raises:
         PickleError: They are compressed, or not where the table of contents says.
@@ -108,12 +108,12 @@ def require_intact(data: mmap, name: str, entry: Entry) -> None:
 
 
 def has_checksums(found: Mapping[str, Entry]) -> bool:
-    """Whether a file was written with checksums; torch.save can be told not to."""
+    """Return whether a file was written with checksums; torch.save can be told not to."""
     return any(entry.checksum for entry in found.values())
 
 
 def _end(data: mmap) -> tuple[int, int, int]:
-    """Number of entries, bytes and place of the table of contents."""
+    """Return number of entries, bytes and place of the table of contents."""
     first = max(len(data) - _END.size - _LONGEST_COMMENT, 0)
     place = data.rfind(_END_SIGNATURE, first)
     if place < 0 or place + _END.size > len(data):
@@ -125,7 +125,7 @@ def _end(data: mmap) -> tuple[int, int, int]:
 
 
 def _end_64(data: mmap, before: int) -> tuple[int, int, int] | None:
-    """The same of files with more than 4 GiB or 65,535 entries, which say it elsewhere."""
+    """Return the same of files with more than 4 GiB or 65,535 entries, which say it elsewhere."""
     pointer = data[max(before - _POINTER_64.size, 0) : before]
     if len(pointer) < _POINTER_64.size or not pointer.startswith(_POINTER_64_SIGNATURE):
         return None
@@ -158,7 +158,7 @@ def _rows(data: mmap, start: int, size: int) -> Iterator[tuple[str, Entry]]:
 
 
 def _in_64(extra: bytes, numbers: list[int]) -> list[int]:
-    """The numbers of a row, those that need more than 32 bits from what follows its name."""
+    """Return the numbers of a row, those that need more than 32 bits from what follows its name."""
     missing = [n for n, number in enumerate(numbers) if number == _IN_EXTRA_64]
     at = 0
     while missing and at + _EXTRA.size <= len(extra):

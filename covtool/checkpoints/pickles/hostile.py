@@ -60,7 +60,7 @@ _MODULES_OF_CODE = frozenset(
 
 
 def runs_code(name: GlobalName) -> bool:
-    """Whether a file that names this is refused.
+    """Return whether a file that names this is refused.
 
     Example:
         >>> runs_code(GlobalName("os", "system")), runs_code(GlobalName("datetime", "date"))

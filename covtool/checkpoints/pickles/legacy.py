@@ -52,7 +52,7 @@ class LegacyStorages:
                 self._known[key] = _read_storage(file, record, size)
 
     def untyped(self, record: StorageRecord, dtype: torch.dtype) -> torch.UntypedStorage:
-        """The bytes of a storage, or of a part of one."""
+        """Return the bytes of a storage, or of a part of one."""
         whole = self._known.get(record.key)
         if whole is None:
             raise PickleError("A tensor's storage is not in the file.")
@@ -70,7 +70,7 @@ class LegacyStorages:
 
 
 def _read_storage(file: BinaryIO, record: StorageRecord, size: int) -> torch.UntypedStorage:
-    """A storage's count of numbers, and the numbers, in a file of `size` bytes."""
+    """Return a storage's count of numbers, and the numbers, in a file of `size` bytes."""
     count = file.read(_COUNT)
     nbytes = int.from_bytes(count, "little") * itemsize(record)
     if len(count) < _COUNT or file.tell() + nbytes > size:
@@ -88,7 +88,7 @@ def _read_storage(file: BinaryIO, record: StorageRecord, size: int) -> torch.Unt
 
 
 def read_legacy(path: Path) -> tuple[Any, tuple[str, ...]]:
-    """The value in a file of the old format, and the classes and functions that it names.
+    """Return the value in a file of the old format, and the classes and functions that it names.
 
     Raises:
         CodeError: It names what would run code.

@@ -53,7 +53,7 @@ class Machine:
         self._spent = 0  # operations' worth of work beside the operations themselves
 
     def run(self) -> Any:
-        """The object of the pickle.
+        """Return the object of the pickle.
 
         Raises:
             CodeError: It names what would run code, be it damaged or not.
@@ -96,19 +96,19 @@ class Machine:
             raise _too_many()
 
     def pop(self) -> Any:
-        """The topmost value, which must be above the last mark."""
+        """Return the topmost value, which must be above the last mark."""
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
             raise PickleError("It takes a value that is not there.")
         return self.stack.pop()
 
     def top(self) -> Any:
-        """The topmost value, which stays."""
+        """Return the topmost value, which stays."""
         if not self.stack:
             raise PickleError("It looks at a value that is not there.")
         return self.stack[-1]
 
     def pop_mark(self) -> list[Any]:
-        """The values above the last mark, which is removed."""
+        """Return the values above the last mark, which is removed."""
         if not self.marks:
             raise PickleError("It goes back to a mark that is not there.")
         start = self.marks.pop()
@@ -117,7 +117,7 @@ class Machine:
         return values
 
     def name(self, module: Any, qualname: Any) -> GlobalName:
-        """What a class or a function is called today; noted, never looked up."""
+        """Return what a class or a function is called today; noted, never looked up."""
         if not isinstance(module, str) or not isinstance(qualname, str):
             raise PickleError("The name of a class is no text.")
         if not (module and qualname) or len(module) + len(qualname) > LONGEST_NAME:
@@ -152,7 +152,7 @@ def _too_many() -> PickleError:
 
 
 def _renamed(module: str, qualname: str) -> tuple[str, str]:
-    """Names of Python 2 in Python 3."""
+    """Return names of Python 2 in Python 3."""
     if (module, qualname) in NAME_MAPPING:
         return NAME_MAPPING[module, qualname]
     return IMPORT_MAPPING.get(module, module), qualname

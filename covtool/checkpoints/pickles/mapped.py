@@ -42,7 +42,7 @@ class MappedFile:
         return torch.frombuffer(self.data, dtype=torch.uint8).untyped_storage()
 
     def entries(self) -> dict[str, Entry]:
-        """What is in it, as a zip file, by name.
+        """Return what is in it, as a zip file, by name.
 
         Raises:
             PickleError: It is none, or damaged.
@@ -50,7 +50,7 @@ class MappedFile:
         return entries(self.data)
 
     def part(self, start: int, nbytes: int) -> torch.UntypedStorage:
-        """Some bytes of the file.
+        """Return some bytes of the file.
 
         Raises:
             PickleError: The file ends before.
@@ -69,7 +69,7 @@ class MappedFile:
 def in_own_order(
     storage: torch.UntypedStorage, dtype: torch.dtype, order: str
 ) -> torch.UntypedStorage:
-    """The storage with its numbers' bytes in the order of this machine."""
+    """Return the storage with its numbers' bytes in the order of this machine."""
     if order == sys.byteorder:
         return storage
     turned = storage.clone()

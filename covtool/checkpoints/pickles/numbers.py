@@ -25,7 +25,7 @@ _FIRST_SURROGATE, _LAST_SURROGATE = 0xD800, 0xDFFF
 
 
 def dtype_of(record: Any) -> np.dtype | None:
-    """The type of plain numbers, texts or times that a pickled `numpy.dtype` describes.
+    """Return the type of plain numbers, texts or times that a pickled `numpy.dtype` describes.
 
     Types of objects and records are None.
     """
@@ -44,7 +44,7 @@ def dtype_of(record: Any) -> np.dtype | None:
 
 
 def _unit(state: Any) -> str | None:
-    """What a time counts, as ``[25s]``."""
+    """Return what a time counts, as ``[25s]``."""
     if not isinstance(state, tuple) or len(state) <= _UNIT_PLACE:
         return ""
     try:
@@ -105,7 +105,7 @@ def _filled(raw: bytes | None, dtype: np.dtype | None, shape: Any, order: str) -
 
 
 def _is_text(raw: bytes, dtype: np.dtype) -> bool:
-    """Whether an array's texts, if that is what it holds, are of whole characters."""
+    """Return whether an array's texts, if that is what it holds, are of whole characters."""
     if dtype.kind != "U":
         return True
     codes = np.frombuffer(raw, np.dtype(np.uint32).newbyteorder(dtype.byteorder))

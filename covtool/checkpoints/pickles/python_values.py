@@ -32,7 +32,7 @@ _UNFIT = (ArithmeticError, TypeError, ValueError)
 
 
 def raw_bytes(value: Any, settle: "Settling") -> bytes | None:
-    """Bytes, whichever protocol and Python wrote them; None where it is something else."""
+    """Return bytes, whichever protocol and Python wrote them; None where it is something else."""
     if isinstance(value, str | bytes | bytearray):
         settle.spend(nbytes=len(value))
     if isinstance(value, bytes | bytearray):
@@ -43,7 +43,7 @@ def raw_bytes(value: Any, settle: "Settling") -> bytes | None:
 
 
 def fields(record: Placeholder, settle: "Settling") -> dict[str, Any]:
-    """The attributes of an object whose attributes are its value."""
+    """Return the attributes of an object whose attributes are its value."""
     found = {**record.keywords, **record.attributes}
     return {k: settle(v) for k, v in found.items() if _is_attribute(k)}
 
@@ -69,7 +69,7 @@ def _constructed(make: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
 
 
 def _moment(make: Callable[..., Any]) -> Callable[..., Any]:
-    """A row for dates and times, which are pickled as bytes and perhaps a time zone."""
+    """Return a row for dates and times, which are pickled as bytes and perhaps a time zone."""
 
     def row(record: Placeholder, settle: "Settling") -> Any:
         first, *zone = [settle(argument) for argument in record.arguments] or [None]
@@ -124,7 +124,7 @@ def _namespace(kind: type) -> Callable[..., Any]:
 
 
 def _items(record: Placeholder, settle: "Settling") -> list[tuple[Any, Any]]:
-    """What a dictionary was made with, and then filled with."""
+    """Return what a dictionary was made with, and then filled with."""
     pairs = []
     for argument in record.arguments:
         if isinstance(argument, Mapping):
@@ -195,7 +195,7 @@ def _latin(text: str) -> bytes | None:
 
 
 def _range(record: Placeholder, settle: "Settling") -> Any:
-    """Numbers that an index can count; the length of others raises."""
+    """Return numbers that an index can count; the length of others raises."""
     small = all(isinstance(n, int) and abs(n) < _LARGEST_INDEX for n in record.arguments)
     return _constructed(range, int)(record, settle) if small else NotImplemented
 

@@ -56,7 +56,7 @@ class Settling:
         self._waiting: list[Placeholder] = []
 
     def whole(self, value: Any) -> Any:
-        """A file's value, and what is inside of the objects that stay placeholders.
+        """Return a file's value, and what is inside of the objects that stay placeholders.
 
         Raises:
             PickleError: Containers hold themselves, or are nested too deeply, or a tensor claims
@@ -68,7 +68,7 @@ class Settling:
         return settled
 
     def __call__(self, value: Any) -> Any:
-        """What a record or a container becomes."""
+        """Return what a record or a container becomes."""
         if isinstance(value, GlobalName):
             return DTYPES.get(value.full, value)
         if not isinstance(value, dict | list | tuple | Placeholder):
@@ -103,7 +103,7 @@ class Settling:
             raise PickleError("Its values are many times larger than the file.")
 
     def pairs(self, items: Mapping) -> list[tuple[Any, Any]]:
-        """The items of a mapping, each settled."""
+        """Return the items of a mapping, each settled."""
         return [(self._key(key), self(value)) for key, value in items.items()]
 
     def _made(self, value: Any) -> Any:

@@ -58,7 +58,7 @@ class Source:
         return self.end - self.at
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes."""
+        """Return the next `count` bytes."""
         end = self.at + count
         if end > self.end:
             raise PickleError(f"A value of {count:,} bytes should follow; the file ends before.")
@@ -67,7 +67,7 @@ class Source:
         return taken
 
     def line(self, *, longest: int | None = None) -> bytes:
-        """What is before the next line feed.
+        """Return what is before the next line feed.
 
         Args:
             longest: Bytes that it may have.
@@ -87,7 +87,7 @@ class Source:
         return self.take(self.unsigned(width))
 
     def unsigned(self, width: int) -> int:
-        """A whole number of `width` bytes, little-endian."""
+        """Return a whole number of `width` bytes, little-endian."""
         return int.from_bytes(self.take(width), "little")
 
 
@@ -102,7 +102,7 @@ def text_of(raw: bytes) -> str:
 
 
 def line_text(source: Source) -> str:
-    """A line of text."""
+    """Return a line of text."""
     return text_of(source.line())
 
 
@@ -113,7 +113,7 @@ def _integer(raw: bytes) -> int:
 
 
 def whole_number(line: bytes) -> int:
-    """A whole number as text."""
+    """Return a whole number as text."""
     if not _WHOLE_NUMBER.fullmatch(line):
         raise PickleError("A whole number is none.")
     return int(line.removesuffix(b"L"))

@@ -69,7 +69,7 @@ class Storages(Protocol):
     """The bytes of a file's tensors."""
 
     def untyped(self, record: StorageRecord, dtype: torch.dtype) -> torch.UntypedStorage:
-        """Those of one storage, as many as the record says.
+        """Return those of one storage, as many as the record says.
 
         Raises:
             PickleError: The file does not hold them.
@@ -77,13 +77,13 @@ class Storages(Protocol):
 
 
 def itemsize(record: StorageRecord) -> int:
-    """Bytes of each of a storage's numbers."""
+    """Return bytes of each of a storage's numbers."""
     dtype = DTYPES.get(f"torch.{record.dtype}")
     return 1 if dtype is None else dtype.itemsize
 
 
 def storage_record(reference: Any) -> StorageRecord:
-    """What a pickle's reference to outside itself stands for; torch.save writes no others.
+    """Return what a pickle's reference to outside itself stands for; torch.save writes no others.
 
     Raises:
         PickleError: It is something else.
@@ -141,12 +141,12 @@ def _viewed(
 
 
 def _claimed(storage: StorageRecord) -> int:
-    """Bytes that a storage, or the part of it that is meant, should have."""
+    """Return bytes that a storage, or the part of it that is meant, should have."""
     return (storage.view[1] if storage.view else storage.numel) * itemsize(storage)
 
 
 def _flagged(tensor: Tensor, metadata: Any) -> Tensor:
-    """The tensor with what torch has put off: a conjugation, a change of sign."""
+    """Return the tensor with what torch has put off: a conjugation, a change of sign."""
     flags = metadata if isinstance(metadata, dict) else {}
     if flags.get("conj") is True and tensor.is_complex():
         tensor = tensor.conj()
@@ -187,7 +187,7 @@ def _are_sizes(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value that should be a size or sizes, in a few characters."""
+    """Return a value that should be a size or sizes, in a few characters."""
     if not isinstance(value, tuple):
         return str(value)[:_LONGEST_SIZE] if isinstance(value, int) else type(value).__name__
     more = ", ..." if len(value) > _SHOWN_SIZES else ""
@@ -205,7 +205,7 @@ def _exactly(arguments: tuple, least: int) -> tuple:
 
 
 def _first(record: Placeholder, settle: "Settling") -> Any:
-    """A parameter, and the like: the tensor that it was made from."""
+    """Return a parameter, and the like: the tensor that it was made from."""
     made = settle(record.arguments[0]) if record.arguments else None
     return made if isinstance(made, Tensor | UnusableTensor) else NotImplemented
 
@@ -229,7 +229,7 @@ def _called(function: Any, arguments: Any, settle: "Settling") -> Any:
 
 
 def _from_numpy(record: Placeholder, settle: "Settling") -> Any:
-    """Tensors of XLA and other devices, which are written as arrays."""
+    """Return tensors of XLA and other devices, which are written as arrays."""
     array = settle(record.arguments[0]) if record.arguments else None
     if not isinstance(array, np.ndarray) or array.dtype.str[1:] not in _LIKE_TENSORS:
         return NotImplemented

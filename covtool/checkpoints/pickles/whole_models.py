@@ -21,12 +21,12 @@ def is_whole_model(content: Any) -> bool:
 
 
 def is_module(value: Any) -> bool:
-    """Whether an object is a `torch.nn.Module`, by the attributes that all of them have."""
+    """Return whether an object is a `torch.nn.Module`, by the attributes that all of them have."""
     return isinstance(value, Placeholder) and {"_parameters", "_modules"} <= set(value.attributes)
 
 
 def _tensors(content: Any, *, inside: bool) -> Iterator[Tensor | UnusableTensor]:
-    """The tensors of a file, each one once: in modules, or in plain containers alone."""
+    """Yield the tensors of a file, each one once: in modules, or in plain containers alone."""
     pending, seen = [(content, 0, False)], set()
     while pending:
         value, level, in_module = pending.pop()

@@ -51,7 +51,7 @@ class Body:
 
 
 def find_body(state: Mapping[str, Tensor], *, arch: str | None, told: str | None) -> Body | None:
-    """The architecture with exactly these tensors, apart from its classifier.
+    """Return the architecture with exactly these tensors, apart from its classifier.
 
     Args:
         state: Tensors under the architecture's names; IBN-Net's halves under theirs.
@@ -79,7 +79,7 @@ def find_body(state: Mapping[str, Tensor], *, arch: str | None, told: str | None
 
 
 def _joined_halves(shapes: Mapping[str, Shape]) -> tuple[dict[str, Shape], tuple[str, ...]]:
-    """Shapes with IBN-Net's pairs of norms as one batch norm, and the names of those."""
+    """Return shapes with IBN-Net's pairs of norms as one batch norm, and the names of those."""
     whole = {name: shape for name, shape in shapes.items() if not _HALVES.search(name)}
     halved: dict[str, None] = {}
     for name in shapes:
@@ -116,7 +116,7 @@ def _grid_of(shapes: Mapping[str, Shape]) -> tuple[int, int, int] | None:
 
 
 def _chosen(candidates: list[Candidate], arch: str | None, told: str | None) -> Candidate | None:
-    """The plainest of timm's, unless another is asked for or told."""
+    """Return the plainest of timm's, unless another is asked for or told."""
     usable = [c for c in candidates if c.in_channels in (None, RGB)]
     if arch is not None:
         wanted = arch if arch.startswith(TORCHVISION_PREFIX) else arch.partition(".")[0]

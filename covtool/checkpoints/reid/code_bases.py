@@ -61,7 +61,7 @@ class NotRebuilt:
     hint: str = _BODY_ALONE
 
     def is_of(self, state: State) -> bool:
-        """Whether tensors are of such a network."""
+        """Return whether tensors are of such a network."""
         return _found(self.sign, state) and (self.and_sign is None or _found(self.and_sign, state))
 
 

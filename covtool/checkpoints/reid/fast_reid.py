@@ -41,12 +41,12 @@ _POOLINGS = {
 
 
 def is_fast_reid(state: State, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether the names are fast-reid's."""
+    """Return whether the names are fast-reid's."""
     return any(n.startswith("backbone.") for n in state) and any(_HEADS.match(n) for n in state)
 
 
 def read_fast_reid(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | None:
-    """What file and config.yaml say; None for a neck or a pooling that cannot be rebuilt."""
+    """Return what file and config.yaml say; None for a neck or a pooling that cannot be rebuilt."""
     config = settings_beside(checkpoint.path, CONFIG)
     config = config if setting(config, "MODEL.HEADS") else {}
     power = state.get("heads.pool_layer.p")
@@ -92,7 +92,7 @@ def _usual_size(name: str) -> tuple[int, int]:
 
 
 def _normalization(state: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
-    """Mean and deviation of values in [0, 1]; the file has those of 0 to 255."""
+    """Return mean and deviation of values in [0, 1]; the file has those of 0 to 255."""
     found = {}
     for entry, name in _SETTINGS.items():
         numbers = as_numbers(state.get(entry))
@@ -102,12 +102,12 @@ def _normalization(state: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
 
 
 def _has_plain_stem(state: State) -> bool:
-    """Whether the backbone begins as a ResNet, and not as a ResNeSt or a transformer."""
+    """Return whether the backbone begins as a ResNet, and not as a ResNeSt or a transformer."""
     return "backbone.conv1.weight" in state and "backbone.layer4.0.conv1.weight" in state
 
 
 def _counts_epochs(config: Mapping[str, Any], checkpoint: ForeignCheckpoint) -> bool:
-    """Whether a version of 2021 or later wrote the file: those pool without padding."""
+    """Return whether a version of 2021 or later wrote the file: those pool without padding."""
     return "epoch" in checkpoint.others or setting(config, "SOLVER.MAX_EPOCH") is not None
 
 

@@ -10,7 +10,7 @@ _OF_A_NORM = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def read_neck(*parts: Mapping[str, Tensor], relu: bool = False) -> Neck | None:
-    """The neck that some modules make, one after the other.
+    """Return the neck that some modules make, one after the other.
 
     Args:
         parts: The tensors of each module: ``weight``, ``bias``, ``running_mean``, ...
@@ -41,7 +41,7 @@ def read_neck(*parts: Mapping[str, Tensor], relu: bool = False) -> Neck | None:
 
 
 def numbered(state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """The tensors of each numbered module of a Sequential, in order."""
+    """Return the tensors of each numbered module of a Sequential, in order."""
     modules: dict[int, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         number, _, leaf = name.partition(".")

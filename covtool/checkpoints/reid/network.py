@@ -71,10 +71,10 @@ class ReidNetwork:
 
 
 def squashed(**fields: Any) -> InputSpec:
-    """Images of persons, both sides resized; fields of `InputSpec` where they differ."""
+    """Return images of persons, both sides resized; fields of `InputSpec` where they differ."""
     return InputSpec(**{"size": PERSON, "crop_mode": "squash", "crop_pct": 1.0} | fields)
 
 
 def below(state: State, prefix: str) -> dict[str, Tensor]:
-    """The tensors behind a prefix, under the names that follow it."""
+    """Return the tensors behind a prefix, under the names that follow it."""
     return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}

@@ -25,7 +25,7 @@ def notes_on(
     body: Body,
     images: InputSpec,
 ) -> Iterator[str]:
-    """The notes on an opened network, in order."""
+    """Yield the notes on an opened network, in order."""
     yield _recognized(row, network, body)
     if row.for_retrieval:
         yield _assumed(network, body, images)
@@ -52,7 +52,7 @@ def _recognized(row: CodeBase, network: ReidNetwork, body: Body) -> str:
 
 
 def _assumed(network: ReidNetwork, body: Body, images: InputSpec) -> str:
-    """What no tensor tells: the stride and the images."""
+    """Return what no tensor tells: the stride and the images."""
     size = f"{images.size[0]}x{images.size[1]}"
     prepared = f"squashed to {size} ({images.interpolation})"
     if body.size is not None:

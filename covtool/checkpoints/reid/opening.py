@@ -40,7 +40,7 @@ _HEADS = {"gem": "gem", "max": "gmp"}
 
 
 def open_reid(checkpoint: ForeignCheckpoint, *, arch: str | None = None) -> PublishedModel | None:
-    """The re-identification network that a checkpoint is of; None where it is of none.
+    """Return the re-identification network that a checkpoint is of; None where it is of none.
 
     Args:
         checkpoint: Any checkpoint.
@@ -67,7 +67,7 @@ def open_reid(checkpoint: ForeignCheckpoint, *, arch: str | None = None) -> Publ
 
 
 def _prefixes(checkpoint: ForeignCheckpoint) -> list[str]:
-    """What wrappers may have put before the names, from nothing on."""
+    """Return what wrappers may have put before the names, from nothing on."""
     prefixes, names = [""], list(checkpoint.tensors)
     while names and len(prefixes) <= MOST_WRAPPERS:
         found = Counter(n.partition(".")[0] for n in names if "." in n).most_common(1)
@@ -167,7 +167,7 @@ def _built(
 
 
 def _head_tensors(model: nn.Module, network: ReidNetwork) -> dict[str, Tensor]:
-    """Tensors between the backbone and the classifier, under the model's names."""
+    """Return tensors between the backbone and the classifier, under the model's names."""
     tensors = {f"{neck_path(model)}.{name}": t for name, t in network.neck.tensors.items()}
     if network.power is not None:
         pooling = next(n for n, m in model.named_modules() if isinstance(m, GlobalPooling))
@@ -180,7 +180,7 @@ def _head_tensors(model: nn.Module, network: ReidNetwork) -> dict[str, Tensor]:
 def _without_unused(
     checkpoint: ForeignCheckpoint, network: ReidNetwork, body: Body
 ) -> ForeignCheckpoint:
-    """The checkpoint without what the network does not use, which become ignored entries."""
+    """Return the checkpoint without what the network does not use, which become ignored entries."""
     used = [*body.tensors.values(), *network.classifier.values(), network.power, network.eigenlayer]
     used += [*network.neck.tensors.values(), *network.settings.values()]
     places = {t.data_ptr() for t in used if t is not None}

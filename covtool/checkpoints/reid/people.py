@@ -12,5 +12,5 @@ _DATA_SETS = re.compile(r"(?<![a-z])(market|duke|msmt|cuhk0)", re.IGNORECASE)
 
 
 def is_of_people(classifier: Tensor, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether a classifier has the outputs, or a file the name, of a data set of people."""
+    """Return whether a classifier has the outputs, or a file the name, of a data set of people."""
     return len(classifier) in _IDENTITIES or _DATA_SETS.search(checkpoint.path.stem) is not None

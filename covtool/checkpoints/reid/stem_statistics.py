@@ -23,7 +23,7 @@ _FED_BY_THE_STEM = (
 
 
 def has_first_relu(body: Mapping[str, Tensor]) -> bool | None:
-    """Whether there is a ReLU behind the first batch norm of a ResNet.
+    """Return whether there is a ReLU behind the first batch norm of a ResNet.
 
     Args:
         body: Tensors under torchvision's names, also with IBN-Net's parts.
@@ -60,7 +60,7 @@ def _recorded(
 
 
 def _normed_responses(weight: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """What a first convolution and its batch norm in training mode make of images."""
+    """Return what a first convolution and its batch norm in training mode make of images."""
     responses = functional.conv2d(_images_of_rectangles(), weight, stride=2)
     return functional.batch_norm(responses, None, None, scale, shift, training=True)
 

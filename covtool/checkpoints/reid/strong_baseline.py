@@ -27,7 +27,7 @@ def is_strong_baseline(state: State, checkpoint: ForeignCheckpoint) -> bool:
 
 
 def read_strong_baseline(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | None:
-    """What the file says; None for a neck that cannot be rebuilt."""
+    """Return what the file says; None for a neck that cannot be rebuilt."""
     part = below(state, "bottleneck.")
     neck = read_neck(part) if part else Neck()
     if neck is None:
@@ -47,12 +47,12 @@ def read_strong_baseline(state: State, checkpoint: ForeignCheckpoint) -> ReidNet
 
 
 def is_cluster_contrast(state: State, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether the names are those of cluster-contrast-reid and SpCL."""
+    """Return whether the names are those of cluster-contrast-reid and SpCL."""
     return "base.0.weight" in state and "feat_bn.running_mean" in state
 
 
 def read_cluster_contrast(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | None:
-    """What the file says; None for a neck or a body that cannot be rebuilt."""
+    """Return what the file says; None for a neck or a body that cannot be rebuilt."""
     parts = [part for name in ("feat.", "feat_bn.") if (part := below(state, name))]
     neck, body = read_neck(*parts), _uncounted(below(state, "base."))
     if neck is None or body is None:
@@ -71,7 +71,7 @@ def read_cluster_contrast(state: State, checkpoint: ForeignCheckpoint) -> ReidNe
 
 
 def _uncounted(state: State) -> tuple[State, bool] | None:
-    """Tensors of a Sequential under a ResNet's names, and whether a ReLU was counted."""
+    """Return tensors of a Sequential under a ResNet's names, and whether a ReLU was counted."""
     numbers = sorted({int(found[1]) for name in state if (found := _COUNTED.match(name))})
     if numbers not in ([0, 1, 3, 4, 5, 6], [0, 1, 4, 5, 6, 7]):
         return None

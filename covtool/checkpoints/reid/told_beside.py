@@ -8,12 +8,12 @@ from covtool.checkpoints.told.documents import read_document
 
 
 def settings_beside(checkpoint: Path, name: str) -> Mapping[str, Any]:
-    """The settings in a YAML file in a checkpoint's folder; empty where there are none."""
+    """Return the settings in a YAML file in a checkpoint's folder; empty where there are none."""
     return read_document(checkpoint.with_name(name)) or {}
 
 
 def setting(settings: Mapping[str, Any], path: str) -> Any:
-    """The value at a path like ``MODEL.HEADS.POOL_LAYER``; None where there is none."""
+    """Return the value at a path like ``MODEL.HEADS.POOL_LAYER``; None where there is none."""
     value: Any = settings
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None

@@ -28,7 +28,7 @@ def is_torchreid(state: State, checkpoint: ForeignCheckpoint) -> bool:
 
 
 def read_torchreid(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | None:
-    """What the file says; None for layers before the classifier that cannot be rebuilt."""
+    """Return what the file says; None for layers before the classifier that cannot be rebuilt."""
     hidden = numbered(below(state, "fc."))
     neck = read_neck(*hidden, relu=True) if hidden else Neck()
     if neck is None:
@@ -45,12 +45,12 @@ def read_torchreid(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork |
 
 
 def is_layumi(state: State, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether the names are those of layumi's baseline."""
+    """Return whether the names are those of layumi's baseline."""
     return any(n.startswith("classifier.add_block.") for n in state)
 
 
 def read_layumi(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | None:
-    """What file and opts.yaml say; None for a head or a body that cannot be rebuilt."""
+    """Return what file and opts.yaml say; None for a head or a body that cannot be rebuilt."""
     parts = numbered(below(state, "classifier.add_block."))
     neck, body = read_neck(*parts), below(state, "model.")
     if neck is None or not any(n.startswith(("layer4.", "layers.")) for n in body):
@@ -72,12 +72,12 @@ def read_layumi(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | No
 
 
 def is_ibn_net(state: State, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether a plain ResNet has IBN-Net's half instance norms."""
+    """Return whether a plain ResNet has IBN-Net's half instance norms."""
     return "conv1.weight" in state and any(_HALVED.match(n) for n in state)
 
 
 def read_ibn_net(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | None:
-    """A classifier of ImageNet's images, with half instance norms."""
+    """Return a classifier of ImageNet's images, with half instance norms."""
     return ReidNetwork(
         body={n: t for n, t in state.items() if not n.startswith(_HEADS)},
         classifier=below(state, "fc.") or below(state, "classifier."),
@@ -87,7 +87,7 @@ def read_ibn_net(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | N
 
 
 def _is_eigenlayer(state: State) -> bool:
-    """Whether a linear layer without bias precedes the classifier: SVDNet's."""
+    """Return whether a linear layer without bias precedes the classifier: SVDNet's."""
     weight, classifier = state.get("fc.weight"), state["classifier.weight"]
     return (
         weight is not None

@@ -27,7 +27,7 @@ _MM_CONFIG = "the file's configuration"
 
 
 def told_by(path: Path, loaded: Any, metadata: Mapping[str, str]) -> Told:
-    """Everything that a checkpoint, its name and its folder say about it.
+    """Return everything that a checkpoint, its name and its folder say about it.
 
     In the order of trust: entries of the file; safetensors metadata; the published name of the
     file; configurations beside it; a name that contains a published one; a folder's name.
@@ -61,7 +61,7 @@ def told_by(path: Path, loaded: Any, metadata: Mapping[str, str]) -> Told:
 
 
 def _mm_config(own: Mapping[str, Any]) -> Said | None:
-    """What the configuration says that mmengine keeps as text or as a mapping."""
+    """Return what the configuration says that mmengine keeps as text or as a mapping."""
     for entries in (as_entries(own.get("meta")) or {}, own):
         for key in ("cfg", "config"):
             value = entries.get(key)

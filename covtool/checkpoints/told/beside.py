@@ -89,7 +89,7 @@ def beside(path: Path) -> tuple[Said, ...]:
 
 
 def _configuration(path: Path, read: _Reader) -> Said | None:
-    """What a configuration says, or why it cannot be read; None where there is none."""
+    """Return what a configuration says, or why it cannot be read; None where there is none."""
     try:
         config = document(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -104,7 +104,7 @@ def _not_used(path: Path, reason: str) -> Said:
 
 
 def inside(where: str, entries: Mapping[str, Any]) -> tuple[Said, ...]:
-    """What configurations of images say that are entries of the file itself."""
+    """Return what configurations of images say that are entries of the file itself."""
     said = []
     for key, value in entries.items():
         name = key if key.endswith(".json") else f"{key}.json"

@@ -29,7 +29,7 @@ class NotNamesError(ValueError):
 
 
 def names_of(value: Any) -> tuple[str, ...] | None:
-    """Class names in the order of the outputs; None where a value is no list of names.
+    """Return class names in the order of the outputs; None where a value is no list of names.
 
     Args:
         value: A list of names; a mapping of names to indices or of indices to names, ordered by
@@ -86,14 +86,14 @@ def _is_index(value: Any) -> bool:
 
 
 def _is_long(value: Any) -> bool:
-    """Whether a number has more digits than Python writes out or reads, or any index has."""
+    """Return whether a number has more digits than Python writes out or reads, or any index has."""
     if isinstance(value, str):
         return len(value) > LONGEST_NAME
     return isinstance(value, int) and value.bit_length() > _INDEX_BITS
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Class names of a file: a name a line, or JSON or YAML as `names_of` takes them.
+    """Return class names of a file: a name a line, or JSON or YAML as `names_of` takes them.
 
     Lines may be numbered, from 0 or from 1: ``3 tench``, ``3: tench``, ``tench,3``, ``/t/tench 3``.
 
@@ -124,7 +124,7 @@ def _parsed(path: Path) -> tuple[str, ...] | None:
 
 
 def _of_document(value: Any) -> tuple[str, ...] | None:
-    """The names themselves, or below one of the keys under which they are kept."""
+    """Return the names themselves, or below one of the keys under which they are kept."""
     names = names_of(value)
     if names is None and isinstance(value, Mapping):
         inside = (names_of(value[key]) for key in value if str(key).lower() in CLASS_KEYS)
@@ -133,7 +133,7 @@ def _of_document(value: Any) -> tuple[str, ...] | None:
 
 
 def _unnumbered(lines: Sequence[str]) -> list[str]:
-    """Names of lines that count up, in the order of their numbers; else the lines."""
+    """Return names of lines that count up, in the order of their numbers; else the lines."""
     for pattern in _NUMBERED:
         matches = list(takewhile(bool, map(pattern.fullmatch, lines)))
         if len(matches) < len(lines):

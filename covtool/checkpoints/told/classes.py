@@ -5,7 +5,7 @@ from covtool.checkpoints.told.wording import sentence
 
 
 def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    """Names of a classifier's outputs, and what is worth knowing about them.
+    """Return names of a classifier's outputs, and what is worth knowing about them.
 
     The most trusted source whose number of names is that of the outputs. A list of classes beside
     the file may be of something else: one with another number of names is not used, which is said

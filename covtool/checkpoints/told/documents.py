@@ -17,7 +17,7 @@ _YAML = (".yaml", ".yml")
 
 
 def document(path: Path, *, encoding: str = "utf-8") -> Any:
-    """The value in a JSON or a YAML file, as its suffix says.
+    """Return the value in a JSON or a YAML file, as its suffix says.
 
     Raises:
         OSError: It cannot be read, is no regular file, or is too large.

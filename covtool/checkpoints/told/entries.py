@@ -153,7 +153,7 @@ def read_entries(where: str, loaded: Any) -> Said | None:
 
 
 def as_entries(value: Any) -> Mapping[str, Any] | None:
-    """Entries under names in lower case; None where a value has none."""
+    """Return entries under names in lower case; None where a value has none."""
     if isinstance(value, argparse.Namespace):
         value = vars(value)
     if not isinstance(value, Mapping):
@@ -163,14 +163,14 @@ def as_entries(value: Any) -> Mapping[str, Any] | None:
 
 
 def _is_long(key: Any) -> bool:
-    """Whether a key is a number of more digits than Python writes out."""
+    """Return whether a key is a number of more digits than Python writes out."""
     return isinstance(key, int) and key.bit_length() > _LONGEST_KEY
 
 
 def _levels(
     loaded: Any, depth: int = 0, seen: set[int] | None = None
 ) -> Iterator[Mapping[str, Any]]:
-    """A mapping of entries and those inside it, in the order of trust; each of them once."""
+    """Yield a mapping of entries and those inside it, in the order of trust; each of them once."""
     seen = set() if seen is None else seen
     if id(loaded) in seen:
         return
@@ -190,7 +190,7 @@ def _is_state(entries: Mapping[str, Any]) -> bool:
 
 
 def _first(levels: list[Mapping[str, Any]], field: Field) -> Any:
-    """The first value that means something."""
+    """Return the first value that means something."""
     for entries in levels:
         for key in field.keys:
             if key in entries and (meant := field.read(entries[key])) is not None:

@@ -67,7 +67,7 @@ class _Choice:
 
 
 def usual_images(base: BaseSpec) -> Usual:
-    """The images that the library's own weights of an architecture were trained on."""
+    """Return the images that the library's own weights of an architecture were trained on."""
     return Usual(input=default_input(base), whose=default_name(base))
 
 
@@ -79,7 +79,7 @@ def told_images(
     equals: Iterable[str] = (),
     overrides: Mapping[str, Any],
 ) -> Images:
-    """The images of a model that was read from a file.
+    """Return the images of a model that was read from a file.
 
     What contradicts a more trusted source is left aside with a note, as is a source that speaks of
     another architecture than the one that the tensors are of.
@@ -114,7 +114,7 @@ def told_images(
 
 
 def _speaks_of(source: Said, names: set[str]) -> bool:
-    """Whether a source is about one of some architectures, or about none that is known."""
+    """Return whether a source is about one of some architectures, or about none that is known."""
     said = (known_architecture(name) for name in (source.architecture, *source.other_names) if name)
     known = [_short(name) for name in said if name]
     return not known or not names.isdisjoint(known)
@@ -133,7 +133,7 @@ def _disbelieve(choice: _Choice, source: Said, base: BaseSpec) -> None:
 
 
 def _possible(choice: _Choice, source: Said) -> dict[str, Any]:
-    """The fields of a source that images can have; a note names the others."""
+    """Return the fields of a source that images can have; a note names the others."""
     possible = {}
     for name, value in source.input.items():
         try:
@@ -163,7 +163,7 @@ def _take(choice: _Choice, where: str, said: Mapping[str, Any], *, quietly: bool
 
 
 def _of_library(source: Said, base: BaseSpec) -> tuple[str, dict[str, Any]] | None:
-    """What a source leaves to timm: the images of the pretrained tag that it names."""
+    """Return what a source leaves to timm: the images of the pretrained tag that it names."""
     if base.library != "timm" or source.architecture is None or not source.is_content:
         return None
     name = known_architecture(source.architecture) or ""
@@ -217,7 +217,7 @@ def _for_channels(
 
 
 def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """A statistic of RGB for images of other channels; one number for all stays.
+    """Return a statistic of RGB for images of other channels; one number for all stays.
 
     Example:
         >>> for_channels((0.5, 0.25, 0.75), 4), for_channels((0.5, 0.25, 0.75), 1)

@@ -25,7 +25,7 @@ _LONGEST_NAME = 200
 
 
 def read_mm_config(where: str, text: str) -> Said | None:
-    """Architecture and images of a configuration's text; None where it is none.
+    """Return architecture and images of a configuration's text; None where it is none.
 
     Assignments of literals, lists and calls of ``dict`` are read; anything else is left out.
     """
@@ -46,7 +46,7 @@ def read_mm_config(where: str, text: str) -> Said | None:
 
 
 def read_mm_entries(where: str, config: Mapping[str, Any]) -> Said | None:
-    """The same of a configuration that is a mapping already."""
+    """Return the same of a configuration that is a mapping already."""
     images, flips = _statistics(config)
     images |= _pipeline_images(config)
     problem = values.statistics_problem(images)
@@ -65,7 +65,7 @@ def read_mm_entries(where: str, config: Mapping[str, Any]) -> Said | None:
 
 
 def _value(node: ast.expr) -> Any:
-    """A literal, or what is made of literals; None where code would have to run."""
+    """Return a literal, or what is made of literals; None where code would have to run."""
     match node:
         case ast.Constant():
             return node.value
@@ -82,7 +82,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def _statistics(config: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Mean and deviation, and whether the images become RGB."""
+    """Return mean and deviation, and whether the images become RGB."""
     for mapping in _mappings(config):
         mean, std = values.as_numbers(mapping.get("mean")), values.as_numbers(mapping.get("std"))
         if mean and std and len(mean) == len(std):
@@ -126,7 +126,7 @@ def _pipeline(config: Mapping[str, Any]) -> list[Any]:
 
 
 def _mappings(value: Any, seen: set[int] | None = None) -> Iterator[Mapping[str, Any]]:
-    """A value and all that is in it, as far as they are mappings; each of them once."""
+    """Yield a value and all that is in it, as far as they are mappings; each of them once."""
     seen = set() if seen is None else seen
     if not isinstance(value, Mapping | list | tuple) or id(value) in seen:
         return

@@ -14,13 +14,13 @@ _FOLDERS = 3  # models--timm--resnet50.a1_in1k/snapshots/HASH/model.safetensors
 
 
 def by_file_name(path: Path) -> Said | None:
-    """What a file's own name says: a published name, or the part of it that is one."""
+    """Return what a file's own name says: a published name, or the part of it that is one."""
     found = published_weights(path.name)
     return None if found is None else _said(f"the name {path.name}", found)
 
 
 def by_folder_name(path: Path) -> Said | None:
-    """What the nearest folder with a published name says."""
+    """Return what the nearest folder with a published name says."""
     for folder in _folders(path):
         found = published_weights(folder.name)
         if found is not None:
@@ -29,7 +29,7 @@ def by_folder_name(path: Path) -> Said | None:
 
 
 def hinted_architecture(path: Path) -> str | None:
-    """The architecture in the file's name, or in that of the nearest folder that has one."""
+    """Return the architecture in the file's name, or in that of the nearest folder that has one."""
     names = (named_architecture(place.name) for place in (path, *_folders(path)))
     return next(filter(None, names), None)
 

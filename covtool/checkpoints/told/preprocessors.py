@@ -16,7 +16,7 @@ _RESIZE_MODES = {"shortest": "center", "squash": "squash", "longest": "border"}
 
 
 def read_preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
-    """What transformers' ``preprocessor_config.json`` says.
+    """Return what transformers' ``preprocessor_config.json`` says.
 
     Rescaling by another factor than 1/255, or not at all, and EfficientNet's offset are taken into
     mean and deviation.
@@ -40,7 +40,7 @@ def read_preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
 
 
 def _without_objects(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that JSON could hold: a configuration inside a file may have others."""
+    """Return the entries that JSON could hold: a configuration inside a file may have others."""
     kinds = str | int | float | list | tuple | Mapping | None
     return {key: value for key, value in config.items() if isinstance(value, kinds)}
 
@@ -72,7 +72,7 @@ def _geometry(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shortest_edge(size: Any, kind: str, *, crops: bool) -> int | None:
-    """The length of the shorter side after resizing; None where both sides are told."""
+    """Return the length of the shorter side after resizing; None where both sides are told."""
     if isinstance(size, Mapping):
         return values.as_count(size.get("shortest_edge"))
     by_shorter_side = kind.startswith(("convnext", *_SHORTEST_EDGE)) and (
@@ -117,7 +117,7 @@ def _statistics(
 
 
 def read_open_clip(where: str, config: Mapping[str, Any]) -> Said | None:
-    """What OpenCLIP's ``open_clip_config.json`` says; what is left out is OpenAI's."""
+    """Return what OpenCLIP's ``open_clip_config.json`` says; what is left out is OpenAI's."""
     model = config.get("model_cfg")
     vision = model.get("vision_cfg") if isinstance(model, Mapping) else None
     if not isinstance(vision, Mapping):

@@ -36,7 +36,7 @@ class Said:
     rest_is_librarys: bool = False
 
     def __bool__(self) -> bool:
-        """Whether it says anything."""
+        """Return whether it says anything."""
         said = (self.architecture, self.arguments, self.num_classes, self.class_names)
         return any(part for part in (*said, self.input, self.problems))
 
@@ -94,6 +94,6 @@ class Told:
         return merged
 
     def with_architecture(self, name: str) -> "Told":
-        """The same, with the architecture that the user names before all."""
+        """Return the same, with the architecture that the user names before all."""
         said = Said(where="--arch", architecture=name)
         return replace(self, sources=(said, *self.sources))

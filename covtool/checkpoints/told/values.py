@@ -19,7 +19,7 @@ _CUBIC = "cubic"  # OpenCV's word
 
 
 def as_number(value: Any) -> float | None:
-    """A finite number, or None; booleans are none."""
+    """Return a finite number, or None; booleans are none."""
     if isinstance(value, Tensor):
         value = value.item() if value.numel() == 1 and not value.is_complex() else None
     if isinstance(value, str):
@@ -33,13 +33,13 @@ def as_number(value: Any) -> float | None:
 
 
 def as_count(value: Any) -> int | None:
-    """A positive whole number, or None."""
+    """Return a positive whole number, or None."""
     number = as_number(value)
     return int(number) if number is not None and number > 0 and number == int(number) else None
 
 
 def as_numbers(value: Any) -> tuple[float, ...] | None:
-    """One number a channel: of a list, a tensor, ``0.5,0.5,0.5``, or a single number."""
+    """Return one number a channel: of a list, a tensor, ``0.5,0.5,0.5``, or a single number."""
     if isinstance(value, Tensor):
         value = value.flatten().tolist() if value.numel() <= MOST_CHANNELS else None
     if isinstance(value, str):
@@ -67,7 +67,7 @@ def as_size(value: Any) -> tuple[int, int] | None:
 
 
 def as_channels(value: Any) -> int | None:
-    """The first of three numbers of an input's size."""
+    """Return the first of three numbers of an input's size."""
     numbers = as_numbers(value)
     return as_count(numbers[0]) if numbers is not None and len(numbers) == 3 else None
 
@@ -90,7 +90,7 @@ def as_crop_mode(value: Any) -> str | None:
 
 
 def as_share(value: Any) -> float | None:
-    """A share of the resized side that the crop keeps, at most 2, or None."""
+    """Return a share of the resized side that the crop keeps, at most 2, or None."""
     number = as_number(value)
     return float(number) if number is not None and 0 < number <= 2 else None
 
@@ -98,7 +98,7 @@ def as_share(value: Any) -> float | None:
 def as_unit_statistics(
     mean: tuple[float, ...] | None, std: tuple[float, ...] | None
 ) -> dict[str, tuple[float, ...]]:
-    """Mean and deviation for values in [0, 1], of those for values up to 255 as well.
+    """Return mean and deviation for values in [0, 1], of those for values up to 255 as well.
 
     A mean above 1, or without it a deviation above 2, can only be meant for values up to 255. A
     mean of 0 with a deviation of 255 is.
@@ -124,11 +124,11 @@ def statistics_problem(statistics: Mapping[str, tuple[float, ...]]) -> str | Non
 
 
 def bgr_problem(where: str) -> str:
-    """That a network takes its channels in the order of OpenCV."""
+    """Return that a network takes its channels in the order of OpenCV."""
     return f"The network takes BGR images, covtool gives RGB: figures will be wrong ({where})."
 
 
 def shown(values: Sequence[float]) -> str:
-    """Numbers as short as they can be; equal ones once."""
+    """Return numbers as short as they can be; equal ones once."""
     once = values[:1] if len(set(values)) == 1 else values
     return ", ".join(f"{value:.4g}" for value in once)

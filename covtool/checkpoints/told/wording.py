@@ -8,7 +8,7 @@ from covtool.checkpoints.told.values import shown
 
 
 def in_words(said: Mapping[str, Any]) -> str:
-    """Fields of `InputSpec` as a note tells them."""
+    """Return fields of `InputSpec` as a note tells them."""
     words = []
     if "size" in said:
         words.append(pixels(said["size"]))
@@ -29,13 +29,13 @@ def _is_imagenet(mean: Sequence[float], std: Sequence[float]) -> bool:
 
 
 def pixels(size: Sequence[int]) -> str:
-    """A size, once where height and width are equal."""
+    """Return a size, once where height and width are equal."""
     height, width = size
     return f"{height} px" if height == width else f"{height}x{width} px"
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values of a field mean the same, up to how they were rounded."""
+    """Return whether two values of a field mean the same, up to how they were rounded."""
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) < 1e-3
     if isinstance(one, tuple) and isinstance(other, tuple):
@@ -46,5 +46,5 @@ def same(one: Any, other: Any) -> bool:
 
 
 def sentence(text: str) -> str:
-    """A text with a capital at its beginning."""
+    """Return a text with a capital at its beginning."""
     return f"{text[:1].upper()}{text[1:]}"

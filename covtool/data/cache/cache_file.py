@@ -42,7 +42,7 @@ class Identity:
     settings: str
 
     def metadata(self, checksum: str = NOT_YET) -> dict[str, str]:
-        """What stands in a file's header."""
+        """Return what stands in a file's header."""
         return {
             "covtool_cache": VERSION,
             "files": self.files,
@@ -96,7 +96,7 @@ def map_cache_file(path: Path, identity: Identity, channels: int) -> MappedImage
 
 
 def _is_laid_out(index: StoredIndex, pixels: Tensor, channels: int) -> bool:
-    """Whether the images lie one after the other in all of the pixels.
+    """Return whether the images lie one after the other in all of the pixels.
 
     The header is not part of the checksum, and what it says is read without a further look.
     """
@@ -191,6 +191,6 @@ def _checksum(path: Path) -> str:
 
 
 def _mapped_again(path: Path, index: StoredIndex, channels: int) -> MappedImages:
-    """What unpickling in another process does."""
+    """Return what unpickling in another process does."""
     with safe_open(path, framework="pt") as file:
         return MappedImages(path, index, file.get_tensor("pixels"), channels)

@@ -83,7 +83,7 @@ def _advice(
     *,
     allow: bool = False,
 ) -> str:
-    """What to do about a cache that is too large."""
+    """Return what to do about a cache that is too large."""
     ways = [f"allow it with --cache-memory {-(-needed // 10**9)}GB"] if allow else []
     ways += ["map it from a file with --cache disk"] if spec.cache != "disk" else []
     side = fitting_side(plans, allowed)
@@ -94,7 +94,7 @@ def _advice(
 
 
 def fitting_side(plans: Collection[CachePlan], allowed: int) -> int | None:
-    """The largest ``--cache-side`` with which caches take no more than `allowed` bytes.
+    """Return the largest ``--cache-side`` with which caches take no more than `allowed` bytes.
 
     Returns:
         Pixels; None where it would be less than the network's images have.
@@ -112,7 +112,7 @@ def fitting_side(plans: Collection[CachePlan], allowed: int) -> int | None:
 
 
 def _bytes_at(plan: CachePlan, side: int) -> float:
-    """What a plan of shrunk images would take with another short side."""
+    """Return what a plan of shrunk images would take with another short side."""
     spaces = plan.index.spaces[plan.index.readable].astype(np.float64)
     factors = np.minimum(1, side / spaces.min(1))
     extents = np.round(spaces * factors[:, None])

@@ -69,7 +69,7 @@ def fill_memory(plan: CachePlan) -> CachedImages:
 
 
 def _fill_one(plan: CachePlan, put: Put, row: int) -> str | bool:
-    """Why an image cannot be read; or whether its EXIF data turn it."""
+    """Return why an image cannot be read; or whether its EXIF data turn it."""
     setting, index = plan.setting, plan.index
     try:
         decoded = decode_image(plan.samples[row].path, gray=setting.gray, exif=setting.exif)

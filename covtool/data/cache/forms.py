@@ -23,16 +23,16 @@ class StoredForm(Protocol):
         """Whether training images are made of it at random; else it is what a network takes."""
 
     def size(self, size: Size) -> Size:
-        """The size of what is kept of an image of a given size."""
+        """Return the size of what is kept of an image of a given size."""
 
     def space(self, size: Size) -> Size:
-        """The size of the image that random crops are drawn in."""
+        """Return the size of the image that random crops are drawn in."""
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """What is kept, (height, width, 3) or more channels than the cache keeps, in uint8."""
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides about the pixels, for JSON."""
+        """Return everything that decides about the pixels, for JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Prepared:
 def training_form(
     input: InputSpec, augmentation: AugmentationSpec, *, side: int | None = None
 ) -> StoredForm:
-    """What to keep of training images.
+    """Return what to keep of training images.
 
     Args:
         input: The images that the model expects.
@@ -153,5 +153,5 @@ def training_form(
 
 
 def evaluation_form(input: InputSpec) -> StoredForm:
-    """What to keep of images that a model is evaluated on."""
+    """Return what to keep of images that a model is evaluated on."""
     return Prepared(input)

@@ -10,14 +10,14 @@ from covtool.free_memory import free_memory
 
 
 def free_on_device(device: torch.device) -> int | None:
-    """Bytes free in a device's memory; None where torch cannot tell."""
+    """Return bytes free in a device's memory; None where torch cannot tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return free_memory() if device.type in ("cpu", "mps") else None
 
 
 def free_on_disk(folder: Path) -> int:
-    """Bytes free where `folder` is, or is going to be."""
+    """Return bytes free where `folder` is, or is going to be."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

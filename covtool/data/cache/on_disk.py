@@ -28,7 +28,7 @@ DIGITS = 12  # of a hash, that tell the files of data sets apart
 
 
 def mapped(request: CacheRequest, setting: CacheSetting) -> CachedImages:
-    """The images of the cache file that there is.
+    """Return the images of the cache file that there is.
 
     Raises:
         UnusableCacheError: There is none, or it is damaged or of other images.

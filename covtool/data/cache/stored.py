@@ -49,7 +49,7 @@ class StoredIndex:
         return self.offsets, self.sizes, self.spaces
 
     def only(self, rows: np.ndarray) -> "StoredIndex":
-        """The images of some rows."""
+        """Return the images of some rows."""
         return StoredIndex(*(array[rows] for array in self.arrays))
 
     @property
@@ -58,7 +58,7 @@ class StoredIndex:
         return np.flatnonzero(self.sizes[:, 0])
 
     def places(self, rows: Sequence[int]) -> list["Place"]:
-        """Where the images of some rows lie, as plain numbers: in one go, for speed."""
+        """Return where the images of some rows lie, as plain numbers: in one go, for speed."""
         columns = (array[np.asarray(rows)].tolist() for array in self.arrays)
         return [Place(at, tuple(s), tuple(c)) for at, s, c in zip(*columns, strict=True)]
 
@@ -66,7 +66,7 @@ class StoredIndex:
     def lay_out(
         cls, sizes: Sequence[tuple[int, int]], spaces: Sequence[tuple[int, int]], channels: int
     ) -> "StoredIndex":
-        """One image after the other.
+        """Return one image after the other.
 
         Args:
             sizes: Height and width of each.
@@ -100,12 +100,12 @@ class StoredImages:
         return len(self.index)
 
     def __getitem__(self, row: int) -> Tensor:
-        """An image, (height, width, channels) in uint8, without a copy."""
+        """Return an image, (height, width, channels) in uint8, without a copy."""
         (place,) = self.index.places([row])
         return self.part(place, (0, 0, *place.size))[0].permute(1, 2, 0)
 
     def part(self, place: Place, box: Box) -> Tensor:
-        """A part of an image, (1, channels, height, width), without a copy.
+        """Return a part of an image, (1, channels, height, width), without a copy.
 
         A pixel's channels are beside each other in memory.
         """
@@ -118,9 +118,9 @@ class StoredImages:
         )
 
     def only(self, rows: np.ndarray) -> "StoredImages":
-        """The images of some rows, in the same place."""
+        """Return the images of some rows, in the same place."""
         return StoredImages(self.index.only(rows), self.pixels, self.channels)
 
     def to(self, device: torch.device) -> "StoredImages":
-        """The same images in the memory of a device."""
+        """Return the same images in the memory of a device."""
         return StoredImages(self.index, self.pixels.to(device), self.channels)

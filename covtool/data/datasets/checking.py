@@ -61,7 +61,7 @@ class UnreadableError(DataError):
 
     @classmethod
     def of_all(cls, problems: Sequence["UnreadableError"]) -> "UnreadableError":
-        """What several parts of a data set lack, at once."""
+        """Return what several parts of a data set lack, at once."""
         bad = [unread for problem in problems for unread in problem.bad]
         return cls(bad, sum(problem.total for problem in problems))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Different names of classes, sorted; those of digits alone by their numbers.
+    """Return different names of classes, sorted; those of digits alone by their numbers.
 
     So a class that is called 10 follows 9, and classes called 0 to K-1 have these numbers.
 

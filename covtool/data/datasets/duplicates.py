@@ -39,7 +39,7 @@ Group = list[ListedFile]
 def notes_on_equal_files(
     layout: DataLayout, *, at_most: int | None = None, track: Track = silent
 ) -> tuple[str, ...]:
-    """What is worth knowing about equal files of a data set.
+    """Return what is worth knowing about equal files of a data set.
 
     A file is read only where another one has its size; whole, only where they are equal in the
     middle as well. Images that are no files of their own are not compared.
@@ -69,7 +69,7 @@ def notes_on_equal_files(
 def notes_on_equal_matches(
     layout: RetrievalLayout, *, at_most: int, track: Track = silent
 ) -> tuple[str, ...]:
-    """What is worth knowing about queries that have an equal file among what is searched.
+    """Return what is worth knowing about queries that have an equal file among what is searched.
 
     Args:
         layout: The data set.
@@ -102,7 +102,7 @@ def notes_on_equal_matches(
 
 
 def equal_files(files: Sequence[ListedFile], *, track: Track = silent) -> list[Group]:
-    """Files that are equal and differ in split or label, in groups.
+    """Return files that are equal and differ in split or label, in groups.
 
     Args:
         files: To be compared; those that cannot be read, and empty ones, equal none.
@@ -121,7 +121,7 @@ def equal_files(files: Sequence[ListedFile], *, track: Track = silent) -> list[G
 def _split_up(
     groups: Iterable[Group], key: Callable[[Path], Hashable], name: str, track: Track
 ) -> list[Group]:
-    """The parts of each group whose files have a key in common, as far as they matter."""
+    """Return the parts of each group whose files have a key in common, as far as they matter."""
     members = [(number, file) for number, group in enumerate(groups) for file in group]
     chunks = [members[at : at + AT_ONCE] for at in range(0, len(members), AT_ONCE)]
     found_in = in_threads(lambda chunk: [key(file.path) for _, file in chunk], chunks)

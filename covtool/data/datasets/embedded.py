@@ -164,7 +164,7 @@ def _write_class(texture: Texture, photograph: Path, folder: Path) -> None:
 
 
 def _patch(image: Image.Image, boxes: Sequence[Box], rng: np.random.Generator) -> Image.Image:
-    """A rotated square from somewhere inside one of the boxes, as it is stored."""
+    """Return a rotated square from somewhere inside one of the boxes, as it is stored."""
     areas = np.array([(right - left) * (low - top) for left, top, right, low in boxes])
     left, top, right, low = boxes[rng.choice(len(boxes), p=areas / areas.sum())]
     room = min(right - left, low - top) / DIAGONAL

@@ -10,7 +10,7 @@ from covtool.data.datasets.samples import Sample
 
 
 def fingerprint(samples: Sequence[Sample], root: Path) -> str:
-    """Number of images, and a hash over their names and labels in order.
+    """Return number of images, and a hash over their names and labels in order.
 
     Args:
         samples: The images.

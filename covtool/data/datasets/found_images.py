@@ -27,7 +27,7 @@ class FoundImages:
 
 
 def shown(names: Iterable[str], limit: int = 6) -> str:
-    """Names in a row, the first ones if there are many.
+    """Return names in a row, the first ones if there are many.
 
     Example:
         >>> shown("abc", limit=2)
@@ -40,7 +40,7 @@ def shown(names: Iterable[str], limit: int = 6) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """A number and what is counted, in the singular or the plural.
+    """Return a number and what is counted, in the singular or the plural.
 
     Example:
         >>> counted(1, "image"), counted(5994, "class"), counted(2, "identity")

@@ -25,7 +25,7 @@ PATHS_SHOWN = 5
 
 
 def looked_over(layout: DataLayout) -> DataLayout:
-    """The data set with notes on what it lacks and what is left out.
+    """Return the data set with notes on what it lacks and what is left out.
 
     Raises:
         DataError: An image is in two splits, or has two labels.
@@ -72,7 +72,7 @@ def require_distinct(layout: DataLayout) -> int:
 
 
 def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
-    """Where each image really is: folder and name.
+    """Yield where each image really is: folder and name.
 
     A link to a file of another name is taken for a file of its own: stores that keep equal files
     once, as those of git-annex and Hugging Face do, link to names that are made of the content.
@@ -153,7 +153,7 @@ def _beside(layout: DataLayout) -> Iterator[str]:
 
 
 def short_path(path: Path, layout: DataLayout) -> str:
-    """A path as it is from the folder of the data set."""
+    """Return a path as it is from the folder of the data set."""
     return printable(os.path.relpath(path, layout.folder))
 
 

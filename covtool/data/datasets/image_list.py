@@ -85,7 +85,7 @@ def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]
 
 
 def _cells(file: Path) -> tuple[tuple[str, ...], list[Row]]:
-    """The columns of a list, and its rows.
+    """Return the columns of a list, and its rows.
 
     Raises:
         DataError: It is damaged; says in which line.
@@ -119,7 +119,7 @@ def _row(file: Path, line: int, columns: Sequence[str], cells: Sequence[str]) ->
 
 
 def _lines(content: BinaryIO) -> Iterator[str]:
-    """The lines of a list; names of files that are no UTF-8 are in it byte by byte."""
+    """Yield the lines of a list; names of files that are no UTF-8 are in it byte by byte."""
     size = 0
     while line := content.readline(LONGEST_LINE + 1):
         size += len(line)

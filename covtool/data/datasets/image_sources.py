@@ -50,7 +50,7 @@ class ImageSource:
     notes: tuple[str, ...] = ()
 
     def chosen(self, split: str | None) -> dict[str, Samples]:
-        """The images of a split, or of all for None.
+        """Return the images of a split, or of all for None.
 
         Raises:
             DataError: There is none of that name.
@@ -66,7 +66,7 @@ class ImageSource:
 
 
 def find_images(root: Path) -> ImageSource:
-    """The images that a path stands for.
+    """Return the images that a path stands for.
 
     Args:
         root: A data set for retrieval or classification, also ``wds/FOLDER`` and ``hfds/NAME``; any

@@ -16,17 +16,17 @@ _MAJORITY = 0.9
 
 
 def are_wordnet_ids(names: Sequence[str]) -> bool:
-    """Whether all names look like ``n01440764``."""
+    """Return whether all names look like ``n01440764``."""
     return bool(names) and all(re.fullmatch(r"n\d{8}", name) for name in names)
 
 
 def has_subset(num_classes: int) -> bool:
-    """Whether ImageNet, or a part of it that timm knows, has that many classes."""
+    """Return whether ImageNet, or a part of it that timm knows, has that many classes."""
     return infer_imagenet_subset({"num_classes": num_classes}) is not None
 
 
 def wordnet_indices(names: Sequence[str], num_classes: int = NUM_CLASSES) -> tuple[int, ...]:
-    """The index of each WordNet id among the classes of ImageNet, or of a part of it.
+    """Return the index of each WordNet id among the classes of ImageNet, or of a part of it.
 
     Args:
         names: WordNet ids.
@@ -58,7 +58,7 @@ def imagenet_names(num_classes: int = NUM_CLASSES) -> tuple[str, ...]:
 
 
 def word_indices(names: Sequence[str]) -> tuple[int, ...] | None:
-    """The index among ImageNet-1k's classes of each English name.
+    """Return the index among ImageNet-1k's classes of each English name.
 
     All of a class's words, one of them, or torchvision's name for it, in any spelling; None where a
     name is of no class, or two names are of one. A word of several classes (``crane``) is of none.
@@ -81,7 +81,7 @@ def english_of(wordnet_id: str) -> frozenset[str]:
 
 
 def are_imagenets(names: Sequence[str]) -> bool:
-    """Whether names in the order of a model's outputs are ImageNet's, nearly all of them."""
+    """Return whether names in the order of a model's outputs are ImageNet's, nearly all of them."""
     if not has_subset(len(names)):
         return False
     info = _info(len(names))

@@ -71,7 +71,7 @@ class DataLayout:
         return self.kind in ("folder", "csv") and all(isinstance(s[0].path, Path) for s in samples)
 
     def samples(self, split: str) -> Sequence[Sample]:
-        """The samples of a split, by its canonical name or the data set's own.
+        """Return the samples of a split, by its canonical name or the data set's own.
 
         Raises:
             DataError: There is no such split; the others are named.
@@ -105,7 +105,7 @@ class DataLayout:
 
 
 def as_layout(root: Path, kind: Literal["folder", "csv"], found: FoundImages) -> DataLayout:
-    """A data set of the images that were found in it.
+    """Return a data set of the images that were found in it.
 
     Raises:
         DataError: It has classes to evaluate on that are not trained.
@@ -115,7 +115,7 @@ def as_layout(root: Path, kind: Literal["folder", "csv"], found: FoundImages) ->
 
 
 def listed(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
-    """A data set from a list of its images; they need not be there.
+    """Return a data set from a list of its images; they need not be there.
 
     Args:
         root: Its folder or its CSV file.
@@ -163,7 +163,7 @@ def require_trainable(layout: DataLayout) -> None:
 
 
 def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayout:
-    """A data set with a share of each class set aside as ``val``, chosen at random.
+    """Return a data set with a share of each class set aside as ``val``, chosen at random.
 
     Args:
         layout: Has training images, and perhaps others to test on, which stay aside.
@@ -200,7 +200,7 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
 
 
 def _tested(layout: DataLayout) -> str | None:
-    """The split that the data set calls a test, where it has none to validate on."""
+    """Return the split that the data set calls a test, where it has none to validate on."""
     own = layout.split_names.get("val")
     is_test = own is not None and split_called(own) == "test" and "test" not in layout.splits
     return "val" if is_test else None
@@ -264,7 +264,7 @@ def _only(samples: Sequence[Sample], positions: Sequence[int]) -> Sequence[Sampl
 
 
 def in_order_of(layout: DataLayout, names: Sequence[str]) -> DataLayout:
-    """The same data set with its classes in another order.
+    """Return the same data set with its classes in another order.
 
     Args:
         layout: The data set.

@@ -9,7 +9,7 @@ from covtool.printable import printable
 
 
 def note_on_outside(paths: Iterable[Path], folder: Path) -> Iterator[str]:
-    """What is worth knowing about images that are not below the folder of a data set.
+    """Yield what is worth knowing about images that are not below the folder of a data set.
 
     A list may name any file of the system, by an absolute path or with ``..``. That is allowed, and
     said. Links are not followed.

@@ -6,7 +6,7 @@ _NUMBER = re.compile(r"\d+[._ -]+(?=\D)")  # 001.Black_footed_Albatross, of CUB
 
 
 def spelled_alike(name: str) -> str:
-    """A name without what programs change about it: case, separators, quotes.
+    """Return a name without what programs change about it: case, separators, quotes.
 
     Example:
         >>> spelled_alike("Black-footed_Albatross") == spelled_alike("black footed albatross")
@@ -16,5 +16,5 @@ def spelled_alike(name: str) -> str:
 
 
 def without_number(name: str) -> str:
-    """A name without the number that some data sets put before it."""
+    """Return a name without the number that some data sets put before it."""
     return _NUMBER.sub("", name, count=1) if _NUMBER.match(name) else name

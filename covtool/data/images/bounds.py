@@ -47,7 +47,7 @@ _alone = threading.RLock()
 
 
 def most_pixels() -> int:
-    """The number of pixels above which an image is not decoded.
+    """Return the number of pixels above which an image is not decoded.
 
     Raises:
         ArgumentError: The environment sets it to something else than a number.
@@ -94,12 +94,12 @@ def require_bounded(image: Image.Image, file: BinaryIO) -> None:
 
 
 def beyond(most: int) -> str:
-    """The end of a sentence on an image with too many pixels."""
+    """Return the end of a sentence on an image with too many pixels."""
     return f"more than the {most:,} that are decoded at most (--max-image-pixels)"
 
 
 def require_bounded_file(file: BinaryIO) -> int:
-    """The size of an open file in bytes.
+    """Return the size of an open file in bytes.
 
     Raises:
         ValueError: It is larger than `MOST_BYTES`.
@@ -122,14 +122,14 @@ def alone(is_large: bool) -> Iterator[None]:
 
 
 def _slower(image: Image.Image) -> int:
-    """How many times longer a pixel takes than most do."""
+    """Return how many times longer a pixel takes than most do."""
     if any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", ())):
         return SLOWER_IN_PYTHON
     return SLOWER_ANIMATED if image.format == "WEBP" and image.is_animated else 1
 
 
 def _count(wanted: bytes, file: BinaryIO) -> int:
-    """How often some bytes occur in a file, whose position stays."""
+    """Return how often some bytes occur in a file, whose position stays."""
     position, found, last = file.tell(), 0, b""
     file.seek(0)
     while chunk := file.read(_CHUNK):

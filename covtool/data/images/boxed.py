@@ -26,7 +26,7 @@ class BoxedImage:
     box: tuple[float, float, float, float]
 
     def open(self, mode: str = "rb") -> BinaryIO:
-        """The part as a PNG, losslessly; an orientation in EXIF data stays with it.
+        """Return the part as a PNG, losslessly; an orientation in EXIF data stays with it.
 
         Raises:
             DataError: The file is no image, or nothing of it is in the box.
@@ -41,11 +41,11 @@ class BoxedImage:
         return written
 
     def is_file(self) -> bool:
-        """Whether the image is there."""
+        """Return whether the image is there."""
         return self.path.is_file()
 
     def exists(self) -> bool:
-        """Whether the image is there."""
+        """Return whether the image is there."""
         return self.path.exists()
 
     def stat(self) -> stat_result:

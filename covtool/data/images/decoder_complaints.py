@@ -108,7 +108,7 @@ def _end(listener: Complaints) -> None:
 
 
 def _hearing(shown: Any) -> Any:
-    """What shows warnings, but for those of Pillow in a thread that decodes."""
+    """Return what shows warnings, but for those of Pillow in a thread that decodes."""
 
     def show(message: Warning, category: type, filename: str, *where: Any, **more: Any) -> None:
         heard = _heard.complaints

@@ -28,7 +28,7 @@ SENTENCES = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is that of an image; hidden files (``._x.jpg``) are not."""
+    """Return whether the name is that of an image; hidden files (``._x.jpg``) are not."""
     return path.suffix.lower() in image_suffixes() and not path.name.startswith(".")
 
 
@@ -41,12 +41,12 @@ class Decoded(NamedTuple):
 
 
 def read_image(path: Path, *, gray: bool = False, exif: bool = False) -> Image.Image:
-    """The image in a file; see `decode_image`."""
+    """Return the image in a file; see `decode_image`."""
     return decode_image(path, gray=gray, exif=exif).image
 
 
 def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decoded:
-    """The image in a file, decoded whole, as 8-bit RGB; the first of several.
+    """Return the image in a file, decoded whole, as 8-bit RGB; the first of several.
 
     Transparency is dropped, 16-bit gray is scaled to 8 bits, CMYK and palettes are converted.
 
@@ -80,7 +80,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def bytes_of(path: Path) -> BinaryIO:
-    """The bytes of an image, wherever it is, open for reading.
+    """Return the bytes of an image, wherever it is, open for reading.
 
     Raises:
         OSError: There is none, or it is no regular file; see `covtool.regular_files`.
@@ -176,7 +176,7 @@ def _reason(path: Path, problem: Exception) -> str:
 
 
 def _beginning(path: Path) -> bytes | None:
-    """The first bytes of what should be an image; None where they cannot be read."""
+    """Return the first bytes of what should be an image; None where they cannot be read."""
     try:
         with bytes_of(path) as file:
             return file.read(200)

@@ -14,7 +14,7 @@ def is_dim(image: Image.Image) -> bool:
 
 
 def note_on_dim(count: int) -> str | None:
-    """What is worth knowing about such images; None where there are none."""
+    """Return what is worth knowing about such images; None where there are none."""
     if not count:
         return None
     images = f"{count:,} images of 16 bits have" if count > 1 else "1 image of 16 bits has"

@@ -70,7 +70,7 @@ def _let_pillow_open(pixels: int) -> None:
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """How the names of image files end, in lower case."""
+    """Return how the names of image files end, in lower case."""
     formats = set(image_formats())
     registered = Image.registered_extensions()
     return frozenset(s for s, name in registered.items() if INSIDE.get(name, name) in formats)

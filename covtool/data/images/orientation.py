@@ -21,7 +21,7 @@ DAMAGED = (SyntaxError, ValueError, LookupError, TypeError, OSError, EOFError, s
 
 
 def turn_of(image: Image.Image) -> Turn | None:
-    """What makes an opened image upright; None where nothing is to be done.
+    """Return what makes an opened image upright; None where nothing is to be done.
 
     Damaged EXIF data say nothing. Nor do those of a TIFF file, which Pillow turns itself.
     """
@@ -34,7 +34,7 @@ def turn_of(image: Image.Image) -> Turn | None:
 
 
 def note_on_turned(count: int, *, exif: bool, split: str = "") -> str | None:
-    """What is worth knowing about the images that have an orientation; None where none has.
+    """Return what is worth knowing about the images that have an orientation; None where none has.
 
     Args:
         count: Of these images.

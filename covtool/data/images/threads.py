@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 def in_threads(
     function: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None = None
 ) -> Iterator[Result]:
-    """What `function` makes of each item, in order.
+    """Yield what `function` makes of each item, in order.
 
     Args:
         function: Called by several threads.

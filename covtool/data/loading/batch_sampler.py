@@ -56,6 +56,6 @@ class BatchSampler(Sampler[list[Draw]]):
             yield [Draw(epoch, index, occurrence) for index, occurrence in part.tolist()]
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Return batches of a whole epoch."""
         whole, rest = divmod(len(self.order), self.global_batch_size)
         return whole + (rest > 0 and not self._drop_last)

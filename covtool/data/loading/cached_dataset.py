@@ -46,7 +46,7 @@ class CachedDataset(Dataset[tuple[Tensor, int]]):
         return images[0], int(labels[0])
 
     def __getitems__(self, keys: Sequence[int | Draw]) -> CachedBatch:
-        """A whole batch of images and labels, or where it is in the ring."""
+        """Return a whole batch of images and labels, or where it is in the ring."""
         worker = get_worker_info()
         if self.ring is None or worker is None:
             return self._batch(keys)

@@ -65,7 +65,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return len(self.samples)
 
     def __getitem__(self, key: int | Draw) -> tuple[Tensor, int]:
-        """The image and its label.
+        """Return the image and its label.
 
         Raises:
             DataError: The image cannot be read; it names the file.
@@ -76,7 +76,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return self.transform(self._read(sample)), sample.label
 
     def varied(self, index: int, draw: Draw) -> tuple[Tensor, int]:
-        """An image as a draw varies it, be it the draw's own or one in its place.
+        """Return an image as a draw varies it, be it the draw's own or one in its place.
 
         Raises:
             DataError: As for an item.
@@ -211,7 +211,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     device: torch.device | None = None,
     on_bad_image: OnBadImage = "error",
 ) -> ImageLoader:
-    """Batches in random order, varied at random; call `set_epoch` before each epoch.
+    """Return batches in random order, varied at random; call `set_epoch` before each epoch.
 
     Order and variation follow from the seed and the epoch: neither the number of workers nor what
     was drawn before changes them, and no global random state is touched.
@@ -273,7 +273,7 @@ def _training_data(
     seed: int,
     device: torch.device | None,
 ) -> tuple[AnyDataset, Normalization | None]:
-    """What batches are made of, and what is left to do to them."""
+    """Return what batches are made of, and what is left to do to them."""
     if not isinstance(samples, CachedImages):
         erased = augmentation.aug and augmentation.reprob > 0  # which follows the normalization
         transform = training_transform(input, augmentation, normalize=erased)
@@ -291,7 +291,7 @@ def _training_data(
 
 
 def _reading(input: InputSpec) -> dict[str, bool]:
-    """How image files are read for a model."""
+    """Return how image files are read for a model."""
     return {"gray": input.channels == 1, "exif": input.exif}
 
 

@@ -18,10 +18,10 @@ class EpochOrder(Protocol):
     """The images of an epoch in order: a function of the epoch and nothing else."""
 
     def __len__(self) -> int:
-        """Images per epoch; the same for every epoch."""
+        """Return images per epoch; the same for every epoch."""
 
     def __call__(self, epoch: int) -> np.ndarray:
-        """Indices of the images, (len,), in an epoch counted from 0."""
+        """Return indices of the images, (len,), in an epoch counted from 0."""
 
 
 class RandomOrder:
@@ -174,7 +174,7 @@ SAMPLERS = Registry(
 
 
 def images_by_class(labels: Sequence[int]) -> list[np.ndarray]:
-    """Indices of the images of each class that occurs, in the order of the labels."""
+    """Return indices of the images of each class that occurs, in the order of the labels."""
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(np.asarray(labels)[order])) + 1)
 
@@ -199,7 +199,7 @@ def _no_such_batches(batch_size: int, num_instances: int, classes: int) -> Argum
 
 
 def _most_batches(groups: np.ndarray, num_classes: int) -> int:
-    """How many batches of so many different classes their groups fill, at most."""
+    """Return how many batches of so many different classes their groups fill, at most."""
 
     def too_many(batches: int) -> bool:
         return np.minimum(groups, batches).sum() < num_classes * batches
@@ -210,7 +210,7 @@ def _most_batches(groups: np.ndarray, num_classes: int) -> int:
 def _classes_of_batches(
     counts: np.ndarray, num_batches: int, num_classes: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """The class of each group, batch after batch; no class twice in a batch.
+    """Return the class of each group, batch after batch; no class twice in a batch.
 
     Args:
         counts: Groups of each class, at most one per batch; together they fill the batches.

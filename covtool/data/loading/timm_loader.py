@@ -18,7 +18,7 @@ def timm_training_loader(
     batch_size: int,
     workers: int,
 ) -> Iterable[tuple[Tensor, Tensor]]:
-    """What timm's training script reads a folder of classes with, on the CPU.
+    """Return what timm's training script reads a folder of classes with, on the CPU.
 
     With its prefetcher, which is the default there and the faster way on a CPU as well: pixels
     leave the worker processes in 8 bits.

@@ -113,7 +113,7 @@ class Guarded(Dataset):
 
 
 def stand_ins(samples: Sequence[Sample], draw: Draw, seed: int) -> Iterator[int]:
-    """The images to try in place of one that cannot be read: of its class first, then any.
+    """Yield the images to try in place of one that cannot be read: of its class first, then any.
 
     The order follows from the seed and the draw: whichever process loads the image, and whenever,
     it is replaced by the same one. That one is seen in its own turn as well, varied differently.
@@ -126,7 +126,7 @@ def stand_ins(samples: Sequence[Sample], draw: Draw, seed: int) -> Iterator[int]
 
 
 def collate(items: list[Any] | CachedBatch) -> Loaded | FilledSlot | DataError:
-    """The items of a `Guarded` data set as a batch; the first error, if there is one."""
+    """Return the items of a `Guarded` data set as a batch; the first error, if there is one."""
     if isinstance(items, FilledSlot):
         return items
     if isinstance(items, tuple):

@@ -95,7 +95,7 @@ def _shortage(processes: str, how: str) -> Shortage | None:
 
 
 def _awaited() -> re.Match[str] | None:
-    """What torch says a moment after the connection to a process was lost: why it ended."""
+    """Return what torch says a moment after the connection to a process was lost: why it ended."""
     try:
         time.sleep(PATIENCE_S)  # ends when the signal handler raises
     except RuntimeError as problem:

@@ -81,19 +81,19 @@ class BatchRing:
         self._filled = 0  # by the worker that this copy is in
 
     def next_slot(self, worker: int) -> tuple[int, Tensor]:
-        """The slot that a worker may write to, and its number."""
+        """Return the slot that a worker may write to, and its number."""
         number = self._filled % (PREFETCHED + 1)
         self._filled += 1
         return number, self.slots[worker, number]
 
     def batch(self, filled: FilledSlot) -> tuple[Tensor, Tensor]:
-        """Images, which stay until the next batch is asked for, and labels."""
+        """Return images, which stay until the next batch is asked for, and labels."""
         labels = torch.tensor(filled.labels)
         return self.slots[filled.worker, filled.slot, : len(labels)], labels
 
 
 def batch_ring(workers: int, batch_size: int, layout: BatchLayout) -> BatchRing | None:
-    """A ring, where there are workers and the system's shared memory has room for it."""
+    """Return a ring, where there are workers and the system's shared memory has room for it."""
     values = workers * (PREFETCHED + 1) * batch_size * layout.channels * math.prod(layout.size)
     if not workers or values * layout.dtype.itemsize > _free_shared_memory() // 2:
         return None

@@ -10,7 +10,7 @@ from covtool.specs import AugmentationSpec, InputSpec
 
 
 def renderer_for(transform: Transform, normalization: Normalization) -> Renderer:
-    """What varies cached images as a training transform varies those of files.
+    """Return what varies cached images as a training transform varies those of files.
 
     Args:
         transform: As `training_transform` makes it.

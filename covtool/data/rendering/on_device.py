@@ -99,7 +99,7 @@ def resize_weights(
     *,
     device: torch.device | None = None,
 ) -> Tensor:
-    """How much each pixel along an axis counts for each pixel of the resized axis.
+    """Return how much each pixel along an axis counts for each pixel of the resized axis.
 
     Args:
         lengths: Pixels along the axis, of each image.

@@ -109,7 +109,7 @@ class TensorRenderer:
 def draw_all(
     steps: VariedSteps, images: StoredImages, batch: Sequence[Wanted]
 ) -> tuple[list[Place], list[tuple[Crop, Variation]]]:
-    """Where the images of a batch lie, and what is drawn for each.
+    """Return where the images of a batch lie, and what is drawn for each.
 
     First for all of them: the processor is quicker at many small things of a kind.
     """

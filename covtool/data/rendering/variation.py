@@ -43,7 +43,7 @@ class Crop(NamedTuple):
     filter: str
 
     def box_in(self, size: tuple[int, int], space: tuple[int, int]) -> Box:
-        """The same part of the image when it is stored in another size.
+        """Return the same part of the image when it is stored in another size.
 
         Args:
             size: Height and width that it is stored in.

@@ -38,7 +38,7 @@ def evaluation_pixels(input: InputSpec) -> Transform:
 def training_transform(
     input: InputSpec, augmentation: AugmentationSpec, *, normalize: bool = True
 ) -> Transform:
-    """How images are varied and prepared for training.
+    """Return how images are varied and prepared for training.
 
     Draws from the global generators of `random`, numpy and torch, as timm's transforms do. Where
     the model's images are squashed, they are so before a crop is drawn.
@@ -67,7 +67,7 @@ def training_transform(
 
 
 def trivial_augment(mean: tuple[float, ...], interpolation: str = "bilinear") -> TrivialAugmentWide:
-    """One random operation of random strength per image, with nothing to tune.
+    """Return one random operation of random strength per image, with nothing to tune.
 
     Args:
         mean: Of the channels, of values in [0, 1]; fills what a rotation leaves empty.
@@ -108,7 +108,7 @@ class FirstChannel:
 
 
 def channel_statistics(input: InputSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each of the network's channels, of values in [0, 1].
+    """Return mean and standard deviation of each of the network's channels, of values in [0, 1].
 
     Raises:
         ArgumentError: As `evaluation_transform`.
@@ -160,7 +160,7 @@ def _with_channels(transform: Transform, channels: int) -> Transform:
 
 
 def _statistics(input: InputSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation for three channels; gray takes the average of three."""
+    """Return mean and standard deviation for three channels; gray takes the average of three."""
     if input.channels not in (1, 3):
         raise ArgumentError(
             f"The model takes images of {input.channels} channels.",

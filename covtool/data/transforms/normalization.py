@@ -67,7 +67,7 @@ class Normalization:
 def normalization(
     input: InputSpec, device: torch.device | None = None, *, exact: bool = True
 ) -> Normalization:
-    """What a model expects to be done to the pixels of its images.
+    """Return what a model expects to be done to the pixels of its images.
 
     Raises:
         ArgumentError: See `channel_statistics`.

@@ -87,7 +87,7 @@ class ClassificationResult:
         )
 
     def confusion_matrix(self) -> tuple[tuple[int, ...], ...]:
-        """Images of each actual class (rows) by predicted class (columns), K x K."""
+        """Return images of each actual class (rows) by predicted class (columns), K x K."""
         pairs = Counter(zip(self.targets, self.predictions, strict=True))
         classes = range(len(self.class_names))
         return tuple(tuple(pairs[row, column] for column in classes) for row in classes)
@@ -152,7 +152,7 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
 
 
 def checked_logits(logits: Tensor, targets: Tensor) -> Tensor:
-    """A model's output as logits in float32 or better, (B, K).
+    """Return a model's output as logits in float32 or better, (B, K).
 
     Args:
         logits: What the model returned.
@@ -189,7 +189,7 @@ class _Counts:
 
     @classmethod
     def of_all(cls, parts: Iterable["_Counts"]) -> "_Counts":
-        """The counts of all processes' images."""
+        """Return the counts of all processes' images."""
         counts = cls()
         for part in parts:
             counts.targets += part.targets

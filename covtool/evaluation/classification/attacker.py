@@ -41,7 +41,7 @@ class Attacker:
         self.zero_gradients = 0
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """Images that raise the cross entropy of the model.
+        """Return images that raise the cross entropy of the model.
 
         The model works in eval mode. It is left as it was: modes, parameters, their gradients.
 
@@ -90,7 +90,7 @@ class Attacker:
 
 
 def input_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """The gradient of the summed cross entropy with respect to the images.
+    """Return the gradient of the summed cross entropy with respect to the images.
 
     Args:
         model: Images to logits, (B, K).

@@ -38,7 +38,7 @@ class Ball:
 
     @classmethod
     def around(cls, images: Tensor, input: InputSpec, eps: float) -> "Ball":
-        """The ball about `images`, (B, C, H, W), that were prepared as `input` says."""
+        """Return the ball about `images`, (B, C, H, W), that were prepared as `input` says."""
 
         def of_channels(values: Sequence[float]) -> Tensor:
             # One value stands for all channels, and gray has the average of three: the same as in
@@ -70,7 +70,7 @@ AttackMethod = Callable[[InputGradient, Ball, AttackSpec, Sequence[int]], Tensor
 def fgsm(
     gradient: InputGradient, ball: Ball, spec: AttackSpec, numbers: Sequence[int] = ()
 ) -> Tensor:
-    """One step of size eps along the sign of the gradient; `numbers` are not used.
+    """Return one step of size eps along the sign of the gradient; `numbers` are not used.
 
     The worst case where the loss is linear within eps, and weak where it is not.
 

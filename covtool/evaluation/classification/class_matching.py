@@ -139,7 +139,7 @@ def _by_wordnet_id(given: _Names, names: tuple[str, ...], num_classes: int) -> C
 
 
 def _contradict(given: tuple[str, ...], names: tuple[str, ...], indices: Sequence[int]) -> bool:
-    """Whether a number is the name of one output and the index of another."""
+    """Return whether a number is the name of one output and the index of another."""
     return any(name in given and given[i] != name for name, i in zip(names, indices, strict=True))
 
 
@@ -216,7 +216,7 @@ def _by_words_of_ids(given: _Names, names: tuple[str, ...], num_classes: int) ->
 
 
 def _is_imagenet(given: _Names, num_classes: int) -> bool:
-    """Whether outputs are ImageNet's: by their names, or without names by their number."""
+    """Return whether outputs are ImageNet's: by their names, or without names by their number."""
     return imagenet.has_subset(num_classes) if given is None else imagenet.are_imagenets(given)
 
 
@@ -256,7 +256,7 @@ def _guess(data_names: Sequence[str], num_classes: int) -> ClassMatch:
 
 
 def _unpadded_numbers(names: Sequence[str]) -> Iterator[str]:
-    """The names, where all are numbers whose sorted order is not that of numbers."""
+    """Yield the names, where all are numbers whose sorted order is not that of numbers."""
     if not all(_NUMBER.fullmatch(name) for name in names):
         return
     if len({len(name) for name in names}) == 1 and any(n.startswith("0") for n in names):

@@ -46,7 +46,7 @@ class FeatureExtractor:
     def of(
         cls, model: nn.Module, input: InputSpec, spec: DescriptionSpec, **settings: object
     ) -> "FeatureExtractor":
-        """The extractor that `spec` asks for.
+        """Return the extractor that `spec` asks for.
 
         Args:
             model: To be run.
@@ -69,7 +69,7 @@ class FeatureExtractor:
         return self.model.get_submodule(self.layer).in_features
 
     def __call__(self, samples: Sequence[Sample], track: Track = silent) -> Iterator[Tensor]:
-        """The features of images, batch by batch, in their order; see `embeddings`.
+        """Yield the features of images, batch by batch, in their order; see `embeddings`.
 
         All processes must use the iterator up. The main one gets all features, the others none.
 
@@ -94,7 +94,7 @@ class FeatureExtractor:
 
 
 def find_feature_layer(model: nn.Module, input: InputSpec, spec: DescriptionSpec) -> str:
-    """The path of the module whose input describes an image; "" for the model's own output.
+    """Return the path of the module whose input describes an image; "" for the model's own output.
 
     Args:
         model: Left as it is.
@@ -119,7 +119,7 @@ def embeddings(
     flip_test: bool = False,
     device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
-    """What a linear layer of a model is fed, batch by batch.
+    """Yield what a linear layer of a model is fed, batch by batch.
 
     The model runs in eval mode, without gradients. It is left on `device`, and else as it was.
 

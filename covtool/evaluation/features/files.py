@@ -29,7 +29,7 @@ def check_feature_output(path: Path, *, overwrite: bool = False) -> None:
 
 
 def read_features(path: str | Path) -> FeatureTable:
-    """Features and labels in a file that `FeatureWriter` or another program wrote.
+    """Return features and labels in a file that `FeatureWriter` or another program wrote.
 
     Args:
         path: ``.safetensors`` and ``.npz`` with ``features`` (N, D) and perhaps ``paths``,

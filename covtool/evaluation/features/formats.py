@@ -96,7 +96,7 @@ def write_safetensors(path: Path, features: np.ndarray, columns: Columns) -> Non
 
 
 def read_safetensors(path: Path) -> tuple[Tensor, Columns]:
-    """Labels may be tensors of whole numbers as well, under the names of `COLUMNS`."""
+    """Return labels may be tensors of whole numbers as well, under the names of `COLUMNS`."""
     tensors, metadata = tensors_in(path)
     _require_features(tensors)
     texts = {plural: metadata[plural] for plural in COLUMNS.values() if plural in metadata}
@@ -123,7 +123,7 @@ def write_npz(path: Path, features: np.ndarray, columns: Columns) -> None:
 
 
 def read_npz(path: Path) -> tuple[Tensor, Columns]:
-    """Labels may be texts or whole numbers; nothing pickled is read."""
+    """Return labels may be texts or whole numbers; nothing pickled is read."""
     try:
         with opened(path) as stream, zipfile.ZipFile(stream) as archive:
             return _unpacked(archive, MOST_TIMES * path.stat().st_size)
@@ -143,7 +143,7 @@ def _unpacked(archive: zipfile.ZipFile, most: int) -> tuple[Tensor, Columns]:
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, largest: int) -> np.ndarray:
-    """An array of an npz file, once its header was held against the bytes that are there."""
+    """Return an array of an npz file, once its header was held against the bytes that are there."""
     if info.file_size > largest:
         raise ValueError(f"{printable(info.filename)} claims to have {info.file_size:,} bytes.")
     with archive.open(info) as file:
@@ -174,7 +174,7 @@ def write_csv(path: Path, features: np.ndarray, columns: Columns) -> None:
 
 
 def read_csv(path: Path) -> tuple[Tensor, Columns]:
-    """Columns that are no labels are features, in the order of the file."""
+    """Return columns that are no labels are features, in the order of the file."""
     values = array("f")
     with explained(path), opened_text(path, errors=NAMES) as text:
         rows = rows_of(checked_lines(text, longest=LONGEST_LINE))
@@ -220,7 +220,7 @@ FORMATS = {
 
 
 def format_of(path: Path) -> FeatureFormat:
-    """The format that the name of a file stands for.
+    """Return the format that the name of a file stands for.
 
     Raises:
         ArgumentError: There is none of that suffix.

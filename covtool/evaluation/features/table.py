@@ -49,11 +49,11 @@ class FeatureTable:
         refuse_non_finite(self.features)
 
     def column(self, name: str) -> list[str]:
-        """One label of all images: ``path``, ``identity``, ``camera`` or ``split``."""
+        """Return one label of all images: ``path``, ``identity``, ``camera`` or ``split``."""
         return [getattr(label, name) for label in self.labels]
 
     def of_split(self, split: str) -> "FeatureTable":
-        """The images of a split.
+        """Return the images of a split.
 
         Raises:
             DataError: There are none.

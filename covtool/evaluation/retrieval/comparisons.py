@@ -26,7 +26,7 @@ class Comparison(ABC):
 
     @abstractmethod
     def prepare(self, features: Tensor) -> Tensor:
-        """Features as `compare` and `base` want them, shape (B, D), as a copy."""
+        """Return features as `compare` and `base` want them, shape (B, D), as a copy."""
 
     @abstractmethod
     def compare(self, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class Comparison(ABC):
 
     @abstractmethod
     def base(self, x: Tensor) -> Tensor:
-        """What makes distances out of `compare`, shape (A, 1)."""
+        """Return what makes distances out of `compare`, shape (A, 1)."""
 
     @abstractmethod
     def of_pairs(self, x: Tensor, y: Tensor) -> Tensor:

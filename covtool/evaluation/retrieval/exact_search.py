@@ -54,7 +54,7 @@ class Search(Protocol):
     plan: BlockPlan
 
     def compare(self, queries: Tensor) -> Tensor:
-        """What is the smaller, the nearer an image of the gallery is, shape (B, G).
+        """Return what is the smaller, the nearer an image of the gallery is, shape (B, G).
 
         Args:
             queries: Which, shape (B,), `plan.rows` of them at most.
@@ -88,13 +88,13 @@ class ExactSearch:
 
 
 def taken(features: Tensor, rows: Tensor) -> Tensor:
-    """Some rows of features, in ascending order: a view where no row is left out."""
+    """Return some rows of features, in ascending order: a view where no row is left out."""
     first, last = int(rows[0]), int(rows[-1])
     return features[first : last + 1] if last - first + 1 == len(rows) else features[rows]
 
 
 def plan_exact(searched: Searched, spec: RetrievalSpec) -> BlockPlan:
-    """The blocks of an `ExactSearch`; nothing of the features but their shapes is looked at.
+    """Return the blocks of an `ExactSearch`; nothing of the features but their shapes is looked at.
 
     Raises:
         ArgumentError: The memory allowed is too little.
@@ -109,5 +109,5 @@ def plan_exact(searched: Searched, spec: RetrievalSpec) -> BlockPlan:
 
 
 def ranking_bytes(items: int, most: int) -> int:
-    """What comparing, ranking and judging take for each query, at most."""
+    """Return what comparing, ranking and judging take for each query, at most."""
     return RANKING * items + JUDGING * most

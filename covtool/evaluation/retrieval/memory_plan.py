@@ -33,7 +33,7 @@ class BlockPlan:
 def plan_blocks(
     what: str, cost: Callable[[int, int], int], shape: tuple[int, int], allowed: int
 ) -> BlockPlan:
-    """The largest blocks that fit.
+    """Return the largest blocks that fit.
 
     Args:
         what: Is planned, for the error: ``The search``.

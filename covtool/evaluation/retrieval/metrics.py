@@ -30,13 +30,13 @@ class RankingFigures:
 
     @classmethod
     def joined(cls, parts: "list[RankingFigures]") -> "RankingFigures":
-        """Those of all queries, in the order of the parts."""
+        """Return those of all queries, in the order of the parts."""
         names = [field.name for field in fields(cls)]
         return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def ranking_figures(ranks: Tensor, right: Tensor) -> RankingFigures:
-    """Figures of rankings.
+    """Return figures of rankings.
 
     Args:
         ranks: From 1 on, in any order, shape (B, r).

@@ -111,7 +111,7 @@ def save_ranks(
 
 
 def chosen_queries(result: RetrievalResult, count: int) -> list[int]:
-    """Queries at equal distances among those that count, the first and the last included."""
+    """Return queries at equal distances among those that count, the first and the last included."""
     places = [row for row, found in enumerate(result.average_precisions) if found is not None]
     steps = torch.linspace(0, len(places) - 1, min(count, len(places)), dtype=torch.float64)
     return [places[step] for step in steps.round().long().tolist()]
@@ -182,7 +182,7 @@ class _Pen:
 
 
 def _grid(queries: Sequence[RetrievalSample], *, columns: int) -> _Grid:
-    """Cells of the usual shape of these images, all of one area."""
+    """Return cells of the usual shape of these images, all of one area."""
     images = [_read(sample.path) for sample in queries]
     shapes = [image.width / image.height for image in images if image is not None]
     shape = min(max(median(shapes or [1]), _NARROWEST), _WIDEST)
@@ -191,7 +191,7 @@ def _grid(queries: Sequence[RetrievalSample], *, columns: int) -> _Grid:
 
 
 def _fitted(path: Path, width: int, height: int) -> Image.Image:
-    """The image in a file, as large as fits, not distorted; gray if it cannot be read."""
+    """Return the image in a file, as large as fits, not distorted; gray if it cannot be read."""
     image = _read(path)
     if image is None:
         return Image.new("RGB", (width, height), _MISSING)

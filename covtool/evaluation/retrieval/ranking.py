@@ -129,7 +129,7 @@ def evaluate_retrieval(
 
 
 def searched_by(query: FeatureSet, gallery: FeatureSet | None, relevance: Relevance) -> Searched:
-    """What a search is given of both sets."""
+    """Return what a search is given of both sets."""
     return Searched(
         query=query.features,
         gallery=query.features if gallery is None else gallery.features,
@@ -143,7 +143,7 @@ def searched_by(query: FeatureSet, gallery: FeatureSet | None, relevance: Releva
 def _rank(
     search: Search, relevance: Relevance, num_queries: int, keep: int, track: Track
 ) -> tuple[RankingFigures, Tensor]:
-    """Figures of the counted queries, and the first images of each query's ranking."""
+    """Return figures of the counted queries, and the first images of each query's ranking."""
     figures = []
     matches = torch.full((num_queries, min(keep, len(relevance.kept))), -1)
     blocks = relevance.counted.split(search.plan.rows)

@@ -48,7 +48,7 @@ class Encoder:
         self._rows, self._track = rows, track
 
     def neighborhood(self, count: int) -> Neighborhood:
-        """The first `count` neighbors of every image, by comparing all with all."""
+        """Return the first `count` neighbors of every image, by comparing all with all."""
         size = len(self._features)
         neighbors = torch.empty(size, count, dtype=torch.int64)
         distances, farthest = torch.empty(size, count), torch.empty(size)
@@ -90,7 +90,7 @@ class Encoder:
     def _distances(
         self, around: Neighborhood, rows: Tensor, places: Tensor, members: Tensor
     ) -> Tensor:
-        """Those of pairs: most are known from the neighborhood, the others are computed."""
+        """Return those of pairs: most are known from the neighborhood, the others are computed."""
         size = len(self._features)
         count = around.neighbors.shape[1]
         known_keys = torch.arange(len(rows))[:, None] * size + around.neighbors[rows]

@@ -107,7 +107,7 @@ class Relevance:
         return (self.itself >= 0).long()
 
     def _ignored_counts(self, kept_identities: Tensor) -> Tensor:
-        """How many images of each query's identity are ignored, shape (Q,)."""
+        """Return how many images of each query's identity are ignored, shape (Q,)."""
         if self._kept_cameras is None:
             return self._in_itself
         pairs = torch.stack([kept_identities, self._kept_cameras], 1)

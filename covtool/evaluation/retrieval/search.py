@@ -52,7 +52,7 @@ def search(
 
 
 def plan_search(layout: RetrievalLayout, num_features: int, spec: RetrievalSpec) -> BlockPlan:
-    """The blocks of a search, before there are features.
+    """Return the blocks of a search, before there are features.
 
     Args:
         layout: The data set.
@@ -77,7 +77,7 @@ def describe_searched(
     images: Sequence[Sample] | None = None,
     track: Track = silent,
 ) -> Tensor:
-    """The features of `layout.searched`, (N, D); of several processes, in the main one only.
+    """Return the features of `layout.searched`, (N, D); of several processes, in the main one only.
 
     Args:
         layout: The data set.
@@ -98,7 +98,7 @@ def describe_searched(
 
 
 def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
-    """The features of `layout.searched`, (N, D), from a file.
+    """Return the features of `layout.searched`, (N, D), from a file.
 
     Images are found by their paths, relative to the data set's folder. In a file without paths
     they must be in order: the queries, then the gallery.
@@ -152,7 +152,7 @@ def _require_same_labels(file: Path, table: FeatureTable, wanted: Sequence[Image
 
 
 def labels_of(layout: RetrievalLayout) -> tuple[ImageLabels, ...]:
-    """What is known about `layout.searched`."""
+    """Return what is known about `layout.searched`."""
     names = {"test": layout.query} if layout.shared else layout.subsets
     return tuple(
         image_label(sample, split, layout.folder)
@@ -162,7 +162,7 @@ def labels_of(layout: RetrievalLayout) -> tuple[ImageLabels, ...]:
 
 
 def image_label(sample: RetrievalSample, split: str, folder: Path) -> ImageLabels:
-    """What is known about an image; its path relative to `folder`."""
+    """Return what is known about an image; its path relative to `folder`."""
     relative = Path(os.path.relpath(sample.path, folder)).as_posix()
     return ImageLabels(relative, sample.identity, sample.camera or "", split)
 

@@ -54,7 +54,7 @@ def export(
 def trained_recipe(
     recipe: Recipe, data: tuple[str, str], result: EpochResult | None, *, line: str
 ) -> Recipe:
-    """The recipe of a model after training, with a line for its history."""
+    """Return the recipe of a model after training, with a line for its history."""
     provenance = recipe.provenance.model_copy(
         update={
             "covtool_version": __version__,

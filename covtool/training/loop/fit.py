@@ -152,7 +152,7 @@ def _train(run: Run, interruption: Interruption) -> None:
 
 
 def _remaining(run: Run) -> Iterator[tuple[Batch, ...]]:
-    """The batches of the epoch's updates that are yet to be done."""
+    """Yield the batches of the epoch's updates that are yet to be done."""
     parts, state = run.parts, run.state
     if state.entered <= state.epoch:  # once, also where the run is interrupted right after it
         parts.enter_epoch_(state.epoch)

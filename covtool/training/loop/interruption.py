@@ -82,7 +82,7 @@ class Interruption:
             yield taken[0]
 
     def watching(self, track: Track) -> Track:
-        """A `Track` that stops between two items once a signal has arrived."""
+        """Yield a `Track` that stops between two items once a signal has arrived."""
 
         def watched(iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
             for item in track(iterable, description, total):

@@ -78,20 +78,20 @@ def complete_epoch(run: Run) -> None:
 
 
 def exports(run: Run) -> tuple[str, ...]:
-    """What is exported after the epoch that was just done."""
+    """Return what is exported after the epoch that was just done."""
     best = ("best",) if run.state.best_epoch == run.state.epoch else ()
     return (*best, "last") if run.is_over else best
 
 
 def names(run: Run) -> tuple[str, ...]:
-    """What the state of the epoch that was just done is called, beside ``last``."""
+    """Return what the state of the epoch that was just done is called, beside ``last``."""
     epoch = run.state.epoch
     best = ("best",) if run.state.best_epoch == epoch else ()
     return (*best, f"epoch-{epoch}") if epoch in kept_epochs(run) else best
 
 
 def kept_epochs(run: Run) -> list[int]:
-    """The best epochs, whose states are kept."""
+    """Return the best epochs, whose states are kept."""
     return run.state.ranking()[: run.parts.training.checkpoint_hist]
 
 
@@ -116,7 +116,7 @@ def _write(run: Run, payload: Mapping[str, Any], also_as: tuple[str, ...]) -> No
 
 
 def given_up(run: Run, problem: OSError) -> SaveError:
-    """The run ends because it cannot be written."""
+    """Return the run ends because it cannot be written."""
     failure = problem if isinstance(problem, SaveError) else SaveError(str(problem))
     newest = run.directory.checkpoints.candidates()
     last = f"The last good state is {newest[0]}.\n" if newest else ""

@@ -91,7 +91,7 @@ def _search(run: Run, track: Track) -> EpochResult:
 
 
 def _without_unreadable(run: Run, layout: RetrievalLayout) -> RetrievalLayout:
-    """What this search does without, since images went bad while the run was under way.
+    """Return what this search does without, since images went bad while the run was under way.
 
     Raises:
         DataError: They are not to be left out (``--on-bad-image``), or nothing is left.

@@ -154,16 +154,16 @@ class Parts:
         return (self.model,) if self.ema is None else (self.model, self.ema.module)
 
     def autocast(self) -> torch.autocast:
-        """The context of a forward pass."""
+        """Return the context of a forward pass."""
         dtype = getattr(torch, self.training.amp_dtype)
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.training.amp)
 
     def recipe_at(self, epoch: int) -> Recipe:
-        """The recipe of the model as it is in an epoch, counted from 0."""
+        """Return the recipe of the model as it is in an epoch, counted from 0."""
         return self.recipe if self.heads is None else self.heads.recipe(self.recipe, epoch)
 
     def notes(self, epoch: int) -> tuple[str, ...]:
-        """What is different from an epoch, counted from 0, on."""
+        """Return what is different from an epoch, counted from 0, on."""
         told = (self.phases, self.heads, self.freezing)
         notes = (schedule.note(epoch) for schedule in told if schedule is not None)
         return tuple(note for note in notes if note)
@@ -267,7 +267,7 @@ def assemble(
 def _freezing(
     model: nn.Module, head: Head, request: FinetuneRequest
 ) -> tuple[FreezeSchedule | PhasedFreezing, RestraintRelaxation | None]:
-    """What is trained when, and the phases that have a part in that."""
+    """Return what is trained when, and the phases that have a part in that."""
     training, svdnet = request.training, request.svdnet
     freezing = plan_freezing(model, head, training.freeze_rules)
     if not request.objective.needs("logits"):
@@ -287,7 +287,7 @@ def _on_device(
     device: torch.device,
     processes: Processes,
 ) -> nn.Module:
-    """The model where it is trained, and as memory and other processes ask for it."""
+    """Return the model where it is trained, and as memory and other processes ask for it."""
     training = request.training
     if training.grad_checkpointing:
         checkpoint_gradients_(model, recipe.base.name)

@@ -28,7 +28,7 @@ class FilterConstraints:
         self._projected = [layer for layer in layers if layer.spec.weight_projection]
 
     def penalty(self) -> Tensor | None:
-        """What is added to the loss; None where nothing is."""
+        """Return what is added to the loss; None where nothing is."""
         if not self._penalized:
             return None
         each = [

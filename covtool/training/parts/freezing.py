@@ -25,7 +25,7 @@ class FreezeSchedule:
     rules: tuple[tuple[FreezeRule, frozenset[str]], ...]
 
     def at(self, epoch: int) -> frozenset[str]:
-        """Names of the parameters that are trained in an epoch, counted from 0."""
+        """Return names of the parameters that are trained in an epoch, counted from 0."""
         return self.names.difference(*(held for rule, held in self.rules if rule.applies(epoch)))
 
     @property
@@ -34,7 +34,7 @@ class FreezeSchedule:
         return self.names.difference(*(held for rule, held in self.rules if rule.epochs is None))
 
     def note(self, epoch: int) -> str | None:
-        """What thaws with an epoch, counted from 0, in a sentence."""
+        """Return what thaws with an epoch, counted from 0, in a sentence."""
         thawed = [rule.pattern for rule, _ in self.rules if rule.epochs == epoch]
         if not thawed:
             return None
@@ -44,7 +44,7 @@ class FreezeSchedule:
 
 
 def plan_freezing(model: nn.Module, head: Head, rules: Sequence[FreezeRule]) -> FreezeSchedule:
-    """Which parameters the rules are about.
+    """Return which parameters the rules are about.
 
     Args:
         model: Parameters that do not require a gradient stay like that.
@@ -74,7 +74,7 @@ def plan_freezing(model: nn.Module, head: Head, rules: Sequence[FreezeRule]) -> 
 
 
 def without_classifier(schedule: FreezeSchedule, head: Head, loss: str) -> FreezeSchedule:
-    """The schedule of a run whose loss does not depend on the logits.
+    """Return the schedule of a run whose loss does not depend on the logits.
 
     Raises:
         ArgumentError: Nothing is left to train.

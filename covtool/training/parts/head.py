@@ -37,7 +37,7 @@ class Head:
     eigenlayer: str | None = None
 
     def holds(self, name: str) -> bool:
-        """Whether a parameter belongs to the head."""
+        """Return whether a parameter belongs to the head."""
         paths = (self.pooling, self.eigenlayer, self.classifier)
         return any(name.startswith(f"{path}.") for path in paths if path)
 
@@ -106,7 +106,7 @@ def fit_classes_(
 
 
 def _has_others(opened: "OpenedModel", names: tuple[str, ...]) -> bool:
-    """Whether a model's classes are so many others that its classifier is of no use.
+    """Return whether a model's classes are so many others that its classifier is of no use.
 
     A model of covtool's that names them was trained for them: to lose them has to be asked for.
 

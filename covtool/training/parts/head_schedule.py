@@ -32,7 +32,7 @@ class HeadSchedule:
     phases: tuple[tuple[int, HeadSpec], ...]
 
     def at(self, epoch: int) -> HeadSpec:
-        """The head in use in an epoch; the model's own before the first phase."""
+        """Return the head in use in an epoch; the model's own before the first phase."""
         return next((spec for start, spec in reversed(self.phases) if start <= epoch), self.own)
 
     def switch_(self, models: Iterable[nn.Module], epoch: int) -> None:
@@ -42,14 +42,14 @@ class HeadSchedule:
             pooling.matrix = _built(pooling, self.at(epoch)).matrix
 
     def note(self, epoch: int) -> str | None:
-        """What changes with an epoch, in a sentence."""
+        """Return what changes with an epoch, in a sentence."""
         before, after = self.own if epoch == 0 else self.at(epoch - 1), self.at(epoch)
         if before == after:
             return None
         return f"Epoch {epoch + 1}: the head switches from {label(before)} to {label(after)}."
 
     def recipe(self, recipe: Recipe, epoch: int) -> Recipe:
-        """A recipe with the head of an epoch in place of the model's own."""
+        """Return a recipe with the head of an epoch in place of the model's own."""
         operations = (self.at(epoch) if o == self.own else o for o in recipe.operations)
         return recipe.model_copy(update={"operations": tuple(operations)})
 
@@ -57,7 +57,7 @@ class HeadSchedule:
 def plan_head_schedule(
     text: str | None, model: nn.Module, recipe: Recipe, *, epochs: int
 ) -> HeadSchedule | None:
-    """The schedule of a run; None where the model has no covtool head and none is asked for.
+    """Return the schedule of a run; None where the model has no covtool head and none is asked for.
 
     Args:
         text: As ``isqrt@0,mpn:pade@30``; None for the model's own head throughout.
@@ -91,7 +91,7 @@ def plan_head_schedule(
 
 
 def label(spec: HeadSpec) -> str:
-    """A head as the schedule writes it: ``mpn:pade``, or ``mpn`` with the exact gradient."""
+    """Return a head as the schedule writes it: ``mpn:pade``, or ``mpn`` with the exact gradient."""
     ruled = "gradient" in HEADS[spec.head].options and spec.gradient != "exact"
     return f"{spec.head}:{spec.gradient}" if ruled else spec.head
 

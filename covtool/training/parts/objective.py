@@ -69,7 +69,7 @@ class Objective:
             self._mixup.mixup_enabled = epoch < self._off_epoch
 
     def prepare(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and targets, mixed where mixing is on; labels (B,) become (B, K) then.
+        """Return images and targets, mixed where mixing is on; labels (B,) become (B, K) then.
 
         The images that are given stay as they are: timm mixes in place.
         """
@@ -84,20 +84,20 @@ class Objective:
         return tuple(term.name for term in self._terms) if len(self._terms) > 1 else ()
 
     def terms(self, outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
-        """Each term's mean over a batch, without its weight, in float32 or better."""
+        """Return each term's mean over a batch, without its weight, in float32 or better."""
         given = self._given(outputs, targets)
         return {term.name: term.function(*given[term.needs]) for term in self._terms}
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of the terms: what is minimized."""
+        """Return the weighted sum of the terms: what is minimized."""
         return sum(term.weight * terms[term.name] for term in self._terms)
 
     def __call__(self, outputs: Outputs, targets: Tensor) -> Tensor:
-        """Mean loss of a batch, in nats, in float32 or better."""
+        """Return mean loss of a batch, in nats, in float32 or better."""
         return self.total(self.terms(outputs, targets))
 
     def _given(self, outputs: Outputs, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """What terms may need, under the words of the table of losses, with the targets."""
+        """Return what terms may need, under the words of the table of losses, with the targets."""
         if isinstance(outputs, Tensor):
             return {"logits": (at_least_float32(outputs), targets)}
         if not isinstance(outputs, Described):

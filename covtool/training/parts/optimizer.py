@@ -15,7 +15,7 @@ from covtool.specs import TrainingSpec
 
 
 def build_optimizer(groups: list[dict[str, Any]], training: TrainingSpec) -> Optimizer:
-    """The optimizer over groups of parameters, by timm's name for it.
+    """Return the optimizer over groups of parameters, by timm's name for it.
 
     Raises:
         UnknownVariantError: timm has no such optimizer.
@@ -100,7 +100,7 @@ class Schedule:
         self._scheduler.step_update(updates + self.lead)
 
     def last_lr(self, updates: int) -> float:
-        """The rate after so many updates, which are all that were done."""
+        """Return the rate after so many updates, which are all that were done."""
         return self.lr
 
     @property
@@ -111,7 +111,7 @@ class Schedule:
 
 
 def schedule_alone(training: TrainingSpec, *, updates_per_epoch: int) -> Schedule:
-    """A schedule over an optimizer of nothing, for its rates."""
+    """Return a schedule over an optimizer of nothing, for its rates."""
     nothing = [{"params": [nn.Parameter(torch.empty(0))], "lr": training.lr, "lr_scale": 1.0}]
     optimizer = torch.optim.SGD(nothing, lr=training.lr)
     return Schedule(optimizer, training, updates_per_epoch=updates_per_epoch)

@@ -72,7 +72,7 @@ def plan_parameter_groups(
 def optimizer_groups(
     model: nn.Module, groups: Sequence[ParameterGroup], lr: float
 ) -> list[dict[str, Any]]:
-    """The groups as torch's optimizers and timm's schedulers take them."""
+    """Return the groups as torch's optimizers and timm's schedulers take them."""
     parameters = dict(model.named_parameters())
     return [
         {

@@ -38,7 +38,7 @@ class Replica:
         self._forward = torch.compile(network) if compiled else network
 
     def __call__(self, images: Tensor) -> Any:
-        """What the network returns."""
+        """Return what the network returns."""
         return self._forward(images)
 
     def renew_(self) -> None:
@@ -63,7 +63,7 @@ class Replica:
 def make_replica(
     network: nn.Module, processes: Processes, images: InputSpec, *, compiled: bool
 ) -> "Replica":
-    """The network as one of some processes trains it.
+    """Return the network as one of some processes trains it.
 
     Args:
         network: Its parameters are trained.

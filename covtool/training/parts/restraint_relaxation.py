@@ -57,7 +57,7 @@ class Phase:
 
 
 def plan_phases(spec: SvdnetSpec, *, base_epochs: int, base_lr: float) -> tuple[Phase, ...]:
-    """The phases of a run in order, if it is not stopped before.
+    """Return the phases of a run in order, if it is not stopped before.
 
     Args:
         spec: How many, how long, how fast.
@@ -95,19 +95,19 @@ class RestraintRelaxation:
         return self.phases[-1].end
 
     def at(self, epoch: int) -> Phase:
-        """The phase that an epoch, counted from 0, is in."""
+        """Return the phase that an epoch, counted from 0, is in."""
         return next(p for p in self.phases if p.start <= epoch < p.end)
 
     def begins(self, epoch: int) -> Phase | None:
-        """The phase that an epoch is the first of, or None."""
+        """Return the phase that an epoch is the first of, or None."""
         return next((p for p in self.phases if p.start == epoch), None)
 
     def ended(self, epochs: int) -> Phase | None:
-        """The phase that is over when so many epochs are done, and not before; or None."""
+        """Return the phase that is over when so many epochs are done, and not before; or None."""
         return next((p for p in self.phases if p.end == epochs), None)
 
     def note(self, epoch: int) -> str | None:
-        """What begins with an epoch, in a sentence."""
+        """Return what begins with an epoch, in a sentence."""
         phase = self.begins(epoch)
         if phase is None:
             return None
@@ -171,7 +171,7 @@ class RestraintRelaxation:
                 layers.classifier.bias.data.zero_()
 
     def has_settled(self, correlations: Sequence[float]) -> bool:
-        """Whether S(W) after the last relaxation is that after the one before.
+        """Return whether S(W) after the last relaxation is that after the one before.
 
         Args:
             correlations: S(W) after each epoch that is done.
@@ -187,7 +187,7 @@ class RestraintRelaxation:
 def plan_restraint_relaxation(
     model: nn.Module, spec: SvdnetSpec, *, base_lr: float
 ) -> RestraintRelaxation:
-    """The phases of a run, for a model.
+    """Return the phases of a run, for a model.
 
     Args:
         model: Left as it is.
@@ -246,14 +246,14 @@ class PhasedFreezing:
         return self.others.trained
 
     def at(self, epoch: int) -> frozenset[str]:
-        """Names of the parameters that are trained in an epoch, counted from 0."""
+        """Return names of the parameters that are trained in an epoch, counted from 0."""
         names = self.others.at(epoch)
         if self.phases.at(epoch).name != RESTRAINT:
             return names
         return names - {f"{self.phases.eigenlayer}.weight"}
 
     def note(self, epoch: int) -> str | None:
-        """What thaws with an epoch, in a sentence."""
+        """Return what thaws with an epoch, in a sentence."""
         return self.others.note(epoch)
 
 
@@ -297,7 +297,7 @@ class PhasedSchedule:
             group["lr"] = schedule.lr * group["lr_scale"]
 
     def last_lr(self, updates: int) -> float:
-        """The rate that the phase of the last of so many updates ends this update with."""
+        """Return the rate that the phase of the last of so many updates ends this update with."""
         position = updates + self.lead
         begun = (row for row in reversed(self._phases) if row[2] < position)
         _, schedule, start = next(begun, self._phases[0])
@@ -312,7 +312,7 @@ class PhasedSchedule:
 
 
 def _alone(phase: Phase, training: TrainingSpec, updates_per_epoch: int) -> Schedule:
-    """The schedule of a phase, over an optimizer of nothing."""
+    """Return the schedule of a phase, over an optimizer of nothing."""
     warmup = training.warmup if phase.start == 0 else 0.0
     changed: dict[str, Any] = {"lr": phase.lr, "epochs": phase.epochs, "warmup_epochs": warmup}
     return schedule_alone(training.model_copy(update=changed), updates_per_epoch=updates_per_epoch)

@@ -47,7 +47,7 @@ def require_logits(model: nn.Module, images: InputSpec) -> None:
 
 
 def several_outputs(outputs: object) -> ArgumentError:
-    """The error for a forward pass that returns `outputs`."""
+    """Return the error for a forward pass that returns `outputs`."""
     names = getattr(outputs, "_fields", None)
     what = type(outputs).__name__ + (f" ({', '.join(names)})" if names else "")
     return ArgumentError(

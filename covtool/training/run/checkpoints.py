@@ -34,11 +34,11 @@ class CheckpointStore:
         self.folder = folder
 
     def path(self, name: str) -> Path:
-        """The state called ``last``, ``previous``, ``best`` or ``epoch-N``."""
+        """Return the state called ``last``, ``previous``, ``best`` or ``epoch-N``."""
         return self.folder / f"{name}.pt"
 
     def candidates(self) -> tuple[Path, ...]:
-        """The states to resume from that are there, the newest first."""
+        """Return the states to resume from that are there, the newest first."""
         paths = (self.path(name) for name in (NEWEST, PREVIOUS))
         return tuple(path for path in paths if path.is_file())
 
@@ -114,7 +114,7 @@ def _write_checked(payload: Mapping[str, Any], path: Path) -> None:
 
 
 def _reason(problem: BaseException) -> OSError:
-    """The failed write that an error came after."""
+    """Return the failed write that an error came after."""
     before: BaseException | None = problem
     while before is not None and not isinstance(before, OSError):
         before = before.__context__

@@ -84,7 +84,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
-        """A run to resume.
+        """Return a run to resume.
 
         Raises:
             ArgumentError: There is no run, or something else in the place of a file of it.
@@ -151,11 +151,11 @@ class RunDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def checkpoint(self, name: str) -> Path:
-        """The resume state called ``last``, ``previous``, ``best`` or ``epoch-N``."""
+        """Return the resume state called ``last``, ``previous``, ``best`` or ``epoch-N``."""
         return self.checkpoints.path(name)
 
     def exported(self, name: str) -> Path:
-        """The covtool file called ``best`` or ``last``."""
+        """Return the covtool file called ``best`` or ``last``."""
         return self.path / EXPORTED / f"{name}.safetensors"
 
     def write_yaml(self, name: str, values: Mapping[str, Any]) -> None:

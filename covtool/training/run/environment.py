@@ -12,7 +12,7 @@ from covtool import __version__
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Versions and device, for a run's env.json."""
+    """Return versions and device, for a run's env.json."""
     cuda = device.type == "cuda"
     return {
         "covtool": __version__,
@@ -27,7 +27,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory_mib(device: torch.device) -> float | None:
-    """The most memory used so far: of a CUDA device by torch, else of the process.
+    """Return the most memory used so far: of a CUDA device by torch, else of the process.
 
     Returns:
         MiB; None where the system does not tell.

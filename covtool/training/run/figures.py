@@ -41,6 +41,6 @@ class EpochResult:
     images: int
 
     def value(self, metric: str) -> float:
-        """A figure, more being better, by its name for ``--eval-metric``."""
+        """Return a figure, more being better, by its name for ``--eval-metric``."""
         name, sign = METRICS[metric]
         return sign * self.figures[name]

@@ -118,7 +118,7 @@ class RunLogs:
             self._change(name, os.fsync)
 
     def _require_columns(self, *, phased: bool) -> int:
-        """Where the line of the columns ends: rows of others would not fit below them.
+        """Return where the line of the columns ends: rows of others would not fit below them.
 
         Raises:
             DataError: They are others than those of the rows to come.
@@ -175,7 +175,7 @@ class RunLogs:
         return None
 
     def _size(self, name: str) -> int:
-        """Bytes of a log; 0 where there is none."""
+        """Return bytes of a log; 0 where there is none."""
         try:
             return (self._folder / name).stat().st_size
         except OSError:  # what is the matter with it is told when it is written to

@@ -46,7 +46,7 @@ def make_run_folder(output: Path, command: str, name: str) -> Path:
 
 
 def unwritable_run(folder: Path, problem: Exception) -> ArgumentError:
-    """What the system says about the folder of a run, or one for runs."""
+    """Return what the system says about the folder of a run, or one for runs."""
     return ArgumentError(
         f"The run cannot be written to {printable(str(folder))}.",
         reason=reason_of(problem),

@@ -13,7 +13,7 @@ _WORDS = 624  # of the Mersenne Twister's state
 
 
 def capture_generators() -> dict[str, Any]:
-    """The states of `random`, numpy and torch as plain values and tensors."""
+    """Return the states of `random`, numpy and torch as plain values and tensors."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -62,7 +62,7 @@ def require_generators(saved: dict[str, Any]) -> None:
 
 
 def _cuda_devices() -> list[int]:
-    """Those that this process may use: of several processes each has one."""
+    """Return those that this process may use: of several processes each has one."""
     if not torch.cuda.is_available():
         return []
     if current().world > 1:

@@ -12,12 +12,12 @@ from covtool.training.run.observer import EpochRecord, Observer, SilentObserver,
 
 
 def directory_at(path: Path, processes: Processes) -> RunDirectory:
-    """The folder of a run, to be written to by the first process only."""
+    """Return the folder of a run, to be written to by the first process only."""
     return RunDirectory(path) if processes.is_main else ReadOnlyRunDirectory(path)
 
 
 def observer_for(observer: Observer | None, processes: Processes) -> Observer:
-    """The observer of the first process; nobody is told by the others."""
+    """Return the observer of the first process; nobody is told by the others."""
     return observer if observer is not None and processes.is_main else SilentObserver()
 
 

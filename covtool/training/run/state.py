@@ -102,7 +102,7 @@ class RunState:
 
 
 def capture(parts: Parts, state: RunState) -> dict[str, Any]:
-    """A run as tensors and plain values, for `torch.save`; loads with ``weights_only=True``.
+    """Return a run as tensors and plain values, for `torch.save`; loads with ``weights_only=True``.
 
     Every process must call this: the random states of all are part of it.
     """
@@ -184,7 +184,7 @@ def _require_same_centralization(parts: Parts, then: Any) -> None:
 
 
 def _recipe_in_use(parts: Parts, state: RunState) -> Recipe:
-    """The recipe with the head that the model has after the updates that are done."""
+    """Return the recipe with the head that the model has after the updates that are done."""
     return parts.recipe_at(max(state.epoch + state.in_epoch - 1, 0))
 
 

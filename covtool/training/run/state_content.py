@@ -55,7 +55,7 @@ class Progress(BaseModel):
 
 
 def progress_of(payload: Any, version: int) -> dict[str, Any]:
-    """How far the run of a state is, as the fields of a `RunState`.
+    """Return how far the run of a state is, as the fields of a `RunState`.
 
     Raises:
         ContentError: The state has no such entry, or one that cannot be.
@@ -167,12 +167,12 @@ def require_tensors(key: str, found: Any, expected: Mapping[str, Any]) -> None:
 
 
 def described(tensor: Tensor) -> str:
-    """A tensor's type and shape, in a few words."""
+    """Return a tensor's type and shape, in a few words."""
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
 def is_number(value: Any) -> bool:
-    """Whether something is a finite number, and not true or false."""
+    """Return whether something is a finite number, and not true or false."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -76,7 +76,7 @@ def _require_group(key: str, group: Any, expected: Mapping[str, Any]) -> None:
 
 
 def _is_like(found: Any, expected: Any) -> bool:
-    """Whether a setting could have come of another value of the same kind."""
+    """Return whether a setting could have come of another value of the same kind."""
     if isinstance(expected, bool):
         return isinstance(found, bool | None)
     if isinstance(expected, int | float):

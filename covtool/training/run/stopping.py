@@ -17,7 +17,7 @@ def is_finished(
 
 
 def has_stalled(state: RunState, training: TrainingSpec) -> bool:
-    """Whether the last `patience` epochs were no better than the best before them."""
+    """Return whether the last `patience` epochs were no better than the best before them."""
     if not training.patience or not state.values:
         return False
     best = state.values.index(max(state.values)) + 1
@@ -25,7 +25,7 @@ def has_stalled(state: RunState, training: TrainingSpec) -> bool:
 
 
 def has_settled(state: RunState, phases: RestraintRelaxation | None) -> bool:
-    """Whether S(W) is the same after two relaxations, the second of which was just done."""
+    """Return whether S(W) is the same after two relaxations, the second of which was just done."""
     return phases is not None and phases.has_settled(state.correlations)
 
 
@@ -51,14 +51,14 @@ def refuse_to_go_back(
 def stops_early(
     state: RunState, training: TrainingSpec, phases: RestraintRelaxation | None = None
 ) -> bool:
-    """Whether the run ends before its last epoch."""
+    """Return whether the run ends before its last epoch."""
     return state.epoch < training.epochs and is_finished(state, training, phases)
 
 
 def explain_end(
     state: RunState, training: TrainingSpec, phases: RestraintRelaxation | None = None
 ) -> str:
-    """Why a finished run is over, and what makes it train longer, after a colon."""
+    """Return why a finished run is over, and what makes it train longer, after a colon."""
     if phases is not None:
         return _explain_phases(state, training, phases)
     if not stops_early(state, training):

@@ -37,7 +37,7 @@ def refuse_without_package(training: TrainingSpec) -> None:
 
 
 def with_tensorboard(observer: Observer, training: TrainingSpec) -> Observer:
-    """The observer, and TensorBoard beside it where it is asked for."""
+    """Return the observer, and TensorBoard beside it where it is asked for."""
     return Observers(observer, TensorBoard(observer.on_note)) if training.tensorboard else observer
 
 

@@ -145,7 +145,7 @@ def _begun(
     layout: DataLayout,
     observer: Observer,
 ) -> Run:
-    """A run that is about to do its first update, and that is saved."""
+    """Return a run that is about to do its first update, and that is saved."""
     directory.forget_all()
     state = RunState(world=parts.processes.world)
     run = start_run(parts, state, directory, layout, observer)

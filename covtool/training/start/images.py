@@ -41,7 +41,7 @@ def load_data(
     *,
     left_out: frozenset[Path] | None = None,
 ) -> TrainingData:
-    """The images of a run, from the cache where one is asked for.
+    """Return the images of a run, from the cache where one is asked for.
 
     A new run uses those that can be read. A resumed one keeps to those that it has always used:
     only so is it the run that was interrupted. What cannot be read any more is replaced in its
@@ -90,7 +90,7 @@ def load_data(
 def without_cache(
     layout: DataLayout, input: InputSpec, request: FinetuneRequest, observer: Observer
 ) -> FinetuneRequest:
-    """The request of a dry run: what its cache would take is told, but it is not filled.
+    """Return the request of a dry run: what its cache would take is told, but it is not filled.
 
     Raises:
         ArgumentError: The cache does not fit, or there is no such device.

@@ -24,7 +24,7 @@ from covtool.training.run.checkpoints import NEWEST
 
 
 def open_initial(source: str, *, weights: str) -> OpenedModel:
-    """The model of a run, with the weights of one of its states; nothing else is needed.
+    """Return the model of a run, with the weights of one of its states; nothing else is needed.
 
     Args:
         source: The folder of a run, or one of its checkpoints.
@@ -90,7 +90,7 @@ def load_initial_(opened: OpenedModel, source: str, *, weights: str) -> OpenedMo
 
 
 def _state_file(path: Path) -> Path:
-    """The file of weights: of a run's folder, the best epoch's state, else the last."""
+    """Return the file of weights: of a run's folder, the best epoch's state, else the last."""
     if not is_folder(path):
         return path
     candidates = [path / STATES / f"{name}.pt" for name in (BEST, NEWEST)]
@@ -105,7 +105,7 @@ def _state_file(path: Path) -> Path:
 
 
 def _recipe_of(state_file: Path) -> Recipe | None:
-    """What the run that a checkpoint lies in was training."""
+    """Return what the run that a checkpoint lies in was training."""
     path = state_file.parent.parent / RECIPE
     if state_file.parent.name != STATES or not os.path.lexists(path):
         return None
@@ -113,7 +113,7 @@ def _recipe_of(state_file: Path) -> Recipe | None:
 
 
 def _recipe_in(state_file: Path) -> Recipe | None:
-    """What a checkpoint that was moved out of its run says about itself."""
+    """Return what a checkpoint that was moved out of its run says about itself."""
     saved = read_checkpoint(state_file).saved if is_regular(state_file) else None
     return None if saved is None else saved.recipe
 
@@ -132,7 +132,7 @@ def _with_outputs_(opened: OpenedModel, state: dict[str, Tensor], path: Path) ->
 
 
 def _named(recipe: Recipe, of_run: Recipe) -> Recipe:
-    """The recipe with the class names of the run that the weights are from."""
+    """Return the recipe with the class names of the run that the weights are from."""
     if of_run.num_classes != recipe.num_classes:
         return recipe
     return recipe.model_copy(update={"class_names": of_run.class_names})
@@ -144,7 +144,7 @@ def _differs_in_outputs(model: nn.Module, head: Head, weight: Tensor) -> bool:
 
 
 def _fitting_state(model: nn.Module, checkpoint: ForeignCheckpoint) -> dict[str, Tensor]:
-    """The tensors under the prefix with which most of them are the model's."""
+    """Return the tensors under the prefix with which most of them are the model's."""
     own = set(model.state_dict())
     readings = [reading.state for reading in checkpoint.readings()]
     return max(readings, key=lambda state: len(own & set(state)))

@@ -36,7 +36,7 @@ TRAINING = (COMMAND, PHASED_COMMAND)  # how lines of a history begin that tell o
 
 
 def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
-    """The request with its defaults worked out and its paths absolute.
+    """Return the request with its defaults worked out and its paths absolute.
 
     Args:
         request: As somebody asked for it.
@@ -63,12 +63,12 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
 
 
 def _absolute(name: str | None) -> str | None:
-    """A path in full; what is no path stays as it is."""
+    """Return a path in full; what is no path stays as it is."""
     return name if name is None or not is_there(Path(name)) else str(in_full(name))
 
 
 def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
-    """The data set of a run.
+    """Return the data set of a run.
 
     Args:
         request: The settings.
@@ -134,7 +134,7 @@ def worked_out(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) -> 
 
 
 def with_phases(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) -> FinetuneRequest:
-    """The request with the length of step 0, and so of the run.
+    """Return the request with the length of step 0, and so of the run.
 
     An Eigenlayer and a classifier that were trained together need none.
 
@@ -152,7 +152,7 @@ def with_phases(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) ->
 
 
 def trained_since_eigenlayer(recipe: Recipe) -> bool:
-    """Whether a model was trained with its Eigenlayer, told by its history."""
+    """Return whether a model was trained with its Eigenlayer, told by its history."""
     lines = recipe.provenance.history
     put_in = max((n for n, line in enumerate(lines) if "eigenlayer of " in line), default=-1)
     return any(line.startswith(TRAINING) for line in lines[put_in + 1 :])
@@ -170,7 +170,7 @@ def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest
 
 
 def open_source(request: FinetuneRequest, observer: Observer) -> OpenedModel:
-    """The model of a new run; the generators are seeded before weights that start at random.
+    """Return the model of a new run; the generators are seeded before weights that start at random.
 
     Raises:
         CheckpointError: See `open_model`.
@@ -209,7 +209,7 @@ def build_parts(
     *,
     left_out: frozenset[Path] | None = None,
 ) -> Parts:
-    """Everything of a new run, with the data's classes.
+    """Return everything of a new run, with the data's classes.
 
     Args:
         opened: The model.
@@ -241,7 +241,7 @@ def assembled(
     *,
     left_out: frozenset[Path] | None = None,
 ) -> Parts:
-    """Everything of a run around a model, once the data's images have been checked.
+    """Return everything of a run around a model, once the data's images have been checked.
 
     Args:
         model: To be trained in place.

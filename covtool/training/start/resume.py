@@ -130,7 +130,7 @@ def _resumed(
 
 
 def _started_with(saved: dict[str, Any], file: Path) -> FinetuneRequest:
-    """What a run was started with.
+    """Return what a run was started with.
 
     Raises:
         ArgumentError: Its arguments are not what covtool has written.
@@ -144,7 +144,7 @@ def _started_with(saved: dict[str, Any], file: Path) -> FinetuneRequest:
 
 
 def _assumed(saved: Mapping[str, Any], request: FinetuneRequest, file: Path) -> Iterator[str]:
-    """What the arguments of a run do not say, as those of an older version may not."""
+    """Yield what the arguments of a run do not say, as those of an older version may not."""
     lacking = {n: v for n, v in request.to_arguments().items() if n not in saved}
     if lacking:
         taken = ", ".join(f"{as_flag(name)} {value}" for name, value in lacking.items())
@@ -174,7 +174,7 @@ def _on_rate(parts: Parts, state: RunState, epochs: int) -> str:
 
 
 def _timeout_s(directory: Path, changes: Mapping[str, Any]) -> float:
-    """How long processes wait for each other: said again, said before, or the usual."""
+    """Return how long processes wait for each other: said again, said before, or the usual."""
     spec = ProcessSpec()
     with suppress(CovtoolError, ValidationError):  # told later, by all together
         saved = RunDirectory(directory).read_yaml(ARGUMENTS)
@@ -184,7 +184,7 @@ def _timeout_s(directory: Path, changes: Mapping[str, Any]) -> float:
 
 
 def _images(directory: RunDirectory, request: FinetuneRequest) -> Images | None:
-    """The images that the run was started with, whatever its data set holds now.
+    """Return the images that the run was started with, whatever its data set holds now.
 
     Returns:
         None where no list of them was written, as of images that are not in files.
@@ -236,7 +236,7 @@ def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> tupl
 def _continued(
     saved: dict[str, Any], changes: Mapping[str, Any], processes: Processes
 ) -> tuple[FinetuneRequest, list[str]]:
-    """The request of a resumed run, and a note for each argument that changes."""
+    """Return the request of a resumed run, and a note for each argument that changes."""
     request = resolved(FinetuneRequest.from_arguments({**saved, **changes}), processes)
     notes = []
     for name, value in request.to_arguments().items():

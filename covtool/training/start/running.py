@@ -54,7 +54,7 @@ def start_run(
     layout: DataLayout,
     observer: Observer,
 ) -> Run:
-    """A run that is about to train, told to the observer."""
+    """Return a run that is about to train, told to the observer."""
     data = named(layout)
     if parts.processes.is_main:
         observer = with_tensorboard(observer, parts.training)
@@ -63,12 +63,12 @@ def start_run(
 
 
 def named(layout: DataLayout) -> tuple[str, str]:
-    """What a data set is called, and its validation split."""
+    """Return what a data set is called, and its validation split."""
     return layout.name, layout.split_names["val"]
 
 
 def plan_run(parts: Parts, state: RunState, directory: Path | None) -> TrainingPlan:
-    """What a run is going to do."""
+    """Return what a run is going to do."""
     return TrainingPlan(
         directory=directory,
         device=str(parts.device),

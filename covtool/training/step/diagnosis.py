@@ -76,7 +76,7 @@ def examine_(parts: Parts, passes: Iterable[MicroBatch]) -> Examination:
 
 
 def _after_backward(parts: Parts, watch: LayerWatch) -> tuple[str, str] | tuple[None, None]:
-    """What is not finite though the loss is, and where that starts."""
+    """Return what is not finite though the loss is, and where that starts."""
     parts.scaler.unscale_(parts.optimizer)
     gradients = [p.grad for p in parts.model.parameters() if p.grad is not None]
     if not is_finite(torch.nn.utils.get_total_norm(gradients)):

@@ -41,7 +41,7 @@ def guarded_update_(run: Run, batches: Sequence[Batch]) -> UpdateResult:
 
 
 def _has_finite_statistics(parts: Parts, start: Rewind) -> bool:
-    """Whether those that the forward pass updated are; the same answer in all processes.
+    """Return whether those that the forward pass updated are; the same answer in all processes.
 
     Squares of features overflow long before features do, and the loss does not show it.
     """

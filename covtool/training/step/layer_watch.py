@@ -90,7 +90,7 @@ def watching(model: nn.Module) -> Iterator[LayerWatch]:
 
 
 def figures(tensor: Tensor) -> TensorFigures:
-    """A tensor of floating-point numbers in a few numbers."""
+    """Return a tensor of floating-point numbers in a few numbers."""
     values = tensor.detach()
     good = torch.isfinite(values)
     largest = values.abs().where(good, 0).max() if values.numel() else 0.0

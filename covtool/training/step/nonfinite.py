@@ -10,7 +10,7 @@ from covtool.training.step.layer_watch import LayerWatch, watching
 
 
 def first_nonfinite_tensor(named: Iterable[tuple[str, Tensor | None]]) -> str | None:
-    """The name of the first tensor that holds a value that is not finite."""
+    """Return the name of the first tensor that holds a value that is not finite."""
     for name, tensor in named:
         if tensor is not None and tensor.is_floating_point() and not is_finite(tensor):
             return name
@@ -18,7 +18,7 @@ def first_nonfinite_tensor(named: Iterable[tuple[str, Tensor | None]]) -> str | 
 
 
 def first_nonfinite_gradient(model: nn.Module) -> str | None:
-    """The name of the first parameter whose gradient is not finite."""
+    """Return the name of the first parameter whose gradient is not finite."""
     return first_nonfinite_tensor((n, p.grad) for n, p in model.named_parameters())
 
 
@@ -60,10 +60,10 @@ def explain_gradient(model: nn.Module, watch: LayerWatch) -> str:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether every value is finite."""
+    """Return whether every value is finite."""
     return bool(torch.isfinite(tensor.detach()).all())
 
 
 def are_finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether every value of every tensor is finite; one synchronization for all of them."""
+    """Return whether every value of every tensor is finite; one synchronization for all of them."""
     return math.isfinite(float(torch.nn.utils.get_total_norm(tensors, norm_type=math.inf)))

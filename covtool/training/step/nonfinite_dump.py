@@ -147,7 +147,7 @@ def read_dump(path: Path) -> Dump:
 
 
 def damaged_dump(path: Path, reason: str) -> CheckpointError:
-    """A dump has something in it that no run wrote."""
+    """Return a dump has something in it that no run wrote."""
     first = (reason.splitlines() or [""])[0]
     return CheckpointError(f"{path} is damaged.", reason=printable(first))
 
@@ -168,7 +168,7 @@ class _Figures(BaseModel):
     environment: dict[str, str | int | float | None]
 
     def shown(self) -> dict[str, Any]:
-        """The fields, their texts fit for a terminal."""
+        """Return the fields, their texts fit for a terminal."""
         environment = {escaped(k): _shown(v) for k, v in self.environment.items()}
         return {**{k: _shown(v) for k, v in self}, "environment": environment}
 

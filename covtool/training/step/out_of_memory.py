@@ -25,7 +25,7 @@ TOO_FEW = "Expected more than 1 value per channel"  # torch, of a batch norm and
 
 
 def is_out_of_memory(problem: Exception) -> bool:
-    """Whether torch, one of its devices or Python ran out of memory."""
+    """Return whether torch, one of its devices or Python ran out of memory."""
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):
         return True
     said = str(problem)
@@ -35,7 +35,7 @@ def is_out_of_memory(problem: Exception) -> bool:
 
 
 def first_line(problem: Exception) -> str:
-    """What an error says, in a line."""
+    """Return what an error says, in a line."""
     return next(iter(str(problem).splitlines()), type(problem).__name__)
 
 

@@ -130,7 +130,7 @@ def forget_gradient_(parts: Parts) -> None:
 
 
 def count_images(parts: Parts, batches: Sequence[Batch]) -> int:
-    """Images of an update, in all processes."""
+    """Return images of an update, in all processes."""
     (total,) = parts.processes.sum(sum(len(labels) for _, labels in batches))
     return int(total)
 
@@ -157,7 +157,7 @@ def accumulate_gradient_(parts: Parts, micro_batches: Iterable[MicroBatch]) -> M
 def micro_batches(
     parts: Parts, batches: Sequence[Batch], size: int | None, *, total: int
 ) -> Iterator[MicroBatch]:
-    """The images of an update as they go through the model, in parts of at most `size`.
+    """Yield the images of an update as they go through the model, in parts of at most `size`.
 
     A batch is mixed as a whole before it is cut into parts as equal as can be: a single image
     left over would be too few for a batch norm. All processes cut theirs into as many.
@@ -224,7 +224,7 @@ def _parts(parts: Parts, images: int, size: int) -> int:
 
 
 def _forward(parts: Parts, micro: MicroBatch, replica: Replica) -> tuple[Tensor, list[float]]:
-    """The loss; the share of the images, the loss and its terms as numbers."""
+    """Return the loss; the share of the images, the loss and its terms as numbers."""
     with parts.autocast():
         outputs = replica(micro.images)
     terms = parts.objective.terms(outputs, micro.targets)
@@ -252,7 +252,7 @@ def _forward_and_backward_(
 
 
 def _mean(numbers: Sequence[Sequence[float]], names: Sequence[str]) -> MeanLoss:
-    """Means over the images of all processes, from those of each."""
+    """Return means over the images of all processes, from those of each."""
     shares, *means = numbers
     share = sum(shares)
     value, *terms = (sum(m * (s / share) for m, s in zip(of, shares, strict=True)) for of in means)

@@ -34,22 +34,22 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Every image at any depth, by name; hidden files and folders are left alone."""
+    """Return every image at any depth, by name; hidden files and folders are left alone."""
     return list(_images_below(folder))
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether there is an image at any depth."""
+    """Return whether there is an image at any depth."""
     return next(_images_below(folder), None) is not None
 
 
 def loose_images(folder: Path) -> list[Path]:
-    """The images in a folder itself, by name."""
+    """Return the images in a folder itself, by name."""
     return sorted(child for child in folder.iterdir() if is_image(child) and child.is_file())
 
 
 def look_through(folder: Path, known: Collection[str] = ()) -> Path:
-    """The folder that holds the data, where a folder holds nothing but one that does.
+    """Return the folder that holds the data, where a folder holds nothing but one that does.
 
     Archives are unpacked to ``data/data/``, and pictures are put below ``images/``.
 
@@ -86,7 +86,7 @@ def refuse_no_classes(folder: Path, names: Collection[str], known: Collection[st
 
 
 def why_no_classes(folder: Path, names: Collection[str], known: Collection[str] = ()) -> str | None:
-    """Why folders are no classes, told by their names; None where they may be some."""
+    """Return why folders are no classes, told by their names; None where they may be some."""
     words = sorted(name for name in names if is_no_class(name))
     ordinary = len(names) - len(words)
     if not set(names).isdisjoint(known):
@@ -107,7 +107,7 @@ def why_no_classes(folder: Path, names: Collection[str], known: Collection[str] 
 
 
 def in_classes(folder: Path, images: Images, choice: LayoutSpec) -> list[Labeled]:
-    """Images with the names of their classes.
+    """Return images with the names of their classes.
 
     Args:
         folder: That the class folders are in.
@@ -131,7 +131,7 @@ def in_classes(folder: Path, images: Images, choice: LayoutSpec) -> list[Labeled
 
 
 def note_on_parts(folder: Path, images: Images, choice: LayoutSpec) -> str | None:
-    """Which folders are taken for classes, where those below are called like parts."""
+    """Return which folders are taken for classes, where those below are called like parts."""
     inner = _inner(folder, images)
     if choice.class_folders is not None or inner is None:
         return None
@@ -162,7 +162,7 @@ def _ambiguous(folder: Path, inner: Mapping[str, set[str]]) -> DataError:
 
 
 def _inner(folder: Path, images: Images) -> dict[str, set[str]] | None:
-    """The folders that images lie in, by class folder; None where these tell the classes."""
+    """Return the folders that images lie in, by class folder; None where these tell the classes."""
     inner = {
         name: {path.parent.relative_to(folder / name).as_posix() for path in paths}
         for name, paths in images.items()
@@ -179,7 +179,7 @@ def _are_parts(inner: Mapping[str, set[str]]) -> bool:
 
 
 def _are_shared(inner: Mapping[str, set[str]]) -> bool:
-    """Whether all inner folders come again, as classes do below those of domains."""
+    """Return whether all inner folders come again, as classes do below those of domains."""
     every = Counter(below for belows in inner.values() for below in belows)
     return min(every.values()) > 1
 

@@ -49,7 +49,7 @@ class _Classes:
 
 
 def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundImages:
-    """The images below a folder with the names of their class folders, by split.
+    """Return the images below a folder with the names of their class folders, by split.
 
     Args:
         root: The folder.
@@ -78,7 +78,7 @@ def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundIma
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """The folders that hold the splits of a data set, told by their names.
+    """Return the folders that hold the splits of a data set, told by their names.
 
     ``train`` and its like are splits in any case, unless one of them lies among class folders:
     ``train`` beside ``bus`` is a class. ``cars_train`` and ``cars_test`` are splits, since they
@@ -107,7 +107,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
 
 
 def splits_inside(folder: Path) -> dict[str, dict[str, Path]]:
-    """The split folders in each folder, where all have some; empty otherwise.
+    """Return the split folders in each folder, where all have some; empty otherwise.
 
     ``cat/train/`` and ``dog/train/``, or data sets beside each other.
     """
@@ -122,7 +122,7 @@ def splits_inside(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def by_splits_inside(folder: Path, inside: Mapping[str, Mapping[str, Path]]) -> FoundImages:
-    """The images of class folders that hold the splits.
+    """Return the images of class folders that hold the splits.
 
     Args:
         folder: That the class folders are in.
@@ -147,7 +147,7 @@ def by_splits_inside(folder: Path, inside: Mapping[str, Mapping[str, Path]]) -> 
 
 
 def _by_rest(names: Collection[str]) -> list[list[str]]:
-    """Names that differ in the split only; last those that hold no other word of meaning."""
+    """Return names that differ in the split only; last those that hold no other word of meaning."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         alike.setdefault(without_split(name), []).append(name)
@@ -212,7 +212,7 @@ def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> F
 
 
 def why_unlabeled(folder: Path, known: Collection[str] = ()) -> str | None:
-    """Why a folder holds no classes; None where it does.
+    """Return why a folder holds no classes; None where it does.
 
     Args:
         folder: A split.

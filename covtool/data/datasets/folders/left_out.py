@@ -27,7 +27,7 @@ NAMED = frozenset(("readme", "license", "licence", "copying", "authors", "notice
 
 
 def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Iterator[str]:
-    """What is worth knowing about files of a folder that are no images, and links in it.
+    """Yield what is worth knowing about files of a folder that are no images, and links in it.
 
     Args:
         root: The folder.

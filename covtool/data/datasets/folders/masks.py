@@ -10,7 +10,7 @@ _OF_AN_IMAGE = re.compile(r"(.+?)[_ -](mask|masks|gt|seg|segmentation)(_?\d+)?",
 
 
 def without_masks(folder: Path, paths: Sequence[Path]) -> list[Path]:
-    """The images of a class without masks, told by folders and names.
+    """Return the images of a class without masks, told by folders and names.
 
     ``cat/masks/1.png`` beside ``cat/images/1.png``, and ``1_mask.png`` beside ``1.png``.
 

@@ -118,12 +118,12 @@ _BESIDE_A_ROLE = IMAGE_WORDS | frozenset(
 
 
 def is_left_over(name: str) -> bool:
-    """Whether a folder is hidden, of an archive (``__MACOSX``), or of the file system."""
+    """Return whether a folder is hidden, of an archive (``__MACOSX``), or of the file system."""
     return name.startswith((".", "__")) or name.lower() in LEFTOVERS
 
 
 def is_no_class(name: str) -> bool:
-    """Whether a name is made of words for parts of a data set: ``images``, ``png_masks``.
+    """Return whether a name is made of words for parts of a data set: ``images``, ``png_masks``.
 
     Example:
         >>> [is_no_class(name) for name in ("JPEGImages", "images_001", "mask", "no_mask")]
@@ -134,7 +134,7 @@ def is_no_class(name: str) -> bool:
 
 
 def are_pieces(names: Iterable[str]) -> bool:
-    """Whether names number the pieces of a data set: ``images_part_1``, ``images_part_2``.
+    """Return whether names number the pieces of a data set: ``images_part_1``, ``images_part_2``.
 
     Example:
         >>> are_pieces(["fold1", "fold2"]), are_pieces(["person_1", "person_2"])
@@ -151,7 +151,7 @@ def split_called(name: str) -> str | None:
 
 
 def split_within(name: str) -> str | None:
-    """The split that a part of a name means: ``cars_train``, ``test1``, ``validImages``.
+    """Return the split that a part of a name means: ``cars_train``, ``test1``, ``validImages``.
 
     Example:
         >>> [split_within(name) for name in ("cars_train", "test1", "train_val", "latest")]
@@ -162,12 +162,12 @@ def split_within(name: str) -> str | None:
 
 
 def mentions_split(name: str) -> bool:
-    """Whether a split, or several, are among the words of a name: ``train_test_split``."""
+    """Return whether a split, or several, are among the words of a name: ``train_test_split``."""
     return any(word == "split" or _role_of(word) for word in words_in(name))
 
 
 def without_split(name: str) -> tuple[str, ...]:
-    """The words of a name other than that for the split.
+    """Return the words of a name other than that for the split.
 
     Example:
         >>> without_split("cars_train"), without_split("Test1")
@@ -177,14 +177,14 @@ def without_split(name: str) -> tuple[str, ...]:
 
 
 def is_split_alone(name: str) -> bool:
-    """Whether a name means a split and beside it nothing that tells things apart."""
+    """Return whether a name means a split and beside it nothing that tells things apart."""
     return split_within(name) is not None and all(
         word in _BESIDE_A_ROLE for word in without_split(name)
     )
 
 
 def words_in(name: str) -> tuple[str, ...]:
-    """The words that a name is put together from, in lower case; numbers are left out."""
+    """Return the words that a name is put together from, in lower case; numbers are left out."""
     apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
     return tuple(word.lower() for word in re.findall(r"[A-Za-z]+", apart))
 

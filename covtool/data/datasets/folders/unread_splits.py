@@ -18,7 +18,7 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
 
 def unread_splits(root: Path, taken: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Names of splits that are archives or links to nowhere, and why nothing can be read.
+    """Yield names of splits that are archives or links to nowhere, and why nothing can be read.
 
     Args:
         root: The folder.
@@ -35,7 +35,7 @@ def unread_splits(root: Path, taken: Collection[str]) -> Iterator[tuple[str, str
 
 
 def alike_folders(root: Path, splits: Collection[str], known: Collection[str]) -> list[Path]:
-    """Folders beside the splits that have folders with images called like known classes."""
+    """Return folders beside the splits that have folders with images called like known classes."""
     others = (child for child in folders_in(root) if child.name not in splits)
     return [
         folder
@@ -45,7 +45,7 @@ def alike_folders(root: Path, splits: Collection[str], known: Collection[str]) -
 
 
 def note_on_lists(root: Path, place: Path) -> Iterator[str]:
-    """A note on lists beside class folders that may tell splits and are not read.
+    """Yield a note on lists beside class folders that may tell splits and are not read.
 
     Args:
         root: The folder that was asked for.

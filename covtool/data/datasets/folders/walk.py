@@ -12,7 +12,7 @@ Identity = tuple[int, int]
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or a folder is hidden, told from its name."""
+    """Return whether a file or a folder is hidden, told from its name."""
     return name.startswith(".")
 
 
@@ -37,7 +37,7 @@ class FolderWalk:
         self._own: set[Identity] | None = None
 
     def __iter__(self) -> Iterator[tuple[Path, list[str]]]:
-        """Each folder, and the names of its files in order."""
+        """Yield each folder, and the names of its files in order."""
         self._seen.add(_identity(self._start))
         for place, folders, files in os.walk(self._start, onerror=_refuse, followlinks=True):
             visible = sorted(name for name in folders if not self._skipped(name))
@@ -56,7 +56,7 @@ class FolderWalk:
         return True
 
     def _real_ones(self) -> set[Identity]:
-        """The folders that are reached without a link; looked up when there is one."""
+        """Return the folders that are reached without a link; looked up when there is one."""
         if self._own is None:
             self._own = {_identity(self._start)}
             for place, folders, _ in os.walk(self._start):
@@ -67,7 +67,7 @@ class FolderWalk:
 
 
 def leads_back(folder: Path, *, start: Path | None = None) -> bool:
-    """Whether a folder is a link to one that it lies in, or that `start` lies in."""
+    """Return whether a folder is a link to one that it lies in, or that `start` lies in."""
     if not folder.is_symlink():
         return False
     target = os.path.realpath(folder)

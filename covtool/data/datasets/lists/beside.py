@@ -14,7 +14,7 @@ LOOKED_AT = 10_000
 
 
 def lists_beside(folders: Iterable[Path]) -> str | None:
-    """The lists in some folders, a CSV file with its columns; None where there are none.
+    """Return the lists in some folders, a CSV file with its columns; None where there are none.
 
     Args:
         folders: Where to look, not below.
@@ -24,7 +24,7 @@ def lists_beside(folders: Iterable[Path]) -> str | None:
 
 
 def suffixes_in(folder: Path) -> str:
-    """The suffixes of the files in a folder and the folders in it; empty without files."""
+    """Return the suffixes of the files in a folder and the folders in it; empty without files."""
     files = (file for pattern in ("*", "*/*") for file in folder.glob(pattern) if file.is_file())
     return shown(sorted({file.suffix.lower() or file.name for file in islice(files, LOOKED_AT)}))
 

@@ -79,7 +79,7 @@ class ChosenColumns:
         return cls(own=own, flags=flags, split_names=table.split_names, notes=tuple(notes))
 
     def split(self, line: str, row: Mapping[str, str | None], default: str) -> str:
-        """The split that a row belongs to."""
+        """Return the split that a row belongs to."""
         if self.flags:
             return flag_split({name: cell_of(line, row, name) for name in self.flags}, self.flags)
         if SPLIT not in self.own:
@@ -94,7 +94,7 @@ class ChosenColumns:
 
 
 def _chosen(file: Path, kind: str, found: Sequence[str], *, needed: bool) -> str | None:
-    """One of the columns that could be of a kind."""
+    """Return one of the columns that could be of a kind."""
     if len(found) < 2:
         return found[0] if found else None
     if kind == LABEL and len(set(found)) == len(found):

@@ -66,12 +66,12 @@ NO = frozenset({"false", "f", "no", "n", "0", "0.0"})
 
 
 def normalized(name: str | None) -> str:
-    """The name of a column in lower case, with ``_`` for spaces and hyphens."""
+    """Return the name of a column in lower case, with ``_`` for spaces and hyphens."""
     return re.sub(r"[\s-]+", "_", (name or "").strip().lower())
 
 
 def candidates(kind: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The columns that could be of a kind; more than one where it has to be asked.
+    """Return the columns that could be of a kind; more than one where it has to be asked.
 
     Args:
         kind: ``path``, ``label``, ``identity``, ``camera``, or the very name of a column.
@@ -100,7 +100,7 @@ def candidates(kind: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def flag_split(row: dict[str, str], flags: Sequence[str]) -> str | None:
-    """The split that columns of yes and no say; None where one says something else."""
+    """Return the split that columns of yes and no say; None where one says something else."""
     said = [(name, row[name].lower()) for name in FLAGS if name in flags]
     if any(value not in YES | NO for _, value in said):
         return None

@@ -62,7 +62,7 @@ def opened_table(file: Path, *, normalize: bool = True) -> Iterator[Table]:
 
 
 def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """The number of the last line of each row of CSV, and its cells; empty rows have none.
+    """Yield the number of the last line of each row of CSV, and its cells; empty rows have none.
 
     Raises:
         ValueError: A cell is longer than Python's `csv` reads, or a quote never closes.
@@ -86,13 +86,13 @@ def _row(columns: Sequence[str], cells: Sequence[str]) -> Row:
 
 
 def values_of(file: Path, names: Sequence[str]) -> set[tuple[str, ...]]:
-    """What stands in some columns, each combination once."""
+    """Return what stands in some columns, each combination once."""
     with opened_table(file) as table:
         return {tuple((row[name] or "").strip() for name in names) for _, row in table.rows}
 
 
 def cell_of(line: str, row: Row, column: str, *, may_be_empty: bool = False) -> str:
-    """What stands in a cell, without the spaces around it.
+    """Return what stands in a cell, without the spaces around it.
 
     Args:
         line: Which one it is, in words.
@@ -119,6 +119,6 @@ def cell_of(line: str, row: Row, column: str, *, may_be_empty: bool = False) -> 
 
 
 def _delimiter(first_line: str) -> str:
-    """What separates the names of the columns: what there is most of outside quotes."""
+    """Return what separates the names of the columns: what there is most of outside quotes."""
     bare = "".join(first_line.split('"')[::2])
     return max(DELIMITERS, key=bare.count)

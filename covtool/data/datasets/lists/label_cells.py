@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def one_class_each(file: Path, cells: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """The class that each cell of a column of labels means.
+    """Return the class that each cell of a column of labels means.
 
     Numbers that a table program wrote with decimals (``3.0``) are those without.
 
@@ -71,7 +71,7 @@ def _holds_several(cell: str, different: set[str]) -> bool:
 
 
 def _on_combinations(file: Path, cells: Sequence[str], different: set[str]) -> tuple[str, ...]:
-    """Words that are labels of their own in other cells may be several labels, or a name."""
+    """Return words that are labels of their own in other cells may be several labels, or a name."""
     found = {c for c in different if len(c.split()) > 1 and all(w in different for w in c.split())}
     if not found:
         return ()

@@ -33,12 +33,12 @@ class Listing:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is a list of images, told from its name."""
+    """Return whether a file is a list of images, told from its name."""
     return path.suffix.lower() in SUFFIXES
 
 
 def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> Listing:
-    """The images and labels of a CSV file, by split; see `read_table`.
+    """Return the images and labels of a CSV file, by split; see `read_table`.
 
     Args:
         file: Columns ``path`` and ``label``, and perhaps ``split``.
@@ -61,7 +61,7 @@ def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> L
 
 
 def read_table(file: Path, table: Table, *, default: str) -> Listing:
-    """The rows of a CSV file, by split, without the spaces around their cells.
+    """Return the rows of a CSV file, by split, without the spaces around their cells.
 
     Paths are relative to the file's folder; images that are not there are looked for by their
     names. Columns may have other names, see `covtool.data.datasets.lists.column_names`; those that
@@ -106,7 +106,7 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
 
 
 def columns_of(file: Path) -> tuple[str, ...]:
-    """The names of the columns of a CSV file, in lower case.
+    """Return the names of the columns of a CSV file, in lower case.
 
     Raises:
         DataError: It is not text.

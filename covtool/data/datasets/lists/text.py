@@ -28,7 +28,7 @@ _SAVE_AGAIN = "Save it as UTF-8."
 
 
 def encoding_of(file: Path) -> str:
-    """The encoding that the mark at the beginning of a file tells; UTF-8 without.
+    """Return the encoding that the mark at the beginning of a file tells; UTF-8 without.
 
     Raises:
         OSError: It cannot be read.
@@ -39,7 +39,7 @@ def encoding_of(file: Path) -> str:
 
 
 def note_on_encoding(file: Path) -> Iterator[str]:
-    """What is worth knowing about the encoding of a list.
+    """Yield what is worth knowing about the encoding of a list.
 
     Raises:
         OSError: It cannot be read.
@@ -50,7 +50,7 @@ def note_on_encoding(file: Path) -> Iterator[str]:
 
 
 def text_of(file: Path) -> str:
-    """The text of a list, with one kind of end of a line.
+    """Return the text of a list, with one kind of end of a line.
 
     Raises:
         DataError: It cannot be read, is no text, or is longer than `LONGEST_LIST`.
@@ -63,7 +63,7 @@ def text_of(file: Path) -> str:
 
 
 def lines_of(file: Path) -> list[str]:
-    """The lines of a text file that are not empty, without the spaces around them.
+    """Return the lines of a text file that are not empty, without the spaces around them.
 
     Raises:
         DataError: As `text_of`.
@@ -89,7 +89,7 @@ def opened_text(file: Path, *, errors: str = "strict") -> Iterator[TextIO]:
 
 
 def checked_lines(text: TextIO, *, longest: int = LONGEST_LINE) -> Iterator[str]:
-    """The lines of a list that is open, with their ends.
+    """Yield the lines of a list that is open, with their ends.
 
     Args:
         text: The list.
@@ -139,7 +139,7 @@ def _nul(line: int) -> ValueError:
 
 
 def _no_text(file: Path, problem: UnicodeDecodeError) -> DataError:
-    """What a file is that cannot be decoded, as far as that can be told."""
+    """Return what a file is that cannot be decoded, as far as that can be told."""
     name, wrong = problem.encoding.upper(), problem.object[problem.start]
     if not name.startswith("UTF-8"):
         return DataError(

@@ -20,7 +20,7 @@ SPLITS = ("train", "val", "test")
 
 
 def read_aircraft(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Images by ``images_variant_train.txt`` and its like; see `LEVELS`.
+    """Return images by ``images_variant_train.txt`` and its like; see `LEVELS`.
 
     Raises:
         ArgumentError: There is no such level.

@@ -19,7 +19,7 @@ LABELS, SPLIT, BOXES = "image_class_labels.txt", "train_test_split.txt", "boundi
 
 
 def read_birds(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Images by the files that number them; classes are numbered from 1, or by their taxon.
+    """Return images by the files that number them; classes are numbered from 1, or by their taxon.
 
     Raises:
         DataError: A file is missing or cut off, or an image is not there.
@@ -50,7 +50,7 @@ def read_birds(root: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def _class_names(root: Path, used: set[str]) -> dict[str, str]:
-    """Names by number; with the number where two classes have the same."""
+    """Return names by number; with the number where two classes have the same."""
     names = dict(first_and_rest(find_file(root, "classes.txt")))
     every = [name for number, name in names.items() if number in used]
     twice = {name for name in every if every.count(name) > 1}

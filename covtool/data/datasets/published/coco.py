@@ -39,7 +39,7 @@ PEEKED = 1 << 16
 
 
 def is_coco(file: Path) -> bool:
-    """Whether a JSON file begins like such a list; the rest is not read."""
+    """Return whether a JSON file begins like such a list; the rest is not read."""
     with opened(file) as stream:
         begun = stream.read(PEEKED).decode(errors="replace")
     named = re.findall(r'"(info|images|annotations|categories|licenses)"\s*:\s*[\[{]', begun)
@@ -47,12 +47,12 @@ def is_coco(file: Path) -> bool:
 
 
 def holds_coco(root: Path) -> bool:
-    """Whether a folder holds a list to train on."""
+    """Return whether a folder holds a list to train on."""
     return any(is_coco(file) for file in _lists(root) if _split_of(file) == "train")
 
 
 def read_coco(root: Path, choice: LayoutSpec) -> FoundImages:
-    """A list or a folder of lists, one of each split.
+    """Return a list or a folder of lists, one of each split.
 
     An image must have one category: with several, it is data for detection.
 
@@ -128,7 +128,7 @@ def _labeled(file: Path, folder: Path, asked: str) -> tuple[list[Labeled], tuple
 
 
 def _names(categories: Any, asked: str) -> dict[Any, str]:
-    """Names by id; with the id where two categories have the same."""
+    """Return names by id; with the id where two categories have the same."""
     names = {row["id"]: str(row.get(asked, row["name"])) for row in categories}
     many = Counter(names.values())
     if asked != "name":
@@ -137,7 +137,7 @@ def _names(categories: Any, asked: str) -> dict[Any, str]:
 
 
 def _images(file: Path, folder: Path, first: str) -> Path:
-    """The folder that the names of the files are relative to."""
+    """Return the folder that the names of the files are relative to."""
     below = ("", "images/", "data/", f"images/{file.stem}/", *_by_split(file))
     return next((folder / p for p in below if is_regular(folder / p / first)), folder)
 

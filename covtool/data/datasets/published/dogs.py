@@ -34,7 +34,7 @@ def read_dogs(root: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def _in_box(root: Path, path: Path, label: str) -> Labeled:
-    """The first dog on an image."""
+    """Return the first dog on an image."""
     file = root / "Annotation" / label / path.stem
     try:
         text = read_text(file, at_most=LONGEST_XML)

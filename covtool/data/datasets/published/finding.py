@@ -57,7 +57,7 @@ class FoundPublished:
 
 
 def find_published(root: Path) -> FoundPublished | None:
-    """The published layout that a path has; None for another.
+    """Return the published layout that a path has; None for another.
 
     A folder that holds nothing but the data set's, as archives leave it, has the layout as well.
     """
@@ -77,7 +77,7 @@ def _places(root: Path, depth: int = 0) -> Iterator[Path]:
 
 
 def _wrapped(root: Path) -> Path | None:
-    """The only folder of a folder that may hold a data set."""
+    """Return the only folder of a folder that may hold a data set."""
     children = folders_in(root)
     if not children or len(children) > MOST_BESIDE:
         return None

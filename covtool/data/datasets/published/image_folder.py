@@ -24,7 +24,7 @@ Rows = list[dict[str, Any]]
 
 
 def holds_metadata(root: Path) -> bool:
-    """Whether a list names images and their labels, or images that are in no class folders.
+    """Return whether a list names images and their labels, or images that are in no class folders.
 
     Class folders may have a list of other things beside them.
     """
@@ -32,7 +32,7 @@ def holds_metadata(root: Path) -> bool:
 
 
 def read_image_folder(root: Path, choice: LayoutSpec) -> FoundImages:
-    """The images that the lists name, by the folder called like a split that they are in.
+    """Return the images that the lists name, by the folder called like a split that they are in.
 
     Args:
         root: The folder.
@@ -130,14 +130,14 @@ def _labeled(file: Path, rows: Rows, column: str) -> tuple[list[Labeled], tuple[
 
 
 def _on_unlisted(file: Path, images: Sequence[Labeled]) -> list[str]:
-    """A note on images beside a list that it does not name."""
+    """Return a note on images beside a list that it does not name."""
     listed = {path for path, _ in images}
     others = [path for path in loose_images(file.parent) if path not in listed]
     return [f"{counted(len(others), 'image')} that {file} does not list left out."] * bool(others)
 
 
 def _without_list(root: Path, splits: Collection[str]) -> dict[str, str]:
-    """Folders called like splits, with images that no list names."""
+    """Return folders called like splits, with images that no list names."""
     others = (c for c in folders_in(root) if split_called(c.name) and c.name not in splits)
     return {c.name: f"{c} holds images that no list names" for c in others if holds_images(c)}
 

@@ -35,7 +35,7 @@ IMAGES = ("", "ILSVRC/Data/CLS-LOC/", "Data/CLS-LOC/")
 
 
 def holds_loose_validation(root: Path) -> bool:
-    """Whether the images to validate on are in one folder, without one per class."""
+    """Return whether the images to validate on are in one folder, without one per class."""
     val = first_file(root, *(f"{place}val" for place in IMAGES))
     return val is not None and bool(loose_images(val))
 
@@ -106,7 +106,7 @@ def read_tiny(root: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def is_noisy_list(file: Path) -> bool:
-    """Whether a CSV file is that of Imagenette and Imagewoof."""
+    """Return whether a CSV file is that of Imagenette and Imagewoof."""
     return {"path", "noisy_labels_0", "is_valid"} <= set(columns_of(file))
 
 

@@ -18,7 +18,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 
 def find_file(root: Path, *names: str) -> Path:
-    """The first of some files that is there.
+    """Return the first of some files that is there.
 
     Raises:
         DataError: None is; they are named.
@@ -34,12 +34,12 @@ def find_file(root: Path, *names: str) -> Path:
 
 
 def first_file(root: Path, *names: str) -> Path | None:
-    """The first of some files or folders that is there; None without."""
+    """Return the first of some files or folders that is there; None without."""
     return next((root / name for name in names if (root / name).exists()), None)
 
 
 def first_and_rest(file: Path) -> list[tuple[str, str]]:
-    """The first word of each line, and what follows it.
+    """Return the first word of each line, and what follows it.
 
     Raises:
         DataError: A line has one word only.
@@ -56,7 +56,7 @@ def first_and_rest(file: Path) -> list[tuple[str, str]]:
 
 
 def names_and_boxes(file: Path) -> list[tuple[str, tuple[float, float, float, float]]]:
-    """The first word of each line, and the four numbers that follow it.
+    """Return the first word of each line, and the four numbers that follow it.
 
     Raises:
         DataError: A line has other than four numbers.
@@ -73,7 +73,7 @@ def names_and_boxes(file: Path) -> list[tuple[str, tuple[float, float, float, fl
 
 
 def rest_and_last(file: Path) -> list[tuple[str, str]]:
-    """The last word of each line, and what is before it.
+    """Return the last word of each line, and what is before it.
 
     Raises:
         DataError: A line has one word only.
@@ -90,7 +90,7 @@ def rest_and_last(file: Path) -> list[tuple[str, str]]:
 
 
 def looked_up(table: dict[str, Any], key: str, file: Path) -> Any:
-    """An entry of a list.
+    """Return an entry of a list.
 
     Raises:
         DataError: It has none of that name.
@@ -101,7 +101,7 @@ def looked_up(table: dict[str, Any], key: str, file: Path) -> Any:
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds.
+    """Return what a JSON file holds.
 
     Raises:
         DataError: It is damaged.
@@ -127,13 +127,13 @@ def read_mat(file: Path, *names: str) -> list[Any]:
 
 
 def with_suffix(path: Path) -> Path:
-    """The image of a name without a suffix; with .jpg where there is none at all."""
+    """Return the image of a name without a suffix; with .jpg where there is none at all."""
     candidates = (path.with_name(path.name + suffix) for suffix in SUFFIXES)
     return next((p for p in candidates if is_regular(p)), path.with_name(path.name + ".jpg"))
 
 
 def required(file: Path, images: Iterable[Labeled], folder: Path) -> list[Labeled]:
-    """Labeled images, once it is sure that they are there.
+    """Return labeled images, once it is sure that they are there.
 
     Args:
         file: That lists them.
@@ -151,7 +151,7 @@ def required(file: Path, images: Iterable[Labeled], folder: Path) -> list[Labele
 
 
 def boxed(images: Iterable[Labeled], boxes: dict[str, tuple], file: Path) -> list[Labeled]:
-    """Images as what is inside their boxes.
+    """Return images as what is inside their boxes.
 
     Args:
         images: With the names of their classes.

@@ -57,7 +57,7 @@ Element = tuple[int, memoryview]
 
 
 def variables_of(content: bytes) -> dict[str, Any]:
-    """The variables of a file, without superfluous axes, as ``scipy.io.loadmat`` has them.
+    """Return the variables of a file, without superfluous axes, as ``scipy.io.loadmat`` has them.
 
     Args:
         content: Of the file.
@@ -96,7 +96,7 @@ def _unpacked(body: memoryview, at_most: int) -> bytes:
 
 
 def _array(body: memoryview, order: str, depth: int) -> tuple[str, Any]:
-    """The name of an array and its values."""
+    """Return the name of an array and its values."""
     if depth > DEEPEST:
         raise ValueError(f"Its arrays are nested more than {DEEPEST} levels deep.")
     if not len(body):
@@ -189,7 +189,7 @@ def _require_count(count: int, shape: tuple[int, ...]) -> None:
 
 
 def _elements(content: memoryview, order: str) -> Iterator[Element]:
-    """The elements of a file or of an array, in a row."""
+    """Yield the elements of a file or of an array, in a row."""
     at = 0
     while at + _TAG <= len(content):
         kind, size = struct.unpack_from(f"{order}II", content, at)

@@ -30,7 +30,7 @@ def refuse_options(choice: LayoutSpec, taken: Collection[str], root: Path) -> No
 
 
 def chosen_labels(choice: LayoutSpec, known: Sequence[str], root: Path) -> str:
-    """Which labels are asked for; the first without.
+    """Return which labels are asked for; the first without.
 
     Raises:
         ArgumentError: There are no such labels.
@@ -44,7 +44,7 @@ def chosen_labels(choice: LayoutSpec, known: Sequence[str], root: Path) -> str:
 
 
 def chosen_split(choice: LayoutSpec, count: int, root: Path) -> int:
-    """Which of the splits 1 to `count` is asked for; the first without.
+    """Return which of the splits 1 to `count` is asked for; the first without.
 
     Raises:
         ArgumentError: There is none of that number.

@@ -19,7 +19,7 @@ LIST_PLACES = ("", "lists/", "splits/", "labels/", "meta/", "annotations/")
 
 
 def is_path_list(file: Path) -> bool:
-    """Whether the first line is the path of an image and a label."""
+    """Return whether the first line is the path of an image and a label."""
     try:
         with opened_text(file) as text:
             pair = _pair(next((line for line in checked_lines(text) if line.strip()), ""))
@@ -39,7 +39,7 @@ def holds_path_lists(root: Path) -> bool:
 
 
 def read_path_list(file: Path, choice: LayoutSpec) -> FoundImages:
-    """One list: its labels are the classes, by name where a file beside it names them.
+    """Return one list: its labels are the classes, by name where a file beside it names them.
 
     Raises:
         DataError: A line is no path and label, or an image is not there.
@@ -80,7 +80,7 @@ def _has_classes(root: Path) -> bool:
 
 
 def _pair(line: str) -> tuple[str, str] | None:
-    """The path and the label, apart by a tab, a comma or the last space."""
+    """Return the path and the label, apart by a tab, a comma or the last space."""
     for separator in ("\t", ",", " "):
         path, found, label = line.strip().rpartition(separator)
         if found and path.strip() and label.strip():
@@ -108,7 +108,7 @@ def _labeled(file: Path) -> tuple[list[Labeled], str]:
 
 
 def _class_names(file: Path, labels: set[str]) -> tuple[dict[str, str], str]:
-    """Names of numbered classes, where a list of them fits; else numbers are names."""
+    """Return names of numbered classes, where a list of them fits; else numbers are names."""
     if not all(label.isdecimal() and len(label) < 10 for label in labels):
         return {}, f"{file.name} lists paths and the names of {counted(len(labels), 'class')}."
     numbers = sorted(map(int, labels))

@@ -10,7 +10,7 @@ from covtool.specs.layout import LayoutSpec
 
 
 def holds_shards(root: Path) -> bool:
-    """Whether tar files are called by splits, or a file describes them."""
+    """Return whether tar files are called by splits, or a file describes them."""
     from covtool.data.datasets.records.sources import INFO_FILES  # which imports torch and timm
 
     names = [file.name.lower() for file in root.glob("*.tar")]

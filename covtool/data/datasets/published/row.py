@@ -45,7 +45,7 @@ class PublishedLayout:
     is_file: bool = False
 
     def fits(self, root: Path) -> bool:
-        """Whether a path has this layout."""
+        """Return whether a path has this layout."""
         if self.is_file != root.is_file():
             return False
         told = all(any(_is_there(root, p) for p in row.split("|")) for row in self.told_by)

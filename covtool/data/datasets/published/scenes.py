@@ -76,7 +76,7 @@ def read_sun(root: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def scene(name: str) -> str:
-    """The name of a class without the letter that it is filed under.
+    """Return the name of a class without the letter that it is filed under.
 
     Example:
         >>> scene("/a/apartment_building/outdoor")

@@ -32,7 +32,7 @@ PRODUCTS = {"train": "Ebay_train.txt", "test": "Ebay_test.txt"}
 
 
 def has_identity_folders(root: Path) -> bool:
-    """Whether there are ``query/`` and ``gallery/`` with a folder per identity."""
+    """Return whether there are ``query/`` and ``gallery/`` with a folder per identity."""
     return all((root / n).is_dir() and bool(folders_in(root / n)) for n in ("query", "gallery"))
 
 
@@ -58,7 +58,7 @@ def read_identity_folders(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def holds_in_shop(root: Path) -> bool:
-    """Whether there is a list of items in query and gallery."""
+    """Return whether there is a list of items in query and gallery."""
     file = first_file(root, *IN_SHOP)
     return file is not None and "item_id" in "".join(lines_of(file)[1:2]).split()
 

@@ -23,13 +23,13 @@ class Archive(Protocol):
     """What images are in."""
 
     def __len__(self) -> int:
-        """Images in it."""
+        """Return images in it."""
 
     def name(self, index: int) -> str:
         """Of an image, for people; no other image in it has the same."""
 
     def open(self, index: int) -> BinaryIO:
-        """The bytes of an image."""
+        """Return the bytes of an image."""
 
     def state(self, index: int) -> stat_result:
         """Of the file that an image is in."""
@@ -47,7 +47,7 @@ class RecordPath:
     index: int
 
     def open(self, mode: str = "rb") -> BinaryIO:
-        """The bytes of the image."""
+        """Return the bytes of the image."""
         return self.archive.open(self.index)
 
     def stat(self) -> stat_result:
@@ -84,7 +84,7 @@ class Records(Sequence[Sample]):
 
     @classmethod
     def all_of(cls, archive: Archive, labels: np.ndarray) -> "Records":
-        """All images of an archive."""
+        """Return all images of an archive."""
         return cls(archive, labels.astype(np.int32), np.arange(len(labels)))
 
     def __len__(self) -> int:
@@ -98,7 +98,7 @@ class Records(Sequence[Sample]):
         return (self[index] for index in range(len(self)))
 
     def only(self, chosen: Sequence[int]) -> "Records":
-        """Some of these images, by their indices."""
+        """Return some of these images, by their indices."""
         return replace(self, rows=self.rows[np.asarray(chosen, dtype=np.int64)])
 
     @property
@@ -181,7 +181,7 @@ class ReaderArchive:
 
 
 def labels_of(samples: Sequence[Sample]) -> np.ndarray:
-    """The labels of samples, (len,)."""
+    """Return the labels of samples, (len,)."""
     if isinstance(samples, Records):
         return samples.labels[samples.rows]
     return np.fromiter((sample.label for sample in samples), np.int64, len(samples))

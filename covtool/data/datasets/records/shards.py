@@ -53,7 +53,7 @@ class LeftOut:
     absolute: int = 0
 
     def notes(self, split: str) -> Iterator[str]:
-        """What is worth knowing about it."""
+        """Yield what is worth knowing about it."""
         if self.unlabeled:
             count = counted(self.unlabeled, "image")
             yield f"{count} of {split!r} with a negative label left out."

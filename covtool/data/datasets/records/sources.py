@@ -50,7 +50,7 @@ class RecordSource:
 
 
 def record_source(text: str | Path) -> RecordSource | None:
-    """What ``wds/...`` or ``hfds/...`` means; None where something is at that very path.
+    """Return what ``wds/...`` or ``hfds/...`` means; None where something is at that very path.
 
     A path that does not exist is tried from the root: `Path` makes one slash of ``wds//data``.
     """
@@ -63,7 +63,7 @@ def record_source(text: str | Path) -> RecordSource | None:
 
 
 def scan_records(source: RecordSource) -> DataLayout:
-    """The images of a data set of records, by split.
+    """Return the images of a data set of records, by split.
 
     Raises:
         ArgumentError: The package that reads it is not installed.
@@ -114,7 +114,7 @@ def _num_classes(found: Mapping[str, Records]) -> int:
 
 
 def _shards_by_info(info: Path) -> Shards:
-    """The splits as the file that describes the data set has them, which is timm's."""
+    """Return the splits as the file that describes the data set has them, which is timm's."""
     try:
         splits = parse_json(read_text(info))["splits"]
         return {
@@ -134,7 +134,7 @@ def _names_of(row: Mapping[str, Any]) -> list[str]:
 
 
 def _name_of(shard: Any) -> str:
-    """The name of a tar file, once it is sure that it is one in the data set's folder."""
+    """Return the name of a tar file, once it is sure that it is one in the data set's folder."""
     if not isinstance(shard, str) or "\0" in shard:
         raise ValueError(f"{shard!r} is no name of a file.")
     if ":" in shard or Path(shard).is_absolute() or ".." in Path(shard).parts:
@@ -166,7 +166,7 @@ def _shards_by_name(source: RecordSource) -> Shards:
 
 
 def _class_names(root: Path, count: int) -> tuple[str, ...]:
-    """Those of classes.txt, a line each; else the numbers of the classes."""
+    """Return those of classes.txt, a line each; else the numbers of the classes."""
     file = root / CLASS_NAMES
     if not file.exists():
         return tuple(str(number) for number in range(count))

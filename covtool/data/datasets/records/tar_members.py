@@ -56,7 +56,7 @@ def members(archive: Path) -> Iterator[Member | Passed]:
 
 
 def bytes_of(file: BinaryIO, member: Member) -> bytes:
-    """What a member holds."""
+    """Return what a member holds."""
     file.seek(member.offset)
     return file.read(member.size)
 

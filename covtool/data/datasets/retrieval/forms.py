@@ -81,16 +81,16 @@ class NamedFolders:
     gallery: str
 
     def fits(self, root: Path) -> bool:
-        """Whether there is such a folder; ``query`` alone could mean anything."""
+        """Return whether there is such a folder; ``query`` alone could mean anything."""
         return any((root / name).is_dir() for name in (self.train, self.gallery))
 
     def fit_by_name(self, root: Path) -> bool:
-        """Whether images in ``query`` and ``gallery`` are called so."""
+        """Return whether images in ``query`` and ``gallery`` are called so."""
         firsts = [_first_image(root / name) for name in (self.query, self.gallery)]
         return all(path is not None and NAMED.match(path.name) for path in firsts)
 
     def subsets(self, root: Path) -> dict[str, tuple[RetrievalSample, ...]]:
-        """The images of the folders that are there.
+        """Return the images of the folders that are there.
 
         Raises:
             DataError: One is empty, or an image's name tells nothing.
@@ -135,7 +135,7 @@ def read_veri(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def read_plain(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """Images called as in Market-1501 in ``train``, ``query`` and ``gallery``.
+    """Return images called as in Market-1501 in ``train``, ``query`` and ``gallery``.
 
     Raises:
         DataError: As `read_market`.
@@ -162,7 +162,7 @@ def read_msmt17(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def read_csv(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """A CSV file with the columns ``path,identity`` and perhaps ``camera`` and ``split``.
+    """Return a CSV file with the columns ``path,identity`` and perhaps ``camera`` and ``split``.
 
     A column ``label`` will do for the identities where there is none of that name.
 
@@ -184,7 +184,7 @@ def read_csv(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def read_folders(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """A folder per class, in ``train`` and ``test`` (or ``val``), or without splits.
+    """Return a folder per class, in ``train`` and ``test`` (or ``val``), or without splits.
 
     Raises:
         DataError: See `labeled_in_folders`.

@@ -75,7 +75,7 @@ class RetrievalLayout:
         return {name: samples for name, samples in every.items() if samples}
 
     def samples(self, subset: str) -> tuple[RetrievalSample, ...]:
-        """The images of a subset.
+        """Return the images of a subset.
 
         Raises:
             DataError: There is none of that name; the others are named.
@@ -88,7 +88,7 @@ class RetrievalLayout:
         return self.subsets[subset]
 
     def searching_in(self, subset: str) -> "RetrievalLayout":
-        """The same data, with every image of a subset to be searched for among its others.
+        """Return the same data, with every image of a subset to be searched for among its others.
 
         Identities that were trained may be searched for where `subset` says so: ``train``, ``val``.
 
@@ -100,7 +100,7 @@ class RetrievalLayout:
         return replace(self, train=train, val=(), query=samples, gallery=samples, shared=True)
 
     def without(self, paths: Collection[Path]) -> "RetrievalLayout":
-        """The same data without some images of query and gallery."""
+        """Return the same data without some images of query and gallery."""
         left = {
             name: tuple(sample for sample in getattr(self, name) if sample.path not in paths)
             for name in ("query", "gallery")

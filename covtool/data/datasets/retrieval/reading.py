@@ -32,7 +32,7 @@ RETRIEVAL_HINT = (
 
 
 def task_of(root: Path) -> Task:
-    """What a data set is for, told from names alone; no image is opened.
+    """Return what a data set is for, told from names alone; no image is opened.
 
     Data for retrieval are the published forms, a CSV file with a column ``identity`` and none
     called ``label``, and class folders of which none in ``test`` (or ``val``, without a ``test``)
@@ -70,7 +70,7 @@ def _task_of(root: Path) -> Task:
 def read_retrieval(
     root: Path, *, test_classes: float | None = None, choice: LayoutSpec | None = None
 ) -> RetrievalLayout:
-    """The images of a data set for retrieval.
+    """Return the images of a data set for retrieval.
 
     Args:
         root: In one of the `covtool.data.datasets.retrieval.forms.FORMS`, the first that fits; or a
@@ -147,7 +147,7 @@ def read_classes(
 
 
 def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLayout:
-    """A data set for classification, each image to be searched for among the others.
+    """Return a data set for classification, each image to be searched for among the others.
 
     Args:
         root: The data set.
@@ -179,7 +179,7 @@ def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLa
 
 
 def _is_labeled(root: Path) -> bool:
-    """Whether `scan` should read it; of a CSV file with both columns, too."""
+    """Return whether `scan` should read it; of a CSV file with both columns, too."""
     is_csv = is_table(root) and root.is_file() and not find_published(root)
     if not is_csv:
         return task_of(root) == "classification"
@@ -188,7 +188,7 @@ def _is_labeled(root: Path) -> bool:
 
 
 def _is_disjoint(root: Path) -> bool:
-    """Whether none of the classes to evaluate on is one to train on."""
+    """Return whether none of the classes to evaluate on is one to train on."""
     classes = {child.name.lower(): _folders(child) for child in folders_in(root)}
 
     def of(names: tuple[str, ...]) -> set[str]:
@@ -206,7 +206,7 @@ def _folders(folder: Path) -> set[str]:
 
 
 def _data_sets_below(root: Path) -> list[str]:
-    """Folders in `root` that are published data sets, like CUHK03's two."""
+    """Return folders in `root` that are published data sets, like CUHK03's two."""
     published = [row for row in FORMS if row.name not in ("csv", "folders")]
     return sorted(c.name for c in folders_in(root) if any(row.fits(c) for row in published))
 

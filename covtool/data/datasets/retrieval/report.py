@@ -114,7 +114,7 @@ def _shared_identities(layout: RetrievalLayout) -> tuple[str, ...]:
 
 
 def _queries_left(layout: RetrievalLayout, *, by_camera: bool) -> int:
-    """Queries that have an image of the same identity to be found."""
+    """Return queries that have an image of the same identity to be found."""
     seen_by = defaultdict(list)
     for sample in layout.gallery:
         seen_by[sample.identity].append(sample.camera)

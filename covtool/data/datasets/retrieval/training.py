@@ -13,7 +13,7 @@ from covtool.errors import DataError
 def training_layout(
     layout: RetrievalLayout, *, val_fraction: float | None = None, seed: int = 0
 ) -> DataLayout:
-    """The training images as a data set for classification: an identity is a class.
+    """Return the training images as a data set for classification: an identity is a class.
 
     Junk is left out. Images of `val` are validated on where all their identities are trained.
 
@@ -47,7 +47,7 @@ def training_layout(
 
 
 def searching_layout(layout: RetrievalLayout) -> DataLayout:
-    """The training images as classes, and a search in place of a validation.
+    """Return the training images as classes, and a search in place of a validation.
 
     Raises:
         DataError: There are no training images.
@@ -63,7 +63,7 @@ def searching_layout(layout: RetrievalLayout) -> DataLayout:
 
 
 def numbered(samples: Sequence[RetrievalSample]) -> tuple[Sample, ...]:
-    """Images with their positions in place of labels."""
+    """Return images with their positions in place of labels."""
     return tuple(Sample(sample.path, number) for number, sample in enumerate(samples))
 
 
