@@ -1,4 +1,4 @@
-"""What torchrun, or a launcher like it, tells a process by its environment: which of several it is.
+"""The variables by which torchrun, or a launcher like it, numbers the processes it starts.
 
 Variables count only where they make a whole: a shell may have one of these names for something
 else.
@@ -20,7 +20,7 @@ _LAST_PORT = 65_535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Which of several processes one is."""
+    """The number of a process in its group, and on its machine."""
 
     rank: int
     world: int
@@ -29,12 +29,12 @@ class Place:
 
 
 def place(environment: Mapping[str, str] = os.environ) -> Place | None:
-    """The place of this process; None where the environment does not say it, or only in part."""
+    """Return the place of this process; None where the environment lacks it, or part of it."""
     return None if _lacking(environment) else _place(environment)
 
 
 def required_place(environment: Mapping[str, str] = os.environ) -> Place | None:
-    """The place of this process; None where the environment has no word of several processes.
+    """Return the place of this process; None where the environment names no group.
 
     Raises:
         ArgumentError: It has ``WORLD_SIZE``, but the rest is missing or makes no sense.

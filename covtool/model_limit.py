@@ -14,9 +14,9 @@ _asked_for: ContextVar[int | None] = ContextVar("max_model_size", default=None)
 
 
 def largest_model() -> int | None:
-    """Return bytes that a model and its activations for one image may take.
+    """Return the bytes that a model and its activations for one image may take.
 
-    What `models_up_to` says, else what the machine has free; None where that is not known.
+    The limit of `models_up_to`, else what the machine has free; None where that is not known.
     """
     asked = _asked_for.get()
     return free_memory() if asked is None else asked

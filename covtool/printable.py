@@ -1,4 +1,4 @@
-"""Text from files, made fit for a terminal. Whatever shows such text passes it through here."""
+"""Text from files, made fit for a terminal: all such text is shown through here."""
 
 from unicodedata import category
 

@@ -1,4 +1,4 @@
-"""How long-running library functions report how far they are, without printing."""
+"""Progress of long-running library functions, reported without printing."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -8,5 +8,5 @@ Track = Callable[[Iterable[Any], str, int | None], Iterator[Any]]
 
 
 def silent(iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
-    """Yield the `Track` of somebody who does not want to see anything."""
+    """Yield the items and show nothing: the `Track` of a caller without a terminal."""
     yield from iterable

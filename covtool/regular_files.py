@@ -25,7 +25,7 @@ _KINDS = (
 
 
 def opened(path: str | Path) -> BinaryIO:
-    """Return a regular file, open for reading bytes.
+    """Open a regular file for reading bytes.
 
     Raises:
         OSError: There is none, it may not be read, it is no regular file, or this is no path.
@@ -56,7 +56,7 @@ def kind_of(mode: int) -> str:
     """Return what something is that is no regular file, in words: ``a pipe``.
 
     Args:
-        mode: As `os.stat` tells it.
+        mode: ``st_mode`` of `os.stat`.
     """
     return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "no regular file")
 
@@ -67,7 +67,7 @@ def is_regular(path: str | Path) -> bool:
 
 
 def read_bytes(path: str | Path, *, at_most: int = LONGEST_TEXT) -> bytes:
-    """Return the content of a regular file.
+    """Read the content of a regular file.
 
     Args:
         path: The file.
@@ -77,6 +77,7 @@ def read_bytes(path: str | Path, *, at_most: int = LONGEST_TEXT) -> bytes:
         OSError: As `opened`, or it is larger.
     """
     with opened(path) as file:
+        # One byte more than allowed: a size from `os.stat` may be 0 (/proc) or change meanwhile.
         content = file.read(at_most + 1)
     if len(content) > at_most:
         raise OSError(
@@ -86,11 +87,11 @@ def read_bytes(path: str | Path, *, at_most: int = LONGEST_TEXT) -> bytes:
 
 
 def read_text(path: str | Path, *, encoding: str = "utf-8", at_most: int = LONGEST_TEXT) -> str:
-    """Return the text in a regular file, with one kind of end of a line.
+    r"""Read the text in a regular file, with ``\n`` at the end of each line.
 
     Args:
         path: The file.
-        encoding: Of the text; ``utf-8-sig`` also takes a byte order mark.
+        encoding: Encoding of the text; ``utf-8-sig`` also takes a byte order mark.
         at_most: The number of bytes from which on it is refused.
 
     Raises:

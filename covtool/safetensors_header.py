@@ -2,7 +2,7 @@
 
 Eight bytes say how long the header is; the header is a JSON object that gives each tensor's dtype,
 shape and place; the tensors' bytes follow, all of them, one behind the other. Whatever else a file
-has is refused here, so that who reads the tensors need not doubt a number.
+has is refused here, so that a reader of the tensors need not doubt a number.
 """
 
 import os
@@ -29,7 +29,7 @@ MOST_PARTS = 32
 """Modules that a tensor's name says are inside one another; timm and torchvision have 12."""
 
 MOST_DIMENSIONS = 16
-"""Of a tensor; no layer's weight has more than five."""
+"""Dimensions of a tensor; no layer's weight has more than five."""
 
 MOST_METADATA = 10_000
 """Entries of the metadata."""
@@ -66,7 +66,7 @@ _ENTRY_DECODER = JSONDecoder(object_pairs_hook=_object)
 
 
 class HeaderError(ValueError):
-    """A file is no whole safetensors file; the text says why, in a sentence."""
+    """A file is no whole safetensors file; the message is a sentence that gives the reason."""
 
 
 class ExcessError(HeaderError):
@@ -79,7 +79,7 @@ class Entry:
 
     Attributes:
         dtype: In the format's word, one of `ITEM_BITS`.
-        shape: Of the tensor.
+        shape: Sizes along the tensor's dimensions.
         start: Its first byte, counted from the end of the header.
         end: The byte behind its last one.
     """
@@ -95,7 +95,7 @@ class Header:
     """The header of a whole file.
 
     Attributes:
-        entries: Of the tensors, by name, in the order of their bytes.
+        entries: Entry of each tensor, by name, in the order of their bytes.
         metadata: Texts by name.
         start: Byte of the file at which the tensors begin.
         end: Bytes of the whole file.
@@ -108,7 +108,7 @@ class Header:
 
 
 def read_header(path: str | Path) -> Header:
-    """Return the header of a safetensors file, found to be right.
+    """Read the header of a safetensors file and check it.
 
     Raises:
         OSError: It cannot be read, or is no regular file; as `covtool.regular_files.opened`.
@@ -179,7 +179,7 @@ class _Text:
         return self.text[start : self.at]
 
     def members(self, most: int, what: str) -> Iterator[str]:
-        """Names of an object's members; whoever asks for the next has read the value before."""
+        """Yield names of an object's members; the caller reads each value before the next name."""
         self.take("{")
         if self.has("}"):
             return
@@ -260,14 +260,15 @@ def _metadata(header: _Text) -> dict[str, str]:
 
 def _entry(name: str, text: str) -> Entry:
     try:
-        told = _ENTRY_DECODER.decode(text)
+        values = _ENTRY_DECODER.decode(text)
     except (ValueError, RecursionError) as problem:
         reason = printable(str(problem)) or "It is nested too deeply"
         raise HeaderError(f"The entry of {_shown(name)} is no JSON: {reason}.") from problem
-    if told.keys() != set(_FIELDS):
-        fields = f"{_listed(told)}, not {_listed(_FIELDS)}"
+    if values.keys() != set(_FIELDS):
+        fields = f"{_listed(values)}, not {_listed(_FIELDS)}"
         raise HeaderError(f"The entry of {_shown(name)} has {fields}.")
-    dtype, shape, offsets = (told[field] for field in _FIELDS)
+    dtype, shape, offsets = (values[field] for field in _FIELDS)
+    # A dtype may be any JSON value: a list would not even be hashable.
     if not isinstance(dtype, str) or dtype not in ITEM_BITS:
         raise HeaderError(f"The dtype of {_shown(name)} is {_shown(dtype)}, which does not exist.")
     if not _are_sizes(shape) or prod(side or 1 for side in shape) >= _MOST_NUMBERS:
@@ -286,6 +287,7 @@ def _entry(name: str, text: str) -> Entry:
 
 
 def _are_sizes(value: Any) -> bool:
+    # `type`, as True is an instance of int.
     return isinstance(value, list) and all(type(side) is int and side >= 0 for side in value)
 
 

@@ -1,4 +1,4 @@
-"""What a machine may lack: how Python, torch and the system say so, and what helps."""
+"""Shortages of a machine: the errors of Python, torch and the system, and what helps."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ MEMORY_SIGNS = re.compile(
     r"can't allocate memory|[Cc]annot allocate memory|not enough memory|out of memory"
     r"|CU(DNN|BLAS)_STATUS_ALLOC_FAILED"
 )
-"""What devices without an error class of their own say, and CUDA's libraries."""
+"""Messages of devices without an error class of their own, and of CUDA's libraries."""
 
 LITTLE_SHARED = 1 << 20
 """Bytes of shared memory: where less is free, the semaphores of processes do not fit."""
@@ -24,10 +24,10 @@ class Shortage:
     """A row of the table of shortages.
 
     Attributes:
-        message: What there is too little of.
-        hint: What may help.
-        signs: What is said about it.
-        numbers: Of the system's errors (errno).
+        message: Sentence that names the shortage.
+        hint: Remedy.
+        signs: Pattern of the messages that report it.
+        numbers: Error numbers (errno) that report it.
     """
 
     message: str
@@ -39,8 +39,8 @@ class Shortage:
         """Return whether an error comes from this shortage."""
         if isinstance(problem, OSError) and problem.errno in self.numbers:
             return True
-        told = isinstance(problem, OSError | RuntimeError | ImportError)
-        return told and bool(self.signs.search(str(problem)))
+        reports = isinstance(problem, OSError | RuntimeError | ImportError)
+        return reports and bool(self.signs.search(str(problem)))
 
 
 OPEN_FILES = Shortage(
@@ -84,7 +84,7 @@ SHORTAGES = (OPEN_FILES, SHARED, PROCESSES, LIBRARIES, DISK, MEMORY)
 
 
 def shortage_behind(problem: BaseException) -> Shortage | None:
-    """What a machine lacked, told by an error or by those that led to it; None for other errors."""
+    """Return the shortage that an error, or one that led to it, comes from; None for others."""
     for cause in _causes(problem):
         if isinstance(cause, MemoryError):
             return MEMORY
@@ -97,14 +97,14 @@ def shortage_behind(problem: BaseException) -> Shortage | None:
 
 
 def shortage_of(number: int) -> Shortage | None:
-    """What an error of the system (errno) says of a process that loads images; None of others."""
+    """Return the shortage behind an errno of a process that loads images; None for others."""
     if number in DISK.numbers:  # the only thing it writes to is shared memory
         return SHARED
     return next((shortage for shortage in SHORTAGES if number in shortage.numbers), None)
 
 
 def _causes(problem: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
+    seen: set[int] = set()  # a cause may lead back to its own effect
     while problem is not None and id(problem) not in seen:
         seen.add(id(problem))
         yield problem
@@ -112,7 +112,7 @@ def _causes(problem: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_of_semaphores(problem: BaseException) -> bool:
-    """Return semaphores lie in shared memory; where they find no room, the error names no file."""
+    """Return whether semaphores found no room in shared memory; such errors name no file."""
     if not isinstance(problem, OSError) or problem.filename is not None:
         return False
     if not os.access(SHARED_MEMORY, os.W_OK):

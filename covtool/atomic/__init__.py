@@ -30,7 +30,7 @@ _RIGHTS = 0o777  # to read, write and run; no file of ours runs as another user
 _NOT_SYNCED = frozenset((errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP))
 """What systems answer that have no way of syncing a folder, or do not let us read it."""
 
-_written: list[Path] = []  # of this process, for whoever has to say so
+_written: list[Path] = []  # by this process, for the line that a signal's handler prints
 
 
 def written_files() -> tuple[Path, ...]:
@@ -68,13 +68,13 @@ def require_free(path: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def written_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """A temporary file to write to; it becomes `path` when the block succeeds.
+    """Yield a temporary file to write to; it becomes `path` when the block succeeds.
 
     The content has reached the disk before the name does. Nothing is left behind when the block
     fails, nor when SIGTERM or SIGHUP end the process.
 
     Args:
-        path: To write. A link is followed and stays; see `covtool.atomic.places.place_of`.
+        path: File to write. A link is followed and stays; see `covtool.atomic.places.place_of`.
         overwrite: Replace an existing file, which hands on its rights, and its owner where that is
             allowed. Otherwise one that is there by then stays.
 

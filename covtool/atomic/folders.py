@@ -54,7 +54,7 @@ def require_folder(folder: Path) -> None:
 
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
-    """A folder and those around it; if the block fails, those that are new and empty go again.
+    """Make a folder and those around it; remove those that are new and empty if the block fails.
 
     Raises:
         OSError: The system refuses.
@@ -72,7 +72,7 @@ def made_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def scratch_folder(name: str) -> Iterator[Path]:
-    """A folder for what is needed during the block only, where the system keeps such.
+    """Yield a folder that exists during the block only, among the system's temporary files.
 
     Raises:
         ArgumentError: There is no such place.

@@ -1,4 +1,4 @@
-"""What a file's name says about its format."""
+"""The format that a file's name promises."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ OTHER_FORMATS = frozenset(
         *(".json", ".yaml", ".yml"),
     )
 )
-"""How the names of other files end, which a model is not written to."""
+"""Suffixes of other formats, which a model is not written under."""
 
 
 def require_model_name(path: Path) -> None:
-    """Refuse a name for a model's file that is one of another format.
+    """Refuse a name for a model's file that promises another format.
 
-    Whoever loads ``model.pth`` with ``torch.load`` would not get far.
+    ``torch.load`` could not read a ``model.pth`` that holds safetensors.
 
     Raises:
-        ArgumentError: It ends so.
+        ArgumentError: The suffix is one of `OTHER_FORMATS`.
     """
     if path.suffix.lower() in OTHER_FORMATS:
         raise ArgumentError(

@@ -1,4 +1,4 @@
-"""Where an output goes: the file that a path leads to, or why none can be written there."""
+"""The place of an output: the file that a path leads to, or why none can be written there."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ def place_of(path: Path) -> Path:
     names is made.
 
     Args:
-        path: As asked for.
+        path: Path that the user named.
 
     Raises:
         ArgumentError: There is no folder for it, no file can have this name, or what is there is
@@ -50,7 +50,7 @@ def require_replaceable(place: Path) -> None:
     """Refuse a file of another user where only its owner may replace it, as in /tmp.
 
     Raises:
-        OSError: It is one, or the system does not tell.
+        OSError: It is one, or the system does not answer.
     """
     if not place.exists() or not hasattr(os, "geteuid"):
         return
@@ -88,7 +88,7 @@ def _place_of(path: Path) -> Path:
 
 
 def _mode(path: Path) -> int | None:
-    """Kind and rights of what a path leads to; None where that is nothing."""
+    """Return kind and rights of what a path leads to; None where that is nothing."""
     try:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -12,7 +12,7 @@ def require_room(path: Path, num_bytes: int) -> None:
 
     Args:
         path: The output; the folder it goes to exists.
-        num_bytes: That it takes at least, with what is written on the way.
+        num_bytes: Least size of the output, temporary files included.
 
     Raises:
         ArgumentError: There is less.
@@ -27,11 +27,12 @@ def require_room(path: Path, num_bytes: int) -> None:
 
 
 def _free_bytes(folder: Path) -> int | None:
-    """Return that this process may take; None where the system does not tell."""
+    """Return the bytes that this process may take; None where the system does not count them."""
     try:
         status = os.statvfs(folder)
     except (AttributeError, OSError):  # Windows has no statvfs
         return None
-    if not status.f_blocks:  # of a file system that does not count
+    if not status.f_blocks:  # a file system that does not count, as some of FUSE
         return None
+    # A share of the blocks is kept for root: f_bavail leaves it out, f_bfree does not.
     return status.f_frsize * (status.f_bavail if os.geteuid() else status.f_bfree)

@@ -24,7 +24,7 @@ except ImportError:  # Windows
     fcntl = None
 
 ABANDONED_S = 86_400
-"""Seconds after which a folder of another host, or one without locks, is nobody's any more."""
+"""Seconds after which a folder of another host, or one without locks, counts as abandoned."""
 
 SHOWN = 24
 """Characters of the file's name that its staging folder shows."""
@@ -40,7 +40,7 @@ _NAME = re.compile(r"\..*\.covtool-([0-9a-f]{8})-[0-9]+-[0-9a-f]{4}\.tmp", re.DO
 
 @contextmanager
 def staging_folder(place: Path) -> Iterator[Path]:
-    """A folder beside a file-to-be, gone after the block.
+    """Make a folder beside a file-to-be; remove it after the block.
 
     Raises:
         OSError: It cannot be made.
@@ -78,7 +78,7 @@ def sync(path: Path) -> None:
 
 def remove_abandoned(folder: Path) -> None:
     """Remove the staging folders in a folder whose processes were killed."""
-    with suppress(OSError):  # that nothing can be written here is told when it is tried
+    with suppress(OSError):  # a folder that cannot be written to is reported by `try_writing`
         with os.scandir(folder) as entries:
             names = (entry.name for entry in entries if entry.name.endswith(_SUFFIX))
             found = [match for name in names if (match := _NAME.fullmatch(name))]
@@ -137,7 +137,7 @@ def _remove_if_abandoned(folder: Path, *, is_own: bool) -> None:
 
 
 def _is_free(handle: int) -> bool | None:
-    """Return whether nobody had the lock that is now held; None where there are no locks."""
+    """Return whether the lock was free, and take it; None where there are no locks."""
     if fcntl is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What processes that work on one task ask of each other; trivial where there is only one."""
+"""Exchange between processes that work on one task; trivial where there is only one."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +17,12 @@ class Processes:
     be called by all processes, in the same order.
 
     Attributes:
-        rank: Which one this is, counted from 0.
-        world: How many there are.
-        local_rank: Which one of its machine, and so which device it has; None if it may choose.
-        local_world: How many there are on its machine.
-        doing: What this one is at, for the message should it keep the others waiting.
+        rank: Number of this process, counted from 0.
+        world: Number of processes.
+        local_rank: Number of this process on its machine, and so of its device; None if it may
+            choose.
+        local_world: Number of processes on this machine.
+        doing: Work in progress, for the message should this process keep the others waiting.
     """
 
     rank = 0
@@ -48,7 +49,7 @@ class Processes:
 
         Args:
             work: Returns what this process keeps, and `numbers` numbers.
-            numbers: How many.
+            numbers: Count of numbers that `work` returns.
 
         Returns:
             What this process keeps, and for each number those of all processes, by rank.
@@ -85,17 +86,17 @@ class Processes:
     def main_over(
         self, share: Callable[[], Iterable[T]], work: Callable[[Callable[[], Iterable[T]]], R]
     ) -> R:
-        """Return what `work` returned, which only the main process does, on what all of them make.
+        """Let the main process work on what all processes make, and return its result to all.
 
         Args:
-            share: Makes this process's items of `share_of`, anew each time.
-            work: Is given a function that gives the items of all processes, in order. It may call
-                it several times, and has to use up what it gives.
+            share: Function that makes this process's items of `share_of`, anew each time.
+            work: Function of a function, which gives the items of all processes, in order. It may
+                be called several times, and what it gives has to be used up.
         """
         return work(share)
 
     def tensors(self, tensor: Tensor) -> list[Tensor]:
-        """Each process's tensor, by rank, without gradients; only their numbers of rows differ."""
+        """Gather each process's tensor, by rank, without gradients; numbers of rows may differ."""
         return [tensor.detach()]
 
     @contextmanager
@@ -104,13 +105,13 @@ class Processes:
         yield
 
     def part_of(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's part: the parts are contiguous, by rank, and as equal as can be."""
+        """Return this process's part: contiguous, by rank, as equal as can be."""
         size, rest = divmod(len(items), self.world)
         start = self.rank * size + min(self.rank, rest)
         return items[start : start + size + (self.rank < rest)]
 
     def share_of(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's items: every `world`-th one; `interleaved` brings them together."""
+        """Return this process's items, every `world`-th; `interleaved` brings them together."""
         return items[self.rank :: self.world]
 
 

@@ -28,14 +28,14 @@ class ProcessGroup(Processes):
     follow what they are given.
 
     Args:
-        place: Of this process.
-        watchdog: Of all processes, should one be missed.
+        place: Rank of this process, and the number of processes.
+        watchdog: Record of where each process is, should one be missed.
     """
 
     def __init__(self, place: Place, watchdog: Watchdog) -> None:
         self.rank, self.world = place.rank, place.world
         self.local_rank, self.local_world = place.local_rank, place.local_world
-        self._whereabouts = watchdog
+        self._watchdog = watchdog
 
     def each(self, work: Callable[[], T]) -> list[T]:
         own = _attempt(work)
@@ -117,7 +117,7 @@ class ProcessGroup(Processes):
         return self.main(lambda: outcome.unwrap())
 
     def _received(self, own: "_Outcome[list[T]]") -> tuple[list[T], bool]:
-        """Return what all sent, in the main process; whether anybody sent something, in all."""
+        """Return what all sent, in the main process; whether any sent something, in all."""
         outcomes: list[Any] = [None] * self.world if self.is_main else []
         self._meet(dist.gather_object, own.portable(), outcomes or None, dst=0)
         items: list[T] = []
@@ -148,11 +148,11 @@ class ProcessGroup(Processes):
                 self._meet(dist.barrier)
 
     def _meet(self, collective: Callable[..., object], *values: Any, **options: Any) -> None:
-        self._whereabouts.arrive(self.doing)
+        self._watchdog.arrive(self.doing)
         try:
             collective(*values, **options)
         except RuntimeError as problem:
-            raise self._whereabouts.explain(problem) from problem
+            raise self._watchdog.explain(problem) from problem
 
 
 @dataclass(frozen=True, slots=True)

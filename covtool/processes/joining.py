@@ -29,12 +29,14 @@ def current() -> Processes:
 
 @contextmanager
 def joined(*, timeout_s: float) -> Iterator[Processes]:
-    """The processes that the environment speaks of (``RANK``, ``WORLD_SIZE``, ...), or this one.
+    """Join the processes that the environment names (``RANK``, ``WORLD_SIZE``, ...).
+
+    Without such variables, this process is alone.
 
     The error of a block that fails has `tell_once`: see `CovtoolError`.
 
     Args:
-        timeout_s: How long a process waits for another.
+        timeout_s: Seconds that a process waits for another.
 
     Raises:
         ArgumentError: The environment speaks of several processes, but not clearly.
@@ -53,12 +55,12 @@ def joined(*, timeout_s: float) -> Iterator[Processes]:
         yield processes
     except Exception as problem:
         foreign = isinstance(problem, RuntimeError) and not isinstance(problem, CovtoolError)
-        told = watchdog.explain(problem) if foreign else problem
-        told.tell_once = watchdog.tell_once()
+        error = watchdog.explain(problem) if foreign else problem
+        error.tell_once = watchdog.tell_once()
         _leave(failed=True)
-        if told is problem:
+        if error is problem:
             raise
-        raise told from problem
+        raise error from problem
     else:
         _leave(failed=False)
     finally:
@@ -100,7 +102,7 @@ def _tell_it_oneself(tell: Callable[[], int]) -> int:
 
 
 def _wait_for_all(store: dist.Store, place: Place) -> None:
-    """Processes that start take their time to import torch: that is no deadlock."""
+    """Wait until all processes have started; importing torch takes time and is no deadlock."""
     store.set(f"here/{place.rank}", "")
     keys = [f"here/{rank}" for rank in range(place.world)]
     try:

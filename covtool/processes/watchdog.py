@@ -1,4 +1,4 @@
-"""Where the processes of a group are, for the message when one is missed."""
+"""A record of where each process of a group is, for the message when one is missed."""
 
 import json
 import re
@@ -20,13 +20,13 @@ _EXCHANGE = re.compile("gloo|nccl", re.IGNORECASE)  # their errors carry the pat
 
 
 class Watchdog:
-    """Notes in the store that the processes have in common.
+    """Keeps, in the store that the processes share, what each was about to do.
 
     Args:
-        store: Where each process can write and read.
-        rank: Of this process.
-        world: How many there are.
-        timeout_s: How long one waits for another.
+        store: Key-value store that every process can write and read.
+        rank: Number of this process, counted from 0.
+        world: Number of processes.
+        timeout_s: Seconds that a process waits for another.
     """
 
     def __init__(self, store: Store, rank: int, world: int, *, timeout_s: float) -> None:
@@ -40,10 +40,10 @@ class Watchdog:
         self._store.set(f"at/{self._rank}", json.dumps([self._meetings, doing]))
 
     def tell_once(self) -> Callable[[Callable[[], int]], int]:
-        """Called by each process that fails, before it leaves; says how its error is told.
+        """Return how a failing process reports its error; to be called before it leaves.
 
         Returns:
-            See `CovtoolError.tell_once`. The first process to fail tells its error; the others,
+            See `CovtoolError.tell_once`. The first process to fail reports its error; the others,
             which may know nothing but that it left, wait until that is done. The exit code is 1
             where it cannot be known.
         """
@@ -52,7 +52,7 @@ class Watchdog:
     def _is_first(self) -> bool:
         try:
             return self._store.add("failed", 1) == 1
-        except RuntimeError:  # whoever holds the store is gone: nobody else can know
+        except RuntimeError:  # the process that holds the store is gone, and the count with it
             return True
 
     def _tell(self, tell: Callable[[], int]) -> int:
@@ -69,7 +69,7 @@ class Watchdog:
             return 1
 
     def explain(self, problem: RuntimeError) -> Exception:
-        """What torch's error about a failed exchange means; `problem` if it is about another thing.
+        """Return what torch's error about a failed exchange means; `problem` if it is about none.
 
         Every process that waits in vain comes here at about the same time: who does not is missed.
         """
