@@ -44,7 +44,7 @@ def dotless_average(raw: Found) -> Found | None:
 
 
 def listed_average(loaded: Mapping, raw: Found) -> Found | None:
-    """The average that torch_ema keeps: a list of the parameters in their order, without names."""
+    """Return torch_ema's average, which it keeps as a list of parameters without names."""
     lists = (
         (str(name), value["shadow_params"])
         for name, value in loaded.items()
@@ -75,10 +75,10 @@ def _is_parameter(name: Any) -> bool:
 
 
 def swapped_on_saving(loaded: Mapping, ema: Found) -> bool:
-    """Whether mmengine's EMAHook wrote the file: it exchanges average and raw weights on saving."""
+    """Return whether mmengine's EMAHook wrote the file: it exchanges average and raw weights."""
     names = [str(name) for name in ema.entries if name != "steps"]
-    told = "steps" in ema.entries and all(name.startswith("module.") for name in names)
-    return told and ("meta" in loaded or "message_hub" in loaded)
+    stated = "steps" in ema.entries and all(name.startswith("module.") for name in names)
+    return stated and ("meta" in loaded or "message_hub" in loaded)
 
 
 def split_by_prefix(ema: Found | None, raw: Found | None) -> tuple[Found | None, Found | None]:

@@ -66,10 +66,10 @@ class Linear:
 def another_network(
     names: Sequence[str], body: Collection[str], classifiers: Collection[str], *, ordered: bool
 ) -> list[str]:
-    """The tensors that speak against a body: they may be a part of what the network computes.
+    """Return the tensors that speak against a body: the network may compute with them.
 
     Args:
-        names: Of all tensors behind the body's prefix, in the order of the file.
+        names: Names of all tensors behind the body's prefix, in the order of the file.
         body: Those of the body.
         classifiers: Modules of the architecture that give the classes; what stands below one of
             them is a head of the file's own.
@@ -93,7 +93,7 @@ def another_network(
 
 
 def modules_above(name: str) -> Iterator[str]:
-    """Every module that a tensor is in, from the outermost on, each with the dot behind it."""
+    """Yield every module that a tensor is in, from the outermost on, with the dot behind it."""
     at = name.find(".") + 1
     while at:
         yield name[:at]

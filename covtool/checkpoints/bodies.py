@@ -39,8 +39,8 @@ class Alias:
     Attributes:
         own: In a file.
         known: In the index, which has architectures as they are by default.
-        arguments: With which the architecture calls it as the file does.
-        note: What that says, in a sentence.
+        arguments: Constructor arguments with which the architecture uses the file's names.
+        note: Sentence that says so.
     """
 
     own: str
@@ -71,7 +71,7 @@ class Body:
 
     Attributes:
         prefix: Before the names of the body.
-        tensors: How many the body has.
+        tensors: Number of tensors of the body.
         candidates: All equally good.
     """
 
@@ -89,7 +89,7 @@ class View:
         inside: Shapes by the names that follow the prefix, in the order of the file.
         outside: Shapes by the whole names.
         ordered: Whether that is the order of the model.
-        size: Of the images in pixels, where it is told.
+        size: Height and width of the images in pixels, where they are known.
         alias: Under which the names are looked up.
     """
 
@@ -141,13 +141,13 @@ class View:
 def find_bodies(
     index: ArchitectureIndex, tensors: Named, *, ordered: bool, size: Size | None = None
 ) -> list[Body]:
-    """Every complete body in a file, the largest first; of bodies inside others the outer one.
+    """Return every complete body in a file, the largest first; of nested ones the outer.
 
     Args:
         index: The architectures.
         tensors: Names and shapes, in the order of the file.
         ordered: Whether that is the order of the model.
-        size: Of the images in pixels, where it is told.
+        size: Height and width of the images in pixels, where they are known.
     """
     found = []
     for prefix in body_prefixes(index, [name for name, _ in tensors]):
@@ -163,7 +163,7 @@ def find_bodies(
 
 
 def bodies_of(index: ArchitectureIndex, view: View, rows: Iterable[int]) -> list[Candidate]:
-    """Of some rows, those whose body stands behind a view's prefix."""
+    """Return those rows whose body stands behind a view's prefix."""
     for aliased in view.aliases():
         found = list(fitting(index, rows, lambda row, v=aliased: body_candidate(index, row, v)))
         if found:
@@ -210,10 +210,10 @@ def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate 
     if strange:
         return None
     shapes = {n: (view.inside[view.known[n]], known) for n, known in body}
-    told = _size_told(architecture, shapes, view.size)
-    if told is None:
+    stated = _size_told(architecture, shapes, view.size)
+    if stated is None:
         return None
-    in_channels, arguments, notes = told
+    in_channels, arguments, notes = stated
     if view.alias is not None:
         arguments, notes = {**arguments, **view.alias.arguments}, (*notes, view.alias.note)
     found = Candidate(
@@ -267,7 +267,7 @@ def _body(index: ArchitectureIndex, view: View) -> Body | None:
 
 
 def _closest(candidates: list[Candidate]) -> tuple[Candidate, ...]:
-    """Those that are built as the index has them, and those that have the file's classifier."""
+    """Return those that are built as the index has them, and those with the file's classifier."""
     fewest = min(len(candidate.arguments) for candidate in candidates)
     plain = [candidate for candidate in candidates if len(candidate.arguments) == fewest]
     return tuple([c for c in plain if c.num_classes is not None] or plain)
@@ -303,7 +303,7 @@ def _size_told(
 
 
 def _with_classifier(candidate: Candidate, head: Named, view: View, others: list[str]) -> Candidate:
-    """The candidate with the linear layer beside the body that can be its classifier, if one is."""
+    """Return the candidate with the linear layer beside the body as its classifier, if one fits."""
     expected = dict(head) or expected_head(candidate.architecture)
     weights = [name for name in expected if name.endswith(".weight")]
     if len(weights) != 1:
@@ -345,7 +345,7 @@ def _uncopied(beside: Mapping[str, Shape], view: View) -> dict[str, Shape]:
 
 
 def _root(name: str, prefix: str) -> str:
-    """The first part of a name that a body's prefix does not share, with what is before it."""
+    """Return the first part of a name that a body's prefix does not share, and what precedes it."""
     shared = 0
     for own, other in zip(name.split("."), prefix.split("."), strict=False):
         if own != other:

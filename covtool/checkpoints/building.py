@@ -1,4 +1,4 @@
-"""From recognized tensors to a model that holds them."""
+"""Recognized tensors become a model that holds them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class BuiltModel:
         base: Its architecture.
         num_classes: Outputs of its classifier.
         fresh_classifier: Whether the classifier is new, with random weights.
-        notes: What was decided, in sentences.
+        notes: Decisions, in sentences.
     """
 
     model: nn.Module
@@ -46,9 +46,9 @@ def build(
     """Build a candidate's architecture and load the checkpoint's tensors into it, every one.
 
     Args:
-        checkpoint: As `covtool.checkpoints.identify` returns it, with the fitting prefix.
-        candidate: With a match of ``names`` or ``order``.
-        num_classes: Of the classifier. Another number than the checkpoint's makes a new
+        checkpoint: Result of `covtool.checkpoints.identify`, with the fitting prefix.
+        candidate: Architecture with a match of ``names`` or ``order``.
+        num_classes: Outputs of the classifier. Another number than the checkpoint's makes a new
             classifier; None keeps the checkpoint's.
 
     Raises:
@@ -107,15 +107,15 @@ def _with_told_pooling(
     A transformer whose tokens are averaged has its norm behind the pooling, unless the file has it
     before.
     """
-    told = checkpoint.told.arguments.get("global_pool")
-    if told is None or base.library != "timm" or "global_pool" in base.arguments:
+    stated = checkpoint.stated.arguments.get("global_pool")
+    if stated is None or base.library != "timm" or "global_pool" in base.arguments:
         return base, None
-    if told == default_pooling(base):
+    if stated == default_pooling(base):
         return base, None
-    arguments = {**base.arguments, "global_pool": told}
+    arguments = {**base.arguments, "global_pool": stated}
     if candidate.match == "names" and any(n.startswith("norm.") for n in checkpoint.state):
         arguments["fc_norm"] = False
-    note = f"The file says that its features are pooled by {told}."
+    note = f"The file says that its features are pooled by {stated}."
     return base.model_copy(update={"arguments": arguments}), note
 
 

@@ -58,7 +58,7 @@ def entry_of(loaded: Mapping, name: Any) -> Found | None:
 
 
 def _inside(value: Mapping, depth: int, seen: _Seen) -> _Inside:
-    """The tensors in a mapping or below one of its entries; one of many names is looked at once."""
+    """Yield tensors in a mapping or below one of its entries; one of many names is read once."""
     place = id(value), depth
     if place not in seen:
         seen[place] = None  # of what holds itself

@@ -1,4 +1,4 @@
-"""Where in a file the tensors are: inside which entries, and behind which prefix."""
+"""The place of the tensors in a file: the entries they are inside, and their prefix."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -57,9 +57,9 @@ class Content:
         container: Names of the entries on the way to them; None where the file is a state dict.
         entries: Names to tensors, and to whatever else is among them.
         is_ema: Whether they are an average over the training.
-        others: What else the file holds at its top.
+        others: Other entries at the top of the file.
         beside: Tensors of other entries, which may belong to the model: a classifier of its own.
-        notes: What was chosen, in sentences.
+        notes: Choices, in sentences.
     """
 
     container: str | None
@@ -74,8 +74,8 @@ def find_content(path: Path, loaded: Any, weights: str) -> Content:
     """Return the tensors in what a file holds; with a choice, the average for ``auto``, as in timm.
 
     Args:
-        path: Of the file, for messages.
-        loaded: What it holds.
+        path: Path of the file, for messages.
+        loaded: Content of the file.
         weights: ``auto``, ``ema``, ``raw``, or the name of an entry or of a part of the tensors'
             names: ``student``, ``encoder_k``.
 

@@ -1,4 +1,4 @@
-"""What kind of file something is, by its first bytes; its name may say anything."""
+"""The kind of a file by its first bytes, as its name may be wrong."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ Format = Literal["zip", "legacy", "safetensors"]
 
 
 def stem_of(source: str) -> str:
-    """What a file or a model is called, without folder, ``torchvision:``, ``hf-hub:`` and suffix.
+    """Return the name of a file or a model without folder, library, ``hf-hub:`` and suffix.
 
     Example:
         >>> stem_of("runs/resnet50.pth.tar"), stem_of("torchvision:resnet50")
@@ -113,7 +113,7 @@ def _require_torch_archive(path: Path) -> None:
 def _no_checkpoint(path: Path, start: bytes) -> CheckpointError:
     if start[_TAR] == b"ustar":
         raise _tar_archive(path, start)
-    known = (told for begin, told in _KNOWN_STARTS.items() if start.startswith(begin))
+    known = (stated for begin, stated in _KNOWN_STARTS.items() if start.startswith(begin))
     what, hint = next(known, None) or _text_or_unknown(start)
     return CheckpointError(
         f"{path} is not a checkpoint.",

@@ -14,7 +14,7 @@ def require_finite(model: nn.Module, source: str) -> None:
 
     Args:
         model: Its state dict is looked at, once.
-        source: Where it comes from, for the error.
+        source: Origin of the tensors, for the error.
 
     Raises:
         CheckpointError: There is such a value; the tensors are named, with how many they have.

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from covtool.checkpoints.containers import find_content, prefix_chain
 from covtool.checkpoints.file_kinds import file_format
+from covtool.checkpoints.metadata import Statements, read_statements
 from covtool.checkpoints.model_file import RECIPE_KEY
 from covtool.checkpoints.own_runs import SavedState, saved_state
 from covtool.checkpoints.pickles import GlobalName, Placeholder, UnusableTensor, plain
 from covtool.checkpoints.plain_tensors import require_plain, require_usual
 from covtool.checkpoints.shards import shards_of, weights_file
 from covtool.checkpoints.tensor_files import read_tensors
-from covtool.checkpoints.told import Told, told_by
 from covtool.checkpoints.unpickling import load_torch_file
 from covtool.checkpoints.unreadable import damaged, refused
 from covtool.printable import printable
@@ -42,15 +42,15 @@ class ForeignCheckpoint:
         container: Entries on the way to the tensors; None where the file is a state dict.
         is_ema: Whether they are an exponential moving average.
         tensors: All of them, under their names in the container.
-        prefix: What was taken off the names.
-        others: What else is at the top of the file, each in a few characters.
+        prefix: Prefix that was removed from the names.
+        others: Other entries at the top of the file, each in a few characters.
         recipe: The raw recipe of a covtool file, or None.
         beside: Tensors of other entries, which may belong to the model.
         unused: Names of tensors that were found to belong to something else; None where everything
             outside the prefix does.
-        told: What the file, its name and its folder say about it.
-        notes: What was chosen, in sentences.
-        saved: What it says about itself, if it is a state of one of covtool's own runs.
+        stated: Statements of the file, its name and its folder about it.
+        notes: Choices, in sentences.
+        saved: Description of the run, if it is a state of one of covtool's own runs.
     """
 
     path: Path
@@ -64,14 +64,14 @@ class ForeignCheckpoint:
     others: Mapping[str, str] = field(default_factory=dict)
     not_tensors: tuple[str, ...] = ()
     recipe: str | None = None
-    told: Told = field(default_factory=Told)
+    stated: Statements = field(default_factory=Statements)
     notes: tuple[str, ...] = ()
     saved: SavedState | None = None
 
     @property
-    def told_architecture(self) -> str | None:
+    def stated_architecture(self) -> str | None:
         """The architecture's name, where the content of the file or a configuration says it."""
-        return self.told.written_architecture
+        return self.stated.written_architecture
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
@@ -161,7 +161,9 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
         not_tensors=tuple(str(k) for k, v in content.entries.items() if not isinstance(v, Tensor)),
         recipe=metadata.get(RECIPE_KEY),
         notes=content.notes,
-        told=Told() if saved or RECIPE_KEY in metadata else told_by(path, plain(loaded), metadata),
+        stated=Statements()
+        if saved or RECIPE_KEY in metadata
+        else read_statements(path, plain(loaded), metadata),
         saved=saved,
     )
 

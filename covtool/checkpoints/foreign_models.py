@@ -10,11 +10,11 @@ from covtool.checkpoints.building import build
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.identification import Identification
 from covtool.checkpoints.identify import identify
+from covtool.checkpoints.metadata.classes import stated_classes
+from covtool.checkpoints.metadata.images import Usual, stated_images, usual_images
 from covtool.checkpoints.opened import OpenedModel, Wishes, opened
 from covtool.checkpoints.published import PublishedModel
 from covtool.checkpoints.refusals import unrecognized
-from covtool.checkpoints.told.classes import told_classes
-from covtool.checkpoints.told.images import Usual, told_images, usual_images
 from covtool.errors import UnknownVariantError, UnrecognizedCheckpointError
 from covtool.specs import Provenance, Recipe, Untrained
 
@@ -26,11 +26,14 @@ def open_published_model(published: PublishedModel, wishes: Wishes) -> OpenedMod
     notes = published.notes
     if wishes.num_classes not in (None, published.num_classes):
         notes = (*notes, f"The file's classifier for {published.num_classes} classes is kept.")
-    told, usual = published.checkpoint.told, Usual(input=published.input, whose=PUBLISHED_IMAGES)
-    images = told_images(told, published.base, usual, overrides=wishes.new_images)
+    stated, usual = (
+        published.checkpoint.stated,
+        Usual(input=published.input, whose=PUBLISHED_IMAGES),
+    )
+    images = stated_images(stated, published.base, usual, overrides=wishes.new_images)
     names, of_classes = None, ()
     if published.has_classifier:
-        names, of_classes = told_classes(told, published.num_classes)
+        names, of_classes = stated_classes(stated, published.num_classes)
     recipe = Recipe(
         base=published.base,
         operations=published.operations,
@@ -60,7 +63,7 @@ def open_foreign(checkpoint: ForeignCheckpoint, wishes: Wishes) -> OpenedModel:
     arch = wishes.arch
     if arch is not None:
         _require_known_tag(arch := current_name(arch))
-        checkpoint = replace(checkpoint, told=checkpoint.told.with_architecture(arch))
+        checkpoint = replace(checkpoint, stated=checkpoint.stated.with_architecture(arch))
     identification = identify(
         checkpoint,
         arch=arch,
@@ -73,8 +76,8 @@ def open_foreign(checkpoint: ForeignCheckpoint, wishes: Wishes) -> OpenedModel:
     identification, of_heads = leave_out_auxiliary(identification)
     checkpoint = identification.checkpoint
     built = build(checkpoint, identification.best, num_classes=wishes.num_classes)
-    images = told_images(
-        checkpoint.told,
+    images = stated_images(
+        checkpoint.stated,
         built.base,
         usual_images(built.base),
         equals=[candidate.architecture.name for candidate in identification.candidates],
@@ -82,7 +85,7 @@ def open_foreign(checkpoint: ForeignCheckpoint, wishes: Wishes) -> OpenedModel:
     )
     names, of_classes = None, ()
     if not built.fresh_classifier:
-        names, of_classes = told_classes(checkpoint.told, built.num_classes)
+        names, of_classes = stated_classes(checkpoint.stated, built.num_classes)
     recipe = Recipe(
         base=built.base,
         num_classes=built.num_classes,
@@ -121,7 +124,7 @@ def provenance_of(
 
 
 def _require_known_tag(arch: str) -> None:
-    """The pretrained tag in the name of a timm architecture tells the images: it must exist."""
+    """Require that the pretrained tag in a timm name exists, as it decides about the images."""
     if arch.startswith(TORCHVISION_PREFIX) or "." not in arch:
         return
     try:

@@ -11,9 +11,9 @@ class Identification:
     """The architectures that a checkpoint may be of.
 
     Attributes:
-        checkpoint: With the prefix taken off that gave this result.
+        checkpoint: Checkpoint without the prefix, as it was matched.
         candidates: Best first. All are equally good where `match` is ``names`` or ``order``.
-        match: How they match; None where nothing does.
+        match: Kind of the match; None where nothing matches.
     """
 
     checkpoint: ForeignCheckpoint

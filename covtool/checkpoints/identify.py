@@ -58,8 +58,8 @@ def identify(
     Args:
         checkpoint: A checkpoint, or its path.
         arch: The architecture, where it is known: ``resnet50``, ``torchvision:resnet50``.
-        classifier_layer: Of a file that has several linear layers which may be it.
-        size: Of the images in pixels, where it is known; None for what the file says. Position
+        classifier_layer: Classifier of a file with several linear layers that may be it.
+        size: Height and width of the images in pixels; None for what the file states. Position
             embeddings for a grid that is not square need it.
         track: Shows the progress, should unknown architectures have to be learned.
 
@@ -74,7 +74,7 @@ def identify(
     if not isinstance(checkpoint, ForeignCheckpoint):
         checkpoint = read_checkpoint(checkpoint)
     index = load_index(track)
-    size = size or checkpoint.told.input.get("size")
+    size = size or checkpoint.stated.input.get("size")
     search = _Search(index, None if arch is None else _rows_of(index, arch), arch, size)
     found = search.of(checkpoint)
     if found is not None:
@@ -92,7 +92,7 @@ class _Search:
         index: The architectures.
         rows: Those that are meant; None for all.
         arch: Their name; None for all.
-        size: Of the images in pixels, where it is told.
+        size: Height and width of the images in pixels, where they are known.
     """
 
     index: ArchitectureIndex
@@ -133,7 +133,7 @@ class _Search:
         if rows is None:
             bodies = find_bodies(self.index, tensors, ordered=ordered, size=self.size)
         else:
-            bodies = _told_bodies(self.index, tensors, rows, ordered=ordered, size=self.size)
+            bodies = _stated_bodies(self.index, tensors, rows, ordered=ordered, size=self.size)
         if not bodies:
             return None
         if file.refusal:
@@ -172,17 +172,19 @@ class _Search:
         return [candidate for candidate in found if candidate is not None][:1]
 
     def _by_trees(self, checkpoint: ForeignCheckpoint) -> Identification | None:
-        told = None if self.rows is None else {self.index.architectures[r].name for r in self.rows}
+        stated = (
+            None if self.rows is None else {self.index.architectures[r].name for r in self.rows}
+        )
         for reading in checkpoint.readings():
             found = match_trees(self.index, relevant_tensors(reading.state))
-            found = [c for c in found if told is None or c.architecture.name in told]
+            found = [c for c in found if stated is None or c.architecture.name in stated]
             if found:
                 found.sort(key=lambda candidate: preference(candidate, reading))
                 return Identification(checkpoint=reading, candidates=tuple(found), match="names")
         return None
 
 
-def _told_bodies(
+def _stated_bodies(
     index: ArchitectureIndex,
     tensors: Named,
     rows: tuple[int, ...],
@@ -201,7 +203,7 @@ def _told_bodies(
 
 
 def _one_of(bodies: list[Body], checkpoint: ForeignCheckpoint) -> tuple[Body, str | None, bool]:
-    """The network that is used of several, the sentence that says so, and if its head projects.
+    """Choose a network of several; return it, the note on it, and whether its head projects.
 
     Raises:
         CheckpointError: Nothing says which one.
@@ -245,10 +247,10 @@ def _with_one_classifier(found: Identification, asked: str | None) -> Identifica
             reason="Each is a linear layer whose inputs are the features.",
             hint=f"Say which one is meant: --classifier-layer {printable(best.classifiers[0])}.",
         )
-    return _told_classifier(found, asked)
+    return _stated_classifier(found, asked)
 
 
-def _told_classifier(found: Identification, asked: str) -> Identification:
+def _stated_classifier(found: Identification, asked: str) -> Identification:
     checkpoint = found.checkpoint
     shapes = dict(relevant_tensors({**checkpoint.tensors, **checkpoint.beside}))
     candidates = [with_named_classifier(c, asked, shapes) for c in found.candidates]

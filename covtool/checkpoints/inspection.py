@@ -1,4 +1,4 @@
-"""Everything that can be said about a checkpoint or a name without changing it."""
+"""Everything that is known about a checkpoint or a name without changing it."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -38,9 +38,9 @@ class TensorSummary:
     """The tensors of a checkpoint or a model, counted.
 
     Attributes:
-        count: How many.
+        count: Number of them.
         parameters: Numbers in them, without running statistics and counters.
-        dtypes: How many tensors of each kind.
+        dtypes: Number of tensors of each kind.
         non_finite: Names of those with an infinite value, or one that is no number.
     """
 
@@ -55,13 +55,13 @@ class LayerCorrelation:
     """How correlated the weight vectors of a linear layer are.
 
     Attributes:
-        name: Of the layer.
+        name: Path of the layer.
         in_features: Length of the vectors.
-        out_features: How many there are, k.
+        out_features: Number of weight vectors, k.
         correlation: S(W), between 1/k and 1 for orthogonal vectors; None where a weight is not
             finite.
-        smallest_eigenvalue_ratio: Of the Gram matrix, over its smallest diagonal element; None
-            as well where there are too many vectors.
+        smallest_eigenvalue_ratio: Smallest eigenvalue of the Gram matrix, over its smallest
+            diagonal element; None as well where there are too many vectors.
     """
 
     name: str
@@ -77,24 +77,24 @@ class Inspection:
 
     Attributes:
         source: The path or name.
-        format: Of the file; ``name`` for a name.
+        format: Format of the file; ``name`` for a name.
         container: Entries on the way to the tensors.
-        prefix: What was taken off their names.
+        prefix: Prefix that was removed from their names.
         is_ema: Whether they are a moving average.
         tensors: Counted.
         ignored: Entries that are not used, in groups.
-        others: What else is at the top of the file.
-        match: How the candidates match; None for a name and a covtool file.
+        others: Other entries at the top of the file.
+        match: Kind of the candidates' match; None for a name and a covtool file.
         candidates: Architectures that fit, or that are near.
         classifier: Module whose outputs are the classes.
         num_classes: Its outputs.
-        in_channels: Of the images.
-        recipe: How the model is put together; None where it is not recognized.
-        sites: Where it can be operated on; None where it cannot.
-        not_operable: Why it cannot.
-        notes: What was chosen, in sentences.
-        convolutions: That the model runs, of which `convert --conv` makes operators.
-        correlations: Of the weight vectors of each linear layer, where they are asked for.
+        in_channels: Channels of the images.
+        recipe: Recipe of the model; None where it is not recognized.
+        sites: Places that can be operated on; None where there are none.
+        not_operable: Reason why it cannot be operated on.
+        notes: Choices, in sentences.
+        convolutions: Convolutions that the model runs, for `convert --conv`.
+        correlations: Correlation of the weight vectors of each linear layer, if asked for.
     """
 
     source: str
@@ -130,10 +130,10 @@ def inspect_source(
     """Look at a file or a name. Weights of a name are not fetched.
 
     Args:
-        source: As `covtool.open_model` takes it.
+        source: File or name, as `covtool.open_model` takes it.
         arch: Architecture, where the tensors leave a choice.
         weights: ``auto``, ``ema`` or ``raw``, or the name of a set of weights.
-        classifier_layer: Of a file that has several linear layers which may be it.
+        classifier_layer: Classifier of a file with several linear layers that may be it.
         correlations: Measure how correlated the weight vectors of each linear layer are.
         track: Shows the progress, should unknown architectures have to be learned.
 

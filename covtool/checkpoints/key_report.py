@@ -91,7 +91,7 @@ _Group = list[tuple[str, str]]  # module and leaf of each name
 
 
 def _grouped(names: list[str], kept: int, most: int) -> list[_Group]:
-    """Names by their first `kept` parts, with all numbers alike; none if there are too many."""
+    """Group names by their first `kept` parts, all numbers alike; none if too many result."""
     members: dict[tuple[str, ...], _Group] = {}
     for name in names:
         parts = name.split(".")

@@ -24,8 +24,8 @@ class Candidate:
         match: ``names``: names and shapes are equal, apart from the classifier's outputs.
             ``order``: the shapes are, in the same order under other names. ``overlap``: some are.
         score: Share of the tensors that agree, 0 to 1.
-        num_classes: Of the checkpoint's classifier; None where it has none, or for an overlap.
-        in_channels: Of the images; None where no convolution tells.
+        num_classes: Outputs of the checkpoint's classifier; None without one, or for an overlap.
+        in_channels: Channels of the images; None where no convolution shows them.
         renames: Name behind the prefix and name in the architecture, of tensors that are called
             otherwise there.
         classifier: Name in the file and name in the architecture, of the tensors of a classifier
@@ -34,9 +34,9 @@ class Candidate:
         doubted: A linear layer that is not taken as the classifier, and the tensor that may stand
             between it and the features; None where there is no doubt.
         classifiers: Modules that might be the classifier, where there is more than one.
-        arguments: Of the constructor, beside the architecture's own: another size, say.
+        arguments: Constructor arguments beside the architecture's own: another size, say.
         unused: Names in the file that belong to something else.
-        notes: What was found out, in sentences.
+        notes: Findings, in sentences.
     """
 
     architecture: Architecture
@@ -92,7 +92,7 @@ def fitting(index: ArchitectureIndex, rows: Iterable[int], fit: Any) -> Iterator
 
 
 def shapes_fit(pairs: Iterable[tuple[Shape, Shape]]) -> tuple[bool, int | None]:
-    """Whether (own, known) shapes are equal apart from the input channels, and what these are.
+    """Compare (own, known) shapes apart from the input channels, and return these channels.
 
     Every layer that sees the images may have other channels, all the same ones: networks whose
     first layers stand side by side (MobileOne, CrossViT) have several, and some fold pixels into

@@ -32,12 +32,12 @@ class MetaLayer:
     """A published meta-layer that a name tells.
 
     Attributes:
-        name: As ``--representation`` of the published scripts takes it.
-        said_by: The file's or the folder's name.
+        name: Value of ``--representation`` of the published scripts.
+        stated_by: The file's or the folder's name.
     """
 
     name: str
-    said_by: str
+    stated_by: str
 
     @property
     def fields(self) -> Mapping[str, str]:
@@ -45,8 +45,8 @@ class MetaLayer:
         return _FIELDS[self.name]
 
 
-def told_meta_layer(path: Path) -> MetaLayer | None:
-    """What the name of a file, its folder or the folder around that says; the nearest is right.
+def stated_meta_layer(path: Path) -> MetaLayer | None:
+    """Find a meta-layer in the name of a file or of the two folders around; the nearest wins.
 
     A folder's name counts only where the word is one of several, joined by dashes: people are
     called Seb.
@@ -56,5 +56,5 @@ def told_meta_layer(path: Path) -> MetaLayer | None:
         found = _WORD.search(name)
         if found is not None:
             spelled = {known.lower(): known for known in _FIELDS}
-            return MetaLayer(name=spelled[found[1].lower()], said_by=name)
+            return MetaLayer(name=spelled[found[1].lower()], stated_by=name)
     return None

@@ -80,9 +80,9 @@ def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) ->
     """Return the model of a recipe with given weights, in eval mode on the CPU.
 
     Args:
-        recipe: What it is made of; afterwards its ``.recipe``.
+        recipe: Recipe of the model; afterwards its ``.recipe``.
         tensors: Its state dict.
-        path: Where they are from, for the error.
+        path: Origin of the tensors, for the error.
 
     Raises:
         CheckpointError: The tensors do not fit the recipe, or it cannot be followed.
@@ -135,7 +135,7 @@ def save(
     """Write a model and its recipe, whole or not at all.
 
     Args:
-        model: With a `covtool.specs.Recipe` as ``.recipe``.
+        model: Model with a `covtool.specs.Recipe` as ``.recipe``.
         path: File to write; its folder must exist.
         overwrite: Replace an existing file.
         verify: Called with the written file before it gets its name; raises if it is not right.
@@ -175,9 +175,9 @@ def size_in_file(model: nn.Module) -> int:
 
 
 def _systems_word(problem: SafetensorError) -> Exception:
-    """Return what the system said, of which safetensors tells the number only as text."""
-    told = re.search(r"\(os error (\d+)\)", str(problem))
-    return problem if told is None else OSError(int(told[1]), os.strerror(int(told[1])))
+    """Return the system's error, whose number safetensors gives in its text only."""
+    stated = re.search(r"\(os error (\d+)\)", str(problem))
+    return problem if stated is None else OSError(int(stated[1]), os.strerror(int(stated[1])))
 
 
 def _plain(tensor: Tensor) -> Tensor:

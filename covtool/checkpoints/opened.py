@@ -26,8 +26,8 @@ class Wishes:
 
     Attributes:
         arch: Architecture of a checkpoint.
-        weights: Which of its sets.
-        classifier_layer: Which of its linear layers.
+        weights: Set of weights in the file.
+        classifier_layer: Path of the layer in the file that is the classifier.
         num_classes: Outputs of the classifier.
         iterations: Newton-Schulz steps.
         pretrained: Whether the weights of a name are fetched.
@@ -61,10 +61,10 @@ class OpenedModel:
 
     Attributes:
         model: In eval mode, on the CPU.
-        recipe: What it is made of.
+        recipe: Recipe of the model.
         checkpoint: The file it was read from; None for a name.
-        identification: How it was recognized; None where nothing had to be.
-        notes: What was chosen and may surprise, in sentences.
+        identification: Result of the recognition; None where nothing had to be recognized.
+        notes: Choices that may surprise, in sentences.
         made: The images that a covtool file was calibrated or trained on; None for other sources.
         is_far: Whether its images are so far from those that figures say little.
     """
@@ -94,8 +94,8 @@ def require_trained_classifier(source: str | Path, recipe: Recipe) -> None:
     """Refuse to measure what a random classifier answers.
 
     Args:
-        source: As `open_model` took it.
-        recipe: Of the model.
+        source: File or name that was opened.
+        recipe: Recipe of the model.
 
     Raises:
         CheckpointError: The classifier has random weights.

@@ -51,7 +51,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     finite: bool = True,
     track: Track = silent,
 ) -> OpenedModel:
-    """Open a covtool file, somebody else's checkpoint, or a model by name.
+    """Open a covtool file, a foreign checkpoint, or a model by name.
 
     Args:
         source: A path, also of a run's folder (its best model; ``RUN@last`` the last one) or of
@@ -61,7 +61,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
             for a published covariance network whose file does not say so.
         weights: ``auto``, ``ema`` or ``raw``, where a checkpoint has both; or the name of a set of
             weights: ``student``, ``encoder_k``.
-        classifier_layer: Of a checkpoint that has several linear layers which may be it.
+        classifier_layer: Classifier of a checkpoint with several linear layers that may be it.
         num_classes: Outputs of the classifier; another number than that of the source makes a new
             classifier. Not for covtool files.
         iterations: Newton-Schulz steps of a published covariance network, which its file does not
@@ -90,7 +90,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
     found = _open(source, wishes)
     looked_at = found.made is not None and wishes.size is None  # a covtool file, on its images
     if not looked_at and may_be_large(found.recipe):
-        with suppress(ArgumentError):  # told where it is run
+        with suppress(ArgumentError):  # where the model is run, the error is raised again
             require_room_for_images(found.model, found.recipe, str(source))
     if finite:
         require_finite(found.model, str(source))

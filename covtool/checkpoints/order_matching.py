@@ -110,7 +110,7 @@ def _leaves_agree(own: str, known: str) -> bool:
 
 
 def _classifier_at_the_end(index: ArchitectureIndex, row: int, tensors: Named) -> list:
-    """What the classifier would have to be, for an architecture that is stored without one."""
+    """Return the classifier's shapes for an architecture that is stored without one."""
     heads = index.architectures[row].classifiers
     shapes = [shape for _, shape in tensors]
     linear = len(shapes) == 2 and len(shapes[0]) == 2 and shapes[1] == shapes[0][:1]

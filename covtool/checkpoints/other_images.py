@@ -24,7 +24,7 @@ class OtherImages:
     """What images are like that are not those a model was made for.
 
     Attributes:
-        note: What differs, in a sentence.
+        note: Sentence on what differs.
         is_far: Whether figures that are measured on them say little about the model.
     """
 
@@ -33,10 +33,10 @@ class OtherImages:
 
 
 def compare_images(made: InputSpec, used: InputSpec) -> OtherImages | None:
-    """How far images are from those that a model was calibrated or trained on; None for equal ones.
+    """Compare images with those that a model was calibrated or trained on; None for equal ones.
 
     Args:
-        made: What a covtool file says that it was made for.
+        made: Images that a covtool file was made for.
         used: The images that it gets now.
     """
     is_far, differences = False, []
@@ -64,7 +64,7 @@ def require_positions(model: nn.Module, recipe: Recipe) -> None:
     All images would get the same answer.
 
     Args:
-        model: With the operations of `recipe`, in eval mode.
+        model: Model with the operations of `recipe`, in eval mode.
         recipe: Its input is what the model gets.
 
     Raises:
@@ -84,7 +84,7 @@ def require_positions(model: nn.Module, recipe: Recipe) -> None:
 
 
 def _positions(model: nn.Module, images: InputSpec) -> int | None:
-    """Of the map that covtool's pooling is given; None without one."""
+    """Return the number of positions that covtool's pooling sees; None without one."""
     seen: list[int] = []
 
     def look(pooling: GlobalPooling, arguments: tuple[torch.Tensor, ...]) -> None:

@@ -14,9 +14,9 @@ from covtool.checkpoints.code_bases import (
     timm_filtered,
 )
 from covtool.checkpoints.foreign import ForeignCheckpoint
+from covtool.checkpoints.metadata import Statement
+from covtool.checkpoints.metadata.documents import read_document
 from covtool.checkpoints.positions import may_differ
-from covtool.checkpoints.told import Said
-from covtool.checkpoints.told.documents import read_document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,9 @@ class NamedFile:
     Attributes:
         checkpoint: Its tensors have these names.
         prefers: Regular expression over the architectures that come first among equals.
-        arguments: Of timm's constructor, which the code base implies.
-        summary: Whose names they were, as a noun phrase; "" where they are the file's own.
-        refusal: Why no architecture computes what this one does; "" where one does.
+        arguments: Arguments of timm's constructor that the code base implies.
+        summary: Noun phrase for the code base of the names; "" where they are the file's own.
+        refusal: Reason why no architecture computes what this one does; "" where one does.
         architecture: The only one that the names are for; None for any.
     """
 
@@ -59,15 +59,15 @@ def converted_by_timm(checkpoint: ForeignCheckpoint, arch: str | None) -> Iterat
 
     Args:
         checkpoint: Any checkpoint.
-        arch: The only architecture to try; None for those that are told or near.
+        arch: The only architecture to try; None for those that are stated or near.
     """
     for reading in checkpoint.readings():
         if arch is not None:
             found = timm_filtered(reading.state, arch)
             converted = [] if found is None else [(arch.partition(".")[0], found)]
         else:
-            told = [name for name in checkpoint.told.architectures if ":" not in name]
-            converted = timm_candidates(reading.state, told)
+            stated = [name for name in checkpoint.stated.architectures if ":" not in name]
+            converted = timm_candidates(reading.state, stated)
         for name, tensors in converted:
             note = f"Its names are read as timm's own conversion for {name} reads them."
             yield NamedFile(
@@ -95,11 +95,11 @@ def _own_sizes(converted: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
 
 
 def _renamed(checkpoint: ForeignCheckpoint, reading: Reading) -> ForeignCheckpoint:
-    told = checkpoint.told
+    stated = checkpoint.stated
     if reading.input:
         where = reading.summary or "the normalizer in the file"
-        said = Said(where=where, input=dict(reading.input))
-        told = replace(told, sources=(said, *told.sources))
+        statement = Statement(where=where, input=dict(reading.input))
+        stated = replace(stated, sources=(statement, *stated.sources))
     read = (f"Its names are read as those of {reading.summary}.",) if reading.summary else ()
     return replace(
         checkpoint,
@@ -107,6 +107,6 @@ def _renamed(checkpoint: ForeignCheckpoint, reading: Reading) -> ForeignCheckpoi
         beside={},
         prefix="",
         not_tensors=(*reading.unused, *checkpoint.not_tensors),
-        told=told,
+        stated=stated,
         notes=(*checkpoint.notes, *read, *reading.notes),
     )

@@ -32,7 +32,7 @@ def with_linear(candidate: Candidate, linear: Linear, module: str) -> Candidate:
 
 
 def with_linear_beside(candidate: Candidate, outside: Named) -> Candidate:
-    """The candidate, if it has no classifier, with the one linear layer outside its prefix."""
+    """Return a candidate without classifier with the one linear layer outside its prefix."""
     expected = expected_head(candidate.architecture)
     weights = [name for name in expected if name.endswith(".weight")]
     if candidate.num_classes is not None or len(weights) != 1:
@@ -53,12 +53,12 @@ def with_linear_beside(candidate: Candidate, outside: Named) -> Candidate:
 def with_named_classifier(
     candidate: Candidate, asked: str, shapes: Mapping[str, Shape]
 ) -> Candidate | None:
-    """The candidate with a layer of the file as its classifier; None where its inputs do not fit.
+    """Return the candidate with a layer of the file as classifier; None if it does not fit.
 
     Args:
-        candidate: As it was found.
+        candidate: Architecture that was found.
         asked: The layer's name in the file.
-        shapes: Of all tensors of the file.
+        shapes: Shapes of all tensors of the file.
     """
     expected = dict(expected_head(candidate.architecture))
     weights = [name for name in expected if name.endswith(".weight")]

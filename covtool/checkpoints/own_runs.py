@@ -32,7 +32,7 @@ class SavedState:
 
     Attributes:
         epoch: Epochs done.
-        recipe: Of its model; None where neither the file nor the folder around it tells.
+        recipe: Recipe of its model; None where neither file nor folder has it.
     """
 
     epoch: int
@@ -45,9 +45,9 @@ class OwnModel:
 
     Attributes:
         model: In eval mode, on the CPU.
-        recipe: What it is made of.
+        recipe: Recipe of the model.
         checkpoint: The file.
-        notes: Which file was taken of what was named, in sentences.
+        notes: Choice of the file, in sentences.
     """
 
     model: nn.Module
@@ -81,7 +81,7 @@ def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
 
 
 def _split(source: str) -> tuple[Path | None, str]:
-    """A run's folder and the model of it that is asked for; None where there is no such run."""
+    """Return a run's folder and the model of it that is asked for; None without such a run."""
     if is_folder(Path(source) / EXPORTED):
         return Path(source), ""
     folder, _, choice = source.rpartition(_CHOICE)
@@ -112,7 +112,7 @@ def saved_state(path: Path, content: Any) -> SavedState | None:
 
     Args:
         path: The file; the run's folder around it may tell the recipe.
-        content: What is in it.
+        content: Content of the file.
 
     Raises:
         CheckpointError: Its recipe is not one that this version understands.
@@ -123,8 +123,8 @@ def saved_state(path: Path, content: Any) -> SavedState | None:
     epoch = progress.get("epoch") if isinstance(progress, Mapping) else None
     if not isinstance(epoch, int):
         return None
-    told = content.get("recipe") or _recipe_beside(path)
-    return SavedState(epoch=epoch, recipe=None if told is None else _validated(path, told))
+    stated = content.get("recipe") or _recipe_beside(path)
+    return SavedState(epoch=epoch, recipe=None if stated is None else _validated(path, stated))
 
 
 def _recipe_beside(path: Path) -> Any:
@@ -146,9 +146,9 @@ def _settings(path: Path) -> Mapping[str, Any] | None:
         return None
 
 
-def _validated(path: Path, told: Any) -> Recipe:
+def _validated(path: Path, stated: Any) -> Recipe:
     try:
-        return recipe_of(told)
+        return recipe_of(stated)
     except ValueError as problem:
         raise CheckpointError(
             f"The recipe of the run that {path} belongs to is not one that this version of covtool "
@@ -162,7 +162,7 @@ def model_of_state(checkpoint: "ForeignCheckpoint") -> OwnModel:
     """Return the model in a state of a run, with the average of its weights where there is one.
 
     Args:
-        checkpoint: With `saved`.
+        checkpoint: Checkpoint with `saved`.
 
     Raises:
         CheckpointError: Nothing tells what the model is made of, or the tensors do not fit that.

@@ -51,7 +51,7 @@ def cannot_be_read(path: Path | str, problem: OSError) -> CheckpointError:
 
 
 def missing_file(path: Path) -> CheckpointError:
-    """There is no such file; the folder's similar names are suggested."""
+    """Return the error for a missing file, with the folder's similar names."""
     shown = printable(str(path), longest=400)
     if not is_folder(path.parent):
         reason = f"There is no folder {printable(str(path.parent), longest=400)}."
@@ -84,7 +84,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def close_names(name: str, names: Iterable[str]) -> list[str]:
-    """At most three names that are like one, fit for a sentence."""
+    """Return at most three names that are like one, fit for a sentence."""
     others = (other for other in names if other != name)  # a link that leads nowhere has its name
     few = list(islice(others, MOST_COMPARED))
     return [printable(near) for near in get_close_matches(name[:255], few, n=3, cutoff=0.5)]

@@ -32,8 +32,8 @@ def require_usual(path: Path, loaded: Any) -> None:
     """Refuse more or longer names than any network's tensors have, before they are looked at.
 
     Args:
-        path: Of the file, for the error.
-        loaded: What it holds: entries, and entries in them.
+        path: Path of the file, for the error.
+        loaded: Content of the file: entries, and entries in them.
 
     Raises:
         CheckpointError: It has.
@@ -65,7 +65,7 @@ def require_plain(path: Path, entries: Mapping[str, Any], *, stored: int) -> Non
     """Refuse tensors of which weights cannot be made.
 
     Args:
-        path: Of the file, for the error.
+        path: Path of the file, for the error.
         entries: Names to tensors, and to whatever else is among them.
         stored: Bytes of the file, or of all that belong together.
 

@@ -17,7 +17,7 @@ class OtherSize:
     """What another grid of positions means.
 
     Attributes:
-        arguments: Of the library's constructor.
+        arguments: Arguments of the library's constructor.
         notes: In sentences.
     """
 
@@ -33,12 +33,12 @@ def may_differ(name: str) -> bool:
 def other_size(
     architecture: Architecture, pairs: dict[str, tuple[Shape, Shape]], size: Size | None
 ) -> OtherSize | None:
-    """The size of images that a file's position embeddings were made for; None where it is unknown.
+    """Return the size of images that position embeddings were made for; None where it is unknown.
 
     Args:
-        architecture: Whose library builds it for other sizes.
+        architecture: Architecture, which its library can build for other sizes.
         pairs: Names of tensors to their (own, known) shapes, of those that differ.
-        size: Height and width of the images in pixels, where they are told: a grid of N positions
+        size: Height and width of the images in pixels, where they are known: a grid of N positions
             that is not square needs them.
     """
     native = native_size(architecture.library, architecture.name)

@@ -20,19 +20,20 @@ def preference(
 
     Args:
         candidate: One of them.
-        checkpoint: Which they fit; what it says of itself comes first.
+        checkpoint: Checkpoint that they fit; its own statements come first.
         prefers: Regular expression over the names that a code base implies.
     """
     library, name = candidate.architecture.library, candidate.architecture.name
     words = _words(checkpoint.path.stem)
-    told = [
-        n.removeprefix(TORCHVISION_PREFIX).partition(".")[0] for n in checkpoint.told.architectures
+    stated = [
+        n.removeprefix(TORCHVISION_PREFIX).partition(".")[0]
+        for n in checkpoint.stated.architectures
     ]
     implied = prefers is not None and re.search(prefers, name) is not None
     ported = name.startswith("tf_") and _is_port(checkpoint.state)
     common, others = _words(name) & words, _words(name) - words
     return (
-        told.index(name) if name in told else len(told),
+        stated.index(name) if name in stated else len(stated),
         not implied,
         not ported,
         not ("torchvision" in words and library == "torchvision"),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from covtool.backbones.create import create_model
 from covtool.checkpoints.building import ignored_note, load_exactly_, precision_note
 from covtool.checkpoints.foreign import ForeignCheckpoint
-from covtool.checkpoints.meta_layer_names import told_meta_layer
+from covtool.checkpoints.meta_layer_names import stated_meta_layer
 from covtool.checkpoints.published_layouts import (
     Layout,
     architecture_of,
@@ -31,8 +31,8 @@ from covtool.specs import BaseSpec, HeadSpec, InputSpec, LastStrideSpec, Operati
 from covtool.surgery.rebuild import operate
 
 DEFAULT_ITERATIONS = 5  # in all published scripts; the class's own default is 3
-UNTOLD_META_LAYER = "The file does not tell its meta-layer"
-UNTOLD_ITERATIONS = "The file does not tell the number of Newton-Schulz steps"
+ASSUMED_META_LAYER = "The file does not tell its meta-layer"
+ASSUMED_ITERATIONS = "The file does not tell the number of Newton-Schulz steps"
 PREFIX = "mpncov"  # of the published names: mpncovresnet50, mpncovvgg16_bn
 
 _WITHOUT_LAST_POOLING = ("vgg", "alexnet")
@@ -48,11 +48,11 @@ class PublishedModel:
     Attributes:
         model: In eval mode, float32, with every tensor of the file loaded.
         base: The architecture that it was made from.
-        operations: What makes the published network of it.
+        operations: Operations that make the published network of it.
         num_classes: Outputs of its classifier.
         input: The images that the published scripts take.
-        checkpoint: With the fitting prefix.
-        notes: What was assumed, in sentences.
+        checkpoint: Checkpoint with the fitting prefix.
+        notes: Assumptions, in sentences.
         has_classifier: Whether the file has one; else the model's is random.
     """
 
@@ -84,7 +84,7 @@ def open_published(
     if checkpoint.recipe is not None or (arch is not None and not arch.startswith(PREFIX)):
         return None
     if arch is not None:
-        checkpoint = replace(checkpoint, told=checkpoint.told.with_architecture(arch))
+        checkpoint = replace(checkpoint, stated=checkpoint.stated.with_architecture(arch))
     readings = [(reading, read_layout(reading)) for reading in checkpoint.readings()]
     for reading, layout in readings:
         name = architecture_of(layout.body)
@@ -103,7 +103,7 @@ def open_published(
 
 
 def _is_published(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether anything speaks of a published head: a reduction, or a classifier that fits one.
+    """Return whether a published head is likely: a reduction, or a classifier that fits one.
 
     A VGG with one Linear for 512 features is that of many authors, who pool their maps in other
     ways, and 8,192 features can be a map of 4 x 4. So these need the published container too.
@@ -114,8 +114,8 @@ def _is_published(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> b
     if pooled is None:
         return False
     if pooled["head"] == "cbp" or (pooled["head"] == "gap" and _drops_pooling(name)):
-        told = (checkpoint.told_architecture or "").removeprefix(PREFIX)
-        return told == name and "best_prec1" in checkpoint.others
+        stated = (checkpoint.stated_architecture or "").removeprefix(PREFIX)
+        return stated == name and "best_prec1" in checkpoint.others
     if pooled["head"] == "gap":
         return layout.is_counted and "weight" in layout.classifier
     return True
@@ -200,16 +200,16 @@ def _operations(
 
 def _meta_layer(checkpoint: ForeignCheckpoint, iterations: int | None) -> dict[str, object]:
     """Fields of what the covariance goes through: as names say, or the Newton-Schulz iteration."""
-    told = told_meta_layer(checkpoint.path) if iterations is None else None
-    if told is not None and told.fields["head"] != "isqrt":
-        return dict(told.fields)
+    stated = stated_meta_layer(checkpoint.path) if iterations is None else None
+    if stated is not None and stated.fields["head"] != "isqrt":
+        return dict(stated.fields)
     return {"iterations": iterations or DEFAULT_ITERATIONS}
 
 
 def _keeps_resolution(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> bool:
     """Return whether the last stage of a ResNet has stride 1, as in every mpncovresnet."""
-    told = (checkpoint.told_architecture or "").startswith(PREFIX)
-    return name.startswith("res") and (told or layout.reduced_by in ("layer_reduce", "features"))
+    stated = (checkpoint.stated_architecture or "").startswith(PREFIX)
+    return name.startswith("res") and (stated or layout.reduced_by in ("layer_reduce", "features"))
 
 
 def _classifier_tensors(layout: Layout, model: nn.Module) -> dict[str, Tensor]:
@@ -233,7 +233,7 @@ def _pooling_tensors(
 
 
 def _published_hashes(channels: int, size: int) -> dict[str, Tensor]:
-    """The hashes of the published compact bilinear pooling: no file has them, the seed is fixed."""
+    """Return the hashes of published compact bilinear pooling, whose seed is fixed."""
     generator = torch.Generator("cpu").manual_seed(_HASH_SEED)
     first, second = (torch.randint(size, (channels,), generator=generator) for _ in range(2))
     signs = [torch.randint(2, (channels,), generator=generator) * 2.0 - 1.0 for _ in range(2)]
@@ -256,7 +256,7 @@ def _notes(
     notes = [_head_note(layout, name, head)]
     if head is not None and head.head == "isqrt" and iterations is None:
         notes.append(
-            f"{UNTOLD_ITERATIONS}: {DEFAULT_ITERATIONS}, as in the published scripts; "
+            f"{ASSUMED_ITERATIONS}: {DEFAULT_ITERATIONS}, as in the published scripts; "
             "--iterations N for another."
         )
     if head is not None and _pooled(layout)["head"] == "isqrt":
@@ -272,23 +272,23 @@ def _notes(
 
 
 def _meta_layer_note(checkpoint: ForeignCheckpoint, head: HeadSpec) -> str:
-    told = told_meta_layer(checkpoint.path)
-    if told is not None and told.fields["head"] == head.head:
-        name = printable(told.said_by)
-        return f"The name {name} says {told.name}: its meta-layer is taken to be that."
+    stated = stated_meta_layer(checkpoint.path)
+    if stated is not None and stated.fields["head"] == head.head:
+        name = printable(stated.stated_by)
+        return f"The name {name} says {stated.name}: its meta-layer is taken to be that."
     whole = head.vec == "full"
     hint = " Vectors of the whole matrix come from DifferentiableSVD." if whole else ""
     return (
-        f"{UNTOLD_META_LAYER}: iSQRT-COV's is taken, and the logits are wrong where it was "
+        f"{ASSUMED_META_LAYER}: iSQRT-COV's is taken, and the logits are wrong where it was "
         f"another.{hint} convert --head mpn imports the root of an eigendecomposition (SVD_Pade "
         "and its kin), --head seb the scaling eigen branch (SEB)."
     )
 
 
 def _is_stride_assumed(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether a ResNet's last stage is taken to be the plain network's without being told so."""
-    told = checkpoint.told_architecture is not None
-    return name.startswith("res") and not told and not _keeps_resolution(name, layout, checkpoint)
+    """Return whether a ResNet's last stage is assumed to be the plain network's."""
+    stated = checkpoint.stated_architecture is not None
+    return name.startswith("res") and not stated and not _keeps_resolution(name, layout, checkpoint)
 
 
 def _head_note(layout: Layout, name: str, head: HeadSpec | None) -> str:

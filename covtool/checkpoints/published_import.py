@@ -1,4 +1,4 @@
-"""What can be chosen when a published covariance network becomes a covtool file."""
+"""Choices when a published covariance network becomes a covtool file."""
 
 from covtool.errors import ArgumentError
 from covtool.specs import HeadSpec, as_flag
@@ -15,9 +15,9 @@ def imported_head(source: str, own: HeadSpec, asked: HeadSpec) -> HeadSpec:
     of them it was trained with.
 
     Args:
-        source: Of the model, for the message.
+        source: Origin of the model, for the message.
         own: The head as it was opened, with the iterations that were asked for.
-        asked: What somebody wants; all defaults stand for the file's own.
+        asked: Head that is asked for; all defaults stand for the file's own.
 
     Raises:
         ArgumentError: The weights were not trained with what is asked for.

@@ -38,7 +38,7 @@ class Layout:
     """Tensors of a checkpoint under canonical names.
 
     Attributes:
-        body: Of the feature extractor, under torchvision's names.
+        body: Tensors of the feature extractor, under torchvision's names.
         reduction: ``conv.weight``, ``bn.weight``, ...
         classifier: Behind ``classifier.`` or ``fc.``.
         reduced_by: Names before those of the reduction: ``layer_reduce``, ``features`` or

@@ -18,13 +18,13 @@ LEAST_OVERLAP = 0.5  # what shares less is not near
 
 
 def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
-    """No architecture fits; the nearest are named, with what differs from the first."""
+    """Return the error that no architecture fits, with the nearest and how the first differs."""
     checkpoint, best = identification.checkpoint, identification.best
     index = load_index()
-    told, whose = _told_row(index, checkpoint), named_code_base(checkpoint.tensors)
+    stated, whose = _stated_row(index, checkpoint), named_code_base(checkpoint.tensors)
     near = [c for c in identification.candidates[:3] if c.score >= LEAST_OVERLAP]
     message = f"{checkpoint.path} is of no architecture that timm or torchvision has."
-    if told is None and (whose is not None or not near):
+    if stated is None and (whose is not None or not near):
         if whose is not None:
             reason = f"The names are those of {whose}."
         elif best is not None:
@@ -32,9 +32,9 @@ def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
         else:
             reason = "Not one of its tensors has the shape of one of theirs."
         return UnrecognizedCheckpointError(message, reason=reason, hint=_HINT)
-    if told is not None:
-        name = index.architectures[told].name
-        reason, row = f"It says that it is a {name}, and differs from that.", told
+    if stated is not None:
+        name = index.architectures[stated].name
+        reason, row = f"It says that it is a {name}, and differs from that.", stated
     else:
         nearest = ", ".join(f"{c.name} ({c.score:.0%})" for c in near)
         reason = f"Nearest, by the share of tensors that agree: {nearest}."
@@ -86,10 +86,12 @@ def not_of(
     )
 
 
-def _told_row(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> int | None:
+def _stated_row(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> int | None:
     """Return the row of the architecture that the file says it is of."""
-    told = (checkpoint.told_architecture or "").removeprefix(TORCHVISION_PREFIX).partition(".")[0]
-    rows = (*index.find("timm", told), *index.find("torchvision", told))
+    stated = (
+        (checkpoint.stated_architecture or "").removeprefix(TORCHVISION_PREFIX).partition(".")[0]
+    )
+    rows = (*index.find("timm", stated), *index.find("torchvision", stated))
     return rows[0] if rows else None
 
 

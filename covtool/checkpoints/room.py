@@ -15,8 +15,8 @@ def require_room_for_images(model: nn.Module, recipe: Recipe, what: str) -> None
     What is usual in every respect is not counted: its library runs it so.
 
     Args:
-        model: Of the recipe, on whatever device; left as it is.
-        recipe: What it is made of; its images are those that it gets.
+        model: Model of the recipe, on any device; left as it is.
+        recipe: Recipe of the model; its images are those that it gets.
         what: The model, in words.
 
     Raises:
@@ -32,7 +32,7 @@ def require_room_for_images(model: nn.Module, recipe: Recipe, what: str) -> None
 
 
 def may_be_large(recipe: Recipe) -> bool:
-    """Whether images may take more than its library's architecture usually does, or a limit is set.
+    """Return whether images may take more than its architecture usually does, or a limit is set.
 
     At its usual size an architecture takes as much as it takes.
     """
@@ -43,7 +43,7 @@ def may_be_large(recipe: Recipe) -> bool:
 
 
 def _is_usual(recipe: Recipe) -> bool:
-    """Whether an architecture is as its library has it, on images as its library has them."""
+    """Return whether architecture and images are as the library has them."""
     base, images = recipe.base, recipe.input
     if base.arguments or recipe.operations or is_limit_set():
         return False

@@ -79,5 +79,5 @@ def _indexed(path: Path) -> Sequence[str]:
 
 
 def _is_beside(name: Any) -> bool:
-    """Whether a value is the plain name of a file: no path, not the folder or the one above."""
+    """Return whether a value is the plain name of a file: no path, no ``.`` and no ``..``."""
     return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name

@@ -1,7 +1,7 @@
 """The tensors of a safetensors file, once its header was found right.
 
 They are read, not mapped: a file that is cut short meanwhile would end a process that has it
-mapped, with nothing said. Only what is larger than most memories is mapped.
+mapped, silently. Only what is larger than most memories is mapped.
 """
 
 import json
@@ -98,8 +98,8 @@ class UnusableError(HeaderError):
     """A tensor is none of plain numbers.
 
     Args:
-        name: Of the tensor.
-        kind: Of its numbers.
+        name: Name of the tensor.
+        kind: Dtype of its numbers.
     """
 
     def __init__(self, name: str, kind: str) -> None:
@@ -116,8 +116,8 @@ def _require_plain(header: Header) -> None:
 
 def _require_unchanged(tensors: Mapping[str, Tensor], header: Header) -> None:
     """Compare covtool's own files with their checksum; others have none."""
-    told = header.metadata.get(CHECKSUM_KEY)
-    if told is not None and told != checksum(tensors):
+    stated = header.metadata.get(CHECKSUM_KEY)
+    if stated is not None and stated != checksum(tensors):
         raise HeaderError(
             "Its tensors are not those that covtool wrote: it was damaged or changed afterwards."
         )

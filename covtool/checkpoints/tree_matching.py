@@ -72,7 +72,7 @@ def _without_head(tensors: Named, lengths: Container[int]) -> Iterator[tuple[Nam
 
     Args:
         tensors: Names and shapes.
-        lengths: Of bodies that there are; others are left out.
+        lengths: Lengths of existing bodies; others are left out.
     """
     if len(tensors) in lengths:
         yield tensors, None

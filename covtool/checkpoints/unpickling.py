@@ -39,7 +39,7 @@ _UNFORESEEN = "A value in it is not of the kind that its place asks for."
 
 
 def load_torch_file(path: Path, *, archive: bool) -> Any:
-    """What torch.save put into a file, on the CPU; tensors of a zip archive stay on the disk.
+    """Load what torch.save wrote, on the CPU; tensors of a zip archive stay on the disk.
 
     Plain values, NumPy's and those of common configuration libraries are themselves; an object of
     any other class is a `covtool.checkpoints.pickles.Placeholder`.
@@ -52,7 +52,7 @@ def load_torch_file(path: Path, *, archive: bool) -> Any:
         UnsafeCheckpointError: It is a whole pickled model, or it names what would run code.
         CheckpointError: The file is damaged.
     """
-    with _told(path):
+    with _stated(path):
         content, names = read_archive(path) if archive else read_legacy(path)
         whole = is_whole_model(content)
     if whole:
@@ -70,14 +70,14 @@ def load_own_file(path: Path) -> Any:
         UnsafeCheckpointError: It names what would run code.
         CheckpointError: It cannot be read, is damaged, or holds other objects.
     """
-    with _told(path):
+    with _stated(path):
         require_whole(path)
         return in_memory(read_archive(path)[0], at_most=_COPIES * path.stat().st_size)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """One error for whatever is wrong with a file."""
+def _stated(path: Path) -> Iterator[None]:
+    """Turn any error of reading a file into one of covtool's."""
     try:
         yield
     except CodeError as problem:

@@ -36,9 +36,9 @@ def require_same_answers(
     In eval mode, on the device of `model`.
 
     Args:
-        reloaded: As `reopened` returns it; moved to that device.
-        model: That was written; left as it is.
-        tolerance: How much logits may differ, absolute and relative.
+        reloaded: Result of `reopened`; moved to that device.
+        model: Model that was written; left as it is.
+        tolerance: Largest difference of logits, absolute and relative.
 
     Raises:
         VerificationError: They answer differently.

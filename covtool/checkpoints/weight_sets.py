@@ -1,4 +1,4 @@
-"""Sets of weights in one file, told apart by their names, and the one that is taken."""
+"""Sets of weights in one file, by their names, and the one that is taken."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ class Pair:
     Attributes:
         taken: Part of the names of the one that is used.
         left: The same place in the names of the other.
-        source: Where they come from.
+        source: Origin of the weights.
         projects: Whether what stands in a classifier's place is a projection there.
     """
 
@@ -60,8 +60,8 @@ class Choice:
     """A set of weights out of several.
 
     Attributes:
-        name: Of the set.
-        note: That it is taken, in a sentence.
+        name: Name of the set.
+        note: Sentence that says that it is taken.
         projects: Whether what stands in its classifier's place is a projection.
     """
 
@@ -97,15 +97,15 @@ def distills_itself(names: Iterable[str]) -> bool:
 
 def role(name: str) -> str | None:
     """``student`` or ``teacher``, where the name says it."""
-    said = words_of(name) & {"student", "teacher"}
-    return said.pop() if len(said) == 1 else None
+    stated = words_of(name) & {"student", "teacher"}
+    return stated.pop() if len(stated) == 1 else None
 
 
 def choose(names: Sequence[str], *, self_distilled: bool = False) -> Choice | None:
     """Return the set that is used where nothing else is asked for; None where that has to be asked.
 
     Args:
-        names: Of the sets, entries or prefixes of tensors; at least one.
+        names: Names of the sets: entries or prefixes of tensors; at least one.
         self_distilled: Whether student and teacher have a head of self-distillation, where the
             teacher is used by convention.
     """
@@ -128,7 +128,7 @@ def choose(names: Sequence[str], *, self_distilled: bool = False) -> Choice | No
 
 
 def matching(name: str, asked: str) -> bool:
-    """Whether a set of that name is what was asked for: its whole name, a part, or a word of it."""
+    """Return whether a set's name is what was asked for: whole, a part, or a word of it."""
     return asked in (name, name.rstrip("."), *components(name)) or role(name) == asked
 
 

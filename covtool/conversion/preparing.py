@@ -12,7 +12,7 @@ from covtool.atomic import require_model_name, require_writable
 from covtool.checkpoints.file_kinds import stem_of
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
-from covtool.checkpoints.published import UNTOLD_ITERATIONS, UNTOLD_META_LAYER
+from covtool.checkpoints.published import ASSUMED_ITERATIONS, ASSUMED_META_LAYER
 from covtool.checkpoints.published_import import imported_as_it_is, imported_head
 from covtool.conversion.calibrating import (
     CalibrationImages,
@@ -205,7 +205,7 @@ def _import(opened: OpenedModel, request: ConversionRequest, output: Path) -> Pr
     if spec != own:
         model = rebuild(recipe)
         model.load_state_dict(opened.model.state_dict())
-        assumed = (UNTOLD_META_LAYER, UNTOLD_ITERATIONS) if spec.head != own.head else ()
+        assumed = (ASSUMED_META_LAYER, ASSUMED_ITERATIONS) if spec.head != own.head else ()
         kept = (note for note in notes if not note.startswith(assumed))
         notes = (*kept, f"The meta-layer is {spec.head}, as asked for.")
     plan = ConversionPlan(

@@ -6,8 +6,8 @@ from itertools import chain
 from pathlib import Path
 
 from covtool.backbones.device import resolve_device
+from covtool.checkpoints.metadata.class_lists import read_class_names
 from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
-from covtool.checkpoints.told.class_lists import read_class_names
 from covtool.data.datasets.checking import CheckedSamples, check_images
 from covtool.data.datasets.duplicates import COMPARED_AT_MOST, notes_on_equal_files
 from covtool.data.datasets.layout import DataLayout

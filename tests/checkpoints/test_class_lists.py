@@ -1,6 +1,6 @@
 import pytest
 
-from covtool.checkpoints.told.class_lists import read_class_names
+from covtool.checkpoints.metadata.class_lists import read_class_names
 from covtool.errors import DataError
 
 

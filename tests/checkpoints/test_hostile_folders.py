@@ -10,13 +10,13 @@ from checkpoint_files import tiny_model
 from safetensors.torch import save_file
 
 from covtool.checkpoints import open_model, read_checkpoint
+from covtool.checkpoints.metadata import read_statements
+from covtool.checkpoints.metadata.beside import CLASS_FILES, CONFIGURATIONS, MOST_LISTS
+from covtool.checkpoints.metadata.class_lists import LONGEST_NAME, read_class_names
+from covtool.checkpoints.metadata.documents import LARGEST_JSON, LARGEST_YAML
+from covtool.checkpoints.metadata.entries import read_entries
+from covtool.checkpoints.metadata.mm_config import read_mm_entries
 from covtool.checkpoints.other_names import read_as_code_bases
-from covtool.checkpoints.told import told_by
-from covtool.checkpoints.told.beside import CLASS_FILES, CONFIGURATIONS, MOST_LISTS
-from covtool.checkpoints.told.class_lists import LONGEST_NAME, read_class_names
-from covtool.checkpoints.told.documents import LARGEST_JSON, LARGEST_YAML
-from covtool.checkpoints.told.entries import read_entries
-from covtool.checkpoints.told.mm_config import read_mm_entries
 from covtool.errors import CheckpointError, DataError
 
 VALUES = (
@@ -98,7 +98,9 @@ def test_values_of_wrong_kinds_at_every_place_are_left_aside(file, seed):
         lists = draw.sample(CLASS_FILES, 3)
         for name in lists:
             file.with_name(name).write_text(json.dumps(junk()) + draw.choice(("", "\n\x1b", "}")))
-        told = told_by(file, {key: junk() for key in draw.sample(KEYS, 8)}, {"a": "[" * 5000})
+        told = read_statements(
+            file, {key: junk() for key in draw.sample(KEYS, 8)}, {"a": "[" * 5000}
+        )
         for source in (*told.sources, *told.class_lists):
             assert all(problem.isprintable() for problem in source.problems)
         list(read_as_code_bases(read_checkpoint(file)))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from covtool.backbones import channel_statistics
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Said
+from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement
 from covtool.checkpoints.code_bases.renaming import reshaped, shifted, with_bias
 
 CLIP_INPUT = {
@@ -23,16 +23,16 @@ _QUICK, _EXACT = r"quickgelu", r"^(?!.*quickgelu).*clip"
 _OPENAI_BUFFERS = ("input_resolution", "context_length", "vocab_size")
 
 
-def gelu_said(activation: Any) -> Said:
+def gelu_stated(activation: Any) -> Statement:
     """Return which of timm's CLIP networks come first: with QuickGELU, or with GELU.
 
     Args:
-        activation: As a configuration tells it; None where none does. OpenAI's own weights are
-            then assumed, which need QuickGELU.
+        activation: Activation that a configuration names; None without one. OpenAI's own weights
+            are then assumed, which need QuickGELU.
     """
     if isinstance(activation, str):
-        return Said(prefers=_QUICK if "quick" in activation else _EXACT, input=CLIP_INPUT)
-    return Said(
+        return Statement(prefers=_QUICK if "quick" in activation else _EXACT, input=CLIP_INPUT)
+    return Statement(
         prefers=_QUICK,
         input=CLIP_INPUT,
         notes=(
@@ -43,14 +43,20 @@ def gelu_said(activation: Any) -> Said:
     )
 
 
-def _vit_says(part: Part) -> Said:
+def _vit_says(part: Part) -> Statement:
     if any(name.startswith("attn_pool.") for name in part.inside):
-        return Said(refusal="It pools by attention as CoCa does, which no network of timm does.")
-    told = part.inner("model_cfg")
-    said = gelu_said(_activation(part, told))
+        return Statement(
+            refusal="It pools by attention as CoCa does, which no network of timm does."
+        )
+    stated = part.inner("model_cfg")
+    statement = gelu_stated(_activation(part, stated))
     projected = "proj" in part.inside
     note = "Its outputs are the joint embedding of images and texts, not classes."
-    return Said(prefers=said.prefers, input=said.input, notes=(*said.notes, *(note,) * projected))
+    return Statement(
+        prefers=statement.prefers,
+        input=statement.input,
+        notes=(*statement.notes, *(note,) * projected),
+    )
 
 
 def _activation(part: Part, config: Mapping[str, Any]) -> str | None:
@@ -64,18 +70,18 @@ def _activation(part: Part, config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _trunk_says(part: Part) -> Said:
+def _trunk_says(part: Part) -> Statement:
     note = (
         "The projection into the joint embedding of images and texts is not used: the features "
         "are those in front of it."
     )
     projected = any(name.startswith("visual.head.") for name in part.inside)
-    return Said(input=CLIP_INPUT, notes=(note,) * projected)
+    return Statement(input=CLIP_INPUT, notes=(note,) * projected)
 
 
-def _resnet_says(part: Part) -> Said:
+def _resnet_says(part: Part) -> Statement:
     note = "Its outputs are the joint embedding of images and texts, not classes."
-    return Said(input=CLIP_INPUT, notes=(note,))
+    return Statement(input=CLIP_INPUT, notes=(note,))
 
 
 _VIT: Rules = (

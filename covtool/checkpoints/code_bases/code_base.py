@@ -12,7 +12,7 @@ Step = Callable[[Tensors], dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Statement:
     """What the tensors of one file say beyond their names.
 
     Attributes:
@@ -20,9 +20,9 @@ class Said:
         prefers: Regular expression over the architectures that come first among equals.
         input: Fields of `InputSpec` that are known.
         unused: Names, as the row sees them, that are left out on purpose.
-        notes: What was chosen or left out, in sentences.
-        refusal: Why no architecture of timm or torchvision computes what this one does; "" where
-            one does.
+        notes: Choices and omissions, in sentences.
+        refusal: Reason why no architecture of timm or torchvision computes what this one does; ""
+            where one does.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Part:
     Attributes:
         inside: Behind the prefix of the network, under the names that follow it.
         beside: The others, without the part of the prefix that they share.
-        config: What ``config.json`` beside the file says; empty without one.
+        config: Content of ``config.json`` beside the file; empty without one.
     """
 
     inside: Tensors
@@ -53,9 +53,9 @@ class Part:
         return inside if isinstance(inside, Mapping) else self.config
 
 
-def says_nothing(part: Part) -> Said:
-    """Nothing is known but the names."""
-    return Said()
+def says_nothing(part: Part) -> Statement:
+    """Return an answer for a file of which nothing is known but the names."""
+    return Statement()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,8 @@ class CodeBase:
 
     Attributes:
         name: Lower case with hyphens.
-        summary: What is read, as a noun phrase.
-        source: Where the names come from.
+        summary: Noun phrase for what is read.
+        source: Origin of the names.
         signs: Regular expressions, each of which some name must match from the beginning of one of
             its parts between dots. What is before the match of the first is the prefix.
         rules: Pattern and replacement, applied to the names behind the prefix one after the other.
@@ -85,7 +85,7 @@ class CodeBase:
     unused: tuple[str, ...] = ()
     unused_beside: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
-    says: Callable[[Part], Said] = says_nothing
+    says: Callable[[Part], Statement] = says_nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,14 +94,14 @@ class Reading:
 
     Attributes:
         code_base: The row's name.
-        summary: What it is, as a noun phrase.
+        summary: Noun phrase for the code base.
         tensors: Under the new names. What has no counterpart keeps its own.
         unused: Own names that are left out on purpose: they are not in `tensors`.
         arguments: timm's constructor arguments that are implied.
         prefers: Regular expression over the architectures that come first among equals.
         input: Fields of `InputSpec` that are known.
-        notes: What was chosen or left out, in sentences.
-        refusal: Why the file must be refused although it is understood; "" where it need not.
+        notes: Choices and omissions, in sentences.
+        refusal: Reason to refuse the file although it is understood; "" without one.
     """
 
     code_base: str

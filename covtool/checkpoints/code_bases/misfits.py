@@ -19,7 +19,7 @@ _Read = TypeVar("_Read")
 
 
 def read_or_none(read: Callable[[], _Read]) -> _Read | None:
-    """What a reader of a code base's files makes of one; None where the shapes are none of its.
+    """Return what a code base's reader makes of a file; None where the shapes do not fit it.
 
     Names alone tell whose a file is, and whoever wrote it may have put anything under them.
 

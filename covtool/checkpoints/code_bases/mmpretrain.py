@@ -114,7 +114,7 @@ _MOST_LAYERS = 1_000  # of a VGG, which has 16
 
 
 def _vgg_numbers(tensors: Tensors) -> dict[str, Tensor]:
-    """The modules of `features` counted singly, as torchvision does: convolution, norm, ReLU."""
+    """Return the modules of `features` counted singly, as torchvision: convolution, norm, ReLU."""
     layers = {int(n.split(".")[1]) for n in tensors if re.match(r"features\.\d+\.conv\.weight", n)}
     step = _CONV_BN_RELU if any(".bn.weight" in name for name in tensors) else _CONV_RELU
     if max(layers, default=0) > _MOST_LAYERS:

@@ -1,4 +1,4 @@
-"""A normalization of images inside the network, as robust models have it: taken off, and told."""
+"""A normalization of images inside the network, as robust models have it."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Normalized:
         unused: Names of what was taken off.
         mean: For values in [0, 1], one a channel.
         std: For values in [0, 1], one a channel.
-        note: What was done, in a sentence.
+        note: Sentence that says what was done.
     """
 
     tensors: Tensors
@@ -41,7 +41,7 @@ class Normalized:
 def take_normalizer(tensors: Tensors) -> Normalized | None:
     """Return the network without its normalizer; None where it has none, or several that differ.
 
-    Values for pixels in 0 to 255 are told for 0 to 1.
+    Values for pixels in 0 to 255 are converted to those for 0 to 1.
     """
     found = list(_normalizers(tensors))
     values = {(mean, std) for _, mean, std in found}
@@ -70,7 +70,7 @@ def _is_blue_first(mean: tuple[float, ...]) -> bool:
 
 
 def _red_first(tensors: Tensors) -> Tensors | None:
-    """Return the first layer's input channels in the other order; None where it cannot be told."""
+    """Return the first layer's input channels in the other order; None where it is not known."""
     colors = len(_BLUE_FIRST)
     first = [name for name, t in tensors.items() if t.dim() == 4 and t.shape[1] == colors]
     if len(first) != 1:

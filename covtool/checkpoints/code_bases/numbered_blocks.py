@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Said, Tensors
+from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement, Tensors
 from covtool.checkpoints.code_bases.renaming import flat_block_stages
 
 # Of a block with an expansion, and of one without: timm numbers norms and names convolutions by
@@ -142,18 +142,18 @@ def _from_zero(tensors: Tensors) -> dict[str, Tensor]:
     return {re.sub(r"^layer\.(-?\d+)\.", changed, n): t for n, t in tensors.items()}
 
 
-def _tensorflow_says(part: Part) -> Said:
-    return Said(prefers="^tf_")
+def _tensorflow_says(part: Part) -> Statement:
+    return Statement(prefers="^tf_")
 
 
-def _mobilenet_says(part: Part) -> Said:
+def _mobilenet_says(part: Part) -> Statement:
     if part.config.get("tf_padding") is False:
-        told = part.config.get("layer_norm_eps")
-        is_epsilon = isinstance(told, float) and 0 < told < 1
-        return Said(arguments={"bn_eps": told if is_epsilon else _AS_TENSORFLOW["bn_eps"]})
-    return Said(
+        stated = part.config.get("layer_norm_eps")
+        is_epsilon = isinstance(stated, float) and 0 < stated < 1
+        return Statement(arguments={"bn_eps": stated if is_epsilon else _AS_TENSORFLOW["bn_eps"]})
+    return Statement(
         arguments=_AS_TENSORFLOW,
-        notes=("It pads as TensorFlow does, as transformers' MobileNets do unless told.",),
+        notes=("It pads as TensorFlow does, as transformers' MobileNets do by default.",),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Reading, Said, Tensors
+from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Reading, Statement, Tensors
 from covtool.checkpoints.code_bases.misfits import read_or_none
 from covtool.checkpoints.code_bases.normalizers import take_normalizer
 from covtool.checkpoints.code_bases.renaming import any_matches, new_name, renamed
@@ -28,14 +28,14 @@ def read_code_bases(
 
     Args:
         tensors: Under the file's own names, with whatever is in front of them. Left as they are.
-        config: What ``config.json`` beside the file says.
+        config: Content of ``config.json`` beside the file.
     """
     plain, notes = fold_reparametrizations(tensors)
     normalized = take_normalizer(plain)
-    said = Said(notes=notes)
+    stated = Statement(notes=notes)
     if normalized is not None:
         plain = normalized.tensors
-        said = Said(
+        stated = Statement(
             notes=(*notes, normalized.note),
             unused=normalized.unused,
             input={"mean": normalized.mean, "std": normalized.std},
@@ -45,12 +45,12 @@ def read_code_bases(
         for prefix in _prefixes(row, plain)[:MAX_COPIES]:
             reading = read_or_none(lambda r=row, p=prefix: _read(r, plain, p, config or {}))
             if reading is not None:
-                yield _with(said, reading)
-    if said != Said():
-        yield _with(said, Reading(code_base="", summary="", tensors=plain))
+                yield _with(stated, reading)
+    if stated != Statement():
+        yield _with(stated, Reading(code_base="", summary="", tensors=plain))
 
 
-def told_by_signs(names: Iterable[str]) -> CodeBase | None:
+def recognized_by_signs(names: Iterable[str]) -> CodeBase | None:
     """Return the row with most signs among those whose signs are all there; None where none is."""
     listed = _listed(names)
     rows = [row for row in CODE_BASES if has_signs(row, listed)]
@@ -63,7 +63,7 @@ def has_signs(row: CodeBase, listed: str) -> bool:
 
 
 def _prefixes(row: CodeBase, names: Iterable[str]) -> list[str]:
-    """What is before the row's own names: first what most of the names of its first sign have."""
+    """Return prefixes of the row's own names, first that of most names with its first sign."""
     names = list(names)
     matches = ((name, _found(row.signs[0], name)) for name in names)
     found = Counter(name[: match.start()] for name, match in matches if match)
@@ -83,14 +83,14 @@ def _read(row: CodeBase, tensors: Tensors, prefix: str, config: Mapping[str, Any
     inside = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     own = {_unshared(n, prefix): n for n in tensors if not n.startswith(prefix)}
     beside = {short: tensors[name] for short, name in own.items()}
-    said = row.says(Part(inside=inside, beside=beside, config=config))
-    left_out = {n for n in inside if n in said.unused or any_matches(row.unused, n)}
+    stated = row.says(Part(inside=inside, beside=beside, config=config))
+    left_out = {n for n in inside if n in stated.unused or any_matches(row.unused, n)}
     new = renamed({n: t for n, t in inside.items() if n not in left_out}, row.rules)
     unused = [f"{prefix}{name}" for name in inside if name in left_out]
     for short, tensor in beside.items():
         is_known = any_matches((pattern for pattern, _ in row.beside), short)
         name = new_name(short, row.beside) if is_known else own[short]
-        if short in said.unused or any_matches(row.unused_beside, short):
+        if short in stated.unused or any_matches(row.unused_beside, short):
             unused.append(own[short])
         elif name not in new:
             new[name] = tensor
@@ -101,11 +101,11 @@ def _read(row: CodeBase, tensors: Tensors, prefix: str, config: Mapping[str, Any
         summary=row.summary,
         tensors=new,
         unused=tuple(unused),
-        arguments=said.arguments,
-        prefers=said.prefers,
-        input=said.input,
-        notes=said.notes,
-        refusal=said.refusal,
+        arguments=stated.arguments,
+        prefers=stated.prefers,
+        input=stated.input,
+        notes=stated.notes,
+        refusal=stated.refusal,
     )
 
 
@@ -117,12 +117,12 @@ def _unshared(name: str, prefix: str) -> str:
     return name
 
 
-def _with(said: Said, reading: Reading) -> Reading:
+def _with(stated: Statement, reading: Reading) -> Reading:
     return replace(
         reading,
-        unused=(*said.unused, *reading.unused),
-        input={**reading.input, **said.input},
-        notes=(*said.notes, *reading.notes),
+        unused=(*stated.unused, *reading.unused),
+        input={**reading.input, **stated.input},
+        notes=(*stated.notes, *reading.notes),
     )
 
 

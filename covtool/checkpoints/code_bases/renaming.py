@@ -37,9 +37,9 @@ def shifted(pattern: str, replacement: str, step: int, *, where: str = "") -> St
     r"""Return a step that adds `step` to the number in a name.
 
     Args:
-        pattern: With the number as group ``n``.
-        replacement: With ``{n}`` where the changed number goes; other groups as ``\g<name>``.
-        step: What is added.
+        pattern: Regular expression with the number as group ``n``.
+        replacement: Text with ``{n}`` where the changed number goes; other groups as ``\g<name>``.
+        step: Number that is added.
         where: Only among tensors of which one has this pattern in its name.
     """
 

@@ -92,7 +92,7 @@ def _suffixed(first: str, *others: str) -> Callable[[str], list[str] | None]:
 
 
 def _parametrized(first: str, *others: str) -> Callable[[str], list[str] | None]:
-    """The same for `torch.nn.utils.parametrizations`: ``M.parametrizations.weight.original``."""
+    """Undo `torch.nn.utils.parametrizations`: ``M.parametrizations.weight.original``."""
 
     def find(name: str) -> list[str] | None:
         if _PARAMETRIZED not in name or not name.endswith(first):

@@ -1,6 +1,6 @@
 """ResNets and torchvision's other networks that code bases store under names of their own."""
 
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Said
+from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement
 from covtool.checkpoints.code_bases.renaming import shifted
 
 _TOLERANCE = 1e-4
@@ -23,31 +23,31 @@ _BY_INDEX: Rules = (
 )
 
 
-def _detectron2_says(part: Part) -> Said:
+def _detectron2_says(part: Part) -> Statement:
     """Caffe's weights, which Detectron2 starts from, have batch norms without statistics."""
     means = [t for name, t in part.inside.items() if name.endswith("norm.running_mean")]
     if not means or any(float(mean.abs().max()) > _TOLERANCE for mean in means):
-        return Said(
+        return Statement(
             notes=(
                 "Stride is taken to be at the 3x3 convolution and images to be RGB, as in "
                 "torchvision's ResNet (STRIDE_IN_1X1: False): the tensors do not tell.",
             )
         )
     if any(".conv3." in name for name in part.inside):
-        return Said(
+        return Statement(
             refusal="Its batch norms hold no statistics, as in the ResNets of MSRA that Detectron2 "
             "starts from: their stride is at the first 1x1 convolution of a block, which neither "
             "timm nor torchvision builds, and they take blue before green before red.",
         )
-    return Said()
+    return Statement()
 
 
-def _fastai_says(part: Part) -> Said:
-    """The head of fastai's learners: both poolings, two linear layers, norms between them."""
+def _fastai_says(part: Part) -> Statement:
+    """Return whether it is fastai's head: both poolings, two linear layers, norms between."""
     linear = [n for n, t in part.beside.items() if n.endswith(".weight") and t.dim() == 2]
     if len(linear) < 2 or not all(name.startswith("1.") for name in part.beside):
-        return Said()
-    return Said(
+        return Statement()
+    return Statement(
         unused=tuple(part.beside),
         notes=(
             f"The head is not used: {len(linear)} linear layers behind average and maximum, as "

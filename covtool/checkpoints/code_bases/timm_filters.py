@@ -37,7 +37,7 @@ def timm_filtered(tensors: Tensors, architecture_name: str) -> Mapping[str, Tens
 
 
 def _loses_a_bias(tensors: Tensors, found: Tensors) -> bool:
-    """Whether a layer keeps its weight and loses its bias, other than by being parted (q_bias)."""
+    """Return whether a layer keeps its weight and loses its bias, but not by a split (q_bias)."""
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition(".")
         is_lost = leaf == "bias" and name not in found and f"{module}.weight" in found
@@ -49,22 +49,22 @@ def _loses_a_bias(tensors: Tensors, found: Tensors) -> bool:
 def timm_arguments(tensors: Tensors) -> dict[str, str]:
     """Timm's constructor arguments that a file implies which timm converts.
 
-    Meta's DINOv3 is read at its class token; timm's architectures pool the patches unless told.
+    Meta's DINOv3 is read at its class token; timm's architectures pool the patches by default.
     """
     is_dinov3 = any(name.rpartition(".")[2] == "storage_tokens" for name in tensors)
     return {"global_pool": "token"} if is_dinov3 else {}
 
 
 def timm_candidates(
-    tensors: Tensors, told: Iterable[str] = ()
+    tensors: Tensors, stated: Iterable[str] = ()
 ) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
     """Yield architectures whose conversion may be the right one, each with the tensors it gives.
 
-    First those that are told, then the ones that share most shapes of tensors with the file, at
-    most `PER_MODULE` of a module and `MAX_CANDIDATES` in all: each builds a network (without its
+    First those that the file names, then the ones that share most shapes of tensors with the file,
+    at most `PER_MODULE` of a module and `MAX_CANDIDATES` in all: each builds a network (without its
     weights), which takes up to a second.
     """
-    names = dict.fromkeys(name.partition(".")[0] for name in told)
+    names = dict.fromkeys(name.partition(".")[0] for name in stated)
     names.update(dict.fromkeys(_nearest(load_index(), tensors)))
     for name in names:
         found = timm_filtered(tensors, name)

@@ -1,8 +1,8 @@
 """Transformers' networks with attention: ViT, DeiT, BEiT, DINOv2, DINOv3, CLIP, SigLIP, Swin."""
 
 from covtool.backbones import channel_statistics
-from covtool.checkpoints.code_bases.clip import TEXT_TOWER, gelu_said
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Said, Tensors
+from covtool.checkpoints.code_bases.clip import TEXT_TOWER, gelu_stated
+from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement, Tensors
 from covtool.checkpoints.code_bases.renaming import joined, reshaped, shifted, with_bias
 
 SOURCE = "huggingface/transformers"
@@ -58,11 +58,11 @@ def _registers(tensors: Tensors) -> dict:
     return {names.get(n, n): changed.get(n, t) for n, t in tensors.items()}
 
 
-def _layer_norms(part: Part) -> Said:
+def _layer_norms(part: Part) -> Statement:
     """Return the epsilon, which is no tensor: timm's is the one of these networks' first code."""
     if part.config.get("layer_norm_eps") == _TIMM_EPS:
-        return Said()
-    return Said(
+        return Statement()
+    return Statement(
         notes=(
             "Layer norms add 1e-6 to the variance, as timm's do; transformers adds 1e-12 unless "
             "its configuration says otherwise.",
@@ -70,12 +70,12 @@ def _layer_norms(part: Part) -> Said:
     )
 
 
-def _vit_says(part: Part) -> Said:
+def _vit_says(part: Part) -> Statement:
     """Return a network with two tokens whose classifier reads one of them is none of timm's."""
     notes = _layer_norms(part).notes
     if "embeddings.distillation_token" not in part.inside or "classifier.weight" not in part.beside:
-        return Said(notes=notes)
-    return Said(
+        return Statement(notes=notes)
+    return Statement(
         unused=("classifier.weight", "classifier.bias"),
         notes=(
             *notes,
@@ -85,12 +85,12 @@ def _vit_says(part: Part) -> Said:
     )
 
 
-def _dinov2_says(part: Part) -> Said:
+def _dinov2_says(part: Part) -> Statement:
     width = part.inside["embeddings.cls_token"].shape[-1]
     head = part.beside.get("classifier.weight")
     if head is None or head.shape[-1] == width:
-        return Said()
-    return Said(
+        return Statement()
+    return Statement(
         unused=("classifier.weight", "classifier.bias"),
         notes=(
             "The classifier is not used: transformers' DINOv2 classifies class token and mean of "
@@ -106,35 +106,35 @@ def _gated(tensors: Tensors) -> dict:
     return {name.replace(".mlp.up_proj.", name_in_timm): t for name, t in tensors.items()}
 
 
-def _dinov3_says(part: Part) -> Said:
-    """Meta's DINOv3 is read at its class token; timm pools the patches unless told."""
-    return Said(arguments={"global_pool": "token"})
+def _dinov3_says(part: Part) -> Statement:
+    """Meta's DINOv3 is read at its class token; timm pools the patches by default."""
+    return Statement(arguments={"global_pool": "token"})
 
 
-def _clip_says(part: Part) -> Said:
-    said = gelu_said(part.inner("vision_config").get("hidden_act"))
+def _clip_says(part: Part) -> Statement:
+    stated = gelu_stated(part.inner("vision_config").get("hidden_act"))
     if "classifier.weight" not in part.beside:
-        return said
-    return Said(
-        prefers=said.prefers,
-        input=said.input,
+        return stated
+    return Statement(
+        prefers=stated.prefers,
+        input=stated.input,
         unused=("classifier.weight", "classifier.bias"),
         notes=(
-            *said.notes,
+            *stated.notes,
             "The classifier is not used: CLIPForImageClassification reads the mean of the patches "
             "before the last norm, which no network of timm does.",
         ),
     )
 
 
-def _siglip_says(part: Part) -> Said:
+def _siglip_says(part: Part) -> Statement:
     """SiglipForImageClassification reads the mean of the patches, not the attention pool."""
     activation = part.inner("vision_config").get("hidden_act", _TANH)
     arguments = {"act_layer": "gelu_tanh"} if activation == _TANH else {}
     if "classifier.weight" not in part.beside:
-        return Said(arguments=arguments, input=SIGLIP_INPUT)
+        return Statement(arguments=arguments, input=SIGLIP_INPUT)
     pool = tuple(name for name in part.inside if name.startswith("head."))
-    return Said(arguments=arguments, prefers="_gap_", input=SIGLIP_INPUT, unused=pool)
+    return Statement(arguments=arguments, prefers="_gap_", input=SIGLIP_INPUT, unused=pool)
 
 
 def _siglip_pool(tensors: Tensors) -> dict:

@@ -1,6 +1,6 @@
 """Transformers' convolutional networks: ResNet, RegNet, ConvNeXt, PoolFormer, PVT v2, BiT."""
 
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Said
+from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement
 from covtool.checkpoints.code_bases.renaming import (
     joined,
     matrix_as_convolution,
@@ -98,12 +98,12 @@ _BIT: Rules = (
 _LAST = ((r"^classifier\.(?:1\.)?", "head.fc."),)
 
 
-def _poolformer_says(part: Part) -> Said:
+def _poolformer_says(part: Part) -> Statement:
     note = (
         "PoolFormer normalizes the last map and then pools; timm pools and then normalizes. "
         "The map is equal, the logits are scaled."
     )
-    return Said(notes=(note,))
+    return Statement(notes=(note,))
 
 
 ROWS = (

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from covtool.checkpoints.code_bases.reading import told_by_signs
+from covtool.checkpoints.code_bases.reading import recognized_by_signs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,5 +81,5 @@ def named_code_base(names: Iterable[str]) -> str | None:
     for row in NOT_READ:
         if all(any(map(re.compile(sign).search, names)) for sign in row.signs):
             return row.what
-    read = told_by_signs(names)
+    read = recognized_by_signs(names)
     return read.summary if read else None

@@ -39,7 +39,7 @@ class Archive:
         self.root = min(pickles, key=lambda n: (n.count("/"), len(n))).removesuffix(PICKLE)
 
     def place(self, name: str) -> tuple[int, int]:
-        """Where an entry's bytes start, and how many they are; they are those that were written.
+        """Return the start and the number of an entry's bytes, found to be those that were written.
 
         Raises:
             PickleError: There is no such entry, or it is compressed, has changed since its checksum

@@ -21,10 +21,10 @@ def call(
     """Return what stands for a call; nothing is called.
 
     Args:
-        callee: What is to be called.
-        arguments: Of the call.
-        keywords: Of the call.
-        spend: Is told how many values are copied.
+        callee: Function or class to call.
+        arguments: Positional arguments.
+        keywords: Keyword arguments.
+        spend: Function that counts the values that are copied.
 
     Raises:
         CodeError: What is to be called is itself the result of a call.

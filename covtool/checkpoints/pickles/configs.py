@@ -32,7 +32,7 @@ def _given(record: Placeholder, settle: "Settling") -> Any:
 
 
 def _config(record: Placeholder, settle: "Settling") -> Any:
-    """The `Config` of mmengine and mmcv: its state starts with the settings, or names them."""
+    """Return the settings in a `Config` of mmengine or mmcv: first in its state, or named."""
     state = record.state
     if isinstance(state, tuple) and state:
         return settle(state[0])

@@ -16,7 +16,7 @@ def in_memory(value: Any, *, at_most: int) -> Any:
     """Plain values with tensors, those tensors copied; what is shared stays shared.
 
     Args:
-        value: What is in a file.
+        value: Value from a file.
         at_most: Bytes of all tensors, of which several may be the same bytes of the file.
 
     Raises:

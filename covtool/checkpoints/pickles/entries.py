@@ -36,11 +36,11 @@ class Entry:
     """An entry of a zip file.
 
     Attributes:
-        place: Where its own header is.
-        nbytes: How many bytes it has.
+        place: Position of its own header.
+        nbytes: Size in bytes.
         checksum: Their CRC-32; 0 in all entries where the file was written without checksums.
         is_stored: Whether the bytes are there as they are, neither compressed nor encrypted.
-        limit: Where something else follows.
+        limit: Position where something else follows.
     """
 
     place: int
@@ -108,7 +108,7 @@ def require_intact(data: mmap, name: str, entry: Entry) -> None:
 
 
 def has_checksums(found: Mapping[str, Entry]) -> bool:
-    """Return whether a file was written with checksums; torch.save can be told not to."""
+    """Return whether a file was written with checksums; torch.save may leave them out."""
     return any(entry.checksum for entry in found.values())
 
 
@@ -177,7 +177,7 @@ def _in_64(extra: bytes, numbers: list[int]) -> list[int]:
 
 
 def _limits(places: list[int], end: int) -> dict[int, int]:
-    """For each entry's place, where the next one is, or the table of contents."""
+    """Return, by each entry's place, that of the next one or of the table of contents."""
     ordered = sorted(places)
     if any(first == second for first, second in pairwise(ordered)):
         raise _damaged("two entries are in one place")

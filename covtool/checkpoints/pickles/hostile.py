@@ -2,7 +2,7 @@
 
 Nothing that a pickle names is ever run. A file that names what people attack with is refused all
 the same: it is not what it seems to be. Of Python's own library, everything counts as code that is
-not listed here as plain data; of other packages, which nobody can list, only what is listed.
+not listed here as plain data; of other packages, which are too many to list, only what is listed.
 """
 
 import builtins
@@ -85,7 +85,7 @@ def runs_code(name: GlobalName) -> bool:
 
 
 def _is_plain(module: str, path: list[str]) -> bool:
-    """Whether something of Python's own library is listed, and no module hidden in another."""
+    """Return whether a name of Python's own library is listed, and no module inside another."""
     plain = _PLAIN.get(module, frozenset())
     hidden = len(path) > 1 and path[0].startswith("_")
     return not hidden and (plain is _ALL or path[0] in plain)

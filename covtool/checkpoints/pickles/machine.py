@@ -34,7 +34,7 @@ class Machine:
     """Reads one pickle into plain containers and records.
 
     Args:
-        source: Where it starts; afterwards, where it ended.
+        source: Position where it starts; afterwards, where it ended.
         persistent: Makes a record of what the pickle refers to outside itself.
 
     Attributes:

@@ -22,7 +22,7 @@ class MappedFile:
 
     Attributes:
         data: Its bytes.
-        size: How many they are.
+        size: Number of bytes.
 
     Raises:
         OSError: It cannot be opened, or is no regular file.

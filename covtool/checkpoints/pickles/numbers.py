@@ -38,7 +38,7 @@ def dtype_of(record: Any) -> np.dtype | None:
     if order not in ("<", ">", "=", "|"):
         return None
     unit = _unit(state) if code[0] in "mM" else ""
-    if unit is None or (code[0] == "M" and not unit):  # a moment, of which nobody knows the unit
+    if unit is None or (code[0] == "M" and not unit):  # a moment whose unit is unknown
         return None
     return np.dtype(f"{code}{unit}").newbyteorder(order)
 

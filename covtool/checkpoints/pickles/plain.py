@@ -22,7 +22,7 @@ _MAPPINGS = ("Dict", "Namespace", "Config", "CfgNode", "Params", "Args", "Argume
 
 
 def plain(value: Any) -> Any:
-    """A value of a checkpoint without classes: what is a mapping in nature becomes a dictionary.
+    """Return a value of a checkpoint without classes: mappings of any class become dictionaries.
 
     Namespaces, settings of every library and objects with attributes become dictionaries by name,
     sequences and small arrays lists, NumPy's numbers Python's, paths and classes text. Tensors,
@@ -79,7 +79,7 @@ def _leaf(value: Any) -> Any:
 
 
 def _content(record: Placeholder) -> Any:
-    """What of an object says most: its attributes, else what it was made from, else its class.
+    """Return what describes an object best: attributes, else constructor arguments, else class.
 
     An enumeration's member is what it was made from, its value.
     """

@@ -54,7 +54,7 @@ def _is_attribute(key: Any) -> bool:
 
 
 def _constructed(make: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
-    """A row that hands arguments to a constructor that only stores them, if they are of `kinds`."""
+    """Make a row that calls a constructor which only stores its arguments, if of `kinds`."""
 
     def row(record: Placeholder, settle: "Settling") -> Any:
         arguments = [settle(argument) for argument in record.arguments]
@@ -97,7 +97,7 @@ def _exact(make: Callable[[str], Any]) -> Callable[..., Any]:
 
 
 def _fraction(record: Placeholder, settle: "Settling") -> Any:
-    """From Python 3.12 on two numbers, before a text."""
+    """Rebuild a path: from Python 3.12 on, two numbers come before the text."""
     if len(record.arguments) == 2:
         small = all(isinstance(n, int) and abs(n) < _LARGEST_PART for n in record.arguments)
         return _constructed(fractions.Fraction, int)(record, settle) if small else NotImplemented

@@ -42,7 +42,7 @@ class GlobalName:
 
     @property
     def kind(self) -> str:
-        """What a person is told that it is."""
+        """Return the name that is shown for it."""
         return f"the name {self.full}"
 
 
@@ -52,11 +52,11 @@ class Placeholder:
 
     Attributes:
         callee: The class, or the function that would have made the object.
-        arguments: Of the call.
-        keywords: Of the call.
+        arguments: Positional arguments.
+        keywords: Keyword arguments.
         state: Its attributes, as a rule; None where there are none.
-        items: What it would have been filled with as a dictionary.
-        elements: What it would have been filled with as a list or a set.
+        items: Items that would have filled it as a dictionary.
+        elements: Elements that would have filled it as a list or a set.
     """
 
     callee: GlobalName
@@ -73,7 +73,7 @@ class Placeholder:
 
     @property
     def kind(self) -> str:
-        """What a person is told that it is."""
+        """Return the name that is shown for it."""
         return f"an object of {self.name}"
 
     @property
@@ -92,9 +92,9 @@ class StorageRecord:
     """A tensor's bytes, as a pickle refers to them.
 
     Attributes:
-        key: Which of the file's storages.
+        key: Name of the storage in the file.
         dtype: The name of the numbers' type in torch; ``untyped`` for bytes.
-        numel: How many there should be.
+        numel: Number of elements that it should have.
         view: First number and count of the part that is meant; None for all.
     """
 

@@ -1,4 +1,4 @@
-"""From inert records to values: the few that are rebuilt, each by a function of covtool's own."""
+"""Inert records become values: the few that are rebuilt, each by a function of covtool's own."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ class Settling:
 
     Args:
         storages: The bytes of the file's tensors.
-        pickled: How many bytes the records were read from.
+        pickled: Number of bytes that the records were read from.
     """
 
     def __init__(self, storages: Storages, pickled: int = 0) -> None:
@@ -120,7 +120,7 @@ class Settling:
         return made
 
     def _spend_on(self, value: Any) -> None:
-        """What goes into a container or an object, and one level further, where rows look."""
+        """Yield what goes into a container or an object, and one level further, where rows look."""
         if not isinstance(value, Placeholder):
             self.spend(parts=_CONTAINER + len(value))
             return

@@ -43,7 +43,7 @@ class Source:
     Args:
         data: Those bytes, and perhaps more.
         start: The first one.
-        end: Where they end; None for all of `data`.
+        end: Position where they end; None for all of `data`.
     """
 
     def __init__(self, data: bytes | mmap, start: int = 0, end: int | None = None) -> None:
@@ -83,7 +83,7 @@ class Source:
         return taken
 
     def counted(self, width: int) -> bytes:
-        """As many bytes as a length of `width` bytes, which comes first, says."""
+        """Read a length of `width` bytes, then as many bytes."""
         return self.take(self.unsigned(width))
 
     def unsigned(self, width: int) -> int:

@@ -12,7 +12,7 @@ _OPTIMIZER = "optim"  # in the name of an entry whose tensors are no weights
 
 
 def is_whole_model(content: Any) -> bool:
-    """Whether most of a file's tensors are in pickled modules, and not under names of their own.
+    """Return whether most of a file's tensors are in pickled modules, not under own names.
 
     A pickled loss beside a state dict is none.
     """

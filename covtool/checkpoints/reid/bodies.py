@@ -40,7 +40,7 @@ class Body:
         tensors: Under its names, without what it does not use.
         ibn_layers: Batch norms of which one half is an instance norm.
         size: Height and width of the images that its positions are for; None without any.
-        patch_stride: From patch to patch; None where it is the size of a patch.
+        patch_stride: Step from patch to patch in pixels; None where it is the size of a patch.
     """
 
     base: BaseSpec
@@ -50,13 +50,13 @@ class Body:
     patch_stride: int | None = None
 
 
-def find_body(state: Mapping[str, Tensor], *, arch: str | None, told: str | None) -> Body | None:
+def find_body(state: Mapping[str, Tensor], *, arch: str | None, stated: str | None) -> Body | None:
     """Return the architecture with exactly these tensors, apart from its classifier.
 
     Args:
         state: Tensors under the architecture's names; IBN-Net's halves under theirs.
-        arch: What it must be, as ``--arch`` takes it; None for any of timm's.
-        told: What the file says it is: preferred.
+        arch: Required architecture, as ``--arch`` takes it; None for any of timm's.
+        stated: Architecture that the file names: preferred.
     """
     tensors = {n: t for n, t in state.items() if not n.startswith(_OWN_HEADS)}
     whole, halved = _joined_halves({n: tuple(t.shape) for n, t in tensors.items()})
@@ -66,7 +66,7 @@ def find_body(state: Mapping[str, Tensor], *, arch: str | None, told: str | None
             return None
         whole[_POSITIONS] = (1, _USUAL_GRID, whole[_POSITIONS][-1])
     candidates = whole_bodies(load_index(), _named(whole))
-    chosen = _chosen(candidates, arch, told)
+    chosen = _chosen(candidates, arch, stated)
     if chosen is None:
         return None
     return Body(
@@ -115,14 +115,14 @@ def _grid_of(shapes: Mapping[str, Shape]) -> tuple[int, int, int] | None:
     return next((grid for grid in _GRIDS if patches(*grid) + 1 == positions[1]), None)
 
 
-def _chosen(candidates: list[Candidate], arch: str | None, told: str | None) -> Candidate | None:
-    """Return the plainest of timm's, unless another is asked for or told."""
+def _chosen(candidates: list[Candidate], arch: str | None, stated: str | None) -> Candidate | None:
+    """Return the plainest of timm's, unless another is asked for or stated."""
     usable = [c for c in candidates if c.in_channels in (None, RGB)]
     if arch is not None:
         wanted = arch if arch.startswith(TORCHVISION_PREFIX) else arch.partition(".")[0]
         return next((c for c in usable if c.name == wanted), None)
     usable = [c for c in usable if c.architecture.library == "timm"]
-    return min(usable, key=lambda c: (c.name != told, len(c.name), c.name), default=None)
+    return min(usable, key=lambda c: (c.name != stated, len(c.name), c.name), default=None)
 
 
 def _base(candidate: Candidate, grid: tuple[int, int, int] | None) -> BaseSpec:

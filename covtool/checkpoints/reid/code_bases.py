@@ -1,4 +1,4 @@
-"""Code bases for re-identification: how each is told and read. A new one is a new row."""
+"""Code bases for re-identification: how each is recognized and read. A new one is a new row."""
 
 import re
 from collections.abc import Callable
@@ -30,9 +30,9 @@ class CodeBase:
     """Who writes such files.
 
     Attributes:
-        name: As its users call it.
+        name: Name of the code base.
         is_of: Whether tensors, and what is beside them, are of this code base.
-        read: What they say; None for what cannot be rebuilt.
+        read: Function that reads them; None for what cannot be rebuilt.
         for_retrieval: Whether its networks describe images rather than classify them.
     """
 
@@ -47,11 +47,11 @@ class NotRebuilt:
     """Networks that are recognized and refused.
 
     Attributes:
-        name: What they are.
-        sign: Is found in one of their tensors' names.
-        and_sign: Is found in another one; None where one is enough.
-        reason: Why they are not rebuilt.
-        hint: What can be done.
+        name: Name of what they are.
+        sign: Text that one of their tensors' names has.
+        and_sign: Text that another one has; None where one is enough.
+        reason: Reason why they are not rebuilt.
+        hint: Remedy.
     """
 
     name: str

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from covtool.checkpoints.foreign import ForeignCheckpoint
+from covtool.checkpoints.metadata.values import as_numbers, as_size, statistics_problem
+from covtool.checkpoints.reid.beside import setting, settings_beside
 from covtool.checkpoints.reid.necks import numbered, read_neck
 from covtool.checkpoints.reid.network import PERSON, Neck, ReidNetwork, State, below, squashed
-from covtool.checkpoints.reid.told_beside import setting, settings_beside
-from covtool.checkpoints.told.values import as_numbers, as_size, statistics_problem
 from covtool.printable import printable
 
 CONFIG = "config.yaml"
@@ -50,8 +50,8 @@ def read_fast_reid(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork |
     config = settings_beside(checkpoint.path, CONFIG)
     config = config if setting(config, "MODEL.HEADS") else {}
     power = state.get("heads.pool_layer.p")
-    told = setting(config, "MODEL.HEADS.POOL_LAYER") if power is None else "gempool"
-    pooling, neck = _POOLINGS.get(str(told or "avgpool").lower()), _neck(state)
+    stated = setting(config, "MODEL.HEADS.POOL_LAYER") if power is None else "gempool"
+    pooling, neck = _POOLINGS.get(str(stated or "avgpool").lower()), _neck(state)
     if pooling is None or neck is None:
         return None
     classifier = state.get("heads.weight", state.get("heads.classifier.weight"))

@@ -51,7 +51,7 @@ def numbered(state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
 
 
 def _complete(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """With the shift of 0 of a batch norm that was saved without one."""
+    """Add the shift of 0 to a batch norm that was saved without one."""
     if "bn.weight" in tensors and "bn.bias" not in tensors:
         return {**tensors, "bn.bias": tensors["bn.weight"].new_zeros(len(tensors["bn.weight"]))}
     return tensors

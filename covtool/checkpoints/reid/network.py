@@ -43,15 +43,15 @@ class ReidNetwork:
         neck: Between pooling and classifier.
         eigenlayer: Weight of SVDNet's Eigenlayer; None without one.
         pooling: ``avg``, ``max``, or ``gem``.
-        power: Of the generalized mean, where the file has it.
-        last_stride: Of a convolutional backbone's last stage.
+        power: Exponent of the generalized mean, where the file has it.
+        last_stride: Stride of a convolutional backbone's last stage.
         unpadded: Whether the stem's max pooling is without padding.
         may_lack_relu: Whether the code base has networks without the first ReLU.
-        has_relu: What the names tell about the first ReLU; None where they do not.
-        images: As the code base prepares them.
+        has_relu: Whether there is a first ReLU by the names; None where they do not show it.
+        images: Images as the code base prepares them.
         settings: Tensors that were read and are in no layer.
-        read_beside: Name of the file beside the checkpoint that told some of this.
-        notes: What else was assumed, in sentences.
+        read_beside: Name of the file beside the checkpoint that some of this was read from.
+        notes: Other assumptions, in sentences.
     """
 
     body: State

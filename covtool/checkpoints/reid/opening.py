@@ -85,8 +85,8 @@ def _opened(
     network = read_or_none(lambda: row.read(checkpoint.state, checkpoint))
     if network is not None and network.power is not None and network.power.numel() != 1:
         network = None  # a power for each channel
-    told = checkpoint.told_architecture
-    body = network and find_body(network.body, arch=arch, told=told)
+    stated = checkpoint.stated_architecture
+    body = network and find_body(network.body, arch=arch, stated=stated)
     if network is None or body is None:
         if arch is not None:
             return None

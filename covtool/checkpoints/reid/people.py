@@ -1,4 +1,4 @@
-"""Whether a classifier is one of people, told by published numbers and names."""
+"""Classifiers of people, recognized by published numbers and names."""
 
 import re
 

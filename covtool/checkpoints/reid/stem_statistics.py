@@ -1,4 +1,4 @@
-"""Whether a ResNet was trained with its first ReLU, told by its running statistics.
+"""The first ReLU of a ResNet, present or not, recognized by its running statistics.
 
 The first batch norm gives each channel a known mean and deviation, whatever the images are. With
 the ReLU or without it, another mean reaches the first block, whose batch norms have recorded what

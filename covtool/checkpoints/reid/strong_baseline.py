@@ -18,7 +18,7 @@ _LAYERS = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
 
 
 def is_strong_baseline(state: State, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether the names are those of reid-strong-baseline, with its BNNeck or people's classes."""
+    """Return whether the names are reid-strong-baseline's, with BNNeck or people's classes."""
     if not any(n.startswith("base.") for n in state):
         return False
     last = state.get("classifier.weight")

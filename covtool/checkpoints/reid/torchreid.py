@@ -7,10 +7,10 @@ layumi/Person_reID_baseline_pytorch (model.py) and XingangPan/IBN-Net.
 import re
 
 from covtool.checkpoints.foreign import ForeignCheckpoint
+from covtool.checkpoints.reid.beside import setting, settings_beside
 from covtool.checkpoints.reid.necks import numbered, read_neck
 from covtool.checkpoints.reid.network import Neck, ReidNetwork, State, below, squashed
 from covtool.checkpoints.reid.people import is_of_people
-from covtool.checkpoints.reid.told_beside import setting, settings_beside
 from covtool.specs import InputSpec
 
 OPTIONS = "opts.yaml"
@@ -20,7 +20,7 @@ _HALVED = re.compile(r"layer\d\.\d+\.bn1\.IN\.weight$")
 
 
 def is_torchreid(state: State, checkpoint: ForeignCheckpoint) -> bool:
-    """Whether a ResNet has torchreid's head, or anything tells that it was trained on people."""
+    """Return whether a ResNet has torchreid's head, or signs of training on people."""
     if "layer4.0.conv1.weight" not in state or "classifier.weight" not in state:
         return False
     is_own = _is_eigenlayer(state) or "fc.1.running_mean" in state or "rank1" in checkpoint.others

@@ -4,27 +4,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from covtool.checkpoints.told.class_lists import read_class_names
-from covtool.checkpoints.told.documents import document
-from covtool.checkpoints.told.entries import read_entries
-from covtool.checkpoints.told.preprocessors import read_open_clip, read_preprocessor
-from covtool.checkpoints.told.statements import Said
+from covtool.checkpoints.metadata.class_lists import read_class_names
+from covtool.checkpoints.metadata.documents import document
+from covtool.checkpoints.metadata.entries import read_entries
+from covtool.checkpoints.metadata.preprocessors import read_open_clip, read_preprocessor
+from covtool.checkpoints.metadata.statements import Statement
 from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import is_regular
 
 
-def _preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
+def _preprocessor(where: str, config: Mapping[str, Any]) -> Statement | None:
     if "pretrained_cfg" in config:  # transformers' wrapper around timm
         return read_entries(where, config)
     return read_preprocessor(where, config)
 
 
-def _entries(where: str, config: Mapping[str, Any]) -> Said | None:
+def _entries(where: str, config: Mapping[str, Any]) -> Statement | None:
     return read_entries(where, config)
 
 
-_Reader = Callable[[str, Mapping[str, Any]], Said | None]
+_Reader = Callable[[str, Mapping[str, Any]], Statement | None]
 
 PREPROCESSORS: dict[str, _Reader] = {
     "preprocessor_config.json": _preprocessor,
@@ -77,18 +77,18 @@ MOST_LISTS = 8
 _CHECKPOINT_FOLDERS = ("checkpoints", "ckpt", "weights")  # of a run, which is described above them
 
 
-def beside(path: Path) -> tuple[Said, ...]:
-    """What the configurations beside a checkpoint say, one for each file that says anything."""
+def beside(path: Path) -> tuple[Statement, ...]:
+    """Read the configurations beside a checkpoint: a statement for each that has one."""
     folders = [path.parent]
     if path.parent.name in _CHECKPOINT_FOLDERS:
         folders.append(path.parent.parent)
-    said = []
+    stated = []
     for folder in folders:
-        said += [_configuration(folder / name, read) for name, read in CONFIGURATIONS.items()]
-    return tuple(source for source in said if source)
+        stated += [_configuration(folder / name, read) for name, read in CONFIGURATIONS.items()]
+    return tuple(source for source in stated if source)
 
 
-def _configuration(path: Path, read: _Reader) -> Said | None:
+def _configuration(path: Path, read: _Reader) -> Statement | None:
     """Return what a configuration says, or why it cannot be read; None where there is none."""
     try:
         config = document(path)
@@ -99,37 +99,39 @@ def _configuration(path: Path, read: _Reader) -> Said | None:
     return read(path.name, config) if isinstance(config, Mapping) else None
 
 
-def _not_used(path: Path, reason: str) -> Said:
-    return Said(where=path.name, problems=(f"{path.name} beside the file is not used. {reason}",))
+def _not_used(path: Path, reason: str) -> Statement:
+    return Statement(
+        where=path.name, problems=(f"{path.name} beside the file is not used. {reason}",)
+    )
 
 
-def inside(where: str, entries: Mapping[str, Any]) -> tuple[Said, ...]:
+def inside(where: str, entries: Mapping[str, Any]) -> tuple[Statement, ...]:
     """Return what configurations of images say that are entries of the file itself."""
-    said = []
+    stated = []
     for key, value in entries.items():
         name = key if key.endswith(".json") else f"{key}.json"
         read = PREPROCESSORS.get(name)
         if read is not None and isinstance(value, Mapping):
-            said.append(read(f"{key} in {where}", value))
-    return tuple(source for source in said if source)
+            stated.append(read(f"{key} in {where}", value))
+    return tuple(source for source in stated if source)
 
 
-def class_files(path: Path) -> tuple[Said, ...]:
-    """What the lists of classes beside a checkpoint say; those that cannot be read say nothing."""
+def class_files(path: Path) -> tuple[Statement, ...]:
+    """Read the lists of classes beside a checkpoint; those that cannot be read are left out."""
     stem = path.name.partition(".")[0]
     names = [f"{stem}{separator}{name}" for name in CLASS_FILES for separator in "_-."]
     there = [name for name in (*names, *CLASS_FILES) if is_regular(path.with_name(name))]
-    said = [_class_list(path.with_name(name)) for name in there[:MOST_LISTS]]
+    stated = [_class_list(path.with_name(name)) for name in there[:MOST_LISTS]]
     if len(there) > MOST_LISTS:
         problem = f"Beside the file are {len(there)} lists of classes: {MOST_LISTS} are read."
-        said.append(Said(where="the folder", problems=(problem,)))
-    return tuple(said)
+        stated.append(Statement(where="the folder", problems=(problem,)))
+    return tuple(stated)
 
 
-def _class_list(file: Path) -> Said:
+def _class_list(file: Path) -> Statement:
     where = printable(file.name)
     try:
-        return Said(where=where, class_names=read_class_names(file))
+        return Statement(where=where, class_names=read_class_names(file))
     except DataError as problem:
         reason = problem.reason or "it holds no names."
-        return Said(where=where, problems=(f"{where} is not used: {reason}",))
+        return Statement(where=where, problems=(f"{where} is not used: {reason}",))

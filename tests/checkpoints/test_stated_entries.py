@@ -3,7 +3,7 @@ from argparse import Namespace
 import pytest
 import torch
 
-from covtool.checkpoints.told.entries import read_entries
+from covtool.checkpoints.metadata.entries import read_entries
 
 IMAGENET = (0.485, 0.456, 0.406)
 

@@ -6,18 +6,18 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Statement:
     """What one source says.
 
     Attributes:
-        where: The source, in words that finish "as said by".
-        architecture: Its name, as said; perhaps with a pretrained tag.
+        where: Source, in words that finish "as stated by".
+        architecture: Name as stated; perhaps with a pretrained tag.
         other_names: Further names of the architecture: another library's, or less explicit ones.
-        arguments: Of timm's constructor.
+        arguments: Arguments of timm's constructor.
         num_classes: Outputs of the classifier.
-        class_names: Of the outputs.
+        class_names: Names of the outputs.
         input: Fields of `InputSpec`, with their values.
-        problems: What it says and cannot mean, in sentences.
+        problems: Statements that cannot be right, in sentences.
         is_content: Whether it is the content of a file, not a name.
         is_exact: Whether a name is the published one, not only a part of it.
         rest_is_librarys: Whether what it leaves out is the library's own, as in timm's scripts.
@@ -37,12 +37,12 @@ class Said:
 
     def __bool__(self) -> bool:
         """Return whether it says anything."""
-        said = (self.architecture, self.arguments, self.num_classes, self.class_names)
-        return any(part for part in (*said, self.input, self.problems))
+        stated = (self.architecture, self.arguments, self.num_classes, self.class_names)
+        return any(part for part in (*stated, self.input, self.problems))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Statements:
     """What a checkpoint's content, name and folder say about it.
 
     Attributes:
@@ -51,8 +51,8 @@ class Told:
         hinted_architecture: One that is a part of the file's name or of its folder's.
     """
 
-    sources: tuple[Said, ...] = ()
-    class_lists: tuple[Said, ...] = ()
+    sources: tuple[Statement, ...] = ()
+    class_lists: tuple[Statement, ...] = ()
     hinted_architecture: str | None = None
 
     @property
@@ -82,18 +82,18 @@ class Told:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Of the outputs, unchecked; see `covtool.checkpoints.told.classes`."""
+        """Names of the outputs, unchecked; see `covtool.checkpoints.metadata.classes`."""
         return next((s.class_names for s in self.sources if s.class_names), None)
 
     @property
     def input(self) -> dict[str, Any]:
-        """Fields of `InputSpec`, unchecked; see `covtool.checkpoints.told.images`."""
+        """Fields of `InputSpec`, unchecked; see `covtool.checkpoints.metadata.images`."""
         merged: dict[str, Any] = {}
         for source in reversed(self.sources):
             merged |= source.input
         return merged
 
-    def with_architecture(self, name: str) -> "Told":
+    def with_architecture(self, name: str) -> "Statements":
         """Return the same, with the architecture that the user names before all."""
-        said = Said(where="--arch", architecture=name)
-        return replace(self, sources=(said, *self.sources))
+        stated = Statement(where="--arch", architecture=name)
+        return replace(self, sources=(stated, *self.sources))

@@ -7,35 +7,35 @@ from typing import Any
 
 from torch import Tensor
 
-from covtool.checkpoints.told.beside import beside, class_files, inside
-from covtool.checkpoints.told.documents import LARGEST_JSON
-from covtool.checkpoints.told.entries import as_entries, read_entries
-from covtool.checkpoints.told.mm_config import read_mm_config, read_mm_entries
-from covtool.checkpoints.told.names import (
+from covtool.checkpoints.metadata.beside import beside, class_files, inside
+from covtool.checkpoints.metadata.documents import LARGEST_JSON
+from covtool.checkpoints.metadata.entries import as_entries, read_entries
+from covtool.checkpoints.metadata.mm_config import read_mm_config, read_mm_entries
+from covtool.checkpoints.metadata.names import (
     by_file_name,
     by_folder_name,
     hinted_architecture,
 )
-from covtool.checkpoints.told.statements import Said, Told
+from covtool.checkpoints.metadata.statements import Statement, Statements
 from covtool.documents import parse_json
 
-__all__ = ["Said", "Told", "told_by"]
+__all__ = ["Statement", "Statements", "read_statements"]
 
 _ENTRIES = "the file itself"
 _METADATA = "the file's metadata"
 _MM_CONFIG = "the file's configuration"
 
 
-def told_by(path: Path, loaded: Any, metadata: Mapping[str, str]) -> Told:
-    """Return everything that a checkpoint, its name and its folder say about it.
+def read_statements(path: Path, loaded: Any, metadata: Mapping[str, str]) -> Statements:
+    """Read everything that a checkpoint, its name and its folder state about it.
 
     In the order of trust: entries of the file; safetensors metadata; the published name of the
     file; configurations beside it; a name that contains a published one; a folder's name.
 
     Args:
         path: The file.
-        loaded: What is in it: plain values, mappings, namespaces, tensors.
-        metadata: Of a safetensors file.
+        loaded: Content of the file: plain values, mappings, namespaces, tensors.
+        metadata: Metadata of a safetensors file.
     """
     own = as_entries(loaded) or {}
     own = {key: value for key, value in own.items() if not isinstance(value, Tensor)}
@@ -53,15 +53,15 @@ def told_by(path: Path, loaded: Any, metadata: Mapping[str, str]) -> Told:
         None if exact else name,
         by_folder_name(path),
     )
-    return Told(
+    return Statements(
         sources=tuple(source for source in sources if source),
         class_lists=class_files(path),
         hinted_architecture=hinted_architecture(path),
     )
 
 
-def _mm_config(own: Mapping[str, Any]) -> Said | None:
-    """Return what the configuration says that mmengine keeps as text or as a mapping."""
+def _mm_config(own: Mapping[str, Any]) -> Statement | None:
+    """Read the configuration that mmengine keeps as text or as a mapping."""
     for entries in (as_entries(own.get("meta")) or {}, own):
         for key in ("cfg", "config"):
             value = entries.get(key)
@@ -74,7 +74,7 @@ def _mm_config(own: Mapping[str, Any]) -> Said | None:
 
 
 def _decoded(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Metadata, whose values are texts, with those that are JSON decoded."""
+    """Return metadata, whose values are texts, with those that are JSON decoded."""
     decoded: dict[str, Any] = {}
     for key, text in metadata.items():
         decoded[key] = text

@@ -1,24 +1,26 @@
 """The class names of a checkpoint, as far as they fit its classifier."""
 
-from covtool.checkpoints.told.statements import Told
-from covtool.checkpoints.told.wording import sentence
+from covtool.checkpoints.metadata.statements import Statements
+from covtool.checkpoints.metadata.wording import sentence
 
 
-def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+def stated_classes(
+    stated: Statements, num_classes: int
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """Return names of a classifier's outputs, and what is worth knowing about them.
 
     The most trusted source whose number of names is that of the outputs. A list of classes beside
-    the file may be of something else: one with another number of names is not used, which is said
+    the file may be of something else: one with another number of names is not used, which is stated
     where nothing else names the classes; two that differ are both left out.
 
     Args:
-        told: What is said about the file.
+        stated: Statements about the file.
         num_classes: Outputs of the file's own classifier.
 
     Returns:
         The names or None, and notes in sentences.
     """
-    naming = [source for source in told.sources if source.class_names]
+    naming = [source for source in stated.sources if source.class_names]
     fitting = [source for source in naming if len(source.class_names) == num_classes]
     notes = [
         f"{sentence(source.where)} names {len(source.class_names)} classes, the classifier has "
@@ -26,8 +28,10 @@ def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, 
         for source in naming
         if source not in fitting
     ]
-    lists = [source for source in told.class_lists if len(source.class_names or ()) == num_classes]
-    notes += [problem for source in told.class_lists for problem in source.problems]
+    lists = [
+        source for source in stated.class_lists if len(source.class_names or ()) == num_classes
+    ]
+    notes += [problem for source in stated.class_lists for problem in source.problems]
     if not fitting and len({source.class_names for source in lists}) > 1:
         files = " and ".join(source.where for source in lists)
         return None, (*notes, f"{files} name the classes differently: none is used.")
@@ -35,10 +39,10 @@ def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, 
         notes += [
             f"{source.where} names {len(source.class_names)} classes, the classifier has "
             f"{num_classes} outputs: it is not used."
-            for source in told.class_lists
+            for source in stated.class_lists
             if source.class_names
         ]
-        return None, tuple(notes) or _wrong_number(told, num_classes)
+        return None, tuple(notes) or _wrong_number(stated, num_classes)
     chosen, *others = (*fitting, *lists)
     notes += [
         f"{sentence(other.where)} names the classes in another way than {chosen.where}, which is "
@@ -49,11 +53,13 @@ def told_classes(told: Told, num_classes: int) -> tuple[tuple[str, ...] | None, 
     return chosen.class_names, (*notes, f"The {num_classes} classes are named by {chosen.where}.")
 
 
-def _wrong_number(told: Told, num_classes: int) -> tuple[str, ...]:
-    said = next((s for s in told.sources if s.is_content and s.num_classes is not None), None)
-    if said is None or said.num_classes == num_classes:
+def _wrong_number(stated: Statements, num_classes: int) -> tuple[str, ...]:
+    statement = next(
+        (s for s in stated.sources if s.is_content and s.num_classes is not None), None
+    )
+    if statement is None or statement.num_classes == num_classes:
         return ()
     return (
-        f"{sentence(said.where)} says {said.num_classes} classes, the classifier has "
+        f"{sentence(statement.where)} says {statement.num_classes} classes, the classifier has "
         f"{num_classes} outputs.",
     )

@@ -8,23 +8,23 @@ from covtool.backbones.published_names import (
     named_architecture,
     published_weights,
 )
-from covtool.checkpoints.told.statements import Said
+from covtool.checkpoints.metadata.statements import Statement
 
 _FOLDERS = 3  # models--timm--resnet50.a1_in1k/snapshots/HASH/model.safetensors
 
 
-def by_file_name(path: Path) -> Said | None:
+def by_file_name(path: Path) -> Statement | None:
     """Return what a file's own name says: a published name, or the part of it that is one."""
     found = published_weights(path.name)
-    return None if found is None else _said(f"the name {path.name}", found)
+    return None if found is None else _stated(f"the name {path.name}", found)
 
 
-def by_folder_name(path: Path) -> Said | None:
+def by_folder_name(path: Path) -> Statement | None:
     """Return what the nearest folder with a published name says."""
     for folder in _folders(path):
         found = published_weights(folder.name)
         if found is not None:
-            return _said(f"the folder's name {folder.name}", found)
+            return _stated(f"the folder's name {folder.name}", found)
     return None
 
 
@@ -35,13 +35,13 @@ def hinted_architecture(path: Path) -> str | None:
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folders that a file is in, the nearest first; not those in which covtool was called."""
+    """Return the folders that a file is in, the nearest first, below the working folder."""
     return [folder for folder in path.parents if folder.name][:_FOLDERS]
 
 
-def _said(where: str, weights: PublishedWeights) -> Said:
+def _stated(where: str, weights: PublishedWeights) -> Statement:
     own = current_name(weights.names[0])
-    return Said(
+    return Statement(
         where=where,
         architecture=own,
         other_names=weights.names[1:],

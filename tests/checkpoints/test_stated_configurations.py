@@ -1,7 +1,7 @@
 import pytest
 
-from covtool.checkpoints.told.mm_config import read_mm_config
-from covtool.checkpoints.told.preprocessors import read_open_clip, read_preprocessor
+from covtool.checkpoints.metadata.mm_config import read_mm_config
+from covtool.checkpoints.metadata.preprocessors import read_open_clip, read_preprocessor
 from covtool.specs import InputSpec
 
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from covtool.backbones.published_names import known_architecture
-from covtool.checkpoints.told import values
-from covtool.checkpoints.told.statements import Said
+from covtool.checkpoints.metadata import values
+from covtool.checkpoints.metadata.statements import Statement
 
 NAMES = {
     "ResNet": "resnet{depth}",
@@ -24,7 +24,7 @@ _LONGEST = 2**20
 _LONGEST_NAME = 200
 
 
-def read_mm_config(where: str, text: str) -> Said | None:
+def read_mm_config(where: str, text: str) -> Statement | None:
     """Return architecture and images of a configuration's text; None where it is none.
 
     Assignments of literals, lists and calls of ``dict`` are read; anything else is left out.
@@ -45,7 +45,7 @@ def read_mm_config(where: str, text: str) -> Said | None:
     return read_mm_entries(where, config)
 
 
-def read_mm_entries(where: str, config: Mapping[str, Any]) -> Said | None:
+def read_mm_entries(where: str, config: Mapping[str, Any]) -> Statement | None:
     """Return the same of a configuration that is a mapping already."""
     images, flips = _statistics(config)
     images |= _pipeline_images(config)
@@ -55,13 +55,13 @@ def read_mm_entries(where: str, config: Mapping[str, Any]) -> Said | None:
         images = {name: v for name, v in images.items() if name not in ("mean", "std")}
     if not flips:
         problems.append(values.bgr_problem(where))
-    said = Said(
+    stated = Statement(
         where=where,
         architecture=_architecture(config),
         input=images,
         problems=tuple(problems),
     )
-    return said if said else None
+    return stated if stated else None
 
 
 def _value(node: ast.expr) -> Any:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from covtool.backbones import channel_statistics
 from covtool.backbones.published_names import known_architecture
-from covtool.checkpoints.told import values
-from covtool.checkpoints.told.class_lists import CLASS_KEYS, NotNamesError, names_of
-from covtool.checkpoints.told.statements import Said
-from covtool.checkpoints.told.wording import sentence
+from covtool.checkpoints.metadata import values
+from covtool.checkpoints.metadata.class_lists import CLASS_KEYS, NotNamesError, names_of
+from covtool.checkpoints.metadata.statements import Statement
+from covtool.checkpoints.metadata.wording import sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class Field:
     """Something that entries say.
 
     Attributes:
-        name: In `Said` or in `InputSpec`.
+        name: Field of `Statement` or of `InputSpec`.
         keys: Under which it is kept, in lower case, the most explicit first.
-        read: What a value means; None where it means nothing.
+        read: Function that reads a value; its result is None where the value means nothing.
     """
 
     name: str
@@ -122,8 +122,8 @@ _DEEPEST = 4
 _LONGEST_KEY = 1024  # bits
 
 
-def read_entries(where: str, loaded: Any) -> Said | None:
-    """What a mapping of entries says, and the mappings in it; tensors of a model say nothing.
+def read_entries(where: str, loaded: Any) -> Statement | None:
+    """Read the statements of a mapping and of those in it; a model's tensors are none.
 
     An entry nearer to the top is trusted more than one below it.
 
@@ -138,7 +138,7 @@ def read_entries(where: str, loaded: Any) -> Said | None:
     classes, problems = _class_names(levels)
     images, more = _images(levels)
     pooling = _first(levels, POOLING)
-    said = Said(
+    stated = Statement(
         where=where,
         architecture=next(iter(names), None),
         other_names=names[1:],
@@ -149,7 +149,7 @@ def read_entries(where: str, loaded: Any) -> Said | None:
         problems=tuple(f"{sentence(text)} ({where})." for text in (*problems, *more)),
         rest_is_librarys=any(set(_TIMM_ARGUMENTS) <= set(entries) for entries in levels),
     )
-    return said if said else None
+    return stated if stated else None
 
 
 def as_entries(value: Any) -> Mapping[str, Any] | None:
@@ -199,7 +199,7 @@ def _first(levels: list[Mapping[str, Any]], field: Field) -> Any:
 
 
 def _architectures(levels: list[Mapping[str, Any]]) -> tuple[str, ...]:
-    """What stands where an architecture's name should, and names that are known to be one."""
+    """Yield what stands where an architecture's name should, and names known to be one."""
     keys = (*ARCHITECTURE.keys, *MORE_ARCHITECTURES)
     words = [entries[k] for entries in levels for k in keys if _word(entries.get(k))]
     known = filter(None, map(known_architecture, words))

@@ -112,7 +112,7 @@ def as_unit_statistics(
 
 
 def statistics_problem(statistics: Mapping[str, tuple[float, ...]]) -> str | None:
-    """What is wrong with a mean and a deviation for values in [0, 1]; None where nothing is."""
+    """Return what is wrong with a mean and a deviation for values in [0, 1]; None for nothing."""
     mean, std = statistics.get("mean", ()), statistics.get("std", ())
     if any(value <= 0 for value in std):
         return f"a deviation of {shown(std)} cannot be divided by"

@@ -4,19 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from covtool.backbones import channel_statistics
-from covtool.checkpoints.told.values import shown
+from covtool.checkpoints.metadata.values import shown
 
 
-def in_words(said: Mapping[str, Any]) -> str:
+def in_words(stated: Mapping[str, Any]) -> str:
     """Return fields of `InputSpec` as a note tells them."""
     words = []
-    if "size" in said:
-        words.append(pixels(said["size"]))
-    if "crop_pct" in said:
-        words.append(f"crop {said['crop_pct']:.4g}")
-    if "interpolation" in said:
-        words.append(said["interpolation"])
-    mean, std = said.get("mean"), said.get("std")
+    if "size" in stated:
+        words.append(pixels(stated["size"]))
+    if "crop_pct" in stated:
+        words.append(f"crop {stated['crop_pct']:.4g}")
+    if "interpolation" in stated:
+        words.append(stated["interpolation"])
+    mean, std = stated.get("mean"), stated.get("std")
     if mean and std and _is_imagenet(mean, std):
         words.append("ImageNet's mean and deviation")
     else:

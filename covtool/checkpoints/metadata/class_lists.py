@@ -7,7 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from covtool.checkpoints.told.documents import LARGEST_JSON, document
+from covtool.checkpoints.metadata.documents import LARGEST_JSON, document
 from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import read_text
@@ -17,7 +17,7 @@ LONGEST_NAME = 1_000
 
 _INDEX_BITS = 64
 _ENCODING = "utf-8-sig"
-_PLACEHOLDER = re.compile(r"LABEL_\d+")  # what transformers writes where nobody gave names
+_PLACEHOLDER = re.compile(r"LABEL_\d+")  # what transformers writes where no names were given
 _NUMBERED = (
     re.compile(r"(?P<index>\d+)\s*[,:;\t ]\s*(?P<name>\S.*)"),
     re.compile(r"(?P<name>.*\S)\s*[,:;\t ]\s*(?P<index>\d+)"),
@@ -74,7 +74,7 @@ def _of_mapping(value: Mapping) -> tuple[str, ...] | None:
 
 
 def _first(value: Any) -> Any:
-    """The WordNet id of a pair of id and word, as Keras writes them; else the value itself."""
+    """Return the WordNet id of a pair of id and word, as Keras writes; else the value itself."""
     is_pair = isinstance(value, list | tuple) and value and isinstance(value[0], str)
     return value[0] if is_pair else value
 

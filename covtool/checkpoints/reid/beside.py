@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from covtool.checkpoints.told.documents import read_document
+from covtool.checkpoints.metadata.documents import read_document
 
 
 def settings_beside(checkpoint: Path, name: str) -> Mapping[str, Any]:

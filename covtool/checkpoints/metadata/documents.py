@@ -29,7 +29,7 @@ def document(path: Path, *, encoding: str = "utf-8") -> Any:
 
 
 def read_document(path: Path) -> Mapping[str, Any] | None:
-    """The names and values in a file; None where it has none, is too large or cannot be read."""
+    """Read the names and values in a file; None if it has none, is too large or unreadable."""
     try:
         value = document(path)
     except (OSError, ValueError):

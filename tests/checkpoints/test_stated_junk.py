@@ -6,11 +6,11 @@ from argparse import Namespace
 import pytest
 import torch
 
-from covtool.checkpoints.told.class_lists import CLASS_KEYS
-from covtool.checkpoints.told.entries import IMAGES, MEAN, PARTS, STD, read_entries
-from covtool.checkpoints.told.images import told_images, usual_images
-from covtool.checkpoints.told.preprocessors import read_open_clip, read_preprocessor
-from covtool.checkpoints.told.statements import Told
+from covtool.checkpoints.metadata.class_lists import CLASS_KEYS
+from covtool.checkpoints.metadata.entries import IMAGES, MEAN, PARTS, STD, read_entries
+from covtool.checkpoints.metadata.images import stated_images, usual_images
+from covtool.checkpoints.metadata.preprocessors import read_open_clip, read_preprocessor
+from covtool.checkpoints.metadata.statements import Statements
 from covtool.specs import BaseSpec, InputSpec
 
 PROCESSOR = [
@@ -89,8 +89,8 @@ def test_junk_becomes_images_that_are_valid(seed):
         entries = {key: junk(draw) for key in draw.sample(KEYS, 12)}
         readers = (read_preprocessor, read_open_clip)
         said = [read_entries("the file", entries), *(read("the file", entries) for read in readers)]
-        told = Told(sources=tuple(source for source in said if source))
-        images = told_images(told, base, usual_images(base), overrides={}).input
+        told = Statements(sources=tuple(source for source in said if source))
+        images = stated_images(told, base, usual_images(base), overrides={}).input
         assert images == InputSpec.model_validate(images.model_dump())
         assert len(images.mean) in (1, 3)
         assert len(images.std) in (1, 3)

@@ -13,8 +13,8 @@ from covtool.backbones.create import (
     fixed_size,
 )
 from covtool.backbones.published_names import known_architecture
-from covtool.checkpoints.told.statements import Said, Told
-from covtool.checkpoints.told.wording import in_words, pixels, same, sentence
+from covtool.checkpoints.metadata.statements import Statement, Statements
+from covtool.checkpoints.metadata.wording import in_words, pixels, same, sentence
 from covtool.printable import printable
 from covtool.specs import BaseSpec, InputSpec
 from covtool.specs.problems import first_problem
@@ -37,7 +37,7 @@ class Images:
 
     Attributes:
         input: All fields.
-        notes: What was read, what was assumed, and what was not believed, in sentences.
+        notes: Readings, assumptions and rejected statements, in sentences.
     """
 
     input: InputSpec
@@ -71,8 +71,8 @@ def usual_images(base: BaseSpec) -> Usual:
     return Usual(input=default_input(base), whose=default_name(base))
 
 
-def told_images(
-    told: Told,
+def stated_images(
+    stated: Statements,
     base: BaseSpec,
     usual: Usual,
     *,
@@ -85,15 +85,15 @@ def told_images(
     another architecture than the one that the tensors are of.
 
     Args:
-        told: What is said about the file.
+        stated: Statements about the file.
         base: The architecture of its tensors.
-        usual: What is assumed where nothing is said.
+        usual: Assumption where nothing is stated.
         equals: Names of further architectures that the tensors fit.
         overrides: Fields that the user sets.
     """
     choice = _Choice()
     names = {base.name, *equals}
-    for source in told.sources:
+    for source in stated.sources:
         choice.notes += source.problems
         if not _speaks_of(source, names):
             _disbelieve(choice, source, base)
@@ -113,10 +113,12 @@ def told_images(
     )
 
 
-def _speaks_of(source: Said, names: set[str]) -> bool:
+def _speaks_of(source: Statement, names: set[str]) -> bool:
     """Return whether a source is about one of some architectures, or about none that is known."""
-    said = (known_architecture(name) for name in (source.architecture, *source.other_names) if name)
-    known = [_short(name) for name in said if name]
+    stated = (
+        known_architecture(name) for name in (source.architecture, *source.other_names) if name
+    )
+    known = [_short(name) for name in stated if name]
     return not known or not names.isdisjoint(known)
 
 
@@ -124,7 +126,7 @@ def _short(name: str) -> str:
     return name.removeprefix(TORCHVISION_PREFIX).partition(".")[0]
 
 
-def _disbelieve(choice: _Choice, source: Said, base: BaseSpec) -> None:
+def _disbelieve(choice: _Choice, source: Statement, base: BaseSpec) -> None:
     if source.input:
         choice.notes.append(
             f"Not believed: {source.where}, which speaks of {printable(source.architecture)}; the "
@@ -132,7 +134,7 @@ def _disbelieve(choice: _Choice, source: Said, base: BaseSpec) -> None:
         )
 
 
-def _possible(choice: _Choice, source: Said) -> dict[str, Any]:
+def _possible(choice: _Choice, source: Statement) -> dict[str, Any]:
     """Return the fields of a source that images can have; a note names the others."""
     possible = {}
     for name, value in source.input.items():
@@ -145,10 +147,10 @@ def _possible(choice: _Choice, source: Said) -> dict[str, Any]:
     return possible
 
 
-def _take(choice: _Choice, where: str, said: Mapping[str, Any], *, quietly: bool = False) -> None:
+def _take(choice: _Choice, where: str, stated: Mapping[str, Any], *, quietly: bool = False) -> None:
     """Settle the fields that are still open."""
     others = []
-    for name, value in said.items():
+    for name, value in stated.items():
         if name not in choice.values:
             choice.values[name], choice.where[name] = value, where
         elif not quietly and name in FLAGS and not same(choice.values[name], value):
@@ -156,13 +158,13 @@ def _take(choice: _Choice, where: str, said: Mapping[str, Any], *, quietly: bool
     if others:
         trusted = ", ".join(dict.fromkeys(choice.where[name] for name in others))
         choice.notes.append(
-            f"{sentence(in_words({n: said[n] for n in others}))} in {where} "
+            f"{sentence(in_words({n: stated[n] for n in others}))} in {where} "
             f"{'is' if len(others) == 1 else 'are'} not used: {trusted} says "
             f"{in_words({n: choice.values[n] for n in others})}."
         )
 
 
-def _of_library(source: Said, base: BaseSpec) -> tuple[str, dict[str, Any]] | None:
+def _of_library(source: Statement, base: BaseSpec) -> tuple[str, dict[str, Any]] | None:
     """Return what a source leaves to timm: the images of the pretrained tag that it names."""
     if base.library != "timm" or source.architecture is None or not source.is_content:
         return None
@@ -175,11 +177,11 @@ def _of_library(source: Said, base: BaseSpec) -> tuple[str, dict[str, Any]] | No
 
 
 def _keep_fixed_size(choice: _Choice, base: BaseSpec) -> None:
-    size, told = fixed_size(base), choice.values.get("size")
-    if size is None or told is None or tuple(told) == tuple(size):
+    size, stated = fixed_size(base), choice.values.get("size")
+    if size is None or stated is None or tuple(stated) == tuple(size):
         return
     choice.notes.append(
-        f"{pixels(told)} ({choice.where['size']}) are not used: {base.name} takes "
+        f"{pixels(stated)} ({choice.where['size']}) are not used: {base.name} takes "
         f"{pixels(size)} only."
     )
     choice.values["size"], choice.where["size"] = tuple(size), "the architecture"
@@ -187,10 +189,10 @@ def _keep_fixed_size(choice: _Choice, base: BaseSpec) -> None:
 
 def _keep_fitting_statistics(choice: _Choice, channels: int) -> None:
     for name in STATISTICS:
-        told = choice.values.get(name)
-        if told is not None and len(told) not in (1, RGB, channels):
+        stated = choice.values.get(name)
+        if stated is not None and len(stated) not in (1, RGB, channels):
             choice.notes.append(
-                f"{name} of {len(told)} numbers ({choice.where[name]}) is not used: the images "
+                f"{name} of {len(stated)} numbers ({choice.where[name]}) is not used: the images "
                 f"have {channels} channels."
             )
             del choice.values[name], choice.where[name]

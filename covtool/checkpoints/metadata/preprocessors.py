@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from covtool.backbones import channel_statistics
-from covtool.checkpoints.told import values
-from covtool.checkpoints.told.statements import Said
+from covtool.checkpoints.metadata import values
+from covtool.checkpoints.metadata.statements import Statement
 from covtool.printable import printable
 
 _LARGEST_CROPPED = 384  # ConvNeXt's: images of this side and more are squashed, not cropped
@@ -15,7 +15,7 @@ _SHORTEST_EDGE = ("clip", "levit", "bit", "mobilenet", "poolformer", "efficientf
 _RESIZE_MODES = {"shortest": "center", "squash": "squash", "longest": "border"}
 
 
-def read_preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
+def read_preprocessor(where: str, config: Mapping[str, Any]) -> Statement | None:
     """Return what transformers' ``preprocessor_config.json`` says.
 
     Rescaling by another factor than 1/255, or not at all, and EfficientNet's offset are taken into
@@ -35,8 +35,8 @@ def read_preprocessor(where: str, config: Mapping[str, Any]) -> Said | None:
         problems.append(f"The filter {printable(repr(config['resample']))} is not used ({where}).")
     if statistics and not problem:
         images |= statistics
-    said = Said(where=where, input=images, problems=tuple(problems))
-    return said if said else None
+    stated = Statement(where=where, input=images, problems=tuple(problems))
+    return stated if stated else None
 
 
 def _without_objects(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _geometry(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shortest_edge(size: Any, kind: str, *, crops: bool) -> int | None:
-    """Return the length of the shorter side after resizing; None where both sides are told."""
+    """Return the length of the shorter side after resizing; None where both sides are given."""
     if isinstance(size, Mapping):
         return values.as_count(size.get("shortest_edge"))
     by_shorter_side = kind.startswith(("convnext", *_SHORTEST_EDGE)) and (
@@ -116,27 +116,27 @@ def _statistics(
     return statistics, values.statistics_problem(statistics)
 
 
-def read_open_clip(where: str, config: Mapping[str, Any]) -> Said | None:
+def read_open_clip(where: str, config: Mapping[str, Any]) -> Statement | None:
     """Return what OpenCLIP's ``open_clip_config.json`` says; what is left out is OpenAI's."""
     model = config.get("model_cfg")
     vision = model.get("vision_cfg") if isinstance(model, Mapping) else None
     if not isinstance(vision, Mapping):
         return None
-    told = config.get("preprocess_cfg")
-    told = told if isinstance(told, Mapping) else {}
-    size = values.as_size(told.get("size")) or values.as_size(vision.get("image_size"))
+    stated = config.get("preprocess_cfg")
+    stated = stated if isinstance(stated, Mapping) else {}
+    size = values.as_size(stated.get("size")) or values.as_size(vision.get("image_size"))
     images = {
-        "mean": values.as_numbers(told.get("mean")) or channel_statistics.OPENAI_CLIP[0],
-        "std": values.as_numbers(told.get("std")) or channel_statistics.OPENAI_CLIP[1],
-        "interpolation": values.as_filter(told.get("interpolation")) or "bicubic",
-        "crop_mode": _RESIZE_MODES.get(str(told.get("resize_mode")), "center"),
+        "mean": values.as_numbers(stated.get("mean")) or channel_statistics.OPENAI_CLIP[0],
+        "std": values.as_numbers(stated.get("std")) or channel_statistics.OPENAI_CLIP[1],
+        "interpolation": values.as_filter(stated.get("interpolation")) or "bicubic",
+        "crop_mode": _RESIZE_MODES.get(str(stated.get("resize_mode")), "center"),
         "crop_pct": 1.0,
     }
     problem = values.statistics_problem(images)
     if problem:
         images = {k: v for k, v in images.items() if k not in ("mean", "std")}
     name = vision.get("timm_model_name")
-    return Said(
+    return Statement(
         where=where,
         architecture=name if isinstance(name, str) else None,
         input=images | ({"size": size} if size else {}),
