@@ -118,6 +118,7 @@ class View:
     def aliases(self) -> Iterator["View"]:
         """Yield the view as it is, then under each alias that it has a use for."""
         yield self
+        # Only where the file has one norm and not the other: some networks have both.
         for alias in ALIASES:
             has = {top: any(n.startswith(top) for n in self.inside) for top in _NORMS}
             if has[alias.own] and not has[alias.known]:
@@ -153,7 +154,9 @@ def find_bodies(
     for prefix in body_prefixes(index, [name for name, _ in tensors]):
         view = View.of(tensors, prefix, ordered=ordered, size=size)
         bodies = (_body(index, view) for view in view.aliases())
+        # The view without alias comes first: names as they are win over renamed ones.
         found += [body for body in bodies if body is not None][:1]
+    # Larger bodies first, as a network may hold a smaller one complete, as a detector its backbone.
     found.sort(key=lambda body: (-body.tensors, len(body.prefix)))
     outer: list[Body] = []
     for body in found:
@@ -193,6 +196,7 @@ def whole_bodies(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
 def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate | None:
     """Return the candidate of a row if its body stands behind the view's prefix; None otherwise."""
     body, head = split(index, row)
+    # Cheapest test first: thousands of architectures are tried on each prefix.
     if not body or any(name not in view.known for name, _ in body):
         return None
     architecture = index.architectures[row]
@@ -253,6 +257,7 @@ def body_prefixes(index: ArchitectureIndex, names: Iterable[str]) -> list[str]:
         for prefix, firsts in begun.items()
         if any(not ended.get(prefix, frozenset()).isdisjoint(ends[first]) for first in firsts)
     }
+    # Sorted, so that a set's order of strings, which changes from run to run, decides nothing.
     return sorted(found, key=lambda prefix: (len(prefix), prefix))[:MOST_PREFIXES]
 
 
@@ -275,6 +280,7 @@ def _closest(candidates: list[Candidate]) -> tuple[Candidate, ...]:
 
 def _complete_rows(index: ArchitectureIndex, names: Iterable[str]) -> np.ndarray:
     """Return rows of which every tensor before the classifier is there by name."""
+    # All architectures at once: a pass over arrays takes milliseconds, over objects seconds.
     known = np.zeros(len(index.names), dtype=bool)
     known[[n for name in names if (n := index.name_numbers.get(name)) is not None]] = True
     body = known[index.pair_names][index.pairs] & ~index.is_classifier
@@ -295,6 +301,7 @@ def _size_told(
         return None
     if not other:
         return in_channels, {}, ()
+    # Position embeddings differ for two reasons: other channels in the stem, or other image sizes.
     fits, channels = shapes_fit(other.values())  # other channels alone are no other patches
     if fits:
         return channels, {}, ()
@@ -306,6 +313,7 @@ def _with_classifier(candidate: Candidate, head: Named, view: View, others: list
     """Return the candidate with the linear layer beside the body as its classifier, if one fits."""
     expected = dict(head) or expected_head(candidate.architecture)
     weights = [name for name in expected if name.endswith(".weight")]
+    # Distilled networks have two classifiers; a single linear layer cannot stand for both.
     if len(weights) != 1:
         return candidate
     beside = {view.prefix + n: view.inside[n] for n in others} | dict(view.outside)
@@ -313,6 +321,7 @@ def _with_classifier(candidate: Candidate, head: Named, view: View, others: list
     known = weights[0]
     found = linear_classifiers(beside, expected[known][1], roots)
     doubts = between(_uncopied(beside, view), expected[known][1], roots, found)
+    # Something that may compute stands between body and classifier: logits could be silently wrong.
     if found and doubts:
         return replace(candidate, doubted=(found[0].module, doubts[0]))
     if len(found) != 1:
@@ -339,6 +348,7 @@ def _unless_doubted(candidate: Candidate, head: Named, view: View, others: list[
 
 def _uncopied(beside: Mapping[str, Shape], view: View) -> dict[str, Shape]:
     """Return the tensors beside a body that are not those of another network of the same names."""
+    # A teacher or a momentum encoder repeats every name of the body under another prefix.
     first = next(iter(view.inside))
     copies = {n.removesuffix(first) for n in beside if n.endswith(f".{first}")}
     return {n: shape for n, shape in beside.items() if copies.isdisjoint(modules_above(n))}

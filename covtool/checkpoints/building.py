@@ -58,6 +58,7 @@ def build(
     """
     classes = num_classes or candidate.num_classes or DEFAULT_CLASSES
     fresh = classes != candidate.num_classes
+    # Before the model is built: tensors are mapped until now and take memory only then.
     require_room(f"The model in {checkpoint.path}", num_bytes(checkpoint.state.values()))
     try:
         base, pooled = _with_told_pooling(_base(checkpoint, candidate), checkpoint, candidate)
@@ -88,6 +89,7 @@ def build(
 def _base(checkpoint: ForeignCheckpoint, candidate: Candidate) -> BaseSpec:
     architecture = candidate.architecture
     arguments = {**architecture.arguments, **candidate.arguments}
+    # torchvision's constructors have no argument for input channels.
     if candidate.in_channels not in (None, RGB):
         if architecture.library != "timm":
             raise CheckpointError(
@@ -128,9 +130,11 @@ def _renamed(
     tensors = _counted(kept, dict(candidate.renames)) if candidate.renames else kept
     own, file = model.state_dict(), {**checkpoint.tensors, **checkpoint.beside}
     for name, known in candidate.classifier:
+        # A classifier stored as 1x1 convolution is a linear layer with two dimensions of size 1.
         tensors[known] = file[name].flatten(1) if file[name].dim() > 1 else file[name]
         if known in own and own[known].dim() > tensors[known].dim():  # a 1x1 convolution
             tensors[known] = tensors[known].reshape(*tensors[known].shape, 1, 1)
+    # A linear layer without bias fits an architecture with one if the bias is 0.
     for _, known in candidate.classifier[:1]:
         bias = f"{known.removesuffix('.weight')}.bias"
         if bias in own:
@@ -168,6 +172,7 @@ def load_exactly_(
             reason="The installed library builds this architecture differently.",
             hint=f"{report}\nName another architecture with --arch.",
         )
+    # num_batches_tracked is missing in old files, and its dtype differs between writers.
     counters = {
         n: t for n, t in tensors.items() if not is_relevant(n) and n in own and _fits(t, own[n])
     }

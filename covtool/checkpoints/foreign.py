@@ -161,6 +161,7 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
         not_tensors=tuple(str(k) for k, v in content.entries.items() if not isinstance(v, Tensor)),
         recipe=metadata.get(RECIPE_KEY),
         notes=content.notes,
+        # covtool's own files have a recipe, which needs no guessing from names and folders.
         stated=Statements()
         if saved or RECIPE_KEY in metadata
         else read_statements(path, plain(loaded), metadata),
@@ -177,6 +178,7 @@ def _load(path: Path, files: Sequence[Path]) -> tuple[str, Any, Mapping[str, str
         own, loaded, _ = _loaded(file)
         kind = kind or own
         loaded = loaded if isinstance(loaded, Mapping) else {}
+        # A tensor in two shards means that files of two models are mixed.
         twice = next((name for name in loaded if name in merged), None)
         if twice is not None:
             raise damaged(path, f"Two of its files hold {printable(str(twice))!r}.")
@@ -202,6 +204,7 @@ def _loaded(file: Path) -> tuple[str, Any, Mapping[str, str]]:
 
 def _default_prefix(tensors: Mapping[str, Tensor]) -> str:
     """Return the longest prefix that all tensors share, or nearly all."""
+    # The longest prefix first: `module.model.` before `module.`.
     for prefix in reversed(prefix_chain(tensors)):
         if sum(name.startswith(prefix) for name in tensors) >= _CLEAR_MAJORITY * len(tensors):
             return prefix

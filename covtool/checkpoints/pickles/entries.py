@@ -57,9 +57,11 @@ def entries(data: mmap) -> dict[str, Entry]:
         PickleError: The table is damaged, has more than `MOST_ENTRIES` entries, or a name twice;
             or entries overlap.
     """
+    # The table of contents decides, as in torch: headers in front of the bytes may contradict it.
     count, size, start = _end(data)
     if count > MOST_ENTRIES:
         raise PickleError(f"It has {count:,} entries; at most {MOST_ENTRIES:,} are read.")
+    # Checked before a row is read: a count of 2^64 must not size a loop or a list.
     if start + size > len(data) or count * _ROW.size > size:
         raise _damaged("its place is outside the file")
     rows = list(_rows(data, start, size))
@@ -69,6 +71,7 @@ def entries(data: mmap) -> dict[str, Entry]:
     found = {
         name: Entry(e.place, e.nbytes, e.checksum, e.is_stored, limits[e.place]) for name, e in rows
     }
+    # Two entries of one name: other readers take the last, so that two tools may see two files.
     if len(found) < count:
         raise _damaged("a name is twice in it")
     return found
@@ -153,12 +156,14 @@ def _rows(data: mmap, start: int, size: int) -> Iterator[tuple[str, Entry]]:
             table[extra : extra + of_extra], [unpacked, packed, row[-1]]
         )
         is_stored = method == _STORED and not flags & _ENCRYPTED and packed == unpacked
+        # torch writes UTF-8; a name of other bytes is kept distinct rather than refused.
         text = table[name:extra].decode("utf-8", "backslashreplace")
         yield text, Entry(place, unpacked, checksum, is_stored, 0)
 
 
 def _in_64(extra: bytes, numbers: list[int]) -> list[int]:
     """Return the numbers of a row, those that need more than 32 bits from what follows its name."""
+    # Zip64: only the numbers that are 0xFFFFFFFF stand in the extra field, in this order.
     missing = [n for n, number in enumerate(numbers) if number == _IN_EXTRA_64]
     at = 0
     while missing and at + _EXTRA.size <= len(extra):
@@ -178,6 +183,7 @@ def _in_64(extra: bytes, numbers: list[int]) -> list[int]:
 
 def _limits(places: list[int], end: int) -> dict[int, int]:
     """Return, by each entry's place, that of the next one or of the table of contents."""
+    # Overlapping entries are how zip bombs of a few bytes unpack to terabytes.
     ordered = sorted(places)
     if any(first == second for first, second in pairwise(ordered)):
         raise _damaged("two entries are in one place")

@@ -61,6 +61,7 @@ class Machine:
         """
         try:
             value = self._run()
+        # A file that names dangerous functions is called dangerous, even if it is damaged as well.
         except PickleError as problem:
             if self.refused:
                 raise CodeError(list(self.refused)) from problem
@@ -71,6 +72,7 @@ class Machine:
 
     def _run(self) -> Any:
         source, push = self.source, self.stack.append
+        # Bounded: memo and DUP let a file of a few bytes ask for endless work.
         for _ in range(MOST_OPERATIONS):
             operation = source.take(1)
             literal = LITERALS.get(operation)
@@ -97,6 +99,7 @@ class Machine:
 
     def pop(self) -> Any:
         """Return the topmost value, which must be above the last mark."""
+        # Python's own unpickler lets an operation reach below a mark; no writer produces that.
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
             raise PickleError("It takes a value that is not there.")
         return self.stack.pop()
@@ -116,6 +119,7 @@ class Machine:
         del self.stack[start:]
         return values
 
+    # Nothing is ever imported: a name is text, and what it may mean is decided in `settling`.
     def name(self, module: Any, qualname: Any) -> GlobalName:
         """Return what a class or a function is called today; noted, never looked up."""
         if not isinstance(module, str) or not isinstance(qualname, str):
@@ -153,6 +157,7 @@ def _too_many() -> PickleError:
 
 def _renamed(module: str, qualname: str) -> tuple[str, str]:
     """Return names of Python 2 in Python 3."""
+    # Checkpoints of Python 2 name modules as they were called then: `__builtin__`, `copy_reg`.
     if (module, qualname) in NAME_MAPPING:
         return NAME_MAPPING[module, qualname]
     return IMPORT_MAPPING.get(module, module), qualname
@@ -171,6 +176,8 @@ def _set_items(machine: Machine, values: list[Any]) -> None:
     if not isinstance(target, dict) or len(values) % 2:
         raise PickleError("It sets items of what has none.")
     for key, value in zip(values[::2], values[1::2], strict=True):
+        # A key is hashed as often as it is set: a huge nested tuple as key would cost much each
+        # time.
         machine.spend(require_key(key))
         target[key] = value
 
@@ -210,6 +217,7 @@ def _tuple(count: int) -> Callable[[Machine], None]:
 
 
 def _pop(machine: Machine) -> None:
+    # POP removes a mark where nothing is above it, as in Python's C unpickler.
     if machine.marks and machine.marks[-1] == len(machine.stack):
         machine.marks.pop()
     else:
@@ -234,6 +242,7 @@ def _put(index: Callable[[Source], int]) -> Callable[[Machine], None]:
 
 
 def _memoize(machine: Machine) -> None:
+    # MEMOIZE numbers by the size of the memo, not by a counter (PEP 3154).
     machine.memo[len(machine.memo)] = machine.top()
 
 
@@ -333,5 +342,6 @@ OPERATIONS: dict[bytes, Callable[[Machine], None]] = {
     pickle.LONG_BINPUT: _put(lambda source: source.unsigned(4)),
     pickle.MEMOIZE: _memoize,
     pickle.PROTO: _protocol,
+    # The length of a frame is a hint for buffering only, so it is skipped and not believed.
     pickle.FRAME: lambda m: m.source.take(8) and None,
 }

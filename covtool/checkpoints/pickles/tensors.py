@@ -134,8 +134,10 @@ def _viewed(
         return UnusableTensor(f"of type {name}")
     offset, size, stride = place[0], settle(place[1]), settle(place[2])
     untyped = settle.storages.untyped(storage, dtype)
+    # A view may end before its storage: the smaller of both is what a tensor may reach.
     nbytes = min(_claimed(storage), untyped.nbytes())
     _require_within(nbytes // dtype.itemsize, offset, size, stride, dtype.itemsize)
+    # `set_` checks nothing about strides of other storages: `_require_within` has to come first.
     tensor = torch.empty(0, dtype=dtype).set_(untyped, offset, size, stride)
     return _flagged(tensor, metadata)
 
@@ -166,18 +168,22 @@ def _require_within(numel: int, offset: Any, size: Any, stride: Any, width: int)
     if not _is_size(offset) or len(size) != len(stride):
         raise PickleError(f"A tensor has {len(size)} sizes, {len(stride)} strides.")
     count = math.prod(size)
+    # A size of 0 must not hide sizes whose product overflows 64 bits inside torch.
     if math.prod(max(n, 1) for n in size) > _LARGEST:
         raise PickleError(f"A tensor has the shape {shown(size)}.")
+    # Strides may be 0 (expanded) or overlap, so the last element is counted, not the product.
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if offset > numel or (count and last >= numel):
         raise PickleError(
             f"A tensor of shape {shown(size)} is larger than its storage of {numel:,} numbers."
         )
+    # An expanded tensor takes no memory here, but all of it when it is copied into a model.
     if count > numel and count * width > _LARGEST_EXPANDED:
         raise PickleError(f"A tensor of shape {shown(size)} repeats {numel:,} numbers.")
 
 
 def _is_size(value: Any) -> bool:
+    # `type` and not `isinstance`: True is an int, and torch would take it as 1.
     return type(value) is int and 0 <= value <= _LARGEST
 
 
@@ -223,6 +229,7 @@ def _of_fastai(record: Placeholder, settle: "Settling") -> Any:
 
 def _called(function: Any, arguments: Any, settle: "Settling") -> Any:
     row = TENSORS.get(function.full) if isinstance(function, GlobalName) else None
+    # A subclass inside a subclass could nest without end.
     if row is None or row is _of_subclass or not isinstance(arguments, tuple):
         return NotImplemented
     return row(Placeholder(function, arguments), settle)
@@ -233,6 +240,7 @@ def _from_numpy(record: Placeholder, settle: "Settling") -> Any:
     array = settle(record.arguments[0]) if record.arguments else None
     if not isinstance(array, np.ndarray) or array.dtype.str[1:] not in _LIKE_TENSORS:
         return NotImplemented
+    # Arrays of another byte order cannot become tensors.
     native = array.astype(array.dtype.newbyteorder("="))
     return torch.from_numpy(native)
 
