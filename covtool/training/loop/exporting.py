@@ -37,7 +37,7 @@ def export(
         VerificationError: It does not open, or answers differently.
     """
     model = parts.evaluated
-    phase = "" if parts.phases is None else parts.phases.at(epoch).label
+    phase = parts.phases.at(epoch).label
     recipe = parts.recipe_at(epoch)
     model.recipe = trained_recipe(
         recipe, data, result, line=_line(parts.request, data[0], epochs, phase)

@@ -58,7 +58,7 @@ def evaluate_initial(run: Run) -> None:
         CovtoolError: As `validate`.
     """
     parts = run.parts
-    if parts.phases is None:
+    if not parts.phases.shown:
         return
     start = time.perf_counter()
     with tf32(parts.training.tf32):
@@ -88,9 +88,8 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     state.chance.append(is_chance(known, parts.recipe.num_classes))
     tell_of_bad_images(run)
     replaced, state.replaced = state.replaced, 0
-    phase = None
-    if parts.phases is not None:
-        phase = _phase(parts, parts.phases.at(state.epoch).label)
+    phase = _phase(parts, parts.phases.at(state.epoch).label)
+    if phase is not None:
         state.correlations.append(phase.correlation)
     state.epoch, state.step, state.loss_sum, state.images = state.epoch + 1, 0, 0.0, 0
     state.seconds += time.perf_counter() - start
@@ -116,7 +115,10 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     interruption.check_all(parts.processes)
 
 
-def _phase(parts: Parts, name: str) -> PhaseRecord:
+def _phase(parts: Parts, name: str) -> PhaseRecord | None:
+    """Return what the logs of a run in named phases have of its Eigenlayer."""
+    if not parts.phases.shown:
+        return None
     eigenlayer = eigen_classifier(parts.evaluated).eigenlayer
     return PhaseRecord(
         name=name,
@@ -202,7 +204,7 @@ def _evaluate(run: Run, interruption: Interruption) -> EpochResult | None:
     """Measure the model; None in the middle of a phase, which is judged at its end."""
     parts, state = run.parts, run.state
     require_finite_(run)
-    if parts.phases is not None and parts.phases.ended(state.epoch + 1) is None:
+    if not parts.phases.is_judged_after(state.epoch):
         return None
     return validate(run, interruption.watching(run.observer.track))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,19 +40,16 @@ from covtool.training.parts.gradient_checkpointing import checkpoint_gradients_
 from covtool.training.parts.head import Head
 from covtool.training.parts.head_schedule import HeadSchedule, plan_head_schedule
 from covtool.training.parts.objective import Objective
-from covtool.training.parts.optimizer import Schedule, build_optimizer, forget_
+from covtool.training.parts.optimizer import build_optimizer, forget_
 from covtool.training.parts.parameter_groups import (
     ParameterGroup,
     optimizer_groups,
     plan_parameter_groups,
 )
+from covtool.training.parts.phases import TrainingPhases, single_phase
 from covtool.training.parts.replica import Replica, make_replica
-from covtool.training.parts.restraint_relaxation import (
-    PhasedFreezing,
-    PhasedSchedule,
-    RestraintRelaxation,
-    plan_restraint_relaxation,
-)
+from covtool.training.parts.restraint_relaxation import plan_restraint_relaxation
+from covtool.training.parts.schedule import Schedule
 from covtool.training.parts.synchronizing import synchronize_batch_norms_
 
 
@@ -105,7 +102,7 @@ class Parts:
         data: The images.
         fingerprints: Of the images, by split.
         heads: Which head is in use in which epoch; None for a model without a covtool head.
-        phases: Of SVDNet's training, or None.
+        phases: Phases of the run.
     """
 
     model: nn.Module
@@ -113,12 +110,12 @@ class Parts:
     forward: Replica
     processes: Processes
     head: Head
-    freezing: FreezeSchedule | PhasedFreezing
+    freezing: FreezeSchedule
     groups: tuple[ParameterGroup, ...]
     optimizer: Optimizer
     fresh_optimizer: dict[str, Any]
     centralization: Centralization | None
-    schedule: Schedule | PhasedSchedule
+    schedule: Schedule
     scaler: torch.amp.GradScaler
     ema: ModelEmaV3 | None
     objective: Objective
@@ -131,7 +128,7 @@ class Parts:
     data: TrainingData
     fingerprints: dict[str, str]
     heads: HeadSchedule | None
-    phases: RestraintRelaxation | None
+    phases: TrainingPhases
 
     @property
     def training(self) -> TrainingSpec:
@@ -164,20 +161,19 @@ class Parts:
 
     def notes(self, epoch: int) -> tuple[str, ...]:
         """Return what is different from an epoch, counted from 0, on."""
-        told = (self.phases, self.heads, self.freezing)
-        notes = (schedule.note(epoch) for schedule in told if schedule is not None)
+        plans = (self.phases, self.heads, self.freezing)
+        notes = (plan.note(epoch) for plan in plans if plan is not None)
         return tuple(note for note in notes if note)
 
     def enter_epoch_(self, epoch: int) -> None:
         """Change weights before the first update of an epoch from 0 on, where a phase begins."""
-        if self.phases is not None:
-            self.phases.enter_(
-                self.models,
-                epoch,
-                forget=partial(forget_, self.optimizer, self.fresh_optimizer),
-                seed=self.training.seed,
-                processes=self.processes,
-            )
+        self.phases.enter_(
+            self.models,
+            epoch,
+            forget=partial(forget_, self.optimizer, self.fresh_optimizer),
+            seed=self.training.seed,
+            processes=self.processes,
+        )
 
     def begin_epoch(self, epoch: int, *, step: int = 0) -> None:
         """Order of the images, mixing, head, what is frozen, modes: for an epoch from 0 on.
@@ -226,7 +222,7 @@ def assemble(
     model = _on_device(model, recipe, request, device, processes)
     set_trainable_(model, freezing.trained)
     groups = plan_parameter_groups(model, head, training)
-    optimizer = build_optimizer(optimizer_groups(model, groups, training.lr), training)
+    optimizer = _optimizer(model, groups, request)
     batches = _loaders(data, recipe, request, device, processes)
     embeds = request.objective.needs("embeddings")
     eager = WithEmbeddings(model, head.classifier) if embeds else model
@@ -241,8 +237,11 @@ def assemble(
         optimizer=optimizer,
         fresh_optimizer=deepcopy(optimizer.state_dict()),
         centralization=_centralization(optimizer, model, training),
-        schedule=_schedule(
-            optimizer, training, phases, _updates(batches["training_batches"], training)
+        schedule=Schedule(
+            optimizer,
+            training,
+            phases.phases,
+            updates_per_epoch=_updates(batches["training_batches"], training),
         ),
         scaler=torch.amp.GradScaler(
             device.type, enabled=training.amp and training.amp_dtype == "float16"
@@ -266,18 +265,21 @@ def assemble(
 
 def _freezing(
     model: nn.Module, head: Head, request: FinetuneRequest
-) -> tuple[FreezeSchedule | PhasedFreezing, RestraintRelaxation | None]:
+) -> tuple[FreezeSchedule, TrainingPhases]:
     """Return what is trained when, and the phases that have a part in that."""
-    training, svdnet = request.training, request.svdnet
-    freezing = plan_freezing(model, head, training.freeze_rules)
+    freezing = plan_freezing(model, head, request.training.freeze_rules)
     if not request.objective.needs("logits"):
         freezing = without_classifier(freezing, head, request.objective.loss)
-    if svdnet is None:
-        return freezing, None
-    phases = plan_restraint_relaxation(model, svdnet, base_lr=training.lr)
-    phased = PhasedFreezing(others=freezing, phases=phases)
-    phased.require_something_to_train()
-    return phased, phases
+    phases = _phases(model, request)
+    freezing = replace(freezing, holds=phases.holds)
+    phases.require_something_to_train(freezing.at)
+    return freezing, phases
+
+
+def _phases(model: nn.Module, request: FinetuneRequest) -> TrainingPhases:
+    if request.svdnet is None:
+        return single_phase(request.training)
+    return plan_restraint_relaxation(model, request.svdnet, base_lr=request.training.lr)
 
 
 def _on_device(
@@ -331,6 +333,19 @@ def _loaders(
     }
 
 
+def _optimizer(
+    model: nn.Module, groups: Sequence[ParameterGroup], request: FinetuneRequest
+) -> Optimizer:
+    training = request.training
+    optimizer = build_optimizer(optimizer_groups(model, groups, training.lr), training)
+    if request.svdnet is None:
+        # Saved states of plain runs have this entry, as timm's schedulers leave it; states of
+        # runs in SVDNet's phases never had.
+        for group in optimizer.param_groups:
+            group["initial_lr"] = training.lr
+    return optimizer
+
+
 def _centralization(
     optimizer: Optimizer, model: nn.Module, training: TrainingSpec
 ) -> Centralization | None:
@@ -338,17 +353,6 @@ def _centralization(
         return None
     weights = layer_weights(model, conv_only=training.gc_conv_only)
     return centralize_gradients(optimizer, on=training.gc_on, only=weights, in_place=True)
-
-
-def _schedule(
-    optimizer: Optimizer,
-    training: TrainingSpec,
-    phases: RestraintRelaxation | None,
-    updates_per_epoch: int,
-) -> Schedule | PhasedSchedule:
-    if phases is None:
-        return Schedule(optimizer, training, updates_per_epoch=updates_per_epoch)
-    return PhasedSchedule(optimizer, training, phases.phases, updates_per_epoch=updates_per_epoch)
 
 
 def _moving_average(model: nn.Module, training: TrainingSpec) -> ModelEmaV3 | None:

@@ -17,16 +17,19 @@ class FreezeSchedule:
     """What is trained, as a function of the epoch, so that a resumed run trains the right things.
 
     Attributes:
-        names: Of the parameters that can be trained.
-        rules: What is frozen for how long, each with the names that it is about.
+        names: Names of the parameters that can be trained.
+        rules: Rules of freezing, each with the names that it is about.
+        holds: Epochs in which a phase of the run freezes more, with the names.
     """
 
     names: frozenset[str]
     rules: tuple[tuple[FreezeRule, frozenset[str]], ...]
+    holds: tuple[tuple[range, frozenset[str]], ...] = ()
 
     def at(self, epoch: int) -> frozenset[str]:
         """Return names of the parameters that are trained in an epoch, counted from 0."""
-        return self.names.difference(*(held for rule, held in self.rules if rule.applies(epoch)))
+        held = (names for epochs, names in self.holds if epoch in epochs)
+        return self._left_by_rules(epoch).difference(*held)
 
     @property
     def trained(self) -> frozenset[str]:
@@ -34,13 +37,17 @@ class FreezeSchedule:
         return self.names.difference(*(held for rule, held in self.rules if rule.epochs is None))
 
     def note(self, epoch: int) -> str | None:
-        """Return what thaws with an epoch, counted from 0, in a sentence."""
+        """Return which rules end with an epoch, counted from 0, in a sentence; None without one."""
         thawed = [rule.pattern for rule, _ in self.rules if rule.epochs == epoch]
         if not thawed:
             return None
-        tensors = len(self.at(epoch)) - len(self.at(epoch - 1))
+        # What a phase freezes does not count: its own note says so.
+        tensors = len(self._left_by_rules(epoch)) - len(self._left_by_rules(epoch - 1))
         verb = "thaw" if len(thawed) > 1 else "thaws"
         return f"Epoch {epoch + 1}: {', '.join(thawed)} {verb}, {tensors} more tensors are trained."
+
+    def _left_by_rules(self, epoch: int) -> frozenset[str]:
+        return self.names.difference(*(held for rule, held in self.rules if rule.applies(epoch)))
 
 
 def plan_freezing(model: nn.Module, head: Head, rules: Sequence[FreezeRule]) -> FreezeSchedule:

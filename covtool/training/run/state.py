@@ -149,7 +149,7 @@ def restore_(parts: Parts, path: Path) -> RunState:
         raise _unusable(path, f"It does not fit the run: {printable(first)}") from problem
     if state.world == parts.processes.world:
         state.generators = payload["generators"][parts.processes.rank]
-    parts.schedule.lead = state.lead
+    parts.schedule.offset = state.lead
     parts.schedule.set_updates(state.updates)
     return state
 

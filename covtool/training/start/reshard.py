@@ -22,7 +22,7 @@ def reshard_(parts: Parts, state: RunState) -> str:
     state.step = min(state.step * before // now, parts.updates_per_epoch)
     state.lead = state.epoch * parts.updates_per_epoch + state.step - state.updates
     state.world = now
-    parts.schedule.lead = state.lead
+    parts.schedule.offset = state.lead
     parts.schedule.set_updates(state.updates)
     seed_everything(parts.training.seed + state.updates + parts.processes.rank)
     images = parts.training.batch_size * parts.training.grad_accum_steps

@@ -18,7 +18,7 @@ from covtool.specs.recipe_reading import recipe_of_run
 from covtool.surgery.rebuild import rebuild
 from covtool.training.loop.saving import complete_epoch
 from covtool.training.parts.assembly import Parts
-from covtool.training.parts.optimizer import schedule_alone
+from covtool.training.parts.schedule import PhaseRates
 from covtool.training.run.checkpoints import NEWEST
 from covtool.training.run.directory import RunDirectory
 from covtool.training.run.observer import Observer
@@ -115,7 +115,7 @@ def _resumed(
         if note := bring_back_best_(parts, run_directory, state, newest, named(layout)):
             observer.on_note(note)
         epochs = before.training.epochs
-        if request.training.epochs != epochs and parts.phases is None:
+        if request.training.epochs != epochs and not parts.phases.shown:
             observer.on_note(_on_rate(parts, state, epochs))
         if state.world != processes.world:
             observer.on_note(reshard_(parts, state))
@@ -156,7 +156,7 @@ def _forget_after(directory: RunDirectory, state: RunState, parts: Parts) -> tup
         epochs=state.epoch,
         updates=state.updates,
         skipped=state.nonfinite,
-        phased=parts.phases is not None,
+        phased=bool(parts.phases.shown),
     )
 
 
@@ -164,12 +164,11 @@ def _on_rate(parts: Parts, state: RunState, epochs: int) -> str:
     """What another number of epochs does to the learning rate, which follows a schedule of them."""
     training = parts.training
     before = training.model_copy(update={"epochs": epochs})
-    schedule = schedule_alone(before, updates_per_epoch=parts.updates_per_epoch)
-    schedule.lead = state.lead
-    schedule.set_updates(state.updates)
+    rates = PhaseRates(before, updates_per_epoch=parts.updates_per_epoch)
+    lr = rates.at(state.updates + state.lead)
     return (
         f"The learning rate goes on at {parts.schedule.lr:.3g}, as --sched {training.sched} over "
-        f"{training.epochs} epochs has it here; over {epochs} it was {schedule.lr:.3g}."
+        f"{training.epochs} epochs has it here; over {epochs} it was {lr:.3g}."
     )
 
 

@@ -73,7 +73,7 @@ def plan_run(parts: Parts, state: RunState, directory: Path | None) -> TrainingP
         directory=directory,
         device=str(parts.device),
         epochs=parts.training.epochs,
-        phases=() if parts.phases is None else parts.phases.phases,
+        phases=parts.phases.shown,
         first_epoch=state.epoch + 1,
         first_update=state.updates + 1,
         updates_per_epoch=parts.updates_per_epoch,
