@@ -14,9 +14,9 @@ from covtool.training.loop.interruption import Interruption, StopHere, interrupt
 from covtool.training.loop.run_errors import add_resume_hint
 from covtool.training.loop.saving import given_up, keep_epoch, save, save_on_the_way
 from covtool.training.loop.validate import validate
+from covtool.training.parts.acceleration import tf32
 from covtool.training.parts.assembly import Parts
 from covtool.training.parts.head_schedule import label
-from covtool.training.parts.matmul_precision import tf32
 from covtool.training.run.chance import is_chance
 from covtool.training.run.figures import EpochResult
 from covtool.training.run.observer import EpochRecord, PhaseRecord, StepRecord
@@ -183,7 +183,7 @@ class _Pace:
     def record(self, result: UpdateResult, lr: float) -> StepRecord:
         parts, state, now = self._run.parts, self._run.state, time.perf_counter()
         seconds, self._last = now - self._last, now
-        total = parts.training.epochs * parts.updates_per_epoch - state.lead
+        total = parts.training.epochs * parts.updates_per_epoch - state.schedule_offset
         each = (now - self._start) / (state.updates - self._first_update)
         return StepRecord(
             epoch=state.epoch + 1,

@@ -26,7 +26,7 @@ from covtool.training.centralization.hooks import (
     centralize_gradients,
     layer_weights,
 )
-from covtool.training.parts.embedding import WithEmbeddings
+from covtool.training.parts.acceleration import checkpoint_gradients_, synchronize_batch_norms_
 from covtool.training.parts.filter_constraints import FilterConstraints, constrain_
 from covtool.training.parts.freezing import (
     FreezeSchedule,
@@ -36,10 +36,9 @@ from covtool.training.parts.freezing import (
     set_trainable_,
     without_classifier,
 )
-from covtool.training.parts.gradient_checkpointing import checkpoint_gradients_
-from covtool.training.parts.head import Head
+from covtool.training.parts.head import ClassifierHead
 from covtool.training.parts.head_schedule import HeadSchedule, plan_head_schedule
-from covtool.training.parts.objective import Objective
+from covtool.training.parts.objective import Objective, WithEmbeddings
 from covtool.training.parts.optimizer import build_optimizer, forget_
 from covtool.training.parts.parameter_groups import (
     ParameterGroup,
@@ -50,7 +49,6 @@ from covtool.training.parts.phases import TrainingPhases, single_phase
 from covtool.training.parts.replica import Replica, make_replica
 from covtool.training.parts.restraint_relaxation import plan_restraint_relaxation
 from covtool.training.parts.schedule import Schedule
-from covtool.training.parts.synchronizing import synchronize_batch_norms_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +107,7 @@ class Parts:
     eager: nn.Module
     forward: Replica
     processes: Processes
-    head: Head
+    head: ClassifierHead
     freezing: FreezeSchedule
     groups: tuple[ParameterGroup, ...]
     optimizer: Optimizer
@@ -197,7 +195,7 @@ class Parts:
 def assemble(
     model: nn.Module,
     recipe: Recipe,
-    head: Head,
+    head: ClassifierHead,
     data: TrainingData,
     request: FinetuneRequest,
 ) -> Parts:
@@ -264,7 +262,7 @@ def assemble(
 
 
 def _freezing(
-    model: nn.Module, head: Head, request: FinetuneRequest
+    model: nn.Module, head: ClassifierHead, request: FinetuneRequest
 ) -> tuple[FreezeSchedule, TrainingPhases]:
     """Return what is trained when, and the phases that have a part in that."""
     freezing = plan_freezing(model, head, request.training.freeze_rules)

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from covtool.backbones.selecting import fits, near
 from covtool.errors import ArgumentError
 from covtool.specs.freezing import BACKBONE, FreezeRule
-from covtool.training.parts.head import Head
+from covtool.training.parts.head import ClassifierHead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,9 @@ class FreezeSchedule:
         return self.names.difference(*(held for rule, held in self.rules if rule.applies(epoch)))
 
 
-def plan_freezing(model: nn.Module, head: Head, rules: Sequence[FreezeRule]) -> FreezeSchedule:
+def plan_freezing(
+    model: nn.Module, head: ClassifierHead, rules: Sequence[FreezeRule]
+) -> FreezeSchedule:
     """Return which parameters the rules are about.
 
     Args:
@@ -80,7 +82,7 @@ def plan_freezing(model: nn.Module, head: Head, rules: Sequence[FreezeRule]) -> 
     return schedule
 
 
-def without_classifier(schedule: FreezeSchedule, head: Head, loss: str) -> FreezeSchedule:
+def without_classifier(schedule: FreezeSchedule, head: ClassifierHead, loss: str) -> FreezeSchedule:
     """Return the schedule of a run whose loss does not depend on the logits.
 
     Raises:
@@ -117,7 +119,7 @@ def set_train_mode_(model: nn.Module) -> None:
         set_train_mode_(child)
 
 
-def keep_batch_statistics_(model: nn.Module, head: Head) -> None:
+def keep_batch_statistics_(model: nn.Module, head: ClassifierHead) -> None:
     """Let the batch norms of the backbone use their statistics, and leave them as they are.
 
     Their scales and biases are trained. Those of the head are new and keep their mode.
@@ -127,7 +129,7 @@ def keep_batch_statistics_(model: nn.Module, head: Head) -> None:
             module.eval()
 
 
-def _held(rule: FreezeRule, names: Sequence[str], head: Head) -> frozenset[str]:
+def _held(rule: FreezeRule, names: Sequence[str], head: ClassifierHead) -> frozenset[str]:
     if rule.pattern == BACKBONE:
         held = frozenset(name for name in names if not head.holds(name))
     else:

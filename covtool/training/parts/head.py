@@ -22,7 +22,7 @@ CLASSIFIER_STD = 0.01  # as torchvision starts the classifiers of its VGG and Mo
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ClassifierHead:
     """Paths of the modules that turn features into logits; the rest is the backbone.
 
     Attributes:
@@ -42,7 +42,7 @@ class Head:
         return any(name.startswith(f"{path}.") for path in paths if path)
 
 
-def find_head(model: nn.Module, images: InputSpec) -> Head:
+def find_head(model: nn.Module, images: InputSpec) -> ClassifierHead:
     """Find the head of a model.
 
     Raises:
@@ -54,15 +54,15 @@ def find_head(model: nn.Module, images: InputSpec) -> Head:
         declared = declared_classifier(model, images.size, images.channels)
         if declared is None:
             raise
-        return Head(pooling=None, classifier=declared)
-    return Head(
+        return ClassifierHead(pooling=None, classifier=declared)
+    return ClassifierHead(
         pooling=sites.pooling,
         classifier=sites.classifier,
         eigenlayer=eigenlayer_path(model),
     )
 
 
-def replace_classifier_(model: nn.Module, head: Head, num_classes: int) -> None:
+def replace_classifier_(model: nn.Module, head: ClassifierHead, num_classes: int) -> None:
     """Put a fresh linear layer, small random weights and no bias, in the classifier's place."""
     old = model.get_submodule(head.classifier)
     new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
@@ -75,7 +75,7 @@ def replace_classifier_(model: nn.Module, head: Head, num_classes: int) -> None:
 
 
 def fit_classes_(
-    opened: "OpenedModel", head: Head, class_names: Sequence[str], *, new_classifier: bool
+    opened: "OpenedModel", head: ClassifierHead, class_names: Sequence[str], *, new_classifier: bool
 ) -> tuple[Recipe, str | None]:
     """Make the outputs of a model those of a data set.
 
@@ -121,7 +121,9 @@ def _has_others(opened: "OpenedModel", names: tuple[str, ...]) -> bool:
     return True
 
 
-def _keep_classes_(opened: "OpenedModel", head: Head, names: tuple[str, ...]) -> str | None:
+def _keep_classes_(
+    opened: "OpenedModel", head: ClassifierHead, names: tuple[str, ...]
+) -> str | None:
     """Put a classifier's outputs into the order of the data's classes; what was done.
 
     Raises:

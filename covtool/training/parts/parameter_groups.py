@@ -10,7 +10,7 @@ from torch import nn
 
 from covtool.errors import ArgumentError
 from covtool.specs import TrainingSpec
-from covtool.training.parts.head import Head
+from covtool.training.parts.head import ClassifierHead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class ParameterGroup:
 
 
 def plan_parameter_groups(
-    model: nn.Module, head: Head, training: TrainingSpec
+    model: nn.Module, head: ClassifierHead, training: TrainingSpec
 ) -> tuple[ParameterGroup, ...]:
     """Sort the parameters that require a gradient into groups.
 

@@ -14,8 +14,8 @@ from covtool.run_files import ARGUMENTS, RECIPE
 from covtool.specs import FinetuneRequest
 from covtool.training.loop.fit import evaluate_initial
 from covtool.training.loop.saving import save
+from covtool.training.parts.acceleration import tf32
 from covtool.training.parts.assembly import Parts
-from covtool.training.parts.matmul_precision import tf32
 from covtool.training.parts.parameter_groups import ParameterGroup
 from covtool.training.run.directory import ENVIRONMENT, RunDirectory
 from covtool.training.run.environment import describe_environment, peak_memory_mib
@@ -24,17 +24,17 @@ from covtool.training.run.places import require_run_place
 from covtool.training.run.read_only_directory import directory_at, observer_for
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
+from covtool.training.start.execute import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.start.images import without_cache
 from covtool.training.start.prepare import (
     build_parts,
     open_source,
     read_layout,
-    resolved,
+    resolve_defaults,
+    resolve_for_model,
     seed_process,
     tell_of_images,
-    worked_out,
 )
-from covtool.training.start.running import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.step.out_of_memory import gradient_within_memory_
 from covtool.training.step.rewind import Rewind
 
@@ -93,7 +93,7 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
     """
     with joined(timeout_s=request.processes.dist_timeout) as processes:
         return train_from_start(
-            resolved(request, processes), None, observer_for(observer, processes)
+            resolve_defaults(request, processes), None, observer_for(observer, processes)
         )
 
 
@@ -122,7 +122,7 @@ def train_from_start(
     layout, left_out = images or (read_layout(request, observer), None)
     tell_of_images(layout, observer)
     opened = open_source(request, observer)
-    request = worked_out(request, opened.recipe, layout)
+    request = resolve_for_model(request, opened.recipe, layout)
     parts = build_parts(opened, request, layout, observer, left_out=left_out)
     if is_new:
         name = request.experiment or stem_of(request.model or opened.recipe.base.name)
@@ -184,14 +184,14 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
         CovtoolError: As `finetune`.
     """
     with joined(timeout_s=request.processes.dist_timeout) as processes:
-        return _planned(resolved(request, processes), observer_for(observer, processes))
+        return _planned(resolve_defaults(request, processes), observer_for(observer, processes))
 
 
 def _planned(request: FinetuneRequest, observer: Observer) -> DryRunResult:
     layout = read_layout(request, observer)
     tell_of_images(layout, observer)
     opened = open_source(request, observer)
-    request = worked_out(request, opened.recipe, layout)
+    request = resolve_for_model(request, opened.recipe, layout)
     request = without_cache(layout, opened.recipe.input, request, observer)
     parts = build_parts(opened, request, layout, observer)
     plan = plan_run(parts, RunState(), None)

@@ -19,7 +19,7 @@ from covtool.run_files import RECIPE, STATES
 from covtool.specs import Recipe
 from covtool.specs.recipe_reading import recipe_of_run
 from covtool.surgery.rebuild import rebuild
-from covtool.training.parts.head import Head, find_head, replace_classifier_
+from covtool.training.parts.head import ClassifierHead, find_head, replace_classifier_
 from covtool.training.run.checkpoints import NEWEST
 
 
@@ -138,7 +138,7 @@ def _named(recipe: Recipe, of_run: Recipe) -> Recipe:
     return recipe.model_copy(update={"class_names": of_run.class_names})
 
 
-def _differs_in_outputs(model: nn.Module, head: Head, weight: Tensor) -> bool:
+def _differs_in_outputs(model: nn.Module, head: ClassifierHead, weight: Tensor) -> bool:
     own = model.get_submodule(head.classifier).weight
     return own.shape[1:] == weight.shape[1:] and len(own) != len(weight)
 

@@ -35,12 +35,12 @@ from covtool.training.start.initial_weights import load_initial_, open_initial
 TRAINING = (COMMAND, PHASED_COMMAND)  # how lines of a history begin that tell of a training
 
 
-def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
-    """Return the request with its defaults worked out and its paths absolute.
+def resolve_defaults(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
+    """Fill in the defaults that are known before the model is opened; paths become absolute.
 
     Args:
-        request: As somebody asked for it.
-        processes: That there are, whatever was asked for.
+        request: Request as it was made.
+        processes: Processes that were started, whatever number the request has.
     """
     request.validate_fields()
     refuse_without_package(request.training)
@@ -124,8 +124,10 @@ def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:
     return layout
 
 
-def worked_out(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) -> FinetuneRequest:
-    """The request with what depends on the model: its statistics, the phases of its training.
+def resolve_for_model(
+    request: FinetuneRequest, recipe: Recipe, layout: DataLayout
+) -> FinetuneRequest:
+    """Fill in the defaults that depend on the model: its statistics, the phases of its training.
 
     Raises:
         ArgumentError: The phases and other settings contradict each other.

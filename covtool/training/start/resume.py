@@ -26,10 +26,9 @@ from covtool.training.run.read_only_directory import directory_at, observer_for
 from covtool.training.run.state import RunState, restore_
 from covtool.training.run.stopping import explain_end, refuse_to_go_back
 from covtool.training.start.best_model import bring_back_best_
+from covtool.training.start.execute import FinetuneResult, named, run_to_end, start_run
 from covtool.training.start.finetune import Images, train_from_start
-from covtool.training.start.prepare import assembled, read_layout, resolved, seed_everything
-from covtool.training.start.reshard import reshard_
-from covtool.training.start.running import FinetuneResult, named, run_to_end, start_run
+from covtool.training.start.prepare import assembled, read_layout, resolve_defaults, seed_everything
 
 MAY_CHANGE = (
     "epochs",
@@ -165,7 +164,7 @@ def _on_rate(parts: Parts, state: RunState, epochs: int) -> str:
     training = parts.training
     before = training.model_copy(update={"epochs": epochs})
     rates = PhaseRates(before, updates_per_epoch=parts.updates_per_epoch)
-    lr = rates.at(state.updates + state.lead)
+    lr = rates.at(state.updates + state.schedule_offset)
     return (
         f"The learning rate goes on at {parts.schedule.lr:.3g}, as --sched {training.sched} over "
         f"{training.epochs} epochs has it here; over {epochs} it was {lr:.3g}."
@@ -236,7 +235,7 @@ def _continued(
     saved: dict[str, Any], changes: Mapping[str, Any], processes: Processes
 ) -> tuple[FinetuneRequest, list[str]]:
     """Return the request of a resumed run, and a note for each argument that changes."""
-    request = resolved(FinetuneRequest.from_arguments({**saved, **changes}), processes)
+    request = resolve_defaults(FinetuneRequest.from_arguments({**saved, **changes}), processes)
     notes = []
     for name, value in request.to_arguments().items():
         if name not in changes or value == saved.get(name):
@@ -256,3 +255,36 @@ def _changeable(request: FinetuneRequest) -> str:
         ("rri", "stop_delta", "max_memory") if request.svdnet is None else ("epochs", "patience")
     )
     return ", ".join(name for name in MAY_CHANGE if name not in others)
+
+
+def reshard_(parts: Parts, state: RunState) -> str:
+    """Bring a state that another number of processes has saved to where these can go on.
+
+    Batches have as many images per process as before, and so another size in all. The epoch goes on
+    at the last of the new updates that begins with images not seen yet, or just before.
+
+    Args:
+        parts: Parts of the run, restored.
+        state: State whose position and schedule offset change.
+
+    Returns:
+        Note on what is different from now on.
+    """
+    before, now = state.world, parts.processes.world
+    state.step = min(state.step * before // now, parts.updates_per_epoch)
+    state.schedule_offset = state.epoch * parts.updates_per_epoch + state.step - state.updates
+    state.world = now
+    parts.schedule.offset = state.schedule_offset
+    parts.schedule.set_updates(state.updates)
+    # There are states of the generators for the old number of processes only.
+    seed_everything(parts.training.seed + state.updates + parts.processes.rank)
+    images = parts.training.batch_size * parts.training.grad_accum_steps
+    return (
+        f"The run was saved by {_processes(before)} and goes on with {now}: an update has "
+        f"{images * now} images in place of {images * before}, their order within the epoch "
+        "changes, and so do random numbers."
+    )
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"

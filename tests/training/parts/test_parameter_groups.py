@@ -7,7 +7,7 @@ from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
 from covtool.errors import ArgumentError, UnknownVariantError
 from covtool.specs import HeadSpec, InputSpec, TrainingSpec
-from covtool.training.parts.head import Head, find_head, replace_classifier_
+from covtool.training.parts.head import ClassifierHead, find_head, replace_classifier_
 from covtool.training.parts.optimizer import build_optimizer
 from covtool.training.parts.parameter_groups import optimizer_groups, plan_parameter_groups
 from covtool.training.parts.phases import single_phase
@@ -177,11 +177,11 @@ def test_replacing_the_classifier_changes_nothing_else():
 
 
 def test_the_pooling_belongs_to_the_head_and_a_prefix_of_its_name_does_not():
-    head = Head(pooling="pool", classifier="fc")
+    head = ClassifierHead(pooling="pool", classifier="fc")
     assert head.holds("pool.reduction.weight")
     assert head.holds("fc.bias")
     assert not head.holds("fc_norm.weight")
-    assert not Head(pooling=None, classifier="fc").holds("pool.reduction.weight")
+    assert not ClassifierHead(pooling=None, classifier="fc").holds("pool.reduction.weight")
 
 
 def test_torchvisions_layers_are_found():

@@ -1,4 +1,4 @@
-"""A run from its state to its last epoch, and what it came to."""
+"""A run from its state to its last epoch, and its result."""
 
 import json
 from dataclasses import asdict, dataclass
