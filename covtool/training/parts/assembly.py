@@ -19,7 +19,7 @@ from covtool.data.datasets.samples import Sample
 from covtool.data.loading.batch_sampler import Shard
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader, training_loader
 from covtool.errors import ArgumentError
-from covtool.processes import Processes, current
+from covtool.processes import Processes
 from covtool.specs import FinetuneRequest, Recipe, TrainingSpec
 from covtool.training.centralization.hooks import (
     Centralization,
@@ -198,21 +198,22 @@ def assemble(
     head: ClassifierHead,
     data: TrainingData,
     request: FinetuneRequest,
+    processes: Processes,
 ) -> Parts:
-    """Put a run together, for the processes that this one has joined; moves the model to a device.
+    """Put a run together; moves the model to its device.
 
     Args:
-        model: To be trained in place.
-        recipe: Of the model, with the data's classes.
-        head: Of the model.
-        data: For training and for validation.
-        request: The settings.
+        model: Model to be trained in place.
+        recipe: Recipe of the model, with the data's classes.
+        head: Head of the model.
+        data: Images for training and for validation.
+        request: Settings of the run.
+        processes: Processes that train together.
 
     Raises:
-        ArgumentError: The optimizer, the device, the layers to freeze, a head of the schedule,
-            filters to constrain or an Eigenlayer do not exist.
+        ArgumentError: A setting asks for something that torch, timm or the model does not have.
     """
-    training, processes = request.training, current()
+    training = request.training
     device = resolve_device(training.device, processes)
     recipe = constrain_(model, recipe, training)
     heads = plan_head_schedule(training.head_schedule, model, recipe, epochs=training.epochs)
@@ -221,9 +222,9 @@ def assemble(
     set_trainable_(model, freezing.trained)
     groups = plan_parameter_groups(model, head, training)
     optimizer = _optimizer(model, groups, request)
-    batches = _loaders(data, recipe, request, device, processes)
-    embeds = request.objective.needs("embeddings")
-    eager = WithEmbeddings(model, head.classifier) if embeds else model
+    training_batches, validation_batches = _loaders(data, recipe, request, device, processes)
+    updates = _updates(training_batches, training)
+    eager = _eager(model, head, request)
     return Parts(
         model=model,
         eager=eager,
@@ -233,32 +234,29 @@ def assemble(
         freezing=freezing,
         groups=groups,
         optimizer=optimizer,
+        # Before a schedule or a hook has touched it: phases go back to this.
         fresh_optimizer=deepcopy(optimizer.state_dict()),
         centralization=_centralization(optimizer, model, training),
-        schedule=Schedule(
-            optimizer,
-            training,
-            phases.phases,
-            updates_per_epoch=_updates(batches["training_batches"], training),
-        ),
-        scaler=torch.amp.GradScaler(
-            device.type, enabled=training.amp and training.amp_dtype == "float16"
-        ),
+        schedule=Schedule(optimizer, training, phases.phases, updates_per_epoch=updates),
+        scaler=_scaler(device, training),
         ema=_moving_average(model, training),
         objective=Objective(request.objective, training, recipe.num_classes, processes),
         constraints=FilterConstraints(model),
+        training_batches=training_batches,
+        validation_batches=validation_batches,
         device=device,
         request=request,
         recipe=recipe,
         data=data,
-        fingerprints={
-            "training": fingerprint(data.training, data.root),
-            "validation": fingerprint(data.validation, data.root),
-        },
+        fingerprints=_fingerprints(data),
         heads=heads,
         phases=phases,
-        **batches,
     )
+
+
+def _eager(model: nn.Module, head: ClassifierHead, request: FinetuneRequest) -> nn.Module:
+    embeds = request.objective.needs("embeddings")
+    return WithEmbeddings(model, head.classifier) if embeds else model
 
 
 def _freezing(
@@ -303,7 +301,8 @@ def _loaders(
     request: FinetuneRequest,
     device: torch.device,
     processes: Processes,
-) -> dict[str, Any]:
+) -> tuple[ImageLoader, ImageLoader]:
+    """Return the batches to train on, varied at random, and those to evaluate on, in order."""
     if len(data.training) < processes.world:
         raise ArgumentError(
             f"{len(data.training)} training images are too few for {processes.world} processes.",
@@ -315,19 +314,25 @@ def _loaders(
         "on_bad_image": request.training.on_bad_image,
         "device": device,
     }
+    training_batches = training_loader(
+        data.training,
+        recipe.input,
+        request.augmentation,
+        objective=request.objective,
+        seed=request.training.seed,
+        shard=Shard(processes.rank, processes.world),
+        **shared,
+    )
+    validation_batches = evaluation_loader(
+        data.validation, recipe.input, own=processes.part_of, **shared
+    )
+    return training_batches, validation_batches
+
+
+def _fingerprints(data: TrainingData) -> dict[str, str]:
     return {
-        "training_batches": training_loader(
-            data.training,
-            recipe.input,
-            request.augmentation,
-            objective=request.objective,
-            seed=request.training.seed,
-            shard=Shard(processes.rank, processes.world),
-            **shared,
-        ),
-        "validation_batches": evaluation_loader(
-            data.validation, recipe.input, own=processes.part_of, **shared
-        ),
+        "training": fingerprint(data.training, data.root),
+        "validation": fingerprint(data.validation, data.root),
     }
 
 
@@ -351,6 +356,14 @@ def _centralization(
         return None
     weights = layer_weights(model, conv_only=training.gc_conv_only)
     return centralize_gradients(optimizer, on=training.gc_on, only=weights, in_place=True)
+
+
+def _scaler(device: torch.device, training: TrainingSpec) -> torch.amp.GradScaler:
+    """Return the scaler of the loss, which does something for float16 alone."""
+    # bfloat16 has the exponents of float32: its gradients do not underflow.
+    return torch.amp.GradScaler(
+        device.type, enabled=training.amp and training.amp_dtype == "float16"
+    )
 
 
 def _moving_average(model: nn.Module, training: TrainingSpec) -> ModelEmaV3 | None:

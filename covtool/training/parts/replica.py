@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from covtool.backbones.module_modes import in_eval_mode
 from covtool.layers.synchronized_batch_norm import SynchronizedBatchNorm
 from covtool.processes import Processes
 from covtool.specs import InputSpec
@@ -137,7 +138,7 @@ class DistributedReplica(Replica):
     def _probe(self, network: nn.Module) -> list[str]:
         """Pass a few images forward and backward; the parameters that had no part in it."""
         parameter = next(network.parameters())
-        with _in_eval_mode(network), torch.enable_grad(), warnings.catch_warnings():
+        with in_eval_mode(network), torch.enable_grad(), warnings.catch_warnings():
             # Of weights with axes of size 1, whose strides say nothing; told once per process.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             outputs = network(torch.zeros(self._shape).to(parameter))
@@ -147,14 +148,3 @@ class DistributedReplica(Replica):
         for _, p in trained:
             p.grad = None
         return unused
-
-
-@contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from covtool.backbones.module_modes import modes_restored
 from covtool.errors import ArgumentError, CovtoolError
 from covtool.printable import printable
 from covtool.shortages import shortage_behind
@@ -25,10 +26,10 @@ def require_logits(model: nn.Module, images: InputSpec) -> None:
     """
     parameter = next(model.parameters())
     black = torch.zeros(_PROBED, images.channels, *images.size)
-    modes = [(module, module.training) for module in model.modules()]
+    # A copy: batch norms in training change their statistics, also without gradients.
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with modes_restored(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
             outputs = functional_call(model.train(), buffers, (black.to(parameter),))
     except RuntimeError as problem:
         if isinstance(problem, CovtoolError) or shortage_behind(problem) is not None:
@@ -39,9 +40,6 @@ def require_logits(model: nn.Module, images: InputSpec) -> None:
             "pixels.",
             reason=printable(str(problem).partition("\n")[0]),
         ) from problem
-    finally:
-        for module, mode in modes:
-            module.training = mode
     if not isinstance(outputs, Tensor):
         raise several_outputs(outputs)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from covtool.checkpoints.file_kinds import stem_of
 from covtool.data.datasets.layout import DataLayout
 from covtool.errors import NonFiniteError, SaveError
-from covtool.processes import current, joined
+from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, RECIPE
 from covtool.specs import FinetuneRequest
 from covtool.training.loop.fit import evaluate_initial
@@ -28,12 +28,12 @@ from covtool.training.start.execute import FinetuneResult, plan_run, run_to_end,
 from covtool.training.start.images import without_cache
 from covtool.training.start.prepare import (
     build_parts,
+    note_equal_files,
     open_source,
     read_layout,
     resolve_defaults,
     resolve_for_model,
     seed_process,
-    tell_of_images,
 )
 from covtool.training.step.out_of_memory import gradient_within_memory_
 from covtool.training.step.rewind import Rewind
@@ -92,15 +92,15 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
         LostProcessError: One of several processes is gone.
     """
     with joined(timeout_s=request.processes.dist_timeout) as processes:
-        return train_from_start(
-            resolve_defaults(request, processes), None, observer_for(observer, processes)
-        )
+        request = resolve_defaults(request, processes)
+        return train_from_start(request, None, observer_for(observer, processes), processes)
 
 
 def train_from_start(
     request: FinetuneRequest,
     directory: RunDirectory | None,
     observer: Observer,
+    processes: Processes,
     *,
     images: Images | None = None,
 ) -> FinetuneResult:
@@ -108,9 +108,10 @@ def train_from_start(
 
     Args:
         request: Resolved.
-        directory: Of a run that was killed before it was first saved; None for a new one.
-        observer: Who is told how it goes.
-        images: That this run was to have; None for what the data set holds.
+        directory: Folder of a run that was killed before it was first saved; None for a new one.
+        observer: Observer of the run.
+        processes: Processes that train together.
+        images: Images that this run was to have; None for what the data set holds.
 
     Raises:
         CovtoolError: As `finetune`.
@@ -118,12 +119,12 @@ def train_from_start(
     is_new = directory is None
     if is_new:
         wanted = Path(request.output), request.command, request.experiment
-        current().main(lambda: require_run_place(*wanted))
+        processes.main(lambda: require_run_place(*wanted))
     layout, left_out = images or (read_layout(request, observer), None)
-    tell_of_images(layout, observer)
-    opened = open_source(request, observer)
+    note_equal_files(layout, observer, processes)
+    opened = open_source(request, observer, processes)
     request = resolve_for_model(request, opened.recipe, layout)
-    parts = build_parts(opened, request, layout, observer, left_out=left_out)
+    parts = build_parts(opened, request, layout, observer, processes, left_out=left_out)
     if is_new:
         name = request.experiment or stem_of(request.model or opened.recipe.base.name)
         path = parts.processes.main(
@@ -184,16 +185,17 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
         CovtoolError: As `finetune`.
     """
     with joined(timeout_s=request.processes.dist_timeout) as processes:
-        return _planned(resolve_defaults(request, processes), observer_for(observer, processes))
+        request = resolve_defaults(request, processes)
+        return _planned(request, observer_for(observer, processes), processes)
 
 
-def _planned(request: FinetuneRequest, observer: Observer) -> DryRunResult:
+def _planned(request: FinetuneRequest, observer: Observer, processes: Processes) -> DryRunResult:
     layout = read_layout(request, observer)
-    tell_of_images(layout, observer)
-    opened = open_source(request, observer)
+    note_equal_files(layout, observer, processes)
+    opened = open_source(request, observer, processes)
     request = resolve_for_model(request, opened.recipe, layout)
-    request = without_cache(layout, opened.recipe.input, request, observer)
-    parts = build_parts(opened, request, layout, observer)
+    request = without_cache(layout, opened.recipe.input, request, observer, processes)
+    parts = build_parts(opened, request, layout, observer, processes)
     plan = plan_run(parts, RunState(), None)
     parts.enter_epoch_(0)
     parts.begin_epoch(0)

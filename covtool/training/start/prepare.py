@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
@@ -19,7 +18,7 @@ from covtool.data.datasets.retrieval.training import searching_layout
 from covtool.errors import ArgumentError
 from covtool.full_paths import in_full
 from covtool.ops.decorrelation import require_scipy
-from covtool.processes import Processes, current
+from covtool.processes import Processes
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
 from covtool.specs.finetuning import COMMAND, PHASED_COMMAND
 from covtool.specs.svdnet import BASE_EPOCHS
@@ -100,12 +99,12 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
     return layout
 
 
-def tell_of_images(layout: DataLayout, observer: Observer) -> None:
-    """Tell which files of a data set are equal.
+def note_equal_files(layout: DataLayout, observer: Observer, processes: Processes) -> None:
+    """Report which files of a data set are equal.
 
     All processes must call this.
     """
-    equal = current().main(lambda: notes_on_equal_files(layout, track=observer.track))
+    equal = processes.main(lambda: notes_on_equal_files(layout, track=observer.track))
     for note in equal:
         observer.on_note(note)
 
@@ -171,14 +170,14 @@ def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest
     return request.model_copy(update={"training": training})
 
 
-def open_source(request: FinetuneRequest, observer: Observer) -> OpenedModel:
+def open_source(request: FinetuneRequest, observer: Observer, processes: Processes) -> OpenedModel:
     """Return the model of a new run; the generators are seeded before weights that start at random.
 
     Raises:
         CheckpointError: See `open_model`.
     """
     seed_everything(request.training.seed)  # before weights that start at random
-    with current().first_of_machine():
+    with processes.first_of_machine():
         opened = _opened(request, observer)
     for note in opened.notes:
         observer.on_note(note)
@@ -208,16 +207,18 @@ def build_parts(
     request: FinetuneRequest,
     layout: DataLayout,
     observer: Observer,
+    processes: Processes,
     *,
     left_out: frozenset[Path] | None = None,
 ) -> Parts:
     """Return everything of a new run, with the data's classes.
 
     Args:
-        opened: The model.
-        request: The settings.
-        layout: The data set.
-        observer: Who is told what is done to the model.
+        opened: Model of the run.
+        request: Settings of the run.
+        layout: Data set of the run.
+        observer: Observer that gets notes on what is done to the model.
+        processes: Processes that train together.
         left_out: Images that are not used, where that is known.
 
     Raises:
@@ -231,40 +232,42 @@ def build_parts(
     )
     if note:
         observer.on_note(note)
-    return assembled(opened.model, recipe, request, layout, observer, left_out=left_out)
+    fitted = OpenedModel(model=opened.model, recipe=recipe)
+    return check_and_assemble(fitted, request, layout, observer, processes, left_out=left_out)
 
 
-def assembled(
-    model: nn.Module,
-    recipe: Recipe,
+def check_and_assemble(
+    opened: OpenedModel,
     request: FinetuneRequest,
     layout: DataLayout,
     observer: Observer,
+    processes: Processes,
     *,
     left_out: frozenset[Path] | None = None,
 ) -> Parts:
     """Return everything of a run around a model, once the data's images have been checked.
 
     Args:
-        model: To be trained in place.
-        recipe: Of the model, with the data's classes.
-        request: The settings.
-        layout: The data set.
-        observer: Who is told what is the matter with the images.
-        left_out: Those that a resumed run has never used; None for a new run.
+        opened: Model to be trained in place, with the data's classes.
+        request: Settings of the run.
+        layout: Data set of the run.
+        observer: Observer that gets notes on the images.
+        processes: Processes that train together.
+        left_out: Images that a resumed run has never used; None for a new run.
 
     Raises:
         CovtoolError: See `require_logits`, `load_data`, `assemble` and `require_room_to_search`.
     """
+    model, recipe = opened.model, opened.recipe
     require_logits(model, recipe.input)
-    data = load_data(layout, recipe.input, request, observer, left_out=left_out)
+    data = load_data(layout, recipe.input, request, observer, processes, left_out=left_out)
     if not request.objective.needs("logits"):
         measured = ", and top-1, top-5 and the validation loss are what it makes of them"
         observer.on_note(
             f"--loss {request.objective.loss} trains the features alone: the classifier stays as "
             f"it is{measured if request.svdnet is None else ''}."
         )
-    parts = assemble(model, recipe, find_head(model, recipe.input), data, request)
+    parts = assemble(model, recipe, find_head(model, recipe.input), data, request, processes)
     require_room_to_search(parts)
     return parts
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from covtool.checkpoints.opened import OpenedModel
 from covtool.data.datasets.image_list import read_image_list
 from covtool.data.datasets.layout import in_order_of, nothing_there, require_trainable
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
@@ -28,7 +29,12 @@ from covtool.training.run.stopping import explain_end, refuse_to_go_back
 from covtool.training.start.best_model import bring_back_best_
 from covtool.training.start.execute import FinetuneResult, named, run_to_end, start_run
 from covtool.training.start.finetune import Images, train_from_start
-from covtool.training.start.prepare import assembled, read_layout, resolve_defaults, seed_everything
+from covtool.training.start.prepare import (
+    check_and_assemble,
+    read_layout,
+    resolve_defaults,
+    seed_everything,
+)
 
 MAY_CHANGE = (
     "epochs",
@@ -93,7 +99,7 @@ def _resumed(
     images = processes.main(lambda: _images(run_directory, request))
     if not processes.main(run_directory.checkpoints.candidates):
         observer.on_note(f"Nothing of the run in {directory} was saved yet: it starts over.")
-        return train_from_start(request, run_directory, observer, images=images)
+        return train_from_start(request, run_directory, observer, processes, images=images)
     layout, left_out = images or (processes.main(lambda: read_layout(request, observer)), None)
     recipe = processes.main(lambda: recipe_of_run(run_directory.path / RECIPE))
     layout = in_order_of(layout, recipe.class_names or ())  # of a version that sorted otherwise
@@ -105,7 +111,8 @@ def _resumed(
             "them back as they were.",
         )
     seed_everything(request.training.seed)
-    parts = assembled(rebuild(recipe), recipe, request, layout, observer, left_out=left_out)
+    opened = OpenedModel(model=rebuild(recipe), recipe=recipe)
+    parts = check_and_assemble(opened, request, layout, observer, processes, left_out=left_out)
     with run_directory.in_use():
         state, newest = _restored(parts, run_directory, observer)
         refuse_to_go_back(state, request.training, parts.phases)

@@ -24,7 +24,7 @@ def seen_late(data, asked):
 
     request, observer = resolve_defaults(asked(), ALONE), SilentObserver()
     layout = read_layout(request, observer)
-    parts = build_parts(open_source(request, observer), request, layout, observer)
+    parts = build_parts(open_source(request, observer, ALONE), request, layout, observer, ALONE)
     parts.begin_epoch(0)
     draws = [draw for batch in parts.training_batches.batch_sampler for draw in batch]
     return layout.samples("train")[draws[-2].index].path

@@ -177,7 +177,7 @@ def test_the_gradient_is_that_of_the_whole_batch(asked, micro_batch, mixup, accu
     )
     observer = SilentObserver()
     layout = read_layout(request, observer)
-    parts = build_parts(open_source(request, observer), request, layout, observer)
+    parts = build_parts(open_source(request, observer, ALONE), request, layout, observer, ALONE)
     parts.model.double()
     parts.begin_epoch(0)
     batches = [(i.double(), t) for i, t in list(parts.training_batches)[:accum]]
