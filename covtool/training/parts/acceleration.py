@@ -72,6 +72,7 @@ def recomputing(model: nn.Module, training: TrainingSpec) -> Iterator[None]:
     Batch norms and operators with running means would otherwise count a batch twice, the second
     time when their activations are computed again. Without gradient checkpointing it does nothing.
     """
+    # Those in eval mode leave their buffers as they are anyway.
     modules = [m for m in model.modules() if m.training] if training.grad_checkpointing else []
     buffers = [buffer for module in modules for buffer in module.buffers(recurse=False)]
     before = [buffer.clone() for buffer in buffers]
@@ -95,14 +96,15 @@ def synchronize_batch_norms_(model: nn.Module, device: torch.device) -> nn.Modul
     """
     norms = {n: m for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
     for name, norm in norms.items():
-        # Both replacements have the plain forward pass: what another one does would be lost.
+        # The replacements know these forward passes: what another one does would be lost.
         if type(norm).forward not in _KNOWN_NORMS:
             raise ArgumentError(
                 f"{name!r} does not support --sync-bn: {type(norm).__name__} is a batch norm of "
                 "its own kind."
             )
     if device.type == "cuda":
-        return convert_sync_batchnorm(model)
+        return convert_sync_batchnorm(model)  # timm's knows batch norms with an activation
+    # The class alone: parameters, buffers and hooks stay the very same objects.
     for norm in norms.values():
         norm.__class__ = SynchronizedBatchNorm
     return model

@@ -1,4 +1,4 @@
-"""Everything that a training run consists of, put together from its settings."""
+"""The parts of a training run, put together from its settings."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -60,7 +60,7 @@ class TrainingData:
         training: Readable images to train on; or `CachedImages` of them.
         validation: Readable images to evaluate on; or `CachedImages` of them.
         left_out: Images that could not be read when the run started.
-        searched: Identities and cameras of `validation`, where a search judges the model.
+        searched: Identities and cameras of `validation`, if a search judges the model.
     """
 
     root: Path
@@ -72,34 +72,34 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a run consists of.
+    """The parts of a run.
 
     Attributes:
-        model: Its weights are trained in place.
-        eager: The model as the objective wants it: where a loss needs embeddings, they come beside
+        model: Model that is trained in place.
+        eager: Model as the objective takes it: where a loss needs embeddings, they come beside
             the logits; the weights are the same.
         forward: The same, compiled where that is asked for; of several processes, it averages
             their gradients.
-        processes: That train it together.
-        head: Of the model.
-        freezing: Which parameters are trained in which epoch.
+        processes: Processes that train together.
+        head: Head of the model.
+        freezing: Parameters that are trained, by epoch.
         groups: The parameters that are trained at some time, in groups.
         optimizer: Over these groups.
         fresh_optimizer: Its state before its first step.
-        centralization: Of the optimizer's gradients, or None.
-        schedule: Of its learning rates.
-        scaler: Of the loss; does nothing without float16.
+        centralization: Gradient centralization of the optimizer, or None.
+        schedule: Learning rates of the optimizer's groups.
+        scaler: Scaler of the loss; does nothing without float16.
         ema: The moving average of the model, or None.
         objective: The loss.
-        constraints: What is asked of the filters of decoupled convolutions.
-        training_batches: Varied at random.
-        validation_batches: In order.
-        device: Where the model is.
-        request: The settings.
-        recipe: Of the model, with the data's classes and the head that it came with.
-        data: The images.
-        fingerprints: Of the images, by split.
-        heads: Which head is in use in which epoch; None for a model without a covtool head.
+        constraints: Constraints on the filters of decoupled convolutions.
+        training_batches: Batches to train on, varied at random.
+        validation_batches: Batches to evaluate on, in order.
+        device: Device of the model.
+        request: Settings of the run.
+        recipe: Recipe of the model, with the data's classes and the head that it came with.
+        data: Images of the run.
+        fingerprints: Fingerprints of the images, by split.
+        heads: Head in use, by epoch; None for a model without a covtool head.
         phases: Phases of the run.
     """
 
@@ -158,7 +158,7 @@ class Parts:
         return self.recipe if self.heads is None else self.heads.recipe(self.recipe, epoch)
 
     def notes(self, epoch: int) -> tuple[str, ...]:
-        """Return what is different from an epoch, counted from 0, on."""
+        """Return sentences on what changes with an epoch, counted from 0."""
         plans = (self.phases, self.heads, self.freezing)
         notes = (plan.note(epoch) for plan in plans if plan is not None)
         return tuple(note for note in notes if note)
@@ -174,10 +174,10 @@ class Parts:
         )
 
     def begin_epoch(self, epoch: int, *, step: int = 0) -> None:
-        """Order of the images, mixing, head, what is frozen, modes: for an epoch from 0 on.
+        """Set order of the images, mixing, head, freezing and modes for an epoch.
 
         Args:
-            epoch: Counted from 0.
+            epoch: Epoch that begins or goes on, counted from 0.
             step: Updates of it that are done; their images are not read again.
         """
         if self.heads is not None and self.heads.phases:
@@ -185,10 +185,12 @@ class Parts:
         start = step * self.training.grad_accum_steps
         self.training_batches.set_epoch(epoch, start=start)
         self.objective.set_epoch(epoch)
+        # First what is trained, then the modes: a module that is frozen as a whole gets eval mode.
         set_trainable_(self.model, self.freezing.at(epoch))
         set_train_mode_(self.model)
         if self.training.bn_stats == "keep":
             keep_batch_statistics_(self.model, self.head)
+        # Last: `DistributedDataParallel` wants to know what requires a gradient.
         self.forward.renew_()
 
 
@@ -219,7 +221,7 @@ def assemble(
     heads = plan_head_schedule(training.head_schedule, model, recipe, epochs=training.epochs)
     freezing, phases = _freezing(model, head, request)
     model = _on_device(model, recipe, request, device, processes)
-    set_trainable_(model, freezing.trained)
+    set_trainable_(model, freezing.trained)  # also what thaws later has a place in the optimizer
     groups = plan_parameter_groups(model, head, training)
     optimizer = _optimizer(model, groups, request)
     training_batches, validation_batches = _loaders(data, recipe, request, device, processes)
@@ -262,20 +264,17 @@ def _eager(model: nn.Module, head: ClassifierHead, request: FinetuneRequest) -> 
 def _freezing(
     model: nn.Module, head: ClassifierHead, request: FinetuneRequest
 ) -> tuple[FreezeSchedule, TrainingPhases]:
-    """Return what is trained when, and the phases that have a part in that."""
+    """Plan what is trained when, and the phases that have a part in that."""
     freezing = plan_freezing(model, head, request.training.freeze_rules)
     if not request.objective.needs("logits"):
         freezing = without_classifier(freezing, head, request.objective.loss)
-    phases = _phases(model, request)
+    if request.svdnet is None:
+        phases = single_phase(request.training)
+    else:
+        phases = plan_restraint_relaxation(model, request.svdnet, base_lr=request.training.lr)
     freezing = replace(freezing, holds=phases.holds)
     phases.require_something_to_train(freezing.at)
     return freezing, phases
-
-
-def _phases(model: nn.Module, request: FinetuneRequest) -> TrainingPhases:
-    if request.svdnet is None:
-        return single_phase(request.training)
-    return plan_restraint_relaxation(model, request.svdnet, base_lr=request.training.lr)
 
 
 def _on_device(
@@ -285,12 +284,13 @@ def _on_device(
     device: torch.device,
     processes: Processes,
 ) -> nn.Module:
-    """Return the model where it is trained, and as memory and other processes ask for it."""
+    """Move the model to its device, prepared for checkpointing and for other processes."""
     training = request.training
     if training.grad_checkpointing:
         checkpoint_gradients_(model, recipe.base.name)
     if request.processes.sync_bn and processes.world > 1:
         model = synchronize_batch_norms_(model, device)
+    # Before the optimizer is built: torch does not promise that parameters stay the same objects.
     layout = torch.channels_last if training.channels_last else torch.preserve_format
     return model.to(device, memory_format=layout)
 
@@ -303,6 +303,7 @@ def _loaders(
     processes: Processes,
 ) -> tuple[ImageLoader, ImageLoader]:
     """Return the batches to train on, varied at random, and those to evaluate on, in order."""
+    # Each process has a share of every batch.
     if len(data.training) < processes.world:
         raise ArgumentError(
             f"{len(data.training)} training images are too few for {processes.world} processes.",
@@ -369,8 +370,10 @@ def _scaler(device: torch.device, training: TrainingSpec) -> torch.amp.GradScale
 def _moving_average(model: nn.Module, training: TrainingSpec) -> ModelEmaV3 | None:
     if not training.model_ema:
         return None
+    # The warm-up lets the first updates count for more: a short run would keep its first weights.
     return ModelEmaV3(model, decay=training.model_ema_decay, use_warmup=True)
 
 
 def _updates(batches: ImageLoader, training: TrainingSpec) -> int:
+    # Rounded up: what is left over at the end of an epoch is an update of its own.
     return -(-len(batches) // training.grad_accum_steps)

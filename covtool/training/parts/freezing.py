@@ -1,4 +1,4 @@
-"""Which parameters are trained when, and what mode the modules around them are in."""
+"""Freezing: the parameters that are trained in an epoch, and the modes of their modules."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -53,12 +53,12 @@ class FreezeSchedule:
 def plan_freezing(
     model: nn.Module, head: ClassifierHead, rules: Sequence[FreezeRule]
 ) -> FreezeSchedule:
-    """Return which parameters the rules are about.
+    """Find the parameters that rules of freezing are about.
 
     Args:
-        model: Parameters that do not require a gradient stay like that.
-        head: What ``backbone`` leaves out.
-        rules: What is frozen for how long.
+        model: Model whose parameters that do not require a gradient stay like that.
+        head: Head of the model, which ``backbone`` leaves out.
+        rules: Rules of freezing.
 
     Raises:
         ArgumentError: A pattern fits no parameter or never thaws, or nothing is left to train.
@@ -67,6 +67,7 @@ def plan_freezing(
     held = tuple((rule, _held(rule, names, head)) for rule in rules)
     schedule = FreezeSchedule(names=frozenset(names), rules=held)
     for rule, own in held:
+        # A slip that nothing else would show: the run would train less than was asked for.
         if rule.epochs is not None and not own & schedule.at(rule.epochs):
             others = ", ".join(str(r) for r, _ in held if r is not rule and r.applies(rule.epochs))
             raise ArgumentError(
@@ -106,7 +107,7 @@ def set_trainable_(model: nn.Module, names: frozenset[str]) -> None:
 
 
 def set_train_mode_(model: nn.Module) -> None:
-    """Train mode, but eval mode for modules that are frozen as a whole.
+    """Set train mode, but eval mode for modules that are frozen as a whole.
 
     A frozen batch normalization keeps its statistics, frozen dropout does nothing.
     """
@@ -114,6 +115,7 @@ def set_train_mode_(model: nn.Module) -> None:
     if parameters and not any(p.requires_grad for p in parameters):
         model.eval()
         return
+    # Not `train()`, which would go on to the children: each is to decide for itself.
     model.training = True
     for child in model.children():
         set_train_mode_(child)

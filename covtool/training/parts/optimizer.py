@@ -18,9 +18,11 @@ def build_optimizer(groups: list[dict[str, Any]], training: TrainingSpec) -> Opt
         ArgumentError: It cannot be used here: a missing library, a second-order method, settings
             that it refuses.
     """
+    # timm takes a prefix, as in ``lookahead_adam``: what follows it has to be known.
     name = training.opt.lower().rpartition("_")[2]
     if name not in list_optimizers():
         raise UnknownVariantError("optimizer", training.opt, list_optimizers())
+    # Not every optimizer takes betas: they are passed on only where they were given.
     extra = {} if training.opt_betas is None else {"betas": training.opt_betas}
     try:
         optimizer = create_optimizer_v2(
@@ -47,10 +49,11 @@ def forget_(optimizer: Optimizer, fresh: dict[str, Any]) -> None:
     """Make an optimizer what it was before its first step, but for its learning rates.
 
     Args:
-        optimizer: Its moments, and whatever else it has gathered, are lost.
-        fresh: Its state dict of that time.
+        optimizer: Optimizer whose moments, and whatever else it has gathered, are lost.
+        fresh: State dict of the optimizer before its first step.
     """
+    # The schedule has set the rates of the phase that begins: the old ones must not come back.
     rates = [group["lr"] for group in optimizer.param_groups]
-    optimizer.load_state_dict(deepcopy(fresh))
+    optimizer.load_state_dict(deepcopy(fresh))  # a copy: steps may change its tensors in place
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from covtool.errors import ArgumentError
 from covtool.layers import EigenClassifier
@@ -112,7 +112,7 @@ class RestraintRelaxation(TrainingPhases):
         """Do what comes before the first update of an epoch: nothing, unless a phase begins.
 
         At a restraint the Eigenlayer is decorrelated; further models (a moving average) become
-        copies of the first, for their average would be one of different axes.
+        copies of the first.
 
         Args:
             models: The model that is trained, and its moving average where there is one.
@@ -129,8 +129,11 @@ class RestraintRelaxation(TrainingPhases):
         layers = eigen_classifier(trained)
         self._decorrelate_(layers, seed + epoch)
         # Those of the first process: devices that are not alike need not agree on a decomposition
-        # to the last bit.
-        layers.load_state_dict(processes.main(lambda: _on_cpu(layers)))
+        # to the last bit. By way of the CPU, as a device of one process is none of another.
+        layers.load_state_dict(
+            processes.main(lambda: {n: t.cpu() for n, t in layers.state_dict().items()})
+        )
+        # An average of vectors before and after would be one of different axes.
         for model in averages:
             model.load_state_dict(trained.state_dict())
 
@@ -143,6 +146,7 @@ class RestraintRelaxation(TrainingPhases):
             fold=spec.classifier == "fold",
         )
         if spec.classifier == "reset":
+            # A generator of its own: all processes, and a resumed run, draw the same weights.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 fresh = nn.Linear(layers.classifier.in_features, layers.classifier.out_features)
@@ -190,7 +194,3 @@ def plan_restraint_relaxation(
     eigen_classifier(model)
     phases = plan_phases(spec, base_epochs=spec.base_epochs, base_lr=base_lr)
     return RestraintRelaxation(spec=spec, phases=phases, eigenlayer=eigenlayer_path(model))
-
-
-def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.cpu() for name, tensor in module.state_dict().items()}

@@ -46,6 +46,7 @@ class Schedule:
     def set_updates(self, updates: int) -> None:
         """Set the rates for the step after this many updates."""
         position = updates + self.offset
+        # After its last epoch, too, a run is in its last phase.
         start, rates = next(row for row in reversed(self._phases) if row[0] <= position)
         lr = rates.at(position - start)
         for group in self._optimizer.param_groups:
@@ -86,6 +87,7 @@ class PhaseRates:
         self._scheduler, _ = create_scheduler_v2(
             self._optimizer,
             num_epochs=training.epochs,
+            # A whole number of updates, in epochs as timm takes it.
             warmup_epochs=round(training.warmup * updates_per_epoch) / updates_per_epoch,
             warmup_lr=training.warmup_lr,
             min_lr=training.min_lr,

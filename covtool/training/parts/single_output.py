@@ -10,15 +10,15 @@ from covtool.printable import printable
 from covtool.shortages import shortage_behind
 from covtool.specs import InputSpec
 
-_PROBED = 2  # black images: batch norms in training need more than one
+_PROBED = 2  # black images; batch norms in training need more than one
 
 
 def require_logits(model: nn.Module, images: InputSpec) -> None:
     """Refuse a model that returns several outputs in training, before anything is trained.
 
     Args:
-        model: Left as it is, with its statistics, modes and the random numbers.
-        images: What it takes.
+        model: Model to be trained; stays as it is, with its statistics and modes.
+        images: Images that it takes.
 
     Raises:
         ArgumentError: It does not take such images, or its forward pass in training returns
@@ -32,6 +32,7 @@ def require_logits(model: nn.Module, images: InputSpec) -> None:
         with modes_restored(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
             outputs = functional_call(model.train(), buffers, (black.to(parameter),))
     except RuntimeError as problem:
+        # Our own errors explain themselves; a lack of memory says nothing about the images.
         if isinstance(problem, CovtoolError) or shortage_behind(problem) is not None:
             raise
         height, width = images.size

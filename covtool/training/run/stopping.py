@@ -7,7 +7,7 @@ from covtool.training.run.state import RunState
 
 
 def is_finished(state: RunState, training: TrainingSpec, phases: TrainingPhases) -> bool:
-    """Return whether no epoch is left; told by what is saved, so that a resumed run agrees."""
+    """Return whether no epoch is left; depends on saved values only, so that resuming agrees."""
     if state.epoch >= training.epochs:
         return True
     # Weights that an epoch has changed since are not those that had stalled or settled.

@@ -39,7 +39,7 @@ from covtool.training.step.out_of_memory import gradient_within_memory_
 from covtool.training.step.rewind import Rewind
 
 Images = tuple[DataLayout, frozenset[Path] | None]
-"""A data set, and the images of it that a run does not use; None where that is yet to be seen."""
+"""A data set, and the images of it that a run does not use; None where that is not known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +51,13 @@ class _Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRunResult:
-    """What a run would be, and what its first batch did.
+    """The plan of a run, and measurements of its first update.
 
     Attributes:
-        plan: The run, without a directory.
-        loss: Of the first update's images, in nats.
-        peak_memory_mib: Of the device for cuda, else of the process; None if unknown.
-        seconds: For forward and backward of one update.
+        plan: Plan of the run, without a directory.
+        loss: Mean loss of the first update's images, in nats.
+        peak_memory_mib: Peak memory of the device for cuda, else of the process; None if unknown.
+        seconds: Time for forward and backward of one update.
     """
 
     plan: TrainingPlan
@@ -80,7 +80,7 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
 
     Args:
         request: Model, data, and every setting.
-        observer: Who is told how it goes, in the first process.
+        observer: Observer of the run, in the first process.
 
     Raises:
         ArgumentError: Settings that contradict each other or do not exist.
@@ -107,7 +107,7 @@ def train_from_start(
     """Train from the first update on.
 
     Args:
-        request: Resolved.
+        request: Settings of the run, its defaults resolved.
         directory: Folder of a run that was killed before it was first saved; None for a new one.
         observer: Observer of the run.
         processes: Processes that train together.
@@ -118,6 +118,7 @@ def train_from_start(
     """
     is_new = directory is None
     if is_new:
+        # Before minutes are spent on the model and the images.
         wanted = Path(request.output), request.command, request.experiment
         processes.main(lambda: require_run_place(*wanted))
     layout, left_out = images or (read_layout(request, observer), None)
@@ -132,6 +133,7 @@ def train_from_start(
         )
         directory = directory_at(path, parts.processes)
     with ExitStack() as held:
+        # Held until the run ends, not only while it begins: nothing else may resume it meanwhile.
         with _no_half_run(directory, request):
             held.enter_context(directory.in_use())
             _describe(directory, request, parts, layout, is_new=is_new)
@@ -147,11 +149,12 @@ def _begun(
     observer: Observer,
 ) -> Run:
     """Return a run that is about to do its first update, and that is saved."""
-    directory.forget_all()
+    directory.forget_all()  # logs of a run that was killed before it was first saved
     state = RunState(world=parts.processes.world)
     run = start_run(parts, state, directory, layout, observer)
     seed_process(request.training.seed, parts.processes)
     try:
+        # Saved before the first update, so that whatever happens can be resumed from here.
         evaluate_initial(run)
         save(run)
     except BaseException:
@@ -197,6 +200,7 @@ def _planned(request: FinetuneRequest, observer: Observer, processes: Processes)
     request = without_cache(layout, opened.recipe.input, request, observer, processes)
     parts = build_parts(opened, request, layout, observer, processes)
     plan = plan_run(parts, RunState(), None)
+    # As the loop does it: a first phase may change weights, a schedule may freeze some.
     parts.enter_epoch_(0)
     parts.begin_epoch(0)
     batches = iter(parts.training_batches)
@@ -222,7 +226,7 @@ def _describe(
     *,
     is_new: bool,
 ) -> None:
-    """Write down what the run is.
+    """Write the arguments, the recipe, the environment and the images of a run.
 
     Raises:
         SaveError: It cannot be written; nothing is left of a new run.

@@ -1,4 +1,4 @@
-"""The images of a run: checked, or decoded into a cache, which checks them as well."""
+"""Images of a run: checked, or decoded into a cache, which checks them as well."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,9 +49,9 @@ def load_data(
     turn.
 
     Args:
-        layout: The data set.
-        input: The images that the model expects.
-        request: The settings.
+        layout: Data set of the run.
+        input: Images that the model expects.
+        request: Settings of the run.
         observer: Observer that gets notes on images that cannot be read.
         processes: Processes that train together.
         left_out: Images that a resumed run has never used; None for a new run.
@@ -69,6 +69,7 @@ def load_data(
         caches = _cache_requests(used, input, request, device)
         found = list(open_caches(caches, _setting(layout, input, request, observer, device)))
         for split, cached in zip(SPLITS, found, strict=True):
+            # A cache holds the images of a run in their places: a gap would move all that follow.
             if cached.bad and left_out is not None:
                 raise DataError(
                     f"{len(cached.bad)} images of {split} cannot be read any more.",
@@ -112,7 +113,7 @@ def without_cache(
 
 
 def _difference(samples: Sequence[Sample], readable: Sequence[Sample]) -> set[Path]:
-    if readable is samples:
+    if readable is samples:  # none was left out: no need to compare a million paths
         return set()
     return {sample.path for sample in samples} - {sample.path for sample in readable}
 
@@ -142,6 +143,7 @@ def _kept(
         checked = _looked_at(splits, input, request, observer)
     except DataError as problem:
         raise DataError(problem.message, reason=problem.reason, hint=BRING_BACK) from problem
+    # None is left out: the order of the images, and so the run, would be another one.
     for split, found in checked.items():
         if found.bad:
             count = f"{len(found.bad)} images of {split}"
@@ -177,6 +179,7 @@ def _cache_requests(
     device: torch.device,
 ) -> list[CacheRequest]:
     side = request.loading.cache_side
+    # A cache on a GPU is rendered there, by tensor operations alone.
     if request.loading.cache == "device" and device.type != "cpu":
         require_tensors(input, request.augmentation)
     forms = (training_form(input, request.augmentation, side=side), evaluation_form(input))

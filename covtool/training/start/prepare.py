@@ -1,4 +1,4 @@
-"""What a run needs before its first update, and the run itself: for new and resumed ones."""
+"""Preparation of a run, new or resumed: defaults, data set, model, parts, random numbers."""
 
 import random
 from pathlib import Path
@@ -44,6 +44,7 @@ def resolve_defaults(request: FinetuneRequest, processes: Processes) -> Finetune
     request.validate_fields()
     refuse_without_package(request.training)
     svdnet, training = request.svdnet, request.training
+    # Now, and not after hours, at the first decorrelation.
     if svdnet is not None and svdnet.assignment == "optimal":
         require_scipy()
     if svdnet is None:
@@ -56,13 +57,14 @@ def resolve_defaults(request: FinetuneRequest, processes: Processes) -> Finetune
             "init_from": _absolute(request.init_from),
             "data": str(record_source(request.data) or in_full(request.data)),
             "training": training,
+            # The launcher decides: a request may have been made for another number.
             "processes": request.processes.model_copy(update={"nproc": processes.local_world}),
         }
     )
 
 
 def _absolute(name: str | None) -> str | None:
-    """Return a path in full; what is no path stays as it is."""
+    """Return a path in full; a name that is no path stays as it is."""
     return name if name is None or not is_there(Path(name)) else str(in_full(name))
 
 
@@ -70,9 +72,9 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
     """Return the data set of a run.
 
     Args:
-        request: The settings.
-        observer: Is told what a data set for retrieval holds, before anything is refused, and what
-            was read as what.
+        request: Settings of the run.
+        observer: Observer that gets the report on a data set for retrieval, before anything is
+            refused, and notes on what was read as what.
 
     Raises:
         DataError: See `read_classes` and `require_trainable`; `read_retrieval` and
@@ -116,7 +118,7 @@ def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:
     for note in found.notes:
         observer.on_note(note)
     report = report_on(found, cameras=request.search.cameras)
-    observer.on_report(report)
+    observer.on_report(report)  # before a refusal, which it explains
     require_searchable(found, report)
     layout = searching_layout(found)
     require_trainable(layout)
@@ -219,11 +221,12 @@ def build_parts(
         layout: Data set of the run.
         observer: Observer that gets notes on what is done to the model.
         processes: Processes that train together.
-        left_out: Images that are not used, where that is known.
+        left_out: Images that are not used; None where that is not known yet.
 
     Raises:
         CovtoolError: See `fit_classes_` and `assemble`.
     """
+    # The classifier's rows keep their classes, where covtool once sorted names otherwise.
     if not request.new_classifier:
         layout = in_order_of(layout, opened.recipe.class_names or ())
     head = find_head(opened.model, opened.recipe.input)
@@ -275,11 +278,12 @@ def check_and_assemble(
 def seed_everything(seed: int) -> None:
     """Seed the generators of `random`, numpy and torch."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # numpy takes no more than 32 bits
     torch.manual_seed(seed)
 
 
 def seed_process(seed: int, processes: Processes) -> None:
     """Let each process draw other numbers, once they have the same weights."""
+    # The first keeps its generators as they are: alone, it draws what it has always drawn.
     if not processes.is_main:
         seed_everything(seed + processes.rank)

@@ -1,4 +1,4 @@
-"""A run goes on where it was last saved."""
+"""Resuming a run from its last saved state."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -36,6 +36,7 @@ from covtool.training.start.prepare import (
     seed_everything,
 )
 
+# Where a run is done, how long, and what it survives: not what it learns, nor how it is judged.
 MAY_CHANGE = (
     "epochs",
     "data",  # the same images in another place
@@ -72,10 +73,10 @@ def resume_finetune(
     unless the run was killed before it was first saved. A run that is through stays as it is.
 
     Args:
-        directory: Of the run.
-        changes: Arguments that somebody gives again, by option name. Only those in `MAY_CHANGE`
-            may differ from the run's own.
-        observer: Who is told how it goes.
+        directory: Folder of the run.
+        changes: Arguments that are given again, by option name. Only those in `MAY_CHANGE` may
+            differ from the run's own.
+        observer: Observer of the run.
 
     Raises:
         ArgumentError: There is no such run, it is under way, or an argument differs.
@@ -110,9 +111,11 @@ def _resumed(
             hint=f"{directory / RECIPE} and {directory / IMAGE_LIST} say what the run has: bring "
             "them back as they were.",
         )
+    # What is drawn while the parts are built does not count: the generators are restored later.
     seed_everything(request.training.seed)
     opened = OpenedModel(model=rebuild(recipe), recipe=recipe)
     parts = check_and_assemble(opened, request, layout, observer, processes, left_out=left_out)
+    # From here on files change, and another process must keep out.
     with run_directory.in_use():
         state, newest = _restored(parts, run_directory, observer)
         refuse_to_go_back(state, request.training, parts.phases)
@@ -125,18 +128,20 @@ def _resumed(
             observer.on_note(_on_rate(parts, state, epochs))
         if state.world != processes.world:
             observer.on_note(reshard_(parts, state))
+        # Only now: a resumption that fails above leaves the arguments as they were.
         run_directory.write_yaml(ARGUMENTS, request.to_arguments())
         run = start_run(parts, state, run_directory, layout, observer)
         if run.is_over:
             reason = explain_end(state, request.training, parts.phases)
             observer.on_note(f"The run in {directory} is through: {reason}")
+        # A run may have been killed between its state and what follows it.
         if state.epoch and not state.in_epoch:
             complete_epoch(run)  # else the newest state is not that of an epoch's end
         return run_to_end(run)
 
 
 def _started_with(saved: dict[str, Any], file: Path) -> FinetuneRequest:
-    """Return what a run was started with.
+    """Return the request that a run was started with.
 
     Raises:
         ArgumentError: Its arguments are not what covtool has written.
@@ -150,7 +155,7 @@ def _started_with(saved: dict[str, Any], file: Path) -> FinetuneRequest:
 
 
 def _assumed(saved: Mapping[str, Any], request: FinetuneRequest, file: Path) -> Iterator[str]:
-    """Yield what the arguments of a run do not say, as those of an older version may not."""
+    """Yield a note on settings that `args.yaml` lacks, as that of an older version may."""
     lacking = {n: v for n, v in request.to_arguments().items() if n not in saved}
     if lacking:
         taken = ", ".join(f"{as_flag(name)} {value}" for name, value in lacking.items())
@@ -167,7 +172,7 @@ def _forget_after(directory: RunDirectory, state: RunState, parts: Parts) -> tup
 
 
 def _on_rate(parts: Parts, state: RunState, epochs: int) -> str:
-    """What another number of epochs does to the learning rate, which follows a schedule of them."""
+    """Describe what another number of epochs does to the learning rate."""
     training = parts.training
     before = training.model_copy(update={"epochs": epochs})
     rates = PhaseRates(before, updates_per_epoch=parts.updates_per_epoch)
@@ -179,9 +184,10 @@ def _on_rate(parts: Parts, state: RunState, epochs: int) -> str:
 
 
 def _timeout_s(directory: Path, changes: Mapping[str, Any]) -> float:
-    """Return how long processes wait for each other: said again, said before, or the usual."""
+    """Return how long processes wait for each other: as given now, as saved, or the default."""
     spec = ProcessSpec()
-    with suppress(CovtoolError, ValidationError):  # told later, by all together
+    # Before the processes have joined: what is wrong is reported later, by all together.
+    with suppress(CovtoolError, ValidationError):
         saved = RunDirectory(directory).read_yaml(ARGUMENTS)
         known = {**saved, **changes}
         spec = ProcessSpec(**{n: known[n] for n in ProcessSpec.model_fields if n in known})
@@ -192,7 +198,7 @@ def _images(directory: RunDirectory, request: FinetuneRequest) -> Images | None:
     """Return the images that the run was started with, whatever its data set holds now.
 
     Returns:
-        None where no list of them was written, as of images that are not in files.
+        None where no list of them was written, as for images that are not in files.
 
     Raises:
         DataError: The list is damaged, or nothing can be trained with it.
@@ -214,7 +220,7 @@ def _images(directory: RunDirectory, request: FinetuneRequest) -> Images | None:
 
 
 def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> tuple[RunState, Path]:
-    """Bring the parts to the newest state that can be read, and where that is.
+    """Restore the newest state that can be read; return it with the path of the newest.
 
     Raises:
         CheckpointError: None can.
@@ -258,6 +264,7 @@ def _continued(
 
 
 def _changeable(request: FinetuneRequest) -> str:
+    # Each command has its own way to say how long a run is.
     others = (
         ("rri", "stop_delta", "max_memory") if request.svdnet is None else ("epochs", "patience")
     )
@@ -278,6 +285,7 @@ def reshard_(parts: Parts, state: RunState) -> str:
         Note on what is different from now on.
     """
     before, now = state.world, parts.processes.world
+    # Rounded down: an image is rather seen twice than not at all.
     state.step = min(state.step * before // now, parts.updates_per_epoch)
     state.schedule_offset = state.epoch * parts.updates_per_epoch + state.step - state.updates
     state.world = now
@@ -285,13 +293,10 @@ def reshard_(parts: Parts, state: RunState) -> str:
     parts.schedule.set_updates(state.updates)
     # There are states of the generators for the old number of processes only.
     seed_everything(parts.training.seed + state.updates + parts.processes.rank)
+    saved_by = "1 process" if before == 1 else f"{before} processes"
     images = parts.training.batch_size * parts.training.grad_accum_steps
     return (
-        f"The run was saved by {_processes(before)} and goes on with {now}: an update has "
+        f"The run was saved by {saved_by} and goes on with {now}: an update has "
         f"{images * now} images in place of {images * before}, their order within the epoch "
         "changes, and so do random numbers."
     )
-
-
-def _processes(count: int) -> str:
-    return "1 process" if count == 1 else f"{count} processes"
