@@ -172,7 +172,7 @@ def _assembled(dump: Dump, device: str) -> Parts:
     data = TrainingData(root=Path(), training=never_read, validation=never_read)
     model = rebuild(dump.recipe)
     head = find_head(model, dump.recipe.input)
-    parts = assemble(model, dump.recipe, head, data, request)
+    parts = assemble(model, dump.recipe, head, data, request, current())
     require_tensors("model", dump.model, parts.model.state_dict())
     parts.model.load_state_dict(dump.model)
     if parts.scaler.is_enabled():

@@ -13,7 +13,7 @@ _TERM = re.compile(r"(?:(?P<weight>\d+\.?\d*|\.\d+)\s*\*\s*)?(?P<name>[^\s*+]+)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossRow:
-    """A row of the table of losses; `covtool.training.parts.losses` has the functions.
+    """A row of the table of losses; `covtool.training.parts.objective` has the functions.
 
     Attributes:
         name: As in ``--loss``.

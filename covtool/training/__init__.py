@@ -2,9 +2,9 @@
 
 from covtool.training.centralization.hooks import centralize_gradients
 from covtool.training.run.observer import EpochRecord, Observer, StepRecord, TrainingPlan
+from covtool.training.start.execute import FinetuneResult
 from covtool.training.start.finetune import DryRunResult, finetune, plan_finetune
 from covtool.training.start.resume import resume_finetune
-from covtool.training.start.running import FinetuneResult
 
 __all__ = [
     "DryRunResult",

@@ -1,4 +1,4 @@
-"""What a run says about images that went bad while it was under way."""
+"""Images that go bad while a run is under way: counted, and noted once each."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ LEFT_OUT = "the evaluation does without it"
 
 
 def watch_images(run: Run) -> None:
-    """Remember images that are replaced in mid-epoch, or left out, until they are told of."""
+    """Remember images that are replaced in mid-epoch, or left out, until they are noted."""
     pending_warnings = run.state.pending_warnings
     for batches, instead in (
         (run.parts.training_batches, REPLACED),
@@ -20,12 +20,13 @@ def watch_images(run: Run) -> None:
         batches.on_unreadable = partial(_remember, pending_warnings, instead)
 
 
-def tell_of_bad_images(run: Run) -> None:
+def note_bad_images(run: Run) -> None:
     """Count the training images that were replaced, in all processes; note each image once.
 
     All processes must call this.
     """
     state = run.state
+    # Each process reads images of its own; the state that is saved counts those of all.
     found = run.parts.processes.each(partial(list, state.pending_warnings))
     state.pending_warnings.clear()
     for instead, unreadable in (one for of_process in found for one in of_process):

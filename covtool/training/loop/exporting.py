@@ -9,8 +9,10 @@ from covtool.specs import FinetuneRequest, Metric, Recipe
 from covtool.training.parts.assembly import Parts
 from covtool.training.run.figures import EpochResult
 
-_ON_CPU = 1e-4  # of logits; the memory layout of a trained model may be another one
-_ELSEWHERE = 2e-2  # with TensorFloat-32, whose kernels depend on it
+# Tolerances of logits. A file has contiguous tensors, a trained model may have channels-last ones:
+# sums are formed in another order.
+_ON_CPU = 1e-4
+_ELSEWHERE = 2e-2  # with TensorFloat-32, whose kernels depend on the layout
 
 
 def export(
@@ -25,19 +27,20 @@ def export(
     """Write what is evaluated: the model, or its moving average. The file is opened and tried.
 
     Args:
-        parts: The run.
-        path: To write or replace.
+        parts: Parts of the run.
+        path: File to write or replace.
         data: Names of the data set and of its validation split.
-        epochs: Trained so far.
-        epoch: The one, counted from 0, whose head the model has, and whose phase it is in.
-        result: Measured on exactly these weights; None where nothing was.
+        epochs: Number of epochs trained so far.
+        epoch: Epoch, counted from 0, whose head the model has, and whose phase it is in.
+        result: Measurement of exactly these weights; None where nothing was measured.
 
     Raises:
         SaveError: It cannot be written.
         VerificationError: It does not open, or answers differently.
     """
     model = parts.evaluated
-    phase = "" if parts.phases is None else parts.phases.at(epoch).label
+    phase = parts.phases.at(epoch).label
+    # Of that epoch: a head schedule may have another head ready for the next one.
     recipe = parts.recipe_at(epoch)
     model.recipe = trained_recipe(
         recipe, data, result, line=_line(parts.request, data[0], epochs, phase)

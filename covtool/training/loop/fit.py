@@ -8,15 +8,15 @@ from signal import Signals
 
 from covtool.errors import InterruptedRunError
 from covtool.surgery.eigenlayer import eigen_classifier
-from covtool.training.loop.bad_images import tell_of_bad_images, watch_images
+from covtool.training.loop.bad_images import note_bad_images, watch_images
 from covtool.training.loop.exporting import export
 from covtool.training.loop.interruption import Interruption, StopHere, interruptible
 from covtool.training.loop.run_errors import add_resume_hint
 from covtool.training.loop.saving import given_up, keep_epoch, save, save_on_the_way
 from covtool.training.loop.validate import validate
+from covtool.training.parts.acceleration import tf32
 from covtool.training.parts.assembly import Parts
 from covtool.training.parts.head_schedule import label
-from covtool.training.parts.matmul_precision import tf32
 from covtool.training.run.chance import is_chance
 from covtool.training.run.figures import EpochResult
 from covtool.training.run.observer import EpochRecord, PhaseRecord, StepRecord
@@ -48,17 +48,20 @@ def _all_epochs(run: Run, interruption: Interruption) -> None:
         while not run.is_over:
             _one_epoch(run, interruption)
     except StopHere as stop:
+        # After the loop, where the last update is complete and its batch is let go of.
         raise _interrupted(run, stop.signal_number) from None
 
 
 def evaluate_initial(run: Run) -> None:
-    """Measure a model that is to be trained in phases as it came, for the first row of summary.csv.
+    """Measure a model that is to be trained in SVDNet's phases, for the first row of summary.csv.
+
+    Each phase is judged by what it changes; the first one has nothing else to be compared with.
 
     Raises:
         CovtoolError: As `validate`.
     """
     parts = run.parts
-    if parts.phases is None:
+    if not parts.phases.shown:
         return
     start = time.perf_counter()
     with tf32(parts.training.tf32):
@@ -82,15 +85,15 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     parts, state, start = run.parts, run.state, time.perf_counter()
     _train(run, interruption)
     result = _evaluate(run, interruption)
+    # No images, where every update of the epoch was skipped as not finite.
     train_loss = state.loss_sum / state.images if state.images else None
     state.values.append(None if result is None else result.value(parts.training.eval_metric))
     known = {} if result is None else result.figures
     state.chance.append(is_chance(known, parts.recipe.num_classes))
-    tell_of_bad_images(run)
+    note_bad_images(run)
     replaced, state.replaced = state.replaced, 0
-    phase = None
-    if parts.phases is not None:
-        phase = _phase(parts, parts.phases.at(state.epoch).label)
+    phase = _phase(parts, parts.phases.at(state.epoch).label)
+    if phase is not None:
         state.correlations.append(phase.correlation)
     state.epoch, state.step, state.loss_sum, state.images = state.epoch + 1, 0, 0.0, 0
     state.seconds += time.perf_counter() - start
@@ -103,10 +106,11 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
         replaced=replaced,
         is_best=state.best_epoch == state.epoch,
         is_chance=state.chance[-1],
-        head=_head_label(parts, state.epoch - 1),
+        head="" if parts.heads is None else label(parts.heads.at(state.epoch - 1)),
         phase=phase,
         seconds=time.perf_counter() - start,
     )
+    # The row first, the state last: what a killed run has written beyond its state is cut off.
     run.directory.append_epoch(record)
     keep_epoch(run, result)
     run.observer.on_epoch(record)
@@ -116,7 +120,10 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     interruption.check_all(parts.processes)
 
 
-def _phase(parts: Parts, name: str) -> PhaseRecord:
+def _phase(parts: Parts, name: str) -> PhaseRecord | None:
+    """Return what the logs of a run in named phases have of its Eigenlayer."""
+    if not parts.phases.shown:
+        return None
     eigenlayer = eigen_classifier(parts.evaluated).eigenlayer
     return PhaseRecord(
         name=name,
@@ -125,16 +132,12 @@ def _phase(parts: Parts, name: str) -> PhaseRecord:
     )
 
 
-def _head_label(parts: Parts, epoch: int) -> str:
-    return "" if parts.heads is None else label(parts.heads.at(epoch))
-
-
 def _train(run: Run, interruption: Interruption) -> None:
     parts, state = run.parts, run.state
     pace = _Pace(run)
     parts.processes.doing = f"update {state.updates + 1}"
     for batches in interruption.in_step(parts.processes, _remaining(run)):
-        lr = parts.schedule.lr
+        lr = parts.schedule.lr  # that of this update: afterwards it is the next one's
         result = guarded_update_(run, batches)
         state.step, state.updates = state.step + 1, state.updates + 1
         parts.processes.doing = f"update {state.updates + 1}"
@@ -144,10 +147,10 @@ def _train(run: Run, interruption: Interruption) -> None:
             record = pace.record(result, lr)
             run.directory.append_step(record)
             run.observer.on_step(record)
-        if parts.processes.world == 1:  # several tell at the end of the epoch, and when they save
-            tell_of_bad_images(run)
+        if parts.processes.world == 1:  # several do so at the end of the epoch, and when they save
+            note_bad_images(run)
         if run.is_save_due:
-            require_finite_(run)
+            require_finite_(run)  # else the state would take the place of a good one
             save_on_the_way(run)
 
 
@@ -158,8 +161,10 @@ def _remaining(run: Run) -> Iterator[tuple[Batch, ...]]:
         parts.enter_epoch_(state.epoch)
         state.entered = state.epoch + 1
     parts.begin_epoch(state.epoch, step=state.step)
+    # Not again where a run goes on in mid-epoch.
     for note in parts.notes(state.epoch) if state.step == 0 else ():
         run.observer.on_note(note)
+    # Last of all: what comes before may have drawn numbers that the interrupted run did not draw.
     state.restore_generators()
     yield from _grouped(parts.training_batches, parts.training.grad_accum_steps)
 
@@ -171,7 +176,7 @@ def _grouped(batches: Iterable[Batch], size: int) -> Iterator[tuple[Batch, ...]]
 
 
 class _Pace:
-    """How fast the updates come."""
+    """Speed of the updates, and the time that is left."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -181,7 +186,8 @@ class _Pace:
     def record(self, result: UpdateResult, lr: float) -> StepRecord:
         parts, state, now = self._run.parts, self._run.state, time.perf_counter()
         seconds, self._last = now - self._last, now
-        total = parts.training.epochs * parts.updates_per_epoch - state.lead
+        total = parts.training.epochs * parts.updates_per_epoch - state.schedule_offset
+        # Over this part of a resumed run only: the machine may be another one.
         each = (now - self._start) / (state.updates - self._first_update)
         return StepRecord(
             epoch=state.epoch + 1,
@@ -202,7 +208,7 @@ def _evaluate(run: Run, interruption: Interruption) -> EpochResult | None:
     """Measure the model; None in the middle of a phase, which is judged at its end."""
     parts, state = run.parts, run.state
     require_finite_(run)
-    if parts.phases is not None and parts.phases.ended(state.epoch + 1) is None:
+    if not parts.phases.is_judged_after(state.epoch):
         return None
     return validate(run, interruption.watching(run.observer.track))
 
@@ -217,7 +223,7 @@ def _interrupted(run: Run, number: int) -> InterruptedRunError:
     require_finite_(run)
     try:
         save(run)
-        if not run.is_over:  # else it is there, with what was measured
+        if not run.is_over:  # else the last model is there, with what was measured
             run.parts.processes.main(partial(_export_last, run))
     except OSError as problem:
         raise given_up(run, problem) from problem

@@ -39,7 +39,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
-        self.before: dict[int, Any] = {}  # the handlers that are back after the block
+        self.before: dict[int, Any] = {}  # the handlers to bring back after the block
 
     def check(self) -> None:
         """Stop here if a signal has arrived.
@@ -61,7 +61,7 @@ class Interruption:
             raise StopHere(int(number))
 
     def in_step(self, processes: Processes, items: Iterable[T]) -> Iterator[T]:
-        """Items, as long as every process has one and no signal has arrived in any.
+        """Yield items, as long as every process has one and no signal has arrived in any.
 
         Raises:
             StopHere: One has.
@@ -74,6 +74,7 @@ class Interruption:
             return taken, (self.signal_number or 0, len(taken))
 
         while True:
+            # One exchange for both: a process that stopped alone would leave the others waiting.
             taken, (signals, counts) = processes.agreed(take, numbers=2)
             if max(signals):
                 raise StopHere(int(max(signals)))
@@ -92,7 +93,7 @@ class Interruption:
         return watched
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler: remember the first signal, give way to a second."""
+        """Handle a signal: remember the first, give way to a second."""
         if self.signal_number is None:
             self.signal_number = number
             return

@@ -1,4 +1,4 @@
-"""What ended a run, with the state that is left and how to go on from it."""
+"""Errors that end a run, with the state that is left and how to go on from it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +28,7 @@ def add_resume_hint(run: Run) -> Iterator[None]:
         raise _with_hint(problem, f"{_last(run)}.\n{CALMER}") from problem
     except (OutOfMemoryError, WorkerError) as problem:
         raise _with_hint(problem, f"{_last(run)}; {_go_on(run)}") from problem
+    # Torch has no class of its own for a lack of memory in a worker, or on the CPU.
     except (RuntimeError, MemoryError) as problem:
         if isinstance(problem, CovtoolError) or not is_out_of_memory(problem):
             raise
@@ -37,6 +38,7 @@ def add_resume_hint(run: Run) -> Iterator[None]:
             hint=f"Use fewer --workers or a smaller --batch-size.\n{_last(run)}; {_go_on(run)}",
         ) from problem
     except DataError as problem:
+        # The weights are as good as before the image: the state of this very step is worth saving.
         require_finite_(run)
         save(run)
         saved = f"The state after step {run.state.updates} was saved"

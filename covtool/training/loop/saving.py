@@ -1,4 +1,4 @@
-"""A run is written down: after an epoch, between epochs, and when it is interrupted.
+"""Saving a run: after an epoch, between epochs, and when it is interrupted.
 
 All processes of a run have a part in its state. The first one writes; the others wait for it, and
 know whether it could.
@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from covtool.errors import SaveError
-from covtool.training.loop.bad_images import tell_of_bad_images
+from covtool.training.loop.bad_images import note_bad_images
 from covtool.training.loop.exporting import export
 from covtool.training.run.figures import EpochResult
 from covtool.training.run.run import Run
@@ -22,7 +22,7 @@ def save(run: Run) -> None:
     Raises:
         SaveError: It cannot be written; the states that were there still are.
     """
-    tell_of_bad_images(run)
+    note_bad_images(run)
     run.parts.processes.main(partial(_write, run, capture(run.parts, run.state), ()))
 
 
@@ -49,15 +49,17 @@ def keep_epoch(run: Run, result: EpochResult) -> None:
         SaveError: It has failed more than `save_retries` times in a row, or the last epoch's did.
     """
     state, only_main = run.state, run.parts.processes.main
-    payload = capture(run.parts, state)
+    payload = capture(run.parts, state)  # of all processes, before the first one goes its own way
     exported = False
     try:
+        # One by one, so that all processes know which of them failed.
         only_main(partial(_export_epoch, run, result))
         exported = True
         only_main(partial(_write, run, payload, names(run)))
         only_main(partial(run.directory.checkpoints.keep_epochs, kept_epochs(run)))
     except OSError as problem:
         if not exported:
+            # An epoch whose model is not there must not be called the best one.
             state.unsaved.append(state.epoch)
         if run.is_over:
             raise given_up(run, problem) from problem
@@ -78,13 +80,13 @@ def complete_epoch(run: Run) -> None:
 
 
 def exports(run: Run) -> tuple[str, ...]:
-    """Return what is exported after the epoch that was just done."""
+    """Name the models that are exported after the epoch that was just done."""
     best = ("best",) if run.state.best_epoch == run.state.epoch else ()
     return (*best, "last") if run.is_over else best
 
 
 def names(run: Run) -> tuple[str, ...]:
-    """Return what the state of the epoch that was just done is called, beside ``last``."""
+    """Name the state of the epoch that was just done, beside ``last``."""
     epoch = run.state.epoch
     best = ("best",) if run.state.best_epoch == epoch else ()
     return (*best, f"epoch-{epoch}") if epoch in kept_epochs(run) else best
@@ -111,12 +113,13 @@ def _export(run: Run, name: str, result: EpochResult | None) -> None:
 
 
 def _write(run: Run, payload: Mapping[str, Any], also_as: tuple[str, ...]) -> None:
+    # A state must not be ahead of its logs: resuming cuts logs, but cannot write missing lines.
     run.directory.sync_logs()
     run.directory.checkpoints.save(payload, also_as)
 
 
 def given_up(run: Run, problem: OSError) -> SaveError:
-    """Return the run ends because it cannot be written."""
+    """Build the error of a run that ends because it cannot be written."""
     failure = problem if isinstance(problem, SaveError) else SaveError(str(problem))
     newest = run.directory.checkpoints.candidates()
     last = f"The last good state is {newest[0]}.\n" if newest else ""
@@ -128,10 +131,10 @@ def given_up(run: Run, problem: OSError) -> SaveError:
 
 
 def _tolerate(run: Run, problem: OSError) -> None:
-    """Warn, or give up.
+    """Warn of a failed save, or give up.
 
     Raises:
-        SaveError: It is enough.
+        SaveError: Too many have failed in a row.
     """
     state, retries = run.state, run.parts.request.faults.save_retries
     state.failed_saves += 1

@@ -1,4 +1,4 @@
-"""How a model is judged between epochs: on validation images, or by a search after each phase."""
+"""Evaluation between epochs: on validation images, or by a search after each phase."""
 
 from dataclasses import replace
 from functools import partial
@@ -38,12 +38,13 @@ def validate(run: Run, track: Track) -> EpochResult:
         raise NonFiniteError(
             f"After step {run.state.updates} what the model makes of the images that it is "
             "evaluated on is not finite.",
+            # By the first process: the others have the same weights.
             reason=run.parts.processes.main(partial(_explain, run.parts)),
         ) from problem
 
 
 def require_room_to_search(parts: Parts) -> None:
-    """Refuse a run that could not be judged, before it is started.
+    """Refuse a run that could not be evaluated, before it is started.
 
     Raises:
         ArgumentError: The memory allowed is too little for the search.
@@ -77,11 +78,12 @@ def _search(run: Run, track: Track) -> EpochResult:
     exact, extractor = _exact(parts), _extractor(parts)
 
     def measure(micro_batch: int | None) -> EpochResult:
-        nonlocal layout, images
+        nonlocal layout, images  # a second try, in smaller parts, need not find bad images again
         cut = replace(extractor, batch_size=micro_batch or extractor.batch_size)
         try:
             features = describe_searched(layout, cut, images=images, track=track)
         except DataError:
+            # A feature needs its image: where one is gone, the search is done without it.
             layout, images = _without_unreadable(run, layout), None
             features = describe_searched(layout, cut, track=track)
         result = parts.processes.main(lambda: search(layout, features, exact, track=track))
@@ -126,7 +128,7 @@ def _extractor(parts: Parts) -> FeatureExtractor:
 
 
 def _figures(result: RetrievalResult) -> dict[str, float]:
-    """In the order of `COLUMNS`; rank-k is Recall@k where there are no cameras."""
+    """Name the figures in the order of `COLUMNS`; rank-k is Recall@k without cameras."""
     return {
         **{f"rank_{k}": share for k, share in result.cmc.items()},
         "mean_average_precision": result.mean_average_precision,

@@ -1,8 +1,8 @@
-"""Everything that a training run consists of, put together from its settings."""
+"""The parts of a training run, put together from its settings."""
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from covtool.data.datasets.samples import Sample
 from covtool.data.loading.batch_sampler import Shard
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader, training_loader
 from covtool.errors import ArgumentError
-from covtool.processes import Processes, current
+from covtool.processes import Processes
 from covtool.specs import FinetuneRequest, Recipe, TrainingSpec
 from covtool.training.centralization.hooks import (
     Centralization,
     centralize_gradients,
     layer_weights,
 )
-from covtool.training.parts.embedding import WithEmbeddings
+from covtool.training.parts.acceleration import checkpoint_gradients_, synchronize_batch_norms_
 from covtool.training.parts.filter_constraints import FilterConstraints, constrain_
 from covtool.training.parts.freezing import (
     FreezeSchedule,
@@ -36,24 +36,19 @@ from covtool.training.parts.freezing import (
     set_trainable_,
     without_classifier,
 )
-from covtool.training.parts.gradient_checkpointing import checkpoint_gradients_
-from covtool.training.parts.head import Head
+from covtool.training.parts.head import ClassifierHead
 from covtool.training.parts.head_schedule import HeadSchedule, plan_head_schedule
-from covtool.training.parts.objective import Objective
-from covtool.training.parts.optimizer import Schedule, build_optimizer, forget_
+from covtool.training.parts.objective import Objective, WithEmbeddings
+from covtool.training.parts.optimizer import build_optimizer, forget_
 from covtool.training.parts.parameter_groups import (
     ParameterGroup,
     optimizer_groups,
     plan_parameter_groups,
 )
+from covtool.training.parts.phases import TrainingPhases, single_phase
 from covtool.training.parts.replica import Replica, make_replica
-from covtool.training.parts.restraint_relaxation import (
-    PhasedFreezing,
-    PhasedSchedule,
-    RestraintRelaxation,
-    plan_restraint_relaxation,
-)
-from covtool.training.parts.synchronizing import synchronize_batch_norms_
+from covtool.training.parts.restraint_relaxation import plan_restraint_relaxation
+from covtool.training.parts.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +60,7 @@ class TrainingData:
         training: Readable images to train on; or `CachedImages` of them.
         validation: Readable images to evaluate on; or `CachedImages` of them.
         left_out: Images that could not be read when the run started.
-        searched: Identities and cameras of `validation`, where a search judges the model.
+        searched: Identities and cameras of `validation`, if a search judges the model.
     """
 
     root: Path
@@ -77,48 +72,48 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a run consists of.
+    """The parts of a run.
 
     Attributes:
-        model: Its weights are trained in place.
-        eager: The model as the objective wants it: where a loss needs embeddings, they come beside
+        model: Model that is trained in place.
+        eager: Model as the objective takes it: where a loss needs embeddings, they come beside
             the logits; the weights are the same.
         forward: The same, compiled where that is asked for; of several processes, it averages
             their gradients.
-        processes: That train it together.
-        head: Of the model.
-        freezing: Which parameters are trained in which epoch.
+        processes: Processes that train together.
+        head: Head of the model.
+        freezing: Parameters that are trained, by epoch.
         groups: The parameters that are trained at some time, in groups.
         optimizer: Over these groups.
         fresh_optimizer: Its state before its first step.
-        centralization: Of the optimizer's gradients, or None.
-        schedule: Of its learning rates.
-        scaler: Of the loss; does nothing without float16.
+        centralization: Gradient centralization of the optimizer, or None.
+        schedule: Learning rates of the optimizer's groups.
+        scaler: Scaler of the loss; does nothing without float16.
         ema: The moving average of the model, or None.
         objective: The loss.
-        constraints: What is asked of the filters of decoupled convolutions.
-        training_batches: Varied at random.
-        validation_batches: In order.
-        device: Where the model is.
-        request: The settings.
-        recipe: Of the model, with the data's classes and the head that it came with.
-        data: The images.
-        fingerprints: Of the images, by split.
-        heads: Which head is in use in which epoch; None for a model without a covtool head.
-        phases: Of SVDNet's training, or None.
+        constraints: Constraints on the filters of decoupled convolutions.
+        training_batches: Batches to train on, varied at random.
+        validation_batches: Batches to evaluate on, in order.
+        device: Device of the model.
+        request: Settings of the run.
+        recipe: Recipe of the model, with the data's classes and the head that it came with.
+        data: Images of the run.
+        fingerprints: Fingerprints of the images, by split.
+        heads: Head in use, by epoch; None for a model without a covtool head.
+        phases: Phases of the run.
     """
 
     model: nn.Module
     eager: nn.Module
     forward: Replica
     processes: Processes
-    head: Head
-    freezing: FreezeSchedule | PhasedFreezing
+    head: ClassifierHead
+    freezing: FreezeSchedule
     groups: tuple[ParameterGroup, ...]
     optimizer: Optimizer
     fresh_optimizer: dict[str, Any]
     centralization: Centralization | None
-    schedule: Schedule | PhasedSchedule
+    schedule: Schedule
     scaler: torch.amp.GradScaler
     ema: ModelEmaV3 | None
     objective: Objective
@@ -131,7 +126,7 @@ class Parts:
     data: TrainingData
     fingerprints: dict[str, str]
     heads: HeadSchedule | None
-    phases: RestraintRelaxation | None
+    phases: TrainingPhases
 
     @property
     def training(self) -> TrainingSpec:
@@ -163,27 +158,26 @@ class Parts:
         return self.recipe if self.heads is None else self.heads.recipe(self.recipe, epoch)
 
     def notes(self, epoch: int) -> tuple[str, ...]:
-        """Return what is different from an epoch, counted from 0, on."""
-        told = (self.phases, self.heads, self.freezing)
-        notes = (schedule.note(epoch) for schedule in told if schedule is not None)
+        """Return sentences on what changes with an epoch, counted from 0."""
+        plans = (self.phases, self.heads, self.freezing)
+        notes = (plan.note(epoch) for plan in plans if plan is not None)
         return tuple(note for note in notes if note)
 
     def enter_epoch_(self, epoch: int) -> None:
         """Change weights before the first update of an epoch from 0 on, where a phase begins."""
-        if self.phases is not None:
-            self.phases.enter_(
-                self.models,
-                epoch,
-                forget=partial(forget_, self.optimizer, self.fresh_optimizer),
-                seed=self.training.seed,
-                processes=self.processes,
-            )
+        self.phases.enter_(
+            self.models,
+            epoch,
+            forget=partial(forget_, self.optimizer, self.fresh_optimizer),
+            seed=self.training.seed,
+            processes=self.processes,
+        )
 
     def begin_epoch(self, epoch: int, *, step: int = 0) -> None:
-        """Order of the images, mixing, head, what is frozen, modes: for an epoch from 0 on.
+        """Set order of the images, mixing, head, freezing and modes for an epoch.
 
         Args:
-            epoch: Counted from 0.
+            epoch: Epoch that begins or goes on, counted from 0.
             step: Updates of it that are done; their images are not read again.
         """
         if self.heads is not None and self.heads.phases:
@@ -191,45 +185,48 @@ class Parts:
         start = step * self.training.grad_accum_steps
         self.training_batches.set_epoch(epoch, start=start)
         self.objective.set_epoch(epoch)
+        # First what is trained, then the modes: a module that is frozen as a whole gets eval mode.
         set_trainable_(self.model, self.freezing.at(epoch))
         set_train_mode_(self.model)
         if self.training.bn_stats == "keep":
             keep_batch_statistics_(self.model, self.head)
+        # Last: `DistributedDataParallel` wants to know what requires a gradient.
         self.forward.renew_()
 
 
 def assemble(
     model: nn.Module,
     recipe: Recipe,
-    head: Head,
+    head: ClassifierHead,
     data: TrainingData,
     request: FinetuneRequest,
+    processes: Processes,
 ) -> Parts:
-    """Put a run together, for the processes that this one has joined; moves the model to a device.
+    """Put a run together; moves the model to its device.
 
     Args:
-        model: To be trained in place.
-        recipe: Of the model, with the data's classes.
-        head: Of the model.
-        data: For training and for validation.
-        request: The settings.
+        model: Model to be trained in place.
+        recipe: Recipe of the model, with the data's classes.
+        head: Head of the model.
+        data: Images for training and for validation.
+        request: Settings of the run.
+        processes: Processes that train together.
 
     Raises:
-        ArgumentError: The optimizer, the device, the layers to freeze, a head of the schedule,
-            filters to constrain or an Eigenlayer do not exist.
+        ArgumentError: A setting asks for something that torch, timm or the model does not have.
     """
-    training, processes = request.training, current()
+    training = request.training
     device = resolve_device(training.device, processes)
     recipe = constrain_(model, recipe, training)
     heads = plan_head_schedule(training.head_schedule, model, recipe, epochs=training.epochs)
     freezing, phases = _freezing(model, head, request)
     model = _on_device(model, recipe, request, device, processes)
-    set_trainable_(model, freezing.trained)
+    set_trainable_(model, freezing.trained)  # also what thaws later has a place in the optimizer
     groups = plan_parameter_groups(model, head, training)
-    optimizer = build_optimizer(optimizer_groups(model, groups, training.lr), training)
-    batches = _loaders(data, recipe, request, device, processes)
-    embeds = request.objective.needs("embeddings")
-    eager = WithEmbeddings(model, head.classifier) if embeds else model
+    optimizer = _optimizer(model, groups, request)
+    training_batches, validation_batches = _loaders(data, recipe, request, device, processes)
+    updates = _updates(training_batches, training)
+    eager = _eager(model, head, request)
     return Parts(
         model=model,
         eager=eager,
@@ -239,45 +236,45 @@ def assemble(
         freezing=freezing,
         groups=groups,
         optimizer=optimizer,
+        # Before a schedule or a hook has touched it: phases go back to this.
         fresh_optimizer=deepcopy(optimizer.state_dict()),
         centralization=_centralization(optimizer, model, training),
-        schedule=_schedule(
-            optimizer, training, phases, _updates(batches["training_batches"], training)
-        ),
-        scaler=torch.amp.GradScaler(
-            device.type, enabled=training.amp and training.amp_dtype == "float16"
-        ),
+        schedule=Schedule(optimizer, training, phases.phases, updates_per_epoch=updates),
+        scaler=_scaler(device, training),
         ema=_moving_average(model, training),
         objective=Objective(request.objective, training, recipe.num_classes, processes),
         constraints=FilterConstraints(model),
+        training_batches=training_batches,
+        validation_batches=validation_batches,
         device=device,
         request=request,
         recipe=recipe,
         data=data,
-        fingerprints={
-            "training": fingerprint(data.training, data.root),
-            "validation": fingerprint(data.validation, data.root),
-        },
+        fingerprints=_fingerprints(data),
         heads=heads,
         phases=phases,
-        **batches,
     )
 
 
+def _eager(model: nn.Module, head: ClassifierHead, request: FinetuneRequest) -> nn.Module:
+    embeds = request.objective.needs("embeddings")
+    return WithEmbeddings(model, head.classifier) if embeds else model
+
+
 def _freezing(
-    model: nn.Module, head: Head, request: FinetuneRequest
-) -> tuple[FreezeSchedule | PhasedFreezing, RestraintRelaxation | None]:
-    """Return what is trained when, and the phases that have a part in that."""
-    training, svdnet = request.training, request.svdnet
-    freezing = plan_freezing(model, head, training.freeze_rules)
+    model: nn.Module, head: ClassifierHead, request: FinetuneRequest
+) -> tuple[FreezeSchedule, TrainingPhases]:
+    """Plan what is trained when, and the phases that have a part in that."""
+    freezing = plan_freezing(model, head, request.training.freeze_rules)
     if not request.objective.needs("logits"):
         freezing = without_classifier(freezing, head, request.objective.loss)
-    if svdnet is None:
-        return freezing, None
-    phases = plan_restraint_relaxation(model, svdnet, base_lr=training.lr)
-    phased = PhasedFreezing(others=freezing, phases=phases)
-    phased.require_something_to_train()
-    return phased, phases
+    if request.svdnet is None:
+        phases = single_phase(request.training)
+    else:
+        phases = plan_restraint_relaxation(model, request.svdnet, base_lr=request.training.lr)
+    freezing = replace(freezing, holds=phases.holds)
+    phases.require_something_to_train(freezing.at)
+    return freezing, phases
 
 
 def _on_device(
@@ -287,12 +284,13 @@ def _on_device(
     device: torch.device,
     processes: Processes,
 ) -> nn.Module:
-    """Return the model where it is trained, and as memory and other processes ask for it."""
+    """Move the model to its device, prepared for checkpointing and for other processes."""
     training = request.training
     if training.grad_checkpointing:
         checkpoint_gradients_(model, recipe.base.name)
     if request.processes.sync_bn and processes.world > 1:
         model = synchronize_batch_norms_(model, device)
+    # Before the optimizer is built: torch does not promise that parameters stay the same objects.
     layout = torch.channels_last if training.channels_last else torch.preserve_format
     return model.to(device, memory_format=layout)
 
@@ -303,7 +301,9 @@ def _loaders(
     request: FinetuneRequest,
     device: torch.device,
     processes: Processes,
-) -> dict[str, Any]:
+) -> tuple[ImageLoader, ImageLoader]:
+    """Return the batches to train on, varied at random, and those to evaluate on, in order."""
+    # Each process has a share of every batch.
     if len(data.training) < processes.world:
         raise ArgumentError(
             f"{len(data.training)} training images are too few for {processes.world} processes.",
@@ -315,20 +315,39 @@ def _loaders(
         "on_bad_image": request.training.on_bad_image,
         "device": device,
     }
+    training_batches = training_loader(
+        data.training,
+        recipe.input,
+        request.augmentation,
+        objective=request.objective,
+        seed=request.training.seed,
+        shard=Shard(processes.rank, processes.world),
+        **shared,
+    )
+    validation_batches = evaluation_loader(
+        data.validation, recipe.input, own=processes.part_of, **shared
+    )
+    return training_batches, validation_batches
+
+
+def _fingerprints(data: TrainingData) -> dict[str, str]:
     return {
-        "training_batches": training_loader(
-            data.training,
-            recipe.input,
-            request.augmentation,
-            objective=request.objective,
-            seed=request.training.seed,
-            shard=Shard(processes.rank, processes.world),
-            **shared,
-        ),
-        "validation_batches": evaluation_loader(
-            data.validation, recipe.input, own=processes.part_of, **shared
-        ),
+        "training": fingerprint(data.training, data.root),
+        "validation": fingerprint(data.validation, data.root),
     }
+
+
+def _optimizer(
+    model: nn.Module, groups: Sequence[ParameterGroup], request: FinetuneRequest
+) -> Optimizer:
+    training = request.training
+    optimizer = build_optimizer(optimizer_groups(model, groups, training.lr), training)
+    if request.svdnet is None:
+        # Saved states of plain runs have this entry, as timm's schedulers leave it; states of
+        # runs in SVDNet's phases never had.
+        for group in optimizer.param_groups:
+            group["initial_lr"] = training.lr
+    return optimizer
 
 
 def _centralization(
@@ -340,22 +359,21 @@ def _centralization(
     return centralize_gradients(optimizer, on=training.gc_on, only=weights, in_place=True)
 
 
-def _schedule(
-    optimizer: Optimizer,
-    training: TrainingSpec,
-    phases: RestraintRelaxation | None,
-    updates_per_epoch: int,
-) -> Schedule | PhasedSchedule:
-    if phases is None:
-        return Schedule(optimizer, training, updates_per_epoch=updates_per_epoch)
-    return PhasedSchedule(optimizer, training, phases.phases, updates_per_epoch=updates_per_epoch)
+def _scaler(device: torch.device, training: TrainingSpec) -> torch.amp.GradScaler:
+    """Return the scaler of the loss, which does something for float16 alone."""
+    # bfloat16 has the exponents of float32: its gradients do not underflow.
+    return torch.amp.GradScaler(
+        device.type, enabled=training.amp and training.amp_dtype == "float16"
+    )
 
 
 def _moving_average(model: nn.Module, training: TrainingSpec) -> ModelEmaV3 | None:
     if not training.model_ema:
         return None
+    # The warm-up lets the first updates count for more: a short run would keep its first weights.
     return ModelEmaV3(model, decay=training.model_ema_decay, use_warmup=True)
 
 
 def _updates(batches: ImageLoader, training: TrainingSpec) -> int:
+    # Rounded up: what is left over at the end of an epoch is an update of its own.
     return -(-len(batches) // training.grad_accum_steps)

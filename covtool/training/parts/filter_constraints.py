@@ -1,4 +1,4 @@
-"""What training asks of the filters of decoupled convolutions: orthogonality, and a fixed norm."""
+"""Constraints on the filters of decoupled convolutions: orthogonality, and a fixed norm."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ class FilterConstraints:
     """The constraints that the operators of a model carry in their specs.
 
     Args:
-        model: Whose filters are trained.
+        model: Model whose filters are trained.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -28,7 +28,7 @@ class FilterConstraints:
         self._projected = [layer for layer in layers if layer.spec.weight_projection]
 
     def penalty(self) -> Tensor | None:
-        """Return what is added to the loss; None where nothing is."""
+        """Return the term that is added to the loss; None where nothing is."""
         if not self._penalized:
             return None
         each = [
@@ -41,6 +41,7 @@ class FilterConstraints:
     def project_(self, updates: int) -> None:
         """Bring filters back to their norm, where so many updates make it due."""
         for layer in self._projected:
+            # What is frozen stays as it is, to the last bit.
             if updates % layer.spec.weight_projection == 0 and layer.weight.requires_grad:
                 layer.weight.copy_(project_filters(layer.weight, layer.spec.projection_norm))
 
@@ -49,9 +50,9 @@ def constrain_(model: nn.Module, recipe: Recipe, training: TrainingSpec) -> Reci
     """Give the operators of a model the constraints that a run asks for; the recipe says so.
 
     Args:
-        model: Whose operators get them, in place; their weights stay as they are.
-        recipe: Of the model.
-        training: None leaves a constraint as the recipe has it.
+        model: Model whose operators get them, in place; their weights stay as they are.
+        recipe: Recipe of the model.
+        training: Settings with the constraints; None leaves one as the recipe has it.
 
     Raises:
         ArgumentError: The model has no operator that takes one.
@@ -80,6 +81,7 @@ def _constrained(spec: ConvolutionSpec, given: dict[str, float]) -> ConvolutionS
     done = spec.model_copy(update=kept)
     if done.weight_projection:
         return done
+    # A norm that nothing is projected to would tell two equal models apart.
     unused = ConvolutionSpec.model_fields["projection_norm"].default
     return done.model_copy(update={"projection_norm": unused})
 

@@ -1,4 +1,4 @@
-"""Which parameters are trained when, and what mode the modules around them are in."""
+"""Freezing: the parameters that are trained in an epoch, and the modes of their modules."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from covtool.backbones.selecting import fits, near
 from covtool.errors import ArgumentError
 from covtool.specs.freezing import BACKBONE, FreezeRule
-from covtool.training.parts.head import Head
+from covtool.training.parts.head import ClassifierHead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,16 +17,19 @@ class FreezeSchedule:
     """What is trained, as a function of the epoch, so that a resumed run trains the right things.
 
     Attributes:
-        names: Of the parameters that can be trained.
-        rules: What is frozen for how long, each with the names that it is about.
+        names: Names of the parameters that can be trained.
+        rules: Rules of freezing, each with the names that it is about.
+        holds: Epochs in which a phase of the run freezes more, with the names.
     """
 
     names: frozenset[str]
     rules: tuple[tuple[FreezeRule, frozenset[str]], ...]
+    holds: tuple[tuple[range, frozenset[str]], ...] = ()
 
     def at(self, epoch: int) -> frozenset[str]:
         """Return names of the parameters that are trained in an epoch, counted from 0."""
-        return self.names.difference(*(held for rule, held in self.rules if rule.applies(epoch)))
+        held = (names for epochs, names in self.holds if epoch in epochs)
+        return self._left_by_rules(epoch).difference(*held)
 
     @property
     def trained(self) -> frozenset[str]:
@@ -34,22 +37,28 @@ class FreezeSchedule:
         return self.names.difference(*(held for rule, held in self.rules if rule.epochs is None))
 
     def note(self, epoch: int) -> str | None:
-        """Return what thaws with an epoch, counted from 0, in a sentence."""
+        """Return which rules end with an epoch, counted from 0, in a sentence; None without one."""
         thawed = [rule.pattern for rule, _ in self.rules if rule.epochs == epoch]
         if not thawed:
             return None
-        tensors = len(self.at(epoch)) - len(self.at(epoch - 1))
+        # What a phase freezes does not count: its own note says so.
+        tensors = len(self._left_by_rules(epoch)) - len(self._left_by_rules(epoch - 1))
         verb = "thaw" if len(thawed) > 1 else "thaws"
         return f"Epoch {epoch + 1}: {', '.join(thawed)} {verb}, {tensors} more tensors are trained."
 
+    def _left_by_rules(self, epoch: int) -> frozenset[str]:
+        return self.names.difference(*(held for rule, held in self.rules if rule.applies(epoch)))
 
-def plan_freezing(model: nn.Module, head: Head, rules: Sequence[FreezeRule]) -> FreezeSchedule:
-    """Return which parameters the rules are about.
+
+def plan_freezing(
+    model: nn.Module, head: ClassifierHead, rules: Sequence[FreezeRule]
+) -> FreezeSchedule:
+    """Find the parameters that rules of freezing are about.
 
     Args:
-        model: Parameters that do not require a gradient stay like that.
-        head: What ``backbone`` leaves out.
-        rules: What is frozen for how long.
+        model: Model whose parameters that do not require a gradient stay like that.
+        head: Head of the model, which ``backbone`` leaves out.
+        rules: Rules of freezing.
 
     Raises:
         ArgumentError: A pattern fits no parameter or never thaws, or nothing is left to train.
@@ -58,6 +67,7 @@ def plan_freezing(model: nn.Module, head: Head, rules: Sequence[FreezeRule]) -> 
     held = tuple((rule, _held(rule, names, head)) for rule in rules)
     schedule = FreezeSchedule(names=frozenset(names), rules=held)
     for rule, own in held:
+        # A slip that nothing else would show: the run would train less than was asked for.
         if rule.epochs is not None and not own & schedule.at(rule.epochs):
             others = ", ".join(str(r) for r, _ in held if r is not rule and r.applies(rule.epochs))
             raise ArgumentError(
@@ -73,7 +83,7 @@ def plan_freezing(model: nn.Module, head: Head, rules: Sequence[FreezeRule]) -> 
     return schedule
 
 
-def without_classifier(schedule: FreezeSchedule, head: Head, loss: str) -> FreezeSchedule:
+def without_classifier(schedule: FreezeSchedule, head: ClassifierHead, loss: str) -> FreezeSchedule:
     """Return the schedule of a run whose loss does not depend on the logits.
 
     Raises:
@@ -97,7 +107,7 @@ def set_trainable_(model: nn.Module, names: frozenset[str]) -> None:
 
 
 def set_train_mode_(model: nn.Module) -> None:
-    """Train mode, but eval mode for modules that are frozen as a whole.
+    """Set train mode, but eval mode for modules that are frozen as a whole.
 
     A frozen batch normalization keeps its statistics, frozen dropout does nothing.
     """
@@ -105,12 +115,13 @@ def set_train_mode_(model: nn.Module) -> None:
     if parameters and not any(p.requires_grad for p in parameters):
         model.eval()
         return
+    # Not `train()`, which would go on to the children: each is to decide for itself.
     model.training = True
     for child in model.children():
         set_train_mode_(child)
 
 
-def keep_batch_statistics_(model: nn.Module, head: Head) -> None:
+def keep_batch_statistics_(model: nn.Module, head: ClassifierHead) -> None:
     """Let the batch norms of the backbone use their statistics, and leave them as they are.
 
     Their scales and biases are trained. Those of the head are new and keep their mode.
@@ -120,7 +131,7 @@ def keep_batch_statistics_(model: nn.Module, head: Head) -> None:
             module.eval()
 
 
-def _held(rule: FreezeRule, names: Sequence[str], head: Head) -> frozenset[str]:
+def _held(rule: FreezeRule, names: Sequence[str], head: ClassifierHead) -> frozenset[str]:
     if rule.pattern == BACKBONE:
         held = frozenset(name for name in names if not head.holds(name))
     else:

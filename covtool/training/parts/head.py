@@ -1,4 +1,4 @@
-"""Where a model's head is, and a new classifier in its place."""
+"""The head of a model that is trained, and a new classifier in its place."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ CLASSIFIER_STD = 0.01  # as torchvision starts the classifiers of its VGG and Mo
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ClassifierHead:
     """Paths of the modules that turn features into logits; the rest is the backbone.
 
     Attributes:
@@ -42,8 +42,8 @@ class Head:
         return any(name.startswith(f"{path}.") for path in paths if path)
 
 
-def find_head(model: nn.Module, images: InputSpec) -> Head:
-    """Find the head of a model.
+def find_head(model: nn.Module, images: InputSpec) -> ClassifierHead:
+    """Find the head of a model, by a forward pass.
 
     Raises:
         SurgeryError: There is no linear classifier, or the model does not run on such images.
@@ -51,18 +51,19 @@ def find_head(model: nn.Module, images: InputSpec) -> Head:
     try:
         sites = find_sites(model, images.size, images.channels)
     except SurgeryError:
+        # No pooling was found; training needs the classifier alone.
         declared = declared_classifier(model, images.size, images.channels)
         if declared is None:
             raise
-        return Head(pooling=None, classifier=declared)
-    return Head(
+        return ClassifierHead(pooling=None, classifier=declared)
+    return ClassifierHead(
         pooling=sites.pooling,
         classifier=sites.classifier,
         eigenlayer=eigenlayer_path(model),
     )
 
 
-def replace_classifier_(model: nn.Module, head: Head, num_classes: int) -> None:
+def replace_classifier_(model: nn.Module, head: ClassifierHead, num_classes: int) -> None:
     """Put a fresh linear layer, small random weights and no bias, in the classifier's place."""
     old = model.get_submodule(head.classifier)
     new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
@@ -70,31 +71,33 @@ def replace_classifier_(model: nn.Module, head: Head, num_classes: int) -> None:
     if new.bias is not None:
         nn.init.zeros_(new.bias)
     model.set_submodule(head.classifier, new.to(old.weight))
+    # timm's models carry the number beside the layer, and its tools believe it.
     if hasattr(model, "num_classes"):
         model.num_classes = num_classes
 
 
 def fit_classes_(
-    opened: "OpenedModel", head: Head, class_names: Sequence[str], *, new_classifier: bool
+    opened: "OpenedModel", head: ClassifierHead, class_names: Sequence[str], *, new_classifier: bool
 ) -> tuple[Recipe, str | None]:
     """Make the outputs of a model those of a data set.
 
     Args:
-        opened: The model; its classifier may be replaced.
-        head: Of that model.
-        class_names: Of the data.
-        new_classifier: Start afresh, whatever is there.
+        opened: Model whose classifier may be replaced.
+        head: Head of that model.
+        class_names: Classes of the data, in order.
+        new_classifier: Whether to start afresh, whatever is there.
 
     Returns:
         The recipe with these classes, and what was done about them that is worth knowing.
 
     Raises:
-        DataError: The model names its classes and they are others; or as many of its outputs as the
-            data has classes cannot be told apart.
+        DataError: The model names its classes and they are others; or it has as many outputs as
+            the data has classes, and which is which is not known.
     """
     names, recipe = tuple(class_names), opened.recipe
     if recipe.class_names == names and not new_classifier:
         return recipe, None
+    # A classifier that is random anyway has no order of outputs that could be kept.
     random = recipe.class_names is None and recipe.provenance.untrained == ("classifier",)
     if new_classifier or random or _has_others(opened, names):
         replace_classifier_(opened.model, head, len(names))
@@ -121,8 +124,10 @@ def _has_others(opened: "OpenedModel", names: tuple[str, ...]) -> bool:
     return True
 
 
-def _keep_classes_(opened: "OpenedModel", head: Head, names: tuple[str, ...]) -> str | None:
-    """Put a classifier's outputs into the order of the data's classes; what was done.
+def _keep_classes_(
+    opened: "OpenedModel", head: ClassifierHead, names: tuple[str, ...]
+) -> str | None:
+    """Put a classifier's outputs into the order of the data's classes; return what was done.
 
     Raises:
         DataError: The classes are others, or nothing says which output is which.

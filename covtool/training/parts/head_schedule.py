@@ -24,8 +24,8 @@ class HeadSchedule:
     """The heads of a run, as a function of the epoch, so that a resumed run has the right one.
 
     Attributes:
-        own: The head that the model came with.
-        phases: The epochs that heads take over at, counted from 0, rising.
+        own: Head that the model came with.
+        phases: Epochs that heads take over at, counted from 0 and rising, with these heads.
     """
 
     own: HeadSpec
@@ -38,6 +38,7 @@ class HeadSchedule:
     def switch_(self, models: Iterable[nn.Module], epoch: int) -> None:
         """Give the models the head of an epoch, in place."""
         for model in models:
+            # The module stays, with its parameters: the optimizer holds these very objects.
             pooling = pooling_in(model)
             pooling.matrix = _built(pooling, self.at(epoch)).matrix
 
@@ -60,10 +61,10 @@ def plan_head_schedule(
     """Return the schedule of a run; None where the model has no covtool head and none is asked for.
 
     Args:
-        text: As ``isqrt@0,mpn:pade@30``; None for the model's own head throughout.
-        model: To be trained. Left as it is.
-        recipe: Of the model.
-        epochs: Of the run.
+        text: Schedule, like ``isqrt@0,mpn:pade@30``; None for the model's own head throughout.
+        model: Model to be trained; stays as it is.
+        recipe: Recipe of the model.
+        epochs: Epochs of the run.
 
     Raises:
         ArgumentError: A head does not exist, is never reached, or has other weights.
@@ -97,13 +98,13 @@ def label(spec: HeadSpec) -> str:
 
 
 def pooling_in(model: nn.Module) -> CovariancePooling | None:
-    """The covariance head of a model, if it has one whose matrix function can be exchanged."""
+    """Find the covariance head of a model whose matrix function can be exchanged, or None."""
     found = (m for m in model.modules() if isinstance(m, CovariancePooling))
     return next(found, None)
 
 
 def _spec(own: HeadSpec, phase: HeadPhase) -> HeadSpec:
-    """The model's own head under another name; options that the other does not take are reset."""
+    """Return the model's own head under another name, without options that this does not take."""
     row = HEADS[phase.head]
     changes = {
         name: field.default
@@ -116,6 +117,7 @@ def _spec(own: HeadSpec, phase: HeadPhase) -> HeadSpec:
                 f"The head {row.name!r} has no gradient rule to choose.",
                 hint=f"Write {row.name}@{phase.epoch}.",
             )
+        # The order belongs to the old rule: terms of a series, or components.
         changes |= {"gradient": GRADIENTS[phase.gradient].name, "gradient_order": None}
     return own.model_copy(update={**changes, "head": row.name})
 

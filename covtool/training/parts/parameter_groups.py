@@ -10,7 +10,7 @@ from torch import nn
 
 from covtool.errors import ArgumentError
 from covtool.specs import TrainingSpec
-from covtool.training.parts.head import Head
+from covtool.training.parts.head import ClassifierHead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,11 +19,11 @@ class ParameterGroup:
 
     Attributes:
         part: ``head`` or ``backbone``.
-        names: Of the parameters.
-        num_parameters: Elements in them.
+        names: Names of the parameters.
+        num_parameters: Number of elements in them.
         lr_scale: Learning rate as a multiple of the schedule's (timm's word).
-        lr: At the top of the schedule.
-        weight_decay: 0 for biases, norms and what the model exempts.
+        lr: Learning rate at the top of the schedule.
+        weight_decay: Weight decay; 0 for biases, norms and what the model exempts.
     """
 
     part: str
@@ -35,7 +35,7 @@ class ParameterGroup:
 
 
 def plan_parameter_groups(
-    model: nn.Module, head: Head, training: TrainingSpec
+    model: nn.Module, head: ClassifierHead, training: TrainingSpec
 ) -> tuple[ParameterGroup, ...]:
     """Sort the parameters that require a gradient into groups.
 
@@ -48,6 +48,7 @@ def plan_parameter_groups(
     settings = {id(p): key for key, group in _timm_groups(model, training) for p in group}
     sorted_names: dict[tuple[str, float, float], list[str]] = defaultdict(list)
     sizes: dict[tuple[str, float, float], int] = defaultdict(int)
+    # By identity: timm groups the parameters themselves, without their names.
     for name, parameter in model.named_parameters():
         if id(parameter) not in settings:
             continue
@@ -88,7 +89,8 @@ def optimizer_groups(
 def _timm_groups(
     model: nn.Module, training: TrainingSpec
 ) -> list[tuple[tuple[float, float], list[nn.Parameter]]]:
-    """((lr scale, weight decay), parameters) as timm groups them."""
+    """Return ((lr scale, weight decay), parameters) as timm groups them."""
+    # Position embeddings and the like, by the model's own word.
     exempt = getattr(model, "no_weight_decay", set)()
     if training.layer_decay is None:
         groups = param_groups_weight_decay(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from covtool.backbones.module_modes import in_eval_mode
 from covtool.layers.synchronized_batch_norm import SynchronizedBatchNorm
 from covtool.processes import Processes
 from covtool.specs import InputSpec
@@ -22,7 +23,7 @@ class Replica:
     """The network of a process that trains alone.
 
     Args:
-        network: Its parameters are trained.
+        network: Network whose parameters are trained.
         compiled: Whether to compile it.
 
     Attributes:
@@ -42,15 +43,15 @@ class Replica:
         return self._forward(images)
 
     def renew_(self) -> None:
-        """Take note of which parameters require a gradient now; between two updates."""
+        """Note which parameters require a gradient now; to be called between two updates."""
 
     def accumulating(self) -> AbstractContextManager[None]:
-        """For forward and backward passes whose gradients are only added up, in this process."""
+        """Enter passes forward and backward whose gradients are only added up, in this process."""
         return nullcontext()
 
     @contextmanager
     def exchanging(self) -> Iterator[None]:
-        """For the backward pass after which `.grad` holds the mean over all processes."""
+        """Enter the backward pass after which `.grad` holds the mean over all processes."""
         yield
 
     def abandon_(self) -> None:
@@ -66,9 +67,9 @@ def make_replica(
     """Return the network as one of some processes trains it.
 
     Args:
-        network: Its parameters are trained.
-        processes: That train it.
-        images: What it takes.
+        network: Network whose parameters are trained.
+        processes: Processes that train it.
+        images: Images that it takes.
         compiled: Whether to compile it.
     """
     if processes.world == 1:
@@ -93,7 +94,7 @@ class DistributedReplica(Replica):
 
     def renew_(self) -> None:
         names = {n for n, p in self.network.named_parameters() if p.requires_grad}
-        if names == self._trained:
+        if names == self._trained:  # the same buckets: laid out anew, they would change the sums
             return
         self._trained = frozenset(names)
         self._forward = self._ddp = None  # it lets go of the parameters
@@ -112,7 +113,7 @@ class DistributedReplica(Replica):
         self._forward = torch.compile(self._ddp) if self._compiled else self._ddp
 
     def accumulating(self) -> AbstractContextManager[None]:
-        return self._ddp.no_sync()
+        return self._ddp.no_sync()  # one exchange per update, not one per micro-batch
 
     @contextmanager
     def exchanging(self) -> Iterator[None]:
@@ -135,26 +136,16 @@ class DistributedReplica(Replica):
         )
 
     def _probe(self, network: nn.Module) -> list[str]:
-        """Pass a few images forward and backward; the parameters that had no part in it."""
+        """Pass a few images forward and backward; return the parameters that had no part in it."""
         parameter = next(network.parameters())
-        with _in_eval_mode(network), torch.enable_grad(), warnings.catch_warnings():
-            # Of weights with axes of size 1, whose strides say nothing; told once per process.
+        with in_eval_mode(network), torch.enable_grad(), warnings.catch_warnings():
+            # Weights with axes of size 1, whose strides say nothing; once per process.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             outputs = network(torch.zeros(self._shape).to(parameter))
             sum(o.sum() for o in (outputs if isinstance(outputs, tuple) else (outputs,))).backward()
         trained = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
         unused = [name for name, p in trained if p.grad is None]
+        # Gradients of black images: no update may start from them.
         for _, p in trained:
             p.grad = None
         return unused
-
-
-@contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -4,20 +4,21 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from covtool.backbones.module_modes import modes_restored
 from covtool.errors import ArgumentError, CovtoolError
 from covtool.printable import printable
 from covtool.shortages import shortage_behind
 from covtool.specs import InputSpec
 
-_PROBED = 2  # black images: batch norms in training need more than one
+_PROBED = 2  # black images; batch norms in training need more than one
 
 
 def require_logits(model: nn.Module, images: InputSpec) -> None:
     """Refuse a model that returns several outputs in training, before anything is trained.
 
     Args:
-        model: Left as it is, with its statistics, modes and the random numbers.
-        images: What it takes.
+        model: Model to be trained; stays as it is, with its statistics and modes.
+        images: Images that it takes.
 
     Raises:
         ArgumentError: It does not take such images, or its forward pass in training returns
@@ -25,12 +26,13 @@ def require_logits(model: nn.Module, images: InputSpec) -> None:
     """
     parameter = next(model.parameters())
     black = torch.zeros(_PROBED, images.channels, *images.size)
-    modes = [(module, module.training) for module in model.modules()]
+    # A copy: batch norms in training change their statistics, also without gradients.
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with modes_restored(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
             outputs = functional_call(model.train(), buffers, (black.to(parameter),))
     except RuntimeError as problem:
+        # Our own errors explain themselves; a lack of memory says nothing about the images.
         if isinstance(problem, CovtoolError) or shortage_behind(problem) is not None:
             raise
         height, width = images.size
@@ -39,9 +41,6 @@ def require_logits(model: nn.Module, images: InputSpec) -> None:
             "pixels.",
             reason=printable(str(problem).partition("\n")[0]),
         ) from problem
-    finally:
-        for module, mode in modes:
-            module.training = mode
     if not isinstance(outputs, Tensor):
         raise several_outputs(outputs)
 

@@ -10,7 +10,7 @@ from covtool.progress import silent
 from covtool.training.parts.parameter_groups import ParameterGroup
 
 if TYPE_CHECKING:
-    from covtool.training.parts.restraint_relaxation import Phase
+    from covtool.training.parts.phases import Phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from covtool.training.run.state_fit import require_fit
 STATE_VERSION = 2
 # Kept elsewhere, or of this process only.
 NOT_SAVED = ("generators", "failed_saves", "pending_warnings", "noted")
+SAVED_AS = {"schedule_offset": "lead"}  # the key that states of every version have
 
 
 @dataclass(kw_only=True)
@@ -42,8 +43,8 @@ class RunState:
         nonfinite: Updates that were not finite, and that the run survived.
         replaced: Images of the epoch under way that others took the place of.
         world: Processes that it was saved by.
-        lead: Updates that the schedule is ahead of those done, since the number of processes
-            changed.
+        schedule_offset: Updates that the schedule is ahead of those done, since the number of
+            processes changed.
         micro_batch: Images that go through the model together, where a batch does not fit into
             memory.
         generators: States of the random number generators that are yet to be restored, or None.
@@ -67,7 +68,7 @@ class RunState:
     nonfinite: int = 0
     replaced: int = 0
     world: int = 1
-    lead: int = 0
+    schedule_offset: int = 0
     micro_batch: int | None = None
     generators: dict[str, Any] | None = None
     failed_saves: int = 0
@@ -108,7 +109,7 @@ def capture(parts: Parts, state: RunState) -> dict[str, Any]:
     """
     return {
         "version": STATE_VERSION,
-        "progress": {k: v for k, v in asdict(state).items() if k not in NOT_SAVED},
+        "progress": {SAVED_AS.get(k, k): v for k, v in asdict(state).items() if k not in NOT_SAVED},
         "data": parts.fingerprints,
         "model": parts.model.state_dict(),
         "model_ema": None if parts.ema is None else parts.ema.module.state_dict(),
@@ -149,7 +150,7 @@ def restore_(parts: Parts, path: Path) -> RunState:
         raise _unusable(path, f"It does not fit the run: {printable(first)}") from problem
     if state.world == parts.processes.world:
         state.generators = payload["generators"][parts.processes.rank]
-    parts.schedule.lead = state.lead
+    parts.schedule.offset = state.schedule_offset
     parts.schedule.set_updates(state.updates)
     return state
 

@@ -50,7 +50,7 @@ class Progress(BaseModel):
     nonfinite: Count = 0
     replaced: Count = 0
     world: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 1
-    lead: Annotated[int, Field(ge=-LARGEST_COUNT, le=LARGEST_COUNT)] = 0
+    schedule_offset: Annotated[int, Field(ge=-LARGEST_COUNT, le=LARGEST_COUNT, alias="lead")] = 0
     micro_batch: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] | None = None
 
 

@@ -1,4 +1,4 @@
-"""A run that goes on without the model of its best epoch gets it back from that epoch's state."""
+"""The model of a run's best epoch, exported again from that epoch's state if it is gone."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ def bring_back_best_(
     """Export the best epoch's model again, where its file is gone; all processes must call this.
 
     Args:
-        parts: Restored; they are in the end what they were.
-        directory: Of the run.
-        state: Of the parts.
-        newest: The file that they were restored from.
+        parts: Parts of the run, restored; they are in the end what they were.
+        directory: Folder of the run.
+        state: State that the parts are in.
+        newest: File that they were restored from.
         data: Names of the data set and of its validation split.
 
     Returns:
@@ -36,7 +36,7 @@ def bring_back_best_(
         return f"{path} is gone, and so is {source}, of which it could be made again."
     try:
         best = restore_(parts, source)
-        epoch = best.epoch - 1
+        epoch = best.epoch - 1  # the epoch done last, counted from 0
         parts.processes.main(
             lambda: export(parts, path, data=data, epochs=best.epoch, epoch=epoch, result=None)
         )
@@ -44,5 +44,6 @@ def bring_back_best_(
         why = " ".join(filter(None, (problem.message, problem.reason)))
         return f"{path} is gone and cannot be made again. {why}"
     finally:
+        # The parts were those of the best epoch for a while: the run goes on from the newest.
         restore_(parts, newest)
     return f"{path} was gone: it is made again from {source.name}, without what was measured."

@@ -9,13 +9,13 @@ from pathlib import Path
 from covtool.checkpoints.file_kinds import stem_of
 from covtool.data.datasets.layout import DataLayout
 from covtool.errors import NonFiniteError, SaveError
-from covtool.processes import current, joined
+from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, RECIPE
 from covtool.specs import FinetuneRequest
 from covtool.training.loop.fit import evaluate_initial
 from covtool.training.loop.saving import save
+from covtool.training.parts.acceleration import tf32
 from covtool.training.parts.assembly import Parts
-from covtool.training.parts.matmul_precision import tf32
 from covtool.training.parts.parameter_groups import ParameterGroup
 from covtool.training.run.directory import ENVIRONMENT, RunDirectory
 from covtool.training.run.environment import describe_environment, peak_memory_mib
@@ -24,22 +24,22 @@ from covtool.training.run.places import require_run_place
 from covtool.training.run.read_only_directory import directory_at, observer_for
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
+from covtool.training.start.execute import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.start.images import without_cache
 from covtool.training.start.prepare import (
     build_parts,
+    note_equal_files,
     open_source,
     read_layout,
-    resolved,
+    resolve_defaults,
+    resolve_for_model,
     seed_process,
-    tell_of_images,
-    worked_out,
 )
-from covtool.training.start.running import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.step.out_of_memory import gradient_within_memory_
 from covtool.training.step.rewind import Rewind
 
 Images = tuple[DataLayout, frozenset[Path] | None]
-"""A data set, and the images of it that a run does not use; None where that is yet to be seen."""
+"""A data set, and the images of it that a run does not use; None where that is not known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +51,13 @@ class _Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRunResult:
-    """What a run would be, and what its first batch did.
+    """The plan of a run, and measurements of its first update.
 
     Attributes:
-        plan: The run, without a directory.
-        loss: Of the first update's images, in nats.
-        peak_memory_mib: Of the device for cuda, else of the process; None if unknown.
-        seconds: For forward and backward of one update.
+        plan: Plan of the run, without a directory.
+        loss: Mean loss of the first update's images, in nats.
+        peak_memory_mib: Peak memory of the device for cuda, else of the process; None if unknown.
+        seconds: Time for forward and backward of one update.
     """
 
     plan: TrainingPlan
@@ -80,7 +80,7 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
 
     Args:
         request: Model, data, and every setting.
-        observer: Who is told how it goes, in the first process.
+        observer: Observer of the run, in the first process.
 
     Raises:
         ArgumentError: Settings that contradict each other or do not exist.
@@ -92,38 +92,40 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
         LostProcessError: One of several processes is gone.
     """
     with joined(timeout_s=request.processes.dist_timeout) as processes:
-        return train_from_start(
-            resolved(request, processes), None, observer_for(observer, processes)
-        )
+        request = resolve_defaults(request, processes)
+        return train_from_start(request, None, observer_for(observer, processes), processes)
 
 
 def train_from_start(
     request: FinetuneRequest,
     directory: RunDirectory | None,
     observer: Observer,
+    processes: Processes,
     *,
     images: Images | None = None,
 ) -> FinetuneResult:
     """Train from the first update on.
 
     Args:
-        request: Resolved.
-        directory: Of a run that was killed before it was first saved; None for a new one.
-        observer: Who is told how it goes.
-        images: That this run was to have; None for what the data set holds.
+        request: Settings of the run, its defaults resolved.
+        directory: Folder of a run that was killed before it was first saved; None for a new one.
+        observer: Observer of the run.
+        processes: Processes that train together.
+        images: Images that this run was to have; None for what the data set holds.
 
     Raises:
         CovtoolError: As `finetune`.
     """
     is_new = directory is None
     if is_new:
+        # Before minutes are spent on the model and the images.
         wanted = Path(request.output), request.command, request.experiment
-        current().main(lambda: require_run_place(*wanted))
+        processes.main(lambda: require_run_place(*wanted))
     layout, left_out = images or (read_layout(request, observer), None)
-    tell_of_images(layout, observer)
-    opened = open_source(request, observer)
-    request = worked_out(request, opened.recipe, layout)
-    parts = build_parts(opened, request, layout, observer, left_out=left_out)
+    note_equal_files(layout, observer, processes)
+    opened = open_source(request, observer, processes)
+    request = resolve_for_model(request, opened.recipe, layout)
+    parts = build_parts(opened, request, layout, observer, processes, left_out=left_out)
     if is_new:
         name = request.experiment or stem_of(request.model or opened.recipe.base.name)
         path = parts.processes.main(
@@ -131,6 +133,7 @@ def train_from_start(
         )
         directory = directory_at(path, parts.processes)
     with ExitStack() as held:
+        # Held until the run ends, not only while it begins: nothing else may resume it meanwhile.
         with _no_half_run(directory, request):
             held.enter_context(directory.in_use())
             _describe(directory, request, parts, layout, is_new=is_new)
@@ -146,11 +149,12 @@ def _begun(
     observer: Observer,
 ) -> Run:
     """Return a run that is about to do its first update, and that is saved."""
-    directory.forget_all()
+    directory.forget_all()  # logs of a run that was killed before it was first saved
     state = RunState(world=parts.processes.world)
     run = start_run(parts, state, directory, layout, observer)
     seed_process(request.training.seed, parts.processes)
     try:
+        # Saved before the first update, so that whatever happens can be resumed from here.
         evaluate_initial(run)
         save(run)
     except BaseException:
@@ -184,17 +188,19 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
         CovtoolError: As `finetune`.
     """
     with joined(timeout_s=request.processes.dist_timeout) as processes:
-        return _planned(resolved(request, processes), observer_for(observer, processes))
+        request = resolve_defaults(request, processes)
+        return _planned(request, observer_for(observer, processes), processes)
 
 
-def _planned(request: FinetuneRequest, observer: Observer) -> DryRunResult:
+def _planned(request: FinetuneRequest, observer: Observer, processes: Processes) -> DryRunResult:
     layout = read_layout(request, observer)
-    tell_of_images(layout, observer)
-    opened = open_source(request, observer)
-    request = worked_out(request, opened.recipe, layout)
-    request = without_cache(layout, opened.recipe.input, request, observer)
-    parts = build_parts(opened, request, layout, observer)
+    note_equal_files(layout, observer, processes)
+    opened = open_source(request, observer, processes)
+    request = resolve_for_model(request, opened.recipe, layout)
+    request = without_cache(layout, opened.recipe.input, request, observer, processes)
+    parts = build_parts(opened, request, layout, observer, processes)
     plan = plan_run(parts, RunState(), None)
+    # As the loop does it: a first phase may change weights, a schedule may freeze some.
     parts.enter_epoch_(0)
     parts.begin_epoch(0)
     batches = iter(parts.training_batches)
@@ -220,7 +226,7 @@ def _describe(
     *,
     is_new: bool,
 ) -> None:
-    """Write down what the run is.
+    """Write the arguments, the recipe, the environment and the images of a run.
 
     Raises:
         SaveError: It cannot be written; nothing is left of a new run.

@@ -1,4 +1,4 @@
-"""The images of a run: checked, or decoded into a cache, which checks them as well."""
+"""Images of a run: checked, or decoded into a cache, which checks them as well."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from covtool.data.images.orientation import note_on_turned
 from covtool.data.rendering.choice import require_tensors
 from covtool.errors import DataError
 from covtool.printable import printable
-from covtool.processes import current
+from covtool.processes import Processes
 from covtool.specs import FinetuneRequest, InputSpec, LoadingSpec
 from covtool.training.loop.bad_images import BRING_BACK
 from covtool.training.parts.assembly import TrainingData
@@ -38,6 +38,7 @@ def load_data(
     input: InputSpec,
     request: FinetuneRequest,
     observer: Observer,
+    processes: Processes,
     *,
     left_out: frozenset[Path] | None = None,
 ) -> TrainingData:
@@ -48,10 +49,11 @@ def load_data(
     turn.
 
     Args:
-        layout: The data set.
-        input: The images that the model expects.
-        request: The settings.
-        observer: Who is told of images that cannot be read.
+        layout: Data set of the run.
+        input: Images that the model expects.
+        request: Settings of the run.
+        observer: Observer that gets notes on images that cannot be read.
+        processes: Processes that train together.
         left_out: Images that a resumed run has never used; None for a new run.
 
     Raises:
@@ -63,9 +65,11 @@ def load_data(
         look = _checked if left_out is None else _kept
         found = look(dict(zip(SPLITS, used, strict=True)), input, request, observer)
     else:
-        wishes = _wishes(used, input, request)
-        found = list(open_caches(wishes, _setting(layout, input, request, observer)))
+        device = resolve_device(request.training.device, processes)
+        caches = _cache_requests(used, input, request, device)
+        found = list(open_caches(caches, _setting(layout, input, request, observer, device)))
         for split, cached in zip(SPLITS, found, strict=True):
+            # A cache holds the images of a run in their places: a gap would move all that follow.
             if cached.bad and left_out is not None:
                 raise DataError(
                     f"{len(cached.bad)} images of {split} cannot be read any more.",
@@ -88,9 +92,13 @@ def load_data(
 
 
 def without_cache(
-    layout: DataLayout, input: InputSpec, request: FinetuneRequest, observer: Observer
+    layout: DataLayout,
+    input: InputSpec,
+    request: FinetuneRequest,
+    observer: Observer,
+    processes: Processes,
 ) -> FinetuneRequest:
-    """Return the request of a dry run: what its cache would take is told, but it is not filled.
+    """Return the request of a dry run, whose cache is estimated and reported, but not filled.
 
     Raises:
         ArgumentError: The cache does not fit, or there is no such device.
@@ -98,13 +106,14 @@ def without_cache(
     if request.loading.cache == "off":
         return request
     samples = [layout.samples(split) for split in SPLITS]
-    wishes = _wishes(samples, input, request)
-    estimate_caches(wishes, _setting(layout, input, request, observer))
+    device = resolve_device(request.training.device, processes)
+    caches = _cache_requests(samples, input, request, device)
+    estimate_caches(caches, _setting(layout, input, request, observer, device))
     return request.model_copy(update={"loading": LoadingSpec()})
 
 
 def _difference(samples: Sequence[Sample], readable: Sequence[Sample]) -> set[Path]:
-    if readable is samples:
+    if readable is samples:  # none was left out: no need to compare a million paths
         return set()
     return {sample.path for sample in samples} - {sample.path for sample in readable}
 
@@ -134,6 +143,7 @@ def _kept(
         checked = _looked_at(splits, input, request, observer)
     except DataError as problem:
         raise DataError(problem.message, reason=problem.reason, hint=BRING_BACK) from problem
+    # None is left out: the order of the images, and so the run, would be another one.
     for split, found in checked.items():
         if found.bad:
             count = f"{len(found.bad)} images of {split}"
@@ -162,10 +172,14 @@ def _shortened(bad: Sequence[tuple[Path, str]]) -> str:
     return f"{shown}; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else shown
 
 
-def _wishes(
-    used: Sequence[Sequence[Sample]], input: InputSpec, request: FinetuneRequest
+def _cache_requests(
+    used: Sequence[Sequence[Sample]],
+    input: InputSpec,
+    request: FinetuneRequest,
+    device: torch.device,
 ) -> list[CacheRequest]:
-    side, device = request.loading.cache_side, _device(request)
+    side = request.loading.cache_side
+    # A cache on a GPU is rendered there, by tensor operations alone.
     if request.loading.cache == "device" and device.type != "cpu":
         require_tensors(input, request.augmentation)
     forms = (training_form(input, request.augmentation, side=side), evaluation_form(input))
@@ -175,19 +189,19 @@ def _wishes(
     ]
 
 
-def _device(request: FinetuneRequest) -> torch.device:
-    return resolve_device(request.training.device, current())
-
-
 def _setting(
-    layout: DataLayout, input: InputSpec, request: FinetuneRequest, observer: Observer
+    layout: DataLayout,
+    input: InputSpec,
+    request: FinetuneRequest,
+    observer: Observer,
+    device: torch.device,
 ) -> CacheSetting:
     return CacheSetting(
         spec=request.loading,
         root=layout.folder,
         gray=input.channels == 1,
         exif=input.exif,
-        device=_device(request),
+        device=device,
         on_bad_image=request.training.on_bad_image,
         note=observer.on_note,
         track=observer.track,

@@ -1,4 +1,4 @@
-"""`--init-from`: a run starts from the weights of another, and from nothing else of it."""
+"""`--init-from`: the weights of another run to start from, and nothing else of it."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ from covtool.run_files import RECIPE, STATES
 from covtool.specs import Recipe
 from covtool.specs.recipe_reading import recipe_of_run
 from covtool.surgery.rebuild import rebuild
-from covtool.training.parts.head import Head, find_head, replace_classifier_
+from covtool.training.parts.head import ClassifierHead, find_head, replace_classifier_
 from covtool.training.run.checkpoints import NEWEST
 
 
@@ -27,14 +27,15 @@ def open_initial(source: str, *, weights: str) -> OpenedModel:
     """Return the model of a run, with the weights of one of its states; nothing else is needed.
 
     Args:
-        source: The folder of a run, or one of its checkpoints.
-        weights: ``auto`` and ``ema`` prefer the moving average where there is one.
+        source: Folder of a run, or one of its checkpoints.
+        weights: ``auto``, ``ema`` or ``raw``; the first two prefer the moving average.
 
     Raises:
         ArgumentError: It belongs to no run.
         CheckpointError: The state cannot be read.
     """
     path = _state_file(Path(source))
+    # The folder first: its recipe can be read without the tensors.
     recipe = _recipe_of(path) or _recipe_in(path)
     if recipe is None:
         raise ArgumentError(
@@ -51,8 +52,8 @@ def load_initial_(opened: OpenedModel, source: str, *, weights: str) -> OpenedMo
     """Give a model the weights of a file or a run, in place; its classifier may get other outputs.
 
     Args:
-        opened: The model whose structure is kept.
-        source: A run's folder (its best epoch), one of its checkpoints, or any file of weights.
+        opened: Model whose structure is kept.
+        source: Folder of a run (its best epoch), one of its checkpoints, or any file of weights.
         weights: ``auto``, ``ema`` or ``raw``.
 
     Raises:
@@ -60,8 +61,8 @@ def load_initial_(opened: OpenedModel, source: str, *, weights: str) -> OpenedMo
     """
     path = _state_file(Path(source))
     checkpoint = read_checkpoint(path, weights=weights)
-    recipe = _with_outputs_(opened, _fitting_state(opened.model, checkpoint), path)
     model, state = opened.model, _fitting_state(opened.model, checkpoint)
+    recipe = _with_outputs_(opened, state, path)
     report = compare_keys(_shapes(model.state_dict()), _shapes(state))
     if report:
         raise CheckpointError(
@@ -70,7 +71,7 @@ def load_initial_(opened: OpenedModel, source: str, *, weights: str) -> OpenedMo
             hint="\n".join([*report.lines(), "Give as MODEL what that run was started with."]),
         )
     load_tensors_(model, state)
-    require_finite(model, str(path))
+    require_finite(model, str(path))  # now, rather than as a loss of nan in the first update
     provenance = recipe.provenance.model_copy(
         update={
             "covtool_version": __version__,
@@ -79,18 +80,18 @@ def load_initial_(opened: OpenedModel, source: str, *, weights: str) -> OpenedMo
     )
     recipe = recipe.model_copy(update={"provenance": provenance})
     model.recipe = recipe
-    told = opened.notes if opened.checkpoint else ()  # else of weights that are replaced
+    notes = opened.notes if opened.checkpoint else ()  # else they are about weights now replaced
     return OpenedModel(
         model=model,
         recipe=recipe,
         checkpoint=opened.checkpoint,
         identification=opened.identification,
-        notes=(*told, *checkpoint.notes, f"The weights are those of {path}."),
+        notes=(*notes, *checkpoint.notes, f"The weights are those of {path}."),
     )
 
 
 def _state_file(path: Path) -> Path:
-    """Return the file of weights: of a run's folder, the best epoch's state, else the last."""
+    """Find the file of weights: of a run's folder, the best epoch's state, else the last."""
     if not is_folder(path):
         return path
     candidates = [path / STATES / f"{name}.pt" for name in (BEST, NEWEST)]
@@ -105,7 +106,7 @@ def _state_file(path: Path) -> Path:
 
 
 def _recipe_of(state_file: Path) -> Recipe | None:
-    """Return what the run that a checkpoint lies in was training."""
+    """Read the recipe of the run that a checkpoint lies in; None where it lies in none."""
     path = state_file.parent.parent / RECIPE
     if state_file.parent.name != STATES or not os.path.lexists(path):
         return None
@@ -113,13 +114,13 @@ def _recipe_of(state_file: Path) -> Recipe | None:
 
 
 def _recipe_in(state_file: Path) -> Recipe | None:
-    """Return what a checkpoint that was moved out of its run says about itself."""
+    """Read the recipe in a checkpoint that was moved out of its run; None where it has none."""
     saved = read_checkpoint(state_file).saved if is_regular(state_file) else None
     return None if saved is None else saved.recipe
 
 
 def _with_outputs_(opened: OpenedModel, state: dict[str, Tensor], path: Path) -> Recipe:
-    """Give the model's classifier as many outputs as the weights have; the recipe with them."""
+    """Give the classifier as many outputs as the weights have; return the recipe with them."""
     recipe, model = opened.recipe, opened.model
     head = find_head(model, recipe.input)
     weight = state.get(f"{head.classifier}.weight")
@@ -138,7 +139,7 @@ def _named(recipe: Recipe, of_run: Recipe) -> Recipe:
     return recipe.model_copy(update={"class_names": of_run.class_names})
 
 
-def _differs_in_outputs(model: nn.Module, head: Head, weight: Tensor) -> bool:
+def _differs_in_outputs(model: nn.Module, head: ClassifierHead, weight: Tensor) -> bool:
     own = model.get_submodule(head.classifier).weight
     return own.shape[1:] == weight.shape[1:] and len(own) != len(weight)
 
@@ -146,6 +147,7 @@ def _differs_in_outputs(model: nn.Module, head: Head, weight: Tensor) -> bool:
 def _fitting_state(model: nn.Module, checkpoint: ForeignCheckpoint) -> dict[str, Tensor]:
     """Return the tensors under the prefix with which most of them are the model's."""
     own = set(model.state_dict())
+    # A wrapper's prefix (``module.``, ``_orig_mod.``) may or may not be part of the names.
     readings = [reading.state for reading in checkpoint.readings()]
     return max(readings, key=lambda state: len(own & set(state)))
 

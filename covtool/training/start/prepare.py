@@ -1,11 +1,10 @@
-"""What a run needs before its first update, and the run itself: for new and resumed ones."""
+"""Preparation of a run, new or resumed: defaults, data set, model, parts, random numbers."""
 
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
@@ -19,7 +18,7 @@ from covtool.data.datasets.retrieval.training import searching_layout
 from covtool.errors import ArgumentError
 from covtool.full_paths import in_full
 from covtool.ops.decorrelation import require_scipy
-from covtool.processes import Processes, current
+from covtool.processes import Processes
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
 from covtool.specs.finetuning import COMMAND, PHASED_COMMAND
 from covtool.specs.svdnet import BASE_EPOCHS
@@ -35,16 +34,17 @@ from covtool.training.start.initial_weights import load_initial_, open_initial
 TRAINING = (COMMAND, PHASED_COMMAND)  # how lines of a history begin that tell of a training
 
 
-def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
-    """Return the request with its defaults worked out and its paths absolute.
+def resolve_defaults(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
+    """Fill in the defaults that are known before the model is opened; paths become absolute.
 
     Args:
-        request: As somebody asked for it.
-        processes: That there are, whatever was asked for.
+        request: Request as it was made.
+        processes: Processes that were started, whatever number the request has.
     """
     request.validate_fields()
     refuse_without_package(request.training)
     svdnet, training = request.svdnet, request.training
+    # Now, and not after hours, at the first decorrelation.
     if svdnet is not None and svdnet.assignment == "optimal":
         require_scipy()
     if svdnet is None:
@@ -57,13 +57,14 @@ def resolved(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
             "init_from": _absolute(request.init_from),
             "data": str(record_source(request.data) or in_full(request.data)),
             "training": training,
+            # The launcher decides: a request may have been made for another number.
             "processes": request.processes.model_copy(update={"nproc": processes.local_world}),
         }
     )
 
 
 def _absolute(name: str | None) -> str | None:
-    """Return a path in full; what is no path stays as it is."""
+    """Return a path in full; a name that is no path stays as it is."""
     return name if name is None or not is_there(Path(name)) else str(in_full(name))
 
 
@@ -71,9 +72,9 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
     """Return the data set of a run.
 
     Args:
-        request: The settings.
-        observer: Is told what a data set for retrieval holds, before anything is refused, and what
-            was read as what.
+        request: Settings of the run.
+        observer: Observer that gets the report on a data set for retrieval, before anything is
+            refused, and notes on what was read as what.
 
     Raises:
         DataError: See `read_classes` and `require_trainable`; `read_retrieval` and
@@ -100,12 +101,12 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
     return layout
 
 
-def tell_of_images(layout: DataLayout, observer: Observer) -> None:
-    """Tell which files of a data set are equal.
+def note_equal_files(layout: DataLayout, observer: Observer, processes: Processes) -> None:
+    """Report which files of a data set are equal.
 
     All processes must call this.
     """
-    equal = current().main(lambda: notes_on_equal_files(layout, track=observer.track))
+    equal = processes.main(lambda: notes_on_equal_files(layout, track=observer.track))
     for note in equal:
         observer.on_note(note)
 
@@ -117,15 +118,17 @@ def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:
     for note in found.notes:
         observer.on_note(note)
     report = report_on(found, cameras=request.search.cameras)
-    observer.on_report(report)
+    observer.on_report(report)  # before a refusal, which it explains
     require_searchable(found, report)
     layout = searching_layout(found)
     require_trainable(layout)
     return layout
 
 
-def worked_out(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) -> FinetuneRequest:
-    """The request with what depends on the model: its statistics, the phases of its training.
+def resolve_for_model(
+    request: FinetuneRequest, recipe: Recipe, layout: DataLayout
+) -> FinetuneRequest:
+    """Fill in the defaults that depend on the model: its statistics, the phases of its training.
 
     Raises:
         ArgumentError: The phases and other settings contradict each other.
@@ -169,14 +172,14 @@ def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest
     return request.model_copy(update={"training": training})
 
 
-def open_source(request: FinetuneRequest, observer: Observer) -> OpenedModel:
+def open_source(request: FinetuneRequest, observer: Observer, processes: Processes) -> OpenedModel:
     """Return the model of a new run; the generators are seeded before weights that start at random.
 
     Raises:
         CheckpointError: See `open_model`.
     """
     seed_everything(request.training.seed)  # before weights that start at random
-    with current().first_of_machine():
+    with processes.first_of_machine():
         opened = _opened(request, observer)
     for note in opened.notes:
         observer.on_note(note)
@@ -206,21 +209,24 @@ def build_parts(
     request: FinetuneRequest,
     layout: DataLayout,
     observer: Observer,
+    processes: Processes,
     *,
     left_out: frozenset[Path] | None = None,
 ) -> Parts:
     """Return everything of a new run, with the data's classes.
 
     Args:
-        opened: The model.
-        request: The settings.
-        layout: The data set.
-        observer: Who is told what is done to the model.
-        left_out: Images that are not used, where that is known.
+        opened: Model of the run.
+        request: Settings of the run.
+        layout: Data set of the run.
+        observer: Observer that gets notes on what is done to the model.
+        processes: Processes that train together.
+        left_out: Images that are not used; None where that is not known yet.
 
     Raises:
         CovtoolError: See `fit_classes_` and `assemble`.
     """
+    # The classifier's rows keep their classes, where covtool once sorted names otherwise.
     if not request.new_classifier:
         layout = in_order_of(layout, opened.recipe.class_names or ())
     head = find_head(opened.model, opened.recipe.input)
@@ -229,40 +235,42 @@ def build_parts(
     )
     if note:
         observer.on_note(note)
-    return assembled(opened.model, recipe, request, layout, observer, left_out=left_out)
+    fitted = OpenedModel(model=opened.model, recipe=recipe)
+    return check_and_assemble(fitted, request, layout, observer, processes, left_out=left_out)
 
 
-def assembled(
-    model: nn.Module,
-    recipe: Recipe,
+def check_and_assemble(
+    opened: OpenedModel,
     request: FinetuneRequest,
     layout: DataLayout,
     observer: Observer,
+    processes: Processes,
     *,
     left_out: frozenset[Path] | None = None,
 ) -> Parts:
     """Return everything of a run around a model, once the data's images have been checked.
 
     Args:
-        model: To be trained in place.
-        recipe: Of the model, with the data's classes.
-        request: The settings.
-        layout: The data set.
-        observer: Who is told what is the matter with the images.
-        left_out: Those that a resumed run has never used; None for a new run.
+        opened: Model to be trained in place, with the data's classes.
+        request: Settings of the run.
+        layout: Data set of the run.
+        observer: Observer that gets notes on the images.
+        processes: Processes that train together.
+        left_out: Images that a resumed run has never used; None for a new run.
 
     Raises:
         CovtoolError: See `require_logits`, `load_data`, `assemble` and `require_room_to_search`.
     """
+    model, recipe = opened.model, opened.recipe
     require_logits(model, recipe.input)
-    data = load_data(layout, recipe.input, request, observer, left_out=left_out)
+    data = load_data(layout, recipe.input, request, observer, processes, left_out=left_out)
     if not request.objective.needs("logits"):
         measured = ", and top-1, top-5 and the validation loss are what it makes of them"
         observer.on_note(
             f"--loss {request.objective.loss} trains the features alone: the classifier stays as "
             f"it is{measured if request.svdnet is None else ''}."
         )
-    parts = assemble(model, recipe, find_head(model, recipe.input), data, request)
+    parts = assemble(model, recipe, find_head(model, recipe.input), data, request, processes)
     require_room_to_search(parts)
     return parts
 
@@ -270,11 +278,12 @@ def assembled(
 def seed_everything(seed: int) -> None:
     """Seed the generators of `random`, numpy and torch."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # numpy takes no more than 32 bits
     torch.manual_seed(seed)
 
 
 def seed_process(seed: int, processes: Processes) -> None:
     """Let each process draw other numbers, once they have the same weights."""
+    # The first keeps its generators as they are: alone, it draws what it has always drawn.
     if not processes.is_main:
         seed_everything(seed + processes.rank)

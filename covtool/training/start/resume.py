@@ -1,4 +1,4 @@
-"""A run goes on where it was last saved."""
+"""Resuming a run from its last saved state."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from covtool.checkpoints.opened import OpenedModel
 from covtool.data.datasets.image_list import read_image_list
 from covtool.data.datasets.layout import in_order_of, nothing_there, require_trainable
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
@@ -18,7 +19,7 @@ from covtool.specs.recipe_reading import recipe_of_run
 from covtool.surgery.rebuild import rebuild
 from covtool.training.loop.saving import complete_epoch
 from covtool.training.parts.assembly import Parts
-from covtool.training.parts.optimizer import schedule_alone
+from covtool.training.parts.schedule import PhaseRates
 from covtool.training.run.checkpoints import NEWEST
 from covtool.training.run.directory import RunDirectory
 from covtool.training.run.observer import Observer
@@ -26,11 +27,16 @@ from covtool.training.run.read_only_directory import directory_at, observer_for
 from covtool.training.run.state import RunState, restore_
 from covtool.training.run.stopping import explain_end, refuse_to_go_back
 from covtool.training.start.best_model import bring_back_best_
+from covtool.training.start.execute import FinetuneResult, named, run_to_end, start_run
 from covtool.training.start.finetune import Images, train_from_start
-from covtool.training.start.prepare import assembled, read_layout, resolved, seed_everything
-from covtool.training.start.reshard import reshard_
-from covtool.training.start.running import FinetuneResult, named, run_to_end, start_run
+from covtool.training.start.prepare import (
+    check_and_assemble,
+    read_layout,
+    resolve_defaults,
+    seed_everything,
+)
 
+# Where a run is done, how long, and what it survives: not what it learns, nor how it is judged.
 MAY_CHANGE = (
     "epochs",
     "data",  # the same images in another place
@@ -67,10 +73,10 @@ def resume_finetune(
     unless the run was killed before it was first saved. A run that is through stays as it is.
 
     Args:
-        directory: Of the run.
-        changes: Arguments that somebody gives again, by option name. Only those in `MAY_CHANGE`
-            may differ from the run's own.
-        observer: Who is told how it goes.
+        directory: Folder of the run.
+        changes: Arguments that are given again, by option name. Only those in `MAY_CHANGE` may
+            differ from the run's own.
+        observer: Observer of the run.
 
     Raises:
         ArgumentError: There is no such run, it is under way, or an argument differs.
@@ -94,7 +100,7 @@ def _resumed(
     images = processes.main(lambda: _images(run_directory, request))
     if not processes.main(run_directory.checkpoints.candidates):
         observer.on_note(f"Nothing of the run in {directory} was saved yet: it starts over.")
-        return train_from_start(request, run_directory, observer, images=images)
+        return train_from_start(request, run_directory, observer, processes, images=images)
     layout, left_out = images or (processes.main(lambda: read_layout(request, observer)), None)
     recipe = processes.main(lambda: recipe_of_run(run_directory.path / RECIPE))
     layout = in_order_of(layout, recipe.class_names or ())  # of a version that sorted otherwise
@@ -105,8 +111,11 @@ def _resumed(
             hint=f"{directory / RECIPE} and {directory / IMAGE_LIST} say what the run has: bring "
             "them back as they were.",
         )
+    # What is drawn while the parts are built does not count: the generators are restored later.
     seed_everything(request.training.seed)
-    parts = assembled(rebuild(recipe), recipe, request, layout, observer, left_out=left_out)
+    opened = OpenedModel(model=rebuild(recipe), recipe=recipe)
+    parts = check_and_assemble(opened, request, layout, observer, processes, left_out=left_out)
+    # From here on files change, and another process must keep out.
     with run_directory.in_use():
         state, newest = _restored(parts, run_directory, observer)
         refuse_to_go_back(state, request.training, parts.phases)
@@ -115,22 +124,24 @@ def _resumed(
         if note := bring_back_best_(parts, run_directory, state, newest, named(layout)):
             observer.on_note(note)
         epochs = before.training.epochs
-        if request.training.epochs != epochs and parts.phases is None:
+        if request.training.epochs != epochs and not parts.phases.shown:
             observer.on_note(_on_rate(parts, state, epochs))
         if state.world != processes.world:
             observer.on_note(reshard_(parts, state))
+        # Only now: a resumption that fails above leaves the arguments as they were.
         run_directory.write_yaml(ARGUMENTS, request.to_arguments())
         run = start_run(parts, state, run_directory, layout, observer)
         if run.is_over:
             reason = explain_end(state, request.training, parts.phases)
             observer.on_note(f"The run in {directory} is through: {reason}")
+        # A run may have been killed between its state and what follows it.
         if state.epoch and not state.in_epoch:
             complete_epoch(run)  # else the newest state is not that of an epoch's end
         return run_to_end(run)
 
 
 def _started_with(saved: dict[str, Any], file: Path) -> FinetuneRequest:
-    """Return what a run was started with.
+    """Return the request that a run was started with.
 
     Raises:
         ArgumentError: Its arguments are not what covtool has written.
@@ -144,7 +155,7 @@ def _started_with(saved: dict[str, Any], file: Path) -> FinetuneRequest:
 
 
 def _assumed(saved: Mapping[str, Any], request: FinetuneRequest, file: Path) -> Iterator[str]:
-    """Yield what the arguments of a run do not say, as those of an older version may not."""
+    """Yield a note on settings that `args.yaml` lacks, as that of an older version may."""
     lacking = {n: v for n, v in request.to_arguments().items() if n not in saved}
     if lacking:
         taken = ", ".join(f"{as_flag(name)} {value}" for name, value in lacking.items())
@@ -156,27 +167,27 @@ def _forget_after(directory: RunDirectory, state: RunState, parts: Parts) -> tup
         epochs=state.epoch,
         updates=state.updates,
         skipped=state.nonfinite,
-        phased=parts.phases is not None,
+        phased=bool(parts.phases.shown),
     )
 
 
 def _on_rate(parts: Parts, state: RunState, epochs: int) -> str:
-    """What another number of epochs does to the learning rate, which follows a schedule of them."""
+    """Describe what another number of epochs does to the learning rate."""
     training = parts.training
     before = training.model_copy(update={"epochs": epochs})
-    schedule = schedule_alone(before, updates_per_epoch=parts.updates_per_epoch)
-    schedule.lead = state.lead
-    schedule.set_updates(state.updates)
+    rates = PhaseRates(before, updates_per_epoch=parts.updates_per_epoch)
+    lr = rates.at(state.updates + state.schedule_offset)
     return (
         f"The learning rate goes on at {parts.schedule.lr:.3g}, as --sched {training.sched} over "
-        f"{training.epochs} epochs has it here; over {epochs} it was {schedule.lr:.3g}."
+        f"{training.epochs} epochs has it here; over {epochs} it was {lr:.3g}."
     )
 
 
 def _timeout_s(directory: Path, changes: Mapping[str, Any]) -> float:
-    """Return how long processes wait for each other: said again, said before, or the usual."""
+    """Return how long processes wait for each other: as given now, as saved, or the default."""
     spec = ProcessSpec()
-    with suppress(CovtoolError, ValidationError):  # told later, by all together
+    # Before the processes have joined: what is wrong is reported later, by all together.
+    with suppress(CovtoolError, ValidationError):
         saved = RunDirectory(directory).read_yaml(ARGUMENTS)
         known = {**saved, **changes}
         spec = ProcessSpec(**{n: known[n] for n in ProcessSpec.model_fields if n in known})
@@ -187,7 +198,7 @@ def _images(directory: RunDirectory, request: FinetuneRequest) -> Images | None:
     """Return the images that the run was started with, whatever its data set holds now.
 
     Returns:
-        None where no list of them was written, as of images that are not in files.
+        None where no list of them was written, as for images that are not in files.
 
     Raises:
         DataError: The list is damaged, or nothing can be trained with it.
@@ -209,7 +220,7 @@ def _images(directory: RunDirectory, request: FinetuneRequest) -> Images | None:
 
 
 def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> tuple[RunState, Path]:
-    """Bring the parts to the newest state that can be read, and where that is.
+    """Restore the newest state that can be read; return it with the path of the newest.
 
     Raises:
         CheckpointError: None can.
@@ -237,7 +248,7 @@ def _continued(
     saved: dict[str, Any], changes: Mapping[str, Any], processes: Processes
 ) -> tuple[FinetuneRequest, list[str]]:
     """Return the request of a resumed run, and a note for each argument that changes."""
-    request = resolved(FinetuneRequest.from_arguments({**saved, **changes}), processes)
+    request = resolve_defaults(FinetuneRequest.from_arguments({**saved, **changes}), processes)
     notes = []
     for name, value in request.to_arguments().items():
         if name not in changes or value == saved.get(name):
@@ -253,7 +264,39 @@ def _continued(
 
 
 def _changeable(request: FinetuneRequest) -> str:
+    # Each command has its own way to say how long a run is.
     others = (
         ("rri", "stop_delta", "max_memory") if request.svdnet is None else ("epochs", "patience")
     )
     return ", ".join(name for name in MAY_CHANGE if name not in others)
+
+
+def reshard_(parts: Parts, state: RunState) -> str:
+    """Bring a state that another number of processes has saved to where these can go on.
+
+    Batches have as many images per process as before, and so another size in all. The epoch goes on
+    at the last of the new updates that begins with images not seen yet, or just before.
+
+    Args:
+        parts: Parts of the run, restored.
+        state: State whose position and schedule offset change.
+
+    Returns:
+        Note on what is different from now on.
+    """
+    before, now = state.world, parts.processes.world
+    # Rounded down: an image is rather seen twice than not at all.
+    state.step = min(state.step * before // now, parts.updates_per_epoch)
+    state.schedule_offset = state.epoch * parts.updates_per_epoch + state.step - state.updates
+    state.world = now
+    parts.schedule.offset = state.schedule_offset
+    parts.schedule.set_updates(state.updates)
+    # There are states of the generators for the old number of processes only.
+    seed_everything(parts.training.seed + state.updates + parts.processes.rank)
+    saved_by = "1 process" if before == 1 else f"{before} processes"
+    images = parts.training.batch_size * parts.training.grad_accum_steps
+    return (
+        f"The run was saved by {saved_by} and goes on with {now}: an update has "
+        f"{images * now} images in place of {images * before}, their order within the epoch "
+        "changes, and so do random numbers."
+    )

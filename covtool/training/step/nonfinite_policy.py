@@ -128,7 +128,7 @@ def _recorded(
 def _restore_(run: Run) -> str:
     """Go back to the last saved weights; the position in the data stays. Says what was done."""
     saved = restore_(run.parts, run.directory.checkpoint("last"))
-    run.parts.schedule.lead = run.state.lead  # other processes may have saved it
+    run.parts.schedule.offset = run.state.schedule_offset  # other processes may have saved it
     run.parts.schedule.set_updates(run.state.updates)
     for epoch in range(saved.entered, run.state.entered):  # phases that began since it was saved
         run.parts.enter_epoch_(epoch)

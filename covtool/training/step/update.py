@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from covtool.errors import ProcessGroupError
+from covtool.training.parts.acceleration import recomputing
 from covtool.training.parts.assembly import Parts
-from covtool.training.parts.gradient_checkpointing import recomputing
 from covtool.training.parts.replica import Replica
 
 Batch = tuple[Tensor, Tensor]

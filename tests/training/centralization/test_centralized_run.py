@@ -9,6 +9,7 @@ from toy_data import write_toy_data
 from covtool.checkpoints.model_file import load
 from covtool.data.datasets.reading import scan
 from covtool.errors import CheckpointError
+from covtool.processes import ALONE
 from covtool.specs import FinetuneRequest, InputOverrides, TrainingSpec
 from covtool.training import finetune, resume_finetune
 from covtool.training.centralization.hooks import layer_weights
@@ -51,8 +52,8 @@ def metrics(result):
 
 def parts_of(request, data):
     observer = SilentObserver()
-    layout, opened = scan(data), open_source(request, observer)
-    return build_parts(opened, request, layout, observer)
+    layout, opened = scan(data), open_source(request, observer, ALONE)
+    return build_parts(opened, request, layout, observer, ALONE)
 
 
 @pytest.mark.parametrize("conv_only", [False, True])

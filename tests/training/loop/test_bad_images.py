@@ -19,12 +19,12 @@ def seen_late(data, asked):
     """A training image of the second half of the first epoch."""
     from covtool.processes import ALONE
     from covtool.training.run.observer import SilentObserver
-    from covtool.training.start.finetune import open_source, read_layout, resolved
+    from covtool.training.start.finetune import open_source, read_layout, resolve_defaults
     from covtool.training.start.prepare import build_parts
 
-    request, observer = resolved(asked(), ALONE), SilentObserver()
+    request, observer = resolve_defaults(asked(), ALONE), SilentObserver()
     layout = read_layout(request, observer)
-    parts = build_parts(open_source(request, observer), request, layout, observer)
+    parts = build_parts(open_source(request, observer, ALONE), request, layout, observer, ALONE)
     parts.begin_epoch(0)
     draws = [draw for batch in parts.training_batches.batch_sampler for draw in batch]
     return layout.samples("train")[draws[-2].index].path

@@ -13,8 +13,8 @@ from torch.testing import assert_close
 from covtool.backbones.create import create_model, parse_name
 from covtool.specs import HeadSpec, InputSpec
 from covtool.surgery import apply_head, plan_head
-from covtool.training.parts.embedding import WithEmbeddings
 from covtool.training.parts.head import find_head
+from covtool.training.parts.objective import WithEmbeddings
 from covtool.variants import HEADS
 
 IMAGES = InputSpec(size=(64, 64))

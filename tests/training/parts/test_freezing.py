@@ -21,14 +21,14 @@ from covtool.training.parts.freezing import (
     set_train_mode_,
     set_trainable_,
 )
-from covtool.training.parts.head import Head, find_head
+from covtool.training.parts.head import ClassifierHead, find_head
 from covtool.training.parts.optimizer import build_optimizer
 from covtool.training.parts.parameter_groups import optimizer_groups, plan_parameter_groups
 
 HEAD = {"fc.weight", "fc.bias"}
 
 
-def network() -> tuple[nn.Module, Head]:
+def network() -> tuple[nn.Module, ClassifierHead]:
     torch.manual_seed(0)
     model = create_model(parse_name("test_resnet")[0], num_classes=5)
     return model, find_head(model, InputSpec(size=(32, 32)))
@@ -146,7 +146,7 @@ def test_kept_batch_statistics_are_the_backbones_only() -> None:
     model.pool.norm = nn.BatchNorm2d(3)
     model.drop = nn.Dropout()
     set_train_mode_(model)
-    keep_batch_statistics_(model, Head(pooling="pool", classifier="fc"))
+    keep_batch_statistics_(model, ClassifierHead(pooling="pool", classifier="fc"))
     assert not model.norm.training
     assert model.norm.weight.requires_grad
     assert model.pool.norm.training

@@ -10,9 +10,7 @@ from torch.testing import assert_close
 
 from covtool.processes import ALONE, joined
 from covtool.specs import ObjectiveSpec, TrainingSpec
-from covtool.training.parts.embedding import Described
-from covtool.training.parts.gathering import gathered
-from covtool.training.parts.objective import Objective
+from covtool.training.parts.objective import EmbeddedOutputs, Objective, gather_embeddings
 
 LOSS = "ce+0.5*triplet+0.1*circle"
 LABELS = torch.tensor([0, 1, 0, 2, 1, 2, 0, 1])
@@ -26,7 +24,7 @@ def step(processes, part):
     features, classifier = (nn.Linear(*size, dtype=torch.float64) for size in ((5, 4), (4, 3)))
     embeddings = features(images).tanh()
     objective = Objective(ObjectiveSpec(loss=LOSS), TrainingSpec(), 3, processes)
-    loss = objective(Described(classifier(embeddings), embeddings), LABELS[part])
+    loss = objective(EmbeddedOutputs(classifier(embeddings), embeddings), LABELS[part])
     share = processes.world * len(images) / len(LABELS)
     (share * loss).backward()
     gradients = [features.weight.grad, classifier.weight.grad]
@@ -51,7 +49,7 @@ def test_processes_have_the_loss_and_the_gradient_of_one(cuts) -> None:
 
 def test_alone_everything_stays_as_it_is() -> None:
     embeddings, labels = torch.randn(3, 2, requires_grad=True), torch.arange(3)
-    same, targets = gathered(embeddings, labels, ALONE)
+    same, targets = gather_embeddings(embeddings, labels, ALONE)
     assert same is embeddings
     assert targets is labels
     (own,) = ALONE.tensors(embeddings)

@@ -8,9 +8,7 @@ from covtool.ops.circle import circle_loss
 from covtool.ops.triplet import batch_hard_triplet
 from covtool.specs import ObjectiveSpec, TrainingSpec
 from covtool.specs.losses import LOSSES
-from covtool.training.parts.embedding import Described
-from covtool.training.parts.losses import BUILDERS
-from covtool.training.parts.objective import Objective
+from covtool.training.parts.objective import BUILDERS, EmbeddedOutputs, Objective
 
 
 def made(training=None, loss="ce", **objective):
@@ -74,7 +72,7 @@ def test_every_loss_of_the_table_has_a_function_of_what_it_needs(row):
     _, labels, logits = batch()
     logits.requires_grad_()
     embeddings = embedded().requires_grad_()
-    made(loss=row.name)(Described(logits, embeddings), labels).backward()
+    made(loss=row.name)(EmbeddedOutputs(logits, embeddings), labels).backward()
     moved, still = (logits, embeddings) if row.needs == "logits" else (embeddings, logits)
     assert moved.grad.abs().max() > 0
     assert still.grad is None
@@ -84,10 +82,10 @@ def test_every_loss_of_the_table_has_a_function_of_what_it_needs(row):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_outputs_give_a_float32_loss(row, dtype):
     _, labels, logits = batch()
-    outputs = Described(logits.to(dtype), embedded().to(dtype))
+    outputs = EmbeddedOutputs(logits.to(dtype), embedded().to(dtype))
     loss = made(loss=row.name)(outputs, labels)
     assert loss.dtype == torch.float32
-    exact = made(loss=row.name)(Described(*(output.float() for output in outputs)), labels)
+    exact = made(loss=row.name)(EmbeddedOutputs(*(output.float() for output in outputs)), labels)
     torch.testing.assert_close(loss, exact, **EXACT)
 
 
@@ -122,7 +120,7 @@ def test_bce_takes_the_shares_of_mixed_images():
 def test_a_sum_has_its_terms_with_their_weights():
     _, labels, logits = batch()
     settings = {"triplet_margin": 0.2, "circle_margin": 0.4, "circle_scale": 8.0}
-    outputs = Described(logits, embedded())
+    outputs = EmbeddedOutputs(logits, embedded())
     objective = made(loss="2*ce+0.5*triplet+.25*circle", **settings)
     terms = objective.terms(outputs, labels)
     assert list(terms) == ["ce", "triplet", "circle"]

@@ -7,9 +7,11 @@ from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
 from covtool.errors import ArgumentError, UnknownVariantError
 from covtool.specs import HeadSpec, InputSpec, TrainingSpec
-from covtool.training.parts.head import Head, find_head, replace_classifier_
-from covtool.training.parts.optimizer import Schedule, build_optimizer
+from covtool.training.parts.head import ClassifierHead, find_head, replace_classifier_
+from covtool.training.parts.optimizer import build_optimizer
 from covtool.training.parts.parameter_groups import optimizer_groups, plan_parameter_groups
+from covtool.training.parts.phases import single_phase
+from covtool.training.parts.schedule import Schedule
 
 NAMES = ["test_resnet", "test_convnext", "torchvision:shufflenet_v2_x0_5"]
 
@@ -96,7 +98,7 @@ def test_the_heads_rate_stays_the_same_multiple_through_every_schedule(sched):
     model, head = network()
     training = TrainingSpec(epochs=4, sched=sched, decay_milestones=(1, 3), head_lr_mult=5)
     optimizer = optimizer_of(model, head, training)
-    schedule = Schedule(optimizer, training, updates_per_epoch=5)
+    schedule = Schedule(optimizer, training, single_phase(training).phases, updates_per_epoch=5)
     for update in range(21):
         schedule.set_updates(update)
         for group in optimizer.param_groups:
@@ -107,7 +109,12 @@ def test_the_heads_rate_stays_the_same_multiple_through_every_schedule(sched):
 def test_the_schedule_warms_up_reaches_lr_and_ends_at_min_lr():
     model, head = network()
     training = TrainingSpec(epochs=4, lr=0.1, warmup_epochs=1, warmup_lr=0.02, min_lr=0.01)
-    schedule = Schedule(optimizer_of(model, head, training), training, updates_per_epoch=4)
+    schedule = Schedule(
+        optimizer_of(model, head, training),
+        training,
+        single_phase(training).phases,
+        updates_per_epoch=4,
+    )
     rates = []
     for update in range(17):
         schedule.set_updates(update)
@@ -120,7 +127,12 @@ def test_the_schedule_warms_up_reaches_lr_and_ends_at_min_lr():
 def test_the_rate_depends_on_the_update_only():
     model, head = network()
     training = TrainingSpec(epochs=3)
-    schedule = Schedule(optimizer_of(model, head, training), training, updates_per_epoch=4)
+    schedule = Schedule(
+        optimizer_of(model, head, training),
+        training,
+        single_phase(training).phases,
+        updates_per_epoch=4,
+    )
     schedule.set_updates(7)
     lr = schedule.lr
     for update in (0, 11, 7):
@@ -165,11 +177,11 @@ def test_replacing_the_classifier_changes_nothing_else():
 
 
 def test_the_pooling_belongs_to_the_head_and_a_prefix_of_its_name_does_not():
-    head = Head(pooling="pool", classifier="fc")
+    head = ClassifierHead(pooling="pool", classifier="fc")
     assert head.holds("pool.reduction.weight")
     assert head.holds("fc.bias")
     assert not head.holds("fc_norm.weight")
-    assert not Head(pooling=None, classifier="fc").holds("pool.reduction.weight")
+    assert not ClassifierHead(pooling=None, classifier="fc").holds("pool.reduction.weight")
 
 
 def test_torchvisions_layers_are_found():

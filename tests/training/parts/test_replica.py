@@ -7,8 +7,8 @@ from covtool.errors import ArgumentError
 from covtool.layers.synchronized_batch_norm import SynchronizedBatchNorm
 from covtool.processes import joined
 from covtool.specs import InputSpec
+from covtool.training.parts.acceleration import synchronize_batch_norms_
 from covtool.training.parts.replica import make_replica
-from covtool.training.parts.synchronizing import synchronize_batch_norms_
 
 IMAGES = InputSpec(size=(4, 4))
 
@@ -129,5 +129,5 @@ def test_a_batch_norm_of_its_own_kind_is_refused():
         def forward(self, features):
             return 2 * super().forward(features)
 
-    with pytest.raises(ArgumentError, match="--sync-bn is not to be had with '0': Odd"):
+    with pytest.raises(ArgumentError, match="'0' does not support --sync-bn: Odd"):
         synchronize_batch_norms_(nn.Sequential(Odd(3)), torch.device("cpu"))

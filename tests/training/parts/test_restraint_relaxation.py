@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from families import family
@@ -9,13 +11,8 @@ from covtool.surgery import apply_eigenlayer, plan_eigenlayer
 from covtool.surgery.eigenlayer import eigen_classifier
 from covtool.training.parts.freezing import plan_freezing
 from covtool.training.parts.head import find_head
-from covtool.training.parts.optimizer import Schedule
-from covtool.training.parts.restraint_relaxation import (
-    PhasedFreezing,
-    PhasedSchedule,
-    RestraintRelaxation,
-    plan_phases,
-)
+from covtool.training.parts.restraint_relaxation import RestraintRelaxation, plan_phases
+from covtool.training.parts.schedule import PhaseRates, Schedule
 
 SHORT = SvdnetSpec(rri=4, restraint_epochs=2, relaxation_epochs=3, lrs=(0.1, 0.1, 0.01))
 
@@ -71,16 +68,14 @@ def test_each_phase_has_a_schedule_of_its_own():
     ]
     optimizer = torch.optim.SGD(groups, lr=0.5)
     run = plan()
-    schedule = PhasedSchedule(optimizer, training, run.phases, updates_per_epoch=4)
+    schedule = Schedule(optimizer, training, run.phases, updates_per_epoch=4)
     for phase in run.phases:
         warmup = 0.5 if phase.start == 0 else 0.0
         settings = {"lr": phase.lr, "epochs": phase.epochs, "warmup_epochs": warmup}
-        alone = torch.optim.SGD([{"params": [weights[0]], "lr_scale": 1.0}], lr=phase.lr)
-        expected = Schedule(alone, training.model_copy(update=settings), updates_per_epoch=4)
+        alone = PhaseRates(training.model_copy(update=settings), updates_per_epoch=4)
         for update in range(4 * phase.epochs):
-            expected.set_updates(update)
             schedule.set_updates(4 * phase.start + update)
-            assert schedule.lr == pytest.approx(expected.lr)
+            assert schedule.lr == alone.at(update)
             rates = [group["lr"] for group in optimizer.param_groups]
             assert rates[1] == pytest.approx(5 * rates[0])
 
@@ -88,7 +83,7 @@ def test_each_phase_has_a_schedule_of_its_own():
 def test_the_eigenlayer_is_frozen_in_restraints_only(eigen):
     model, images = eigen
     others = plan_freezing(model, find_head(model, images), ())
-    freezing = PhasedFreezing(others=others, phases=plan())
+    freezing = replace(others, holds=plan().holds)
     held = [e for e in range(22) if "fc.eigenlayer.weight" not in freezing.at(e)]
     assert held == [2, 3, 7, 8, 12, 13, 17, 18]
     assert freezing.trained == others.trained

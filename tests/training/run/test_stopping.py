@@ -10,6 +10,7 @@ from training_runs import Recorder, make_request
 from covtool.checkpoints.model_file import load
 from covtool.specs import TrainingSpec
 from covtool.training import finetune, resume_finetune
+from covtool.training.parts.phases import single_phase
 from covtool.training.run.state import RunState
 from covtool.training.run.stopping import is_finished, stops_early
 
@@ -36,15 +37,17 @@ def test_a_run_stops_after_that_many_epochs_in_a_row_without_a_better_one(
     patience: int, values: list[float], stops: bool
 ) -> None:
     training = TrainingSpec(epochs=9, patience=patience)
-    assert not stops_early(RunState(epoch=len(values), step=1, values=list(values)), training)
-    assert stops_early(after(*values), training) == stops
-    assert is_finished(after(*values), training) == stops
+    phases = single_phase(training)
+    in_epoch = RunState(epoch=len(values), step=1, values=list(values))
+    assert not stops_early(in_epoch, training, phases)
+    assert stops_early(after(*values), training, phases) == stops
+    assert is_finished(after(*values), training, phases) == stops
 
 
 def test_the_last_epoch_is_no_early_end() -> None:
     training = TrainingSpec(epochs=3, patience=1)
-    assert is_finished(after(5, 6, 6), training)
-    assert not stops_early(after(5, 6, 6), training)
+    assert is_finished(after(5, 6, 6), training, single_phase(training))
+    assert not stops_early(after(5, 6, 6), training, single_phase(training))
 
 
 @pytest.fixture(scope="module")

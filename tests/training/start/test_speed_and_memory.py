@@ -16,8 +16,7 @@ from covtool.backbones.create import create_model, parse_name
 from covtool.errors import ArgumentError
 from covtool.specs import TrainingSpec
 from covtool.training import FinetuneResult, finetune, plan_finetune
-from covtool.training.parts.gradient_checkpointing import checkpoint_gradients_, recomputing
-from covtool.training.parts.matmul_precision import tf32
+from covtool.training.parts.acceleration import checkpoint_gradients_, recomputing, tf32
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +88,7 @@ def test_a_run_with_recomputed_activations_ends_with_the_same_weights(
 def test_a_model_that_cannot_recompute_is_named(name: str) -> None:
     with torch.device("meta"):
         model = create_model(parse_name(name)[0], num_classes=5)
-    with pytest.raises(ArgumentError, match=f"--grad-checkpointing is not to be had with {name}"):
+    with pytest.raises(ArgumentError, match=f"{name} does not support --grad-checkpointing"):
         checkpoint_gradients_(model, name)
 
 

@@ -14,7 +14,7 @@ from covtool.processes import ALONE
 from covtool.training import finetune, plan_finetune
 from covtool.training.run.observer import SilentObserver
 from covtool.training.start import prepare
-from covtool.training.start.finetune import open_source, read_layout, resolved
+from covtool.training.start.finetune import open_source, read_layout, resolve_defaults
 from covtool.training.start.prepare import build_parts
 from covtool.training.step.out_of_memory import InParts, is_out_of_memory
 from covtool.training.step.update import compute_gradient_
@@ -172,10 +172,12 @@ def test_without_batch_norm_the_run_is_the_one_with_enough_memory(asked, memory)
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 @pytest.mark.parametrize("micro_batch", [1, 4])
 def test_the_gradient_is_that_of_the_whole_batch(asked, micro_batch, mixup, accum):
-    request = resolved(asked(model="test_convnext", mixup=mixup, grad_accum_steps=accum), ALONE)
+    request = resolve_defaults(
+        asked(model="test_convnext", mixup=mixup, grad_accum_steps=accum), ALONE
+    )
     observer = SilentObserver()
     layout = read_layout(request, observer)
-    parts = build_parts(open_source(request, observer), request, layout, observer)
+    parts = build_parts(open_source(request, observer, ALONE), request, layout, observer, ALONE)
     parts.model.double()
     parts.begin_epoch(0)
     batches = [(i.double(), t) for i, t in list(parts.training_batches)[:accum]]

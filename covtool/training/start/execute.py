@@ -1,4 +1,4 @@
-"""A run from its state to its last epoch, and what it came to."""
+"""A run from its state to its last epoch, and its result."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -20,17 +20,17 @@ from covtool.training.run.tensorboard import with_tensorboard
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        directory: Of the run.
-        epochs: Trained in all.
-        metric: What the best epoch is best in, in timm's word.
-        best_epoch: Counted from 1.
+        directory: Folder of the run.
+        epochs: Number of epochs trained in all.
+        metric: Metric that the best epoch is best in, in timm's word.
+        best_epoch: The best epoch, counted from 1.
         best: The metric then: percent, or nats for a loss.
         last: The metric after the last epoch.
         stopped_early: Whether `--patience` ended it before its last epoch, or S(W) had settled.
-        seconds: Of training and evaluation, over all parts of a resumed run.
+        seconds: Time for training and evaluation, over all parts of a resumed run.
         exported: Covtool files, under ``best`` and ``last``.
         is_chance: Whether even the best epoch is no better than a guess.
     """
@@ -54,26 +54,26 @@ def start_run(
     layout: DataLayout,
     observer: Observer,
 ) -> Run:
-    """Return a run that is about to train, told to the observer."""
+    """Announce a run to its observer, and return it, about to train."""
     data = named(layout)
-    if parts.processes.is_main:
+    if parts.processes.is_main:  # others would write the same curves into the same folder
         observer = with_tensorboard(observer, parts.training)
     observer.on_start(plan_run(parts, state, directory.path))
     return Run(parts=parts, state=state, directory=directory, data=data, observer=observer)
 
 
 def named(layout: DataLayout) -> tuple[str, str]:
-    """Return what a data set is called, and its validation split."""
+    """Return the names of a data set and of its validation split."""
     return layout.name, layout.split_names["val"]
 
 
 def plan_run(parts: Parts, state: RunState, directory: Path | None) -> TrainingPlan:
-    """Return what a run is going to do."""
+    """Plan what a run is going to do, for its observer."""
     return TrainingPlan(
         directory=directory,
         device=str(parts.device),
         epochs=parts.training.epochs,
-        phases=() if parts.phases is None else parts.phases.phases,
+        phases=parts.phases.shown,
         first_epoch=state.epoch + 1,
         first_update=state.updates + 1,
         updates_per_epoch=parts.updates_per_epoch,
@@ -96,6 +96,7 @@ def run_to_end(run: Run) -> FinetuneResult:
     finally:
         run.observer.on_end()
     state, training = run.state, run.parts.training
+    # Values are kept with more being better: a loss has its sign turned.
     _, sign = METRICS[training.eval_metric]
     result = FinetuneResult(
         directory=run.directory.path,
@@ -110,6 +111,7 @@ def run_to_end(run: Run) -> FinetuneResult:
         is_chance=state.is_chance(state.best_epoch),
     )
     try:
+        # By way of text: paths become strings, at whatever depth.
         run.directory.write_json(RESULT, json.loads(json.dumps(asdict(result), default=str)))
     except SaveError as problem:
         raise given_up(run, problem) from problem
