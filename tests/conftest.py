@@ -10,6 +10,9 @@ os.environ.setdefault("COLUMNS", "160")
 # The networks are tiny: threads of one test would only wait for those of another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 no_network.refuse_here_and_in_children()
+# No test cuts the power: waiting for the disk is a fifth of a tiny run. Tests of a disk that fails
+# put their own function here.
+os.fsync = lambda handle: None
 
 
 @pytest.fixture(autouse=True)

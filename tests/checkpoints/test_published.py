@@ -43,8 +43,7 @@ class Root(nn.Module):
             step = (3 * identity - inverse_root @ root) / 2
             root, inverse_root = root @ step, step @ inverse_root
         root = (root * cov.trace().sqrt()).float()
-        triangle = [root[i, j] for i in range(len(root)) for j in range(i, len(root))]
-        return root.flatten() if self.full else torch.stack(triangle)
+        return root.flatten() if self.full else root[*torch.triu_indices(*root.shape)]
 
 
 class ExactRoot(Root):
@@ -183,8 +182,13 @@ def pretrained_mpncov_resnet_with(head: nn.Module, inputs: int) -> nn.Module:
     return network
 
 
+def vgg_features() -> nn.Sequential:
+    """Without the classifier of 120 million random numbers that nothing here looks at."""
+    return models.vgg.make_layers(models.vgg.cfgs["A"][:-1], batch_norm=True)
+
+
 def vgg_with(head: nn.Module, inputs: int) -> nn.Module:
-    return Basemodel(models.vgg11_bn().features[:-1], head, nn.Linear(inputs, CLASSES), None)
+    return Basemodel(vgg_features(), head, nn.Linear(inputs, CLASSES), None)
 
 
 def vgg(*, hidden: bool = False) -> nn.Module:
@@ -199,14 +203,27 @@ def vgg(*, hidden: bool = False) -> nn.Module:
             nn.Dropout(),
             nn.Linear(4096, CLASSES),
         )
-    return Basemodel(models.vgg11_bn().features[:-1], Root(), classifier, 512)
+    return Basemodel(vgg_features(), Root(), classifier, 512)
 
 
 def alexnet(*, hidden: bool = False) -> nn.Module:
-    network = models.alexnet(num_classes=CLASSES)
+    with torch.device("meta"):  # its first layer of 38 million numbers is replaced
+        network = models.alexnet(num_classes=CLASSES)
+    network.features.to_empty(device="cpu")
+    for module in network.features:
+        if isinstance(module, nn.Conv2d):
+            module.reset_parameters()
     if hidden:
-        network.classifier[1] = nn.Linear(TRIANGLE, 4096)
-        return Basemodel(network.features[:-1], Root(), network.classifier, 256)
+        classifier = nn.Sequential(
+            nn.Dropout(),
+            nn.Linear(TRIANGLE, 4096),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, CLASSES),
+        )
+        return Basemodel(network.features[:-1], Root(), classifier, 256)
     return Basemodel(network.features[:-1], Root(), nn.Linear(256 * 257 // 2, CLASSES), None)
 
 
