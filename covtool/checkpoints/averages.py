@@ -34,6 +34,7 @@ def dotless_average(raw: Found) -> Found | None:
         for outer in ("", "model."):
             if not averaged:
                 break
+            # LitEma registers buffers, whose names must have no dots.
             dotless = {n: prefix + str(n).removeprefix(outer).replace(".", "") for n in network}
             own = {n: raw.entries[d] for n, d in dotless.items() if d in averaged}
             parameters = [n for n in network if str(n).startswith(outer) and _is_parameter(n)]
@@ -53,6 +54,7 @@ def listed_average(loaded: Mapping, raw: Found) -> Found | None:
     name, averages = next(lists, ("", []))
     own = [n for n, t in raw.entries.items() if isinstance(t, Tensor) and _is_parameter(n)]
     shapes = [getattr(average, "shape", None) for average in averages]
+    # Without names only the order and the shapes say which average is which parameter's.
     if not averages or shapes != [raw.entries[n].shape for n in own]:
         return None
     return Found(f"{name}{SEPARATOR}shadow_params", dict(zip(own, averages, strict=True)))
@@ -62,6 +64,7 @@ def with_statistics(ema: Found, raw: Found) -> Found:
     """Return an average of the parameters alone, with the buffers of the raw weights."""
     missing = {n: t for n, t in raw.entries.items() if n not in ema.entries}
     others = [n for n in missing if _is_parameter(n) and isinstance(missing[n], Tensor)]
+    # A missing parameter is no buffer: then the average is of another network.
     if not missing or others or not ema.entries.keys() <= raw.entries.keys():
         return ema
     entries = {name: ema.entries.get(name, value) for name, value in raw.entries.items()}
@@ -87,6 +90,7 @@ def split_by_prefix(ema: Found | None, raw: Found | None) -> tuple[Found | None,
         return ema, raw
     for prefix in EMA_PREFIXES:
         averaged = {k: v for k, v in raw.entries.items() if str(k).startswith(prefix)}
+        # A few tensors under `ema.` may be anything; two whole copies are half of the file each.
         if len(averaged) >= max(1, _EMA_SHARE * len(raw.entries)):
             others = {k: v for k, v in raw.entries.items() if k not in averaged}
             path = SEPARATOR.join(filter(None, (raw.name, f"{prefix}*")))

@@ -78,6 +78,7 @@ def another_network(
     """
     own = {name.partition(".")[0] for name in body}
     heads = tuple(f"{module}." for module in classifiers)
+    # torch saves modules in the order of their definition: what comes after the body is a head.
     last = max(position for position, name in enumerate(names) if name in body)
     return [
         name
@@ -85,6 +86,7 @@ def another_network(
         if name not in body
         and not name.startswith(heads)
         and (
+            # A tensor inside one of the body's own modules takes part in what that module computes.
             _top(name) in own
             or _is_part(name)
             or not (_is_beside(name) or (ordered and position > last))
@@ -120,7 +122,7 @@ def _is_harmless(name: str) -> bool:
 def linear_classifiers(
     beside: Mapping[str, Shape], in_features: int, roots: Mapping[str, str]
 ) -> list[Linear]:
-    """Linear layers among the tensors beside a body that can be its classifier.
+    """Find linear layers among the tensors beside a body that can be its classifier.
 
     Nothing else of a layer's head may have tensors (a hidden layer, a norm), unless the head is
     several such layers side by side. See also `between`.
@@ -199,10 +201,11 @@ def _is_without_part(name: str, roots: Mapping[str, str], heads: Collection[str]
 def _heads_beside(
     beside: Mapping[str, Shape], in_features: int, roots: Mapping[str, str]
 ) -> set[str]:
-    """Roots of heads that read the features and give nothing back to them."""
+    """Return the roots of heads that read the features and give nothing back to them."""
     reading, writing = set(), set()
     for name, shape in beside.items():
         root = roots[name]
+        # Vectors read no features: a bias, a margin, a temperature.
         if len(shape) < 2 or _PARTS.fullmatch(root.rpartition(".")[2]):
             continue
         if root.endswith(("_head", "_heads")):
@@ -222,6 +225,7 @@ def _linear(name: str, beside: Mapping[str, Shape], in_features: int) -> Linear 
     module, _, leaf = name.rpartition(".")
     shape = beside[name]
     flat = len(shape) == 2 or (len(shape) == 4 and shape[2:] == (1, 1))
+    # Projections, attention and the like are linear layers as well, but give no classes.
     if leaf != "weight" or not flat or shape[1] != in_features or _NO_CLASSIFIER.search(module):
         return None
     bias = beside.get(f"{module}.bias")

@@ -87,6 +87,7 @@ def find_content(path: Path, loaded: Any, weights: str) -> Content:
     if not isinstance(loaded, Mapping):
         what = getattr(loaded, "kind", f"a {type(loaded).__name__}")
         raise _no_tensors(path, f"It holds {printable(what)}, not named tensors.")
+    # A name that the user gives beats every guess.
     if weights not in ANY:
         return _named(path, loaded, weights)
     ema, raw = _averaged_and_raw(path, loaded, weights)
@@ -113,6 +114,7 @@ def prefix_chain(names: Iterable[str]) -> tuple[str, ...]:
         start = len(chain[-1])
         counts = Counter(name[start : name.find(".", start) + 1] for name in names)
         prefix = max(PREFIXES, key=lambda prefix: counts[prefix])
+        # A wrapper is around all of a network; heads and losses beside it may be outside.
         if counts[prefix] < max(1, _HALF * len(names)):
             break
         chain.append(chain[-1] + prefix)
@@ -144,6 +146,7 @@ def _beside(loaded: Mapping, copies: set[str | None]) -> dict[str, Tensor]:
     """Return tensors of entries that are neither training's nor another copy of the network."""
     found = {}
     for name, value in loaded.items():
+        # A second copy of the network would be taken for a head or another network beside it.
         other_copy = name in RAW or is_averaged(str(name)) or role(str(name))
         if name in copies or other_copy or is_of_training(str(name)):
             continue
@@ -159,16 +162,20 @@ def _averaged_and_raw(
 ) -> tuple[Found | None, Found | None]:
     ema = next(entries_of(loaded, (name for name in loaded if is_averaged(str(name)))), None)
     raw = _first(loaded, RAW) or _of_roles(path, loaded) or itself(loaded) or _unnamed(loaded)
+    # mmengine exchanges both before saving: what is called raw is the average.
     if raw is not None and ema is not None and swapped_on_saving(loaded, ema):
         return raw, ema
     if raw is not None and ema is None and isinstance(loaded.get("current_model_state"), Mapping):
         # Lightning's WeightAveraging saves the average in the usual place.
         return raw, entry_of(loaded, "current_model_state")
+    # AveragedModel counts its updates among the tensors: this is the average and nothing else.
     if raw is not None and ema is None and _COUNTER in raw.entries:
         return raw, None
     if raw is not None and ema is None:
         ema = of_callbacks(loaded) or listed_average(loaded, raw) or dotless_average(raw)
     if raw is not None and ema is not None:
+        # Averages of parameters alone lack batch norm's statistics, which are those of the raw
+        # model.
         return with_statistics(ema, raw), raw
     return split_by_prefix(ema, raw)
 
@@ -190,7 +197,7 @@ def _of_roles(path: Path, loaded: Mapping) -> Found | None:
 
 
 def several_sets(path: Path, names: Iterable[str]) -> CheckpointError:
-    """Return a file holds several networks, and nothing says which is meant."""
+    """Return the error for a file of several networks, none of which is named."""
     names = [printable(name.rstrip(".")) or "(no prefix)" for name in names]
     more = f" and {len(names) - _MOST_SETS} more" if len(names) > _MOST_SETS else ""
     return CheckpointError(
@@ -244,6 +251,7 @@ def _unnamed(loaded: Mapping) -> Found | None:
     found = list(entries_of(loaded, named))
     if len(found) < 2:
         return found[0] if found else None
+    # As when encoder and head are saved as two entries of one file.
     each = ((f"{f.name}.{name}", value) for f in found for name, value in f.entries.items())
     return Found("", dict(islice(each, MOST_TENSORS + 1)))  # more are refused
 

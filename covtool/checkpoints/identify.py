@@ -107,9 +107,13 @@ class _Search:
         it, whose table knows more: what a normalizer says, what must be joined.
         """
         plain = self._by_names(NamedFile(checkpoint=checkpoint))
+        # Leftovers may compute something: a normalizer, parts of a qkv that another code base
+        # names.
         if plain is not None and not plain.checkpoint.unused:
             return plain
         return (
+            # From the surest to the least sure: names, timm's own conversion, order, shapes of
+            # modules.
             self._first(read_as_code_bases(checkpoint))
             or plain
             or self._first(self._converted(checkpoint))
@@ -136,11 +140,14 @@ class _Search:
             bodies = _stated_bodies(self.index, tensors, rows, ordered=ordered, size=self.size)
         if not bodies:
             return None
+        # Only now: the refusal holds for a file whose names and shapes fit, not for any that look
+        # alike.
         if file.refusal:
             raise not_computed(checkpoint, file.summary, file.refusal)
         body, note, projects = _one_of(bodies, checkpoint)
         if projects:
             body = without_heads(body)
+        # A preference reads the file under the prefix that was found, so that comes first.
         found = checkpoint.using(body.prefix, ())
         candidates = sorted(body.candidates, key=lambda c: preference(c, found, file.prefers))
         candidates = [replace(c, arguments={**file.arguments, **c.arguments}) for c in candidates]
@@ -149,6 +156,7 @@ class _Search:
         return Identification(checkpoint=found, candidates=tuple(candidates), match="names")
 
     def _by_order(self, checkpoint: ForeignCheckpoint) -> Identification | None:
+        # safetensors sorts tensors by size and name: their order says nothing about the model's.
         if not checkpoint.is_ordered:
             return None
         for reading in checkpoint.readings():
@@ -209,8 +217,10 @@ def _one_of(bodies: list[Body], checkpoint: ForeignCheckpoint) -> tuple[Body, st
         CheckpointError: Nothing says which one.
     """
     by_prefix = {body.prefix: body for body in bodies}
+    # A siamese network saves one set of weights twice; then the choice does not matter.
     if len(bodies) == 1 or _all_equal(list(by_prefix), checkpoint):
         return bodies[0], None, False
+    # One averaged copy and one raw: the average is what the authors evaluate.
     averaged = [prefix for prefix in by_prefix if is_averaged(prefix)]
     if len(averaged) == 1:
         note = f"The averaged weights in {printable(averaged[0])}* are used."
@@ -272,6 +282,7 @@ def _nearest(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> Identif
         (match_overlap(index, relevant_tensors(reading.state), limit=OVERLAPS_SHOWN), reading)
         for reading in checkpoint.readings()
     ]
+    # `max` keeps the first of equals, which is the reading with the longest prefix.
     overlaps, reading = max(found, key=lambda pair: pair[0][0].score if pair[0] else 0.0)
     return Identification(
         checkpoint=reading, candidates=tuple(overlaps), match="overlap" if overlaps else None

@@ -83,6 +83,7 @@ def fitting(index: ArchitectureIndex, rows: Iterable[int], fit: Any) -> Iterator
     seen = set()
     for row in rows:
         architecture = index.architectures[row]
+        # The index may hold an architecture several times, with different arguments.
         if (architecture.library, architecture.name) in seen:
             continue
         candidate = fit(int(row))
@@ -100,6 +101,7 @@ def shapes_fit(pairs: Iterable[tuple[Shape, Shape]]) -> tuple[bool, int | None]:
     """
     usual, others = None, set()
     for own, known in pairs:
+        # Channels are judged by all layers together: one that agrees says that images have three.
         if own == known:
             usual = RGB if _is_of_images(known) else usual
             continue
@@ -111,9 +113,10 @@ def shapes_fit(pairs: Iterable[tuple[Shape, Shape]]) -> tuple[bool, int | None]:
 
 
 def _channels(own: Shape, known: Shape) -> int | None:
-    """Channels of the images of a layer whose shape differs in nothing else."""
+    """Return the channels of the images of a layer whose shape differs in nothing else."""
     if len(own) != len(known) or len(own) < 2 or own[:1] + own[2:] != known[:1] + known[2:]:
         return None
+    # TResNet folds 4x4 pixels into channels: its first layer sees 48 for images of 3.
     folded = known[1] // RGB
     if known[1] % RGB or own[1] % folded:
         return None

@@ -98,6 +98,7 @@ def open_model(  # noqa: PLR0913 -- each is an option of the command line that s
 
 
 def _open(source: str | Path, wishes: Wishes) -> OpenedModel:
+    # A path that exists wins over an architecture of that name.
     is_there(Path(source))  # raises where it cannot even be looked at
     in_run, taken = find_in_run(source)
     path = in_run or weights_file(Path(source))
@@ -107,11 +108,14 @@ def _open(source: str | Path, wishes: Wishes) -> OpenedModel:
         checkpoint = read_checkpoint(path, weights=wishes.weights)
         if checkpoint.saved is not None:
             return _open_own(model_of_state(checkpoint), wishes)
+        # Published networks first: without their head, their body is a plain ResNet's to the
+        # matcher.
         published = open_published(checkpoint, arch=wishes.arch, iterations=wishes.iterations)
         published = published or open_reid(checkpoint, arch=wishes.arch)
         if published is not None:
             return open_published_model(published, wishes)
         return open_foreign(checkpoint, wishes)
+    # A misspelt `resnet50.pth` must not become the network of the name resnet50.
     if path.suffix in SUFFIXES:
         raise missing_file(path)
     return _open_named(str(source), wishes)
@@ -145,6 +149,7 @@ def _on_images(found: OpenedModel, *, resized: bool) -> OpenedModel:
     model, recipe, notes, is_far = found.model, found.recipe, found.notes, False
     if resized:
         base = take_size_(model, recipe.base, recipe.input.size, recipe.input.channels)
+        # Only after the weights are loaded: embeddings are resampled from the trained ones.
         if base != recipe.base:
             size = "{}x{}".format(*recipe.input.size)
             notes = (*notes, f"The position embeddings are resampled for images of {size}.")

@@ -26,11 +26,13 @@ _HALF = 0.5  # with so many names in common a file is of the same code base
 
 def match_order(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
     """Return architectures with the same shapes in the same order, under other names."""
+    # Sorted names would pair the weights of block 10 with those of block 2, of the same shape.
     if not numbers_ascend(name for name, _ in tensors):
         return []
     length = len(tensors)
     rows = np.flatnonzero(
         (index.body_lengths > 0)
+        # Either the whole network, or its body with at most one linear layer (weight and bias).
         & ((index.lengths == length) | (length - index.body_lengths <= 2))
         & (index.body_lengths <= length)
     )
@@ -49,6 +51,8 @@ def order_candidate(index: ArchitectureIndex, row: int, tensors: Named) -> Candi
     if len(expected) != len(tensors):
         return None
     pairs = list(zip(tensors, expected, strict=True))
+    # All four vectors of a batch norm have one shape; only their last names tell them from each
+    # other.
     if not all(_leaves_agree(own, known) for (own, _), (known, _) in pairs):
         return None
     if names_disagree(index, [(own, known) for (own, _), (known, _) in pairs], heads):
@@ -94,6 +98,7 @@ def names_disagree(index: ArchitectureIndex, pairs: list[tuple[str, str]], heads
     """
     known = {name for _, name in pairs}
     same = sum(own == name for own, name in pairs)
+    # A file with most of the names is of the same code base, where a known name has a known role.
     alike = same >= _HALF * len(pairs)
     for own, name in pairs:
         if own == name or name in heads:

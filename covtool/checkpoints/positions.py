@@ -43,6 +43,7 @@ def other_size(
     """
     native = native_size(architecture.library, architecture.name)
     grids = [pair for name, pair in pairs.items() if name != _PATCHES]
+    # Networks with several grids (CrossViT) leave more than one answer.
     if native is None or len(grids) > 1:
         return None
     arguments: dict[str, object] = {}
@@ -93,17 +94,19 @@ def _grid(known: Shape, own: Shape, *, of: Size) -> Size | None:
 
 
 def _own_grid(own: Shape, known: Shape, grid: Size, size: Size | None, patch: int) -> Size | None:
-    """Rows and columns of the positions in a file; class and register tokens are the same."""
+    """Return rows and columns of the positions in a file; it has the same extra tokens."""
     if len(own) == 4:
         axis = _first_grid_axis(known)
         rest = own[:axis] + own[axis + 2 :]
         return own[axis : axis + 2] if rest == known[:axis] + known[axis + 2 :] else None
     if own[-1] != known[-1]:
         return None
+    # Class and register tokens stand in the same tensor, and their number does not change.
     positions = _tokens(own) - (_tokens(known) - grid[0] * grid[1])
     if size is not None and (size[0] // patch) * (size[1] // patch) == positions:
         return size[0] // patch, size[1] // patch
     side = isqrt(positions) if positions > 0 else 0
+    # Without a size only a square grid has a single answer: 12 positions may be 3x4 or 2x6.
     return (side, side) if side and side * side == positions else None
 
 
@@ -112,7 +115,7 @@ def _tokens(shape: Shape) -> int:
 
 
 def _first_grid_axis(shape: Shape) -> int:
-    """Return positions stand before the channels (1, H, W, C), or behind them (1, C, H, W)."""
+    """Return 1 if positions stand before the channels (1, H, W, C), 2 if behind (1, C, H, W)."""
     return 1 if shape[1] == shape[2] else 2
 
 

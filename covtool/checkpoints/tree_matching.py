@@ -25,10 +25,11 @@ Tree = dict[str, "Tree | tuple[str, Shape]"]
 
 
 def match_trees(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
-    """Architectures with the same modules, apart from their names; of heads, a linear layer."""
+    """Find architectures with the same modules under other names; of heads, a linear layer."""
     lengths = set(index.body_lengths.tolist())
     known: dict[int, list[Shape]] = {}
     for body, linear in _without_head(tensors, lengths):
+        # Equal multisets of shapes are necessary and cheap to compare; trees are built only then.
         shapes = sorted(shape for _, shape in body)
         rows = np.flatnonzero(index.body_lengths == len(body)).tolist()
         for row in rows:
@@ -98,6 +99,7 @@ def _tree(tensors: Named) -> Tree | None:
         place = root
         for module in modules:
             place = place.setdefault(module, {})
+            # A malformed file may call one thing both a tensor and a module.
             if isinstance(place, tuple):
                 return None
         if leaf in place:
@@ -135,7 +137,7 @@ def _unwrapped(tree: Tree | tuple) -> Tree | tuple:
 
 
 def _matched(own: Tree, known: Tree, seen: "_Looks") -> list[tuple[str, str]] | None:
-    """Children that go together: by name, else alone in what they look like, else by number."""
+    """Pair children: by name, else alone in what they look like, else by number."""
     looks = [seen.by_look(tree) for tree in (own, known)]
     if {k: len(v) for k, v in looks[0].items()} != {k: len(v) for k, v in looks[1].items()}:
         return None

@@ -52,7 +52,7 @@ def load_torch_file(path: Path, *, archive: bool) -> Any:
         UnsafeCheckpointError: It is a whole pickled model, or it names what would run code.
         CheckpointError: The file is damaged.
     """
-    with _stated(path):
+    with _errors_of(path):
         content, names = read_archive(path) if archive else read_legacy(path)
         whole = is_whole_model(content)
     if whole:
@@ -70,13 +70,14 @@ def load_own_file(path: Path) -> Any:
         UnsafeCheckpointError: It names what would run code.
         CheckpointError: It cannot be read, is damaged, or holds other objects.
     """
-    with _stated(path):
+    with _errors_of(path):
+        # The checksums of all entries, also of tensors that this run does not read.
         require_whole(path)
         return in_memory(read_archive(path)[0], at_most=_COPIES * path.stat().st_size)
 
 
 @contextmanager
-def _stated(path: Path) -> Iterator[None]:
+def _errors_of(path: Path) -> Iterator[None]:
     """Turn any error of reading a file into one of covtool's."""
     try:
         yield

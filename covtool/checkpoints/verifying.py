@@ -19,6 +19,7 @@ def reopened(path: Path) -> nn.Module:
     Raises:
         VerificationError: The file does not open.
     """
+    # Verification must not change what a seed gives afterwards.
     with torch.random.fork_rng(devices=[]):  # a model is built with random weights
         try:
             return load(path)

@@ -113,6 +113,7 @@ def choose(names: Sequence[str], *, self_distilled: bool = False) -> Choice | No
     roles = {name: role(name) for name in names}
     if self_distilled and {"student", "teacher"} <= set(roles.values()):
         left |= {name for name in names if roles[name] == "student"}
+    # More than one is left, or none: a guess would be a wrong network.
     taken = [name for name in names if name not in left]
     if len(taken) != 1:
         return None
@@ -136,6 +137,7 @@ def _is_left(name: str, *, beside: str) -> bool:
     """Return whether a set is the other one of a pair; the first pair that fits decides."""
     own, other = components(name), components(beside)
     for pair in PAIRS:
+        # Order matters: in MSN `encoder` is left, in MoCo of solo-learn it is taken.
         if pair.left in own and pair.taken in other:
             return True
         if pair.taken in own and pair.left in other:

@@ -35,7 +35,7 @@ class Child:
 
     def hear(self, data: bytes) -> None:
         """Take what it told; a new call begins."""
-        self.told += data
+        self.stated += data
         self.clock = Clock(used=_processor_seconds(self.pid), last=_processor_seconds(self.pid))
 
     def check(self) -> str | None:
@@ -158,12 +158,12 @@ def _processor_seconds(pid: int) -> float:
 
 def _report(child: Child) -> CaseReport:
     if child.late:
-        child.told += b"\n" + _where(child)
+        child.stated += b"\n" + _where(child)
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     _, status, _ = os.wait4(child.pid, 0)
     os.close(child.pipe)
-    messages, rest = _messages(child.told)
+    messages, rest = _messages(child.stated)
     if messages and "report" in messages[-1]:
         return _read(messages[-1]["report"])
     target, mutators, _, _ = child.case.drawn(child.seeds)

@@ -36,6 +36,8 @@ class Archive:
         pickles = [n for n in self.entries if n == PICKLE or n.endswith(f"/{PICKLE}")]
         if not pickles:
             raise PickleError(f"It has no {PICKLE}.")
+        # torch names the top folder after the file, so it may be anything; the shallowest is the
+        # file's.
         self.root = min(pickles, key=lambda n: (n.count("/"), len(n))).removesuffix(PICKLE)
 
     def place(self, name: str) -> tuple[int, int]:
@@ -94,8 +96,10 @@ class ArchiveStorages:
             part = self.archive.file.part(*self.archive.place(f"data/{record.key}"))
             self._known[record.key] = in_own_order(part, dtype, self._byte_order), dtype
         storage, read_as = self._known[record.key]
+        # Swapping needs the width of a number: one storage cannot be swapped for two widths.
         if self._byte_order == "big" and read_as != dtype:
             raise PickleError("A storage has numbers of two types, and the byte order of another.")
+        # A storage that is shorter than it claims would let tensors read past its end.
         if record.numel * itemsize(record) > storage.nbytes():
             raise PickleError(
                 f"A storage should have {record.numel:,} numbers; "

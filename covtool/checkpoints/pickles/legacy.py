@@ -47,6 +47,8 @@ class LegacyStorages:
             file.seek(start)
             for key in keys:
                 record = self.named.get(key) if isinstance(key, str) else None
+                # Otherwise a file could have bytes read that no tensor uses, or the same ones
+                # twice.
                 if record is None or key in self._known:
                     raise PickleError("It has a storage that no tensor uses, or twice the same.")
                 self._known[key] = _read_storage(file, record, size)
@@ -98,6 +100,7 @@ def read_legacy(path: Path) -> tuple[Any, tuple[str, ...]]:
 
     def reference(parts: Any) -> Any:
         if isinstance(parts, tuple) and parts[:1] == ("module",) and len(parts) > 1:
+            # torch saved the source of a pickled module's class to warn of changes; it is not run.
             return parts[1]  # a class, with its source code beside it
         record = storage_record(parts)
         named.setdefault(record.key, record)

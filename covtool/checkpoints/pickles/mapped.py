@@ -32,6 +32,8 @@ class MappedFile:
     def __init__(self, path: Path) -> None:
         with opened(path) as file:
             try:
+                # Copy on write: an optimizer may change loaded weights, and the file must not
+                # change with them.
                 self.data = mmap(file.fileno(), 0, access=ACCESS_COPY)
             except ValueError as problem:
                 raise PickleError("It is empty.") from problem
@@ -63,6 +65,7 @@ class MappedFile:
         if nbytes == 0:
             return torch.UntypedStorage(0)
         part = self._whole[start : start + nbytes]
+        # Kernels with aligned loads would crash or be slow on tensors at odd addresses.
         return part.clone() if start % _ALIGNMENT else part
 
 

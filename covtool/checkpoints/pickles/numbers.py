@@ -96,6 +96,7 @@ def _from_buffer(record: Placeholder, settle: "Settling") -> Any:
 def _filled(raw: bytes | None, dtype: np.dtype | None, shape: Any, order: str) -> Any:
     if raw is None or dtype is None or not dtype.itemsize or not _is_shape(shape):
         return NotImplemented
+    # Exactly as many bytes as the shape asks for, else NumPy reads past the buffer or guesses.
     if math.prod(shape) * dtype.itemsize != len(raw) or not _is_text(raw, dtype):
         return NotImplemented
     try:
@@ -106,6 +107,7 @@ def _filled(raw: bytes | None, dtype: np.dtype | None, shape: Any, order: str) -
 
 def _is_text(raw: bytes, dtype: np.dtype) -> bool:
     """Return whether an array's texts, if that is what it holds, are of whole characters."""
+    # A code point that is no character makes NumPy raise later, wherever the text is first used.
     if dtype.kind != "U":
         return True
     codes = np.frombuffer(raw, np.dtype(np.uint32).newbyteorder(dtype.byteorder))

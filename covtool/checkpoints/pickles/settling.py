@@ -63,6 +63,7 @@ class Settling:
                 more than the file holds.
         """
         settled = self(value)
+        # A loop and not recursion: objects refer to each other in chains of any length.
         while self._waiting:
             self._settle_inside(self._waiting.pop())
         return settled
@@ -73,7 +74,10 @@ class Settling:
             return DTYPES.get(value.full, value)
         if not isinstance(value, dict | list | tuple | Placeholder):
             return value
+        # The value is kept beside its id: an id is free for another object once its own is
+        # collected.
         _, known = self._settled.get(id(value), (None, None))
+        # Met again while it is being made: a container that holds itself, which no JSON could show.
         if known is _BUSY:
             raise NestingError("Something in it holds itself.")
         if known is not None:
@@ -115,12 +119,13 @@ class Settling:
             return tuple(parts) if isinstance(value, tuple) else parts
         row = REBUILT.get(value.name)
         made = NotImplemented if row is None else row(value, self)
+        # A row declines what it does not know, say a newer format: then the content alone decides.
         if made is NotImplemented:
             made = self._by_content(value)
         return made
 
     def _spend_on(self, value: Any) -> None:
-        """Yield what goes into a container or an object, and one level further, where rows look."""
+        """Count what goes into a container or an object, and one level further, where rows look."""
         if not isinstance(value, Placeholder):
             self.spend(parts=_CONTAINER + len(value))
             return
@@ -134,7 +139,7 @@ class Settling:
                 self.spend(parts=len(part))
 
     def _by_content(self, record: Placeholder) -> Any:
-        """Subclasses of dictionaries and lists as such, whoever wrote them; else the record."""
+        """Return subclasses of dictionaries and lists as plain ones; else the record."""
         if record.items:
             return OrderedDict(self.pairs(record.items))
         if record.elements:
@@ -146,6 +151,7 @@ class Settling:
         settled = self(key)
         try:
             cost = require_key(settled)
+            # A key that became a list or an array is kept as its record, which can be hashed.
             hash(settled)
         except (PickleError, TypeError):
             return key
@@ -153,7 +159,7 @@ class Settling:
         return settled
 
     def _settle_inside(self, record: Placeholder) -> None:
-        """Objects may hold what they like, themselves as well, which is left out."""
+        """Settle what an object holds; leave out what holds itself or is nested too deeply."""
         try:
             record.arguments = self(record.arguments)
             record.keywords = self(record.keywords)

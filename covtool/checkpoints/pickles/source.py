@@ -60,6 +60,7 @@ class Source:
     def take(self, count: int) -> bytes:
         """Return the next `count` bytes."""
         end = self.at + count
+        # Slices of bytes past the end are silently shorter: lengths in a file are never believed.
         if end > self.end:
             raise PickleError(f"A value of {count:,} bytes should follow; the file ends before.")
         taken = self.data[self.at : end]
@@ -72,6 +73,8 @@ class Source:
         Args:
             longest: Bytes that it may have.
         """
+        # Searching is bounded as well: a file of gigabytes without a line feed would be scanned
+        # whole.
         last = self.end if longest is None else min(self.at + longest + 1, self.end)
         end = self.data.find(b"\n", self.at, last)
         if end < 0 and last < self.end:
@@ -92,7 +95,7 @@ class Source:
 
 
 def text_of(raw: bytes) -> str:
-    """UTF-8; what is none is escaped, so that every text can be written again."""
+    """Decode UTF-8; escape what is none, so that every text can be written again."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as problem:
@@ -107,6 +110,7 @@ def line_text(source: Source) -> str:
 
 
 def _integer(raw: bytes) -> int:
+    # Turning a long integer into text takes quadratic time.
     if len(raw) > LARGEST_INTEGER:
         raise PickleError(f"A whole number has {len(raw):,} bytes.")
     return int.from_bytes(raw, "little", signed=True)
@@ -125,6 +129,7 @@ def _digits(source: Source) -> int:
 
 def _integer_line(source: Source) -> int | bool:
     line = source.line(longest=_DIGITS)
+    # Protocol 0 writes False and True as the integers 00 and 01.
     return line == b"01" if line in (b"00", b"01") else whole_number(line)
 
 
@@ -138,6 +143,7 @@ def _real_line(source: Source) -> float:
 def _byte_string(raw: bytes) -> str:
     if raw.isascii():
         return raw.decode("ascii")
+    # Python 2's str is text to some programs and bytes to others: NumPy's arrays hold bytes so.
     text = ByteString(text_of(raw) if len(raw) <= LONGEST_ESCAPED else raw.decode("latin-1"))
     text.raw = raw
     return text
