@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from covtool.checkpoints.file_kinds import stem_of
@@ -35,8 +36,9 @@ from covtool.training.start.prepare import (
     worked_out,
 )
 from covtool.training.start.running import FinetuneResult, plan_run, run_to_end, start_run
-from covtool.training.step.out_of_memory import gradient_within_memory_
+from covtool.training.step.out_of_memory import within_memory
 from covtool.training.step.rewind import Rewind
+from covtool.training.step.update import update_
 
 Images = tuple[DataLayout, frozenset[Path] | None]
 """A data set, and the images of it that a run does not use; None where that is yet to be seen."""
@@ -203,7 +205,8 @@ def _planned(request: FinetuneRequest, observer: Observer) -> DryRunResult:
     start = time.perf_counter()
     trial = _Trial(parts=parts, state=RunState(), observer=observer)
     with tf32(request.training.tf32):
-        result = gradient_within_memory_(trial, update, Rewind(parts.model))
+        gradient = partial(update_, parts, update, updates=0, only_gradient=True)
+        result = within_memory(trial, gradient, Rewind(parts.model))
     if result.problem:
         raise NonFiniteError(f"{result.problem} at the first step.")
     memory = peak_memory_mib(parts.device)

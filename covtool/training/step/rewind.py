@@ -1,4 +1,4 @@
-"""Before the weights, a forward pass changes two things: random numbers drawn, and statistics."""
+"""The start of an update: random numbers and statistics, which a forward pass changes."""
 
 from itertools import chain
 
@@ -18,10 +18,12 @@ class Rewind:
         model: In the modes that the update has it in: layers in eval mode keep their statistics.
 
     Attributes:
+        may_retry: Whether the update may be tried again from here: until its weights change.
         statistics: The buffers of floating-point numbers that the forward pass may change.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self.may_retry = True
         self._generators = capture_generators()
         self._buffers = _by_dtype(model)
         self._kept = [[torch.empty_like(b) for b in group] for group in self._buffers]
