@@ -20,8 +20,8 @@ from covtool.training.parts.head import find_head
 from covtool.training.run.environment import describe_environment
 from covtool.training.run.random_state import set_generators
 from covtool.training.run.state_content import ContentError, require_tensors
-from covtool.training.step.diagnosis import Examination, examine_
-from covtool.training.step.layer_watch import LayerFigures, TensorFigures, figures
+from covtool.training.step.diagnosis import Diagnosis, diagnose_
+from covtool.training.step.nonfinite import LayerFigures, TensorFigures, figures
 from covtool.training.step.nonfinite_dump import Dump, damaged_dump, read_dump
 from covtool.training.step.update import MicroBatch
 
@@ -109,7 +109,7 @@ def replay(path: Path, *, device: str = "auto") -> ReplayResult:
     with _of(path, "request"):
         parts = _assembled(dump, device)
     with _of(path, "batches"):
-        found = examine_(parts, _recorded(parts, dump))
+        found = diagnose_(parts, _recorded(parts, dump))
     numbers = {name: figures(t) for name, t in dump.model.items() if t.is_floating_point()}
     return ReplayResult(
         dump=path,
@@ -194,7 +194,7 @@ def _recorded(parts: Parts, dump: Dump) -> Iterator[MicroBatch]:
         )
 
 
-def _is_same(dump: Dump, found: Examination) -> bool:
+def _is_same(dump: Dump, found: Diagnosis) -> bool:
     return found.problem == dump.problem and found.layer == dump.layer
 
 

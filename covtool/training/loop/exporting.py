@@ -7,7 +7,7 @@ from covtool.checkpoints.model_file import save
 from covtool.checkpoints.verifying import reopened, require_same_answers
 from covtool.specs import FinetuneRequest, Metric, Recipe
 from covtool.training.parts.assembly import Parts
-from covtool.training.run.figures import EpochResult
+from covtool.training.run.records import EpochResult
 
 _ON_CPU = 1e-4  # of logits; the memory layout of a trained model may be another one
 _ELSEWHERE = 2e-2  # with TensorFloat-32, whose kernels depend on it

@@ -16,7 +16,7 @@ from covtool.progress import Track
 from covtool.specs import RetrievalSpec
 from covtool.training.loop.bad_images import LEFT_OUT
 from covtool.training.parts.assembly import Parts
-from covtool.training.run.figures import EpochResult
+from covtool.training.run.records import EpochResult
 from covtool.training.run.run import Run
 from covtool.training.step.nonfinite import explain_nonfinite
 from covtool.training.step.out_of_memory import InParts, within_memory

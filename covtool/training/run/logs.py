@@ -12,8 +12,7 @@ from typing import Any
 from covtool.errors import DataError, SaveError
 from covtool.run_files import METRICS, SUMMARY, epoch_rows, step_rows
 from covtool.run_files.logs import Line, damaged, summary_columns
-from covtool.training.run.figures import COLUMNS
-from covtool.training.run.observer import EpochRecord, StepRecord
+from covtool.training.run.records import COLUMNS, EpochRecord, StepRecord
 
 SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")
 PHASED_COLUMNS = (
@@ -80,9 +79,9 @@ class RunLogs:
         What was being written when a run was killed, or when the power failed, comes after it too.
 
         Args:
-            epochs: Done.
-            updates: Done.
-            skipped: Of these, the updates that were not finite, which left no line.
+            epochs: Epochs done.
+            updates: Updates done.
+            skipped: Updates among these that were not finite, which left no line.
             phased: Whether the run is one in SVDNet's phases.
 
         Returns:
@@ -178,7 +177,7 @@ class RunLogs:
         """Return bytes of a log; 0 where there is none."""
         try:
             return (self._folder / name).stat().st_size
-        except OSError:  # what is the matter with it is told when it is written to
+        except OSError:  # the next line that is written says what is wrong with it
             return 0
 
     def _change(self, name: str, change: Callable[[int], None]) -> None:

@@ -18,11 +18,10 @@ from covtool.training.loop.saving import save
 from covtool.training.parts.assembly import Parts
 from covtool.training.parts.matmul_precision import tf32
 from covtool.training.parts.parameter_groups import ParameterGroup
-from covtool.training.run.directory import ENVIRONMENT, RunDirectory
+from covtool.training.run.directory import ENVIRONMENT, RunDirectory, directory_at
 from covtool.training.run.environment import describe_environment, peak_memory_mib
-from covtool.training.run.observer import Observer, TrainingPlan
+from covtool.training.run.observer import Observer, TrainingPlan, observer_for
 from covtool.training.run.places import require_run_place
-from covtool.training.run.read_only_directory import directory_at, observer_for
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
 from covtool.training.start.images import without_cache

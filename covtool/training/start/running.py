@@ -10,8 +10,8 @@ from covtool.training.loop.fit import fit
 from covtool.training.loop.saving import given_up
 from covtool.training.parts.assembly import Parts
 from covtool.training.run.directory import MODELS, RESULT, RunDirectory
-from covtool.training.run.figures import METRICS
 from covtool.training.run.observer import Observer, TrainingPlan
+from covtool.training.run.records import EVAL_METRICS
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
 from covtool.training.run.stopping import stops_early
@@ -96,7 +96,7 @@ def run_to_end(run: Run) -> FinetuneResult:
     finally:
         run.observer.on_end()
     state, training = run.state, run.parts.training
-    _, sign = METRICS[training.eval_metric]
+    _, sign = EVAL_METRICS[training.eval_metric]
     result = FinetuneResult(
         directory=run.directory.path,
         epochs=state.epoch,

@@ -8,12 +8,13 @@ import torch
 
 from covtool.training.parts.assembly import Parts
 from covtool.training.parts.replica import Replica
-from covtool.training.step.layer_watch import LayerWatch, watching
 from covtool.training.step.nonfinite import (
+    LayerWatch,
     explain_gradient,
     explain_output,
     first_nonfinite_tensor,
     is_finite,
+    watching,
 )
 from covtool.training.step.update import GRADIENT, MicroBatch, add_gradient_, forget_gradient_
 
@@ -21,7 +22,7 @@ STATISTICS = "The statistics of a batch norm are not finite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
+class Diagnosis:
     """What was seen.
 
     Attributes:
@@ -41,7 +42,7 @@ class Examination:
     watch: LayerWatch
 
 
-def examine_(parts: Parts, passes: Iterable[MicroBatch]) -> Examination:
+def diagnose_(parts: Parts, passes: Iterable[MicroBatch]) -> Diagnosis:
     """Do passes until a loss is not finite; the gradient is that of those that were done.
 
     Args:
@@ -55,7 +56,7 @@ def examine_(parts: Parts, passes: Iterable[MicroBatch]) -> Examination:
             loss = add_gradient_(parts, micro, alone).value
         kept = kept or (watch if watch.first_nonfinite_gradient else None)
         if not math.isfinite(loss):
-            return Examination(
+            return Diagnosis(
                 problem=f"The loss is {loss}",
                 reason=explain_output(parts.model, micro.images, watch),
                 layer=watch.first_nonfinite_output,
@@ -65,7 +66,7 @@ def examine_(parts: Parts, passes: Iterable[MicroBatch]) -> Examination:
             )
     watch = kept or watch
     problem, reason = _after_backward(parts, watch)
-    return Examination(
+    return Diagnosis(
         problem=problem,
         reason=reason,
         layer=watch.first_nonfinite_output,

@@ -9,7 +9,7 @@ from covtool.errors import NonFiniteError
 from covtool.training.run.random_state import capture_generators, set_generators
 from covtool.training.run.run import Run
 from covtool.training.run.state import restore_
-from covtool.training.step.diagnosis import examine_
+from covtool.training.step.diagnosis import diagnose_
 from covtool.training.step.nonfinite import first_nonfinite_tensor
 from covtool.training.step.nonfinite_dump import RecordedBatch, write_dump
 from covtool.training.step.rewind import Rewind
@@ -97,7 +97,7 @@ def _examine_(run: Run, batches: Sequence[Batch], start: Rewind, problem: str) -
     """Do the update's passes once more, layer by layer, and keep what they are fed with."""
     seen: list[RecordedBatch] = []
     start.rewind_()
-    found = examine_(run.parts, _recorded(run, batches, seen))
+    found = diagnose_(run.parts, _recorded(run, batches, seen))
     return Finding(
         problem=problem,
         reason=found.reason or "On a second run, alone, everything is finite.",
