@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, and how it gets there.
+"""The folder of a run: its files, and how they are written.
 
 args.yaml                 every setting, written first
 recipe.yaml               of the model that is trained
@@ -112,7 +112,7 @@ class RunDirectory:
         """
         with self._open_lock() as file:
             if fcntl is not None:
-                try:
+                try:  # the system lets go of the lock when the process ends, even by SIGKILL
                     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except (BlockingIOError, PermissionError) as problem:
                     raise ArgumentError(
@@ -161,6 +161,7 @@ class RunDirectory:
 
     def write_yaml(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a mapping to a YAML file."""
+        # Names in the order of the options: a user reads this file.
         text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
         self._write_text(name, text)
 
@@ -225,7 +226,7 @@ class RunDirectory:
     def _open_lock(self) -> IO[str]:
         require_free(self.path / LOCK, overwrite=True)  # a pipe in its place would be waited for
         try:
-            return (self.path / LOCK).open("a")
+            return (self.path / LOCK).open("a")  # a lock for writing needs a file open for it
         except OSError as problem:
             raise self._unusable(LOCK, problem) from problem
 
@@ -238,7 +239,7 @@ class RunDirectory:
 
     def _remove_unfinished(self) -> None:
         """Remove files that a killed run was writing; the lock keeps other writers away."""
-        for left in self.path.rglob(".*.tmp"):
+        for left in self.path.rglob(".*.tmp"):  # names that `covtool.atomic` gives
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
             else:

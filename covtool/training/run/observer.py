@@ -94,7 +94,7 @@ class Observers:
 
     def __init__(self, first: Observer, *others: Observer) -> None:
         self._all = (first, *others)
-        self.track = first.track
+        self.track = first.track  # one progress bar at a time
 
     def on_report(self, report: RetrievalReport) -> None:
         for observer in self._all:

@@ -50,7 +50,7 @@ class TensorBoard(SilentObserver):
         self._updates = 0
 
     def on_start(self, plan: TrainingPlan) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter  # an extra, and slow to import
 
         self._updates = plan.first_update - 1
         forgotten = plan.first_update if self._updates else None
@@ -96,6 +96,6 @@ class TensorBoard(SilentObserver):
         try:
             yield
         except OSError as problem:
-            self._writer = None
+            self._writer = None  # no second note, and no wait for a disk that is full
             reason = reason_of(problem)
             self._note(f"The curves for TensorBoard end here: they cannot be written. {reason}")

@@ -1,4 +1,4 @@
-"""An update's forward and backward passes once more, with somebody watching every layer."""
+"""The diagnosis of an update that was not finite: its passes once more, every layer watched."""
 
 import math
 from collections.abc import Iterable
@@ -23,14 +23,14 @@ STATISTICS = "The statistics of a batch norm are not finite"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What was seen.
+    """The finding of a second run of an update's passes.
 
     Attributes:
-        problem: What is not finite; None if all is well.
-        reason: Where that starts; None if all is well.
+        problem: Quantity that is not finite; None if all is well.
+        reason: Sentence that says where that starts; None if all is well.
         layer: The first layer with a non-finite output; None where all are finite.
         is_here: Whether it starts with images of this process.
-        loss: Of the images of the last pass, in nats.
+        loss: Loss of the images of the last pass, in nats.
         watch: The layers during the pass in which it started, else during the last one.
     """
 
@@ -47,9 +47,10 @@ def diagnose_(parts: Parts, passes: Iterable[MicroBatch]) -> Diagnosis:
 
     Args:
         parts: The run, as it was before the update. Its gradients and statistics change.
-        passes: What goes through the model, in order; at least one.
+        passes: Images that go through the model, in order; at least one.
     """
     forget_gradient_(parts)
+    # Compiled models run no hooks, and the other processes take no part in this.
     kept, alone = None, Replica(parts.eager, compiled=False)
     for micro in passes:
         with watching(parts.model) as watch:
@@ -77,7 +78,7 @@ def diagnose_(parts: Parts, passes: Iterable[MicroBatch]) -> Diagnosis:
 
 
 def _after_backward(parts: Parts, watch: LayerWatch) -> tuple[str, str] | tuple[None, None]:
-    """Return what is not finite though the loss is, and where that starts."""
+    """Find a gradient or a statistic that is not finite though the loss is."""
     parts.scaler.unscale_(parts.optimizer)
     gradients = [p.grad for p in parts.model.parameters() if p.grad is not None]
     if not is_finite(torch.nn.utils.get_total_norm(gradients)):

@@ -42,7 +42,7 @@ def guarded_update_(run: Run, batches: Sequence[Batch]) -> UpdateResult:
 
 
 def _has_finite_statistics(run: Run, start: Rewind) -> bool:
-    """Return whether those that the forward pass updated are; the same answer in all processes.
+    """Return whether the statistics of the forward pass are finite, the same in all processes.
 
     Squares of features overflow long before features do, and the loss does not show it.
     """

@@ -79,9 +79,10 @@ def watching(model: nn.Module) -> Iterator[LayerWatch]:
     """Watch every layer of a model, which must not be compiled, while in the block."""
     watch = LayerWatch()
 
-    def hook_of(name: str):
+    def hook_of(name: str):  # a closure of its own for each layer: in the loop all had one name
         return lambda module, inputs, output: watch.record(name, module, output)
 
+    # The model itself has no name; what it puts out is what its last layer did.
     handles = [m.register_forward_hook(hook_of(n)) for n, m in model.named_modules() if n]
     try:
         yield watch
@@ -94,6 +95,7 @@ def figures(tensor: Tensor) -> TensorFigures:
     """Summarize a tensor of floating-point numbers in a few."""
     values = tensor.detach()
     good = torch.isfinite(values)
+    # NaN times a mask is NaN, hence `where`; an empty tensor has no maximum.
     largest = values.abs().where(good, 0).max() if values.numel() else 0.0
     return TensorFigures(
         max_abs=float(largest),
@@ -159,6 +161,7 @@ def is_finite(tensor: Tensor) -> bool:
 
 def are_finite(tensors: Sequence[Tensor]) -> bool:
     """Return whether every value of every tensor is finite; one synchronization for all of them."""
+    # The largest magnitude: a sum of squares could overflow where every value is finite.
     return math.isfinite(float(torch.nn.utils.get_total_norm(tensors, norm_type=math.inf)))
 
 

@@ -35,7 +35,7 @@ def is_out_of_memory(problem: Exception) -> bool:
 
 
 def first_line(problem: Exception) -> str:
-    """Return what an error says, in a line."""
+    """Return the first line of an error."""
     return next(iter(str(problem).splitlines()), type(problem).__name__)
 
 
@@ -65,7 +65,7 @@ def within_memory(run: Trial, work: Callable[[int | None], T], start: Rewind | N
     """Do some work on batches, in as many parts as memory asks for; the run remembers them.
 
     Args:
-        run: Its `micro_batch` becomes smaller where it must, with ``--auto-batch``.
+        run: The run; its `micro_batch` becomes smaller where it must, with ``--auto-batch``.
         work: Takes the number of images that go through the model together; None for a batch.
         start: Start of the update that the work is; None where it changes nothing.
 
@@ -84,7 +84,7 @@ def within_memory(run: Trial, work: Callable[[int | None], T], start: Rewind | N
                 reason = "A single image is too few for a batch norm."
                 raise _nothing_smaller(run, reason) from problem
             reason = first_line(problem)
-            # The other processes wait for gradients, and cannot go back.
+            # The other processes wait for gradients, and cannot go back; oneDNN fails for any size.
             if run.parts.forward.exchanges or FINAL.search(reason):
                 raise _does_not_fit(run, _size(run), reason) from problem
         # Only here, outside of the handler, does nothing hold the failed pass's tensors any more.
@@ -92,7 +92,7 @@ def within_memory(run: Trial, work: Callable[[int | None], T], start: Rewind | N
         if start is not None:
             forget_gradient_(run.parts)
             start.rewind_()
-        gc.collect()
+        gc.collect()  # frames of a traceback refer to each other
         if run.parts.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -119,7 +119,7 @@ def _halve(run: Trial, reason: str) -> None:
         raise _does_not_fit(run, size, reason)
     if size == 1:
         raise _nothing_smaller(run, reason)
-    state.micro_batch = -(-size // 2)
+    state.micro_batch = -(-size // 2)  # rounded up: 3 go as 2 and 1
     seen = f"; batch norms see {_images(state.micro_batch)} at a time" * _trains_statistics(run)
     run.observer.on_note(
         f"{_images(size)} at a time do not fit into memory: from step {state.updates + 1} on, "

@@ -15,7 +15,8 @@ class Rewind:
     does not fit into memory leaves some of them updated.
 
     Args:
-        model: In the modes that the update has it in: layers in eval mode keep their statistics.
+        model: The model, in the modes that the update has it in: layers in eval mode keep their
+            statistics.
 
     Attributes:
         may_retry: Whether the update may be tried again from here: until its weights change.
@@ -43,6 +44,7 @@ class Rewind:
 
 
 def _by_dtype(model: nn.Module) -> list[list[Tensor]]:
+    # The fused copy wants tensors of one type, and counters of batches are integers.
     layers = (m for m in model.modules() if m.training)
     groups: dict[torch.dtype, list[Tensor]] = {}
     for buffer in chain.from_iterable(m.buffers(recurse=False) for m in layers):

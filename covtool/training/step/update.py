@@ -167,7 +167,7 @@ def micro_batches(
             yield MicroBatch(
                 images=some,
                 targets=their_targets,
-                share=share * (len(some) / len(images)),
+                share=share * (len(some) / len(images)),  # parts may differ by an image
                 is_last=(number, place) == (len(batches), count),
             )
 
@@ -214,7 +214,7 @@ def add_gradient_(parts: Parts, micro: MicroBatch, replica: Replica) -> MeanLoss
             _backward_(parts, micro, loss)
         return None, numbers
 
-    if not micro.is_last:
+    if not micro.is_last:  # both passes stay within this process: one exchange is enough
         with replica.accumulating():
             _, numbers = agreed(both_passes)
         return _mean(numbers, names)
@@ -301,6 +301,7 @@ def centralized_norm(parts: Parts, norm: float) -> float | None:
 
 def _on_device(parts: Parts, images: Tensor, labels: Tensor) -> Batch:
     layout = torch.channels_last if parts.training.channels_last else torch.preserve_format
+    # Loaders pin memory on CUDA, so that copying goes on while the last step still computes.
     images = images.to(parts.device, non_blocking=True, memory_format=layout)
     return parts.objective.prepare(images, labels.to(parts.device, non_blocking=True))
 
