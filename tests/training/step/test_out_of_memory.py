@@ -71,7 +71,7 @@ def test_not_even_one_image_is_the_end(asked, memory):
         finetune(asked(batch_size=6, auto_batch=True))
 
 
-def test_an_error_that_the_process_cannot_recover_from_is_told_at_once(asked, monkeypatch):
+def test_an_error_that_the_process_cannot_recover_from_is_reported_at_once(asked, monkeypatch):
     """oneDNN, once it has run out of memory, has no more primitives for any size."""
     original = prepare.assemble
 
