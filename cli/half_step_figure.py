@@ -3,7 +3,8 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from covtool.training.run.observer import EpochRecord, SilentObserver, TrainingPlan
+from covtool.training.run.observer import SilentObserver, TrainingPlan
+from covtool.training.run.records import EpochRecord
 from covtool_cli import render
 
 FIGURE = "rri.png"  # in the folder of the run

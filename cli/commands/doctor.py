@@ -11,7 +11,7 @@ from covtool_cli import options, render
 if TYPE_CHECKING:
     from covtool.diagnosing.health import HealthReport
     from covtool.diagnosing.replaying import ReplayResult
-    from covtool.training.step.layer_watch import LayerFigures
+    from covtool.training.step.nonfinite import LayerFigures
 
 AROUND = 4  # layers shown before the first one that is not finite, and after it
 

@@ -1,5 +1,5 @@
-"""Is everything in order: with the installation, and with a batch on which a run stopped.
+"""Diagnosis of an installation, and of a batch on which a run stopped.
 
-The modules are imported one by one: what `health` looks into may be what keeps the others from
+The modules are imported one by one: a broken package that `health` reports may keep the others from
 being imported.
 """

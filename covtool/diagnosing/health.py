@@ -1,4 +1,4 @@
-"""What covtool has to work with on this machine, and whether it works."""
+"""The health of an installation: versions, devices and memory, and whether they work."""
 
 import os
 import platform
@@ -30,9 +30,9 @@ class Device:
     """A device that models can run on.
 
     Attributes:
-        name: As in ``--device``.
-        model: What it is.
-        memory_mib: Of its own; None where it shares the system's.
+        name: Name for ``--device``.
+        model: Name of the processor or card.
+        memory_mib: Memory of its own; None where it shares the system's.
         bfloat16: Whether it computes in bfloat16 without emulation, as far as torch tells.
     """
 
@@ -44,12 +44,12 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Something that was tried.
+    """A check, and its outcome.
 
     Attributes:
-        name: What.
+        name: Name of the check.
         passed: Whether it is in order.
-        detail: What was found, and what to do if it is not in order.
+        detail: Finding, with advice if it is not in order.
     """
 
     name: str
@@ -62,15 +62,15 @@ class HealthReport:
     """The state of an installation.
 
     Attributes:
-        versions: Of covtool, python and the packages that it needs; None where one is missing.
-        extras: Of the packages behind its extras, by extra.
+        versions: Versions of covtool, python and needed packages; None for a missing one.
+        extras: Versions of the packages behind its extras, by extra.
         platform: Operating system and processor.
-        cores: That this process may use.
-        threads: That torch uses.
-        memory_mib: Of the system; None where it does not tell.
-        shared_memory_mib: Through which loading processes hand images over; None without.
+        cores: Processor cores that this process may use.
+        threads: Threads that torch uses.
+        memory_mib: Memory of the system; None where it is not known.
+        shared_memory_mib: Memory through which loading processes hand images over; None without.
         devices: The CPU first.
-        checks: What was tried.
+        checks: Checks that were made.
     """
 
     versions: dict[str, str | None]
@@ -129,7 +129,7 @@ def _version(package: str) -> str | None:
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
+    if hasattr(os, "sched_getaffinity"):  # a container may have fewer than the machine
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
@@ -176,7 +176,7 @@ def _cpu_bfloat16() -> bool | None:
 
 
 def _tried(name: str, attempt: Callable[[], str]) -> Check:
-    """Return a check that passes unless something is raised; whatever is raised is the finding."""
+    """Make a check that passes unless something is raised; whatever is raised is the finding."""
     try:
         return Check(name=name, passed=True, detail=attempt())
     except Exception as problem:
@@ -185,7 +185,8 @@ def _tried(name: str, attempt: Callable[[], str]) -> Check:
 
 
 def _try_torchvision() -> str:
-    """Return an operator of torchvision's own is there only if it was built against this torch."""
+    """Look for torchvision's own operators, there only if it was built against this torch."""
+    # Imported here: with a torchvision that does not fit, importing it is what fails.
     from covtool.backbones.torchvision_fit import require_operators
 
     require_operators()
@@ -200,6 +201,7 @@ def _training_check(device: Device) -> Check:
 
 def _shared_memory_check() -> tuple[Check, ...]:
     size = shared_memory_mib()
+    # Only Linux has shared memory as a file system, whose size is a container's to choose.
     if size is None or not sys.platform.startswith("linux"):
         return ()
     advice = "" if size >= ENOUGH_SHARED_MIB else "; in a container, start it with --shm-size 8g"

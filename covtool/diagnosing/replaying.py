@@ -1,4 +1,4 @@
-"""A batch on which a run stopped is run again: is the result the same, and where does it start?"""
+"""The replay of a batch on which a run stopped: whether it fails again, and in which layer."""
 
 import math
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from covtool.training.parts.head import find_head
 from covtool.training.run.environment import describe_environment
 from covtool.training.run.random_state import set_generators
 from covtool.training.run.state_content import ContentError, require_tensors
-from covtool.training.step.diagnosis import Examination, examine_
-from covtool.training.step.layer_watch import LayerFigures, TensorFigures, figures
+from covtool.training.step.diagnosis import diagnose_
+from covtool.training.step.nonfinite import LayerFigures, TensorFigures, figures
 from covtool.training.step.nonfinite_dump import Dump, damaged_dump, read_dump
 from covtool.training.step.update import MicroBatch
 
@@ -31,12 +31,12 @@ class InputFigures:
     """A batch of images in a few numbers, over its finite values.
 
     Attributes:
-        images: How many.
-        minimum: After normalization, like the rest.
-        maximum: The largest value.
-        mean: Of all values.
-        std: Of all values.
-        non_finite: How many values are not finite.
+        images: Number of images.
+        minimum: Smallest value, after normalization, like the rest.
+        maximum: Largest value.
+        mean: Mean of all values.
+        std: Standard deviation of all values.
+        non_finite: Number of values that are not finite.
     """
 
     images: int
@@ -49,26 +49,26 @@ class InputFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayResult:
-    """What came of it.
+    """The outcome of a replay.
 
     Attributes:
         dump: The file.
-        update: Of the run, counted from 1.
-        problem: What was not finite then.
-        reason: Where that started then.
-        found: What is not finite now; None if all is well.
-        found_reason: Where that starts now; None if all is well.
+        update: Update of the run, counted from 1.
+        problem: Quantity that was not finite then.
+        reason: Sentence that says where that started then.
+        found: Quantity that is not finite now; None if all is well.
+        found_reason: Sentence that says where that starts now; None if all is well.
         reproduced: Whether the same thing is not finite, from the same layer on.
-        loss_then: Of the last batch; None where it was not finite.
+        loss_then: Loss of the last batch; None where it was not finite.
         loss: The same now.
-        precision: What the forward pass computes in.
-        device: Where it ran now.
+        precision: Number format of the forward pass.
+        device: Device that it ran on now.
         then: Versions and device of the run.
         now: The same of this process.
         inputs: The images of the last batch.
         tensors: Weights and statistics before the update that are not finite, by name.
-        outputs: Of each layer, in the order in which they finished.
-        gradients: Of the loss by those outputs, on the way back; empty after a non-finite loss.
+        outputs: Outputs of the layers, in the order in which they finished.
+        gradients: Gradients of the loss by those outputs; empty after a non-finite loss.
     """
 
     dump: Path
@@ -97,8 +97,8 @@ def replay(path: Path, *, device: str = "auto") -> ReplayResult:
     Compiled models run uncompiled here.
 
     Args:
-        path: Of a file that `covtool finetune` wrote when it stopped.
-        device: Where to run.
+        path: File that `covtool finetune` wrote when it stopped.
+        device: Device to run on.
 
     Raises:
         CheckpointError: The file cannot be read or is no such dump.
@@ -109,7 +109,7 @@ def replay(path: Path, *, device: str = "auto") -> ReplayResult:
     with _of(path, "request"):
         parts = _assembled(dump, device)
     with _of(path, "batches"):
-        found = examine_(parts, _recorded(parts, dump))
+        found = diagnose_(parts, _recorded(parts, dump))
     numbers = {name: figures(t) for name, t in dump.model.items() if t.is_floating_point()}
     return ReplayResult(
         dump=path,
@@ -118,7 +118,7 @@ def replay(path: Path, *, device: str = "auto") -> ReplayResult:
         reason=dump.reason,
         found=found.problem,
         found_reason=found.reason,
-        reproduced=_is_same(dump, found),
+        reproduced=(found.problem, found.layer) == (dump.problem, dump.layer),
         loss_then=_finite(dump.loss),
         loss=_finite(found.loss),
         precision=_precision(parts),
@@ -134,7 +134,7 @@ def replay(path: Path, *, device: str = "auto") -> ReplayResult:
 
 @contextmanager
 def _of(path: Path, what: str) -> Iterator[None]:
-    """One error for what does not fit together in a dump.
+    """Raise one error for all that does not fit together in a dump.
 
     Raises:
         CheckpointError: Something does not.
@@ -154,6 +154,7 @@ def _of(path: Path, what: str) -> Iterator[None]:
 def _assembled(dump: Dump, device: str) -> Parts:
     """Return the run as it was before the update, but for its images: they are in the dump."""
     training = dump.request.training.model_copy(
+        # Hooks on layers do not run in a compiled model.
         update={"device": device, "workers": 0, "torchcompile": False}
     )
     objective = dump.request.objective.model_copy(
@@ -176,13 +177,14 @@ def _assembled(dump: Dump, device: str) -> Parts:
     require_tensors("model", dump.model, parts.model.state_dict())
     parts.model.load_state_dict(dump.model)
     if parts.scaler.is_enabled():
+        # The scale decides which gradients overflow; the rest of its state does not matter here.
         parts.scaler.load_state_dict({**parts.scaler.state_dict(), "scale": dump.scale})
-    parts.begin_epoch(dump.epoch)
+    parts.begin_epoch(dump.epoch)  # heads, frozen layers and modes are those of the epoch
     return parts
 
 
 def _recorded(parts: Parts, dump: Dump) -> Iterator[MicroBatch]:
-    """The batches as the model saw them, each with the random numbers that were drawn for it."""
+    """Yield the batches as the model saw them, each with the random numbers drawn for it."""
     layout = torch.channels_last if parts.training.channels_last else torch.preserve_format
     for number, batch in enumerate(dump.batches, start=1):
         set_generators(batch.generators)
@@ -194,12 +196,8 @@ def _recorded(parts: Parts, dump: Dump) -> Iterator[MicroBatch]:
         )
 
 
-def _is_same(dump: Dump, found: Examination) -> bool:
-    return found.problem == dump.problem and found.layer == dump.layer
-
-
 def _finite(number: float) -> float | None:
-    """JSON has no other numbers."""
+    """Return a number that JSON has; None for another."""
     return number if math.isfinite(number) else None
 
 
@@ -211,7 +209,7 @@ def _precision(parts: Parts) -> str:
 def _input_figures(images: Tensor) -> InputFigures:
     values = images.double().flatten()
     good = values[values.isfinite()]
-    if not len(good):
+    if not len(good):  # there is no smallest of no values
         good = torch.zeros(1, dtype=torch.float64)
     return InputFigures(
         images=len(images),

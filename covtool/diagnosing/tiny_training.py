@@ -22,7 +22,7 @@ def train_tiny_network(device: str) -> str:
     """Compute logits and gradients in float32, and compare with the CPU's float64.
 
     Args:
-        device: Where the float32 part runs.
+        device: Device of the float32 part.
 
     Returns:
         How far they are apart, in words.
@@ -34,10 +34,10 @@ def train_tiny_network(device: str) -> str:
     exact = _logits_and_gradient(deepcopy(model).double(), images.double(), labels)
     found = _logits_and_gradient(model.to(device), images.to(device), labels.to(device))
     errors = [_relative_error(got.cpu(), right) for got, right in zip(found, exact, strict=True)]
-    said = "relative error against float64: logits {:.1e}, gradient {:.1e}".format(*errors)
+    report = "relative error against float64: logits {:.1e}, gradient {:.1e}".format(*errors)
     if not max(errors) < LIMIT:  # which NaN is not either
-        raise VerificationError(f"{said}; at most {LIMIT:.0e} would be right")
-    return said
+        raise VerificationError(f"{report}; at most {LIMIT:.0e} would be right")
+    return report
 
 
 def _example() -> tuple[nn.Module, Tensor, Tensor]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg", ".pdf")
 
 LONGEST_LABEL = 100
-"""Characters of a name in a figure."""
+"""Most characters of a name in a figure."""
 
 _PROGRAM = "covtool"
 _METADATA = {
@@ -29,7 +29,7 @@ _METADATA = {
     ".svg": {"Creator": _PROGRAM, "Date": None},
     ".pdf": {"Creator": _PROGRAM, "CreationDate": None},
 }
-"""Who made it, and no date: what would otherwise differ from run to run."""
+"""The program, and no date, by which the bytes would differ from run to run."""
 
 _STYLE = {
     "axes.axisbelow": True,
@@ -52,7 +52,7 @@ _STYLE = {
     "pdf.fonttype": 42,  # fonts that can be edited, as publishers want
     "savefig.dpi": 200,
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": _PROGRAM,
+    "svg.hashsalt": _PROGRAM,  # names of elements are random without
     "text.parse_math": False,  # names of runs and columns are text, dollars and all
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
@@ -69,12 +69,12 @@ _DASHES: tuple[tuple[Any, float], ...] = (  # pattern and width, in points
 
 
 def color(position: int) -> str:
-    """Return one of seven colors that nearly everybody can tell apart; then they repeat."""
+    """Return one of seven colors that the color-blind can tell apart, too; then they repeat."""
     return _COLORS[position % len(_COLORS)]
 
 
 def line_style(position: int) -> dict[str, Any]:
-    """Return how the line of a table's row is drawn, by its position: the same in every plot.
+    """Return the style of a table's row, by its position: the same in every plot.
 
     No two of the first 28 share color and dashes. Broken lines lie above solid ones and are
     narrower, so that lines that coincide all show.
@@ -112,7 +112,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Matplotlib's own settings with covtool's look, whatever the user's are; put back afterwards.
+    """Set matplotlib's defaults with covtool's look, whatever the user's are; back afterwards.
 
     Raises:
         ArgumentError: matplotlib is not installed.
@@ -126,14 +126,14 @@ def house_style() -> Iterator[None]:
         import matplotlib
 
         with matplotlib.rc_context():
-            matplotlib.rcdefaults()
+            matplotlib.rcdefaults()  # first: a matplotlibrc of the user may set anything
             matplotlib.rcParams.update(_STYLE)
             yield
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Matplotlib without its remarks, on a home that it cannot write to for example."""
+    """Keep matplotlib from remarks, such as on a home that it cannot write to."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -148,9 +148,9 @@ def write_figure(figure: "Figure", path: Path, *, title: str, overwrite: bool = 
 
     Args:
         figure: Drawn within `house_style`, which must still hold.
-        path: Passed by `check_output`.
-        title: For readers that cannot see: goes into the file's metadata.
-        overwrite: Replace a file that is there by now.
+        path: File name that `check_output` has accepted.
+        title: Title in the file's metadata, for readers that cannot see.
+        overwrite: Whether to replace a file that is there by now.
 
     Raises:
         OutputExistsError: There is one, and `overwrite` is False.

@@ -1,4 +1,4 @@
-"""The half-steps of SVDNet's training (RRI), read back from what a run says of its epochs.
+"""The half-steps of SVDNet's training (RRI), read back from a run's log of its epochs.
 
 A phase that is over is a half-step: the start, step 0 (base), each restraint and each relaxation.
 """
@@ -15,31 +15,32 @@ from covtool.errors import DataError
 from covtool.plotting.number_columns import LARGEST_DRAWN
 from covtool.plotting.run_history import cell_value, no_run, rows_of_epochs
 from covtool.printable import printable
-from covtool.run_files import ARGUMENTS, SUMMARY, EpochRow
+from covtool.run_files import ARGUMENTS, SUMMARY
 from covtool.run_files.logs import damaged
 
 RESTRAINT = "restraint"
 _PHASES = ("start", "base", RESTRAINT, "relaxation")
-"""In the order that they have within an iteration; the first two are in none."""
+"""Phases in the order that they have within an iteration; the first two are in none."""
 _PHASE = re.compile(r"(start|base)|(restraint|relaxation) ([1-9]\d{0,6})")
 
 MOST_HALF_STEPS = 2_000
-"""In a picture: more are no wider than a pixel."""
+"""Most half-steps in a picture: more are no wider than a pixel."""
 
 Row = tuple[str, dict[str, Any]]
-"""Where a row is, and what it says."""
+"""The place of a row, for messages, and its values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalfStep:
-    """What a model is like when a phase is over.
+    """The figures of a model when a phase is over.
 
     Attributes:
         phase: ``start`` (as the model came), ``base``, ``restraint 1``, ``relaxation 1``, ...
-        epochs: Done by then, those of earlier phases included.
-        train_loss: Of the phase's last epoch; None at the start, or where it is not finite.
+        epochs: Epochs done by then, those of earlier phases included.
+        train_loss: Loss of the phase's last epoch; None at the start, or where it is not finite.
         correlation: S(W) of the Eigenlayer, from 1/k to 1 for orthogonal weight vectors.
-        smallest_eigenvalue_ratio: Of its Gram matrix, over the smallest diagonal element; 0 to 1.
+        smallest_eigenvalue_ratio: Smallest eigenvalue of its Gram matrix, over the smallest
+            diagonal element; 0 to 1.
         rank_1: Percent; Recall@1 where no cameras are known.
         rank_5: Percent; None where the run has none.
         mean_average_precision: mAP in percent.
@@ -85,7 +86,11 @@ def read_half_steps(run: Path) -> tuple[HalfStep, ...]:
     Raises:
         DataError: The folder is no such run, no half-step is over yet, or a line is damaged.
     """
-    rows = [(row.line.where, _values(row)) for row in rows_of_epochs(run)]
+    rows = [
+        (row.line.where, {name: cell_value(cell) for name, cell in row.cells.items()})
+        for row in rows_of_epochs(run)
+    ]
+    # A run in its first phase has no rows, but its settings: it is no wrong folder.
     if not rows and not ((run / SUMMARY).exists() or (run / ARGUMENTS).exists()):
         raise no_run(run, SUMMARY)
     _require_phases(run, rows)
@@ -104,10 +109,6 @@ def read_half_steps(run: Path) -> tuple[HalfStep, ...]:
     return steps
 
 
-def _values(row: EpochRow) -> dict[str, Any]:
-    return {name: cell_value(cell) for name, cell in row.cells.items()}
-
-
 def _require_phases(run: Path, rows: list[Row]) -> None:
     for where, row in rows:
         if "phase" not in row:
@@ -123,6 +124,7 @@ def _require_phases(run: Path, rows: list[Row]) -> None:
 
 def _ends(rows: list[Row]) -> Iterator[Row]:
     """Yield the last row of each phase that is over: another follows, or it is evaluated."""
+    # Neighbors only: a phase that came again would be a damaged file, which is refused below.
     phases = [list(group) for _, group in groupby(rows, key=lambda row: row[1]["phase"])]
     for earlier, later in pairwise(phases):
         if phase_order(earlier[-1][1]["phase"]) >= phase_order(later[0][1]["phase"]):
@@ -135,7 +137,7 @@ def _ends(rows: list[Row]) -> Iterator[Row]:
 def _half_step(where: str, row: dict[str, Any]) -> HalfStep:
     def number(column: str) -> float:
         value = row.get(column)
-        if not isinstance(value, float) or not abs(value) <= LARGEST_DRAWN:
+        if not isinstance(value, float) or not abs(value) <= LARGEST_DRAWN:  # nor is NaN
             shown = printable(repr(value))
             raise damaged(where, f"{column} is {shown}, which is no number that can be shown.")
         return value
@@ -144,6 +146,7 @@ def _half_step(where: str, row: dict[str, Any]) -> HalfStep:
         value = row.get(column)
         if isinstance(value, str):
             raise damaged(where, f"{column} is {printable(repr(value))}, which is no number.")
+        # A loss may have become infinite, and the half-step is still one.
         return value if value is not None and math.isfinite(value) else None
 
     return HalfStep(

@@ -12,9 +12,9 @@ from covtool.printable import printable
 from covtool.run_files.logs import damaged
 
 LARGEST_DRAWN = 1e100
-"""Of a value, its magnitude: beyond it, the axes of a picture would overflow."""
+"""Largest magnitude of a value: beyond it, the axes of a picture would overflow."""
 MOST_NUMBERS = 1 << 26
-"""In all columns of a file: 512 MiB."""
+"""Most numbers in all columns of a file: 512 MiB."""
 
 Columns = Mapping[str, np.ndarray]
 
@@ -24,8 +24,8 @@ class NumberColumns:
 
     Attributes:
         count: Rows so far.
-        undrawn: How many values of a column are NaN in its place, being infinite, not a number or
-            larger than `LARGEST_DRAWN`.
+        undrawn: Number of values, by column, that are infinite, not a number or larger than
+            `LARGEST_DRAWN`: NaN stands in their place.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class NumberColumns:
         """Add a row.
 
         Args:
-            where: It is, for messages.
+            where: Place of the row, for messages.
             row: Numbers, text and None, by column.
 
         Raises:
@@ -46,7 +46,7 @@ class NumberColumns:
         """
         for name, value in row.items():
             kind = type(value)
-            if kind is float or kind is int:
+            if kind is float or kind is int:  # not `isinstance`: true and false are no numbers
                 self._put(name, value)
             elif value is not None:
                 self._texts.setdefault(name, (where, value))
@@ -65,11 +65,11 @@ class NumberColumns:
     def _put(self, name: str, value: float) -> None:
         column = self._numbers.get(name)
         if column is None:
-            column = self._numbers[name] = array("d")
+            column = self._numbers[name] = array("d")  # 8 bytes a number; a list takes 32
             self._require_one_kind(name)
-        if len(column) < self.count:
+        if len(column) < self.count:  # rows before had no such column, or nothing in it
             _extend(column, self.count)
-        if -LARGEST_DRAWN <= value <= LARGEST_DRAWN:
+        if -LARGEST_DRAWN <= value <= LARGEST_DRAWN:  # which NaN is not
             column.append(value)
         else:
             self.undrawn[name] += 1

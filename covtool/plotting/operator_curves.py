@@ -14,11 +14,11 @@ from covtool.registry import Registry, V
 from covtool.specs.plotting import OperatorPlotSpec
 
 RADII = 3
-"""How far norms are drawn, in radii."""
+"""The largest norm that is drawn, in radii."""
 
 _POINTS = 601
 _ABOVE_ZERO = 1e-6
-"""In radii: where curves over the norm begin, since the sphere jumps at 0."""
+"""Smallest norm that is drawn, in radii: the sphere jumps at 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,9 @@ class Curve:
     """A row of a table as a line.
 
     Attributes:
-        name: In the table.
+        name: Name in the table.
         label: Name and parameters.
-        position: In the table; decides how the line looks.
+        position: Position in the table, which decides the look of the line.
         x: Norm, or angle in radians; float64.
         y: h for α = 1, or g.
     """
@@ -41,7 +41,7 @@ class Curve:
 
 
 def magnitude_curves(spec: OperatorPlotSpec) -> list[Curve]:
-    """Magnitudes h for α = 1, from just above a norm of 0 to 3 radii; none without that panel.
+    """Compute magnitudes h for α = 1, from just above 0 to 3 radii; none without that panel.
 
     Raises:
         UnknownVariantError: There is no magnitude of a name.
@@ -65,7 +65,7 @@ def magnitude_curves(spec: OperatorPlotSpec) -> list[Curve]:
 
 
 def angular_curves(spec: OperatorPlotSpec) -> list[Curve]:
-    """Angular activations g from 0 to π; none without that panel.
+    """Compute angular activations g from 0 to π; none without that panel.
 
     Raises:
         UnknownVariantError: There is no angular activation of a name.
@@ -78,7 +78,7 @@ def angular_curves(spec: OperatorPlotSpec) -> list[Curve]:
             label=f"{row.name}, k = {spec.k:g}" if row.takes_k else row.name,
             position=ANGULAR_ACTIVATIONS.names.index(row.name),
             x=theta,
-            y=row.function(theta.cos(), spec.k),
+            y=row.function(theta.cos(), spec.k),  # g takes the cosine, as a convolution has it
         )
 
     return [curve(row) for row in _angular_rows(spec)]

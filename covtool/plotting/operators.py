@@ -1,4 +1,4 @@
-"""A picture of decoupled operators: how the norm of a patch counts, and how its angle."""
+"""A picture of decoupled operators: magnitude over a patch's norm, activation over its angle."""
 
 import math
 from collections.abc import Sequence
@@ -29,12 +29,12 @@ _QUARTERS = ("0", "π/4", "π/2", "3π/4", "π")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorPlotResult:
-    """What was drawn.
+    """The picture that was drawn.
 
     Attributes:
         path: The file.
-        magnitudes: The lines of panel h, as labeled; empty without that panel.
-        angular: Those of panel g.
+        magnitudes: Labels of the lines of panel h; empty without that panel.
+        angular: Labels of the lines of panel g.
         radius: ρ.
     """
 
@@ -52,8 +52,8 @@ def plot_operators(
     The same functions give the same bytes, as long as matplotlib stays the same.
 
     Args:
-        path: Ends in ``.png``, ``.svg`` or ``.pdf``.
-        spec: What to draw; None for all functions with their defaults.
+        path: File name that ends in ``.png``, ``.svg`` or ``.pdf``.
+        spec: Functions to draw; None for all with their defaults.
         overwrite: Whether an existing file may be replaced.
 
     Raises:
@@ -96,6 +96,7 @@ def operator_figure(spec: OperatorPlotSpec) -> "Figure":
 def _draw(axes: "Axes", curves: Sequence[Curve]) -> None:
     for curve in curves:
         axes.plot(curve.x.numpy(), curve.y.numpy(), label=curve.label, **line_style(curve.position))
+    # The legend lists lines from top to bottom, as they end beside it.
     as_they_end = sorted(axes.lines, key=lambda line: -round(float(line.get_ydata()[-1]), 6))
     axes.legend(handles=as_they_end, loc="center left", bbox_to_anchor=(1.0, 0.5))
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEIGHT = 1.75
-"""Of a panel, in inches."""
+"""Height of a panel, in inches."""
 _BESIDE, _AROUND = 0.8, 1.3
-"""Left of the panels; above and below them, where the names are: in inches."""
+"""Room left of the panels, and above and below them, where the names are: in inches."""
 _WIDTHS = (4.7, 9.4)
 """The narrowest figure and the widest, in inches."""
 _STEP = 0.28
@@ -33,7 +33,7 @@ _SHADE = "#f0f0f0"
 _MOST_SHADED = 400
 """Half-steps from which on none is shaded: they are narrower than a line."""
 _SHARE = (0.0, 1.05)
-"""The axis of what is between 0 and 1."""
+"""Axis of a quantity between 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class HalfStepPanel:
     """A row of the table of panels.
 
     Attributes:
-        name: As ``--show`` takes it.
-        summary: What is on the vertical axis.
-        value: That a half-step has there.
-        limits: Of the axis; None for those of what is drawn.
+        name: Name for ``--show``.
+        summary: Quantity on the vertical axis.
+        value: Function of a half-step that gives it.
+        limits: Limits of the axis; None for those of the drawn values.
         source: The file that it is read from.
     """
 
@@ -81,9 +81,9 @@ class HalfStepRun:
     """A run in the picture.
 
     Attributes:
-        label: What it is called there.
+        label: Name in the picture.
         path: Its folder.
-        half_steps: Those that are over, in order.
+        half_steps: Half-steps that are over, in order.
     """
 
     label: str
@@ -93,12 +93,12 @@ class HalfStepRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalfStepPlotResult:
-    """What was drawn.
+    """The picture that was drawn.
 
     Attributes:
         path: The file.
-        panels: Their names.
-        runs: In the order given.
+        panels: Names of its panels.
+        runs: Runs in the order given.
     """
 
     path: Path
@@ -118,9 +118,9 @@ def plot_half_steps(
     A run that is still going may be drawn as well.
 
     Args:
-        runs: Their folders, as ``covtool svdnet-rri`` writes them.
-        path: Ends in ``.png``, ``.svg`` or ``.pdf``.
-        spec: What to draw; None for everything.
+        runs: Folders of runs, as ``covtool svdnet-rri`` writes them.
+        path: File name that ends in ``.png``, ``.svg`` or ``.pdf``.
+        spec: Panels to draw; None for all.
         overwrite: Whether an existing file may be replaced.
 
     Raises:
@@ -148,6 +148,7 @@ def half_step_figure(runs: Sequence[HalfStepRun], panels: Sequence[HalfStepPanel
     """Return the figure itself, with matplotlib's present settings: panels above each other."""
     from matplotlib.figure import Figure
 
+    # Runs may differ in length, and one that goes on lacks its last phases: one axis for all.
     phases = sorted({s.phase for run in runs for s in run.half_steps}, key=phase_order)
     places = {phase: position for position, phase in enumerate(phases)}
     width = min(max(_BESIDE + _STEP * len(phases), _WIDTHS[0]), _WIDTHS[1])
@@ -174,7 +175,7 @@ def _shade_restraints(axes: "Axes", phases: Sequence[str]) -> None:
 
 
 def _name_phases(axes: "Axes", phases: Sequence[str], *, room: float) -> None:
-    """Name the half-steps, or every so manieth where there are too many for the room."""
+    """Name the half-steps, or every n-th where there are too many for the room."""
     every = math.ceil(len(phases) * _LETTER / room)
     if every > 1:
         every += every % 2  # always restraints, or always relaxations

@@ -1,4 +1,4 @@
-"""The curves of training runs: which columns of their files make which panel."""
+"""The curves of training runs: the table of panels, and the columns of files they show."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from covtool.run_files import METRICS, SUMMARY
 from covtool.specs.plotting import RunPlotSpec
 
 TREND_SHARE = 40
-"""A curve is averaged over this fraction of its run."""
+"""Part of its run, one in so many, that a curve is averaged over."""
 
 _METRIC = ""
-"""Stands for the column that the spec or the run names."""
+"""Placeholder of the column that the spec or the run names."""
 _EVALUATED = "eval_"
 _LONGEST_TITLE = 60
 """Characters of a column's name over its panel."""
-_CALLED = {
+_TITLES = {
     "eval_top1": "top-1 (%)",
     "eval_top5": "top-5 (%)",
     **{f"eval_rank{k}": f"rank-{k} (%)" for k in (1, 5, 10, 20)},
@@ -37,9 +37,9 @@ class Line:
     """A line that every run has in a panel.
 
     Attributes:
-        file: That its column is in; decides whether there is a point for each update or epoch.
-        column: Of that file.
-        role: What it is called beside the panel's other lines.
+        file: File that its column is in; decides whether there is a point for each update or epoch.
+        column: Column of that file.
+        role: Name beside the panel's other lines.
         averaged: Whether it is noisy.
     """
 
@@ -54,10 +54,10 @@ class Panel:
     """A row of the table of panels.
 
     Attributes:
-        name: As ``--show`` takes it.
-        summary: What is on the vertical axis.
-        lines: Of every run.
-        logarithmic: Whether that axis is.
+        name: Name for ``--show``.
+        summary: Quantity on the vertical axis.
+        lines: Lines of every run.
+        logarithmic: Whether that axis is logarithmic.
     """
 
     name: str
@@ -138,7 +138,8 @@ def panel_curves(
             by_epoch = line.file == SUMMARY
             x, columns = _of_file(history, by_epoch=by_epoch)
             y = columns.get(line.column or metric)
-            if y is None or not _drawable(y, panel).any():
+            # A logarithm of 0 is nowhere on the axis.
+            if y is None or not ((y > 0) if panel.logarithmic else ~np.isnan(y)).any():
                 continue
             if by_epoch:  # not every epoch is evaluated
                 known = ~np.isnan(y)
@@ -177,15 +178,15 @@ def metric_column(histories: Sequence[RunHistory], spec: RunPlotSpec) -> str:
 
 
 def title_of(panel: Panel, metric: str) -> str:
-    """Return what is on the vertical axis of a panel."""
+    """Return the title of a panel: the quantity on its vertical axis."""
     plain = printable(metric.removeprefix(_EVALUATED).replace("_", " "), longest=_LONGEST_TITLE)
-    return panel.summary or _CALLED.get(metric, plain)
+    return panel.summary or _TITLES.get(metric, plain)
 
 
 def undrawn_notes(
     panel: Panel, histories: Sequence[RunHistory], spec: RunPlotSpec
 ) -> Iterator[str]:
-    """Yield what a panel does not show of the runs, in sentences, as no picture could."""
+    """Yield sentences on the values that a panel leaves out, which the picture cannot show."""
     metric = metric_column(histories, spec)
     for history in histories:
         for line in panel.lines:
@@ -208,22 +209,19 @@ def undrawn_notes(
 
 
 def moving_average(y: np.ndarray, window: int) -> np.ndarray:
-    """Mean over `window` values around each, fewer at the ends; what is NaN has no part in it."""
+    """Average `window` values around each, fewer at the ends; NaN has no part in it."""
     if window == 1:
         return y
     known = ~np.isnan(y)
+    # Differences of running sums: the cost does not grow with the window.
     sums = np.concatenate(([0.0], np.cumsum(np.where(known, y, 0.0))))
     counts = np.concatenate(([0], np.cumsum(known)))
     middle = np.arange(len(y))
     first = np.maximum(middle - (window - 1) // 2, 0)
     last = np.minimum(middle + window // 2 + 1, len(y))
     number = counts[last] - counts[first]
-    means = (sums[last] - sums[first]) / np.maximum(number, 1)
+    means = (sums[last] - sums[first]) / np.maximum(number, 1)  # where none is known, NaN below
     return np.where(known, means, np.nan)
-
-
-def _drawable(y: np.ndarray, panel: Panel) -> np.ndarray:
-    return y > 0 if panel.logarithmic else ~np.isnan(y)
 
 
 def _of_file(history: RunHistory, *, by_epoch: bool) -> tuple[np.ndarray, Columns]:

@@ -1,4 +1,4 @@
-"""What a run wrote down of its updates and epochs, read back as columns of numbers.
+"""The history of a run: its logs of updates and epochs, as columns of numbers.
 
 Columns are whatever the files hold: a run of another command may have others.
 """
@@ -19,17 +19,17 @@ from covtool.run_files import ARGUMENTS, METRICS, SUMMARY, EpochRow, epoch_rows,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHistory:
-    """A run's columns; what a row does not say, or what cannot be drawn, is NaN.
+    """The columns of a run; a value that a row lacks, or that cannot be drawn, is NaN.
 
     Attributes:
         path: The run's folder.
-        label: What it is called beside others.
+        label: Name beside other runs.
         updates: Number of each update, counted from 1.
-        steps: Of `updates`: the numbers in metrics.jsonl.
+        steps: Numbers in metrics.jsonl, a value for each of `updates`.
         epoch_ends: The last update of each epoch.
-        epochs: Of `epoch_ends`: the numbers in summary.csv.
-        undrawn: How many values of `steps` and of `epochs` are infinite, not a number, or too
-            large to be drawn, by column; those of steps under METRICS, of epochs under SUMMARY.
+        epochs: Numbers in summary.csv, a value for each of `epoch_ends`.
+        undrawn: Number of values, by file (METRICS, SUMMARY) and column, that are infinite, not a
+            number, or too large to be drawn.
     """
 
     path: Path
@@ -57,7 +57,7 @@ def read_runs(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[RunHist
 
 
 def run_labels(paths: Sequence[Path], labels: Sequence[str] = ()) -> Sequence[str]:
-    """Return what runs are called: `labels`, or as much of their paths as tells them apart.
+    """Return the names of runs: `labels`, or as much of their paths as tells them apart.
 
     Raises:
         ArgumentError: There is no run, or not a label for each.
@@ -77,7 +77,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     parts = [in_full(path).parts[1:] or (str(path),) for path in paths]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(own[-count:]) for own in parts]
-        if len(set(names)) == len(names):
+        if len(set(names)) == len(names):  # never, where a run is given twice: whole paths then
             break
     return names
 
@@ -124,7 +124,7 @@ def no_run(path: Path, lacking: str) -> DataError:
 
 
 def cell_value(cell: str) -> float | str | None:
-    """Return a cell of summary.csv: a number, text, or nothing."""
+    """Parse a cell of summary.csv: a number, text, or nothing."""
     try:
         return float(cell) if cell else None
     except ValueError:
@@ -132,8 +132,9 @@ def cell_value(cell: str) -> float | str | None:
 
 
 def _epoch_ends(steps: Columns, epochs: Columns) -> np.ndarray:
-    """Epochs count from 1 in metrics.jsonl, from 0 in summary.csv."""
+    """Return the update that each epoch ends with."""
+    # Epochs count from 1 in metrics.jsonl, from 0 in summary.csv.
     last = dict(zip(steps["epoch"], steps["update"], strict=True))
-    each = max(last.values()) / max(last)  # where an epoch has left no line of its own
+    each = max(last.values()) / max(last)  # for an epoch that has left no line of its own
     ends = [last.get(epoch + 1, (epoch + 1) * each) for epoch in epochs.get("epoch", ())]
     return np.array(ends, float)

@@ -1,4 +1,4 @@
-"""How panels of runs look, over whatever they are drawn: colors, points, axes, names."""
+"""The look of panels of runs: colors, points, axes, names."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,14 @@ POINTS: dict[str, Any] = {
     "zorder": 4,
     "clip_on": False,  # whole ones on the edges
 }
-"""How a line is drawn that has few points, each of which counts."""
+"""Style of a line that has few points, each of which counts."""
 
 _COLORS = (4, 5, 3, 6, 1, 2, 0)
-"""Of the house's colors, those of runs; of a single run's lines: blue and vermilion first."""
+"""Positions of the runs' colors, or of a single run's lines: blue and vermilion first."""
 _LETTERS_PER_INCH = 12.3
-"""Of the runs' names beside each other."""
+"""Letters of the runs' names that fit beside each other."""
 _LINE_LETTERS = 10
-"""Letters that would fit where a legend shows the line of a name."""
+"""Letters that would fit in place of the line that a legend shows before a name."""
 
 
 def run_color(position: int) -> str:
@@ -60,7 +60,7 @@ def name_runs(figure: "Figure", labels: Sequence[str]) -> None:
 
 
 def _in_legend(label: str) -> str:
-    """A name as a legend shows it: matplotlib leaves out those that begin with an underscore."""
+    """Return a name that a legend shows: matplotlib leaves out those with an underscore first."""
     return f" {label}" if label.startswith("_") else label
 
 

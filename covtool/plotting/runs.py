@@ -35,9 +35,9 @@ _MARKED = 60
 _DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.6)))  # of the lines of a panel
 _WIDTH, _NARROWEST = 1.6, 0.8
 _POINTS = 2000
-"""Of a line before it is averaged: more would only make the file bigger."""
+"""Most points of a line before it is averaged: more would only make the file bigger."""
 _MOST_POINTS = 100_000
-"""Of any line: more than all pixels of a row, and matplotlib goes through them many times."""
+"""Most points of any line: more than pixels in a row, and matplotlib scans them many times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +45,10 @@ class DrawnRun:
     """A run in the picture.
 
     Attributes:
-        label: What it is called there.
-        path: Its folder.
-        updates: The last one.
-        epochs: How many are through.
+        label: Name in the picture.
+        path: Folder.
+        updates: Updates done.
+        epochs: Epochs done.
         metric: Column that panel ``metric`` shows; empty where no epoch is through.
         last: The metric after the last epoch; None where there is none.
     """
@@ -63,13 +63,13 @@ class DrawnRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlotResult:
-    """What was drawn.
+    """The picture that was drawn.
 
     Attributes:
         path: The file.
-        panels: Their names.
-        runs: In the order given.
-        notes: Which values could not be drawn, in sentences.
+        panels: Names of its panels.
+        runs: Runs in the order given.
+        notes: Sentences on the values that could not be drawn.
     """
 
     path: Path
@@ -90,9 +90,9 @@ def plot_runs(
     A run that is still going may be drawn as well.
 
     Args:
-        runs: Their folders.
-        path: Ends in ``.png``, ``.svg`` or ``.pdf``.
-        spec: What to draw; None for everything that there is.
+        runs: Folders of runs.
+        path: File name that ends in ``.png``, ``.svg`` or ``.pdf``.
+        spec: Panels and lines to draw; None for all that there are.
         overwrite: Whether an existing file may be replaced.
 
     Raises:
@@ -134,7 +134,7 @@ def run_figure(
         for curve in curves:
             _draw(axes, curve, several=len(histories) > 1)
         _finish(axes, panel, curves, title_of(panel, metric), several=len(histories) > 1)
-        if number > len(panels) - columns:
+        if number > len(panels) - columns:  # nothing is below it
             axes.set_xlabel("updates")
     name_runs(figure, [history.label for history in histories])
     return figure
@@ -190,7 +190,7 @@ def _color(curve: RunCurve, *, several: bool) -> str:
 
 
 def _thinned(x: np.ndarray, y: np.ndarray, *, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return every so manieth point, so that there are not more than a picture can show."""
+    """Return every n-th point, so that there are not more than a picture can show."""
     step = -(-len(x) // most)
     return x[::step], y[::step]
 
@@ -201,14 +201,14 @@ def _finish(
     finish_panel(axes, title, logarithmic=panel.logarithmic)
     axes.set_xlim(left=0)
     drawn = sorted({curve.line for curve in curves})
-    if len(drawn) > 1:
+    if len(drawn) > 1:  # else the title says it
         axes.legend(handles=[_key(axes, panel, curves, line, several=several) for line in drawn])
 
 
 def _key(
     axes: "Axes", panel: Panel, curves: Sequence[RunCurve], line: int, *, several: bool
 ) -> "Line2D":
-    """Return what a line of the panel looks like, whichever run it is of."""
+    """Return the legend's sample of a line of the panel, whichever run it is of."""
     from matplotlib.lines import Line2D
 
     example = next(curve for curve in curves if curve.line == line)
@@ -225,11 +225,12 @@ def _key(
 
 def _drawn(history: RunHistory, metric: str) -> DrawnRun:
     values = history.epochs.get(metric, np.array([]))
-    known = values[~np.isnan(values)]
+    known = values[~np.isnan(values)]  # the last epoch may not have been evaluated
     return DrawnRun(
         label=history.label,
         path=history.path,
         updates=int(history.updates[-1]),
+        # Row -1 is the model as it came, no epoch.
         epochs=int((history.epochs.get("epoch", np.array([])) >= 0).sum()),
         metric=metric,
         last=float(known[-1]) if len(known) else None,

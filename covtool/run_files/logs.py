@@ -37,9 +37,9 @@ class Line:
 
     Attributes:
         where: File and number, for messages.
-        text: Without its end.
+        text: Text without the end of the line.
         is_whole: Whether it was written to its end.
-        end: Where it ends in the file, in bytes.
+        end: Position of its end in the file, in bytes.
     """
 
     where: str
@@ -53,10 +53,10 @@ class StepRow:
     """A line of metrics.jsonl.
 
     Attributes:
-        line: That it was read from.
-        update: Counted from 1; larger than that of the row before it.
-        epoch: Counted from 1; not smaller than that of the row before it.
-        values: All that the line says.
+        line: Line that it was read from.
+        update: Number, counted from 1; larger than that of the row before it.
+        epoch: Number, counted from 1; not smaller than that of the row before it.
+        values: All values of the line, by name.
     """
 
     line: Line
@@ -70,9 +70,9 @@ class EpochRow:
     """A row of summary.csv.
 
     Attributes:
-        line: That it was read from.
-        epoch: Counted from 0, -1 for the model as it came; larger than that of the row before it.
-        cells: Under the names of their columns.
+        line: Line that it was read from.
+        epoch: Number, counted from 0, -1 for the model as it came; larger than in the row before.
+        cells: Texts, by the names of their columns.
     """
 
     line: Line
@@ -92,7 +92,7 @@ def step_rows(run: Path) -> Iterator[StepRow]:
         try:
             values = parse_json(line.text)
         except ValueError as problem:
-            if line.is_whole:
+            if line.is_whole:  # else the run is writing it, or was killed while it did
                 raise damaged(line.where, str(problem)) from problem
             return
         if not isinstance(values, dict) or not {"update", "epoch"} <= values.keys():
@@ -112,7 +112,7 @@ def epoch_rows(run: Path) -> Iterator[EpochRow]:
         FileNotFoundError: There is none.
     """
     columns: list[str] | None = None
-    epoch = -2
+    epoch = -2  # one less than the first may have
     for line in lines(run / SUMMARY, at_most=MOST_EPOCHS + 1):
         if not line.is_whole:
             return
@@ -157,9 +157,10 @@ def lines(path: Path, *, at_most: int = MOST_LINES) -> Iterator[Line]:
         FileNotFoundError: There is none.
     """
     try:
-        with opened(path) as file:
+        with opened(path) as file:  # in bytes: where lines end decides where a log is cut off
             end = 0
             for number in range(1, at_most + 2):
+                # One byte more than is allowed: enough to know, and never more in memory.
                 content = file.readline(LONGEST_LINE + 1)
                 if not content:
                     return
@@ -199,7 +200,7 @@ def _text(path: Path, number: int, content: bytes) -> str:
 
 
 def _cells(line: Line) -> list[str]:
-    try:
+    try:  # a quote that is never closed is an error only where csv is strict
         (cells,) = csv.reader([line.text], strict=True)
     except (csv.Error, ValueError) as problem:
         raise damaged(line.where, f"It is no row: {printable(str(problem))}.") from problem
@@ -211,7 +212,7 @@ def _header(line: Line, cells: list[str]) -> list[str]:
         raise damaged(line.where, f"It names {len(cells):,} columns, of {MOST_COLUMNS} at most.")
     if "epoch" not in cells:
         raise damaged(line.where, "It names no column 'epoch'.")
-    if len(set(cells)) < len(cells):
+    if len(set(cells)) < len(cells):  # a dictionary of the row would keep the last one only
         twice = next(name for name in cells if cells.count(name) > 1)
         raise damaged(line.where, f"The column {printable(twice)!r} is there twice.")
     return cells
@@ -226,6 +227,7 @@ def _number(cell: str) -> float | str:
 
 def _count(line: Line, name: str, value: Any, *, least: int = 1) -> int:
     """Return a whole number, which may be written as a float."""
+    # JSON's true is an int to Python, and 1.0 is how a spreadsheet writes a 1.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and least <= value < LARGEST_COUNT and math.floor(value) == value:
         return int(value)
@@ -234,6 +236,7 @@ def _count(line: Line, name: str, value: Any, *, least: int = 1) -> int:
 
 
 def _short(value: int) -> str:
+    # Python refuses to write integers of more than 4,300 digits.
     return str(value) if abs(value) < LARGEST_COUNT else "a number too large"
 
 

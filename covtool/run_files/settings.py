@@ -23,6 +23,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise unusable(path, reason_of(problem)) from problem
     if not isinstance(values, dict):
         raise unusable(path, "It does not hold names and values.")
+    # YAML has numbers, dates and booleans as keys.
     if odd := next((name for name in values if not isinstance(name, str)), None):
         raise unusable(path, f"{odd!r} is no name of a setting.")
     return values

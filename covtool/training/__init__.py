@@ -1,7 +1,8 @@
 """Fine-tuning, and gradient centralization for any optimizer."""
 
 from covtool.training.centralization.hooks import centralize_gradients
-from covtool.training.run.observer import EpochRecord, Observer, StepRecord, TrainingPlan
+from covtool.training.run.observer import Observer, TrainingPlan
+from covtool.training.run.records import EpochRecord, StepRecord
 from covtool.training.start.execute import FinetuneResult
 from covtool.training.start.finetune import DryRunResult, finetune, plan_finetune
 from covtool.training.start.resume import resume_finetune

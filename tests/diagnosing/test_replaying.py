@@ -37,7 +37,7 @@ def models(monkeypatch):
 
 @pytest.fixture
 def stopped(models):
-    """The dump of a run whose model somebody changes after its third update."""
+    """The dump of a run whose model is changed after its third update."""
 
     def run(request, change):
         recorder = Recorder(at_update=3, do=lambda: change(models[-1]))

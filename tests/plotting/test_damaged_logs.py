@@ -1,4 +1,4 @@
-"""Pictures of runs whose files are damaged: what is wrong is told with its line, or drawn."""
+"""Pictures of runs whose files are damaged: what is wrong is named with its line, or drawn."""
 
 import json
 import math
@@ -70,7 +70,7 @@ def test_a_damaged_log_of_half_steps_is_told_or_drawn(phased: Path) -> None:
 
 @pytest.mark.parametrize("kind", damage.IN_PLACE)
 @pytest.mark.parametrize("name", ["metrics.jsonl", "summary.csv"])
-def test_something_else_in_the_place_of_a_log_is_told(run: Path, name: str, kind: str) -> None:
+def test_something_else_in_the_place_of_a_log_is_reported(run: Path, name: str, kind: str) -> None:
     damage.in_place(run / name, kind)
     if name == "summary.csv" and kind in ("dangling", "missing"):
         (history,) = read_runs([run])  # no epoch is through
@@ -95,7 +95,7 @@ def test_something_else_in_the_place_of_a_log_is_told(run: Path, name: str, kind
         (json.dumps(step(3) | {"loss": True}), "loss is True"),
     ],
 )
-def test_a_line_that_cannot_be_an_updates_is_told(run: Path, line: str, message: str) -> None:
+def test_a_line_that_cannot_be_an_updates_is_reported(run: Path, line: str, message: str) -> None:
     log = run / "metrics.jsonl"
     lines = log.read_text().splitlines()
     log.write_text("\n".join([*lines[:2], line, *lines[3:]]) + "\n")
@@ -121,7 +121,7 @@ def test_values_that_cannot_be_drawn_are_said(run: Path, value: float) -> None:
         plot_runs([run], run / "z.svg", RunPlotSpec(show=("norm",)))
 
 
-def test_a_run_of_which_nothing_can_be_drawn_is_told(run: Path) -> None:
+def test_a_run_of_which_nothing_can_be_drawn_is_reported(run: Path) -> None:
     nothing = dict.fromkeys(("loss", "lr", "grad_norm", "grad_norm_centralized"), math.nan)
     with_values(run, **nothing)
     (run / "summary.csv").unlink()

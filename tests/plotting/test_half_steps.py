@@ -102,7 +102,7 @@ def test_damage_is_told_with_its_line(tmp_path: Path, change: dict, message: str
         read_half_steps(written(tmp_path / "run", rows))
 
 
-def test_what_is_no_such_run_is_told(tmp_path: Path) -> None:
+def test_what_is_no_such_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"not the folder of a run\.\nThere is no such folder"):
         read_half_steps(tmp_path / "none")
     (tmp_path / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""Pictures of runs: what the files say is what is drawn, and what they leave open is told."""
+"""Pictures of runs: the values of the files are drawn, and those that are missing are named."""
 
 import csv
 import json
@@ -121,7 +121,7 @@ def test_damage_in_the_middle_is_told_with_its_line(
         only(run)
 
 
-def test_a_table_without_epochs_is_told(run: Path) -> None:
+def test_a_table_without_epochs_is_reported(run: Path) -> None:
     (run / "summary.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="names no column 'epoch'"):
         only(run)
@@ -133,7 +133,7 @@ def test_bytes_that_are_no_text_are_told(run: Path) -> None:
         only(run)
 
 
-def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+def test_what_is_no_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"not the folder of a run\.\nThere is no such folder"):
         only(tmp_path / "none")
     (tmp_path / "empty").mkdir()

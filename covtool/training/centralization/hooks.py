@@ -16,13 +16,13 @@ from covtool.training.centralization.steps import CentralizedGradient, Centraliz
 
 
 class Centralization(Protocol):
-    """What `centralize_gradients` returns."""
+    """The handle that `centralize_gradients` returns."""
 
     def remove(self) -> None:
-        """Let the optimizer be as it was."""
+        """Take the hooks off the optimizer."""
 
     def removed_norm(self) -> Tensor:
-        """Norm of the mean part of the chosen weights' gradients, as of the last step.
+        """Return the norm of the mean part of the chosen weights' gradients, as of the last step.
 
         The projection is orthogonal: of a gradient of norm g, sqrt(g² − this²) is left, whether it
         is the gradient that is centralized or the update. Costs nothing but for ``update``, which
@@ -35,10 +35,10 @@ class CentralizationMode:
     """A row of the table of modes: what is centralized.
 
     Attributes:
-        name: Of the mode.
-        summary: What it does.
-        source: Where it comes from.
-        attach: Puts the hooks on an optimizer; takes ``in_place``.
+        name: Name of the mode.
+        summary: One line for tables.
+        source: Publication or code that it comes from.
+        attach: Function that puts the hooks on an optimizer; takes ``in_place``.
     """
 
     name: str
@@ -94,13 +94,13 @@ def centralize_gradients(
     alone.
 
     Args:
-        optimizer: Of torch, timm or any other library that derives from torch's.
-        on: What is centralized; see `MODES`.
-        conv_only: Leave matrices (linear layers) alone.
+        optimizer: Optimizer of torch, timm or any other library that derives from torch's.
+        on: Name of a mode in `MODES`.
+        conv_only: Whether to leave matrices (linear layers) alone.
         only: The weights to centralize, see `layer_weights`; by default every parameter that has
             rows. A position embedding has rows, but is not the weight of a layer.
-        in_place: Overwrite ``p.grad`` with the centralized gradient, which saves a copy of it:
-            for loops that do not need it after the step. The same numbers otherwise.
+        in_place: Whether to overwrite ``p.grad`` with the centralized gradient, which saves a copy
+            of it: for loops that do not need it after the step. The same numbers otherwise.
 
     Returns:
         A handle whose ``remove()`` ends it.
@@ -125,7 +125,7 @@ def centralize_gradients(
 
 
 def layer_weights(model: nn.Module, *, conv_only: bool = False) -> list[nn.Parameter]:
-    """The weights of convolutions, linear layers and attention projections, output axis first."""
+    """List the weights of convolutions, linear layers and attention, their output axis first."""
     convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
     kinds = convolutions if conv_only else (*convolutions, nn.Linear, nn.MultiheadAttention)
     return [

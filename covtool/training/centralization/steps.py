@@ -39,9 +39,9 @@ class CentralizedGradient(_CentralizingSteps):
     """Gives the optimizer centralized gradients, and the caller their own back.
 
     Args:
-        optimizer: Whose steps these are.
-        chosen: Whether a parameter's gradient is centralized.
-        in_place: Nobody needs the gradients any more: overwrite them.
+        optimizer: Optimizer that steps.
+        chosen: Predicate of the parameters whose gradients are centralized.
+        in_place: Whether to overwrite the gradients, which are not needed any more.
     """
 
     def __init__(self, optimizer: Optimizer, chosen: Chosen, *, in_place: bool) -> None:
@@ -56,7 +56,7 @@ class CentralizedGradient(_CentralizingSteps):
         self._buffers.clear()
 
     def removed_norm(self) -> Tensor:
-        """Of what the last step took out of the gradients."""
+        """Return the norm of the part that the last step took out of the gradients."""
         return _norm_of_rows(self._means)
 
     def _before(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> tuple | None:
@@ -95,7 +95,7 @@ class CentralizedGradient(_CentralizingSteps):
                 self._given.append((parameter, gradient, parameter.grad))
 
     def _less(self, parameter: Tensor, gradient: Tensor, taken: Tensor) -> Tensor:
-        """The difference; on a CPU in memory of its own, as fresh memory costs more than the rest.
+        """Subtract; on a CPU into memory that is kept, as fresh memory costs more than the rest.
 
         Optimizers keep no gradient without copying it: `zero_grad` may overwrite it as well.
         """
@@ -128,7 +128,7 @@ class CentralizedUpdate(_CentralizingSteps):
         self._kept: list[list[tuple[Tensor, Tensor]]] = []
 
     def removed_norm(self) -> Tensor:
-        """Of what centralization would take out of the gradients as they are now."""
+        """Return the norm of the part that centralization would take out of the gradients now."""
         dense = (p.grad for _, p in self._parameters() if _is_dense(p.grad))
         return _norm_of_rows([(row_mean(gradient), gradient[0].numel()) for gradient in dense])
 
@@ -142,7 +142,7 @@ class CentralizedUpdate(_CentralizingSteps):
     @torch.no_grad()
     def _after(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         for parameter, mean in self._kept.pop():
-            if _is_dense(parameter.grad):
+            if _is_dense(parameter.grad):  # one that is sparse, or None, is left as it was stepped
                 parameter.sub_(_precise_row_mean(parameter) - mean)
 
 
@@ -155,13 +155,13 @@ def _is_zero(decay: float | Tensor) -> bool:
 
 
 def _precise_row_mean(parameter: Tensor) -> Tensor:
-    """In float32 at least: half precision would round away what a step does to a mean."""
+    """Average in float32 at least: half precision would round away what a step does to a mean."""
     half = parameter.dtype in (torch.bfloat16, torch.float16)
     return row_mean(parameter, dtype=torch.float32 if half else None)
 
 
 def _norm_of_rows(means: list[tuple[Tensor, int]]) -> Tensor:
-    """Norm of tensors of which each row has one value throughout, given as (values, length)."""
+    """Return the norm of tensors whose rows have one value each, given as (values, length)."""
     if not means:
         return torch.zeros(())
     norms = torch._foreach_norm([mean for mean, _ in means])

@@ -1,4 +1,4 @@
-"""Which optimizers add weight decay to the gradient (coupled, L2), and how much of the weight."""
+"""Coupled weight decay (L2): the optimizers that add it to the gradient, and how much."""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,7 +51,7 @@ _COUPLED: dict[type[Optimizer], Callable[[Group], bool]] = {
 
 
 def coupled_decay(optimizer: Optimizer) -> Callable[[Group], float | Tensor]:
-    """For a group of the optimizer: how much of p it is going to add to ``p.grad`` as it is now.
+    """Return a function of a group: how much of p the optimizer adds to ``p.grad`` as it is now.
 
     Negative where ``maximize`` turns the gradient round; 0 for decoupled decay. A fused optimizer
     to which a `GradScaler` leaves the unscaling divides ``p.grad`` by its ``grad_scale`` first, so
@@ -71,7 +71,7 @@ def coupled_decay(optimizer: Optimizer) -> Callable[[Group], float | Tensor]:
 
 
 def _rule(optimizer: Optimizer) -> Callable[[Group], bool]:
-    for kind in type(optimizer).__mro__:
+    for kind in type(optimizer).__mro__:  # the nearest first: AdamW, say, is an Adam
         if kind in _COUPLED:
             return _COUPLED[kind]
     return lambda group: False

@@ -7,7 +7,7 @@ from covtool.checkpoints.model_file import save
 from covtool.checkpoints.verifying import reopened, require_same_answers
 from covtool.specs import FinetuneRequest, Metric, Recipe
 from covtool.training.parts.assembly import Parts
-from covtool.training.run.figures import EpochResult
+from covtool.training.run.records import EpochResult
 
 # Tolerances of logits. A file has contiguous tensors, a trained model may have channels-last ones:
 # sums are formed in another order.

@@ -17,9 +17,13 @@ from covtool.training.loop.validate import validate
 from covtool.training.parts.acceleration import tf32
 from covtool.training.parts.assembly import Parts
 from covtool.training.parts.head_schedule import label
-from covtool.training.run.chance import is_chance
-from covtool.training.run.figures import EpochResult
-from covtool.training.run.observer import EpochRecord, PhaseRecord, StepRecord
+from covtool.training.run.records import (
+    EpochRecord,
+    EpochResult,
+    PhaseRecord,
+    StepRecord,
+    is_chance,
+)
 from covtool.training.run.run import Run
 from covtool.training.run.stopping import explain_end, stops_early
 from covtool.training.step.guarded_update import guarded_update_

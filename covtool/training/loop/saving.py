@@ -11,7 +11,7 @@ from typing import Any
 from covtool.errors import SaveError
 from covtool.training.loop.bad_images import note_bad_images
 from covtool.training.loop.exporting import export
-from covtool.training.run.figures import EpochResult
+from covtool.training.run.records import EpochResult
 from covtool.training.run.run import Run
 from covtool.training.run.state import capture
 

@@ -16,10 +16,10 @@ from covtool.progress import Track
 from covtool.specs import RetrievalSpec
 from covtool.training.loop.bad_images import LEFT_OUT
 from covtool.training.parts.assembly import Parts
-from covtool.training.run.figures import EpochResult
+from covtool.training.run.records import EpochResult
 from covtool.training.run.run import Run
 from covtool.training.step.nonfinite import explain_nonfinite
-from covtool.training.step.out_of_memory import InParts, evaluate_within_memory
+from covtool.training.step.out_of_memory import InParts, within_memory
 
 
 def validate(run: Run, track: Track) -> EpochResult:
@@ -69,7 +69,7 @@ def _classify(run: Run, track: Track) -> EpochResult:
         known = {name: value for name, value in figures.items() if value is not None}
         return EpochResult(figures=known, images=result.images)
 
-    return evaluate_within_memory(run, measure)
+    return within_memory(run, measure)
 
 
 def _search(run: Run, track: Track) -> EpochResult:
@@ -89,7 +89,7 @@ def _search(run: Run, track: Track) -> EpochResult:
         result = parts.processes.main(lambda: search(layout, features, exact, track=track))
         return EpochResult(figures=_figures(result), images=result.queries)
 
-    return evaluate_within_memory(run, measure)
+    return within_memory(run, measure)
 
 
 def _without_unreadable(run: Run, layout: RetrievalLayout) -> RetrievalLayout:

@@ -27,7 +27,7 @@ class CheckpointStore:
     """A folder of resume states.
 
     Args:
-        folder: Exists.
+        folder: Folder of the states, which exists.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,7 +53,7 @@ class CheckpointStore:
         try:
             with written_whole(newest) as temporary:
                 _write_checked(payload, temporary)
-                if newest.exists():
+                if newest.exists():  # the old one gets its second name before it is replaced
                     self._name(newest, PREVIOUS)
             for name in also_as:
                 self._name(newest, name)
@@ -83,7 +83,7 @@ class CheckpointStore:
 
     def _name(self, state: Path, name: str) -> None:
         with written_whole(self.path(name)) as temporary:
-            temporary.unlink()
+            temporary.unlink()  # a link is made, not written into
             _link(state, temporary)
 
 
@@ -110,11 +110,12 @@ def _write_checked(payload: Mapping[str, Any], path: Path) -> None:
             torch.save(dict(payload), file)
     except RuntimeError as problem:  # torch's own, on the way out of a write that failed
         raise _reason(problem) from problem
-    require_whole(path)
+    require_whole(path)  # a disk may report a write as done that it has lost
 
 
 def _reason(problem: BaseException) -> OSError:
     """Return the failed write that an error came after."""
+    # torch closes its archive on the way out, and that error hides the system's.
     before: BaseException | None = problem
     while before is not None and not isinstance(before, OSError):
         before = before.__context__
@@ -122,7 +123,7 @@ def _reason(problem: BaseException) -> OSError:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for the same content, or a copy where the file system has no such thing."""
+    """Give the same content a second name, or copy it where the file system has no links."""
     try:
         os.link(source, target)
     except OSError:

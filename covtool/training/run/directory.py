@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, and how it gets there.
+"""The folder of a run: its files, and how they are written.
 
 args.yaml                 every setting, written first
 recipe.yaml               of the model that is trained
@@ -26,6 +26,7 @@ from covtool.atomic import require_free, written_whole
 from covtool.data.datasets.image_list import write_image_list
 from covtool.data.datasets.layout import DataLayout
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError, reason_of
+from covtool.processes import Processes
 from covtool.regular_files import require_regular
 from covtool.run_files import (
     ARGUMENTS,
@@ -40,8 +41,8 @@ from covtool.run_files import (
 )
 from covtool.training.run.checkpoints import CheckpointStore
 from covtool.training.run.logs import RunLogs
-from covtool.training.run.observer import EpochRecord, StepRecord
 from covtool.training.run.places import make_run_folder
+from covtool.training.run.records import EpochRecord, StepRecord
 
 try:
     import fcntl
@@ -104,14 +105,14 @@ class RunDirectory:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep other processes from writing to the folder; a killed run keeps nobody.
+        """Keep other processes from writing to the folder; a run that was killed does not.
 
         Raises:
             ArgumentError: Another process does so now.
         """
         with self._open_lock() as file:
             if fcntl is not None:
-                try:
+                try:  # the system lets go of the lock when the process ends, even by SIGKILL
                     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except (BlockingIOError, PermissionError) as problem:
                     raise ArgumentError(
@@ -160,6 +161,7 @@ class RunDirectory:
 
     def write_yaml(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a mapping to a YAML file."""
+        # Names in the order of the options: a user reads this file.
         text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
         self._write_text(name, text)
 
@@ -224,7 +226,7 @@ class RunDirectory:
     def _open_lock(self) -> IO[str]:
         require_free(self.path / LOCK, overwrite=True)  # a pipe in its place would be waited for
         try:
-            return (self.path / LOCK).open("a")
+            return (self.path / LOCK).open("a")  # a lock for writing needs a file open for it
         except OSError as problem:
             raise self._unusable(LOCK, problem) from problem
 
@@ -236,14 +238,42 @@ class RunDirectory:
         )
 
     def _remove_unfinished(self) -> None:
-        """Remove what a killed run was writing; nobody else writes here now."""
-        for left in self.path.rglob(".*.tmp"):
+        """Remove files that a killed run was writing; the lock keeps other writers away."""
+        for left in self.path.rglob(".*.tmp"):  # names that `covtool.atomic` gives
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
             else:
-                with suppress(OSError):  # another user's: whoever writes it anew is told
+                with suppress(OSError):  # another user's: writing it anew says what is wrong
                     left.unlink(missing_ok=True)
 
     def _write_text(self, name: str, text: str) -> None:
         with written_whole(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+class ReadOnlyRunDirectory(RunDirectory):
+    """A run's folder whose logs another process writes; it may not even be on this machine."""
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        yield
+
+    def write_yaml(self, name: str, values: Mapping[str, Any]) -> None: ...
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None: ...
+    def write_images(self, layout: DataLayout, left_out: Collection[Path]) -> None: ...
+    def append_step(self, record: StepRecord) -> None: ...
+    def append_epoch(self, record: EpochRecord) -> None: ...
+    def forget_all(self) -> None: ...
+    def forget_after(
+        self, *, epochs: int, updates: int, skipped: int = 0, phased: bool = False
+    ) -> tuple[str, ...]:
+        return ()
+
+    def make_folders(self) -> None: ...
+    def discard(self) -> None: ...
+    def sync_logs(self) -> None: ...
+
+
+def directory_at(path: Path, processes: Processes) -> RunDirectory:
+    """Return the folder of a run, to be written to by the first process only."""
+    return RunDirectory(path) if processes.is_main else ReadOnlyRunDirectory(path)

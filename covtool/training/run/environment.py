@@ -1,4 +1,4 @@
-"""What a run runs on."""
+"""The environment of a run: versions, device and memory."""
 
 import platform
 import sys

@@ -12,8 +12,7 @@ from typing import Any
 from covtool.errors import DataError, SaveError
 from covtool.run_files import METRICS, SUMMARY, epoch_rows, step_rows
 from covtool.run_files.logs import Line, damaged, summary_columns
-from covtool.training.run.figures import COLUMNS
-from covtool.training.run.observer import EpochRecord, StepRecord
+from covtool.training.run.records import COLUMNS, EpochRecord, StepRecord
 
 SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")
 PHASED_COLUMNS = (
@@ -55,6 +54,7 @@ class RunLogs:
             row |= {"phase": measured.pop("name"), **measured}
         text = io.StringIO()
         writer = csv.DictWriter(text, _columns(phased=phase is not None), lineterminator="\n")
+        # The header, too, may be among the lines that a full disk has not taken yet.
         if not self._size(SUMMARY) and SUMMARY not in self._unwritten:
             writer.writeheader()
         writer.writerow(row)
@@ -80,9 +80,9 @@ class RunLogs:
         What was being written when a run was killed, or when the power failed, comes after it too.
 
         Args:
-            epochs: Done.
-            updates: Done.
-            skipped: Of these, the updates that were not finite, which left no line.
+            epochs: Epochs done.
+            updates: Updates done.
+            skipped: Updates among these that were not finite, which left no line.
             phased: Whether the run is one in SVDNet's phases.
 
         Returns:
@@ -139,50 +139,51 @@ class RunLogs:
         return end
 
     def _cut(self, name: str, rows: Numbered, *, last: int, needed: int, least: int = 0) -> int:
-        """Drop what comes after the last line that counts; how many do."""
+        """Drop all lines after the last one that counts; return how many do."""
         end, found, is_whole = least, 0, True
         try:
             for line, number in rows:
                 if number > last:
                     break
                 end, is_whole = line.end, line.is_whole
-                found += number > 0
+                found += number > 0  # row 0 is the model as it came
         except FileNotFoundError:
             return 0
-        except DataError as problem:
+        except DataError as problem:  # after the lines that count, it is cut off with the rest
             if found < needed:
                 raise _to_be_moved(problem, self._folder / name) from problem
-        if not is_whole:
+        if not is_whole:  # all of it but its end was written: it counts
             self._append(name, "\n")
         elif end < self._size(name):
             self._change(name, lambda file: os.ftruncate(file, end))
         return found
 
     def _append(self, name: str, text: str) -> OSError | None:
-        """Add to a log; what cannot be written now is written with what comes next."""
+        """Add to a log; text that cannot be written now is written with the next."""
         text = self._unwritten.pop(name, "") + text
         path = self._folder / name
         before = self._size(name)
         try:
             if text:
+                # newline: no "\r\n" on Windows, as positions in the file count bytes
                 with path.open("a", encoding="utf-8", newline="") as file:
                     file.write(text)
         except OSError as problem:
             self._unwritten[name] = text
-            if self._size(name) > before:
+            if self._size(name) > before:  # half a line would run into the next
                 os.truncate(path, before)
             return problem
         return None
 
     def _size(self, name: str) -> int:
-        """Return bytes of a log; 0 where there is none."""
+        """Return the bytes of a log; 0 where there is none."""
         try:
             return (self._folder / name).stat().st_size
-        except OSError:  # what is the matter with it is told when it is written to
+        except OSError:  # the next line that is written says what is wrong with it
             return 0
 
     def _change(self, name: str, change: Callable[[int], None]) -> None:
-        """Do something to an open log, where there is one.
+        """Change an open log, where there is one.
 
         Raises:
             SaveError: It cannot be done.

@@ -1,13 +1,15 @@
-"""How a training run reports how far it is, without printing."""
+"""The observer of a training run, which reports its progress without printing."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from covtool.data.datasets.retrieval.report import RetrievalReport
+from covtool.processes import Processes
 from covtool.progress import silent
 from covtool.training.parts.parameter_groups import ParameterGroup
+from covtool.training.run.records import EpochRecord, StepRecord
 
 if TYPE_CHECKING:
     from covtool.training.parts.phases import Phase
@@ -18,17 +20,17 @@ class TrainingPlan:
     """A run that is about to start, or to go on.
 
     Attributes:
-        directory: Where everything is written; None for a dry run.
-        device: Where it runs.
-        epochs: All of them.
-        first_epoch: The one that it starts with, counted from 1.
-        first_update: The step of the optimizer that it starts with, counted from 1.
-        updates_per_epoch: Steps of the optimizer.
-        training_images: Per epoch.
-        validation_images: Per epoch; of a run in phases, those of the search.
-        num_classes: Outputs.
+        directory: Folder that everything is written to; None for a dry run.
+        device: Device that it runs on.
+        epochs: Epochs of the run.
+        first_epoch: Epoch that it starts with, counted from 1.
+        first_update: Step of the optimizer that it starts with, counted from 1.
+        updates_per_epoch: Steps of the optimizer per epoch.
+        training_images: Training images per epoch.
+        validation_images: Images evaluated on; of a run in phases, those of the search.
+        num_classes: Outputs of the model.
         groups: Parameters, with learning rate and weight decay.
-        phases: Of SVDNet's training; empty for another.
+        phases: Phases of SVDNet's training; empty for another.
     """
 
     directory: Path | None
@@ -44,127 +46,33 @@ class TrainingPlan:
     phases: "tuple[Phase, ...]" = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRecord:
-    """One update of the weights.
-
-    Attributes:
-        epoch: Counted from 1.
-        step: Within the epoch, counted from 1.
-        steps: In the epoch.
-        update: Within the run, counted from 1.
-        loss: Of its images, in nats.
-        lr: That it was done with, of a group with lr_scale 1.
-        grad_norm: Norm of the gradient before clipping.
-        images_per_s: Loading included.
-        eta_s: Seconds to the end of the run, at this pace.
-        losses: The terms of a sum of losses, each without its weight; empty for a single one.
-        grad_norm_centralized: Norm of the gradient after clipping and gradient centralization,
-            without weight decay; None without centralization.
-    """
-
-    epoch: int
-    step: int
-    steps: int
-    update: int
-    loss: float
-    lr: float
-    grad_norm: float
-    images_per_s: float
-    eta_s: float
-    losses: dict[str, float] = field(default_factory=dict)
-    grad_norm_centralized: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseRecord:
-    """Where an epoch stands in the phases of SVDNet's training.
-
-    Attributes:
-        name: As ``restraint 2``; ``start`` for the model as it came.
-        correlation: S(W) at the epoch's end, of the weights that are evaluated.
-        smallest_eigenvalue_ratio: Of the Gram matrix of W, over its smallest diagonal element.
-    """
-
-    name: str
-    correlation: float
-    smallest_eigenvalue_ratio: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochRecord:
-    """One epoch.
-
-    Attributes:
-        epoch: Counted from 1; 0 for the model as it came.
-        epochs: All of them.
-        train_loss: Mean over its training images, in nats; None where nothing was trained.
-        figures: What was measured after it, under the names of `covtool.training.loop.validate`;
-            empty where nothing was.
-        lr: At its end; None where nothing was trained.
-        is_best: Better than every epoch before.
-        seconds: It took, evaluation included.
-        is_chance: Whether the metric is no better than that of a guess.
-        replaced: Training images that others took the place of, being unreadable.
-        head: The covtool head in use, as `--head-schedule` writes it; empty without one.
-        phase: Of SVDNet's training; None for another.
-    """
-
-    epoch: int
-    epochs: int
-    train_loss: float | None
-    figures: Mapping[str, float]
-    lr: float | None
-    is_best: bool
-    seconds: float
-    is_chance: bool = False
-    replaced: int = 0
-    head: str = ""
-    phase: PhaseRecord | None = None
-
-    @property
-    def eval_loss(self) -> float | None:
-        """Cross entropy on the validation images, in nats."""
-        return self.figures.get("loss")
-
-    @property
-    def top_1(self) -> float | None:
-        """In percent."""
-        return self.figures.get("top_1")
-
-    @property
-    def top_5(self) -> float | None:
-        """In percent; None below six classes."""
-        return self.figures.get("top_5")
-
-
 class Observer(Protocol):
-    """Somebody who is told about a run. All calls come from the thread that trains."""
+    """A receiver of a run's events. All calls come from the thread that trains."""
 
     def on_report(self, report: RetrievalReport) -> None:
-        """The data set is one for retrieval, and holds this."""
+        """Receive the content of a data set for retrieval."""
 
     def on_start(self, plan: TrainingPlan) -> None:
-        """The run is about to start."""
+        """Receive the plan of a run that is about to start."""
 
     def on_step(self, record: StepRecord) -> None:
-        """The weights were updated."""
+        """Receive an update of the weights."""
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """An epoch was trained, evaluated and saved."""
+        """Receive an epoch, once it was trained, evaluated and saved."""
 
     def on_end(self) -> None:
-        """A run that was started has ended, in whichever way."""
+        """Take note that a run that was started has ended, in whichever way."""
 
     def on_note(self, text: str) -> None:
-        """Something is worth knowing."""
+        """Receive a sentence that a user should read."""
 
     def track(self, iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
-        """A `covtool.progress.Track` for what comes before and between: checks, evaluation."""
+        """Show the progress of checks and evaluation; a `covtool.progress.Track`."""
 
 
 class SilentObserver:
-    """An `Observer` that does not want to know."""
+    """An `Observer` that ignores everything."""
 
     track = staticmethod(silent)
 
@@ -177,16 +85,16 @@ class SilentObserver:
 
 
 class Observers:
-    """Several observers, who are told one after the other.
+    """Several observers, each of which receives every event, in order.
 
     Args:
-        first: The one who tracks.
-        *others: Beside it.
+        first: Observer that shows the progress as well.
+        *others: Observers of the events alone.
     """
 
     def __init__(self, first: Observer, *others: Observer) -> None:
         self._all = (first, *others)
-        self.track = first.track
+        self.track = first.track  # one progress bar at a time
 
     def on_report(self, report: RetrievalReport) -> None:
         for observer in self._all:
@@ -211,3 +119,8 @@ class Observers:
     def on_note(self, text: str) -> None:
         for observer in self._all:
             observer.on_note(text)
+
+
+def observer_for(observer: Observer | None, processes: Processes) -> Observer:
+    """Return the observer in the first process, a silent one in the others."""
+    return observer if observer is not None and processes.is_main else SilentObserver()

@@ -1,4 +1,4 @@
-"""Where the folder of a run goes, and whether it can be made there."""
+"""The place of a run's folder: refused early where it cannot be written, made at the start."""
 
 import os
 import shutil
@@ -16,8 +16,8 @@ def require_run_place(output: Path, command: str, name: str | None) -> None:
 
     Args:
         output: Folder for runs.
-        command: That makes the run.
-        name: Of the run, where one was chosen.
+        command: Command that makes the run.
+        name: Name of the run, where one was chosen.
 
     Raises:
         ArgumentError: Its folder cannot be made or not be written to, or `name` is no folder's.
@@ -46,7 +46,7 @@ def make_run_folder(output: Path, command: str, name: str) -> Path:
 
 
 def unwritable_run(folder: Path, problem: Exception) -> ArgumentError:
-    """Return what the system says about the folder of a run, or one for runs."""
+    """Return the error of a folder that the system does not let a run write to."""
     return ArgumentError(
         f"The run cannot be written to {printable(str(folder))}.",
         reason=reason_of(problem),
@@ -63,7 +63,7 @@ def _require_name(name: str) -> None:
             f"{printable(name)} cannot be the name of a run.",
             reason=f"{getattr(problem, 'strerror', None) or 'No folder can have this name'}.",
         ) from problem
-    if name == ".." or Path(name).name != name:
+    if name == ".." or Path(name).name != name:  # `Path("..").name` is ".."
         raise ArgumentError(
             f"{printable(name)} cannot be the name of a run, which is that of a folder.",
             hint="Choose the folder with --output, and a name without slashes.",
@@ -75,7 +75,7 @@ def _made_whole(parent: Path, name: str) -> Path:
     try:
         for folder in (STATES, EXPORTED):
             (path / folder).mkdir()
-    except BaseException:
+    except BaseException:  # Ctrl-C as well: half a folder would look like a run
         shutil.rmtree(path, ignore_errors=True)
         raise
     return path
@@ -83,7 +83,7 @@ def _made_whole(parent: Path, name: str) -> Path:
 
 def _first_free(parent: Path, name: str) -> Path:
     number = 1
-    while True:
+    while True:  # `mkdir` decides: another run may take a name between a look and the making
         path = parent / (name if number == 1 else f"{name}-{number}")
         try:
             path.mkdir()

@@ -14,6 +14,7 @@ _WORDS = 624  # of the Mersenne Twister's state
 
 def capture_generators() -> dict[str, Any]:
     """Return the states of `random`, numpy and torch as plain values and tensors."""
+    # Lists and numbers instead of arrays: torch loads them with weights_only=True.
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -24,11 +25,11 @@ def capture_generators() -> dict[str, Any]:
 
 
 def set_generators(saved: dict[str, Any]) -> None:
-    """Set all of them to what `capture_generators` returned.
+    """Set all generators to what `capture_generators` returned.
 
     Those of CUDA devices stay as they are where there are more or fewer devices now.
     """
-    version, inner, gauss = saved["python"]
+    version, inner, gauss = saved["python"]  # `random` insists on a tuple
     random.setstate((version, tuple(inner), gauss))
     name, keys, *rest = saved["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
@@ -40,10 +41,10 @@ def set_generators(saved: dict[str, Any]) -> None:
 
 
 def require_generators(saved: dict[str, Any]) -> None:
-    """Try out what `set_generators` would set, on generators of its own.
+    """Refuse states that `set_generators` could not set; tried on generators of its own.
 
     Raises:
-        ValueError: It is no such thing; or an error of the generators themselves: LookupError,
+        ValueError: They are no such states; or an error of the generators themselves: LookupError,
             TypeError, RuntimeError, ArithmeticError.
     """
     version, inner, gauss = saved["python"]
@@ -62,7 +63,7 @@ def require_generators(saved: dict[str, Any]) -> None:
 
 
 def _cuda_devices() -> list[int]:
-    """Return those that this process may use: of several processes each has one."""
+    """Return the CUDA devices that this process may use: of several processes each has one."""
     if not torch.cuda.is_available():
         return []
     if current().world > 1:

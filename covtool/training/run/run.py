@@ -14,11 +14,11 @@ class Run:
     """A run that is under way.
 
     Attributes:
-        parts: What is trained, and with what.
-        state: How far it is; changes.
-        directory: Where it is written.
+        parts: Model, optimizer, data and settings.
+        state: Progress, which changes.
+        directory: Folder that it is written to.
         data: Names of the data set and of its validation split.
-        observer: Who is told.
+        observer: Receiver of its events.
     """
 
     parts: Parts
@@ -40,5 +40,6 @@ class Run:
     @property
     def is_save_due(self) -> bool:
         """Whether the state is to be written after this update."""
+        # Counted within the run, not the epoch: a resumed run saves after the same updates.
         every = self.parts.request.faults.save_every_steps
         return every > 0 and self.state.updates % every == 0

@@ -1,4 +1,4 @@
-"""Everything that a run needs to go on where it stopped."""
+"""The state of a run: everything that it needs to go on where it stopped."""
 
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,20 +25,20 @@ SAVED_AS = {"schedule_offset": "lead"}  # the key that states of every version h
 
 @dataclass(kw_only=True)
 class RunState:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         epoch: Epochs done.
         step: Updates done in the epoch after those.
         updates: Updates done in all.
         loss_sum: Sum of the losses of the images of the epoch that is under way.
-        images: How many those are.
+        images: Number of those images.
         values: The metric of each epoch done, more being better; None where none was measured.
         chance: Whether each epoch done was no better than a guess; of a run that was saved before
             this was noted, of the later ones only.
         correlations: S(W) after each epoch done, of a run in phases.
         entered: Epochs that were begun, so that what comes before their first update was done.
-        seconds: Spent so far.
+        seconds: Time spent so far.
         unsaved: Epochs, counted from 1, whose model could not be written: none of them is the best.
         nonfinite: Updates that were not finite, and that the run survived.
         replaced: Images of the epoch under way that others took the place of.
@@ -48,10 +48,10 @@ class RunState:
         micro_batch: Images that go through the model together, where a batch does not fit into
             memory.
         generators: States of the random number generators that are yet to be restored, or None.
-        failed_saves: In a row, up to now; not part of what is saved.
+        failed_saves: Attempts to save that failed in a row; not part of what is saved.
         pending_warnings: Images of this process that could not be read any more, each with what
             was done about it; not part of what is saved.
-        noted: Paths of images that were told of; not part of what is saved.
+        noted: Paths of images that a note was written about; not part of what is saved.
     """
 
     epoch: int = 0
@@ -86,12 +86,12 @@ class RunState:
         return next(iter(self.ranking()), 0)
 
     def is_chance(self, epoch: int) -> bool:
-        """Whether an epoch, counted from 1, was no better than a guess, as far as is known."""
+        """Return whether an epoch, counted from 1, is known to be no better than a guess."""
         at = len(self.chance) - (self.epoch - epoch) - 1
         return at >= 0 and self.chance[at]
 
     def ranking(self) -> list[int]:
-        """The epochs that were measured, the best first; those that were not saved come last."""
+        """Return the epochs that were measured, the best first; those not saved come last."""
         epochs = (e for e, value in enumerate(self.values, start=1) if value is not None)
         return sorted(epochs, key=lambda e: (e in self.unsaved, -self.values[e - 1], e))
 
@@ -103,7 +103,7 @@ class RunState:
 
 
 def capture(parts: Parts, state: RunState) -> dict[str, Any]:
-    """Return a run as tensors and plain values, for `torch.save`; loads with ``weights_only=True``.
+    """Return a run as tensors and plain values, which load with ``weights_only=True``.
 
     Every process must call this: the random states of all are part of it.
     """
@@ -135,6 +135,7 @@ def restore_(parts: Parts, path: Path) -> RunState:
     """
     payload = parts.processes.main(partial(_read, path))
     try:
+        # Everything is checked before anything is loaded: parts half restored could be trained on.
         state = RunState(**progress_of(payload, STATE_VERSION))
         require_fit(parts, payload)
         _require_same_data(parts, payload["data"])
@@ -148,10 +149,11 @@ def restore_(parts: Parts, path: Path) -> RunState:
             raise
         first = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise _unusable(path, f"It does not fit the run: {printable(first)}") from problem
+    # Another number of processes draws other random numbers anyway; see `start`.
     if state.world == parts.processes.world:
         state.generators = payload["generators"][parts.processes.rank]
     parts.schedule.offset = state.schedule_offset
-    parts.schedule.set_updates(state.updates)
+    parts.schedule.set_updates(state.updates)  # over the rates that the optimizer's state holds
     return state
 
 
@@ -175,6 +177,7 @@ def _unusable(path: Path, reason: str) -> CheckpointError:
 
 
 def _require_same_centralization(parts: Parts, then: Any) -> None:
+    # Moments of centralized gradients would go on with gradients that are not.
     now = parts.training.centralized
     if not isinstance(then, str | None) or then != now:
         what = printable(str(then)) if isinstance(then, str) and then else "nothing"
@@ -190,11 +193,8 @@ def _recipe_in_use(parts: Parts, state: RunState) -> Recipe:
 
 
 def _require_same_recipe(parts: Parts, state: RunState, then: Any) -> None:
-    """Other means of the channels, say, would train on without a word, on other images.
-
-    States of old versions have no recipe.
-    """
-    if then is None:
+    """Refuse another recipe: other means of the channels, say, would train on without a word."""
+    if then is None:  # a state of an old version
         return
     saved, now = recipe_of(then), _recipe_in_use(parts, state)
     if saved == now:

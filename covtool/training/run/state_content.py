@@ -1,4 +1,4 @@
-"""What is in the state of a run, checked by itself before anything is made of it."""
+"""The content of a run's state, checked by itself before anything is made of it."""
 
 import math
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ class ContentError(ValueError):
     """Something in a file of covtool's own is not what it should be.
 
     Args:
-        key: Where it is, with points between the names.
-        problem: What is wrong with it, a sentence.
+        key: Place in the file, with points between the names.
+        problem: Sentence that says what is wrong.
     """
 
     def __init__(self, key: str, problem: str) -> None:
@@ -29,7 +29,7 @@ class ContentError(ValueError):
 
 
 class Progress(BaseModel):
-    """How far a run is; see `covtool.training.run.state.RunState`.
+    """The saved progress of a run; see `covtool.training.run.state.RunState`.
 
     What has a default here was not saved by the first versions.
     """
@@ -55,7 +55,7 @@ class Progress(BaseModel):
 
 
 def progress_of(payload: Any, version: int) -> dict[str, Any]:
-    """Return how far the run of a state is, as the fields of a `RunState`.
+    """Read the progress of a state, as the fields of a `RunState`.
 
     Raises:
         ContentError: The state has no such entry, or one that cannot be.
@@ -71,8 +71,10 @@ def progress_of(payload: Any, version: int) -> dict[str, Any]:
     except ValidationError as problem:
         key, reason = key_and_reason(problem)
         raise ContentError(f"progress.{key}", f"{reason}.") from problem
+    # Each field by itself may be right, and contradict another.
     _require_consistent(progress)
     _require_generators(payload["generators"], progress.world)
+    # Fields that an old state lacks stay with the defaults of RunState.
     return {name: getattr(progress, name) for name in progress.model_fields_set}
 
 
@@ -100,7 +102,7 @@ def require_states(key: str, states: Any) -> None:
     """Refuse states of random number generators that those would not take.
 
     Raises:
-        ContentError: They are such.
+        ContentError: The generators would not take them.
     """
     try:
         require_generators(states)
@@ -109,10 +111,10 @@ def require_states(key: str, states: Any) -> None:
 
 
 def require_keys(key: str, found: Any, names: tuple[str, ...]) -> None:
-    """Refuse what is no dictionary, or misses something.
+    """Refuse anything but a dictionary with these keys.
 
     Raises:
-        ContentError: It is such.
+        ContentError: It is no dictionary, or lacks a key.
     """
     if not isinstance(found, Mapping):
         raise ContentError(key, f"It is a {type(found).__name__}, not a dictionary.")
@@ -122,10 +124,10 @@ def require_keys(key: str, found: Any, names: tuple[str, ...]) -> None:
 
 
 def require_plain(key: str, found: Any, *, levels: int = 16) -> None:
-    """Refuse what is no dictionary of plain values, as it could stand in a JSON document.
+    """Refuse anything but a dictionary of plain values, as a JSON document has them.
 
     Raises:
-        ContentError: It is such.
+        ContentError: It is no such dictionary.
     """
     require_keys(key, found, ())
     if not _is_plain(found, levels):
@@ -133,6 +135,7 @@ def require_plain(key: str, found: Any, *, levels: int = 16) -> None:
 
 
 def _is_plain(value: Any, levels: int) -> bool:
+    # Below so many levels nothing is plain: a list may hold itself.
     if isinstance(value, list | tuple | dict) and levels:
         parts = value.values() if isinstance(value, dict) else value
         names = value if isinstance(value, dict) else ()
@@ -146,7 +149,7 @@ def require_tensors(key: str, found: Any, expected: Mapping[str, Any]) -> None:
     """Refuse named tensors that are not those of a model.
 
     Args:
-        key: Where they are.
+        key: Place of the tensors in the file.
         found: The tensors.
         expected: The model's own.
 
@@ -160,6 +163,7 @@ def require_tensors(key: str, found: Any, expected: Mapping[str, Any]) -> None:
         own = expected[name]
         if not isinstance(tensor, Tensor):
             raise ContentError(_place(key, name), f"It is a {type(tensor).__name__}, no tensor.")
+        # `load_state_dict` compares shapes, but converts types without a word.
         if (tensor.shape, tensor.dtype) != (own.shape, own.dtype):
             raise ContentError(
                 _place(key, name), f"It is {described(tensor)}; the model has {described(own)}."
@@ -167,7 +171,7 @@ def require_tensors(key: str, found: Any, expected: Mapping[str, Any]) -> None:
 
 
 def described(tensor: Tensor) -> str:
-    """Return a tensor's type and shape, in a few words."""
+    """Describe a tensor's type and shape in a few words."""
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 

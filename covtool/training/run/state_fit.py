@@ -1,4 +1,4 @@
-"""Whether the content of a run's state fits the run: its model, its optimizer, its scaler."""
+"""The fit of a run's state to the run: its model, its optimizer, its scaler."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,7 +23,7 @@ def require_fit(parts: Parts, payload: Mapping[str, Any]) -> None:
     """Refuse the state of another model or optimizer, before any of it is loaded.
 
     Args:
-        parts: Freshly assembled, or under way.
+        parts: Parts that were freshly assembled, or of a run that is under way.
         payload: The state, whose progress and generators were checked.
 
     Raises:
@@ -67,6 +67,7 @@ def _require_optimizer(parts: Parts, found: Any) -> None:
 def _require_group(key: str, group: Any, expected: Mapping[str, Any]) -> None:
     require_keys(key, group, ("params", "lr"))
     numbers = group["params"]
+    # Not `isinstance`: False == 0 and 0.0 == 0 would pass the comparison, too.
     whole = isinstance(numbers, list) and all(type(number) is int for number in numbers)
     if not whole or numbers != expected["params"]:
         raise ContentError(f"{key}.params", "They are not the parameters that are trained.")
@@ -77,7 +78,7 @@ def _require_group(key: str, group: Any, expected: Mapping[str, Any]) -> None:
 
 def _is_like(found: Any, expected: Any) -> bool:
     """Return whether a setting could have come of another value of the same kind."""
-    if isinstance(expected, bool):
+    if isinstance(expected, bool):  # before numbers: True is an int
         return isinstance(found, bool | None)
     if isinstance(expected, int | float):
         return is_number(found) or not is_number(expected)
@@ -91,10 +92,11 @@ def _is_like(found: Any, expected: Any) -> bool:
 
 
 def _require_moments(parts: Parts, found: Any) -> None:
-    """Compare what the optimizer has gathered with what it would gather for such parameters."""
+    """Refuse moments that are unlike those that the optimizer gathers for such parameters."""
     require_keys("optimizer.state", found, ())
     parameters = [(p, group) for group in parts.optimizer.param_groups for p in group["params"]]
-    known: dict[tuple, dict[str, Any]] = {}
+    # torch loads moments of any shape, and fails, or broadcasts them, in the middle of a step.
+    known: dict[tuple, dict[str, Any]] = {}  # a step for each kind, not for each parameter
     for number, moments in found.items():
         key = f"optimizer.state.{number}"
         if not isinstance(number, int) or not 0 <= number < len(parameters):
@@ -109,10 +111,11 @@ def _require_moments(parts: Parts, found: Any) -> None:
 
 
 def _gathered(parts: Parts, parameter: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
-    """What an optimizer has gathered after a step for one parameter; nothing where it fails."""
+    """Return the moments of an optimizer after a step for one parameter; none where it fails."""
     stand_in = torch.zeros_like(parameter, device="cpu").requires_grad_()
     stand_in.grad = torch.ones_like(stand_in)
-    with suppress(Exception), torch.random.fork_rng(devices=[]):  # else it is not compared
+    # An optimizer may draw random numbers; one that cannot step on a CPU is not compared.
+    with suppress(Exception), torch.random.fork_rng(devices=[]):
         optimizer = build_optimizer([{**group, "params": [stand_in]}], parts.training)
         optimizer.step()
         return optimizer.state_dict()["state"].get(0, {})

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING
 
 from covtool.errors import ArgumentError, reason_of
 from covtool.specs import TrainingSpec
-from covtool.training.run.figures import COLUMNS
-from covtool.training.run.observer import (
-    EpochRecord,
-    Observer,
-    Observers,
-    SilentObserver,
-    StepRecord,
-    TrainingPlan,
-)
+from covtool.training.run.observer import Observer, Observers, SilentObserver, TrainingPlan
+from covtool.training.run.records import COLUMNS, EpochRecord, StepRecord
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -44,11 +37,11 @@ def with_tensorboard(observer: Observer, training: TrainingSpec) -> Observer:
 class TensorBoard(SilentObserver):
     """Writes event files; all curves are over the updates of the run.
 
-    Where a run goes on, TensorBoard is told to forget what came after the state it goes on from.
-    That the curves cannot be written is noted, and the run goes on without them.
+    Where a run is resumed, TensorBoard drops the points after the state that it is resumed from.
+    If the curves cannot be written, a note says so, and the run goes on without them.
 
     Args:
-        note: Is told so, once.
+        note: Receiver of that note.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
@@ -57,7 +50,7 @@ class TensorBoard(SilentObserver):
         self._updates = 0
 
     def on_start(self, plan: TrainingPlan) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter  # an extra, and slow to import
 
         self._updates = plan.first_update - 1
         forgotten = plan.first_update if self._updates else None
@@ -103,6 +96,6 @@ class TensorBoard(SilentObserver):
         try:
             yield
         except OSError as problem:
-            self._writer = None
+            self._writer = None  # no second note, and no wait for a disk that is full
             reason = reason_of(problem)
             self._note(f"The curves for TensorBoard end here: they cannot be written. {reason}")

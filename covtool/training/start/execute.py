@@ -10,8 +10,8 @@ from covtool.training.loop.fit import fit
 from covtool.training.loop.saving import given_up
 from covtool.training.parts.assembly import Parts
 from covtool.training.run.directory import MODELS, RESULT, RunDirectory
-from covtool.training.run.figures import METRICS
 from covtool.training.run.observer import Observer, TrainingPlan
+from covtool.training.run.records import EVAL_METRICS
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
 from covtool.training.run.stopping import stops_early
@@ -97,7 +97,7 @@ def run_to_end(run: Run) -> FinetuneResult:
         run.observer.on_end()
     state, training = run.state, run.parts.training
     # Values are kept with more being better: a loss has its sign turned.
-    _, sign = METRICS[training.eval_metric]
+    _, sign = EVAL_METRICS[training.eval_metric]
     result = FinetuneResult(
         directory=run.directory.path,
         epochs=state.epoch,

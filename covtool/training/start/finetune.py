@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from covtool.checkpoints.file_kinds import stem_of
@@ -17,11 +18,10 @@ from covtool.training.loop.saving import save
 from covtool.training.parts.acceleration import tf32
 from covtool.training.parts.assembly import Parts
 from covtool.training.parts.parameter_groups import ParameterGroup
-from covtool.training.run.directory import ENVIRONMENT, RunDirectory
+from covtool.training.run.directory import ENVIRONMENT, RunDirectory, directory_at
 from covtool.training.run.environment import describe_environment, peak_memory_mib
-from covtool.training.run.observer import Observer, TrainingPlan
+from covtool.training.run.observer import Observer, TrainingPlan, observer_for
 from covtool.training.run.places import require_run_place
-from covtool.training.run.read_only_directory import directory_at, observer_for
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
 from covtool.training.start.execute import FinetuneResult, plan_run, run_to_end, start_run
@@ -35,8 +35,9 @@ from covtool.training.start.prepare import (
     resolve_for_model,
     seed_process,
 )
-from covtool.training.step.out_of_memory import gradient_within_memory_
+from covtool.training.step.out_of_memory import within_memory
 from covtool.training.step.rewind import Rewind
+from covtool.training.step.update import update_
 
 Images = tuple[DataLayout, frozenset[Path] | None]
 """A data set, and the images of it that a run does not use; None where that is not known yet."""
@@ -209,7 +210,8 @@ def _planned(request: FinetuneRequest, observer: Observer, processes: Processes)
     start = time.perf_counter()
     trial = _Trial(parts=parts, state=RunState(), observer=observer)
     with tf32(request.training.tf32):
-        result = gradient_within_memory_(trial, update, Rewind(parts.model))
+        gradient = partial(update_, parts, update, updates=0, only_gradient=True)
+        result = within_memory(trial, gradient, Rewind(parts.model))
     if result.problem:
         raise NonFiniteError(f"{result.problem} at the first step.")
     memory = peak_memory_mib(parts.device)

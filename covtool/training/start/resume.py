@@ -21,9 +21,8 @@ from covtool.training.loop.saving import complete_epoch
 from covtool.training.parts.assembly import Parts
 from covtool.training.parts.schedule import PhaseRates
 from covtool.training.run.checkpoints import NEWEST
-from covtool.training.run.directory import RunDirectory
-from covtool.training.run.observer import Observer
-from covtool.training.run.read_only_directory import directory_at, observer_for
+from covtool.training.run.directory import RunDirectory, directory_at
+from covtool.training.run.observer import Observer, observer_for
 from covtool.training.run.state import RunState, restore_
 from covtool.training.run.stopping import explain_end, refuse_to_go_back
 from covtool.training.start.best_model import bring_back_best_

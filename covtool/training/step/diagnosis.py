@@ -1,4 +1,4 @@
-"""An update's forward and backward passes once more, with somebody watching every layer."""
+"""The diagnosis of an update that was not finite: its passes once more, every layer watched."""
 
 import math
 from collections.abc import Iterable
@@ -8,12 +8,13 @@ import torch
 
 from covtool.training.parts.assembly import Parts
 from covtool.training.parts.replica import Replica
-from covtool.training.step.layer_watch import LayerWatch, watching
 from covtool.training.step.nonfinite import (
+    LayerWatch,
     explain_gradient,
     explain_output,
     first_nonfinite_tensor,
     is_finite,
+    watching,
 )
 from covtool.training.step.update import GRADIENT, MicroBatch, add_gradient_, forget_gradient_
 
@@ -21,15 +22,15 @@ STATISTICS = "The statistics of a batch norm are not finite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
-    """What was seen.
+class Diagnosis:
+    """The finding of a second run of an update's passes.
 
     Attributes:
-        problem: What is not finite; None if all is well.
-        reason: Where that starts; None if all is well.
+        problem: Quantity that is not finite; None if all is well.
+        reason: Sentence that says where that starts; None if all is well.
         layer: The first layer with a non-finite output; None where all are finite.
         is_here: Whether it starts with images of this process.
-        loss: Of the images of the last pass, in nats.
+        loss: Loss of the images of the last pass, in nats.
         watch: The layers during the pass in which it started, else during the last one.
     """
 
@@ -41,21 +42,22 @@ class Examination:
     watch: LayerWatch
 
 
-def examine_(parts: Parts, passes: Iterable[MicroBatch]) -> Examination:
+def diagnose_(parts: Parts, passes: Iterable[MicroBatch]) -> Diagnosis:
     """Do passes until a loss is not finite; the gradient is that of those that were done.
 
     Args:
         parts: The run, as it was before the update. Its gradients and statistics change.
-        passes: What goes through the model, in order; at least one.
+        passes: Images that go through the model, in order; at least one.
     """
     forget_gradient_(parts)
+    # Compiled models run no hooks, and the other processes take no part in this.
     kept, alone = None, Replica(parts.eager, compiled=False)
     for micro in passes:
         with watching(parts.model) as watch:
             loss = add_gradient_(parts, micro, alone).value
         kept = kept or (watch if watch.first_nonfinite_gradient else None)
         if not math.isfinite(loss):
-            return Examination(
+            return Diagnosis(
                 problem=f"The loss is {loss}",
                 reason=explain_output(parts.model, micro.images, watch),
                 layer=watch.first_nonfinite_output,
@@ -65,7 +67,7 @@ def examine_(parts: Parts, passes: Iterable[MicroBatch]) -> Examination:
             )
     watch = kept or watch
     problem, reason = _after_backward(parts, watch)
-    return Examination(
+    return Diagnosis(
         problem=problem,
         reason=reason,
         layer=watch.first_nonfinite_output,
@@ -76,7 +78,7 @@ def examine_(parts: Parts, passes: Iterable[MicroBatch]) -> Examination:
 
 
 def _after_backward(parts: Parts, watch: LayerWatch) -> tuple[str, str] | tuple[None, None]:
-    """Return what is not finite though the loss is, and where that starts."""
+    """Find a gradient or a statistic that is not finite though the loss is."""
     parts.scaler.unscale_(parts.optimizer)
     gradients = [p.grad for p in parts.model.parameters() if p.grad is not None]
     if not is_finite(torch.nn.utils.get_total_norm(gradients)):

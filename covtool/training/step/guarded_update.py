@@ -1,24 +1,23 @@
 """An update of the weights that survives what can be survived."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 
-from covtool.training.parts.assembly import Parts
 from covtool.training.run.run import Run
 from covtool.training.step.diagnosis import STATISTICS
 from covtool.training.step.nonfinite import are_finite
 from covtool.training.step.nonfinite_policy import tolerate_nonfinite_
-from covtool.training.step.out_of_memory import gradient_within_memory_
+from covtool.training.step.out_of_memory import within_memory
 from covtool.training.step.rewind import Rewind
-from covtool.training.step.update import Batch, UpdateResult, apply_gradient_, drop_gradient_
+from covtool.training.step.update import Batch, UpdateResult, skip_update_, update_
 
 
 def guarded_update_(run: Run, batches: Sequence[Batch]) -> UpdateResult:
     """Train on one or several batches that make one update.
 
     Args:
-        run: It counts the update itself, done or not.
-        batches: `grad_accum_steps` of them, fewer at the end of an epoch.
+        run: The run; counting the update, done or not, is left to the caller.
+        batches: `grad_accum_steps` batches, fewer at the end of an epoch.
 
     Returns:
         With a `problem` where the update was not done and the run goes on without it.
@@ -29,23 +28,25 @@ def guarded_update_(run: Run, batches: Sequence[Batch]) -> UpdateResult:
     """
     parts, updates = run.parts, run.state.updates
     start = Rewind(parts.model)
-    result = gradient_within_memory_(run, batches, start)
-    if result.problem is None and not _has_finite_statistics(parts, start):
-        result = replace(result, problem=STATISTICS)
-    if result.problem is None:
-        apply_gradient_(parts, updates=updates)
-    else:
+
+    def check_statistics() -> str | None:
+        start.may_retry = False  # from here on processes and weights go on together
+        return None if _has_finite_statistics(run, start) else STATISTICS
+
+    update = partial(update_, parts, batches, updates=updates, before_step=check_statistics)
+    result = within_memory(run, update, start)
+    if result.problem is not None:
         tolerate_nonfinite_(run, batches, start, result)
-        drop_gradient_(parts, updates=updates)
+        skip_update_(parts, updates=updates)
     return result
 
 
-def _has_finite_statistics(parts: Parts, start: Rewind) -> bool:
-    """Return whether those that the forward pass updated are; the same answer in all processes.
+def _has_finite_statistics(run: Run, start: Rewind) -> bool:
+    """Return whether the statistics of the forward pass are finite, the same in all processes.
 
     Squares of features overflow long before features do, and the loss does not show it.
     """
     if not start.statistics:
         return True
-    (broken,) = parts.processes.most(float(not are_finite(start.statistics)))
+    (broken,) = run.parts.processes.most(float(not are_finite(start.statistics)))
     return not broken

@@ -38,7 +38,7 @@ class RecordedBatch:
 
     Attributes:
         images: On the CPU, varied and mixed.
-        targets: Of the loss.
+        targets: Targets of the loss.
         share: Weight of their mean loss in the update's.
         generators: States of the random number generators before the forward pass.
     """
@@ -54,19 +54,19 @@ class Dump:
     """An update that was not finite.
 
     Attributes:
-        problem: What was not finite.
-        reason: Where that starts.
+        problem: Quantity that was not finite.
+        reason: Sentence that says where that starts.
         layer: The first layer with a non-finite output; None where all are finite.
-        loss: Of the last batch, in nats.
-        epoch: Counted from 0.
-        step: Within the epoch, counted from 1.
-        update: Within the run, counted from 1.
-        scale: Of the loss, by the scaler.
-        batches: What went through the model, in order; the last one is the offender.
+        loss: Loss of the last batch, in nats.
+        epoch: Epoch, counted from 0.
+        step: Number within the epoch, counted from 1.
+        update: Number within the run, counted from 1.
+        scale: Factor of the loss, by the scaler.
+        batches: Batches as they went through the model; the last one is the offender.
         model: Weights and statistics before the update.
-        model_ema: Of the moving average; None without one.
+        model_ema: The same of the moving average; None without one.
         request: The run's settings.
-        recipe: Of the model, with the head that it came with.
+        recipe: Recipe of the model, with the head that it came with.
         environment: Versions and device.
     """
 
@@ -92,7 +92,7 @@ def write_dump(parts: Parts, path: Path, batches: Sequence[RecordedBatch], **fou
     Args:
         parts: The run, as it was before the update.
         path: The file; replaced if it is there.
-        batches: What went through the model.
+        batches: Batches as they went through the model.
         **found: `problem`, `reason`, `layer`, `loss`, `epoch`, `step` and `update` of `Dump`.
 
     Raises:
@@ -147,7 +147,7 @@ def read_dump(path: Path) -> Dump:
 
 
 def damaged_dump(path: Path, reason: str) -> CheckpointError:
-    """Return a dump has something in it that no run wrote."""
+    """Return the error of a dump that holds something no run writes."""
     first = (reason.splitlines() or [""])[0]
     return CheckpointError(f"{path} is damaged.", reason=printable(first))
 
@@ -155,7 +155,7 @@ def damaged_dump(path: Path, reason: str) -> CheckpointError:
 class _Figures(BaseModel):
     """The plain values of a dump."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid")  # strict: no number in quotes
 
     problem: str
     reason: str
@@ -208,6 +208,7 @@ def _batch(key: str, batch: Any, recipe: Recipe) -> RecordedBatch:
         raise ContentError(f"{key}.images", "They are no batch of images that the model takes.")
     if not isinstance(targets, Tensor) or not targets.dim() or len(targets) != len(images):
         raise ContentError(f"{key}.targets", "They are not one for each image.")
+    # A label beyond the outputs is an assertion of a CUDA kernel, after which no kernel runs.
     labels = targets.dim() == 1 and not targets.is_floating_point()
     if labels and not 0 <= int(targets.min()) <= int(targets.max()) < recipe.num_classes:
         raise ContentError(f"{key}.targets", "They name classes that the model has not.")

@@ -1,4 +1,4 @@
-"""What becomes of an update that is not finite: the run stops, skips it, or goes back."""
+"""The policy for an update that is not finite: the run stops, skips it, or goes back."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from covtool.errors import NonFiniteError
 from covtool.training.run.random_state import capture_generators, set_generators
 from covtool.training.run.run import Run
 from covtool.training.run.state import restore_
-from covtool.training.step.diagnosis import examine_
+from covtool.training.step.diagnosis import diagnose_
 from covtool.training.step.nonfinite import first_nonfinite_tensor
 from covtool.training.step.nonfinite_dump import RecordedBatch, write_dump
 from covtool.training.step.rewind import Rewind
@@ -29,11 +29,11 @@ class Finding:
     """An update that was not finite, looked at in one process.
 
     Attributes:
-        problem: What was not finite.
-        reason: Where that starts.
+        problem: Quantity that was not finite.
+        reason: Sentence that says where that starts.
         layer: The first layer with a non-finite output; None where all are finite.
-        loss: Of the last batch.
-        batches: What went through the model; the last one is the offender.
+        loss: Loss of the last batch, in nats.
+        batches: Batches as they went through the model; the last one is the offender.
         is_here: Whether it is images of this process that are not finite.
     """
 
@@ -51,19 +51,21 @@ def tolerate_nonfinite_(
     """Bring a run to where it can go on after an update that must not be done.
 
     Args:
-        run: Its weights are as before the update, its statistics may not be.
-        batches: Of the update.
-        start: Where the update started.
-        result: With a `problem`.
+        run: The run; its weights are as before the update, its statistics may not be.
+        batches: Batches of the update.
+        start: Start of the update.
+        result: Result of the update, with a `problem`.
 
     Raises:
         NonFiniteError: The run stops; a dump says what happened.
     """
+    # Diagnosis draws the update's random numbers again; a run that goes on draws the next ones.
     after = capture_generators()
     finding = _examine_(run, batches, start, result.problem)
     findings = run.parts.processes.each(lambda: finding)
+    # All processes give one answer: that of the first whose images begin it.
     finding = next((one for one in findings if one.is_here), finding)
-    start.rewind_()
+    start.rewind_()  # the dump, too, holds what was there before the update
     policy = run.parts.request.faults.on_nonfinite
     broken = first_nonfinite_tensor(run.parts.model.state_dict().items())
     hopeless = policy == "skip" and broken  # every batch to come would be skipped
@@ -80,7 +82,7 @@ def require_finite_(run: Run) -> None:
     """Check the weights; `--on-nonfinite restore` brings the saved ones back.
 
     Raises:
-        NonFiniteError: They are not finite, and it has been enough.
+        NonFiniteError: They are not finite, and the run may not or no longer go back.
     """
     broken = first_nonfinite_tensor(run.parts.model.state_dict().items())
     if not broken:
@@ -97,7 +99,7 @@ def _examine_(run: Run, batches: Sequence[Batch], start: Rewind, problem: str) -
     """Do the update's passes once more, layer by layer, and keep what they are fed with."""
     seen: list[RecordedBatch] = []
     start.rewind_()
-    found = examine_(run.parts, _recorded(run, batches, seen))
+    found = diagnose_(run.parts, _recorded(run, batches, seen))
     return Finding(
         problem=problem,
         reason=found.reason or "On a second run, alone, everything is finite.",
@@ -126,7 +128,7 @@ def _recorded(
 
 
 def _restore_(run: Run) -> str:
-    """Go back to the last saved weights; the position in the data stays. Says what was done."""
+    """Go back to the last saved weights; the position in the data stays. Return a report of it."""
     saved = restore_(run.parts, run.directory.checkpoint("last"))
     run.parts.schedule.offset = run.state.schedule_offset  # other processes may have saved it
     run.parts.schedule.set_updates(run.state.updates)

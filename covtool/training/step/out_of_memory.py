@@ -2,7 +2,7 @@
 
 import gc
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 import torch
@@ -14,7 +14,7 @@ from covtool.training.parts.assembly import Parts
 from covtool.training.run.observer import Observer
 from covtool.training.run.state import RunState
 from covtool.training.step.rewind import Rewind
-from covtool.training.step.update import Batch, UpdateResult, compute_gradient_, forget_gradient_
+from covtool.training.step.update import Batch, forget_gradient_
 
 T = TypeVar("T")
 
@@ -28,24 +28,24 @@ def is_out_of_memory(problem: Exception) -> bool:
     """Return whether torch, one of its devices or Python ran out of memory."""
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):
         return True
-    said = str(problem)
+    text = str(problem)
     return isinstance(problem, RuntimeError) and bool(
-        MEMORY_SIGNS.search(said) or FINAL.search(said)
+        MEMORY_SIGNS.search(text) or FINAL.search(text)
     )
 
 
 def first_line(problem: Exception) -> str:
-    """Return what an error says, in a line."""
+    """Return the first line of an error."""
     return next(iter(str(problem).splitlines()), type(problem).__name__)
 
 
 class Trial(Protocol):
-    """What an attempt needs of a run.
+    """A run, or as much of one as an attempt needs.
 
     Attributes:
-        parts: What is trained.
-        state: Remembers the size that fits.
-        observer: Is told when it changes.
+        parts: Model, batches and settings.
+        state: State that remembers the size that fits.
+        observer: Receiver of a note when it changes.
     """
 
     parts: Parts
@@ -61,39 +61,40 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
 
-def gradient_within_memory_(run: Trial, batches: Sequence[Batch], start: Rewind) -> UpdateResult:
-    """`compute_gradient_`, in as many parts as memory asks for; the run remembers them.
+def within_memory(run: Trial, work: Callable[[int | None], T], start: Rewind | None = None) -> T:
+    """Do some work on batches, in as many parts as memory asks for; the run remembers them.
 
     Args:
-        run: Its `micro_batch` becomes smaller where it must, with ``--auto-batch``.
-        batches: Of the update.
-        start: Where the update started.
+        run: The run; its `micro_batch` becomes smaller where it must, with ``--auto-batch``.
+        work: Takes the number of images that go through the model together; None for a batch.
+        start: Start of the update that the work is; None where it changes nothing.
 
     Raises:
-        OutOfMemoryError: They do not fit.
+        OutOfMemoryError: The images do not fit.
     """
-
-    def attempt() -> UpdateResult:
-        return compute_gradient_(run.parts, batches, micro_batch=run.state.micro_batch)
-
-    def undo() -> None:
-        forget_gradient_(run.parts)
-        start.rewind_()
-
-    return _within_memory(run, attempt, undo)
-
-
-def evaluate_within_memory(run: Trial, evaluate: Callable[[int | None], T]) -> T:
-    """Evaluate, with batches cut into parts like those of the training where memory asks for it.
-
-    Args:
-        run: Its `micro_batch` becomes smaller where it must, with ``--auto-batch``.
-        evaluate: Is given how many images go through the model together; None for a batch.
-
-    Raises:
-        OutOfMemoryError: They do not fit.
-    """
-    return _within_memory(run, lambda: evaluate(run.state.micro_batch))
+    while True:
+        try:
+            return work(run.state.micro_batch)
+        except (RuntimeError, MemoryError, ValueError) as problem:
+            is_final = start is not None and not start.may_retry
+            too_few = TOO_FEW in str(problem) and run.state.micro_batch == 1
+            if is_final or not (too_few or is_out_of_memory(problem)):
+                raise
+            if too_few:
+                reason = "A single image is too few for a batch norm."
+                raise _nothing_smaller(run, reason) from problem
+            reason = first_line(problem)
+            # The other processes wait for gradients, and cannot go back; oneDNN fails for any size.
+            if run.parts.forward.exchanges or FINAL.search(reason):
+                raise _does_not_fit(run, _size(run), reason) from problem
+        # Only here, outside of the handler, does nothing hold the failed pass's tensors any more.
+        _halve(run, reason)
+        if start is not None:
+            forget_gradient_(run.parts)
+            start.rewind_()
+        gc.collect()  # frames of a traceback refer to each other
+        if run.parts.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 class InParts:
@@ -111,39 +112,14 @@ class InParts:
         return len(self._batches)
 
 
-def _within_memory(
-    run: Trial, attempt: Callable[[], T], undo: Callable[[], None] = lambda: None
-) -> T:
-    while True:
-        try:
-            return attempt()
-        except (RuntimeError, MemoryError, ValueError) as problem:
-            if TOO_FEW in str(problem) and run.state.micro_batch == 1:
-                raise _nothing_smaller(
-                    run, "A single image is too few for a batch norm."
-                ) from problem
-            if not is_out_of_memory(problem):
-                raise
-            said = first_line(problem)
-            # The other processes wait for gradients, and cannot go back.
-            if run.parts.forward.exchanges or FINAL.search(said):
-                raise _does_not_fit(run, _size(run), said) from problem
-        # Only here, outside of the handler, does nothing hold the failed pass's tensors any more.
-        _halve(run, said)
-        undo()
-        gc.collect()
-        if run.parts.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-
-def _halve(run: Trial, said: str) -> None:
+def _halve(run: Trial, reason: str) -> None:
     state, faults = run.state, run.parts.request.faults
     size = _size(run)
     if not faults.auto_batch:
-        raise _does_not_fit(run, size, said)
+        raise _does_not_fit(run, size, reason)
     if size == 1:
-        raise _nothing_smaller(run, said)
-    state.micro_batch = -(-size // 2)
+        raise _nothing_smaller(run, reason)
+    state.micro_batch = -(-size // 2)  # rounded up: 3 go as 2 and 1
     seen = f"; batch norms see {_images(state.micro_batch)} at a time" * _trains_statistics(run)
     run.observer.on_note(
         f"{_images(size)} at a time do not fit into memory: from step {state.updates + 1} on, "
@@ -160,7 +136,7 @@ def _trains_statistics(run: Trial) -> bool:
     return any(isinstance(m, _BatchNorm) and m.training for m in run.parts.model.modules())
 
 
-def _does_not_fit(run: Trial, size: int, said: str) -> OutOfMemoryError:
+def _does_not_fit(run: Trial, size: int, reason: str) -> OutOfMemoryError:
     training = run.parts.training
     half, steps = -(-size // 2), 2 * training.grad_accum_steps
     smaller = f"--batch-size {half} --grad-accum-steps {steps}: as many images per update."
@@ -168,16 +144,16 @@ def _does_not_fit(run: Trial, size: int, said: str) -> OutOfMemoryError:
     hint = f"Train with {smaller}" if cut else f"Add --auto-batch, or train with {smaller}"
     return OutOfMemoryError(
         f"{_images(size)} at a time (--batch-size {size}) do not fit into memory.",
-        reason=said,
+        reason=reason,
         hint=hint if size > 1 else SMALLER,
     )
 
 
-def _nothing_smaller(run: Trial, said: str) -> OutOfMemoryError:
+def _nothing_smaller(run: Trial, reason: str) -> OutOfMemoryError:
     size = run.parts.training.batch_size
     return OutOfMemoryError(
         f"Not even parts of --batch-size {size} that --auto-batch can make fit into memory.",
-        reason=said,
+        reason=reason,
         hint=SMALLER,
     )
 

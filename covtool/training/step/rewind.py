@@ -1,4 +1,4 @@
-"""Before the weights, a forward pass changes two things: random numbers drawn, and statistics."""
+"""The start of an update: random numbers and statistics, which a forward pass changes."""
 
 from itertools import chain
 
@@ -15,13 +15,16 @@ class Rewind:
     does not fit into memory leaves some of them updated.
 
     Args:
-        model: In the modes that the update has it in: layers in eval mode keep their statistics.
+        model: The model, in the modes that the update has it in: layers in eval mode keep their
+            statistics.
 
     Attributes:
+        may_retry: Whether the update may be tried again from here: until its weights change.
         statistics: The buffers of floating-point numbers that the forward pass may change.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self.may_retry = True
         self._generators = capture_generators()
         self._buffers = _by_dtype(model)
         self._kept = [[torch.empty_like(b) for b in group] for group in self._buffers]
@@ -41,6 +44,7 @@ class Rewind:
 
 
 def _by_dtype(model: nn.Module) -> list[list[Tensor]]:
+    # The fused copy wants tensors of one type, and counters of batches are integers.
     layers = (m for m in model.modules() if m.training)
     groups: dict[torch.dtype, list[Tensor]] = {}
     for buffer in chain.from_iterable(m.buffers(recurse=False) for m in layers):

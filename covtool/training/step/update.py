@@ -1,8 +1,8 @@
-"""One update of the weights: forward, backward, unscale, clip, centralize, step."""
+"""One update of the weights: forward, backward, unscale, clip, centralize, step, average."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,10 +25,11 @@ class MicroBatch:
     """Images that go through the model together.
 
     Attributes:
-        images: On the device, mixed where mixing is on.
+        images: Images on the device, mixed where mixing is on.
         targets: Labels, or shares of classes where images are mixed.
         share: Weight of their mean loss in the update's; those of all processes add up to 1.
-        is_last: Of the update's, so that gradients are exchanged on the way back.
+        is_last: Whether they are the update's last, so that gradients are exchanged on the way
+            back.
     """
 
     images: Tensor
@@ -42,8 +43,8 @@ class MeanLoss:
     """The loss of some images, in all processes, without penalties.
 
     Attributes:
-        value: What is minimized, in nats.
-        terms: Of a sum, each without its weight; empty for a single one.
+        value: Loss that is minimized, in nats.
+        terms: Terms of a sum of losses, each without its weight; empty for a single one.
         share: Weight of these images in the update.
     """
 
@@ -54,15 +55,16 @@ class MeanLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateResult:
-    """What an update came to.
+    """Loss and gradient of an update, and whether something in it was not finite.
 
     Attributes:
         loss: Mean over its images, in nats, without penalties.
         losses: Its terms, each without its weight; empty for a single one.
-        images: How many.
-        grad_norm: Of the gradient, before clipping; infinite where float16 overflowed and the
-            scaler skips the step.
-        problem: What is not finite, so that the weights must not be changed; None if all is well.
+        images: Number of images.
+        grad_norm: Norm of the gradient, before clipping; infinite where float16 overflowed and the
+            scaler skips the step; NaN where the loss is not finite.
+        problem: Cause that the weights were not changed: something is not finite; None if all is
+            well.
     """
 
     loss: float
@@ -72,51 +74,52 @@ class UpdateResult:
     problem: str | None = None
 
 
-def compute_gradient_(
-    parts: Parts, batches: Sequence[Batch], *, micro_batch: int | None = None
+def update_(
+    parts: Parts,
+    batches: Sequence[Batch],
+    micro_batch: int | None = None,
+    *,
+    updates: int,
+    before_step: Callable[[], str | None] = lambda: None,
+    only_gradient: bool = False,
 ) -> UpdateResult:
-    """The gradient of the mean loss over all images of an update: unscaled, clipped, not applied.
+    """Do one update of the weights, unless something in it is not finite.
 
     Args:
         parts: The run.
-        batches: `grad_accum_steps` of them, fewer at the end of an epoch.
+        batches: `grad_accum_steps` batches, fewer at the end of an epoch.
         micro_batch: Images that go through the model together; None for a batch's.
+        updates: Updates done before this one.
+        before_step: Last check, once the gradient is finite: returns a problem that keeps the
+            weights as they are, or None.
+        only_gradient: Whether to leave the gradient, clipped, and the weights as they are.
     """
     images = count_images(parts, batches)
-    loss = accumulate_gradient_(parts, micro_batches(parts, batches, micro_batch, total=images))
-    came_to = partial(UpdateResult, loss=loss.value, losses=loss.terms, images=images)
+    loss = forward_and_backward_(parts, micro_batches(parts, batches, micro_batch, total=images))
+    result = partial(UpdateResult, loss=loss.value, losses=loss.terms, images=images)
     if not math.isfinite(loss.value):
-        return came_to(grad_norm=math.nan, problem=f"The loss is {loss.value}")
+        return result(grad_norm=math.nan, problem=f"The loss is {loss.value}")
+
+    # Clipping needs the true norm, and centralization comes last: it works on what the optimizer
+    # is given (Yong et al., algorithms 1 and 2).
     parts.scaler.unscale_(parts.optimizer)
-    norm = float(_gradient_norm(parts))
-    # float16 overflows now and then; the scaler skips such a step and lowers its scale.
-    overflows = parts.scaler.is_enabled() and parts.scaler.get_scale() > LEAST_SCALE
-    problem = None if math.isfinite(norm) or overflows else GRADIENT
-    return came_to(grad_norm=norm, problem=problem)
+    norm = clip_(parts)
+    problem = None if is_usable(norm, parts) else GRADIENT
+    problem = problem or before_step()
+    if problem is None and not only_gradient:
+        centralize_and_step_(parts)
+        parts.constraints.project_(updates + 1)
+        average_(parts, updates + 1)
+        parts.schedule.set_updates(updates + 1)
+    return result(grad_norm=norm, problem=problem)
 
 
-def apply_gradient_(parts: Parts, *, updates: int) -> None:
-    """Change the weights by the gradient that is there, and what follows them.
-
-    Args:
-        parts: The run.
-        updates: Done before this one.
-    """
-    parts.scaler.step(parts.optimizer)
-    parts.scaler.update()
-    parts.constraints.project_(updates + 1)
-    parts.forward.average_statistics_()
-    if parts.ema is not None:
-        parts.ema.update(parts.model, step=updates + 1)
-    parts.schedule.set_updates(updates + 1)
-
-
-def drop_gradient_(parts: Parts, *, updates: int) -> None:
+def skip_update_(parts: Parts, *, updates: int) -> None:
     """Leave the weights as they are, but count the update in the schedule.
 
     Args:
         parts: The run.
-        updates: Done before this one.
+        updates: Updates done before this one.
     """
     forget_gradient_(parts)
     parts.schedule.set_updates(updates + 1)
@@ -126,32 +129,15 @@ def forget_gradient_(parts: Parts) -> None:
     """Be as before the forward pass, the statistics of batch norms apart."""
     parts.optimizer.zero_grad(set_to_none=True)
     if parts.scaler.is_enabled():
-        parts.scaler.update(parts.scaler.get_scale())  # the same: it only forgets this gradient
+        # The scaler refuses to unscale twice between two updates of its scale. With the same scale
+        # as an argument the update only makes it forget this gradient.
+        parts.scaler.update(parts.scaler.get_scale())
 
 
 def count_images(parts: Parts, batches: Sequence[Batch]) -> int:
-    """Return images of an update, in all processes."""
+    """Return the number of images of an update, in all processes."""
     (total,) = parts.processes.sum(sum(len(labels) for _, labels in batches))
     return int(total)
-
-
-def accumulate_gradient_(parts: Parts, micro_batches: Iterable[MicroBatch]) -> MeanLoss:
-    """Forward and backward of all images; the gradient is that of the mean over them.
-
-    Returns:
-        The mean over all images. Where the loss of some is not finite, it is that, and the rest is
-        left out.
-    """
-    parts.optimizer.zero_grad(set_to_none=True)
-    value, terms, share = 0.0, Counter(), 0.0
-    for micro in micro_batches:
-        loss = add_gradient_(parts, micro, parts.forward)
-        if not math.isfinite(loss.value):
-            return loss
-        value, share = value + loss.value * loss.share, share + loss.share
-        for name, of_term in loss.terms.items():
-            terms[name] += of_term * loss.share
-    return MeanLoss(value=value, terms=dict(terms), share=share)
 
 
 def micro_batches(
@@ -164,26 +150,49 @@ def micro_batches(
 
     Args:
         parts: The run.
-        batches: Of this process.
-        size: None for whole batches.
+        batches: Batches of this process.
+        size: Images of a part; None for whole batches.
         total: Images of all processes.
     """
     for number, batch in enumerate(batches, start=1):
         images, targets = _on_device(parts, *batch)
         share = len(batch[1]) / total
-        count = 1 if size is None else _parts(parts, len(images), size)
+        count = 1
+        if size is not None:
+            # Every forward pass ends in an exchange: a process with more parts would wait for ever.
+            (largest,) = parts.processes.most(len(images))
+            count = -(-int(largest) // size)
         pairs = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
         for place, (some, their_targets) in enumerate(pairs, start=1):
             yield MicroBatch(
                 images=some,
                 targets=their_targets,
-                share=share * (len(some) / len(images)),
+                share=share * (len(some) / len(images)),  # parts may differ by an image
                 is_last=(number, place) == (len(batches), count),
             )
 
 
+def forward_and_backward_(parts: Parts, images: Iterable[MicroBatch]) -> MeanLoss:
+    """Pass all images of an update forward and backward; the gradient is that of the mean loss.
+
+    Returns:
+        The mean over all images. Where the loss of some is not finite, it is that, and the rest is
+        left out.
+    """
+    parts.optimizer.zero_grad(set_to_none=True)
+    value, terms, share = 0.0, Counter(), 0.0
+    for micro in images:
+        loss = add_gradient_(parts, micro, parts.forward)
+        if not math.isfinite(loss.value):
+            return loss
+        value, share = value + loss.value * loss.share, share + loss.share
+        for name, term in loss.terms.items():
+            terms[name] += term * loss.share
+    return MeanLoss(value=value, terms=dict(terms), share=share)
+
+
 def add_gradient_(parts: Parts, micro: MicroBatch, replica: Replica) -> MeanLoss:
-    """Forward and, where the loss is finite, backward of a few images.
+    """Pass a few images forward and, where the loss is finite, backward.
 
     All processes do the same, and know the same afterwards. Until the last backward pass, which
     exchanges gradients, an error of one is raised in all.
@@ -198,18 +207,26 @@ def add_gradient_(parts: Parts, micro: MicroBatch, replica: Replica) -> MeanLoss
     """
     names = parts.objective.names
     agreed = partial(parts.processes.agreed, numbers=2 + len(names))
-    if not micro.is_last:
+
+    def both_passes() -> tuple[None, list[float]]:
+        loss, numbers = _forward(parts, micro, replica)
+        if math.isfinite(numbers[1]):
+            _backward_(parts, micro, loss)
+        return None, numbers
+
+    if not micro.is_last:  # both passes stay within this process: one exchange is enough
         with replica.accumulating():
-            _, numbers = agreed(partial(_forward_and_backward_, parts, micro, replica))
+            _, numbers = agreed(both_passes)
         return _mean(numbers, names)
     try:
         loss, numbers = agreed(partial(_forward, parts, micro, replica))
     except ProcessGroupError:
         raise
     except Exception:
-        replica.abandon_()
+        replica.abandon_()  # the others did as well: they know of the error
         raise
     mean = _mean(numbers, names)
+    # The decision has to be the same in all processes, so it is taken by the loss of all.
     if math.isfinite(mean.value):
         with replica.exchanging():
             _backward_(parts, micro, loss)
@@ -218,69 +235,56 @@ def add_gradient_(parts: Parts, micro: MicroBatch, replica: Replica) -> MeanLoss
     return mean
 
 
-def _parts(parts: Parts, images: int, size: int) -> int:
-    (largest,) = parts.processes.most(images)
-    return -(-int(largest) // size)
-
-
-def _forward(parts: Parts, micro: MicroBatch, replica: Replica) -> tuple[Tensor, list[float]]:
-    """Return the loss; the share of the images, the loss and its terms as numbers."""
-    with parts.autocast():
-        outputs = replica(micro.images)
-    terms = parts.objective.terms(outputs, micro.targets)
-    loss = parts.objective.total(terms)
-    of_terms = (terms[name].item() for name in parts.objective.names)
-    return loss, [micro.share, loss.item(), *of_terms]
-
-
-def _backward_(parts: Parts, micro: MicroBatch, loss: Tensor) -> None:
-    penalty = parts.constraints.penalty()
-    if penalty is not None:
-        loss = loss + penalty
-    weight = micro.share * parts.processes.world  # the mean over processes is what comes of it
-    with recomputing(parts.model, parts.training):
-        parts.scaler.scale(loss * weight).backward()
-
-
-def _forward_and_backward_(
-    parts: Parts, micro: MicroBatch, replica: Replica
-) -> tuple[None, list[float]]:
-    loss, numbers = _forward(parts, micro, replica)
-    if math.isfinite(numbers[1]):
-        _backward_(parts, micro, loss)
-    return None, numbers
-
-
-def _mean(numbers: Sequence[Sequence[float]], names: Sequence[str]) -> MeanLoss:
-    """Return means over the images of all processes, from those of each."""
-    shares, *means = numbers
-    share = sum(shares)
-    value, *terms = (sum(m * (s / share) for m, s in zip(of, shares, strict=True)) for of in means)
-    return MeanLoss(value=value, terms=dict(zip(names, terms, strict=True)), share=share)
-
-
-def _on_device(parts: Parts, images: Tensor, labels: Tensor) -> Batch:
-    layout = torch.channels_last if parts.training.channels_last else torch.preserve_format
-    images = images.to(parts.device, non_blocking=True, memory_format=layout)
-    return parts.objective.prepare(images, labels.to(parts.device, non_blocking=True))
-
-
-def _gradient_norm(parts: Parts) -> Tensor:
+def clip_(parts: Parts) -> float:
+    """Clip the gradient where that is asked for, and return its norm before."""
     parameters = [p for group in parts.optimizer.param_groups for p in group["params"]]
     limit = parts.training.clip_grad
     if limit is not None:
-        return torch.nn.utils.clip_grad_norm_(parameters, limit)
-    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients))
 
 
-def centralized_norm(parts: Parts, norm: float) -> float | None:
-    """Of the gradient after clipping and centralization, once it was applied; without weight decay.
+def is_usable(norm: float, parts: Parts) -> bool:
+    """Return whether the weights may be changed by a gradient of this norm.
 
-    By Pythagoras: what centralization removes is orthogonal to what it leaves.
+    float16 overflows now and then: the scaler skips such a step and lowers its scale, so it is
+    only at the lowest scale that an overflow says something about the model.
+    """
+    overflows = parts.scaler.is_enabled() and parts.scaler.get_scale() > LEAST_SCALE
+    return math.isfinite(norm) or overflows
+
+
+def centralize_and_step_(parts: Parts) -> None:
+    """Step the optimizer, whose own hooks centralize what it is given, or what it does.
+
+    See `covtool.training.centralization.hooks`: an optimizer of any library is centralized so.
+    """
+    parts.scaler.step(parts.optimizer)
+    parts.scaler.update()
+
+
+def average_(parts: Parts, updates: int) -> None:
+    """Average running statistics over the processes, and the weights over the updates.
 
     Args:
         parts: The run.
-        norm: Of the gradient before clipping.
+        updates: Updates done, with this one.
+    """
+    parts.forward.average_statistics_()  # first: the moving average takes the statistics as well
+    if parts.ema is not None:
+        parts.ema.update(parts.model, step=updates)
+
+
+def centralized_norm(parts: Parts, norm: float) -> float | None:
+    """Return the gradient's norm after clipping and centralization, without weight decay.
+
+    To be called once the gradient was applied. By Pythagoras: what centralization removes is
+    orthogonal to what it leaves.
+
+    Args:
+        parts: The run.
+        norm: Norm of the gradient before clipping.
 
     Returns:
         None without gradient centralization; `norm` where it is not finite and the step was
@@ -292,4 +296,39 @@ def centralized_norm(parts: Parts, norm: float) -> float | None:
         return norm
     clipped = min(norm, parts.training.clip_grad or math.inf)
     removed = float(parts.centralization.removed_norm())
-    return math.sqrt(max(clipped**2 - removed**2, 0.0))
+    return math.sqrt(max(clipped**2 - removed**2, 0.0))  # rounding may leave less than nothing
+
+
+def _on_device(parts: Parts, images: Tensor, labels: Tensor) -> Batch:
+    layout = torch.channels_last if parts.training.channels_last else torch.preserve_format
+    # Loaders pin memory on CUDA, so that copying goes on while the last step still computes.
+    images = images.to(parts.device, non_blocking=True, memory_format=layout)
+    return parts.objective.prepare(images, labels.to(parts.device, non_blocking=True))
+
+
+def _forward(parts: Parts, micro: MicroBatch, replica: Replica) -> tuple[Tensor, list[float]]:
+    """Return the loss; the share of the images, the loss and its terms as numbers."""
+    with parts.autocast():
+        outputs = replica(micro.images)
+    terms = parts.objective.terms(outputs, micro.targets)
+    loss = parts.objective.total(terms)
+    values = (terms[name].item() for name in parts.objective.names)
+    return loss, [micro.share, loss.item(), *values]
+
+
+def _backward_(parts: Parts, micro: MicroBatch, loss: Tensor) -> None:
+    penalty = parts.constraints.penalty()
+    if penalty is not None:
+        loss = loss + penalty
+    # DistributedDataParallel divides by the number of processes; the shares add up to 1 already.
+    weight = micro.share * parts.processes.world
+    with recomputing(parts.model, parts.training):
+        parts.scaler.scale(loss * weight).backward()
+
+
+def _mean(numbers: Sequence[Sequence[float]], names: Sequence[str]) -> MeanLoss:
+    """Return means over the images of all processes, from those of each."""
+    shares, *means = numbers
+    share = sum(shares)
+    value, *terms = (sum(m * (s / share) for m, s in zip(of, shares, strict=True)) for of in means)
+    return MeanLoss(value=value, terms=dict(zip(names, terms, strict=True)), share=share)

@@ -16,11 +16,10 @@ from covtool.training.centralization.hooks import layer_weights
 from covtool.training.run.observer import SilentObserver
 from covtool.training.start.prepare import build_parts, open_source
 from covtool.training.step.update import (
-    accumulate_gradient_,
-    apply_gradient_,
     centralized_norm,
-    compute_gradient_,
+    forward_and_backward_,
     micro_batches,
+    update_,
 )
 
 
@@ -65,7 +64,7 @@ def test_the_norm_after_centralization_is_that_of_the_centralized_gradient(
     parts = parts_of(asked(gc=True, gc_on=on, clip_grad=clip, gc_conv_only=conv_only), data)
     parts.begin_epoch(0)
     batch = next(iter(parts.training_batches))
-    accumulate_gradient_(parts, micro_batches(parts, [batch], None, total=len(batch[1])))
+    forward_and_backward_(parts, micro_batches(parts, [batch], None, total=len(batch[1])))
     chosen = {id(p) for p in layer_weights(parts.model, conv_only=conv_only)}
     before = after = 0.0
     for parameter in parts.model.parameters():
@@ -77,8 +76,7 @@ def test_the_norm_after_centralization_is_that_of_the_centralized_gradient(
         after += float((gradient**2).sum())
     factor = 1.0 if clip is None else min(1.0, clip / before**0.5)
     assert factor == 1 or factor < 0.9
-    norm = compute_gradient_(parts, [batch]).grad_norm
-    apply_gradient_(parts, updates=0)
+    norm = update_(parts, [batch], updates=0).grad_norm
     assert norm == pytest.approx(before**0.5, rel=1e-4)
     assert centralized_norm(parts, norm) == pytest.approx(factor * after**0.5, rel=1e-4)
     assert centralized_norm(parts, norm) < 0.999 * factor * norm

@@ -5,7 +5,7 @@ import math
 import pytest
 from toy_data import write_toy_data
 
-from covtool.training.run.chance import is_chance
+from covtool.training.run.records import is_chance
 from covtool.training.run.state import RunState
 
 

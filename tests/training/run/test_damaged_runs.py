@@ -96,7 +96,7 @@ def test_a_damaged_file_is_named_or_does_no_harm(killed, tmp_path, name):
         ("exported/best.safetensors", CheckpointError),
     ],
 )
-def test_something_else_in_the_place_of_a_file_is_told(run, name, error, kind):
+def test_something_else_in_the_place_of_a_file_is_reported(run, name, error, kind):
     (run / name).touch()
     damage.in_place(run / name, kind)
     with pytest.raises(error, match=f"{name.replace('.', '[.]')} cannot be used"):
@@ -105,7 +105,7 @@ def test_something_else_in_the_place_of_a_file_is_told(run, name, error, kind):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_may_not_be_read_is_told(run, name):
+def test_a_file_that_may_not_be_read_is_reported(run, name):
     (run / name).chmod(0)
     with pytest.raises(CovtoolError, match=name):
         resume_finetune(run)
@@ -129,7 +129,7 @@ def test_folders_that_are_missing_are_made_anew(run, killed):
     assert any("was saved yet: it starts over" in note for note in observer.notes)
 
 
-def test_logs_that_are_missing_are_begun_anew_and_the_gap_is_told(run):
+def test_logs_that_are_missing_are_begun_anew_and_the_gap_is_reported(run):
     for name in ("metrics.jsonl", "summary.csv"):
         (run / name).unlink()
     observer = Recorder()
@@ -192,7 +192,7 @@ def test_lines_that_count_must_be_in_order(run, name, damaged, message):
     assert f"{name} back as it was, or move it away" in caught.value.hint
 
 
-def test_what_the_arguments_do_not_say_is_told(run):
+def test_what_the_arguments_do_not_say_is_reported(run):
     arguments = run / "args.yaml"
     kept = [line for line in arguments.read_text().splitlines() if not line.startswith("lr:")]
     arguments.write_text("\n".join(kept))

@@ -1,4 +1,4 @@
-"""Curves for TensorBoard: told to a stand-in for its writer, and to itself where it is there."""
+"""Curves for TensorBoard: written to a stand-in for its writer, and by TensorBoard itself."""
 
 import sys
 from pathlib import Path
@@ -75,8 +75,8 @@ def test_a_full_disk_ends_the_curves_and_not_the_run(
     monkeypatch.setattr(Writer, "add_scalar", full)
     recorder = Recorder()
     result = finetune(make_request(data, tmp_path, tensorboard=True), observer=recorder)
-    told = [note for note in recorder.notes if "TensorBoard" in note]
-    assert told == [
+    notes = [note for note in recorder.notes if "TensorBoard" in note]
+    assert notes == [
         "The curves for TensorBoard end here: they cannot be written. No space left on device."
     ]
     assert result.epochs == 2

@@ -17,7 +17,7 @@ from covtool.training.start import prepare
 from covtool.training.start.finetune import open_source, read_layout, resolve_defaults
 from covtool.training.start.prepare import build_parts
 from covtool.training.step.out_of_memory import InParts, is_out_of_memory
-from covtool.training.step.update import compute_gradient_
+from covtool.training.step.update import update_
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_not_even_one_image_is_the_end(asked, memory):
         finetune(asked(batch_size=6, auto_batch=True))
 
 
-def test_an_error_that_the_process_cannot_recover_from_is_told_at_once(asked, monkeypatch):
+def test_an_error_that_the_process_cannot_recover_from_is_reported_at_once(asked, monkeypatch):
     """oneDNN, once it has run out of memory, has no more primitives for any size."""
     original = prepare.assemble
 
@@ -99,6 +99,25 @@ def test_memory_that_runs_out_elsewhere_is_explained_too(asked):
         finetune(asked(auto_batch=True), observer=recorder)
     assert "can't allocate memory" in caught.value.reason
     assert "fewer --workers or a smaller --batch-size" in caught.value.hint
+
+
+def test_an_update_that_has_begun_to_change_weights_is_not_tried_again(asked, monkeypatch):
+    """An optimizer allocates its moments in the first step."""
+    original = prepare.assemble
+
+    def fail(optimizer, args, kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    def assemble(*given):
+        parts = original(*given)
+        parts.optimizer.register_step_pre_hook(fail)
+        return parts
+
+    monkeypatch.setattr(prepare, "assemble", assemble)
+    recorder = Recorder()
+    with pytest.raises(OutOfMemoryError, match="out of memory after step 0"):
+        finetune(asked(auto_batch=True), observer=recorder)
+    assert not any("do not fit" in note for note in recorder.notes)
 
 
 REALLY = """
@@ -184,7 +203,7 @@ def test_the_gradient_is_that_of_the_whole_batch(asked, micro_batch, mixup, accu
 
     def gradient(size):
         prepare.seed_everything(1)
-        result = compute_gradient_(parts, batches, micro_batch=size)
+        result = update_(parts, batches, size, updates=0, only_gradient=True)
         return result, {n: p.grad.clone() for n, p in parts.model.named_parameters()}
 
     (whole, expected), (cut, got) = gradient(None), gradient(micro_batch)
