@@ -90,6 +90,7 @@ class Inspection:
         num_classes: Its outputs.
         in_channels: Of the images.
         recipe: How the model is put together; None where it is not recognized.
+        history: Steps that made the model, in words, oldest first.
         sites: Where it can be operated on; None where it cannot.
         not_operable: Why it cannot.
         notes: What was chosen, in sentences.
@@ -116,6 +117,7 @@ class Inspection:
     notes: tuple[str, ...]
     convolutions: tuple[ConvSite, ...] = ()
     correlations: tuple[LayerCorrelation, ...] = ()
+    history: tuple[str, ...] = ()
 
 
 def inspect_source(
@@ -231,6 +233,7 @@ def _recognized(source: str, opened: OpenedModel) -> Inspection:
         sites=sites,
         not_operable=reason,
         notes=opened.notes,
+        history=recipe.provenance.history,
         convolutions=_convolutions(opened.model, recipe),
     )
 

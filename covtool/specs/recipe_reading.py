@@ -10,6 +10,7 @@ from covtool.documents import parse_json
 from covtool.errors import reason_of
 from covtool.run_files.settings import read_settings, unusable
 from covtool.specs.base_arguments import base_problem
+from covtool.specs.first_version import upgrade
 from covtool.specs.problems import first_problem
 from covtool.specs.recipe import Recipe
 
@@ -40,14 +41,14 @@ def recipe_of_run(path: Path) -> Recipe:
 
 
 def recipe_of(value: Any) -> Recipe:
-    """Return the recipe that plain values describe.
+    """Return the recipe that plain values describe, of this version or an older one.
 
     Raises:
         ValueError: They describe none, or one that contradicts itself; the reason is one line with
             the key.
     """
     try:
-        recipe = Recipe.model_validate(value)
+        recipe = Recipe.model_validate(upgrade(value))
     except ValidationError as problem:
         raise ValueError(first_problem(problem)) from problem
     for problem in _contradictions(recipe):

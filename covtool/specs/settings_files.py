@@ -10,8 +10,8 @@ from covtool.errors import ArgumentError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import read_text
 from covtool.run_files.settings import LARGEST_SETTINGS
+from covtool.specs.operations import MOST_OPERATIONS, Operation
 from covtool.specs.problems import first_problem, shown
-from covtool.specs.recipe import MOST_OPERATIONS, Operation
 
 _OPERATIONS = TypeAdapter(list[Operation])
 _KEY = "operations"

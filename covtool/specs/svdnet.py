@@ -110,12 +110,12 @@ class SvdnetSpec(CheckedRecord):
     def _base_epochs(self) -> int:
         return BASE_EPOCHS if self.base_epochs is None else self.base_epochs
 
-    def in_words(self) -> str:
-        """What differs from the published iterations, and their rates, for a model's history."""
+    def unpublished(self) -> tuple[tuple[str, str], ...]:
+        """Return names and values of what the iterations do otherwise than published."""
+        names = ("decomposition", "reorder", "assignment", "classifier")
+        values = [(name, getattr(self, name)) for name in names]
         fields = type(self).model_fields
-        told = ("decomposition", "reorder", "assignment", "classifier")
-        others = [f", {n} {v}" for n in told if (v := getattr(self, n)) != fields[n].default]
-        return f", then {' '.join(f'{lr:g}' for lr in self.lrs)}{''.join(others)}"
+        return tuple((n, str(value)) for n, value in values if value != fields[n].default)
 
     def lr_of(self, iteration: int) -> float:
         """Return the learning rate of an iteration, counted from 1."""
