@@ -117,7 +117,8 @@ class FinetuneRequest(Record):
         if self.svdnet is None:
             self.training.validate_fields()
         else:
-            self.training.refuse_nonsense_in(self.svdnet)
+            assert isinstance(self.training, SvdnetTrainingSpec)  # as `PHASED` has it
+            self.training.validate_phases(self.svdnet)
         self.loading.validate_fields()
         self.objective.validate_fields(self.training, self.faults)
 

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
-from covtool.errors import ArgumentError
 from covtool.specs.faults import FaultSpec
 from covtool.specs.losses import LOSSES, LossTerm, parse_loss
-from covtool.specs.record import Record, as_flag
+from covtool.specs.record import Contradiction, Record, as_flag, refuse_contradictions
 from covtool.specs.training import TrainingSpec
 
-PANEL = {"panel": "Loss and sampling"}
+PANEL: JsonDict = {"panel": "Loss and sampling"}
 
 CIRCLE_MARGIN, CIRCLE_SCALE = 0.25, 128.0  # of Sun et al. for re-identification
 NUM_INSTANCES = 4  # of Hermans et al.
@@ -93,12 +93,10 @@ class ObjectiveSpec(Record):
             ArgumentError: Two of them contradict each other, or one has no effect.
             UnknownVariantError: There is no such loss.
         """
-        checks = (*self._ineffective(), *self._contradictions(training, faults))
-        for wrong, message, hint in checks:
-            if wrong:
-                raise ArgumentError(message, hint=hint)
+        refuse_contradictions(self._ineffective())
+        refuse_contradictions(self._contradictions(training, faults))
 
-    def _ineffective(self) -> Iterator[tuple[bool, str, str]]:
+    def _ineffective(self) -> Iterator[Contradiction]:
         names = {term.name for term in self.terms}
         for option, loss in (
             ("triplet_margin", "triplet"),
@@ -116,9 +114,7 @@ class ObjectiveSpec(Record):
             "Add --sampler pk, or leave it out.",
         )
 
-    def _contradictions(
-        self, training: TrainingSpec, faults: FaultSpec
-    ) -> Iterator[tuple[bool, str, str]]:
+    def _contradictions(self, training: TrainingSpec, faults: FaultSpec) -> Iterator[Contradiction]:
         size, smoothing = training.batch_size, training.smoothing
         fitting = max(2, size // self.instances) * self.instances
         yield (

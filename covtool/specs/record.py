@@ -1,6 +1,6 @@
 """What all records have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,20 @@ Contradiction = tuple[bool, str, str]
 """Whether fields contradict each other, in which words, and what to do then."""
 
 
+def refuse_contradictions(contradictions: Iterable[Contradiction]) -> None:
+    """Refuse the first contradiction that there is.
+
+    Args:
+        contradictions: Those that there may be, the first to be reported first.
+
+    Raises:
+        ArgumentError: One of them is there.
+    """
+    for wrong, message, hint in contradictions:
+        if wrong:
+            raise ArgumentError(message, hint=hint)
+
+
 class Record(BaseModel):
     """A frozen record that refuses unknown keys."""
 
@@ -42,9 +56,7 @@ class CheckedRecord(Record):
         Raises:
             ArgumentError: Two of them contradict each other, or one has no effect.
         """
-        for wrong, message, hint in self.contradictions():
-            if wrong:
-                raise ArgumentError(message, hint=hint)
+        refuse_contradictions(self.contradictions())
 
 
 def as_flag(name: str) -> str:

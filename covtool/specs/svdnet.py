@@ -1,16 +1,16 @@
 """Restraint and relaxation iterations (RRI) of SVDNet."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
+from pydantic.config import JsonDict
 
-from covtool.errors import ArgumentError
-from covtool.specs.record import CheckedRecord, Contradiction
+from covtool.specs.record import CheckedRecord, Contradiction, refuse_contradictions
 from covtool.specs.training import WATCHING, TrainingSpec
 
 BASE_EPOCHS = 20  # of step 0, for a model that was not trained yet
-PANEL: dict[str, Any] = {"panel": "SVDNet"}
+PANEL: JsonDict = {"panel": "SVDNet"}
 
 
 class SvdnetSpec(CheckedRecord):
@@ -145,7 +145,8 @@ class SvdnetTrainingSpec(TrainingSpec):
     epochs: int = Field(1, ge=1, json_schema_extra={"flag": False})
     patience: Literal[0] = Field(0, json_schema_extra={"flag": False})
     val_fraction: None = Field(None, json_schema_extra={"flag": False})
-    eval_metric: Literal["rank1", "mAP"] = Field(
+    # The phases are judged by a search, which has other metrics than a validation.
+    eval_metric: Literal["rank1", "mAP"] = Field(  # type: ignore[assignment]
         "rank1",
         description="What the best phase is best in: rank-1 (which is Recall@1) or mAP.",
         json_schema_extra=WATCHING,
@@ -159,7 +160,7 @@ class SvdnetTrainingSpec(TrainingSpec):
             warmup = alone.warmup
         return self.model_copy(update={"epochs": svdnet.epochs, "warmup_epochs": warmup})
 
-    def refuse_nonsense_in(self, svdnet: SvdnetSpec) -> None:
+    def validate_phases(self, svdnet: SvdnetSpec) -> None:
         """Check the settings against each other and against those of the phases.
 
         Raises:
@@ -167,9 +168,7 @@ class SvdnetTrainingSpec(TrainingSpec):
         """
         svdnet.validate_fields()
         whole = self.in_phases(svdnet)
-        for wrong, message, hint in whole._contradictions_in(svdnet):
-            if wrong:
-                raise ArgumentError(message, hint=hint)
+        refuse_contradictions(whole._contradictions_in(svdnet))
         whole.validate_fields()
 
     def _contradictions_in(self, svdnet: SvdnetSpec) -> Iterator[Contradiction]:

@@ -144,7 +144,7 @@ def with_phases(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) ->
     kept = not request.new_classifier and recipe.num_classes == len(layout.class_names)
     trained = kept and was_trained(recipe.provenance.steps, since_eigenlayer=True)
     svdnet = request.svdnet.with_base_epochs(0 if trained else BASE_EPOCHS)
-    request.training.refuse_nonsense_in(svdnet)
+    request.training.validate_phases(svdnet)
     training = request.training.in_phases(svdnet)
     return request.model_copy(update={"svdnet": svdnet, "training": training})
 
