@@ -3,7 +3,7 @@
 import errno
 from copy import copy
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from covtool.printable import escaped, printable
 
@@ -75,7 +75,7 @@ class CovtoolError(Exception):
         again.args = (again._said(),)
         return again
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses build their messages from arguments of their own: an error that comes from
         # another process is put together from what it says instead.
         return _again, (type(self), self.args), {**vars(self), "tell_once": None}
@@ -173,9 +173,8 @@ class SaveError(CovtoolError, OSError):
     def of(cls, path: "Path", problem: Exception) -> "SaveError":
         """Writing `path` failed with `problem`."""
         number = getattr(problem, "errno", None)
-        return cls(
-            f"{path} cannot be written.", reason=reason_of(problem), hint=_WRITING_HINTS.get(number)
-        )
+        hint = None if number is None else _WRITING_HINTS.get(number)
+        return cls(f"{path} cannot be written.", reason=reason_of(problem), hint=hint)
 
 
 _ROOM = "Make room there, or choose another place."
@@ -251,7 +250,7 @@ def _printable_lines(text: str) -> str:
 
 def _again(kind: type[CovtoolError], arguments: tuple[str, ...]) -> CovtoolError:
     blank = type(kind.__name__, (kind,), {"__init__": lambda problem, *arguments: None})
-    problem = blank(*arguments)
+    problem: CovtoolError = blank(*arguments)
     problem.__class__ = kind
     problem.args = arguments
     return problem

@@ -70,7 +70,8 @@ def smallest_eigenvalue_ratio(weight: Tensor) -> Tensor:
         return torch.full_like(shortest, torch.nan)
     if shortest <= 0:
         return torch.ones_like(shortest)
-    return (torch.linalg.eigvalsh(gram)[0] / shortest).clamp_min(0)
+    eigenvalues: Tensor = torch.linalg.eigvalsh(gram)
+    return (eigenvalues[0] / shortest).clamp_min(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +93,28 @@ class Decomposition:
     orthogonal: Callable[[Tensor], Tensor]
 
 
+def _svd(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    left, values, right = torch.linalg.svd(weight, full_matrices=False)
+    return left, values, right
+
+
 def _us(weight: Tensor) -> Tensor:
-    _, values, right = torch.linalg.svd(weight, full_matrices=False)
+    _, values, right = _svd(weight)
     return values[:, None] * right
 
 
 def _u(weight: Tensor) -> Tensor:
-    return torch.linalg.svd(weight, full_matrices=False)[2]
+    return _svd(weight)[2]
 
 
 def _uv(weight: Tensor) -> Tensor:
-    left, _, right = torch.linalg.svd(weight, full_matrices=False)
+    left, _, right = _svd(weight)
     return left @ right
 
 
 def _qr(weight: Tensor) -> Tensor:
-    q, r = torch.linalg.qr(weight.mT)
+    factors: tuple[Tensor, Tensor] = torch.linalg.qr(weight.mT)
+    q, r = factors
     return (q * r.diagonal()).mT
 
 

@@ -13,7 +13,7 @@ from covtool.registry import Registry
 
 def filter_norm(weight: Tensor) -> Tensor:
     """Euclidean norm of each filter, shape (O, 1, 1, 1); of a zero filter a negligible one."""
-    norm = weight.flatten(1).norm(dim=1).clamp_min(negligible(weight.dtype))
+    norm: Tensor = weight.flatten(1).norm(dim=1).clamp_min(negligible(weight.dtype))
     return norm[:, None, None, None]
 
 
@@ -117,7 +117,7 @@ def orthogonality_penalty(weight: Tensor, *, groups: int = 1) -> Tensor:
         tensor(0.)
     """
     directions = weighted_by_nothing(at_least_float32(weight))
-    rows = directions.unflatten(0, (groups, -1)).flatten(2)
+    rows: Tensor = directions.unflatten(0, (groups, -1)).flatten(2)
     filters, fan_in = rows.shape[1:]
     with full_precision(weight):
         if filters <= fan_in:

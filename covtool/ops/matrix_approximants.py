@@ -61,7 +61,8 @@ def _sqrt(cov: Tensor, root_of_complement: Callable[[Tensor], Tensor]) -> Tensor
         raise ShapeError.expected("cov", "(B, C, C)", cov)
     with full_precision(cov):
         precise = at_least_float32(cov)
-        return applied(_SquareRoot, precise, root_of_complement).to(cov.dtype)
+        root: Tensor = applied(_SquareRoot, precise, root_of_complement)
+        return root.to(cov.dtype)
 
 
 class _SquareRoot(torch.autograd.Function):

@@ -33,6 +33,6 @@ def principal_directions(cov: Tensor, dim: int) -> Tensor:
             f"There are no {dim} principal directions of {len(cov)} channels.",
             hint=f"Choose --dim {len(cov)} or less, or --reduction none.",
         )
-    directions = torch.linalg.eigh(cov).eigenvectors.mT.flip(0)[:dim]
+    directions: Tensor = torch.linalg.eigh(cov).eigenvectors.mT.flip(0)[:dim]
     largest = directions.abs().argmax(dim=1, keepdim=True)
     return directions * directions.gather(1, largest).sign()

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch.jit import is_tracing  # type: ignore[attr-defined]  # public, but not in __all__
 
 
 class _Forgetful:
@@ -23,6 +24,6 @@ def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
         function: Its ``forward`` takes the context first.
         arguments: The others.
     """
-    if torch.jit.is_tracing():
+    if is_tracing():
         return function.forward(_Forgetful(), *arguments)
     return function.apply(*arguments)

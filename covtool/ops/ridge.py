@@ -132,7 +132,8 @@ class _Moments:
 
     @classmethod
     def of(cls, batches: Iterable[tuple[Tensor, Tensor]]) -> "_Moments":
-        rows, shift = 0, None
+        rows = 0
+        shift: Tensor | None = None
         for raw, raw_targets in batches:
             features, targets = raw.double(), raw_targets.double()
             if shift is None:  # centered roughly from the start: no cancellation at the end
@@ -147,6 +148,7 @@ class _Moments:
             scatter += features.mT @ features
             cross += features.mT @ targets
         _check_rows(rows)
+        assert shift is not None  # there are rows
         offset = total / rows
         return cls(
             rows=rows,

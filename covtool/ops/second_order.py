@@ -33,7 +33,8 @@ def computed_in(
 def covariance_factor(features: Tensor) -> Tensor:
     """Return a with A A' the covariance: the centered positions over the root of N, (B, C, N)."""
     centered = centered_positions(features)
-    return centered / centered.shape[-1] ** 0.5
+    root: float = centered.shape[-1] ** 0.5
+    return centered / root
 
 
 def power_covariance(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # public, but not in __all__
 
 from covtool.errors import ArgumentError, ShapeError
 from covtool.ops.eigen_gradients import GRADIENTS, NEWTON_SCHULZ, EigenGradientRule, slopes
@@ -140,7 +141,7 @@ def matrix_sqrt_eigh(cov: Tensor, *, gradient: str = "exact", order: int | None 
     with full_precision(cov):
         precise = at_least_float32(cov)
         rule = differentiable(power(0.5), gradient, order)
-        root = applied(_MatrixFunction, precise, rule)
+        root: Tensor = applied(_MatrixFunction, precise, rule)
         if gradient == NEWTON_SCHULZ:
             iterated = matrix_sqrt_newton_schulz(precise, num_iterations=rule.order)
             root = _with_gradient_of(root, iterated)
@@ -163,7 +164,7 @@ def eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
     cleaned = torch.where(finite[..., None], matrices, torch.zeros_like(matrices))
     try:
         eigenvalues, vectors = torch.linalg.eigh(cleaned)
-    except torch.linalg.LinAlgError:
+    except LinAlgError:
         if matrices.device.type == "cpu":
             raise
         eigenvalues, vectors = (t.to(matrices.device) for t in torch.linalg.eigh(cleaned.cpu()))

@@ -64,4 +64,5 @@ def _by_fourier(flat: Tensor, first: CountSketch, second: CountSketch) -> Tensor
     rows = flat.mT.flatten(0, 1)
     spectra = [torch.fft.rfft(sketch.apply(rows)) for sketch in (first, second)]
     summed = (spectra[0] * spectra[1]).unflatten(0, (flat.shape[0], -1)).sum(dim=1)
-    return torch.fft.irfft(summed, n=first.size)
+    features: Tensor = torch.fft.irfft(summed, n=first.size)
+    return features

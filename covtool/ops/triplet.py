@@ -51,4 +51,5 @@ def batch_hard_triplet(
 
 def _distances(rows: Tensor, others: Tensor) -> Tensor:
     """Return row by row, (B,); from differences, as products would lose small ones."""
-    return torch.linalg.vector_norm(rows - others, dim=1)
+    distances: Tensor = torch.linalg.vector_norm(rows - others, dim=1)
+    return distances

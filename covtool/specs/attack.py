@@ -1,11 +1,12 @@
 """Which attack a model is measured under, and how far it may go."""
 
 from pydantic import ConfigDict, Field, field_validator
+from pydantic.config import JsonDict
 
 from covtool.errors import ArgumentError
 from covtool.specs.record import Record, as_flag
 
-PANEL = {"panel": "Attack"}
+PANEL: JsonDict = {"panel": "Attack"}
 DEFAULT_STEPS = 10
 DEFAULT_SEED = 0
 STEP_SHARE = 2.5  # of eps over the number of steps: Madry et al. reach the border from any start
@@ -56,11 +57,13 @@ class AttackSpec(Record):
     @property
     def radius(self) -> float:
         """`eps` as a number."""
+        assert self.eps is not None  # `validate_fields` has asked for it
         return _fraction(self.eps)
 
     @property
     def step(self) -> float:
         """`step_size` as a number."""
+        assert self.step_size is not None  # the attack has one by now
         return _fraction(self.step_size)
 
     @property

@@ -1,10 +1,11 @@
 """Which classes of a data set are trained, and which are left for a search."""
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import Record
 
-PANEL = {"panel": "Data for retrieval"}
+PANEL: JsonDict = {"panel": "Data for retrieval"}
 
 
 class ClassSplitSpec(Record):

@@ -3,11 +3,12 @@
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import Record
 
-SURGERY = {"panel": "Surgery"}
-CALIBRATION = {"panel": "Calibration"}
+SURGERY: JsonDict = {"panel": "Surgery"}
+CALIBRATION: JsonDict = {"panel": "Calibration"}
 
 
 class ConvertSpec(Record):

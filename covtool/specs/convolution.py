@@ -3,11 +3,12 @@
 from typing import Literal
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import LARGEST, LongName, Name, PositiveFloat, Record
 
-PANEL = {"panel": "Convolutions (with --conv)"}
-RECORDED = {"flag": False}
+PANEL: JsonDict = {"panel": "Convolutions (with --conv)"}
+RECORDED: JsonDict = {"flag": False}
 MOST_PATTERNS = 1000
 MOST_LAYERS = 100_000
 

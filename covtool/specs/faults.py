@@ -3,10 +3,11 @@
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import Record
 
-PANEL = {"panel": "Faults"}
+PANEL: JsonDict = {"panel": "Faults"}
 
 
 class FaultSpec(Record):

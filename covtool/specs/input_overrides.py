@@ -4,12 +4,13 @@ import re
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.config import JsonDict
 
 from covtool.specs.problems import key_and_reason
 from covtool.specs.recipe import SMALLEST_CROP, InputSpec
 from covtool.specs.record import Record
 
-PANEL = {"panel": "Images"}
+PANEL: JsonDict = {"panel": "Images"}
 
 _SIZE = re.compile(r"(?P<height>[1-9]\d{0,8})(?:x(?P<width>[1-9]\d{0,8}))?")
 
@@ -73,7 +74,7 @@ class InputOverrides(Record):
     @classmethod
     def _holds_numbers(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None:
-            _require_bounds(**{info.field_name: _numbers(text)})
+            _require_bounds(**{str(info.field_name): _numbers(text)})
         return text
 
     def changes(self) -> dict[str, Any]:
@@ -99,7 +100,9 @@ def _require_bounds(**fields: Any) -> None:
 
 
 def _size(text: str) -> tuple[int, int]:
-    height, width = _SIZE.fullmatch(text).groups()
+    found = _SIZE.fullmatch(text)
+    assert found is not None  # the field was validated
+    height, width = found.groups()
     return int(height), int(width or height)
 
 

@@ -3,10 +3,11 @@
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import Record, as_flag
 
-PANEL = {"panel": "Layout of the data"}
+PANEL: JsonDict = {"panel": "Layout of the data"}
 
 
 class LayoutSpec(Record):

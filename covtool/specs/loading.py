@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
+from pydantic.config import JsonDict
 
 from covtool.specs.byte_amounts import parse_bytes
 from covtool.specs.record import CheckedRecord, Contradiction, as_flag
 from covtool.user_cache import user_cache
 
-PANEL = {"panel": "Input"}
+PANEL: JsonDict = {"panel": "Input"}
 CACHE_MEMORY = "4GB"
 
 

@@ -5,14 +5,15 @@ from itertools import pairwise
 from typing import Literal
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import CheckedRecord, Contradiction
 
-RUN = {"panel": "Run"}
-OPTIMIZER = {"panel": "Optimizer"}
-SCHEDULE = {"panel": "Learning rate"}
-REGULARIZATION = {"panel": "Regularization"}
-CENTRALIZATION = {"panel": "Gradient centralization"}
+RUN: JsonDict = {"panel": "Run"}
+OPTIMIZER: JsonDict = {"panel": "Optimizer"}
+SCHEDULE: JsonDict = {"panel": "Learning rate"}
+REGULARIZATION: JsonDict = {"panel": "Regularization"}
+CENTRALIZATION: JsonDict = {"panel": "Gradient centralization"}
 
 WARMUP_AT_MOST = 1.0  # epochs, where none are asked for
 WARMUP_SHARE = 0.1  # of all epochs

@@ -4,7 +4,7 @@ A `Recipe` is the whole description of a model: it is stored as JSON in every mo
 the structure is rebuilt from it and from nothing else. Unknown keys are errors.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue
 
@@ -13,7 +13,7 @@ from covtool.specs.operations import MOST_OPERATIONS, Operation
 from covtool.specs.provenance import Provenance
 from covtool.specs.record import LongName, Record
 
-RECIPE_VERSION = 2
+RECIPE_VERSION: Final = 2
 """1 had the history as lines of prose; `covtool.specs.first_version` still reads it."""
 
 MOST_CLASSES = 10_000_000

@@ -51,8 +51,8 @@ def recipe_of(value: Any) -> Recipe:
         recipe = Recipe.model_validate(upgrade(value))
     except ValidationError as problem:
         raise ValueError(first_problem(problem)) from problem
-    for problem in _contradictions(recipe):
-        raise ValueError(problem)
+    for contradiction in _contradictions(recipe):
+        raise ValueError(contradiction)
     return recipe
 
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
+from pydantic.config import JsonDict
 
 from covtool.specs.byte_amounts import parse_bytes
 from covtool.specs.record import CheckedRecord, Contradiction, as_flag
 
-SEARCH: dict[str, Any] = {"panel": "Search"}
-FILES: dict[str, Any] = {"panel": "Files of the search"}
+SEARCH: JsonDict = {"panel": "Search"}
+FILES: JsonDict = {"panel": "Files of the search"}
 K1 = 20
 K2 = 6
 LAMBDA = 0.3

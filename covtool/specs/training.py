@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.freezing import BACKBONE, FreezeRule, parse_freeze
 from covtool.specs.optimization import RUN, OptimizationSpec
 from covtool.specs.record import Contradiction
 
-FILTERS = {"panel": "Decoupled convolutions"}
-PARTS = {"panel": "What is trained"}
-SPEED = {"panel": "Speed and device"}
-WATCHING = {"panel": "Watching and keeping"}
+FILTERS: JsonDict = {"panel": "Decoupled convolutions"}
+PARTS: JsonDict = {"panel": "What is trained"}
+SPEED: JsonDict = {"panel": "Speed and device"}
+WATCHING: JsonDict = {"panel": "Watching and keeping"}
 
 
 class TrainingSpec(OptimizationSpec):
