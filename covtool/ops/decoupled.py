@@ -46,7 +46,7 @@ def patch_norm(features: Tensor, kernel_size: tuple[int, int], geometry: Geometr
     Args:
         features: Shape (B, C, H, W). Not modified.
         kernel_size: Height and width.
-        geometry: Of the convolution; each of its groups of channels has norms of its own.
+        geometry: Placement of the kernel; each group of channels has norms of its own.
 
     Returns:
         Shape (B, groups, H', W'), in float32 or better. A zero patch has a negligible norm, 1e-12,
@@ -59,14 +59,18 @@ def patch_norm(features: Tensor, kernel_size: tuple[int, int], geometry: Geometr
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     with full_precision(features):
         groups = geometry.groups
+        # Depthwise: each channel is a group, and there is nothing to add up.
         if groups == features.shape[1]:
             energy = features.to(dtype).square()
         else:
+            # The norm's own dtype: half precision would overflow in the sum of squares.
             grouped = features.unflatten(1, (groups, -1))
             energy = torch.linalg.vector_norm(grouped, dim=2, dtype=dtype).square()
         if kernel_size != (1, 1) or geometry != Geometry(groups=groups):
+            # A box filter adds up the squares of a patch; 1 x 1 patches without strides need none.
             box = torch.ones(groups, 1, *kernel_size, dtype=dtype, device=features.device)
             energy = _convolve(energy, box, geometry)
+        # Clamped before the root, whose slope at 0 is infinite: the gradient there is 0.
         return energy.clamp_min(NEGLIGIBLE**2).sqrt()
 
 
@@ -110,6 +114,7 @@ def _by_cosines(
     response = _convolve(features, weighted_by_nothing(filters), geometry)
     norm = _for_each_filter(patch_norm(features, _kernel_size(filters), geometry), len(filters))
     with full_precision(features):
+        # Rounding may put a cosine beyond 1, where the arc cosine is NaN.
         cosine = (response.to(norm.dtype) / norm).clamp(-1, 1)
         strength = norm if magnitude is None else magnitude(norm)
         return (angular(cosine) * strength * size[:, 0]).to(response.dtype)

@@ -63,8 +63,8 @@ def isqrt_covariance(
     Args:
         features: Feature maps, shape (B, C, H, W). Not modified.
         num_iterations: Newton-Schulz steps, at least 1.
-        pre_norm: What the covariance is divided by first: ``trace`` or ``frobenius``.
-        post_norm: Whose square root the result is multiplied by: ``trace``, ``frobenius``, or
+        pre_norm: Norm that the covariance is divided by first: ``trace`` or ``frobenius``.
+        post_norm: Norm whose root the result is multiplied by: ``trace``, ``frobenius``, or
             ``none``. The result approaches the square root where it is the same as `pre_norm`.
         side: ``channels`` iterates on C x C, ``positions`` on N x N matrices; both are the same
             function.
@@ -107,7 +107,7 @@ def gram_sqrt_newton_schulz(
     Args:
         factor: A, shape (B, C, N), in float32 or float64. Not modified.
         num_iterations: Newton-Schulz steps, at least 1.
-        side: As in `isqrt_covariance`.
+        side: Side that is iterated on, see `isqrt_covariance`.
 
     Returns:
         Symmetric matrices, shape (B, C, C).
@@ -117,6 +117,7 @@ def gram_sqrt_newton_schulz(
 
 def cheaper_side(channels: int, positions: int, *, num_iterations: int) -> Side:
     """Return the side with fewer multiplications: ``channels`` or ``positions``."""
+    # Matrix products of all steps; the first and the last one need fewer.
     products = 3 * num_iterations - 3
     on_channels = channels**2 * positions + products * channels**3
     on_positions = 2 * channels * positions**2 + channels**2 * positions + products * positions**3
@@ -137,9 +138,11 @@ def _root(
     everything else is scaled where it is smallest, on the iterated matrices.
     """
     largest = one_where_zero(factor.detach().abs().amax(dim=(-2, -1), keepdim=True))
+    # Detached above: a constant factor, which `scale` and the norms take out again exactly.
     factor = factor / largest
     if side == "auto":
         side = cheaper_side(*factor.shape[-2:], num_iterations=num_iterations)
+    # X X' and X' X have the same trace and norm, so the side does not matter to the scales.
     gram = factor @ factor.mT if side == "channels" else factor.mT @ factor
     pre_norm, post_norm = norms
     before = pre_norm(gram)
@@ -151,4 +154,5 @@ def _root(
     if side == "channels":
         return newton_schulz_root(unit, num_iterations=num_iterations) * scale
     inverse_root = newton_schulz_inverse_root(unit, num_iterations=num_iterations)
+    # The scale goes to the small matrix, not to the C x C product.
     return factor @ (inverse_root * (scale / one_where_zero(before))) @ factor.mT

@@ -10,7 +10,7 @@ class _Forgetful:
     """A context that keeps nothing for a backward pass."""
 
     def save_for_backward(self, *tensors: torch.Tensor) -> None:
-        """Nothing: the operations themselves are differentiated."""
+        """Keep nothing: the operations themselves are differentiated."""
 
 
 def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
@@ -25,5 +25,6 @@ def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
         arguments: The others.
     """
     if is_tracing():
+        # Without `apply` the operations are recorded as they are, in autograd's sight.
         return function.forward(_Forgetful(), *arguments)
     return function.apply(*arguments)

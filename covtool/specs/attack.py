@@ -1,4 +1,4 @@
-"""Which attack a model is measured under, and how far it may go."""
+"""The attack that a model is measured under, and its limits."""
 
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
@@ -73,7 +73,7 @@ class AttackSpec(Record):
         return f"{self.attack} (eps {self.eps}{steps})"
 
     def given(self) -> tuple[str, ...]:
-        """Return names of the options that were said, beside `attack` itself."""
+        """Return names of the options that were given, beside `attack` itself."""
         return tuple(self.model_dump(exclude={"attack"}, exclude_none=True))
 
     def validate_fields(self) -> None:
@@ -97,6 +97,7 @@ class AttackSpec(Record):
 
 def _fraction(text: str) -> float:
     """Return the number that ``4/255`` or ``0.0157`` stands for."""
+    # Read by hand: `Fraction` has no bound on digits, and nothing is evaluated.
     over, _, under = text.partition("/")
     try:
         return float(over) / (float(under) if "/" in text else 1.0)

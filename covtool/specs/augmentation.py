@@ -1,4 +1,4 @@
-"""How training images are varied, in timm's words."""
+"""Augmentation of training images, in timm's words."""
 
 from typing import Literal
 
@@ -54,8 +54,9 @@ class AugmentationSpec(Record):
         0.0, ge=0, le=1, description="Chance of random erasing.", json_schema_extra=PANEL
     )
     remode: Literal["const", "rand", "pixel"] = Field(
-        "pixel", description="What random erasing fills in.", json_schema_extra=PANEL
+        "pixel", description="Content that random erasing fills in.", json_schema_extra=PANEL
     )
+    # timm's default: the network sees both filters, and does not learn one of them.
     train_interpolation: Literal["random", "nearest", "bilinear", "bicubic", "lanczos"] = Field(
         "random",
         description="Resampling filter of the random crops; random: bilinear or bicubic.",

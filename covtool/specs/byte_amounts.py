@@ -8,6 +8,7 @@ _UNITS = {
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)},
 }
 _TOO_MANY = 1e15  # of any unit
+# Units are read in any case: bits are never meant here.
 _BY_LOWER_CASE = {unit.lower(): size for unit, size in _UNITS.items()}
 
 

@@ -73,6 +73,7 @@ def read_line(line: str) -> Step:
         step = _read(line)
     except ValidationError:  # a number beyond all bounds, say
         step = _training_without_settings(line)
+    # Whatever was misread shows here: the line itself is kept then.
     return step if phrase(step) == line else step.model_copy(update={"text": line})
 
 
@@ -111,6 +112,7 @@ def _conversion(line: str) -> ConversionStep:
     if words == "imported":
         return ConversionStep(source=source, layout=layout)
     found = [_OPERATION.fullmatch(part) for part in words.split(", ")]
+    # A part that is none of ours is left to the step's `text`.
     operations = tuple(_operation(match) for match in found if match)
     return ConversionStep(source=source, operations=operations, layout=layout)
 
@@ -132,6 +134,7 @@ def _training(line: str) -> Step:
     start, colon, settings = line.removeprefix(f"{command} on ").rpartition(": ")
     data, layout = _without_layout(start if colon else settings)
     fields: dict[str, Any] = {"command": command, "data": data, "layout": layout}
+    # Split, not matched as a whole: the time stays linear in a line of any length.
     parts = settings.split(", ")
     if found := _EPOCHS.fullmatch(parts[0]):
         fields |= {"epochs": int(found[1]), "planned_epochs": int(found[2])}
@@ -149,6 +152,7 @@ def _training_without_settings(line: str) -> Step:
 def _settings(parts: list[str]) -> dict[str, Any]:
     """Return the settings behind the epochs: a phase, the optimizer, and words with values."""
     rate = next((n for n, part in enumerate(parts) if part.startswith("lr ")), None)
+    # None, or no optimizer in front of it: not a line that covtool wrote.
     if not rate:
         return {}
     found: dict[str, Any] = {"phase": ", ".join(parts[: rate - 1]) or None, "opt": parts[rate - 1]}

@@ -1,4 +1,4 @@
-"""What a user says about a model's images, where the model does not say it (or says it wrongly)."""
+"""Changes to the images that a model expects, where its file says nothing, or the wrong thing."""
 
 import re
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from covtool.specs.record import Record
 
 PANEL: JsonDict = {"panel": "Images"}
 
+# Nine digits: a longer number is no size, and takes long to read.
 _SIZE = re.compile(r"(?P<height>[1-9]\d{0,8})(?:x(?P<width>[1-9]\d{0,8}))?")
 
 
@@ -22,6 +23,7 @@ class InputOverrides(Record):
     or one for each, separated by commas.
     """
 
+    # A configuration in YAML has numbers where the command line has text.
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     img_size: str | None = Field(
@@ -92,10 +94,11 @@ class InputOverrides(Record):
 
 
 def _require_bounds(**fields: Any) -> None:
-    """The bounds of `InputSpec`, which the values replace."""
+    """Refuse values beyond the bounds of the fields of `InputSpec` that they replace."""
     try:
         InputSpec(**fields)
     except ValidationError as problem:
+        # Without the key, which is that of `InputSpec`: the user gave another name.
         raise ValueError(key_and_reason(problem)[1]) from None
 
 

@@ -1,4 +1,4 @@
-"""What is minimized, and which images meet in a batch."""
+"""The loss that is minimized, and the sampling of batches."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -29,7 +29,7 @@ class ObjectiveSpec(Record):
     triplet_margin: float | None = Field(
         None,
         ge=0,
-        description="Of the triplet loss; default: the soft margin.",
+        description="Margin of the triplet loss; default: the soft margin.",
         json_schema_extra=PANEL,
     )
     circle_margin: float | None = Field(
@@ -60,7 +60,7 @@ class ObjectiveSpec(Record):
 
     @property
     def terms(self) -> tuple[LossTerm, ...]:
-        """Of the loss.
+        """Terms of the loss.
 
         Raises:
             ArgumentError: See `parse_loss`.
@@ -69,17 +69,17 @@ class ObjectiveSpec(Record):
 
     @property
     def instances(self) -> int:
-        """Images of a class in a batch of ``pk``, the default worked out."""
+        """Images of a class in a batch of ``pk``, with the default."""
         return NUM_INSTANCES if self.num_instances is None else self.num_instances
 
     @property
     def margin(self) -> float:
-        """Of the circle loss, the default worked out."""
+        """Margin of the circle loss, with the default."""
         return CIRCLE_MARGIN if self.circle_margin is None else self.circle_margin
 
     @property
     def scale(self) -> float:
-        """Of the circle loss, the default worked out."""
+        """Scale of the circle loss, with the default."""
         return CIRCLE_SCALE if self.circle_scale is None else self.circle_scale
 
     def needs(self, what: Literal["logits", "embeddings"]) -> bool:
@@ -116,6 +116,7 @@ class ObjectiveSpec(Record):
 
     def _contradictions(self, training: TrainingSpec, faults: FaultSpec) -> Iterator[Contradiction]:
         size, smoothing = training.batch_size, training.smoothing
+        # Two classes at least: with one there is no negative.
         fitting = max(2, size // self.instances) * self.instances
         yield (
             self.sampler == "pk" and size % self.instances > 0,
@@ -124,6 +125,7 @@ class ObjectiveSpec(Record):
             f"Use --batch-size {fitting}.",
         )
         yield (
+            # A mixed image belongs to two classes: it is a positive of neither.
             self.needs("embeddings") and bool(training.mixup or training.cutmix),
             f"--loss {self.loss} compares images of one class with those of others; mixup and "
             "cutmix leave none of one class.",
@@ -136,6 +138,7 @@ class ObjectiveSpec(Record):
             "Leave out --auto-batch, and choose a --batch-size that fits.",
         )
         yield (
+            # The default of --smoothing is not the user's wish: only another value is refused.
             not self.needs("logits") and smoothing not in (0.0, DEFAULT_SMOOTHING),
             f"--smoothing {smoothing:g} has no effect on --loss {self.loss}.",
             "It is for ce and bce: leave it out.",

@@ -56,10 +56,10 @@ class HeadSpec(Record):
     )
     iterations: PositiveInt = Field(5, le=100, description="Newton-Schulz steps (isqrt).")
     pre_norm: Literal["trace", "frobenius"] = Field(
-        "trace", description="What the covariance is divided by before the iteration (isqrt)."
+        "trace", description="Norm that the covariance is divided by before the iteration (isqrt)."
     )
     post_norm: Literal["trace", "frobenius", "batchnorm", "none"] = Field(
-        "trace", description="What the root is multiplied by, or goes through, after it (isqrt)."
+        "trace", description="Norm that the root is multiplied by, or layer, after it (isqrt)."
     )
     alpha: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="Power of the covariance (mpn); 0.5 is the square root."
@@ -75,13 +75,13 @@ class HeadSpec(Record):
         "newton-schulz) of the rule; default: as published.",
     )
     head_dtype: Literal["float32", "float64"] | None = Field(
-        None, description="What the head computes in; default: float64 for eigendecompositions."
+        None, description="Precision of the head; default: float64 for eigendecompositions."
     )
     eps: PositiveFloat = Field(1e-3, lt=LARGEST, description="Added to the eigenvalues (logm).")
     degree: PositiveInt | None = Field(
         None,
         le=64,
-        description="Of the polynomial (mtp: 11) or of each part of the fraction (mpa: 5).",
+        description="Degree of the polynomial (mtp: 11), or of each part of the fraction (mpa: 5).",
     )
     sketch_size: PositiveInt = Field(
         8192, le=2**20, description="Features of compact bilinear pooling."
@@ -119,8 +119,8 @@ class EigenlayerSpec(Record):
 
     Attributes:
         features: Its weight vectors; the length of the embedding.
-        init: How it starts: ``keep``, from the classifier's own directions, so that the logits stay
-            as far as they can; or ``random``, as published.
+        init: Start of its weights: ``keep``, the classifier's own directions, so that the logits
+            stay as far as they can; or ``random``, as published.
     """
 
     operation: Literal["eigenlayer"] = "eigenlayer"

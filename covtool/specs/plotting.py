@@ -1,4 +1,4 @@
-"""What a plot shows."""
+"""The contents of plots."""
 
 from typing import Literal
 
@@ -64,7 +64,7 @@ class ComparedRunsSpec(Record):
     )
     labels: tuple[str, ...] = Field(
         (),
-        description="What a run is called, in the order of the runs; default: as its folder.",
+        description="Name of a run, in the order of the runs; default: as its folder.",
         json_schema_extra={**RUNS, "long": "label"},
     )
 

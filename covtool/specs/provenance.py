@@ -113,7 +113,7 @@ class TrainingStep(_Step):
         iterations: Settings of the iterations of SVDNet; None for a run without.
         loss: Loss, as a sum of terms.
         sampler: Order of the images.
-        centralized: What was centralized of the gradients; empty for nothing.
+        centralized: Part of the gradients that was centralized; empty for none.
         head_schedule: Heads that took turns; empty for one.
     """
 
@@ -222,6 +222,7 @@ class Provenance(Record):
 
 def operation_record(operation: Operation) -> OperationRecord:
     """Return what the history keeps of an operation; the recipe has all of it."""
+    # The layers' names are in the recipe, and may be hundreds: their count will do here.
     record = OperationRecord(operation=operation.operation)
     if isinstance(operation, HeadSpec):
         return record.model_copy(update={"variant": operation.head})
@@ -244,6 +245,7 @@ def was_trained(steps: Sequence[Step], *, since_eigenlayer: bool = False) -> boo
         # Weights of a file replace all that was trained before.
         if isinstance(step, InitialWeightsStep):
             return step.trained
+        # An old line that does not say its epochs was written after some.
         if isinstance(step, TrainingStep | SavedStateStep) and step.epochs != 0:
             return True
         if since_eigenlayer and isinstance(step, ConversionStep) and _adds_eigenlayer(step):
@@ -260,6 +262,7 @@ def trained_as_they_are(steps: Sequence[Step]) -> bool:
 def trained_in_boxes(steps: Sequence[Step]) -> bool | None:
     """Return whether the last training was on cropped boxes; None where there is no training."""
     for step in reversed(steps):
+        # A state of a run, say, does not tell what it was trained on: the training before it does.
         if isinstance(step, TrainingStep) and step.data is not None:
             return step.layout.crop == "boxes"
     return None
@@ -272,6 +275,7 @@ def phrase(step: Step) -> str:
         >>> phrase(SavedStateStep(file="last.pt", epochs=3))
         'finetune: last.pt, the state after epoch 3'
     """
+    # First: the line of an old file may say more than its fields.
     if step.text is not None:
         return step.text
     match step:

@@ -1,4 +1,4 @@
-"""What a model is made of and what was done to it, as closed, validated records.
+"""The recipe of a model: its architecture, operations, images and provenance.
 
 A `Recipe` is the whole description of a model: it is stored as JSON in every model file, and
 the structure is rebuilt from it and from nothing else. Unknown keys are errors.
@@ -65,7 +65,7 @@ class BaseSpec(Record):
     """The architecture before any operation.
 
     Attributes:
-        library: Who defines it.
+        library: Library that defines it.
         name: Its name there, for example ``resnet50`` (without a timm pretrained tag).
         arguments: Further arguments of the library's constructor. Of a recipe from a file, those in
             `covtool.specs.base_arguments` only.
@@ -82,17 +82,18 @@ class Recipe(Record):
     Attributes:
         version: Number of this schema; older ones become it when they are read.
         base: The architecture before any operation.
-        operations: What was done to it, in order.
+        operations: Operations on it, in order.
         num_classes: Outputs of the classifier.
         class_names: One per output; None where they are not known.
         input: The images it expects.
-        provenance: Where it comes from.
+        provenance: Source of the model, and the steps that made it.
     """
 
     version: Literal[2] = RECIPE_VERSION
     base: BaseSpec
     operations: Annotated[tuple[Operation, ...], Field(max_length=MOST_OPERATIONS)] = ()
     num_classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)]
+    # No bound of its own: `num_classes` has one, and the two must agree.
     class_names: tuple[LongName, ...] | None = None
     input: InputSpec
     provenance: Provenance

@@ -61,9 +61,11 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     problem = base_problem(base.library, base.name, base.arguments)
     if problem is not None:
         yield problem
+    # Names of other classes would be shown beside the answers.
     if recipe.class_names is not None and len(recipe.class_names) != recipe.num_classes:
         count = f"{len(recipe.class_names):,} names for {recipe.num_classes:,} classes"
         yield f"class_names: There are {count}"
+    # A tiny share of a large image: the resized one would fill the memory.
     if images.crop_mode == "center" and max(images.size) / images.crop_pct > LARGEST_RESIZED:
         yield f"input.crop_pct: Images would be resized to over {LARGEST_RESIZED:,} pixels a side"
     for name in ("mean", "std"):

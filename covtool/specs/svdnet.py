@@ -56,7 +56,7 @@ class SvdnetSpec(CheckedRecord):
     )
     decomposition: Literal["us", "u", "uv", "qr"] = Field(
         "us",
-        description="What takes the place of W: US keeps the distances, the others are the "
+        description="Matrix that replaces W: US keeps the distances, the others are the "
         "paper's ablation.",
         json_schema_extra=PANEL,
     )
@@ -92,7 +92,7 @@ class SvdnetSpec(CheckedRecord):
 
     @property
     def first_phase(self) -> int:
-        """Epochs of the first phase that there is, the default of step 0 worked out."""
+        """Epochs of the first phase that there is, with the default of step 0."""
         return self._base_epochs or self.restraint_epochs
 
     @property
@@ -103,7 +103,7 @@ class SvdnetSpec(CheckedRecord):
 
     @property
     def epochs(self) -> int:
-        """Of all phases, the default of step 0 worked out."""
+        """Epochs of all phases, with the default of step 0."""
         return self._base_epochs + self.rri * (self.restraint_epochs + self.relaxation_epochs)
 
     @property
@@ -119,6 +119,7 @@ class SvdnetSpec(CheckedRecord):
 
     def lr_of(self, iteration: int) -> float:
         """Return the learning rate of an iteration, counted from 1."""
+        # The last rate holds for all that follow.
         return self.lrs[min(iteration, len(self.lrs)) - 1]
 
     def contradictions(self) -> Iterator[Contradiction]:
@@ -136,7 +137,7 @@ class SvdnetSpec(CheckedRecord):
 
 
 class SvdnetTrainingSpec(TrainingSpec):
-    """How a model is trained in phases: their number and length are said by an `SvdnetSpec`.
+    """Training in phases, whose number and length are those of an `SvdnetSpec`.
 
     `epochs` is the sum of all phases. A search takes the place of a validation: there is nothing
     to set aside for it, and what ends a run before its time is that S(W) has settled.
@@ -148,14 +149,15 @@ class SvdnetTrainingSpec(TrainingSpec):
     # The phases are judged by a search, which has other metrics than a validation.
     eval_metric: Literal["rank1", "mAP"] = Field(  # type: ignore[assignment]
         "rank1",
-        description="What the best phase is best in: rank-1 (which is Recall@1) or mAP.",
+        description="Metric that the best phase is best in: rank-1 (which is Recall@1) or mAP.",
         json_schema_extra=WATCHING,
     )
 
     def in_phases(self, svdnet: SvdnetSpec) -> "SvdnetTrainingSpec":
-        """The same settings with the number of epochs and the warm-up, of the first phase."""
+        """Return the same settings with the epochs of all phases and the first one's warm-up."""
         warmup = self.warmup_epochs
         if warmup is None:
+            # A tenth of the first phase, not of all: only that one is warmed up.
             alone = self.model_copy(update={"epochs": svdnet.first_phase})
             warmup = alone.warmup
         return self.model_copy(update={"epochs": svdnet.epochs, "warmup_epochs": warmup})
@@ -167,6 +169,7 @@ class SvdnetTrainingSpec(TrainingSpec):
             ArgumentError: Two of them contradict each other, or one has no effect.
         """
         svdnet.validate_fields()
+        # The sum of the phases is what other settings are compared with.
         whole = self.in_phases(svdnet)
         refuse_contradictions(whole._contradictions_in(svdnet))
         whole.validate_fields()
