@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+import yaml
 from svdnet_training import svdnet_request
-from training_runs import Recorder
+from training_runs import Recorder, make_request
 
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
 from covtool.specs import ConvolutionSpec, FinetuneRequest, InputOverrides, TrainingSpec
-from covtool.training import finetune, plan_finetune
+from covtool.training import finetune, plan_finetune, resume_finetune
 from covtool.training.start.prepare import open_source, with_statistics
 
 SHORT = {"base_epochs": 1, "rri": 0, "warmup_epochs": 0}
@@ -79,3 +80,26 @@ def test_statistics_are_kept_after_weights_that_were_trained(operators, data, tm
     assert statistics(run.exported["last"]) == "keep"
     for trained in (run.directory, run.exported["last"]):
         assert statistics(operators, init_from=str(trained)) == "keep"
+
+
+def test_a_run_that_an_older_version_saved_goes_on_with_the_same_history(data, tmp_path):
+    """Its recipe.yaml and its states hold recipes of version 1."""
+    history = ["convert a.pth: head gap", "finetune on birds: epoch 2 of 2, sgd, lr 0.1"]
+    run = finetune(make_request(data, tmp_path, epochs=1)).directory
+
+    def as_version_1(recipe):
+        steps = recipe["provenance"].pop("steps", [])  # links to one file: done before
+        assert not list(steps)
+        recipe["provenance"]["history"] = history
+        return recipe | {"version": 1}
+
+    file = run / "recipe.yaml"
+    file.write_text(yaml.safe_dump(as_version_1(yaml.safe_load(file.read_text()))))
+    for state in (run / "checkpoints").glob("*.pt"):
+        content = torch.load(state, weights_only=True)
+        content["recipe"] = as_version_1(content["recipe"])
+        torch.save(content, state)
+    result = resume_finetune(run, changes={"epochs": 2})
+    shown = load(result.exported["last"]).recipe.provenance.history
+    assert shown[:-1] == tuple(history)
+    assert shown[-1].startswith(f"finetune on {data.name}: epoch 2 of 2, ")
