@@ -21,6 +21,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 test: lint
 	$(BIN)/python -m pytest --quiet --numprocesses 2
@@ -41,4 +42,4 @@ fuzz: $(STAMP)
 		--out fuzzing $(if $(KIND),--kind $(KIND))
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info fuzzing
+	rm -rf $(VENV) build dist *.egg-info fuzzing .mypy_cache

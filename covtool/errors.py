@@ -3,11 +3,12 @@
 import errno
 from copy import copy
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from covtool.printable import escaped, printable
 
 if TYPE_CHECKING:
+    # For annotations only: errors are imported before anything else, and must import fast.
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
@@ -20,13 +21,14 @@ LONGEST_LINE = 2_000
 LONGEST_HINT = 10_000
 """Characters of an error's hint, before what is not printable is escaped."""
 
+# A library may quote a whole file.
 _LONGEST_REASON = 500  # characters of what a library says
 
 RESUME_HINT = "A run goes on from its last saved state with: covtool finetune --resume DIR"
 
 
 def reason_of(problem: Exception) -> str:
-    """What the system or a library says about a failure, as one sentence that can be printed.
+    """Return the system's or a library's message about a failure, as one printable sentence.
 
     Example:
         >>> reason_of(FileNotFoundError(errno.ENOENT, "No such file or directory", "x"))
@@ -50,10 +52,10 @@ class CovtoolError(Exception):
     is longer than `LONGEST_LINE` or `LONGEST_HINT` is cut.
 
     Attributes:
-        message: What is wrong, with the value; one line.
-        reason: Why, or what would be right; one line, or None where the message says it all.
-        hint: What to do next; may have several lines.
-        tell_once: Where several processes have failed: lets one of them, the first, show its error
+        message: Problem, with the value; one line.
+        reason: Cause, or what would be right; one line, or None where the message says it all.
+        hint: Next thing to do; may have several lines.
+        tell_once: Function that lets only the first of several failed processes show its error
             and return an exit code, which is the exit code of all; see `covtool.processes`.
     """
 
@@ -72,10 +74,11 @@ class CovtoolError(Exception):
         """Return the same error that says something else to do."""
         again = copy(self)
         again.hint = _printable_lines(hint)
+        # `str` of an exception is that of its arguments.
         again.args = (again._said(),)
         return again
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses build their messages from arguments of their own: an error that comes from
         # another process is put together from what it says instead.
         return _again, (type(self), self.args), {**vars(self), "tell_once": None}
@@ -120,7 +123,7 @@ class SurgeryError(ArgumentError):
 
 
 class OutputExistsError(CovtoolError, FileExistsError):
-    """An output is already there, and nobody said that it may be replaced."""
+    """An output is already there, and there is no permission to replace it."""
 
     def __init__(self, path: "Path") -> None:
         super().__init__(
@@ -173,9 +176,8 @@ class SaveError(CovtoolError, OSError):
     def of(cls, path: "Path", problem: Exception) -> "SaveError":
         """Writing `path` failed with `problem`."""
         number = getattr(problem, "errno", None)
-        return cls(
-            f"{path} cannot be written.", reason=reason_of(problem), hint=_WRITING_HINTS.get(number)
-        )
+        hint = None if number is None else _WRITING_HINTS.get(number)
+        return cls(f"{path} cannot be written.", reason=reason_of(problem), hint=hint)
 
 
 _ROOM = "Make room there, or choose another place."
@@ -229,7 +231,7 @@ class LostProcessError(ProcessGroupError):
 
 
 class DeadlockError(ProcessGroupError):
-    """One of several processes keeps the others waiting for longer than they were told to."""
+    """One of several processes keeps the others waiting for longer than they may wait."""
 
     def __init__(
         self, behind: "Mapping[int, str]", world: int, *, waiting: str, timeout_s: float
@@ -250,8 +252,9 @@ def _printable_lines(text: str) -> str:
 
 
 def _again(kind: type[CovtoolError], arguments: tuple[str, ...]) -> CovtoolError:
+    # A class without the own __init__, whose arguments are not known here any more.
     blank = type(kind.__name__, (kind,), {"__init__": lambda problem, *arguments: None})
-    problem = blank(*arguments)
+    problem: CovtoolError = blank(*arguments)
     problem.__class__ = kind
     problem.args = arguments
     return problem

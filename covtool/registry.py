@@ -24,7 +24,7 @@ class Registry(Generic[V]):
     """Looks a variant up by name; iterates in the order of declaration.
 
     Args:
-        kind: What the rows are, in the singular, for error messages.
+        kind: Word for a row, in the singular, for error messages.
         variants: The rows. Names must differ.
 
     Raises:
@@ -34,6 +34,7 @@ class Registry(Generic[V]):
     def __init__(self, kind: str, variants: Sequence[V]) -> None:
         self.kind = kind
         self._by_name = {variant.name: variant for variant in variants}
+        # The second of two rows would hide the first.
         if len(self._by_name) != len(variants):
             raise ValueError(f"Two rows of the {kind} table share a name.")
 
@@ -41,6 +42,7 @@ class Registry(Generic[V]):
         try:
             return self._by_name[name]
         except KeyError:
+            # From None: the KeyError says nothing more.
             raise UnknownVariantError(self.kind, name, self.names) from None
 
     def __iter__(self) -> Iterator[V]:

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from covtool.layers import CovariancePooling
 from covtool.ops.eigen_gradients import GRADIENTS as RULES
 from covtool.specs import HeadSpec
-from covtool.specs.recipe import Gradient
+from covtool.specs.operations import Gradient
 from covtool.variants import EIGEN, HEADS, Head
 
 CHANNELS, DIM = 12, 6

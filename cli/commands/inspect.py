@@ -77,6 +77,10 @@ def _show(inspection: "Inspection") -> None:
                 for c in inspection.correlations
             ],
         )
+    if inspection.history:
+        render.line("History")
+        for text in inspection.history:
+            render.line(f"  {text}")
     if inspection.format == "covtool":
         render.line("Recipe")
         render.yaml_text(inspection.recipe)

@@ -90,6 +90,7 @@ class Inspection:
         num_classes: Its outputs.
         in_channels: Channels of the images.
         recipe: Recipe of the model; None where it is not recognized.
+        history: Steps that made the model, in words, oldest first.
         sites: Places that can be operated on; None where there are none.
         not_operable: Reason why it cannot be operated on.
         notes: Choices, in sentences.
@@ -116,6 +117,7 @@ class Inspection:
     notes: tuple[str, ...]
     convolutions: tuple[ConvSite, ...] = ()
     correlations: tuple[LayerCorrelation, ...] = ()
+    history: tuple[str, ...] = ()
 
 
 def inspect_source(
@@ -231,6 +233,7 @@ def _recognized(source: str, opened: OpenedModel) -> Inspection:
         sites=sites,
         not_operable=reason,
         notes=opened.notes,
+        history=recipe.provenance.history,
         convolutions=_convolutions(opened.model, recipe),
     )
 

@@ -15,6 +15,7 @@ from covtool.printable import printable
 from covtool.regular_files import is_regular
 from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES, read_settings
 from covtool.specs import Recipe
+from covtool.specs.provenance import SavedStateStep
 from covtool.specs.recipe_reading import recipe_of
 
 if TYPE_CHECKING:
@@ -187,7 +188,6 @@ def model_of_state(checkpoint: "ForeignCheckpoint") -> OwnModel:
 
 
 def _with_history(saved: SavedState, path: Path) -> Recipe:
-    provenance = saved.recipe.provenance
-    line = f"finetune: {path.name}, the state after epoch {saved.epoch}"
-    updated = provenance.model_copy(update={"history": (*provenance.history, line)})
+    step = SavedStateStep(file=path.name, epochs=saved.epoch)
+    updated = saved.recipe.provenance.with_step(step)
     return saved.recipe.model_copy(update={"provenance": updated})

@@ -40,6 +40,7 @@ from covtool.specs import (
     Recipe,
     Untrained,
 )
+from covtool.specs.provenance import ConversionStep, operation_record
 from covtool.surgery.convolutions import apply_convolutions, plan_convolutions
 from covtool.surgery.eigenlayer import EigenlayerPlan, apply_eigenlayer, plan_eigenlayer
 from covtool.surgery.head import HeadPlan, apply_head, plan_head
@@ -196,9 +197,8 @@ def _import(opened: OpenedModel, request: ConversionRequest, output: Path) -> Pr
         )
     asked = next((o for o in request.operations if isinstance(o, HeadSpec)), HeadSpec())
     spec = own and imported_head(request.source, own, asked)
-    provenance = opened.recipe.provenance.model_copy(
-        update={"history": (f"convert {Path(request.source).name}: imported",)}
-    )
+    step = ConversionStep(source=Path(request.source).name)
+    provenance = opened.recipe.provenance.with_step(step)
     operations = tuple(spec if o is own else o for o in opened.recipe.operations)
     recipe = opened.recipe.model_copy(update={"provenance": provenance, "operations": operations})
     model, notes = opened.model, opened.notes
@@ -325,17 +325,20 @@ def _recipe(
     names, head = source.class_names, done.head
     if head is not None and not head.keeps_classifier:
         names = layout.class_names if layout else None
-    line = f"convert {Path(request.source).name}: " + ", ".join(map(_in_words, done.operations))
-    line += request.layout.in_words()
     calibrated = request.calibrate_with
-    provenance = source.provenance.model_copy(
-        update={
-            "covtool_version": __version__,
-            "history": (*source.provenance.history, line),
-            "data": in_full(calibrated).name if calibrated else source.provenance.data,
-            "metrics": (),
-            "untrained": _untrained(source, done, calibrated=bool(calibrated)),
-        }
+    data = in_full(calibrated).name if calibrated else None
+    step = ConversionStep(
+        source=Path(request.source).name,
+        operations=tuple(map(operation_record, done.operations)),
+        layout=request.layout,
+        data=data,
+    )
+    provenance = source.provenance.with_step(
+        step,
+        covtool_version=__version__,
+        data=data if calibrated else source.provenance.data,
+        metrics=(),
+        untrained=_untrained(source, done, calibrated=bool(calibrated)),
     )
     return source.model_copy(
         update={
@@ -363,16 +366,6 @@ def _lasting(source: Recipe, head: HeadPlan | None) -> tuple[Operation, ...]:
     if head is None:
         return source.operations
     return tuple(o for o in source.operations if not (isinstance(o, HeadSpec) and o.own_average))
-
-
-def _in_words(operation: Operation) -> str:
-    if isinstance(operation, HeadSpec):
-        return f"head {operation.head}"
-    if isinstance(operation, ConvolutionSpec):
-        return f"conv {operation.conv} in {len(operation.layers or ())} layers"
-    if isinstance(operation, EigenlayerSpec):
-        return f"eigenlayer of {operation.features}"
-    return operation.operation
 
 
 def _default_output(request: ConversionRequest) -> Path:

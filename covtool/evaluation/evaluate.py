@@ -155,7 +155,7 @@ def _evaluated(
         notes=_notes(
             opened,
             *layout.notes,
-            note_on_boxes(recipe.provenance.history, request.layout),
+            note_on_boxes(recipe.provenance.steps, request.layout),
             *equal,
             note_on_turned(checked.turned, exif=recipe.input.exif),
             note_on_dim(checked.dim),

@@ -29,7 +29,10 @@ def angle(cosine: Tensor) -> Tensor:
     margin = _NEAR_ENDS[cosine.dtype]
     size = cosine.abs()
     inside = size < 1 - margin
+    # Masked before the arc cosine, not after: its infinite slope at 1 times a zero of the mask
+    # would be NaN in the gradient.
     middle = torch.acos(torch.where(inside, cosine, 0))
+    # A straight line to the exact value at the end: the slope is finite, the angle continuous.
     chord = (1 - size).clamp_min(0) * (math.acos(1 - margin) / margin)
     end = torch.where(cosine > 0, chord, math.pi - chord)
     return torch.where(inside, middle, end)
@@ -55,6 +58,7 @@ def sigmoid(cosine: Tensor, k: float) -> Tensor:
 
     The paper's quotient of exponentials is a hyperbolic tangent, which cannot overflow.
     """
+    # The published fraction of exponentials, rewritten: it does not overflow for a small k.
     return torch.tanh((math.pi / 2 - angle(cosine)) / (2 * k)) / math.tanh(math.pi / (4 * k))
 
 
@@ -63,9 +67,9 @@ class AngularRow:
     """An angular activation.
 
     Attributes:
-        name: What `--angular` takes.
+        name: Value of `--angular`.
         summary: One line, with a full stop.
-        source: Where it was published.
+        source: Publication that it comes from.
         function: g of cos θ.
         takes_k: Whether k has a part in it.
     """

@@ -41,6 +41,7 @@ def circle_loss(
     X = X / one_where_zero(torch.linalg.vector_norm(X, dim=1, keepdim=True))
     with full_precision(X):
         cosine = X @ X.mT
+    # The weights of the pairs are constants for the gradient, as in the paper.
     fixed = cosine.detach()
     pull = -scale * (1 + margin - fixed).clamp_min(0) * (cosine - (1 - margin))
     push = scale * (fixed + margin).clamp_min(0) * (cosine - margin)
@@ -51,5 +52,7 @@ def circle_loss(
 
 def _log_sum_exp(logits: Tensor, members: Tensor, counted: Tensor) -> Tensor:
     """Over the members of each row that counts; the rest stays finite, as do the gradients."""
+    # Rows that do not count are not masked: the log-sum-exp of an empty row has a NaN gradient,
+    # and `mean_over` leaves their values out anyway.
     outside = ~members & counted[:, None]
     return logits.masked_fill(outside, -torch.inf).logsumexp(dim=1)

@@ -59,4 +59,5 @@ def triu_vec(matrices: Tensor) -> Tensor:
         raise ShapeError.expected("matrices", "(B, C, C)", matrices)
     size = matrices.shape[-1]
     rows, columns = torch.triu_indices(size, size, device=matrices.device)
+    # One index into flat rows: `index_select` exports to ONNX, and so does a dynamic batch.
     return matrices.flatten(1).index_select(1, rows * size + columns)

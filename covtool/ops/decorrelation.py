@@ -41,12 +41,13 @@ def correlation(weight: Tensor) -> Tensor:
     _require_matrix(weight)
     exact = weight.detach().double()
     blocks = exact.split(BLOCK)  # the Gram matrix of a classifier of many classes is large
+    # Sum of |g_ij|, block by block: the sum of g_ii is the sum of squares of W.
     total = torch.stack([(block @ exact.mT).abs().sum() for block in blocks]).sum()
     return torch.ones_like(total) if total == 0 else exact.square().sum() / total
 
 
 def smallest_eigenvalue_ratio(weight: Tensor) -> Tensor:
-    """A diagnosis of the most correlated vectors: 1 for orthogonal ones, 0 where two are the same.
+    """Diagnose the most correlated vectors: 1 for orthogonal ones, 0 where two are the same.
 
     Args:
         weight: (k, in_features).
@@ -66,11 +67,14 @@ def smallest_eigenvalue_ratio(weight: Tensor) -> Tensor:
     exact = weight.detach().double()
     gram = exact @ exact.mT
     shortest = gram.diagonal().amin()
+    # LAPACK raises, or does not return, where a number is not finite.
     if not gram.isfinite().all():
         return torch.full_like(shortest, torch.nan)
+    # A zero vector is orthogonal to all others; dividing by its length would give NaN.
     if shortest <= 0:
         return torch.ones_like(shortest)
-    return (torch.linalg.eigvalsh(gram)[0] / shortest).clamp_min(0)
+    eigenvalues: Tensor = torch.linalg.eigvalsh(gram)
+    return (eigenvalues[0] / shortest).clamp_min(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,9 @@ class Decomposition:
     """A row of the table of decompositions.
 
     Attributes:
-        name: As in ``--decomposition``.
-        summary: What takes the place of W, in the paper's letters, and what that keeps.
-        source: Where it is from.
+        name: Value of ``--decomposition``.
+        summary: Matrix that replaces W, in the paper's letters, and properties that it keeps.
+        source: Publication that it comes from.
         keeps_distances: Whether all distances between embeddings stay.
         orthogonal: A weight (k, in_features) in float64 to one whose rows are orthogonal.
     """
@@ -92,22 +96,29 @@ class Decomposition:
     orthogonal: Callable[[Tensor], Tensor]
 
 
+def _svd(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    left, values, right = torch.linalg.svd(weight, full_matrices=False)
+    return left, values, right
+
+
 def _us(weight: Tensor) -> Tensor:
-    _, values, right = torch.linalg.svd(weight, full_matrices=False)
+    # The paper writes W as columns and US; here vectors are rows, so that it is S times the right.
+    _, values, right = _svd(weight)
     return values[:, None] * right
 
 
 def _u(weight: Tensor) -> Tensor:
-    return torch.linalg.svd(weight, full_matrices=False)[2]
+    return _svd(weight)[2]
 
 
 def _uv(weight: Tensor) -> Tensor:
-    left, _, right = torch.linalg.svd(weight, full_matrices=False)
+    left, _, right = _svd(weight)
     return left @ right
 
 
 def _qr(weight: Tensor) -> Tensor:
-    q, r = torch.linalg.qr(weight.mT)
+    factors: tuple[Tensor, Tensor] = torch.linalg.qr(weight.mT)
+    q, r = factors
     return (q * r.diagonal()).mT
 
 
@@ -151,8 +162,10 @@ def decorrelate(weight: Tensor, *, decomposition: str = "us") -> Tensor:
     """
     row = DECOMPOSITIONS[decomposition]
     _require_matrix(weight)
+    # In float64: vectors orthogonal up to float32's rounding would give S(W) below 1.
     found = row.orthogonal(weight.double())
     rows = torch.zeros_like(weight, dtype=torch.float64)
+    # An SVD has min(k, in_features) vectors; there may be fewer than rows. The others are zero.
     rows[: len(found)] = found[: len(rows)]
     if decomposition == "uv" and len(weight) > weight.shape[1]:
         raise ShapeError(
@@ -185,6 +198,7 @@ def match_rows(rows: Tensor, old: Tensor, *, optimal: bool = False) -> Tensor:
     cosines = _unit(old.double()) @ _unit(rows.double()).mT
     order = _optimal(cosines.abs()) if optimal else _greedy(cosines.abs())
     signs = cosines.gather(1, order[:, None]).sign()
+    # sign(0) would wipe out a vector that is orthogonal to the old one.
     signs[signs == 0] = 1
     return rows[order] * signs.to(rows.dtype)
 
@@ -199,13 +213,14 @@ def fold_classifier(classifier: Tensor, old: Tensor, new: Tensor) -> Tensor:
     Args:
         classifier: C, (num_classes, k).
         old: The weight that it was trained behind, (k, in_features).
-        new: With orthogonal rows, (k, in_features).
+        new: Weight with orthogonal rows, (k, in_features).
 
     Returns:
         (num_classes, k), in the dtype of `classifier`; columns at rows of zeros are zero.
     """
     exact = new.double()
     lengths = exact.square().sum(1)
+    # Zero rows, which a W of lower rank leaves, carry nothing over to the classifier.
     needed = lengths > RANK_TOLERANCE**2 * lengths.amax()
     inverse = torch.where(needed, 1 / lengths.where(needed, torch.ones_like(lengths)), 0.0)
     turned = old.double() @ exact.mT * inverse
@@ -231,12 +246,14 @@ def _greedy(closeness: Tensor) -> Tensor:
     for row in left:
         nearest = int(row.argmax())
         order.append(nearest)
+        # Each new vector is taken once; no closeness is below 0.
         left[:, nearest] = -1.0
     return torch.tensor(order, device=closeness.device)
 
 
 def _optimal(closeness: Tensor) -> Tensor:
     require_scipy()
+    # Imported here: scipy is optional, and slow to import.
     from scipy.optimize import linear_sum_assignment
 
     _, columns = linear_sum_assignment(closeness.cpu().numpy(), maximize=True)

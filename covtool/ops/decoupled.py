@@ -16,6 +16,8 @@ from covtool.ops.filters import filter_norm, weighted_by_nothing
 from covtool.ops.magnitudes import NEGLIGIBLE
 from covtool.ops.precision import full_precision
 
+TensorFunction = Callable[[Tensor], Tensor]
+
 
 class Geometry(NamedTuple):
     """Where a convolution puts its kernel, in torch's words."""
@@ -34,8 +36,8 @@ class Decoupling(NamedTuple):
         angular: g, of cosines, (B, O, H', W'); None for the cosine itself.
     """
 
-    magnitude: Callable[[Tensor], Tensor] | None = None
-    angular: Callable[[Tensor], Tensor] | None = None
+    magnitude: TensorFunction | None = None
+    angular: TensorFunction | None = None
 
 
 def patch_norm(features: Tensor, kernel_size: tuple[int, int], geometry: Geometry) -> Tensor:
@@ -44,7 +46,7 @@ def patch_norm(features: Tensor, kernel_size: tuple[int, int], geometry: Geometr
     Args:
         features: Shape (B, C, H, W). Not modified.
         kernel_size: Height and width.
-        geometry: Of the convolution; each of its groups of channels has norms of its own.
+        geometry: Placement of the kernel; each group of channels has norms of its own.
 
     Returns:
         Shape (B, groups, H', W'), in float32 or better. A zero patch has a negligible norm, 1e-12,
@@ -57,14 +59,18 @@ def patch_norm(features: Tensor, kernel_size: tuple[int, int], geometry: Geometr
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     with full_precision(features):
         groups = geometry.groups
+        # Depthwise: each channel is a group, and there is nothing to add up.
         if groups == features.shape[1]:
             energy = features.to(dtype).square()
         else:
+            # The norm's own dtype: half precision would overflow in the sum of squares.
             grouped = features.unflatten(1, (groups, -1))
             energy = torch.linalg.vector_norm(grouped, dim=2, dtype=dtype).square()
         if kernel_size != (1, 1) or geometry != Geometry(groups=groups):
+            # A box filter adds up the squares of a patch; 1 x 1 patches without strides need none.
             box = torch.ones(groups, 1, *kernel_size, dtype=dtype, device=features.device)
-            energy = F.conv2d(energy, box, None, *geometry)
+            energy = _convolve(energy, box, geometry)
+        # Clamped before the root, whose slope at 0 is infinite: the gradient there is 0.
         return energy.clamp_min(NEGLIGIBLE**2).sqrt()
 
 
@@ -88,26 +94,40 @@ def decoupled_conv2d(
     """
     magnitude, angular = functions
     if angular is not None:
-        return _by_cosines(features, filters, functions, geometry)
-    response = F.conv2d(features, filters, None, *geometry)
+        return _by_cosines(features, filters, magnitude, angular, geometry)
+    response = _convolve(features, filters, geometry)
     if magnitude is None:
         return response
-    norm = _for_each_filter(patch_norm(features, filters.shape[2:], geometry), len(filters))
+    norm = _for_each_filter(patch_norm(features, _kernel_size(filters), geometry), len(filters))
     with full_precision(features):
         return (response * (magnitude(norm) / norm)).to(response.dtype)
 
 
 def _by_cosines(
-    features: Tensor, filters: Tensor, functions: Decoupling, geometry: Geometry
+    features: Tensor,
+    filters: Tensor,
+    magnitude: TensorFunction | None,
+    angular: TensorFunction,
+    geometry: Geometry,
 ) -> Tensor:
-    magnitude, angular = functions
     size = filter_norm(filters)
-    response = F.conv2d(features, weighted_by_nothing(filters), None, *geometry)
-    norm = _for_each_filter(patch_norm(features, filters.shape[2:], geometry), len(filters))
+    response = _convolve(features, weighted_by_nothing(filters), geometry)
+    norm = _for_each_filter(patch_norm(features, _kernel_size(filters), geometry), len(filters))
     with full_precision(features):
+        # Rounding may put a cosine beyond 1, where the arc cosine is NaN.
         cosine = (response.to(norm.dtype) / norm).clamp(-1, 1)
         strength = norm if magnitude is None else magnitude(norm)
         return (angular(cosine) * strength * size[:, 0]).to(response.dtype)
+
+
+def _convolve(features: Tensor, filters: Tensor, geometry: Geometry) -> Tensor:
+    stride, padding, dilation, groups = geometry
+    return F.conv2d(features, filters, None, stride, padding, dilation, groups)
+
+
+def _kernel_size(filters: Tensor) -> tuple[int, int]:
+    height, width = filters.shape[2:]
+    return height, width
 
 
 def _for_each_filter(norm: Tensor, filters: int) -> Tensor:

@@ -34,12 +34,12 @@ class GradientRule:
     """A way to differentiate a function of the eigenvalues and eigenvectors.
 
     Attributes:
-        name: What `--gradient` takes.
+        name: Value of `--gradient`.
         summary: One line, with a full stop.
-        source: Where it was published.
+        source: Publication that it comes from.
         weights: For K; None where the slopes come from elsewhere.
         order: The published degree, count or number of steps; None where there is none to choose.
-        smallest_order: That makes sense.
+        smallest_order: Smallest order that makes sense.
     """
 
     name: str
@@ -76,6 +76,7 @@ def svd(eigenvalues: Tensor, order: int = 0) -> Tensor:
         Layers", ICCV 2015.
     """
     gaps = eigenvalues[..., None, :] - eigenvalues[..., :, None]
+    # A tie gets the weight 0, not an infinite one.
     return torch.where(gaps != 0, 1 / torch.where(gaps != 0, gaps, 1), 0)
 
 
@@ -90,7 +91,7 @@ def truncated(eigenvalues: Tensor, order: int = 0) -> Tensor:
 
 
 def top_n(eigenvalues: Tensor, order: int = 206) -> Tensor:
-    """The ordinary rule among the `order` largest eigenvalues; 0 where a smaller one is involved.
+    """Apply the ordinary rule among the `order` largest eigenvalues; 0 for all other pairs.
 
     The published code hard-codes all but the last 50, which is 206 for its 256 channels, and also
     cuts the others off in the forward pass; here the root stays the root.
@@ -126,6 +127,7 @@ def pade(eigenvalues: Tensor, order: int = 100) -> Tensor:
         As `truncated`, where the degrees are [50/50].
     """
     larger, ratio = _larger_and_ratio(eigenvalues)
+    # At a ratio of 1 the series has its pole; one step below, the fraction is large and finite.
     ratio = ratio.clamp_max(1 - torch.finfo(ratio.dtype).eps)
     numerator, denominator = geometric_pade_coefficients(order // 2)
     quotient = _polynomial(numerator, ratio) / _polynomial(denominator, ratio)
@@ -133,7 +135,7 @@ def pade(eigenvalues: Tensor, order: int = 100) -> Tensor:
 
 
 def power_iteration(eigenvalues: Tensor, order: int = 19) -> Tensor:
-    """What differentiating `order` power iterations with deflation gives, from the eigenvectors on.
+    """Differentiate `order` power iterations with deflation, from the eigenvectors on.
 
     Towards smaller eigenvalues b < a it is the geometric series of `taylor` with `order` terms;
     towards larger ones, which were deflated, the same with one term less, and the first one comes
@@ -145,6 +147,7 @@ def power_iteration(eigenvalues: Tensor, order: int = 19) -> Tensor:
     """
     larger, ratio = _larger_and_ratio(eigenvalues)
     to_smaller = _geometric_series(ratio, order - 1) / larger
+    # Deflation has taken the larger directions out once: one term less.
     to_larger = _geometric_series(ratio, order - 2) / larger
     below = torch.ones_like(ratio, dtype=torch.bool).tril(-1)  # a_i <= a_j there
     above = below.mT
@@ -163,17 +166,20 @@ def slopes(
 
     Args:
         eigenvalues: Shape (B, r), nonnegative, descending.
-        function: Of the eigenvalues.
+        function: Function of the eigenvalues.
         weights: For K; None for the divided differences of `function` themselves (``exact``).
-        order: What `weights` takes.
+        order: Order that `weights` takes.
     """
     rows, columns = eigenvalues[..., :, None], eigenvalues[..., None, :]
     if weights is None:
         larger, smaller = torch.maximum(rows, columns), torch.minimum(rows, columns)
+        # (f(a) - f(b)) / (a - b) in a form without cancellation, which is exact at a tie as well.
         between = function.divided_difference(larger, smaller)
     else:
+        # The published rules replace 1/(a - b) alone: f(b) K_ab + f(a) K_ba is the difference.
         half = function.value(columns) * weights(eigenvalues, order)
         between = half + half.mT
+    # The limit for a = b: the derivative itself.
     diagonal = torch.eye(eigenvalues.shape[-1], dtype=torch.bool, device=eigenvalues.device)
     return torch.where(diagonal, function.derivative(eigenvalues)[..., None], between)
 
@@ -190,9 +196,10 @@ def geometric_pade_coefficients(degree: int) -> tuple[list[float], list[float]]:
 
 
 def _larger_and_ratio(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
-    """The larger of each pair (1 for two zeros), and the smaller over the larger, (B, r, r)."""
+    """Return the larger of each pair (1 for two zeros), and the smaller over it, (B, r, r)."""
     rows, columns = eigenvalues[..., :, None], eigenvalues[..., None, :]
     larger = torch.maximum(rows, columns)
+    # Two zeros: any number will do, the pair gets a weight of 0.
     larger = torch.where(larger > 0, larger, torch.ones_like(larger))
     return larger, torch.minimum(rows, columns) / larger
 
@@ -210,6 +217,7 @@ def _polynomial(coefficients: list[float], x: Tensor) -> Tensor:
 
 def _antisymmetric(magnitudes: Tensor, eigenvalues: Tensor) -> Tensor:
     """Plus below the diagonal, where v_j has the larger eigenvalue; minus above."""
+    # Eigenvalues descend: below the diagonal the row's one is the smaller.
     lower = magnitudes.tril(-1)
     return (lower - lower.mT) * _not_both_zero(eigenvalues)
 

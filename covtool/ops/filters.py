@@ -1,4 +1,4 @@
-"""What can be done with the filters of a convolution, (O, I, kH, kW), before they meet a patch."""
+"""Weighting, projection and orthogonality of the filters of a convolution, (O, I, kH, kW)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +13,14 @@ from covtool.registry import Registry
 
 def filter_norm(weight: Tensor) -> Tensor:
     """Euclidean norm of each filter, shape (O, 1, 1, 1); of a zero filter a negligible one."""
-    norm = weight.flatten(1).norm(dim=1).clamp_min(negligible(weight.dtype))
+    norm: Tensor = weight.flatten(1).norm(dim=1).clamp_min(negligible(weight.dtype))
     return norm[:, None, None, None]
 
 
 def weighted_by_nothing(weight: Tensor) -> Tensor:
     """Return filters of norm 1: the direction alone. A zero filter has none, and no gradient."""
     norm = filter_norm(weight)
+    # A zero filter has no direction: it stays zero, without a gradient that explodes.
     return weight * torch.where(norm > negligible(weight.dtype), norm.reciprocal(), 0)
 
 
@@ -39,9 +40,9 @@ class WeightingRow:
     """How the norm of a filter counts.
 
     Attributes:
-        name: What `--weighting` takes.
+        name: Value of `--weighting`.
         summary: One line, with a full stop.
-        source: Where it was published.
+        source: Publication that it comes from.
         function: Filters to their directions times a function of their norms.
     """
 
@@ -88,6 +89,7 @@ def standardize_filters(weight: Tensor, *, eps: float = 1e-6) -> Tensor:
         Qiao, Wang, Liu, Shen, Yuille. "Micro-Batch Training with Batch-Channel Normalization and
         Weight Standardization", 2019, equation 6.
     """
+    # Variances of small filters leave float16's range.
     rows = at_least_float32(weight).flatten(1)
     variance, mean = torch.var_mean(rows, dim=1, correction=0, keepdim=True)
     return ((rows - mean) * torch.rsqrt(variance + eps)).view_as(weight).to(weight.dtype)
@@ -106,8 +108,8 @@ def orthogonality_penalty(weight: Tensor, *, groups: int = 1) -> Tensor:
 
     Args:
         weight: Shape (O, I, kH, kW). Not modified.
-        groups: Of the convolution; filters of different groups see different channels, and are
-            not compared.
+        groups: Groups of the convolution; filters of different groups see different channels,
+            and are not compared.
 
     Source:
         Liu et al., CVPR 2018; as in the authors' code, there times 1e-5.
@@ -117,7 +119,8 @@ def orthogonality_penalty(weight: Tensor, *, groups: int = 1) -> Tensor:
         tensor(0.)
     """
     directions = weighted_by_nothing(at_least_float32(weight))
-    rows = directions.unflatten(0, (groups, -1)).flatten(2)
+    # One row a filter, groups apart: only filters of one group are compared.
+    rows: Tensor = directions.unflatten(0, (groups, -1)).flatten(2)
     filters, fan_in = rows.shape[1:]
     with full_precision(weight):
         if filters <= fan_in:

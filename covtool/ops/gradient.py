@@ -11,8 +11,8 @@ def centralize_gradient(gradient: Tensor) -> Tensor:
     is the orthogonal projection onto that hyperplane, so doing it twice changes nothing.
 
     Args:
-        gradient: Of a weight, shape (O, I, kH, kW), (O, I) or any other with the output channels
-            first. Not modified.
+        gradient: Gradient of a weight, shape (O, I, kH, kW), (O, I) or any other with the output
+            channels first. Not modified.
 
     Returns:
         Same shape, dtype and device; every row sums to zero. A tensor of fewer than two axes, or
@@ -32,10 +32,12 @@ def centralize_gradient(gradient: Tensor) -> Tensor:
 
 
 def has_rows(tensor: Tensor) -> bool:
-    """Whether each output channel has more than one weight, so that a mean can be taken out."""
+    """Return whether each output channel has several weights, so that a mean can be taken out."""
+    # With one weight for each channel the mean is the gradient itself: it would never learn.
     return tensor.ndim > 1 and tensor.shape[1:].numel() > 1
 
 
 def row_mean(tensor: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
     """Mean over all axes but the first, shape (O, 1, ...), in the tensor's dtype or another."""
+    # All axes but the first, which are the output channels.
     return tensor.mean(dim=tuple(range(1, tensor.ndim)), keepdim=True, dtype=dtype)

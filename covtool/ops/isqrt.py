@@ -39,16 +39,12 @@ def frobenius_scale(gram: Tensor) -> Tensor:
     return trace * root_of_scale(unit.square().sum(dim=(-2, -1), keepdim=True))
 
 
-def no_scale(gram: Tensor) -> None:
-    """Leaves the root of the scaled covariance as it is."""
-    return
+Scale = Callable[[Tensor], Tensor]
+"""Maps the Gram matrices to one number each, shape (B, 1, 1)."""
 
-
-SCALES: dict[str, Callable[[Tensor], Tensor | None]] = {
-    "trace": trace_scale,
-    "frobenius": frobenius_scale,
-    "none": no_scale,
-}
+PRE_NORMS: dict[str, Scale] = {"trace": trace_scale, "frobenius": frobenius_scale}
+# Without a norm the root of the scaled covariance stays as it is.
+POST_NORMS: dict[str, Scale | None] = {**PRE_NORMS, "none": None}
 
 
 def isqrt_covariance(
@@ -67,8 +63,8 @@ def isqrt_covariance(
     Args:
         features: Feature maps, shape (B, C, H, W). Not modified.
         num_iterations: Newton-Schulz steps, at least 1.
-        pre_norm: What the covariance is divided by first: ``trace`` or ``frobenius``.
-        post_norm: Whose square root the result is multiplied by: ``trace``, ``frobenius``, or
+        pre_norm: Norm that the covariance is divided by first: ``trace`` or ``frobenius``.
+        post_norm: Norm whose root the result is multiplied by: ``trace``, ``frobenius``, or
             ``none``. The result approaches the square root where it is the same as `pre_norm`.
         side: ``channels`` iterates on C x C, ``positions`` on N x N matrices; both are the same
             function.
@@ -92,7 +88,11 @@ def isqrt_covariance(
         >>> isqrt_covariance(torch.rand(2, 8, 7, 7)).shape
         torch.Size([2, 8, 8])
     """
-    norms = _scale("pre-norm", pre_norm), _scale("post-norm", post_norm)
+    if pre_norm not in PRE_NORMS:
+        raise UnknownVariantError("pre-norm", pre_norm, tuple(PRE_NORMS))
+    if post_norm not in POST_NORMS:
+        raise UnknownVariantError("post-norm", post_norm, tuple(POST_NORMS))
+    norms = PRE_NORMS[pre_norm], POST_NORMS[post_norm]
     with full_precision(features):
         centered = centered_positions(at_least_float32(features))
         root = _root(centered, norms, num_iterations, side, positions=centered.shape[-1])
@@ -107,7 +107,7 @@ def gram_sqrt_newton_schulz(
     Args:
         factor: A, shape (B, C, N), in float32 or float64. Not modified.
         num_iterations: Newton-Schulz steps, at least 1.
-        side: As in `isqrt_covariance`.
+        side: Side that is iterated on, see `isqrt_covariance`.
 
     Returns:
         Symmetric matrices, shape (B, C, C).
@@ -117,6 +117,7 @@ def gram_sqrt_newton_schulz(
 
 def cheaper_side(channels: int, positions: int, *, num_iterations: int) -> Side:
     """Return the side with fewer multiplications: ``channels`` or ``positions``."""
+    # Matrix products of all steps; the first and the last one need fewer.
     products = 3 * num_iterations - 3
     on_channels = channels**2 * positions + products * channels**3
     on_positions = 2 * channels * positions**2 + channels**2 * positions + products * positions**3
@@ -125,7 +126,7 @@ def cheaper_side(channels: int, positions: int, *, num_iterations: int) -> Side:
 
 def _root(
     factor: Tensor,
-    norms: tuple[Callable[[Tensor], Tensor | None], ...],
+    norms: tuple[Scale, Scale | None],
     num_iterations: int,
     side: Side,
     *,
@@ -137,22 +138,21 @@ def _root(
     everything else is scaled where it is smallest, on the iterated matrices.
     """
     largest = one_where_zero(factor.detach().abs().amax(dim=(-2, -1), keepdim=True))
+    # Detached above: a constant factor, which `scale` and the norms take out again exactly.
     factor = factor / largest
     if side == "auto":
         side = cheaper_side(*factor.shape[-2:], num_iterations=num_iterations)
+    # X X' and X' X have the same trace and norm, so the side does not matter to the scales.
     gram = factor @ factor.mT if side == "channels" else factor.mT @ factor
     pre_norm, post_norm = norms
     before = pre_norm(gram)
-    after = before if post_norm is pre_norm else post_norm(gram)
-    scale = 1 if after is None else root_of_scale(after / positions) * largest
+    scale: Tensor | float = 1.0
+    if post_norm is not None:
+        after = before if post_norm is pre_norm else post_norm(gram)
+        scale = root_of_scale(after / positions) * largest
     unit = gram / one_where_zero(before)
     if side == "channels":
         return newton_schulz_root(unit, num_iterations=num_iterations) * scale
     inverse_root = newton_schulz_inverse_root(unit, num_iterations=num_iterations)
+    # The scale goes to the small matrix, not to the C x C product.
     return factor @ (inverse_root * (scale / one_where_zero(before))) @ factor.mT
-
-
-def _scale(kind: str, name: str) -> Callable[[Tensor], Tensor | None]:
-    if name not in SCALES:
-        raise UnknownVariantError(kind, name, tuple(SCALES))
-    return SCALES[name]

@@ -16,9 +16,9 @@ def reciprocal(neighbors: Tensor, rows: Tensor, count: int) -> Tensor:
     """Return which of the first neighbors of some images have them among their own first, R.
 
     Args:
-        neighbors: Of each of N images the nearest, itself first, shape (N, K).
+        neighbors: Nearest images of each of N images, itself first, shape (N, K).
         rows: Images, shape (B,).
-        count: How many neighbors, k + 1, at most K.
+        count: Number of neighbors, k + 1, at most K.
 
     Returns:
         Shape (B, count), bool.
@@ -28,6 +28,7 @@ def reciprocal(neighbors: Tensor, rows: Tensor, count: int) -> Tensor:
         >>> reciprocal(neighbors, torch.tensor([0, 1]), 2).tolist()
         [[True, False], [True, True]]
     """
+    # An image is reciprocal if it is among the first neighbors of its own neighbor.
     theirs = neighbors[neighbors[rows, :count], :count]
     return (theirs == rows[:, None, None]).any(-1)
 
@@ -41,8 +42,8 @@ def expanded(
     in R(p, k) already. (The paper writes "at least", its code "more than".)
 
     Args:
-        neighbors: Of each of N images the nearest, itself first, shape (N, K).
-        near: Which of the first neighbors are reciprocal, for all images, shape (N, k + 1).
+        neighbors: Nearest images of each of N images, itself first, shape (N, K).
+        near: Whether the first neighbors are reciprocal, for all images, shape (N, k + 1).
         nearer: The same for about half of k, shape (N, h).
         rows: Images p, shape (B,).
 
@@ -51,8 +52,10 @@ def expanded(
     """
     own, is_own = neighbors[rows, : near.shape[1]], near[rows]
     theirs, is_theirs = neighbors[own, : nearer.shape[1]], nearer[own]
+    # -1 stands for no neighbor: it equals none of theirs.
     shared = (theirs[..., None] == own.masked_fill(~is_own, -1)[:, None, None, :]).any(-1)
     shared_count, count = (shared & is_theirs).sum(-1), is_theirs.sum(-1)
+    # More than two thirds, in whole numbers: no rounding decides.
     taken = is_own & (3 * shared_count > 2 * count)
     is_theirs = is_theirs & taken[..., None]
     absent = len(neighbors)
@@ -63,6 +66,7 @@ def expanded(
         ],
         dim=1,
     )
+    # Sorted, duplicates stand side by side: each image is kept where it is first.
     members = members.sort(dim=1).values
     new = members < absent
     new[:, 1:] &= members[:, 1:] != members[:, :-1]

@@ -37,14 +37,18 @@ def solve_lyapunov(
     with full_precision(root):  # a backward pass may be called where autocast is on
         unit = root / one_where_zero(norm)  # squares of small entries would leave float32's range
         square = unit @ unit
+        # The iteration converges for norms below the root of 3, and the faster the nearer to 1:
+        # the Frobenius norm alone is too large for many eigenvalues.
         spectral = torch.linalg.matrix_norm(square, keepdim=True).sqrt()
         sign = unit / one_where_zero(spectral)
         solution = right / one_where_zero(norm) / one_where_zero(spectral)
         for _ in range(num_iterations):
             square = sign @ sign
             step = three - square
+            # The sign of [[Y, G], [0, -Y]], block by block; its corner becomes twice the solution.
             crossed = sign @ solution @ sign - square @ solution
             solution = (crossed + solution @ step) / 2
             sign = sign @ step / 2
+    # Half of the corner, and the mean with its transpose against rounding.
     solution = (solution + solution.mT) / 4
     return torch.where(norm > 0, solution, torch.zeros_like(solution))

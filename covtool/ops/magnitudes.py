@@ -21,12 +21,14 @@ Magnitude = Callable[[Tensor, Tensor, float], Tensor]
 
 
 def negligible(dtype: torch.dtype) -> float:
-    """Return the least norm that is told from zero: `NEGLIGIBLE`, or what a float16 still holds."""
+    """Return the least norm that differs from zero: `NEGLIGIBLE`, or what a float16 still holds."""
+    # Float16 has no 1e-12: its smallest normal number is 6e-5.
     return max(NEGLIGIBLE, torch.finfo(dtype).tiny)
 
 
 def sphere(norm: Tensor, radius: Tensor, beta: float) -> Tensor:
     """1 for every patch but a zero patch, which has no direction and gives 0."""
+    # A zero patch, whose norm was raised to `NEGLIGIBLE`, has no direction to give.
     return (norm > 2 * NEGLIGIBLE).to(norm.dtype)
 
 
@@ -48,6 +50,7 @@ def linear(norm: Tensor, radius: Tensor, beta: float) -> Tensor:
 def segmented(norm: Tensor, radius: Tensor, beta: float) -> Tensor:
     """Return the norm up to the radius, then on with slope `beta`."""
     within = torch.minimum(norm, radius)
+    # One expression for both parts: the slope changes at ρ, the value does not jump.
     return within + beta * (norm - within)
 
 
@@ -66,13 +69,13 @@ class MagnitudeRow:
     """A magnitude function and what it depends on.
 
     Attributes:
-        name: What `--conv` takes.
+        name: Value of `--conv`.
         summary: One line, with a full stop.
-        source: Where it was published.
+        source: Publication that it comes from.
         function: h for a scale of 1.
         bounded: Whether it never exceeds 1.
         takes_radius: Whether ρ has a part in it.
-        beta: β where nobody asks for another; None for functions without one.
+        beta: Default of β; None for functions without one.
     """
 
     name: str

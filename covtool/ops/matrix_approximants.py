@@ -25,8 +25,8 @@ def matrix_sqrt_taylor(cov: Tensor, *, degree: int = TAYLOR_DEGREE) -> Tensor:
 
     Args:
         cov: Symmetric positive semi-definite matrices, shape (B, C, C). Not modified.
-        degree: Of the polynomial; more is closer to exact for small eigenvalues. The authors' code
-            stops at 10.
+        degree: Degree of the polynomial; more is closer to exact for small eigenvalues. The
+            authors' code stops at 10.
 
     Returns:
         Approximate square roots, shape (B, C, C), dtype and device of `cov`; half precision
@@ -61,7 +61,8 @@ def _sqrt(cov: Tensor, root_of_complement: Callable[[Tensor], Tensor]) -> Tensor
         raise ShapeError.expected("cov", "(B, C, C)", cov)
     with full_precision(cov):
         precise = at_least_float32(cov)
-        return applied(_SquareRoot, precise, root_of_complement).to(cov.dtype)
+        root: Tensor = applied(_SquareRoot, precise, root_of_complement)
+        return root.to(cov.dtype)
 
 
 class _SquareRoot(torch.autograd.Function):
@@ -71,6 +72,7 @@ class _SquareRoot(torch.autograd.Function):
     def forward(ctx: Any, cov: Tensor, root_of_complement: Callable[[Tensor], Tensor]) -> Tensor:
         trace = cov.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[:, None, None]
         unit = cov / one_where_zero(trace)  # squares of small entries would leave float32's range
+        # Eigenvalues in [0, 1], where the series of the root converges.
         norm = torch.linalg.matrix_norm(unit, keepdim=True)
         identity = torch.eye(cov.shape[-1], dtype=cov.dtype, device=cov.device)
         root = root_of_complement(identity - unit / one_where_zero(norm))
@@ -81,6 +83,7 @@ class _SquareRoot(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        # With dA = Y dY + dY Y, the gradient of A solves the same equation for that of Y.
         (root,) = ctx.saved_tensors
         return solve_lyapunov(root, (grad + grad.mT) / 2), None
 

@@ -54,8 +54,8 @@ def root_series(terms: int) -> tuple[Fraction, ...]:
 @cache
 def root_pade(degree: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the [degree/degree] Padé approximant of sqrt(1 - z), rounded to double precision."""
-    parts = pade_coefficients(root_series(2 * degree + 1), degree, degree)
-    return tuple(tuple(float(c) for c in part) for part in parts)
+    numerator, denominator = pade_coefficients(root_series(2 * degree + 1), degree, degree)
+    return tuple(map(float, numerator)), tuple(map(float, denominator))
 
 
 def _solved(rows: list[list[Fraction]]) -> list[Fraction]:

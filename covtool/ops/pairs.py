@@ -29,10 +29,12 @@ def label_pairs(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if labels.shape != embeddings.shape[:1]:
         raise ShapeError.expected("labels", f"({len(embeddings)},)", labels)
     same = labels[:, None] == labels
+    # An image is no positive of its own.
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     return same & ~itself, ~same
 
 
 def mean_over(counted: Tensor, values: Tensor) -> Tensor:
     """Mean of the finite `values` that count; where none does, 0 with a gradient of zeros."""
+    # `where` and not a product: 0 * inf is NaN. The clamp is for batches without any pair.
     return torch.where(counted, values, 0).sum() / counted.sum().clamp_min(1)

@@ -1,4 +1,4 @@
-"""What bilinear features go through before a linear classifier: signed root and unit length."""
+"""Signed root and unit length, for bilinear features in front of a linear classifier."""
 
 from torch import Tensor
 
@@ -20,6 +20,7 @@ def signed_sqrt(values: Tensor, *, eps: float = SMALLEST) -> Tensor:
         Classification", ECCV 2010.
     """
     precise = at_least_float32(values)  # in float16 the default eps is 0
+    # x / sqrt(|x| + eps) has the bounded slope 1/sqrt(eps) at 0, where sqrt|x| has none.
     return (precise / (precise.abs() + eps).sqrt()).to(values.dtype)
 
 
@@ -36,7 +37,7 @@ def shifted_signed_sqrt(values: Tensor, *, thresh: float) -> Tensor:
 
 
 def unit_length(vectors: Tensor) -> Tensor:
-    """Each row over its Euclidean norm: (B, F) -> (B, F); a row of zeros stays, with gradient 0."""
+    """Divide each row of (B, F) by its Euclidean norm; a row of zeros stays, with gradient 0."""
     precise = at_least_float32(vectors)  # squares would leave float16's range
     norm = root_of_scale(precise.square().sum(dim=1, keepdim=True))
     return (precise / one_where_zero(norm)).to(vectors.dtype)

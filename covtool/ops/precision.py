@@ -9,11 +9,13 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
     Iterated products of nearly singular matrices lose everything in 8 or 11 bits.
     """
+    # Half precision has too few digits to be squared and summed.
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
     """Return a context in which autocast leaves the matrix products on `tensor`'s device alone."""
+    # Inside autocast a product of float32 matrices would be computed in half precision.
     return torch.autocast(autocast_device(tensor), enabled=False)
 
 
@@ -22,4 +24,5 @@ def autocast_device(tensor: Tensor) -> str:
 
     It knows no meta device, on which the shapes of a model are found out.
     """
+    # Autocast does not know the meta device, on which models are looked at without weights.
     return "cpu" if tensor.is_meta else tensor.device.type

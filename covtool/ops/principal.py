@@ -11,7 +11,7 @@ def principal_directions(cov: Tensor, dim: int) -> Tensor:
 
     Args:
         cov: Symmetric positive semi-definite, shape (C, C).
-        dim: How many, at most C.
+        dim: Number of directions, at most C.
 
     Returns:
         Orthonormal rows, shape (dim, C), largest eigenvalue first. The sign is fixed: the entry
@@ -33,6 +33,8 @@ def principal_directions(cov: Tensor, dim: int) -> Tensor:
             f"There are no {dim} principal directions of {len(cov)} channels.",
             hint=f"Choose --dim {len(cov)} or less, or --reduction none.",
         )
-    directions = torch.linalg.eigh(cov).eigenvectors.mT.flip(0)[:dim]
+    # `eigh` has the eigenvalues ascending, and the vectors in columns.
+    directions: Tensor = torch.linalg.eigh(cov).eigenvectors.mT.flip(0)[:dim]
     largest = directions.abs().argmax(dim=1, keepdim=True)
+    # Signs are arbitrary and differ between machines: the largest entry is made positive.
     return directions * directions.gather(1, largest).sign()

@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
+from torch.jit import is_tracing  # type: ignore[attr-defined]  # public, but not in __all__
 
 
 class _Forgetful:
     """A context that keeps nothing for a backward pass."""
 
     def save_for_backward(self, *tensors: torch.Tensor) -> None:
-        """Nothing: the operations themselves are differentiated."""
+        """Keep nothing: the operations themselves are differentiated."""
 
 
 def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
@@ -23,6 +24,7 @@ def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
         function: Its ``forward`` takes the context first.
         arguments: The others.
     """
-    if torch.jit.is_tracing():
+    if is_tracing():
+        # Without `apply` the operations are recorded as they are, in autograd's sight.
         return function.forward(_Forgetful(), *arguments)
     return function.apply(*arguments)

@@ -24,8 +24,10 @@ def order_keys(distances: Tensor) -> Tensor:
         [[1, 3, 4, 0, 2]]
     """
     bits = (distances + 0.0).view(torch.int32)  # -0 becomes 0
+    # IEEE 754: as integers, negative floats descend, until all bits but the sign are flipped.
     keys = (bits ^ ((bits >> 31) & _AFTER_SIGN)).long()
     index = torch.arange(distances.shape[1], device=distances.device)
+    # The index in the lower half breaks ties: equal distances are ranked in the gallery's order.
     return keys.bitwise_left_shift_(_INDEX_BITS).bitwise_or_(index)
 
 
@@ -46,6 +48,7 @@ def ranks_of(distances: Tensor, items: Tensor) -> Tensor:
     own = distances.gather(1, items)
     in_order = _sorted(distances)
     ranks = torch.searchsorted(in_order, own) + 1
+    # Keys of 64 bits take twice the memory: only rows with a tie get them.
     tied = (torch.searchsorted(in_order, own, right=True) > ranks).any(1).nonzero()[:, 0]
     if len(tied):
         keys = order_keys(distances[tied])
@@ -58,7 +61,7 @@ def first_of(distances: Tensor, count: int) -> Tensor:
 
     Args:
         distances: Shape (B, n), float32, not NaN.
-        count: How many, at most n.
+        count: Number of columns to find, at most n.
 
     Returns:
         Indices into the row, shape (B, count), int64.
@@ -67,6 +70,7 @@ def first_of(distances: Tensor, count: int) -> Tensor:
         >>> first_of(torch.tensor([[0.3, 0.1, 0.3, 0.2]]), 3).tolist()
         [[1, 3, 0]]
     """
+    # One more than wanted: a tie at the border is seen too.
     one_more = min(count + 1, distances.shape[1])
     values, items = distances.topk(one_more, largest=False)
     tied = (values[:, 1:] == values[:, :-1]).any(1).nonzero()[:, 0]

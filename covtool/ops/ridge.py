@@ -33,7 +33,7 @@ def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
 def mistakes(predictions: Tensor, targets: Tensor) -> Tensor:
     """Return rows whose largest prediction is at another place than their largest target.
 
-    Equal counts are told apart by the squared error, which adds less than one in all.
+    Equal counts are ordered by the squared error, which adds less than one in all.
     """
     wrong = (predictions.argmax(dim=1) != targets.argmax(dim=1)).sum()
     return wrong + 1e-9 * squared_error(predictions, targets)
@@ -47,7 +47,7 @@ class RidgeFit:
         weight: Shape (K, d), float64.
         bias: Shape (K,), float64.
         penalty: The chosen λ, in the units of the squared features.
-        left_out: What each row would be predicted if it had been left out, shape (n, K).
+        left_out: Prediction for each row if it had been left out, shape (n, K).
         side: ``rows`` where an n x n system was solved (the dual), ``features`` for d x d.
     """
 
@@ -67,7 +67,7 @@ def fit_ridge(features: Tensor, targets: Tensor, *, loss: Loss = squared_error) 
     Args:
         features: Shape (n, d); not modified.
         targets: Shape (n, K), for example one-hot classes.
-        loss: Of the left-out predictions; the penalty with the smallest is taken.
+        loss: Loss of the left-out predictions; the penalty with the smallest is taken.
 
     Raises:
         ShapeError: The shapes are not (n, d) and (n, K).
@@ -93,7 +93,7 @@ def fit_ridge_by_batches(batches: Batches, *, loss: Loss = squared_error) -> Rid
     Args:
         batches: Called three times: for the moments, for the losses of all penalties, and for
             the left-out predictions of the best.
-        loss: As in `fit_ridge`.
+        loss: Loss of the left-out predictions, see `fit_ridge`.
 
     Raises:
         ArgumentError: As `fit_ridge`.
@@ -106,6 +106,7 @@ def fit_ridge_by_batches(batches: Batches, *, loss: Loss = squared_error) -> Rid
         for penalty in losses:
             left_out = fit.left_out(projected, targets.double(), penalty)
             losses[penalty] += loss(left_out, targets).item()
+    # The first of equals is the smallest penalty: `PENALTIES` ascend.
     best = min(losses, key=losses.__getitem__)
     weight = fit.weight(best)
     return RidgeFit(
@@ -132,7 +133,8 @@ class _Moments:
 
     @classmethod
     def of(cls, batches: Iterable[tuple[Tensor, Tensor]]) -> "_Moments":
-        rows, shift = 0, None
+        rows = 0
+        shift: Tensor | None = None
         for raw, raw_targets in batches:
             features, targets = raw.double(), raw_targets.double()
             if shift is None:  # centered roughly from the start: no cancellation at the end
@@ -147,11 +149,13 @@ class _Moments:
             scatter += features.mT @ features
             cross += features.mT @ targets
         _check_rows(rows)
+        assert shift is not None  # there are rows
         offset = total / rows
         return cls(
             rows=rows,
             mean=shift + offset,
             target_mean=target_total / rows,
+            # The shift was that of the first batch: what it is off the mean is corrected here.
             scatter=scatter - rows * torch.outer(offset, offset),
             cross=cross - torch.outer(offset, target_total),
         )
@@ -171,6 +175,7 @@ class _Primal:
         eigenvalues, vectors = torch.linalg.eigh(moments.scatter)
         return cls(
             moments=moments,
+            # Of a positive semi-definite matrix: what is negative is rounding.
             eigenvalues=eigenvalues.clamp_min(0),
             vectors=vectors,
             correlations=vectors.mT @ moments.cross,
@@ -182,6 +187,7 @@ class _Primal:
     def left_out(self, projected: Tensor, targets: Tensor, penalty: float) -> Tensor:
         shrunk = projected / (self.eigenvalues + penalty)
         residual = targets - self.moments.target_mean - shrunk @ self.correlations
+        # H_ii with the intercept's part, 1/n: it is not penalized.
         leverage = (shrunk * projected).sum(dim=1) + 1 / self.moments.rows
         return targets - residual / (1 - leverage).clamp_min(_SMALLEST_LEFT)[:, None]
 
@@ -201,6 +207,7 @@ def _fit_dual(features: Tensor, targets: Tensor, loss: Loss) -> RidgeFit:
 
     def left_out(penalty: float) -> Tensor:
         kept = penalty / (eigenvalues + penalty)
+        # 1 - H_ii, without a difference: the constant direction is not among the vectors.
         unexplained = (vectors.square() @ kept).clamp_min(_SMALLEST_LEFT)
         return targets - (vectors @ (kept[:, None] * projected)) / unexplained[:, None]
 
@@ -223,6 +230,8 @@ def _eigen_without_constant(gram: Tensor) -> tuple[Tensor, Tensor]:
     lower right block, whose eigenvectors the reflection takes back.
     """
     rows = len(gram)
+    # The Householder reflection that takes the constant direction to the first axis, which is
+    # then cut off: the eigenvalues of the rest have no rounding of a zero among them.
     normal = torch.full((rows,), rows**-0.5, dtype=gram.dtype, device=gram.device)
     normal[0] += 1
     normal = normal / normal.norm()
@@ -230,6 +239,7 @@ def _eigen_without_constant(gram: Tensor) -> tuple[Tensor, Tensor]:
     def reflect(matrix: Tensor) -> Tensor:
         return matrix - 2 * torch.outer(normal, normal @ matrix)
 
+    # Both sides, and symmetric again: `eigh` reads one triangle only.
     rotated = reflect(reflect(gram).mT)[1:, 1:]
     eigenvalues, inner = torch.linalg.eigh((rotated + rotated.mT) / 2)
     padded = torch.cat([torch.zeros_like(inner[:1]), inner])
@@ -259,7 +269,7 @@ def _times_rows(coefficients: Tensor, features: Tensor) -> Tensor:
 def _penalties(total: float, rows: int) -> list[float]:
     if not total > 0:
         raise ArgumentError(
-            "All feature vectors are equal: nothing can be told apart by them.",
+            "All feature vectors are equal: no classes can be separated by them.",
             hint="Is the input size right, and does the tapped map have more than one position?",
         )
     return [penalty * total / rows for penalty in PENALTIES]

@@ -1,4 +1,4 @@
-"""From a feature map to one symmetric matrix of second order: what the heads vectorize.
+"""Symmetric matrices of second order from feature maps, which the heads vectorize.
 
 Every function takes (B, C, H, W) to (B, S, S), S = C or C + 1, in the dtype it is given.
 """
@@ -33,7 +33,9 @@ def computed_in(
 def covariance_factor(features: Tensor) -> Tensor:
     """Return a with A A' the covariance: the centered positions over the root of N, (B, C, N)."""
     centered = centered_positions(features)
-    return centered / centered.shape[-1] ** 0.5
+    # Divided here, where there are C x N numbers: A A' is the covariance as it comes.
+    root: float = centered.shape[-1] ** 0.5
+    return centered / root
 
 
 def power_covariance(
@@ -49,8 +51,8 @@ def power_covariance(
     Args:
         features: Shape (B, C, H, W). Not modified.
         alpha: The power, in (0, 1].
-        gradient: As in `covtool.ops.spectral.gram_function`.
-        order: As there.
+        gradient: Gradient rule, see `covtool.ops.spectral.gram_function`.
+        order: Order of the rule.
         normalize: `by_frobenius_norm` or `by_spectral_norm`; None for neither.
 
     Raises:
@@ -81,8 +83,9 @@ def by_frobenius_norm(power_of_cov: SpectralResult) -> Tensor:
 
 
 def by_spectral_norm(power_of_cov: SpectralResult, *, alpha: float = 0.5) -> Tensor:
-    """The matrix over its largest eigenvalue (mpn+M), the covariance's to the power `alpha`."""
+    """Divide by the largest eigenvalue (mpn+M), that of the covariance to the power `alpha`."""
     largest = power_of_cov.eigenvalues[:, :1, None]
+    # The power of the covariance has the power of its eigenvalues.
     return power_of_cov.matrix / one_where_zero(largest).pow(alpha)
 
 
@@ -143,8 +146,8 @@ def gaussian_embedding(
 
     Args:
         features: Shape (B, C, H, W). Not modified.
-        gradient: As in `covtool.ops.spectral.gram_function`.
-        order: As there.
+        gradient: Gradient rule, see `covtool.ops.spectral.gram_function`.
+        order: Order of the rule.
 
     Returns:
         Shape (B, C + 1, C + 1).
@@ -154,6 +157,7 @@ def gaussian_embedding(
         Application to Visual Recognition", CVPR 2017, equation 4 and its square root.
     """
     flat = _positions(features)
+    # A row of ones: the moments of [x; 1] hold the covariance, the mean and a 1.
     extended = torch.cat([flat, torch.ones_like(flat[:, :1])], dim=1)
     factor = extended / flat.shape[-1] ** 0.5
     return gram_function(factor, power(0.5), gradient=gradient, order=order).matrix

@@ -29,6 +29,7 @@ class CountSketch:
         """Return a random sketch from d = `num_features` to `size` numbers."""
         generator = torch.Generator("cpu").manual_seed(seed)
         return cls(
+            # Drawn on the CPU: the same seed gives the same sketch on every device.
             buckets=torch.randint(size, (num_features,), generator=generator, device="cpu"),
             signs=torch.randint(2, (num_features,), generator=generator, device="cpu") * 2.0 - 1.0,
             size=size,

@@ -14,9 +14,9 @@ class SparseRows:
     """A sparse matrix with n rows.
 
     Attributes:
-        starts: Where the entries of each row begin, and where the last end, shape (n + 1,), int64.
-        columns: Of the entries, ascending in each row, int32.
-        values: Of the entries, float32.
+        starts: Start of each row's entries, and the end of the last, shape (n + 1,), int64.
+        columns: Columns of the entries, ascending in each row, int32.
+        values: Values of the entries, float32.
     """
 
     starts: Tensor
@@ -25,7 +25,7 @@ class SparseRows:
 
     @classmethod
     def of_entries(cls, rows: Tensor, columns: Tensor, values: Tensor, num_rows: int) -> Self:
-        """From entries in the order of their rows."""
+        """Build the matrix from entries in the order of their rows."""
         starts = torch.zeros(num_rows + 1, dtype=torch.int64)
         torch.cumsum(torch.bincount(rows, minlength=num_rows), 0, out=starts[1:])
         return cls(starts=starts, columns=columns.int(), values=values)
@@ -57,6 +57,7 @@ class SparseRows:
             Places in `rows`, and places in `columns` and `values`, shape (m,) each.
         """
         first, lengths = self.starts[rows], self.lengths[rows]
+        # Entries that the result has ahead of each row: an exclusive sum.
         before = lengths.cumsum(0) - lengths
         which = torch.repeat_interleave(lengths)
         return which, torch.arange(len(which)) + (first - before)[which]
@@ -66,13 +67,14 @@ class SparseRows:
 
         Args:
             groups: Rows, shape (B, g).
-            num_columns: Of the matrix.
+            num_columns: Columns of the matrix.
 
         Returns:
             B rows.
         """
         size = groups.shape[1]
         which, places = self.entries_of(groups.flatten())
+        # A key for each cell of the result; equal keys, side by side once sorted, are added up.
         keys = which // size * num_columns + self.columns[places]
         keys, order = keys.sort()
         keys, of_entry = keys.unique_consecutive(return_inverse=True)
@@ -82,6 +84,7 @@ class SparseRows:
 
     def transposed(self, num_columns: int) -> "SparseRows":
         """Return rows and columns in each other's place."""
+        # Stable, so that rows ascend within a column.
         columns, order = self.columns.sort(stable=True)
         rows = torch.repeat_interleave(self.lengths)[order]
         return SparseRows.of_entries(columns, rows, self.values[order], num_columns)
@@ -103,6 +106,7 @@ def add_minima_(
     flat = total.view(-1)
     for part in _parts(lengths, at_once):
         which, places = right_by_column.entries_of(left.columns[part])
+        # A zero adds nothing to a sum of minima: only columns that both rows have are visited.
         minima = torch.minimum(left.values[part][which], right_by_column.values[places])
         pairs = left_rows[part][which] * total.shape[1] + right_by_column.columns[places]
         flat.index_add_(0, pairs, minima)

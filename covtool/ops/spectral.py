@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # public, but not in __all__
 
 from covtool.errors import ArgumentError, ShapeError
 from covtool.ops.eigen_gradients import GRADIENTS, NEWTON_SCHULZ, EigenGradientRule, slopes
@@ -27,7 +28,7 @@ class SpectralResult(NamedTuple):
 
     Attributes:
         matrix: f(A A'), shape (B, C, C).
-        eigenvalues: Of A A', descending, shape (B, min(C, N)); with a gradient.
+        eigenvalues: Eigenvalues of A A', descending, shape (B, min(C, N)); with a gradient.
     """
 
     matrix: Tensor
@@ -76,7 +77,7 @@ def gram_function(
 
     Args:
         factor: A, shape (B, C, N). Not modified.
-        function: Of the eigenvalues.
+        function: Function of the eigenvalues.
         gradient: A row of `covtool.ops.eigen_gradients.GRADIENTS`: ``exact`` is the gradient; the
             others are published remedies. Or ``newton-schulz``, for the square root: the value by
             eigendecomposition, the gradient of the Newton-Schulz iteration.
@@ -118,8 +119,8 @@ def matrix_sqrt_eigh(cov: Tensor, *, gradient: str = "exact", order: int | None 
     Args:
         cov: Symmetric positive semi-definite matrices, shape (B, C, C). Not modified. Eigenvalues
             that are negative or zero up to rounding count as zero.
-        gradient: As in `gram_function`.
-        order: As in `gram_function`.
+        gradient: Gradient rule, see `gram_function`.
+        order: Order of the rule, see `gram_function`.
 
     Returns:
         Square roots, shape (B, C, C), dtype and device of `cov`; a zero matrix gives a zero
@@ -140,7 +141,7 @@ def matrix_sqrt_eigh(cov: Tensor, *, gradient: str = "exact", order: int | None 
     with full_precision(cov):
         precise = at_least_float32(cov)
         rule = differentiable(power(0.5), gradient, order)
-        root = applied(_MatrixFunction, precise, rule)
+        root: Tensor = applied(_MatrixFunction, precise, rule)
         if gradient == NEWTON_SCHULZ:
             iterated = matrix_sqrt_newton_schulz(precise, num_iterations=rule.order)
             root = _with_gradient_of(root, iterated)
@@ -160,14 +161,17 @@ def eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
         rounding, n * eps times the largest, are exactly 0.
     """
     finite = matrices.isfinite().all(dim=-1).all(dim=-1)[:, None]
+    # Zeros in place of what is not finite; the result is made NaN again below.
     cleaned = torch.where(finite[..., None], matrices, torch.zeros_like(matrices))
     try:
         eigenvalues, vectors = torch.linalg.eigh(cleaned)
-    except torch.linalg.LinAlgError:
+    except LinAlgError:
+        # cuSOLVER gives up on some matrices that LAPACK can decompose.
         if matrices.device.type == "cpu":
             raise
         eigenvalues, vectors = (t.to(matrices.device) for t in torch.linalg.eigh(cleaned.cpu()))
     eigenvalues, vectors = eigenvalues.flip(-1), vectors.flip(-1)
+    # The error of `eigh` is of this size, whatever the true eigenvalue.
     rounding = matrices.shape[-1] * torch.finfo(matrices.dtype).eps * eigenvalues[:, :1]
     eigenvalues = torch.where(eigenvalues > rounding, eigenvalues, torch.zeros_like(eigenvalues))
     return torch.where(finite, eigenvalues, torch.nan), vectors
@@ -183,6 +187,7 @@ class _GramFunction(torch.autograd.Function):
         eigenvalues, vectors = _thin_eigen(factor, on_channels)
         ctx.save_for_backward(factor, eigenvalues, vectors)
         ctx.rule = rule
+        # f(0) of the directions that A does not have: a multiple of the identity.
         at_zero = rule.function.value(torch.zeros_like(eigenvalues[:, :1]))
         excess = rule.function.value(eigenvalues) - at_zero
         matrix = (vectors * excess[:, None, :]) @ vectors.mT
@@ -193,12 +198,15 @@ class _GramFunction(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_eigenvalues: Tensor) -> tuple[Tensor, None, None]:
         factor, eigenvalues, vectors = ctx.saved_tensors
+        # All directions outside of A's own share the eigenvalue 0: one more column stands for them.
         with_zero = torch.cat([eigenvalues, torch.zeros_like(eigenvalues[:, :1])], dim=1)
         all_slopes = ctx.rule.slopes(with_zero)
         inside, outside = all_slopes[:, :-1, :-1], all_slopes[:, :-1, -1]
+        # d(A A') = dA A' + A dA': twice the symmetric part, so nothing is halved.
         turned = (grad + grad.mT) @ vectors
         inner = vectors.mT @ turned
         weighted = inner * inside + 2 * torch.diag_embed(grad_eigenvalues)
+        # Inside of A's directions, and between them and all others, which are never formed.
         left = vectors @ weighted + (turned - vectors @ inner) * outside[:, None, :]
         return left @ (vectors.mT @ factor), None, None
 
@@ -222,17 +230,20 @@ class _MatrixFunction(torch.autograd.Function):
 
 
 def _thin_eigen(factor: Tensor, on_channels: bool) -> tuple[Tensor, Tensor]:
-    """The min(C, N) largest eigenvalues of A A', and their vectors; zero vectors for zeros."""
+    """Return the min(C, N) largest eigenvalues of A A' and their vectors; zeros have zero ones."""
     rank = min(factor.shape[1:])
     eigenvalues, vectors = eigh(factor @ factor.mT if on_channels else factor.mT @ factor)
     eigenvalues, vectors = eigenvalues[:, :rank], vectors[:, :, :rank]
     positive = eigenvalues > 0
     if not on_channels:
+        # |A v| is the root of the eigenvalue: A v over it is a unit vector of A A'.
         lengths = torch.where(positive, eigenvalues, torch.ones_like(eigenvalues)).sqrt()
         vectors = factor @ (vectors / lengths[:, None, :])
+    # NaN passes through: it must reach the loss, where a run sees it.
     alive = positive | eigenvalues.isnan()
     return eigenvalues, torch.where(alive[:, None, :], vectors, torch.zeros_like(vectors))
 
 
 def _with_gradient_of(value: Tensor, other: Tensor) -> Tensor:
+    # The value of one, the gradient of the other; the difference is exactly zero.
     return value.detach() + (other - other.detach())

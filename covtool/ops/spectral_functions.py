@@ -77,6 +77,7 @@ def _power(a: Tensor, exponent: float) -> Tensor:
     if exponent == 0:
         return torch.ones_like(a)
     zero = a == 0  # not "a > 0": what is no number must stay so
+    # A zero has no finite slope for a power below 1; it gets 0, and 1 stands in for it.
     safe = torch.where(zero, torch.ones_like(a), a)
     root = safe.sqrt() if exponent == 0.5 else safe.pow(exponent)
     return torch.where(zero, torch.zeros_like(a), root)
@@ -85,9 +86,11 @@ def _power(a: Tensor, exponent: float) -> Tensor:
 def _power_difference(a: Tensor, b: Tensor, *, alpha: float) -> Tensor:
     """a**(alpha - 1) * (1 - r**alpha) / (1 - r) with r = b / a, and 0 at a = b = 0."""
     if alpha == 0.5:
+        # 1 / (sqrt a + sqrt b): no difference of the eigenvalues at all (Daleckii, Krein).
         total = a.sqrt() + b.sqrt()
         return torch.where(total > 0, 1 / torch.where(total > 0, total, 1), 0)
     gap, larger = _relative_gap(a, b)
+    # 1 - (1 - gap)^alpha over gap, by expm1 and log1p: exact for gaps near 0.
     quotient = -torch.expm1(alpha * torch.log1p(-gap)) / torch.where(gap > 0, gap, 1)
     return _power(larger, alpha - 1) * torch.where(gap > 0, quotient, alpha) * (a > 0)
 

@@ -28,7 +28,7 @@ def compact_bilinear_pool(
 
     Args:
         features: Shape (B, C, H, W). Not modified.
-        first: Of C numbers to m.
+        first: Sketch of C numbers to m.
         second: The same, drawn independently.
         form: ``fourier`` takes B*H*W*m numbers, ``moments`` B*C*C; ``auto`` the fewer.
 
@@ -46,6 +46,7 @@ def compact_bilinear_pool(
         raise ShapeError.expected("features", "(B, C, H, W)", features)
     flat = at_least_float32(features).flatten(2)
     if form == "auto":
+        # C x C products, or a sketch of that size at each position: whichever is fewer numbers.
         fewer = flat.shape[1] ** 2 <= flat.shape[2] * first.size
         form = "moments" if fewer else "fourier"
     by_form = {"moments": _of_moments, "fourier": _by_fourier}
@@ -63,5 +64,7 @@ def _of_moments(flat: Tensor, first: CountSketch, second: CountSketch) -> Tensor
 def _by_fourier(flat: Tensor, first: CountSketch, second: CountSketch) -> Tensor:
     rows = flat.mT.flatten(0, 1)
     spectra = [torch.fft.rfft(sketch.apply(rows)) for sketch in (first, second)]
+    # Sums and Fourier transforms commute: one inverse transform for all positions.
     summed = (spectra[0] * spectra[1]).unflatten(0, (flat.shape[0], -1)).sum(dim=1)
-    return torch.fft.irfft(summed, n=first.size)
+    features: Tensor = torch.fft.irfft(summed, n=first.size)
+    return features

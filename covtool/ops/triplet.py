@@ -11,14 +11,14 @@ from covtool.ops.precision import at_least_float32
 def batch_hard_triplet(
     embeddings: Tensor, labels: Tensor, *, margin: float | None = None
 ) -> Tensor:
-    """How much farther each image is from its farthest positive than from its nearest negative.
+    """Compare the distances of each image to its farthest positive and its nearest negative.
 
     Distances are Euclidean. Only the two of each anchor are differentiated: memory is O(B D + B²).
 
     Args:
         embeddings: Shape (B, D). Not modified; half precision is computed in float32.
         labels: Integers, shape (B,).
-        margin: Of the hinge ``max(0, margin + d_p - d_n)``; None for the soft margin,
+        margin: Margin of the hinge ``max(0, margin + d_p - d_n)``; None for the soft margin,
             ``log(1 + exp(d_p - d_n))``, which pulls on when the margin is reached.
 
     Returns:
@@ -41,6 +41,7 @@ def batch_hard_triplet(
     positive, negative = label_pairs(embeddings, labels)
     X = at_least_float32(embeddings)
     with torch.no_grad():
+        # `cdist` may use products, which lose small distances: enough to choose by, not to train.
         distances = torch.cdist(X, X)
         farthest = distances.masked_fill(~positive, -torch.inf).argmax(dim=1)
         nearest = distances.masked_fill(~negative, torch.inf).argmin(dim=1)
@@ -51,4 +52,5 @@ def batch_hard_triplet(
 
 def _distances(rows: Tensor, others: Tensor) -> Tensor:
     """Return row by row, (B,); from differences, as products would lose small ones."""
-    return torch.linalg.vector_norm(rows - others, dim=1)
+    distances: Tensor = torch.linalg.vector_norm(rows - others, dim=1)
+    return distances

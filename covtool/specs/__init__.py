@@ -11,19 +11,10 @@ from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.layout import LayoutSpec
 from covtool.specs.loading import LoadingSpec
 from covtool.specs.objective import ObjectiveSpec
+from covtool.specs.operations import EigenlayerSpec, HeadSpec, LastStrideSpec, Operation
 from covtool.specs.processes import LaunchSpec, ProcessSpec
-from covtool.specs.recipe import (
-    BaseSpec,
-    EigenlayerSpec,
-    HeadSpec,
-    InputSpec,
-    LastStrideSpec,
-    Metric,
-    Operation,
-    Provenance,
-    Recipe,
-    Untrained,
-)
+from covtool.specs.provenance import Metric, Provenance, Untrained
+from covtool.specs.recipe import BaseSpec, InputSpec, Recipe
 from covtool.specs.record import Record, as_flag
 from covtool.specs.reid_operations import (
     InstanceBatchNormSpec,

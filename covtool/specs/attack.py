@@ -1,11 +1,12 @@
-"""Which attack a model is measured under, and how far it may go."""
+"""The attack that a model is measured under, and its limits."""
 
 from pydantic import ConfigDict, Field, field_validator
+from pydantic.config import JsonDict
 
 from covtool.errors import ArgumentError
 from covtool.specs.record import Record, as_flag
 
-PANEL = {"panel": "Attack"}
+PANEL: JsonDict = {"panel": "Attack"}
 DEFAULT_STEPS = 10
 DEFAULT_SEED = 0
 STEP_SHARE = 2.5  # of eps over the number of steps: Madry et al. reach the border from any start
@@ -56,11 +57,13 @@ class AttackSpec(Record):
     @property
     def radius(self) -> float:
         """`eps` as a number."""
+        assert self.eps is not None  # `validate_fields` has asked for it
         return _fraction(self.eps)
 
     @property
     def step(self) -> float:
         """`step_size` as a number."""
+        assert self.step_size is not None  # the attack has one by now
         return _fraction(self.step_size)
 
     @property
@@ -70,7 +73,7 @@ class AttackSpec(Record):
         return f"{self.attack} (eps {self.eps}{steps})"
 
     def given(self) -> tuple[str, ...]:
-        """Return names of the options that were said, beside `attack` itself."""
+        """Return names of the options that were given, beside `attack` itself."""
         return tuple(self.model_dump(exclude={"attack"}, exclude_none=True))
 
     def validate_fields(self) -> None:
@@ -94,6 +97,7 @@ class AttackSpec(Record):
 
 def _fraction(text: str) -> float:
     """Return the number that ``4/255`` or ``0.0157`` stands for."""
+    # Read by hand: `Fraction` has no bound on digits, and nothing is evaluated.
     over, _, under = text.partition("/")
     try:
         return float(over) / (float(under) if "/" in text else 1.0)

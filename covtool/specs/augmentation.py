@@ -1,12 +1,13 @@
-"""How training images are varied, in timm's words."""
+"""Augmentation of training images, in timm's words."""
 
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import Record
 
-PANEL = {"panel": "Augmentation"}
+PANEL: JsonDict = {"panel": "Augmentation"}
 
 
 class AugmentationSpec(Record):
@@ -53,8 +54,9 @@ class AugmentationSpec(Record):
         0.0, ge=0, le=1, description="Chance of random erasing.", json_schema_extra=PANEL
     )
     remode: Literal["const", "rand", "pixel"] = Field(
-        "pixel", description="What random erasing fills in.", json_schema_extra=PANEL
+        "pixel", description="Content that random erasing fills in.", json_schema_extra=PANEL
     )
+    # timm's default: the network sees both filters, and does not learn one of them.
     train_interpolation: Literal["random", "nearest", "bilinear", "bicubic", "lanczos"] = Field(
         "random",
         description="Resampling filter of the random crops; random: bilinear or bicubic.",

@@ -1,4 +1,4 @@
-"""What a recipe may say of the architecture that it starts from: a name, and some arguments.
+"""Names and arguments of architectures that a recipe may start from.
 
 A recipe comes from a file. Its arguments reach the constructors of timm and torchvision, which take
 paths, addresses, devices and classes as well: only what changes shapes, within bounds, is let
@@ -51,6 +51,7 @@ def base_problem(library: str, name: str, arguments: Mapping[str, Any]) -> str |
         wanted = known[argument](value)
         if wanted is not None:
             return f"base.arguments.{argument}: It should be {wanted}, not {shown(value)}"
+    # Each stage is within its bound; all stages together may not be.
     if sum(_counts_in(arguments.get("depths"))) > MOST_BLOCKS:
         return f"base.arguments.depths: It should be at most {MOST_BLOCKS} blocks in all"
     return None
@@ -62,6 +63,7 @@ def _flag(value: Any) -> str | None:
 
 def _count(least: int, most: int) -> Check:
     def check(value: Any) -> str | None:
+        # `type`, as True is an int to `isinstance`.
         fits = type(value) is int and least <= value <= most
         return None if fits else f"a whole number from {least} to {most}"
 

@@ -8,6 +8,7 @@ _UNITS = {
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)},
 }
 _TOO_MANY = 1e15  # of any unit
+# Units are read in any case: bits are never meant here.
 _BY_LOWER_CASE = {unit.lower(): size for unit, size in _UNITS.items()}
 
 
@@ -22,10 +23,10 @@ def parse_bytes(text: str) -> int:
         (4000000000, 1610612736)
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip().lower())
-    number = float(match[1]) if match is not None else 0.0
-    if not 0 < number < _TOO_MANY or match[2] not in _BY_LOWER_CASE:
+    number, unit = (float(match[1]), match[2]) if match is not None else (0.0, "")
+    if not 0 < number < _TOO_MANY or unit not in _BY_LOWER_CASE:
         raise ValueError("it should be a number with a unit, like 800MB, 4GB or 16GiB")
-    return int(number * _BY_LOWER_CASE[match[2]])
+    return int(number * _BY_LOWER_CASE[unit])
 
 
 def format_bytes(num_bytes: float) -> str:

@@ -1,14 +1,15 @@
-"""Which classes of a data set are trained, and which are left for a search."""
+"""The split of a data set's classes into those to train and those to search for."""
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import Record
 
-PANEL = {"panel": "Data for retrieval"}
+PANEL: JsonDict = {"panel": "Data for retrieval"}
 
 
 class ClassSplitSpec(Record):
-    """What a data set does not say itself. Training and evaluation must be told the same."""
+    """Choices that a data set leaves. Training and evaluation must make the same ones."""
 
     test_classes: float | None = Field(
         None,

@@ -1,13 +1,14 @@
-"""What `covtool convert` is asked for, beside the head itself."""
+"""Options of `covtool convert`, beside those of the head."""
 
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import Record
 
-SURGERY = {"panel": "Surgery"}
-CALIBRATION = {"panel": "Calibration"}
+SURGERY: JsonDict = {"panel": "Surgery"}
+CALIBRATION: JsonDict = {"panel": "Calibration"}
 
 
 class ConvertSpec(Record):
@@ -33,13 +34,14 @@ class ConvertSpec(Record):
     )
     eigenlayer_init: Literal["keep", "random"] = Field(
         "keep",
-        description="How it starts: keep, from the classifier's own directions, so that the logits "
-        "stay as far as they can; random, as published.",
+        description="Start of its weights: keep, from the classifier's own directions, so that the "
+        "logits stay as far as they can; random, as published.",
         json_schema_extra=SURGERY,
     )
     seed: int = Field(
         0, ge=0, description="For layers that start at random.", json_schema_extra=SURGERY
     )
+    # A ridge regression needs three rows: see `covtool.ops.ridge`.
     calibrate_images: int | None = Field(
         None,
         ge=3,

@@ -1,13 +1,15 @@
-"""Which convolutions become what: one operation of a recipe."""
+"""The operation of a recipe that replaces convolutions."""
 
 from typing import Literal
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import LARGEST, LongName, Name, PositiveFloat, Record
 
-PANEL = {"panel": "Convolutions (with --conv)"}
-RECORDED = {"flag": False}
+PANEL: JsonDict = {"panel": "Convolutions (with --conv)"}
+RECORDED: JsonDict = {"flag": False}
+# Each pattern is matched with each layer.
 MOST_PATTERNS = 1000
 MOST_LAYERS = 100_000
 
@@ -41,7 +43,7 @@ class ConvolutionSpec(Record):
     )
     weighting: Name = Field(
         "none",
-        description="How the norm of a filter counts: none, linear, tanh.",
+        description="Weight of a filter's norm: none, linear, tanh.",
         json_schema_extra=PANEL,
     )
     scale: PositiveFloat = Field(
@@ -76,9 +78,10 @@ class ConvolutionSpec(Record):
         description="Curvature of the sigmoid; smaller is steeper.",
         json_schema_extra=PANEL,
     )
+    # A running mean needs no images; calibration has set ρ from them already.
     unit: Literal["none", "running-mean"] | None = Field(
         None,
-        description="What ρ is measured in: as it is, or the running mean of ‖x‖; default: "
+        description="Unit of ρ: as it is, or the running mean of ‖x‖; default: "
         "running-mean, or none with --calibrate.",
         json_schema_extra=PANEL,
     )
@@ -127,4 +130,5 @@ class ConvolutionSpec(Record):
     def is_convolution(self) -> bool:
         """Whether the operator is the convolution itself."""
         parts = self.conv, self.angular, self.weighting
+        # ‖x‖ cos θ ‖w‖ is w · x: nothing has changed, and statistics fit as they are.
         return parts == ("linear", "cosine", "linear") and self.scale == 1

@@ -1,12 +1,13 @@
-"""What a run does when something goes wrong, and how little it loses then."""
+"""Tolerance of a run for faults: how often it is saved, and which faults it survives."""
 
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import Record
 
-PANEL = {"panel": "Faults"}
+PANEL: JsonDict = {"panel": "Faults"}
 
 
 class FaultSpec(Record):
@@ -24,6 +25,7 @@ class FaultSpec(Record):
         description="Saves in a row that may fail (disk full, read-only) before the run gives up.",
         json_schema_extra=PANEL,
     )
+    # `stop` by default: a run that skips updates silently hides what is wrong with it.
     on_nonfinite: Literal["stop", "skip", "restore"] = Field(
         "stop",
         description="A loss or gradient that is not finite: stop with a dump, skip the update, or "
@@ -33,6 +35,7 @@ class FaultSpec(Record):
     nonfinite_limit: int = Field(
         10, ge=1, description="skip, restore: so many times at most.", json_schema_extra=PANEL
     )
+    # Off by default: it changes the batches that batch norms see.
     auto_batch: bool = Field(
         False,
         description="Out of memory: halve the batches and accumulate their gradients.",

@@ -46,7 +46,7 @@ PHASED: dict[str, type[Record]] = {
 
 
 def command_of(arguments: Mapping[str, Any]) -> str:
-    """Return the command that a run was started with, told by the names of its arguments."""
+    """Return the command that a run was started with, from the names of its arguments."""
     return COMMAND if SvdnetSpec.model_fields.keys().isdisjoint(arguments) else PHASED_COMMAND
 
 
@@ -60,29 +60,30 @@ class FinetuneRequest(Record):
             only, not the optimizer, the schedule or the epoch.
         training: Optimizer, schedule, regularization, device.
         objective: The loss, and which images meet in a batch.
-        augmentation: How the training images are varied.
+        augmentation: Variation of the training images.
         loading: The input path.
-        faults: How often the run is saved, and what it survives.
-        processes: How several processes work together.
-        images: What to change about the images that the model expects.
-        classes: Which classes are trained.
-        layout: How the data set is read, where that leaves a choice.
+        faults: Intervals of saving, and faults that the run survives.
+        processes: Processes that work together.
+        images: Changes to the images that the model expects.
+        classes: Classes that are trained.
+        layout: Choices that the data set leaves.
         svdnet: The phases of SVDNet; None for a run without.
-        search: How a run in phases is judged; None for one that is validated.
+        search: Search that judges a run in phases; None for a run that is validated.
         arch: Architecture, where the tensors leave a choice.
         iterations: Newton-Schulz steps of a published covariance network; None for 5.
         weights: ``auto``, ``ema`` or ``raw``, or the name of a set of weights.
-        classifier_layer: Of a checkpoint that has several linear layers which may be it.
+        classifier_layer: Classifier of a checkpoint with several linear layers that may be it.
         from_scratch: Do not fetch the pretrained weights of a name.
         new_classifier: Start the classifier afresh for the data's classes.
         output: Folder for runs; the run goes to ``<output>/<command>/<experiment>[-N]``.
         experiment: Name of the run; None for the model's.
-        preset: Name of the preset that the settings come from, as far as nothing else was said.
+        preset: Name of the preset that gives the settings that are not given otherwise.
     """
 
     model: str | None
     data: str
     init_from: str | None = None
+    # As any: pydantic would leave out the fields of a subclass, those of SVDNet.
     training: SerializeAsAny[TrainingSpec] = TrainingSpec()
     objective: ObjectiveSpec = ObjectiveSpec()
     augmentation: AugmentationSpec = AugmentationSpec()
@@ -111,13 +112,15 @@ class FinetuneRequest(Record):
             ArgumentError: Two of them contradict each other, one has no effect or is beyond all
                 bounds, or there is no model.
         """
+        # First: sums and products of settings without bounds overflow below.
         require_bounded(self.to_arguments())
         if self.model is None and self.init_from is None:
             raise ArgumentError("Neither a model is given, nor where its weights are from.")
         if self.svdnet is None:
             self.training.validate_fields()
         else:
-            self.training.refuse_nonsense_in(self.svdnet)
+            assert isinstance(self.training, SvdnetTrainingSpec)  # as `PHASED` has it
+            self.training.validate_phases(self.svdnet)
         self.loading.validate_fields()
         self.objective.validate_fields(self.training, self.faults)
 
@@ -147,6 +150,7 @@ class FinetuneRequest(Record):
             ArgumentError: A name is unknown, or a value will not do.
         """
         values = dict(arguments)
+        # A run of SVDNet is known by its settings: args.yaml does not name the command.
         groups = (PHASED if command_of(arguments) == PHASED_COMMAND else SETTINGS).items()
         named = {
             name: {key: values.pop(key) for key in spec.model_fields if key in values}

@@ -1,4 +1,4 @@
-"""What is not trained, and for how long: ``backbone@3``, ``layer1.*``."""
+"""Rules that freeze modules, for a number of epochs or for good: ``backbone@3``, ``layer1.*``."""
 
 import re
 
@@ -7,6 +7,7 @@ from covtool.specs.record import PositiveInt, Record
 
 BACKBONE = "backbone"
 
+# No @0: it would freeze nothing. No spaces: no parameter's name has one.
 _RULE = re.compile(r"(?P<pattern>[^@\s]+)(?:@(?P<epochs>[1-9]\d*))?")
 
 
@@ -15,7 +16,7 @@ class FreezeRule(Record):
 
     Attributes:
         pattern: ``backbone``, or names of modules or parameters with wildcards.
-        epochs: From the beginning; None for the whole run.
+        epochs: Number of epochs from the beginning; None for the whole run.
     """
 
     pattern: str

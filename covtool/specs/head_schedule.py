@@ -1,4 +1,4 @@
-"""Which head is in use from which epoch on: hybrid training, as ``isqrt@0,mpn:pade@30``."""
+"""The schedule of heads in hybrid training: ``isqrt@0,mpn:pade@30``."""
 
 import re
 from itertools import pairwise
@@ -27,7 +27,7 @@ class HeadPhase(Record):
 
 
 def parse_head_schedule(text: str) -> tuple[HeadPhase, ...]:
-    """The phases of ``HEAD[:GRADIENT]@EPOCH``, separated by commas, in the order of their epochs.
+    """Parse the phases of ``HEAD[:GRADIENT]@EPOCH``, separated by commas, in order.
 
     Raises:
         ArgumentError: It is written differently, or the epochs do not rise.
@@ -40,6 +40,7 @@ def parse_head_schedule(text: str) -> tuple[HeadPhase, ...]:
                 f"{part.strip()!r} is no phase of a head schedule.",
                 hint="Write HEAD@EPOCH or HEAD:GRADIENT@EPOCH, like isqrt@0,mpn:pade@30.",
             )
+        # Without the gradient where there is none: the record's default is None.
         phases.append(HeadPhase(**{k: v for k, v in found.groupdict().items() if v is not None}))
     if any(first.epoch >= second.epoch for first, second in pairwise(phases)):
         raise ArgumentError(

@@ -1,16 +1,18 @@
-"""What a user says about a model's images, where the model does not say it (or says it wrongly)."""
+"""Changes to the images that a model expects, where its file says nothing, or the wrong thing."""
 
 import re
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.config import JsonDict
 
 from covtool.specs.problems import key_and_reason
 from covtool.specs.recipe import SMALLEST_CROP, InputSpec
 from covtool.specs.record import Record
 
-PANEL = {"panel": "Images"}
+PANEL: JsonDict = {"panel": "Images"}
 
+# Nine digits: a longer number is no size, and takes long to read.
 _SIZE = re.compile(r"(?P<height>[1-9]\d{0,8})(?:x(?P<width>[1-9]\d{0,8}))?")
 
 
@@ -21,6 +23,7 @@ class InputOverrides(Record):
     or one for each, separated by commas.
     """
 
+    # A configuration in YAML has numbers where the command line has text.
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     img_size: str | None = Field(
@@ -73,7 +76,7 @@ class InputOverrides(Record):
     @classmethod
     def _holds_numbers(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None:
-            _require_bounds(**{info.field_name: _numbers(text)})
+            _require_bounds(**{str(info.field_name): _numbers(text)})
         return text
 
     def changes(self) -> dict[str, Any]:
@@ -91,15 +94,18 @@ class InputOverrides(Record):
 
 
 def _require_bounds(**fields: Any) -> None:
-    """The bounds of `InputSpec`, which the values replace."""
+    """Refuse values beyond the bounds of the fields of `InputSpec` that they replace."""
     try:
         InputSpec(**fields)
     except ValidationError as problem:
+        # Without the key, which is that of `InputSpec`: the user gave another name.
         raise ValueError(key_and_reason(problem)[1]) from None
 
 
 def _size(text: str) -> tuple[int, int]:
-    height, width = _SIZE.fullmatch(text).groups()
+    found = _SIZE.fullmatch(text)
+    assert found is not None  # the field was validated
+    height, width = found.groups()
     return int(height), int(width or height)
 
 

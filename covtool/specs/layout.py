@@ -3,25 +3,27 @@
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import Record, as_flag
 
-PANEL = {"panel": "Layout of the data"}
+PANEL: JsonDict = {"panel": "Layout of the data"}
 
 
 class LayoutSpec(Record):
-    """What a data set does not say itself. Training and evaluation must be told the same."""
+    """Choices that a data set leaves. Training and evaluation must make the same ones."""
 
     labels: str | None = Field(
         None,
-        description="Which labels, where a published data set has several, like family or "
+        description="Labels to use, where a published data set has several, like family or "
         "manufacturer; covtool list data.",
         json_schema_extra=PANEL,
     )
     data_split: int | None = Field(
         None,
         ge=1,
-        description="Which of the splits that a published data set has: 1 to 10 of DTD and SUN397.",
+        description="Number of the split, where a published data set has several: 1 to 10 of DTD "
+        "and SUN397.",
         json_schema_extra=PANEL,
     )
     crop: Literal["boxes"] | None = Field(
@@ -38,6 +40,7 @@ class LayoutSpec(Record):
 
     def given(self) -> dict[str, object]:
         """Return the fields that say something."""
+        # None says nothing: the data set's own default holds.
         return self.model_dump(exclude_none=True)
 
     def in_words(self) -> str:
@@ -47,5 +50,5 @@ class LayoutSpec(Record):
             >>> LayoutSpec(crop="boxes", data_split=2).in_words()
             ' (--data-split 2, --crop boxes)'
         """
-        said = ", ".join(f"{as_flag(name)} {value}" for name, value in self.given().items())
-        return f" ({said})" if said else ""
+        choices = ", ".join(f"{as_flag(name)} {value}" for name, value in self.given().items())
+        return f" ({choices})" if choices else ""

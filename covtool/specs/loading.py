@@ -1,16 +1,17 @@
-"""Where training images come from: their files, or a cache of decoded ones."""
+"""The source of training images: their files, or a cache of decoded ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
+from pydantic.config import JsonDict
 
 from covtool.specs.byte_amounts import parse_bytes
 from covtool.specs.record import CheckedRecord, Contradiction, as_flag
 from covtool.user_cache import user_cache
 
-PANEL = {"panel": "Input"}
+PANEL: JsonDict = {"panel": "Input"}
 CACHE_MEMORY = "4GB"
 
 
@@ -23,9 +24,10 @@ class LoadingSpec(CheckedRecord):
         "memory-mapped file on disk, or the memory of the device.",
         json_schema_extra=PANEL,
     )
+    # Text with a unit, so that args.yaml reads as what was typed; checked here, counted below.
     cache_memory: str | None = Field(
         None,
-        description="What the cache may take, at most: 800MB, 4GB, 16GiB.",
+        description="Most memory that the cache may take: 800MB, 4GB, 16GiB.",
         json_schema_extra={**PANEL, "default": CACHE_MEMORY},
     )
     cache_side: int | None = Field(
@@ -43,16 +45,17 @@ class LoadingSpec(CheckedRecord):
 
     @property
     def memory_bytes(self) -> int:
-        """What the cache may take, the default worked out."""
+        """Bytes that the cache may take, with the default."""
         return parse_bytes(self.cache_memory or CACHE_MEMORY)
 
     @property
     def folder(self) -> Path:
-        """Of the cache files, the default worked out."""
+        """Folder of the cache files, with its default."""
         if self.cache_dir is not None:
             try:
                 return Path(self.cache_dir).expanduser()
-            except RuntimeError:  # nobody has that name
+            # `~name`: the folder is then looked for as it is written.
+            except RuntimeError:  # no user has that name
                 return Path(self.cache_dir)
         return user_cache() / "images"
 

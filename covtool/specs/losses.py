@@ -8,6 +8,7 @@ from covtool.errors import ArgumentError
 from covtool.registry import Registry
 from covtool.specs.record import PositiveFloat, Record
 
+# A name is whatever is no space, star or plus: the table then suggests the nearest.
 _TERM = re.compile(r"(?:(?P<weight>\d+\.?\d*|\.\d+)\s*\*\s*)?(?P<name>[^\s*+]+)")
 
 
@@ -16,10 +17,10 @@ class LossRow:
     """A row of the table of losses; `covtool.training.parts.objective` has the functions.
 
     Attributes:
-        name: As in ``--loss``.
+        name: Word for it in ``--loss``.
         summary: One line, with a full stop.
-        source: Where it was published.
-        needs: What it is a function of, beside the labels: logits, or what the classifier is fed.
+        source: Publication that it comes from.
+        needs: Input beside the labels: logits, or embeddings, which the classifier gets.
     """
 
     name: str
@@ -93,6 +94,7 @@ def _term(part: str, text: str) -> LossTerm:
             f"{part!r} is no term of a loss (--loss {text!r}).",
             hint="Write NAME or WEIGHT*NAME, joined by +, like ce+0.5*triplet.",
         )
+    # The name first: an unknown loss is the better message than its weight.
     name, weight = LOSSES[found["name"]].name, float(found["weight"] or 1)
     if weight == 0:
         raise ArgumentError(

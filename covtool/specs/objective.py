@@ -1,17 +1,17 @@
-"""What is minimized, and which images meet in a batch."""
+"""The loss that is minimized, and the sampling of batches."""
 
 from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
-from covtool.errors import ArgumentError
 from covtool.specs.faults import FaultSpec
 from covtool.specs.losses import LOSSES, LossTerm, parse_loss
-from covtool.specs.record import Record, as_flag
+from covtool.specs.record import Contradiction, Record, as_flag, refuse_contradictions
 from covtool.specs.training import TrainingSpec
 
-PANEL = {"panel": "Loss and sampling"}
+PANEL: JsonDict = {"panel": "Loss and sampling"}
 
 CIRCLE_MARGIN, CIRCLE_SCALE = 0.25, 128.0  # of Sun et al. for re-identification
 NUM_INSTANCES = 4  # of Hermans et al.
@@ -29,7 +29,7 @@ class ObjectiveSpec(Record):
     triplet_margin: float | None = Field(
         None,
         ge=0,
-        description="Of the triplet loss; default: the soft margin.",
+        description="Margin of the triplet loss; default: the soft margin.",
         json_schema_extra=PANEL,
     )
     circle_margin: float | None = Field(
@@ -60,7 +60,7 @@ class ObjectiveSpec(Record):
 
     @property
     def terms(self) -> tuple[LossTerm, ...]:
-        """Of the loss.
+        """Terms of the loss.
 
         Raises:
             ArgumentError: See `parse_loss`.
@@ -69,17 +69,17 @@ class ObjectiveSpec(Record):
 
     @property
     def instances(self) -> int:
-        """Images of a class in a batch of ``pk``, the default worked out."""
+        """Images of a class in a batch of ``pk``, with the default."""
         return NUM_INSTANCES if self.num_instances is None else self.num_instances
 
     @property
     def margin(self) -> float:
-        """Of the circle loss, the default worked out."""
+        """Margin of the circle loss, with the default."""
         return CIRCLE_MARGIN if self.circle_margin is None else self.circle_margin
 
     @property
     def scale(self) -> float:
-        """Of the circle loss, the default worked out."""
+        """Scale of the circle loss, with the default."""
         return CIRCLE_SCALE if self.circle_scale is None else self.circle_scale
 
     def needs(self, what: Literal["logits", "embeddings"]) -> bool:
@@ -93,12 +93,10 @@ class ObjectiveSpec(Record):
             ArgumentError: Two of them contradict each other, or one has no effect.
             UnknownVariantError: There is no such loss.
         """
-        checks = (*self._ineffective(), *self._contradictions(training, faults))
-        for wrong, message, hint in checks:
-            if wrong:
-                raise ArgumentError(message, hint=hint)
+        refuse_contradictions(self._ineffective())
+        refuse_contradictions(self._contradictions(training, faults))
 
-    def _ineffective(self) -> Iterator[tuple[bool, str, str]]:
+    def _ineffective(self) -> Iterator[Contradiction]:
         names = {term.name for term in self.terms}
         for option, loss in (
             ("triplet_margin", "triplet"),
@@ -116,10 +114,9 @@ class ObjectiveSpec(Record):
             "Add --sampler pk, or leave it out.",
         )
 
-    def _contradictions(
-        self, training: TrainingSpec, faults: FaultSpec
-    ) -> Iterator[tuple[bool, str, str]]:
+    def _contradictions(self, training: TrainingSpec, faults: FaultSpec) -> Iterator[Contradiction]:
         size, smoothing = training.batch_size, training.smoothing
+        # Two classes at least: with one there is no negative.
         fitting = max(2, size // self.instances) * self.instances
         yield (
             self.sampler == "pk" and size % self.instances > 0,
@@ -128,6 +125,7 @@ class ObjectiveSpec(Record):
             f"Use --batch-size {fitting}.",
         )
         yield (
+            # A mixed image belongs to two classes: it is a positive of neither.
             self.needs("embeddings") and bool(training.mixup or training.cutmix),
             f"--loss {self.loss} compares images of one class with those of others; mixup and "
             "cutmix leave none of one class.",
@@ -140,6 +138,7 @@ class ObjectiveSpec(Record):
             "Leave out --auto-batch, and choose a --batch-size that fits.",
         )
         yield (
+            # The default of --smoothing is not the user's wish: only another value is refused.
             not self.needs("logits") and smoothing not in (0.0, DEFAULT_SMOOTHING),
             f"--smoothing {smoothing:g} has no effect on --loss {self.loss}.",
             "It is for ce and bce: leave it out.",

@@ -1,18 +1,19 @@
-"""How a model's weights are optimized, in timm's words."""
+"""Optimizer, schedule and regularization of a training run, in timm's words."""
 
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import CheckedRecord, Contradiction
 
-RUN = {"panel": "Run"}
-OPTIMIZER = {"panel": "Optimizer"}
-SCHEDULE = {"panel": "Learning rate"}
-REGULARIZATION = {"panel": "Regularization"}
-CENTRALIZATION = {"panel": "Gradient centralization"}
+RUN: JsonDict = {"panel": "Run"}
+OPTIMIZER: JsonDict = {"panel": "Optimizer"}
+SCHEDULE: JsonDict = {"panel": "Learning rate"}
+REGULARIZATION: JsonDict = {"panel": "Regularization"}
+CENTRALIZATION: JsonDict = {"panel": "Gradient centralization"}
 
 WARMUP_AT_MOST = 1.0  # epochs, where none are asked for
 WARMUP_SHARE = 0.1  # of all epochs
@@ -43,15 +44,20 @@ class OptimizationSpec(CheckedRecord):
         json_schema_extra=OPTIMIZER,
     )
     momentum: float = Field(
-        0.9, ge=0, lt=1, description="Of optimizers that have one.", json_schema_extra=OPTIMIZER
+        0.9,
+        ge=0,
+        lt=1,
+        description="Momentum, if the optimizer uses it.",
+        json_schema_extra=OPTIMIZER,
     )
+    # No default: each optimizer of timm has its own.
     opt_betas: tuple[float, float] | None = Field(
-        None, description="Of optimizers that have them.", json_schema_extra=OPTIMIZER
+        None, description="Betas, if the optimizer uses them.", json_schema_extra=OPTIMIZER
     )
     weight_decay: float = Field(
         1e-4,
         ge=0,
-        description="Of weights with two axes or more; biases and norms have none.",
+        description="Weight decay of weights with two axes or more; biases and norms have none.",
         json_schema_extra=OPTIMIZER,
     )
     clip_grad: float | None = Field(
@@ -64,6 +70,7 @@ class OptimizationSpec(CheckedRecord):
     lr: float = Field(
         5e-4, gt=0, description="Learning rate of the backbone.", json_schema_extra=SCHEDULE
     )
+    # A new head starts from nothing, the backbone from good weights.
     head_lr_mult: float = Field(
         5.0,
         gt=0,
@@ -82,6 +89,7 @@ class OptimizationSpec(CheckedRecord):
         description="timm's schedule, advanced with every update.",
         json_schema_extra=SCHEDULE,
     )
+    # None until the number of epochs is known: a short run gets a short warm-up.
     warmup_epochs: float | None = Field(
         None,
         ge=0,
@@ -89,10 +97,16 @@ class OptimizationSpec(CheckedRecord):
         json_schema_extra=SCHEDULE,
     )
     warmup_lr: float = Field(
-        1e-5, ge=0, description="Where the warm-up starts.", json_schema_extra=SCHEDULE
+        1e-5,
+        ge=0,
+        description="Learning rate at the start of the warm-up.",
+        json_schema_extra=SCHEDULE,
     )
     min_lr: float = Field(
-        0.0, ge=0, description="Where cosine and poly end.", json_schema_extra=SCHEDULE
+        0.0,
+        ge=0,
+        description="Learning rate at the end of cosine and poly.",
+        json_schema_extra=SCHEDULE,
     )
     decay_epochs: float = Field(
         10.0, gt=0, description="step: epochs between two decays.", json_schema_extra=SCHEDULE
@@ -131,7 +145,7 @@ class OptimizationSpec(CheckedRecord):
         0.9998,
         gt=0,
         lt=1,
-        description="Of the moving average, reached after a warm-up.",
+        description="Decay of the moving average, reached after a warm-up.",
         json_schema_extra=REGULARIZATION,
     )
 
@@ -139,7 +153,9 @@ class OptimizationSpec(CheckedRecord):
         False, description="Centralize the gradients of weights.", json_schema_extra=CENTRALIZATION
     )
     gc_conv_only: bool = Field(
-        False, description="Of convolutions only.", json_schema_extra=CENTRALIZATION
+        False,
+        description="Centralize the gradients of convolutions only.",
+        json_schema_extra=CENTRALIZATION,
     )
     gc_on: Literal["gradient", "update"] = Field(
         "gradient",
@@ -152,6 +168,7 @@ class OptimizationSpec(CheckedRecord):
         """Epochs of warm-up, the default worked out."""
         if self.warmup_epochs is not None:
             return self.warmup_epochs
+        # A share of a short run, one epoch of a long one.
         return min(WARMUP_AT_MOST, WARMUP_SHARE * self.epochs)
 
     @property
@@ -179,6 +196,7 @@ class OptimizationSpec(CheckedRecord):
             "Add --decay-milestones 10 --decay-milestones 20.",
         )
         yield (
+            # With 0 in front: the first milestone must be 1 at least.
             any(a >= b for a, b in pairwise((0, *self.decay_milestones))),
             f"--decay-milestones {', '.join(map(str, self.decay_milestones))} do not rise from 1.",
             "Give them in order, for example 10 and 20.",
@@ -199,6 +217,7 @@ class OptimizationSpec(CheckedRecord):
             "Add --mixup 0.2, or leave it out.",
         )
         yield (
+            # timm pairs the first image of a batch with the last, and so on to the middle.
             bool(self.mixup or self.cutmix) and self.batch_size % 2 == 1,
             f"Mixup and cutmix mix pairs, and --batch-size {self.batch_size} is odd.",
             f"Use --batch-size {self.batch_size + 1}.",

@@ -1,14 +1,15 @@
-"""What a plot shows."""
+"""The contents of plots."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import Record
 
-OPERATOR: dict[str, Any] = {"panel": "Functions (plot operator)"}
-RUNS: dict[str, Any] = {"panel": "Runs (plot run, plot rri)"}
-RUN: dict[str, Any] = {"panel": "Curves (plot run)"}
+OPERATOR: JsonDict = {"panel": "Functions (plot operator)"}
+RUNS: JsonDict = {"panel": "Runs (plot run, plot rri)"}
+RUN: JsonDict = {"panel": "Curves (plot run)"}
 
 
 class OperatorPlotSpec(Record):
@@ -63,7 +64,7 @@ class ComparedRunsSpec(Record):
     )
     labels: tuple[str, ...] = Field(
         (),
-        description="What a run is called, in the order of the runs; default: as its folder.",
+        description="Name of a run, in the order of the runs; default: as its folder.",
         json_schema_extra={**RUNS, "long": "label"},
     )
 

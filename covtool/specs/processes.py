@@ -1,11 +1,12 @@
 """Work on several processes."""
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.record import Record
 from covtool.specs.setting_bounds import LARGEST
 
-PANEL = {"panel": "Several processes"}
+PANEL: JsonDict = {"panel": "Several processes"}
 
 
 class LaunchSpec(Record):

@@ -1,38 +1,23 @@
-"""What a model is made of and what was done to it, as closed, validated records.
+"""The recipe of a model: its architecture, operations, images and provenance.
 
 A `Recipe` is the whole description of a model: it is stored as JSON in every model file, and
 the structure is rebuilt from it and from nothing else. Unknown keys are errors.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue
 
 from covtool.specs.base_arguments import LARGEST_SIDE, MOST_CHANNELS
-from covtool.specs.convolution import ConvolutionSpec
-from covtool.specs.record import (
-    LARGEST,
-    LongName,
-    Name,
-    PositiveFloat,
-    PositiveInt,
-    Record,
-    Width,
-)
-from covtool.specs.reid_operations import (
-    InstanceBatchNormSpec,
-    NeckSpec,
-    PatchStrideSpec,
-    StemSpec,
-)
+from covtool.specs.operations import MOST_OPERATIONS, Operation
+from covtool.specs.provenance import Provenance
+from covtool.specs.record import LongName, Record
 
-RECIPE_VERSION = 1
+RECIPE_VERSION: Final = 2
+"""1 had the history as lines of prose; `covtool.specs.first_version` still reads it."""
 
 MOST_CLASSES = 10_000_000
 """Outputs of a classifier."""
-
-MOST_OPERATIONS = 64
-"""Operations of a recipe; each copies the model."""
 
 SMALLEST_CROP = 0.05
 """Share of the resized image that a center crop keeps at least."""
@@ -43,17 +28,6 @@ LARGEST_STATISTIC = 1e6
 SMALLEST_DEVIATION = 1e-6
 """What values in [0, 1] are divided by."""
 
-Gradient = Literal[
-    "exact",
-    "svd",
-    "truncated",
-    "top-n",
-    "taylor",
-    "pade",
-    "power-iteration",
-    "newton-schulz",
-]
-Untrained = Literal["network", "classifier"]
 Mean = Annotated[float, Field(ge=-LARGEST_STATISTIC, le=LARGEST_STATISTIC, allow_inf_nan=False)]
 Deviation = Annotated[
     float, Field(ge=SMALLEST_DEVIATION, le=LARGEST_STATISTIC, allow_inf_nan=False)
@@ -91,7 +65,7 @@ class BaseSpec(Record):
     """The architecture before any operation.
 
     Attributes:
-        library: Who defines it.
+        library: Library that defines it.
         name: Its name there, for example ``resnet50`` (without a timm pretrained tag).
         arguments: Further arguments of the library's constructor. Of a recipe from a file, those in
             `covtool.specs.base_arguments` only.
@@ -102,167 +76,24 @@ class BaseSpec(Record):
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-class LastStrideSpec(Record):
-    """Set the stride of the last downsampling to 1: twice the resolution of the last stage."""
-
-    operation: Literal["last-stride"] = "last-stride"
-    stride: Literal[1] = 1
-
-
-class HeadSpec(Record):
-    """Replace the global pooling and the classifier; see `covtool.variants.HEADS`.
-
-    Each head takes some of the options; `covtool.variants.Head.options` says which.
-    """
-
-    operation: Literal["head"] = "head"
-    head: Name = Field("isqrt", description="Pooling to put in; covtool list heads shows them.")
-    dim: Width = Field(
-        256, description="Channels after the 1x1 reduction, D; the features are D*(D+1)/2."
-    )
-    iterations: PositiveInt = Field(5, le=100, description="Newton-Schulz steps (isqrt).")
-    pre_norm: Literal["trace", "frobenius"] = Field(
-        "trace", description="What the covariance is divided by before the iteration (isqrt)."
-    )
-    post_norm: Literal["trace", "frobenius", "batchnorm", "none"] = Field(
-        "trace", description="What the root is multiplied by, or goes through, after it (isqrt)."
-    )
-    alpha: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="Power of the covariance (mpn); 0.5 is the square root."
-    )
-    gradient: Gradient = Field(
-        "exact",
-        description="Gradient rule of the eigendecomposition; covtool list gradients shows them.",
-    )
-    gradient_order: PositiveInt | None = Field(
-        None,
-        le=1000,
-        description="Degree (taylor, pade), count (top-n) or steps (power-iteration, "
-        "newton-schulz) of the rule; default: as published.",
-    )
-    head_dtype: Literal["float32", "float64"] | None = Field(
-        None, description="What the head computes in; default: float64 for eigendecompositions."
-    )
-    eps: PositiveFloat = Field(1e-3, lt=LARGEST, description="Added to the eigenvalues (logm).")
-    degree: PositiveInt | None = Field(
-        None,
-        le=64,
-        description="Of the polynomial (mtp: 11) or of each part of the fraction (mpa: 5).",
-    )
-    sketch_size: PositiveInt = Field(
-        8192, le=2**20, description="Features of compact bilinear pooling."
-    )
-    thresh: PositiveFloat | None = Field(
-        None,
-        lt=LARGEST,
-        description="Signed root as sign(x)·sqrt(|x| + t), published with 1e-8 (bilinear, cbp); "
-        "default: x/sqrt(|x| + 1e-10), whose gradient is bounded.",
-    )
-    vec: Literal["triu", "full"] = Field(
-        "triu", description="Upper triangle of the matrix, or all of it."
-    )
-    reduction: Literal["conv-bn-relu", "linear", "none"] | None = Field(
-        None,
-        description="Between feature map and covariance; default: the head's own, "
-        "or linear with --calibrate.",
-    )
-    tap: LongName | None = Field(
-        None, description="Module whose output is pooled; default: the last feature map."
-    )
-    hidden: Literal["drop", "keep"] = Field(
-        "drop",
-        description="Linear layers between pooling and classifier (VGG, AlexNet): drop them, or "
-        "keep them, the first one anew for the longer vector.",
-    )
-    own_average: bool = False  # gap: the network's own pooling and what follows it stay
-    fuse: Literal["gap"] | None = Field(
-        None, description="Keep the model's own first-order features beside the new ones."
-    )
-
-
-class EigenlayerSpec(Record):
-    """Put a linear layer without bias, SVDNet's Eigenlayer, in front of the classifier.
-
-    Attributes:
-        features: Its weight vectors; the length of the embedding.
-        init: How it starts: ``keep``, from the classifier's own directions, so that the logits stay
-            as far as they can; or ``random``, as published.
-    """
-
-    operation: Literal["eigenlayer"] = "eigenlayer"
-    features: Width
-    init: Literal["keep", "random"] = "keep"
-
-
-Operation = Annotated[
-    LastStrideSpec
-    | HeadSpec
-    | ConvolutionSpec
-    | EigenlayerSpec
-    | NeckSpec
-    | InstanceBatchNormSpec
-    | StemSpec
-    | PatchStrideSpec,
-    Field(discriminator="operation"),
-]
-
-
-class Metric(Record):
-    """A measured figure, with what it was measured on.
-
-    Attributes:
-        name: In lower case with underscores, for example ``top_1``; percent where it is a share.
-        value: The figure.
-        data: The name of the data set's folder or file, and the split.
-        images: How many images it was measured on.
-    """
-
-    name: LongName
-    value: float
-    data: str
-    images: int
-
-
-class Provenance(Record):
-    """Where a model comes from.
-
-    Attributes:
-        source: File name, or the name in its library, of what was read.
-        source_sha256: Of that file; None where there was no file.
-        covtool_version: The version that wrote this.
-        history: One line for each command that made the model, oldest first.
-        data: Name of the data set that it was calibrated or trained on.
-        metrics: What was measured.
-        untrained: Parts whose weights are random still; none in files from before this was noted,
-            of which it is not known.
-    """
-
-    source: str | None = None
-    source_sha256: str | None = None
-    covtool_version: str
-    history: tuple[str, ...] = ()
-    data: str | None = None
-    metrics: tuple[Metric, ...] = ()
-    untrained: tuple[Untrained, ...] = ()
-
-
 class Recipe(Record):
     """Everything needed to rebuild a model's structure, and what is known about it.
 
     Attributes:
-        version: Of this schema.
+        version: Number of this schema; older ones become it when they are read.
         base: The architecture before any operation.
-        operations: What was done to it, in order.
+        operations: Operations on it, in order.
         num_classes: Outputs of the classifier.
         class_names: One per output; None where they are not known.
         input: The images it expects.
-        provenance: Where it comes from.
+        provenance: Source of the model, and the steps that made it.
     """
 
-    version: Literal[1] = RECIPE_VERSION
+    version: Literal[2] = RECIPE_VERSION
     base: BaseSpec
     operations: Annotated[tuple[Operation, ...], Field(max_length=MOST_OPERATIONS)] = ()
     num_classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)]
+    # No bound of its own: `num_classes` has one, and the two must agree.
     class_names: tuple[LongName, ...] | None = None
     input: InputSpec
     provenance: Provenance

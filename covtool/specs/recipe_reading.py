@@ -10,6 +10,7 @@ from covtool.documents import parse_json
 from covtool.errors import reason_of
 from covtool.run_files.settings import read_settings, unusable
 from covtool.specs.base_arguments import base_problem
+from covtool.specs.first_version import upgrade
 from covtool.specs.problems import first_problem
 from covtool.specs.recipe import Recipe
 
@@ -40,18 +41,18 @@ def recipe_of_run(path: Path) -> Recipe:
 
 
 def recipe_of(value: Any) -> Recipe:
-    """Return the recipe that plain values describe.
+    """Return the recipe that plain values describe, of this version or an older one.
 
     Raises:
         ValueError: They describe none, or one that contradicts itself; the reason is one line with
             the key.
     """
     try:
-        recipe = Recipe.model_validate(value)
+        recipe = Recipe.model_validate(upgrade(value))
     except ValidationError as problem:
         raise ValueError(first_problem(problem)) from problem
-    for problem in _contradictions(recipe):
-        raise ValueError(problem)
+    for contradiction in _contradictions(recipe):
+        raise ValueError(contradiction)
     return recipe
 
 
@@ -60,9 +61,11 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     problem = base_problem(base.library, base.name, base.arguments)
     if problem is not None:
         yield problem
+    # Names of other classes would be shown beside the answers.
     if recipe.class_names is not None and len(recipe.class_names) != recipe.num_classes:
         count = f"{len(recipe.class_names):,} names for {recipe.num_classes:,} classes"
         yield f"class_names: There are {count}"
+    # A tiny share of a large image: the resized one would fill the memory.
     if images.crop_mode == "center" and max(images.size) / images.crop_pct > LARGEST_RESIZED:
         yield f"input.crop_pct: Images would be resized to over {LARGEST_RESIZED:,} pixels a side"
     for name in ("mean", "std"):

@@ -1,6 +1,6 @@
-"""What all records have in common."""
+"""The base of all records, and types that they share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,10 +17,24 @@ Width = Annotated[int, Field(ge=1, le=2**16)]
 
 Name = Annotated[str, Field(max_length=100)]
 LongName = Annotated[str, Field(max_length=1000)]
-"""Of a module with its path, of a class."""
+"""Name of a module with its path, or of a class."""
 
 Contradiction = tuple[bool, str, str]
-"""Whether fields contradict each other, in which words, and what to do then."""
+"""Whether fields contradict each other, the message, and the hint."""
+
+
+def refuse_contradictions(contradictions: Iterable[Contradiction]) -> None:
+    """Refuse the first contradiction that there is.
+
+    Args:
+        contradictions: Those that there may be, the first to be reported first.
+
+    Raises:
+        ArgumentError: One of them is there.
+    """
+    for wrong, message, hint in contradictions:
+        if wrong:
+            raise ArgumentError(message, hint=hint)
 
 
 class Record(BaseModel):
@@ -33,7 +47,7 @@ class CheckedRecord(Record):
     """A record whose fields may contradict each other."""
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Yield everything that may be wrong between the fields, the first to be told first."""
+        """Yield everything that may be wrong between the fields, the first to be reported first."""
         yield from ()
 
     def validate_fields(self) -> None:
@@ -42,9 +56,7 @@ class CheckedRecord(Record):
         Raises:
             ArgumentError: Two of them contradict each other, or one has no effect.
         """
-        for wrong, message, hint in self.contradictions():
-            if wrong:
-                raise ArgumentError(message, hint=hint)
+        refuse_contradictions(self.contradictions())
 
 
 def as_flag(name: str) -> str:

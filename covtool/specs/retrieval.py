@@ -1,16 +1,18 @@
-"""How images are searched for, and how the search is judged."""
+"""Settings of a search for images, and of its evaluation."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
+from pydantic.config import JsonDict
 
 from covtool.specs.byte_amounts import parse_bytes
 from covtool.specs.record import CheckedRecord, Contradiction, as_flag
 
-SEARCH: dict[str, Any] = {"panel": "Search"}
-FILES: dict[str, Any] = {"panel": "Files of the search"}
+SEARCH: JsonDict = {"panel": "Search"}
+FILES: JsonDict = {"panel": "Files of the search"}
+# Zhong et al., CVPR 2017, for Market-1501; fast-reid has the same.
 K1 = 20
 K2 = 6
 LAMBDA = 0.3
@@ -21,7 +23,7 @@ class DescriptionSpec(CheckedRecord):
 
     feature: Literal["embedding", "pooled", "logits"] = Field(
         "embedding",
-        description="What describes an image: what the classifier is fed (the output of an "
+        description="Features that describe an image: what the classifier is fed (the output of an "
         "Eigenlayer or a neck), what an Eigenlayer or a neck is fed, or what the model answers.",
         json_schema_extra=SEARCH,
     )
@@ -39,7 +41,7 @@ class SearchSpec(DescriptionSpec):
     """
 
     metric: Literal["cosine", "euclidean"] = Field(
-        "cosine", description="How two images are compared.", json_schema_extra=SEARCH
+        "cosine", description="Distance between two images.", json_schema_extra=SEARCH
     )
     cameras: bool = Field(
         True,
@@ -49,7 +51,7 @@ class SearchSpec(DescriptionSpec):
     )
     max_memory: str = Field(
         "4GB",
-        description="What the search may take beside the features: 800MB, 4GB, 16GiB.",
+        description="Most memory that the search may take beside the features: 800MB, 4GB, 16GiB.",
         json_schema_extra=SEARCH,
     )
 
@@ -66,13 +68,14 @@ class SearchSpec(DescriptionSpec):
 
 
 class RetrievalSpec(SearchSpec):
-    """A search that may be re-ranked, and files that go with it. None was not said."""
+    """A search that may be re-ranked, and files that go with it. None is not given."""
 
     rerank: bool = Field(
         False,
         description="Re-rank by k-reciprocal neighbors (Zhong et al., CVPR 2017).",
         json_schema_extra=SEARCH,
     )
+    # None and not 20: a value without --rerank is then known to be the user's, and refused.
     k1: int | None = Field(
         None,
         ge=1,

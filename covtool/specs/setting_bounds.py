@@ -1,4 +1,4 @@
-"""How large the settings of a run may be: what is beyond that is a slip, or a file that is broken.
+"""Bounds of the settings of a run: a value beyond them is a slip, or from a broken file.
 
 A run would go on for ever, take all memory, or end in an overflow far from the setting.
 """
@@ -21,7 +21,7 @@ LARGEST: Mapping[str, int] = {
     "dist_timeout": 10**7,  # seconds: four months
     "cache_side": 2**16,  # pixels
 }
-"""Of some settings."""
+"""Largest values of some settings."""
 LONGEST_TEXT = 4096
 """Characters of a setting: the longest path of Linux."""
 MOST_ITEMS = 1000
@@ -51,12 +51,14 @@ def _problems(name: str, value: Any) -> Iterator[str]:
     if isinstance(value, str):
         if len(value) > LONGEST_TEXT:
             yield f"it has {len(value):,} characters, of {LONGEST_TEXT:,} at most"
+        # It ends a name for the system, and would name another file.
         if "\0" in value:
             yield "it has a character in it that no name has"
     elif isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
             yield "it is no finite number"
             return
+        # A flag is an int as well, and always small enough.
         usual = LARGEST_NUMBER if isinstance(value, int) else LARGEST_FRACTION
         if abs(value) > (largest := LARGEST.get(name, usual)):
             yield f"it is larger than {largest:,}"

@@ -10,15 +10,15 @@ from covtool.errors import ArgumentError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import read_text
 from covtool.run_files.settings import LARGEST_SETTINGS
+from covtool.specs.operations import MOST_OPERATIONS, Operation
 from covtool.specs.problems import first_problem, shown
-from covtool.specs.recipe import MOST_OPERATIONS, Operation
 
 _OPERATIONS = TypeAdapter(list[Operation])
 _KEY = "operations"
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Names and values in a YAML file; with ``-`` in names read as ``_``. An empty file has none.
+    """Read names and values from a YAML file; ``-`` in names becomes ``_``. An empty file has none.
 
     Raises:
         ArgumentError: It cannot be read, holds something else, or says a name twice.
@@ -32,6 +32,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, value in (values or {}).items():
         name = str(key).replace("-", "_")
+        # `batch-size` and `batch_size` are one option: the second would win without a word.
         if name in settings:
             raise ArgumentError(f"{printable(str(path))} says {printable(name)!r} twice.")
         settings[name] = value
@@ -45,6 +46,7 @@ def read_operations(path: Path) -> list[Operation]:
         ArgumentError: It cannot be read, or does not hold such a list.
     """
     content = _document(path, "recipe")
+    # Whatever else a recipe has is not looked at: it is applied to another model.
     listed = content.get(_KEY) if isinstance(content, dict) else content
     if not isinstance(listed, list):
         what = f"{_KEY}: {_kind(listed)}" if isinstance(content, dict) else _kind(content)
@@ -61,6 +63,7 @@ def read_operations(path: Path) -> list[Operation]:
 
 def _document(path: Path, what: str) -> Any:
     try:
+        # utf-8-sig: editors on Windows begin a file with a byte order mark.
         return parse_yaml(read_text(path, encoding="utf-8-sig", at_most=LARGEST_SETTINGS))
     except (OSError, ValueError) as problem:
         raise ArgumentError(

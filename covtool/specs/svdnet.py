@@ -1,16 +1,16 @@
 """Restraint and relaxation iterations (RRI) of SVDNet."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
+from pydantic.config import JsonDict
 
-from covtool.errors import ArgumentError
-from covtool.specs.record import CheckedRecord, Contradiction
+from covtool.specs.record import CheckedRecord, Contradiction, refuse_contradictions
 from covtool.specs.training import WATCHING, TrainingSpec
 
 BASE_EPOCHS = 20  # of step 0, for a model that was not trained yet
-PANEL: dict[str, Any] = {"panel": "SVDNet"}
+PANEL: JsonDict = {"panel": "SVDNet"}
 
 
 class SvdnetSpec(CheckedRecord):
@@ -56,7 +56,7 @@ class SvdnetSpec(CheckedRecord):
     )
     decomposition: Literal["us", "u", "uv", "qr"] = Field(
         "us",
-        description="What takes the place of W: US keeps the distances, the others are the "
+        description="Matrix that replaces W: US keeps the distances, the others are the "
         "paper's ablation.",
         json_schema_extra=PANEL,
     )
@@ -92,7 +92,7 @@ class SvdnetSpec(CheckedRecord):
 
     @property
     def first_phase(self) -> int:
-        """Epochs of the first phase that there is, the default of step 0 worked out."""
+        """Epochs of the first phase that there is, with the default of step 0."""
         return self._base_epochs or self.restraint_epochs
 
     @property
@@ -103,22 +103,23 @@ class SvdnetSpec(CheckedRecord):
 
     @property
     def epochs(self) -> int:
-        """Of all phases, the default of step 0 worked out."""
+        """Epochs of all phases, with the default of step 0."""
         return self._base_epochs + self.rri * (self.restraint_epochs + self.relaxation_epochs)
 
     @property
     def _base_epochs(self) -> int:
         return BASE_EPOCHS if self.base_epochs is None else self.base_epochs
 
-    def in_words(self) -> str:
-        """What differs from the published iterations, and their rates, for a model's history."""
+    def unpublished(self) -> tuple[tuple[str, str], ...]:
+        """Return names and values of what the iterations do otherwise than published."""
+        names = ("decomposition", "reorder", "assignment", "classifier")
+        values = [(name, getattr(self, name)) for name in names]
         fields = type(self).model_fields
-        told = ("decomposition", "reorder", "assignment", "classifier")
-        others = [f", {n} {v}" for n in told if (v := getattr(self, n)) != fields[n].default]
-        return f", then {' '.join(f'{lr:g}' for lr in self.lrs)}{''.join(others)}"
+        return tuple((n, str(value)) for n, value in values if value != fields[n].default)
 
     def lr_of(self, iteration: int) -> float:
         """Return the learning rate of an iteration, counted from 1."""
+        # The last rate holds for all that follow.
         return self.lrs[min(iteration, len(self.lrs)) - 1]
 
     def contradictions(self) -> Iterator[Contradiction]:
@@ -136,7 +137,7 @@ class SvdnetSpec(CheckedRecord):
 
 
 class SvdnetTrainingSpec(TrainingSpec):
-    """How a model is trained in phases: their number and length are said by an `SvdnetSpec`.
+    """Training in phases, whose number and length are those of an `SvdnetSpec`.
 
     `epochs` is the sum of all phases. A search takes the place of a validation: there is nothing
     to set aside for it, and what ends a run before its time is that S(W) has settled.
@@ -145,31 +146,32 @@ class SvdnetTrainingSpec(TrainingSpec):
     epochs: int = Field(1, ge=1, json_schema_extra={"flag": False})
     patience: Literal[0] = Field(0, json_schema_extra={"flag": False})
     val_fraction: None = Field(None, json_schema_extra={"flag": False})
-    eval_metric: Literal["rank1", "mAP"] = Field(
+    # The phases are judged by a search, which has other metrics than a validation.
+    eval_metric: Literal["rank1", "mAP"] = Field(  # type: ignore[assignment]
         "rank1",
-        description="What the best phase is best in: rank-1 (which is Recall@1) or mAP.",
+        description="Metric that the best phase is best in: rank-1 (which is Recall@1) or mAP.",
         json_schema_extra=WATCHING,
     )
 
     def in_phases(self, svdnet: SvdnetSpec) -> "SvdnetTrainingSpec":
-        """The same settings with the number of epochs and the warm-up, of the first phase."""
+        """Return the same settings with the epochs of all phases and the first one's warm-up."""
         warmup = self.warmup_epochs
         if warmup is None:
+            # A tenth of the first phase, not of all: only that one is warmed up.
             alone = self.model_copy(update={"epochs": svdnet.first_phase})
             warmup = alone.warmup
         return self.model_copy(update={"epochs": svdnet.epochs, "warmup_epochs": warmup})
 
-    def refuse_nonsense_in(self, svdnet: SvdnetSpec) -> None:
+    def validate_phases(self, svdnet: SvdnetSpec) -> None:
         """Check the settings against each other and against those of the phases.
 
         Raises:
             ArgumentError: Two of them contradict each other, or one has no effect.
         """
         svdnet.validate_fields()
+        # The sum of the phases is what other settings are compared with.
         whole = self.in_phases(svdnet)
-        for wrong, message, hint in whole._contradictions_in(svdnet):
-            if wrong:
-                raise ArgumentError(message, hint=hint)
+        refuse_contradictions(whole._contradictions_in(svdnet))
         whole.validate_fields()
 
     def _contradictions_in(self, svdnet: SvdnetSpec) -> Iterator[Contradiction]:

@@ -1,19 +1,20 @@
-"""How a model is trained, in timm's words."""
+"""Settings of a training run, in timm's words."""
 
 from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from covtool.specs.freezing import BACKBONE, FreezeRule, parse_freeze
 from covtool.specs.optimization import RUN, OptimizationSpec
 from covtool.specs.record import Contradiction
 
-FILTERS = {"panel": "Decoupled convolutions"}
-PARTS = {"panel": "What is trained"}
-SPEED = {"panel": "Speed and device"}
-WATCHING = {"panel": "Watching and keeping"}
+FILTERS: JsonDict = {"panel": "Decoupled convolutions"}
+PARTS: JsonDict = {"panel": "What is trained"}
+SPEED: JsonDict = {"panel": "Speed and device"}
+WATCHING: JsonDict = {"panel": "Watching and keeping"}
 
 
 class TrainingSpec(OptimizationSpec):
@@ -24,7 +25,8 @@ class TrainingSpec(OptimizationSpec):
     knows in the first steps.
     """
 
-    seed: int = Field(42, ge=0, description="Of everything random.", json_schema_extra=RUN)
+    seed: int = Field(42, ge=0, description="Random seed.", json_schema_extra=RUN)
+    # None where the data has a validation split of its own; the choice is kept with the run.
     val_fraction: float | None = Field(
         None,
         gt=0,
@@ -33,9 +35,10 @@ class TrainingSpec(OptimizationSpec):
         json_schema_extra=RUN,
     )
     on_bad_image: Literal["error", "skip"] = Field(
-        "error", description="What to do about unreadable images.", json_schema_extra=RUN
+        "error", description="Action on an unreadable image.", json_schema_extra=RUN
     )
 
+    # None and not the operators' own defaults: a file says itself what its operators need.
     weight_projection: int | None = Field(
         None,
         ge=0,
@@ -76,12 +79,15 @@ class TrainingSpec(OptimizationSpec):
         description="Train the head alone for the first epochs: short for --freeze backbone@N.",
         json_schema_extra=PARTS,
     )
+    # Text, as on the command line and in args.yaml; `parse_head_schedule` makes records of it.
     head_schedule: str | None = Field(
         None,
         description="Heads from epochs on, counted from 0, like isqrt@0,mpn:pade@30; the weights "
         "stay (hybrid training).",
         json_schema_extra=PARTS,
     )
+    # `auto` is resolved once, by the history of the model, and written as what it came to: a
+    # resumed run decides nothing anew.
     bn_stats: Literal["auto", "keep", "train"] = Field(
         "auto",
         description="Statistics of the backbone's batch norms: keep those that the weights were "
@@ -100,6 +106,7 @@ class TrainingSpec(OptimizationSpec):
         "auto", description="auto, cpu, cuda, cuda:1, mps.", json_schema_extra=SPEED
     )
     amp: bool = Field(False, description="Mixed precision.", json_schema_extra=SPEED)
+    # As in timm. bfloat16 needs no scaling of the loss, and older cards do not have it.
     amp_dtype: Literal["float16", "bfloat16"] = Field(
         "float16", description="The lower precision of --amp.", json_schema_extra=SPEED
     )
@@ -122,7 +129,7 @@ class TrainingSpec(OptimizationSpec):
     )
 
     eval_metric: Literal["top1", "top5", "loss"] = Field(
-        "top1", description="What the best epoch is best in.", json_schema_extra=WATCHING
+        "top1", description="Metric that the best epoch is best in.", json_schema_extra=WATCHING
     )
     patience: int = Field(
         0,
@@ -159,11 +166,12 @@ class TrainingSpec(OptimizationSpec):
         return self.model_copy(update={"warmup_epochs": self.warmup})
 
     def with_statistics(self, automatic: Literal["keep", "train"]) -> "TrainingSpec":
-        """The same settings with what is to be done about batch norms, where that is left open."""
+        """Return the same settings with the choice about batch norms, where it is left open."""
         stats = automatic if self.bn_stats == "auto" else self.bn_stats
         return self.model_copy(update={"bn_stats": stats})
 
     def contradictions(self) -> Iterator[Contradiction]:
+        # Those of the optimization first: they are about the settings that people set most.
         yield from super().contradictions()
         yield from self._contradictions_of_freezing()
 
@@ -174,6 +182,7 @@ class TrainingSpec(OptimizationSpec):
             "--freeze-epochs has no effect beside --freeze backbone.",
             "--freeze backbone lasts for the whole run, --freeze-epochs does not: choose one.",
         )
+        # Two rules for one pattern would leave open for how long it is frozen.
         for pattern, count in Counter(rule.pattern for rule in rules).items():
             yield (
                 count > 1,

@@ -102,8 +102,36 @@ FIELDS = {
     "gray": images(channels=1, mean=[0.5], std=[0.5]),
     "crop": images(crop_pct=float("nan")),
     "surprise": {"surprise": {"\x1b[2J": 1}},
-    "version": {"version": 2},
+    "version": {"version": 3},
+    "no version": {"version": True},
     "no base": {"base": None},
+}
+CONVERSION = {"step": "conversion", "source": "net.pth"}
+TRAINING = {"step": "training", "command": "finetune"}
+STEPS = {
+    "history": {"history": ["finetune on cars: epoch 1 of 1, sgd, lr 0.1"]},
+    "no list": {"steps": {"step": "conversion"}},
+    "many": {"steps": [CONVERSION] * 10_001},
+    "unknown": {"steps": [{"step": "os.system"}]},
+    "nothing": {"steps": [{}]},
+    "surprise": {"steps": [CONVERSION | {"\x1b[2J": 1}]},
+    "long source": {"steps": [CONVERSION | {"source": "a" * 10**6}]},
+    "many operations": {"steps": [CONVERSION | {"operations": [{"operation": "neck"}] * 65}]},
+    "layers": {"steps": [CONVERSION | {"operations": [{"operation": "conv", "layers": -1}]}]},
+    "crop": {"steps": [CONVERSION | {"layout": {"crop": "none"}}]},
+    "command": {"steps": [TRAINING | {"command": "rm"}]},
+    "epochs": {"steps": [TRAINING | {"epochs": 10**30}]},
+    "rate": {"steps": [TRAINING | {"lr": float("nan")}]},
+    "rates": {"steps": [TRAINING | {"iterations": {"rates": [float("inf")]}}]},
+    "long line": {"steps": [{"step": "other", "text": "a" * 10**6}]},
+}
+LINES = {
+    "steps": {"steps": [CONVERSION]},
+    "long line": {"history": ["a" * 10**6]},
+    "many lines": {"history": ["a"] * 10_001},
+    "number": {"history": [1]},
+    "text": {"history": "finetune on cars"},
+    "surprise": {"history": [], "surprise": 1},
 }
 OPERATIONS = {
     "tap": head(tap="nowhere"),
@@ -134,6 +162,10 @@ RECIPES = {
         "arguments": ARGUMENTS,
         "fields": FIELDS,
         "operations": OPERATIONS,
+        "steps": {n: {"provenance": {"covtool_version": "1", **c}} for n, c in STEPS.items()},
+        "lines": {
+            n: {"version": 1, "provenance": {"covtool_version": "1", **c}} for n, c in LINES.items()
+        },
     }.items()
     for name, change in table.items()
 }

@@ -102,7 +102,7 @@ def test_recipe_is_readable_text_in_the_file(tmp_path) -> None:
     ("change", "message"),
     [
         ({"surprise": 1}, "surprise: Extra inputs"),
-        ({"version": 99}, "version: Input should be 1"),
+        ({"version": 99}, "version: Input should be 2"),
         ({"num_classes": 0}, "num_classes: Input should be greater"),
     ],
 )
@@ -112,6 +112,29 @@ def test_recipes_of_another_schema_are_refused(change: dict, message: str, tmp_p
     save_file({"a": torch.zeros(1)}, path, metadata={RECIPE_KEY: json.dumps(recipe)})
     with pytest.raises(CheckpointError, match=message):
         read_recipe(path)
+
+
+def test_a_file_of_version_1_gives_the_same_model_with_the_same_history(covtool, tmp_path) -> None:
+    model = make_model(OPERATIONS["isqrt"])
+    new = save(model, tmp_path / "new.safetensors")
+    history = [
+        "convert a.pth: head isqrt",
+        "finetune on cars (--crop boxes): epoch 3 of 30, sgd, lr 0.0005",
+        "a line by hand",
+    ]
+    recipe = model.recipe.model_dump(mode="json")
+    provenance = {"covtool_version": "0.1", "history": history, "metrics": [], "untrained": []}
+    recipe |= {"version": 1, "provenance": provenance}
+    old = tmp_path / "old.safetensors"
+    save_file(load_file(new), old, metadata={RECIPE_KEY: json.dumps(recipe)})
+    assert_close(dict(load(old).state_dict()), dict(load(new).state_dict()), **EXACT)
+    assert load(old).recipe.operations == load(new).recipe.operations
+    assert load(old).recipe.provenance.history == tuple(history)
+    assert load(save(load(old), tmp_path / "again.safetensors")).recipe == load(old).recipe
+    _, out, _ = covtool("inspect", old)
+    assert "History\n" + "".join(f"  {line}\n" for line in history) in out
+    _, out, _ = covtool("inspect", old, "--json")
+    assert json.loads(out)["history"] == history
 
 
 def test_tensors_that_do_not_fit_the_recipe_are_refused(tmp_path) -> None:

@@ -171,3 +171,5 @@ def test_wrong_arguments_are_refused() -> None:
         isqrt_covariance(torch.zeros(2, 3, 4))
     with pytest.raises(UnknownVariantError, match="Did you mean 'trace'"):
         isqrt_covariance(torch.zeros(2, 3, 4, 4), pre_norm="trase")
+    with pytest.raises(UnknownVariantError, match="no pre-norm named 'none'"):
+        isqrt_covariance(torch.zeros(2, 3, 4, 4), pre_norm="none")

@@ -1,21 +1,25 @@
-"""Whether a model is measured on such images as it was trained on: whole, or in their boxes."""
+"""A note where a model is measured on other images than it was trained on: whole, or in boxes."""
 
 from collections.abc import Sequence
 
 from covtool.specs import LayoutSpec
+from covtool.specs.provenance import Step, trained_in_boxes
 
 BOXES = "--crop boxes"
 
 
-def note_on_boxes(history: Sequence[str], choice: LayoutSpec) -> str | None:
-    """What differs between the images of a training and those to be measured on; None for nothing.
+def note_on_boxes(steps: Sequence[Step], choice: LayoutSpec) -> str | None:
+    """Return what differs between the images of the last training and those to be measured on.
 
     Args:
-        history: Of the model; see `covtool.specs.recipe.Provenance`.
+        steps: History of the model; see `covtool.specs.provenance.Provenance`.
         choice: How the data set is read.
+
+    Returns:
+        A sentence; None where nothing differs, or the model was not trained.
     """
-    trained = next((line for line in reversed(history) if " on " in line.split(":")[0]), None)
-    if trained is None or (BOXES in trained) == (choice.crop == "boxes"):
+    trained = trained_in_boxes(steps)
+    if trained is None or trained == (choice.crop == "boxes"):
         return None
     if choice.crop == "boxes":
         return f"The model was trained on whole images, and is measured with {BOXES}."

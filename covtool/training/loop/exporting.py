@@ -6,6 +6,7 @@ from covtool import __version__
 from covtool.checkpoints.model_file import save
 from covtool.checkpoints.verifying import reopened, require_same_answers
 from covtool.specs import FinetuneRequest, Metric, Recipe
+from covtool.specs.provenance import IterationsRecord, TrainingStep
 from covtool.training.parts.assembly import Parts
 from covtool.training.run.records import EpochResult
 
@@ -43,7 +44,7 @@ def export(
     # Of that epoch: a head schedule may have another head ready for the next one.
     recipe = parts.recipe_at(epoch)
     model.recipe = trained_recipe(
-        recipe, data, result, line=_line(parts.request, data[0], epochs, phase)
+        recipe, data, result, step=training_step(parts.request, data[0], epochs, phase)
     )
     tolerance = _ON_CPU if parts.device.type == "cpu" else _ELSEWHERE
     return save(
@@ -55,32 +56,48 @@ def export(
 
 
 def trained_recipe(
-    recipe: Recipe, data: tuple[str, str], result: EpochResult | None, *, line: str
+    recipe: Recipe, data: tuple[str, str], result: EpochResult | None, *, step: TrainingStep
 ) -> Recipe:
-    """Return the recipe of a model after training, with a line for its history."""
-    provenance = recipe.provenance.model_copy(
-        update={
-            "covtool_version": __version__,
-            "history": (*recipe.provenance.history, line),
-            "data": data[0],
-            "metrics": () if result is None else _metrics(result, " ".join(data)),
-            "untrained": (),
-        }
+    """Return the recipe of a model after training, with the step in its history."""
+    provenance = recipe.provenance.with_step(
+        step,
+        covtool_version=__version__,
+        data=data[0],
+        metrics=() if result is None else _metrics(result, " ".join(data)),
+        untrained=(),
     )
     return recipe.model_copy(update={"provenance": provenance})
 
 
-def _line(request: FinetuneRequest, data: str, epochs: int, phase: str) -> str:
-    training, objective = request.training, request.objective
-    loss = f", loss {objective.loss}" if objective.loss != "ce" else ""
-    sampler = f", sampler {objective.sampler}" if objective.sampler != "random" else ""
-    kind = f", gradient centralization on the {training.centralized}" if training.gc else ""
-    heads = f", heads {training.head_schedule}" if training.head_schedule else ""
-    then = "" if request.svdnet is None else request.svdnet.in_words()
-    when = f"epoch {epochs} of {training.epochs}" + (f", {phase}" if phase else "")
-    return (
-        f"{request.command} on {data}{request.layout.in_words()}: {when}, {training.opt}, "
-        f"lr {training.lr:g}{then}{loss}{sampler}{kind}{heads}"
+def training_step(
+    request: FinetuneRequest, data: str, epochs: int, phase: str | None
+) -> TrainingStep:
+    """Return the record of a run for the history of its model.
+
+    Args:
+        request: Settings of the run.
+        data: Name of the data set.
+        epochs: Epochs done.
+        phase: Label of the phase that the weights are of; None for a run without.
+    """
+    training, svdnet = request.training, request.svdnet
+    iterations = None
+    if svdnet is not None:
+        iterations = IterationsRecord(rates=svdnet.lrs, changed=svdnet.unpublished())
+    return TrainingStep(
+        command=request.command,
+        data=data,
+        layout=request.layout,
+        epochs=epochs,
+        planned_epochs=training.epochs,
+        phase=phase,
+        opt=training.opt,
+        lr=training.lr,
+        iterations=iterations,
+        loss=request.objective.loss,
+        sampler=request.objective.sampler,
+        centralized=training.centralized,
+        head_schedule=training.head_schedule or "",
     )
 
 

@@ -1,6 +1,7 @@
 """`--init-from`: the weights of another run to start from, and nothing else of it."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ from covtool.errors import ArgumentError, CheckpointError
 from covtool.regular_files import is_regular
 from covtool.run_files import RECIPE, STATES
 from covtool.specs import Recipe
-from covtool.specs.recipe_reading import recipe_of_run
+from covtool.specs.provenance import InitialWeightsStep, trained_as_they_are
+from covtool.specs.recipe_reading import recipe_of_json, recipe_of_run
 from covtool.surgery.rebuild import rebuild
 from covtool.training.parts.head import ClassifierHead, find_head, replace_classifier_
 from covtool.training.run.checkpoints import NEWEST
@@ -72,12 +74,8 @@ def load_initial_(opened: OpenedModel, source: str, *, weights: str) -> OpenedMo
         )
     load_tensors_(model, state)
     require_finite(model, str(path))  # now, rather than as a loss of nan in the first update
-    provenance = recipe.provenance.model_copy(
-        update={
-            "covtool_version": __version__,
-            "history": (*recipe.provenance.history, f"finetune from the weights of {path.name}"),
-        }
-    )
+    step = InitialWeightsStep(file=path.name, trained=_were_trained(checkpoint))
+    provenance = recipe.provenance.with_step(step, covtool_version=__version__)
     recipe = recipe.model_copy(update={"provenance": provenance})
     model.recipe = recipe
     notes = opened.notes if opened.checkpoint else ()  # else they are about weights now replaced
@@ -117,6 +115,19 @@ def _recipe_in(state_file: Path) -> Recipe | None:
     """Read the recipe in a checkpoint that was moved out of its run; None where it has none."""
     saved = read_checkpoint(state_file).saved if is_regular(state_file) else None
     return None if saved is None else saved.recipe
+
+
+def _were_trained(checkpoint: ForeignCheckpoint) -> bool:
+    """Return whether a file says that its weights were trained with the operations they are of."""
+    if checkpoint.saved is not None:
+        of_run = checkpoint.saved.recipe
+        before = of_run is not None and trained_as_they_are(of_run.provenance.steps)
+        return checkpoint.saved.epoch > 0 or before
+    if checkpoint.recipe is None:
+        return False  # of another program: no word about what was done to them
+    with suppress(ValueError):  # tensors that fit are enough to start from
+        return trained_as_they_are(recipe_of_json(checkpoint.recipe).provenance.steps)
+    return False
 
 
 def _with_outputs_(opened: OpenedModel, state: dict[str, Tensor], path: Path) -> Recipe:

@@ -20,7 +20,7 @@ from covtool.full_paths import in_full
 from covtool.ops.decorrelation import require_scipy
 from covtool.processes import Processes
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
-from covtool.specs.finetuning import COMMAND, PHASED_COMMAND
+from covtool.specs.provenance import was_trained
 from covtool.specs.svdnet import BASE_EPOCHS
 from covtool.training.loop.validate import require_room_to_search
 from covtool.training.parts.assembly import Parts, assemble
@@ -30,8 +30,6 @@ from covtool.training.run.observer import Observer
 from covtool.training.run.tensorboard import refuse_without_package
 from covtool.training.start.images import load_data
 from covtool.training.start.initial_weights import load_initial_, open_initial
-
-TRAINING = (COMMAND, PHASED_COMMAND)  # how lines of a history begin that tell of a training
 
 
 def resolve_defaults(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
@@ -147,24 +145,17 @@ def with_phases(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) ->
     if request.svdnet is None:
         return request
     kept = not request.new_classifier and recipe.num_classes == len(layout.class_names)
-    trained = kept and trained_since_eigenlayer(recipe)
+    trained = kept and was_trained(recipe.provenance.steps, since_eigenlayer=True)
     svdnet = request.svdnet.with_base_epochs(0 if trained else BASE_EPOCHS)
-    request.training.refuse_nonsense_in(svdnet)
+    request.training.validate_phases(svdnet)
     training = request.training.in_phases(svdnet)
     return request.model_copy(update={"svdnet": svdnet, "training": training})
-
-
-def trained_since_eigenlayer(recipe: Recipe) -> bool:
-    """Return whether a model was trained with its Eigenlayer, told by its history."""
-    lines = recipe.provenance.history
-    put_in = max((n for n, line in enumerate(lines) if "eigenlayer of " in line), default=-1)
-    return any(line.startswith(TRAINING) for line in lines[put_in + 1 :])
 
 
 def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
     """The request with `bn_stats` worked out: statistics that fit no features are trained."""
     operators = [o for o in recipe.operations if isinstance(o, ConvolutionSpec)]
-    trained = any(line.startswith(TRAINING) for line in recipe.provenance.history)
+    trained = was_trained(recipe.provenance.steps)
     fresh = request.from_scratch or any(
         not (trained or spec.calibrated or spec.is_convolution) for spec in operators
     )

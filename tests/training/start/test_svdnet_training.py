@@ -19,6 +19,7 @@ from covtool.data.datasets.image_list import read_image_list
 from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.retrieve import RetrievalRequest, retrieve
 from covtool.specs import FinetuneRequest, RetrievalSpec
+from covtool.specs.first_version import read_line
 from covtool.surgery.eigenlayer import eigen_classifier
 from covtool.training import finetune, plan_finetune
 from covtool.training.parts import assembly
@@ -205,7 +206,9 @@ def test_step_0_is_left_out_for_a_model_that_was_trained_with_its_eigenlayer(ask
         ((put_in, "finetune on cars: epoch 1"), "restraint 1"),
     ):
         other = load(result.exported["last"])
-        provenance = other.recipe.provenance.model_copy(update={"history": history})
+        provenance = other.recipe.provenance.model_copy(
+            update={"steps": tuple(map(read_line, history))}
+        )
         other.recipe = other.recipe.model_copy(update={"provenance": provenance})
         path = save(other, tmp_path / "other.safetensors", overwrite=True)
         assert plan_finetune(asked(model=path, base_epochs=None)).plan.phases[0].label == base

@@ -1,0 +1,141 @@
+"""The operations of a recipe: what can be done to an architecture, with all parameters."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from covtool.specs.convolution import ConvolutionSpec
+from covtool.specs.record import (
+    LARGEST,
+    LongName,
+    Name,
+    PositiveFloat,
+    PositiveInt,
+    Record,
+    Width,
+)
+from covtool.specs.reid_operations import (
+    InstanceBatchNormSpec,
+    NeckSpec,
+    PatchStrideSpec,
+    StemSpec,
+)
+
+MOST_OPERATIONS = 64
+"""Operations of a recipe; each copies the model."""
+
+Gradient = Literal[
+    "exact",
+    "svd",
+    "truncated",
+    "top-n",
+    "taylor",
+    "pade",
+    "power-iteration",
+    "newton-schulz",
+]
+
+
+class LastStrideSpec(Record):
+    """Set the stride of the last downsampling to 1: twice the resolution of the last stage."""
+
+    operation: Literal["last-stride"] = "last-stride"
+    stride: Literal[1] = 1
+
+
+class HeadSpec(Record):
+    """Replace the global pooling and the classifier; see `covtool.variants.HEADS`.
+
+    Each head takes some of the options; `covtool.variants.Head.options` says which.
+    """
+
+    operation: Literal["head"] = "head"
+    head: Name = Field("isqrt", description="Pooling to put in; covtool list heads shows them.")
+    dim: Width = Field(
+        256, description="Channels after the 1x1 reduction, D; the features are D*(D+1)/2."
+    )
+    iterations: PositiveInt = Field(5, le=100, description="Newton-Schulz steps (isqrt).")
+    pre_norm: Literal["trace", "frobenius"] = Field(
+        "trace", description="Norm that the covariance is divided by before the iteration (isqrt)."
+    )
+    post_norm: Literal["trace", "frobenius", "batchnorm", "none"] = Field(
+        "trace", description="Norm that the root is multiplied by, or layer, after it (isqrt)."
+    )
+    alpha: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="Power of the covariance (mpn); 0.5 is the square root."
+    )
+    gradient: Gradient = Field(
+        "exact",
+        description="Gradient rule of the eigendecomposition; covtool list gradients shows them.",
+    )
+    gradient_order: PositiveInt | None = Field(
+        None,
+        le=1000,
+        description="Degree (taylor, pade), count (top-n) or steps (power-iteration, "
+        "newton-schulz) of the rule; default: as published.",
+    )
+    head_dtype: Literal["float32", "float64"] | None = Field(
+        None, description="Precision of the head; default: float64 for eigendecompositions."
+    )
+    eps: PositiveFloat = Field(1e-3, lt=LARGEST, description="Added to the eigenvalues (logm).")
+    degree: PositiveInt | None = Field(
+        None,
+        le=64,
+        description="Degree of the polynomial (mtp: 11), or of each part of the fraction (mpa: 5).",
+    )
+    sketch_size: PositiveInt = Field(
+        8192, le=2**20, description="Features of compact bilinear pooling."
+    )
+    thresh: PositiveFloat | None = Field(
+        None,
+        lt=LARGEST,
+        description="Signed root as sign(x)·sqrt(|x| + t), published with 1e-8 (bilinear, cbp); "
+        "default: x/sqrt(|x| + 1e-10), whose gradient is bounded.",
+    )
+    vec: Literal["triu", "full"] = Field(
+        "triu", description="Upper triangle of the matrix, or all of it."
+    )
+    reduction: Literal["conv-bn-relu", "linear", "none"] | None = Field(
+        None,
+        description="Between feature map and covariance; default: the head's own, "
+        "or linear with --calibrate.",
+    )
+    tap: LongName | None = Field(
+        None, description="Module whose output is pooled; default: the last feature map."
+    )
+    hidden: Literal["drop", "keep"] = Field(
+        "drop",
+        description="Linear layers between pooling and classifier (VGG, AlexNet): drop them, or "
+        "keep them, the first one anew for the longer vector.",
+    )
+    own_average: bool = False  # gap: the network's own pooling and what follows it stay
+    fuse: Literal["gap"] | None = Field(
+        None, description="Keep the model's own first-order features beside the new ones."
+    )
+
+
+class EigenlayerSpec(Record):
+    """Put a linear layer without bias, SVDNet's Eigenlayer, in front of the classifier.
+
+    Attributes:
+        features: Its weight vectors; the length of the embedding.
+        init: Start of its weights: ``keep``, the classifier's own directions, so that the logits
+            stay as far as they can; or ``random``, as published.
+    """
+
+    operation: Literal["eigenlayer"] = "eigenlayer"
+    features: Width
+    init: Literal["keep", "random"] = "keep"
+
+
+Operation = Annotated[
+    LastStrideSpec
+    | HeadSpec
+    | ConvolutionSpec
+    | EigenlayerSpec
+    | NeckSpec
+    | InstanceBatchNormSpec
+    | StemSpec
+    | PatchStrideSpec,
+    Field(discriminator="operation"),
+]

@@ -1,0 +1,318 @@
+"""Provenance: where a model comes from, as a record of each step that made it.
+
+What was trained, and since when, is decided from these fields; `phrase` says a step in words.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+
+from covtool.specs.convolution import ConvolutionSpec
+from covtool.specs.layout import LayoutSpec
+from covtool.specs.operations import MOST_OPERATIONS, EigenlayerSpec, HeadSpec, Operation
+from covtool.specs.record import LongName, Name, Record
+from covtool.specs.setting_bounds import LARGEST_NUMBER, LONGEST_TEXT
+
+MOST_STEPS = 10_000
+"""Commands that made a model."""
+
+LONGEST_LINE = 8 * LONGEST_TEXT
+"""Characters of a step's line in a file of version 1, which held names and settings of a run."""
+
+Untrained = Literal["network", "classifier"]
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Line = Annotated[str, Field(max_length=LONGEST_LINE)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
+Epochs = Annotated[int, Field(ge=0, le=LARGEST_NUMBER * 10**6)]  # a sum of phases
+Rate = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class CompactRecord(Record):
+    """A record of which a file holds the fields that differ from their defaults."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        values: dict[str, Any] = dump(self)
+        return {
+            name: value
+            for name, value in values.items()
+            if name == "step"  # which says what record this is
+            or getattr(self, name) != defaults[name]
+        }
+
+
+class OperationRecord(CompactRecord):
+    """An operation of a conversion, as far as the history tells of it.
+
+    Attributes:
+        operation: Its word in a recipe.
+        variant: Name of the head or of the convolutions' magnitude; None for others.
+        layers: Convolutions that it replaced; None for others.
+        features: Features of an Eigenlayer; None for others.
+    """
+
+    operation: Name
+    variant: Name | None = None
+    layers: Count | None = None
+    features: Count | None = None
+
+
+class IterationsRecord(CompactRecord):
+    """Settings of restraint and relaxation iterations.
+
+    Attributes:
+        rates: Their learning rates.
+        changed: Names and values of the others that are not as published, in order.
+    """
+
+    rates: Annotated[tuple[Rate, ...], Field(max_length=LONGEST_TEXT)] = ()
+    changed: Annotated[tuple[tuple[Name, Name], ...], Field(max_length=MOST_OPERATIONS)] = ()
+
+
+class _Step(CompactRecord):
+    """Fields of every step.
+
+    Attributes:
+        text: Line of a file of version 1, where it says more than the other fields.
+    """
+
+    text: Line | None = None
+
+
+class ConversionStep(_Step):
+    """A conversion.
+
+    Attributes:
+        source: Name of the file or the model that was converted.
+        operations: Operations that were done, in order; none for an import as it is.
+        layout: Choices with which the data set was read.
+        data: Name of the data set that it was calibrated on; None without one.
+    """
+
+    step: Literal["conversion"] = "conversion"
+    source: Text
+    operations: Annotated[tuple[OperationRecord, ...], Field(max_length=MOST_OPERATIONS)] = ()
+    layout: LayoutSpec = LayoutSpec()
+    data: Text | None = None
+
+
+class TrainingStep(_Step):
+    """A training.
+
+    Attributes:
+        command: Command that trained.
+        data: Name of the data set; None where a file of version 1 does not say it.
+        layout: Choices with which the data set was read.
+        epochs: Epochs done; None where a file of version 1 does not say it.
+        planned_epochs: Epochs that the run was to have.
+        phase: Phase of SVDNet that the weights are of.
+        opt: Optimizer.
+        lr: Learning rate.
+        iterations: Settings of the iterations of SVDNet; None for a run without.
+        loss: Loss, as a sum of terms.
+        sampler: Order of the images.
+        centralized: Part of the gradients that was centralized; empty for none.
+        head_schedule: Heads that took turns; empty for one.
+    """
+
+    step: Literal["training"] = "training"
+    command: Literal["finetune", "svdnet-rri"]
+    data: Text | None = None
+    layout: LayoutSpec = LayoutSpec()
+    epochs: Epochs | None = None
+    planned_epochs: Epochs | None = None
+    phase: Name | None = None
+    opt: Text = ""
+    lr: Rate | None = None
+    iterations: IterationsRecord | None = None
+    loss: Text = "ce"
+    sampler: Name = "random"
+    centralized: Name = ""
+    head_schedule: Text = ""
+
+
+class SavedStateStep(_Step):
+    """A model that was taken out of a state of a run, which is training as well.
+
+    Attributes:
+        file: Name of the state.
+        epochs: Epochs that the run had done.
+    """
+
+    step: Literal["saved-state"] = "saved-state"
+    file: Text
+    epochs: Epochs
+
+
+class InitialWeightsStep(_Step):
+    """Weights of a file that took the place of all others; nothing is trained by it.
+
+    Attributes:
+        file: Name of the file.
+        trained: Whether it says that they were trained with the operations that the model has.
+    """
+
+    step: Literal["initial-weights"] = "initial-weights"
+    file: Text
+    trained: bool = False
+
+
+class OtherStep(_Step):
+    """A line of a file of version 1 that no version of covtool is known to have written."""
+
+    step: Literal["other"] = "other"
+    text: Line
+
+
+Step = Annotated[
+    ConversionStep | TrainingStep | SavedStateStep | InitialWeightsStep | OtherStep,
+    Field(discriminator="step"),
+]
+
+
+class Metric(Record):
+    """A measured figure, with what it was measured on.
+
+    Attributes:
+        name: Lower-case name with underscores, for example ``top_1``; percent where it is a share.
+        value: The figure.
+        data: Name of the data set's folder or file, and the split.
+        images: Number of images that it was measured on.
+    """
+
+    name: LongName
+    value: float
+    data: str
+    images: int
+
+
+class Provenance(Record):
+    """Where a model comes from.
+
+    Attributes:
+        source: File name, or the name in its library, of what was read.
+        source_sha256: Checksum of that file; None where there was no file.
+        covtool_version: Version that wrote this.
+        steps: Record of each command that made the model, oldest first.
+        data: Name of the data set that it was calibrated or trained on.
+        metrics: Figures that were measured.
+        untrained: Parts whose weights are random still; none in files from before this was noted,
+            of which it is not known.
+    """
+
+    source: str | None = None
+    source_sha256: str | None = None
+    covtool_version: str
+    steps: Annotated[tuple[Step, ...], Field(max_length=MOST_STEPS)] = ()
+    data: str | None = None
+    metrics: tuple[Metric, ...] = ()
+    untrained: tuple[Untrained, ...] = ()
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """The steps in words, oldest first."""
+        return tuple(map(phrase, self.steps))
+
+    def with_step(self, step: Step, **changes: Any) -> "Provenance":
+        """Return the same provenance with one more step, and with some fields changed."""
+        return self.model_copy(update={**changes, "steps": (*self.steps, step)})
+
+
+def operation_record(operation: Operation) -> OperationRecord:
+    """Return what the history keeps of an operation; the recipe has all of it."""
+    # The layers' names are in the recipe, and may be hundreds: their count will do here.
+    record = OperationRecord(operation=operation.operation)
+    if isinstance(operation, HeadSpec):
+        return record.model_copy(update={"variant": operation.head})
+    if isinstance(operation, ConvolutionSpec):
+        changes = {"variant": operation.conv, "layers": len(operation.layers or ())}
+        return record.model_copy(update=changes)
+    if isinstance(operation, EigenlayerSpec):
+        return record.model_copy(update={"features": operation.features})
+    return record
+
+
+def was_trained(steps: Sequence[Step], *, since_eigenlayer: bool = False) -> bool:
+    """Return whether the weights that a model has are trained ones.
+
+    Args:
+        steps: History of the model, oldest first.
+        since_eigenlayer: Whether a training counts only if the Eigenlayer was there by then.
+    """
+    for step in reversed(steps):
+        # Weights of a file replace all that was trained before.
+        if isinstance(step, InitialWeightsStep):
+            return step.trained
+        # An old line that does not say its epochs was written after some.
+        if isinstance(step, TrainingStep | SavedStateStep) and step.epochs != 0:
+            return True
+        if since_eigenlayer and isinstance(step, ConversionStep) and _adds_eigenlayer(step):
+            return False
+    return False
+
+
+def trained_as_they_are(steps: Sequence[Step]) -> bool:
+    """Return whether the weights were trained since the last conversion."""
+    last = max((n for n, s in enumerate(steps) if isinstance(s, ConversionStep)), default=-1)
+    return was_trained(steps[last + 1 :])
+
+
+def trained_in_boxes(steps: Sequence[Step]) -> bool | None:
+    """Return whether the last training was on cropped boxes; None where there is no training."""
+    for step in reversed(steps):
+        # A state of a run, say, does not tell what it was trained on: the training before it does.
+        if isinstance(step, TrainingStep) and step.data is not None:
+            return step.layout.crop == "boxes"
+    return None
+
+
+def phrase(step: Step) -> str:
+    """Return what a step did, in a line for people.
+
+    Example:
+        >>> phrase(SavedStateStep(file="last.pt", epochs=3))
+        'finetune: last.pt, the state after epoch 3'
+    """
+    # First: the line of an old file may say more than its fields.
+    if step.text is not None:
+        return step.text
+    match step:
+        case ConversionStep():
+            done = ", ".join(map(_operation_phrase, step.operations)) or "imported"
+            return f"convert {step.source}: {done}{step.layout.in_words()}"
+        case TrainingStep():
+            return f"{step.command} on {step.data}{step.layout.in_words()}: {_settings(step)}"
+        case SavedStateStep():
+            return f"finetune: {step.file}, the state after epoch {step.epochs}"
+        case InitialWeightsStep():
+            return f"finetune from the weights of {step.file}"
+    raise AssertionError(step)
+
+
+def _adds_eigenlayer(step: ConversionStep) -> bool:
+    return any(done.operation == "eigenlayer" for done in step.operations)
+
+
+def _operation_phrase(done: OperationRecord) -> str:
+    if done.features is not None:
+        return f"{done.operation} of {done.features}"
+    if done.layers is not None:
+        return f"{done.operation} {done.variant} in {done.layers} layers"
+    return done.operation if done.variant is None else f"{done.operation} {done.variant}"
+
+
+def _settings(step: TrainingStep) -> str:
+    said = [f"epoch {step.epochs} of {step.planned_epochs}"]
+    said += [step.phase] if step.phase else []
+    said += [step.opt, f"lr {0.0 if step.lr is None else step.lr:g}"]
+    if step.iterations is not None:
+        said.append(f"then {' '.join(f'{rate:g}' for rate in step.iterations.rates)}")
+        said += [f"{name} {value}" for name, value in step.iterations.changed]
+    said += [f"loss {step.loss}"] if step.loss != "ce" else []
+    said += [f"sampler {step.sampler}"] if step.sampler != "random" else []
+    if step.centralized:
+        said.append(f"gradient centralization on the {step.centralized}")
+    said += [f"heads {step.head_schedule}"] if step.head_schedule else []
+    return ", ".join(said)
