@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from covtool.processes import Processes
+from covtool.progress import Track
 from covtool.specs import ConvertSpec, LaunchSpec, LayoutSpec, Operation, Recipe
 from covtool.surgery.calibration import CalibrationResult
 from covtool.surgery.conv_calibration import ConvCalibration
@@ -56,6 +58,21 @@ class ConversionRequest:
     device: str = "auto"
     on_bad_image: str = "error"
     launch: LaunchSpec = field(default_factory=LaunchSpec)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A conversion that is under way.
+
+    Attributes:
+        request: The request.
+        processes: Processes that calibrate together.
+        track: Function that shows the progress.
+    """
+
+    request: ConversionRequest
+    processes: Processes
+    track: Track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,10 +19,12 @@ class InstanceBatchNormPlan:
     """How `apply_instance_batch_norm` will change a model.
 
     Attributes:
-        spec: What was asked for, with the layers that were found.
+        spec: The request, which may leave the layers open.
+        layers: Paths of the batch norms.
     """
 
     spec: InstanceBatchNormSpec
+    layers: tuple[str, ...]
 
 
 def plan_instance_batch_norm(
@@ -50,7 +52,7 @@ def plan_instance_batch_norm(
             hint="IBN-Net (a) changes the first batch norm of each block of a ResNet's stages 1 "
             "to 3: layer1.0.bn1 and so on.",
         )
-    return InstanceBatchNormPlan(spec=spec.model_copy(update={"layers": tuple(layers)}))
+    return InstanceBatchNormPlan(spec=spec, layers=layers)
 
 
 def apply_instance_batch_norm(model: nn.Module, plan: InstanceBatchNormPlan) -> nn.Module:
@@ -59,7 +61,7 @@ def apply_instance_batch_norm(model: nn.Module, plan: InstanceBatchNormPlan) -> 
     Scales and shifts stay with their channels, and so do the statistics of those that keep them.
     """
     operated = deepcopy(model)
-    for path in plan.spec.layers:
+    for path in plan.layers:
         old = operated.get_submodule(path)
         new = InstanceBatchNorm2d(old.num_features).to(old.weight.device, old.weight.dtype)
         _take_over_(new, old)

@@ -75,7 +75,7 @@ def measure_size(model: nn.Module, images: InputSpec) -> Size:
     )
 
 
-def compare_keys(
+def compare_tensors(
     before: nn.Module, after: nn.Module, *, written: tuple[str, ...] = ()
 ) -> KeyChanges:
     """Return names of the tensors that stay, get other values or another shape, come and go.
