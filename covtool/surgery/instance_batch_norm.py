@@ -43,6 +43,12 @@ def plan_instance_batch_norm(
     layers = spec.layers
     if layers is None:
         layers = tuple(path for path in norms if _FIRST_OF_A_BLOCK.fullmatch(path))
+    done = [path for path, m in model.named_modules() if isinstance(m, InstanceBatchNorm2d)]
+    if done and (not layers or set(done) & set(layers)):
+        raise SurgeryError(
+            f"{done[0]!r} is half an instance norm already.",
+            hint="Start from the checkpoint that this file was converted from.",
+        )
     unknown = [path for path in layers if path not in norms]
     if unknown or not layers:
         raise SurgeryError(

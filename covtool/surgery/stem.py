@@ -42,8 +42,9 @@ def plan_stem(model: nn.Module, spec: StemSpec) -> StemPlan:
     pooling = "maxpool" if isinstance(getattr(model, "maxpool", None), nn.MaxPool2d) else None
     if activation is None or pooling is None:
         raise SurgeryError(
-            f"{type(model).__name__} does not begin as a ResNet does: convolution, batch norm, "
-            "ReLU, max pooling.",
+            f"{type(model).__name__} does not begin as a plain ResNet does: convolution, batch "
+            "norm, ReLU, max pooling.",
+            hint="A stem whose ReLU is gone already cannot be changed again.",
         )
     return StemPlan(
         spec=spec,
