@@ -16,6 +16,7 @@ from covtool.checkpoints.refusals import unrecognized
 from covtool.checkpoints.told.classes import told_classes
 from covtool.checkpoints.told.images import Usual, told_images, usual_images
 from covtool.errors import UnknownVariantError, UnrecognizedCheckpointError
+from covtool.printable import first_few
 from covtool.specs import Provenance, Recipe, Untrained
 
 PUBLISHED_IMAGES = "the published scripts"
@@ -135,5 +136,4 @@ def _choice_note(identification: Identification) -> tuple[str, ...]:
     best, *equals = [candidate.name for candidate in identification.candidates]
     if not equals:
         return ()
-    more = f" and {len(equals) - 3} more" if len(equals) > 3 else ""
-    return (f"{best} is taken; the tensors fit {', '.join(equals[:3])}{more} as well (--arch).",)
+    return (f"{best} is taken; the tensors fit {first_few(equals, 3)} as well (--arch).",)

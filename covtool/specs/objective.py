@@ -5,10 +5,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from covtool.errors import ArgumentError
 from covtool.specs.faults import FaultSpec
 from covtool.specs.losses import LOSSES, LossTerm, parse_loss
-from covtool.specs.record import Record, as_flag
+from covtool.specs.record import Record, as_flag, refuse_first
 from covtool.specs.training import TrainingSpec
 
 PANEL = {"panel": "Loss and sampling"}
@@ -93,10 +92,7 @@ class ObjectiveSpec(Record):
             ArgumentError: Two of them contradict each other, or one has no effect.
             UnknownVariantError: There is no such loss.
         """
-        checks = (*self._ineffective(), *self._contradictions(training, faults))
-        for wrong, message, hint in checks:
-            if wrong:
-                raise ArgumentError(message, hint=hint)
+        refuse_first((*self._ineffective(), *self._contradictions(training, faults)))
 
     def _ineffective(self) -> Iterator[tuple[bool, str, str]]:
         names = {term.name for term in self.terms}

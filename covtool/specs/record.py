@@ -1,6 +1,6 @@
 """What all records have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -42,9 +42,18 @@ class CheckedRecord(Record):
         Raises:
             ArgumentError: Two of them contradict each other, or one has no effect.
         """
-        for wrong, message, hint in self.contradictions():
-            if wrong:
-                raise ArgumentError(message, hint=hint)
+        refuse_first(self.contradictions())
+
+
+def refuse_first(contradictions: Iterable[Contradiction]) -> None:
+    """Refuse the first contradiction that there is.
+
+    Raises:
+        ArgumentError: There is one.
+    """
+    for wrong, message, hint in contradictions:
+        if wrong:
+            raise ArgumentError(message, hint=hint)
 
 
 def as_flag(name: str) -> str:

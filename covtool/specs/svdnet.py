@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from covtool.errors import ArgumentError
-from covtool.specs.record import CheckedRecord, Contradiction
+from covtool.specs.record import CheckedRecord, Contradiction, refuse_first
 from covtool.specs.training import WATCHING, TrainingSpec
 
 BASE_EPOCHS = 20  # of step 0, for a model that was not trained yet
@@ -167,9 +166,7 @@ class SvdnetTrainingSpec(TrainingSpec):
         """
         svdnet.validate_fields()
         whole = self.in_phases(svdnet)
-        for wrong, message, hint in whole._contradictions_in(svdnet):
-            if wrong:
-                raise ArgumentError(message, hint=hint)
+        refuse_first(whole._contradictions_in(svdnet))
         whole.validate_fields()
 
     def _contradictions_in(self, svdnet: SvdnetSpec) -> Iterator[Contradiction]:
