@@ -9,10 +9,9 @@ from typing import Any
 
 import timm
 from timm.layers import SelectAdaptivePool2d
-from timm.models import PretrainedCfg, get_pretrained_cfg, is_model
+from timm.models import get_pretrained_cfg, is_model
 from torch import nn
 from torchvision import models as torchvision_models
-from torchvision.transforms._presets import ImageClassification
 
 from covtool.backbones.auxiliary import (
     ARGUMENT,
@@ -30,7 +29,7 @@ from covtool.backbones.model_size import (
 )
 from covtool.backbones.slots import install_pooling_slot
 from covtool.errors import ArgumentError, UnknownVariantError, reason_of
-from covtool.specs import BaseSpec, InputSpec
+from covtool.specs import BaseSpec
 from covtool.specs.base_arguments import base_problem
 from covtool.specs.problems import shown
 
@@ -214,69 +213,6 @@ def default_pooling(base: BaseSpec) -> str | None:
         return model.global_pool
     pooling = (m.pool_type for m in model.modules() if isinstance(m, SelectAdaptivePool2d))
     return next(pooling, None)
-
-
-def default_input(base: BaseSpec, tag: str | None = None) -> InputSpec:
-    """Return the images that the library's own weights of an architecture were trained on."""
-    if base.library == "timm":
-        config = get_pretrained_cfg(f"{base.name}.{tag}" if tag else base.name)
-        if config is None:
-            return InputSpec()
-        images = config_input(config)
-        said = {"channels": base.arguments.get("in_chans"), "size": _arguments_size(base)}
-        return images.model_copy(update={k: v for k, v in said.items() if v is not None})
-    return preset_input(torchvision_models.get_model_weights(base.name).DEFAULT.transforms())
-
-
-def config_input(config: PretrainedCfg) -> InputSpec:
-    """Return the images of a timm configuration of weights."""
-    channels, height, width = config.input_size
-    return InputSpec(
-        channels=channels,
-        size=(height, width),
-        mean=config.mean,
-        std=config.std,
-        interpolation=config.interpolation or "bilinear",
-        crop_pct=config.crop_pct or 0.875,
-        crop_mode=config.crop_mode or "center",
-    )
-
-
-def preset_input(preset: ImageClassification) -> InputSpec:
-    """Return the images of torchvision's transforms for weights."""
-    size = preset.crop_size[0]
-    return InputSpec(
-        size=(size, size),
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
-        interpolation=preset.interpolation.value,
-        crop_pct=min(1.0, size / preset.resize_size[0]),
-    )
-
-
-def default_name(base: BaseSpec) -> str:
-    """Return the weights whose images `default_input` describes, in words."""
-    if base.library == "torchvision":
-        return f"torchvision's {base.name}"
-    config = get_pretrained_cfg(base.name)
-    tag = f".{config.tag}" if config is not None and config.tag else ""
-    return f"timm's {base.name}{tag}"
-
-
-def fixed_size(base: BaseSpec) -> tuple[int, int] | None:
-    """(height, width) of an architecture that takes images of one size only; None for others."""
-    size = _arguments_size(base)
-    if size is not None or base.library != "timm":
-        return size
-    config = get_pretrained_cfg(base.name)
-    return config.input_size[1:] if config is not None and config.fixed_input_size else None
-
-
-def _arguments_size(base: BaseSpec) -> tuple[int, int] | None:
-    size = base.arguments.get("img_size")
-    if size is None:
-        return None
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _near_names(name: str) -> tuple[str, ...]:

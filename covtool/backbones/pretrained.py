@@ -16,7 +16,8 @@ from covtool.backbones.auxiliary import (
     transforms_input,
     without_auxiliary,
 )
-from covtool.backbones.create import create_model, create_skeleton, default_input, parse_name
+from covtool.backbones.create import create_model, create_skeleton, parse_name
+from covtool.backbones.library_input import default_input
 from covtool.backbones.model_size import require_room, tensor_bytes
 from covtool.backbones.slots import install_pooling_slot
 from covtool.backbones.weights import load_tensors_

@@ -10,13 +10,8 @@ from timm.models import get_arch_pretrained_cfgs
 from timm.models._registry import _deprecated_models  # no public name, checked by a test
 from torchvision import models as torchvision_models
 
-from covtool.backbones.create import (
-    TORCHVISION_PREFIX,
-    config_input,
-    is_architecture,
-    preset_input,
-    torchvision_names,
-)
+from covtool.backbones.create import TORCHVISION_PREFIX, is_architecture, torchvision_names
+from covtool.backbones.library_input import config_input, preset_input
 from covtool.specs import InputSpec
 
 SUFFIXES = ("pth", "pt", "tar", "bin", "ckpt", "safetensors", "npz", "pyth", "torch")

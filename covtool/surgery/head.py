@@ -81,32 +81,57 @@ def plan_head(
     row = HEADS[spec.head]
     spec = spec.model_copy(update={"reduction": spec.reduction or row.reduction})
     sites = find_sites(model, images.size, images.channels)
-    pooling = model.get_submodule(sites.pooling)
-    if isinstance(pooling, GlobalPooling) or hasattr(pooling, "second_order"):
-        raise SurgeryError(
-            f"{sites.pooling!r} is a covtool head already.",
-            hint="Start from the checkpoint that this file was converted from.",
-        )
-    if (eigenlayer := eigenlayer_path(model)) is not None:
-        raise SurgeryError(
-            f"A new head would leave nothing of the Eigenlayer {eigenlayer!r}.",
-            hint="Start from the checkpoint that this file was converted from, with both: "
-            "--head NAME --eigenlayer K.",
-        )
+    _refuse_second_head(model, sites)
     _check_options(spec)
     own = spec.own_average if recorded else _is_own_average(model, spec, sites)
     tap = sites.trunk[-1] if own else sites.tap(spec.tap)
     spec = spec.model_copy(update={"tap": tap.path, "own_average": own})
-    if own:
-        return _own_average(spec, sites, num_classes, new_classes=new_classes)
-    _check(spec, tap)
-    with torch.device("meta"):  # only its size is wanted: no memory, no random numbers
-        new_pooling = row.build(tap.channels, spec)
     classes = num_classes or sites.num_classes
+    same_classes = not new_classes and classes == sites.num_classes
+    if own:
+        return _plan_own_average(spec, sites, classes, keeps_classifier=same_classes)
+    _check(spec, tap)
+    return _plan_pooling(model, spec, sites, tap, classes, keeps_classifier=same_classes)
+
+
+def _plan_own_average(
+    spec: HeadSpec, sites: Sites, num_classes: int, *, keeps_classifier: bool
+) -> HeadPlan:
+    """Plan a head that leaves the model's own average where it is."""
+    return HeadPlan(
+        spec=spec,
+        sites=sites,
+        tap=sites.trunk[-1],
+        bypassed=(),
+        carried=(),
+        widened=None,
+        pooled_features=sites.in_features,
+        in_features=sites.in_features,
+        num_classes=num_classes,
+        keeps_classifier=keeps_classifier,
+        rank=None,
+    )
+
+
+def _plan_pooling(
+    model: nn.Module,
+    spec: HeadSpec,
+    sites: Sites,
+    tap: FeatureMap,
+    num_classes: int,
+    *,
+    keeps_classifier: bool,
+) -> HeadPlan:
+    """Plan a head with a pooling of covtool's, in place of the model's own or beside it."""
+    row = HEADS[spec.head]
+    with torch.device("meta"):  # only its size is wanted: no memory, no random numbers
+        pooling = row.build(tap.channels, spec)
     tail = _working(model, sites.tail)
     widened = _first_linear(model, tail) if spec.hidden == "keep" else None
     bypassed = (*sites.after(tap), *([] if widened else _without_last_dropout(model, tail)))
-    inputs = sites.in_features if widened else new_pooling.num_features
+    inputs = sites.in_features if widened else pooling.num_features
+    # A covariance of N positions, whose mean is taken out, has a rank of N - 1 at most.
+    rank = min(pooling.reduced_features, tap.positions - 1) if row.centered else None
     return HeadPlan(
         spec=spec,
         sites=sites,
@@ -114,11 +139,11 @@ def plan_head(
         bypassed=() if spec.fuse else bypassed,
         carried=tail if spec.fuse else (),
         widened=widened,
-        pooled_features=new_pooling.num_features,
+        pooled_features=pooling.num_features,
         in_features=inputs + (sites.in_features if spec.fuse else 0),
-        num_classes=classes,
-        keeps_classifier=bool(spec.fuse) and not new_classes and classes == sites.num_classes,
-        rank=_rank(new_pooling.reduced_features, tap) if row.centered else None,
+        num_classes=num_classes,
+        keeps_classifier=bool(spec.fuse) and keeps_classifier,
+        rank=rank,
     )
 
 
@@ -227,23 +252,19 @@ def _averages(pooling: nn.Module, features: FeatureMap) -> bool:
     return pooled.numel() == mean.numel() and torch.allclose(pooled.flatten(1), mean, atol=1e-5)
 
 
-def _own_average(
-    spec: HeadSpec, sites: Sites, num_classes: int | None, *, new_classes: bool
-) -> HeadPlan:
-    classes = num_classes or sites.num_classes
-    return HeadPlan(
-        spec=spec,
-        sites=sites,
-        tap=sites.trunk[-1],
-        bypassed=(),
-        carried=(),
-        widened=None,
-        pooled_features=sites.in_features,
-        in_features=sites.in_features,
-        num_classes=classes,
-        keeps_classifier=not new_classes and classes == sites.num_classes,
-        rank=None,
-    )
+def _refuse_second_head(model: nn.Module, sites: Sites) -> None:
+    pooling = model.get_submodule(sites.pooling)
+    if isinstance(pooling, GlobalPooling) or hasattr(pooling, "second_order"):
+        raise SurgeryError(
+            f"{sites.pooling!r} is a covtool head already.",
+            hint="Start from the checkpoint that this file was converted from.",
+        )
+    if (eigenlayer := eigenlayer_path(model)) is not None:
+        raise SurgeryError(
+            f"A new head would leave nothing of the Eigenlayer {eigenlayer!r}.",
+            hint="Start from the checkpoint that this file was converted from, with both: "
+            "--head NAME --eigenlayer K.",
+        )
 
 
 def _check_options(spec: HeadSpec) -> None:
@@ -275,10 +296,6 @@ def _check(spec: HeadSpec, tap: FeatureMap) -> None:
             reason="A reduction to more channels than there are adds columns, but no rank.",
             hint=f"Choose --dim {tap.channels} or less, or --reduction none.",
         )
-
-
-def _rank(dim: int, tap: FeatureMap) -> int:
-    return min(dim, tap.positions - 1)
 
 
 def _working(model: nn.Module, tail: tuple[str, ...]) -> tuple[str, ...]:
