@@ -44,15 +44,15 @@ class Head:
     """A way from a feature map to the classifier's input.
 
     Attributes:
-        name: What `--head` takes.
+        name: Word that `--head` takes.
         summary: One line, with a full stop.
-        source: Where it was published.
+        source: Publication that it is from.
         second_order: Whether it pools products of channels.
         centered: Whether the mean over the positions is taken out: it ignores constant shifts,
             and needs more than one position.
         is_root: Whether its matrix is, or approximates, the square root of the covariance.
         options: The fields of `HeadSpec` that it takes.
-        reduction: The reduction it has where nobody asks for another.
+        reduction: Its reduction by default.
         build: Makes the pooling layer for C channels from a spec whose `reduction` is set.
     """
 
@@ -308,9 +308,9 @@ class Convolution:
     """An operator in a convolution's place.
 
     Attributes:
-        name: What `--conv` takes.
+        name: Word that `--conv` takes.
         summary: One line, with a full stop.
-        source: Where it was published.
+        source: Publication that it is from.
         options: The fields of `ConvolutionSpec` that it takes.
         layer: Made from a convolution and a spec.
     """

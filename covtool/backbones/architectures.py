@@ -46,7 +46,7 @@ def cache_path() -> Path:
 
 @lru_cache(maxsize=1)
 def _read_once(path: Path) -> ArchitectureIndex:
-    """Return an index, with what was computed from it; nobody changes it."""
+    """Return an index, read once; it must not be changed."""
     return read_index(path)
 
 

@@ -53,6 +53,6 @@ def transforms_input(base: BaseSpec) -> bool:
 
 
 def is_published(base: BaseSpec, path: Path) -> bool:
-    """Whether a file has the name under which torchvision publishes weights of an architecture."""
+    """Return whether a file is named like torchvision's weights of an architecture."""
     weights = torchvision_models.get_model_weights(base.name)
     return path.stem in {Path(row.url).stem for row in weights}

@@ -38,7 +38,10 @@ _ARGUMENTS_HINT = "covtool builds timm's and torchvision's classifiers, of bound
 
 
 def parse_name(name: str) -> tuple[BaseSpec, str | None]:
-    """Architecture and pretrained tag of a name: ``resnet50.a1_in1k``, ``torchvision:resnet50``.
+    """Return the architecture and the pretrained tag of a name.
+
+    Args:
+        name: ``resnet50.a1_in1k``, ``torchvision:resnet50``.
 
     Raises:
         UnknownVariantError: Neither library has it; near names are suggested.
@@ -73,7 +76,7 @@ def _require_tag(name: str, tag: str) -> None:
 
 
 def torchvision_names() -> tuple[str, ...]:
-    """Torchvision's classification models (not detection, segmentation, video, quantized)."""
+    """Return torchvision's classification models (no detection, segmentation, video, quantized)."""
     return tuple(torchvision_models.list_models(module=torchvision_models))
 
 
@@ -110,7 +113,7 @@ def create_model(
 
 
 def create_skeleton(base: BaseSpec, *, num_classes: int) -> nn.Module:
-    """The model of an architecture on the meta device: its structure, without memory for weights.
+    """Return the model of an architecture on the meta device, without memory for weights.
 
     Raises:
         ArgumentError: As `create_model`.
@@ -140,7 +143,7 @@ def _require_buildable(base: BaseSpec) -> None:
 
 
 def _built(base: BaseSpec, num_classes: int, tag: str | None) -> nn.Module:
-    """A model with random weights. Whatever a constructor raises is about what it was given."""
+    """Return a model with random weights; any error of a constructor is about its arguments."""
     try:
         with _quietly():
             if base.library == "timm":
@@ -187,7 +190,7 @@ def _finished(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Timm warns about names that it calls otherwise now, and logs what it cannot do."""
+    """Silence timm: it warns about names that it has renamed, and logs what it cannot do."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -207,7 +210,7 @@ def _not_built(base: BaseSpec, problem: Exception) -> ArgumentError:
 
 
 def default_pooling(base: BaseSpec) -> str | None:
-    """Timm's word for how an architecture pools by default; None where it has none."""
+    """Return timm's word for how an architecture pools by default; None where it has none."""
     model = create_skeleton(base, num_classes=2)
     if isinstance(getattr(model, "global_pool", None), str):
         return model.global_pool

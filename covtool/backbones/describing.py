@@ -16,7 +16,7 @@ def attach_recipe(model: nn.Module, recipe: Recipe) -> None:
 
     Args:
         model: Gets ``recipe``, ``pretrained_cfg`` and ``default_cfg``.
-        recipe: Of that model.
+        recipe: Recipe of that model.
     """
     images = recipe.input
     config = dict(getattr(model, "pretrained_cfg", None) or {})

@@ -80,7 +80,7 @@ class MapReader:
         return tuple(found)
 
     def _arrival(self, calls: Sequence[Call], pooling: Call) -> Layout | None:
-        """Layout at the pooling of the first call's output, the other calls doing nothing."""
+        """Return the layout in which the first call's output would reach the pooling on its own."""
         current = calls[0].shape
         layout = self.layout(current) if len(current) > 2 else None
         for call, following in zip(calls, [*calls[1:], pooling], strict=True):

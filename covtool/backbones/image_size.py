@@ -42,16 +42,16 @@ def arguments_size(base: BaseSpec) -> tuple[int, int] | None:
 
 
 def take_size_(model: nn.Module, base: BaseSpec, size: tuple[int, int], channels: int) -> BaseSpec:
-    """Let a model take images of a size, in place; its architecture then.
+    """Let a model take images of a size, in place, and return its architecture then.
 
     Most models take any size. Of those that do not, timm resamples the position embeddings, where
     nothing but these depends on the size; windows do as well, and change what the model is.
 
     Args:
-        model: Of that architecture, operated on or not.
+        model: Model of that architecture, operated on or not.
         base: The architecture.
         size: Height and width, in pixels.
-        channels: Of the images.
+        channels: Channels of the images.
 
     Returns:
         `base`, with ``img_size`` among its arguments where the model was changed.

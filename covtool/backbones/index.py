@@ -27,14 +27,14 @@ class ArchitectureIndex:
     """Architectures and their tensors.
 
     Attributes:
-        versions: Of the libraries that built them, by name.
+        versions: Versions of the libraries that built them, by name.
         architectures: One per row, M of them.
         names: Distinct names of tensors.
         shapes: Distinct shapes.
         pair_names: Number of the name of each distinct pair, shape (P,), int32.
         pair_shapes: Number of its shape, shape (P,), int32.
         pairs: Numbers of the pairs of all architectures, one after the other, shape (T,), int32.
-        lengths: How many each architecture has, shape (M,), int32.
+        lengths: Number of tensors of each architecture, shape (M,), int32.
     """
 
     versions: dict[str, str]

@@ -1,4 +1,4 @@
-"""What a model takes of memory, counted on the meta device before any is taken."""
+"""Memory that a model takes, counted on the meta device before any is taken."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ class _Unfilled(TorchFunctionMode):
     Args:
         values: Whether ranges and the like have values: torchvision's RegNets compute their
             widths from them.
-        most_calls: Of torch, then TooManyCallsError; None for any number.
+        most_calls: Calls of torch before a TooManyCallsError; None for any number.
     """
 
     def __init__(self, *, values: bool, most_calls: int | None) -> None:
@@ -67,7 +67,7 @@ def without_weights(*, values: bool = False, most_calls: int | None = None) -> I
 
     Args:
         values: Whether ``arange``, ``linspace`` and ``tensor`` have values all the same.
-        most_calls: Of torch, then TooManyCallsError; None for any number.
+        most_calls: Calls of torch before a TooManyCallsError; None for any number.
     """
     with torch.random.fork_rng(devices=[]), _META, _Unfilled(values=values, most_calls=most_calls):
         yield
@@ -94,7 +94,7 @@ def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> 
 
     Args:
         model: On whatever device; left as it is.
-        channels: Of the image.
+        channels: Channels of the image.
         size: Height and width in pixels.
 
     Raises:

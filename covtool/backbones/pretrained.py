@@ -40,7 +40,7 @@ class NamedModel:
         num_classes: Outputs of its classifier.
         input: The images it expects.
         fresh_classifier: Whether the classifier starts at random, though weights were fetched.
-        class_names: Of its outputs, where a hub's configuration has them.
+        class_names: Names of its outputs, where a hub's configuration has them.
     """
 
     model: nn.Module
@@ -52,7 +52,7 @@ class NamedModel:
 
 
 def model_by_name(name: str, *, num_classes: int | None, pretrained: bool) -> NamedModel:
-    """The model of a name: ``resnet50.a1_in1k``, ``torchvision:resnet50``, ``hf-hub:ORG/NAME``.
+    """Return the model of a name of timm, torchvision or the hub (``hf-hub:ORG/NAME``).
 
     Args:
         name: The name.
@@ -140,7 +140,7 @@ def _names_of(config: dict[str, Any], classes: int) -> tuple[str, ...] | None:
 
 
 def _input_of(config: dict[str, Any], default: InputSpec) -> InputSpec:
-    """What a hub's configuration says about the images; the architecture's own for the rest."""
+    """Return the images of a hub's configuration; the architecture's own where it is silent."""
     told = {key: config[key] for key in InputSpec.model_fields if config.get(key) is not None}
     if config.get("input_size"):
         told["channels"], *size = config["input_size"]

@@ -25,7 +25,7 @@ class PublishedWeights:
     """Weights that timm or torchvision publishes.
 
     Attributes:
-        names: Of the architecture, the library's own first: ``resnet50.tv2_in1k``,
+        names: Names of the architecture, the library's own first: ``resnet50.tv2_in1k``,
             ``torchvision:resnet50``.
         input: The images that the weights were trained for.
         num_classes: Outputs of the published classifier; 0 without one, None where unknown.
@@ -56,7 +56,7 @@ def published_weights(file_name: str) -> PublishedWeights | None:
     ``timm_resnet50.a1_in1k``. Of several parts the longest counts; a hash counts alone.
 
     Args:
-        file_name: Of a file, a folder or a hub's repository, with or without its suffix.
+        file_name: Name of a file, a folder or a hub's repository, with or without its suffix.
     """
     table, parts = _table(), _parts(file_name)
     name = _longest_part(parts, table)
@@ -68,17 +68,17 @@ def published_weights(file_name: str) -> PublishedWeights | None:
 
 
 def named_architecture(file_name: str) -> str | None:
-    """The longest architecture's name that is a part of a name; timm's before torchvision's."""
+    """Return the longest architecture's name in a name; timm's before torchvision's."""
     known = _architectures()
     name = _longest_part(_parts(file_name), known)
     return None if name is None else known[name]
 
 
 def known_architecture(word: str) -> str | None:
-    """The name of an architecture as its library spells it today, with its tag if it has one.
+    """Return an architecture's name as its library spells it today, with its tag if it has one.
 
     Args:
-        word: As a configuration has it: ``timm/resnet50.a1_in1k``, ``ResNet50``,
+        word: Name that a configuration has: ``timm/resnet50.a1_in1k``, ``ResNet50``,
             ``efficientnet-b0``, ``torchvision:resnet50``.
 
     Returns:
@@ -110,7 +110,7 @@ def _inexact(weights: PublishedWeights) -> PublishedWeights:
 
 
 def _longest_part(parts: Sequence[str], known: Collection[str]) -> str | None:
-    """The longest run of parts that is a known name, joined as there; the first of equals."""
+    """Return the longest known name that the parts make up, joined as there."""
     for length in range(len(parts), 0, -1):
         for start in range(len(parts) - length + 1):
             name = "_".join(parts[start : start + length])

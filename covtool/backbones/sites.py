@@ -1,4 +1,4 @@
-"""Where a model can be operated on: its pooling, its classifier, the feature maps before them."""
+"""Sites of a model: its pooling, its classifier, the feature maps before them."""
 
 from dataclasses import dataclass
 
@@ -82,7 +82,7 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
         model: A timm or torchvision classifier with `covtool.backbones.slots` in place, as
             `create_model` returns it. Left as it is.
         size: Height and width of the image, in pixels.
-        channels: Of the image.
+        channels: Channels of the image.
 
     Raises:
         SurgeryError: The model has no linear classifier, or several, or no pooling module before
@@ -188,7 +188,7 @@ def _atoms(model: nn.Module, calls: list[Call], chain: list[Call]) -> list[Call]
 
 
 def _inner_chain(model: nn.Module, calls: list[Call], call: Call) -> list[Call]:
-    """The calls of a Sequential's children, last first; empty where they are no plain chain."""
+    """Return the calls of a Sequential's children, last first; none if they are no plain chain."""
     container = model.get_submodule(call.path)
     if not isinstance(container, nn.Sequential) or not len(container):
         return []

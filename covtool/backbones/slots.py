@@ -96,7 +96,7 @@ _TORCHVISION: dict[type[nn.Module], tuple[type, Callable[[], nn.Module]]] = {
 
 
 def install_pooling_slot(model: nn.Module) -> nn.Module:
-    """`model` itself, with a pooling module where its class pools in a function."""
+    """Return `model` itself, with a pooling module where its class pools in a function."""
     if hasattr(model, SLOT):
         return model
     found = _slot_for(model)

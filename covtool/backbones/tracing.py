@@ -1,4 +1,4 @@
-"""Which module feeds which: the chain of modules through which a model's features pass.
+"""The chain of modules through which a model's features pass: which module feeds which.
 
 A module's output is the next one's input where both are the same memory. That holds for plain
 chains, for views (flatten) and for in-place activations, and fails where a model combines tensors
@@ -32,7 +32,7 @@ class Call:
     Attributes:
         path: Name of the module in the model.
         start: Position of the call's beginning in the order of all beginnings and ends.
-        end: Of its end.
+        end: Position of the call's end in that order.
         source: Key of the first argument.
         result: Key of the output.
         source_shape: Shape of the first argument.
@@ -105,7 +105,7 @@ def trace_black_image(
     Args:
         model: Left as it is.
         size: Height and width of the image, in pixels.
-        channels: Of the image.
+        channels: Channels of the image.
 
     Raises:
         SurgeryError: The model does not run on such an image.

@@ -28,7 +28,7 @@ from covtool.surgery.convolutions import ConvolutionsPlan
 from covtool.surgery.head import HeadPlan
 from covtool.surgery.operations import of_kind
 
-CONVOLUTION_IMAGES = 64  # where nobody asks for more: thousands of patches even at 7x7 positions
+CONVOLUTION_IMAGES = 64  # by default: thousands of patches even at 7x7 positions
 FEWEST_IMAGES = 4
 LIVE_MAPS = 8  # as large as the largest feature map, while an operator on it is set
 JUDGED_IMAGES = 1000  # at most, to say what a network still knows
@@ -40,11 +40,11 @@ class CalibrationImages:
     """The images of a calibration, checked.
 
     Attributes:
-        layout: Of their data set.
-        good: That can be read.
+        layout: Data set that they are from.
+        good: Images that can be read.
         unreadable: File and reason of the others.
         judged: Those that can be read of the images that say what a network still knows.
-        turned: How many of the good ones have EXIF data that turn them.
+        turned: Number of good ones that their EXIF data turn.
     """
 
     layout: DataLayout
@@ -106,9 +106,9 @@ def notes_on_images(
     """Yield what is worth knowing about the images that a conversion looks at.
 
     Args:
-        layout: Of the data set that says the classes.
-        images: To calibrate with.
-        exif: Whether they are turned as their EXIF data tell.
+        layout: Data set that says the classes; None without one.
+        images: Images to calibrate with; None without.
+        exif: Whether they are turned as their EXIF data say.
     """
     layouts = (layout, images.layout if images else None)
     yield from dict.fromkeys(note for one in layouts if one is not None for note in one.notes)

@@ -1,4 +1,4 @@
-"""What is worth knowing about the result of a conversion, in sentences."""
+"""Notes on the result of a conversion, in sentences."""
 
 from collections.abc import Iterator, Sequence
 

@@ -23,8 +23,8 @@ class CompactBilinearPooling(GlobalPooling):
         sketch_size: Length of the pooled vector, m.
 
     Attributes:
-        thresh: Of `covtool.ops.power_normalization.shifted_signed_sqrt`, for published weights;
-            None for `signed_sqrt`.
+        thresh: Shift of `covtool.ops.power_normalization.shifted_signed_sqrt`, for published
+            weights; None for `signed_sqrt`.
 
     Shape:
         (B, C, H, W) -> (B, sketch_size)

@@ -20,11 +20,11 @@ class ConvOperator(nn.Conv2d):
     under the names that they have in `torch.nn.Conv2d`, so a state dict fits either.
 
     Args:
-        in_channels: As in `torch.nn.Conv2d`, like all but `spec` and `kind`.
+        in_channels: Channels of the input, C.
         out_channels: Filters, O.
         kernel_size: Height and width.
         spec: The operator and its options.
-        kind: How it pads, and whether its filters are standardized first.
+        kind: Kind of padding, and whether the filters are standardized first.
         settings: Stride, padding, dilation, groups, bias, padding_mode.
 
     Attributes:

@@ -28,7 +28,7 @@ class FeatureTap:
         return {"_features": None}  # neither copies nor files carry what passes through
 
     def forget(self) -> None:
-        """Nothing is remembered any more."""
+        """Forget the features that went through."""
         self._features = None
 
     def node(self, traced: Proxy) -> Proxy:
@@ -105,7 +105,7 @@ def remove_second_order(model: nn.Module, pooling: str, tails: Iterable[str]) ->
     """Undo `fuse_second_order` and `keep_second_order`, in place.
 
     Args:
-        model: That has the modules.
+        model: Model that has the modules.
         pooling: Path of the pooling.
         tails: Paths of the modules that leave the second-order features as they are.
     """

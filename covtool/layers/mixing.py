@@ -19,7 +19,7 @@ def mix_in(module: nn.Module, mixin: type, name: str | None = None) -> None:
     Args:
         module: Keeps its attributes, parameters and their names.
         mixin: Its methods win; ``super()`` is the class as it was.
-        name: Of the new class; None for that of the old one.
+        name: Name of the new class; None for that of the old one.
     """
     kind = type(module)
     module.__class__ = _mixed(name or kind.__name__, mixin, kind)

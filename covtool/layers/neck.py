@@ -54,8 +54,8 @@ class NeckPooling(nn.Module):
     """A pooling and the neck behind it.
 
     Args:
-        pooling: From a feature map to one number for each channel.
-        neck: What follows.
+        pooling: Pooling from a feature map to one number for each channel.
+        neck: Layers that follow it.
 
     Shape:
         As `pooling` takes it -> (B, neck.num_features)

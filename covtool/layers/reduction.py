@@ -24,7 +24,7 @@ def linear(in_features: int, dim: int) -> nn.Sequential:
 
 
 def none(in_features: int, dim: int) -> nn.Identity:
-    """Nothing: the covariance of all channels."""
+    """Return nothing: the covariance of all channels is taken."""
     return nn.Identity()
 
 

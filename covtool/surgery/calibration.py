@@ -45,7 +45,7 @@ class CalibrationResult:
         kept_features: Whether the features stayed in memory, or were computed again each time.
         explained_variance: Share of the channels' variance that the reduction keeps, percent;
             None without a reduction.
-        temperature: What the regression's outputs were multiplied by to become logits.
+        temperature: Factor that made the regression's outputs logits.
     """
 
     images: int
@@ -111,14 +111,14 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
     features and solves; all have the head afterwards.
 
     Args:
-        model: What `apply_head` returned for `plan`; in eval mode.
+        model: Result of `apply_head` for `plan`; in eval mode.
         plan: The plan.
         loader: The images, or of several processes the share of this one: every so many batches.
             It is iterated twice, or up to four times where features do not fit into memory.
-        num_images: How many images one iteration gives, of all processes together.
+        num_images: Number of images in one iteration, of all processes together.
         memory_gib: Bound on the memory of features and system together.
         track: Shows progress.
-        processes: That have a share of the images.
+        processes: Processes that have a share of the images each.
     """
     pooling = pooling_of(model, plan)
     batches = len(loader) if hasattr(loader, "__len__") else None
@@ -299,7 +299,7 @@ def _sketch(in_features: int, memory: MemoryPlan) -> CountSketch | None:
 
 
 def _gathered(batches: Iterator[tuple[Tensor, Tensor]], rows: int) -> tuple[Tensor, Tensor]:
-    """All rows in one place, which is made once: joining parts would take twice the memory."""
+    """Return all rows in one tensor, made once: joining parts would take twice the memory."""
     filled = 0
     for features, targets in batches:
         if not filled:
@@ -312,7 +312,7 @@ def _gathered(batches: Iterator[tuple[Tensor, Tensor]], rows: int) -> tuple[Tens
 
 
 def _temperature(left_out: Tensor, labels: Tensor) -> float:
-    """A quarter of the factor, from 1 to 1000, that makes the left-out predictions likeliest.
+    """Return a quarter of the factor, 1 to 1000, that makes left-out predictions likeliest.
 
     A regression on one-hot targets answers between 0 and 1: right in order, but nearly uniform
     as logits, and a fine-tuning run would spend its first epochs on the scale.

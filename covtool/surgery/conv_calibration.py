@@ -33,8 +33,8 @@ class LayerFit:
     """How well an operator follows the convolution whose place it took.
 
     Attributes:
-        path: Of the layer.
-        operator: What it is now.
+        path: Path of the layer.
+        operator: Operator that it is now, in a few words.
         radius: ρ in the units of its input, the mean over filters; None without one.
         beyond: Share of the patches whose norm is larger than ρ, percent; None without one.
         relative_error: Norm of the difference of the answers over that of the convolution's, both
@@ -50,12 +50,12 @@ class LayerFit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvCalibration:
-    """What `calibrate_convolutions_` did.
+    """Result of `calibrate_convolutions_`.
 
     Attributes:
-        images: How many it was done with.
-        radius_quantile: Where the radius lies among the norms.
-        layers: In the order in which they are run.
+        images: Number of images that it was done with.
+        radius_quantile: Share of the patches whose norms lie within the radius.
+        layers: Fit of each operator, in the order in which they are run.
         batch_norms: Paths of the batch norms that were corrected.
     """
 
@@ -78,7 +78,7 @@ def calibrate_convolutions_(
     """Set α, ρ and the batch norms of a converted network, in place.
 
     Args:
-        model: What `apply_convolutions` returned for `plan`; in eval mode.
+        model: Result of `apply_convolutions` for `plan`; in eval mode.
         source: The network before; in eval mode, on the same device. Left as it is.
         plan: The plan.
         images: Normalized, (B, C, H, W), on that device: all at once.
@@ -162,7 +162,7 @@ class _Fitting:
 
 
 def fit_radius(norms: Tensor, shape: torch.Size, quantile: float) -> Tensor:
-    """The quantile of the norms, (B, G, H, W): of all, shape (), or for each of O filters, (O,)."""
+    """Return the quantile of norms (B, G, H, W): one of all, (), or one a filter, (O,)."""
     rows = norms.movedim(1, 0).flatten(1)
     rows = rows if shape else rows.reshape(1, -1)
     rank = max(1, min(rows.shape[1], round(quantile * rows.shape[1])))

@@ -20,7 +20,7 @@ class EigenlayerPlan:
     """How `apply_eigenlayer` will change a model.
 
     Attributes:
-        spec: What was asked for.
+        spec: The request.
         classifier: Path of the linear layer that gets an Eigenlayer in front of it.
         in_features: Length of the pooled vector.
         num_classes: Outputs of the classifier.
@@ -38,8 +38,8 @@ def plan_eigenlayer(model: nn.Module, spec: EigenlayerSpec, images: InputSpec) -
     """Find the classifier and check that there is room for an Eigenlayer.
 
     Args:
-        model: With any head. Left as it is.
-        spec: What is asked for.
+        model: Model with any head. Left as it is.
+        spec: The request.
         images: The images that the model expects.
 
     Raises:
@@ -104,7 +104,7 @@ def fitting_features(model: nn.Module) -> int:
 
 
 def eigen_classifier(model: nn.Module) -> EigenClassifier:
-    """Eigenlayer and classifier of a model.
+    """Return the Eigenlayer and the classifier of a model.
 
     Raises:
         SurgeryError: It has no Eigenlayer.

@@ -26,14 +26,14 @@ class HeadPlan:
     """How `apply_head` will replace the pooling and the classifier of a model.
 
     Attributes:
-        spec: What was asked for, with the choices that were left open made.
-        sites: Where the model can be operated on.
+        spec: The request, with the choices that it left open made.
+        sites: Places where the model can be operated on.
         tap: The feature map that is pooled.
         bypassed: Modules that will do nothing any more: those after the tap, and those between
             pooling and classifier that only first-order features need.
-        carried: With `fuse`: modules between pooling and classifier that keep working on the
-            first-order features, and hand the others on.
-        widened: With `hidden` kept: the linear layer that is made anew for the pooled vector.
+        carried: Modules between pooling and classifier that, with `fuse`, keep working on the
+            first-order features and hand the others on.
+        widened: Linear layer that is made anew for the pooled vector, where `hidden` is kept.
         pooled_features: Length of the new pooling's vector.
         in_features: Inputs of the new classifier.
         num_classes: Its outputs.
@@ -67,8 +67,8 @@ def plan_head(
     """Find where the head of `model` sits and check that it can be replaced.
 
     Args:
-        model: As `covtool.backbones.create_model` returns it. Left as it is.
-        spec: What is asked for.
+        model: Model that `covtool.backbones.create_model` returned. Left as it is.
+        spec: The request.
         images: The images that the model expects.
         num_classes: Outputs of the new classifier; None for as many as now.
         new_classes: The classes mean something else, even if there are as many.
@@ -182,7 +182,7 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
 
 
 def pooling_of(model: nn.Module, plan: HeadPlan) -> GlobalPooling | None:
-    """The pooling layer that `apply_head` put into `model`; None where the model's own stays."""
+    """Return the pooling that `apply_head` put into `model`; None where the own one stays."""
     if plan.spec.own_average:
         return None
     pooling = model.get_submodule(plan.sites.pooling)
@@ -232,7 +232,7 @@ def _is_own_average(model: nn.Module, spec: HeadSpec, sites: Sites) -> bool:
 
 
 def _averages(pooling: nn.Module, features: FeatureMap) -> bool:
-    """Whether a pooling gives the mean over the positions, and nothing else: asked with numbers."""
+    """Return whether a pooling is the mean over the positions, found out with random maps."""
     side = isqrt(features.positions)
     height, width = (side, side) if side**2 == features.positions else (1, features.positions)
     generator = torch.Generator().manual_seed(0)

@@ -34,7 +34,7 @@ def plan_instance_batch_norm(
 
     Args:
         model: Left as it is.
-        spec: What is asked for.
+        spec: The request.
 
     Raises:
         SurgeryError: There are none, or what is named is no batch norm.

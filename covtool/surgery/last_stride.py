@@ -17,10 +17,10 @@ class LastStridePlan:
     """How `apply_last_stride` will change a model.
 
     Attributes:
-        spec: What was asked for.
+        spec: The request.
         strided: Paths of the convolutions and poolings whose stride becomes 1.
         removed: Paths of the poolings that have nothing left to do.
-        positions: Of the last feature map, before.
+        positions: Positions of the last feature map, before.
     """
 
     spec: LastStrideSpec
@@ -33,8 +33,8 @@ def plan_last_stride(model: nn.Module, spec: LastStrideSpec, images: InputSpec) 
     """Find the modules that halve the resolution for the last time.
 
     Args:
-        model: As `covtool.backbones.create_model` returns it. Left as it is.
-        spec: What is asked for.
+        model: Model that `covtool.backbones.create_model` returned. Left as it is.
+        spec: The request.
         images: The images that the model expects.
 
     Raises:

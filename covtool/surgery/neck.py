@@ -17,7 +17,7 @@ class NeckPlan:
     """How `apply_neck` will change a model.
 
     Attributes:
-        spec: What was asked for.
+        spec: The request.
         pooling: Path of the pooling that gets a neck behind it.
         classifier: Path of the linear layer that is made anew.
         in_features: Length of the pooled vector.
@@ -35,13 +35,13 @@ def plan_neck(model: nn.Module, spec: NeckSpec, images: InputSpec) -> NeckPlan:
     """Find the pooling and the classifier, and check that there is room for a neck.
 
     Args:
-        model: With any head. Left as it is.
-        spec: What is asked for.
+        model: Model with any head. Left as it is.
+        spec: The request.
         images: The images that the model expects.
 
     Raises:
         SurgeryError: The model has no place for it, has a neck or an Eigenlayer already, or the
-            spec tells no length of its linear layer.
+            spec gives no length of its linear layer.
     """
     for path, what in ((neck_path(model), "a neck"), (eigenlayer_path(model), "an Eigenlayer")):
         if path is not None:

@@ -101,7 +101,7 @@ class Step:
 
     Attributes:
         row: The operation.
-        plan: How it changes the model.
+        plan: Plan of its row, with all that `apply` needs.
     """
 
     row: OperationRow

@@ -28,9 +28,9 @@ def refuse_untaken(flag: str, row: Row, spec: Record, table: Iterable[Row]) -> N
     """Refuse an option that a row does not take.
 
     Args:
-        flag: What chooses the row, ``--head``.
+        flag: Option that chooses the row, ``--head``.
         row: The row that was chosen.
-        spec: What was asked for.
+        spec: The request.
         table: All rows.
 
     Raises:

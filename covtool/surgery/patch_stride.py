@@ -14,7 +14,7 @@ class PatchStridePlan:
     """How `apply_patch_stride` will change a model.
 
     Attributes:
-        spec: What was asked for.
+        spec: The request.
         size: Height and width of the images.
         grid: Rows and columns of the patches.
     """
@@ -31,7 +31,7 @@ def plan_patch_stride(
 
     Args:
         model: Left as it is.
-        spec: What is asked for.
+        spec: The request.
         images: The images that the model expects.
 
     Raises:

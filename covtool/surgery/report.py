@@ -1,4 +1,4 @@
-"""What an operation changes: modules, tensors, parameters, operations."""
+"""Comparison of two models: modules, tensors, parameters, floating point operations."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ class Size:
 
     Attributes:
         parameters: Trained numbers.
-        flops: Of the forward pass of one image, two for each multiply-add of a convolution or a
-            matrix product.
+        flops: Floating point operations of the forward pass of one image, two for each
+            multiply-add of a convolution or a matrix product.
     """
 
     parameters: int
@@ -54,7 +54,7 @@ class KeyChanges:
 
 
 def measure_size(model: nn.Module, images: InputSpec) -> Size:
-    """Parameters and floating point operations of a model in eval mode."""
+    """Count the parameters and floating point operations of a model in eval mode."""
     parameter = next(model.parameters())
     image = torch.zeros(
         1, images.channels, *images.size, dtype=parameter.dtype, device=parameter.device
@@ -82,7 +82,7 @@ def compare_tensors(
 
     Args:
         before: The source.
-        after: What became of it.
+        after: The model that it became.
         written: Paths of modules whose tensors are yet to be written.
     """
     old, new = before.state_dict(), after.state_dict()

@@ -16,7 +16,7 @@ class StemPlan:
     """How `apply_stem` will change a model.
 
     Attributes:
-        spec: What was asked for.
+        spec: The request.
         activation: Path of the activation that goes; None where it stays.
         max_pooling: Path of the max pooling that loses its padding; None where it stays.
     """
@@ -31,7 +31,7 @@ def plan_stem(model: nn.Module, spec: StemSpec) -> StemPlan:
 
     Args:
         model: Left as it is.
-        spec: What is asked for.
+        spec: The request.
 
     Raises:
         SurgeryError: The model has no such stem.
