@@ -39,6 +39,7 @@ def drop_auxiliary_(model: nn.Module) -> None:
     for name in AUXILIARY:
         if isinstance(getattr(model, name, None), nn.Module):
             setattr(model, name, None)
+    # Its forward pass asks this flag before it looks for the heads.
     if hasattr(model, ARGUMENT):
         model.aux_logits = False
 

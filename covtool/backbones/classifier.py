@@ -38,6 +38,7 @@ def declared_classifier(model: nn.Module, size: tuple[int, int], channels: int) 
         channels: Channels of these images.
     """
     path = getattr(model, "pretrained_cfg", {}).get("classifier")
+    # A tuple of paths means several classifiers.
     is_usable = isinstance(path, str) and _is_linear(model, path) and _runs(model, size, channels)
     return path if is_usable else None
 

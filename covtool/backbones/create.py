@@ -122,6 +122,7 @@ def create_skeleton(base: BaseSpec, *, num_classes: int) -> nn.Module:
     try:
         with without_weights(most_calls=MOST_CALLS):
             return _finished(_built(base, num_classes, None))
+    # Some constructors read values, which the meta device has not: then with values, once more.
     except ArgumentError as problem:
         if isinstance(problem.__cause__, TooManyCallsError):
             raise
@@ -175,6 +176,7 @@ def _of_timm(base: BaseSpec, num_classes: int, tag: str | None, *, pretrained: b
 def _of_torchvision(
     base: BaseSpec, num_classes: int, weights: str | None, arguments: Mapping[str, Any]
 ) -> nn.Module:
+    # Their truncated normals are slow, and other weights are loaded over them anyway.
     slow = {"init_weights": False} if transforms_input(base) else {}
     model = torchvision_models.get_model(
         base.name, weights=weights, num_classes=num_classes, **arguments, **slow

@@ -34,6 +34,7 @@ def attach_recipe(model: nn.Module, recipe: Recipe) -> None:
     if recipe.class_names is not None:
         told["label_names"] = list(recipe.class_names)
     model.recipe = recipe
+    # timm reads the one, older code the other.
     model.pretrained_cfg = model.default_cfg = {**kept, **told}
 
 

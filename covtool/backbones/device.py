@@ -43,6 +43,7 @@ def _own(name: str, local_rank: int) -> str:
             f"--device {name} is one device, and each of several processes needs its own.",
             hint="Choose --device cuda, cpu or auto.",
         )
+    # mps is one device, which several processes would share: they take the CPU.
     wants_cuda = name == "cuda" or (name == "auto" and torch.cuda.is_available())
     return f"cuda:{local_rank}" if wants_cuda else "cpu"
 

@@ -101,6 +101,7 @@ def _torchvision(name: str, arguments: dict[str, Any]) -> Fingerprint:
             name, weights=None, num_classes=num_classes, **extra, **arguments
         )
 
+    # torchvision names no classifier: its tensors are those whose shapes follow the classes.
     first, second = (_tensors(_built(lambda n=n: build(n))) for n in _TOLD_BY_BUILDING)
     changed = [a[0] for a, b in zip(first, second, strict=True) if a != b]
     classifiers = tuple(dict.fromkeys(key.rpartition(".")[0] for key in changed))

@@ -18,6 +18,7 @@ def native_size(library: str, name: str) -> tuple[int, int] | None:
     if library == "timm":
         config = get_pretrained_cfg(name) if is_model(name) else None
         return tuple(config.input_size[1:]) if config is not None else None
+    # No other network of torchvision's has absolute positions, which fix the size.
     if not name.startswith("vit_"):
         return None
     size = torchvision_models.get_model_weights(name).DEFAULT.meta["min_size"]
@@ -59,6 +60,7 @@ def take_size_(model: nn.Module, base: BaseSpec, size: tuple[int, int], channels
     Raises:
         ArgumentError: The model does not take such images.
     """
+    # Asked of the model itself: no table says which architectures take any size.
     problem = _problem(model, size, channels)
     if problem is None:
         return base

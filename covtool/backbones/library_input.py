@@ -38,6 +38,7 @@ def preset_input(preset: ImageClassification) -> InputSpec:
     """Return the images of torchvision's transforms for weights."""
     size = preset.crop_size[0]
     return InputSpec(
+        # torchvision's transforms resize the short side, then crop a square of this side.
         size=(size, size),
         mean=tuple(preset.mean),
         std=tuple(preset.std),

@@ -15,6 +15,7 @@ from covtool.specs.byte_amounts import format_bytes
 
 FLAG = "--max-model-size"
 _META = torch.device("meta")
+# In place, and without an effect on what has no memory: initializers call little else.
 _FILLING = frozenset(
     getattr(Tensor, name)
     for name in ("normal_", "uniform_", "fill_", "zero_", "erfinv_", "clamp_", "mul_", "add_")
@@ -101,6 +102,7 @@ def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> 
         ArgumentError: The model does not run on such an image.
     """
     found: list[Any] = []
+    # A model on the meta device needs no copy.
     twin = model if all(tensor.is_meta for tensor in _tensors(model)) else on_meta(model)
     handles = [
         module.register_forward_hook(lambda module, given, output: found.append(output))
@@ -118,6 +120,7 @@ def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> 
         for handle in handles:
             handle.remove()
     memory = (output.untyped_storage() for output in found if isinstance(output, Tensor))
+    # Views share a storage, which counts once.
     return sum({storage._cdata: storage.nbytes() for storage in memory}.values())
 
 
@@ -149,6 +152,7 @@ def _rounded_up(amount: int) -> str:
 
 def on_meta(model: nn.Module) -> nn.Module:
     """Return a copy of a model without memory for its tensors."""
+    # deepcopy takes what is in the memo for copied already: no tensor gets memory.
     memo: dict[int, Any] = {}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(

@@ -50,6 +50,7 @@ def set_patch_stride_(model: nn.Module, stride: int, size: tuple[int, int]) -> N
         old_size=list(embed.grid_size),
         num_prefix_tokens=prefix,
     )
+    # timm reads the grid from these, and resamples the positions by them.
     embed.proj.stride = (stride, stride)
     embed.img_size, embed.grid_size, embed.num_patches = size, grid, grid[0] * grid[1]
     model.pos_embed = nn.Parameter(positions, requires_grad=model.pos_embed.requires_grad)

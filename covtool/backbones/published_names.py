@@ -16,6 +16,7 @@ from covtool.specs import InputSpec
 
 SUFFIXES = ("pth", "pt", "tar", "bin", "ckpt", "safetensors", "npz", "pyth", "torch")
 
+# Eight hex digits, as in torchvision's resnet50-0676ba61.pth.
 _HASH = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}(?![0-9a-z])")
 _MOST_PARTS = 24  # of a name; what comes behind is not looked at
 
@@ -111,6 +112,7 @@ def _inexact(weights: PublishedWeights) -> PublishedWeights:
 
 def _longest_part(parts: Sequence[str], known: Collection[str]) -> str | None:
     """Return the longest known name that the parts make up, joined as there."""
+    # The longest first: resnet50_a1 must not be read as resnet50.
     for length in range(len(parts), 0, -1):
         for start in range(len(parts) - length + 1):
             name = "_".join(parts[start : start + length])

@@ -114,6 +114,7 @@ def _slot_for(model: nn.Module) -> tuple[type, nn.Module] | None:
     pools_tokens = callable(getattr(model, "pool", None)) and isinstance(
         getattr(model, "global_pool", None), str
     )
+    # An attention pooling has weights and is a module already.
     learned = getattr(model, "attn_pool", None) is not None
     if pools_tokens and model.global_pool and not learned:
         return _TimmTokens, TokenPooling(model.global_pool, getattr(model, "num_prefix_tokens", 0))

@@ -53,6 +53,7 @@ def trace_calls(model: nn.Module, images: Tensor) -> list[Call]:
     calls: list[Call] = []
     begun: dict[str, list[int]] = {}
     kept: list[Tensor] = []  # memory must not be reused while keys are compared
+    # One clock for beginnings and ends, to tell nested calls from consecutive ones.
     clock = iter(range(10**9))
 
     def before(path: str) -> object:
@@ -60,6 +61,7 @@ def trace_calls(model: nn.Module, images: Tensor) -> list[Call]:
 
     def after(path: str) -> object:
         def record(module: nn.Module, arguments: tuple, output: object) -> None:
+            # A stack, since a module may call itself.
             start, end = begun[path].pop(), next(clock)
             source = arguments[0] if arguments else None
             if not (isinstance(source, Tensor) and isinstance(output, Tensor)):
@@ -134,6 +136,7 @@ def chain_before(calls: Iterable[Call], call: Call) -> list[Call]:
         feeding = [c for c in calls if c.end < call.start and c.result == call.source]
         if not feeding:
             return chain
+        # Nested modules put out the same tensor; the outermost one ends last.
         call = max(feeding, key=lambda c: c.end)
         chain.append(call)
 
@@ -142,4 +145,5 @@ def _key(tensor: Tensor) -> Key:
     if tensor.is_meta:  # no memory: the storage, which views share, stands for it
         storage = tensor.untyped_storage()._cdata
         return (storage << _OFFSET_BITS) + tensor.storage_offset(), tensor.numel()
+    # With the number of elements: a slice at the front has the address of the whole.
     return tensor.data_ptr(), tensor.numel()

@@ -21,6 +21,7 @@ def load_tensors_(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: bo
         RuntimeError: Names or shapes are not the model's.
     """
     own = model.state_dict()
+    # load_state_dict reads the version of each module from there.
     metadata = own._metadata
     own.clear()
     own.update(tensors)

@@ -69,6 +69,7 @@ def calibration_images(layout: DataLayout, job: Job) -> CalibrationImages:
     if request.classes_from:
         own = read_classes(request.calibrate_with, choice=request.layout)
         own = in_order_of(own, layout.class_names)
+    # The classifier is solved with the labels of one data set and named after the other.
     if own.class_names != layout.class_names:
         raise ArgumentError("--data and --calibrate have different classes.")
     limit, seed = request.spec.calibrate_images, request.spec.seed
@@ -160,6 +161,7 @@ def calibrate_convolutions(
     """
     calibrate = partial(_calibrated, models, plan, images, recipe, job)
     calibration, state = job.processes.main(calibrate)
+    # Only the first process computed it; the others take it over.
     models[1].load_state_dict(state)
     return calibration
 
@@ -178,6 +180,7 @@ def _calibrated(
     count = min(wanted, len(images.good), _most_images(before, recipe.input, request.spec))
     chosen = draw_evenly(images.good, count, seed=request.spec.seed)
     batches = job.track(_loader(chosen, recipe.input, request), "images for the operators", None)
+    # A batch norm is corrected by the statistics of all images: they go through at once.
     together = torch.cat([batch for batch, _ in batches]).to(device)
     quantile = request.spec.radius_quantile
     calibration = calibrate_convolutions_(
@@ -192,6 +195,7 @@ def _most_images(model: nn.Module, images: InputSpec, spec: ConvertSpec) -> int:
     """Return how many images a bound on memory lets through a network at once."""
     parameter = next(model.parameters())
     image = torch.zeros(1, images.channels, *images.size).to(parameter)
+    # Of one image; what is kept for an operator grows with the number of images.
     largest = max(torch.Size(call.shape).numel() for call in trace_calls(model, image))
     limit = int(spec.calibrate_memory * 2**30)
     return max(FEWEST_IMAGES, limit // (LIVE_MAPS * _FLOAT32 * largest))
@@ -223,6 +227,7 @@ def measure_agreement(
     )
     _, split = layout.evaluation_samples()
     match = _match(recipe, layout)
+    # Any labels do where only the answers are compared.
     label_map = match.label_map if match else (0,) * len(layout.class_names)
 
     def answers(model: nn.Module) -> ClassificationResult:

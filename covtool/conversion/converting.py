@@ -56,6 +56,7 @@ def _converted(job: Job) -> ConversionResult:
     resolve_device(request.device, processes)  # refused before anything is opened
     prepared = prepare(job)
     operated, images = prepared.operated, prepared.images
+    # Before the calibration, which may take an hour.
     processes.main(lambda: require_room(prepared.output, size_in_file(operated.model)))
     calibration = None
     if images is not None and operated.head is not None:

@@ -61,6 +61,7 @@ def import_model(
     if spec == own:
         return opened.model, recipe, opened.notes
     model = rebuild(recipe)
+    # Heads that take the same weights have the same names and shapes.
     model.load_state_dict(opened.model.state_dict())
     # The notes on what was assumed about the head do not hold for the one that was asked for.
     assumed = (UNTOLD_META_LAYER, UNTOLD_ITERATIONS) if spec.head != own.head else ()

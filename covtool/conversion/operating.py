@@ -77,6 +77,7 @@ def operate_on(
     with _seeded(job.request.spec.seed):
         for operation in job.request.operations:
             step = plan_step(model, operation, context)
+            # An Eigenlayer is planned in its place, and put in when the classifier has its weights.
             if not step.row.after_calibration:
                 before, model = model, step.apply(model).eval()
             if step.row.calibration == "at once":

@@ -69,6 +69,7 @@ def prepare(job: Job, *, writes: bool = True) -> PreparedConversion:
             recipe=recipe,
             notes=notes,
         )
+    # A network that knows these classes keeps their order: its classifier may stay.
     if layout is not None:
         layout = in_order_of(layout, opened.recipe.class_names or ())
     images = calibration_images(layout, job) if request.calibrate_with else None

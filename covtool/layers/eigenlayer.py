@@ -78,6 +78,7 @@ class EigenClassifier(nn.Sequential):
         new = decorrelate(old, decomposition=decomposition)
         if reorder:
             new = match_rows(new, old, optimal=optimal)
+        # Before the weight changes: the rotation follows from the old one and the new one.
         if fold:
             self.classifier.weight.copy_(fold_classifier(self.classifier.weight, old, new))
         self.eigenlayer.weight.copy_(new)

@@ -23,8 +23,10 @@ from covtool.surgery.head import HeadPlan, pooling_of
 Loader = Iterable[tuple[Tensor, Tensor]]
 """Normalized images (b, C, H, W) and labels (b,), the same ones each time it is iterated."""
 
+# An eigendecomposition in float64 takes cubic time: 8192 unknowns are minutes on two cores.
 LARGEST_SYSTEM = 8192
 LARGEST_SKETCH = 4096
+# The system, its eigenvectors and the workspace of eigh are there at the same time.
 _FLOAT32, _FLOAT64, _EIGEN_COPIES = 4, 8, 3
 _SOFTENING = 4  # of the likeliest scale: sharper logits make the first training steps too large
 _TEMPERATURES = torch.logspace(0, 3, 61, dtype=torch.float64)
@@ -87,6 +89,7 @@ def plan_memory(images: int, features: int, limit_gib: float) -> MemoryPlan:
         return unknowns <= LARGEST_SYSTEM and system + keep * _FLOAT32 * images * width <= limit
 
     sketched = min(features, LARGEST_SKETCH, isqrt(int(limit / (2 * _EIGEN_COPIES * _FLOAT64))))
+    # In the order of preference: exact features first, and kept ones before computed ones.
     for width in dict.fromkeys((features, max(sketched, 1))):
         for keep in (True, False):
             if fits(width, keep=keep):
@@ -124,6 +127,7 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
     batches = len(loader) if hasattr(loader, "__len__") else None
     tracked = _Tracked(loader, track, batches, next(model.parameters()).device, processes)
     explained = None
+    # The order matters: the batch norm sees what the reduction gives, the classifier what both do.
     if pooling is not None and isinstance(pooling.reduction, nn.Sequential):
         explained = _principal_reduction_(model, pooling.reduction, tracked)
     if pooling is not None and isinstance(pooling.post_bn, nn.BatchNorm1d):
@@ -192,6 +196,7 @@ def _principal_reduction_(model: nn.Module, reduction: nn.Sequential, tracked: _
     directions = principal_directions(cov, conv.out_channels)
     variances = (directions @ cov * directions).sum(dim=1)
     conv.weight.copy_(directions[:, :, None, None])
+    # Known in closed form: the projections have the mean and the variance of their directions.
     if hasattr(reduction, "bn"):
         reduction.bn.running_mean.copy_(directions @ mean)
         reduction.bn.running_var.copy_(variances)
@@ -212,6 +217,7 @@ def _channel_moments(
             total += rows.sum(dim=0)
             products += rows.mT @ rows
     tracked.processes.add_([count, total, products])
+    # One pass in float64: E[xx'] - mm' cancels, which float32 would not survive.
     mean = total / count
     return mean, products / count - torch.outer(mean, mean)
 
@@ -229,6 +235,7 @@ def _estimate_batch_norm_(model: nn.Module, norm: nn.BatchNorm1d, tracked: _Trac
     tracked.processes.add_([count, total, squares])
     mean = total / count
     norm.running_mean.copy_(mean)
+    # Rounding may leave a variance just below zero where a channel is constant.
     norm.running_var.copy_((squares / count - mean.square()).clamp_min(0))
 
 
@@ -276,6 +283,8 @@ def _solve(
         fit = fit_ridge(*_gathered(labeled(), num_images), loss=mistakes)
     else:
         fit = fit_ridge_by_batches(labeled, loss=mistakes)
+    # The same sketch as in `_share`: it is drawn with a seed of its own. Its transpose takes the
+    # weights back to the features, so the file needs no sketch.
     sketch = _sketch(in_features, memory)
     weight = sketch.transpose(fit.weight) if sketch else fit.weight
     seen = torch.cat(labels)

@@ -53,6 +53,7 @@ def plan_convolutions(
             an option has no effect.
     """
     row = CONVOLUTIONS[spec.conv]
+    # Options without an effect do no harm in a recipe, and every recipe stays readable.
     if not recorded:
         _check_options(spec)
     sites = find_convolutions(model, images.size, images.channels)
@@ -65,6 +66,7 @@ def plan_convolutions(
         problem = _problem(model.get_submodule(site.path), row.layer)
         if problem is None:
             fitting.append(site)
+        # A wildcard may meet what cannot be converted; a layer that was named must be.
         elif isinstance(model.get_submodule(site.path), ConvOperator) or _is_named(site, spec):
             raise SurgeryError(f"{site.path}: {problem.message}", hint=problem.hint)
         else:

@@ -83,6 +83,7 @@ def plan_head(
     sites = find_sites(model, images.size, images.channels)
     _refuse_second_head(model, sites)
     _check_options(spec)
+    # Asked of the network only once: a skeleton on the meta device has no numbers to ask with.
     own = spec.own_average if recorded else _is_own_average(model, spec, sites)
     tap = sites.trunk[-1] if own else sites.tap(spec.tap)
     spec = spec.model_copy(update={"tap": tap.path, "own_average": own})
@@ -158,10 +159,12 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
             operated.set_submodule(plan.sites.classifier, _classifier(model, plan))
         return _finished(operated, model, plan)
     pooling = HEADS[plan.spec.head].build(plan.tap.channels, plan.spec)
+    # Modules after the tap do nothing any more, so its map comes as the model's code permutes it.
     pooling.layout, pooling.num_prefix_tokens = plan.tap.arrives, plan.tap.num_prefix_tokens
     if plan.spec.fuse:
         last = plan.sites.trunk[-1].path
         tapped = None if plan.tap.path == last else operated.get_submodule(plan.tap.path)
+        # A tapped map is caught by a hook right at its module, before any permutation.
         if tapped is not None:
             pooling.layout = plan.tap.layout
         old_pooling = operated.get_submodule(plan.sites.pooling)
@@ -194,6 +197,7 @@ def _classifier(model: nn.Module, plan: HeadPlan) -> nn.Linear:
     new = nn.Linear(plan.in_features, plan.num_classes)
     if plan.keeps_classifier:
         with torch.no_grad():
+            # Zeros for the new features: every logit is what it was, until training changes that.
             new.weight.zero_()
             new.weight[:, : old.in_features] = old.weight
             new.bias.zero_() if old.bias is None else new.bias.copy_(old.bias)
@@ -235,6 +239,7 @@ def _averages(pooling: nn.Module, features: FeatureMap) -> bool:
     """Return whether a pooling is the mean over the positions, found out with random maps."""
     side = isqrt(features.positions)
     height, width = (side, side) if side**2 == features.positions else (1, features.positions)
+    # A generator of its own: planning must not move the global one.
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(2, features.channels, height, width, generator=generator)
     if features.layout == "NLC":
@@ -254,6 +259,7 @@ def _averages(pooling: nn.Module, features: FeatureMap) -> bool:
 
 def _refuse_second_head(model: nn.Module, sites: Sites) -> None:
     pooling = model.get_submodule(sites.pooling)
+    # A fused head leaves the model's own pooling there, with the other one inside.
     if isinstance(pooling, GlobalPooling) or hasattr(pooling, "second_order"):
         raise SurgeryError(
             f"{sites.pooling!r} is a covtool head already.",
@@ -314,12 +320,14 @@ def _first_linear(model: nn.Module, tail: tuple[str, ...]) -> str:
 
 def _without_last_dropout(model: nn.Module, tail: tuple[str, ...]) -> tuple[str, ...]:
     """Return all of a tail that goes: not what only flattens, and not the last dropout."""
+    # The last dropout is the classifier's, and as useful to the new one.
     dropouts = [p for p in tail if isinstance(model.get_submodule(p), nn.Dropout)]
     kept = set(dropouts[-1:]) | {p for p in tail if isinstance(model.get_submodule(p), _HARMLESS)}
     return tuple(p for p in tail if p not in kept)
 
 
 def _tell_timm(model: nn.Module, plan: HeadPlan) -> None:
+    # timm's names for the outputs, and for the length of what enters the classifier.
     for name, value in (
         ("num_classes", plan.num_classes),
         ("head_hidden_size", plan.in_features),

@@ -81,5 +81,6 @@ def _take_over_(new: InstanceBatchNorm2d, old: nn.BatchNorm2d) -> None:
     for name in ("weight", "bias"):
         getattr(new.IN, name).copy_(getattr(old, name)[:first])
         getattr(new.BN, name).copy_(getattr(old, name)[first:])
+    # The instance norm keeps no statistics: those of its channels are dropped.
     new.BN.running_mean.copy_(old.running_mean[first:])
     new.BN.running_var.copy_(old.running_var[first:])

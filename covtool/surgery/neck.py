@@ -72,10 +72,13 @@ def apply_neck(model: nn.Module, plan: NeckPlan) -> nn.Module:
     operated = deepcopy(model)
     reference = operated.get_submodule(plan.classifier).weight
     neck = Neck(plan.in_features, plan.spec.layers, plan.spec.features)
+    # Behind the pooling, not in front of the classifier: forward_head(pre_logits=True) gives the
+    # neck's output then, which is the descriptor.
     pooling = NeckPooling(operated.get_submodule(plan.pooling), neck)
     classifier = nn.Linear(neck.num_features, plan.num_classes, bias=plan.spec.classifier_bias)
     operated.set_submodule(plan.pooling, pooling)
     operated.set_submodule(plan.classifier, classifier)
+    # timm's name for the length of what forward_head(pre_logits=True) gives.
     if hasattr(operated, "head_hidden_size"):
         operated.head_hidden_size = neck.num_features
     return operated.to(reference.device, reference.dtype).train(model.training)

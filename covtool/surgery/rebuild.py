@@ -50,6 +50,7 @@ def blueprint(recipe: Recipe) -> Blueprint:
             model, or the model is larger than the limit of `covtool.model_limit`.
     """
     try:
+        # Counted twice: a head of many classes, or an operation, may be what does not fit.
         skeleton = create_skeleton(recipe.base, num_classes=recipe.num_classes)
         _require_room(recipe, skeleton)
         skeleton, steps = _operated(skeleton, recipe)

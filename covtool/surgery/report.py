@@ -86,6 +86,7 @@ def compare_tensors(
         written: Paths of modules whose tensors are yet to be written.
     """
     old, new = before.state_dict(), after.state_dict()
+    # startswith of an empty tuple is False: nothing is written then.
     prefixes = tuple(f"{path}." for path in written)
     same = {n for n in old if n in new and new[n].shape == old[n].shape}
     kept = {n for n in same if not n.startswith(prefixes) and same_bytes(old[n], new[n])}
@@ -102,6 +103,7 @@ def same_bytes(first: Tensor, second: Tensor) -> bool:
     """Return whether two tensors are the same, byte for byte: also where there are NaNs in them."""
     if first.dtype != second.dtype or first.shape != second.shape:
         return False
+    # Bytes, since NaN is not equal to itself and -0 equals 0.
     as_bytes = [t.contiguous().flatten().view(torch.uint8) for t in (first, second)]
     return torch.equal(*as_bytes)
 

@@ -73,6 +73,7 @@ class _Resettable:
         if global_pool is None:
             _new_classifier_(self, head, num_classes)
         elif head.is_fused:
+            # The class is timm's again: this is its own method.
             _unfuse_(self, head)
             self.reset_classifier(num_classes, global_pool, **others)
         else:
@@ -91,6 +92,7 @@ def _new_classifier_(model: nn.Module, head: ReplacedHead, num_classes: int) -> 
     new = nn.Linear(head.in_features, num_classes) if num_classes > 0 else nn.Identity()
     _put(model, head.classifier, new)
     model.num_classes = num_classes
+    # timm's name for the length of what enters the classifier.
     model.head_hidden_size = head.in_features
 
 
