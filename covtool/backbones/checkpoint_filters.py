@@ -14,9 +14,11 @@ import torch
 from timm.models import is_model, model_entrypoint
 from torch import Tensor, nn
 
+# timm has no registry of them: every module uses one of these names, or none.
 _NAMES = ("checkpoint_filter_fn", "_filter_fn")
 # Nextvit's goes by the order of the tensors, which a file may have lost.
 _NOT_USED = frozenset({"nextvit"})
+# Candidates of one checkpoint are tried in turn, often with the same few architectures.
 _KEPT_MODELS = 8
 
 

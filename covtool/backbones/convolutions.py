@@ -52,6 +52,7 @@ def find_convolutions(
         SurgeryError: It does not run on such an image.
     """
     calls, image_key = trace_black_image(model, size, channels)
+    # Some models hold layers that only training runs, or nothing at all.
     run = {call.path for call in calls}
     on_image = {call.path for call in calls if call.source == image_key}
     is_stem = _stem_test(model)
@@ -152,6 +153,7 @@ def _is_shortcut(path: str, calls: Sequence[Call]) -> bool:
     named = [i for i, part in enumerate(parts) if part in _SHORTCUT_NAMES]
     if not named:
         return False
+    # A name alone is not enough: ``proj`` is also what attention ends with.
     branch = ".".join(parts[: named[-1] + 1])
     sources = {call.source for call in calls if call.path == branch}
     return any(

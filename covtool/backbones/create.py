@@ -104,6 +104,7 @@ def create_model(
         CheckpointError: The model is larger than the limit of `covtool.model_limit`.
         UnknownVariantError: The library has no classifier of that name.
     """
+    # Before memory is taken: a name or an argument may ask for more than there is.
     if not counted:
         skeleton = create_skeleton(base, num_classes=num_classes)
         require_room(f"{base.library}'s {base.name}", tensor_bytes(skeleton))
@@ -150,6 +151,7 @@ def _built(base: BaseSpec, num_classes: int, tag: str | None) -> nn.Module:
             if base.library == "timm":
                 return _of_timm(base, num_classes, tag, pretrained=False)
             return _of_torchvision(base, num_classes, None, base.arguments)
+    # Not about the arguments: the command line has words of its own for it.
     except MemoryError:
         raise
     except Exception as problem:
@@ -181,6 +183,7 @@ def _of_torchvision(
     model = torchvision_models.get_model(
         base.name, weights=weights, num_classes=num_classes, **arguments, **slow
     )
+    # torchvision keeps them for its own weights, whatever the argument says.
     if not has_auxiliary(base):
         drop_auxiliary_(model)
     return model

@@ -47,6 +47,7 @@ class MapReader:
 
     def positions(self, shape: Shape) -> int:
         """Return positions of a tensor; 1 for a vector."""
+        # Tokens (B, N, C), without those that are no place in the image.
         if len(shape) == 3:
             return shape[1] - self.prefix
         if len(shape) == 4:
@@ -87,6 +88,8 @@ class MapReader:
             if min(len(call.shape), len(following.source_shape)) < 3:
                 continue
             given, wanted = self.layout(call.shape), self.layout(following.source_shape)
+            # The axes were permuted between the two modules, in the model's own code. That can be
+            # followed only where the first map would have been permuted alike.
             if given != wanted:
                 if layout != given:
                     return None

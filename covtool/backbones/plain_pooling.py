@@ -29,6 +29,7 @@ def plain_pooling(pool_type: str, layout: str, num_prefix_tokens: int = 0) -> tu
         pooling = SelectAdaptivePool2d(
             pool_type=pool_type, flatten=bool(pool_type), input_fmt=layout
         )
+    # timm checks its arguments by assert.
     except AssertionError as problem:
         raise _unknown(pool_type, "a feature map") from problem
     return pooling, pooling.feat_mult()

@@ -67,11 +67,13 @@ def model_by_name(name: str, *, num_classes: int | None, pretrained: bool) -> Na
         return _from_hub(name, num_classes, pretrained)
     base, tag = parse_name(name)
     base = without_auxiliary(base)
+    # torchvision sets it itself for its own weights; a file has to be built the same way again.
     if pretrained and transforms_input(base):
         arguments = {**base.arguments, "transform_input": True}
         base = base.model_copy(update={"arguments": arguments})
     published = _published_classes(base, tag)
     classes = num_classes or published or IMAGENET_CLASSES
+    # torchvision refuses weights of another number of classes; timm makes a new classifier.
     if pretrained and base.library == "torchvision" and classes != published:
         model = _with_new_classifier(name, base, classes)
     else:
@@ -114,6 +116,7 @@ def _from_hub(name: str, num_classes: int | None, pretrained: bool) -> NamedMode
     published = arguments.pop("num_classes", config.get("num_classes")) or 0
     classes = num_classes or published or IMAGENET_CLASSES
     base = BaseSpec(library="timm", name=architecture, arguments=arguments)
+    # The configuration is another's: it could ask for a model of any size.
     skeleton = create_skeleton(base, num_classes=classes)
     require_room(name, tensor_bytes(skeleton))
     model = _fetched(
@@ -136,6 +139,7 @@ def _names_of(config: dict[str, Any], classes: int) -> tuple[str, ...] | None:
     listed = config.get("label_names")
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         return None
+    # ImageNet has two cranes: names that are not distinct cannot match outputs to labels.
     return tuple(listed) if len(set(listed)) == len(listed) == classes else None
 
 
@@ -160,6 +164,7 @@ def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
     except CheckpointError:
         raise
     except (OSError, RuntimeError, ValueError) as problem:  # a name that no repository can have
+        # create_model turns a library's errors into its own; behind it may be a failed download.
         cause = problem.__cause__ if isinstance(problem, ArgumentError) else problem
         if isinstance(problem, ArgumentError) and not isinstance(cause, OSError | URLError):
             raise

@@ -43,6 +43,7 @@ class MapPooling(nn.Module):
 
 class _TimmTokens:
     def pool(self, tokens: Tensor, pool_type: str | None = None) -> Tensor:
+        # timm calls it so only to ask for another pooling than its own.
         if pool_type is not None:
             return super().pool(tokens, pool_type)
         return getattr(self, SLOT)(tokens)
@@ -109,6 +110,7 @@ def install_pooling_slot(model: nn.Module) -> nn.Module:
 
 def _slot_for(model: nn.Module) -> tuple[type, nn.Module] | None:
     for kind, (mixin, pooling) in _TORCHVISION.items():
+        # Exactly: a subclass may have another forward pass, which the mixin would replace.
         if type(model) is kind:
             return mixin, pooling()
     pools_tokens = callable(getattr(model, "pool", None)) and isinstance(

@@ -48,6 +48,7 @@ def _refuse(request: ConversionRequest) -> None:
             "Only a new head and operators can be calibrated.",
             hint="Add --head isqrt or --conv tanh.",
         )
+    # Without a head there is no new classifier: the options would be ignored in silence.
     has_head = bool(of_kind(request.operations, HeadSpec))
     if not has_head and (request.classes_from or request.spec.num_classes):
         raise ArgumentError(

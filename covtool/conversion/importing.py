@@ -25,6 +25,7 @@ def is_import(own: Sequence[Operation], request: ConversionRequest) -> bool:
         request: The request.
     """
     heads = [head.head for head in of_kind(own, HeadSpec)]
+    # A neck marks the networks of re-identification; without one the head is a published one.
     if not of_kind(own, NeckSpec):
         return bool(heads)
     anew = request.classes_from or request.calibrate_with or request.spec.num_classes

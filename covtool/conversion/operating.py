@@ -104,6 +104,7 @@ def finished(operated: Operated, seed: int) -> nn.Module:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
+    # The caller's generator stays where it was, and the same seed gives the same file.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

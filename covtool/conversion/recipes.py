@@ -26,6 +26,7 @@ def converted_recipe(
         request: The request.
     """
     names, head = source.class_names, done.head
+    # Names belong to outputs: new outputs without a data set have none.
     if head is not None and not head.keeps_classifier:
         names = layout.class_names if layout else None
     line = f"convert {Path(request.source).name}: " + ", ".join(map(phrase_of, done.operations))
@@ -96,6 +97,7 @@ def _untrained(source: Recipe, done: Operated, *, calibrated: bool) -> tuple[Unt
     """Return parts that are random after the operations."""
     found = set(source.provenance.untrained)
     if done.head is not None and not done.head.keeps_classifier:
+        # Random or not, the old classifier is gone; calibration sets the new one.
         found.discard("classifier")
         found |= set() if calibrated else {"classifier"}
     if done.eigenlayer is not None and done.eigenlayer.spec.init == "random":
@@ -107,5 +109,6 @@ def _lasting(source: Recipe, head: HeadPlan | None) -> tuple[Operation, ...]:
     """Return the operations of a source, without an own average that a new head replaces."""
     if head is None:
         return source.operations
+    # It changed nothing but the classifier, which the new head replaces.
     gone = [own for own in of_kind(source.operations, HeadSpec) if own.own_average]
     return tuple(operation for operation in source.operations if operation not in gone)

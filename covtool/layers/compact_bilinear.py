@@ -8,6 +8,7 @@ from covtool.ops.precision import at_least_float32, full_precision
 from covtool.ops.sketch import CountSketch
 from covtool.ops.tensor_sketch import compact_bilinear_pool
 
+# The sketch of a product needs two hashes that are independent of each other.
 SEEDS = {"first": 1, "second": 2}
 
 

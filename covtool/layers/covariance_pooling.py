@@ -59,11 +59,13 @@ class CovariancePooling(GlobalPooling):
     ) -> None:
         super().__init__(in_features, dim=dim, reduction=reduction)
         size = self.reduced_features + extra_rows
+        # A symmetric matrix: its upper triangle says everything.
         self.num_features = size * (size + 1) // 2 if vec == "triu" else size**2
         self.matrix = matrix
         self.vec = vec
 
     def pool(self, features: Tensor) -> Tensor:
+        # Half precision has too few digits for products of features, and autocast would choose it.
         with full_precision(features):
             return self.vectorize(self.matrix(at_least_float32(features))).to(features.dtype)
 
@@ -116,4 +118,5 @@ class DropCovPooling(CovariancePooling):
         self.dropout = AdaptiveChannelDropout()
 
     def pool(self, features: Tensor) -> Tensor:
+        # After the reduction, so that the channels of the covariance are dropped, not its inputs.
         return super().pool(self.dropout(features))

@@ -43,6 +43,8 @@ class FeatureTap:
 
     def take(self) -> Tensor:
         """Return what was remembered, once."""
+        # Once: a map that is kept would hold its graph, and would stand in for one that did not
+        # run.
         features, self._features = self._features, None
         if features is None:
             raise RuntimeError("The tapped module did not run before the pooling.")
@@ -58,6 +60,7 @@ class _FusedPooling:
             return as_leaf(self, features, tapped)
         if tapped is None:
             tapped = features if self.tap is None else self.tap.take()
+        # The map came as an argument, as in a traced graph; the hook may have caught it as well.
         elif self.tap is not None:
             self.tap.forget()
         first = super().forward(features)
@@ -127,6 +130,7 @@ def _mix_in(module: nn.Module, mixin: type) -> None:
 
 def _join(first: Tensor, second: Tensor) -> Tensor:
     second = second.flatten(1)
+    # Some poolings put out (B, F, 1, 1), which a Flatten behind them expects.
     for _ in range(first.ndim - 2):
         second = second.unsqueeze(-1)
     return torch.cat([first, second.to(first.dtype)], dim=1)

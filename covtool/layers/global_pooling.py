@@ -53,6 +53,7 @@ class GlobalPooling(nn.Module):
         """Return the map as (B, C, H, W); tokens become a map of one row."""
         if self.layout == "NHWC":
             return features.permute(0, 3, 1, 2)
+        # Covariances ignore where a position is: one row will do.
         if self.layout == "NLC":
             return features[:, self.num_prefix_tokens :].mT.unsqueeze(2)
         return features

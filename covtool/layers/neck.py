@@ -67,4 +67,5 @@ class NeckPooling(nn.Module):
         self.neck = neck
 
     def forward(self, features: Tensor) -> Tensor:
+        # Some poolings put out (B, F, 1, 1), which a batch norm of vectors refuses.
         return self.neck(self.pooling(features).flatten(1))

@@ -17,6 +17,7 @@ def conv_bn_relu(in_features: int, dim: int) -> nn.Sequential:
 
 def linear(in_features: int, dim: int) -> nn.Sequential:
     """1x1 convolution alone; a bias would change no covariance."""
+    # Named as in timm: conv, bn, act.
     reduction = nn.Sequential()
     reduction.add_module("conv", nn.Conv2d(in_features, dim, kernel_size=1, bias=False))
     nn.init.kaiming_normal_(reduction.conv.weight, mode="fan_out", nonlinearity="relu")

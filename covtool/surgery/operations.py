@@ -222,7 +222,7 @@ OPERATIONS = Registry(
         OperationRow(
             name="stem",
             summary="A ResNet's stem without its ReLU, or with another max pooling.",
-            source="checkpoints of fast-reid, OpenUnReID and Caffe",
+            source="checkpoints of reid-strong-baseline (no ReLU) and fast-reid (pooling)",
             spec=StemSpec,
             plan=_alone(plan_stem),
             apply=apply_stem,

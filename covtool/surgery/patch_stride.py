@@ -44,5 +44,6 @@ def plan_patch_stride(
 def apply_patch_stride(model: nn.Module, plan: PatchStridePlan) -> nn.Module:
     """Return a copy of `model` with patches of another stride; `model` itself is not changed."""
     operated = deepcopy(model)
+    # The size is the recipe's: positions are resampled for its grid, and for no other.
     set_patch_stride_(operated, plan.spec.stride, plan.size)
     return operated

@@ -60,7 +60,7 @@ def apply_stem(model: nn.Module, plan: StemPlan) -> nn.Module:
         operated.set_submodule(plan.activation, nn.Identity())
     if plan.max_pooling is not None:
         old = operated.get_submodule(plan.max_pooling)
-        # Caffe's pooling: no padding, and the last window may stand over the edge.
+        # As fast-reid pools: no padding, and the last window may stand over the edge.
         new = nn.MaxPool2d(old.kernel_size, stride=old.stride, ceil_mode=True)
         operated.set_submodule(plan.max_pooling, new)
     return operated
