@@ -26,10 +26,10 @@ from covtool.backbones.architectures import load_index
 from covtool.backbones.create import (
     TORCHVISION_PREFIX,
     create_model,
-    default_input,
     parse_name,
     torchvision_names,
 )
+from covtool.backbones.library_input import default_input
 from covtool.checkpoints.inspection import inspect_source
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert

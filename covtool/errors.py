@@ -5,7 +5,7 @@ from copy import copy
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from covtool.printable import escaped, printable
+from covtool.printable import escaped, first_few, printable
 
 if TYPE_CHECKING:
     # For annotations only: errors are imported before anything else, and must import fast.
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+
+SHOWN_CLASSES = 12
+"""Class names of a model, or of a data set, in a message."""
 
 LONGEST_LINE = 2_000
 """Characters of an error's message or reason, before what is not printable is escaped."""
@@ -158,9 +161,10 @@ class DataError(CovtoolError, ValueError):
     ) -> "DataError":
         """Return the model was trained for other classes than the data set has."""
         model, data = list(of_model), list(of_data)
+        shown = [first_few(names, SHOWN_CLASSES) for names in (model, data)]
         return cls(
             f"The model has {len(model)} classes, the data set {len(data)}, and they differ.",
-            reason=f"Model: {_shortened(model)}. Data: {_shortened(data)}.",
+            reason=f"Model: {shown[0]}. Data: {shown[1]}.",
             hint=hint,
         )
 
@@ -258,8 +262,3 @@ def _again(kind: type[CovtoolError], arguments: tuple[str, ...]) -> CovtoolError
     problem.__class__ = kind
     problem.args = arguments
     return problem
-
-
-def _shortened(names: "Sequence[str]", *, limit: int = 12) -> str:
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown}, ... ({len(names) - limit} more)"

@@ -1,6 +1,11 @@
 """Text from files, made fit for a terminal: all such text is shown through here."""
 
+from collections.abc import Callable, Collection
+from itertools import islice
+from typing import TypeVar
 from unicodedata import category
+
+T = TypeVar("T")
 
 _LONGEST = 200
 
@@ -48,6 +53,26 @@ def escaped(text: str, *, keep: str = "") -> str:
         visible = character.isprintable() and character not in _INVISIBLE and marks <= MOST_MARKS
         shown.append(character if visible or character in keep else _escape(character))
     return "".join(shown)
+
+
+def first_few(
+    items: Collection[T], most: int, *, show: Callable[[T], str] = str, separator: str = ", "
+) -> str:
+    """Return items in a row, the first ones if there are many, and how many follow.
+
+    Args:
+        items: Any number of items; of millions, only those that are shown become text.
+        most: Items that are shown.
+        show: Function that gives the printable text of an item.
+        separator: Text between two of them.
+
+    Example:
+        >>> first_few("abcd", 2)
+        'a, b, and 2 more'
+    """
+    shown = [show(item) for item in islice(items, most)]
+    rest = len(items) - most
+    return separator.join([*shown, *([f"and {rest:,} more"] if rest > 0 else [])])
 
 
 def _escape(character: str) -> str:

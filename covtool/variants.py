@@ -33,6 +33,7 @@ from covtool.ops.spectral_functions import SpectralFunction, logarithm, power
 from covtool.registry import Registry
 from covtool.specs import HeadSpec
 
+# Options by what a head has: an average, a vector, a matrix, an eigendecomposition.
 AVERAGE = frozenset({"head", "dim", "reduction", "tap", "hidden"})
 VECTOR = AVERAGE | {"fuse"}
 MATRIX = VECTOR | {"vec", "head_dtype"}
@@ -44,15 +45,15 @@ class Head:
     """A way from a feature map to the classifier's input.
 
     Attributes:
-        name: What `--head` takes.
+        name: Word that `--head` takes.
         summary: One line, with a full stop.
-        source: Where it was published.
+        source: Publication that it is from.
         second_order: Whether it pools products of channels.
         centered: Whether the mean over the positions is taken out: it ignores constant shifts,
             and needs more than one position.
         is_root: Whether its matrix is, or approximates, the square root of the covariance.
         options: The fields of `HeadSpec` that it takes.
-        reduction: The reduction it has where nobody asks for another.
+        reduction: Its reduction by default.
         build: Makes the pooling layer for C channels from a spec whose `reduction` is set.
     """
 
@@ -86,6 +87,7 @@ def _matrix(
     def build(in_features: int, spec: HeadSpec) -> GlobalPooling:
         layer = BatchNormCovariancePooling if spec.post_norm == "batchnorm" else kind
         matrix, wanted = function(spec), spec.head_dtype or dtype
+        # The eigendecompositions, as in the published code; head_dtype chooses otherwise.
         if wanted != "float32":
             matrix = partial(second_order.computed_in, matrix=matrix, dtype=getattr(torch, wanted))
         return layer(
@@ -272,6 +274,7 @@ HEADS = Registry(
             options=VECTOR | {"sketch_size", "thresh"},
             build=_compact_bilinear,
         ),
+        # The matrix holds the mean in its last row and column: 1 more than channels.
         Head(
             name="gaussian",
             summary="Mean and covariance in one positive matrix, square-rooted (G2DeNet).",
@@ -290,6 +293,7 @@ HEADS = Registry(
 )
 
 
+# Options by what an operator has: which layers, a scale, filters and an angle, a radius.
 CHOSEN = frozenset({"target", "exclude", "layers", "calibrated"})
 SCALED = CHOSEN | {"conv", "scale", "scale_per", "orthogonality"}
 DECOUPLED = SCALED | {
@@ -308,9 +312,9 @@ class Convolution:
     """An operator in a convolution's place.
 
     Attributes:
-        name: What `--conv` takes.
+        name: Word that `--conv` takes.
         summary: One line, with a full stop.
-        source: Where it was published.
+        source: Publication that it is from.
         options: The fields of `ConvolutionSpec` that it takes.
         layer: Made from a convolution and a spec.
     """

@@ -33,6 +33,7 @@ def load_index(track: Track = silent, *, shipped: Path = DEFAULT_OUTPUT) -> Arch
         return index
     available = set(installed_names())
     known = [_key(a) for a in index.architectures]
+    # Names of another version may be gone here, and what cannot be built cannot be the answer.
     index = index.only([row for row, key in enumerate(known) if key in available])
     missing = sorted(available - set(known))
     return _extended(index, _learned(missing, track)) if missing else index
@@ -46,7 +47,7 @@ def cache_path() -> Path:
 
 @lru_cache(maxsize=1)
 def _read_once(path: Path) -> ArchitectureIndex:
-    """Return an index, with what was computed from it; nobody changes it."""
+    """Return an index, read once; it must not be changed."""
     return read_index(path)
 
 

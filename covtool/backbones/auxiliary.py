@@ -39,6 +39,7 @@ def drop_auxiliary_(model: nn.Module) -> None:
     for name in AUXILIARY:
         if isinstance(getattr(model, name, None), nn.Module):
             setattr(model, name, None)
+    # Its forward pass asks this flag before it looks for the heads.
     if hasattr(model, ARGUMENT):
         model.aux_logits = False
 
@@ -53,6 +54,6 @@ def transforms_input(base: BaseSpec) -> bool:
 
 
 def is_published(base: BaseSpec, path: Path) -> bool:
-    """Whether a file has the name under which torchvision publishes weights of an architecture."""
+    """Return whether a file is named like torchvision's weights of an architecture."""
     weights = torchvision_models.get_model_weights(base.name)
     return path.stem in {Path(row.url).stem for row in weights}

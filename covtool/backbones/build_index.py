@@ -54,6 +54,7 @@ def _fingerprints(names: Iterator[tuple[str, str]]) -> Iterator[Fingerprint]:
                 yield from torchvision_fingerprints(name)
         except Exception as problem:  # any library may raise anything; one model is not all
             _log.warning("%s cannot build %s: %s", library, name, problem)
+            # Without tensors it fits no file, and is not tried again at the next start.
             yield Fingerprint(architecture=Architecture(library=library, name=name), tensors=())
 
 

@@ -14,14 +14,16 @@ import torch
 from timm.models import is_model, model_entrypoint
 from torch import Tensor, nn
 
+# timm has no registry of them: every module uses one of these names, or none.
 _NAMES = ("checkpoint_filter_fn", "_filter_fn")
 # Nextvit's goes by the order of the tensors, which a file may have lost.
 _NOT_USED = frozenset({"nextvit"})
+# Candidates of one checkpoint are tried in turn, often with the same few architectures.
 _KEPT_MODELS = 8
 
 
 def filter_module(name: str) -> str | None:
-    """Module of timm whose conversion belongs to an architecture; None where it has none."""
+    """Return the module of timm that converts files of an architecture; None without one."""
     if not is_model(name):
         return None
     module = model_entrypoint(name).__module__
@@ -33,8 +35,8 @@ def filtered_checkpoint(name: str, tensors: Mapping[str, Tensor]) -> dict[str, T
     """Return a checkpoint as timm converts it for an architecture.
 
     Args:
-        name: Of timm's architecture.
-        tensors: Left as they are.
+        name: Name of timm's architecture.
+        tensors: Tensors of the checkpoint. Left as they are.
 
     Returns:
         The tensors under timm's names; None where timm has no conversion, or it fails on these.

@@ -8,12 +8,12 @@ from covtool.errors import SurgeryError
 
 
 def find_classifier(model: nn.Module, size: tuple[int, int], channels: int = 3) -> str:
-    """Return the path of a model's classifier: as its sites tell, else as timm declares it.
+    """Return the path of a model's classifier: as its sites say, else as timm declares it.
 
     Args:
         model: Left as it is.
         size: Height and width of the images that it expects.
-        channels: Of these images.
+        channels: Channels of these images.
 
     Raises:
         SurgeryError: There is no linear classifier, or the model does not run on such images.
@@ -35,9 +35,10 @@ def declared_classifier(model: nn.Module, size: tuple[int, int], channels: int) 
     Args:
         model: Left as it is.
         size: Height and width of the images that it expects.
-        channels: Of these images.
+        channels: Channels of these images.
     """
     path = getattr(model, "pretrained_cfg", {}).get("classifier")
+    # A tuple of paths means several classifiers.
     is_usable = isinstance(path, str) and _is_linear(model, path) and _runs(model, size, channels)
     return path if is_usable else None
 

@@ -25,7 +25,7 @@ class ConvSite:
     """A convolution of a model.
 
     Attributes:
-        path: Of the module.
+        path: Path of the module.
         kind: depthwise: a group for each input channel; pointwise: 1x1; spatial: the others.
         role: stem: on the image; shortcut: beside a block that changes the resolution; head: in
             covtool's pooling; body: the others.
@@ -44,14 +44,15 @@ def find_convolutions(
     """Return the convolutions that a model runs, in the order of their modules.
 
     Args:
-        model: As `covtool.backbones.create_model` returns it. Left as it is.
+        model: Model that `covtool.backbones.create_model` returned. Left as it is.
         size: Height and width of its images, in pixels.
-        channels: Of its images.
+        channels: Channels of its images.
 
     Raises:
         SurgeryError: It does not run on such an image.
     """
     calls, image_key = trace_black_image(model, size, channels)
+    # Some models hold layers that only training runs, or nothing at all.
     run = {call.path for call in calls}
     on_image = {call.path for call in calls if call.source == image_key}
     is_stem = _stem_test(model)
@@ -74,12 +75,12 @@ def find_convolutions(
 def select(
     sites: Sequence[ConvSite], target: Sequence[str], exclude: Sequence[str]
 ) -> tuple[ConvSite, ...]:
-    """Return the convolutions that somebody asks for.
+    """Return the convolutions that patterns choose.
 
     Args:
         sites: All there are.
         target: ``all``, a kind (of the body), or names with wildcards; empty for the body.
-        exclude: What to leave out of those, in the same words.
+        exclude: Convolutions to leave out of those, in the same words.
 
     Raises:
         ArgumentError: A word fits nothing.
@@ -147,11 +148,12 @@ def _stem_test(model: nn.Module) -> Callable[[str], bool]:
 
 
 def _is_shortcut(path: str, calls: Sequence[Call]) -> bool:
-    """Whether a module called like a shortcut works on what another branch works on as well."""
+    """Return whether a module with a shortcut's name has the input of another branch."""
     parts = path.split(".")
     named = [i for i, part in enumerate(parts) if part in _SHORTCUT_NAMES]
     if not named:
         return False
+    # A name alone is not enough: ``proj`` is also what attention ends with.
     branch = ".".join(parts[: named[-1] + 1])
     sources = {call.source for call in calls if call.path == branch}
     return any(

@@ -9,10 +9,9 @@ from typing import Any
 
 import timm
 from timm.layers import SelectAdaptivePool2d
-from timm.models import PretrainedCfg, get_pretrained_cfg, is_model
+from timm.models import get_pretrained_cfg, is_model
 from torch import nn
 from torchvision import models as torchvision_models
-from torchvision.transforms._presets import ImageClassification
 
 from covtool.backbones.auxiliary import (
     ARGUMENT,
@@ -30,7 +29,7 @@ from covtool.backbones.model_size import (
 )
 from covtool.backbones.slots import install_pooling_slot
 from covtool.errors import ArgumentError, UnknownVariantError, reason_of
-from covtool.specs import BaseSpec, InputSpec
+from covtool.specs import BaseSpec
 from covtool.specs.base_arguments import base_problem
 from covtool.specs.problems import shown
 
@@ -39,7 +38,10 @@ _ARGUMENTS_HINT = "covtool builds timm's and torchvision's classifiers, of bound
 
 
 def parse_name(name: str) -> tuple[BaseSpec, str | None]:
-    """Architecture and pretrained tag of a name: ``resnet50.a1_in1k``, ``torchvision:resnet50``.
+    """Return the architecture and the pretrained tag of a name.
+
+    Args:
+        name: ``resnet50.a1_in1k``, ``torchvision:resnet50``.
 
     Raises:
         UnknownVariantError: Neither library has it; near names are suggested.
@@ -74,7 +76,7 @@ def _require_tag(name: str, tag: str) -> None:
 
 
 def torchvision_names() -> tuple[str, ...]:
-    """Torchvision's classification models (not detection, segmentation, video, quantized)."""
+    """Return torchvision's classification models (no detection, segmentation, video, quantized)."""
     return tuple(torchvision_models.list_models(module=torchvision_models))
 
 
@@ -102,6 +104,7 @@ def create_model(
         CheckpointError: The model is larger than the limit of `covtool.model_limit`.
         UnknownVariantError: The library has no classifier of that name.
     """
+    # Before memory is taken: a name or an argument may ask for more than there is.
     if not counted:
         skeleton = create_skeleton(base, num_classes=num_classes)
         require_room(f"{base.library}'s {base.name}", tensor_bytes(skeleton))
@@ -111,7 +114,7 @@ def create_model(
 
 
 def create_skeleton(base: BaseSpec, *, num_classes: int) -> nn.Module:
-    """The model of an architecture on the meta device: its structure, without memory for weights.
+    """Return the model of an architecture on the meta device, without memory for weights.
 
     Raises:
         ArgumentError: As `create_model`.
@@ -120,6 +123,7 @@ def create_skeleton(base: BaseSpec, *, num_classes: int) -> nn.Module:
     try:
         with without_weights(most_calls=MOST_CALLS):
             return _finished(_built(base, num_classes, None))
+    # Some constructors read values, which the meta device has not: then with values, once more.
     except ArgumentError as problem:
         if isinstance(problem.__cause__, TooManyCallsError):
             raise
@@ -141,12 +145,13 @@ def _require_buildable(base: BaseSpec) -> None:
 
 
 def _built(base: BaseSpec, num_classes: int, tag: str | None) -> nn.Module:
-    """A model with random weights. Whatever a constructor raises is about what it was given."""
+    """Return a model with random weights; any error of a constructor is about its arguments."""
     try:
         with _quietly():
             if base.library == "timm":
                 return _of_timm(base, num_classes, tag, pretrained=False)
             return _of_torchvision(base, num_classes, None, base.arguments)
+    # Not about the arguments: the command line has words of its own for it.
     except MemoryError:
         raise
     except Exception as problem:
@@ -173,10 +178,12 @@ def _of_timm(base: BaseSpec, num_classes: int, tag: str | None, *, pretrained: b
 def _of_torchvision(
     base: BaseSpec, num_classes: int, weights: str | None, arguments: Mapping[str, Any]
 ) -> nn.Module:
+    # Their truncated normals are slow, and other weights are loaded over them anyway.
     slow = {"init_weights": False} if transforms_input(base) else {}
     model = torchvision_models.get_model(
         base.name, weights=weights, num_classes=num_classes, **arguments, **slow
     )
+    # torchvision keeps them for its own weights, whatever the argument says.
     if not has_auxiliary(base):
         drop_auxiliary_(model)
     return model
@@ -188,7 +195,7 @@ def _finished(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Timm warns about names that it calls otherwise now, and logs what it cannot do."""
+    """Silence timm: it warns about names that it has renamed, and logs what it cannot do."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -208,75 +215,12 @@ def _not_built(base: BaseSpec, problem: Exception) -> ArgumentError:
 
 
 def default_pooling(base: BaseSpec) -> str | None:
-    """Timm's word for how an architecture pools by default; None where it has none."""
+    """Return timm's word for how an architecture pools by default; None where it has none."""
     model = create_skeleton(base, num_classes=2)
     if isinstance(getattr(model, "global_pool", None), str):
         return model.global_pool
     pooling = (m.pool_type for m in model.modules() if isinstance(m, SelectAdaptivePool2d))
     return next(pooling, None)
-
-
-def default_input(base: BaseSpec, tag: str | None = None) -> InputSpec:
-    """Return the images that the library's own weights of an architecture were trained on."""
-    if base.library == "timm":
-        config = get_pretrained_cfg(f"{base.name}.{tag}" if tag else base.name)
-        if config is None:
-            return InputSpec()
-        images = config_input(config)
-        said = {"channels": base.arguments.get("in_chans"), "size": _arguments_size(base)}
-        return images.model_copy(update={k: v for k, v in said.items() if v is not None})
-    return preset_input(torchvision_models.get_model_weights(base.name).DEFAULT.transforms())
-
-
-def config_input(config: PretrainedCfg) -> InputSpec:
-    """Return the images of a timm configuration of weights."""
-    channels, height, width = config.input_size
-    return InputSpec(
-        channels=channels,
-        size=(height, width),
-        mean=config.mean,
-        std=config.std,
-        interpolation=config.interpolation or "bilinear",
-        crop_pct=config.crop_pct or 0.875,
-        crop_mode=config.crop_mode or "center",
-    )
-
-
-def preset_input(preset: ImageClassification) -> InputSpec:
-    """Return the images of torchvision's transforms for weights."""
-    size = preset.crop_size[0]
-    return InputSpec(
-        size=(size, size),
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
-        interpolation=preset.interpolation.value,
-        crop_pct=min(1.0, size / preset.resize_size[0]),
-    )
-
-
-def default_name(base: BaseSpec) -> str:
-    """Return the weights whose images `default_input` describes, in words."""
-    if base.library == "torchvision":
-        return f"torchvision's {base.name}"
-    config = get_pretrained_cfg(base.name)
-    tag = f".{config.tag}" if config is not None and config.tag else ""
-    return f"timm's {base.name}{tag}"
-
-
-def fixed_size(base: BaseSpec) -> tuple[int, int] | None:
-    """(height, width) of an architecture that takes images of one size only; None for others."""
-    size = _arguments_size(base)
-    if size is not None or base.library != "timm":
-        return size
-    config = get_pretrained_cfg(base.name)
-    return config.input_size[1:] if config is not None and config.fixed_input_size else None
-
-
-def _arguments_size(base: BaseSpec) -> tuple[int, int] | None:
-    size = base.arguments.get("img_size")
-    if size is None:
-        return None
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _near_names(name: str) -> tuple[str, ...]:

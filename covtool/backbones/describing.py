@@ -16,7 +16,7 @@ def attach_recipe(model: nn.Module, recipe: Recipe) -> None:
 
     Args:
         model: Gets ``recipe``, ``pretrained_cfg`` and ``default_cfg``.
-        recipe: Of that model.
+        recipe: Recipe of that model.
     """
     images = recipe.input
     config = dict(getattr(model, "pretrained_cfg", None) or {})
@@ -34,6 +34,7 @@ def attach_recipe(model: nn.Module, recipe: Recipe) -> None:
     if recipe.class_names is not None:
         told["label_names"] = list(recipe.class_names)
     model.recipe = recipe
+    # timm reads the one, older code the other.
     model.pretrained_cfg = model.default_cfg = {**kept, **told}
 
 

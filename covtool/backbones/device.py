@@ -10,8 +10,8 @@ def resolve_device(name: str = "auto", processes: Processes = ALONE) -> torch.de
     """Return the device of that name; ``auto`` is cuda where there is one, else mps, else cpu.
 
     Args:
-        name: As in ``--device``.
-        processes: Where there are several, ``cuda`` is a device of its own for each of a machine.
+        name: Word of ``--device``.
+        processes: Processes of the task; of several, each has a ``cuda`` device of its machine.
 
     Raises:
         ArgumentError: torch does not know the name, or this machine has no such device.
@@ -43,6 +43,7 @@ def _own(name: str, local_rank: int) -> str:
             f"--device {name} is one device, and each of several processes needs its own.",
             hint="Choose --device cuda, cpu or auto.",
         )
+    # mps is one device, which several processes would share: they take the CPU.
     wants_cuda = name == "cuda" or (name == "auto" and torch.cuda.is_available())
     return f"cuda:{local_rank}" if wants_cuda else "cpu"
 

@@ -47,6 +47,7 @@ class MapReader:
 
     def positions(self, shape: Shape) -> int:
         """Return positions of a tensor; 1 for a vector."""
+        # Tokens (B, N, C), without those that are no place in the image.
         if len(shape) == 3:
             return shape[1] - self.prefix
         if len(shape) == 4:
@@ -80,13 +81,15 @@ class MapReader:
         return tuple(found)
 
     def _arrival(self, calls: Sequence[Call], pooling: Call) -> Layout | None:
-        """Layout at the pooling of the first call's output, the other calls doing nothing."""
+        """Return the layout in which the first call's output would reach the pooling on its own."""
         current = calls[0].shape
         layout = self.layout(current) if len(current) > 2 else None
         for call, following in zip(calls, [*calls[1:], pooling], strict=True):
             if min(len(call.shape), len(following.source_shape)) < 3:
                 continue
             given, wanted = self.layout(call.shape), self.layout(following.source_shape)
+            # The axes were permuted between the two modules, in the model's own code. That can be
+            # followed only where the first map would have been permuted alike.
             if given != wanted:
                 if layout != given:
                     return None

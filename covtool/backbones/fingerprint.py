@@ -1,4 +1,4 @@
-"""What an architecture's state dict looks like: names and shapes in order, and its classifiers."""
+"""Fingerprints of architectures: names and shapes of their tensors, and their classifiers."""
 
 import logging
 import warnings
@@ -70,7 +70,7 @@ def timm_fingerprint(name: str) -> Fingerprint:
 
 
 def _timm_classifiers(model: nn.Module, tensors: tuple[tuple[str, Shape], ...]) -> tuple[str, ...]:
-    """What timm's configuration says, and a distillation head that it forgets (levit_384_s8)."""
+    """Return timm's classifiers, and a distillation head that it forgets (levit_384_s8)."""
     told = model.pretrained_cfg.get("classifier") or ()
     told = (told,) if isinstance(told, str) else tuple(told)
     twins = (name.replace("head", "head_dist", 1) for name in told if name.startswith("head"))
@@ -101,6 +101,7 @@ def _torchvision(name: str, arguments: dict[str, Any]) -> Fingerprint:
             name, weights=None, num_classes=num_classes, **extra, **arguments
         )
 
+    # torchvision names no classifier: its tensors are those whose shapes follow the classes.
     first, second = (_tensors(_built(lambda n=n: build(n))) for n in _TOLD_BY_BUILDING)
     changed = [a[0] for a, b in zip(first, second, strict=True) if a != b]
     classifiers = tuple(dict.fromkeys(key.rpartition(".")[0] for key in changed))
@@ -111,7 +112,7 @@ def _torchvision(name: str, arguments: dict[str, Any]) -> Fingerprint:
 
 
 def _built(build: Any) -> nn.Module:
-    """The model without memory for its weights, or with it where it cannot be built without."""
+    """Build a model without memory for its weights, or with it where there is no other way."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # timm warns about deprecated names; here all are wanted
     try:

@@ -27,14 +27,14 @@ class ArchitectureIndex:
     """Architectures and their tensors.
 
     Attributes:
-        versions: Of the libraries that built them, by name.
+        versions: Versions of the libraries that built them, by name.
         architectures: One per row, M of them.
         names: Distinct names of tensors.
         shapes: Distinct shapes.
         pair_names: Number of the name of each distinct pair, shape (P,), int32.
         pair_shapes: Number of its shape, shape (P,), int32.
         pairs: Numbers of the pairs of all architectures, one after the other, shape (T,), int32.
-        lengths: How many each architecture has, shape (M,), int32.
+        lengths: Number of tensors of each architecture, shape (M,), int32.
     """
 
     versions: dict[str, str]
@@ -80,6 +80,7 @@ class ArchitectureIndex:
             below = np.zeros(len(self.names), dtype=bool)
             below[self._names_below(prefix)] = True
             owning = np.array([prefix in a.classifiers for a in self.architectures])
+            # By prefix, not by architecture: there are far fewer prefixes.
             of_prefix = np.flatnonzero(below[self.pair_names][self.pairs])
             result[of_prefix[owning[self.owners[of_prefix]]]] = True
         return result
@@ -220,6 +221,7 @@ def read_index(path: Path) -> ArchitectureIndex:
 
 def _planes(values: np.ndarray) -> bytes:
     """Return the bytes of little-endian int32 values, all the lowest ones first."""
+    # High bytes of small differences are nearly all zero: apart, they compress to nothing.
     return values.astype("<i4").view(np.uint8).reshape(-1, 4).T.tobytes()
 
 

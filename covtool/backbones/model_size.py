@@ -1,4 +1,4 @@
-"""What a model takes of memory, counted on the meta device before any is taken."""
+"""Memory that a model takes, counted on the meta device before any is taken."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from covtool.specs.byte_amounts import format_bytes
 
 FLAG = "--max-model-size"
 _META = torch.device("meta")
+# In place, and without an effect on what has no memory: initializers call little else.
 _FILLING = frozenset(
     getattr(Tensor, name)
     for name in ("normal_", "uniform_", "fill_", "zero_", "erfinv_", "clamp_", "mul_", "add_")
@@ -39,7 +40,7 @@ class _Unfilled(TorchFunctionMode):
     Args:
         values: Whether ranges and the like have values: torchvision's RegNets compute their
             widths from them.
-        most_calls: Of torch, then TooManyCallsError; None for any number.
+        most_calls: Calls of torch before a TooManyCallsError; None for any number.
     """
 
     def __init__(self, *, values: bool, most_calls: int | None) -> None:
@@ -67,7 +68,7 @@ def without_weights(*, values: bool = False, most_calls: int | None = None) -> I
 
     Args:
         values: Whether ``arange``, ``linspace`` and ``tensor`` have values all the same.
-        most_calls: Of torch, then TooManyCallsError; None for any number.
+        most_calls: Calls of torch before a TooManyCallsError; None for any number.
     """
     with torch.random.fork_rng(devices=[]), _META, _Unfilled(values=values, most_calls=most_calls):
         yield
@@ -94,13 +95,14 @@ def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> 
 
     Args:
         model: On whatever device; left as it is.
-        channels: Of the image.
+        channels: Channels of the image.
         size: Height and width in pixels.
 
     Raises:
         ArgumentError: The model does not run on such an image.
     """
     found: list[Any] = []
+    # A model on the meta device needs no copy.
     twin = model if all(tensor.is_meta for tensor in _tensors(model)) else on_meta(model)
     handles = [
         module.register_forward_hook(lambda module, given, output: found.append(output))
@@ -118,6 +120,7 @@ def activation_bytes(model: nn.Module, channels: int, size: tuple[int, int]) -> 
         for handle in handles:
             handle.remove()
     memory = (output.untyped_storage() for output in found if isinstance(output, Tensor))
+    # Views share a storage, which counts once.
     return sum({storage._cdata: storage.nbytes() for storage in memory}.values())
 
 
@@ -149,6 +152,7 @@ def _rounded_up(amount: int) -> str:
 
 def on_meta(model: nn.Module) -> nn.Module:
     """Return a copy of a model without memory for its tensors."""
+    # deepcopy takes what is in the memo for copied already: no tensor gets memory.
     memo: dict[int, Any] = {}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(

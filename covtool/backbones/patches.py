@@ -11,7 +11,7 @@ def patch_grid(model: nn.Module, stride: int, size: tuple[int, int]) -> tuple[in
 
     Args:
         model: A vision transformer of timm's with learned positions.
-        stride: From patch to patch, in pixels.
+        stride: Distance from patch to patch, in pixels.
         size: Height and width of the image.
 
     Raises:
@@ -35,8 +35,8 @@ def set_patch_stride_(model: nn.Module, stride: int, size: tuple[int, int]) -> N
     """Change the stride of a model's patches; its positions are resampled for the new grid.
 
     Args:
-        model: Is changed.
-        stride: From patch to patch, in pixels.
+        model: Model, which is changed.
+        stride: Distance from patch to patch, in pixels.
         size: Height and width of the images.
 
     Raises:
@@ -50,6 +50,7 @@ def set_patch_stride_(model: nn.Module, stride: int, size: tuple[int, int]) -> N
         old_size=list(embed.grid_size),
         num_prefix_tokens=prefix,
     )
+    # timm reads the grid from these, and resamples the positions by them.
     embed.proj.stride = (stride, stride)
     embed.img_size, embed.grid_size, embed.num_patches = size, grid, grid[0] * grid[1]
     model.pos_embed = nn.Parameter(positions, requires_grad=model.pos_embed.requires_grad)

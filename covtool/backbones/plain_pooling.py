@@ -13,8 +13,8 @@ def plain_pooling(pool_type: str, layout: str, num_prefix_tokens: int = 0) -> tu
     """Return a pooling without parameters, and how many numbers it gives for each channel.
 
     Args:
-        pool_type: As timm's ``reset_classifier`` takes it: ``avg``, ``max``, ``avgmax``, for maps
-            also ``catavgmax``, for tokens ``token``; ``""`` for none.
+        pool_type: Word that timm's ``reset_classifier`` takes: ``avg``, ``max``, ``avgmax``, for
+            maps also ``catavgmax``, for tokens ``token``; ``""`` for none.
         layout: NCHW, NHWC or NLC.
         num_prefix_tokens: Class and register tokens at the front of an NLC input.
 
@@ -29,6 +29,7 @@ def plain_pooling(pool_type: str, layout: str, num_prefix_tokens: int = 0) -> tu
         pooling = SelectAdaptivePool2d(
             pool_type=pool_type, flatten=bool(pool_type), input_fmt=layout
         )
+    # timm checks its arguments by assert.
     except AssertionError as problem:
         raise _unknown(pool_type, "a feature map") from problem
     return pooling, pooling.feat_mult()

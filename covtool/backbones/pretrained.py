@@ -16,7 +16,8 @@ from covtool.backbones.auxiliary import (
     transforms_input,
     without_auxiliary,
 )
-from covtool.backbones.create import create_model, create_skeleton, default_input, parse_name
+from covtool.backbones.create import create_model, create_skeleton, parse_name
+from covtool.backbones.library_input import default_input
 from covtool.backbones.model_size import require_room, tensor_bytes
 from covtool.backbones.slots import install_pooling_slot
 from covtool.backbones.weights import load_tensors_
@@ -39,7 +40,7 @@ class NamedModel:
         num_classes: Outputs of its classifier.
         input: The images it expects.
         fresh_classifier: Whether the classifier starts at random, though weights were fetched.
-        class_names: Of its outputs, where a hub's configuration has them.
+        class_names: Names of its outputs, where a hub's configuration has them.
     """
 
     model: nn.Module
@@ -51,7 +52,7 @@ class NamedModel:
 
 
 def model_by_name(name: str, *, num_classes: int | None, pretrained: bool) -> NamedModel:
-    """The model of a name: ``resnet50.a1_in1k``, ``torchvision:resnet50``, ``hf-hub:ORG/NAME``.
+    """Return the model of a name of timm, torchvision or the hub (``hf-hub:ORG/NAME``).
 
     Args:
         name: The name.
@@ -66,11 +67,13 @@ def model_by_name(name: str, *, num_classes: int | None, pretrained: bool) -> Na
         return _from_hub(name, num_classes, pretrained)
     base, tag = parse_name(name)
     base = without_auxiliary(base)
+    # torchvision sets it itself for its own weights; a file has to be built the same way again.
     if pretrained and transforms_input(base):
         arguments = {**base.arguments, "transform_input": True}
         base = base.model_copy(update={"arguments": arguments})
     published = _published_classes(base, tag)
     classes = num_classes or published or IMAGENET_CLASSES
+    # torchvision refuses weights of another number of classes; timm makes a new classifier.
     if pretrained and base.library == "torchvision" and classes != published:
         model = _with_new_classifier(name, base, classes)
     else:
@@ -113,6 +116,7 @@ def _from_hub(name: str, num_classes: int | None, pretrained: bool) -> NamedMode
     published = arguments.pop("num_classes", config.get("num_classes")) or 0
     classes = num_classes or published or IMAGENET_CLASSES
     base = BaseSpec(library="timm", name=architecture, arguments=arguments)
+    # The configuration is another's: it could ask for a model of any size.
     skeleton = create_skeleton(base, num_classes=classes)
     require_room(name, tensor_bytes(skeleton))
     model = _fetched(
@@ -135,11 +139,12 @@ def _names_of(config: dict[str, Any], classes: int) -> tuple[str, ...] | None:
     listed = config.get("label_names")
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         return None
+    # ImageNet has two cranes: names that are not distinct cannot match outputs to labels.
     return tuple(listed) if len(set(listed)) == len(listed) == classes else None
 
 
 def _input_of(config: dict[str, Any], default: InputSpec) -> InputSpec:
-    """What a hub's configuration says about the images; the architecture's own for the rest."""
+    """Return the images of a hub's configuration; the architecture's own where it is silent."""
     told = {key: config[key] for key in InputSpec.model_fields if config.get(key) is not None}
     if config.get("input_size"):
         told["channels"], *size = config["input_size"]
@@ -159,6 +164,7 @@ def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
     except CheckpointError:
         raise
     except (OSError, RuntimeError, ValueError) as problem:  # a name that no repository can have
+        # create_model turns a library's errors into its own; behind it may be a failed download.
         cause = problem.__cause__ if isinstance(problem, ArgumentError) else problem
         if isinstance(problem, ArgumentError) and not isinstance(cause, OSError | URLError):
             raise

@@ -10,17 +10,13 @@ from timm.models import get_arch_pretrained_cfgs
 from timm.models._registry import _deprecated_models  # no public name, checked by a test
 from torchvision import models as torchvision_models
 
-from covtool.backbones.create import (
-    TORCHVISION_PREFIX,
-    config_input,
-    is_architecture,
-    preset_input,
-    torchvision_names,
-)
+from covtool.backbones.create import TORCHVISION_PREFIX, is_architecture, torchvision_names
+from covtool.backbones.library_input import config_input, preset_input
 from covtool.specs import InputSpec
 
 SUFFIXES = ("pth", "pt", "tar", "bin", "ckpt", "safetensors", "npz", "pyth", "torch")
 
+# Eight hex digits, as in torchvision's resnet50-0676ba61.pth.
 _HASH = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}(?![0-9a-z])")
 _MOST_PARTS = 24  # of a name; what comes behind is not looked at
 
@@ -30,7 +26,7 @@ class PublishedWeights:
     """Weights that timm or torchvision publishes.
 
     Attributes:
-        names: Of the architecture, the library's own first: ``resnet50.tv2_in1k``,
+        names: Names of the architecture, the library's own first: ``resnet50.tv2_in1k``,
             ``torchvision:resnet50``.
         input: The images that the weights were trained for.
         num_classes: Outputs of the published classifier; 0 without one, None where unknown.
@@ -61,7 +57,7 @@ def published_weights(file_name: str) -> PublishedWeights | None:
     ``timm_resnet50.a1_in1k``. Of several parts the longest counts; a hash counts alone.
 
     Args:
-        file_name: Of a file, a folder or a hub's repository, with or without its suffix.
+        file_name: Name of a file, a folder or a hub's repository, with or without its suffix.
     """
     table, parts = _table(), _parts(file_name)
     name = _longest_part(parts, table)
@@ -73,17 +69,17 @@ def published_weights(file_name: str) -> PublishedWeights | None:
 
 
 def named_architecture(file_name: str) -> str | None:
-    """The longest architecture's name that is a part of a name; timm's before torchvision's."""
+    """Return the longest architecture's name in a name; timm's before torchvision's."""
     known = _architectures()
     name = _longest_part(_parts(file_name), known)
     return None if name is None else known[name]
 
 
 def known_architecture(word: str) -> str | None:
-    """The name of an architecture as its library spells it today, with its tag if it has one.
+    """Return an architecture's name as its library spells it today, with its tag if it has one.
 
     Args:
-        word: As a configuration has it: ``timm/resnet50.a1_in1k``, ``ResNet50``,
+        word: Name that a configuration has: ``timm/resnet50.a1_in1k``, ``ResNet50``,
             ``efficientnet-b0``, ``torchvision:resnet50``.
 
     Returns:
@@ -115,7 +111,8 @@ def _inexact(weights: PublishedWeights) -> PublishedWeights:
 
 
 def _longest_part(parts: Sequence[str], known: Collection[str]) -> str | None:
-    """The longest run of parts that is a known name, joined as there; the first of equals."""
+    """Return the longest known name that the parts make up, joined as there."""
+    # The longest first: resnet50_a1 must not be read as resnet50.
     for length in range(len(parts), 0, -1):
         for start in range(len(parts) - length + 1):
             name = "_".join(parts[start : start + length])

@@ -18,6 +18,6 @@ def fits(name: str, pattern: str) -> bool:
 
 
 def near(pattern: str, names: Iterable[str]) -> str:
-    """Up to three names that somebody may have meant, for an error message."""
+    """Return up to three names that may have been meant, for an error message."""
     known = list(dict.fromkeys(names))
     return ", ".join(get_close_matches(pattern, known, n=3, cutoff=0.4) or known[:3])

@@ -1,4 +1,4 @@
-"""Where a model can be operated on: its pooling, its classifier, the feature maps before them."""
+"""Sites of a model: its pooling, its classifier, the feature maps before them."""
 
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from covtool.backbones.tracing import Call, chain_before, trace_black_image
 from covtool.errors import SurgeryError, UnknownVariantError
 from covtool.layers.neck import NeckPooling
 
+# Poolings by class. A NeckPooling counts as one: a new head replaces the neck with it.
 _POOLINGS = (nn.AdaptiveAvgPool2d, SelectAdaptivePool2d, TokenPooling, MapPooling, NeckPooling)
 
 
@@ -82,7 +83,7 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
         model: A timm or torchvision classifier with `covtool.backbones.slots` in place, as
             `create_model` returns it. Left as it is.
         size: Height and width of the image, in pixels.
-        channels: Of the image.
+        channels: Channels of the image.
 
     Raises:
         SurgeryError: The model has no linear classifier, or several, or no pooling module before
@@ -93,6 +94,7 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
     calls, _ = trace_black_image(model, size, channels)
     classifier = _classifier(model, calls)
     chain = chain_before(calls, classifier)
+    # timm counts class and register tokens; torchvision's transformers have one class token.
     prefix = getattr(model, "num_prefix_tokens", 1 if hasattr(model, "class_token") else 0)
     reader = MapReader(size, prefix)
     at = _pooling_position(model, chain, reader)
@@ -136,6 +138,7 @@ def _classifier(model: nn.Module, calls: list[Call]) -> Call:
     candidates = [c for c in calls if _is_head_module(model.get_submodule(c.path))]
     if not candidates:
         raise SurgeryError(f"{type(model).__name__} has no linear classifier.")
+    # Calls are in the order in which they end: the last one gives the logits.
     last = candidates[-1]
     layer = model.get_submodule(last.path)
     if not isinstance(layer, nn.Linear) or len(last.shape) != 2:
@@ -188,10 +191,11 @@ def _atoms(model: nn.Module, calls: list[Call], chain: list[Call]) -> list[Call]
 
 
 def _inner_chain(model: nn.Module, calls: list[Call], call: Call) -> list[Call]:
-    """The calls of a Sequential's children, last first; empty where they are no plain chain."""
+    """Return the calls of a Sequential's children, last first; none if they are no plain chain."""
     container = model.get_submodule(call.path)
     if not isinstance(container, nn.Sequential) or not len(container):
         return []
     names = {f"{call.path}.{name}" for name, _ in container.named_children()}
+    # Nested in time: a container that is run twice has its children's calls twice.
     inner = [c for c in calls if c.path in names and call.start < c.start and c.end < call.end]
     return inner[::-1] if len(inner) == len(names) else []

@@ -43,6 +43,7 @@ class MapPooling(nn.Module):
 
 class _TimmTokens:
     def pool(self, tokens: Tensor, pool_type: str | None = None) -> Tensor:
+        # timm calls it so only to ask for another pooling than its own.
         if pool_type is not None:
             return super().pool(tokens, pool_type)
         return getattr(self, SLOT)(tokens)
@@ -96,7 +97,7 @@ _TORCHVISION: dict[type[nn.Module], tuple[type, Callable[[], nn.Module]]] = {
 
 
 def install_pooling_slot(model: nn.Module) -> nn.Module:
-    """`model` itself, with a pooling module where its class pools in a function."""
+    """Return `model` itself, with a pooling module where its class pools in a function."""
     if hasattr(model, SLOT):
         return model
     found = _slot_for(model)
@@ -109,11 +110,13 @@ def install_pooling_slot(model: nn.Module) -> nn.Module:
 
 def _slot_for(model: nn.Module) -> tuple[type, nn.Module] | None:
     for kind, (mixin, pooling) in _TORCHVISION.items():
+        # Exactly: a subclass may have another forward pass, which the mixin would replace.
         if type(model) is kind:
             return mixin, pooling()
     pools_tokens = callable(getattr(model, "pool", None)) and isinstance(
         getattr(model, "global_pool", None), str
     )
+    # An attention pooling has weights and is a module already.
     learned = getattr(model, "attn_pool", None) is not None
     if pools_tokens and model.global_pool and not learned:
         return _TimmTokens, TokenPooling(model.global_pool, getattr(model, "num_prefix_tokens", 0))

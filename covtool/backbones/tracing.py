@@ -1,4 +1,4 @@
-"""Which module feeds which: the chain of modules through which a model's features pass.
+"""The chain of modules through which a model's features pass: which module feeds which.
 
 A module's output is the next one's input where both are the same memory. That holds for plain
 chains, for views (flatten) and for in-place activations, and fails where a model combines tensors
@@ -32,7 +32,7 @@ class Call:
     Attributes:
         path: Name of the module in the model.
         start: Position of the call's beginning in the order of all beginnings and ends.
-        end: Of its end.
+        end: Position of the call's end in that order.
         source: Key of the first argument.
         result: Key of the output.
         source_shape: Shape of the first argument.
@@ -53,6 +53,7 @@ def trace_calls(model: nn.Module, images: Tensor) -> list[Call]:
     calls: list[Call] = []
     begun: dict[str, list[int]] = {}
     kept: list[Tensor] = []  # memory must not be reused while keys are compared
+    # One clock for beginnings and ends, to tell nested calls from consecutive ones.
     clock = iter(range(10**9))
 
     def before(path: str) -> object:
@@ -60,6 +61,7 @@ def trace_calls(model: nn.Module, images: Tensor) -> list[Call]:
 
     def after(path: str) -> object:
         def record(module: nn.Module, arguments: tuple, output: object) -> None:
+            # A stack, since a module may call itself.
             start, end = begun[path].pop(), next(clock)
             source = arguments[0] if arguments else None
             if not (isinstance(source, Tensor) and isinstance(output, Tensor)):
@@ -105,7 +107,7 @@ def trace_black_image(
     Args:
         model: Left as it is.
         size: Height and width of the image, in pixels.
-        channels: Of the image.
+        channels: Channels of the image.
 
     Raises:
         SurgeryError: The model does not run on such an image.
@@ -134,6 +136,7 @@ def chain_before(calls: Iterable[Call], call: Call) -> list[Call]:
         feeding = [c for c in calls if c.end < call.start and c.result == call.source]
         if not feeding:
             return chain
+        # Nested modules put out the same tensor; the outermost one ends last.
         call = max(feeding, key=lambda c: c.end)
         chain.append(call)
 
@@ -142,4 +145,5 @@ def _key(tensor: Tensor) -> Key:
     if tensor.is_meta:  # no memory: the storage, which views share, stands for it
         storage = tensor.untyped_storage()._cdata
         return (storage << _OFFSET_BITS) + tensor.storage_offset(), tensor.numel()
+    # With the number of elements: a slice at the front has the address of the whole.
     return tensor.data_ptr(), tensor.numel()

@@ -13,14 +13,15 @@ def load_tensors_(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: bo
     shapes have been compared with the model's by then, so they are of its own versions.
 
     Args:
-        model: Is changed.
-        tensors: Its state dict.
+        model: Model, which is changed.
+        tensors: State dict of the model.
         assign: Put the tensors themselves in place of its own, which may be on the meta device.
 
     Raises:
         RuntimeError: Names or shapes are not the model's.
     """
     own = model.state_dict()
+    # load_state_dict reads the version of each module from there.
     metadata = own._metadata
     own.clear()
     own.update(tensors)

@@ -36,7 +36,7 @@ from covtool.checkpoints.weight_sets import (
     role,
 )
 from covtool.errors import ArgumentError, CheckpointError
-from covtool.printable import printable
+from covtool.printable import first_few, printable
 from covtool.safetensors_header import MOST_TENSORS
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.", "network.")
@@ -199,9 +199,8 @@ def _of_roles(path: Path, loaded: Mapping) -> Found | None:
 def several_sets(path: Path, names: Iterable[str]) -> CheckpointError:
     """Return the error for a file of several networks, none of which is named."""
     names = [printable(name.rstrip(".")) or "(no prefix)" for name in names]
-    more = f" and {len(names) - _MOST_SETS} more" if len(names) > _MOST_SETS else ""
     return CheckpointError(
-        f"{path} holds several sets of weights: {', '.join(names[:_MOST_SETS])}{more}.",
+        f"{path} holds several sets of weights: {first_few(names, _MOST_SETS)}.",
         reason="Nothing in the file says which of them is meant.",
         hint=f"Say it: --weights {names[0].split(SEPARATOR)[0]}.",
     )

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from covtool.backbones.fingerprint import is_relevant
 from covtool.errors import CheckpointError
+from covtool.printable import first_few
 
 _SHOWN = 3
 
@@ -26,12 +27,11 @@ def require_finite(model: nn.Module, source: str) -> None:
     }
     if not broken:
         return
-    shown = ", ".join(f"{name} ({_count(t)})" for name, t in list(broken.items())[:_SHOWN])
-    more = f", and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+    shown = first_few(broken, _SHOWN, show=lambda name: f"{name} ({_count(broken[name])})")
     tensors = "1 tensor" if len(broken) == 1 else f"{len(broken)} tensors"
     raise CheckpointError(
         f"{source} has values that are infinite or not numbers, in {tensors}.",
-        reason=f"{shown}{more}.",
+        reason=f"{shown}.",
         hint="The training that wrote it diverged, or the file is damaged: take an earlier "
         "checkpoint. covtool inspect shows what is in it.",
     )

@@ -16,6 +16,7 @@ from covtool.checkpoints.opened import OpenedModel, Wishes, opened
 from covtool.checkpoints.published import PublishedModel
 from covtool.checkpoints.refusals import unrecognized
 from covtool.errors import UnknownVariantError, UnrecognizedCheckpointError
+from covtool.printable import first_few
 from covtool.specs import Provenance, Recipe, Untrained
 
 PUBLISHED_IMAGES = "the published scripts"
@@ -138,5 +139,4 @@ def _choice_note(identification: Identification) -> tuple[str, ...]:
     best, *equals = [candidate.name for candidate in identification.candidates]
     if not equals:
         return ()
-    more = f" and {len(equals) - 3} more" if len(equals) > 3 else ""
-    return (f"{best} is taken; the tensors fit {', '.join(equals[:3])}{more} as well (--arch).",)
+    return (f"{best} is taken; the tensors fit {first_few(equals, 3)} as well (--arch).",)

@@ -13,6 +13,7 @@ from torch import nn
 from covtool.errors import SurgeryError
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.specs import HeadSpec, InputSpec, Recipe
+from covtool.surgery.operations import of_kind
 from covtool.variants import HEADS
 
 # Times the side of the images; three quarters lose 5 (average) or 16 points (iSQRT), twice 6 or 0.
@@ -70,7 +71,7 @@ def require_positions(model: nn.Module, recipe: Recipe) -> None:
     Raises:
         SurgeryError: The map that a second-order head pools has one position.
     """
-    heads = [o for o in recipe.operations if isinstance(o, HeadSpec) and HEADS[o.head].centered]
+    heads = [o for o in of_kind(recipe.operations, HeadSpec) if HEADS[o.head].centered]
     if not heads:
         return
     positions = _positions(model, recipe.input)

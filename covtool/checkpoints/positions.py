@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isqrt
 
 from covtool.backbones.fingerprint import Architecture, Shape
-from covtool.backbones.native_size import native_size
+from covtool.backbones.image_size import native_size
 
 _LEAVES = ("pos_embed", "pos_embedding")
 _PATCHES = "patch_embed.proj.weight"

@@ -28,6 +28,7 @@ from covtool.errors import CheckpointError, UnrecognizedCheckpointError
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.printable import printable
 from covtool.specs import BaseSpec, HeadSpec, InputSpec, LastStrideSpec, Operation
+from covtool.surgery.operations import of_kind
 from covtool.surgery.rebuild import operate
 
 DEFAULT_ITERATIONS = 5  # in all published scripts; the class's own default is 3
@@ -252,7 +253,7 @@ def _notes(
     operations: tuple[Operation, ...],
     iterations: int | None,
 ) -> tuple[str, ...]:
-    head = next((o for o in operations if isinstance(o, HeadSpec)), None)
+    head = next(iter(of_kind(operations, HeadSpec)), None)
     notes = [_head_note(layout, name, head)]
     if head is not None and head.head == "isqrt" and iterations is None:
         notes.append(

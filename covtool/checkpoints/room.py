@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from covtool.backbones.create import default_input
+from covtool.backbones.image_size import native_size
+from covtool.backbones.library_input import default_input
 from covtool.backbones.model_size import activation_bytes, require_room, tensor_bytes
-from covtool.backbones.native_size import native_size
 from covtool.model_limit import is_limit_set
 from covtool.specs import InputSpec, Recipe
 

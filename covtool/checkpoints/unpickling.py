@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from covtool.checkpoints.pickles import (
     require_whole,
 )
 from covtool.errors import CheckpointError, UnsafeCheckpointError, reason_of
-from covtool.printable import printable
+from covtool.printable import first_few, printable
 
 _SHOWN = 4
 _COPIES = 4  # of a file of covtool's own, by tensors that share numbers; it writes none
@@ -95,10 +96,9 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 def _unsafe(path: Path, what: str, names: list[str]) -> CheckpointError:
     names = sorted(names, key=lambda name: (name.startswith(_COMMON), name))
-    shown = ", ".join(printable(name, longest=_LONGEST_NAME) for name in names[:_SHOWN])
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    shown = first_few(names, _SHOWN, show=partial(printable, longest=_LONGEST_NAME))
     return UnsafeCheckpointError(
         f"{path} cannot be read without running code.",
-        reason=f"It holds {what}, not only tensors: {shown}{more}.",
+        reason=f"It holds {what}, not only tensors: {shown}.",
         hint=RESAVE,
     )

@@ -1,4 +1,4 @@
-"""From a checkpoint to a covtool file: open, plan, operate, calibrate, write, verify."""
+"""The way of a checkpoint to a covtool file: open, plan, operate, calibrate, write, verify."""
 
 from covtool.conversion.converting import convert, plan_conversion
 from covtool.conversion.records import (

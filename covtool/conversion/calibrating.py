@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from covtool.backbones.device import resolve_device
 from covtool.backbones.tracing import trace_calls
-from covtool.conversion.records import Agreement, ConversionRequest
+from covtool.conversion.records import Agreement, ConversionRequest, Job
 from covtool.data.datasets.checking import check_images, check_splits
 from covtool.data.datasets.layout import DataLayout, in_order_of
 from covtool.data.datasets.retrieval.reading import read_classes
@@ -21,15 +21,14 @@ from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
 from covtool.evaluation.classification.class_matching import ClassMatch, match_classes
-from covtool.processes import current
-from covtool.progress import Track
 from covtool.specs import ConvertSpec, ConvolutionSpec, HeadSpec, InputSpec, Recipe
 from covtool.surgery.calibration import CalibrationResult, calibrate_head_
 from covtool.surgery.conv_calibration import ConvCalibration, calibrate_convolutions_
 from covtool.surgery.convolutions import ConvolutionsPlan
 from covtool.surgery.head import HeadPlan
+from covtool.surgery.operations import of_kind
 
-CONVOLUTION_IMAGES = 64  # where nobody asks for more: thousands of patches even at 7x7 positions
+CONVOLUTION_IMAGES = 64  # by default: thousands of patches even at 7x7 positions
 FEWEST_IMAGES = 4
 LIVE_MAPS = 8  # as large as the largest feature map, while an operator on it is set
 JUDGED_IMAGES = 1000  # at most, to say what a network still knows
@@ -41,11 +40,11 @@ class CalibrationImages:
     """The images of a calibration, checked.
 
     Attributes:
-        layout: Of their data set.
-        good: That can be read.
+        layout: Data set that they are from.
+        good: Images that can be read.
         unreadable: File and reason of the others.
         judged: Those that can be read of the images that say what a network still knows.
-        turned: How many of the good ones have EXIF data that turn them.
+        turned: Number of good ones that their EXIF data turn.
     """
 
     layout: DataLayout
@@ -55,34 +54,32 @@ class CalibrationImages:
     turned: int = 0
 
 
-def calibration_images(
-    request: ConversionRequest, layout: DataLayout, track: Track
-) -> CalibrationImages:
+def calibration_images(layout: DataLayout, job: Job) -> CalibrationImages:
     """Return the training images that a request calibrates with.
 
     Args:
-        request: With `calibrate_with`.
-        layout: Of the data set that says the classes.
-        track: Shows the progress.
+        layout: Data set that says the classes.
+        job: The request, which has `calibrate_with`, the processes and the progress.
 
     Raises:
         ArgumentError: The classes come from a data set with other classes.
         DataError: There are no such images, or one cannot be read.
     """
-    own = layout
+    own, request = layout, job.request
     if request.classes_from:
         own = read_classes(request.calibrate_with, choice=request.layout)
         own = in_order_of(own, layout.class_names)
+    # The classifier is solved with the labels of one data set and named after the other.
     if own.class_names != layout.class_names:
         raise ArgumentError("--data and --calibrate have different classes.")
     limit, seed = request.spec.calibrate_images, request.spec.seed
-    if not any(isinstance(o, HeadSpec) for o in request.operations):
+    if not of_kind(request.operations, HeadSpec):
         limit = limit or CONVOLUTION_IMAGES
     used = {"train": draw_evenly(own.samples("train"), limit, seed=seed)}
     if judged := _is_judged(request):
         used["judged"] = _to_judge(own, request)
     checked = check_splits(
-        used, on_bad_image=request.on_bad_image, track=track, processes=current()
+        used, on_bad_image=request.on_bad_image, track=job.track, processes=job.processes
     )
     return CalibrationImages(
         layout=own,
@@ -95,8 +92,8 @@ def calibration_images(
 
 def _is_judged(request: ConversionRequest) -> bool:
     """Return whether the result is compared with the source: a new classifier knows nothing yet."""
-    kinds = set(map(type, request.operations))
-    return ConvolutionSpec in kinds and HeadSpec not in kinds
+    operators = of_kind(request.operations, ConvolutionSpec)
+    return bool(operators) and not of_kind(request.operations, HeadSpec)
 
 
 def _to_judge(layout: DataLayout, request: ConversionRequest) -> tuple[Sample, ...]:
@@ -110,9 +107,9 @@ def notes_on_images(
     """Yield what is worth knowing about the images that a conversion looks at.
 
     Args:
-        layout: Of the data set that says the classes.
-        images: To calibrate with.
-        exif: Whether they are turned as their EXIF data tell.
+        layout: Data set that says the classes; None without one.
+        images: Images to calibrate with; None without.
+        exif: Whether they are turned as their EXIF data say.
     """
     layouts = (layout, images.layout if images else None)
     yield from dict.fromkeys(note for one in layouts if one is not None for note in one.notes)
@@ -125,11 +122,10 @@ def calibrate_head(
     plan: HeadPlan,
     images: CalibrationImages,
     recipe: Recipe,
-    request: ConversionRequest,
-    track: Track,
+    job: Job,
 ) -> CalibrationResult:
     """Set a new head, in place; the model is on the CPU again afterwards."""
-    processes = current()
+    request, processes = job.request, job.processes
     loader = _loader(images.good, recipe.input, request, processes.share_of)
     result = calibrate_head_(
         model.to(resolve_device(request.device, processes)),
@@ -137,7 +133,7 @@ def calibrate_head(
         loader,
         num_images=len(images.good),
         memory_gib=request.spec.calibrate_memory,
-        track=track,
+        track=job.track,
         processes=processes,
     )
     model.cpu()
@@ -149,8 +145,7 @@ def calibrate_convolutions(
     plan: ConvolutionsPlan,
     images: CalibrationImages,
     recipe: Recipe,
-    request: ConversionRequest,
-    track: Track,
+    job: Job,
 ) -> ConvCalibration:
     """Set new operators, in place.
 
@@ -159,14 +154,14 @@ def calibrate_convolutions(
 
     Args:
         models: Before and after; on the CPU again afterwards.
-        plan: Of the operators.
-        images: To set them with.
-        recipe: Of the source.
-        request: Memory, device, quantile.
-        track: Shows the progress.
+        plan: Plan of the operators.
+        images: Images to set them with.
+        recipe: Recipe of the source.
+        job: The request, the processes and the progress.
     """
-    calibrate = partial(_calibrated, models, plan, images, recipe, request, track)
-    calibration, state = current().main(calibrate)
+    calibrate = partial(_calibrated, models, plan, images, recipe, job)
+    calibration, state = job.processes.main(calibrate)
+    # Only the first process computed it; the others take it over.
     models[1].load_state_dict(state)
     return calibration
 
@@ -176,18 +171,20 @@ def _calibrated(
     plan: ConvolutionsPlan,
     images: CalibrationImages,
     recipe: Recipe,
-    request: ConversionRequest,
-    track: Track,
+    job: Job,
 ) -> tuple[ConvCalibration, dict[str, Tensor]]:
-    device = resolve_device(request.device, current())
+    request = job.request
+    device = resolve_device(request.device, job.processes)
     before, after = (model.to(device) for model in models)
     wanted = request.spec.calibrate_images or CONVOLUTION_IMAGES
     count = min(wanted, len(images.good), _most_images(before, recipe.input, request.spec))
     chosen = draw_evenly(images.good, count, seed=request.spec.seed)
-    batches = track(_loader(chosen, recipe.input, request), "images for the operators", None)
+    batches = job.track(_loader(chosen, recipe.input, request), "images for the operators", None)
+    # A batch norm is corrected by the statistics of all images: they go through at once.
     together = torch.cat([batch for batch, _ in batches]).to(device)
+    quantile = request.spec.radius_quantile
     calibration = calibrate_convolutions_(
-        after, before, plan, together, radius_quantile=request.spec.radius_quantile, track=track
+        after, before, plan, together, radius_quantile=quantile, track=job.track
     )
     for model in models:
         model.cpu()
@@ -198,6 +195,7 @@ def _most_images(model: nn.Module, images: InputSpec, spec: ConvertSpec) -> int:
     """Return how many images a bound on memory lets through a network at once."""
     parameter = next(model.parameters())
     image = torch.zeros(1, images.channels, *images.size).to(parameter)
+    # Of one image; what is kept for an operator grows with the number of images.
     largest = max(torch.Size(call.shape).numel() for call in trace_calls(model, image))
     limit = int(spec.calibrate_memory * 2**30)
     return max(FEWEST_IMAGES, limit // (LIVE_MAPS * _FLOAT32 * largest))
@@ -207,30 +205,29 @@ def measure_agreement(
     models: tuple[nn.Module, nn.Module],
     images: CalibrationImages,
     recipe: Recipe,
-    request: ConversionRequest,
-    track: Track,
+    job: Job,
 ) -> Agreement:
     """Ask a network before and after about a data set's evaluation images.
 
     Args:
         models: Before and after; on the CPU again afterwards.
-        images: With some to judge by.
-        recipe: Of the source, whose classes both networks have.
-        request: Device and loading.
-        track: Shows the progress.
+        images: Images of the calibration, some of them to judge by.
+        recipe: Recipe of the source, whose classes both networks have.
+        job: The request, the processes and the progress.
     """
-    layout, processes = images.layout, current()
+    layout, request, processes = images.layout, job.request, job.processes
     samples = (
         images.judged
         or check_images(
             _to_judge(layout, request),
             on_bad_image=request.on_bad_image,
-            track=track,
+            track=job.track,
             processes=processes,
         ).good
     )
     _, split = layout.evaluation_samples()
     match = _match(recipe, layout)
+    # Any labels do where only the answers are compared.
     label_map = match.label_map if match else (0,) * len(layout.class_names)
 
     def answers(model: nn.Module) -> ClassificationResult:
@@ -239,7 +236,7 @@ def measure_agreement(
             _loader(samples, recipe.input, request, processes.part_of),
             label_map=label_map,
             device=resolve_device(request.device, processes),
-            track=track,
+            track=job.track,
             processes=processes,
         )
 

@@ -4,14 +4,13 @@ from covtool.atomic import require_room
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.model_file import save, size_in_file
 from covtool.conversion.calibrating import calibrate_head
-from covtool.conversion.preparing import Prepared, prepare, with_eigenlayer
-from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult
+from covtool.conversion.operating import finished
+from covtool.conversion.preparing import describe, prepare
+from covtool.conversion.recipes import with_metrics
+from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult, Job
 from covtool.conversion.verifying import verify
-from covtool.evaluation.classification.class_matching import GUESSED
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
-from covtool.specs import ConvolutionSpec, Metric, Recipe
-from covtool.surgery.calibration import CalibrationResult
 
 
 def plan_conversion(request: ConversionRequest, *, track: Track = silent) -> ConversionPlan:
@@ -24,7 +23,9 @@ def plan_conversion(request: ConversionRequest, *, track: Track = silent) -> Con
         CovtoolError: As `convert`.
     """
     with joined(timeout_s=request.launch.dist_timeout) as processes:
-        return prepare(request, track if processes.is_main else silent, writes=False).plan
+        prepared = prepare(_job(request, processes, track), writes=False)
+        model = finished(prepared.operated, request.spec.seed)
+        return describe(prepared, model, request.source)
 
 
 def convert(request: ConversionRequest, *, track: Track = silent) -> ConversionResult:
@@ -42,19 +43,27 @@ def convert(request: ConversionRequest, *, track: Track = silent) -> ConversionR
         VerificationError: The file does not hold what it should; it is removed.
     """
     with joined(timeout_s=request.launch.dist_timeout) as processes:
-        return _converted(request, processes, track if processes.is_main else silent)
+        return _converted(_job(request, processes, track))
 
 
-def _converted(request: ConversionRequest, processes: Processes, track: Track) -> ConversionResult:
+def _job(request: ConversionRequest, processes: Processes, track: Track) -> Job:
+    shown = track if processes.is_main else silent
+    return Job(request=request, processes=processes, track=shown)
+
+
+def _converted(job: Job) -> ConversionResult:
+    request, processes = job.request, job.processes
     resolve_device(request.device, processes)  # refused before anything is opened
-    prepared = prepare(request, track)
-    plan, model, images = prepared.plan, prepared.model, prepared.images
-    processes.main(lambda: require_room(plan.output, size_in_file(model)))
+    prepared = prepare(job)
+    operated, images = prepared.operated, prepared.images
+    # Before the calibration, which may take an hour.
+    processes.main(lambda: require_room(prepared.output, size_in_file(operated.model)))
     calibration = None
-    if images is not None and plan.head is not None:
-        calibration = calibrate_head(model, plan.head, images, plan.recipe, request, track)
-    model = with_eigenlayer(model, plan.eigenlayer, request.spec.seed)
-    model.recipe = _with_metrics(plan.recipe, calibration, prepared)
+    if images is not None and operated.head is not None:
+        calibration = calibrate_head(operated.model, operated.head, images, prepared.recipe, job)
+    model = finished(operated, request.spec.seed)
+    plan = describe(prepared, model, request.source)
+    model.recipe = with_metrics(plan.recipe, calibration, prepared.layout, plan.convolutions)
     names = plan.keys.kept
     processes.main(
         lambda: save(
@@ -67,34 +76,3 @@ def _converted(request: ConversionRequest, processes: Processes, track: Track) -
     return ConversionResult(
         plan=plan, path=plan.output, calibration=calibration, untouched=len(names)
     )
-
-
-def _with_metrics(
-    recipe: Recipe, calibration: CalibrationResult | None, prepared: Prepared
-) -> Recipe:
-    """The recipe with what was measured on the way; of a replaced head, only what holds for it."""
-    metrics = []
-    if calibration is not None:
-        metrics.append(
-            Metric(
-                name="left_out_top_1",
-                value=calibration.left_out_top_1,
-                data=f"{prepared.layout.name} train",
-                images=calibration.images,
-            )
-        )
-    kept = [report.kept for report in prepared.plan.convolutions if report.kept]
-    if kept and isinstance(recipe.operations[-1], ConvolutionSpec):  # nothing changed it since
-        last = kept[-1]
-        guess = f"; {GUESSED}" if last.classes_guessed else ""
-        figures = [
-            ("agreement_with_source", last.agreement, last.data),
-            ("top_1", last.top_1_after, f"{last.data}{guess}"),
-        ]
-        metrics += [
-            Metric(name=name, value=value, data=data, images=last.images)
-            for name, value, data in figures
-            if value is not None
-        ]
-    provenance = recipe.provenance.model_copy(update={"metrics": tuple(metrics)})
-    return recipe.model_copy(update={"provenance": provenance})

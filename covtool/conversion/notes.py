@@ -1,4 +1,4 @@
-"""What is worth knowing about the result of a conversion, in sentences."""
+"""Notes on the result of a conversion, in sentences."""
 
 from collections.abc import Iterator, Sequence
 
@@ -62,11 +62,13 @@ def _on_convolutions(report: ConvolutionsReport) -> Iterator[str]:
 
 
 def _on_head(head: HeadPlan, *, calibrated: bool) -> Iterator[str]:
+    # Not an error: a root of a matrix without full rank is defined, and trains.
     if head.rank is not None and head.rank < min(head.spec.dim, head.tap.channels):
         yield (
             f"The covariance has rank {head.rank} at most: {head.tap.positions} positions. "
             "More positions come from --last-stride 1, larger images, or an earlier --tap."
         )
+    # A batch norm after the root scales it anyway, the same for all images.
     if head.spec.post_norm not in (head.spec.pre_norm, "batchnorm"):
         yield (
             f"--pre-norm {head.spec.pre_norm} with --post-norm {head.spec.post_norm} gives no "

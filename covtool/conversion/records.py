@@ -1,9 +1,11 @@
-"""What a conversion is asked for, what it will do, what it did."""
+"""Records of a conversion: request, plan, result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from covtool.processes import Processes
+from covtool.progress import Track
 from covtool.specs import ConvertSpec, LaunchSpec, LayoutSpec, Operation, Recipe
 from covtool.surgery.calibration import CalibrationResult
 from covtool.surgery.conv_calibration import ConvCalibration
@@ -15,27 +17,27 @@ from covtool.surgery.report import Change, KeyChanges, Size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionRequest:
-    """What to convert, and how.
+    """A source to convert, the operations, and where the result goes.
 
     Attributes:
         source: A file or a name; see `covtool.open_model`.
-        operations: What to do, in order.
+        operations: Operations to do, in order.
         spec: Number of classes, calibration, seed.
         output: File to write; None for ``<stem>-<what>.safetensors`` in the current folder.
         overwrite: Replace an existing output.
         classes_from: Data set whose classes the new classifier gets; None for those of
             `calibrate_with`, or none.
         calibrate_with: Data set whose training images calibrate head and operators; None for none.
-        layout: How the data sets are read, where that leaves a choice.
+        layout: Choices in reading the data sets.
         arch: Architecture, where the tensors leave a choice.
         weights: ``auto``, ``ema`` or ``raw``.
         input_overrides: Fields of `InputSpec` to replace.
         pretrained: Fetch the weights of a name; False starts at random.
         batch_size: Images at once, where a network only looks at them.
         workers: Processes that load them.
-        device: Where to compute: ``auto``, ``cpu``, ``cuda``.
+        device: Device to compute on: ``auto``, ``cpu``, ``cuda``.
         on_bad_image: ``error`` or ``skip``.
-        launch: How long processes wait for each other, where several calibrate.
+        launch: Settings of several processes that calibrate together.
     """
 
     source: str
@@ -59,12 +61,27 @@ class ConversionRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A conversion that is under way.
+
+    Attributes:
+        request: The request.
+        processes: Processes that calibrate together.
+        track: Function that shows the progress.
+    """
+
+    request: ConversionRequest
+    processes: Processes
+    track: Track
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
     """How much of what a network answered is left after its convolutions were converted.
 
     Attributes:
         data: Name of the data set, and of the split.
-        images: How many images were asked about.
+        images: Number of images that both networks answered.
         agreement: Share of them that get the same class as before, percent.
         top_1_before: Accuracy of the source, percent; None where the data has other classes.
         top_1_after: Accuracy after; None likewise.
@@ -84,9 +101,10 @@ class ConvolutionsReport:
     """Convolutions that become operators.
 
     Attributes:
-        plan: Which, and what they become.
-        calibration: How they were set; None where they were not.
-        kept: What the whole network still knows; None without calibration, or with a new head.
+        plan: Layers, and the operator that they become.
+        calibration: Fit to the images; None without calibration.
+        kept: Agreement of the whole network with its source; None without calibration, or with a
+            new head.
     """
 
     plan: ConvolutionsPlan
@@ -96,21 +114,21 @@ class ConvolutionsReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionPlan:
-    """What a conversion will do, or did.
+    """Everything that a conversion will do, or did.
 
     Attributes:
-        source: What was read.
+        source: File or name that was read.
         output: The file to write.
-        recipe: Of that file.
-        head: How the head is replaced; None where it stays.
+        recipe: Recipe of that file.
+        head: Plan of the head; None where it stays.
         convolutions: Those that become operators, for each such operation.
-        eigenlayer: Where an Eigenlayer is put in; None without one.
+        eigenlayer: Plan of the Eigenlayer; None without one.
         random: Paths of the modules whose weights start at random.
         changes: Modules that differ.
         keys: Tensors that stay, come and go.
         before: Cost of the source model.
         after: Cost of the new one.
-        notes: What is worth knowing about the source, or about the result.
+        notes: Facts worth knowing about the source and the result, in sentences.
         unreadable: Images that were left out, with the reason.
     """
 
@@ -131,12 +149,12 @@ class ConversionPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionResult:
-    """What was written.
+    """A file that was written.
 
     Attributes:
-        plan: What was done.
+        plan: Everything that was done.
         path: The file.
-        calibration: Of the head; None where there was none.
+        calibration: Calibration of the head; None without one.
         untouched: Tensors that were verified to be byte for byte those of the source.
     """
 

@@ -18,6 +18,8 @@ def verify(path: Path, model: nn.Module, source: nn.Module, names: Sequence[str]
             the answers differ.
     """
     reloaded = reopened(path)
+    # Against the source in memory, not the operated model: a tensor that an operation touched by
+    # mistake would agree with itself.
     before, after = source.state_dict(), reloaded.state_dict()
     for name in names:
         if not same_bytes(before[name], after[name]):

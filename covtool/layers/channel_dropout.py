@@ -48,6 +48,7 @@ class AdaptiveChannelDropout(nn.Module):
         with torch.no_grad():
             correlations = covariance_pool(weighed).sum(dim=2)
             cosine = nn.functional.cosine_similarity(weights, correlations, dim=1).mean()
+            # At least two channels: log2 of one is zero.
             bits = torch.tensor(float(max(weighed.shape[1], 2))).log2().to(weighed)
             return (1 - STRENGTH / bits * cosine).clamp(0, 1)
 

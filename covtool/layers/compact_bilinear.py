@@ -8,6 +8,7 @@ from covtool.ops.precision import at_least_float32, full_precision
 from covtool.ops.sketch import CountSketch
 from covtool.ops.tensor_sketch import compact_bilinear_pool
 
+# The sketch of a product needs two hashes that are independent of each other.
 SEEDS = {"first": 1, "second": 2}
 
 
@@ -23,8 +24,8 @@ class CompactBilinearPooling(GlobalPooling):
         sketch_size: Length of the pooled vector, m.
 
     Attributes:
-        thresh: Of `covtool.ops.power_normalization.shifted_signed_sqrt`, for published weights;
-            None for `signed_sqrt`.
+        thresh: Shift of `covtool.ops.power_normalization.shifted_signed_sqrt`, for published
+            weights; None for `signed_sqrt`.
 
     Shape:
         (B, C, H, W) -> (B, sketch_size)

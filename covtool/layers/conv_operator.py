@@ -20,11 +20,11 @@ class ConvOperator(nn.Conv2d):
     under the names that they have in `torch.nn.Conv2d`, so a state dict fits either.
 
     Args:
-        in_channels: As in `torch.nn.Conv2d`, like all but `spec` and `kind`.
+        in_channels: Channels of the input, C.
         out_channels: Filters, O.
         kernel_size: Height and width.
         spec: The operator and its options.
-        kind: How it pads, and whether its filters are standardized first.
+        kind: Kind of padding, and whether the filters are standardized first.
         settings: Stride, padding, dilation, groups, bias, padding_mode.
 
     Attributes:
@@ -84,6 +84,7 @@ class ConvOperator(nn.Conv2d):
             made.filter_scale = conv.scale
             made.gain = nn.Parameter(torch.empty_like(conv.gain))
         with torch.no_grad():
+            # By name: weight and bias, and the gain of a scaled standardized convolution.
             for name, parameter in conv.named_parameters():
                 getattr(made, name).copy_(parameter)
                 getattr(made, name).requires_grad_(parameter.requires_grad)
@@ -127,6 +128,7 @@ class ConvOperator(nn.Conv2d):
         """Return the features, padded where torch's convolution cannot do it, and the geometry."""
         padding = self.padding
         if self.kind.same:
+            # Its amounts depend on the input and may differ by side, which conv2d cannot express.
             features, padding = F.pad(features, self._same_padding(features)), (0, 0)
         elif self.padding_mode != "zeros":
             amounts = self._reversed_padding_repeated_twice
@@ -160,6 +162,7 @@ class ConvOperator(nn.Conv2d):
         for axis in (1, 0):  # F.pad wants the last axis first
             size, stride = features.shape[2 + axis], self.stride[axis]
             extent = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+            # -(-a // b) rounds up, without a float.
             total = max((-(-size // stride) - 1) * stride + extent - size, 0)
             amounts += [total // 2, total - total // 2]
         return amounts

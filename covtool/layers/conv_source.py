@@ -1,4 +1,4 @@
-"""What kind of convolution a module is, beside its shape: how it pads, what it does to its weight.
+"""Kinds of convolutions, beside their shape: how one pads, what it does to its weight.
 
 timm's convolutions are known by name, so that the layers need no timm.
 """

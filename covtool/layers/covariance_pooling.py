@@ -30,13 +30,13 @@ class CovariancePooling(GlobalPooling):
         in_features: Channels of the backbone's feature map, C.
         dim: Channels after the reduction, D.
         reduction: ``conv-bn-relu`` (as published), ``linear`` or ``none``.
-        matrix: What is pooled: the approximate root of the covariance (iSQRT-COV), or any other
-            function of `covtool.ops.second_order`.
+        matrix: Function of the features that is pooled: the approximate root of the covariance
+            (iSQRT-COV), or any other of `covtool.ops.second_order`.
         extra_rows: Rows that the matrix has more than channels: S = D + `extra_rows`.
         vec: ``triu``, the upper triangle, row by row; or ``full``, all S*S numbers.
 
     Attributes:
-        matrix: As given. It may be exchanged at any time: no parameter depends on it.
+        matrix: The function. It may be exchanged at any time: no parameter depends on it.
         num_features: S*(S+1)/2 or S*S: 32,896 or 65,536 for S = 256.
 
     Shape:
@@ -59,11 +59,13 @@ class CovariancePooling(GlobalPooling):
     ) -> None:
         super().__init__(in_features, dim=dim, reduction=reduction)
         size = self.reduced_features + extra_rows
+        # A symmetric matrix: its upper triangle says everything.
         self.num_features = size * (size + 1) // 2 if vec == "triu" else size**2
         self.matrix = matrix
         self.vec = vec
 
     def pool(self, features: Tensor) -> Tensor:
+        # Half precision has too few digits for products of features, and autocast would choose it.
         with full_precision(features):
             return self.vectorize(self.matrix(at_least_float32(features))).to(features.dtype)
 
@@ -84,8 +86,8 @@ class BilinearPooling(CovariancePooling):
     """Second moments, not centered; signed square root and unit length of the vector (B-CNN).
 
     Attributes:
-        thresh: Of `covtool.ops.power_normalization.shifted_signed_sqrt`, for published weights;
-            None for `signed_sqrt`.
+        thresh: Shift of `covtool.ops.power_normalization.shifted_signed_sqrt`, for published
+            weights; None for `signed_sqrt`.
 
     Source:
         Lin, RoyChowdhury, Maji. "Bilinear CNN Models for Fine-grained Visual Recognition", ICCV
@@ -116,4 +118,5 @@ class DropCovPooling(CovariancePooling):
         self.dropout = AdaptiveChannelDropout()
 
     def pool(self, features: Tensor) -> Tensor:
+        # After the reduction, so that the channels of the covariance are dropped, not its inputs.
         return super().pool(self.dropout(features))

@@ -56,6 +56,7 @@ class DecoupledConv2d(ConvOperator):
         self._beta = self._magnitude.beta if spec.beta is None else spec.beta
         if self._magnitude.takes_radius:
             start = self.weight.new_full(self._per(spec.radius_per), spec.radius).log()
+            # Its logarithm is trained: ρ stays positive whatever the step.
             if spec.learn_radius:
                 self.log_radius = nn.Parameter(start)
             else:

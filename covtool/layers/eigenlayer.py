@@ -46,8 +46,8 @@ class EigenClassifier(nn.Sequential):
     """Eigenlayer and classifier, in the place of a classifier.
 
     Args:
-        eigenlayer: From pooled features to embeddings.
-        classifier: From embeddings to logits.
+        eigenlayer: Layer from pooled features to embeddings.
+        classifier: Layer from embeddings to logits.
     """
 
     def __init__(self, eigenlayer: Eigenlayer, classifier: nn.Linear) -> None:
@@ -66,8 +66,8 @@ class EigenClassifier(nn.Sequential):
 
         Args:
             decomposition: A name in `covtool.ops.decorrelation.DECOMPOSITIONS`.
-            reorder: Bring the new vectors into the order and sign of the old ones.
-            optimal: With `reorder`, the best assignment in place of the published one.
+            reorder: Whether the new vectors get the order and sign of the old ones.
+            optimal: Whether `reorder` takes the best assignment in place of the published one.
             fold: Turn the classifier with them, C <- CV: every logit stays. Else it stays as it is,
                 and answers about other axes.
 
@@ -78,6 +78,7 @@ class EigenClassifier(nn.Sequential):
         new = decorrelate(old, decomposition=decomposition)
         if reorder:
             new = match_rows(new, old, optimal=optimal)
+        # Before the weight changes: the rotation follows from the old one and the new one.
         if fold:
             self.classifier.weight.copy_(fold_classifier(self.classifier.weight, old, new))
         self.eigenlayer.weight.copy_(new)

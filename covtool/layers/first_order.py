@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from covtool.layers.global_pooling import GlobalPooling
 
 GEM_POWER = 3.0
+# The root of a mean of zero would have an infinite gradient.
 GEM_SMALLEST = 1e-6
 
 
@@ -32,6 +33,7 @@ class MaxPooling(FirstOrderPooling):
     """Maximum over all positions; equal ones share the gradient."""
 
     def pool(self, features: Tensor) -> Tensor:
+        # amax shares the gradient among equals, which max would give to one of them.
         return features.amax(dim=(2, 3))
 
 

@@ -28,7 +28,7 @@ class FeatureTap:
         return {"_features": None}  # neither copies nor files carry what passes through
 
     def forget(self) -> None:
-        """Nothing is remembered any more."""
+        """Forget the features that went through."""
         self._features = None
 
     def node(self, traced: Proxy) -> Proxy:
@@ -43,6 +43,8 @@ class FeatureTap:
 
     def take(self) -> Tensor:
         """Return what was remembered, once."""
+        # Once: a map that is kept would hold its graph, and would stand in for one that did not
+        # run.
         features, self._features = self._features, None
         if features is None:
             raise RuntimeError("The tapped module did not run before the pooling.")
@@ -58,6 +60,7 @@ class _FusedPooling:
             return as_leaf(self, features, tapped)
         if tapped is None:
             tapped = features if self.tap is None else self.tap.take()
+        # The map came as an argument, as in a traced graph; the hook may have caught it as well.
         elif self.tap is not None:
             self.tap.forget()
         first = super().forward(features)
@@ -105,7 +108,7 @@ def remove_second_order(model: nn.Module, pooling: str, tails: Iterable[str]) ->
     """Undo `fuse_second_order` and `keep_second_order`, in place.
 
     Args:
-        model: That has the modules.
+        model: Model that has the modules.
         pooling: Path of the pooling.
         tails: Paths of the modules that leave the second-order features as they are.
     """
@@ -127,6 +130,7 @@ def _mix_in(module: nn.Module, mixin: type) -> None:
 
 def _join(first: Tensor, second: Tensor) -> Tensor:
     second = second.flatten(1)
+    # Some poolings put out (B, F, 1, 1), which a Flatten behind them expects.
     for _ in range(first.ndim - 2):
         second = second.unsqueeze(-1)
     return torch.cat([first, second.to(first.dtype)], dim=1)

@@ -1,4 +1,4 @@
-"""What every pooling layer between a feature map and a linear classifier has in common."""
+"""Base of every pooling layer between a feature map and a linear classifier."""
 
 from torch import Tensor, nn
 
@@ -20,7 +20,7 @@ class GlobalPooling(nn.Module):
         layout: Order of the input's axes: NCHW, NHWC or NLC (tokens).
         num_prefix_tokens: Tokens at the front of an NLC input that are no positions.
         reduced_features: Channels that are pooled: D, or C without a reduction.
-        post_bn: What the pooled vector goes through last; a batch norm or nothing.
+        post_bn: Last module that the pooled vector goes through; a batch norm or nothing.
         num_features: Length of the pooled vector.
 
     Shape:
@@ -53,6 +53,7 @@ class GlobalPooling(nn.Module):
         """Return the map as (B, C, H, W); tokens become a map of one row."""
         if self.layout == "NHWC":
             return features.permute(0, 3, 1, 2)
+        # Covariances ignore where a position is: one row will do.
         if self.layout == "NLC":
             return features[:, self.num_prefix_tokens :].mT.unsqueeze(2)
         return features

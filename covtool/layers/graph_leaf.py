@@ -7,13 +7,13 @@ from torch.fx import Proxy
 def as_leaf(module: nn.Module, *arguments: object) -> Proxy | None:
     """Return the call of `module` as one node, while torch.fx traces; None while it computes.
 
-    A tracer goes into every module that it is not told to leave alone, and what chooses by shapes
-    or dtypes, as spectral mathematics does, cannot be traced. timm's and torchvision's tracers can
-    be told, `torch.fx.symbolic_trace` cannot: so the module itself says so.
+    A tracer goes into every module but those on its list of leaves, and what chooses by shapes or
+    dtypes, as spectral mathematics does, cannot be traced. timm's and torchvision's tracers have
+    such a list, `torch.fx.symbolic_trace` has none: so the module itself makes the node.
 
     Args:
-        module: Whose ``forward`` asks.
-        arguments: Of that ``forward``.
+        module: Module whose ``forward`` asks.
+        arguments: Arguments of that ``forward``.
     """
     proxy = next((a for a in arguments if isinstance(a, Proxy)), None)
     if proxy is None:

@@ -22,6 +22,7 @@ class InstanceBatchNorm2d(nn.Module):
         super().__init__()
         self.num_features = num_features
         first = num_features // 2
+        # Without running statistics: an image is normalized by its own, in evaluation too.
         self.IN = nn.InstanceNorm2d(first, affine=True)
         self.BN = nn.BatchNorm2d(num_features - first)
 

@@ -19,7 +19,7 @@ def mix_in(module: nn.Module, mixin: type, name: str | None = None) -> None:
     Args:
         module: Keeps its attributes, parameters and their names.
         mixin: Its methods win; ``super()`` is the class as it was.
-        name: Of the new class; None for that of the old one.
+        name: Name of the new class; None for that of the old one.
     """
     kind = type(module)
     module.__class__ = _mixed(name or kind.__name__, mixin, kind)
@@ -30,6 +30,8 @@ def mix_out(module: nn.Module, mixin: type) -> None:
     module.__class__ = _without(type(module), mixin)
 
 
+# Cached: two modules of one kind get the very same class, so that torch.compile and isinstance find
+# it again.
 @cache
 def _mixed(name: str, mixin: type, kind: type) -> type:
     return type(name, (mixin, kind), {"_made": (name, mixin, kind), "__reduce_ex__": _reduce})
@@ -37,6 +39,7 @@ def _mixed(name: str, mixin: type, kind: type) -> type:
 
 def _without(kind: type, mixin: type) -> type:
     name, own, inner = kind._made
+    # The mixin may lie below others: those are put in front of what is left, again.
     return inner if own is mixin else _mixed(name, own, _without(inner, mixin))
 
 

@@ -54,8 +54,8 @@ class NeckPooling(nn.Module):
     """A pooling and the neck behind it.
 
     Args:
-        pooling: From a feature map to one number for each channel.
-        neck: What follows.
+        pooling: Pooling from a feature map to one number for each channel.
+        neck: Layers that follow it.
 
     Shape:
         As `pooling` takes it -> (B, neck.num_features)
@@ -67,4 +67,5 @@ class NeckPooling(nn.Module):
         self.neck = neck
 
     def forward(self, features: Tensor) -> Tensor:
+        # Some poolings put out (B, F, 1, 1), which a batch norm of vectors refuses.
         return self.neck(self.pooling(features).flatten(1))

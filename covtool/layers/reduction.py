@@ -17,6 +17,7 @@ def conv_bn_relu(in_features: int, dim: int) -> nn.Sequential:
 
 def linear(in_features: int, dim: int) -> nn.Sequential:
     """1x1 convolution alone; a bias would change no covariance."""
+    # Named as in timm: conv, bn, act.
     reduction = nn.Sequential()
     reduction.add_module("conv", nn.Conv2d(in_features, dim, kernel_size=1, bias=False))
     nn.init.kaiming_normal_(reduction.conv.weight, mode="fan_out", nonlinearity="relu")
@@ -24,7 +25,7 @@ def linear(in_features: int, dim: int) -> nn.Sequential:
 
 
 def none(in_features: int, dim: int) -> nn.Identity:
-    """Nothing: the covariance of all channels."""
+    """Return nothing: the covariance of all channels is taken."""
     return nn.Identity()
 
 

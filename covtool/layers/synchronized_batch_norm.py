@@ -34,12 +34,14 @@ class SynchronizedBatchNorm(_BatchNorm):
         totals = _sum_over_processes(torch.cat([rows.sum(axes), own]))
         count = totals[-1]
         mean = totals[:-1] / count
+        # In two steps: E[x²] - m² would cancel in float32, and one more exchange is cheap.
         centered = rows - mean.view(shape)
         variance = _sum_over_processes(centered.square().sum(axes)) / count
         normalized = centered * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             normalized = normalized * self.weight.view(shape) + self.bias.view(shape)
         if self.track_running_stats:
+            # As torch does: biased for the batch, unbiased for what evaluation uses.
             self._follow(mean, variance * count / (count - 1))
         return normalized.to(features.dtype)
 
@@ -64,6 +66,7 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
     @staticmethod
+    # The loss of each process depends on the sum: its gradient is the sum of all processes'.
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         dist.all_reduce(total)

@@ -21,10 +21,11 @@ class Preset:
     """Settings of a fine-tuning run that go together.
 
     Attributes:
-        name: As in ``--preset``.
+        name: Word that ``--preset`` takes.
         summary: One line, with a full stop.
-        source: Whose numbers they are.
-        settings: By the names of the command's options, for `FinetuneRequest.from_arguments`.
+        source: Authors of the numbers.
+        settings: Values by the names of the command's options, for
+            `FinetuneRequest.from_arguments`.
         text: The settings as YAML, with what there is to say about each.
     """
 

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from covtool.specs.convolution import ConvolutionSpec
 from covtool.specs.layout import LayoutSpec
-from covtool.specs.operations import MOST_OPERATIONS, EigenlayerSpec, HeadSpec, Operation
+from covtool.specs.operations import MOST_OPERATIONS
 from covtool.specs.record import LongName, Name, Record
 from covtool.specs.setting_bounds import LARGEST_NUMBER, LONGEST_TEXT
 
@@ -218,20 +217,6 @@ class Provenance(Record):
     def with_step(self, step: Step, **changes: Any) -> "Provenance":
         """Return the same provenance with one more step, and with some fields changed."""
         return self.model_copy(update={**changes, "steps": (*self.steps, step)})
-
-
-def operation_record(operation: Operation) -> OperationRecord:
-    """Return what the history keeps of an operation; the recipe has all of it."""
-    # The layers' names are in the recipe, and may be hundreds: their count will do here.
-    record = OperationRecord(operation=operation.operation)
-    if isinstance(operation, HeadSpec):
-        return record.model_copy(update={"variant": operation.head})
-    if isinstance(operation, ConvolutionSpec):
-        changes = {"variant": operation.conv, "layers": len(operation.layers or ())}
-        return record.model_copy(update=changes)
-    if isinstance(operation, EigenlayerSpec):
-        return record.model_copy(update={"features": operation.features})
-    return record
 
 
 def was_trained(steps: Sequence[Step], *, since_eigenlayer: bool = False) -> bool:

@@ -15,11 +15,13 @@ from covtool.surgery.instance_batch_norm import (
 )
 from covtool.surgery.last_stride import LastStridePlan, apply_last_stride, plan_last_stride
 from covtool.surgery.neck import NeckPlan, apply_neck, plan_neck
+from covtool.surgery.operations import OPERATIONS, OperationRow
 from covtool.surgery.patch_stride import PatchStridePlan, apply_patch_stride, plan_patch_stride
 from covtool.surgery.rebuild import rebuild
 from covtool.surgery.stem import StemPlan, apply_stem, plan_stem
 
 __all__ = [
+    "OPERATIONS",
     "CalibrationResult",
     "ConvolutionsPlan",
     "EigenlayerPlan",
@@ -27,6 +29,7 @@ __all__ = [
     "InstanceBatchNormPlan",
     "LastStridePlan",
     "NeckPlan",
+    "OperationRow",
     "PatchStridePlan",
     "StemPlan",
     "apply_convolutions",

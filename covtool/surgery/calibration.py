@@ -23,8 +23,10 @@ from covtool.surgery.head import HeadPlan, pooling_of
 Loader = Iterable[tuple[Tensor, Tensor]]
 """Normalized images (b, C, H, W) and labels (b,), the same ones each time it is iterated."""
 
+# An eigendecomposition in float64 takes cubic time: 8192 unknowns are minutes on two cores.
 LARGEST_SYSTEM = 8192
 LARGEST_SKETCH = 4096
+# The system, its eigenvectors and the workspace of eigh are there at the same time.
 _FLOAT32, _FLOAT64, _EIGEN_COPIES = 4, 8, 3
 _SOFTENING = 4  # of the likeliest scale: sharper logits make the first training steps too large
 _TEMPERATURES = torch.logspace(0, 3, 61, dtype=torch.float64)
@@ -45,7 +47,7 @@ class CalibrationResult:
         kept_features: Whether the features stayed in memory, or were computed again each time.
         explained_variance: Share of the channels' variance that the reduction keeps, percent;
             None without a reduction.
-        temperature: What the regression's outputs were multiplied by to become logits.
+        temperature: Factor that made the regression's outputs logits.
     """
 
     images: int
@@ -87,6 +89,7 @@ def plan_memory(images: int, features: int, limit_gib: float) -> MemoryPlan:
         return unknowns <= LARGEST_SYSTEM and system + keep * _FLOAT32 * images * width <= limit
 
     sketched = min(features, LARGEST_SKETCH, isqrt(int(limit / (2 * _EIGEN_COPIES * _FLOAT64))))
+    # In the order of preference: exact features first, and kept ones before computed ones.
     for width in dict.fromkeys((features, max(sketched, 1))):
         for keep in (True, False):
             if fits(width, keep=keep):
@@ -111,19 +114,20 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
     features and solves; all have the head afterwards.
 
     Args:
-        model: What `apply_head` returned for `plan`; in eval mode.
+        model: Result of `apply_head` for `plan`; in eval mode.
         plan: The plan.
         loader: The images, or of several processes the share of this one: every so many batches.
             It is iterated twice, or up to four times where features do not fit into memory.
-        num_images: How many images one iteration gives, of all processes together.
+        num_images: Number of images in one iteration, of all processes together.
         memory_gib: Bound on the memory of features and system together.
         track: Shows progress.
-        processes: That have a share of the images.
+        processes: Processes that have a share of the images each.
     """
     pooling = pooling_of(model, plan)
     batches = len(loader) if hasattr(loader, "__len__") else None
     tracked = _Tracked(loader, track, batches, next(model.parameters()).device, processes)
     explained = None
+    # The order matters: the batch norm sees what the reduction gives, the classifier what both do.
     if pooling is not None and isinstance(pooling.reduction, nn.Sequential):
         explained = _principal_reduction_(model, pooling.reduction, tracked)
     if pooling is not None and isinstance(pooling.post_bn, nn.BatchNorm1d):
@@ -192,6 +196,7 @@ def _principal_reduction_(model: nn.Module, reduction: nn.Sequential, tracked: _
     directions = principal_directions(cov, conv.out_channels)
     variances = (directions @ cov * directions).sum(dim=1)
     conv.weight.copy_(directions[:, :, None, None])
+    # Known in closed form: the projections have the mean and the variance of their directions.
     if hasattr(reduction, "bn"):
         reduction.bn.running_mean.copy_(directions @ mean)
         reduction.bn.running_var.copy_(variances)
@@ -212,6 +217,7 @@ def _channel_moments(
             total += rows.sum(dim=0)
             products += rows.mT @ rows
     tracked.processes.add_([count, total, products])
+    # One pass in float64: E[xx'] - mm' cancels, which float32 would not survive.
     mean = total / count
     return mean, products / count - torch.outer(mean, mean)
 
@@ -229,6 +235,7 @@ def _estimate_batch_norm_(model: nn.Module, norm: nn.BatchNorm1d, tracked: _Trac
     tracked.processes.add_([count, total, squares])
     mean = total / count
     norm.running_mean.copy_(mean)
+    # Rounding may leave a variance just below zero where a channel is constant.
     norm.running_var.copy_((squares / count - mean.square()).clamp_min(0))
 
 
@@ -276,6 +283,8 @@ def _solve(
         fit = fit_ridge(*_gathered(labeled(), num_images), loss=mistakes)
     else:
         fit = fit_ridge_by_batches(labeled, loss=mistakes)
+    # The same sketch as in `_share`: it is drawn with a seed of its own. Its transpose takes the
+    # weights back to the features, so the file needs no sketch.
     sketch = _sketch(in_features, memory)
     weight = sketch.transpose(fit.weight) if sketch else fit.weight
     seen = torch.cat(labels)
@@ -299,7 +308,7 @@ def _sketch(in_features: int, memory: MemoryPlan) -> CountSketch | None:
 
 
 def _gathered(batches: Iterator[tuple[Tensor, Tensor]], rows: int) -> tuple[Tensor, Tensor]:
-    """All rows in one place, which is made once: joining parts would take twice the memory."""
+    """Return all rows in one tensor, made once: joining parts would take twice the memory."""
     filled = 0
     for features, targets in batches:
         if not filled:
@@ -312,7 +321,7 @@ def _gathered(batches: Iterator[tuple[Tensor, Tensor]], rows: int) -> tuple[Tens
 
 
 def _temperature(left_out: Tensor, labels: Tensor) -> float:
-    """A quarter of the factor, from 1 to 1000, that makes the left-out predictions likeliest.
+    """Return a quarter of the factor, 1 to 1000, that makes left-out predictions likeliest.
 
     A regression on one-hot targets answers between 0 and 1: right in order, but nearly uniform
     as logits, and a fine-tuning run would spend its first epochs on the scale.

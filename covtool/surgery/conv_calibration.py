@@ -23,6 +23,7 @@ from covtool.progress import Track, silent
 from covtool.surgery.convolutions import ConvolutionsPlan
 
 CHUNK = 16  # images at a time, where a layer's sums are taken
+# Channels with less are constant: the ratio of two such variances is noise.
 _LEAST_VARIANCE = 1e-12
 
 Statistics = tuple[Tensor, Tensor]
@@ -33,8 +34,8 @@ class LayerFit:
     """How well an operator follows the convolution whose place it took.
 
     Attributes:
-        path: Of the layer.
-        operator: What it is now.
+        path: Path of the layer.
+        operator: Operator that it is now, in a few words.
         radius: ρ in the units of its input, the mean over filters; None without one.
         beyond: Share of the patches whose norm is larger than ρ, percent; None without one.
         relative_error: Norm of the difference of the answers over that of the convolution's, both
@@ -50,12 +51,12 @@ class LayerFit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvCalibration:
-    """What `calibrate_convolutions_` did.
+    """Result of `calibrate_convolutions_`.
 
     Attributes:
-        images: How many it was done with.
-        radius_quantile: Where the radius lies among the norms.
-        layers: In the order in which they are run.
+        images: Number of images that it was done with.
+        radius_quantile: Share of the patches whose norms lie within the radius.
+        layers: Fit of each operator, in the order in which they are run.
         batch_norms: Paths of the batch norms that were corrected.
     """
 
@@ -78,7 +79,7 @@ def calibrate_convolutions_(
     """Set α, ρ and the batch norms of a converted network, in place.
 
     Args:
-        model: What `apply_convolutions` returned for `plan`; in eval mode.
+        model: Result of `apply_convolutions` for `plan`; in eval mode.
         source: The network before; in eval mode, on the same device. Left as it is.
         plan: The plan.
         images: Normalized, (B, C, H, W), on that device: all at once.
@@ -107,6 +108,7 @@ class _Recording:
         self.statistics: dict[str, Statistics] = {}
 
     def __call__(self, path: str, norm: nn.Module, features: Tensor) -> None:
+        # A norm that is run twice is known by its first input, as `_Correcting` meets it first.
         self.statistics.setdefault(path, _moments(features))
 
 
@@ -124,6 +126,7 @@ class _Correcting:
         known = (old_variance > _LEAST_VARIANCE) & (variance > _LEAST_VARIANCE)
         ratio = torch.where(known, variance / old_variance.clamp_min(_LEAST_VARIANCE), 1)
         shift = norm.running_mean - old_mean.to(norm.running_mean)
+        # The distance of the running mean from the images' mean is kept, in the new deviations.
         norm.running_mean.copy_(mean.to(shift) + shift * ratio.sqrt().to(shift))
         norm.running_var.mul_(ratio.to(shift))
         self.corrected.append(path)
@@ -162,9 +165,10 @@ class _Fitting:
 
 
 def fit_radius(norms: Tensor, shape: torch.Size, quantile: float) -> Tensor:
-    """The quantile of the norms, (B, G, H, W): of all, shape (), or for each of O filters, (O,)."""
+    """Return the quantile of norms (B, G, H, W): one of all, (), or one a filter, (O,)."""
     rows = norms.movedim(1, 0).flatten(1)
     rows = rows if shape else rows.reshape(1, -1)
+    # kthvalue takes any number of values; torch.quantile refuses more than 2^24.
     rank = max(1, min(rows.shape[1], round(quantile * rows.shape[1])))
     values = rows.kthvalue(rank, dim=1).values
     largest = rows.amax(dim=1)
@@ -182,9 +186,11 @@ def fit_scale_(layer: ConvOperator, features: Tensor) -> float:
         pairs = ((wanted, given), (given, given), (wanted, wanted))
         own += torch.stack([(a * b).sum(dim=(0, 2, 3)).cpu().double() for a, b in pairs])
     products, squares, targets = own if layer.alpha.ndim else own.sum(dim=1, keepdim=True)
+    # A filter that answers nothing on these images has no least-squares factor: α stays 1.
     answers = squares > 0
     alpha = torch.where(answers, products / torch.where(answers, squares, 1), 1)
     layer.alpha.copy_(alpha.reshape(layer.alpha.shape))
+    # |wanted - α given|², from the sums alone: no second pass over the images.
     left = (targets - 2 * alpha * products + alpha.square() * squares).sum().clamp_min(0)
     return (left / targets.sum().clamp_min(torch.finfo(torch.float64).tiny)).sqrt().item()
 

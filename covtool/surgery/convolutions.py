@@ -20,7 +20,7 @@ class ConvolutionsPlan:
     """How `apply_convolutions` will change a model.
 
     Attributes:
-        spec: What was asked for, with the choices that were left open made.
+        spec: The request, with the choices that it left open made.
         layers: The convolutions that become operators.
         left: Path and reason of those that were chosen by a wildcard but cannot.
     """
@@ -31,7 +31,7 @@ class ConvolutionsPlan:
 
     @property
     def operator(self) -> str:
-        """What they become, in a few words."""
+        """The operator that they become, in a few words."""
         return CONVOLUTIONS[self.spec.conv].layer.describe(self.spec)
 
 
@@ -41,8 +41,8 @@ def plan_convolutions(
     """Choose the convolutions and check that each can become the operator.
 
     Args:
-        model: As `covtool.backbones.create_model` returns it. Left as it is.
-        spec: What is asked for; with `layers`, exactly these.
+        model: Model that `covtool.backbones.create_model` returned. Left as it is.
+        spec: The request; with `layers`, exactly these are taken.
         images: The images that the model expects.
         recorded: `spec` was written by covtool: options without an effect do no harm.
 
@@ -53,6 +53,7 @@ def plan_convolutions(
             an option has no effect.
     """
     row = CONVOLUTIONS[spec.conv]
+    # Options without an effect do no harm in a recipe, and every recipe stays readable.
     if not recorded:
         _check_options(spec)
     sites = find_convolutions(model, images.size, images.channels)
@@ -65,6 +66,7 @@ def plan_convolutions(
         problem = _problem(model.get_submodule(site.path), row.layer)
         if problem is None:
             fitting.append(site)
+        # A wildcard may meet what cannot be converted; a layer that was named must be.
         elif isinstance(model.get_submodule(site.path), ConvOperator) or _is_named(site, spec):
             raise SurgeryError(f"{site.path}: {problem.message}", hint=problem.hint)
         else:

@@ -20,7 +20,7 @@ class EigenlayerPlan:
     """How `apply_eigenlayer` will change a model.
 
     Attributes:
-        spec: What was asked for.
+        spec: The request.
         classifier: Path of the linear layer that gets an Eigenlayer in front of it.
         in_features: Length of the pooled vector.
         num_classes: Outputs of the classifier.
@@ -38,8 +38,8 @@ def plan_eigenlayer(model: nn.Module, spec: EigenlayerSpec, images: InputSpec) -
     """Find the classifier and check that there is room for an Eigenlayer.
 
     Args:
-        model: With any head. Left as it is.
-        spec: What is asked for.
+        model: Model with any head. Left as it is.
+        spec: The request.
         images: The images that the model expects.
 
     Raises:
@@ -84,6 +84,7 @@ def apply_eigenlayer(model: nn.Module, plan: EigenlayerPlan) -> nn.Module:
     classifier = nn.Linear(plan.spec.features, plan.num_classes, bias=old.bias is not None)
     if plan.spec.init == "keep" and _has_values(old.weight):
         _keep_(eigenlayer, classifier, old)
+    # As a module of its own in the classifier's place: timm's get_classifier still finds it.
     together = EigenClassifier(eigenlayer, classifier).to(old.weight.device, old.weight.dtype)
     operated.set_submodule(plan.classifier, together.train(old.training))
     return operated
@@ -104,7 +105,7 @@ def fitting_features(model: nn.Module) -> int:
 
 
 def eigen_classifier(model: nn.Module) -> EigenClassifier:
-    """Eigenlayer and classifier of a model.
+    """Return the Eigenlayer and the classifier of a model.
 
     Raises:
         SurgeryError: It has no Eigenlayer.
@@ -120,6 +121,7 @@ def eigen_classifier(model: nn.Module) -> EigenClassifier:
 
 @torch.no_grad()
 def _keep_(eigenlayer: Eigenlayer, classifier: nn.Linear, old: nn.Linear) -> None:
+    # On the CPU and in float64, so that a GPU starts from the same vectors.
     exact = old.weight.double().cpu()
     rows = _orthonormal(exact, eigenlayer.out_features)
     eigenlayer.weight.copy_(rows)
@@ -134,6 +136,7 @@ def _orthonormal(weight: Tensor, count: int) -> Tensor:
     others = torch.randn(count - len(right), weight.shape[1], dtype=weight.dtype)
     others -= others @ right.mT @ right
     basis = torch.linalg.qr(torch.cat([right, others]).mT)[0].mT
+    # The directions themselves, not QR's: it may turn their signs.
     return torch.cat([right, basis[len(right) :]])
 
 

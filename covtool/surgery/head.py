@@ -26,14 +26,14 @@ class HeadPlan:
     """How `apply_head` will replace the pooling and the classifier of a model.
 
     Attributes:
-        spec: What was asked for, with the choices that were left open made.
-        sites: Where the model can be operated on.
+        spec: The request, with the choices that it left open made.
+        sites: Places where the model can be operated on.
         tap: The feature map that is pooled.
         bypassed: Modules that will do nothing any more: those after the tap, and those between
             pooling and classifier that only first-order features need.
-        carried: With `fuse`: modules between pooling and classifier that keep working on the
-            first-order features, and hand the others on.
-        widened: With `hidden` kept: the linear layer that is made anew for the pooled vector.
+        carried: Modules between pooling and classifier that, with `fuse`, keep working on the
+            first-order features and hand the others on.
+        widened: Linear layer that is made anew for the pooled vector, where `hidden` is kept.
         pooled_features: Length of the new pooling's vector.
         in_features: Inputs of the new classifier.
         num_classes: Its outputs.
@@ -67,8 +67,8 @@ def plan_head(
     """Find where the head of `model` sits and check that it can be replaced.
 
     Args:
-        model: As `covtool.backbones.create_model` returns it. Left as it is.
-        spec: What is asked for.
+        model: Model that `covtool.backbones.create_model` returned. Left as it is.
+        spec: The request.
         images: The images that the model expects.
         num_classes: Outputs of the new classifier; None for as many as now.
         new_classes: The classes mean something else, even if there are as many.
@@ -81,32 +81,58 @@ def plan_head(
     row = HEADS[spec.head]
     spec = spec.model_copy(update={"reduction": spec.reduction or row.reduction})
     sites = find_sites(model, images.size, images.channels)
-    pooling = model.get_submodule(sites.pooling)
-    if isinstance(pooling, GlobalPooling) or hasattr(pooling, "second_order"):
-        raise SurgeryError(
-            f"{sites.pooling!r} is a covtool head already.",
-            hint="Start from the checkpoint that this file was converted from.",
-        )
-    if (eigenlayer := eigenlayer_path(model)) is not None:
-        raise SurgeryError(
-            f"A new head would leave nothing of the Eigenlayer {eigenlayer!r}.",
-            hint="Start from the checkpoint that this file was converted from, with both: "
-            "--head NAME --eigenlayer K.",
-        )
+    _refuse_second_head(model, sites)
     _check_options(spec)
+    # Asked of the network only once: a skeleton on the meta device has no numbers to ask with.
     own = spec.own_average if recorded else _is_own_average(model, spec, sites)
     tap = sites.trunk[-1] if own else sites.tap(spec.tap)
     spec = spec.model_copy(update={"tap": tap.path, "own_average": own})
-    if own:
-        return _own_average(spec, sites, num_classes, new_classes=new_classes)
-    _check(spec, tap)
-    with torch.device("meta"):  # only its size is wanted: no memory, no random numbers
-        new_pooling = row.build(tap.channels, spec)
     classes = num_classes or sites.num_classes
+    same_classes = not new_classes and classes == sites.num_classes
+    if own:
+        return _plan_own_average(spec, sites, classes, keeps_classifier=same_classes)
+    _check(spec, tap)
+    return _plan_pooling(model, spec, sites, tap, classes, keeps_classifier=same_classes)
+
+
+def _plan_own_average(
+    spec: HeadSpec, sites: Sites, num_classes: int, *, keeps_classifier: bool
+) -> HeadPlan:
+    """Plan a head that leaves the model's own average where it is."""
+    return HeadPlan(
+        spec=spec,
+        sites=sites,
+        tap=sites.trunk[-1],
+        bypassed=(),
+        carried=(),
+        widened=None,
+        pooled_features=sites.in_features,
+        in_features=sites.in_features,
+        num_classes=num_classes,
+        keeps_classifier=keeps_classifier,
+        rank=None,
+    )
+
+
+def _plan_pooling(
+    model: nn.Module,
+    spec: HeadSpec,
+    sites: Sites,
+    tap: FeatureMap,
+    num_classes: int,
+    *,
+    keeps_classifier: bool,
+) -> HeadPlan:
+    """Plan a head with a pooling of covtool's, in place of the model's own or beside it."""
+    row = HEADS[spec.head]
+    with torch.device("meta"):  # only its size is wanted: no memory, no random numbers
+        pooling = row.build(tap.channels, spec)
     tail = _working(model, sites.tail)
     widened = _first_linear(model, tail) if spec.hidden == "keep" else None
     bypassed = (*sites.after(tap), *([] if widened else _without_last_dropout(model, tail)))
-    inputs = sites.in_features if widened else new_pooling.num_features
+    inputs = sites.in_features if widened else pooling.num_features
+    # A covariance of N positions, whose mean is taken out, has a rank of N - 1 at most.
+    rank = min(pooling.reduced_features, tap.positions - 1) if row.centered else None
     return HeadPlan(
         spec=spec,
         sites=sites,
@@ -114,11 +140,11 @@ def plan_head(
         bypassed=() if spec.fuse else bypassed,
         carried=tail if spec.fuse else (),
         widened=widened,
-        pooled_features=new_pooling.num_features,
+        pooled_features=pooling.num_features,
         in_features=inputs + (sites.in_features if spec.fuse else 0),
-        num_classes=classes,
-        keeps_classifier=bool(spec.fuse) and not new_classes and classes == sites.num_classes,
-        rank=_rank(new_pooling.reduced_features, tap) if row.centered else None,
+        num_classes=num_classes,
+        keeps_classifier=bool(spec.fuse) and keeps_classifier,
+        rank=rank,
     )
 
 
@@ -133,10 +159,12 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
             operated.set_submodule(plan.sites.classifier, _classifier(model, plan))
         return _finished(operated, model, plan)
     pooling = HEADS[plan.spec.head].build(plan.tap.channels, plan.spec)
+    # Modules after the tap do nothing any more, so its map comes as the model's code permutes it.
     pooling.layout, pooling.num_prefix_tokens = plan.tap.arrives, plan.tap.num_prefix_tokens
     if plan.spec.fuse:
         last = plan.sites.trunk[-1].path
         tapped = None if plan.tap.path == last else operated.get_submodule(plan.tap.path)
+        # A tapped map is caught by a hook right at its module, before any permutation.
         if tapped is not None:
             pooling.layout = plan.tap.layout
         old_pooling = operated.get_submodule(plan.sites.pooling)
@@ -157,7 +185,7 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
 
 
 def pooling_of(model: nn.Module, plan: HeadPlan) -> GlobalPooling | None:
-    """The pooling layer that `apply_head` put into `model`; None where the model's own stays."""
+    """Return the pooling that `apply_head` put into `model`; None where the own one stays."""
     if plan.spec.own_average:
         return None
     pooling = model.get_submodule(plan.sites.pooling)
@@ -169,6 +197,7 @@ def _classifier(model: nn.Module, plan: HeadPlan) -> nn.Linear:
     new = nn.Linear(plan.in_features, plan.num_classes)
     if plan.keeps_classifier:
         with torch.no_grad():
+            # Zeros for the new features: every logit is what it was, until training changes that.
             new.weight.zero_()
             new.weight[:, : old.in_features] = old.weight
             new.bias.zero_() if old.bias is None else new.bias.copy_(old.bias)
@@ -207,9 +236,10 @@ def _is_own_average(model: nn.Module, spec: HeadSpec, sites: Sites) -> bool:
 
 
 def _averages(pooling: nn.Module, features: FeatureMap) -> bool:
-    """Whether a pooling gives the mean over the positions, and nothing else: asked with numbers."""
+    """Return whether a pooling is the mean over the positions, found out with random maps."""
     side = isqrt(features.positions)
     height, width = (side, side) if side**2 == features.positions else (1, features.positions)
+    # A generator of its own: planning must not move the global one.
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(2, features.channels, height, width, generator=generator)
     if features.layout == "NLC":
@@ -227,23 +257,20 @@ def _averages(pooling: nn.Module, features: FeatureMap) -> bool:
     return pooled.numel() == mean.numel() and torch.allclose(pooled.flatten(1), mean, atol=1e-5)
 
 
-def _own_average(
-    spec: HeadSpec, sites: Sites, num_classes: int | None, *, new_classes: bool
-) -> HeadPlan:
-    classes = num_classes or sites.num_classes
-    return HeadPlan(
-        spec=spec,
-        sites=sites,
-        tap=sites.trunk[-1],
-        bypassed=(),
-        carried=(),
-        widened=None,
-        pooled_features=sites.in_features,
-        in_features=sites.in_features,
-        num_classes=classes,
-        keeps_classifier=not new_classes and classes == sites.num_classes,
-        rank=None,
-    )
+def _refuse_second_head(model: nn.Module, sites: Sites) -> None:
+    pooling = model.get_submodule(sites.pooling)
+    # A fused head leaves the model's own pooling there, with the other one inside.
+    if isinstance(pooling, GlobalPooling) or hasattr(pooling, "second_order"):
+        raise SurgeryError(
+            f"{sites.pooling!r} is a covtool head already.",
+            hint="Start from the checkpoint that this file was converted from.",
+        )
+    if (eigenlayer := eigenlayer_path(model)) is not None:
+        raise SurgeryError(
+            f"A new head would leave nothing of the Eigenlayer {eigenlayer!r}.",
+            hint="Start from the checkpoint that this file was converted from, with both: "
+            "--head NAME --eigenlayer K.",
+        )
 
 
 def _check_options(spec: HeadSpec) -> None:
@@ -277,10 +304,6 @@ def _check(spec: HeadSpec, tap: FeatureMap) -> None:
         )
 
 
-def _rank(dim: int, tap: FeatureMap) -> int:
-    return min(dim, tap.positions - 1)
-
-
 def _working(model: nn.Module, tail: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(p for p in tail if not isinstance(model.get_submodule(p), nn.Identity))
 
@@ -297,12 +320,14 @@ def _first_linear(model: nn.Module, tail: tuple[str, ...]) -> str:
 
 def _without_last_dropout(model: nn.Module, tail: tuple[str, ...]) -> tuple[str, ...]:
     """Return all of a tail that goes: not what only flattens, and not the last dropout."""
+    # The last dropout is the classifier's, and as useful to the new one.
     dropouts = [p for p in tail if isinstance(model.get_submodule(p), nn.Dropout)]
     kept = set(dropouts[-1:]) | {p for p in tail if isinstance(model.get_submodule(p), _HARMLESS)}
     return tuple(p for p in tail if p not in kept)
 
 
 def _tell_timm(model: nn.Module, plan: HeadPlan) -> None:
+    # timm's names for the outputs, and for the length of what enters the classifier.
     for name, value in (
         ("num_classes", plan.num_classes),
         ("head_hidden_size", plan.in_features),

@@ -19,10 +19,12 @@ class InstanceBatchNormPlan:
     """How `apply_instance_batch_norm` will change a model.
 
     Attributes:
-        spec: What was asked for, with the layers that were found.
+        spec: The request, which may leave the layers open.
+        layers: Paths of the batch norms.
     """
 
     spec: InstanceBatchNormSpec
+    layers: tuple[str, ...]
 
 
 def plan_instance_batch_norm(
@@ -32,7 +34,7 @@ def plan_instance_batch_norm(
 
     Args:
         model: Left as it is.
-        spec: What is asked for.
+        spec: The request.
 
     Raises:
         SurgeryError: There are none, or what is named is no batch norm.
@@ -41,6 +43,12 @@ def plan_instance_batch_norm(
     layers = spec.layers
     if layers is None:
         layers = tuple(path for path in norms if _FIRST_OF_A_BLOCK.fullmatch(path))
+    done = [path for path, m in model.named_modules() if isinstance(m, InstanceBatchNorm2d)]
+    if done and (not layers or set(done) & set(layers)):
+        raise SurgeryError(
+            f"{done[0]!r} is half an instance norm already.",
+            hint="Start from the checkpoint that this file was converted from.",
+        )
     unknown = [path for path in layers if path not in norms]
     if unknown or not layers:
         raise SurgeryError(
@@ -50,7 +58,7 @@ def plan_instance_batch_norm(
             hint="IBN-Net (a) changes the first batch norm of each block of a ResNet's stages 1 "
             "to 3: layer1.0.bn1 and so on.",
         )
-    return InstanceBatchNormPlan(spec=spec.model_copy(update={"layers": tuple(layers)}))
+    return InstanceBatchNormPlan(spec=spec, layers=layers)
 
 
 def apply_instance_batch_norm(model: nn.Module, plan: InstanceBatchNormPlan) -> nn.Module:
@@ -59,7 +67,7 @@ def apply_instance_batch_norm(model: nn.Module, plan: InstanceBatchNormPlan) -> 
     Scales and shifts stay with their channels, and so do the statistics of those that keep them.
     """
     operated = deepcopy(model)
-    for path in plan.spec.layers:
+    for path in plan.layers:
         old = operated.get_submodule(path)
         new = InstanceBatchNorm2d(old.num_features).to(old.weight.device, old.weight.dtype)
         _take_over_(new, old)
@@ -73,5 +81,6 @@ def _take_over_(new: InstanceBatchNorm2d, old: nn.BatchNorm2d) -> None:
     for name in ("weight", "bias"):
         getattr(new.IN, name).copy_(getattr(old, name)[:first])
         getattr(new.BN, name).copy_(getattr(old, name)[first:])
+    # The instance norm keeps no statistics: those of its channels are dropped.
     new.BN.running_mean.copy_(old.running_mean[first:])
     new.BN.running_var.copy_(old.running_var[first:])

@@ -17,10 +17,10 @@ class LastStridePlan:
     """How `apply_last_stride` will change a model.
 
     Attributes:
-        spec: What was asked for.
+        spec: The request.
         strided: Paths of the convolutions and poolings whose stride becomes 1.
         removed: Paths of the poolings that have nothing left to do.
-        positions: Of the last feature map, before.
+        positions: Positions of the last feature map, before.
     """
 
     spec: LastStrideSpec
@@ -33,8 +33,8 @@ def plan_last_stride(model: nn.Module, spec: LastStrideSpec, images: InputSpec) 
     """Find the modules that halve the resolution for the last time.
 
     Args:
-        model: As `covtool.backbones.create_model` returns it. Left as it is.
-        spec: What is asked for.
+        model: Model that `covtool.backbones.create_model` returned. Left as it is.
+        spec: The request.
         images: The images that the model expects.
 
     Raises:
@@ -46,9 +46,11 @@ def plan_last_stride(model: nn.Module, spec: LastStrideSpec, images: InputSpec) 
     strided, removed = [], []
     for call in trace_calls(model, image.to(parameter.device)):
         module = model.get_submodule(call.path)
+        # More than twice, not four times: an odd side is rounded up.
         halves = len(call.source_shape) == len(call.shape) == 4 and (
             _area(call.shape) == positions and _area(call.source_shape) > 2 * positions
         )
+        # Containers show the same shapes as the layer in them.
         if not halves or any(module.children()):
             continue
         (removed if _is_only_pooling(module) else strided).append(_checked(call.path, module))
@@ -67,6 +69,7 @@ def apply_last_stride(model: nn.Module, plan: LastStridePlan) -> nn.Module:
     operated = deepcopy(model)
     for path in plan.strided:
         module = operated.get_submodule(path)
+        # Poolings may hold a number where convolutions hold a pair.
         module.stride = 1 if isinstance(module.stride, int) else (1, 1)
     for path in plan.removed:
         operated.set_submodule(path, nn.Identity())
@@ -82,6 +85,7 @@ def _is_only_pooling(module: nn.Module) -> bool:
 
 
 def _checked(path: str, module: nn.Module) -> str:
+    # A 2x2 pooling at stride 1 would shift the map by half a position: it goes altogether.
     if _is_only_pooling(module):
         return path
     known = isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)

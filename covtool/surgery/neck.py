@@ -17,7 +17,7 @@ class NeckPlan:
     """How `apply_neck` will change a model.
 
     Attributes:
-        spec: What was asked for.
+        spec: The request.
         pooling: Path of the pooling that gets a neck behind it.
         classifier: Path of the linear layer that is made anew.
         in_features: Length of the pooled vector.
@@ -35,13 +35,13 @@ def plan_neck(model: nn.Module, spec: NeckSpec, images: InputSpec) -> NeckPlan:
     """Find the pooling and the classifier, and check that there is room for a neck.
 
     Args:
-        model: With any head. Left as it is.
-        spec: What is asked for.
+        model: Model with any head. Left as it is.
+        spec: The request.
         images: The images that the model expects.
 
     Raises:
         SurgeryError: The model has no place for it, has a neck or an Eigenlayer already, or the
-            spec tells no length of its linear layer.
+            spec gives no length of its linear layer.
     """
     for path, what in ((neck_path(model), "a neck"), (eigenlayer_path(model), "an Eigenlayer")):
         if path is not None:
@@ -72,10 +72,13 @@ def apply_neck(model: nn.Module, plan: NeckPlan) -> nn.Module:
     operated = deepcopy(model)
     reference = operated.get_submodule(plan.classifier).weight
     neck = Neck(plan.in_features, plan.spec.layers, plan.spec.features)
+    # Behind the pooling, not in front of the classifier: forward_head(pre_logits=True) gives the
+    # neck's output then, which is the descriptor.
     pooling = NeckPooling(operated.get_submodule(plan.pooling), neck)
     classifier = nn.Linear(neck.num_features, plan.num_classes, bias=plan.spec.classifier_bias)
     operated.set_submodule(plan.pooling, pooling)
     operated.set_submodule(plan.classifier, classifier)
+    # timm's name for the length of what forward_head(pre_logits=True) gives.
     if hasattr(operated, "head_hidden_size"):
         operated.head_hidden_size = neck.num_features
     return operated.to(reference.device, reference.dtype).train(model.training)

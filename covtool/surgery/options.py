@@ -28,15 +28,16 @@ def refuse_untaken(flag: str, row: Row, spec: Record, table: Iterable[Row]) -> N
     """Refuse an option that a row does not take.
 
     Args:
-        flag: What chooses the row, ``--head``.
+        flag: Option that chooses the row, ``--head``.
         row: The row that was chosen.
-        spec: What was asked for.
+        spec: The request.
         table: All rows.
 
     Raises:
         SurgeryError: It says which options the row takes, and which rows take the option.
     """
     fields = type(spec).model_fields.items()
+    # Fields without a description are no options: covtool sets them itself.
     takes = [n for n, f in fields if n in row.options and f.description]
     for name in changed_options(spec):
         if name not in row.options:

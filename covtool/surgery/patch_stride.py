@@ -14,7 +14,7 @@ class PatchStridePlan:
     """How `apply_patch_stride` will change a model.
 
     Attributes:
-        spec: What was asked for.
+        spec: The request.
         size: Height and width of the images.
         grid: Rows and columns of the patches.
     """
@@ -31,7 +31,7 @@ def plan_patch_stride(
 
     Args:
         model: Left as it is.
-        spec: What is asked for.
+        spec: The request.
         images: The images that the model expects.
 
     Raises:
@@ -44,5 +44,6 @@ def plan_patch_stride(
 def apply_patch_stride(model: nn.Module, plan: PatchStridePlan) -> nn.Module:
     """Return a copy of `model` with patches of another stride; `model` itself is not changed."""
     operated = deepcopy(model)
+    # The size is the recipe's: positions are resampled for its grid, and for no other.
     set_patch_stride_(operated, plan.spec.stride, plan.size)
     return operated

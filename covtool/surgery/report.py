@@ -1,4 +1,4 @@
-"""What an operation changes: modules, tensors, parameters, operations."""
+"""Comparison of two models: modules, tensors, parameters, floating point operations."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ class Size:
 
     Attributes:
         parameters: Trained numbers.
-        flops: Of the forward pass of one image, two for each multiply-add of a convolution or a
-            matrix product.
+        flops: Floating point operations of the forward pass of one image, two for each
+            multiply-add of a convolution or a matrix product.
     """
 
     parameters: int
@@ -54,7 +54,7 @@ class KeyChanges:
 
 
 def measure_size(model: nn.Module, images: InputSpec) -> Size:
-    """Parameters and floating point operations of a model in eval mode."""
+    """Count the parameters and floating point operations of a model in eval mode."""
     parameter = next(model.parameters())
     image = torch.zeros(
         1, images.channels, *images.size, dtype=parameter.dtype, device=parameter.device
@@ -75,17 +75,18 @@ def measure_size(model: nn.Module, images: InputSpec) -> Size:
     )
 
 
-def compare_keys(
+def compare_tensors(
     before: nn.Module, after: nn.Module, *, written: tuple[str, ...] = ()
 ) -> KeyChanges:
     """Return names of the tensors that stay, get other values or another shape, come and go.
 
     Args:
         before: The source.
-        after: What became of it.
+        after: The model that it became.
         written: Paths of modules whose tensors are yet to be written.
     """
     old, new = before.state_dict(), after.state_dict()
+    # startswith of an empty tuple is False: nothing is written then.
     prefixes = tuple(f"{path}." for path in written)
     same = {n for n in old if n in new and new[n].shape == old[n].shape}
     kept = {n for n in same if not n.startswith(prefixes) and same_bytes(old[n], new[n])}
@@ -102,6 +103,7 @@ def same_bytes(first: Tensor, second: Tensor) -> bool:
     """Return whether two tensors are the same, byte for byte: also where there are NaNs in them."""
     if first.dtype != second.dtype or first.shape != second.shape:
         return False
+    # Bytes, since NaN is not equal to itself and -0 equals 0.
     as_bytes = [t.contiguous().flatten().view(torch.uint8) for t in (first, second)]
     return torch.equal(*as_bytes)
 

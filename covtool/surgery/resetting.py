@@ -19,19 +19,19 @@ HEAD = "covtool_head"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplacedHead:
-    """What ``reset_classifier`` must know of a converted model.
+    """Facts about a converted model that ``reset_classifier`` needs.
 
     Attributes:
         pooling: Path of the pooling.
         classifier: Path of the classifier.
-        in_features: What enters it.
-        first_features: What entered it before the conversion.
-        channels: Of the feature map that is pooled.
+        in_features: Number of features that enter it.
+        first_features: Number of features that entered it before the conversion.
+        channels: Channels of the feature map that is pooled.
         layout: Order of the map's axes.
         num_prefix_tokens: Class and register tokens at its front.
         flattening: Paths of the modules that flatten pooled features.
-        carried: With first-order features beside the others: modules that hand the others on.
-        is_fused: Whether there are such features.
+        carried: Paths of modules that work on first-order features and hand the others on.
+        is_fused: Whether there are first-order features beside the others.
         widened: Path of the linear layer that takes the pooled features, with others behind it;
             None where the classifier takes them.
     """
@@ -55,13 +55,13 @@ class _Resettable:
     def reset_classifier(
         self, num_classes: int, global_pool: str | None = None, **others: object
     ) -> None:
-        """A new classifier at random, as timm's method of that name makes one.
+        """Make a new classifier at random, as timm's method of that name does.
 
         Args:
             num_classes: Its outputs; 0 for none: the model puts out the pooled features.
             global_pool: None keeps covtool's pooling. Another puts timm's in its place, in front
                 of a classifier on the feature map's channels: ``avg``, ``max``, ``""`` for none.
-            others: As the model's own method takes them, for the layers that a conversion with
+            others: Arguments of the model's own method, for the layers that a conversion with
                 ``--fuse`` leaves between pooling and classifier.
 
         Raises:
@@ -73,6 +73,7 @@ class _Resettable:
         if global_pool is None:
             _new_classifier_(self, head, num_classes)
         elif head.is_fused:
+            # The class is timm's again: this is its own method.
             _unfuse_(self, head)
             self.reset_classifier(num_classes, global_pool, **others)
         else:
@@ -91,6 +92,7 @@ def _new_classifier_(model: nn.Module, head: ReplacedHead, num_classes: int) -> 
     new = nn.Linear(head.in_features, num_classes) if num_classes > 0 else nn.Identity()
     _put(model, head.classifier, new)
     model.num_classes = num_classes
+    # timm's name for the length of what enters the classifier.
     model.head_hidden_size = head.in_features
 
 
@@ -129,7 +131,7 @@ def _put(model: nn.Module, path: str, new: nn.Module) -> None:
 
 
 def _forget_classes(model: nn.Module, num_classes: int, *, keeps_structure: bool) -> None:
-    """The recipe names other classes now, or describes another structure: then it is None."""
+    """Take the classes, or the whole recipe where the structure changes, off the model."""
     recipe = getattr(model, "recipe", None)
     if recipe is None:
         return

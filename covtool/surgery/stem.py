@@ -16,7 +16,7 @@ class StemPlan:
     """How `apply_stem` will change a model.
 
     Attributes:
-        spec: What was asked for.
+        spec: The request.
         activation: Path of the activation that goes; None where it stays.
         max_pooling: Path of the max pooling that loses its padding; None where it stays.
     """
@@ -31,7 +31,7 @@ def plan_stem(model: nn.Module, spec: StemSpec) -> StemPlan:
 
     Args:
         model: Left as it is.
-        spec: What is asked for.
+        spec: The request.
 
     Raises:
         SurgeryError: The model has no such stem.
@@ -42,8 +42,9 @@ def plan_stem(model: nn.Module, spec: StemSpec) -> StemPlan:
     pooling = "maxpool" if isinstance(getattr(model, "maxpool", None), nn.MaxPool2d) else None
     if activation is None or pooling is None:
         raise SurgeryError(
-            f"{type(model).__name__} does not begin as a ResNet does: convolution, batch norm, "
-            "ReLU, max pooling.",
+            f"{type(model).__name__} does not begin as a plain ResNet does: convolution, batch "
+            "norm, ReLU, max pooling.",
+            hint="A stem whose ReLU is gone already cannot be changed again.",
         )
     return StemPlan(
         spec=spec,
@@ -59,6 +60,7 @@ def apply_stem(model: nn.Module, plan: StemPlan) -> nn.Module:
         operated.set_submodule(plan.activation, nn.Identity())
     if plan.max_pooling is not None:
         old = operated.get_submodule(plan.max_pooling)
+        # As fast-reid pools: no padding, and the last window may stand over the edge.
         new = nn.MaxPool2d(old.kernel_size, stride=old.stride, ceil_mode=True)
         operated.set_submodule(plan.max_pooling, new)
     return operated

@@ -23,13 +23,13 @@ from covtool.specs.provenance import (
     Provenance,
     SavedStateStep,
     TrainingStep,
-    operation_record,
     phrase,
     trained_as_they_are,
     trained_in_boxes,
     was_trained,
 )
 from covtool.specs.recipe_reading import recipe_of, recipe_of_json
+from covtool.surgery.operations import operation_record
 
 EIGENLAYER = ConversionStep(
     source="a.pth", operations=(OperationRecord(operation="eigenlayer", features=8),)

@@ -175,7 +175,7 @@ REFUSED = {
     "half instance norms twice": (
         plain,
         (InstanceBatchNormSpec(), InstanceBatchNormSpec()),
-        "no blocks",
+        "half an instance norm already",
     ),
     "half instance norms of a transformer": (vit, (InstanceBatchNormSpec(),), "no blocks"),
     "stem of a transformer": (vit, (StemSpec(activation="none"),), "does not begin"),

@@ -11,7 +11,7 @@ from covtool.data.datasets.samples import Sample
 from covtool.data.images.decoding import decode_image
 from covtool.data.images.threads import in_threads
 from covtool.errors import DataError
-from covtool.printable import printable
+from covtool.printable import first_few, printable
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 
@@ -39,6 +39,13 @@ class CheckedSamples:
     dim: int = 0
 
 
+def list_unreadable(bad: Sequence[Unread]) -> str:
+    """Return the first of many files, each with the reason why it cannot be read."""
+    return first_few(
+        bad, SHOWN, show=lambda one: f"{printable(str(one[0]))}: {one[1]}", separator="; "
+    )
+
+
 class UnreadableError(DataError):
     """Images cannot be read.
 
@@ -48,11 +55,9 @@ class UnreadableError(DataError):
     """
 
     def __init__(self, bad: Sequence[Unread], total: int) -> None:
-        shown = "; ".join(f"{printable(str(path))}: {reason}" for path, reason in bad[:SHOWN])
-        more = f" ... and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         super().__init__(
             f"{len(bad)} of {total} images cannot be read.",
-            reason=shown + more,
+            reason=list_unreadable(bad),
             hint="Replace or remove them, or add --on-bad-image skip."
             if len(bad) < total
             else "Replace them, or choose other data.",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from covtool.printable import printable
+from covtool.printable import first_few, printable
 
 Labeled = tuple[Path, str]
 """An image and the name of its class."""
@@ -31,12 +31,9 @@ def shown(names: Iterable[str], limit: int = 6) -> str:
 
     Example:
         >>> shown("abc", limit=2)
-        'a, b, ... (1 more)'
+        'a, b, and 1 more'
     """
-    names = list(names)
-    first = ", ".join(map(printable, names[:limit]))
-    more = f", ... ({len(names) - limit} more)" if len(names) > limit else ""
-    return first + more
+    return first_few(list(names), limit, show=printable)
 
 
 def counted(number: int, thing: str) -> str:

@@ -18,7 +18,7 @@ from covtool.data.datasets.records.records import labels_of
 from covtool.data.datasets.samples import Sample
 from covtool.data.datasets.spelling import spelled_alike
 from covtool.errors import DataError
-from covtool.printable import escaped, printable
+from covtool.printable import escaped, first_few, printable
 
 SHOWN = 12
 PATHS_SHOWN = 5
@@ -87,10 +87,12 @@ def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
 
 
 def _two_labels(layout: DataLayout, pairs: Sequence[tuple[Sample, Sample]]) -> DataError:
-    shown = "; ".join(_both_labels(layout, *pair) for pair in pairs[:PATHS_SHOWN])
+    shown = first_few(
+        pairs, PATHS_SHOWN, show=lambda pair: _both_labels(layout, *pair), separator="; "
+    )
     return DataError(
         f"{counted(len(pairs), 'image')} of {layout.root} {_have(len(pairs))} two labels.",
-        reason=f"{shown}{_more(len(pairs), PATHS_SHOWN)}.",
+        reason=f"{shown}.",
         hint="Keep each image in one class.",
     )
 
@@ -105,11 +107,11 @@ def _both_labels(layout: DataLayout, one: Sample, other: Sample) -> str:
 
 def _two_splits(layout: DataLayout, found: Sequence[tuple[str, str, Sample]]) -> DataError:
     one, other, _ = found[0]
-    shown = ", ".join(short_path(sample.path, layout) for _, _, sample in found[:PATHS_SHOWN])
+    shown = first_few(found, PATHS_SHOWN, show=lambda one: short_path(one[2].path, layout))
     return DataError(
         f"{counted(len(found), 'image')} of {layout.root} {'are' if len(found) > 1 else 'is'} in "
         f"{layout.split_names[one]!r} and in {layout.split_names[other]!r}.",
-        reason=f"{shown}{_more(len(found), PATHS_SHOWN)}.",
+        reason=f"{shown}.",
         hint="Figures on what was trained on say nothing: keep each image in one split.",
     )
 
@@ -161,9 +163,5 @@ def _have(count: int) -> str:
     return "have" if count > 1 else "has"
 
 
-def _more(count: int, shown: int) -> str:
-    return f" and {count - shown:,} more" if count > shown else ""
-
-
 def _shortened(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:SHOWN])) + _more(len(names), SHOWN)
+    return first_few(names, SHOWN, show=printable)

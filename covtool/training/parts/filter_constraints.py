@@ -9,6 +9,7 @@ from covtool.errors import ArgumentError
 from covtool.layers import ConvOperator
 from covtool.ops.filters import orthogonality_penalty, project_filters
 from covtool.specs import ConvolutionSpec, Recipe, TrainingSpec, as_flag
+from covtool.surgery.operations import of_kind
 from covtool.variants import CONVOLUTIONS
 
 CONSTRAINTS = ("weight_projection", "projection_norm", "orthogonality", "weighted_gradients")
@@ -62,9 +63,9 @@ def constrain_(model: nn.Module, recipe: Recipe, training: TrainingSpec) -> Reci
     if not given:
         return recipe
     operations = tuple(
-        _constrained(o, given) if isinstance(o, ConvolutionSpec) else o for o in recipe.operations
+        _constrained(o, given) if o.operation == "conv" else o for o in recipe.operations
     )
-    specs = [o for o in operations if isinstance(o, ConvolutionSpec)]
+    specs = of_kind(operations, ConvolutionSpec)
     _refuse_useless(given, specs)
     modules = dict(model.named_modules())
     for spec in specs:

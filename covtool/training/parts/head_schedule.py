@@ -16,6 +16,7 @@ from covtool.layers import CovariancePooling, GlobalPooling
 from covtool.ops.eigen_gradients import GRADIENTS
 from covtool.specs import HeadSpec, Recipe
 from covtool.specs.head_schedule import HeadPhase, parse_head_schedule
+from covtool.surgery.operations import of_kind
 from covtool.variants import HEADS
 
 
@@ -69,7 +70,7 @@ def plan_head_schedule(
     Raises:
         ArgumentError: A head does not exist, is never reached, or has other weights.
     """
-    own = next((o for o in recipe.operations if isinstance(o, HeadSpec)), None)
+    own = next(iter(of_kind(recipe.operations, HeadSpec)), None)
     if text is None:
         return None if own is None else HeadSchedule(own=own, phases=())
     pooling = pooling_in(model)

@@ -14,7 +14,7 @@ from covtool.data.cache import (
     open_caches,
     training_form,
 )
-from covtool.data.datasets.checking import CheckedSamples, check_splits
+from covtool.data.datasets.checking import CheckedSamples, check_splits, list_unreadable
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.retrieval.report import report_on, require_searchable
 from covtool.data.datasets.samples import Sample
@@ -22,14 +22,12 @@ from covtool.data.images.dim import note_on_dim
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.rendering.choice import require_tensors
 from covtool.errors import DataError
-from covtool.printable import printable
 from covtool.processes import Processes
 from covtool.specs import FinetuneRequest, InputSpec, LoadingSpec
 from covtool.training.loop.bad_images import BRING_BACK
 from covtool.training.parts.assembly import TrainingData
 from covtool.training.run.observer import Observer
 
-SHOWN = 5
 SPLITS = ("train", "val")
 
 
@@ -73,7 +71,7 @@ def load_data(
             if cached.bad and left_out is not None:
                 raise DataError(
                     f"{len(cached.bad)} images of {split} cannot be read any more.",
-                    reason=_shortened(cached.bad),
+                    reason=list_unreadable(cached.bad),
                     hint="Bring back what was there: with --cache nothing takes their place.",
                 )
             _tell_of(cached.bad, split, observer)
@@ -147,7 +145,7 @@ def _kept(
     for split, found in checked.items():
         if found.bad:
             count = f"{len(found.bad)} images of {split}"
-            observer.on_note(f"{count} cannot be read any more: {_shortened(found.bad)}")
+            observer.on_note(f"{count} cannot be read any more: {list_unreadable(found.bad)}")
     return list(splits.values())
 
 
@@ -164,12 +162,9 @@ def _looked_at(
 
 def _tell_of(bad: Sequence[tuple[Path, str]], split: str, observer: Observer) -> None:
     if bad:
-        observer.on_note(f"Left out {len(bad)} unreadable images of {split}: {_shortened(bad)}")
-
-
-def _shortened(bad: Sequence[tuple[Path, str]]) -> str:
-    shown = "; ".join(f"{printable(str(path))}: {reason}" for path, reason in bad[:SHOWN])
-    return f"{shown}; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else shown
+        observer.on_note(
+            f"Left out {len(bad)} unreadable images of {split}: {list_unreadable(bad)}"
+        )
 
 
 def _cache_requests(

@@ -1,0 +1,58 @@
+"""Checks of a request, before anything is opened."""
+
+from pathlib import Path
+
+from covtool.atomic import require_model_name, require_writable
+from covtool.checkpoints.file_kinds import stem_of
+from covtool.conversion.records import ConversionRequest, Job
+from covtool.errors import ArgumentError
+from covtool.specs import HeadSpec
+from covtool.surgery.operations import OPERATIONS, of_kind, require_order, stem_of_operations
+
+
+def checked_output(job: Job, *, writes: bool) -> Path:
+    """Check a request, and return the file that it writes.
+
+    Args:
+        job: The request, and the processes that carry it out.
+        writes: Whether the output is to be written; a plan does not mind what is there.
+
+    Raises:
+        ArgumentError: There is nothing to do, an option has no effect, operations are in an order
+            that cannot be, or the output cannot be a model.
+        OutputExistsError: The output exists.
+    """
+    request = job.request
+    output = request.output or _default_output(request)
+    _refuse(request)
+    require_model_name(output)
+    if writes:  # looked at before the first process writes
+        job.processes.main(lambda: require_writable(output, overwrite=request.overwrite))
+    return output
+
+
+def _default_output(request: ConversionRequest) -> Path:
+    return Path(f"{stem_of(request.source)}-{stem_of_operations(request.operations)}.safetensors")
+
+
+def _refuse(request: ConversionRequest) -> None:
+    if not request.operations:
+        raise ArgumentError(
+            "There is nothing to do.",
+            hint="Choose a head, --head isqrt, operators, --conv tanh, or --eigenlayer 1024.",
+        )
+    if request.calibrate_with and not any(
+        OPERATIONS[o.operation].calibration for o in request.operations
+    ):
+        raise ArgumentError(
+            "Only a new head and operators can be calibrated.",
+            hint="Add --head isqrt or --conv tanh.",
+        )
+    # Without a head there is no new classifier: the options would be ignored in silence.
+    has_head = bool(of_kind(request.operations, HeadSpec))
+    if not has_head and (request.classes_from or request.spec.num_classes):
+        raise ArgumentError(
+            "--data and --num-classes are for a new classifier, and the head stays.",
+            hint="Add --head gap for a new one, or leave them out.",
+        )
+    require_order(request.operations)
