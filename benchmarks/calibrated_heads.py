@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--tap")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    opened = open_model(arguments.model, input_overrides=SQUASH)
+    opened = open_model(arguments.model, input=SQUASH)
     model, images = opened.model, opened.recipe.input
     specs = {row.name: spec_of(row, arguments.dim, arguments.tap) for row in HEADS}
     for name, changes in EXTRA.items():

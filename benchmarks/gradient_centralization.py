@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from covtool.conversion import ConversionRequest, convert
-from covtool.specs import AugmentationSpec, FinetuneRequest, HeadSpec, TrainingSpec
+from covtool.specs import AugmentationSpec, FinetuneRequest, HeadSpec, ModelSource, TrainingSpec
 from covtool.training import finetune
 
 SEEDS = (1, 2, 3)
@@ -69,11 +69,10 @@ class Study:
         path = self.output / f"{data.name}.safetensors"
         if not path.exists():
             request = ConversionRequest(
-                source=self.model,
+                source=ModelSource(name=self.model, input=INPUT),
                 operations=[HeadSpec(head="isqrt", dim=256, reduction="linear")],
                 output=path,
                 calibrate_with=data,
-                input_overrides=INPUT,
                 workers=0,
             )
             done = convert(request)

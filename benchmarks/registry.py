@@ -34,7 +34,7 @@ from covtool.checkpoints.inspection import inspect_source
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
 from covtool.errors import CovtoolError, VerificationError
-from covtool.specs import BaseSpec, ConvolutionSpec, HeadSpec, Operation
+from covtool.specs import BaseSpec, ConvolutionSpec, HeadSpec, ModelSource, Operation
 
 OPERATIONS: dict[str, Operation] = {
     "gap": HeadSpec(head="gap"),
@@ -89,12 +89,10 @@ def try_architecture(name: str, folder: Path) -> dict[str, str]:
         found = {"size": str(size), "inspect": _outcome(lambda: _inspected(source, name))}
         for step, operation in OPERATIONS.items():
             request = ConversionRequest(
-                source=str(source),
+                source=ModelSource(name=str(source), arch=name, input={"size": (size, size)}),
                 operations=(operation,),
                 output=folder / "converted.safetensors",
                 overwrite=True,
-                arch=name,
-                input_overrides={"size": (size, size)},
             )
             found[step] = _outcome(lambda request=request: load(convert(request).path))
             gc.collect()

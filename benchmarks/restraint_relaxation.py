@@ -27,6 +27,7 @@ from covtool.specs import (
     FinetuneRequest,
     HeadSpec,
     LoadingSpec,
+    ModelSource,
     ObjectiveSpec,
     RetrievalSpec,
     SearchSpec,
@@ -97,11 +98,10 @@ class Study:
             heads = [] if variant.head is None else [variant.head]
             convert(
                 ConversionRequest(
-                    source=self.model,
+                    source=ModelSource(name=self.model, input=INPUT),
                     operations=[*heads, EIGENLAYER],
                     output=path,
                     calibrate_with=self.data if heads else None,
-                    input_overrides=INPUT,
                     workers=0,
                 )
             )

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from covtool.errors import ArgumentError, UnknownKeyError
 from covtool.printable import printable
-from covtool.specs import as_flag
+from covtool.specs import InputOverrides, ModelSource, as_flag
 from covtool.specs.problems import parts_of, shown
 from covtool_cli.arguments import STATISTICS
 
@@ -67,6 +67,15 @@ def is_given(ctx: typer.Context, name: str) -> bool:
     """Return whether somebody gave a parameter of the command a value, rather than its default."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name in GIVEN
+
+
+SOURCE_OPTIONS = ("arch", "weights", "classifier_layer", "iterations", "from_scratch")
+
+
+def model_source(ctx: typer.Context, name: str, images: InputOverrides) -> ModelSource:
+    """Return the model that a command's argument and its `SOURCE_OPTIONS` name."""
+    chosen = {option: ctx.params[option] for option in SOURCE_OPTIONS if option in ctx.params}
+    return ModelSource(name=name, input=images.changes(), **chosen)
 
 
 def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -96,7 +96,7 @@ def command(
     from covtool import conversion
 
     request = conversion.ConversionRequest(
-        source=source,
+        source=options.model_source(ctx, source, images),
         operations=_recipes_operations(ctx, recipe)
         if recipe
         else _operations(ctx, head, conv, spec),
@@ -106,11 +106,6 @@ def command(
         classes_from=data,
         calibrate_with=calibrate,
         layout=layout,
-        arch=arch,
-        weights=weights,
-        classifier_layer=classifier_layer,
-        input_overrides=images.changes(),
-        pretrained=not from_scratch,
         batch_size=batch_size,
         workers=workers,
         device=device,

@@ -60,17 +60,12 @@ def command(
     from covtool_cli import render
 
     request = DescriptionRequest(
-        source=model,
+        source=options.model_source(ctx, model, input),
         images=images,
         split=split,
         output=output,
         spec=description,
         overwrite=overwrite,
-        arch=arch,
-        iterations=iterations,
-        weights=weights,
-        classifier_layer=classifier_layer,
-        input_overrides=input.changes(),
         batch_size=batch_size,
         workers=workers,
         device=device,

@@ -105,15 +105,10 @@ def command(
         raise ArgumentError("MODEL is missing.", hint="Usage: covtool evaluate MODEL --data DIR.")
     launching.run_in_processes(ctx, launch)
     request = {
-        "source": model,
+        "source": None if model is None else options.model_source(ctx, model, images),
         "data": data,
         "split": split,
         "layout": layout,
-        "arch": arch,
-        "iterations": iterations,
-        "weights": weights,
-        "classifier_layer": classifier_layer,
-        "input_overrides": images.changes(),
         "batch_size": batch_size,
         "workers": workers,
         "device": device,
@@ -122,11 +117,11 @@ def command(
     }
     if chosen == "retrieval":
         request |= {"spec": searching, "test_classes": classes.test_classes}
-        _retrieve({**request, "overwrite": overwrite}, as_json=as_json)
+        _retrieve(model, {**request, "overwrite": overwrite}, as_json=as_json)
     else:
         shown = {"per_class": per_class, "confusion": confusion}
         request |= {"attack": attacking, "class_names": class_names}
-        _classify(request, as_json=as_json, **shown)
+        _classify(model, request, as_json=as_json, **shown)
 
 
 def _task(ctx: typer.Context, asked: str, data: Path) -> str:
@@ -145,7 +140,7 @@ def _task(ctx: typer.Context, asked: str, data: Path) -> str:
     return chosen
 
 
-def _retrieve(request: dict[str, Any], *, as_json: bool) -> None:
+def _retrieve(model: str | None, request: dict[str, Any], *, as_json: bool) -> None:
     from covtool.evaluation.retrieve import RetrievalRequest, retrieve
     from covtool_cli import render, retrieval_tables
 
@@ -154,21 +149,23 @@ def _retrieve(request: dict[str, Any], *, as_json: bool) -> None:
     )
     _tell(done.unreadable, done.notes)
     if as_json:
-        render.json_object(retrieval_tables.as_object(request["source"], done))
+        render.json_object(retrieval_tables.as_object(model, done))
     else:
-        retrieval_tables.show_figures(request["source"], done)
+        retrieval_tables.show_figures(model, done)
 
 
-def _classify(request: dict[str, Any], *, per_class: bool, confusion: int, as_json: bool) -> None:
+def _classify(
+    model: str, request: dict[str, Any], *, per_class: bool, confusion: int, as_json: bool
+) -> None:
     from covtool.evaluation.evaluate import EvaluationRequest, evaluate
     from covtool_cli import render
 
     done = evaluate(EvaluationRequest(**request), track=render.track)
     _tell(done.unreadable, done.notes)
     if as_json:
-        render.json_object(_as_object(request["source"], done, confusion))
+        render.json_object(_as_object(model, done, confusion))
     else:
-        _show(request["source"], done, per_class=per_class, confusion=confusion)
+        _show(model, done, per_class=per_class, confusion=confusion)
 
 
 def _tell(unreadable: Iterable[tuple[Path, str]], notes: Iterable[str]) -> None:

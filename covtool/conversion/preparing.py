@@ -88,15 +88,8 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
     data = request.classes_from or request.calibrate_with
     layout = read_classes(data, choice=request.layout) if data else None
     heads = [o for o in request.operations if isinstance(o, HeadSpec)]
-    opened = open_model(
-        request.source,
-        arch=request.arch,
-        weights=request.weights,
-        classifier_layer=request.classifier_layer,
-        pretrained=request.pretrained,
-        input_overrides=request.input_overrides,
-        iterations=_iterations(heads),
-    )
+    iterations = _iterations(heads) or request.source.iterations
+    opened = open_model(request.source, iterations=iterations)
     if opened.is_foreign and _is_import(opened.recipe.operations, request):
         return _import(opened, request, output)
     if layout is not None:
@@ -109,7 +102,7 @@ def prepare(request: ConversionRequest, track: Track, *, writes: bool = True) ->
     recipe = _recipe(opened.recipe, done, layout, request)
     calibrated = images is not None
     plan = ConversionPlan(
-        source=request.source,
+        source=request.source.name,
         output=output,
         recipe=recipe,
         head=done.head,
@@ -192,12 +185,12 @@ def _import(opened: OpenedModel, request: ConversionRequest, output: Path) -> Pr
     others = [o for o in request.operations if not isinstance(o, HeadSpec)]
     if others or request.classes_from or request.calibrate_with or request.spec.num_classes:
         raise imported_as_it_is(
-            request.source, "--conv, --last-stride, --data, --calibrate and --num-classes"
+            request.source.name, "--conv, --last-stride, --data, --calibrate and --num-classes"
         )
     asked = next((o for o in request.operations if isinstance(o, HeadSpec)), HeadSpec())
-    spec = own and imported_head(request.source, own, asked)
+    spec = own and imported_head(request.source.name, own, asked)
     provenance = opened.recipe.provenance.model_copy(
-        update={"history": (f"convert {Path(request.source).name}: imported",)}
+        update={"history": (f"convert {Path(request.source.name).name}: imported",)}
     )
     operations = tuple(spec if o is own else o for o in opened.recipe.operations)
     recipe = opened.recipe.model_copy(update={"provenance": provenance, "operations": operations})
@@ -209,7 +202,7 @@ def _import(opened: OpenedModel, request: ConversionRequest, output: Path) -> Pr
         kept = (note for note in notes if not note.startswith(assumed))
         notes = (*kept, f"The meta-layer is {spec.head}, as asked for.")
     plan = ConversionPlan(
-        source=request.source,
+        source=request.source.name,
         output=output,
         recipe=recipe,
         head=None,
@@ -325,7 +318,9 @@ def _recipe(
     names, head = source.class_names, done.head
     if head is not None and not head.keeps_classifier:
         names = layout.class_names if layout else None
-    line = f"convert {Path(request.source).name}: " + ", ".join(map(_in_words, done.operations))
+    line = f"convert {Path(request.source.name).name}: " + ", ".join(
+        map(_in_words, done.operations)
+    )
     line += request.layout.in_words()
     calibrated = request.calibrate_with
     provenance = source.provenance.model_copy(
@@ -379,4 +374,4 @@ def _default_output(request: ConversionRequest) -> Path:
     done = [o.conv for o in request.operations if isinstance(o, ConvolutionSpec)]
     done += [o.head for o in request.operations if isinstance(o, HeadSpec)]
     done += [f"eigen{o.features}" for o in request.operations if isinstance(o, EigenlayerSpec)]
-    return Path(f"{stem_of(request.source)}-{'-'.join(done) or 'converted'}.safetensors")
+    return Path(f"{stem_of(request.source.name)}-{'-'.join(done) or 'converted'}.safetensors")

@@ -109,7 +109,7 @@ def _evaluated(
     )
     opened = request.open()
     recipe = opened.recipe
-    require_trained_classifier(request.source, recipe)
+    require_trained_classifier(request.source.name, recipe)
     names = _output_names(recipe, request.class_names)
     match = match_classes(names, layout.class_names, recipe.num_classes)
     loader = evaluation_loader(

@@ -1,7 +1,6 @@
 """What every evaluation of a model is asked: which model, on how many images at once, where."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -10,7 +9,7 @@ from covtool.checkpoints.opening import open_model
 from covtool.data.datasets.checking import OnBadImage
 from covtool.evaluation.features.extractor import FeatureExtractor
 from covtool.processes import Processes
-from covtool.specs import DescriptionSpec, LaunchSpec
+from covtool.specs import DescriptionSpec, LaunchSpec, ModelSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,12 +17,7 @@ class ModelRequest:
     """A model, and how it is run.
 
     Attributes:
-        source: A covtool file, a foreign checkpoint or a name; see `open_model`.
-        arch: Architecture, where the tensors leave a choice.
-        iterations: Newton-Schulz steps of a published covariance network; None for 5.
-        weights: ``auto``, ``ema`` or ``raw``, or the name of a set of weights.
-        classifier_layer: Of a checkpoint that has several linear layers which may be it.
-        input_overrides: Fields of `InputSpec` to replace.
+        source: The model, or its name alone.
         batch_size: Images at once.
         workers: Processes that load images.
         device: Where the model runs; ``auto`` for the best there is.
@@ -31,17 +25,15 @@ class ModelRequest:
         launch: How long processes wait for each other, where there are several.
     """
 
-    source: str
-    arch: str | None = None
-    iterations: int | None = None
-    weights: str = "auto"
-    classifier_layer: str | None = None
-    input_overrides: dict[str, Any] = field(default_factory=dict)
+    source: ModelSource
     batch_size: int = 32
     workers: int = 2
     device: str = "auto"
     on_bad_image: OnBadImage = "error"
     launch: LaunchSpec = field(default_factory=LaunchSpec)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", ModelSource.of(self.source))
 
     def open(self) -> OpenedModel:
         """Return the model.
@@ -49,14 +41,7 @@ class ModelRequest:
         Raises:
             CheckpointError: It cannot be opened.
         """
-        return open_model(
-            self.source,
-            arch=self.arch,
-            iterations=self.iterations,
-            weights=self.weights,
-            classifier_layer=self.classifier_layer,
-            input_overrides=self.input_overrides,
-        )
+        return open_model(self.source)
 
     def extractor(
         self,
@@ -79,7 +64,7 @@ class ModelRequest:
             CheckpointError: Its answers are asked for, and its classifier is random.
         """
         if spec.feature == "logits":
-            require_trained_classifier(self.source, opened.recipe)
+            require_trained_classifier(self.source.name, opened.recipe)
         return FeatureExtractor.of(
             opened.model,
             opened.recipe.input,

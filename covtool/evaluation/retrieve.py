@@ -31,7 +31,7 @@ from covtool.evaluation.retrieval.search import (
 )
 from covtool.processes import Processes, joined
 from covtool.progress import Track, silent
-from covtool.specs import InputSpec, LayoutSpec, RetrievalSpec
+from covtool.specs import InputSpec, LayoutSpec, ModelSource, RetrievalSpec
 
 OnReport = Callable[[RetrievalReport], None]
 
@@ -51,13 +51,17 @@ class RetrievalRequest(ModelRequest):
         overwrite: Whether the files may replace others.
     """
 
-    source: str | None = None
+    source: ModelSource | None = None
     data: Path
     split: str | None = None
     test_classes: float | None = None
     spec: RetrievalSpec = field(default_factory=RetrievalSpec)
     layout: LayoutSpec = field(default_factory=LayoutSpec)
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            ModelRequest.__post_init__(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +172,8 @@ def _check_outputs(request: RetrievalRequest) -> None:
     spec = request.spec
     if request.source is not None and spec.distances_from is not None:
         raise ArgumentError(
-            f"The features come from {spec.distances_from}: {request.source} would not be used.",
+            f"The features come from {spec.distances_from}: {request.source.name} would not be "
+            "used.",
             hint="Leave out the model, or --distances-from.",
         )
     if request.source is None and spec.distances_from is None:

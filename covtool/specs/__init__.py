@@ -10,6 +10,7 @@ from covtool.specs.finetuning import FinetuneRequest
 from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.layout import LayoutSpec
 from covtool.specs.loading import LoadingSpec
+from covtool.specs.model_source import ModelSource
 from covtool.specs.objective import ObjectiveSpec
 from covtool.specs.processes import LaunchSpec, ProcessSpec
 from covtool.specs.recipe import (
@@ -55,6 +56,7 @@ __all__ = [
     "LayoutSpec",
     "LoadingSpec",
     "Metric",
+    "ModelSource",
     "NeckSpec",
     "ObjectiveSpec",
     "Operation",
