@@ -1,12 +1,13 @@
 """Options that several commands share, each defined once, and options made from a spec."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from functools import reduce, wraps
 from operator import or_
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -60,6 +61,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
 _PLAIN = (str, int, float)
+Request = TypeVar("Request")
 GIVEN = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 
 
@@ -76,6 +78,18 @@ def model_source(ctx: typer.Context, name: str, images: InputOverrides) -> Model
     """Return the model that a command's argument and its `SOURCE_OPTIONS` name."""
     chosen = {option: ctx.params[option] for option in SOURCE_OPTIONS if option in ctx.params}
     return ModelSource(name=name, input=images.changes(), **chosen)
+
+
+def request(ctx: typer.Context, kind: type[Request], **fields: Any) -> Request:
+    """Return a request whose other fields are the command's options of the same names.
+
+    Args:
+        ctx: Context of the command.
+        kind: A dataclass.
+        **fields: Fields that no option of their name holds.
+    """
+    named = {f.name: ctx.params[f.name] for f in dataclasses.fields(kind) if f.name in ctx.params}
+    return kind(**{**named, **fields})
 
 
 def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -59,19 +59,9 @@ def command(
     from covtool.evaluation.embed import DescriptionRequest, describe
     from covtool_cli import render
 
-    request = DescriptionRequest(
-        source=options.model_source(ctx, model, input),
-        images=images,
-        split=split,
-        output=output,
-        spec=description,
-        overwrite=overwrite,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        on_bad_image=on_bad_image,
-        launch=launch,
-    )
+    source = options.model_source(ctx, model, input)
+    asked = {"source": source, "spec": description, "launch": launch}
+    request = options.request(ctx, DescriptionRequest, **asked)
     done = describe(request, track=render.track)
     for path, reason in done.unreadable:
         render.warning(f"left out {printable(str(path))}: {reason}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,7 +21,8 @@ from covtool_cli import launching, options
 
 if TYPE_CHECKING:
     from covtool.evaluation import ClassificationResult
-    from covtool.evaluation.evaluate import Evaluation
+    from covtool.evaluation.evaluate import Evaluation, EvaluationRequest
+    from covtool.evaluation.retrieve import RetrievalRequest
 
 WORST_CLASSES = 5
 
@@ -104,24 +105,18 @@ def command(
     if model is None and searching.distances_from is None:
         raise ArgumentError("MODEL is missing.", hint="Usage: covtool evaluate MODEL --data DIR.")
     launching.run_in_processes(ctx, launch)
-    request = {
-        "source": None if model is None else options.model_source(ctx, model, images),
-        "data": data,
-        "split": split,
-        "layout": layout,
-        "batch_size": batch_size,
-        "workers": workers,
-        "device": device,
-        "on_bad_image": on_bad_image,
-        "launch": launch,
-    }
+    source = None if model is None else options.model_source(ctx, model, images)
+    asked = {"source": source, "layout": layout, "launch": launch}
     if chosen == "retrieval":
-        request |= {"spec": searching, "test_classes": classes.test_classes}
-        _retrieve(model, {**request, "overwrite": overwrite}, as_json=as_json)
+        from covtool.evaluation.retrieve import RetrievalRequest
+
+        search = options.request(ctx, RetrievalRequest, spec=searching, **asked)
+        _retrieve(search, as_json=as_json)
     else:
-        shown = {"per_class": per_class, "confusion": confusion}
-        request |= {"attack": attacking, "class_names": class_names}
-        _classify(model, request, as_json=as_json, **shown)
+        from covtool.evaluation.evaluate import EvaluationRequest
+
+        measure = options.request(ctx, EvaluationRequest, attack=attacking, **asked)
+        _classify(measure, per_class=per_class, confusion=confusion, as_json=as_json)
 
 
 def _task(ctx: typer.Context, asked: str, data: Path) -> str:
@@ -140,14 +135,13 @@ def _task(ctx: typer.Context, asked: str, data: Path) -> str:
     return chosen
 
 
-def _retrieve(model: str | None, request: dict[str, Any], *, as_json: bool) -> None:
-    from covtool.evaluation.retrieve import RetrievalRequest, retrieve
+def _retrieve(request: "RetrievalRequest", *, as_json: bool) -> None:
+    from covtool.evaluation.retrieve import retrieve
     from covtool_cli import render, retrieval_tables
 
-    done = retrieve(
-        RetrievalRequest(**request), track=render.track, on_report=retrieval_tables.show_report
-    )
+    done = retrieve(request, track=render.track, on_report=retrieval_tables.show_report)
     _tell(done.unreadable, done.notes)
+    model = None if request.source is None else request.source.name
     if as_json:
         render.json_object(retrieval_tables.as_object(model, done))
     else:
@@ -155,13 +149,14 @@ def _retrieve(model: str | None, request: dict[str, Any], *, as_json: bool) -> N
 
 
 def _classify(
-    model: str, request: dict[str, Any], *, per_class: bool, confusion: int, as_json: bool
+    request: "EvaluationRequest", *, per_class: bool, confusion: int, as_json: bool
 ) -> None:
-    from covtool.evaluation.evaluate import EvaluationRequest, evaluate
+    from covtool.evaluation.evaluate import evaluate
     from covtool_cli import render
 
-    done = evaluate(EvaluationRequest(**request), track=render.track)
+    done = evaluate(request, track=render.track)
     _tell(done.unreadable, done.notes)
+    model = request.source.name
     if as_json:
         render.json_object(_as_object(model, done, confusion))
     else:

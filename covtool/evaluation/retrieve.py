@@ -22,11 +22,13 @@ from covtool.evaluation.features.table import FeatureTable
 from covtool.evaluation.model_request import ModelRequest
 from covtool.evaluation.retrieval.rank_sheet import MATCHES, save_ranks
 from covtool.evaluation.retrieval.ranking import RetrievalResult
+from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.search import (
     describe_searched,
     labels_of,
     plan_search,
     read_searched,
+    relevance_of,
     search,
 )
 from covtool.processes import Processes, joined
@@ -101,6 +103,8 @@ class _Described:
     """Images to search for and in, and their features, which of several processes one has."""
 
     layout: RetrievalLayout
+    report: RetrievalReport
+    relevance: Relevance
     features: Tensor
     device: str | None = None
     input: InputSpec | None = None
@@ -149,13 +153,11 @@ def retrieve(
             equal = processes.main(
                 lambda: notes_on_equal_matches(layout, at_most=COMPARED_AT_MOST, track=track)
             )
-        described = _described(layout, request, processes, track)
-        if described.unreadable:
-            report = report_on(described.layout, cameras=spec.cameras)
+        described = _described(layout, report, request, processes, track)
         result, num_features = processes.main(lambda: _searched(described, request, track))
         return Retrieval(
             result=result,
-            report=report,
+            report=described.report,
             data=layout.name,
             num_features=num_features,
             device=described.device,
@@ -185,11 +187,20 @@ def _check_outputs(request: RetrievalRequest) -> None:
 
 
 def _described(
-    layout: RetrievalLayout, request: RetrievalRequest, processes: Processes, track: Track
+    layout: RetrievalLayout,
+    report: RetrievalReport,
+    request: RetrievalRequest,
+    processes: Processes,
+    track: Track,
 ) -> _Described:
-    file = request.spec.distances_from
-    if file is not None:
-        return _Described(layout=layout, features=read_searched(layout, file))
+    spec = request.spec
+    if spec.distances_from is not None:
+        return _Described(
+            layout=layout,
+            report=report,
+            relevance=relevance_of(layout, cameras=spec.cameras),
+            features=read_searched(layout, spec.distances_from),
+        )
     device = resolve_device(request.device, processes)
     checked = check_images(
         numbered(layout.searched),
@@ -199,14 +210,18 @@ def _described(
     )
     if checked.bad:
         layout = layout.without({path for path, _ in checked.bad})
-        require_searchable(layout, report_on(layout, cameras=request.spec.cameras))
+        report = report_on(layout, cameras=spec.cameras)
+        require_searchable(layout, report)
     opened = request.open()
-    extractor = request.extractor(opened, request.spec, device=device, processes=processes)
+    extractor = request.extractor(opened, spec, device=device, processes=processes)
     turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     of_images = filter(None, (turned, note_on_dim(checked.dim)))
-    plan_search(layout, extractor.num_features, request.spec)  # too little memory is told now
+    relevance = relevance_of(layout, cameras=spec.cameras)
+    plan_search(relevance, extractor.num_features, spec)  # too little memory is refused now
     return _Described(
         layout=layout,
+        report=report,
+        relevance=relevance,
         features=describe_searched(layout, extractor, track=track),
         device=str(device),
         input=opened.recipe.input,
@@ -225,7 +240,7 @@ def _searched(
         table = FeatureTable(features=features, labels=labels_of(layout))
         write_features(spec.save_features, table, overwrite=request.overwrite)
     keep = 0 if spec.save_ranks is None else MATCHES
-    result = search(layout, features, spec, keep=keep, track=track)
+    result = search(features, described.relevance, spec, keep=keep, track=track)
     if spec.save_ranks is not None:
         save_ranks(
             spec.save_ranks,

@@ -16,12 +16,14 @@ from covtool.errors import ArgumentError, DataError, OutputExistsError
 from covtool.evaluation.features.files import read_features, write_features
 from covtool.evaluation.features.table import FeatureTable, ImageLabels
 from covtool.evaluation.retrieval.exact_search import ExactSearch
+from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.reranking import RerankedSearch
 from covtool.evaluation.retrieval.search import (
     image_label,
     labels_of,
     plan_search,
     read_searched,
+    relevance_of,
     search,
 )
 from covtool.evaluation.retrieve import RetrievalRequest, retrieve
@@ -147,7 +149,7 @@ def test_images_are_found_in_a_file_by_their_paths(market, ask, tmp_path):
     )
     file = write_features(tmp_path / "a.npz", shuffled)
     assert torch.equal(read_searched(layout, file), features)
-    expected = search(layout, features, RetrievalSpec()).figures()
+    expected = search(features, relevance_of(layout), RetrievalSpec()).figures()
     assert retrieve(ask(source=None, distances_from=file)).result.figures() == expected
 
 
@@ -272,12 +274,25 @@ def test_too_little_memory_is_told_before_an_image_is_described(rerank, ask):
 def test_the_plan_is_that_of_the_search(rerank, market, monkeypatch):
     layout = read_retrieval(market)
     spec = RetrievalSpec(rerank=rerank, k1=3, k2=2) if rerank else RetrievalSpec()
-    planned = plan_search(layout, 96, spec)
+    relevance = relevance_of(layout)
+    planned = plan_search(relevance, 96, spec)
     kept = []
     kind = RerankedSearch if rerank else ExactSearch
     monkeypatch.setattr(kind, "compare", _keeping(kind.compare, kept))
-    search(layout, torch.randn(len(layout.searched), 96), spec)
+    search(torch.randn(len(layout.searched), 96), relevance, spec)
     assert {found.plan for found in kept} == {planned}
+
+
+def test_relevance_is_found_once(ask, monkeypatch):
+    made, build = [], Relevance.__init__
+
+    def count(self, *labels):
+        made.append(self)
+        build(self, *labels)
+
+    monkeypatch.setattr(Relevance, "__init__", count)
+    retrieve(ask(rerank=True, k1=3, k2=2))
+    assert len(made) == 1
 
 
 def _keeping(compare, kept):

@@ -1,6 +1,7 @@
 """Images as a search sees them: a feature vector each, whose it is, and which camera took it."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,18 @@ JUNK = -1
 """Identity of images that are neither right nor wrong, as in Market-1501: they are ignored."""
 DISTRACTOR = 0
 """Identity of images that are always wrong, as in Market-1501: no query has it."""
+
+
+class IdentityLabels(NamedTuple):
+    """Images as their ground truth sees them: whom each shows, and which camera took it.
+
+    Attributes:
+        identities: Whom an image shows, shape (N,), int64; `JUNK` is ignored.
+        cameras: Which camera took it, shape (N,), int64; None where cameras do not matter.
+    """
+
+    identities: Tensor
+    cameras: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,6 +56,11 @@ class FeatureSet:
                     f"There are features of {len(self)} images, but {len(column)} {name}."
                 )
         refuse_non_finite(self.features)
+
+    @property
+    def labels(self) -> IdentityLabels:
+        """Identities and cameras, without the features."""
+        return IdentityLabels(self.identities, self.cameras)
 
     def __len__(self) -> int:
         return len(self.features)

@@ -9,7 +9,12 @@ from torch import Tensor
 
 from covtool.data.datasets.found_images import shown
 from covtool.errors import DataError
-from covtool.evaluation.features.feature_set import JUNK, FeatureSet, refuse_non_finite
+from covtool.evaluation.features.feature_set import (
+    JUNK,
+    FeatureSet,
+    IdentityLabels,
+    refuse_non_finite,
+)
 
 QUERY, GALLERY, TEST = "query", "gallery", "test"
 
@@ -93,20 +98,36 @@ def feature_sets(
     Raises:
         DataError: An identity is missing, or some cameras are.
     """
-    tables = [query] if gallery is None else [query, gallery]
-    identities = _numbered([_complete(table, "identity") for table in tables])
-    cameras: Sequence[Tensor | None] = [None] * len(tables)
-    if any(label.camera for table in tables for label in table.labels):
-        cameras = _numbered([_complete(table, "camera") for table in tables])
-    sets = [
-        FeatureSet(features=table.features, identities=own, cameras=taken_by)
-        for table, own, taken_by in zip(tables, identities, cameras, strict=True)
-    ]
-    return sets[0], None if gallery is None else sets[1]
+    own, others = identity_labels(query.labels, None if gallery is None else gallery.labels)
+    queries = FeatureSet(features=query.features, **own._asdict())
+    if gallery is None:
+        return queries, None
+    return queries, FeatureSet(features=gallery.features, **others._asdict())
 
 
-def _complete(table: FeatureTable, name: str) -> list[str]:
-    column = table.column(name)
+def identity_labels(
+    query: Sequence[ImageLabels], gallery: Sequence[ImageLabels] | None = None
+) -> tuple[IdentityLabels, IdentityLabels | None]:
+    """Return numbers for the names of identities and cameras, as `feature_sets` does.
+
+    Args:
+        query: Images to search with.
+        gallery: Images to search in; None for `query`.
+
+    Raises:
+        DataError: An identity is missing, or some cameras are.
+    """
+    sides = [query] if gallery is None else [query, gallery]
+    identities = _numbered([_complete(side, "identity") for side in sides])
+    cameras: Sequence[Tensor | None] = [None] * len(sides)
+    if any(label.camera for side in sides for label in side):
+        cameras = _numbered([_complete(side, "camera") for side in sides])
+    numbered = [IdentityLabels(*columns) for columns in zip(identities, cameras, strict=True)]
+    return numbered[0], None if gallery is None else numbered[1]
+
+
+def _complete(labels: Sequence[ImageLabels], name: str) -> list[str]:
+    column = [getattr(label, name) for label in labels]
     missing = column.count("")
     if missing:
         raise DataError(

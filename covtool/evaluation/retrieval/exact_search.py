@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from covtool.evaluation.retrieval.comparisons import METRICS
-from covtool.evaluation.retrieval.memory_plan import FLOAT, BlockPlan, plan_blocks
+from covtool.evaluation.retrieval.memory_plan import FLOAT, BlockPlan, SearchSize, plan_blocks
+from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.specs import RetrievalSpec
 
 RANKING = 28
@@ -19,29 +20,23 @@ PREPARING = 4 * FLOAT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Searched:
-    """What is searched for, and among what.
+class SearchFeatures:
+    """Features to search with and to search in.
 
     Attributes:
-        query: Features, shape (Q, D).
-        gallery: Features, shape (N, D).
-        kept: The images of the gallery that are not junk, shape (G,).
-        asked: The queries that are not junk; None where they are images of the gallery.
-        itself: The place of each query in `kept`, shape (Q,); -1 where it has none.
-        most: Images of one identity, at most.
+        query: Features of the queries, shape (Q, D).
+        gallery: Features of the gallery, shape (N, D); the same tensor where it is shared.
+        relevance: Which of them take part.
     """
 
     query: Tensor
     gallery: Tensor
-    kept: Tensor
-    asked: Tensor | None
-    itself: Tensor
-    most: int
+    relevance: Relevance
 
     @property
-    def num_features(self) -> int:
-        """D."""
-        return self.query.shape[1]
+    def size(self) -> SearchSize:
+        """The counts that the memory depends on."""
+        return self.relevance.size(self.query.shape[1])
 
 
 class Search(Protocol):
@@ -71,18 +66,19 @@ class ExactSearch:
         ArgumentError: The memory allowed is too little.
     """
 
-    def __init__(self, searched: Searched, spec: RetrievalSpec) -> None:
-        self._searched = searched
-        self.plan = plan_exact(searched, spec)
-        self._comparison = METRICS[spec.metric]([searched.query, searched.gallery])
-        self._rows = torch.empty(self.plan.rows, len(searched.kept))
+    def __init__(self, features: SearchFeatures, spec: RetrievalSpec) -> None:
+        self.plan = plan_exact(features.size, spec)
+        self._query, self._gallery = features.query, features.gallery
+        self._kept = features.relevance.kept
+        self._comparison = METRICS[spec.metric]([self._query, self._gallery])
+        self._rows = torch.empty(self.plan.rows, len(self._kept))
 
     def compare(self, queries: Tensor) -> Tensor:
-        x = self._comparison.prepare(self._searched.query[queries])
+        x = self._comparison.prepare(self._query[queries])
         found = self._rows[: len(queries)]
         for start in range(0, found.shape[1], self.plan.columns):
             block = slice(start, start + self.plan.columns)
-            y = self._comparison.prepare(taken(self._searched.gallery, self._searched.kept[block]))
+            y = self._comparison.prepare(taken(self._gallery, self._kept[block]))
             self._comparison.compare(x, y, found[:, block])
         return found
 
@@ -93,21 +89,26 @@ def taken(features: Tensor, rows: Tensor) -> Tensor:
     return features[first : last + 1] if last - first + 1 == len(rows) else features[rows]
 
 
-def plan_exact(searched: Searched, spec: RetrievalSpec) -> BlockPlan:
-    """Return the blocks of an `ExactSearch`; nothing of the features but their shapes is looked at.
+def plan_exact(size: SearchSize, spec: RetrievalSpec) -> BlockPlan:
+    """Return the blocks of an `ExactSearch`.
 
     Raises:
         ArgumentError: The memory allowed is too little.
     """
-    items = len(searched.kept)
 
     def cost(rows: int, columns: int) -> int:
-        prepared = PREPARING * searched.num_features * (rows + columns)
-        return prepared + rows * ranking_bytes(items, searched.most)
+        prepared = PREPARING * size.num_features * (rows + columns)
+        return prepared + rows * ranking_bytes(size)
 
-    return plan_blocks("The search", cost, (len(searched.query), items), spec.memory_bytes)
+    return plan_blocks("The search", cost, (size.queries, size.gallery), spec.memory_bytes)
 
 
-def ranking_bytes(items: int, most: int) -> int:
-    """Return what comparing, ranking and judging take for each query, at most."""
-    return RANKING * items + JUDGING * most
+def ranking_bytes(size: SearchSize, *, items: int | None = None) -> int:
+    """Return what comparing, ranking and judging take for each query, at most.
+
+    Args:
+        size: The counts of the search.
+        items: Images that a query is compared with; None for the gallery.
+    """
+    items = size.gallery if items is None else items
+    return RANKING * items + JUDGING * size.images_per_identity

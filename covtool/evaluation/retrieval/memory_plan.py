@@ -16,6 +16,25 @@ INDEX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSize:
+    """The counts that the memory of a search depends on; known before any feature is.
+
+    Attributes:
+        queries: Queries, those without a match included.
+        gallery: Images of the gallery, without junk.
+        images: Images that take part in a re-ranking: the gallery, and queries that are not in it.
+        images_per_identity: Images of the gallery that show one query's identity, at most.
+        num_features: Numbers that describe an image.
+    """
+
+    queries: int
+    gallery: int
+    images: int
+    images_per_identity: int
+    num_features: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockPlan:
     """A block, and what it takes.
 

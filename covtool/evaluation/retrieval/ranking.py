@@ -7,7 +7,7 @@ from torch import Tensor
 
 from covtool.errors import DataError
 from covtool.evaluation.features.feature_set import FeatureSet
-from covtool.evaluation.retrieval.exact_search import ExactSearch, Search, Searched
+from covtool.evaluation.retrieval.exact_search import ExactSearch, Search, SearchFeatures
 from covtool.evaluation.retrieval.metrics import RankingFigures, ranking_figures
 from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.reranking import RerankedSearch
@@ -104,19 +104,40 @@ def evaluate_retrieval(
             f"{found_in.num_features}.",
             hint="Describe both by the same model, with the same --feature.",
         )
-    relevance = Relevance(query, gallery)
-    searched = searched_by(query, gallery, relevance)
-    search = RerankedSearch(searched, spec, track) if spec.rerank else ExactSearch(searched, spec)
-    figures, matches = _rank(search, relevance, len(query), keep, track)
-    precisions: list[float | None] = [None] * len(query)
+    features = SearchFeatures(
+        query=query.features,
+        gallery=found_in.features,
+        relevance=Relevance(query.labels, None if gallery is None else gallery.labels),
+    )
+    return rank_gallery(features, spec, keep=keep, track=track)
+
+
+def rank_gallery(
+    features: SearchFeatures, spec: RetrievalSpec, *, keep: int = 0, track: Track = silent
+) -> RetrievalResult:
+    """Rank the gallery for each query whose relevant images are known; see `evaluate_retrieval`.
+
+    Args:
+        features: Finite features of queries and gallery.
+        spec: Metric, re-ranking and memory.
+        keep: How many images of each ranking come along as `matches`.
+        track: Display of the progress, by blocks of queries.
+
+    Raises:
+        ArgumentError: `max_memory` is too little even for the smallest blocks.
+    """
+    relevance = features.relevance
+    search = RerankedSearch(features, spec, track) if spec.rerank else ExactSearch(features, spec)
+    figures, matches = _rank(search, relevance, keep, track)
+    precisions: list[float | None] = [None] * relevance.num_queries
     counted = relevance.counted.tolist()
     for place, precision in zip(counted, figures.average_precision.tolist(), strict=True):
         precisions[place] = 100 * precision
     return RetrievalResult(
         queries=len(counted),
-        left_out=len(query) - len(counted),
+        left_out=relevance.num_queries - len(counted),
         gallery=len(relevance.kept),
-        has_cameras=query.cameras is not None,
+        has_cameras=relevance.has_cameras,
         cmc={k: _percent(figures.first_rank <= k) for k in RANKS},
         mean_average_precision=_percent(figures.average_precision),
         mean_inverse_penalty=_percent(figures.inverse_penalty),
@@ -128,24 +149,12 @@ def evaluate_retrieval(
     )
 
 
-def searched_by(query: FeatureSet, gallery: FeatureSet | None, relevance: Relevance) -> Searched:
-    """Return what a search is given of both sets."""
-    return Searched(
-        query=query.features,
-        gallery=query.features if gallery is None else gallery.features,
-        kept=relevance.kept,
-        asked=None if gallery is None else relevance.asked,
-        itself=relevance.itself,
-        most=relevance.most,
-    )
-
-
 def _rank(
-    search: Search, relevance: Relevance, num_queries: int, keep: int, track: Track
+    search: Search, relevance: Relevance, keep: int, track: Track
 ) -> tuple[RankingFigures, Tensor]:
     """Return figures of the counted queries, and the first images of each query's ranking."""
     figures = []
-    matches = torch.full((num_queries, min(keep, len(relevance.kept))), -1)
+    matches = torch.full((relevance.num_queries, min(keep, len(relevance.kept))), -1)
     blocks = relevance.counted.split(search.plan.rows)
     for queries in track(blocks, "searching", len(blocks)):
         distances = search.compare(queries)

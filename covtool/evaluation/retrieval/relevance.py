@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from covtool.errors import DataError
-from covtool.evaluation.features.feature_set import JUNK, FeatureSet
+from covtool.evaluation.features.feature_set import JUNK, IdentityLabels
+from covtool.evaluation.retrieval.memory_plan import SearchSize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,6 +45,7 @@ class Relevance:
         kept: The images of the gallery that are not junk, shape (G,).
         asked: The queries that are not junk.
         itself: The place of each query in `kept`, shape (Q,); -1 where it is not in the gallery.
+        is_shared: Whether query and gallery are the same images.
         counted: The queries that have a match.
         most: Images of one identity, at most: r of `Judged` is no more.
 
@@ -51,7 +53,7 @@ class Relevance:
         DataError: No query has a match, or only one of both sets has cameras.
     """
 
-    def __init__(self, query: FeatureSet, gallery: FeatureSet | None) -> None:
+    def __init__(self, query: IdentityLabels, gallery: IdentityLabels | None) -> None:
         found_in = query if gallery is None else gallery
         if (query.cameras is None) != (found_in.cameras is None):
             raise DataError(
@@ -60,7 +62,8 @@ class Relevance:
             )
         self.kept = (found_in.identities != JUNK).nonzero()[:, 0]
         self.asked = (query.identities != JUNK).nonzero()[:, 0]
-        self.itself = torch.full((len(query),), -1)
+        self.is_shared = gallery is None
+        self.itself = torch.full((len(query.identities),), -1)
         if gallery is None:
             self.itself[self.kept] = torch.arange(len(self.kept))
         self._identities = query.identities
@@ -74,6 +77,31 @@ class Relevance:
         self._counts = ends - self._starts
         self.counted = self._with_a_match(kept_identities)
         self.most = int(self._counts[self.counted].max())
+
+    @property
+    def num_queries(self) -> int:
+        """Q, queries without a match and junk among them included."""
+        return len(self._identities)
+
+    @property
+    def has_cameras(self) -> bool:
+        """Whether images of the query's identity and camera are ignored."""
+        return self._cameras is not None
+
+    def size(self, num_features: int) -> SearchSize:
+        """Return the counts that the memory of a search depends on.
+
+        Args:
+            num_features: Numbers that describe an image.
+        """
+        others = 0 if self.is_shared else len(self.asked)
+        return SearchSize(
+            queries=self.num_queries,
+            gallery=len(self.kept),
+            images=len(self.kept) + others,
+            images_per_identity=self.most,
+            num_features=num_features,
+        )
 
     def judge(self, queries: Tensor) -> Judged:
         """What `kept` holds of the identity of some queries, shape (B,), the most of them first."""

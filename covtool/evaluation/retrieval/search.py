@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,12 +12,12 @@ from covtool.data.datasets.retrieval.training import numbered
 from covtool.data.datasets.samples import Sample
 from covtool.errors import DataError
 from covtool.evaluation.features.extractor import FeatureExtractor
-from covtool.evaluation.features.feature_set import FeatureSet
+from covtool.evaluation.features.feature_set import refuse_non_finite
 from covtool.evaluation.features.files import read_features
-from covtool.evaluation.features.table import FeatureTable, ImageLabels, feature_sets
-from covtool.evaluation.retrieval.exact_search import plan_exact
+from covtool.evaluation.features.table import FeatureTable, ImageLabels, identity_labels
+from covtool.evaluation.retrieval.exact_search import SearchFeatures, plan_exact
 from covtool.evaluation.retrieval.memory_plan import BlockPlan
-from covtool.evaluation.retrieval.ranking import RetrievalResult, evaluate_retrieval, searched_by
+from covtool.evaluation.retrieval.ranking import RetrievalResult, rank_gallery
 from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.reranking import plan_reranked
 from covtool.printable import printable
@@ -26,9 +25,41 @@ from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
 
 
+def relevance_of(layout: RetrievalLayout, *, cameras: bool = True) -> Relevance:
+    """Return which images of a data set's gallery are right for which query.
+
+    Args:
+        layout: The data set.
+        cameras: Whether images of the query's own camera are ignored, where cameras are known.
+
+    Raises:
+        DataError: No query has a match, an identity is missing, or some cameras are.
+    """
+    labels, num_queries = labels_of(layout), len(layout.query)
+    if not cameras:
+        labels = tuple(label._replace(camera="") for label in labels)
+    gallery = None if layout.shared else labels[num_queries:]
+    return Relevance(*identity_labels(labels[:num_queries], gallery))
+
+
+def plan_search(relevance: Relevance, num_features: int, spec: RetrievalSpec) -> BlockPlan:
+    """Return the blocks of a search, before there are features.
+
+    Args:
+        relevance: Of the data set's images.
+        num_features: Numbers that describe an image.
+        spec: Re-ranking and memory.
+
+    Raises:
+        ArgumentError: The memory allowed is too little.
+    """
+    plan = plan_reranked if spec.rerank else plan_exact
+    return plan(relevance.size(num_features), spec)
+
+
 def search(
-    layout: RetrievalLayout,
     features: Tensor,
+    relevance: Relevance,
     spec: RetrievalSpec,
     *,
     keep: int = 0,
@@ -37,37 +68,21 @@ def search(
     """Search for the queries of a data set in its gallery.
 
     Args:
-        layout: The data set.
-        features: Of `layout.searched`, (N, D).
-        spec: How.
+        features: Features of `RetrievalLayout.searched`, (N, D).
+        relevance: Relevance of the same images; see `relevance_of`.
+        spec: Metric, re-ranking and memory.
         keep: How many images of each ranking come along.
-        track: Shows the progress.
+        track: Display of the progress.
 
     Raises:
         ArgumentError: The memory allowed is too little.
-        DataError: No query has a match.
+        DataError: A feature is not finite.
     """
-    query, gallery = _feature_sets(layout, features, spec)
-    return evaluate_retrieval(query, gallery, spec, keep=keep, track=track)
-
-
-def plan_search(layout: RetrievalLayout, num_features: int, spec: RetrievalSpec) -> BlockPlan:
-    """Return the blocks of a search, before there are features.
-
-    Args:
-        layout: The data set.
-        num_features: Numbers that describe an image.
-        spec: How to search.
-
-    Raises:
-        ArgumentError: The memory allowed is too little.
-        DataError: No query has a match.
-    """
-    query, gallery = _feature_sets(layout, torch.zeros(len(layout.searched), 1), spec)
-    searched = searched_by(query, gallery, Relevance(query, gallery))
-    query, gallery = (x.expand(-1, num_features) for x in (searched.query, searched.gallery))
-    plan = plan_reranked if spec.rerank else plan_exact
-    return plan(replace(searched, query=query, gallery=gallery), spec)
+    refuse_non_finite(features)
+    query = features[: relevance.num_queries]
+    gallery = query if relevance.is_shared else features[relevance.num_queries :]
+    data = SearchFeatures(query=query, gallery=gallery, relevance=relevance)
+    return rank_gallery(data, spec, keep=keep, track=track)
 
 
 def describe_searched(
@@ -165,15 +180,3 @@ def image_label(sample: RetrievalSample, split: str, folder: Path) -> ImageLabel
     """Return what is known about an image; its path relative to `folder`."""
     relative = Path(os.path.relpath(sample.path, folder)).as_posix()
     return ImageLabels(relative, sample.identity, sample.camera or "", split)
-
-
-def _feature_sets(
-    layout: RetrievalLayout, features: Tensor, spec: RetrievalSpec
-) -> tuple[FeatureSet, FeatureSet | None]:
-    labels, at = labels_of(layout), len(layout.query)
-    if not spec.cameras:
-        labels = tuple(label._replace(camera="") for label in labels)
-    query = FeatureTable(features=features[:at], labels=labels[:at])
-    if layout.shared:
-        return feature_sets(query)
-    return feature_sets(query, FeatureTable(features=features[at:], labels=labels[at:]))
