@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covtool.printable import printable
-from covtool.specs import DescriptionSpec, InputOverrides, LaunchSpec
+from covtool.specs import FeatureSpec, InputOverrides, LaunchSpec
 from covtool_cli import launching, options
 
 if TYPE_CHECKING:
-    from covtool.evaluation.embed import Description
+    from covtool.evaluation.embed import EmbedResult
 
 
-@options.takes(description=DescriptionSpec, input=InputOverrides, launch=LaunchSpec)
+@options.takes(description=FeatureSpec, input=InputOverrides, launch=LaunchSpec)
 def command(
     ctx: typer.Context,
     model: options.Model,
@@ -27,7 +27,7 @@ def command(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write: .safetensors, .npz or .csv.")
     ],
-    description: DescriptionSpec,
+    description: FeatureSpec,
     input: InputOverrides,
     launch: LaunchSpec,
     split: Annotated[
@@ -56,13 +56,13 @@ def command(
     Example: covtool embed net.safetensors market1501/ -o features.safetensors
     """
     launching.run_in_processes(ctx, launch)
-    from covtool.evaluation.embed import DescriptionRequest, describe
+    from covtool.evaluation.embed import EmbedRequest, embed
     from covtool_cli import render
 
     source = options.model_source(ctx, model, input)
     asked = {"source": source, "spec": description, "launch": launch}
-    request = options.request(ctx, DescriptionRequest, **asked)
-    done = describe(request, track=render.track)
+    request = options.request(ctx, EmbedRequest, **asked)
+    done = embed(request, track=render.track)
     for path, reason in done.unreadable:
         render.warning(f"left out {printable(str(path))}: {reason}")
     for text in done.notes:
@@ -73,12 +73,12 @@ def command(
         _show(done)
 
 
-def _show(done: "Description") -> None:
+def _show(done: "EmbedResult") -> None:
     from covtool_cli import render
 
     what = f"what {done.layer} is fed" if done.layer else "what the model answers"
     render.pairs(
-        render.marked("Described", far=done.far_from_training),
+        render.marked("Features written", far=done.far_from_training),
         [
             *((f"images, {split}", count) for split, count in done.images.items()),
             ("left out, unreadable", len(done.unreadable)),

@@ -22,14 +22,14 @@ from covtool.evaluation.features.table import ImageLabels
 from covtool.evaluation.model_request import ModelRequest
 from covtool.evaluation.retrieval.search import image_label
 from covtool.processes import Processes, joined
-from covtool.progress import Track, silent
-from covtool.specs import DescriptionSpec, InputSpec
+from covtool.progress import Track, main_only, silent
+from covtool.specs import FeatureSpec, InputSpec
 
 FLOAT_BYTES = 4  # of a number in a file of features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DescriptionRequest(ModelRequest):
+class EmbedRequest(ModelRequest):
     """Which images to describe, and where to; see `ModelRequest` for the rest.
 
     Attributes:
@@ -43,13 +43,13 @@ class DescriptionRequest(ModelRequest):
     images: Path
     split: str | None = None
     output: Path
-    spec: DescriptionSpec = field(default_factory=DescriptionSpec)
+    spec: FeatureSpec = field(default_factory=FeatureSpec)
     overwrite: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What `describe` wrote.
+class EmbedResult:
+    """What `embed` wrote.
 
     Attributes:
         path: The file.
@@ -75,7 +75,7 @@ class Description:
     far_from_training: bool = False
 
 
-def describe(request: DescriptionRequest, *, track: Track = silent) -> Description:
+def embed(request: EmbedRequest, *, track: Track = silent) -> EmbedResult:
     """Write a model's features of images to a file, whole or not at all.
 
     Features go to the disk batch by batch. Under torchrun, each process describes a part of the
@@ -92,10 +92,10 @@ def describe(request: DescriptionRequest, *, track: Track = silent) -> Descripti
     """
     check_feature_output(request.output, overwrite=request.overwrite)
     with joined(timeout_s=request.launch.dist_timeout) as processes:
-        return _described(request, processes, track if processes.is_main else silent)
+        return _embed(request, processes, main_only(track, is_main=processes.is_main))
 
 
-def _described(request: DescriptionRequest, processes: Processes, track: Track) -> Description:
+def _embed(request: EmbedRequest, processes: Processes, track: Track) -> EmbedResult:
     device = resolve_device(request.device, processes)
     source = find_images(request.images)
     labels, samples = _images(source, request.split)
@@ -110,7 +110,7 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
     _write(request, extractor(checked.good, track), good if processes.is_main else None)
     turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     of_images = filter(None, (turned, note_on_dim(checked.dim)))
-    return Description(
+    return EmbedResult(
         path=request.output,
         images=dict(Counter(label.split or WHOLE for label in good)),
         num_features=extractor.num_features,
@@ -135,7 +135,7 @@ def _images(source: ImageSource, split: str | None) -> tuple[list[ImageLabels], 
 
 
 def _write(
-    request: DescriptionRequest, batches: Iterator[Tensor], labels: list[ImageLabels] | None
+    request: EmbedRequest, batches: Iterator[Tensor], labels: list[ImageLabels] | None
 ) -> None:
     """Write the features as they come; with None for labels, let them come and go."""
     if labels is None:

@@ -1,5 +1,6 @@
 """A model and a data set, both as a user names them, become figures."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -14,17 +15,17 @@ from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.reading import scan
 from covtool.data.images.dim import note_on_dim
 from covtool.data.images.orientation import note_on_turned
-from covtool.data.loading.loaders import evaluation_loader
+from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.data.loading.worker_death import explaining_dead_workers
 from covtool.errors import DataError
 from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
 from covtool.evaluation.classification.attacker import Attacker
-from covtool.evaluation.classification.attacks import chosen_attack
+from covtool.evaluation.classification.attacks import resolve_attack
 from covtool.evaluation.classification.boxes import note_on_boxes
 from covtool.evaluation.classification.class_matching import ClassOrder, match_classes
 from covtool.evaluation.model_request import ModelRequest
 from covtool.processes import Processes, joined
-from covtool.progress import Track, silent
+from covtool.progress import Track, main_only, silent
 from covtool.specs import AttackSpec, InputSpec, LayoutSpec, Recipe
 
 
@@ -92,13 +93,30 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
             the attack do not fit each other.
         NonFiniteError: The model's logits, or under attack their gradient, are not numbers.
     """
-    attack = chosen_attack(request.attack)
+    attack = resolve_attack(request.attack)
     with joined(timeout_s=request.launch.dist_timeout) as processes:
-        shown = track if processes.is_main else silent
-        return _evaluated(request, attack, processes, shown)
+        shown = main_only(track, is_main=processes.is_main)
+        return _evaluate(request, attack, processes, shown)
 
 
-def _evaluated(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """Figures of a model, and what came up while its images were read.
+
+    Attributes:
+        result: The figures.
+        attacked: The figures under attack; None without one.
+        attack_note: What speaks against the attack; None for nothing.
+        unreadable: Records that could not be read.
+    """
+
+    result: ClassificationResult
+    attacked: ClassificationResult | None
+    attack_note: str | None
+    unreadable: tuple[tuple[Path, str], ...]
+
+
+def _evaluate(
     request: EvaluationRequest, attack: AttackSpec | None, processes: Processes, track: Track
 ) -> Evaluation:
     device = resolve_device(request.device, processes)
@@ -121,8 +139,6 @@ def _evaluated(
         own=processes.part_of,
         on_bad_image=request.on_bad_image,
     )
-    left_out: dict[str, str] = {}  # of records, which are not checked beforehand
-    loader.on_unreadable = lambda image: left_out.setdefault(*image)
     measure = partial(
         evaluate_classification,
         opened.model,
@@ -133,23 +149,17 @@ def _evaluated(
         track=track,
         processes=processes,
     )
-    attacked, attacker = None, None
     with explaining_dead_workers(request.workers):
-        result = measure()
-        if attack is not None:
-            attacker = Attacker(attack, recipe.input, first=loader.first_image)
-            attacked = measure(perturb=attacker)
-            attacker.add_up(processes)
-    late = chain.from_iterable(processes.each(lambda: list(left_out.items())))
+        measured = _measure(measure, loader, attack, recipe.input, processes)
     return Evaluation(
-        result=result,
-        attacked=attacked,
+        result=measured.result,
+        attacked=measured.attacked,
         attack=attack,
         data=layout.name,
         split=split,
         device=str(device),
         input=recipe.input,
-        unreadable=(*checked.bad, *((Path(path), reason) for path, reason in late)),
+        unreadable=(*checked.bad, *measured.unreadable),
         class_order=match.order,
         far_from_training=opened.is_far,
         notes=_notes(
@@ -160,8 +170,34 @@ def _evaluated(
             note_on_turned(checked.turned, exif=recipe.input.exif),
             note_on_dim(checked.dim),
             match.note,
-            attacker.note if attacker else None,
+            measured.attack_note,
         ),
+    )
+
+
+def _measure(
+    measure: Callable[..., ClassificationResult],
+    loader: ImageLoader,
+    attack: AttackSpec | None,
+    input: InputSpec,
+    processes: Processes,
+) -> _Measured:
+    """Return the figures without an attack, and with it."""
+    left_out: dict[str, str] = {}  # of records, which are not checked beforehand
+    loader.on_unreadable = lambda image: left_out.setdefault(*image)
+    result = measure()
+    attacked = note = None
+    if attack is not None:
+        attacker = Attacker(attack, input, first=loader.first_image)
+        attacked = measure(perturb=attacker)
+        attacker.sum_over(processes)
+        note = attacker.note
+    late = chain.from_iterable(processes.each(lambda: list(left_out.items())))
+    return _Measured(
+        result=result,
+        attacked=attacked,
+        attack_note=note,
+        unreadable=tuple((Path(path), reason) for path, reason in late),
     )
 
 

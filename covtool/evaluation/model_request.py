@@ -9,7 +9,7 @@ from covtool.checkpoints.opening import open_model
 from covtool.data.datasets.checking import OnBadImage
 from covtool.evaluation.features.extractor import FeatureExtractor
 from covtool.processes import Processes
-from covtool.specs import DescriptionSpec, LaunchSpec, ModelSource
+from covtool.specs import FeatureSpec, LaunchSpec, ModelSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class ModelRequest:
     def extractor(
         self,
         opened: OpenedModel,
-        spec: DescriptionSpec,
+        spec: FeatureSpec,
         *,
         device: torch.device,
         processes: Processes,

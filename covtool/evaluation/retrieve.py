@@ -24,15 +24,15 @@ from covtool.evaluation.retrieval.rank_sheet import MATCHES, save_ranks
 from covtool.evaluation.retrieval.ranking import RetrievalResult
 from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.search import (
-    describe_searched,
-    labels_of,
+    extract_search_features,
     plan_search,
-    read_searched,
+    read_search_features,
     relevance_of,
     search,
+    search_labels,
 )
 from covtool.processes import Processes, joined
-from covtool.progress import Track, silent
+from covtool.progress import Track, main_only, silent
 from covtool.specs import InputSpec, LayoutSpec, ModelSource, RetrievalSpec
 
 OnReport = Callable[[RetrievalReport], None]
@@ -99,7 +99,7 @@ class Retrieval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Described:
+class _Extracted:
     """Images to search for and in, and their features, which of several processes one has."""
 
     layout: RetrievalLayout
@@ -127,7 +127,7 @@ def retrieve(
         on_report: Is told what the data set holds, before anything is refused or opened.
 
     Raises:
-        DataError: See `read_retrieval`, `require_searchable` and `read_searched`.
+        DataError: See `read_retrieval`, `require_searchable` and `read_search_features`.
         CheckpointError: The model cannot be opened.
         ArgumentError: There is no such device, settings contradict each other, a file cannot be
             written, or the memory allowed is too little.
@@ -138,7 +138,7 @@ def retrieve(
     spec.validate_fields()
     _check_outputs(request)
     with joined(timeout_s=request.launch.dist_timeout) as processes:
-        track = track if processes.is_main else silent
+        track = main_only(track, is_main=processes.is_main)
         layout = read_retrieval(
             request.data, test_classes=request.test_classes, choice=request.layout
         )
@@ -153,20 +153,20 @@ def retrieve(
             equal = processes.main(
                 lambda: notes_on_equal_matches(layout, at_most=COMPARED_AT_MOST, track=track)
             )
-        described = _described(layout, report, request, processes, track)
-        result, num_features = processes.main(lambda: _searched(described, request, track))
+        extracted = _extract(layout, report, request, processes, track)
+        result, num_features = processes.main(lambda: _search(extracted, request, track))
         return Retrieval(
             result=result,
-            report=described.report,
+            report=extracted.report,
             data=layout.name,
             num_features=num_features,
-            device=described.device,
-            input=described.input,
+            device=extracted.device,
+            input=extracted.input,
             spec=spec,
-            unreadable=described.unreadable,
-            notes=(*described.notes, *layout.notes, *equal),
+            unreadable=extracted.unreadable,
+            notes=(*extracted.notes, *layout.notes, *equal),
             files=tuple(file for file in (spec.save_features, spec.save_ranks) if file),
-            far_from_training=described.is_far,
+            far_from_training=extracted.is_far,
         )
 
 
@@ -186,20 +186,20 @@ def _check_outputs(request: RetrievalRequest) -> None:
         require_writable(spec.save_ranks, overwrite=request.overwrite)
 
 
-def _described(
+def _extract(
     layout: RetrievalLayout,
     report: RetrievalReport,
     request: RetrievalRequest,
     processes: Processes,
     track: Track,
-) -> _Described:
+) -> _Extracted:
     spec = request.spec
     if spec.distances_from is not None:
-        return _Described(
+        return _Extracted(
             layout=layout,
             report=report,
             relevance=relevance_of(layout, cameras=spec.cameras),
-            features=read_searched(layout, spec.distances_from),
+            features=read_search_features(layout, spec.distances_from),
         )
     device = resolve_device(request.device, processes)
     checked = check_images(
@@ -218,11 +218,11 @@ def _described(
     of_images = filter(None, (turned, note_on_dim(checked.dim)))
     relevance = relevance_of(layout, cameras=spec.cameras)
     plan_search(relevance, extractor.num_features, spec)  # too little memory is refused now
-    return _Described(
+    return _Extracted(
         layout=layout,
         report=report,
         relevance=relevance,
-        features=describe_searched(layout, extractor, track=track),
+        features=extract_search_features(layout, extractor, track=track),
         device=str(device),
         input=opened.recipe.input,
         unreadable=checked.bad,
@@ -231,16 +231,16 @@ def _described(
     )
 
 
-def _searched(
-    described: _Described, request: RetrievalRequest, track: Track
+def _search(
+    extracted: _Extracted, request: RetrievalRequest, track: Track
 ) -> tuple[RetrievalResult, int]:
     """Return the figures and the number of features; files are written on the way."""
-    spec, layout, features = request.spec, described.layout, described.features
+    spec, layout, features = request.spec, extracted.layout, extracted.features
     if spec.save_features is not None:
-        table = FeatureTable(features=features, labels=labels_of(layout))
+        table = FeatureTable(features=features, labels=search_labels(layout))
         write_features(spec.save_features, table, overwrite=request.overwrite)
     keep = 0 if spec.save_ranks is None else MATCHES
-    result = search(features, described.relevance, spec, keep=keep, track=track)
+    result = search(features, extracted.relevance, spec, keep=keep, track=track)
     if spec.save_ranks is not None:
         save_ranks(
             spec.save_ranks,

@@ -32,7 +32,7 @@ from covtool.specs.reid_operations import (
     PatchStrideSpec,
     StemSpec,
 )
-from covtool.specs.retrieval import DescriptionSpec, RetrievalSpec, SearchSpec
+from covtool.specs.retrieval import FeatureSpec, RetrievalSpec, SearchSpec
 from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
 from covtool.specs.training import TrainingSpec
 
@@ -43,9 +43,9 @@ __all__ = [
     "ClassSplitSpec",
     "ConvertSpec",
     "ConvolutionSpec",
-    "DescriptionSpec",
     "EigenlayerSpec",
     "FaultSpec",
+    "FeatureSpec",
     "FinetuneRequest",
     "HeadSpec",
     "InputOverrides",

@@ -16,7 +16,7 @@ K2 = 6
 LAMBDA = 0.3
 
 
-class DescriptionSpec(CheckedRecord):
+class FeatureSpec(CheckedRecord):
     """What an image is described by."""
 
     feature: Literal["embedding", "pooled", "logits"] = Field(
@@ -32,7 +32,7 @@ class DescriptionSpec(CheckedRecord):
     )
 
 
-class SearchSpec(DescriptionSpec):
+class SearchSpec(FeatureSpec):
     """An exact search for images of the same identity.
 
     It says what an image is described by, how descriptions are compared, and what counts.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from covtool.backbones.eval_mode import eval_mode
 from covtool.errors import DataError, NonFiniteError, ShapeError
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
@@ -106,8 +107,8 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
 ) -> ClassificationResult:
     """Run a classifier over labeled images and count what it gets right.
 
-    Counts are exact, in integers. The model is moved to `device`, runs in eval mode, and is
-    left in the mode that it was in.
+    Counts are exact, in integers. The model is moved to `device`, runs in eval mode, and its
+    modules are left in the modes that they were in.
 
     Args:
         model: Images to logits, (B, K).
@@ -128,7 +129,7 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
         ShapeError: The model does not return (B, K).
     """
     mapping = None if label_map is None else torch.tensor(label_map)
-    model, was_training = model.to(device), model.training
+    model = model.to(device)
     batches = len(loader) if hasattr(loader, "__len__") else None
     start = time.perf_counter()
 
@@ -143,11 +144,8 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
                 counts.add(checked_logits(model(images), targets), targets.to(device))
         return counts
 
-    try:
-        model.eval()
+    with eval_mode(model):
         counts = _Counts.of_all(processes.each(count))
-    finally:
-        model.train(was_training)
     return counts.result(class_names, time.perf_counter() - start)
 
 

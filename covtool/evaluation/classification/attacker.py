@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from covtool.backbones.eval_mode import eval_mode
 from covtool.errors import NonFiniteError
 from covtool.evaluation.classification.accuracy import checked_logits
-from covtool.evaluation.classification.attacks import ATTACKS, Ball
+from covtool.evaluation.classification.attacks import ATTACKS, LInfinityBall
 from covtool.processes import Processes
 from covtool.specs import AttackSpec, InputSpec
 
@@ -23,7 +24,7 @@ class Attacker:
     of the batches. Use a new one for each pass over the data.
 
     Args:
-        spec: As `covtool.evaluation.classification.attacks.chosen_attack` gives it.
+        spec: As `covtool.evaluation.classification.attacks.resolve_attack` gives it.
         input: How the images were prepared.
         first: The number of the first image: where several processes have a part each, not 0.
 
@@ -65,14 +66,14 @@ class Attacker:
 
         start = self._first + self.images
         numbers = range(start, start + len(images))
-        ball = Ball.around(images, self.input, self.spec.radius)
-        with _held_still(model):
+        ball = LInfinityBall.around(images, self.input, self.spec.radius)
+        with eval_mode(model), _parameters_held(model):
             perturbed = ATTACKS[self.spec.attack].method(gradient, ball, self.spec, numbers)
         self.images += len(images)
         self.zero_gradients += zeros[0]
         return perturbed
 
-    def add_up(self, processes: Processes) -> None:
+    def sum_over(self, processes: Processes) -> None:
         """Let the counts be those of all processes."""
         sums = processes.sum(self.images, self.zero_gradients)
         self.images, self.zero_gradients = map(int, sums)
@@ -120,15 +121,12 @@ def input_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
 
 
 @contextmanager
-def _held_still(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode and its parameters without gradients; as before afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
+def _parameters_held(model: nn.Module) -> Iterator[None]:
+    """Run a block in which no parameter of a model requires a gradient."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.requires_grad_(False)
     try:
-        model.eval().requires_grad_(False)
         yield
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-        for module, training in modes:
-            module.training = training

@@ -1,7 +1,7 @@
 """White-box attacks: images a little different that a classifier gets wrong.
 
 All are bounded in L-infinity. Lengths are in units of pixel values in [0, 1], whatever the images
-were normalized with; a `Ball` knows the way between the two.
+were normalized with; a `LInfinityBall` knows the way between the two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ InputGradient = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ball:
+class LInfinityBall:
     """The images that are within `eps` of others, and are images.
 
     Attributes:
@@ -37,7 +37,7 @@ class Ball:
     std: Tensor
 
     @classmethod
-    def around(cls, images: Tensor, input: InputSpec, eps: float) -> "Ball":
+    def around(cls, images: Tensor, input: InputSpec, eps: float) -> "LInfinityBall":
         """Return the ball about `images`, (B, C, H, W), that were prepared as `input` says."""
 
         def of_channels(values: Sequence[float]) -> Tensor:
@@ -48,7 +48,7 @@ class Ball:
 
         return cls(center=images, eps=eps, mean=of_channels(input.mean), std=of_channels(input.std))
 
-    def shifted(self, images: Tensor, change: Tensor) -> Tensor:
+    def projected_step(self, images: Tensor, change: Tensor) -> Tensor:
         """The image in the ball that is nearest to `images` plus a change of their pixel values.
 
         Args:
@@ -64,11 +64,11 @@ class Ball:
         return near.clamp((0 - self.mean) / self.std, (1 - self.mean) / self.std)
 
 
-AttackMethod = Callable[[InputGradient, Ball, AttackSpec, Sequence[int]], Tensor]
+AttackMethod = Callable[[InputGradient, LInfinityBall, AttackSpec, Sequence[int]], Tensor]
 
 
 def fgsm(
-    gradient: InputGradient, ball: Ball, spec: AttackSpec, numbers: Sequence[int] = ()
+    gradient: InputGradient, ball: LInfinityBall, spec: AttackSpec, numbers: Sequence[int] = ()
 ) -> Tensor:
     """Return one step of size eps along the sign of the gradient; `numbers` are not used.
 
@@ -77,7 +77,7 @@ def fgsm(
     Args:
         gradient: Of the loss to raise.
         ball: Around the images.
-        spec: With all its options filled in, as `chosen_attack` does.
+        spec: With all its options filled in, as `resolve_attack` does.
         numbers: Of the images, (B,).
 
     Returns:
@@ -86,10 +86,12 @@ def fgsm(
     Source:
         Goodfellow, Shlens, Szegedy. "Explaining and Harnessing Adversarial Examples", ICLR 2015.
     """
-    return ball.shifted(ball.center, spec.radius * gradient(ball.center).sign())
+    return ball.projected_step(ball.center, spec.radius * gradient(ball.center).sign())
 
 
-def pgd(gradient: InputGradient, ball: Ball, spec: AttackSpec, numbers: Sequence[int]) -> Tensor:
+def pgd(
+    gradient: InputGradient, ball: LInfinityBall, spec: AttackSpec, numbers: Sequence[int]
+) -> Tensor:
     """Steps along the sign of the gradient, brought back into the ball, from a random start.
 
     Gives the last step's images, not the worst of all steps.
@@ -97,7 +99,7 @@ def pgd(gradient: InputGradient, ball: Ball, spec: AttackSpec, numbers: Sequence
     Args:
         gradient: Of the loss to raise.
         ball: Around the images.
-        spec: With all its options filled in, as `chosen_attack` does.
+        spec: With all its options filled in, as `resolve_attack` does.
         numbers: Of the images, (B,): the start of an image follows from the seed and its number.
 
     Returns:
@@ -107,9 +109,9 @@ def pgd(gradient: InputGradient, ball: Ball, spec: AttackSpec, numbers: Sequence
         Madry, Makelov, Schmidt, Tsipras, Vladu. "Towards Deep Learning Models Resistant to
         Adversarial Attacks", ICLR 2018.
     """
-    images = ball.shifted(ball.center, spec.radius * _noise(ball.center, spec, numbers))
+    images = ball.projected_step(ball.center, spec.radius * _noise(ball.center, spec, numbers))
     for _ in range(spec.steps):
-        images = ball.shifted(images, spec.step * gradient(images).sign())
+        images = ball.projected_step(images, spec.step * gradient(images).sign())
     return images
 
 
@@ -166,7 +168,7 @@ ATTACKS = Registry(
 )
 
 
-def chosen_attack(spec: AttackSpec) -> AttackSpec | None:
+def resolve_attack(spec: AttackSpec) -> AttackSpec | None:
     """`spec` with the defaults of its attack filled in, or None where it asks for no attack.
 
     Raises:

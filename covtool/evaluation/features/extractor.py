@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from covtool.backbones.classifier import find_classifier
+from covtool.backbones.eval_mode import eval_mode
 from covtool.data.datasets.samples import Sample
 from covtool.data.loading.loaders import evaluation_loader
 from covtool.errors import NonFiniteError, ShapeError
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
-from covtool.specs import DescriptionSpec, InputSpec
+from covtool.specs import FeatureSpec, InputSpec
 from covtool.surgery.eigenlayer import eigenlayer_path
 from covtool.surgery.neck import neck_path
 
@@ -44,7 +45,7 @@ class FeatureExtractor:
 
     @classmethod
     def of(
-        cls, model: nn.Module, input: InputSpec, spec: DescriptionSpec, **settings: object
+        cls, model: nn.Module, input: InputSpec, spec: FeatureSpec, **settings: object
     ) -> "FeatureExtractor":
         """Return the extractor that `spec` asks for.
 
@@ -85,7 +86,7 @@ class FeatureExtractor:
             device=torch.device(self.device),
             own=self.processes.share_of,
         )
-        batches = track((images for images, _ in loader), "describing images", len(loader))
+        batches = track((images for images, _ in loader), "extracting features", len(loader))
         yield from self.processes.interleaved(
             embeddings(
                 self.model, batches, self.layer, flip_test=self.flip_test, device=self.device
@@ -93,7 +94,7 @@ class FeatureExtractor:
         )
 
 
-def find_feature_layer(model: nn.Module, input: InputSpec, spec: DescriptionSpec) -> str:
+def find_feature_layer(model: nn.Module, input: InputSpec, spec: FeatureSpec) -> str:
     """Return the path of the module whose input describes an image; "" for the model's own output.
 
     Args:
@@ -139,9 +140,7 @@ def embeddings(
         ShapeError: The layer is not fed a vector for each image.
     """
     dtype = next(model.parameters()).dtype
-    modes = [(module, module.training) for module in model.modules()]
-    model.to(device).eval()
-    try:
+    with eval_mode(model.to(device)):
         for images in batches:
             images = images.to(device, dtype, non_blocking=True)
             features = _features(model, layer, images)
@@ -153,9 +152,6 @@ def embeddings(
                     hint="covtool inspect says whether the weights hold non-finite values.",
                 )
             yield features.cpu()
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from covtool.errors import DataError, ShapeError
 
-JUNK = -1
+JUNK_LABEL = -1
 """Identity of images that are neither right nor wrong, as in Market-1501: they are ignored."""
 DISTRACTOR = 0
 """Identity of images that are always wrong, as in Market-1501: no query has it."""
@@ -18,7 +18,7 @@ class IdentityLabels(NamedTuple):
     """Images as their ground truth sees them: whom each shows, and which camera took it.
 
     Attributes:
-        identities: Whom an image shows, shape (N,), int64; `JUNK` is ignored.
+        identities: Whom an image shows, shape (N,), int64; `JUNK_LABEL` is ignored.
         cameras: Which camera took it, shape (N,), int64; None where cameras do not matter.
     """
 
@@ -32,7 +32,7 @@ class FeatureSet:
 
     Attributes:
         features: Finite, shape (N, D), float32.
-        identities: Whom an image shows, shape (N,), int64; `JUNK` is ignored.
+        identities: Whom an image shows, shape (N,), int64; `JUNK_LABEL` is ignored.
         cameras: Which camera took it, shape (N,), int64; None where nobody knows.
 
     Raises:

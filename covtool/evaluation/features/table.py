@@ -10,7 +10,7 @@ from torch import Tensor
 from covtool.data.datasets.found_images import shown
 from covtool.errors import DataError
 from covtool.evaluation.features.feature_set import (
-    JUNK,
+    JUNK_LABEL,
     FeatureSet,
     IdentityLabels,
     refuse_non_finite,
@@ -72,7 +72,7 @@ class FeatureTable:
         labels = tuple(self.labels[place] for place in chosen)
         return FeatureTable(features=self.features[chosen], labels=labels)
 
-    def searched(self) -> "tuple[FeatureTable, FeatureTable | None]":
+    def query_and_gallery(self) -> "tuple[FeatureTable, FeatureTable | None]":
         """Query and gallery; with neither among the splits, ``test`` or else all images, and None.
 
         Raises:
@@ -89,7 +89,7 @@ def feature_sets(
 ) -> tuple[FeatureSet, FeatureSet | None]:
     """Query and gallery with numbers for the names of their identities and cameras.
 
-    The same names get the same numbers, whole numbers their own; `JUNK` stays what it is.
+    The same names get the same numbers, whole numbers their own; `JUNK_LABEL` stays what it is.
 
     Args:
         query: What is looked for.
@@ -142,7 +142,7 @@ def _numbered(columns: Sequence[Sequence[str]]) -> list[Tensor]:
     numbers = {name: _whole_number(name) for name in names}
     if None in numbers.values() or len(set(numbers.values())) < len(names):
         numbers = {name: place for place, name in enumerate(sorted(names), start=1)}
-        numbers |= {str(JUNK): JUNK} if str(JUNK) in names else {}
+        numbers |= {str(JUNK_LABEL): JUNK_LABEL} if str(JUNK_LABEL) in names else {}
     return [torch.tensor([numbers[name] for name in column]) for column in columns]
 
 

@@ -69,21 +69,21 @@ class ExactSearch:
     def __init__(self, features: SearchFeatures, spec: RetrievalSpec) -> None:
         self.plan = plan_exact(features.size, spec)
         self._query, self._gallery = features.query, features.gallery
-        self._kept = features.relevance.kept
+        self._gallery_rows = features.relevance.gallery_rows
         self._comparison = METRICS[spec.metric]([self._query, self._gallery])
-        self._rows = torch.empty(self.plan.rows, len(self._kept))
+        self._rows = torch.empty(self.plan.rows, len(self._gallery_rows))
 
     def compare(self, queries: Tensor) -> Tensor:
         x = self._comparison.prepare(self._query[queries])
         found = self._rows[: len(queries)]
         for start in range(0, found.shape[1], self.plan.columns):
             block = slice(start, start + self.plan.columns)
-            y = self._comparison.prepare(taken(self._gallery, self._kept[block]))
+            y = self._comparison.prepare(gather_rows(self._gallery, self._gallery_rows[block]))
             self._comparison.compare(x, y, found[:, block])
         return found
 
 
-def taken(features: Tensor, rows: Tensor) -> Tensor:
+def gather_rows(features: Tensor, rows: Tensor) -> Tensor:
     """Return some rows of features, in ascending order: a view where no row is left out."""
     first, last = int(rows[0]), int(rows[-1])
     return features[first : last + 1] if last - first + 1 == len(rows) else features[rows]

@@ -130,13 +130,13 @@ def rank_gallery(
     search = RerankedSearch(features, spec, track) if spec.rerank else ExactSearch(features, spec)
     figures, matches = _rank(search, relevance, keep, track)
     precisions: list[float | None] = [None] * relevance.num_queries
-    counted = relevance.counted.tolist()
-    for place, precision in zip(counted, figures.average_precision.tolist(), strict=True):
-        precisions[place] = 100 * precision
+    scored = relevance.scored_queries.tolist()
+    for query, precision in zip(scored, figures.average_precision.tolist(), strict=True):
+        precisions[query] = 100 * precision
     return RetrievalResult(
-        queries=len(counted),
-        left_out=relevance.num_queries - len(counted),
-        gallery=len(relevance.kept),
+        queries=len(scored),
+        left_out=relevance.num_queries - len(scored),
+        gallery=len(relevance.gallery_rows),
         has_cameras=relevance.has_cameras,
         cmc={k: _percent(figures.first_rank <= k) for k in RANKS},
         mean_average_precision=_percent(figures.average_precision),
@@ -154,18 +154,19 @@ def _rank(
 ) -> tuple[RankingFigures, Tensor]:
     """Return figures of the counted queries, and the first images of each query's ranking."""
     figures = []
-    matches = torch.full((relevance.num_queries, min(keep, len(relevance.kept))), -1)
-    blocks = relevance.counted.split(search.plan.rows)
+    matches = torch.full((relevance.num_queries, min(keep, len(relevance.gallery_rows))), -1)
+    blocks = relevance.scored_queries.split(search.plan.rows)
     for queries in track(blocks, "searching", len(blocks)):
         distances = search.compare(queries)
-        judged = relevance.judge(queries)
-        rows, columns = judged.ignored.nonzero(as_tuple=True)
-        distances[rows, judged.items[rows, columns]] = torch.inf
-        figures.append(ranking_figures(ranks_of(distances, judged.matches), judged.right))
+        same = relevance.same_identity(queries)
+        # Ignored images go to the end, behind every finite distance: no rank counts them.
+        rows, columns = same.is_ignored.nonzero(as_tuple=True)
+        distances[rows, same.positions[rows, columns]] = torch.inf
+        figures.append(ranking_figures(ranks_of(distances, same.match_positions), same.is_match))
         if keep:
             first = first_of(distances, matches.shape[1])
             there = distances.gather(1, first) < torch.inf
-            matches[queries] = torch.where(there, relevance.kept[first], -1)
+            matches[queries] = torch.where(there, relevance.gallery_rows[first], -1)
     return RankingFigures.joined(figures), matches
 
 

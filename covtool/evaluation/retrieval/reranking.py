@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from covtool.evaluation.retrieval.comparisons import METRICS, Comparison
-from covtool.evaluation.retrieval.exact_search import SearchFeatures, ranking_bytes, taken
+from covtool.evaluation.retrieval.exact_search import SearchFeatures, gather_rows, ranking_bytes
 from covtool.evaluation.retrieval.memory_plan import (
     FLOAT,
     INDEX,
@@ -50,10 +50,10 @@ class RerankedSearch:
         relevance, size = features.relevance, features.size
         num_images = size.images
         self._num_queries = num_images - size.gallery
-        self._places = relevance.itself
+        self._places = relevance.own_positions
         if not relevance.is_shared:
             self._places = torch.full((size.queries,), -1)
-            self._places[relevance.asked] = torch.arange(self._num_queries)
+            self._places[relevance.query_rows] = torch.arange(self._num_queries)
         self._weight = spec.distance_weight
         self.plan = plan_reranked(size, spec)
         self._comparison = METRICS[spec.metric]([features.query, features.gallery])
@@ -137,8 +137,8 @@ class _Cost:
 def _sources(features: SearchFeatures) -> list[tuple[Tensor, Tensor]]:
     """Return feature matrices and the rows of them that take part: the gallery's come last."""
     relevance = features.relevance
-    gallery = (features.gallery, relevance.kept)
-    return [gallery] if relevance.is_shared else [(features.query, relevance.asked), gallery]
+    gallery = (features.gallery, relevance.gallery_rows)
+    return [gallery] if relevance.is_shared else [(features.query, relevance.query_rows), gallery]
 
 
 def _prepared(sources: list[tuple[Tensor, Tensor]], comparison: Comparison, at_once: int) -> Tensor:
@@ -147,6 +147,6 @@ def _prepared(sources: list[tuple[Tensor, Tensor]], comparison: Comparison, at_o
     prepared, start = torch.empty(shape), 0
     for features, rows in sources:
         for part in rows.split(at_once):
-            prepared[start : start + len(part)] = comparison.prepare(taken(features, part))
+            prepared[start : start + len(part)] = comparison.prepare(gather_rows(features, part))
             start += len(part)
     return prepared

@@ -35,7 +35,7 @@ def relevance_of(layout: RetrievalLayout, *, cameras: bool = True) -> Relevance:
     Raises:
         DataError: No query has a match, an identity is missing, or some cameras are.
     """
-    labels, num_queries = labels_of(layout), len(layout.query)
+    labels, num_queries = search_labels(layout), len(layout.query)
     if not cameras:
         labels = tuple(label._replace(camera="") for label in labels)
     gallery = None if layout.shared else labels[num_queries:]
@@ -85,7 +85,7 @@ def search(
     return rank_gallery(data, spec, keep=keep, track=track)
 
 
-def describe_searched(
+def extract_search_features(
     layout: RetrievalLayout,
     extractor: FeatureExtractor,
     *,
@@ -112,7 +112,7 @@ def describe_searched(
     return features[:at]
 
 
-def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
+def read_search_features(layout: RetrievalLayout, file: Path) -> Tensor:
     """Return the features of `layout.searched`, (N, D), from a file.
 
     Images are found by their paths, relative to the data set's folder. In a file without paths
@@ -132,14 +132,14 @@ def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
                 f"{len(layout.searched)} to search with and in.",
                 reason="It has no paths: the rows should be the queries, then the gallery.",
             )
-        _require_same_labels(file, table, labels_of(layout))
+        _require_same_labels(file, table, search_labels(layout))
         return table.features
     if len(rows) < len(table.labels):
         raise DataError(
             f"{file} names {len(table.labels) - len(rows)} images twice, or without a path.",
             hint="Write the features of each image once.",
         )
-    wanted = [label.path for label in labels_of(layout)]
+    wanted = [label.path for label in search_labels(layout)]
     missing = [path for path in wanted if path not in rows]
     if missing:
         raise DataError(
@@ -166,7 +166,7 @@ def _require_same_labels(file: Path, table: FeatureTable, wanted: Sequence[Image
                 )
 
 
-def labels_of(layout: RetrievalLayout) -> tuple[ImageLabels, ...]:
+def search_labels(layout: RetrievalLayout) -> tuple[ImageLabels, ...]:
     """Return what is known about `layout.searched`."""
     names = {"test": layout.query} if layout.shared else layout.subsets
     return tuple(

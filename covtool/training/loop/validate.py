@@ -12,7 +12,7 @@ from covtool.evaluation.classification.accuracy import evaluate_classification
 from covtool.evaluation.features.extractor import FeatureExtractor
 from covtool.evaluation.retrieval.ranking import RetrievalResult
 from covtool.evaluation.retrieval.search import (
-    describe_searched,
+    extract_search_features,
     plan_search,
     relevance_of,
     search,
@@ -87,10 +87,10 @@ def _search(run: Run, track: Track) -> EpochResult:
         nonlocal layout, images
         cut = replace(extractor, batch_size=micro_batch or extractor.batch_size)
         try:
-            features = describe_searched(layout, cut, images=images, track=track)
+            features = extract_search_features(layout, cut, images=images, track=track)
         except DataError:
             layout, images = _without_unreadable(run, layout), None
-            features = describe_searched(layout, cut, track=track)
+            features = extract_search_features(layout, cut, track=track)
 
         def find() -> RetrievalResult:
             relevance = relevance_of(layout, cameras=exact.cameras)

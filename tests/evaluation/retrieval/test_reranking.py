@@ -4,12 +4,12 @@ import brute_force_retrieval as brute_force
 import dense_reranking
 import pytest
 import torch
-from described_images import figures_of, images
+from labeled_features import figures_of, images
 from torch.testing import assert_close
 
 from covtool.errors import ArgumentError
 from covtool.evaluation import evaluate_retrieval
-from covtool.evaluation.features.feature_set import JUNK, FeatureSet
+from covtool.evaluation.features.feature_set import JUNK_LABEL, FeatureSet
 from covtool.evaluation.retrieval.exact_search import SearchFeatures
 from covtool.evaluation.retrieval.memory_plan import SearchSize
 from covtool.evaluation.retrieval.relevance import Relevance
@@ -22,7 +22,7 @@ NUMBERS = [(20, 6, 0.3), (5, 2, 0.0), (3, 3, 0.5), (1, 1, 0.3), (6, 1, 0.9), (20
 def joined(query, gallery):
     """All images but junk, those of the gallery last, and how many are not of the gallery."""
     sets = [query] if gallery is None else [query, gallery]
-    kept = [found.identities != JUNK for found in sets]
+    kept = [found.identities != JUNK_LABEL for found in sets]
     features = [found.features[rows] for found, rows in zip(sets, kept, strict=True)]
     everything = FeatureSet(
         features=torch.cat(features), identities=torch.zeros(sum(map(len, features)))
@@ -40,7 +40,7 @@ def search_features(query, gallery):
 def distances_of(query, gallery, spec):
     """Those of every query that is not junk to every image of the gallery."""
     search = RerankedSearch(search_features(query, gallery), spec)
-    queries = (query.identities != JUNK).nonzero()[:, 0]
+    queries = (query.identities != JUNK_LABEL).nonzero()[:, 0]
     return torch.cat([search.compare(part).clone() for part in queries.split(search.plan.rows)])
 
 
@@ -64,7 +64,7 @@ def test_figures_are_those_of_the_new_distances(cameras):
     for seed in range(6):
         query = images(seed, 15, kind="clusters", cameras=cameras)
         gallery = images(50 + seed, 40, kind="clusters", cameras=cameras)
-        kept, asked = (found.identities != JUNK for found in (gallery, query))
+        kept, asked = (found.identities != JUNK_LABEL for found in (gallery, query))
         everything, first = joined(query, gallery)
         final = dense_reranking.rerank(
             brute_force.distance_table(everything, None, "cosine"), k1=8, k2=3, weight=0.3
