@@ -21,7 +21,7 @@ AS_NEW_WORK = {"exif": True}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRequest:
-    """What `open_model` is asked for.
+    """A model to open; see `open_model`.
 
     Attributes:
         source: The model.
@@ -45,10 +45,10 @@ class OpenedModel:
 
     Attributes:
         model: In eval mode, on the CPU.
-        recipe: What it is made of.
+        recipe: Recipe of the model.
         checkpoint: The file it was read from; None for a name.
-        identification: How it was recognized; None where nothing had to be.
-        notes: What was chosen and may surprise, in sentences.
+        identification: Result of recognizing the architecture; None where nothing had to be.
+        notes: Choices that may surprise, in sentences.
         made: The images that a covtool file was calibrated or trained on; None for other sources.
         is_far: Whether its images are so far from those that figures say little.
     """
@@ -78,8 +78,8 @@ def require_trained_classifier(source: str | Path, recipe: Recipe) -> None:
     """Refuse to measure what a random classifier answers.
 
     Args:
-        source: As `open_model` took it.
-        recipe: Of the model.
+        source: Name of the model.
+        recipe: Recipe of the model.
 
     Raises:
         CheckpointError: The classifier has random weights.

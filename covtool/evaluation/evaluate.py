@@ -1,4 +1,4 @@
-"""A model and a data set, both as a user names them, become figures."""
+"""Evaluation of a classifier on a data set, both as a user names them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,14 +31,14 @@ from covtool.specs import AttackSpec, InputSpec, LayoutSpec, Recipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest(ModelRequest):
-    """What to evaluate, on what; see `ModelRequest` for the rest.
+    """A classifier and a data set to evaluate it on; see `ModelRequest` for the rest.
 
     Attributes:
         data: A folder or a CSV file; see `covtool.data.datasets.reading.scan`.
-        split: Which images; None for ``val``, else ``test``, else all there are.
-        attack: What to measure the model under as well.
+        split: Name of the images to use; None for ``val``, else ``test``, else all there are.
+        attack: Attack to measure the model under as well.
         class_names: A file that names the model's outputs in their order; see `read_class_names`.
-        layout: How the data set is read, where that leaves a choice.
+        layout: Choices in reading the data set.
     """
 
     data: Path
@@ -50,17 +50,17 @@ class EvaluationRequest(ModelRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What `evaluate` measured, and how.
+    """The figures that `evaluate` measured, and how.
 
     Attributes:
         result: The figures.
         data: Name of the data set.
         split: The data set's own name of the images that were used; ``all`` without splits.
-        device: Where the model ran.
-        input: How the images were prepared.
+        device: Device that the model ran on.
+        input: Preparation of the images.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed of model and data, and what speaks against the attack.
-        class_order: What says which output is which class; a guess makes every figure one.
+        notes: Assumptions about model and data, and doubts about the attack.
+        class_order: Evidence for which output is which class; a guess makes every figure one.
         attacked: The figures under attack, on the same images; None without one.
         attack: The attack, its defaults filled in; None without one.
         far_from_training: Whether the images are so far from what the file was made for that the
@@ -93,7 +93,7 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
             the attack do not fit each other.
         NonFiniteError: The model's logits, or under attack their gradient, are not numbers.
     """
-    attack = resolve_attack(request.attack)
+    attack = resolve_attack(request.attack)  # refused before other processes are waited for
     with joined(timeout_s=request.launch.dist_timeout) as processes:
         shown = main_only(track, is_main=processes.is_main)
         return _evaluate(request, attack, processes, shown)
@@ -106,7 +106,7 @@ class _Measured:
     Attributes:
         result: The figures.
         attacked: The figures under attack; None without one.
-        attack_note: What speaks against the attack; None for nothing.
+        attack_note: Doubt about the attack, as a sentence; None without one.
         unreadable: Records that could not be read.
     """
 
@@ -122,12 +122,13 @@ def _evaluate(
     device = resolve_device(request.device, processes)
     layout = scan(request.data, choice=request.layout)
     checked, split = _images(layout, request, processes, track)
+    # Images of the training set among those that are measured: the figures would be too good.
     equal = processes.main(
         lambda: notes_on_equal_files(layout, at_most=COMPARED_AT_MOST, track=track)
     )
     opened = request.open()
     recipe = opened.recipe
-    require_trained_classifier(request.source.name, recipe)
+    require_trained_classifier(request.source.name, recipe)  # else the figures say nothing
     names = _output_names(recipe, request.class_names)
     match = match_classes(names, layout.class_names, recipe.num_classes)
     loader = evaluation_loader(
@@ -183,12 +184,14 @@ def _measure(
     processes: Processes,
 ) -> _Measured:
     """Return the figures without an attack, and with it."""
-    left_out: dict[str, str] = {}  # of records, which are not checked beforehand
+    # Records are not checked beforehand; both passes report the same ones, each counts once.
+    left_out: dict[str, str] = {}
     loader.on_unreadable = lambda image: left_out.setdefault(*image)
     result = measure()
     attacked = note = None
     if attack is not None:
         attacker = Attacker(attack, input, first=loader.first_image)
+        # A second pass over the same images: figures with and without are of the same model.
         attacked = measure(perturb=attacker)
         attacker.sum_over(processes)
         note = attacker.note

@@ -1,4 +1,4 @@
-"""What every evaluation of a model is asked: which model, on how many images at once, where."""
+"""The part that all requests to evaluate a model share: the model, and how it is run."""
 
 from dataclasses import dataclass, field
 
@@ -18,11 +18,11 @@ class ModelRequest:
 
     Attributes:
         source: The model, or its name alone.
-        batch_size: Images at once.
+        batch_size: Images per batch.
         workers: Processes that load images.
-        device: Where the model runs; ``auto`` for the best there is.
+        device: Device that the model runs on; ``auto`` for the best there is.
         on_bad_image: Whether an unreadable image is an error, or left out.
-        launch: How long processes wait for each other, where there are several.
+        launch: Time that several processes wait for each other.
     """
 
     source: ModelSource
@@ -33,6 +33,7 @@ class ModelRequest:
     launch: LaunchSpec = field(default_factory=LaunchSpec)
 
     def __post_init__(self) -> None:
+        # The record is frozen; a name alone is what a library's user writes.
         object.__setattr__(self, "source", ModelSource.of(self.source))
 
     def open(self) -> OpenedModel:
@@ -51,17 +52,17 @@ class ModelRequest:
         device: torch.device,
         processes: Processes,
     ) -> FeatureExtractor:
-        """Return what turns images into features of the model.
+        """Return an extractor of the model's features.
 
         Args:
             opened: The model.
-            spec: Which features.
-            device: Where it runs.
-            processes: That work on it together.
+            spec: Choice of the features.
+            device: Device that the model runs on.
+            processes: Processes that work on it together.
 
         Raises:
             SurgeryError: It has no linear classifier, or does not run on such images.
-            CheckpointError: Its answers are asked for, and its classifier is random.
+            CheckpointError: Its logits are asked for, and its classifier is random.
         """
         if spec.feature == "logits":
             require_trained_classifier(self.source.name, opened.recipe)

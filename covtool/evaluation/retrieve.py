@@ -1,4 +1,4 @@
-"""A model and a data set for retrieval, both as a user names them, become figures of a search."""
+"""Evaluation of a model by searches in a data set, both as a user names them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,16 +40,16 @@ OnReport = Callable[[RetrievalReport], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalRequest(ModelRequest):
-    """What to search for and in, and by which features; see `ModelRequest` for the rest.
+    """A data set to search in, and the features to search by; see `ModelRequest` for the rest.
 
     Attributes:
-        source: The model; None where the features come from a file.
+        source: The model, or its name alone; None where the features come from a file.
         data: A folder or a CSV file; see `read_retrieval`.
-        split: Search for each image of this subset among its others; None for the data's own
+        split: Subset whose images are each searched for among its others; None for the data's own
             query and gallery, or test.
         test_classes: Share of the classes to search in, where the data has no split.
         spec: Features, metric, re-ranking, memory, files.
-        layout: How the data set is read, where that leaves a choice.
+        layout: Choices in reading the data set.
         overwrite: Whether the files may replace others.
     """
 
@@ -68,19 +68,19 @@ class RetrievalRequest(ModelRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieval:
-    """What `retrieve` measured, and how.
+    """The figures that `retrieve` measured, and how.
 
     Attributes:
         result: The figures.
         report: Sizes of the data set, without images that were left out.
         data: Name of the data set.
-        num_features: Numbers that describe an image.
-        device: Where the model ran; None where none did.
-        input: How the images were prepared; None where none were.
-        spec: How was searched.
+        num_features: Features of an image.
+        device: Device that the model ran on; None where none did.
+        input: Preparation of the images; None where none were prepared.
+        spec: Settings of the search.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed about the model and the data set.
-        files: What was written.
+        notes: Assumptions about the model and the data set.
+        files: Files that were written.
         far_from_training: Whether the images are so far from what the file was made for that the
             figures say little about it.
     """
@@ -100,7 +100,7 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Extracted:
-    """Images to search for and in, and their features, which of several processes one has."""
+    """Images of a search and their features, which only the main process has."""
 
     layout: RetrievalLayout
     report: RetrievalReport
@@ -118,13 +118,13 @@ def retrieve(
 ) -> Retrieval:
     """Measure how well images of the same identity are found by a model's features.
 
-    The data set is looked at first. Under torchrun, each process describes a part of the images,
+    The data set is looked at first. Under torchrun, each process works on a part of the images,
     the main one searches, and all return the same figures.
 
     Args:
-        request: What to do.
-        track: Shows the progress.
-        on_report: Is told what the data set holds, before anything is refused or opened.
+        request: Model, data set and search.
+        track: Display of the progress.
+        on_report: Called with the data set's contents, before anything is refused or opened.
 
     Raises:
         DataError: See `read_retrieval`, `require_searchable` and `read_search_features`.
@@ -135,6 +135,7 @@ def retrieve(
         NonFiniteError: A feature is not a finite number.
     """
     spec = request.spec
+    # Outputs first: a search can take hours before it writes anything.
     spec.validate_fields()
     _check_outputs(request)
     with joined(timeout_s=request.launch.dist_timeout) as processes:
@@ -149,7 +150,8 @@ def retrieve(
             on_report(report)
         require_searchable(layout, report)
         equal: tuple[str, ...] = ()
-        if not report.by_camera:  # else files of the query's own camera are no matches
+        # A copy of the query is found first; with cameras it is ignored, having the query's own.
+        if not report.by_camera:
             equal = processes.main(
                 lambda: notes_on_equal_matches(layout, at_most=COMPARED_AT_MOST, track=track)
             )
@@ -217,7 +219,8 @@ def _extract(
     turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     of_images = filter(None, (turned, note_on_dim(checked.dim)))
     relevance = relevance_of(layout, cameras=spec.cameras)
-    plan_search(relevance, extractor.num_features, spec)  # too little memory is refused now
+    # Too little memory is refused now, not after the features are extracted.
+    plan_search(relevance, extractor.num_features, spec)
     return _Extracted(
         layout=layout,
         report=report,

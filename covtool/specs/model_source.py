@@ -1,4 +1,4 @@
-"""Which model to open: one record for every command that takes a model."""
+"""The model to open, as one record for every command that takes one."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -46,7 +46,7 @@ class ModelSource(Record):
             >>> ModelSource.of("resnet50.pth", arch="resnet50").arch
             'resnet50'
         """
-        if isinstance(source, cls):
+        if isinstance(source, cls):  # `model_copy` would take an unknown field in silence
             return cls.model_validate({**dict(source), **fields})
         return cls(name=str(source), **fields)
 

@@ -17,7 +17,7 @@ LAMBDA = 0.3
 
 
 class FeatureSpec(CheckedRecord):
-    """What an image is described by."""
+    """Choice of the features of an image."""
 
     feature: Literal["embedding", "pooled", "logits"] = Field(
         "embedding",
@@ -35,7 +35,7 @@ class FeatureSpec(CheckedRecord):
 class SearchSpec(FeatureSpec):
     """An exact search for images of the same identity.
 
-    It says what an image is described by, how descriptions are compared, and what counts.
+    Its features, their comparison, and which matches count.
     """
 
     metric: Literal["cosine", "euclidean"] = Field(

@@ -1,7 +1,7 @@
 """White-box attacks: images a little different that a classifier gets wrong.
 
 All are bounded in L-infinity. Lengths are in units of pixel values in [0, 1], whatever the images
-were normalized with; a `LInfinityBall` knows the way between the two.
+were normalized with; an `LInfinityBall` converts between the two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +22,13 @@ InputGradient = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LInfinityBall:
-    """The images that are within `eps` of others, and are images.
+    """The L-infinity ball around images, cut to valid pixel values.
 
     Attributes:
-        center: The others, normalized, (B, C, H, W).
-        eps: L-infinity, in units of pixel values.
-        mean: What was subtracted from the pixel values, (C, 1, 1).
-        std: What they were divided by after that, (C, 1, 1).
+        center: Images in the middle, normalized, (B, C, H, W).
+        eps: Radius, in units of pixel values.
+        mean: Mean that was subtracted from the pixel values, (C, 1, 1).
+        std: Standard deviation that they were divided by after that, (C, 1, 1).
     """
 
     center: Tensor
@@ -49,17 +49,17 @@ class LInfinityBall:
         return cls(center=images, eps=eps, mean=of_channels(input.mean), std=of_channels(input.std))
 
     def projected_step(self, images: Tensor, change: Tensor) -> Tensor:
-        """The image in the ball that is nearest to `images` plus a change of their pixel values.
+        """Return the images in the ball nearest to `images` plus a change of their pixel values.
 
         Args:
-            images: Normalized, (B, C, H, W).
-            change: In units of pixel values, (B, C, H, W).
+            images: Normalized images, (B, C, H, W).
+            change: Change in units of pixel values, (B, C, H, W).
 
         Returns:
             Normalized, (B, C, H, W); within `eps` of the center and with pixel values in [0, 1],
             up to rounding.
         """
-        reach = self.eps / self.std
+        reach = self.eps / self.std  # of each channel: its pixels were divided by its own std
         near = (images + change / self.std).clamp(self.center - reach, self.center + reach)
         return near.clamp((0 - self.mean) / self.std, (1 - self.mean) / self.std)
 
@@ -75,10 +75,10 @@ def fgsm(
     The worst case where the loss is linear within eps, and weak where it is not.
 
     Args:
-        gradient: Of the loss to raise.
-        ball: Around the images.
-        spec: With all its options filled in, as `resolve_attack` does.
-        numbers: Of the images, (B,).
+        gradient: Gradient of the loss to raise.
+        ball: Ball around the images.
+        spec: Attack with its defaults, from `resolve_attack`.
+        numbers: Numbers of the images, (B,).
 
     Returns:
         The perturbed images, normalized, (B, C, H, W).
@@ -92,15 +92,15 @@ def fgsm(
 def pgd(
     gradient: InputGradient, ball: LInfinityBall, spec: AttackSpec, numbers: Sequence[int]
 ) -> Tensor:
-    """Steps along the sign of the gradient, brought back into the ball, from a random start.
+    """Take steps along the sign of the gradient, projected into the ball, from a random start.
 
     Gives the last step's images, not the worst of all steps.
 
     Args:
-        gradient: Of the loss to raise.
-        ball: Around the images.
-        spec: With all its options filled in, as `resolve_attack` does.
-        numbers: Of the images, (B,): the start of an image follows from the seed and its number.
+        gradient: Gradient of the loss to raise.
+        ball: Ball around the images.
+        spec: Attack with its defaults, from `resolve_attack`.
+        numbers: Numbers of the images, (B,), which their starts follow from, with the seed.
 
     Returns:
         The perturbed images, normalized, (B, C, H, W).
@@ -116,10 +116,11 @@ def pgd(
 
 
 def _noise(images: Tensor, spec: AttackSpec, numbers: Sequence[int]) -> Tensor:
-    """Uniform in [-1, 1), like `images`; the same on every device and in every batch."""
+    """Draw uniform noise in [-1, 1), like `images`; the same on every device, in every batch."""
     each = []
     for number in numbers:
         with drawing(spec.attack_seed, number):
+            # Drawn on the CPU in float32: generators of devices and dtypes differ.
             each.append(2 * torch.rand(images.shape[1:], dtype=torch.float32) - 1)
     return torch.stack(each).to(images)
 
@@ -129,12 +130,12 @@ class Attack:
     """A way to perturb images.
 
     Attributes:
-        name: What `--attack` takes.
-        summary: One line, with a full stop.
-        source: Where it was published.
-        method: Gives the perturbed images.
-        options: The fields of `AttackSpec` that it takes beside `eps`, and the default of each; it
-            may use those of the fields before it.
+        name: Value of `--attack`.
+        summary: Summary in one line, with a full stop.
+        source: Publication.
+        method: Function that perturbs images.
+        options: Fields of `AttackSpec` that it takes beside `eps`, and the default of each; a
+            default may use the fields before it.
     """
 
     name: str
@@ -169,7 +170,7 @@ ATTACKS = Registry(
 
 
 def resolve_attack(spec: AttackSpec) -> AttackSpec | None:
-    """`spec` with the defaults of its attack filled in, or None where it asks for no attack.
+    """Return `spec` with the defaults of its attack, or None where it asks for no attack.
 
     Raises:
         ArgumentError: See `AttackSpec.validate_fields`; the attack does not take an option.
@@ -182,6 +183,7 @@ def resolve_attack(spec: AttackSpec) -> AttackSpec | None:
     for name in spec.given():
         if name not in ("eps", *options):
             raise _takes_no(spec.attack, name)
+    # In the order of the table: the step's size needs the number of steps.
     for name, default in options.items():
         if getattr(spec, name) is None:
             spec = spec.model_copy(update={name: default(spec)})

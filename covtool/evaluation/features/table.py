@@ -1,4 +1,4 @@
-"""Features with what is known about their images, as files hold them: in words, not in codes."""
+"""Features with labels of their images, as files hold them: in words, not in codes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ QUERY, GALLERY, TEST = "query", "gallery", "test"
 
 
 class ImageLabels(NamedTuple):
-    """What is known about an image; empty where nobody knows."""
+    """Labels of an image; empty where they are unknown."""
 
     path: str = ""
     identity: str = ""
@@ -30,11 +30,11 @@ class ImageLabels(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FeatureTable:
-    """Described images.
+    """Images with features and labels.
 
     Attributes:
-        features: Finite, shape (N, D), float32.
-        labels: Of the N images.
+        features: Finite features, shape (N, D), float32.
+        labels: Labels of the N images.
 
     Raises:
         DataError: There are no images, the lengths differ, or a feature is not finite.
@@ -73,7 +73,7 @@ class FeatureTable:
         return FeatureTable(features=self.features[chosen], labels=labels)
 
     def query_and_gallery(self) -> "tuple[FeatureTable, FeatureTable | None]":
-        """Query and gallery; with neither among the splits, ``test`` or else all images, and None.
+        """Return query and gallery; without such splits ``test``, or else all images, and None.
 
         Raises:
             DataError: There is only one of them.
@@ -87,13 +87,13 @@ class FeatureTable:
 def feature_sets(
     query: FeatureTable, gallery: FeatureTable | None = None
 ) -> tuple[FeatureSet, FeatureSet | None]:
-    """Query and gallery with numbers for the names of their identities and cameras.
+    """Return query and gallery with numbers for the names of their identities and cameras.
 
     The same names get the same numbers, whole numbers their own; `JUNK_LABEL` stays what it is.
 
     Args:
-        query: What is looked for.
-        gallery: Where; None for each of `query` among the others.
+        query: Images to search with.
+        gallery: Images to search in; None for each of `query` among the others.
 
     Raises:
         DataError: An identity is missing, or some cameras are.
@@ -140,6 +140,8 @@ def _complete(labels: Sequence[ImageLabels], name: str) -> list[str]:
 def _numbered(columns: Sequence[Sequence[str]]) -> list[Tensor]:
     names = {name for column in columns for name in column}
     numbers = {name: _whole_number(name) for name in names}
+    # Numbers stay, so that junk and distractors keep their meaning; two names of one number ("1"
+    # and "01") are two identities, and then all names are counted instead.
     if None in numbers.values() or len(set(numbers.values())) < len(names):
         numbers = {name: place for place, name in enumerate(sorted(names), start=1)}
         numbers |= {str(JUNK_LABEL): JUNK_LABEL} if str(JUNK_LABEL) in names else {}
@@ -147,4 +149,5 @@ def _numbered(columns: Sequence[Sequence[str]]) -> list[Tensor]:
 
 
 def _whole_number(text: str) -> int | None:
+    # 17 characters fit into int64.
     return int(text) if text.removeprefix("-").isdecimal() and len(text) < 18 else None

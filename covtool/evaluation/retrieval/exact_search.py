@@ -1,4 +1,4 @@
-"""Search among features: what orders a gallery for some queries, in blocks."""
+"""Exact search among features, in blocks that fit into the memory allowed."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,12 +11,13 @@ from covtool.evaluation.retrieval.memory_plan import FLOAT, BlockPlan, SearchSiz
 from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.specs import RetrievalSpec
 
+# Bounds of what torch's own record of allocations shows; test_search_memory.py holds them.
 RANKING = 28
 """Bytes for each item of a row that is ranked, at most (where distances are equal)."""
-JUDGING = 100
+SCORING = 100
 """Bytes for each image of the query's identity, at most."""
 PREPARING = 4 * FLOAT
-"""Bytes for each value of features that are made comparable."""
+"""Bytes for each value of features that are prepared for comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,7 +27,7 @@ class SearchFeatures:
     Attributes:
         query: Features of the queries, shape (Q, D).
         gallery: Features of the gallery, shape (N, D); the same tensor where it is shared.
-        relevance: Which of them take part.
+        relevance: Ground truth: the rows that take part, and the matches.
     """
 
     query: Tensor
@@ -43,19 +44,19 @@ class Search(Protocol):
     """Orders a gallery of G images for queries.
 
     Attributes:
-        plan: Blocks that fit into the memory allowed.
+        plan: Blocks of queries and gallery that fit into the memory allowed.
     """
 
     plan: BlockPlan
 
     def compare(self, queries: Tensor) -> Tensor:
-        """Return what is the smaller, the nearer an image of the gallery is, shape (B, G).
+        """Return values that order the gallery for some queries, the nearest smallest, (B, G).
 
         Args:
-            queries: Which, shape (B,), `plan.rows` of them at most.
+            queries: Rows of the queries, shape (B,), `plan.rows` of them at most.
 
         Returns:
-            The caller's own until the next call.
+            A buffer that the next call overwrites.
         """
 
 
@@ -71,6 +72,7 @@ class ExactSearch:
         self._query, self._gallery = features.query, features.gallery
         self._gallery_rows = features.relevance.gallery_rows
         self._comparison = METRICS[spec.metric]([self._query, self._gallery])
+        # One buffer for all blocks of queries: the plan counts it once.
         self._rows = torch.empty(self.plan.rows, len(self._gallery_rows))
 
     def compare(self, queries: Tensor) -> Tensor:
@@ -84,7 +86,8 @@ class ExactSearch:
 
 
 def gather_rows(features: Tensor, rows: Tensor) -> Tensor:
-    """Return some rows of features, in ascending order: a view where no row is left out."""
+    """Return rows of features, given in ascending order; a view where no row is left out."""
+    # A slice is no copy, and most galleries have no junk that would leave a row out.
     first, last = int(rows[0]), int(rows[-1])
     return features[first : last + 1] if last - first + 1 == len(rows) else features[rows]
 
@@ -104,11 +107,11 @@ def plan_exact(size: SearchSize, spec: RetrievalSpec) -> BlockPlan:
 
 
 def ranking_bytes(size: SearchSize, *, items: int | None = None) -> int:
-    """Return what comparing, ranking and judging take for each query, at most.
+    """Return bytes that comparing, ranking and scoring take for each query, at most.
 
     Args:
         size: The counts of the search.
         items: Images that a query is compared with; None for the gallery.
     """
     items = size.gallery if items is None else items
-    return RANKING * items + JUDGING * size.images_per_identity
+    return RANKING * items + SCORING * size.images_per_identity

@@ -1,4 +1,4 @@
-"""How well images of the same identity are found."""
+"""Ranking of a gallery for each query, and the figures of it."""
 
 from dataclasses import dataclass
 
@@ -21,24 +21,24 @@ RANKS = (1, 5, 10, 20)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RetrievalResult:
-    """What `evaluate_retrieval` measured; shares in percent, means over the queries that count.
+    """Figures of `evaluate_retrieval`: shares in percent, means over the queries that count.
 
     A query counts if there is a valid match, an image of its identity that is not ignored.
 
     Attributes:
-        queries: How many count.
-        left_out: How many do not.
-        gallery: How many images were searched, without junk.
+        queries: Number of queries that count.
+        left_out: Number of queries that do not.
+        gallery: Images that were searched, without junk.
         has_cameras: Whether images of the query's identity and camera were ignored.
-        cmc: By k, the share of queries with a match among the first k: rank-k, or Recall@k.
+        cmc: Share of queries with a match among the first k, by k: rank-k, or Recall@k.
         mean_average_precision: mAP.
         mean_inverse_penalty: mINP: matches over the rank of the last one.
         r_precision: Share of matches among the first R, where there are R matches.
         map_at_r: mAP@R.
-        planned_bytes: What the search was to take beside the features, at most.
-        average_precisions: Of each query, in the order of the queries; None where it was left out.
-        matches: Of each query the first images of the ranking, as positions in the gallery, shape
-            (queries and left out, as many as were asked for); -1 where there is none.
+        planned_bytes: Planned memory of the search beside the features, at most.
+        average_precisions: Average precision of each query, in order; None where it was left out.
+        matches: First images of each query's ranking, as positions in the gallery, shape (queries
+            and left out, as many as were asked for); -1 where there is none.
     """
 
     queries: int
@@ -60,7 +60,7 @@ class RetrievalResult:
         return self.cmc[1]
 
     def figures(self) -> tuple[tuple[str, float], ...]:
-        """Names and values: re-identification's with cameras, else those of metric learning."""
+        """Return names and values: re-identification's with cameras, else metric learning's."""
         if self.has_cameras:
             ranks = [(f"rank-{k}", share) for k, share in self.cmc.items()]
             means = [("mAP", self.mean_average_precision), ("mINP", self.mean_inverse_penalty)]
@@ -82,27 +82,29 @@ def evaluate_retrieval(
     keep: int = 0,
     track: Track = silent,
 ) -> RetrievalResult:
-    """Rank the gallery for each query, and judge the rankings.
+    """Rank the gallery for each query, and score the rankings.
 
     Args:
-        query: What is looked for.
-        gallery: Where; None, or the same object, to look for each of `query` among the others.
+        query: Images to search with.
+        gallery: Images to search in; None, or the same object, to look for each of `query` among
+            the others.
         spec: Metric, re-ranking and memory; None for the defaults.
-        keep: How many images of each ranking come along as `matches`.
-        track: Shows the progress, by blocks of queries.
+        keep: Number of images of each ranking to return as `matches`.
+        track: Display of the progress, by blocks of queries.
 
     Raises:
         ArgumentError: `max_memory` is too little even for the smallest blocks.
         DataError: No query has a valid match, or query and gallery do not belong together.
     """
     spec = spec or RetrievalSpec()
+    # The same object means the same images, and a query must not find itself.
     gallery = None if gallery is query else gallery
     found_in = query if gallery is None else gallery
     if query.num_features != found_in.num_features:
         raise DataError(
             f"A query has {query.num_features} features, an image of the gallery "
             f"{found_in.num_features}.",
-            hint="Describe both by the same model, with the same --feature.",
+            hint="Extract both with the same model and the same --feature.",
         )
     features = SearchFeatures(
         query=query.features,
@@ -120,7 +122,7 @@ def rank_gallery(
     Args:
         features: Finite features of queries and gallery.
         spec: Metric, re-ranking and memory.
-        keep: How many images of each ranking come along as `matches`.
+        keep: Number of images of each ranking to return as `matches`.
         track: Display of the progress, by blocks of queries.
 
     Raises:
@@ -165,6 +167,7 @@ def _rank(
         figures.append(ranking_figures(ranks_of(distances, same.match_positions), same.is_match))
         if keep:
             first = first_of(distances, matches.shape[1])
+            # A short ranking is filled up with ignored images: they are no matches.
             there = distances.gather(1, first) < torch.inf
             matches[queries] = torch.where(there, relevance.gallery_rows[first], -1)
     return RankingFigures.joined(figures), matches

@@ -38,7 +38,7 @@ class RerankedSearch:
     Args:
         features: Queries and gallery: all but junk take part in the neighborhoods.
         spec: Metric, memory, and the numbers of the re-ranking.
-        track: Shows the progress.
+        track: Display of the progress.
 
     Raises:
         ArgumentError: The memory allowed is too little.
@@ -50,6 +50,7 @@ class RerankedSearch:
         relevance, size = features.relevance, features.size
         num_images = size.images
         self._num_queries = num_images - size.gallery
+        # Queries come before the gallery among the images; shared ones are images of the gallery.
         self._places = relevance.own_positions
         if not relevance.is_shared:
             self._places = torch.full((size.queries,), -1)
@@ -59,10 +60,11 @@ class RerankedSearch:
         self._comparison = METRICS[spec.metric]([features.query, features.gallery])
         self._features = _prepared(_sources(features), self._comparison, self.plan.columns)
         encoder = Encoder(self._features, self._comparison, rows=self.plan.rows, track=track)
-        around = encoder.neighborhood(min(spec.reciprocal_neighbors + 1, num_images))
-        self._farthest = around.farthest
-        self._encodings = encoder.encode(around, spec.reciprocal_neighbors)
-        self._averaged = around.neighbors[:, : spec.averaged_neighbors]
+        neighborhood = encoder.neighborhood(min(spec.reciprocal_neighbors + 1, num_images))
+        self._farthest = neighborhood.farthest
+        self._encodings = encoder.encode(neighborhood, spec.reciprocal_neighbors)
+        self._averaged = neighborhood.neighbors[:, : spec.averaged_neighbors]
+        # Transposed once: minima are added along the columns that two sparse rows share.
         self._by_column = [
             (rows, self._encoded(rows).transposed(num_images))
             for rows in torch.arange(self._num_queries, num_images).split(self.plan.columns)
@@ -75,6 +77,7 @@ class RerankedSearch:
         found = self._rows[: len(rows)]
         x, gallery = self._features[rows], self._features[self._num_queries :]
         self._comparison.distances(x, gallery, found)
+        # Divided by each query's farthest image, as in the published code.
         found *= self._weight / self._farthest[rows][:, None]
         for images, by_column in self._by_column:
             shared = torch.zeros(len(rows), len(images))
@@ -86,7 +89,7 @@ class RerankedSearch:
         return found
 
     def _encoded(self, rows: Tensor) -> SparseRows:
-        """Encodings of some images: the means of those of their nearest neighbors."""
+        """Return encodings of some images: the means over their nearest neighbors."""
         return self._encodings.mean_of(self._averaged[rows], len(self._features))
 
 
@@ -101,14 +104,15 @@ def plan_reranked(size: SearchSize, spec: RetrievalSpec) -> BlockPlan:
 
 
 class _Cost:
-    """What re-ranking takes with blocks of so many rows, and so many images of the gallery.
+    """Memory of a re-ranking, by the size of its blocks.
 
-    The size of an encoding is known only when it has been computed: the largest possible counts.
+    The size of an encoding is known only once it is computed: the largest possible one counts.
     """
 
     def __init__(self, size: SearchSize, spec: RetrievalSpec) -> None:
         num_images = size.images
         k = min(spec.reciprocal_neighbors + 1, num_images)
+        # Half of k1, rounded as in the published code, expands the reciprocal neighbors.
         h = min(round(spec.reciprocal_neighbors / 2) + 1, num_images)
         entries = min(k + k * h, num_images)
         averaged = min(spec.averaged_neighbors * entries, num_images)
@@ -142,7 +146,7 @@ def _sources(features: SearchFeatures) -> list[tuple[Tensor, Tensor]]:
 
 
 def _prepared(sources: list[tuple[Tensor, Tensor]], comparison: Comparison, at_once: int) -> Tensor:
-    """Comparable features of all images, shape (N, D)."""
+    """Return prepared features of all images, shape (N, D)."""
     shape = (sum(len(rows) for _, rows in sources), sources[0][0].shape[1])
     prepared, start = torch.empty(shape), 0
     for features, rows in sources:

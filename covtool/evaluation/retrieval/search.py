@@ -1,4 +1,4 @@
-"""The images of a data set for retrieval with their features, and a search among them."""
+"""Search in a data set for retrieval: its relevance, its features, its figures."""
 
 import os
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from covtool.specs import RetrievalSpec
 
 
 def relevance_of(layout: RetrievalLayout, *, cameras: bool = True) -> Relevance:
-    """Return which images of a data set's gallery are right for which query.
+    """Return the matches and ignored images of a data set's queries.
 
     Args:
         layout: The data set.
@@ -46,8 +46,8 @@ def plan_search(relevance: Relevance, num_features: int, spec: RetrievalSpec) ->
     """Return the blocks of a search, before there are features.
 
     Args:
-        relevance: Of the data set's images.
-        num_features: Numbers that describe an image.
+        relevance: Relevance of the data set's images.
+        num_features: Features of an image.
         spec: Re-ranking and memory.
 
     Raises:
@@ -71,7 +71,7 @@ def search(
         features: Features of `RetrievalLayout.searched`, (N, D).
         relevance: Relevance of the same images; see `relevance_of`.
         spec: Metric, re-ranking and memory.
-        keep: How many images of each ranking come along.
+        keep: Number of images of each ranking to return.
         track: Display of the progress.
 
     Raises:
@@ -96,20 +96,21 @@ def extract_search_features(
 
     Args:
         layout: The data set.
-        extractor: Describes the images.
+        extractor: Extractor of the features.
         images: A cache of `layout.searched`; None to read the files.
-        track: Shows the progress.
+        track: Display of the progress.
 
     Raises:
         DataError: An image cannot be read.
         NonFiniteError: A feature is not a finite number.
     """
     images = numbered(layout.searched) if images is None else images
+    # Filled batch by batch: joining batches at the end would need the memory twice.
     features, at = torch.empty(len(images), extractor.num_features), 0
     for batch in extractor(images, track):
         features[at : at + len(batch)] = batch
         at += len(batch)
-    return features[:at]
+    return features[:at]  # nothing, in processes that only take part
 
 
 def read_search_features(layout: RetrievalLayout, file: Path) -> Tensor:
@@ -124,6 +125,7 @@ def read_search_features(layout: RetrievalLayout, file: Path) -> Tensor:
             them, or says of a row that it is another identity, camera or split.
     """
     table = read_features(file)
+    # By path, not by order: a file may hold more images than a search needs, in any order.
     rows = {path: row for row, path in enumerate(table.column("path")) if path}
     if not rows:
         if len(table.labels) != len(layout.searched):
@@ -150,24 +152,27 @@ def read_search_features(layout: RetrievalLayout, file: Path) -> Tensor:
             "them.",
         )
     chosen = [rows[path] for path in wanted]
+    # Files that covtool wrote are in order: no copy of the features then.
     return table.features if chosen == list(range(len(rows))) else table.features[chosen]
 
 
 def _require_same_labels(file: Path, table: FeatureTable, wanted: Sequence[ImageLabels]) -> None:
-    """Refuse rows in another order, as far as the file says what they are."""
+    """Refuse rows in another order, as far as the file's labels show it."""
     for name in ("identity", "camera", "split"):
-        for row, (said, label) in enumerate(zip(table.column(name), wanted, strict=True), start=1):
+        for row, (name_in_file, label) in enumerate(
+            zip(table.column(name), wanted, strict=True), start=1
+        ):
             own = getattr(label, name)
-            if said and own and said != own:
+            if name_in_file and own and name_in_file != own:
                 raise DataError(
-                    f"Row {row} of {file} is of {name} {printable(said)}, that of the data set of "
-                    f"{printable(own)}.",
+                    f"Row {row} of {file} is of {name} {printable(name_in_file)}, that of the data "
+                    f"set of {printable(own)}.",
                     reason="It has no paths: the rows should be the queries, then the gallery.",
                 )
 
 
 def search_labels(layout: RetrievalLayout) -> tuple[ImageLabels, ...]:
-    """Return what is known about `layout.searched`."""
+    """Return the labels of `layout.searched`, in its order."""
     names = {"test": layout.query} if layout.shared else layout.subsets
     return tuple(
         image_label(sample, split, layout.folder)
@@ -177,6 +182,8 @@ def search_labels(layout: RetrievalLayout) -> tuple[ImageLabels, ...]:
 
 
 def image_label(sample: RetrievalSample, split: str, folder: Path) -> ImageLabels:
-    """Return what is known about an image; its path relative to `folder`."""
+    """Return the labels of an image; its path relative to `folder`."""
+    # Relative, so that a file of features goes on fitting when the data set is moved; an image of
+    # a list may lie outside of the folder, where `Path.relative_to` would fail.
     relative = Path(os.path.relpath(sample.path, folder)).as_posix()
     return ImageLabels(relative, sample.identity, sample.camera or "", split)
