@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from covtool.backbones.device import resolve_device
-from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
+from covtool.checkpoints.opened import require_trained_classifier
 from covtool.checkpoints.told.class_lists import read_class_names
 from covtool.data.datasets.checking import CheckedSamples, check_images
 from covtool.data.datasets.duplicates import COMPARED_AT_MOST, notes_on_equal_files
@@ -152,6 +152,16 @@ def _evaluate(
     )
     with explaining_dead_workers(request.workers):
         measured = _measure(measure, loader, attack, recipe.input, processes)
+    notes = (
+        *opened.notes,
+        *layout.notes,
+        note_on_boxes(recipe.provenance.history, request.layout),
+        *equal,
+        note_on_turned(checked.turned, exif=recipe.input.exif),
+        note_on_dim(checked.dim),
+        match.note,
+        measured.attack_note,
+    )
     return Evaluation(
         result=measured.result,
         attacked=measured.attacked,
@@ -163,16 +173,7 @@ def _evaluate(
         unreadable=(*checked.bad, *measured.unreadable),
         class_order=match.order,
         far_from_training=opened.is_far,
-        notes=_notes(
-            opened,
-            *layout.notes,
-            note_on_boxes(recipe.provenance.history, request.layout),
-            *equal,
-            note_on_turned(checked.turned, exif=recipe.input.exif),
-            note_on_dim(checked.dim),
-            match.note,
-            measured.attack_note,
-        ),
+        notes=tuple(filter(None, notes)),
     )
 
 
@@ -228,7 +229,3 @@ def _output_names(recipe: Recipe, file: Path | None) -> tuple[str, ...] | None:
             hint="Name each output once, in the order of the outputs.",
         )
     return names
-
-
-def _notes(opened: OpenedModel, *others: str | None) -> tuple[str, ...]:
-    return (*opened.notes, *(note for note in others if note))

@@ -108,12 +108,10 @@ def read_safetensors(path: Path) -> tuple[Tensor, Columns]:
         if plural in texts:
             columns[name] = _listed(plural, texts[plural])
         elif plural in tensors:
-            columns[name] = _texts(_array_of_numbers(tensors[plural]))
+            labels = tensors[plural]  # NumPy has no bfloat16
+            numbers = labels.float() if labels.is_floating_point() else labels
+            columns[name] = _texts(numbers.numpy())
     return tensors[FEATURES], columns
-
-
-def _array_of_numbers(labels: Tensor) -> np.ndarray:
-    return (labels.float() if labels.is_floating_point() else labels).numpy()  # it has no bfloat16
 
 
 def write_npz(path: Path, features: np.ndarray, columns: Columns) -> None:

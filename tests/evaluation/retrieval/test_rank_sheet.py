@@ -18,8 +18,8 @@ from covtool.evaluation.retrieval.rank_sheet import (
     NEUTRAL,
     RIGHT,
     WRONG,
-    select_queries,
     save_ranks,
+    select_queries,
 )
 from covtool.specs import RetrievalSpec
 
