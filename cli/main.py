@@ -6,18 +6,17 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from covtool import __version__, atomic, errors
 from covtool.printable import escaped, printable
 from covtool.shortages import shortage_behind
 from covtool_cli import home, launching, library_talk, signals, streams, surroundings
 from covtool_cli.arguments import in_our_spelling
+from covtool_cli.lazy import LazyGroup
 
 COMMANDS = {
     "inspect": "Show what a checkpoint holds, which architecture it is, what can be operated on.",
@@ -49,28 +48,11 @@ ORIGINS = {"ENVIRONMENT": "{}", "DEFAULT_MAP": "--config or --preset"}
 """Of values that are not on the command line, as typer calls them."""
 
 
-class _LazyGroup(TyperGroup):
-    """Imports a command's module when that command is called, not before."""
+class _Covtool(LazyGroup):
+    """The commands; usage errors are made printable here, once for all of them."""
 
-    _listing = False
-
-    def list_commands(self, ctx: typer.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:
-        if cmd_name not in COMMANDS:
-            return None
-        if self._listing:
-            return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
-        return _load_command(cmd_name)
-
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple:
-        self.commands = dict.fromkeys(COMMANDS)  # what a misspelt name is compared with
-        return super().resolve_command(ctx, args)
-
-    def format_help(self, ctx: typer.Context, formatter: object) -> None:
-        self._listing = True
-        super().format_help(ctx, formatter)
+    summaries = COMMANDS
+    package = "covtool_cli.commands"
 
     def make_context(self, *arguments: Any, **settings: Any) -> typer.Context:
         with _printable_usage_errors():
@@ -106,19 +88,8 @@ def _origin(problem: Any) -> str:
     return f" (from {ORIGINS[source.name].format(variable)})"
 
 
-def _load_command(name: str) -> TyperCommand:
-    module = import_module(f"covtool_cli.commands.{name.replace('-', '_')}")
-    single = typer.Typer(add_completion=False)
-    single.command(name)(module.command)
-    command = typer.main.get_command(single)
-    for parameter in command.params:
-        parameter.show_envvar = False  # COVTOOL_<COMMAND>_<OPTION>, for all alike
-        home.expand_in(parameter)
-    return command
-
-
 app = typer.Typer(
-    cls=_LazyGroup,
+    cls=_Covtool,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"auto_envvar_prefix": "COVTOOL", "help_option_names": ["-h", "--help"]},
