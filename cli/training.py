@@ -99,34 +99,9 @@ def training_command(
         **settings: Record,
     ) -> None:
         if resume is not None:
-            if dry_run:
-                raise ArgumentError("--dry-run is for a new run, not for --resume.")
-            _require_own_run(resume, name)
-            given = _given(ctx, groups)
-            launching.run_in_processes(ctx, LaunchSpec(nproc=_processes(resume, given)))
-            result = _resume(resume, given, watch)
+            result = _go_on(ctx, name, groups, watch)
         else:
-            if data is None or (model is None and init_from is None):
-                raise ArgumentError(
-                    f"{'--data' if model or init_from else 'MODEL'} is missing.",
-                    hint=f"Usage: covtool {name} MODEL --data DIR, or covtool {name} --resume DIR.",
-                )
-            request = FinetuneRequest(
-                model=model,
-                data=str(data),
-                init_from=init_from,
-                arch=arch,
-                iterations=iterations,
-                weights=weights,
-                classifier_layer=classifier_layer,
-                from_scratch=from_scratch,
-                new_classifier=new_classifier,
-                output=str(output),
-                experiment=experiment,
-                preset=preset,
-                **settings,
-            )
-            request.validate_fields()  # before torch is imported
+            request = _request(ctx, name, settings)
             launching.run_in_processes(ctx, request.processes)
             if dry_run:
                 _show_plan(_try(request, watch), as_json=as_json)
@@ -138,18 +113,45 @@ def training_command(
     return command
 
 
+def _request(ctx: typer.Context, name: str, settings: Mapping[str, Record]) -> FinetuneRequest:
+    """Return the request that the options of a new run make.
+
+    Raises:
+        ArgumentError: The model or its data is missing, or two settings contradict each other.
+    """
+    given = {key: value for key, value in ctx.params.items() if key in FinetuneRequest.model_fields}
+    has_model = given["model"] or given["init_from"]
+    if given["data"] is None or not has_model:
+        raise ArgumentError(
+            f"{'--data' if has_model else 'MODEL'} is missing.",
+            hint=f"Usage: covtool {name} MODEL --data DIR, or covtool {name} --resume DIR.",
+        )
+    paths = {key: str(given[key]) for key in ("data", "output")}
+    request = FinetuneRequest(**{**given, **paths, **settings})
+    request.validate_fields()  # before torch is imported, which takes seconds
+    return request
+
+
+def _go_on(
+    ctx: typer.Context, name: str, groups: Mapping[str, type[Record]], watch: Watch
+) -> "FinetuneResult":
+    """Resume the run of ``--resume``, in as many processes as it had."""
+    directory, changes = Path(ctx.params["resume"]), _given(ctx, groups)
+    if ctx.params["dry_run"]:
+        raise ArgumentError("--dry-run is for a new run, not for --resume.")
+    _require_own_run(directory, name)
+    launching.run_in_processes(ctx, LaunchSpec(nproc=_processes(directory, changes)))
+    from covtool.training import resume_finetune
+
+    with watch() as observer:
+        return resume_finetune(directory, changes=changes, observer=observer)
+
+
 def _start(request: FinetuneRequest, watch: Watch) -> "FinetuneResult":
     from covtool.training import finetune
 
     with watch() as observer:
         return finetune(request, observer=observer)
-
-
-def _resume(directory: Path, changes: dict[str, Any], watch: Watch) -> "FinetuneResult":
-    from covtool.training import resume_finetune
-
-    with watch() as observer:
-        return resume_finetune(directory, changes=changes, observer=observer)
 
 
 def _try(request: FinetuneRequest, watch: Watch) -> "DryRunResult":

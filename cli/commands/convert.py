@@ -27,6 +27,26 @@ if TYPE_CHECKING:
 MAX_KEYS_SHOWN = 6
 CALIBRATING = ("calibrate_images", "calibrate_memory", "radius_quantile")
 
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="File to write; default: STEM-WHAT.safetensors here."),
+]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option(help="YAML or JSON file with the operations to do, in place of options."),
+]
+ClassesOf = Annotated[
+    Path | None, typer.Option(help="Data set whose classes the new classifier gets.")
+]
+Calibrate = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Data set whose training images set a new head and new operators in closed form.",
+    ),
+]
+Plan = Annotated[bool, typer.Option("--plan", help="Show what would be done; write nothing.")]
+
 
 @options.takes(
     head=HeadSpec,
@@ -45,28 +65,11 @@ def command(
     images: InputOverrides,
     layout: LayoutSpec,
     launch: LaunchSpec,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File to write; default: STEM-WHAT.safetensors here."),
-    ] = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option(help="YAML or JSON with the operations to do, in place of options."),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Data set whose classes the new classifier gets.")
-    ] = None,
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Set a new head and new operators in closed form, from this data set's training "
-            "images.",
-        ),
-    ] = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Show what would be done; write nothing.")
-    ] = False,
+    output: Output = None,
+    recipe: RecipeFile = None,
+    data: ClassesOf = None,
+    calibrate: Calibrate = None,
+    plan: Plan = False,
     arch: options.Arch = None,
     weights: options.Weights = "auto",
     classifier_layer: options.ClassifierLayer = None,
@@ -88,10 +91,7 @@ def command(
 
     Example: covtool convert resnet50.pth --conv tanh --calibrate birds/
     """
-    if calibrate is None:
-        _refuse_given(ctx, "--calibrate DIR", *CALIBRATING, *LaunchSpec.model_fields)
-    if calibrate is None and data is None:
-        _refuse_given(ctx, "--data DIR or --calibrate DIR", *LayoutSpec.model_fields)
+    _refuse_ineffective(ctx, calibrate, data)
     launching.run_in_processes(ctx, launch)
     from covtool import conversion
 
@@ -116,6 +116,14 @@ def command(
         _show_plan(conversion.plan_conversion(request, track=render.track), as_json=as_json)
     else:
         _show_result(conversion.convert(request, track=render.track), as_json=as_json)
+
+
+def _refuse_ineffective(ctx: typer.Context, calibrate: Path | None, data: Path | None) -> None:
+    """Refuse options about images where no image is read."""
+    if calibrate is None:
+        _refuse_given(ctx, "--calibrate DIR", *CALIBRATING, *LaunchSpec.model_fields)
+        if data is None:
+            _refuse_given(ctx, "--data DIR or --calibrate DIR", *LayoutSpec.model_fields)
 
 
 def _operations(

@@ -12,28 +12,32 @@ from covtool_cli import launching, options
 if TYPE_CHECKING:
     from covtool.evaluation.embed import EmbedResult
 
+Images = Annotated[
+    Path,
+    typer.Argument(
+        help="A data set, any folder, a CSV with the column path, a .txt with a path per line, or "
+        "an image."
+    ),
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="File to write: .safetensors, .npz or .csv.")
+]
+Split = Annotated[
+    str | None,
+    typer.Option(help="Only this split: train, val, query, gallery, test; default: all."),
+]
+
 
 @options.takes(description=FeatureSpec, input=InputOverrides, launch=LaunchSpec)
 def command(
     ctx: typer.Context,
     model: options.Model,
-    images: Annotated[
-        Path,
-        typer.Argument(
-            help="A data set, any folder, a CSV with the column path, a .txt with a path per line, "
-            "or an image."
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .safetensors, .npz or .csv.")
-    ],
+    images: Images,
+    output: Output,
     description: FeatureSpec,
     input: InputOverrides,
     launch: LaunchSpec,
-    split: Annotated[
-        str | None,
-        typer.Option(help="Only this split: train, val, query, gallery, test; default: all."),
-    ] = None,
+    split: Split = None,
     arch: options.Arch = None,
     iterations: options.Iterations = None,
     weights: options.Weights = "auto",
@@ -63,14 +67,17 @@ def command(
     asked = {"source": source, "spec": description, "launch": launch}
     request = options.request(ctx, EmbedRequest, **asked)
     done = embed(request, track=render.track)
+    _show_remarks(done)
+    render.json_object(done) if as_json else _show(done)
+
+
+def _show_remarks(done: "EmbedResult") -> None:
+    from covtool_cli import render
+
     for path, reason in done.unreadable:
         render.warning(f"left out {printable(str(path))}: {reason}")
     for text in done.notes:
         render.note(f"note: {text}")
-    if as_json:
-        render.json_object(done)
-    else:
-        _show(done)
 
 
 def _show(done: "EmbedResult") -> None:

@@ -32,6 +32,38 @@ TAKES = {
 }
 """Options that only one task takes."""
 
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        help="A covtool file, a checkpoint, a timm name, hf-hub:ORG/NAME or torchvision:NAME; none "
+        "with --distances-from."
+    ),
+]
+Task = Annotated[
+    Literal["auto", "classification", "retrieval"],
+    typer.Option(help="Figures to measure; auto: those that the data is for."),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="Split to measure on; default: val, else test, else all. Retrieval: images to search "
+        "among."
+    ),
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Names of the model's outputs: a text file with one a line, in order, or JSON.",
+    ),
+]
+PerClass = Annotated[
+    bool, typer.Option("--per-class", help="Show every class, not the worst ones only.")
+]
+Confusion = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Show the N most confused pairs of classes.")
+]
+
 
 @options.takes(
     images=InputOverrides,
@@ -50,40 +82,16 @@ def command(
     layout: LayoutSpec,
     searching: RetrievalSpec,
     launch: LaunchSpec,
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            help="A covtool file, a checkpoint, a timm name, hf-hub:ORG/NAME or torchvision:NAME; "
-            "none with --distances-from."
-        ),
-    ] = None,
-    task: Annotated[
-        Literal["auto", "classification", "retrieval"],
-        typer.Option(help="What is measured; auto: what the data is for."),
-    ] = "auto",
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Which images; default: val, else test, else all. Retrieval: search among these."
-        ),
-    ] = None,
+    model: Model = None,
+    task: Task = "auto",
+    split: Split = None,
     arch: options.Arch = None,
     iterations: options.Iterations = None,
     weights: options.Weights = "auto",
     classifier_layer: options.ClassifierLayer = None,
-    class_names: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Names of the model's outputs: a text file with one a line, in order, or JSON.",
-        ),
-    ] = None,
-    per_class: Annotated[
-        bool, typer.Option("--per-class", help="Show every class, not the worst ones only.")
-    ] = False,
-    confusion: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Show the N most confused pairs of classes.")
-    ] = 5,
+    class_names: ClassNames = None,
+    per_class: PerClass = False,
+    confusion: Confusion = 5,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = 2,
     device: options.Device = "auto",

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 COLUMNS = ("operator", *tables.COST, "time / conv", "memory / conv")
 STEP_COLUMNS = ("operator", "convolutions replaced", "ms / step", "time / conv")
 
+Step = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL", help="Measure a training step of this network, not single layers."
+    ),
+]
+StepShape = Annotated[
+    str | None, typer.Option(help="Images of --step, BxCxHxW; default: 8x3x224x224.")
+]
+
 
 def command(
     shape: Annotated[
@@ -25,15 +35,8 @@ def command(
         ),
     ] = None,
     conv: settings.Conv = None,
-    step: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL", help="Measure a training step of this network, not single layers."
-        ),
-    ] = None,
-    step_shape: Annotated[
-        str | None, typer.Option(help="Images of --step, BxCxHxW; default: 8x3x224x224.")
-    ] = None,
+    step: Step = None,
+    step_shape: StepShape = None,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Measure the torch.compile'd forms as well.")
     ] = False,
@@ -51,15 +54,7 @@ def command(
 
     Example: covtool bench convs --step resnet18 --conv tanh
     """
-    if step and shape:
-        raise ArgumentError(
-            "covtool bench convs --step takes no --shape.", hint="Its images: --step-shape."
-        )
-    if step_shape and not step:
-        raise ArgumentError(
-            "covtool bench convs takes no --step-shape without --step.",
-            hint="Of single layers: --shape.",
-        )
+    _refuse_mixed(shape, step, step_shape)
     spec = settings.benchmark_spec(
         device,
         tf32=tf32,
@@ -82,6 +77,20 @@ def command(
             shape or SHAPES, operators=conv, spec=spec, track=render.track
         )
         render.json_object(result) if as_json else _show_layers(result)
+
+
+def _refuse_mixed(shape: list[str] | None, step: str | None, step_shape: str | None) -> None:
+    """Refuse a shape of layers for a network, and of a network's images for layers."""
+    if step and shape:
+        raise ArgumentError(
+            "covtool bench convs --step takes no --shape.",
+            hint="The shape of the network's images is --step-shape.",
+        )
+    if step_shape and not step:
+        raise ArgumentError(
+            "covtool bench convs takes no --step-shape without --step.",
+            hint="The shape of single layers is --shape.",
+        )
 
 
 def _show_layers(result: "ConvolutionBenchmark") -> None:
