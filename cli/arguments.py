@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?,?", re.IGNORECASE)
 
 
 def in_our_spelling(arguments: Sequence[str]) -> list[str]:
-    """Arguments with the numbers behind ``--mean`` and ``--std`` joined by commas.
+    """Return arguments with the numbers behind ``--mean`` and ``--std`` joined by commas.
 
     timm takes ``--mean 0.5 0.5 0.5``. A number that is the name of a file is left alone.
 
@@ -28,7 +28,7 @@ def in_our_spelling(arguments: Sequence[str]) -> list[str]:
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
-        if argument == "--":
+        if argument == "--":  # names of files follow, whatever they look like
             return [*ours, argument, *rest]
         if argument.partition("=")[0] == INPUT_SIZE:
             raise _no_input_size([argument.partition("=")[2], *rest])
@@ -56,6 +56,6 @@ def _no_input_size(behind: Sequence[str]) -> ArgumentError:
     size = sides[0] if len(set(sides)) == 1 else "x".join(sides)
     return ArgumentError(
         f"There is no option {INPUT_SIZE}.",
-        reason="The model says its number of channels itself.",
+        reason="The number of channels comes from the model.",
         hint=f"Give height and width: --img-size {size}.",
     )

@@ -1,4 +1,4 @@
-"""Entry point: gathers the commands and turns covtool's errors into exit codes."""
+"""Entry point: the commands by name, and covtool's errors as exit codes."""
 
 import signal
 import sys
@@ -14,7 +14,7 @@ import typer
 from covtool import __version__, atomic, errors
 from covtool.printable import escaped, printable
 from covtool.shortages import shortage_behind
-from covtool_cli import home, launching, library_talk, signals, streams, surroundings
+from covtool_cli import environment, home, launching, library_talk, signals, streams
 from covtool_cli.arguments import in_our_spelling
 from covtool_cli.lazy import LazyGroup
 
@@ -45,7 +45,7 @@ EXIT_CODES = {
 DEBUG = "--debug"
 
 ORIGINS = {"ENVIRONMENT": "{}", "DEFAULT_MAP": "--config or --preset"}
-"""Of values that are not on the command line, as typer calls them."""
+"""Sources of values other than the command line, by typer's names, with words for each."""
 
 
 class _Covtool(LazyGroup):
@@ -59,14 +59,14 @@ class _Covtool(LazyGroup):
             return super().make_context(*arguments, **settings)
 
     def invoke(self, ctx: typer.Context) -> Any:
-        surroundings.require_working_folder()
+        environment.require_working_folder()
         with _printable_usage_errors():
             return super().invoke(ctx)
 
 
 @contextmanager
 def _printable_usage_errors() -> Iterator[None]:
-    """Escape what an argument, a variable or a file of settings puts into typer's own errors."""
+    """Escape text of arguments, variables and files of settings in typer's own errors."""
     try:
         yield
     except Exception as problem:
@@ -77,7 +77,7 @@ def _printable_usage_errors() -> Iterator[None]:
 
 
 def _origin(problem: Any) -> str:
-    """Return where a value comes from that nobody typed."""
+    """Return the variable or file that a value comes from, if not from the command line."""
     ctx, parameter = getattr(problem, "ctx", None), getattr(problem, "param", None)
     if ctx is None or parameter is None:
         return ""
@@ -118,7 +118,7 @@ def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
     is_own_process = arguments is None
     given = home.without_equals(sys.argv[1:] if arguments is None else arguments)
-    already = len(atomic.written_files())
+    already = len(atomic.written_files())  # tests run several commands in one process
     with streams.guarded() as (stdout, _), library_talk.in_lines(debug=DEBUG in given):
         try:
             code = _exit_code_of(given)
@@ -128,19 +128,20 @@ def run(arguments: list[str] | None = None) -> None:
         if code == signals.INTERRUPTED:
             if is_own_process:
                 _end_at_once_on_another_ctrl_c()
-            _tell_interrupted(written)
+            _show_interrupted(written)
+        # last, so that nothing written after it could be lost without an error
         lost = streams.undelivered(stdout, written)
         if lost is not None and code == 0:
-            code = _told(lost)
+            code = _report(lost)
     sys.exit(code)
 
 
 def _exit_code_of(arguments: list[str]) -> int:
     try:
-        for text in surroundings.without_nonsense():
+        for text in environment.without_nonsense():
             _note(f"note: {text}")
         if DEBUG not in arguments:
-            surroundings.quieten_torch()
+            environment.quieten_torch()
         spelled = in_our_spelling(arguments)
         app(spelled, obj=spelled)
     except SystemExit as end:  # of Ctrl-C, typer makes one
@@ -148,18 +149,18 @@ def _exit_code_of(arguments: list[str]) -> int:
     except Exception as problem:
         if DEBUG in arguments:
             _show_traceback(problem)
-        return _told(problem)
+        return _report(problem)
     return 0
 
 
 def _end_at_once_on_another_ctrl_c() -> None:
-    """What is left to do is to say so, and Python's own end: no traceback out of either."""
+    """Let a second Ctrl-C end the process without a traceback: only messages are left to write."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _tell_interrupted(written: Sequence[Path]) -> None:
-    """What is there now, where Ctrl-C ended a command at once. Files appear whole or not at all."""
+def _show_interrupted(written: Sequence[Path]) -> None:
+    """Show which files were written before Ctrl-C ended a command; each of them is whole."""
     if not launching.is_main() or launching.has_launched():
         return
     run = next((file.parent for file in written if file.name == "args.yaml"), None)
@@ -175,8 +176,8 @@ def _tell_interrupted(written: Sequence[Path]) -> None:
     typer.echo(printable(text, longest=errors.LONGEST_LINE), err=True)
 
 
-def _told(problem: Exception) -> int:
-    """Show an error, once where several processes have it; the exit code."""
+def _report(problem: Exception) -> int:
+    """Show an error, once where several processes have it, and return the exit code."""
     tell_once = getattr(problem, "tell_once", None)
     if not isinstance(problem, errors.CovtoolError):
         problem = _unforeseen(problem)
@@ -193,8 +194,9 @@ def _told(problem: Exception) -> int:
 
 def _unforeseen(problem: Exception) -> errors.CovtoolError:
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()] or [""]
-    said = lines[-1 if lines[0].startswith("Caught ") else 0]  # of a worker: with its traceback
-    text = f"{type(problem).__name__}: {said.removeprefix(f'{type(problem).__name__}: ')}"
+    # DataLoader's "Caught KeyError in worker ..." ends with the worker's own error
+    line = lines[-1 if lines[0].startswith("Caught ") else 0]
+    text = f"{type(problem).__name__}: {line.removeprefix(f'{type(problem).__name__}: ')}"
     shortage = shortage_behind(problem)
     if shortage is not None:
         return errors.CovtoolError(text, reason=shortage.message, hint=shortage.hint)
@@ -215,7 +217,7 @@ def _show(problem: errors.CovtoolError) -> None:
         from covtool_cli import render
 
         render.error(problem)
-    except Exception:  # without memory, for example: what has to be said is said without rich
+    except Exception:  # without memory, for example: plain text needs none of rich
         parts = (f"error: {problem.message}", problem.reason, problem.hint)
         sys.stderr.write("".join(f"{part}\n" for part in parts if part))
 

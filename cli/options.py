@@ -33,20 +33,20 @@ Arch = Annotated[str | None, typer.Option(help="Architecture, where the tensors 
 Iterations = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Newton-Schulz steps of a published covariance network; its file says none."
+        min=1,
+        help="Newton-Schulz steps of a published covariance network, whose file does not hold "
+        "them.",
     ),
 ]
 Weights = Annotated[
     str,
     typer.Option(
-        help="Which weights of a training checkpoint: auto, ema, raw, or a name, as student."
+        help="Weights to take from a training checkpoint: auto, ema, raw, or a name, like student."
     ),
 ]
 ClassifierLayer = Annotated[
     str | None,
-    typer.Option(
-        help="The linear layer of a checkpoint that gives the classes, where it has several."
-    ),
+    typer.Option(help="Linear layer that gives the classes, where a checkpoint has several."),
 ]
 Data = Annotated[
     Path,
@@ -57,7 +57,7 @@ Data = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per batch.")]
 Workers = Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes that load images.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:1, mps.")]
 
 
 _PLAIN = (str, int, float)
@@ -66,7 +66,7 @@ GIVEN = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 
 
 def is_given(ctx: typer.Context, name: str) -> bool:
-    """Return whether somebody gave a parameter of the command a value, rather than its default."""
+    """Return whether a parameter of the command has a given value, not its default."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name in GIVEN
 
@@ -119,6 +119,7 @@ def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
             command(**values, **filled)
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *made)]
+        # typer reads the signature to find the options, and the annotations to find their types
         call.__signature__ = signature.replace(parameters=parameters)
         call.__annotations__ = {p.name: p.annotation for p in parameters}
         return call
@@ -177,7 +178,7 @@ def _without_bounds(annotation: Any) -> Any:
 
 
 def validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
-    """Return a spec of values; one that will not do is an `ArgumentError` that names its option."""
+    """Return a spec of values; a wrong one is an `ArgumentError` that names its option."""
     try:
         return spec.model_validate(values)
     except ValidationError as problem:
@@ -189,11 +190,12 @@ def validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
 
 
 def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
-    """Use a YAML file's values as the command's defaults."""
+    """Use a YAML file's values as the command's defaults, below variables and flags."""
     if path is None:
         return None
     from covtool.specs.settings_files import read_settings
 
+    # typer would ignore a key that no option has
     parameters = {p.name: p for p in ctx.command.params}
     values = read_settings(path)
     for key in values:
@@ -205,7 +207,7 @@ def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
 
 
 def _as_typed(parameter: typer.core.TyperOption, value: Any, path: Path) -> Any:
-    """Return a value of a configuration as it would be typed, which the option itself checks then.
+    """Return a value of a configuration as text, which the option itself checks then.
 
     Raises:
         ArgumentError: It is a list where one value belongs, or the other way round, or a mapping.
@@ -237,7 +239,7 @@ def _apply_preset(ctx: typer.Context, name: str | None) -> str | None:
 
 
 def _limit_models(ctx: typer.Context, text: str | None) -> str | None:
-    """Let no larger model be built while the command runs."""
+    """Refuse to build larger models while the command runs."""
     if text is None:
         return None
     from covtool.model_limit import models_up_to
@@ -256,8 +258,8 @@ MaxModelSize = Annotated[
     str | None,
     typer.Option(
         callback=_limit_models,
-        help="Refuse a model that takes more memory, with its activations for one image: 800MB, "
-        "16GiB; default: what the machine has free.",
+        help="Largest model, in memory with its activations for one image: 800MB, 16GiB; default: "
+        "the machine's free memory.",
     ),
 ]
 Config = Annotated[
@@ -272,19 +274,24 @@ Preset = Annotated[  # after a Config, which may name it
         callback=_apply_preset,
         is_eager=True,
         help="Settings for a purpose, which --config and other options override; covtool list "
-        "presets shows them.",
+        "presets shows all.",
     ),
 ]
 FromScratch = Annotated[
-    bool, typer.Option("--from-scratch", help="Random weights in place of a name's pretrained.")
+    bool,
+    typer.Option(
+        "--from-scratch",
+        help="Start from random weights, where MODEL is a name with pretrained ones.",
+    ),
 ]
 OnBadImage = Annotated[
-    Literal["error", "skip"], typer.Option(help="What to do with images that cannot be read.")
+    Literal["error", "skip"],
+    typer.Option(help="Images that cannot be read: end with an error, or skip them."),
 ]
 
 
 def _limit_pixels(ctx: typer.Context, number: int | None) -> int | None:
-    """Let images with more pixels be unreadable while the command runs."""
+    """Treat images with more pixels as unreadable while the command runs."""
     if number is not None:
         from covtool.data.images.bounds import pixels_up_to
 
@@ -297,6 +304,7 @@ MaxImagePixels = Annotated[
     typer.Option(
         min=1,
         callback=_limit_pixels,
-        help="Images with more pixels cannot be read; default: 178956970, as Pillow has it.",
+        help="Largest image, in pixels; a larger one counts as unreadable. Default: Pillow's "
+        "limit, 178956970.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""What the commands that train have in common: options, starting, resuming, and what is shown."""
+"""The commands that train: their options, start, resumption and results."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -39,20 +39,25 @@ InitFrom = Annotated[
     str | None,
     typer.Option(
         metavar="RUN|FILE",
-        help="Start from these weights (of a run: its best epoch), and nothing else of it.",
+        help="Weights to start from, of a run (its best epoch) or a file; nothing else of it is "
+        "used.",
     ),
 ]
 NewClassifier = Annotated[
-    bool, typer.Option("--new-classifier", help="Start the classifier afresh for the data.")
+    bool,
+    typer.Option("--new-classifier", help="Start with a new classifier for the data's classes."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder for runs.")]
 Experiment = Annotated[str | None, typer.Option(help="Name of the run; default: the model's.")]
 Resume = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Go on with a run; it knows its model, data and options."),
+    typer.Option(
+        metavar="DIR", help="Folder of a run to go on with, which has its model, data and options."
+    ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Build everything, try one batch, write nothing.")
+    bool,
+    typer.Option("--dry-run", help="Build everything and train on one batch, but write nothing."),
 ]
 
 
@@ -67,11 +72,11 @@ def training_command(
     """Return a command that trains a model.
 
     Args:
-        name: Of the command.
-        groups: Of settings, each of which becomes an option.
-        help: What it says of itself.
-        watch: Makes what shows the progress.
-        show: Shows what a run came to.
+        name: Name of the command.
+        groups: Groups of settings, by name; each setting becomes an option.
+        help: Help text of the command.
+        watch: Function that returns the observer of a run.
+        show: Function that shows the result of a run.
     """
 
     @options.takes(**groups)
@@ -126,6 +131,7 @@ def _request(ctx: typer.Context, name: str, settings: Mapping[str, Record]) -> F
             f"{'--data' if has_model else 'MODEL'} is missing.",
             hint=f"Usage: covtool {name} MODEL --data DIR, or covtool {name} --resume DIR.",
         )
+    # args.yaml holds text, and so does the request
     paths = {key: str(given[key]) for key in ("data", "output")}
     request = FinetuneRequest(**{**given, **paths, **settings})
     request.validate_fields()  # before torch is imported, which takes seconds
@@ -162,12 +168,12 @@ def _try(request: FinetuneRequest, watch: Watch) -> "DryRunResult":
 
 
 def _processes(directory: Path, given: dict[str, Any]) -> int:
-    """How many processes a run goes on with: as many as it had, unless somebody says otherwise."""
+    """Return the number of processes to go on with: as many as before, unless --nproc is given."""
     if "nproc" in given or launching.is_launched():
         return given.get("nproc", 1)
     try:
         return LaunchSpec(nproc=_saved(directory)["nproc"]).nproc
-    except (KeyError, TypeError, ValueError):  # told when it is resumed
+    except (KeyError, TypeError, ValueError):  # resuming reports it, with the reason
         return 1
 
 
@@ -182,7 +188,7 @@ def _require_own_run(directory: Path, name: str) -> None:
 
 
 def _saved(directory: Path) -> dict[str, Any]:
-    """The arguments of a run; none where they cannot be read, which is told when it is resumed."""
+    """Return the arguments of a run; none where they cannot be read, which resuming reports."""
     try:
         return read_settings(directory / ARGUMENTS)
     except ArgumentError:
@@ -190,7 +196,7 @@ def _saved(directory: Path) -> dict[str, Any]:
 
 
 def _given(ctx: typer.Context, groups: Mapping[str, type[Record]]) -> dict[str, Any]:
-    """Return the request's arguments that somebody gave, rather than defaults."""
+    """Return the request's arguments that were given, without defaults."""
     defaults = {name: spec() for name, spec in groups.items()}
     known = FinetuneRequest(model="", data="", **defaults).to_arguments()
     return {
@@ -212,11 +218,11 @@ def _show(
 
 
 def result_rows(result: "FinetuneResult", *, early: str) -> list[tuple[str, object]]:
-    """Return what a run came to, as names and values.
+    """Return the result of a run as names and values.
 
     Args:
-        result: Of the run.
-        early: Why it ended before its last epoch, if it did.
+        result: Result of the run.
+        early: Words for an end before the last epoch.
     """
     from covtool_cli.progress import METRICS, duration
 
@@ -233,7 +239,7 @@ def result_rows(result: "FinetuneResult", *, early: str) -> list[tuple[str, obje
 
 
 def _model_row(kind: str, result: "FinetuneResult") -> str:
-    """Return a model that has learned nothing is the best of its run only in name."""
+    """Return the row's name of an exported model; one that is a guess is not called the best."""
     return "least bad model" if kind == "best" and result.is_chance else f"{kind} model"
 
 

@@ -129,7 +129,7 @@ def _refuse_ineffective(ctx: typer.Context, calibrate: Path | None, data: Path |
 def _operations(
     ctx: typer.Context, head: HeadSpec, conv: ConvolutionSpec, spec: ConvertSpec
 ) -> list[Operation]:
-    """Return what the options ask for: a head, if nothing else is."""
+    """Return the operations that the options name: a head, if they name none."""
     done: list[Operation] = [LastStrideSpec()] if spec.last_stride else []
     if options.is_given(ctx, "conv"):
         done.append(conv)
@@ -167,7 +167,7 @@ def _refuse_given(ctx: typer.Context, needed: str, *names: str) -> None:
 
 
 def _recipes_operations(ctx: typer.Context, path: Path) -> list[Operation]:
-    """Return the operations of a recipe, which must be all that is asked for."""
+    """Return the operations of a recipe, which must be the only ones."""
     for name in (
         *HeadSpec.model_fields,
         *ConvolutionSpec.model_fields,
@@ -176,7 +176,7 @@ def _recipes_operations(ctx: typer.Context, path: Path) -> list[Operation]:
     ):
         if options.is_given(ctx, name):
             raise ArgumentError(
-                f"{as_flag(name)} has no effect beside --recipe, which says it all.",
+                f"{as_flag(name)} has no effect beside --recipe, which lists all operations.",
                 hint=f"Write it into {path}, or leave --recipe out.",
             )
     from covtool.specs.settings_files import read_operations

@@ -128,7 +128,7 @@ def command(
 
 
 def _task(ctx: typer.Context, asked: str, data: Path) -> str:
-    """Return what is measured, once it is sure that no option is for the other task."""
+    """Return the task, or refuse options that are for the other one."""
     from covtool.data.datasets.retrieval.reading import task_of
 
     chosen = task_of(data) if asked == "auto" else asked

@@ -14,25 +14,27 @@ class LayoutSpec(Record):
 
     labels: str | None = Field(
         None,
-        description="Which labels, where a published data set has several, like family or "
-        "manufacturer; covtool list data.",
+        description="Labels to use, where a published data set has several, like family or "
+        "manufacturer; see covtool list data.",
         json_schema_extra=PANEL,
     )
     data_split: int | None = Field(
         None,
         ge=1,
-        description="Which of the splits that a published data set has: 1 to 10 of DTD and SUN397.",
+        description="Number of the split, where a published data set has several: 1 to 10 of DTD "
+        "and SUN397.",
         json_schema_extra=PANEL,
     )
     crop: Literal["boxes"] | None = Field(
         None,
-        description="boxes: each image is what is inside its published bounding box.",
+        description="Part of the images to use: boxes is what lies inside the published bounding "
+        "boxes.",
         json_schema_extra=PANEL,
     )
     class_folders: Literal["outer", "inner"] | None = Field(
         None,
-        description="Where classes are in folders of folders: the outer ones, or the inner ones, "
-        "that the images lie in.",
+        description="Folders that are the classes, where folders lie in folders: the outer ones, "
+        "or the inner ones, which hold the images.",
         json_schema_extra=PANEL,
     )
 

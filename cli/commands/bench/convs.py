@@ -18,11 +18,11 @@ STEP_COLUMNS = ("operator", "convolutions replaced", "ms / step", "time / conv")
 Step = Annotated[
     str | None,
     typer.Option(
-        metavar="MODEL", help="Measure a training step of this network, not single layers."
+        metavar="MODEL", help="Network whose training step to measure, in place of single layers."
     ),
 ]
 StepShape = Annotated[
-    str | None, typer.Option(help="Images of --step, BxCxHxW; default: 8x3x224x224.")
+    str | None, typer.Option(help="Shape of the images of --step, BxCxHxW; default: 8x3x224x224.")
 ]
 
 
@@ -30,8 +30,7 @@ def command(
     shape: Annotated[
         list[str] | None,
         typer.Option(
-            help="Map and kernel, BxCxHxW:3x3, or :dw3x3 for depthwise. Several: --shape A "
-            "--shape B."
+            help="Shape of map and kernel, BxCxHxW:3x3, or :dw3x3 for depthwise; may be repeated."
         ),
     ] = None,
     conv: settings.Conv = None,

@@ -19,11 +19,11 @@ COLUMNS = (
 def command(
     shape: Annotated[
         list[str] | None,
-        typer.Option(help="Feature maps, BxDxHxW. Several: --shape A --shape B."),
+        typer.Option(help="Shape of the feature maps, BxDxHxW; may be repeated."),
     ] = None,
     head: Annotated[
         list[str] | None,
-        typer.Option(help="Only these heads, as NAME or mpn:RULE; default: all."),
+        typer.Option(help="Head to measure, as NAME or mpn:RULE; may be repeated. Default: all."),
     ] = None,
     device: options.Device = "auto",
     dtype: settings.Precision = "float32",

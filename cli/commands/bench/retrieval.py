@@ -21,14 +21,15 @@ def command(
     shape: Annotated[
         list[str] | None,
         typer.Option(
-            help="Queries, images of the gallery, features, QxGxD. Several: --shape A --shape B."
+            help="Numbers of queries, images of the gallery and features, QxGxD; may be repeated."
         ),
     ] = None,
     search: Annotated[
-        list[str] | None, typer.Option(help="Only exact, or only rerank; default: both.")
+        list[str] | None, typer.Option(help="Search to measure: exact or rerank; default: both.")
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="cosine or euclidean; default: cosine.")
+        str | None,
+        typer.Option(help="Distance between two images, cosine or euclidean; default: cosine."),
     ] = None,
     max_memory: Annotated[
         str | None, typer.Option(help="Memory that a search may take; default: 4GB.")

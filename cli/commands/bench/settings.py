@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 Conv = Annotated[
     list[str] | None,
     typer.Option(
-        help="Only these operators, as NAME or NAME:ANGULAR; default: every magnitude, and tanh "
-        "with every angular activation."
+        help="Operator to measure, as NAME or NAME:ANGULAR; may be repeated. Default: every "
+        "magnitude, and tanh with every angular activation."
     ),
 ]
 ChannelsLast = Annotated[

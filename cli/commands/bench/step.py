@@ -18,13 +18,15 @@ COLUMNS = (
 
 def command(
     network: Annotated[
-        str | None, typer.Option(help="A timm name or torchvision:NAME; default: resnet18.")
+        str | None,
+        typer.Option(help="Network, as a timm name or torchvision:NAME; default: resnet18."),
     ] = None,
     shape: Annotated[
-        list[str] | None, typer.Option(help="Images, BxCxHxW. Several: --shape A --shape B.")
+        list[str] | None, typer.Option(help="Shape of a batch of images, BxCxHxW; may be repeated.")
     ] = None,
     opt: Annotated[
-        list[str] | None, typer.Option(help="timm's optimizers; default: sgd and adamw.")
+        list[str] | None,
+        typer.Option(help="Optimizer, by timm's name; may be repeated. Default: sgd and adamw."),
     ] = None,
     channels_last: settings.ChannelsLast = False,
     device: options.Device = "auto",
