@@ -62,12 +62,6 @@ def test_other_shell_commands_are_known_ones() -> None:
             assert program == "covtool" or line == "pip install ."
 
 
-def test_python_example_runs(users_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for block in blocks("python"):
-        exec(block, {})
-    assert "torch.Size([1, 1000])" in capsys.readouterr().out
-
-
 def test_table_names_every_command() -> None:
     for name in COMMANDS:
         assert f"`covtool {name}" in README
