@@ -13,6 +13,7 @@ from covtool_cli.main import COMMANDS, run
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(language: str) -> list[str]:
@@ -67,6 +68,14 @@ def test_table_names_every_command() -> None:
         assert f"`covtool {name}" in README
 
 
-def test_linked_documents_exist() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_linked_documents_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_the_contents_list_every_page() -> None:
+    contents = (ROOT / "docs" / "index.md").read_text()
+    for page in PAGES:
+        assert page.name == "index.md" or f"{page.name})" in contents
+    assert "(docs/index.md)" in README
