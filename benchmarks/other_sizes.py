@@ -1,4 +1,4 @@
-"""What a calibrated file is worth on images of another size than it was calibrated at.
+"""Accuracy of a calibrated file on images of another size than it was calibrated at.
 
     python benchmarks/other_sizes.py MODEL --data monkeys10 [--made 128] [--arch NAME]
 

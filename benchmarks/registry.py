@@ -1,4 +1,4 @@
-"""Which architectures go through inspect, convert and back, and why the others are refused.
+"""Architectures that go through inspect, convert and back, and reasons why others are refused.
 
     python benchmarks/registry.py [--only NAME] [--json FILE] [--output FILE]
 
@@ -72,10 +72,10 @@ def sizes_of_architectures() -> dict[str, int]:
 
 
 def try_architecture(name: str, folder: Path) -> dict[str, str]:
-    """What becomes of an architecture at each step: ``ok``, or the reason why it is refused.
+    """Try an architecture at each step: ``ok``, or the reason why it is refused.
 
     Args:
-        name: As ``--arch`` takes it.
+        name: Name of the architecture, for ``--arch``.
         folder: For the files, which are removed.
 
     Returns:
@@ -152,7 +152,7 @@ def _runs(model: nn.Module, size: int) -> bool:
 
 
 def as_markdown(outcomes: dict[str, dict[str, str]]) -> str:
-    """The outcomes as a table, with the reasons below it."""
+    """Return the outcomes as a table, with the reasons below it."""
     lines = [
         "# Every module of timm, every classifier of torchvision",
         "",

@@ -20,7 +20,7 @@ PRINTED = {"README.md": "torch.Size([1, 1000])"}
 
 @pytest.fixture
 def readers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with tiny files under the names that the documents use."""
+    """Make a folder with tiny files under the names that the documents use."""
     torch.manual_seed(0)
     checkpoint = create_model(parse_name("resnet10t")[0], num_classes=1000).state_dict()
     torch.save(checkpoint, tmp_path / "resnet50.pth")

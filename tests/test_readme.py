@@ -27,7 +27,7 @@ def shell_lines() -> list[str]:
 
 @pytest.fixture
 def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a checkpoint called resnet50.pth and images called birds."""
+    """Make a folder with a checkpoint called resnet50.pth and images called birds."""
     torch.manual_seed(0)
     torch.save(
         create_model(parse_name("resnet10t")[0], num_classes=1000).state_dict(),

@@ -180,7 +180,7 @@ def test_cheap_modules_stay_cheap(module: str) -> None:
 
 
 def interrupted_after(*written):
-    """What a command does that Ctrl-C ends once some files were written."""
+    """Return the work of a command that Ctrl-C ends once some files were written."""
 
     def do(*arguments, **options):
         for path in written:
