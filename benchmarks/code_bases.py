@@ -29,7 +29,7 @@ def tensors_of(index: ArchitectureIndex, row: int) -> dict[str, torch.Tensor]:
 
 
 def is_read(layout: Layout, state: dict[str, torch.Tensor]) -> bool:
-    """Return whether a reading gives back names and shapes, but for a classifier without a place."""
+    """Return whether a reading gives names and shapes back, but for a classifier without place."""
     beside = {name: torch.zeros(shape) for name, shape in layout.beside.items()}
     written = {**layout.write(state), **beside}
     expected = {name: tensor.shape for name, tensor in state.items()}

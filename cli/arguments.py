@@ -9,6 +9,7 @@ from covtool.errors import ArgumentError
 STATISTICS = ("--mean", "--std")
 INPUT_SIZE = "--input-size"
 
+# With a comma behind it, as in `--mean 0.5, 0.5, 0.5`.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?,?", re.IGNORECASE)
 
 
@@ -35,6 +36,7 @@ def in_our_spelling(arguments: Sequence[str]) -> list[str]:
         ours.append(argument)
         if argument in STATISTICS and rest:
             numbers = [rest.pop(0)]
+            # MODEL and IMAGES may follow, so only numbers are taken.
             while rest and _NUMBER.fullmatch(numbers[-1]) and _is_number(rest[0]):
                 numbers.append(rest.pop(0))
             joined = ",".join(number.strip(",") for number in numbers)
@@ -52,6 +54,7 @@ def _no_input_size(behind: Sequence[str]) -> ArgumentError:
         if not argument.isdecimal():
             break
         numbers.append(argument)
+    # timm's numbers are channels, height and width.
     sides = numbers[-2:] or ["224"]
     size = sides[0] if len(set(sides)) == 1 else "x".join(sides)
     return ArgumentError(

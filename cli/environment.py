@@ -31,14 +31,14 @@ def without_nonsense(environment: MutableMapping[str, str] = os.environ) -> list
         value = environment.get(name)
         if value is None or all(_is_count(v.strip(), 1, MOST_THREADS) for v in value.split(",")):
             continue
-        del environment[name]
+        del environment[name]  # OpenMP and MKL would print a warning of their own for each process
         notes.append(f"{name} is {printable(value)!r}, which is no number of threads: ignored.")
     return notes
 
 
 def quieten_torch() -> None:
     """Silence warnings of torch's C++ parts, which come with stacks; before torch is loaded."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a user's own level stays
 
 
 def require_working_folder() -> None:
@@ -55,4 +55,5 @@ def require_working_folder() -> None:
 
 
 def _is_count(text: str, least: int, most: int) -> bool:
+    # The length first: int() refuses thousands of digits with an error of its own.
     return text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most

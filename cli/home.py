@@ -7,6 +7,7 @@ from typing import Any
 from typer import CallbackParam
 
 SHORT_WITH_EQUALS = re.compile(r"(-[A-Za-z])=(.*)", re.DOTALL)
+# Data sets in records have a prefix before the folder.
 RECORDS = re.compile(r"((?:wds|hfds)/)?(~.*)", re.DOTALL)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LAUNCHED = "COVTOOL_LAUNCHED"  # in the environment of a process that we started
 SECONDS_TO_SAVE = 120  # for the processes to end by themselves, before they are killed
 
+# Set for good: Ctrl-C may come while the processes end, and they report it themselves.
 _has_launched = threading.Event()
 
 
@@ -67,6 +68,7 @@ def run_in_processes(ctx: typer.Context, spec: "LaunchSpec") -> None:
 
 
 def _refuse_another_number(nproc: int, started: str) -> None:
+    # 1 is the default of --nproc.
     if str(nproc) not in ("1", started):
         raise ArgumentError(
             f"--nproc is {nproc}, but torchrun has started {started} processes here.",
@@ -95,10 +97,10 @@ def _launched(arguments: Sequence[str], nproc: int) -> int:
         nproc_per_node=nproc,
         run_id=str(uuid.uuid4()),
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
+        rdzv_endpoint="localhost:0",  # a free port: two launches on a machine do not meet
         local_addr="localhost",
         max_restarts=0,  # a restart would begin the run again: --resume goes on with it
-        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),  # the processes share this terminal
         **_signals_to_handle(LaunchConfig),
     )
     try:

@@ -91,7 +91,7 @@ def _origin(problem: Any) -> str:
 app = typer.Typer(
     cls=_Covtool,
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False,  # tracebacks are for --debug, and escaped
     context_settings={"auto_envvar_prefix": "COVTOOL", "help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
@@ -116,7 +116,7 @@ def main(
 @signals.ended_in_order()
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
-    is_own_process = arguments is None
+    is_own_process = arguments is None  # tests and programs pass arguments
     given = home.without_equals(sys.argv[1:] if arguments is None else arguments)
     already = len(atomic.written_files())  # tests run several commands in one process
     with streams.guarded() as (stdout, _), library_talk.in_lines(debug=DEBUG in given):
@@ -143,7 +143,7 @@ def _exit_code_of(arguments: list[str]) -> int:
         if DEBUG not in arguments:
             environment.quieten_torch()
         spelled = in_our_spelling(arguments)
-        app(spelled, obj=spelled)
+        app(spelled, obj=spelled)  # as obj they reach --nproc, which starts them again
     except SystemExit as end:  # of Ctrl-C, typer makes one
         return end.code or 0
     except Exception as problem:
@@ -155,6 +155,7 @@ def _exit_code_of(arguments: list[str]) -> int:
 
 def _end_at_once_on_another_ctrl_c() -> None:
     """Let a second Ctrl-C end the process without a traceback: only messages are left to write."""
+    # Python refuses handlers set by other threads.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -163,6 +164,7 @@ def _show_interrupted(written: Sequence[Path]) -> None:
     """Show which files were written before Ctrl-C ended a command; each of them is whole."""
     if not launching.is_main() or launching.has_launched():
         return
+    # args.yaml is the first file of a run.
     run = next((file.parent for file in written if file.name == "args.yaml"), None)
     if run is not None:
         text = f"Interrupted. What the run had saved is in {run}; go on with: --resume {run}"
@@ -178,6 +180,7 @@ def _show_interrupted(written: Sequence[Path]) -> None:
 
 def _report(problem: Exception) -> int:
     """Show an error, once where several processes have it, and return the exit code."""
+    # Errors that all processes raise carry it: one process shows them, all end alike.
     tell_once = getattr(problem, "tell_once", None)
     if not isinstance(problem, errors.CovtoolError):
         problem = _unforeseen(problem)
@@ -197,6 +200,7 @@ def _unforeseen(problem: Exception) -> errors.CovtoolError:
     # DataLoader's "Caught KeyError in worker ..." ends with the worker's own error
     line = lines[-1 if lines[0].startswith("Caught ") else 0]
     text = f"{type(problem).__name__}: {line.removeprefix(f'{type(problem).__name__}: ')}"
+    # Lack of memory, files, threads or disk comes as errors of many classes.
     shortage = shortage_behind(problem)
     if shortage is not None:
         return errors.CovtoolError(text, reason=shortage.message, hint=shortage.hint)
@@ -208,7 +212,7 @@ def _unforeseen(problem: Exception) -> errors.CovtoolError:
 def exit_code(problem: errors.CovtoolError) -> int:
     """Return the exit code that stands for `problem`."""
     if isinstance(problem, errors.InterruptedRunError):
-        return 128 + problem.signal_number
+        return 128 + problem.signal_number  # as shells count
     return next((code for kind, code in EXIT_CODES.items() if isinstance(problem, kind)), 1)
 
 
@@ -223,6 +227,7 @@ def _show(problem: errors.CovtoolError) -> None:
 
 
 def _note(text: str) -> None:
+    # Not at the top: rich is loaded only where something is shown.
     from covtool_cli import render
 
     render.note(text)

@@ -62,6 +62,7 @@ Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda
 
 _PLAIN = (str, int, float)
 Request = TypeVar("Request")
+# typer's names of sources; the default map is filled by --config and --preset.
 GIVEN = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 
 
@@ -157,6 +158,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
         _without_bounds(info.annotation),
         info.get_default(call_default_factory=True),
     )
+    # typer knows a flag to repeat by its list; a tuple would be several values behind one flag.
     if get_origin(annotation) is tuple and Ellipsis in get_args(annotation):
         annotation = list[_without_bounds(get_args(annotation)[0])]
         default = list(default)
@@ -182,6 +184,7 @@ def validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
     try:
         return spec.model_validate(values)
     except ValidationError as problem:
+        # One error a time: a second one is often the consequence of the first.
         first = problem.errors()[0]
         name = first["loc"][0] if first["loc"] else None
         flag = _long(name, spec.model_fields[name]) if name else "The options"
@@ -213,8 +216,10 @@ def _as_typed(parameter: typer.core.TyperOption, value: Any, path: Path) -> Any:
         ArgumentError: It is a list where one value belongs, or the other way round, or a mapping.
     """
     is_several = parameter.nargs != 1 or getattr(parameter, "multiple", False)
+    # YAML's `yes` is a bool, which only a flag may have.
     if value is None or (isinstance(value, bool) and getattr(parameter, "is_flag", False)):
         return value
+    # mean: [0.5, 0.5, 0.5] is one value, as --mean 0.5,0.5,0.5 is.
     numbers = isinstance(value, list) and all(type(item) in (int, float) for item in value)
     plain = isinstance(value, _PLAIN) or (numbers and as_flag(parameter.name) in STATISTICS)
     if is_several and isinstance(value, list) and all(isinstance(v, _PLAIN) for v in value):
@@ -234,6 +239,7 @@ def _apply_preset(ctx: typer.Context, name: str | None) -> str | None:
         return None
     from covtool.presets import PRESETS
 
+    # In this order: a configuration overrides a preset.
     ctx.default_map = {**PRESETS[name].settings, **(ctx.default_map or {})}
     return name
 
@@ -246,6 +252,7 @@ def _limit_models(ctx: typer.Context, text: str | None) -> str | None:
     from covtool.specs.byte_amounts import parse_bytes
 
     try:
+        # The limit ends with the command: tests run many in one process.
         ctx.with_resource(models_up_to(parse_bytes(text)))
     except ValueError as problem:
         raise ArgumentError(
@@ -265,7 +272,10 @@ MaxModelSize = Annotated[
 Config = Annotated[
     Path | None,
     typer.Option(
-        callback=_read_config, is_eager=True, help="YAML file with values for these options."
+        # Eager: the other options take their defaults from it.
+        callback=_read_config,
+        is_eager=True,
+        help="YAML file with values for these options.",
     ),
 ]
 Preset = Annotated[  # after a Config, which may name it

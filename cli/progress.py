@@ -40,7 +40,7 @@ class TrainingLines(AbstractContextManager):
     """A `covtool.training.Observer` that writes a line per epoch, and one now and then between."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._last = time.monotonic()  # unlike time.time, it is never set back
 
     def __exit__(
         self,
@@ -120,7 +120,7 @@ class TrainingBar(TrainingLines):
 
 
 def _text(template: str) -> TextColumn:
-    return TextColumn(template, markup=False)
+    return TextColumn(template, markup=False)  # a name with [brackets] is no markup
 
 
 def training_observer() -> TrainingLines:

@@ -48,6 +48,7 @@ def stdout() -> Console:
     """Return the console for results; in a pipe it is wide, so that nothing is cut off."""
     quiet = not launching.is_main()
     console = Console(highlight=False, quiet=quiet)
+    # rich assumes 80 columns where there is no terminal, and folds tables to them.
     return console if console.is_terminal else Console(highlight=False, width=200, quiet=quiet)
 
 
@@ -66,6 +67,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
+    # Paths and all else that JSON does not know become text.
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
@@ -183,6 +185,7 @@ def error(problem: CovtoolError) -> None:
     label = Text("error: ", style="bold red")
     message = _line(problem.message).plain
     console.print(label.append(message, style="not bold default"), soft_wrap=True)
+    # Hints of several lines are commands to copy, a line each.
     for part in (problem.reason, *(problem.hint or "").split("\n")):
         if part:
             console.print(_line(part), soft_wrap=True)
@@ -204,6 +207,7 @@ def track(iterable: Iterable[Any], description: str, total: int | None) -> Itera
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
+    # Transient: a finished bar goes, and stderr keeps lines only.
     with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(iterable, total=total, description=description)
 

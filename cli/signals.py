@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+# Windows has no SIGHUP.
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -27,7 +28,7 @@ def ended_in_order() -> Iterator[None]:
         SystemExit: With 128 and the signal's number, in place of one with that of SIGINT.
     """
     arrived: list[int] = []
-    own = os.getpid()
+    own = os.getpid()  # workers of data loaders inherit the handler
 
     def end(number: int, frame: FrameType | None) -> None:
         if (
@@ -45,7 +46,7 @@ def ended_in_order() -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
         if arrived and getattr(stop, "code", INTERRUPTED) == INTERRUPTED:
-            raise SystemExit(128 + arrived[0]) from None
+            raise SystemExit(128 + arrived[0]) from None  # the first one asked for the end
         raise
     finally:
         for number, handler in before.items():

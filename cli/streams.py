@@ -70,11 +70,13 @@ class Outlet(io.TextIOBase):
         return False
 
     def fileno(self) -> int:
+        # The class that callers of fileno expect, of io.StringIO for example.
         if self._stream is None:
             raise io.UnsupportedOperation("fileno")
         return self._stream.fileno()
 
     def _attempt(self, write: Callable[[TextIO], object]) -> None:
+        # A stream that failed once may take a later part, and leave a gap before it.
         if self._problem is not None:
             return
         try:
@@ -88,7 +90,7 @@ class Outlet(io.TextIOBase):
 
 def encodable(text: str, encoding: str) -> str:
     """Return text with characters escaped that an encoding lacks, lone surrogates among them."""
-    if text.isascii():
+    if text.isascii():  # every encoding of a terminal has these
         return text
     try:
         text.encode(encoding)

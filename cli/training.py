@@ -169,6 +169,7 @@ def _try(request: FinetuneRequest, watch: Watch) -> "DryRunResult":
 
 def _processes(directory: Path, given: dict[str, Any]) -> int:
     """Return the number of processes to go on with: as many as before, unless --nproc is given."""
+    # Under torchrun the number is torchrun's.
     if "nproc" in given or launching.is_launched():
         return given.get("nproc", 1)
     try:
@@ -179,6 +180,7 @@ def _processes(directory: Path, given: dict[str, Any]) -> int:
 
 def _require_own_run(directory: Path, name: str) -> None:
     saved = _saved(directory)
+    # Where args.yaml cannot be read, resuming says so, with the reason.
     own = command_of(saved) if saved else name
     if own != name:
         raise ArgumentError(
@@ -198,6 +200,7 @@ def _saved(directory: Path) -> dict[str, Any]:
 def _given(ctx: typer.Context, groups: Mapping[str, type[Record]]) -> dict[str, Any]:
     """Return the request's arguments that were given, without defaults."""
     defaults = {name: spec() for name, spec in groups.items()}
+    # Options like --json are no settings of a run.
     known = FinetuneRequest(model="", data="", **defaults).to_arguments()
     return {
         name: str(value) if isinstance(value, Path) else value

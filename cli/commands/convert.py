@@ -130,6 +130,7 @@ def _operations(
     ctx: typer.Context, head: HeadSpec, conv: ConvolutionSpec, spec: ConvertSpec
 ) -> list[Operation]:
     """Return the operations that the options name: a head, if they name none."""
+    # In the order of application: a head is planned for the map that the stride leaves.
     done: list[Operation] = [LastStrideSpec()] if spec.last_stride else []
     if options.is_given(ctx, "conv"):
         done.append(conv)

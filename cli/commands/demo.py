@@ -125,6 +125,7 @@ def _run(step: Step, folder: Path) -> dict[str, Any]:
     render.note(f"$ covtool {step.typed}")
     start = time.perf_counter()
     done = subprocess.run(
+        # not `covtool`, which may not be on PATH, or be another installation's
         [sys.executable, "-m", "covtool_cli", *shlex.split(step.typed), "--json"],
         cwd=folder,
         stdout=subprocess.PIPE,

@@ -50,7 +50,7 @@ def command(
 
     report = check_health()
     render.json_object(report) if as_json else _show_health(report)
-    report.require_passed()
+    report.require_passed()  # last: the exit code comes with the whole report
 
 
 def _show_health(report: "HealthReport") -> None:

@@ -136,6 +136,7 @@ def _task(ctx: typer.Context, asked: str, data: Path) -> str:
     for name in TAKES[other]:
         if options.is_given(ctx, name):
             raise ArgumentError(
+                # `lambda_` is --lambda: Python reserves the word
                 f"{as_flag(name.rstrip('_'))} is for {other}, but "
                 + (f"{data} is data for {chosen}." if asked == "auto" else f"--task is {asked}."),
                 hint=f"Add --task {other}, or leave it out." if asked == "auto" else None,

@@ -50,6 +50,7 @@ def command(
         render.json_object(inspection)
     else:
         _show(inspection)
+    # What was found is shown first; exit code 3 then shows scripts that a choice is left.
     if identification is not None and not identification.is_certain:
         raise unrecognized(identification)
 

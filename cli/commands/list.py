@@ -79,6 +79,7 @@ def _show(what: str, name: str, *, as_json: bool) -> None:
 def _heads() -> Iterable[dict[str, Any]]:
     from covtool.variants import AVERAGE, HEADS
 
+    # Options that all heads take are no reason to choose one.
     for row in HEADS:
         own = sorted(row.options - AVERAGE - {"fuse"})
         yield {

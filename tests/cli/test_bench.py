@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from covtool.benchmarking import heads
-from covtool_cli.commands.bench import BENCHMARKS
+from covtool.benchmarking import retrieval as library_retrieval
+from covtool_cli.commands.bench import BENCHMARKS, retrieval
 
 
 @pytest.fixture
@@ -102,3 +103,7 @@ def test_a_shell_completes_benchmarks_and_their_options(words, count, completed)
         check=False,
     )
     assert completed <= set(done.stdout.split()), done.stderr
+
+
+def test_searches_are_those_of_the_library() -> None:
+    assert retrieval.SEARCHES == library_retrieval.SEARCHES

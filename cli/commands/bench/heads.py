@@ -60,6 +60,7 @@ def _show(result: "HeadBenchmark") -> None:
                 f"{row.parameters:,}",
                 f"{row.to_gap:.0f}x",
                 f"{row.to_textbook:.2f}x",
+                # heads without a square root have no error of one
                 "" if row.root_error is None else f"{row.root_error:.1e}",
             )
             for row in result.rows

@@ -13,7 +13,7 @@ from covtool_cli.commands.bench import settings, tables
 if TYPE_CHECKING:
     from covtool.benchmarking.retrieval import RetrievalBenchmark
 
-SEARCHES = ("exact", "rerank")
+SEARCHES = ("exact", "rerank")  # the library's, without loading torch for a usage error
 COLUMNS = ("search", "s", "planned", "taken by the search", "by the whole process")
 
 
