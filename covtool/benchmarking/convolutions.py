@@ -19,6 +19,7 @@ from covtool.progress import Track, silent
 from covtool.specs import ConvolutionSpec
 from covtool.variants import CONVOLUTIONS
 
+# Maps of a ResNet's stages at 224 px, with kernels of a ResNet and of mobile networks.
 SHAPES = (
     "16x64x56x56:3x3",
     "16x128x28x28:3x3",
@@ -137,6 +138,7 @@ def _layers(
     geometry = Geometry(conv.stride, conv.padding, conv.dilation, conv.groups)
     radius = patch_norm(features, conv.kernel_size, geometry).mean().item()
     # The mean norm puts about half of the patches beyond the radius, so both branches run.
+    # Without a unit: a running mean of the norms would rescale the radius from pass to pass.
     fixed = {"radius": radius, "unit": "none"}
     layers: dict[str, nn.Module] = {BASELINE: conv}
     for name, chosen in specs.items():
@@ -159,7 +161,9 @@ def _rows(
     forms = {(name, False): layer for name, layer in layers.items()}
     if spec.compiled:
         forms |= {
-            (name, True): torch.compile(layer, fullgraph=True) for name, layer in layers.items()
+            # fullgraph: a graph break would be measured as if it were part of the operator
+            (name, True): torch.compile(layer, fullgraph=True)
+            for name, layer in layers.items()
         }
     costs = measure(forms, features, repetitions=spec.repetitions, track=track)
 

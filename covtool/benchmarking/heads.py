@@ -20,8 +20,8 @@ from covtool.variants import HEADS
 SHAPES = ("16x256x7x7", "16x256x14x14")
 TEXTBOOK = "textbook"
 BASELINE = "gap"
-NUM_CLASSES = 1000
-RULED = "mpn"
+NUM_CLASSES = 1000  # as ImageNet has; the classifier is most of the parameters
+RULED = "mpn"  # the head that every gradient rule is measured in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +121,7 @@ def _rows(
     channels = features.shape[1]
     layers: dict[str, nn.Module] = {
         name: _layer(name, channels).to(features.device, features.dtype)
+        # the baseline once, also where `heads` names it
         for name in dict.fromkeys((BASELINE, *heads))
     }
     functions = {TEXTBOOK: lambda x: triu_vec(textbook_isqrt(x)), **layers}

@@ -56,6 +56,7 @@ def measure(
             any runs again.
         track: Shows the progress.
     """
+    # A copy: asking for gradients would change the caller's tensor.
     leaf = features.detach().clone().requires_grad_()
     passes = {name: partial(_one_pass, function, leaf) for name, function in functions.items()}
     return {
@@ -125,7 +126,7 @@ def _one_pass(function: Function, leaf: Tensor) -> tuple[float, float]:
     start = now(leaf.device)
     result = function(leaf)
     middle = now(leaf.device)
-    result.backward(torch.ones_like(result))
+    result.backward(torch.ones_like(result))  # no loss, whose own cost would be measured too
     return middle - start, now(leaf.device) - middle
 
 

@@ -19,7 +19,7 @@ from covtool.specs import ConvolutionSpec, InputSpec
 from covtool.surgery import apply_convolutions, plan_convolutions
 
 SHAPE = "8x3x224x224"
-NUM_CLASSES = 1000
+NUM_CLASSES = 1000  # as ImageNet has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
