@@ -54,7 +54,7 @@ class Tail(nn.Module):
 
 
 def feature_maps(model: nn.Module, tap: str, loader: object) -> Batches:
-    """The tapped map of every image, with its label."""
+    """Return the tapped map of every image, with its label."""
     kept = []
     hook = model.get_submodule(tap).register_forward_hook(
         lambda m, i, out: kept.append(out.clone())
@@ -105,7 +105,7 @@ def measure(model: nn.Module, spec: HeadSpec, images: object, maps: dict, classe
 
 
 def spec_of(row: Head, dim: int, tap: str | None) -> HeadSpec:
-    """A head as `convert --calibrate` would build it."""
+    """Build a head as `convert --calibrate` would build it."""
     reduction = "linear" if row.second_order else row.reduction
     return HeadSpec(head=row.name, dim=dim, tap=tap, reduction=reduction)
 
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--tap")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    opened = open_model(arguments.model, input_overrides=SQUASH)
+    opened = open_model(arguments.model, input=SQUASH)
     model, images = opened.model, opened.recipe.input
     specs = {row.name: spec_of(row, arguments.dim, arguments.tap) for row in HEADS}
     for name, changes in EXTRA.items():
@@ -146,7 +146,7 @@ def main() -> None:
 
 
 def print_table(table: dict[str, dict]) -> None:
-    """As Markdown."""
+    """Return the table in Markdown."""
     names = list(next(iter(table.values())))
     print("\n| head | features | " + " | ".join(f"{n}, left-out | {n}, test" for n in names) + " |")
     print("| --- | ---: |" + " ---: | ---: |" * len(names))

@@ -1,4 +1,4 @@
-"""How much of a classifier each decoupled operator keeps, calibrated, nothing trained.
+"""Share of a classifier that each decoupled operator keeps, calibrated, nothing trained.
 
     python benchmarks/calibrated_operators.py MODEL --data imagenette224 [--only NAME] [--json FILE]
 
@@ -37,7 +37,7 @@ def rows() -> dict[str, tuple[dict, float]]:
 
 
 def measure(model: str, data: Path, options: dict, quantile: float, workers: int) -> dict:
-    """What one operator keeps."""
+    """Measure the share that one operator keeps."""
     request = ConversionRequest(
         source=model,
         operations=(ConvolutionSpec(**options),),

@@ -29,7 +29,7 @@ def tensors_of(index: ArchitectureIndex, row: int) -> dict[str, torch.Tensor]:
 
 
 def is_read(layout: Layout, state: dict[str, torch.Tensor]) -> bool:
-    """Whether a reading gives back the names and shapes, but for a classifier that has no place."""
+    """Return whether a reading gives names and shapes back, but for a classifier without place."""
     beside = {name: torch.zeros(shape) for name, shape in layout.beside.items()}
     written = {**layout.write(state), **beside}
     expected = {name: tensor.shape for name, tensor in state.items()}
@@ -57,14 +57,14 @@ def architectures_of(index: ArchitectureIndex, layout: Layout) -> list[int]:
 
 
 def body_kinds(index: ArchitectureIndex, row: int) -> set[str]:
-    """Names before the classifier, numbers left aside."""
+    """Return the names before the classifier, numbers left aside."""
     heads = tuple(f"{head}." for head in index.architectures[row].classifiers)
     names = (name for name, _ in index.tensors(row))
     return {re.sub(r"\d+", "0", n) for n in names if not (heads and n.startswith(heads))}
 
 
 def sweep(index: ArchitectureIndex) -> dict[str, dict[str, bool]]:
-    """By code base: architecture and whether it is read back."""
+    """Find by code base: the architecture, and whether it is read back."""
     results: dict[str, dict[str, bool]] = defaultdict(dict)
     for layout in LAYOUTS:
         headless = layout.arguments.get("num_classes") == 0
@@ -79,7 +79,7 @@ def sweep(index: ArchitectureIndex) -> dict[str, dict[str, bool]]:
 
 
 def table(results: dict[str, dict[str, bool]]) -> list[str]:
-    """The results in Markdown, in the order of the table of code bases."""
+    """Return the results in Markdown, in the order of the table of code bases."""
     lines = [
         "| code base | what is read | architectures | read back |",
         "| --- | --- | --: | --: |",

@@ -1,4 +1,4 @@
-"""What gradient centralization gains in fine-tuning: with and without, from one calibrated start.
+"""The gain of gradient centralization in fine-tuning: with and without, from one calibrated start.
 
     python benchmarks/gradient_centralization.py MODEL --data cars30 --data dtd10 --output DIR
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from covtool.conversion import ConversionRequest, convert
-from covtool.specs import AugmentationSpec, FinetuneRequest, HeadSpec, TrainingSpec
+from covtool.specs import AugmentationSpec, FinetuneRequest, HeadSpec, ModelSource, TrainingSpec
 from covtool.training import finetune
 
 SEEDS = (1, 2, 3)
@@ -65,15 +65,14 @@ class Study:
         self.output = output
 
     def start(self, data: Path) -> Path:
-        """The calibrated model that every run on `data` starts from."""
+        """Build the calibrated model that every run on `data` starts from."""
         path = self.output / f"{data.name}.safetensors"
         if not path.exists():
             request = ConversionRequest(
-                source=self.model,
+                source=ModelSource(name=self.model, input=INPUT),
                 operations=[HeadSpec(head="isqrt", dim=256, reduction="linear")],
                 output=path,
                 calibrate_with=data,
-                input_overrides=INPUT,
                 workers=0,
             )
             done = convert(request)
@@ -83,7 +82,7 @@ class Study:
         return path
 
     def run(self, data: Path, opt: str, centralization: str, lr: float, seed: int) -> Outcome:
-        """One run, or what is remembered of it."""
+        """Return one run's figures, from its file if it was done before."""
         name = f"{data.name}-{opt}-{centralization}-lr{lr:g}-seed{seed}"
         remembered = self.output / f"{name}.json"
         if not remembered.exists():
@@ -125,7 +124,7 @@ class Study:
         )
 
     def rate(self, data: Path, opt: str) -> float:
-        """The learning rate with the best last epoch without centralization.
+        """Find the learning rate with the best last epoch without centralization.
 
         While that is the least or the greatest rate tried, the next one is tried as well.
         """
@@ -165,7 +164,7 @@ def main() -> None:
 
 
 def table(outcomes: dict[tuple[str, str], list[Outcome]]) -> Iterator[str]:
-    """As Markdown: mean ± standard deviation over the seeds, then what centralization changes."""
+    """Return Markdown: mean ± standard deviation over the seeds, then the effect of --gc."""
     yield "| optimizer | centralized | last top-1 | best top-1 | training loss | last: gain |"
     yield "| --- | --- | ---: | ---: | ---: | ---: |"
     for (opt, kind), found in outcomes.items():

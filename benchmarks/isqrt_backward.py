@@ -55,7 +55,7 @@ class Root(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, matrices: Tensor, which: int, keep: bool) -> Tensor:
-        """The iteration."""
+        """Run the iteration."""
         Y, Z, P = iterates(matrices)
         ctx.which, ctx.keep = which, keep
         ctx.save_for_backward(*(Y[:-1] + Z[:-1] + P if keep else [matrices]))
@@ -64,7 +64,7 @@ class Root(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        """The tangent iteration."""
+        """Run the tangent iteration."""
         saved, n = ctx.saved_tensors, ITERATIONS
         if ctx.keep:
             Y, Z, P = saved[:n], saved[n : 2 * n], saved[2 * n :]
@@ -96,7 +96,7 @@ FORMS = {
 
 
 def check() -> None:
-    """All forms have the same value and gradient."""
+    """Require that all forms have the same value and gradient."""
     for shape in ((2, 6, 3, 3), (2, 12, 2, 3)):
         gradients = []
         for form in FORMS.values():

@@ -1,4 +1,4 @@
-"""How far are the gradients of mtp and mpa from the exact solution of the Lyapunov equation?
+"""Errors of the gradients of mtp and mpa against the exact solution of the Lyapunov equation.
 
     python benchmarks/lyapunov_gradient.py [--channels 8 64 256] [--positions 49] [--repetitions 9]
 
@@ -25,7 +25,7 @@ ROOTS = {"mtp": matrix_sqrt_taylor, "mpa": matrix_sqrt_pade}
 
 
 def divided_by_frobenius(root: Tensor, right: Tensor) -> Tensor:
-    """The iteration of `solve_lyapunov` with the other norm."""
+    """Run the iteration of `solve_lyapunov` with the other norm."""
     norm = torch.linalg.matrix_norm(root, keepdim=True)
     sign, solution = root / norm, right / norm
     three = 3 * torch.eye(root.shape[-1], dtype=root.dtype)
@@ -42,20 +42,20 @@ FORMS = {"frobenius": divided_by_frobenius, "spectral": solve_lyapunov}
 
 
 def exact(root: Tensor, right: Tensor) -> Tensor:
-    """The solution by eigendecomposition."""
+    """Return the solution by eigendecomposition."""
     eigenvalues, vectors = torch.linalg.eigh(root)
     sums = eigenvalues[:, :, None] + eigenvalues[:, None]
     return vectors @ ((vectors.mT @ right @ vectors) / sums) @ vectors.mT
 
 
 def covariances(channels: int, positions: int) -> Tensor:
-    """Of random nonnegative features whose channels' variances fall like 1/k, float64."""
+    """Return covariances of random nonnegative features with variances like 1/k, in float64."""
     features = random_features((BATCH, channels, 1, positions), "cpu", torch.float64)
     return covariance_pool(features / torch.arange(1, channels + 1)[:, None, None].sqrt())
 
 
 def row(name: str, channels: int, positions: int, repetitions: int) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     root = ROOTS[name](covariances(channels, positions))
     generator = torch.Generator().manual_seed(1)
     right = torch.randn(root.shape, generator=generator, dtype=root.dtype)

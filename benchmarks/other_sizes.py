@@ -1,4 +1,4 @@
-"""What a calibrated file is worth on images of another size than it was calibrated at.
+"""Accuracy of a calibrated file on images of another size than it was calibrated at.
 
     python benchmarks/other_sizes.py MODEL --data monkeys10 [--made 128] [--arch NAME]
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from covtool.conversion import ConversionRequest, convert
 from covtool.evaluation.evaluate import EvaluationRequest, evaluate
-from covtool.specs import HeadSpec
+from covtool.specs import HeadSpec, ModelSource
 
 HEADS = ("gap", "isqrt")
 RATIOS = (0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0)  # of the side
@@ -20,12 +20,12 @@ RATIOS = (0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0)  # of the side
 def measure(asked: argparse.Namespace, head: str, folder: Path) -> list[float]:
     """Top-1 at each ratio, in percent."""
     request = ConversionRequest(
-        source=asked.model,
-        arch=asked.arch,
+        source=ModelSource(
+            name=asked.model, arch=asked.arch, input={"size": (asked.made, asked.made)}
+        ),
         operations=(HeadSpec(head=head),),
         output=folder / f"{head}.safetensors",
         calibrate_with=asked.data,
-        input_overrides={"size": (asked.made, asked.made)},
         workers=0,
     )
     made = str(convert(request).path)
@@ -33,7 +33,9 @@ def measure(asked: argparse.Namespace, head: str, folder: Path) -> list[float]:
     return [
         evaluate(
             EvaluationRequest(
-                source=made, data=asked.data, input_overrides={"size": (side, side)}, workers=0
+                source=ModelSource(name=made, input={"size": (side, side)}),
+                data=asked.data,
+                workers=0,
             )
         ).result.top_1
         for side in sides

@@ -1,4 +1,4 @@
-"""How many of all architectures are recognized, under each kind of prefix, company and renaming.
+"""Number of all architectures are recognized, under each kind of prefix, company and renaming.
 
     python benchmarks/recognition.py --output benchmarks/results/recognition.md
 
@@ -31,11 +31,11 @@ class Kind:
     """A way in which people's files differ from a library's own.
 
     Attributes:
-        name: In the table.
-        change: The state dict of an architecture becomes that of such a file.
-        format: Of the file.
+        name: Name in the table.
+        change: Function from the state dict of an architecture to that of such a file.
+        format: Format of the file.
         classes: Whether the classifier is still to be found.
-        applies: To which architectures.
+        applies: Whether it applies to an architecture.
     """
 
     name: str
@@ -50,7 +50,7 @@ def _below(name: str, architecture: Architecture) -> bool:
 
 
 def prefixed(prefix: str) -> Callable[[State, Architecture], State]:
-    """All names behind a prefix."""
+    """Put all names behind a prefix."""
     return lambda state, _: {prefix + name: tensor for name, tensor in state.items()}
 
 
@@ -73,12 +73,12 @@ def with_momentum_copy(state: State, _: Architecture) -> State:
 
 
 def without_classifier(state: State, architecture: Architecture) -> State:
-    """The body alone."""
+    """Keep the body only."""
     return {n: t for n, t in state.items() if not _below(n, architecture)}
 
 
 def with_own_head(state: State, architecture: Architecture) -> State:
-    """A head of two layers, of another number of features, in place of the classifier."""
+    """Put a head of two layers, of another number of features, in place of the classifier."""
     head = {"my_head.0.weight": (64, 33), "my_head.0.bias": (64,), "my_head.2.weight": (7, 64)}
     body = without_classifier(state, architecture)
     return {**body, **{name: ZERO.expand(shape) for name, shape in head.items()}}
@@ -95,7 +95,7 @@ def with_head_apart(state: State, architecture: Architecture) -> State:
 
 
 def in_sorted_order(state: State, _: Architecture) -> State:
-    """The order that a safetensors file has."""
+    """Return the order that a safetensors file has."""
     return {name: state[name] for name in sorted(state)}
 
 
@@ -140,7 +140,7 @@ def outcome(kind: Kind, architecture: Architecture, state: State, classes: int |
 
 
 def rows() -> Iterator[tuple[Architecture, State, int | None]]:
-    """Every architecture, its state dict without numbers, and its classes."""
+    """Yield every architecture, its state dict without numbers, and its classes."""
     index = load_index()
     for row, architecture in enumerate(index.architectures):
         state = {name: ZERO.expand(shape) for name, shape in index.tensors(row)}

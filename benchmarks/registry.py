@@ -1,4 +1,4 @@
-"""Which architectures go through inspect, convert and back, and why the others are refused.
+"""Architectures that go through inspect, convert and back, and reasons why others are refused.
 
     python benchmarks/registry.py [--only NAME] [--json FILE] [--output FILE]
 
@@ -34,7 +34,7 @@ from covtool.checkpoints.inspection import inspect_source
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
 from covtool.errors import CovtoolError, VerificationError
-from covtool.specs import BaseSpec, ConvolutionSpec, HeadSpec, Operation
+from covtool.specs import BaseSpec, ConvolutionSpec, HeadSpec, ModelSource, Operation
 
 OPERATIONS: dict[str, Operation] = {
     "gap": HeadSpec(head="gap"),
@@ -72,10 +72,10 @@ def sizes_of_architectures() -> dict[str, int]:
 
 
 def try_architecture(name: str, folder: Path) -> dict[str, str]:
-    """What becomes of an architecture at each step: ``ok``, or the reason why it is refused.
+    """Try an architecture at each step: ``ok``, or the reason why it is refused.
 
     Args:
-        name: As ``--arch`` takes it.
+        name: Name of the architecture, for ``--arch``.
         folder: For the files, which are removed.
 
     Returns:
@@ -89,12 +89,10 @@ def try_architecture(name: str, folder: Path) -> dict[str, str]:
         found = {"size": str(size), "inspect": _outcome(lambda: _inspected(source, name))}
         for step, operation in OPERATIONS.items():
             request = ConversionRequest(
-                source=str(source),
+                source=ModelSource(name=str(source), arch=name, input={"size": (size, size)}),
                 operations=(operation,),
                 output=folder / "converted.safetensors",
                 overwrite=True,
-                arch=name,
-                input_overrides={"size": (size, size)},
             )
             found[step] = _outcome(lambda request=request: load(convert(request).path))
             gc.collect()
@@ -154,7 +152,7 @@ def _runs(model: nn.Module, size: int) -> bool:
 
 
 def as_markdown(outcomes: dict[str, dict[str, str]]) -> str:
-    """The outcomes as a table, with the reasons below it."""
+    """Return the outcomes as a table, with the reasons below it."""
     lines = [
         "# Every module of timm, every classifier of torchvision",
         "",

@@ -1,4 +1,4 @@
-"""What restraint and relaxation iterations gain in retrieval of unseen classes.
+"""The gain of restraint and relaxation iterations in retrieval of unseen classes.
 
     python benchmarks/restraint_relaxation.py MODEL --data cars30/retrieval.csv --output DIR
 
@@ -27,6 +27,7 @@ from covtool.specs import (
     FinetuneRequest,
     HeadSpec,
     LoadingSpec,
+    ModelSource,
     ObjectiveSpec,
     RetrievalSpec,
     SearchSpec,
@@ -91,17 +92,16 @@ class Study:
         self.output = output
 
     def start(self, variant: Variant) -> Path:
-        """The model that runs start from."""
+        """Build the model that runs start from."""
         path = self.output / f"{variant.name}.safetensors"
         if not path.exists():
             heads = [] if variant.head is None else [variant.head]
             convert(
                 ConversionRequest(
-                    source=self.model,
+                    source=ModelSource(name=self.model, input=INPUT),
                     operations=[*heads, EIGENLAYER],
                     output=path,
                     calibrate_with=self.data if heads else None,
-                    input_overrides=INPUT,
                     workers=0,
                 )
             )
@@ -119,11 +119,11 @@ class Study:
         return result.rank_1, result.mean_average_precision
 
     def directory(self, name: str, seed: int, lr: float) -> Path:
-        """Where a run is kept."""
+        """Return the folder of a run."""
         return self.output / "svdnet-rri" / f"{name}-lr{lr:g}-seed{seed}"
 
     def run(self, name: str, seed: int, lr: float, **phases: Any) -> tuple[HalfStep, ...]:
-        """The half-steps of a run, or what is remembered of it."""
+        """Return a run's half-steps, from its files if it was done before."""
         directory, variant = self.directory(name, seed, lr), VARIANTS[name]
         if not directory.exists():
             settings = {"base_epochs": BASE_EPOCHS, **PHASES, **variant.phases, **phases}
@@ -148,13 +148,13 @@ class Study:
         return read_half_steps(directory)
 
     def rate(self, name: str) -> float:
-        """The learning rate with the best mAP after step 0."""
+        """Find the learning rate with the best mAP after step 0."""
         name = RATE_OF.get(name, name)
         found = {lr: self.run(name, SEARCH_SEED, lr, rri=0)[-1] for lr in RATES}
         return max(found, key=lambda lr: found[lr].mean_average_precision)
 
     def runs(self, name: str) -> list[tuple[HalfStep, ...]]:
-        """Of all seeds."""
+        """Return the figures of all seeds."""
         lr, found = self.rate(name), []
         for seed in SEEDS:
             found.append(self.run(name, seed, lr))
@@ -164,7 +164,7 @@ class Study:
 
 
 def table(name: str, lr: float, runs: Sequence[Sequence[HalfStep]]) -> Iterator[str]:
-    """A row for each half-step: mean and standard deviation over the seeds."""
+    """Return a row for each half-step: mean and standard deviation over the seeds."""
     yield f"**{name}**, step 0 with lr {lr:g}\n"
     yield "| half-step | S(W) | train loss | rank-1 (%) | mAP (%) |"
     yield "| --- | --- | --- | --- | --- |"
@@ -182,7 +182,7 @@ def table(name: str, lr: float, runs: Sequence[Sequence[HalfStep]]) -> Iterator[
 def differences(
     title: str, runs: Sequence[Sequence[HalfStep]], others: Sequence[Sequence[HalfStep]] | None
 ) -> str:
-    """The last half-step against step 0 of the same run, or against the last of the other's."""
+    """Compare the last half-step with step 0 of the same run, or with the last of the other's."""
     lasts = [steps[-1] for steps in runs]
     firsts = [steps[-1] for steps in others] if others else [_base(steps) for steps in runs]
     pairs = list(zip(lasts, firsts, strict=True))

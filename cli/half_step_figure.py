@@ -29,6 +29,6 @@ class HalfStepFigure(SilentObserver):
 
         try:
             plot_half_steps([self._directory], self._directory / FIGURE, overwrite=True)
-        except Exception as problem:  # a picture is no reason to end a run
+        except Exception as problem:  # a figure is no reason to end a run of hours
             self._draws = False
             render.warning(f"no figure is drawn any more: {problem}")

@@ -1,4 +1,4 @@
-"""SVDNet's half-steps as a table: what covtool svdnet-rri has done, what covtool plot rri drew."""
+"""SVDNet's half-steps as a table, for covtool svdnet-rri and covtool plot rri."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ COLUMNS = (
 
 
 def show(title: str, steps: Sequence["HalfStep"]) -> None:
-    """A row for each half-step, on stdout."""
+    """Show a row for each half-step, on stdout."""
     rows = [
         (
             step.phase,

@@ -1,4 +1,4 @@
-"""`~` in values: a shell leaves it alone behind ``=``, and nobody else reads it."""
+"""`~` in values of options: a shell does not expand it after ``=``, so covtool does."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,13 @@ from typing import Any
 from typer import CallbackParam
 
 SHORT_WITH_EQUALS = re.compile(r"(-[A-Za-z])=(.*)", re.DOTALL)
+# Data sets in records have a prefix before the folder.
 RECORDS = re.compile(r"((?:wds|hfds)/)?(~.*)", re.DOTALL)
 
 
 def expand_in(parameter: CallbackParam) -> None:
     """Let a parameter take ``~`` for the home folder, wherever its value comes from."""
+    # the only place where typer joins flags, variables and default maps, so `~` works in all three
     consume = parameter.consume_value
 
     def consume_expanded(*where: Any) -> tuple[Any, Any]:
@@ -22,10 +24,10 @@ def expand_in(parameter: CallbackParam) -> None:
 
 
 def expanded(value: Any) -> Any:
-    """A value with the home folder in place of ``~``, also in ``wds/~/shards``; else as it is.
+    """Return a value with the home folder for ``~``, also in ``wds/~/shards``; else as it is.
 
     Args:
-        value: Text, or several; anything else stays.
+        value: Text, or several; other values stay.
 
     Example:
         >>> expanded("resnet50"), expanded("a~b")
@@ -38,12 +40,12 @@ def expanded(value: Any) -> Any:
         return value
     try:
         return (match[1] or "") + str(Path(match[2]).expanduser())
-    except RuntimeError:  # nobody has that name
+    except RuntimeError:  # there is no user of that name
         return value
 
 
 def without_equals(arguments: list[str]) -> list[str]:
-    """Return the arguments with ``-o=net`` as ``-onet``, which it would otherwise be ``=net`` for.
+    """Return the arguments with ``-o=net`` as ``-onet``; typer would take ``=net`` for the value.
 
     Example:
         >>> without_equals(["-o=net", "--data=x", "--", "-o=net"])
@@ -51,5 +53,5 @@ def without_equals(arguments: list[str]) -> list[str]:
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     short = (SHORT_WITH_EQUALS.fullmatch(argument) for argument in arguments[:end])
-    said = zip(arguments, short, strict=False)
-    return [m[1] + m[2] if m else argument for argument, m in said] + arguments[end:]
+    pairs = zip(arguments, short, strict=False)
+    return [m[1] + m[2] if m else argument for argument, m in pairs] + arguments[end:]

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 LAUNCHED = "COVTOOL_LAUNCHED"  # in the environment of a process that we started
 SECONDS_TO_SAVE = 120  # for the processes to end by themselves, before they are killed
 
+# Set for good: Ctrl-C may come while the processes end, and they report it themselves.
 _has_launched = threading.Event()
 
 
 def is_main() -> bool:
-    """Return whether this process speaks: of several, the first."""
+    """Return whether this process writes to the terminal: of several, the first."""
     own = place()
     return own is None or own.rank == 0
 
@@ -37,12 +38,12 @@ def is_launched() -> bool:
 
 
 def has_launched() -> bool:
-    """Return whether this process has started those that do the work."""
+    """Return whether this process has started others that do the work."""
     return _has_launched.is_set()
 
 
 def is_silent(problem: CovtoolError) -> bool:
-    """Return whether the launcher tells an error better than a process of its own."""
+    """Return whether the launcher shows an error better than the process it started."""
     return isinstance(problem, LostProcessError) and LAUNCHED in os.environ
 
 
@@ -52,8 +53,8 @@ def run_in_processes(ctx: typer.Context, spec: "LaunchSpec") -> None:
     Returns in those processes, and where one is enough.
 
     Args:
-        ctx: Of the command.
-        spec: How many processes.
+        ctx: Context of the command, with the arguments as its object.
+        spec: Number of processes.
 
     Raises:
         ArgumentError: torchrun has started another number of them.
@@ -67,6 +68,7 @@ def run_in_processes(ctx: typer.Context, spec: "LaunchSpec") -> None:
 
 
 def _refuse_another_number(nproc: int, started: str) -> None:
+    # 1 is the default of --nproc.
     if str(nproc) not in ("1", started):
         raise ArgumentError(
             f"--nproc is {nproc}, but torchrun has started {started} processes here.",
@@ -75,9 +77,10 @@ def _refuse_another_number(nproc: int, started: str) -> None:
 
 
 def _launched(arguments: Sequence[str], nproc: int) -> int:
-    """Start the processes, pass signals on to them, and wait; the exit code."""
+    """Start the processes, pass signals on to them, wait, and return the exit code."""
     _has_launched.set()
     os.environ[LAUNCHED] = "1"
+    # each process would start a thread per core, and they would slow each other down
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_SAVE))
 
@@ -87,17 +90,17 @@ def _launched(arguments: Sequence[str], nproc: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.disable(logging.ERROR)  # of torch, which would tell the same once more
+    logging.disable(logging.ERROR)  # torch would log the same once more
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=nproc,
         run_id=str(uuid.uuid4()),
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
+        rdzv_endpoint="localhost:0",  # a free port: two launches on a machine do not meet
         local_addr="localhost",
-        max_restarts=0,
-        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
+        max_restarts=0,  # a restart would begin the run again: --resume goes on with it
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),  # the processes share this terminal
         **_signals_to_handle(LaunchConfig),
     )
     try:
@@ -110,17 +113,17 @@ def _launched(arguments: Sequence[str], nproc: int) -> int:
 
 
 def _signals_to_handle(config: type) -> dict[str, str]:
-    """Return what torch's launcher passes on; it would take SIGHUP where `nohup` has it ignored."""
+    """Return the signals for torch's launcher; it would take SIGHUP where `nohup` ignores it."""
     if not signals.is_hangup_ignored() or "signals_to_handle" not in config.__dataclass_fields__:
         return {}
     return {"signals_to_handle": "SIGTERM,SIGINT,SIGQUIT"}
 
 
 def _exit_code(failures: "Iterable[ProcessFailure]", nproc: int) -> int:
-    """Return that of the process that failed first.
+    """Return the exit code of the process that failed first.
 
     Raises:
-        CovtoolError: It was killed, and could not say anything.
+        CovtoolError: It was killed, and could not report anything.
     """
     # The others are ended by SIGTERM then, and may fail in the same second.
     first = min(failures, key=lambda f: (f.timestamp, f.exitcode == -signal.SIGTERM, f.exitcode))
@@ -128,7 +131,7 @@ def _exit_code(failures: "Iterable[ProcessFailure]", nproc: int) -> int:
         return first.exitcode
     raise CovtoolError(
         f"Rank {first.local_rank} of {nproc} was ended by {first.signal_name()}.",
-        reason="The system may have ended it, for want of memory."
+        reason="The system may have ended it because memory ran out."
         if first.exitcode == -signal.SIGKILL
         else None,
         hint=RESUME_HINT,

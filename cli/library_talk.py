@@ -1,4 +1,4 @@
-"""What libraries say of their own accord: warnings and log records, a printable line each.
+"""Warnings and log records of libraries, shown as a printable line each.
 
 Both may carry text of a file, and would reach stderr as they are.
 """
@@ -17,7 +17,7 @@ FOR_DEVELOPERS = (
     *(DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning),
     *(ResourceWarning, SyntaxWarning, EncodingWarning),
 )
-"""Warnings about code, which say nothing to whoever runs a command; --debug shows them."""
+"""Warnings about code, which do not help a user of the command line; --debug shows them."""
 
 LONGEST_REMARK = 500
 """Characters of a warning or of a log record that are shown."""
@@ -25,10 +25,10 @@ LONGEST_REMARK = 500
 
 @contextmanager
 def in_lines(*, debug: bool) -> Iterator[None]:
-    """Show what libraries say through the renderer, for as long as the block lasts.
+    """Show warnings and log records through the renderer, for as long as the block lasts.
 
     Args:
-        debug: Whether to show all of it, and where it comes from.
+        debug: Whether to show all of them, with the place each comes from.
     """
     before = warnings.showwarning, logging.getLogRecordFactory(), logging.lastResort
     warnings.showwarning = _WarningLines(debug=debug)
@@ -44,8 +44,9 @@ def in_lines(*, debug: bool) -> Iterator[None]:
 
 @contextmanager
 def _hooks(*, debug: bool) -> Iterator[None]:
-    """Python's hooks for errors that nobody can catch, unless others watch them already."""
+    """Set Python's hooks for errors outside of any `try`, unless others have set them already."""
     hooks = sys.unraisablehook, threading.excepthook
+    # pytest sets hooks of its own, and would miss the errors that it looks for
     if not debug and hooks == (sys.__unraisablehook__, threading.__excepthook__):
         sys.unraisablehook, threading.excepthook = _say_nothing, _tell_of_thread
     try:
@@ -60,14 +61,14 @@ def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
 
 
 def _say_nothing(unraisable: Any) -> None:
-    """Errors while objects are tidied away change nothing, and a user can do nothing about them."""
+    """Ignore errors in finalizers: they change nothing, and a user cannot act on them."""
 
 
 class _WarningLines:
     """Takes the place of `warnings.showwarning`."""
 
     def __init__(self, *, debug: bool) -> None:
-        self._all = debug or bool(sys.warnoptions)  # who gives -W wants to see them
+        self._all = debug or bool(sys.warnoptions)  # python -W asks for them
         self._debug = debug
 
     def __call__(

@@ -1,4 +1,4 @@
-"""Entry point: gathers the commands and turns covtool's errors into exit codes."""
+"""Entry point: the commands by name, and covtool's errors as exit codes."""
 
 import signal
 import sys
@@ -6,18 +6,17 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from covtool import __version__, atomic, errors
 from covtool.printable import escaped, printable
 from covtool.shortages import shortage_behind
-from covtool_cli import home, launching, library_talk, signals, streams, surroundings
+from covtool_cli import environment, home, launching, library_talk, signals, streams
 from covtool_cli.arguments import in_our_spelling
+from covtool_cli.lazy import LazyGroup
 
 COMMANDS = {
     "inspect": "Show what a checkpoint holds, which architecture it is, what can be operated on.",
@@ -46,45 +45,28 @@ EXIT_CODES = {
 DEBUG = "--debug"
 
 ORIGINS = {"ENVIRONMENT": "{}", "DEFAULT_MAP": "--config or --preset"}
-"""Of values that are not on the command line, as typer calls them."""
+"""Sources of values other than the command line, by typer's names, with words for each."""
 
 
-class _LazyGroup(TyperGroup):
-    """Imports a command's module when that command is called, not before."""
+class _Covtool(LazyGroup):
+    """The commands; usage errors are made printable here, once for all of them."""
 
-    _listing = False
-
-    def list_commands(self, ctx: typer.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:
-        if cmd_name not in COMMANDS:
-            return None
-        if self._listing:
-            return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
-        return _load_command(cmd_name)
-
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple:
-        self.commands = dict.fromkeys(COMMANDS)  # what a misspelt name is compared with
-        return super().resolve_command(ctx, args)
-
-    def format_help(self, ctx: typer.Context, formatter: object) -> None:
-        self._listing = True
-        super().format_help(ctx, formatter)
+    summaries = COMMANDS
+    package = "covtool_cli.commands"
 
     def make_context(self, *arguments: Any, **settings: Any) -> typer.Context:
         with _printable_usage_errors():
             return super().make_context(*arguments, **settings)
 
     def invoke(self, ctx: typer.Context) -> Any:
-        surroundings.require_working_folder()
+        environment.require_working_folder()
         with _printable_usage_errors():
             return super().invoke(ctx)
 
 
 @contextmanager
 def _printable_usage_errors() -> Iterator[None]:
-    """Escape what an argument, a variable or a file of settings puts into typer's own errors."""
+    """Escape text of arguments, variables and files of settings in typer's own errors."""
     try:
         yield
     except Exception as problem:
@@ -95,7 +77,7 @@ def _printable_usage_errors() -> Iterator[None]:
 
 
 def _origin(problem: Any) -> str:
-    """Return where a value comes from that nobody typed."""
+    """Return the variable or file that a value comes from, if not from the command line."""
     ctx, parameter = getattr(problem, "ctx", None), getattr(problem, "param", None)
     if ctx is None or parameter is None:
         return ""
@@ -106,21 +88,10 @@ def _origin(problem: Any) -> str:
     return f" (from {ORIGINS[source.name].format(variable)})"
 
 
-def _load_command(name: str) -> TyperCommand:
-    module = import_module(f"covtool_cli.commands.{name.replace('-', '_')}")
-    single = typer.Typer(add_completion=False)
-    single.command(name)(module.command)
-    command = typer.main.get_command(single)
-    for parameter in command.params:
-        parameter.show_envvar = False  # COVTOOL_<COMMAND>_<OPTION>, for all alike
-        home.expand_in(parameter)
-    return command
-
-
 app = typer.Typer(
-    cls=_LazyGroup,
+    cls=_Covtool,
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False,  # tracebacks are for --debug, and escaped
     context_settings={"auto_envvar_prefix": "COVTOOL", "help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
@@ -145,9 +116,9 @@ def main(
 @signals.ended_in_order()
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
-    is_own_process = arguments is None
+    is_own_process = arguments is None  # tests and programs pass arguments
     given = home.without_equals(sys.argv[1:] if arguments is None else arguments)
-    already = len(atomic.written_files())
+    already = len(atomic.written_files())  # tests run several commands in one process
     with streams.guarded() as (stdout, _), library_talk.in_lines(debug=DEBUG in given):
         try:
             code = _exit_code_of(given)
@@ -157,40 +128,43 @@ def run(arguments: list[str] | None = None) -> None:
         if code == signals.INTERRUPTED:
             if is_own_process:
                 _end_at_once_on_another_ctrl_c()
-            _tell_interrupted(written)
+            _show_interrupted(written)
+        # last, so that nothing written after it could be lost without an error
         lost = streams.undelivered(stdout, written)
         if lost is not None and code == 0:
-            code = _told(lost)
+            code = _report(lost)
     sys.exit(code)
 
 
 def _exit_code_of(arguments: list[str]) -> int:
     try:
-        for text in surroundings.without_nonsense():
+        for text in environment.without_nonsense():
             _note(f"note: {text}")
         if DEBUG not in arguments:
-            surroundings.quieten_torch()
+            environment.quieten_torch()
         spelled = in_our_spelling(arguments)
-        app(spelled, obj=spelled)
+        app(spelled, obj=spelled)  # as obj they reach --nproc, which starts them again
     except SystemExit as end:  # of Ctrl-C, typer makes one
         return end.code or 0
     except Exception as problem:
         if DEBUG in arguments:
             _show_traceback(problem)
-        return _told(problem)
+        return _report(problem)
     return 0
 
 
 def _end_at_once_on_another_ctrl_c() -> None:
-    """What is left to do is to say so, and Python's own end: no traceback out of either."""
+    """Let a second Ctrl-C end the process without a traceback: only messages are left to write."""
+    # Python refuses handlers set by other threads.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _tell_interrupted(written: Sequence[Path]) -> None:
-    """What is there now, where Ctrl-C ended a command at once. Files appear whole or not at all."""
+def _show_interrupted(written: Sequence[Path]) -> None:
+    """Show which files were written before Ctrl-C ended a command; each of them is whole."""
     if not launching.is_main() or launching.has_launched():
         return
+    # args.yaml is the first file of a run.
     run = next((file.parent for file in written if file.name == "args.yaml"), None)
     if run is not None:
         text = f"Interrupted. What the run had saved is in {run}; go on with: --resume {run}"
@@ -204,8 +178,9 @@ def _tell_interrupted(written: Sequence[Path]) -> None:
     typer.echo(printable(text, longest=errors.LONGEST_LINE), err=True)
 
 
-def _told(problem: Exception) -> int:
-    """Show an error, once where several processes have it; the exit code."""
+def _report(problem: Exception) -> int:
+    """Show an error, once where several processes have it, and return the exit code."""
+    # Errors that all processes raise carry it: one process shows them, all end alike.
     tell_once = getattr(problem, "tell_once", None)
     if not isinstance(problem, errors.CovtoolError):
         problem = _unforeseen(problem)
@@ -222,8 +197,10 @@ def _told(problem: Exception) -> int:
 
 def _unforeseen(problem: Exception) -> errors.CovtoolError:
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()] or [""]
-    said = lines[-1 if lines[0].startswith("Caught ") else 0]  # of a worker: with its traceback
-    text = f"{type(problem).__name__}: {said.removeprefix(f'{type(problem).__name__}: ')}"
+    # DataLoader's "Caught KeyError in worker ..." ends with the worker's own error
+    line = lines[-1 if lines[0].startswith("Caught ") else 0]
+    text = f"{type(problem).__name__}: {line.removeprefix(f'{type(problem).__name__}: ')}"
+    # Lack of memory, files, threads or disk comes as errors of many classes.
     shortage = shortage_behind(problem)
     if shortage is not None:
         return errors.CovtoolError(text, reason=shortage.message, hint=shortage.hint)
@@ -235,7 +212,7 @@ def _unforeseen(problem: Exception) -> errors.CovtoolError:
 def exit_code(problem: errors.CovtoolError) -> int:
     """Return the exit code that stands for `problem`."""
     if isinstance(problem, errors.InterruptedRunError):
-        return 128 + problem.signal_number
+        return 128 + problem.signal_number  # as shells count
     return next((code for kind, code in EXIT_CODES.items() if isinstance(problem, kind)), 1)
 
 
@@ -244,12 +221,13 @@ def _show(problem: errors.CovtoolError) -> None:
         from covtool_cli import render
 
         render.error(problem)
-    except Exception:  # without memory, for example: what has to be said is said without rich
+    except Exception:  # without memory, for example: plain text needs none of rich
         parts = (f"error: {problem.message}", problem.reason, problem.hint)
         sys.stderr.write("".join(f"{part}\n" for part in parts if part))
 
 
 def _note(text: str) -> None:
+    # Not at the top: rich is loaded only where something is shown.
     from covtool_cli import render
 
     render.note(text)

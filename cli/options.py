@@ -1,12 +1,13 @@
 """Options that several commands share, each defined once, and options made from a spec."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from functools import reduce, wraps
 from operator import or_
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -14,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from covtool.errors import ArgumentError, UnknownKeyError
 from covtool.printable import printable
-from covtool.specs import as_flag
+from covtool.specs import InputOverrides, ModelSource, as_flag
 from covtool.specs.problems import parts_of, shown
 from covtool_cli.arguments import STATISTICS
 
@@ -32,20 +33,20 @@ Arch = Annotated[str | None, typer.Option(help="Architecture, where the tensors 
 Iterations = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Newton-Schulz steps of a published covariance network; its file says none."
+        min=1,
+        help="Newton-Schulz steps of a published covariance network, whose file does not hold "
+        "them.",
     ),
 ]
 Weights = Annotated[
     str,
     typer.Option(
-        help="Which weights of a training checkpoint: auto, ema, raw, or a name, as student."
+        help="Weights to take from a training checkpoint: auto, ema, raw, or a name, like student."
     ),
 ]
 ClassifierLayer = Annotated[
     str | None,
-    typer.Option(
-        help="The linear layer of a checkpoint that gives the classes, where it has several."
-    ),
+    typer.Option(help="Linear layer that gives the classes, where a checkpoint has several."),
 ]
 Data = Annotated[
     Path,
@@ -56,17 +57,40 @@ Data = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per batch.")]
 Workers = Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes that load images.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:1, mps.")]
 
 
 _PLAIN = (str, int, float)
+Request = TypeVar("Request")
+# typer's names of sources; the default map is filled by --config and --preset.
 GIVEN = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 
 
 def is_given(ctx: typer.Context, name: str) -> bool:
-    """Return whether somebody gave a parameter of the command a value, rather than its default."""
+    """Return whether a parameter of the command has a given value, not its default."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name in GIVEN
+
+
+SOURCE_OPTIONS = ("arch", "weights", "classifier_layer", "iterations", "from_scratch")
+
+
+def model_source(ctx: typer.Context, name: str, images: InputOverrides) -> ModelSource:
+    """Return the model that a command's argument and its `SOURCE_OPTIONS` name."""
+    chosen = {option: ctx.params[option] for option in SOURCE_OPTIONS if option in ctx.params}
+    return ModelSource(name=name, input=images.changes(), **chosen)
+
+
+def request(ctx: typer.Context, kind: type[Request], **fields: Any) -> Request:
+    """Return a request whose other fields are the command's options of the same names.
+
+    Args:
+        ctx: Context of the command.
+        kind: A dataclass.
+        **fields: Fields that no option of their name holds.
+    """
+    named = {f.name: ctx.params[f.name] for f in dataclasses.fields(kind) if f.name in ctx.params}
+    return kind(**{**named, **fields})
 
 
 def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -96,6 +120,7 @@ def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
             command(**values, **filled)
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *made)]
+        # typer reads the signature to find the options, and the annotations to find their types
         call.__signature__ = signature.replace(parameters=parameters)
         call.__annotations__ = {p.name: p.annotation for p in parameters}
         return call
@@ -133,6 +158,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
         _without_bounds(info.annotation),
         info.get_default(call_default_factory=True),
     )
+    # typer knows a flag to repeat by its list; a tuple would be several values behind one flag.
     if get_origin(annotation) is tuple and Ellipsis in get_args(annotation):
         annotation = list[_without_bounds(get_args(annotation)[0])]
         default = list(default)
@@ -154,10 +180,11 @@ def _without_bounds(annotation: Any) -> Any:
 
 
 def validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
-    """Return a spec of values; one that will not do is an `ArgumentError` that names its option."""
+    """Return a spec of values; a wrong one is an `ArgumentError` that names its option."""
     try:
         return spec.model_validate(values)
     except ValidationError as problem:
+        # One error a time: a second one is often the consequence of the first.
         first = problem.errors()[0]
         name = first["loc"][0] if first["loc"] else None
         flag = _long(name, spec.model_fields[name]) if name else "The options"
@@ -166,11 +193,12 @@ def validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
 
 
 def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
-    """Use a YAML file's values as the command's defaults."""
+    """Use a YAML file's values as the command's defaults, below variables and flags."""
     if path is None:
         return None
     from covtool.specs.settings_files import read_settings
 
+    # typer would ignore a key that no option has
     parameters = {p.name: p for p in ctx.command.params}
     values = read_settings(path)
     for key in values:
@@ -182,14 +210,16 @@ def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
 
 
 def _as_typed(parameter: typer.core.TyperOption, value: Any, path: Path) -> Any:
-    """Return a value of a configuration as it would be typed, which the option itself checks then.
+    """Return a value of a configuration as text, which the option itself checks then.
 
     Raises:
         ArgumentError: It is a list where one value belongs, or the other way round, or a mapping.
     """
     is_several = parameter.nargs != 1 or getattr(parameter, "multiple", False)
+    # YAML's `yes` is a bool, which only a flag may have.
     if value is None or (isinstance(value, bool) and getattr(parameter, "is_flag", False)):
         return value
+    # mean: [0.5, 0.5, 0.5] is one value, as --mean 0.5,0.5,0.5 is.
     numbers = isinstance(value, list) and all(type(item) in (int, float) for item in value)
     plain = isinstance(value, _PLAIN) or (numbers and as_flag(parameter.name) in STATISTICS)
     if is_several and isinstance(value, list) and all(isinstance(v, _PLAIN) for v in value):
@@ -209,18 +239,20 @@ def _apply_preset(ctx: typer.Context, name: str | None) -> str | None:
         return None
     from covtool.presets import PRESETS
 
+    # In this order: a configuration overrides a preset.
     ctx.default_map = {**PRESETS[name].settings, **(ctx.default_map or {})}
     return name
 
 
 def _limit_models(ctx: typer.Context, text: str | None) -> str | None:
-    """Let no larger model be built while the command runs."""
+    """Refuse to build larger models while the command runs."""
     if text is None:
         return None
     from covtool.model_limit import models_up_to
     from covtool.specs.byte_amounts import parse_bytes
 
     try:
+        # The limit ends with the command: tests run many in one process.
         ctx.with_resource(models_up_to(parse_bytes(text)))
     except ValueError as problem:
         raise ArgumentError(
@@ -233,14 +265,17 @@ MaxModelSize = Annotated[
     str | None,
     typer.Option(
         callback=_limit_models,
-        help="Refuse a model that takes more memory, with its activations for one image: 800MB, "
-        "16GiB; default: what the machine has free.",
+        help="Largest model, in memory with its activations for one image: 800MB, 16GiB; default: "
+        "the machine's free memory.",
     ),
 ]
 Config = Annotated[
     Path | None,
     typer.Option(
-        callback=_read_config, is_eager=True, help="YAML file with values for these options."
+        # Eager: the other options take their defaults from it.
+        callback=_read_config,
+        is_eager=True,
+        help="YAML file with values for these options.",
     ),
 ]
 Preset = Annotated[  # after a Config, which may name it
@@ -249,19 +284,24 @@ Preset = Annotated[  # after a Config, which may name it
         callback=_apply_preset,
         is_eager=True,
         help="Settings for a purpose, which --config and other options override; covtool list "
-        "presets shows them.",
+        "presets shows all.",
     ),
 ]
 FromScratch = Annotated[
-    bool, typer.Option("--from-scratch", help="Random weights in place of a name's pretrained.")
+    bool,
+    typer.Option(
+        "--from-scratch",
+        help="Start from random weights, where MODEL is a name with pretrained ones.",
+    ),
 ]
 OnBadImage = Annotated[
-    Literal["error", "skip"], typer.Option(help="What to do with images that cannot be read.")
+    Literal["error", "skip"],
+    typer.Option(help="Images that cannot be read: end with an error, or skip them."),
 ]
 
 
 def _limit_pixels(ctx: typer.Context, number: int | None) -> int | None:
-    """Let images with more pixels be unreadable while the command runs."""
+    """Treat images with more pixels as unreadable while the command runs."""
     if number is not None:
         from covtool.data.images.bounds import pixels_up_to
 
@@ -274,6 +314,7 @@ MaxImagePixels = Annotated[
     typer.Option(
         min=1,
         callback=_limit_pixels,
-        help="Images with more pixels cannot be read; default: 178956970, as Pillow has it.",
+        help="Largest image, in pixels; a larger one counts as unreadable. Default: Pillow's "
+        "limit, 178956970.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""How a training run is shown: a bar on a terminal, plain lines elsewhere; always on stderr."""
+"""Progress of a training run on stderr: a bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -33,14 +33,14 @@ METRICS = {
     "rank1": ("rank-1", "{:.2f} %"),
     "mAP": ("mAP", "{:.2f} %"),
 }
-"""What ``--eval-metric`` names, in the words and with the digits of an epoch's line."""
+"""Metrics of ``--eval-metric``, in the words and with the digits of an epoch's line."""
 
 
 class TrainingLines(AbstractContextManager):
     """A `covtool.training.Observer` that writes a line per epoch, and one now and then between."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._last = time.monotonic()  # unlike time.time, it is never set back
 
     def __exit__(
         self,
@@ -75,7 +75,7 @@ class TrainingLines(AbstractContextManager):
         render.note(epoch_line(record))
 
     def on_end(self) -> None:
-        """Nothing is left open here."""
+        """Leave nothing open: lines have no end."""
 
     def on_note(self, text: str) -> None:
         render.note(f"note: {text}")
@@ -104,7 +104,7 @@ class TrainingBar(TrainingLines):
             self._task = self._bar.add_task(f"epoch {record.epoch}", total=record.steps, pace="")
         self._bar.update(self._task, completed=record.step, pace=pace(record))
         if record.step == record.steps:
-            self._hide()  # evaluation shows a bar of its own
+            self._hide()  # rich allows one live display at a time, and evaluation shows its own bar
 
     def on_end(self) -> None:
         self._hide()
@@ -120,7 +120,7 @@ class TrainingBar(TrainingLines):
 
 
 def _text(template: str) -> TextColumn:
-    return TextColumn(template, markup=False)
+    return TextColumn(template, markup=False)  # a name with [brackets] is no markup
 
 
 def training_observer() -> TrainingLines:
@@ -129,7 +129,7 @@ def training_observer() -> TrainingLines:
 
 
 def pace(record: "StepRecord") -> str:
-    """Loss, learning rate, speed and time left."""
+    """Return loss, learning rate, speed and time left."""
     return (
         f"loss {record.loss:.4f}  lr {record.lr:.3g}  {record.images_per_s:.0f} images/s  "
         f"{duration(record.eta_s)} left"
@@ -137,7 +137,7 @@ def pace(record: "StepRecord") -> str:
 
 
 def epoch_line(record: "EpochRecord") -> str:
-    """Return an epoch in a line."""
+    """Return the line that sums an epoch up."""
     loss, phase = record.train_loss, record.phase
     parts = [
         f"epoch {record.epoch}/{record.epochs}",

@@ -45,19 +45,20 @@ class Lines(tuple[str, ...]):
 
 
 def stdout() -> Console:
-    """Return where results go. Wide enough for a pipe, where nothing may be cut off."""
+    """Return the console for results; in a pipe it is wide, so that nothing is cut off."""
     quiet = not launching.is_main()
     console = Console(highlight=False, quiet=quiet)
+    # rich assumes 80 columns where there is no terminal, and folds tables to them.
     return console if console.is_terminal else Console(highlight=False, width=200, quiet=quiet)
 
 
 def stderr() -> Console:
-    """Return where everything else goes."""
+    """Return the console for everything that is not a result."""
     return Console(stderr=True, highlight=False, quiet=not launching.is_main())
 
 
 def plain(value: Any) -> Any:
-    """`value` as what JSON knows: records and dataclasses become objects."""
+    """Return a value in JSON's types: records and dataclasses become objects."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):
@@ -66,16 +67,18 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
+    # Paths and all else that JSON does not know become text.
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def json_object(value: Any) -> None:
-    """One JSON object on stdout."""
+    """Write one JSON object to stdout."""
+    # ASCII: any terminal, pipe and encoding passes it on unchanged
     _exactly(json.dumps(plain(value), indent=2))
 
 
 def yaml_text(value: Any) -> None:
-    """A record on stdout, as YAML that can be edited and read again."""
+    """Write a record to stdout as YAML that can be edited and read again."""
     text = yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=_stdout_has_unicode())
     if escaped(text, keep="\n") != text:  # YAML has escapes of its own for all but ASCII
         text = yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=False)
@@ -83,13 +86,13 @@ def yaml_text(value: Any) -> None:
 
 
 def _exactly(text: str) -> None:
-    """Text on stdout as it is, whatever the width."""
+    """Write text to stdout as it is, whatever the width."""
     if launching.is_main():
         print(text)  # noqa: T201
 
 
 def exact_text(text: str) -> None:
-    """Text on stdout as it is, whatever the width; what is not printable is escaped."""
+    """Write text to stdout whatever the width, with characters escaped that are not printable."""
     if launching.is_main():
         print(escaped(text, keep="\n"), end="")  # noqa: T201
 
@@ -100,7 +103,7 @@ def _stdout_has_unicode() -> bool:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout; columns of numbers are aligned to the right."""
+    """Show a table on stdout; columns of numbers are aligned to the right."""
     cells = [[_cell(cell) for cell in row] for row in rows]
     drawn = Table(title=_title(title), title_justify="left")
     for index, column in enumerate(columns):
@@ -113,7 +116,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def pairs(title: str, items: Iterable[tuple[str, object]]) -> None:
-    """Names and values on stdout, below a title."""
+    """Show names and values on stdout, below a title."""
     drawn = Table(title=_title(title), title_justify="left", show_header=False, box=None)
     drawn.add_column(style="cyan", no_wrap=True)
     drawn.add_column(overflow="fold")
@@ -130,7 +133,9 @@ def _cell(value: object) -> str:
     if isinstance(value, Lines):
         return "\n".join(map(_cell, value))
     shown = printable(number(value), longest=LONGEST_CELL)
-    return encodable(shown, getattr(sys.stdout, "encoding", None) or "utf-8")  # as wide as it is
+    return encodable(
+        shown, getattr(sys.stdout, "encoding", None) or "utf-8"
+    )  # rich measures what is printed
 
 
 def counted(count: int, word: str, plural: str | None = None) -> str:
@@ -139,15 +144,15 @@ def counted(count: int, word: str, plural: str | None = None) -> str:
 
 
 def marked(title: str, *, far: bool) -> str:
-    """A title of figures; with a mark where the images are far from what the file was made for."""
+    """Return a title of figures, marked where the images are far from those the file is for."""
     return f"{title}, FAR FROM THE IMAGES THAT THE FILE WAS MADE FOR" if far else title
 
 
 def number(value: object) -> str:
-    """`value` for a person: thousands separated, floats with four digits that count."""
+    """Return a value for reading: thousands separated, floats with four significant digits."""
     if value is None:
         return "-"
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # before int, of which bool is a subclass
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
@@ -157,27 +162,30 @@ def number(value: object) -> str:
 
 
 def line(text: str) -> None:
-    """A line of a result, on stdout."""
+    """Show a line of a result on stdout."""
     stdout().print(_line(text), soft_wrap=True)
 
 
 def note(text: str) -> None:
-    """Something worth knowing, on stderr."""
+    """Show a note on stderr."""
     stderr().print(_line(text), soft_wrap=True)
 
 
 def warning(text: str) -> None:
-    """Something that may be wrong, on stderr."""
+    """Show a warning on stderr."""
     label = Text("warning: ", style="bold yellow")
     stderr().print(label.append(_line(text).plain, style="not bold default"), soft_wrap=True)
 
 
 def error(problem: CovtoolError) -> None:
-    """An error on stderr: what is wrong, why, what to do, a line each."""
-    console = Console(stderr=True, highlight=False)  # whichever process tells it
+    """Show an error on stderr: what is wrong, why, what to do, a line each."""
+    console = Console(
+        stderr=True, highlight=False
+    )  # not `stderr()`: any process may show its error
     label = Text("error: ", style="bold red")
     message = _line(problem.message).plain
     console.print(label.append(message, style="not bold default"), soft_wrap=True)
+    # Hints of several lines are commands to copy, a line each.
     for part in (problem.reason, *(problem.hint or "").split("\n")):
         if part:
             console.print(_line(part), soft_wrap=True)
@@ -199,6 +207,7 @@ def track(iterable: Iterable[Any], description: str, total: int | None) -> Itera
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
+    # Transient: a finished bar goes, and stderr keeps lines only.
     with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(iterable, total=total, description=description)
 

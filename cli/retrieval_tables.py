@@ -1,4 +1,4 @@
-"""How a search is shown: what the data set holds, before it, and the figures, after it."""
+"""A search on the terminal: the content of the data set, before it, and the figures, after it."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def show_report(report: "RetrievalReport") -> None:
-    """On stderr: images, identities and cameras by subset, and the queries that are left."""
+    """Show images, identities and cameras by subset, and the queries that are left, on stderr."""
     for subset in report.subsets:
         cameras = "" if subset.cameras is None else f", {counted(subset.cameras, 'camera')}"
         render.note(
@@ -36,7 +36,7 @@ def show_report(report: "RetrievalReport") -> None:
 
 
 def show_figures(model: str | None, done: "Retrieval") -> None:
-    """On stdout: the figures, and how they came about."""
+    """Show the figures and the conditions they were measured under, on stdout."""
     result, spec = done.result, done.spec
     features = f"{done.num_features:,}" + (f", {spec.feature}" if model else "")
     if spec.flip_test:
@@ -61,7 +61,7 @@ def show_figures(model: str | None, done: "Retrieval") -> None:
 
 
 def as_object(model: str | None, done: "Retrieval") -> dict[str, object]:
-    """Return everything, for ``--json``."""
+    """Return all of a search for ``--json``."""
     result = done.result
     return {
         "task": "retrieval",

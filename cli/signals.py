@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a command as Ctrl-C does: in order, and what was written is told.
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: in order, with a list of the files written.
 
 A command that trains has its own handlers meanwhile: see `covtool.training.loop.interruption`.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+# Windows has no SIGHUP.
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -27,10 +28,12 @@ def ended_in_order() -> Iterator[None]:
         SystemExit: With 128 and the signal's number, in place of one with that of SIGINT.
     """
     arrived: list[int] = []
-    own = os.getpid()
+    own = os.getpid()  # workers of data loaders inherit the handler
 
     def end(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != own:  # a process that was forked in the block: it has nothing to tell
+        if (
+            os.getpid() != own
+        ):  # a process that was forked in the block has written no files of its own
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         arrived.append(number)
@@ -43,16 +46,15 @@ def ended_in_order() -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
         if arrived and getattr(stop, "code", INTERRUPTED) == INTERRUPTED:
-            raise SystemExit(128 + arrived[0]) from None
+            raise SystemExit(128 + arrived[0]) from None  # the first one asked for the end
         raise
     finally:
         for number, handler in before.items():
-            if (
-                signal.getsignal(number) is not signal.SIG_DFL
-            ):  # else a second signal ends it at once
+            # SIG_DFL was set so that a second signal ends the process at once
+            if signal.getsignal(number) is not signal.SIG_DFL:
                 signal.signal(number, handler)
 
 
 def is_hangup_ignored() -> bool:
-    """Return whether the terminal may go, as `nohup` has it."""
+    """Return whether SIGHUP is ignored, as under `nohup`."""
     return hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

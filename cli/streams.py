@@ -1,7 +1,7 @@
 """The standard streams, whatever they are: closed, full, left by their reader, of any encoding.
 
-Writing to them raises nothing: a command goes on, and its files get written. What could not be
-delivered is remembered for the end, where a result that was lost is an error.
+Writing to them raises nothing: a command goes on, and its files get written. A failure is kept for
+the end, where a result that was lost is an error.
 """
 
 import errno
@@ -25,7 +25,7 @@ class Outlet(io.TextIOBase):
     It has no `buffer`, so that nothing goes past it.
 
     Args:
-        stream: What is written to; None for one that was closed before Python started.
+        stream: Stream to write to; None for one that was closed before Python started.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -42,7 +42,7 @@ class Outlet(io.TextIOBase):
 
     @property
     def lost(self) -> str | None:
-        """Why some text went nowhere; None where all was delivered, or the reader has left."""
+        """Reason why text was lost; None where all was delivered, or the reader has left."""
         problem = self._problem
         if problem is None or isinstance(problem, _LEFT):
             return None
@@ -70,11 +70,13 @@ class Outlet(io.TextIOBase):
         return False
 
     def fileno(self) -> int:
+        # The class that callers of fileno expect, of io.StringIO for example.
         if self._stream is None:
             raise io.UnsupportedOperation("fileno")
         return self._stream.fileno()
 
     def _attempt(self, write: Callable[[TextIO], object]) -> None:
+        # A stream that failed once may take a later part, and leave a gap before it.
         if self._problem is not None:
             return
         try:
@@ -87,8 +89,8 @@ class Outlet(io.TextIOBase):
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Return text with what an encoding does not have escaped; half a character among it."""
-    if text.isascii():
+    """Return text with characters escaped that an encoding lacks, lone surrogates among them."""
+    if text.isascii():  # every encoding of a terminal has these
         return text
     try:
         text.encode(encoding)
@@ -101,7 +103,7 @@ def encodable(text: str, encoding: str) -> str:
 
 @contextmanager
 def guarded() -> Iterator[tuple[Outlet, Outlet]]:
-    """The standard streams as outlets, for as long as the block lasts."""
+    """Put outlets in place of the standard streams, for as long as the block lasts."""
     before = sys.stdout, sys.stderr
     _keep_numbers_taken()
     for stream in filter(None, before):
@@ -117,10 +119,10 @@ def guarded() -> Iterator[tuple[Outlet, Outlet]]:
 
 
 def undelivered(stdout: Outlet, written: Iterable[Path]) -> CovtoolError | None:
-    """The error of a result that could not be written; None where it was, or nobody wants it.
+    """Return the error of a result that was lost; None where it was delivered or the reader left.
 
     Args:
-        stdout: Where it went.
+        stdout: Stream of the result.
         written: Files that the command wrote.
     """
     stdout.flush()
@@ -135,7 +137,7 @@ def undelivered(stdout: Outlet, written: Iterable[Path]) -> CovtoolError | None:
 
 
 def _turn_away(stream: TextIO | None) -> None:
-    """Let what Python itself writes at its end go nowhere, in place of failing once more."""
+    """Send what Python itself writes at its end to nowhere, in place of a second failure."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
@@ -148,7 +150,7 @@ def _keep_numbers_taken() -> None:
     """Give closed standard streams their numbers back, so that no file of a model gets them.
 
     What a library prints would end in that file. Nothing can be written there, as before: other
-    processes that inherit it notice that what they say is lost.
+    processes that inherit it notice that their output is lost.
     """
     for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
         if stream is not None:
@@ -165,7 +167,7 @@ def _keep_numbers_taken() -> None:
 
 
 def _let_wait(stream: TextIO) -> None:
-    """Wait for a slow reader, where whoever started the command has a pipe that does not."""
+    """Wait for a slow reader, even where the pipe was opened not to."""
     with suppress(OSError, ValueError, AttributeError):
         if not os.get_blocking(stream.fileno()):
             os.set_blocking(stream.fileno(), True)

@@ -1,4 +1,4 @@
-"""What the commands that train have in common: options, starting, resuming, and what is shown."""
+"""The commands that train: their options, start, resumption and results."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -39,20 +39,25 @@ InitFrom = Annotated[
     str | None,
     typer.Option(
         metavar="RUN|FILE",
-        help="Start from these weights (of a run: its best epoch), and nothing else of it.",
+        help="Weights to start from, of a run (its best epoch) or a file; nothing else of it is "
+        "used.",
     ),
 ]
 NewClassifier = Annotated[
-    bool, typer.Option("--new-classifier", help="Start the classifier afresh for the data.")
+    bool,
+    typer.Option("--new-classifier", help="Start with a new classifier for the data's classes."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder for runs.")]
 Experiment = Annotated[str | None, typer.Option(help="Name of the run; default: the model's.")]
 Resume = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Go on with a run; it knows its model, data and options."),
+    typer.Option(
+        metavar="DIR", help="Folder of a run to go on with, which has its model, data and options."
+    ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Build everything, try one batch, write nothing.")
+    bool,
+    typer.Option("--dry-run", help="Build everything and train on one batch, but write nothing."),
 ]
 
 
@@ -67,11 +72,11 @@ def training_command(
     """Return a command that trains a model.
 
     Args:
-        name: Of the command.
-        groups: Of settings, each of which becomes an option.
-        help: What it says of itself.
-        watch: Makes what shows the progress.
-        show: Shows what a run came to.
+        name: Name of the command.
+        groups: Groups of settings, by name; each setting becomes an option.
+        help: Help text of the command.
+        watch: Function that returns the observer of a run.
+        show: Function that shows the result of a run.
     """
 
     @options.takes(**groups)
@@ -99,34 +104,9 @@ def training_command(
         **settings: Record,
     ) -> None:
         if resume is not None:
-            if dry_run:
-                raise ArgumentError("--dry-run is for a new run, not for --resume.")
-            _require_own_run(resume, name)
-            given = _given(ctx, groups)
-            launching.run_in_processes(ctx, LaunchSpec(nproc=_processes(resume, given)))
-            result = _resume(resume, given, watch)
+            result = _go_on(ctx, name, groups, watch)
         else:
-            if data is None or (model is None and init_from is None):
-                raise ArgumentError(
-                    f"{'--data' if model or init_from else 'MODEL'} is missing.",
-                    hint=f"Usage: covtool {name} MODEL --data DIR, or covtool {name} --resume DIR.",
-                )
-            request = FinetuneRequest(
-                model=model,
-                data=str(data),
-                init_from=init_from,
-                arch=arch,
-                iterations=iterations,
-                weights=weights,
-                classifier_layer=classifier_layer,
-                from_scratch=from_scratch,
-                new_classifier=new_classifier,
-                output=str(output),
-                experiment=experiment,
-                preset=preset,
-                **settings,
-            )
-            request.validate_fields()  # before torch is imported
+            request = _request(ctx, name, settings)
             launching.run_in_processes(ctx, request.processes)
             if dry_run:
                 _show_plan(_try(request, watch), as_json=as_json)
@@ -138,18 +118,46 @@ def training_command(
     return command
 
 
+def _request(ctx: typer.Context, name: str, settings: Mapping[str, Record]) -> FinetuneRequest:
+    """Return the request that the options of a new run make.
+
+    Raises:
+        ArgumentError: The model or its data is missing, or two settings contradict each other.
+    """
+    given = {key: value for key, value in ctx.params.items() if key in FinetuneRequest.model_fields}
+    has_model = given["model"] or given["init_from"]
+    if given["data"] is None or not has_model:
+        raise ArgumentError(
+            f"{'--data' if has_model else 'MODEL'} is missing.",
+            hint=f"Usage: covtool {name} MODEL --data DIR, or covtool {name} --resume DIR.",
+        )
+    # args.yaml holds text, and so does the request
+    paths = {key: str(given[key]) for key in ("data", "output")}
+    request = FinetuneRequest(**{**given, **paths, **settings})
+    request.validate_fields()  # before torch is imported, which takes seconds
+    return request
+
+
+def _go_on(
+    ctx: typer.Context, name: str, groups: Mapping[str, type[Record]], watch: Watch
+) -> "FinetuneResult":
+    """Resume the run of ``--resume``, in as many processes as it had."""
+    directory, changes = Path(ctx.params["resume"]), _given(ctx, groups)
+    if ctx.params["dry_run"]:
+        raise ArgumentError("--dry-run is for a new run, not for --resume.")
+    _require_own_run(directory, name)
+    launching.run_in_processes(ctx, LaunchSpec(nproc=_processes(directory, changes)))
+    from covtool.training import resume_finetune
+
+    with watch() as observer:
+        return resume_finetune(directory, changes=changes, observer=observer)
+
+
 def _start(request: FinetuneRequest, watch: Watch) -> "FinetuneResult":
     from covtool.training import finetune
 
     with watch() as observer:
         return finetune(request, observer=observer)
-
-
-def _resume(directory: Path, changes: dict[str, Any], watch: Watch) -> "FinetuneResult":
-    from covtool.training import resume_finetune
-
-    with watch() as observer:
-        return resume_finetune(directory, changes=changes, observer=observer)
 
 
 def _try(request: FinetuneRequest, watch: Watch) -> "DryRunResult":
@@ -160,17 +168,19 @@ def _try(request: FinetuneRequest, watch: Watch) -> "DryRunResult":
 
 
 def _processes(directory: Path, given: dict[str, Any]) -> int:
-    """How many processes a run goes on with: as many as it had, unless somebody says otherwise."""
+    """Return the number of processes to go on with: as many as before, unless --nproc is given."""
+    # Under torchrun the number is torchrun's.
     if "nproc" in given or launching.is_launched():
         return given.get("nproc", 1)
     try:
         return LaunchSpec(nproc=_saved(directory)["nproc"]).nproc
-    except (KeyError, TypeError, ValueError):  # told when it is resumed
+    except (KeyError, TypeError, ValueError):  # resuming reports it, with the reason
         return 1
 
 
 def _require_own_run(directory: Path, name: str) -> None:
     saved = _saved(directory)
+    # Where args.yaml cannot be read, resuming says so, with the reason.
     own = command_of(saved) if saved else name
     if own != name:
         raise ArgumentError(
@@ -180,7 +190,7 @@ def _require_own_run(directory: Path, name: str) -> None:
 
 
 def _saved(directory: Path) -> dict[str, Any]:
-    """The arguments of a run; none where they cannot be read, which is told when it is resumed."""
+    """Return the arguments of a run; none where they cannot be read, which resuming reports."""
     try:
         return read_settings(directory / ARGUMENTS)
     except ArgumentError:
@@ -188,8 +198,9 @@ def _saved(directory: Path) -> dict[str, Any]:
 
 
 def _given(ctx: typer.Context, groups: Mapping[str, type[Record]]) -> dict[str, Any]:
-    """Return the request's arguments that somebody gave, rather than defaults."""
+    """Return the request's arguments that were given, without defaults."""
     defaults = {name: spec() for name, spec in groups.items()}
+    # Options like --json are no settings of a run.
     known = FinetuneRequest(model="", data="", **defaults).to_arguments()
     return {
         name: str(value) if isinstance(value, Path) else value
@@ -210,11 +221,11 @@ def _show(
 
 
 def result_rows(result: "FinetuneResult", *, early: str) -> list[tuple[str, object]]:
-    """Return what a run came to, as names and values.
+    """Return the result of a run as names and values.
 
     Args:
-        result: Of the run.
-        early: Why it ended before its last epoch, if it did.
+        result: Result of the run.
+        early: Words for an end before the last epoch.
     """
     from covtool_cli.progress import METRICS, duration
 
@@ -231,7 +242,7 @@ def result_rows(result: "FinetuneResult", *, early: str) -> list[tuple[str, obje
 
 
 def _model_row(kind: str, result: "FinetuneResult") -> str:
-    """Return a model that has learned nothing is the best of its run only in name."""
+    """Return the row's name of an exported model; one that is a guess is not called the best."""
     return "least bad model" if kind == "best" and result.is_chance else f"{kind} model"
 
 

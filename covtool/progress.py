@@ -10,3 +10,8 @@ Track = Callable[[Iterable[Any], str, int | None], Iterator[Any]]
 def silent(iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
     """Yield the items and show nothing: the `Track` of a caller without a terminal."""
     yield from iterable
+
+
+def main_only(track: Track, *, is_main: bool) -> Track:
+    """Return the `Track` of one of several processes: only the main one shows the progress."""
+    return track if is_main else silent

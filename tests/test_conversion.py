@@ -16,7 +16,7 @@ from covtool.checkpoints import verifying
 from covtool.conversion import ConversionRequest, convert, plan_conversion
 from covtool.errors import ArgumentError, DataError, OutputExistsError, VerificationError
 from covtool.evaluation.classification.accuracy import evaluate_classification
-from covtool.specs import ConvertSpec, EigenlayerSpec, HeadSpec, LastStrideSpec
+from covtool.specs import ConvertSpec, EigenlayerSpec, HeadSpec, LastStrideSpec, ModelSource
 from covtool_cli.main import run
 
 HEAD = HeadSpec(dim=8)
@@ -41,9 +41,8 @@ def request_for(checkpoint: Path, tmp_path: Path):
     def make(*operations, **settings) -> ConversionRequest:
         settings = {"output": tmp_path / "out.safetensors", "workers": 0, **settings}
         return ConversionRequest(
-            source=str(checkpoint),
+            source=ModelSource(name=str(checkpoint), input=SIZE),
             operations=operations or (HEAD,),
-            input_overrides=SIZE,
             **settings,
         )
 
@@ -108,7 +107,11 @@ def test_new_classifier_of_the_same_shape_is_not_counted_as_kept(
     request_for, colors, tmp_path: Path
 ) -> None:
     three = convert(request_for(HeadSpec(head="gap"), calibrate_with=colors)).path
-    request = replace(request_for(HeadSpec(head="gap")), source=str(three), overwrite=True)
+    request = replace(
+        request_for(HeadSpec(head="gap")),
+        source=ModelSource(name=str(three), input=SIZE),
+        overwrite=True,
+    )
     assert plan_conversion(request).random == ()
     others = write_toy_data(tmp_path / "others", train=2, val=1, colors=("red", "blue"))
     (others / "train" / "white").mkdir()
@@ -230,7 +233,7 @@ def test_a_mismatch_leaves_no_file(request_for, tmp_path: Path, monkeypatch) -> 
 def test_what_cannot_be_done_is_refused(checkpoint, settings, error, message) -> None:
     settings = {"operations": (HEAD,), "output": Path("x.safetensors"), **settings}
     with pytest.raises(error, match=message):
-        convert(ConversionRequest(source=str(checkpoint), input_overrides=SIZE, **settings))
+        convert(ConversionRequest(source=ModelSource(name=str(checkpoint), input=SIZE), **settings))
 
 
 def test_classes_and_their_number_must_agree(request_for, colors) -> None:

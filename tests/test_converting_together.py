@@ -12,7 +12,7 @@ from toy_data import write_toy_data
 from covtool.backbones.create import create_model, parse_name
 from covtool.conversion import ConversionRequest, convert, plan_conversion
 from covtool.errors import OutputExistsError
-from covtool.specs import ConvertSpec, ConvolutionSpec, HeadSpec
+from covtool.specs import ConvertSpec, ConvolutionSpec, HeadSpec, ModelSource
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,8 @@ def asked(colors, tmp_path):
     torch.save(create_model(parse_name("test_resnet")[0], num_classes=1000).state_dict(), path)
     return partial(
         ConversionRequest,
-        source=str(path),
+        source=ModelSource(name=str(path), input={"size": (64, 64)}),
         calibrate_with=colors,
-        input_overrides={"size": (64, 64)},
         workers=0,
         batch_size=5,
         device="cpu",

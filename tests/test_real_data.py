@@ -20,7 +20,7 @@ from covtool.ops import isqrt_covariance
 from covtool.ops.second_order import covariance_factor
 from covtool.ops.spectral import gram_function
 from covtool.ops.spectral_functions import power
-from covtool.specs import ConvolutionSpec, HeadSpec, RetrievalSpec
+from covtool.specs import ConvolutionSpec, HeadSpec, ModelSource, RetrievalSpec
 
 pytestmark = pytest.mark.slow
 
@@ -55,11 +55,10 @@ def test_calibrated_heads_recognize_cars_without_training(
     cars = shared("cars30")
     result = convert(
         ConversionRequest(
-            source=lite0,
+            source=ModelSource(name=lite0, input=SQUASHED),
             operations=(head,),
             output=tmp_path / "cars.safetensors",
             calibrate_with=cars,
-            input_overrides=SQUASHED,
         )
     )
     measured = evaluate(EvaluationRequest(source=str(result.path), data=cars)).result
@@ -74,16 +73,15 @@ def test_unseen_cars_are_found_by_features_better_by_covariances(
     head = HeadSpec(head="isqrt", dim=256, tap="blocks")
     tapped = convert(
         ConversionRequest(
-            source=lite0,
+            source=ModelSource(name=lite0, input=SQUASHED),
             operations=(head,),
             output=tmp_path / "cars.safetensors",
             calibrate_with=file,
-            input_overrides=SQUASHED,
         )
     )
     spec = RetrievalSpec(save_features=tmp_path / "features.npz")
     gap = retrieve(
-        RetrievalRequest(source=lite0, data=file, input_overrides=SQUASHED, spec=spec)
+        RetrievalRequest(source=ModelSource(name=lite0, input=SQUASHED), data=file, spec=spec)
     ).result
     assert (gap.queries, gap.gallery, gap.left_out) == (411, 411, 0)
     assert gap.rank_1 > 57
@@ -126,14 +124,18 @@ def test_flat_validation_images_are_measured_by_the_list_beside_them(lite0, tmp_
                 shutil.copy(image, tmp_path / place)
         lines += [f"{image.stem},{folder.name} 1 1 9 9" for image in images[:5]]
     (tmp_path / "LOC_val_solution.csv").write_text("\n".join(lines))
-    done = evaluate(EvaluationRequest(source=lite0, arch="tf_efficientnet_lite0", data=tmp_path))
+    done = evaluate(
+        EvaluationRequest(
+            source=ModelSource(name=lite0, arch="tf_efficientnet_lite0"), data=tmp_path
+        )
+    )
     assert (done.split, done.result.images, done.result.top_1) == ("val", 50, 66.0)
 
 
 @pytest.fixture(scope="module")
 def real_maps(lite0: str) -> torch.Tensor:
     """Feature maps of real photographs, reduced to 32 channels, float64."""
-    opened = open_model(lite0, input_overrides=SQUASHED)
+    opened = open_model(lite0, input=SQUASHED)
     samples = scan(shared("dtd10")).samples("train")[::40]
     images, _ = next(iter(evaluation_loader(samples, opened.recipe.input, batch_size=4, workers=0)))
     with torch.no_grad():

@@ -27,6 +27,26 @@ if TYPE_CHECKING:
 MAX_KEYS_SHOWN = 6
 CALIBRATING = ("calibrate_images", "calibrate_memory", "radius_quantile")
 
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="File to write; default: STEM-WHAT.safetensors here."),
+]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option(help="YAML or JSON file with the operations to do, in place of options."),
+]
+ClassesOf = Annotated[
+    Path | None, typer.Option(help="Data set whose classes the new classifier gets.")
+]
+Calibrate = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Data set whose training images set a new head and new operators in closed form.",
+    ),
+]
+Plan = Annotated[bool, typer.Option("--plan", help="Show what would be done; write nothing.")]
+
 
 @options.takes(
     head=HeadSpec,
@@ -45,28 +65,11 @@ def command(
     images: InputOverrides,
     layout: LayoutSpec,
     launch: LaunchSpec,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File to write; default: STEM-WHAT.safetensors here."),
-    ] = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option(help="YAML or JSON with the operations to do, in place of options."),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Data set whose classes the new classifier gets.")
-    ] = None,
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Set a new head and new operators in closed form, from this data set's training "
-            "images.",
-        ),
-    ] = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Show what would be done; write nothing.")
-    ] = False,
+    output: Output = None,
+    recipe: RecipeFile = None,
+    data: ClassesOf = None,
+    calibrate: Calibrate = None,
+    plan: Plan = False,
     arch: options.Arch = None,
     weights: options.Weights = "auto",
     classifier_layer: options.ClassifierLayer = None,
@@ -88,15 +91,12 @@ def command(
 
     Example: covtool convert resnet50.pth --conv tanh --calibrate birds/
     """
-    if calibrate is None:
-        _refuse_given(ctx, "--calibrate DIR", *CALIBRATING, *LaunchSpec.model_fields)
-    if calibrate is None and data is None:
-        _refuse_given(ctx, "--data DIR or --calibrate DIR", *LayoutSpec.model_fields)
+    _refuse_ineffective(ctx, calibrate, data)
     launching.run_in_processes(ctx, launch)
     from covtool import conversion
 
     request = conversion.ConversionRequest(
-        source=source,
+        source=options.model_source(ctx, source, images),
         operations=_recipes_operations(ctx, recipe)
         if recipe
         else _operations(ctx, head, conv, spec),
@@ -106,11 +106,6 @@ def command(
         classes_from=data,
         calibrate_with=calibrate,
         layout=layout,
-        arch=arch,
-        weights=weights,
-        classifier_layer=classifier_layer,
-        input_overrides=images.changes(),
-        pretrained=not from_scratch,
         batch_size=batch_size,
         workers=workers,
         device=device,
@@ -123,10 +118,19 @@ def command(
         _show_result(conversion.convert(request, track=render.track), as_json=as_json)
 
 
+def _refuse_ineffective(ctx: typer.Context, calibrate: Path | None, data: Path | None) -> None:
+    """Refuse options about images where no image is read."""
+    if calibrate is None:
+        _refuse_given(ctx, "--calibrate DIR", *CALIBRATING, *LaunchSpec.model_fields)
+        if data is None:
+            _refuse_given(ctx, "--data DIR or --calibrate DIR", *LayoutSpec.model_fields)
+
+
 def _operations(
     ctx: typer.Context, head: HeadSpec, conv: ConvolutionSpec, spec: ConvertSpec
 ) -> list[Operation]:
-    """Return what the options ask for: a head, if nothing else is."""
+    """Return the operations that the options name: a head, if they name none."""
+    # In the order of application: a head is planned for the map that the stride leaves.
     done: list[Operation] = [LastStrideSpec()] if spec.last_stride else []
     if options.is_given(ctx, "conv"):
         done.append(conv)
@@ -164,7 +168,7 @@ def _refuse_given(ctx: typer.Context, needed: str, *names: str) -> None:
 
 
 def _recipes_operations(ctx: typer.Context, path: Path) -> list[Operation]:
-    """Return the operations of a recipe, which must be all that is asked for."""
+    """Return the operations of a recipe, which must be the only ones."""
     for name in (
         *HeadSpec.model_fields,
         *ConvolutionSpec.model_fields,
@@ -173,7 +177,7 @@ def _recipes_operations(ctx: typer.Context, path: Path) -> list[Operation]:
     ):
         if options.is_given(ctx, name):
             raise ArgumentError(
-                f"{as_flag(name)} has no effect beside --recipe, which says it all.",
+                f"{as_flag(name)} has no effect beside --recipe, which lists all operations.",
                 hint=f"Write it into {path}, or leave --recipe out.",
             )
     from covtool.specs.settings_files import read_operations

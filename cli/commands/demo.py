@@ -33,7 +33,7 @@ On your own data, with any checkpoint or timm name:
 
 @dataclass(frozen=True)
 class Step:
-    """A command of the demo: what a user would type, and what to call it in the table."""
+    """A command of the demo: its name in the table, and its line as typed."""
 
     name: str
     typed: str
@@ -67,9 +67,9 @@ STEPS = (
 
 
 def command(
-    folder: Annotated[Path, typer.Option(help="Where the demo's files go; must not exist.")] = Path(
-        "covtool-demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option(help="Folder for the demo's files; must not exist.")
+    ] = Path("covtool-demo"),
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
@@ -125,17 +125,18 @@ def _run(step: Step, folder: Path) -> dict[str, Any]:
     render.note(f"$ covtool {step.typed}")
     start = time.perf_counter()
     done = subprocess.run(
+        # not `covtool`, which may not be on PATH, or be another installation's
         [sys.executable, "-m", "covtool_cli", *shlex.split(step.typed), "--json"],
         cwd=folder,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},  # timm would ask the hub for a name's weights
     )
     if done.returncode:
         raise CovtoolError(f"'covtool {step.typed}' ended with exit code {done.returncode}.")
     row = {"step": step.name, "seconds": round(time.perf_counter() - start, 1)}
     row |= _figures(json.loads(done.stdout))
-    render.note(f"  {_told(row)}")
+    render.note(f"  {_summary(row)}")
     render.note("")
     return row
 
@@ -152,7 +153,7 @@ def _figures(answer: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(row: dict[str, Any]) -> str:
+def _summary(row: dict[str, Any]) -> str:
     names = {"parameters": "parameters", "left_out_top_1": "leave-one-out", "top_1": "top-1"}
-    told = [f"{names[k]} {render.number(row[k])}" for k in names if row[k] is not None]
-    return ", ".join([*told, f"{row['seconds']} s"])
+    figures = [f"{names[k]} {render.number(row[k])}" for k in names if row[k] is not None]
+    return ", ".join([*figures, f"{row['seconds']} s"])

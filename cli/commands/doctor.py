@@ -20,7 +20,10 @@ def command(
     ctx: typer.Context,
     replay: Annotated[
         Path | None,
-        typer.Option(metavar="DUMP", help="A nonfinite.pt that covtool finetune left behind."),
+        typer.Option(
+            metavar="DUMP",
+            help="File nonfinite.pt that a stopped run left, whose batch is run again.",
+        ),
     ] = None,
     device: options.Device = "auto",
     config: options.Config = None,
@@ -47,7 +50,7 @@ def command(
 
     report = check_health()
     render.json_object(report) if as_json else _show_health(report)
-    report.require_passed()
+    report.require_passed()  # last: the exit code comes with the whole report
 
 
 def _show_health(report: "HealthReport") -> None:
@@ -110,7 +113,7 @@ def _differences(result: "ReplayResult") -> str:
 
 
 def _show_layers(title: str, layers: "tuple[LayerFigures, ...]") -> None:
-    """The layers around the first one that is not finite; without one, the largest."""
+    """Show the layers around the first one that is not finite; without one, the largest."""
     if not layers:
         return
     broken = [place for place, layer in enumerate(layers) if layer.figures.non_finite]
@@ -132,5 +135,5 @@ def _show_layers(title: str, layers: "tuple[LayerFigures, ...]") -> None:
 
 
 def _short(value: float | None) -> str | None:
-    """Of any magnitude, which is what such numbers have."""
+    """Return a number with six digits; `render.number` would round 1e-7 and 3e38 too far."""
     return None if value is None else f"{value:.6g}"

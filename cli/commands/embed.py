@@ -6,34 +6,38 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covtool.printable import printable
-from covtool.specs import DescriptionSpec, InputOverrides, LaunchSpec
+from covtool.specs import FeatureSpec, InputOverrides, LaunchSpec
 from covtool_cli import launching, options
 
 if TYPE_CHECKING:
-    from covtool.evaluation.embed import Description
+    from covtool.evaluation.embed import EmbedResult
+
+Images = Annotated[
+    Path,
+    typer.Argument(
+        help="A data set, any folder, a CSV with the column path, a .txt with a path per line, or "
+        "an image."
+    ),
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="File to write: .safetensors, .npz or .csv.")
+]
+Split = Annotated[
+    str | None,
+    typer.Option(help="Only this split: train, val, query, gallery, test; default: all."),
+]
 
 
-@options.takes(description=DescriptionSpec, input=InputOverrides, launch=LaunchSpec)
+@options.takes(description=FeatureSpec, input=InputOverrides, launch=LaunchSpec)
 def command(
     ctx: typer.Context,
     model: options.Model,
-    images: Annotated[
-        Path,
-        typer.Argument(
-            help="A data set, any folder, a CSV with the column path, a .txt with a path per line, "
-            "or an image."
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .safetensors, .npz or .csv.")
-    ],
-    description: DescriptionSpec,
+    images: Images,
+    output: Output,
+    description: FeatureSpec,
     input: InputOverrides,
     launch: LaunchSpec,
-    split: Annotated[
-        str | None,
-        typer.Option(help="Only this split: train, val, query, gallery, test; default: all."),
-    ] = None,
+    split: Split = None,
     arch: options.Arch = None,
     iterations: options.Iterations = None,
     weights: options.Weights = "auto",
@@ -56,44 +60,32 @@ def command(
     Example: covtool embed net.safetensors market1501/ -o features.safetensors
     """
     launching.run_in_processes(ctx, launch)
-    from covtool.evaluation.embed import DescriptionRequest, describe
+    from covtool.evaluation.embed import EmbedRequest, embed
     from covtool_cli import render
 
-    request = DescriptionRequest(
-        source=model,
-        images=images,
-        split=split,
-        output=output,
-        spec=description,
-        overwrite=overwrite,
-        arch=arch,
-        iterations=iterations,
-        weights=weights,
-        classifier_layer=classifier_layer,
-        input_overrides=input.changes(),
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        on_bad_image=on_bad_image,
-        launch=launch,
-    )
-    done = describe(request, track=render.track)
+    source = options.model_source(ctx, model, input)
+    asked = {"source": source, "spec": description, "launch": launch}
+    request = options.request(ctx, EmbedRequest, **asked)
+    done = embed(request, track=render.track)
+    _show_remarks(done)
+    render.json_object(done) if as_json else _show(done)
+
+
+def _show_remarks(done: "EmbedResult") -> None:
+    from covtool_cli import render
+
     for path, reason in done.unreadable:
         render.warning(f"left out {printable(str(path))}: {reason}")
     for text in done.notes:
         render.note(f"note: {text}")
-    if as_json:
-        render.json_object(done)
-    else:
-        _show(done)
 
 
-def _show(done: "Description") -> None:
+def _show(done: "EmbedResult") -> None:
     from covtool_cli import render
 
     what = f"what {done.layer} is fed" if done.layer else "what the model answers"
     render.pairs(
-        render.marked("Described", far=done.far_from_training),
+        render.marked("Features written", far=done.far_from_training),
         [
             *((f"images, {split}", count) for split, count in done.images.items()),
             ("left out, unreadable", len(done.unreadable)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,7 +21,8 @@ from covtool_cli import launching, options
 
 if TYPE_CHECKING:
     from covtool.evaluation import ClassificationResult
-    from covtool.evaluation.evaluate import Evaluation
+    from covtool.evaluation.evaluate import Evaluation, EvaluationRequest
+    from covtool.evaluation.retrieve import RetrievalRequest
 
 WORST_CLASSES = 5
 
@@ -30,6 +31,38 @@ TAKES = {
     "retrieval": ("overwrite", *RetrievalSpec.model_fields, *ClassSplitSpec.model_fields),
 }
 """Options that only one task takes."""
+
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        help="A covtool file, a checkpoint, a timm name, hf-hub:ORG/NAME or torchvision:NAME; none "
+        "with --distances-from."
+    ),
+]
+Task = Annotated[
+    Literal["auto", "classification", "retrieval"],
+    typer.Option(help="Figures to measure; auto: those that the data is for."),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="Split to measure on; default: val, else test, else all. Retrieval: images to search "
+        "among."
+    ),
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Names of the model's outputs: a text file with one a line, in order, or JSON.",
+    ),
+]
+PerClass = Annotated[
+    bool, typer.Option("--per-class", help="Show every class, not the worst ones only.")
+]
+Confusion = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Show the N most confused pairs of classes.")
+]
 
 
 @options.takes(
@@ -49,40 +82,16 @@ def command(
     layout: LayoutSpec,
     searching: RetrievalSpec,
     launch: LaunchSpec,
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            help="A covtool file, a checkpoint, a timm name, hf-hub:ORG/NAME or torchvision:NAME; "
-            "none with --distances-from."
-        ),
-    ] = None,
-    task: Annotated[
-        Literal["auto", "classification", "retrieval"],
-        typer.Option(help="What is measured; auto: what the data is for."),
-    ] = "auto",
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Which images; default: val, else test, else all. Retrieval: search among these."
-        ),
-    ] = None,
+    model: Model = None,
+    task: Task = "auto",
+    split: Split = None,
     arch: options.Arch = None,
     iterations: options.Iterations = None,
     weights: options.Weights = "auto",
     classifier_layer: options.ClassifierLayer = None,
-    class_names: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Names of the model's outputs: a text file with one a line, in order, or JSON.",
-        ),
-    ] = None,
-    per_class: Annotated[
-        bool, typer.Option("--per-class", help="Show every class, not the worst ones only.")
-    ] = False,
-    confusion: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Show the N most confused pairs of classes.")
-    ] = 5,
+    class_names: ClassNames = None,
+    per_class: PerClass = False,
+    confusion: Confusion = 5,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = 2,
     device: options.Device = "auto",
@@ -104,33 +113,22 @@ def command(
     if model is None and searching.distances_from is None:
         raise ArgumentError("MODEL is missing.", hint="Usage: covtool evaluate MODEL --data DIR.")
     launching.run_in_processes(ctx, launch)
-    request = {
-        "source": model,
-        "data": data,
-        "split": split,
-        "layout": layout,
-        "arch": arch,
-        "iterations": iterations,
-        "weights": weights,
-        "classifier_layer": classifier_layer,
-        "input_overrides": images.changes(),
-        "batch_size": batch_size,
-        "workers": workers,
-        "device": device,
-        "on_bad_image": on_bad_image,
-        "launch": launch,
-    }
+    source = None if model is None else options.model_source(ctx, model, images)
+    asked = {"source": source, "layout": layout, "launch": launch}
     if chosen == "retrieval":
-        request |= {"spec": searching, "test_classes": classes.test_classes}
-        _retrieve({**request, "overwrite": overwrite}, as_json=as_json)
+        from covtool.evaluation.retrieve import RetrievalRequest
+
+        search = options.request(ctx, RetrievalRequest, spec=searching, **asked)
+        _retrieve(search, as_json=as_json)
     else:
-        shown = {"per_class": per_class, "confusion": confusion}
-        request |= {"attack": attacking, "class_names": class_names}
-        _classify(request, as_json=as_json, **shown)
+        from covtool.evaluation.evaluate import EvaluationRequest
+
+        measure = options.request(ctx, EvaluationRequest, attack=attacking, **asked)
+        _classify(measure, per_class=per_class, confusion=confusion, as_json=as_json)
 
 
 def _task(ctx: typer.Context, asked: str, data: Path) -> str:
-    """Return what is measured, once it is sure that no option is for the other task."""
+    """Return the task, or refuse options that are for the other one."""
     from covtool.data.datasets.retrieval.reading import task_of
 
     chosen = task_of(data) if asked == "auto" else asked
@@ -138,6 +136,7 @@ def _task(ctx: typer.Context, asked: str, data: Path) -> str:
     for name in TAKES[other]:
         if options.is_given(ctx, name):
             raise ArgumentError(
+                # `lambda_` is --lambda: Python reserves the word
                 f"{as_flag(name.rstrip('_'))} is for {other}, but "
                 + (f"{data} is data for {chosen}." if asked == "auto" else f"--task is {asked}."),
                 hint=f"Add --task {other}, or leave it out." if asked == "auto" else None,
@@ -145,30 +144,32 @@ def _task(ctx: typer.Context, asked: str, data: Path) -> str:
     return chosen
 
 
-def _retrieve(request: dict[str, Any], *, as_json: bool) -> None:
-    from covtool.evaluation.retrieve import RetrievalRequest, retrieve
+def _retrieve(request: "RetrievalRequest", *, as_json: bool) -> None:
+    from covtool.evaluation.retrieve import retrieve
     from covtool_cli import render, retrieval_tables
 
-    done = retrieve(
-        RetrievalRequest(**request), track=render.track, on_report=retrieval_tables.show_report
-    )
+    done = retrieve(request, track=render.track, on_report=retrieval_tables.show_report)
     _tell(done.unreadable, done.notes)
+    model = None if request.source is None else request.source.name
     if as_json:
-        render.json_object(retrieval_tables.as_object(request["source"], done))
+        render.json_object(retrieval_tables.as_object(model, done))
     else:
-        retrieval_tables.show_figures(request["source"], done)
+        retrieval_tables.show_figures(model, done)
 
 
-def _classify(request: dict[str, Any], *, per_class: bool, confusion: int, as_json: bool) -> None:
-    from covtool.evaluation.evaluate import EvaluationRequest, evaluate
+def _classify(
+    request: "EvaluationRequest", *, per_class: bool, confusion: int, as_json: bool
+) -> None:
+    from covtool.evaluation.evaluate import evaluate
     from covtool_cli import render
 
-    done = evaluate(EvaluationRequest(**request), track=render.track)
+    done = evaluate(request, track=render.track)
     _tell(done.unreadable, done.notes)
+    model = request.source.name
     if as_json:
-        render.json_object(_as_object(request["source"], done, confusion))
+        render.json_object(_as_object(model, done, confusion))
     else:
-        _show(request["source"], done, per_class=per_class, confusion=confusion)
+        _show(model, done, per_class=per_class, confusion=confusion)
 
 
 def _tell(unreadable: Iterable[tuple[Path, str]], notes: Iterable[str]) -> None:

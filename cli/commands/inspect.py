@@ -23,7 +23,7 @@ def command(
         bool,
         typer.Option(
             "--correlation",
-            help="How correlated the weight vectors of each linear layer are: S(W) of SVDNet.",
+            help="Show the correlation of each linear layer's weight vectors: S(W) of SVDNet.",
         ),
     ] = False,
     max_model_size: options.MaxModelSize = None,
@@ -50,6 +50,7 @@ def command(
         render.json_object(inspection)
     else:
         _show(inspection)
+    # What was found is shown first; exit code 3 then shows scripts that a choice is left.
     if identification is not None and not identification.is_certain:
         raise unrecognized(identification)
 
@@ -88,7 +89,7 @@ def _show(inspection: "Inspection") -> None:
         render.note(f"note: {text}")
     if inspection.tensors.non_finite:
         names = _shortened(inspection.tensors.non_finite)
-        render.warning(f"values that are infinite or no numbers in: {names}")
+        render.warning(f"values that are infinite or NaN in: {names}")
 
 
 def _file_rows(inspection: "Inspection") -> list[tuple[str, object]]:
@@ -144,7 +145,7 @@ def _size(feature_map: "FeatureMap") -> str:
 
 
 def _convolutions(inspection: "Inspection") -> str:
-    """Return those of the body by kind, the others by role."""
+    """Return the number of convolutions: of the body by kind, of the rest by role."""
     found = inspection.convolutions
     words = Counter(site.kind if site.role == "body" else site.role for site in found)
     return ", ".join(f"{count} {word}" for word, count in words.most_common())

@@ -24,11 +24,11 @@ TITLES = {
 
 
 def command(
-    what: Annotated[What, typer.Argument(help="What to list.")] = "heads",
+    what: Annotated[What, typer.Argument(help="Table to list.")] = "heads",
     show: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="presets: print this one as YAML, ready to be edited for --config."
+            metavar="NAME", help="Preset to print as YAML, ready to be edited for --config."
         ),
     ] = None,
     as_json: options.AsJson = False,
@@ -79,6 +79,7 @@ def _show(what: str, name: str, *, as_json: bool) -> None:
 def _heads() -> Iterable[dict[str, Any]]:
     from covtool.variants import AVERAGE, HEADS
 
+    # Options that all heads take are no reason to choose one.
     for row in HEADS:
         own = sorted(row.options - AVERAGE - {"fuse"})
         yield {

@@ -29,10 +29,10 @@ def command(
     operator: OperatorPlotSpec,
     run: RunPlotSpec,
     what: Annotated[
-        Literal["operator", "run", "rri"], typer.Argument(help="What to draw.")
+        Literal["operator", "run", "rri"], typer.Argument(help="Figure to draw.")
     ] = "operator",
     directories: Annotated[
-        list[Path] | None, typer.Argument(metavar="DIR", help="run, rri: folders of runs.")
+        list[Path] | None, typer.Argument(metavar="DIR", help="Folders of runs (run, rri).")
     ] = None,
     output: Annotated[
         Path | None,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from covtool.backbones.model_size import on_meta, without_weights
+from covtool.backbones.module_modes import in_eval_mode
 from covtool.errors import SurgeryError
 
 Key = tuple[int, int]
@@ -88,12 +89,10 @@ def trace_calls(model: nn.Module, images: Tensor) -> list[Call]:
                 module.register_forward_pre_hook(before(path)),
                 module.register_forward_hook(after(path)),
             ]
-    was_training = model.training
     try:
-        with torch.no_grad():
-            model.eval()(images)
+        with in_eval_mode(model), torch.no_grad():
+            model(images)
     finally:
-        model.train(was_training)
         for handle in handles:
             handle.remove()
     return calls

@@ -7,16 +7,13 @@ import torch
 
 from covtool.errors import ArgumentError
 
-FORMS = 256  # of one forward method; torch gives up after 8
+FORMS = 256  # compiled forms of one forward method; torch stops compiling after 8
 
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Start with no compiled code, and let every layer of a class have its own.
-
-    Raises:
-        ArgumentError: `torch.compile` cannot work here.
-    """
+    """Start with no compiled code, and let every layer of a class have its own."""
+    # Code of an earlier benchmark would count towards the limit, and share its guards.
     torch.compiler.reset()
     with torch._dynamo.config.patch(recompile_limit=FORMS, accumulated_recompile_limit=FORMS):
         yield
@@ -29,6 +26,7 @@ def require_compiler(device: torch.device | str) -> None:
     Raises:
         ArgumentError: It does not, as where there is no C++ compiler for a CPU.
     """
+    # The cheapest function that needs the whole tool chain, before minutes of measuring.
     try:
         torch.compile(torch.sin)(torch.zeros(8, device=device))
     except RuntimeError as problem:

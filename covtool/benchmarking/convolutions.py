@@ -19,6 +19,7 @@ from covtool.progress import Track, silent
 from covtool.specs import ConvolutionSpec
 from covtool.variants import CONVOLUTIONS
 
+# Maps of a ResNet's stages at 224 px, with kernels of a ResNet and of mobile networks.
 SHAPES = (
     "16x64x56x56:3x3",
     "16x128x28x28:3x3",
@@ -43,9 +44,9 @@ class ConvolutionCost:
         shape: Map and kernel, as asked for.
         operator: Name as in `all_operators`, or ``conv`` for the convolution.
         compiled: Whether it went through `torch.compile`.
-        cost: With gradients to the input and to the filters.
+        cost: Time and memory, with gradients to the input and to the filters.
         to_conv: Time over that of the convolution; of the compiled one for compiled forms.
-        memory_to_conv: The same of memory.
+        memory_to_conv: Memory over that of the same convolution.
     """
 
     shape: str
@@ -61,9 +62,9 @@ class ConvolutionBenchmark:
     """The table.
 
     Attributes:
-        machine: What it was measured on.
-        spec: How.
-        rows: By shape, then form, then operator.
+        machine: Description of the machine.
+        spec: Settings of the measurement.
+        rows: One for each operator, by shape, then form.
     """
 
     machine: str
@@ -102,12 +103,12 @@ def benchmark_convolutions(
     """Measure operators on random nonnegative feature maps; α is 1, ρ the mean norm of a patch.
 
     Args:
-        shapes: As ``16x64x56x56:3x3``: batch, channels, height, width, then the kernel, with
-            ``dw`` before it for a depthwise one. As many filters as channels, half a kernel of
+        shapes: Shapes like ``16x64x56x56:3x3``: batch, channels, height, width, then the kernel,
+            with ``dw`` before it for a depthwise one. As many filters as channels, half a kernel of
             padding, no bias.
         operators: Names as in `operator_spec`; None for `all_operators`. The convolution comes
             along in any case.
-        spec: Where and how.
+        spec: Settings of the measurement.
         track: Shows the progress.
 
     Raises:
@@ -136,6 +137,8 @@ def _layers(
 ) -> dict[str, nn.Module]:
     geometry = Geometry(conv.stride, conv.padding, conv.dilation, conv.groups)
     radius = patch_norm(features, conv.kernel_size, geometry).mean().item()
+    # The mean norm puts about half of the patches beyond the radius, so both branches run.
+    # Without a unit: a running mean of the norms would rescale the radius from pass to pass.
     fixed = {"radius": radius, "unit": "none"}
     layers: dict[str, nn.Module] = {BASELINE: conv}
     for name, chosen in specs.items():
@@ -154,10 +157,13 @@ def _rows(
     spec: BenchmarkSpec,
     track: Track,
 ) -> list[ConvolutionCost]:
+    # Compiled and plain forms take turns as well: only then is their ratio free of other load.
     forms = {(name, False): layer for name, layer in layers.items()}
     if spec.compiled:
         forms |= {
-            (name, True): torch.compile(layer, fullgraph=True) for name, layer in layers.items()
+            # fullgraph: a graph break would be measured as if it were part of the operator
+            (name, True): torch.compile(layer, fullgraph=True)
+            for name, layer in layers.items()
         }
     costs = measure(forms, features, repetitions=spec.repetitions, track=track)
 

@@ -20,8 +20,8 @@ from covtool.variants import HEADS
 SHAPES = ("16x256x7x7", "16x256x14x14")
 TEXTBOOK = "textbook"
 BASELINE = "gap"
-NUM_CLASSES = 1000
-RULED = "mpn"
+NUM_CLASSES = 1000  # as ImageNet has; the classifier is most of the parameters
+RULED = "mpn"  # the head that every gradient rule is measured in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +31,8 @@ class HeadCost:
     Attributes:
         shape: BxDxHxW, as asked for.
         head: Name in the table, with ``:rule`` behind it where it is not the default rule.
-        cost: Of pooling alone: the map comes reduced, and there is no classifier.
-        parameters: Of a linear classifier for 1,000 classes behind it, and of the pooling itself.
+        cost: Time and memory of pooling alone: the map comes reduced, without a classifier.
+        parameters: Number in a linear classifier for 1,000 classes and in the pooling itself.
         to_gap: Time over that of average pooling.
         to_textbook: Time of the textbook form over this one's: how many times faster it is.
         root_error: Distance from the exact square root in float64, relative to its norm; None
@@ -53,10 +53,10 @@ class HeadBenchmark:
     """The table.
 
     Attributes:
-        machine: What it was measured on.
-        dtype: Of the feature maps.
+        machine: Description of the machine.
+        dtype: Precision of the feature maps.
         repetitions: Each time is the median of so many.
-        rows: By shape, then head.
+        rows: One for each head, by shape.
     """
 
     machine: str
@@ -66,7 +66,7 @@ class HeadBenchmark:
 
 
 def textbook_isqrt(features: Tensor, *, num_iterations: int = 5) -> Tensor:
-    """iSQRT-COV as the paper writes it, on D x D matrices; without its N x N centring matrix."""
+    """Compute iSQRT-COV as in the paper, on D x D matrices, without its N x N centring matrix."""
     cov = covariance_pool(features)
     identity = torch.eye(cov.shape[-1], dtype=cov.dtype, device=cov.device)
     trace = cov.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[:, None, None]
@@ -95,11 +95,11 @@ def benchmark_heads(
     """Measure heads on random nonnegative feature maps.
 
     Args:
-        shapes: As ``16x256x7x7``: batch, channels after the reduction, height, width.
+        shapes: Shapes like ``16x256x7x7``: batch, channels after the reduction, height, width.
         heads: Names as in `all_heads`; None for all. Average pooling and the textbook form come
             along in any case.
-        device: Where to compute.
-        dtype: Of the feature maps: ``float32``, ``bfloat16``, ``float16``, ``float64``.
+        device: Device to compute on.
+        dtype: Precision of the feature maps: ``float32``, ``bfloat16``, ``float16``, ``float64``.
         repetitions: Each time is the median of so many.
         track: Shows the progress.
 
@@ -121,10 +121,12 @@ def _rows(
     channels = features.shape[1]
     layers: dict[str, nn.Module] = {
         name: _layer(name, channels).to(features.device, features.dtype)
+        # the baseline once, also where `heads` names it
         for name in dict.fromkeys((BASELINE, *heads))
     }
     functions = {TEXTBOOK: lambda x: triu_vec(textbook_isqrt(x)), **layers}
     costs = measure(functions, features, repetitions=repetitions, track=track)
+    # In float64: the reference has to be closer to the truth than all that it judges.
     exact = matrix_sqrt_eigh(covariance_pool(features.double()))
     approximations = {TEXTBOOK: textbook_isqrt, **_roots(layers)}
 

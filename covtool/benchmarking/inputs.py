@@ -1,4 +1,4 @@
-"""What benchmarks compute on: random feature maps, always the same ones."""
+"""Inputs of benchmarks: random feature maps, the same in every run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from covtool.errors import ArgumentError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkSpec:
-    """How to measure layers and steps.
+    """Settings of a benchmark of layers or steps.
 
     Attributes:
-        device: Where to compute.
+        device: Device to compute on.
         dtype: ``float32``, ``bfloat16``, ``float16`` or ``float64``.
         compiled: Whether to measure the compiled forms as well.
         channels_last: Whether maps and filters are laid out with the channels last.
@@ -29,12 +29,12 @@ class BenchmarkSpec:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """The layout, in torch's word."""
+        """The layout as torch's memory format."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """The dtype, in torch's word."""
+        """The dtype as torch's object."""
         return getattr(torch, self.dtype)
 
 
@@ -55,5 +55,6 @@ def feature_map(shape: str, device: torch.device | str, dtype: torch.dtype) -> T
 
 def random_features(sizes: Sequence[int], device: torch.device | str, dtype: torch.dtype) -> Tensor:
     """Return random nonnegative features, always the same ones, (B, C, H, W)."""
+    # On the CPU, so that all devices get the same numbers; nonnegative, as after a ReLU.
     generator = torch.Generator().manual_seed(0)
     return torch.randn(list(sizes), generator=generator).relu().to(device, dtype)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from covtool.progress import Track, silent
 
-WARM_UP = 2
+WARM_UP = 2  # the first pass allocates and picks algorithms, the second finds caches filled
 Function = Callable[[Tensor], Tensor]
 Name = TypeVar("Name", bound=Hashable)
 T = TypeVar("T")
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a function costs.
+    """Time and memory of a function.
 
     Attributes:
         forward_ms: Median time of the forward pass, with what backward will need.
@@ -47,15 +47,16 @@ def measure(
     repetitions: int = 15,
     track: Track = silent,
 ) -> dict[Name, Cost]:
-    """Cost of each function of `features`, with an incoming gradient of ones.
+    """Measure each function of `features`, with an incoming gradient of ones.
 
     Args:
-        functions: By name. Of modules, the parameters' gradients are computed as well.
+        functions: Functions by name; those of modules get gradients to their parameters as well.
         features: The input; not modified.
-        repetitions: Of each function, after two to warm up. All functions run once before any
-            runs again.
+        repetitions: Passes of each function, after two to warm up. All functions run once before
+            any runs again.
         track: Shows the progress.
     """
+    # A copy: asking for gradients would change the caller's tensor.
     leaf = features.detach().clone().requires_grad_()
     passes = {name: partial(_one_pass, function, leaf) for name, function in functions.items()}
     return {
@@ -75,7 +76,7 @@ def measure_calls(
     repetitions: int = 15,
     track: Track = silent,
 ) -> dict[Name, float]:
-    """Median time of each call in ms; as `measure`, for what is no function of a feature map."""
+    """Return the median time of each call in ms; like `measure`, but without a feature map."""
     timed = {name: partial(_one_call, call, device) for name, call in calls.items()}
     return {name: _median_ms(times) for name, times in in_turns(timed, repetitions, track).items()}
 
@@ -83,7 +84,7 @@ def measure_calls(
 def in_turns(
     passes: Mapping[Name, Callable[[], T]], repetitions: int, track: Track
 ) -> dict[Name, list[T]]:
-    """Return what each pass returns, `repetitions` times, after two to warm up."""
+    """Return the results of each pass, `repetitions` of them, after two to warm up."""
     results: dict[Name, list[T]] = {name: [] for name in passes}
     for _ in track(range(WARM_UP + repetitions), "measuring", WARM_UP + repetitions):
         for name, once in passes.items():
@@ -92,26 +93,27 @@ def in_turns(
 
 
 def peak_mib(function: Function, leaf: Tensor) -> float:
-    """Peak of what one forward and backward pass allocates, by torch's own record, in MiB."""
+    """Return the peak that one forward and backward pass allocates, by torch's record, in MiB."""
     _forget_gradients(function, leaf)
     if leaf.is_cuda:
         torch.cuda.reset_peak_memory_stats(leaf.device)
         before = torch.cuda.memory_allocated(leaf.device)
         _one_pass(function, leaf)
         return (torch.cuda.max_memory_allocated(leaf.device) - before) / 2**20
+    # torch keeps no peak for the CPU: the profiler's allocations are added up.
     activity = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activity, profile_memory=True) as profiler:
         _one_pass(function, leaf)
     used = peak = 0
     for event in profiler.profiler.kineto_results.events():
         if event.name() == "[memory]":
-            used += event.nbytes()
+            used += event.nbytes()  # negative where memory is freed
             peak = max(peak, used)
     return peak / 2**20
 
 
 def describe_machine(device: torch.device | str) -> str:
-    """Return what the figures were taken on."""
+    """Return the device that figures were taken on, and torch's version."""
     device = torch.device(device)
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
@@ -124,7 +126,7 @@ def _one_pass(function: Function, leaf: Tensor) -> tuple[float, float]:
     start = now(leaf.device)
     result = function(leaf)
     middle = now(leaf.device)
-    result.backward(torch.ones_like(result))
+    result.backward(torch.ones_like(result))  # no loss, whose own cost would be measured too
     return middle - start, now(leaf.device) - middle
 
 
@@ -135,16 +137,16 @@ def _one_call(call: Callable[[], object], device: torch.device) -> float:
 
 
 def _forget_gradients(function: Function, leaf: Tensor) -> None:
-    """No pass adds to the gradients of the one before."""
+    """Remove gradients, so that no pass pays for adding to those of the one before."""
     leaf.grad = None
     if isinstance(function, nn.Module):
         function.zero_grad()
 
 
 def now(device: torch.device) -> float:
-    """Return seconds, once the device has done what it was asked for."""
+    """Return seconds, once the device has finished its work."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        torch.cuda.synchronize(device)  # kernels are only queued when a call returns
     return time.perf_counter()
 
 

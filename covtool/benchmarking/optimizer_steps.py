@@ -1,4 +1,4 @@
-"""What gradient centralization costs: a training step of a network, with and without."""
+"""The cost of gradient centralization: a training step of a network, with and without."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ CENTRALIZED = {
     "gradient, p.grad kept": {"on": "gradient"},
     "update": {"on": "update"},
 }
-"""As ``--gc`` does it, as `centralize_gradients` does by default, as ``--gc-on update`` does it."""
+"""Centralization by ``--gc``, by default of `centralize_gradients`, and by ``--gc-on update``."""
 
 Times = tuple[float, float]
 
@@ -41,15 +41,15 @@ class OptimizerStepCost:
     """A training step.
 
     Attributes:
-        shape: Of the batch of images.
+        shape: Shape of the batch of images.
         optimizer: timm's name.
-        centralized: What, or ``none``.
+        centralized: Tensor that is centralized, or ``none``.
         step_ms: Median time of forward, cross entropy, backward, the optimizer's step and, where
             something is centralized, the norm of what that removed.
         optimizer_ms: Median time of the optimizer's part.
         to_plain: Time of the step over that without centralization.
-        overhead: What the optimizer's part takes longer than without centralization, as a share of
-            that step: the same as ``to_plain - 1`` but for the noise of forward and backward.
+        overhead: Time that centralization adds to the optimizer's part, as a share of the plain
+            step: the same as ``to_plain - 1`` but for the noise of forward and backward.
     """
 
     shape: str
@@ -66,10 +66,10 @@ class OptimizerStepBenchmark:
     """The table.
 
     Attributes:
-        machine: What it was measured on.
+        machine: Description of the machine.
         model: Name of the architecture.
-        spec: How.
-        rows: By shape, optimizer, then what is centralized.
+        spec: Settings of the measurement.
+        rows: One for each centralized tensor, by shape, then optimizer.
     """
 
     machine: str
@@ -88,14 +88,14 @@ def benchmark_optimizer_steps(
 ) -> OptimizerStepBenchmark:
     """Measure training steps on random images, all optimizers in turns on one network.
 
-    What is centralized are the weights that ``covtool finetune --gc`` centralizes. In half
+    The weights are those that ``covtool finetune --gc`` centralizes. In half
     precision the forward pass runs under autocast.
 
     Args:
         model: timm name, or torchvision's after ``torchvision:``.
-        shapes: Of batches of images, as ``8x3x224x224``.
+        shapes: Shapes of batches of images, as ``8x3x224x224``.
         optimizers: timm's names.
-        spec: Where and how; nothing is compiled.
+        spec: Settings of the measurement; nothing is compiled.
         track: Shows the progress.
 
     Raises:
@@ -154,7 +154,7 @@ def _step(
         middle = now(device)
         optimizer.step()
         if handle is not None:
-            handle.removed_norm().item()
+            handle.removed_norm().item()  # a run logs it with every step, so it counts
         end = now(device)
         return end - start, end - middle
 

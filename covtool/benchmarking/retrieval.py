@@ -1,4 +1,4 @@
-"""What a search costs: time, and memory of the whole process."""
+"""Benchmark of a search: time, and memory of the whole process."""
 
 import time
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ SHAPE = "3368x19281x2048"
 """Market-1501's queries and gallery, and ResNet-50's features."""
 SEARCHES = ("exact", "rerank")
 REPETITIONS = 3
-_IDENTITIES = 750
+_IDENTITIES = 750  # as many as Market-1501's test images show, by as many cameras
 _CAMERAS = 6
 
 
@@ -32,8 +32,8 @@ class RetrievalCost:
         shape: Queries, gallery and features.
         search: A name in `SEARCHES`.
         seconds: Median time from features to figures.
-        planned_bytes: What the search said before it started that it would take at most.
-        search_bytes: What it took: peak of the process beyond what it had with the features.
+        planned_bytes: Memory that the search planned to take, at most.
+        search_bytes: Memory that it took: peak of the process beyond its peak with the features.
         process_bytes: Peak of the process, with the features, Python and torch.
     """
 
@@ -47,14 +47,14 @@ class RetrievalCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalBenchmark:
-    """The table.
+    """Table of costs.
 
     Attributes:
-        machine: What it was measured on.
-        metric: How images were compared.
-        max_memory: What a search was allowed to take.
-        repetitions: Each time is the median of so many.
-        rows: By shape, then search.
+        machine: Machine of the measurement.
+        metric: Comparison of two images.
+        max_memory: Memory that a search was allowed.
+        repetitions: Number of runs that each time is the median of.
+        rows: Costs, by shape, then search.
     """
 
     machine: str
@@ -75,11 +75,11 @@ def benchmark_retrieval(
     """Search among random features, each search in a process of its own.
 
     Args:
-        shapes: As ``3368x19281x2048``: queries, images of the gallery, features.
+        shapes: Queries, images of the gallery and features, like ``3368x19281x2048``.
         searches: Names in `SEARCHES`.
         spec: Metric and memory.
-        repetitions: Of each search, after one to warm up.
-        track: Shows the progress.
+        repetitions: Runs of each search, after one to warm up.
+        track: Display of the progress.
 
     Raises:
         ArgumentError: A shape makes no sense, or the memory does not suffice.
@@ -89,7 +89,7 @@ def benchmark_retrieval(
     rows = []
     for shape, sizes, search in track(cases, "measuring", len(cases)):
         chosen = spec.model_copy(update={"rerank": search == "rerank"})
-        # A fresh process: a peak of memory cannot be taken back.
+        # A fresh process: the peak of a process never goes down again.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             measured = process.submit(_measure, sizes, chosen, repetitions).result()
         seconds, planned, searched, whole = measured
@@ -129,7 +129,7 @@ def _measure(
     _warm_up(num_features, spec)
     query = random_images(queries, num_features, seed=0)
     gallery = random_images(images, num_features, seed=1)
-    before = _peak_bytes()
+    before = _peak_bytes()  # with the features: a search is charged for what comes on top
     times = []
     for _ in range(repetitions):
         start = time.perf_counter()
@@ -140,7 +140,7 @@ def _measure(
 
 
 def _warm_up(num_features: int, spec: RetrievalSpec) -> None:
-    """Have loaded what is loaded when it is first used."""
+    """Search among few images, so that libraries are loaded before anything is measured."""
     few = FeatureSet(features=torch.rand(64, num_features), identities=torch.arange(64) % 8)
     evaluate_retrieval(few, spec=spec.model_copy(update={"max_memory": "1GB"}))
 
@@ -148,12 +148,14 @@ def _warm_up(num_features: int, spec: RetrievalSpec) -> None:
 def _peak_bytes() -> int:
     """Return the most memory that this process has had."""
     status = Path("/proc/self/status")
-    if status.is_file():  # getrusage counts what was there before the program was loaded
+    # A child begins with its parent's `ru_maxrss`; VmHWM starts anew with the program.
+    if status.is_file():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return 1024 * int(lines["VmHWM"].split()[0])
     import resource
     import sys
 
+    # Kibibytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

@@ -19,7 +19,7 @@ from covtool.specs import ConvolutionSpec, InputSpec
 from covtool.surgery import apply_convolutions, plan_convolutions
 
 SHAPE = "8x3x224x224"
-NUM_CLASSES = 1000
+NUM_CLASSES = 1000  # as ImageNet has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +27,9 @@ class StepCost:
     """A network's training step.
 
     Attributes:
-        operator: In its convolutions' places, or ``conv`` for the network as it is.
+        operator: Operator in place of its convolutions, or ``conv`` for the network as it is.
         compiled: Whether it went through `torch.compile`.
-        convolutions: How many were replaced.
+        convolutions: Number of convolutions that were replaced.
         step_ms: Median time of forward, cross entropy, backward, and a step of SGD with momentum.
         to_conv: Time over that of the network as it is, compiled if this one is.
     """
@@ -46,11 +46,11 @@ class StepBenchmark:
     """The table.
 
     Attributes:
-        machine: What it was measured on.
+        machine: Description of the machine.
         model: Name of the architecture.
-        shape: Of the batch of images.
-        spec: How.
-        rows: By form, then operator.
+        shape: Shape of the batch of images.
+        spec: Settings of the measurement.
+        rows: One for each operator, by form.
     """
 
     machine: str
@@ -78,7 +78,7 @@ def benchmark_steps(
         model: timm name, or torchvision's after ``torchvision:``.
         shape: Images, as ``8x3x224x224``.
         operators: Names as in `operator_spec`; None for `all_operators`.
-        spec: Where and how.
+        spec: Settings of the measurement.
         track: Shows the progress.
 
     Raises:
@@ -128,6 +128,7 @@ def training_step(network: nn.Module, images: Tensor, spec: BenchmarkSpec) -> Ca
 
 def gradient_pass(network: nn.Module, images: Tensor, spec: BenchmarkSpec) -> Callable[[], None]:
     """Return a function that adds the gradient of the cross entropy, with labels of its own."""
+    # Autocast keeps the weights in float32, as in training; only float64 changes them.
     network.to(images.device, images.dtype, memory_format=spec.memory_format).train()
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(NUM_CLASSES, (len(images),), generator=generator).to(images.device)
@@ -147,6 +148,7 @@ def _networks(
 ) -> tuple[dict[str, nn.Module], dict[str, int]]:
     base, _ = parse_name(model)
     plain = create_model(base, num_classes=NUM_CLASSES)
+    # Planning runs the network once to find its maps, so it needs the size of the images.
     expected = InputSpec(channels=images.shape[1], size=tuple(images.shape[2:]))
     networks, replaced = {BASELINE: plain}, {BASELINE: 0}
     for name, spec in chosen.items():

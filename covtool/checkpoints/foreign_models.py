@@ -12,7 +12,7 @@ from covtool.checkpoints.identification import Identification
 from covtool.checkpoints.identify import identify
 from covtool.checkpoints.metadata.classes import stated_classes
 from covtool.checkpoints.metadata.images import Usual, stated_images, usual_images
-from covtool.checkpoints.opened import OpenedModel, Wishes, opened
+from covtool.checkpoints.opened import OpenedModel, OpenRequest, opened
 from covtool.checkpoints.published import PublishedModel
 from covtool.checkpoints.refusals import unrecognized
 from covtool.errors import UnknownVariantError, UnrecognizedCheckpointError
@@ -22,16 +22,16 @@ from covtool.specs import Provenance, Recipe, Untrained
 PUBLISHED_IMAGES = "the published scripts"
 
 
-def open_published_model(published: PublishedModel, wishes: Wishes) -> OpenedModel:
+def open_published_model(published: PublishedModel, request: OpenRequest) -> OpenedModel:
     """Return the model of a published network whose head is known: a covariance, a re-id neck."""
     notes = published.notes
-    if wishes.num_classes not in (None, published.num_classes):
+    if request.num_classes not in (None, published.num_classes):
         notes = (*notes, f"The file's classifier for {published.num_classes} classes is kept.")
     stated, usual = (
         published.checkpoint.stated,
         Usual(input=published.input, whose=PUBLISHED_IMAGES),
     )
-    images = stated_images(stated, published.base, usual, overrides=wishes.new_images)
+    images = stated_images(stated, published.base, usual, overrides=request.new_images)
     names, of_classes = None, ()
     if published.has_classifier:
         names, of_classes = stated_classes(stated, published.num_classes)
@@ -54,35 +54,35 @@ def open_published_model(published: PublishedModel, wishes: Wishes) -> OpenedMod
     )
 
 
-def open_foreign(checkpoint: ForeignCheckpoint, wishes: Wishes) -> OpenedModel:
+def open_foreign(checkpoint: ForeignCheckpoint, request: OpenRequest) -> OpenedModel:
     """Return the model of a checkpoint that other programs wrote.
 
     Raises:
         UnrecognizedCheckpointError: Its architecture is unknown, or is not the one named.
         CheckpointError: It holds several networks or classifiers, and nothing says which is meant.
     """
-    arch = wishes.arch
+    arch = request.source.arch
     if arch is not None:
         _require_known_tag(arch := current_name(arch))
         checkpoint = replace(checkpoint, stated=checkpoint.stated.with_architecture(arch))
     identification = identify(
         checkpoint,
         arch=arch,
-        classifier_layer=wishes.classifier_layer,
-        size=wishes.size,
-        track=wishes.track,
+        classifier_layer=request.source.classifier_layer,
+        size=request.source.size,
+        track=request.track,
     )
     if not identification.is_certain:
         raise unrecognized(identification)
     identification, of_heads = leave_out_auxiliary(identification)
     checkpoint = identification.checkpoint
-    built = build(checkpoint, identification.best, num_classes=wishes.num_classes)
+    built = build(checkpoint, identification.best, num_classes=request.num_classes)
     images = stated_images(
         checkpoint.stated,
         built.base,
         usual_images(built.base),
         equals=[candidate.architecture.name for candidate in identification.candidates],
-        overrides=wishes.new_images,
+        overrides=request.new_images,
     )
     names, of_classes = None, ()
     if not built.fresh_classifier:

@@ -165,7 +165,7 @@ def inspect_source(
         arch=arch,
         weights=weights,
         classifier_layer=classifier_layer,
-        pretrained=False,
+        from_scratch=True,
         finite=False,
         track=track,
     )

@@ -1,7 +1,6 @@
 """A model that was opened, with where it comes from."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.identification import Identification
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.progress import Track, silent
-from covtool.specs import InputSpec, Recipe
+from covtool.specs import InputSpec, ModelSource, Recipe
 from covtool.specs.problems import first_problem
 
 AS_NEW_WORK = {"exif": True}
@@ -21,38 +20,23 @@ AS_NEW_WORK = {"exif": True}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What the user says about a model to open, beside its source; see `open_model`.
+class OpenRequest:
+    """A model to open; see `open_model`.
 
     Attributes:
-        arch: Architecture of a checkpoint.
-        weights: Set of weights in the file.
-        classifier_layer: Path of the layer in the file that is the classifier.
-        num_classes: Outputs of the classifier.
-        iterations: Newton-Schulz steps.
-        pretrained: Whether the weights of a name are fetched.
-        images: Fields of `InputSpec`.
-        track: Shows the progress.
+        source: The model.
+        num_classes: Outputs of the classifier; None for those of the source.
+        track: Display of the progress.
     """
 
-    arch: str | None = None
-    weights: str = "auto"
-    classifier_layer: str | None = None
+    source: ModelSource
     num_classes: int | None = None
-    iterations: int | None = None
-    pretrained: bool = True
-    images: Mapping[str, Any] = field(default_factory=dict)
     track: Track = silent
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Height and width of the images in pixels."""
-        return self.images.get("size")
 
     @property
     def new_images(self) -> dict[str, Any]:
         """Fields of `InputSpec` for what is not a covtool file yet."""
-        return {**AS_NEW_WORK, **self.images}
+        return {**AS_NEW_WORK, **self.source.input}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +78,7 @@ def require_trained_classifier(source: str | Path, recipe: Recipe) -> None:
     """Refuse to measure what a random classifier answers.
 
     Args:
-        source: File or name that was opened.
+        source: Name of the model.
         recipe: Recipe of the model.
 
     Raises:

@@ -1,6 +1,5 @@
 """One way in for everything that is a model: a covtool file, a checkpoint, a name."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from covtool.checkpoints.auxiliary_heads import LEFT_OUT
 from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import read_checkpoint
 from covtool.checkpoints.foreign_models import open_foreign, open_published_model
-from covtool.checkpoints.opened import OpenedModel, Wishes, opened, replaced
+from covtool.checkpoints.opened import OpenedModel, OpenRequest, opened, replaced
 from covtool.checkpoints.other_images import compare_images, require_positions
 from covtool.checkpoints.own_runs import OwnModel, find_in_run, model_of_state
 from covtool.checkpoints.places import (
@@ -35,107 +34,82 @@ from covtool.errors import ArgumentError, CheckpointError, UnknownVariantError
 from covtool.printable import printable
 from covtool.progress import Track, silent
 from covtool.regular_files import is_regular
-from covtool.specs import Provenance, Recipe
+from covtool.specs import ModelSource, Provenance, Recipe
 
 
-def open_model(  # noqa: PLR0913 -- each is an option of the command line that stands for itself
-    source: str | Path,
+def open_model(
+    source: ModelSource | str | Path,
     *,
-    arch: str | None = None,
-    weights: str = "auto",
-    classifier_layer: str | None = None,
     num_classes: int | None = None,
-    iterations: int | None = None,
-    pretrained: bool = True,
-    input_overrides: Mapping[str, Any] | None = None,
     finite: bool = True,
     track: Track = silent,
+    **fields: Any,
 ) -> OpenedModel:
-    """Open a covtool file, a foreign checkpoint, or a model by name.
+    """Open a covtool file, another program's checkpoint, or a model by name.
 
     Args:
-        source: A path, also of a run's folder (its best model; ``RUN@last`` the last one) or of
-            one of its states; or ``resnet50.a1_in1k``, ``torchvision:resnet50``,
-            ``hf-hub:ORG/NAME``.
-        arch: Architecture of a checkpoint, where its tensors leave a choice; ``mpncovresnet50``
-            for a published covariance network whose file does not say so.
-        weights: ``auto``, ``ema`` or ``raw``, where a checkpoint has both; or the name of a set of
-            weights: ``student``, ``encoder_k``.
-        classifier_layer: Classifier of a checkpoint with several linear layers that may be it.
+        source: The model, or its name or path alone.
         num_classes: Outputs of the classifier; another number than that of the source makes a new
             classifier. Not for covtool files.
-        iterations: Newton-Schulz steps of a published covariance network, which its file does not
-            tell; None for 5. Not for covtool files, which tell it.
-        pretrained: Fetch the weights of a name; False starts at random.
-        input_overrides: Fields of `InputSpec` that replace those of the architecture.
-        finite: Refuse weights that are infinite or not numbers.
-        track: Shows the progress, should unknown architectures have to be learned.
+        finite: Whether to refuse weights that are infinite or not numbers.
+        track: Display of the progress, should unknown architectures have to be learned.
+        **fields: Other fields of `ModelSource`: ``arch="resnet50"``, ``from_scratch=True``,
+            ``input={"size": (128, 64)}``.
 
     Raises:
         CheckpointError: The source cannot be read, fetched, or does not exist; its weights are
             not finite; or it is larger than the limit of `covtool.model_limit`.
         UnrecognizedCheckpointError: Its architecture is unknown, or is not `arch`.
-        ArgumentError: It does not take images as `input_overrides` has them.
+        ArgumentError: It does not take images as `input` has them.
     """
-    wishes = Wishes(
-        arch=arch,
-        weights=weights,
-        classifier_layer=classifier_layer,
-        num_classes=num_classes,
-        iterations=iterations,
-        pretrained=pretrained,
-        images=dict(input_overrides or {}),
-        track=track,
-    )
-    found = _open(source, wishes)
-    looked_at = found.made is not None and wishes.size is None  # a covtool file, on its images
-    if not looked_at and may_be_large(found.recipe):
-        with suppress(ArgumentError):  # where the model is run, the error is raised again
-            require_room_for_images(found.model, found.recipe, str(source))
+    source = ModelSource.of(source, **fields)
+    found = _open(OpenRequest(source=source, num_classes=num_classes, track=track))
+    has_its_size = found.made is not None and source.size is None
+    if not has_its_size and may_be_large(found.recipe):
+        with suppress(ArgumentError):  # raised again where the model is run
+            require_room_for_images(found.model, found.recipe, source.name)
     if finite:
-        require_finite(found.model, str(source))
-    return _on_images(found, resized=wishes.size is not None) if wishes.images else found
+        require_finite(found.model, source.name)
+    return _on_images(found, resized=source.size is not None) if source.input else found
 
 
-def _open(source: str | Path, wishes: Wishes) -> OpenedModel:
-    # A path that exists wins over an architecture of that name.
-    is_there(Path(source))  # raises where it cannot even be looked at
-    in_run, taken = find_in_run(source)
-    path = in_run or weights_file(Path(source))
+def _open(request: OpenRequest) -> OpenedModel:
+    source = request.source
+    is_there(Path(source.name))  # raises where it cannot even be looked at
+    in_run, taken = find_in_run(source.name)
+    path = in_run or weights_file(Path(source.name))
     if is_there(path):
         if is_regular(path) and model_file.is_covtool_file(path):
-            return _open_own(_own_file(path, taken), wishes)
-        checkpoint = read_checkpoint(path, weights=wishes.weights)
+            return _open_own(_own_file(path, taken), request)
+        checkpoint = read_checkpoint(path, weights=source.weights)
         if checkpoint.saved is not None:
-            return _open_own(model_of_state(checkpoint), wishes)
-        # Published networks first: without their head, their body is a plain ResNet's to the
-        # matcher.
-        published = open_published(checkpoint, arch=wishes.arch, iterations=wishes.iterations)
-        published = published or open_reid(checkpoint, arch=wishes.arch)
+            return _open_own(model_of_state(checkpoint), request)
+        published = open_published(checkpoint, arch=source.arch, iterations=source.iterations)
+        published = published or open_reid(checkpoint, arch=source.arch)
         if published is not None:
-            return open_published_model(published, wishes)
-        return open_foreign(checkpoint, wishes)
-    # A misspelt `resnet50.pth` must not become the network of the name resnet50.
+            return open_published_model(published, request)
+        return open_foreign(checkpoint, request)
     if path.suffix in SUFFIXES:
         raise missing_file(path)
-    return _open_named(str(source), wishes)
+    return _open_named(request)
 
 
-def _open_named(source: str, wishes: Wishes) -> OpenedModel:
-    named = _by_name(source, wishes.num_classes, wishes.pretrained)
+def _open_named(request: OpenRequest) -> OpenedModel:
+    name, from_scratch = request.source.name, request.source.from_scratch
+    named = _by_name(name, request.num_classes, pretrained=not from_scratch)
     notes, untrained = (), ()
     if named.fresh_classifier:
         untrained = ("classifier",)
         notes = (f"The classifier for {named.num_classes} classes is new, at random.",)
-    elif not wishes.pretrained:
+    elif from_scratch:
         untrained = ("network", "classifier")
         notes = ("The weights are random: the model starts from scratch.",)
     recipe = Recipe(
         base=named.base,
         num_classes=named.num_classes,
         class_names=named.class_names,
-        input=replaced(named.input, wishes.new_images),
-        provenance=Provenance(source=source, covtool_version=__version__, untrained=untrained),
+        input=replaced(named.input, request.new_images),
+        provenance=Provenance(source=name, covtool_version=__version__, untrained=untrained),
     )
     return opened(named.model, recipe, notes=notes)
 
@@ -168,9 +142,9 @@ def _own_file(path: Path, notes: tuple[str, ...]) -> OwnModel:
     return OwnModel(model=model, recipe=model.recipe, checkpoint=checkpoint, notes=notes)
 
 
-def _open_own(own: OwnModel, wishes: Wishes) -> OpenedModel:
+def _open_own(own: OwnModel, request: OpenRequest) -> OpenedModel:
     path, recipe, notes = own.checkpoint.path, own.recipe, own.notes
-    arch, num_classes = wishes.arch, wishes.num_classes
+    arch, num_classes = request.source.arch, request.num_classes
     if arch is not None and arch.partition(".")[0].removeprefix(TORCHVISION_PREFIX) != (
         recipe.base.name
     ):
@@ -179,7 +153,7 @@ def _open_own(own: OwnModel, wishes: Wishes) -> OpenedModel:
             reason=f"Its recipe says {recipe.base.name}.",
             hint="Leave --arch out: a covtool file says itself what it is.",
         )
-    recipe = recipe.model_copy(update={"input": replaced(recipe.input, wishes.images)})
+    recipe = recipe.model_copy(update={"input": replaced(recipe.input, request.source.input)})
     model = own.model
     if has_auxiliary(recipe.base):  # of a file that was written before they were left out
         drop_auxiliary_(model)
@@ -191,7 +165,7 @@ def _open_own(own: OwnModel, wishes: Wishes) -> OpenedModel:
     return opened(model, recipe, checkpoint=own.checkpoint, notes=notes, made=made)
 
 
-def _by_name(source: str, num_classes: int | None, pretrained: bool) -> NamedModel:
+def _by_name(source: str, num_classes: int | None, *, pretrained: bool) -> NamedModel:
     try:
         return model_by_name(source, num_classes=num_classes, pretrained=pretrained)
     except UnknownVariantError as problem:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from covtool.backbones.module_modes import in_eval_mode
 from covtool.checkpoints.model_file import load
 from covtool.errors import CheckpointError, VerificationError
 
@@ -60,10 +61,5 @@ def require_same_answers(
 @torch.no_grad()
 def _answers(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Return one image at a time: a run may have found that no two fit into the memory."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
+    with in_eval_mode(model):
         return torch.cat([model(image[None]) for image in images])
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -32,7 +32,9 @@ def checked_output(job: Job, *, writes: bool) -> Path:
 
 
 def _default_output(request: ConversionRequest) -> Path:
-    return Path(f"{stem_of(request.source)}-{stem_of_operations(request.operations)}.safetensors")
+    return Path(
+        f"{stem_of(request.source.name)}-{stem_of_operations(request.operations)}.safetensors"
+    )
 
 
 def _refuse(request: ConversionRequest) -> None:

@@ -10,7 +10,7 @@ from covtool.conversion.recipes import with_metrics
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult, Job
 from covtool.conversion.verifying import verify
 from covtool.processes import Processes, joined
-from covtool.progress import Track, silent
+from covtool.progress import Track, main_only, silent
 
 
 def plan_conversion(request: ConversionRequest, *, track: Track = silent) -> ConversionPlan:
@@ -25,7 +25,7 @@ def plan_conversion(request: ConversionRequest, *, track: Track = silent) -> Con
     with joined(timeout_s=request.launch.dist_timeout) as processes:
         prepared = prepare(_job(request, processes, track), writes=False)
         model = finished(prepared.operated, request.spec.seed)
-        return describe(prepared, model, request.source)
+        return describe(prepared, model, request.source.name)
 
 
 def convert(request: ConversionRequest, *, track: Track = silent) -> ConversionResult:
@@ -47,7 +47,7 @@ def convert(request: ConversionRequest, *, track: Track = silent) -> ConversionR
 
 
 def _job(request: ConversionRequest, processes: Processes, track: Track) -> Job:
-    shown = track if processes.is_main else silent
+    shown = main_only(track, is_main=processes.is_main)
     return Job(request=request, processes=processes, track=shown)
 
 
@@ -62,7 +62,7 @@ def _converted(job: Job) -> ConversionResult:
     if images is not None and operated.head is not None:
         calibration = calibrate_head(operated.model, operated.head, images, prepared.recipe, job)
     model = finished(operated, request.spec.seed)
-    plan = describe(prepared, model, request.source)
+    plan = describe(prepared, model, request.source.name)
     model.recipe = with_metrics(plan.recipe, calibration, prepared.layout, plan.convolutions)
     names = plan.keys.kept
     processes.main(

@@ -51,11 +51,11 @@ def import_model(
     others = len(heads) < len(request.operations)
     if others or request.classes_from or request.calibrate_with or request.spec.num_classes:
         raise imported_as_it_is(
-            request.source, "--conv, --last-stride, --data, --calibrate and --num-classes"
+            request.source.name, "--conv, --last-stride, --data, --calibrate and --num-classes"
         )
     asked = next(iter(heads), HeadSpec())
-    spec = own and imported_head(request.source, own, asked)
-    step = ConversionStep(source=Path(request.source).name)
+    spec = own and imported_head(request.source.name, own, asked)
+    step = ConversionStep(source=Path(request.source.name).name)
     provenance = opened.recipe.provenance.with_step(step)
     operations = tuple(spec if o is own else o for o in opened.recipe.operations)
     recipe = opened.recipe.model_copy(update={"provenance": provenance, "operations": operations})

@@ -121,15 +121,8 @@ def _open(request: ConversionRequest) -> OpenedModel:
     asked = heads[0].iterations if heads else None
     # None where the default stands: then it is a note that a published file's number is assumed.
     default = HeadSpec.model_fields["iterations"].default
-    return open_model(
-        request.source,
-        arch=request.arch,
-        weights=request.weights,
-        classifier_layer=request.classifier_layer,
-        pretrained=request.pretrained,
-        input_overrides=request.input_overrides,
-        iterations=None if asked == default else asked,
-    )
+    iterations = None if asked == default else asked
+    return open_model(request.source, iterations=iterations or request.source.iterations)
 
 
 def _notes(

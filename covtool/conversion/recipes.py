@@ -33,7 +33,7 @@ def converted_recipe(
     calibrated = request.calibrate_with
     data = in_full(calibrated).name if calibrated else None
     step = ConversionStep(
-        source=Path(request.source).name,
+        source=Path(request.source.name).name,
         operations=tuple(map(operation_record, done.operations)),
         layout=request.layout,
         data=data,

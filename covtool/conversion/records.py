@@ -6,7 +6,7 @@ from pathlib import Path
 
 from covtool.processes import Processes
 from covtool.progress import Track
-from covtool.specs import ConvertSpec, LaunchSpec, LayoutSpec, Operation, Recipe
+from covtool.specs import ConvertSpec, LaunchSpec, LayoutSpec, ModelSource, Operation, Recipe
 from covtool.surgery.calibration import CalibrationResult
 from covtool.surgery.conv_calibration import ConvCalibration
 from covtool.surgery.convolutions import ConvolutionsPlan
@@ -20,8 +20,8 @@ class ConversionRequest:
     """A source to convert, the operations, and where the result goes.
 
     Attributes:
-        source: A file or a name; see `covtool.open_model`.
-        operations: Operations to do, in order.
+        source: The model, or its name alone.
+        operations: What to do, in order.
         spec: Number of classes, calibration, seed.
         output: File to write; None for ``<stem>-<what>.safetensors`` in the current folder.
         overwrite: Replace an existing output.
@@ -29,10 +29,6 @@ class ConversionRequest:
             `calibrate_with`, or none.
         calibrate_with: Data set whose training images calibrate head and operators; None for none.
         layout: Choices in reading the data sets.
-        arch: Architecture, where the tensors leave a choice.
-        weights: ``auto``, ``ema`` or ``raw``.
-        input_overrides: Fields of `InputSpec` to replace.
-        pretrained: Fetch the weights of a name; False starts at random.
         batch_size: Images at once, where a network only looks at them.
         workers: Processes that load them.
         device: Device to compute on: ``auto``, ``cpu``, ``cuda``.
@@ -40,7 +36,7 @@ class ConversionRequest:
         launch: Settings of several processes that calibrate together.
     """
 
-    source: str
+    source: ModelSource
     operations: Sequence[Operation]
     spec: ConvertSpec = field(default_factory=ConvertSpec)
     output: Path | None = None
@@ -48,16 +44,14 @@ class ConversionRequest:
     classes_from: Path | None = None
     calibrate_with: Path | None = None
     layout: LayoutSpec = field(default_factory=LayoutSpec)
-    arch: str | None = None
-    weights: str = "auto"
-    classifier_layer: str | None = None
-    input_overrides: dict[str, object] = field(default_factory=dict)
-    pretrained: bool = True
     batch_size: int = 32
     workers: int = 2
     device: str = "auto"
     on_bad_image: str = "error"
     launch: LaunchSpec = field(default_factory=LaunchSpec)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", ModelSource.of(self.source))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A model and images, both as a user names them, become a file of features."""
+"""Features of images, extracted by a model into a file."""
 
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -22,46 +22,46 @@ from covtool.evaluation.features.table import ImageLabels
 from covtool.evaluation.model_request import ModelRequest
 from covtool.evaluation.retrieval.search import image_label
 from covtool.processes import Processes, joined
-from covtool.progress import Track, silent
-from covtool.specs import DescriptionSpec, InputSpec
+from covtool.progress import Track, main_only, silent
+from covtool.specs import FeatureSpec, InputSpec
 
 FLOAT_BYTES = 4  # of a number in a file of features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DescriptionRequest(ModelRequest):
-    """Which images to describe, and where to; see `ModelRequest` for the rest.
+class EmbedRequest(ModelRequest):
+    """A model, images, and the file for their features; see `ModelRequest` for the rest.
 
     Attributes:
         images: A data set, a folder, a list or an image; see `find_images`.
-        split: Which of its splits; None for all.
+        split: One of its splits; None for all.
         output: File to write: ``.safetensors``, ``.npz`` or ``.csv``.
-        spec: Which features.
+        spec: Choice of the features.
         overwrite: Whether `output` may replace another file.
     """
 
     images: Path
     split: str | None = None
     output: Path
-    spec: DescriptionSpec = field(default_factory=DescriptionSpec)
+    spec: FeatureSpec = field(default_factory=FeatureSpec)
     overwrite: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What `describe` wrote.
+class EmbedResult:
+    """The file that `embed` wrote.
 
     Attributes:
-        path: The file.
-        images: How many are in it, by split.
-        num_features: Numbers that describe an image.
+        path: Path of the file.
+        images: Number of images in it, by split.
+        num_features: Features of an image.
         layer: Path of the module whose input they are; "" for the model's own output.
-        device: Where the model ran.
-        input: How the images were prepared.
+        device: Device that the model ran on.
+        input: Preparation of the images.
         unreadable: File and reason of images that were left out.
         far_from_training: Whether the images are so far from what the file was made for that the
             features are others.
-        notes: What was assumed about the model, and what is worth knowing about the images.
+        notes: Assumptions about the model, and warnings about the images.
     """
 
     path: Path
@@ -75,11 +75,11 @@ class Description:
     far_from_training: bool = False
 
 
-def describe(request: DescriptionRequest, *, track: Track = silent) -> Description:
+def embed(request: EmbedRequest, *, track: Track = silent) -> EmbedResult:
     """Write a model's features of images to a file, whole or not at all.
 
-    Features go to the disk batch by batch. Under torchrun, each process describes a part of the
-    images and the main one writes them, in order.
+    Features go to the disk batch by batch. Under torchrun, each process works on a part of the
+    images and the main one writes their features, in order.
 
     Raises:
         DataError: See `find_images` and `check_images`.
@@ -90,12 +90,12 @@ def describe(request: DescriptionRequest, *, track: Track = silent) -> Descripti
         NonFiniteError: A feature is not a finite number.
         SaveError: The disk is full, say.
     """
-    check_feature_output(request.output, overwrite=request.overwrite)
+    check_feature_output(request.output, overwrite=request.overwrite)  # before hours of work
     with joined(timeout_s=request.launch.dist_timeout) as processes:
-        return _described(request, processes, track if processes.is_main else silent)
+        return _embed(request, processes, main_only(track, is_main=processes.is_main))
 
 
-def _described(request: DescriptionRequest, processes: Processes, track: Track) -> Description:
+def _embed(request: EmbedRequest, processes: Processes, track: Track) -> EmbedResult:
     device = resolve_device(request.device, processes)
     source = find_images(request.images)
     labels, samples = _images(source, request.split)
@@ -105,12 +105,13 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
     good = [labels[sample.label] for sample in checked.good]
     opened = request.open()
     extractor = request.extractor(opened, request.spec, device=device, processes=processes)
-    num_bytes = 2 * FLOAT_BYTES * len(good) * extractor.num_features  # on the way, and at the end
+    # Twice: the features lie in a spool file until they are all there, then in the output.
+    num_bytes = 2 * FLOAT_BYTES * len(good) * extractor.num_features
     processes.main(lambda: require_room(request.output, num_bytes))
     _write(request, extractor(checked.good, track), good if processes.is_main else None)
     turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     of_images = filter(None, (turned, note_on_dim(checked.dim)))
-    return Description(
+    return EmbedResult(
         path=request.output,
         images=dict(Counter(label.split or WHOLE for label in good)),
         num_features=extractor.num_features,
@@ -124,7 +125,7 @@ def _described(request: DescriptionRequest, processes: Processes, track: Track) 
 
 
 def _images(source: ImageSource, split: str | None) -> tuple[list[ImageLabels], tuple[Sample, ...]]:
-    """Return what is known about the images, and the images, numbered."""
+    """Return the labels of the chosen images, and the images, numbered as their labels are."""
     chosen = [
         (sample, "" if name == WHOLE else name)
         for name, samples in source.chosen(split).items()
@@ -135,10 +136,10 @@ def _images(source: ImageSource, split: str | None) -> tuple[list[ImageLabels], 
 
 
 def _write(
-    request: DescriptionRequest, batches: Iterator[Tensor], labels: list[ImageLabels] | None
+    request: EmbedRequest, batches: Iterator[Tensor], labels: list[ImageLabels] | None
 ) -> None:
-    """Write the features as they come; with None for labels, let them come and go."""
-    if labels is None:
+    """Write the features as they come; without labels, only take part in computing them."""
+    if labels is None:  # every process must use the batches up: they meet in each
         deque(batches, maxlen=0)
         return
     following = iter(labels)

@@ -1,5 +1,6 @@
-"""A model and a data set, both as a user names them, become figures."""
+"""Evaluation of a classifier on a data set, both as a user names them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -7,37 +8,37 @@ from pathlib import Path
 
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.metadata.class_lists import read_class_names
-from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
+from covtool.checkpoints.opened import require_trained_classifier
 from covtool.data.datasets.checking import CheckedSamples, check_images
 from covtool.data.datasets.duplicates import COMPARED_AT_MOST, notes_on_equal_files
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.reading import scan
 from covtool.data.images.dim import note_on_dim
 from covtool.data.images.orientation import note_on_turned
-from covtool.data.loading.loaders import evaluation_loader
+from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.data.loading.worker_death import explaining_dead_workers
 from covtool.errors import DataError
 from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
 from covtool.evaluation.classification.attacker import Attacker
-from covtool.evaluation.classification.attacks import chosen_attack
+from covtool.evaluation.classification.attacks import resolve_attack
 from covtool.evaluation.classification.boxes import note_on_boxes
 from covtool.evaluation.classification.class_matching import ClassOrder, match_classes
 from covtool.evaluation.model_request import ModelRequest
 from covtool.processes import Processes, joined
-from covtool.progress import Track, silent
+from covtool.progress import Track, main_only, silent
 from covtool.specs import AttackSpec, InputSpec, LayoutSpec, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest(ModelRequest):
-    """What to evaluate, on what; see `ModelRequest` for the rest.
+    """A classifier and a data set to evaluate it on; see `ModelRequest` for the rest.
 
     Attributes:
         data: A folder or a CSV file; see `covtool.data.datasets.reading.scan`.
-        split: Which images; None for ``val``, else ``test``, else all there are.
-        attack: What to measure the model under as well.
+        split: Name of the images to use; None for ``val``, else ``test``, else all there are.
+        attack: Attack to measure the model under as well.
         class_names: A file that names the model's outputs in their order; see `read_class_names`.
-        layout: How the data set is read, where that leaves a choice.
+        layout: Choices in reading the data set.
     """
 
     data: Path
@@ -49,17 +50,17 @@ class EvaluationRequest(ModelRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What `evaluate` measured, and how.
+    """The figures that `evaluate` measured, and how.
 
     Attributes:
         result: The figures.
         data: Name of the data set.
         split: The data set's own name of the images that were used; ``all`` without splits.
-        device: Where the model ran.
-        input: How the images were prepared.
+        device: Device that the model ran on.
+        input: Preparation of the images.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed of model and data, and what speaks against the attack.
-        class_order: What says which output is which class; a guess makes every figure one.
+        notes: Assumptions about model and data, and doubts about the attack.
+        class_order: Evidence for which output is which class; a guess makes every figure one.
         attacked: The figures under attack, on the same images; None without one.
         attack: The attack, its defaults filled in; None without one.
         far_from_training: Whether the images are so far from what the file was made for that the
@@ -92,24 +93,42 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
             the attack do not fit each other.
         NonFiniteError: The model's logits, or under attack their gradient, are not numbers.
     """
-    attack = chosen_attack(request.attack)
+    attack = resolve_attack(request.attack)  # refused before other processes are waited for
     with joined(timeout_s=request.launch.dist_timeout) as processes:
-        shown = track if processes.is_main else silent
-        return _evaluated(request, attack, processes, shown)
+        shown = main_only(track, is_main=processes.is_main)
+        return _evaluate(request, attack, processes, shown)
 
 
-def _evaluated(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """Figures of a model, and what came up while its images were read.
+
+    Attributes:
+        result: The figures.
+        attacked: The figures under attack; None without one.
+        attack_note: Doubt about the attack, as a sentence; None without one.
+        unreadable: Records that could not be read.
+    """
+
+    result: ClassificationResult
+    attacked: ClassificationResult | None
+    attack_note: str | None
+    unreadable: tuple[tuple[Path, str], ...]
+
+
+def _evaluate(
     request: EvaluationRequest, attack: AttackSpec | None, processes: Processes, track: Track
 ) -> Evaluation:
     device = resolve_device(request.device, processes)
     layout = scan(request.data, choice=request.layout)
     checked, split = _images(layout, request, processes, track)
+    # Images of the training set among those that are measured: the figures would be too good.
     equal = processes.main(
         lambda: notes_on_equal_files(layout, at_most=COMPARED_AT_MOST, track=track)
     )
     opened = request.open()
     recipe = opened.recipe
-    require_trained_classifier(request.source, recipe)
+    require_trained_classifier(request.source.name, recipe)  # else the figures say nothing
     names = _output_names(recipe, request.class_names)
     match = match_classes(names, layout.class_names, recipe.num_classes)
     loader = evaluation_loader(
@@ -121,8 +140,6 @@ def _evaluated(
         own=processes.part_of,
         on_bad_image=request.on_bad_image,
     )
-    left_out: dict[str, str] = {}  # of records, which are not checked beforehand
-    loader.on_unreadable = lambda image: left_out.setdefault(*image)
     measure = partial(
         evaluate_classification,
         opened.model,
@@ -133,35 +150,58 @@ def _evaluated(
         track=track,
         processes=processes,
     )
-    attacked, attacker = None, None
     with explaining_dead_workers(request.workers):
-        result = measure()
-        if attack is not None:
-            attacker = Attacker(attack, recipe.input, first=loader.first_image)
-            attacked = measure(perturb=attacker)
-            attacker.add_up(processes)
-    late = chain.from_iterable(processes.each(lambda: list(left_out.items())))
+        measured = _measure(measure, loader, attack, recipe.input, processes)
+    notes = (
+        *opened.notes,
+        *layout.notes,
+        note_on_boxes(recipe.provenance.steps, request.layout),
+        *equal,
+        note_on_turned(checked.turned, exif=recipe.input.exif),
+        note_on_dim(checked.dim),
+        match.note,
+        measured.attack_note,
+    )
     return Evaluation(
-        result=result,
-        attacked=attacked,
+        result=measured.result,
+        attacked=measured.attacked,
         attack=attack,
         data=layout.name,
         split=split,
         device=str(device),
         input=recipe.input,
-        unreadable=(*checked.bad, *((Path(path), reason) for path, reason in late)),
+        unreadable=(*checked.bad, *measured.unreadable),
         class_order=match.order,
         far_from_training=opened.is_far,
-        notes=_notes(
-            opened,
-            *layout.notes,
-            note_on_boxes(recipe.provenance.steps, request.layout),
-            *equal,
-            note_on_turned(checked.turned, exif=recipe.input.exif),
-            note_on_dim(checked.dim),
-            match.note,
-            attacker.note if attacker else None,
-        ),
+        notes=tuple(filter(None, notes)),
+    )
+
+
+def _measure(
+    measure: Callable[..., ClassificationResult],
+    loader: ImageLoader,
+    attack: AttackSpec | None,
+    input: InputSpec,
+    processes: Processes,
+) -> _Measured:
+    """Return the figures without an attack, and with it."""
+    # Records are not checked beforehand; both passes report the same ones, each counts once.
+    left_out: dict[str, str] = {}
+    loader.on_unreadable = lambda image: left_out.setdefault(*image)
+    result = measure()
+    attacked = note = None
+    if attack is not None:
+        attacker = Attacker(attack, input, first=loader.first_image)
+        # A second pass over the same images: figures with and without are of the same model.
+        attacked = measure(perturb=attacker)
+        attacker.sum_over(processes)
+        note = attacker.note
+    late = chain.from_iterable(processes.each(lambda: list(left_out.items())))
+    return _Measured(
+        result=result,
+        attacked=attacked,
+        attack_note=note,
+        unreadable=tuple((Path(path), reason) for path, reason in late),
     )
 
 
@@ -189,7 +229,3 @@ def _output_names(recipe: Recipe, file: Path | None) -> tuple[str, ...] | None:
             hint="Name each output once, in the order of the outputs.",
         )
     return names
-
-
-def _notes(opened: OpenedModel, *others: str | None) -> tuple[str, ...]:
-    return (*opened.notes, *(note for note in others if note))

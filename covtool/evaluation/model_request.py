@@ -1,7 +1,6 @@
-"""What every evaluation of a model is asked: which model, on how many images at once, where."""
+"""The part that all requests to evaluate a model share: the model, and how it is run."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -10,7 +9,7 @@ from covtool.checkpoints.opening import open_model
 from covtool.data.datasets.checking import OnBadImage
 from covtool.evaluation.features.extractor import FeatureExtractor
 from covtool.processes import Processes
-from covtool.specs import DescriptionSpec, LaunchSpec
+from covtool.specs import FeatureSpec, LaunchSpec, ModelSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,30 +17,24 @@ class ModelRequest:
     """A model, and how it is run.
 
     Attributes:
-        source: A covtool file, a foreign checkpoint or a name; see `open_model`.
-        arch: Architecture, where the tensors leave a choice.
-        iterations: Newton-Schulz steps of a published covariance network; None for 5.
-        weights: ``auto``, ``ema`` or ``raw``, or the name of a set of weights.
-        classifier_layer: Of a checkpoint that has several linear layers which may be it.
-        input_overrides: Fields of `InputSpec` to replace.
-        batch_size: Images at once.
+        source: The model, or its name alone.
+        batch_size: Images per batch.
         workers: Processes that load images.
-        device: Where the model runs; ``auto`` for the best there is.
+        device: Device that the model runs on; ``auto`` for the best there is.
         on_bad_image: Whether an unreadable image is an error, or left out.
-        launch: How long processes wait for each other, where there are several.
+        launch: Time that several processes wait for each other.
     """
 
-    source: str
-    arch: str | None = None
-    iterations: int | None = None
-    weights: str = "auto"
-    classifier_layer: str | None = None
-    input_overrides: dict[str, Any] = field(default_factory=dict)
+    source: ModelSource
     batch_size: int = 32
     workers: int = 2
     device: str = "auto"
     on_bad_image: OnBadImage = "error"
     launch: LaunchSpec = field(default_factory=LaunchSpec)
+
+    def __post_init__(self) -> None:
+        # The record is frozen; a name alone is what a library's user writes.
+        object.__setattr__(self, "source", ModelSource.of(self.source))
 
     def open(self) -> OpenedModel:
         """Return the model.
@@ -49,37 +42,30 @@ class ModelRequest:
         Raises:
             CheckpointError: It cannot be opened.
         """
-        return open_model(
-            self.source,
-            arch=self.arch,
-            iterations=self.iterations,
-            weights=self.weights,
-            classifier_layer=self.classifier_layer,
-            input_overrides=self.input_overrides,
-        )
+        return open_model(self.source)
 
     def extractor(
         self,
         opened: OpenedModel,
-        spec: DescriptionSpec,
+        spec: FeatureSpec,
         *,
         device: torch.device,
         processes: Processes,
     ) -> FeatureExtractor:
-        """Return what turns images into features of the model.
+        """Return an extractor of the model's features.
 
         Args:
             opened: The model.
-            spec: Which features.
-            device: Where it runs.
-            processes: That work on it together.
+            spec: Choice of the features.
+            device: Device that the model runs on.
+            processes: Processes that work on it together.
 
         Raises:
             SurgeryError: It has no linear classifier, or does not run on such images.
-            CheckpointError: Its answers are asked for, and its classifier is random.
+            CheckpointError: Its logits are asked for, and its classifier is random.
         """
         if spec.feature == "logits":
-            require_trained_classifier(self.source, opened.recipe)
+            require_trained_classifier(self.source.name, opened.recipe)
         return FeatureExtractor.of(
             opened.model,
             opened.recipe.input,

@@ -1,4 +1,4 @@
-"""A model and a data set for retrieval, both as a user names them, become figures of a search."""
+"""Evaluation of a model by searches in a data set, both as a user names them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,36 +22,38 @@ from covtool.evaluation.features.table import FeatureTable
 from covtool.evaluation.model_request import ModelRequest
 from covtool.evaluation.retrieval.rank_sheet import MATCHES, save_ranks
 from covtool.evaluation.retrieval.ranking import RetrievalResult
+from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.search import (
-    describe_searched,
-    labels_of,
+    extract_search_features,
     plan_search,
-    read_searched,
+    read_search_features,
+    relevance_of,
     search,
+    search_labels,
 )
 from covtool.processes import Processes, joined
-from covtool.progress import Track, silent
-from covtool.specs import InputSpec, LayoutSpec, RetrievalSpec
+from covtool.progress import Track, main_only, silent
+from covtool.specs import InputSpec, LayoutSpec, ModelSource, RetrievalSpec
 
 OnReport = Callable[[RetrievalReport], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalRequest(ModelRequest):
-    """What to search for and in, and by which features; see `ModelRequest` for the rest.
+    """A data set to search in, and the features to search by; see `ModelRequest` for the rest.
 
     Attributes:
-        source: The model; None where the features come from a file.
+        source: The model, or its name alone; None where the features come from a file.
         data: A folder or a CSV file; see `read_retrieval`.
-        split: Search for each image of this subset among its others; None for the data's own
+        split: Subset whose images are each searched for among its others; None for the data's own
             query and gallery, or test.
         test_classes: Share of the classes to search in, where the data has no split.
         spec: Features, metric, re-ranking, memory, files.
-        layout: How the data set is read, where that leaves a choice.
+        layout: Choices in reading the data set.
         overwrite: Whether the files may replace others.
     """
 
-    source: str | None = None
+    source: ModelSource | None = None
     data: Path
     split: str | None = None
     test_classes: float | None = None
@@ -59,22 +61,26 @@ class RetrievalRequest(ModelRequest):
     layout: LayoutSpec = field(default_factory=LayoutSpec)
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            ModelRequest.__post_init__(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieval:
-    """What `retrieve` measured, and how.
+    """The figures that `retrieve` measured, and how.
 
     Attributes:
         result: The figures.
         report: Sizes of the data set, without images that were left out.
         data: Name of the data set.
-        num_features: Numbers that describe an image.
-        device: Where the model ran; None where none did.
-        input: How the images were prepared; None where none were.
-        spec: How was searched.
+        num_features: Features of an image.
+        device: Device that the model ran on; None where none did.
+        input: Preparation of the images; None where none were prepared.
+        spec: Settings of the search.
         unreadable: File and reason of images that were left out.
-        notes: What was assumed about the model and the data set.
-        files: What was written.
+        notes: Assumptions about the model and the data set.
+        files: Files that were written.
         far_from_training: Whether the images are so far from what the file was made for that the
             figures say little about it.
     """
@@ -93,10 +99,12 @@ class Retrieval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Described:
-    """Images to search for and in, and their features, which of several processes one has."""
+class _Extracted:
+    """Images of a search and their features, which only the main process has."""
 
     layout: RetrievalLayout
+    report: RetrievalReport
+    relevance: Relevance
     features: Tensor
     device: str | None = None
     input: InputSpec | None = None
@@ -110,16 +118,16 @@ def retrieve(
 ) -> Retrieval:
     """Measure how well images of the same identity are found by a model's features.
 
-    The data set is looked at first. Under torchrun, each process describes a part of the images,
+    The data set is looked at first. Under torchrun, each process works on a part of the images,
     the main one searches, and all return the same figures.
 
     Args:
-        request: What to do.
-        track: Shows the progress.
-        on_report: Is told what the data set holds, before anything is refused or opened.
+        request: Model, data set and search.
+        track: Display of the progress.
+        on_report: Called with the data set's contents, before anything is refused or opened.
 
     Raises:
-        DataError: See `read_retrieval`, `require_searchable` and `read_searched`.
+        DataError: See `read_retrieval`, `require_searchable` and `read_search_features`.
         CheckpointError: The model cannot be opened.
         ArgumentError: There is no such device, settings contradict each other, a file cannot be
             written, or the memory allowed is too little.
@@ -127,10 +135,11 @@ def retrieve(
         NonFiniteError: A feature is not a finite number.
     """
     spec = request.spec
+    # Outputs first: a search can take hours before it writes anything.
     spec.validate_fields()
     _check_outputs(request)
     with joined(timeout_s=request.launch.dist_timeout) as processes:
-        track = track if processes.is_main else silent
+        track = main_only(track, is_main=processes.is_main)
         layout = read_retrieval(
             request.data, test_classes=request.test_classes, choice=request.layout
         )
@@ -141,26 +150,25 @@ def retrieve(
             on_report(report)
         require_searchable(layout, report)
         equal: tuple[str, ...] = ()
-        if not report.by_camera:  # else files of the query's own camera are no matches
+        # A copy of the query is found first; with cameras it is ignored, having the query's own.
+        if not report.by_camera:
             equal = processes.main(
                 lambda: notes_on_equal_matches(layout, at_most=COMPARED_AT_MOST, track=track)
             )
-        described = _described(layout, request, processes, track)
-        if described.unreadable:
-            report = report_on(described.layout, cameras=spec.cameras)
-        result, num_features = processes.main(lambda: _searched(described, request, track))
+        extracted = _extract(layout, report, request, processes, track)
+        result, num_features = processes.main(lambda: _search(extracted, request, track))
         return Retrieval(
             result=result,
-            report=report,
+            report=extracted.report,
             data=layout.name,
             num_features=num_features,
-            device=described.device,
-            input=described.input,
+            device=extracted.device,
+            input=extracted.input,
             spec=spec,
-            unreadable=described.unreadable,
-            notes=(*described.notes, *layout.notes, *equal),
+            unreadable=extracted.unreadable,
+            notes=(*extracted.notes, *layout.notes, *equal),
             files=tuple(file for file in (spec.save_features, spec.save_ranks) if file),
-            far_from_training=described.is_far,
+            far_from_training=extracted.is_far,
         )
 
 
@@ -168,7 +176,8 @@ def _check_outputs(request: RetrievalRequest) -> None:
     spec = request.spec
     if request.source is not None and spec.distances_from is not None:
         raise ArgumentError(
-            f"The features come from {spec.distances_from}: {request.source} would not be used.",
+            f"The features come from {spec.distances_from}: {request.source.name} would not be "
+            "used.",
             hint="Leave out the model, or --distances-from.",
         )
     if request.source is None and spec.distances_from is None:
@@ -179,12 +188,21 @@ def _check_outputs(request: RetrievalRequest) -> None:
         require_writable(spec.save_ranks, overwrite=request.overwrite)
 
 
-def _described(
-    layout: RetrievalLayout, request: RetrievalRequest, processes: Processes, track: Track
-) -> _Described:
-    file = request.spec.distances_from
-    if file is not None:
-        return _Described(layout=layout, features=read_searched(layout, file))
+def _extract(
+    layout: RetrievalLayout,
+    report: RetrievalReport,
+    request: RetrievalRequest,
+    processes: Processes,
+    track: Track,
+) -> _Extracted:
+    spec = request.spec
+    if spec.distances_from is not None:
+        return _Extracted(
+            layout=layout,
+            report=report,
+            relevance=relevance_of(layout, cameras=spec.cameras),
+            features=read_search_features(layout, spec.distances_from),
+        )
     device = resolve_device(request.device, processes)
     checked = check_images(
         numbered(layout.searched),
@@ -194,15 +212,20 @@ def _described(
     )
     if checked.bad:
         layout = layout.without({path for path, _ in checked.bad})
-        require_searchable(layout, report_on(layout, cameras=request.spec.cameras))
+        report = report_on(layout, cameras=spec.cameras)
+        require_searchable(layout, report)
     opened = request.open()
-    extractor = request.extractor(opened, request.spec, device=device, processes=processes)
+    extractor = request.extractor(opened, spec, device=device, processes=processes)
     turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     of_images = filter(None, (turned, note_on_dim(checked.dim)))
-    plan_search(layout, extractor.num_features, request.spec)  # too little memory is told now
-    return _Described(
+    relevance = relevance_of(layout, cameras=spec.cameras)
+    # Too little memory is refused now, not after the features are extracted.
+    plan_search(relevance, extractor.num_features, spec)
+    return _Extracted(
         layout=layout,
-        features=describe_searched(layout, extractor, track=track),
+        report=report,
+        relevance=relevance,
+        features=extract_search_features(layout, extractor, track=track),
         device=str(device),
         input=opened.recipe.input,
         unreadable=checked.bad,
@@ -211,16 +234,16 @@ def _described(
     )
 
 
-def _searched(
-    described: _Described, request: RetrievalRequest, track: Track
+def _search(
+    extracted: _Extracted, request: RetrievalRequest, track: Track
 ) -> tuple[RetrievalResult, int]:
     """Return the figures and the number of features; files are written on the way."""
-    spec, layout, features = request.spec, described.layout, described.features
+    spec, layout, features = request.spec, extracted.layout, extracted.features
     if spec.save_features is not None:
-        table = FeatureTable(features=features, labels=labels_of(layout))
+        table = FeatureTable(features=features, labels=search_labels(layout))
         write_features(spec.save_features, table, overwrite=request.overwrite)
     keep = 0 if spec.save_ranks is None else MATCHES
-    result = search(layout, features, spec, keep=keep, track=track)
+    result = search(features, extracted.relevance, spec, keep=keep, track=track)
     if spec.save_ranks is not None:
         save_ranks(
             spec.save_ranks,

@@ -10,6 +10,7 @@ from covtool.specs.finetuning import FinetuneRequest
 from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.layout import LayoutSpec
 from covtool.specs.loading import LoadingSpec
+from covtool.specs.model_source import ModelSource
 from covtool.specs.objective import ObjectiveSpec
 from covtool.specs.operations import EigenlayerSpec, HeadSpec, LastStrideSpec, Operation
 from covtool.specs.processes import LaunchSpec, ProcessSpec
@@ -22,7 +23,7 @@ from covtool.specs.reid_operations import (
     PatchStrideSpec,
     StemSpec,
 )
-from covtool.specs.retrieval import DescriptionSpec, RetrievalSpec, SearchSpec
+from covtool.specs.retrieval import FeatureSpec, RetrievalSpec, SearchSpec
 from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
 from covtool.specs.training import TrainingSpec
 
@@ -33,9 +34,9 @@ __all__ = [
     "ClassSplitSpec",
     "ConvertSpec",
     "ConvolutionSpec",
-    "DescriptionSpec",
     "EigenlayerSpec",
     "FaultSpec",
+    "FeatureSpec",
     "FinetuneRequest",
     "HeadSpec",
     "InputOverrides",
@@ -46,6 +47,7 @@ __all__ = [
     "LayoutSpec",
     "LoadingSpec",
     "Metric",
+    "ModelSource",
     "NeckSpec",
     "ObjectiveSpec",
     "Operation",

@@ -19,7 +19,8 @@ class AugmentationSpec(Record):
 
     aug: bool = Field(
         True,
-        description="Vary the training images; without, they are prepared as for evaluation.",
+        description="Augment the training images; with --no-aug they are prepared as for "
+        "evaluation.",
         json_schema_extra=PANEL,
     )
     scale: tuple[float, float] = Field(
@@ -33,10 +34,10 @@ class AugmentationSpec(Record):
         json_schema_extra=PANEL,
     )
     hflip: float = Field(
-        0.5, ge=0, le=1, description="Chance of a left-right flip.", json_schema_extra=PANEL
+        0.5, ge=0, le=1, description="Probability of a left-right flip.", json_schema_extra=PANEL
     )
     vflip: float = Field(
-        0.0, ge=0, le=1, description="Chance of an up-down flip.", json_schema_extra=PANEL
+        0.0, ge=0, le=1, description="Probability of an up-down flip.", json_schema_extra=PANEL
     )
     color_jitter: float = Field(
         0.4,
@@ -46,15 +47,15 @@ class AugmentationSpec(Record):
     )
     aa: str | None = Field(
         None,
-        description="timm's policy, for example rand-m9-mstd0.5-inc1 or original, or trivial: "
-        "TrivialAugment.",
+        description="Augmentation policy: timm's, for example rand-m9-mstd0.5-inc1 or original, "
+        "or trivial for TrivialAugment.",
         json_schema_extra=PANEL,
     )
     reprob: float = Field(
-        0.0, ge=0, le=1, description="Chance of random erasing.", json_schema_extra=PANEL
+        0.0, ge=0, le=1, description="Probability of random erasing.", json_schema_extra=PANEL
     )
     remode: Literal["const", "rand", "pixel"] = Field(
-        "pixel", description="Content that random erasing fills in.", json_schema_extra=PANEL
+        "pixel", description="Fill of random erasing.", json_schema_extra=PANEL
     )
     # timm's default: the network sees both filters, and does not learn one of them.
     train_interpolation: Literal["random", "nearest", "bilinear", "bicubic", "lanczos"] = Field(

@@ -15,7 +15,7 @@ class ClassSplitSpec(Record):
         None,
         gt=0,
         lt=1,
-        description="This share of the classes, the last in sorted order, is not trained but "
-        "searched in; for data without a split.",
+        description="Share of the classes, the last in sorted order, to search in and not to "
+        "train; for data without a split.",
         json_schema_extra=PANEL,
     )

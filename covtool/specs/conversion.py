@@ -17,43 +17,47 @@ class ConvertSpec(Record):
     num_classes: int | None = Field(
         None,
         ge=1,
-        description="Outputs of the new classifier; default: the classes of the data, or as now.",
+        description="Number of outputs of the new classifier; default: the data's classes, or as "
+        "many as before.",
         json_schema_extra=SURGERY,
     )
     last_stride: Literal[1] | None = Field(
         None,
-        description="Undo the last downsampling: 14x14 positions in place of 7x7.",
+        description="Stride of the last downsampling: 1 leaves 14x14 positions in place of 7x7.",
         json_schema_extra=SURGERY,
     )
     eigenlayer: int | None = Field(
         None,
         ge=1,
-        description="Put a linear layer without bias, with so many outputs, in front of the "
+        description="Outputs of an Eigenlayer, a linear layer without bias in front of the "
         "classifier (SVDNet); the head stays unless --head is given.",
         json_schema_extra=SURGERY,
     )
     eigenlayer_init: Literal["keep", "random"] = Field(
         "keep",
-        description="Start of its weights: keep, from the classifier's own directions, so that the "
-        "logits stay as far as they can; random, as published.",
+        description="Initial weights of the Eigenlayer: keep takes the classifier's own "
+        "directions, which keeps the logits as far as possible; random, as published.",
         json_schema_extra=SURGERY,
     )
     seed: int = Field(
-        0, ge=0, description="For layers that start at random.", json_schema_extra=SURGERY
+        0,
+        ge=0,
+        description="Random seed of layers that start at random.",
+        json_schema_extra=SURGERY,
     )
     # A ridge regression needs three rows: see `covtool.ops.ridge`.
     calibrate_images: int | None = Field(
         None,
         ge=3,
-        description="Use at most this many images, drawn evenly from the classes; default: all for "
-        "a head, 64 for --conv.",
+        description="Images to calibrate with, at most, drawn evenly from the classes; default: "
+        "all for a head, 64 for --conv.",
         json_schema_extra=CALIBRATION,
     )
     calibrate_memory: float = Field(
         2.0,
         gt=0,
-        description="Bound on the memory of the head's solver, and of the feature maps of --conv, "
-        "in GiB.",
+        description="Largest memory of the head's solver, and of the feature maps of --conv, in "
+        "GiB.",
         json_schema_extra=CALIBRATION,
     )
     radius_quantile: float = Field(

@@ -32,8 +32,8 @@ class ConvolutionSpec(Record):
     operation: Literal["conv"] = "conv"
     conv: Name = Field(
         "tanh",
-        description="Magnitude h that convolutions get, or weight-standardized; covtool list convs "
-        "shows them.",
+        description="Magnitude h of the operators that replace convolutions, or "
+        "weight-standardized; covtool list convs shows all.",
         json_schema_extra={**PANEL, "default": "convolutions stay as they are"},
     )
     angular: Name = Field(
@@ -47,7 +47,7 @@ class ConvolutionSpec(Record):
         json_schema_extra=PANEL,
     )
     scale: PositiveFloat = Field(
-        1.0, lt=LARGEST, description="α, what h is multiplied by.", json_schema_extra=PANEL
+        1.0, lt=LARGEST, description="Scale α, a factor of h.", json_schema_extra=PANEL
     )
     scale_per: Per | None = Field(
         None,
@@ -56,7 +56,10 @@ class ConvolutionSpec(Record):
         json_schema_extra=PANEL,
     )
     radius: PositiveFloat = Field(
-        1.0, lt=LARGEST, description="ρ, where it is not calibrated.", json_schema_extra=PANEL
+        1.0,
+        lt=LARGEST,
+        description="Radius ρ, where it is not calibrated.",
+        json_schema_extra=PANEL,
     )
     radius_per: Per = Field(
         "layer", description="One ρ for a layer, or one for each filter.", json_schema_extra=PANEL
@@ -81,8 +84,8 @@ class ConvolutionSpec(Record):
     # A running mean needs no images; calibration has set ρ from them already.
     unit: Literal["none", "running-mean"] | None = Field(
         None,
-        description="Unit of ρ: as it is, or the running mean of ‖x‖; default: "
-        "running-mean, or none with --calibrate.",
+        description="Unit of ρ: none, or the running mean of ‖x‖; default: running-mean, or none "
+        "with --calibrate.",
         json_schema_extra=PANEL,
     )
     weighted_gradients: bool = Field(
@@ -93,8 +96,8 @@ class ConvolutionSpec(Record):
     weight_projection: int = Field(
         0,
         ge=0,
-        description="In training, bring the filters back to --projection-norm after every so many "
-        "updates; 0: never.",
+        description="Updates after which training brings the filters back to --projection-norm; "
+        "0: never.",
         json_schema_extra=PANEL,
     )
     projection_norm: PositiveFloat = Field(
@@ -104,21 +107,21 @@ class ConvolutionSpec(Record):
         0.0,
         ge=0,
         lt=LARGEST,
-        description="In training, weight of the orthogonality penalty in the loss; the authors "
-        "use 1e-5.",
+        description="Weight of the orthogonality penalty in the training loss; the authors use "
+        "1e-5.",
         json_schema_extra=PANEL,
     )
     target: tuple[LongName, ...] = Field(
         (),
         max_length=MOST_PATTERNS,
-        description="Which: all, spatial, pointwise, depthwise, or a name with wildcards; may be "
-        "repeated. Default: all but the stem and the downsampling shortcuts.",
+        description="Convolutions to replace: all, spatial, pointwise, depthwise, or a name with "
+        "wildcards; may be repeated. Default: all but the stem and the downsampling shortcuts.",
         json_schema_extra=PANEL,
     )
     exclude: tuple[LongName, ...] = Field(
         (),
         max_length=MOST_PATTERNS,
-        description="But not these, in the same words.",
+        description="Convolutions to leave as they are, named as for --target; may be repeated.",
         json_schema_extra=PANEL,
     )
     layers: tuple[LongName, ...] | None = Field(

@@ -16,28 +16,32 @@ class FaultSpec(Record):
     save_every_steps: int = Field(
         0,
         ge=0,
-        description="Save the state after every so many updates as well; 0: each epoch only.",
+        description="Updates between two saves of the state within an epoch; 0: after each epoch "
+        "only.",
         json_schema_extra=PANEL,
     )
     save_retries: int = Field(
         3,
         ge=0,
-        description="Saves in a row that may fail (disk full, read-only) before the run gives up.",
+        description="Saves in a row that may fail (disk full, read-only) before the run ends.",
         json_schema_extra=PANEL,
     )
     # `stop` by default: a run that skips updates silently hides what is wrong with it.
     on_nonfinite: Literal["stop", "skip", "restore"] = Field(
         "stop",
-        description="A loss or gradient that is not finite: stop with a dump, skip the update, or "
-        "restore the last saved state and pass over the batch.",
+        description="Answer to a loss or gradient that is not finite: stop with a dump, skip the "
+        "update, or restore the last saved state and pass over the batch.",
         json_schema_extra=PANEL,
     )
     nonfinite_limit: int = Field(
-        10, ge=1, description="skip, restore: so many times at most.", json_schema_extra=PANEL
+        10,
+        ge=1,
+        description="Times that skip or restore may happen, at most.",
+        json_schema_extra=PANEL,
     )
     # Off by default: it changes the batches that batch norms see.
     auto_batch: bool = Field(
         False,
-        description="Out of memory: halve the batches and accumulate their gradients.",
+        description="Halve the batches and accumulate their gradients when memory runs out.",
         json_schema_extra=PANEL,
     )

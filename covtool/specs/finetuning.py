@@ -12,6 +12,7 @@ from covtool.specs.faults import FaultSpec
 from covtool.specs.input_overrides import InputOverrides
 from covtool.specs.layout import LayoutSpec
 from covtool.specs.loading import LoadingSpec
+from covtool.specs.model_source import ModelSource
 from covtool.specs.objective import ObjectiveSpec
 from covtool.specs.problems import key_and_reason
 from covtool.specs.processes import ProcessSpec
@@ -133,6 +134,22 @@ class FinetuneRequest(Record):
     def groups(self) -> dict[str, type[Record]]:
         """The groups of settings that it has."""
         return SETTINGS if self.svdnet is None else PHASED
+
+    @property
+    def source(self) -> ModelSource | None:
+        """The model to open; None for that of the run `init_from`."""
+        if self.model is None:
+            return None
+        return ModelSource(
+            name=self.model,
+            arch=self.arch,
+            weights=self.weights,
+            classifier_layer=self.classifier_layer,
+            iterations=self.iterations,
+            # Weights of `init_from` replace the pretrained ones, which need not be fetched then.
+            from_scratch=self.from_scratch or self.init_from is not None,
+            input=self.images.changes(),
+        )
 
     def to_arguments(self) -> dict[str, Any]:
         """Return all settings under the names of the command's options, ready for YAML."""

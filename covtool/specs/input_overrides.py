@@ -53,13 +53,14 @@ class InputOverrides(Record):
     )
     crop_mode: Literal["center", "squash", "border"] | None = Field(
         None,
-        description="center: crop; squash: resize both sides; border: pad.",
+        description="Way to the network's aspect ratio: center crops, squash resizes both sides, "
+        "border pads.",
         json_schema_extra=PANEL,
     )
     exif: bool | None = Field(
         None,
-        description="Turn images as their EXIF data tell; default: yes for new work, and as it was "
-        "made for a covtool file.",
+        description="Turn images as their EXIF orientation says; default: yes, and for a covtool "
+        "file as it was made.",
         json_schema_extra=PANEL,
     )
 

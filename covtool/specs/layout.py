@@ -16,7 +16,7 @@ class LayoutSpec(Record):
     labels: str | None = Field(
         None,
         description="Labels to use, where a published data set has several, like family or "
-        "manufacturer; covtool list data.",
+        "manufacturer; see covtool list data.",
         json_schema_extra=PANEL,
     )
     data_split: int | None = Field(
@@ -28,13 +28,14 @@ class LayoutSpec(Record):
     )
     crop: Literal["boxes"] | None = Field(
         None,
-        description="boxes: each image is what is inside its published bounding box.",
+        description="Part of the images to use: boxes is what lies inside the published bounding "
+        "boxes.",
         json_schema_extra=PANEL,
     )
     class_folders: Literal["outer", "inner"] | None = Field(
         None,
-        description="Where classes are in folders of folders: the outer ones, or the inner ones, "
-        "that the images lie in.",
+        description="Folders that are the classes, where folders lie in folders: the outer ones, "
+        "or the inner ones, which hold the images.",
         json_schema_extra=PANEL,
     )
 

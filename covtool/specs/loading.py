@@ -20,26 +20,26 @@ class LoadingSpec(CheckedRecord):
 
     cache: Literal["off", "ram", "disk", "device"] = Field(
         "off",
-        description="Decode every image once to uint8, and vary it from there: ram, one "
-        "memory-mapped file on disk, or the memory of the device.",
+        description="Cache of the decoded training images, as uint8: in ram, in one memory-mapped "
+        "file on disk, or in the memory of the device.",
         json_schema_extra=PANEL,
     )
     # Text with a unit, so that args.yaml reads as what was typed; checked here, counted below.
     cache_memory: str | None = Field(
         None,
-        description="Most memory that the cache may take: 800MB, 4GB, 16GiB.",
+        description="Largest size of the cache: 800MB, 4GB, 16GiB.",
         json_schema_extra={**PANEL, "default": CACHE_MEMORY},
     )
     cache_side: int | None = Field(
         None,
         ge=1,
-        description="Short side of the cached training images, at most, in pixels; default: such "
-        "that the smallest random crop has the pixels of the network's images.",
+        description="Largest short side of the cached training images, in pixels; default: such "
+        "that the smallest random crop has as many pixels as the network's images.",
         json_schema_extra=PANEL,
     )
     cache_dir: str | None = Field(
         None,
-        description="disk: folder of the cache files; default: covtool's in the user's cache.",
+        description="Folder of the cache files (disk); default: covtool's in the user's cache.",
         json_schema_extra=PANEL,
     )
 

@@ -23,7 +23,7 @@ class ObjectiveSpec(Record):
 
     loss: str = Field(
         "ce",
-        description="ce, bce, triplet, circle, or a sum with weights, like ce+0.5*triplet.",
+        description="Loss: ce, bce, triplet, circle, or a sum with weights, like ce+0.5*triplet.",
         json_schema_extra=PANEL,
     )
     triplet_margin: float | None = Field(
@@ -47,14 +47,14 @@ class ObjectiveSpec(Record):
     )
     sampler: Literal["random", "balanced", "pk"] = Field(
         "random",
-        description="random: every image once per epoch; balanced: every class equally often; "
-        "pk: batches of classes with --num-instances images each.",
+        description="Order of the training images: random, every image once per epoch; balanced, "
+        "every class equally often; pk, batches of classes with --num-instances images each.",
         json_schema_extra=PANEL,
     )
     num_instances: int | None = Field(
         None,
         ge=2,
-        description="pk: images of a class in a batch.",
+        description="Images of a class in a batch (pk).",
         json_schema_extra={**PANEL, "default": f"{NUM_INSTANCES}"},
     )
 

@@ -50,23 +50,29 @@ class HeadSpec(Record):
     """
 
     operation: Literal["head"] = "head"
-    head: Name = Field("isqrt", description="Pooling to put in; covtool list heads shows them.")
+    head: Name = Field(
+        "isqrt", description="Pooling of the new head; covtool list heads shows all."
+    )
     dim: Width = Field(
         256, description="Channels after the 1x1 reduction, D; the features are D*(D+1)/2."
     )
     iterations: PositiveInt = Field(5, le=100, description="Newton-Schulz steps (isqrt).")
     pre_norm: Literal["trace", "frobenius"] = Field(
-        "trace", description="Norm that the covariance is divided by before the iteration (isqrt)."
+        "trace",
+        description="Divisor of the covariance before the iteration (isqrt): its trace or its "
+        "Frobenius norm.",
     )
     post_norm: Literal["trace", "frobenius", "batchnorm", "none"] = Field(
-        "trace", description="Norm that the root is multiplied by, or layer, after it (isqrt)."
+        "trace",
+        description="Compensation of that divisor after the iteration (isqrt): its root as a "
+        "factor, a batch norm, or none.",
     )
     alpha: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="Power of the covariance (mpn); 0.5 is the square root."
     )
     gradient: Gradient = Field(
         "exact",
-        description="Gradient rule of the eigendecomposition; covtool list gradients shows them.",
+        description="Gradient rule of the eigendecomposition; covtool list gradients shows all.",
     )
     gradient_order: PositiveInt | None = Field(
         None,
@@ -75,30 +81,36 @@ class HeadSpec(Record):
         "newton-schulz) of the rule; default: as published.",
     )
     head_dtype: Literal["float32", "float64"] | None = Field(
-        None, description="Precision of the head; default: float64 for eigendecompositions."
+        None,
+        description="Precision in which the head computes; default: float64 for "
+        "eigendecompositions.",
     )
-    eps: PositiveFloat = Field(1e-3, lt=LARGEST, description="Added to the eigenvalues (logm).")
+    eps: PositiveFloat = Field(
+        1e-3, lt=LARGEST, description="Constant that is added to the eigenvalues (logm)."
+    )
     degree: PositiveInt | None = Field(
         None,
         le=64,
-        description="Degree of the polynomial (mtp: 11), or of each part of the fraction (mpa: 5).",
+        description="Degree of the polynomial (mtp: 11) or of numerator and denominator (mpa: 5).",
     )
     sketch_size: PositiveInt = Field(
-        8192, le=2**20, description="Features of compact bilinear pooling."
+        8192, le=2**20, description="Number of features of compact bilinear pooling (cbp)."
     )
     thresh: PositiveFloat | None = Field(
         None,
         lt=LARGEST,
-        description="Signed root as sign(x)·sqrt(|x| + t), published with 1e-8 (bilinear, cbp); "
-        "default: x/sqrt(|x| + 1e-10), whose gradient is bounded.",
+        description="Threshold t of the signed root sign(x)·sqrt(|x| + t), published with 1e-8 "
+        "(bilinear, cbp); default: x/sqrt(|x| + 1e-10), whose gradient is bounded.",
     )
     vec: Literal["triu", "full"] = Field(
-        "triu", description="Upper triangle of the matrix, or all of it."
+        "triu",
+        description="Part of the matrix that becomes the features: the upper triangle, or all of "
+        "it.",
     )
     reduction: Literal["conv-bn-relu", "linear", "none"] | None = Field(
         None,
-        description="Between feature map and covariance; default: the head's own, "
-        "or linear with --calibrate.",
+        description="Layer that reduces the channels before the covariance; default: the head's "
+        "own, or linear with --calibrate.",
     )
     tap: LongName | None = Field(
         None, description="Module whose output is pooled; default: the last feature map."
@@ -106,9 +118,11 @@ class HeadSpec(Record):
     hidden: Literal["drop", "keep"] = Field(
         "drop",
         description="Linear layers between pooling and classifier (VGG, AlexNet): drop them, or "
-        "keep them, the first one anew for the longer vector.",
+        "keep them, with a new first one for the longer vector.",
     )
-    own_average: bool = False  # gap: the network's own pooling and what follows it stay
+    own_average: bool = Field(
+        False, description="Keep the network's own pooling and what follows it (gap)."
+    )
     fuse: Literal["gap"] | None = Field(
         None, description="Keep the model's own first-order features beside the new ones."
     )

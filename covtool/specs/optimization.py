@@ -32,7 +32,7 @@ class OptimizationSpec(CheckedRecord):
     model_config = ConfigDict(protected_namespaces=())  # timm's names begin with model_
 
     epochs: int = Field(
-        30, ge=1, description="Times through the training images.", json_schema_extra=RUN
+        30, ge=1, description="Number of passes over the training images.", json_schema_extra=RUN
     )
     batch_size: int = Field(
         32, ge=1, description="Images per batch.", json_schema_extra={**RUN, "short": "-b"}
@@ -40,7 +40,7 @@ class OptimizationSpec(CheckedRecord):
 
     opt: str = Field(
         "sgd",
-        description="timm's optimizer: sgd, adamw, nadamw, lamb, lion, muon, ...",
+        description="Optimizer, by timm's name: sgd, adamw, nadamw, lamb, lion, muon, ...",
         json_schema_extra=OPTIMIZER,
     )
     momentum: float = Field(
@@ -61,7 +61,10 @@ class OptimizationSpec(CheckedRecord):
         json_schema_extra=OPTIMIZER,
     )
     clip_grad: float | None = Field(
-        None, gt=0, description="Clip the norm of the gradient here.", json_schema_extra=OPTIMIZER
+        None,
+        gt=0,
+        description="Largest norm of the gradient; a larger one is clipped.",
+        json_schema_extra=OPTIMIZER,
     )
     grad_accum_steps: int = Field(
         1, ge=1, description="Batches per update.", json_schema_extra=OPTIMIZER
@@ -81,12 +84,13 @@ class OptimizationSpec(CheckedRecord):
         None,
         gt=0,
         le=1,
-        description="Multiply the learning rate by this for each layer further down (timm models).",
+        description="Factor of the learning rate for each layer further from the head (timm "
+        "models).",
         json_schema_extra=SCHEDULE,
     )
     sched: Literal["cosine", "step", "multistep", "poly", "constant"] = Field(
         "cosine",
-        description="timm's schedule, advanced with every update.",
+        description="Schedule of the learning rate, timm's, advanced with every update.",
         json_schema_extra=SCHEDULE,
     )
     # None until the number of epochs is known: a short run gets a short warm-up.
@@ -99,20 +103,20 @@ class OptimizationSpec(CheckedRecord):
     warmup_lr: float = Field(
         1e-5,
         ge=0,
-        description="Learning rate at the start of the warm-up.",
+        description="Learning rate at which the warm-up starts.",
         json_schema_extra=SCHEDULE,
     )
     min_lr: float = Field(
         0.0,
         ge=0,
-        description="Learning rate at the end of cosine and poly.",
+        description="Learning rate at which cosine and poly end.",
         json_schema_extra=SCHEDULE,
     )
     decay_epochs: float = Field(
-        10.0, gt=0, description="step: epochs between two decays.", json_schema_extra=SCHEDULE
+        10.0, gt=0, description="Epochs between two decays (step).", json_schema_extra=SCHEDULE
     )
     decay_milestones: tuple[int, ...] = Field(
-        (), description="multistep: epochs after which to decay.", json_schema_extra=SCHEDULE
+        (), description="Epochs after which to decay (multistep).", json_schema_extra=SCHEDULE
     )
     decay_rate: float = Field(
         0.1,
@@ -133,12 +137,12 @@ class OptimizationSpec(CheckedRecord):
     mixup_off_epoch: int = Field(
         0,
         ge=0,
-        description="Stop mixup and cutmix from this epoch on; 0: never.",
+        description="Epoch from which on mixup and cutmix are off; 0: never.",
         json_schema_extra=REGULARIZATION,
     )
     model_ema: bool = Field(
         False,
-        description="Keep a moving average of the weights; it is what is evaluated and exported.",
+        description="Keep a moving average of the weights, which is evaluated and exported.",
         json_schema_extra=REGULARIZATION,
     )
     model_ema_decay: float = Field(
@@ -159,7 +163,8 @@ class OptimizationSpec(CheckedRecord):
     )
     gc_on: Literal["gradient", "update"] = Field(
         "gradient",
-        description="gradient: before the optimizer; update: what it does, for adaptive ones.",
+        description="Tensor that is centralized: the gradient, before the optimizer, or the "
+        "optimizer's update, for adaptive ones.",
         json_schema_extra=CENTRALIZATION,
     )
 

@@ -17,24 +17,25 @@ class OperatorPlotSpec(Record):
 
     panel: Literal["both", "h", "g"] = Field(
         "both",
-        description="h: magnitudes over the norm; g: angular activations over the angle.",
+        description="Panel to draw: h, magnitudes over the norm, or g, angular activations over "
+        "the angle.",
         json_schema_extra=OPERATOR,
     )
     magnitudes: tuple[str, ...] = Field(
         (),
-        description="Only this magnitude; may be repeated. Default: all.",
+        description="Magnitude to draw; may be repeated. Default: all.",
         json_schema_extra={**OPERATOR, "long": "magnitude"},
     )
     angular: tuple[str, ...] = Field(
         (),
-        description="Only this angular activation; may be repeated. Default: all.",
+        description="Angular activation to draw; may be repeated. Default: all.",
         json_schema_extra=OPERATOR,
     )
     radius: float = Field(
         1.0,
         gt=0,
         allow_inf_nan=False,
-        description="ρ; norms are drawn up to 3 ρ.",
+        description="Radius ρ; norms are drawn up to 3 ρ.",
         json_schema_extra=OPERATOR,
     )
     beta: float | None = Field(
@@ -58,13 +59,13 @@ class ComparedRunsSpec(Record):
 
     show: tuple[str, ...] = Field(
         (),
-        description="Only this panel; may be repeated. run: loss, metric, correlation, lr, norm; "
+        description="Panel to draw; may be repeated. run: loss, metric, correlation, lr, norm; "
         "rri: correlation, eigenvalue, rank-1, map. Default: all that the runs have.",
         json_schema_extra=RUNS,
     )
     labels: tuple[str, ...] = Field(
         (),
-        description="Name of a run, in the order of the runs; default: as its folder.",
+        description="Name of a run in the figure, in the order of the runs; default: its folder's.",
         json_schema_extra={**RUNS, "long": "label"},
     )
 
@@ -74,13 +75,12 @@ class RunPlotSpec(ComparedRunsSpec):
 
     metric: str | None = Field(
         None,
-        description="Column of summary.csv; default: the first evaluated one but the loss.",
+        description="Column of summary.csv to draw; default: the first evaluated one but the loss.",
         json_schema_extra=RUN,
     )
     smooth: int | None = Field(
         None,
         ge=1,
-        description="Average curves over so many updates; 1: as they are. Default: a fortieth of "
-        "the run.",
+        description="Updates to average curves over; 1: none. Default: a fortieth of the run.",
         json_schema_extra=RUN,
     )

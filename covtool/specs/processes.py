@@ -34,6 +34,6 @@ class ProcessSpec(LaunchSpec):
 
     sync_bn: bool = Field(
         False,
-        description="Batch norms use the statistics of all processes' images.",
+        description="Let batch norms use the statistics of all processes' images.",
         json_schema_extra=PANEL,
     )

@@ -18,13 +18,13 @@ K2 = 6
 LAMBDA = 0.3
 
 
-class DescriptionSpec(CheckedRecord):
-    """What an image is described by."""
+class FeatureSpec(CheckedRecord):
+    """Choice of the features of an image."""
 
     feature: Literal["embedding", "pooled", "logits"] = Field(
         "embedding",
-        description="Features that describe an image: what the classifier is fed (the output of an "
-        "Eigenlayer or a neck), what an Eigenlayer or a neck is fed, or what the model answers.",
+        description="Vector that describes an image: the classifier's input (the output of an "
+        "Eigenlayer or a neck), the input of an Eigenlayer or a neck, or the model's output.",
         json_schema_extra=SEARCH,
     )
     flip_test: bool = Field(
@@ -34,10 +34,10 @@ class DescriptionSpec(CheckedRecord):
     )
 
 
-class SearchSpec(DescriptionSpec):
+class SearchSpec(FeatureSpec):
     """An exact search for images of the same identity.
 
-    It says what an image is described by, how descriptions are compared, and what counts.
+    Its features, their comparison, and which matches count.
     """
 
     metric: Literal["cosine", "euclidean"] = Field(
@@ -45,13 +45,12 @@ class SearchSpec(DescriptionSpec):
     )
     cameras: bool = Field(
         True,
-        description="Images that the query's own camera took do not count, where cameras are "
-        "known.",
+        description="Leave out images that the query's own camera took, where cameras are known.",
         json_schema_extra=SEARCH,
     )
     max_memory: str = Field(
         "4GB",
-        description="Most memory that the search may take beside the features: 800MB, 4GB, 16GiB.",
+        description="Largest memory of the search beside the features: 800MB, 4GB, 16GiB.",
         json_schema_extra=SEARCH,
     )
 
@@ -79,37 +78,37 @@ class RetrievalSpec(SearchSpec):
     k1: int | None = Field(
         None,
         ge=1,
-        description=f"--rerank: neighbors that have to be mutual; default: {K1}.",
+        description=f"Neighbors that have to be mutual (--rerank); default: {K1}.",
         json_schema_extra=SEARCH,
     )
     k2: int | None = Field(
         None,
         ge=1,
-        description=f"--rerank: neighbors that are averaged; default: {K2}.",
+        description=f"Neighbors that are averaged (--rerank); default: {K2}.",
         json_schema_extra=SEARCH,
     )
     lambda_: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="--rerank: weight of the distance itself, the rest is that of the neighbors; "
+        description="Weight of the distance itself, the rest is that of the neighbors (--rerank); "
         f"default: {LAMBDA}.",
         json_schema_extra={**SEARCH, "long": "lambda"},
     )
 
     save_ranks: Path | None = Field(
         None,
-        description="Draw queries and their best matches into this PNG file.",
+        description="PNG file to draw queries and their best matches into.",
         json_schema_extra=FILES,
     )
     save_features: Path | None = Field(
         None,
-        description="Write the features: .safetensors, .npz or .csv.",
+        description="File to write the features to: .safetensors, .npz or .csv.",
         json_schema_extra=FILES,
     )
     distances_from: Path | None = Field(
         None,
-        description="Take the features from such a file, and run no model.",
+        description="File of features to search with, in place of a model.",
         json_schema_extra=FILES,
     )
 

@@ -43,21 +43,21 @@ class SvdnetSpec(CheckedRecord):
     )
     lrs: tuple[float, ...] = Field(
         (1e-3, 1e-3, 1e-3, 1e-4),
-        description="Learning rate of an iteration; repeated, of the first, the second, ...; the "
-        "last one holds for all that follow. Step 0 has --lr.",
+        description="Learning rate of an iteration; repeated for the first, the second, and so "
+        "on, the last one for all that follow. Step 0 has --lr.",
         json_schema_extra=PANEL,
     )
     stop_delta: float = Field(
         0.005,
         ge=0,
-        description="Stop when S(W) after relaxation changes by less than this from one iteration "
-        "to the next.",
+        description="Change of S(W) after relaxation, from one iteration to the next, below which "
+        "the run stops.",
         json_schema_extra=PANEL,
     )
     decomposition: Literal["us", "u", "uv", "qr"] = Field(
         "us",
-        description="Matrix that replaces W: US keeps the distances, the others are the "
-        "paper's ablation.",
+        description="Matrix that replaces W: US keeps the distances, the others are the paper's "
+        "ablation.",
         json_schema_extra=PANEL,
     )
     reorder: bool = Field(
@@ -67,14 +67,14 @@ class SvdnetSpec(CheckedRecord):
     )
     assignment: Literal["greedy", "optimal"] = Field(
         "greedy",
-        description="--reorder: one old vector after the other, as published, or the best "
-        "assignment (needs scipy).",
+        description="Matching of new and old vectors by --reorder: one old vector after the "
+        "other, as published, or the best assignment (needs scipy).",
         json_schema_extra=PANEL,
     )
     classifier: Literal["fold", "keep", "reset"] = Field(
         "fold",
-        description="The classifier at a decorrelation: fold turns it with the Eigenlayer, which "
-        "keeps every logit; keep leaves it; reset starts it afresh.",
+        description="Classifier at a decorrelation: fold turns it with the Eigenlayer, which "
+        "keeps every logit; keep leaves it; reset starts a new one.",
         json_schema_extra=PANEL,
     )
 
@@ -149,7 +149,7 @@ class SvdnetTrainingSpec(TrainingSpec):
     # The phases are judged by a search, which has other metrics than a validation.
     eval_metric: Literal["rank1", "mAP"] = Field(  # type: ignore[assignment]
         "rank1",
-        description="Metric that the best phase is best in: rank-1 (which is Recall@1) or mAP.",
+        description="Metric that selects the best phase: rank-1 (which is Recall@1) or mAP.",
         json_schema_extra=WATCHING,
     )
 

@@ -31,59 +31,64 @@ class TrainingSpec(OptimizationSpec):
         None,
         gt=0,
         lt=1,
-        description="Set aside this share of each class for validation, where the data has none.",
+        description="Share of each class to set aside for validation, where the data has no "
+        "validation images.",
         json_schema_extra=RUN,
     )
     on_bad_image: Literal["error", "skip"] = Field(
-        "error", description="Action on an unreadable image.", json_schema_extra=RUN
+        "error",
+        description="Images that cannot be read: end with an error, or skip them.",
+        json_schema_extra=RUN,
     )
 
     # None and not the operators' own defaults: a file says itself what its operators need.
     weight_projection: int | None = Field(
         None,
         ge=0,
-        description="Bring the filters to --projection-norm after every so many updates; 0: "
-        "never; default: as the model's file says.",
+        description="Updates after which the filters are brought back to --projection-norm; 0: "
+        "never; default: as the model's file has it.",
         json_schema_extra=FILTERS,
     )
     projection_norm: float | None = Field(
         None,
         gt=0,
-        description="Norm that filters are projected to; default: as the model's file says.",
+        description="Norm that filters are projected to; default: as the model's file has it.",
         json_schema_extra=FILTERS,
     )
     orthogonality: float | None = Field(
         None,
         ge=0,
         description="Weight of the orthogonality penalty in the loss; default: as the model's "
-        "file says.",
+        "file has it.",
         json_schema_extra=FILTERS,
     )
     weighted_gradients: bool | None = Field(
         None,
         description="Multiply the gradient of each filter by its norm; default: as the model's "
-        "file says.",
+        "file has it.",
         json_schema_extra=FILTERS,
     )
 
     freeze: tuple[str, ...] = Field(
         (),
-        description="Do not train: 'backbone' (all but pooling and classifier) or names with "
-        "wildcards, like 'layer1.*'; may be repeated. With @EPOCHS, as in 'layer1.*@5', for the "
-        "first epochs only. Batch norms in there keep their statistics meanwhile.",
+        description="Parts that are not trained: 'backbone' (all but pooling and classifier) or "
+        "names with wildcards, like 'layer1.*'; may be repeated. With @EPOCHS, as in "
+        "'layer1.*@5', for the first epochs only. Their batch norms keep their statistics "
+        "meanwhile.",
         json_schema_extra=PARTS,
     )
     freeze_epochs: int = Field(
         0,
         ge=0,
-        description="Train the head alone for the first epochs: short for --freeze backbone@N.",
+        description="Number of first epochs that train the head alone: short for --freeze "
+        "backbone@N.",
         json_schema_extra=PARTS,
     )
     # Text, as on the command line and in args.yaml; `parse_head_schedule` makes records of it.
     head_schedule: str | None = Field(
         None,
-        description="Heads from epochs on, counted from 0, like isqrt@0,mpn:pade@30; the weights "
-        "stay (hybrid training).",
+        description="Heads with the epochs they start at, counted from 0, like "
+        "isqrt@0,mpn:pade@30; the weights stay (hybrid training).",
         json_schema_extra=PARTS,
     )
     # `auto` is resolved once, by the history of the model, and written as what it came to: a
@@ -103,39 +108,42 @@ class TrainingSpec(OptimizationSpec):
         json_schema_extra={**SPEED, "short": "-j"},
     )
     device: str = Field(
-        "auto", description="auto, cpu, cuda, cuda:1, mps.", json_schema_extra=SPEED
+        "auto",
+        description="Device to compute on: auto, cpu, cuda, cuda:1, mps.",
+        json_schema_extra=SPEED,
     )
-    amp: bool = Field(False, description="Mixed precision.", json_schema_extra=SPEED)
+    amp: bool = Field(False, description="Train in mixed precision.", json_schema_extra=SPEED)
     # As in timm. bfloat16 needs no scaling of the loss, and older cards do not have it.
     amp_dtype: Literal["float16", "bfloat16"] = Field(
-        "float16", description="The lower precision of --amp.", json_schema_extra=SPEED
+        "float16", description="Lower precision of --amp.", json_schema_extra=SPEED
     )
     tf32: bool | None = Field(
         None,
-        description="TF32 in float32 products on CUDA: faster, less precise, covariance heads "
-        "included; default: as torch has it, in convolutions only.",
+        description="Use TF32 for float32 products on CUDA, covariance heads included: faster and "
+        "less precise; default: torch's, convolutions only.",
         json_schema_extra=SPEED,
     )
     grad_checkpointing: bool = Field(
         False,
-        description="Compute activations twice instead of keeping them: less memory (timm models).",
+        description="Compute activations twice instead of keeping them, for less memory (timm "
+        "models).",
         json_schema_extra=SPEED,
     )
     channels_last: bool = Field(
-        False, description="Channels-last memory format.", json_schema_extra=SPEED
+        False, description="Use the channels-last memory format.", json_schema_extra=SPEED
     )
     torchcompile: bool = Field(
         False, description="Compile the model with torch.compile.", json_schema_extra=SPEED
     )
 
     eval_metric: Literal["top1", "top5", "loss"] = Field(
-        "top1", description="Metric that the best epoch is best in.", json_schema_extra=WATCHING
+        "top1", description="Metric that selects the best epoch.", json_schema_extra=WATCHING
     )
     patience: int = Field(
         0,
         ge=0,
-        description="End the run after so many epochs in a row without a better --eval-metric; "
-        "0: never.",
+        description="Epochs in a row without a better --eval-metric after which the run ends; 0: "
+        "never.",
         json_schema_extra=WATCHING,
     )
     tensorboard: bool = Field(
@@ -147,7 +155,8 @@ class TrainingSpec(OptimizationSpec):
     checkpoint_hist: int = Field(
         1,
         ge=0,
-        description="Keep the checkpoints of this many best epochs, beside the last and the best.",
+        description="Number of best epochs whose checkpoints are kept, beside the last and the "
+        "best.",
         json_schema_extra=WATCHING,
     )
 

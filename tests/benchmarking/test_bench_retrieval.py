@@ -43,7 +43,7 @@ def test_command_prints_one_json_object() -> None:
         (["--search", "fast"], "Available: exact, rerank"),
         (["--max-memory", "6"], "--max-memory '6' will not do"),
         (["--metric", "manhattan"], "--metric 'manhattan' will not do"),
-        (["--dtype", "bfloat16"], "runs on the CPU, in float32"),
+        (["--dtype", "bfloat16"], "retrieval takes no --dtype"),
         (["--head", "isqrt"], "retrieval takes no --head"),
         (["--shape", "20x200"], "3368x19281x2048"),
         (["--shape", "20x200x8", "--max-memory", "1kB"], "allows 1.0 kB"),

@@ -76,6 +76,6 @@ def test_a_file_of_covtool_that_still_has_them_loses_them(tmp_path) -> None:
 
 
 def test_a_name_is_built_without_them() -> None:
-    opened = open_model("torchvision:googlenet", pretrained=False)
+    opened = open_model("torchvision:googlenet", from_scratch=True)
     assert opened.recipe.base.arguments == {"aux_logits": False}
     assert not any(name.startswith("aux") for name in opened.model.state_dict())

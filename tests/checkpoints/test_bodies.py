@@ -319,7 +319,7 @@ def test_a_grid_that_is_not_square_needs_the_size(tmp_path):
     with pytest.raises(UnrecognizedCheckpointError, match="pos_embed") as told:
         open_model(path)
     assert "--img-size" in told.value.hint
-    opened = open_model(path, input_overrides={"size": (128, 64)})
+    opened = open_model(path, input={"size": (128, 64)})
     assert opened.recipe.base.arguments == {"img_size": [128, 64]}
     arguments = argparse.Namespace(model="test_vit", input_size=[3, 128, 64])
     opened = open_model(save({"state_dict": model.state_dict(), "args": arguments}, path))
@@ -329,7 +329,7 @@ def test_a_grid_that_is_not_square_needs_the_size(tmp_path):
 def test_a_size_that_is_asked_for_is_reached_by_resampling(tmp_path):
     model = timm.create_model("vit_tiny_patch16_224", num_classes=5)
     path = save(model.state_dict(), tmp_path / "vit_tiny_patch16_224.pth")
-    opened = open_model(path, input_overrides={"size": (96, 96)})
+    opened = open_model(path, input={"size": (96, 96)})
     assert (opened.recipe.input.size, see(opened.model, 96).shape) == ((96, 96), (2, 5))
     model.set_input_size(img_size=(96, 96))
     assert torch.equal(opened.model.pos_embed, model.pos_embed)

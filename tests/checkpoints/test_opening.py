@@ -116,7 +116,7 @@ def test_ignored_entries_are_named(tmp_path, model):
 
 def test_the_images_can_be_told(checkpoint):
     told = {"mean": (0.5,), "size": (64, 64)}
-    images = open_model(checkpoint, input_overrides=told).recipe.input
+    images = open_model(checkpoint, input=told).recipe.input
     assert (images.mean, images.size) == ((0.5,), (64, 64))
 
 
@@ -138,7 +138,7 @@ def test_tensors_of_nothing_known_are_refused(tmp_path):
 
 
 def test_an_architecture_by_name_starts_from_scratch_where_it_is_told_to():
-    opened = open_model("test_resnet.r160_in1k", pretrained=False, num_classes=4)
+    opened = open_model("test_resnet.r160_in1k", from_scratch=True, num_classes=4)
     assert (opened.recipe.base.name, opened.recipe.num_classes) == ("test_resnet", 4)
     assert opened.recipe.provenance.source == "test_resnet.r160_in1k"
     assert opened.checkpoint is None
@@ -146,7 +146,7 @@ def test_an_architecture_by_name_starts_from_scratch_where_it_is_told_to():
 
 
 def test_torchvisions_models_have_a_prefix():
-    opened = open_model("torchvision:squeezenet1_1", pretrained=False)
+    opened = open_model("torchvision:squeezenet1_1", from_scratch=True)
     assert (opened.recipe.base.library, opened.recipe.num_classes) == ("torchvision", 1000)
 
 
@@ -177,7 +177,7 @@ def test_a_name_that_looks_like_a_path_is_taken_for_one(tmp_path):
 def test_a_covtool_file_is_opened_as_what_it_is(tmp_path, checkpoint, images):
     opened = open_model(checkpoint)
     covtool.save(opened.model, tmp_path / "own.safetensors")
-    again = open_model(tmp_path / "own.safetensors", input_overrides={"crop_pct": 1.0})
+    again = open_model(tmp_path / "own.safetensors", input={"crop_pct": 1.0})
     assert again.checkpoint.format == "covtool"
     assert again.recipe.provenance == opened.recipe.provenance
     assert again.recipe.input.crop_pct == 1.0

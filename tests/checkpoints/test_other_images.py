@@ -55,14 +55,14 @@ def written(folder, base=RESNET, images=MADE, operations=ISQRT):
     ],
 )
 def test_what_differs_from_what_a_file_was_made_for_is_said(used, words, is_far, tmp_path) -> None:
-    opened = open_model(written(tmp_path), input_overrides=used)
+    opened = open_model(written(tmp_path), input=used)
     assert any(words in note for note in opened.notes)
     assert opened.is_far == is_far
 
 
 def test_the_same_images_are_no_other_ones(tmp_path) -> None:
     for overrides in ({}, {"size": (96, 96)}, {"crop_pct": 1.0}):
-        opened = open_model(written(tmp_path), input_overrides=overrides)
+        opened = open_model(written(tmp_path), input=overrides)
         assert opened.notes == ()
         assert not opened.is_far
 
@@ -79,14 +79,14 @@ def test_smaller_images_are_far_sooner_than_larger_ones() -> None:
 def test_a_map_of_one_position_is_refused_for_covariances_only(tmp_path) -> None:
     tiny = {"size": (16, 16)}
     with pytest.raises(SurgeryError, match="At 16x16 pixels the map that the head isqrt pools"):
-        open_model(written(tmp_path), input_overrides=tiny)
+        open_model(written(tmp_path), input=tiny)
     average = written(tmp_path, operations=(HeadSpec(head="gap"),))
-    assert open_model(average, input_overrides=tiny).is_far
+    assert open_model(average, input=tiny).is_far
 
 
 def test_position_embeddings_are_resampled_and_the_file_says_so(tmp_path) -> None:
     path = written(tmp_path, VIT, InputSpec(size=(224, 224)))
-    opened = open_model(path, input_overrides={"size": (96, 96)})
+    opened = open_model(path, input={"size": (96, 96)})
     assert opened.recipe.base.arguments == {**VIT.arguments, "img_size": [96, 96]}
     assert any("position embeddings are resampled" in note for note in opened.notes)
     again = load(save(opened.model, tmp_path / "again.safetensors"))
@@ -96,9 +96,7 @@ def test_position_embeddings_are_resampled_and_the_file_says_so(tmp_path) -> Non
 
 
 def test_a_name_takes_other_sizes_as_well() -> None:
-    opened = open_model(
-        "vit_tiny_patch16_224", pretrained=False, input_overrides={"size": (96, 96)}
-    )
+    opened = open_model("vit_tiny_patch16_224", from_scratch=True, input={"size": (96, 96)})
     assert opened.model(some_images(opened.recipe.input)).shape == (2, 1000)
 
 

@@ -29,7 +29,7 @@ from covtool.checkpoints.opening import open_model
 from covtool.checkpoints.reid import open_reid
 from covtool.errors import CheckpointError
 from covtool.evaluation.features.extractor import embeddings, find_feature_layer
-from covtool.specs import DescriptionSpec
+from covtool.specs import FeatureSpec
 
 
 def write(published: Published, path: Path) -> Path:
@@ -42,7 +42,7 @@ def images_of(published: Published, count: int = 2) -> torch.Tensor:
 
 
 def described(opened: OpenedModel, images: torch.Tensor, feature: str = "embedding"):
-    spec = DescriptionSpec(feature=feature)
+    spec = FeatureSpec(feature=feature)
     layer = find_feature_layer(opened.model, opened.recipe.input, spec)
     return next(embeddings(opened.model, [images], layer))
 

@@ -136,13 +136,11 @@ def test_what_is_assumed_is_one_line_and_flags_take_it_out(tmp_path, state):
     )
     told = {"mean": (0.1,), "std": (0.1,), "size": (64, 64)}
     (assumed,) = [
-        n
-        for n in open_model(path, arch="test_resnet", input_overrides=told).notes
-        if "Assumed" in n
+        n for n in open_model(path, arch="test_resnet", input=told).notes if "Assumed" in n
     ]
     assert "crop 0.95, bilinear (timm's" in assumed
     told |= {"crop_pct": 1.0, "interpolation": "bicubic"}
-    opened = open_model(path, arch="test_resnet", input_overrides=told)
+    opened = open_model(path, arch="test_resnet", input=told)
     assert "Assumed" not in notes(opened)
 
 

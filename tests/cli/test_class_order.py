@@ -1,4 +1,4 @@
-"""Which output is which class, as a user meets it: folders by number, names in the file."""
+"""The class of each output, as a user meets it: folders by number, names in the file."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a user is told about a data set before anything is trained or measured on it."""
+"""Notes and errors about a data set, before anything is trained or measured on it."""
 
 import shutil
 

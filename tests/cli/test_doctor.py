@@ -14,7 +14,7 @@ QUICK = ["--from-scratch", "--img-size", "32", "--epochs", "1", "-b", "6", "-j",
 
 @pytest.fixture
 def stopped(covtool, tmp_path, monkeypatch):
-    """A run of a model one of whose weights became nan: what it says."""
+    """Run a model one of whose weights became nan, and return its output."""
     models, original = [], prepare.assemble
 
     def assemble(model, *rest):

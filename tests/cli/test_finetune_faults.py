@@ -1,4 +1,4 @@
-"""What a user sees when something goes wrong in mid-run: exit code, message, what is left."""
+"""Faults in mid-run as a user sees them: exit code, message, files that are left."""
 
 import multiprocessing
 import os

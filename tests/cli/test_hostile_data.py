@@ -75,7 +75,7 @@ def test_folders_of_hostile_images(covtool, colors, mixed, tmp_path):
 
 
 def shards(folder, content):
-    """Two splits, whose second image is `content`."""
+    """Write two splits, whose second image is `content`."""
     folder.mkdir()
     for split in ("train", "val"):
         with tarfile.open(folder / f"{split}-000.tar", "w") as tar:

@@ -63,7 +63,7 @@ def test_values_that_are_not_finite_are_pointed_out(capsys, tmp_path):
     state["fc.bias"][3] = float("nan")
     torch.save(state, tmp_path / "test_resnet.pth")
     _, _, err = covtool_inspect(capsys, tmp_path / "test_resnet.pth")
-    assert "infinite or no numbers in: fc.bias" in err
+    assert "infinite or NaN in: fc.bias" in err
     _, out, _ = covtool_inspect(capsys, tmp_path / "test_resnet.pth", "--json")
     assert json.loads(out)["tensors"]["non_finite"] == ["fc.bias"]
 

@@ -47,7 +47,7 @@ def test_a_process_that_was_killed_is_named():
     [("3", 2, "--nproc is 3, but torchrun has started 2 processes here"), ("2", 4, "no data set")],
 )
 def test_under_torchrun_nproc_must_agree_with_it(covtool, monkeypatch, nproc, code, message):
-    # One process in all, so that nobody has to be waited for.
+    # One process in all, so that no other has to be waited for.
     for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

@@ -1,4 +1,4 @@
-"""Published data sets at the command line: what chooses in them, and what is told of them."""
+"""Published data sets at the command line: options that choose in them, and notes about them."""
 
 import json
 

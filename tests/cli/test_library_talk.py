@@ -11,7 +11,7 @@ from covtool_cli import library_talk
 
 @pytest.fixture
 def shown(capsys):
-    """What libraries say is shown, as no test would have it."""
+    """Show warnings of libraries, which pytest would turn into errors."""
     with warnings.catch_warnings(), library_talk.in_lines(debug=False):
         warnings.simplefilter("always")
         yield lambda: capsys.readouterr().err

@@ -13,24 +13,28 @@ from pydantic import Field
 from covtool import atomic, errors
 from covtool.specs import Record
 from covtool_cli import options
+from covtool_cli.commands.bench import BENCHMARKS
 from covtool_cli.main import COMMANDS, exit_code, run
+
+SUMMARIES = {**COMMANDS, **{f"bench {name}": text for name, text in BENCHMARKS.items()}}
+"""Summaries of all commands and of those of groups."""
 
 
 def module_of(command: str):
-    return import_module(f"covtool_cli.commands.{command.replace('-', '_')}")
+    return import_module(f"covtool_cli.commands.{command.replace('-', '_').replace(' ', '.')}")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", SUMMARIES)
 def test_summary_is_the_first_line_of_the_commands_docstring(command: str) -> None:
     lines = module_of(command).command.__doc__.splitlines()
-    assert lines[0] == COMMANDS[command]
+    assert lines[0] == SUMMARIES[command]
     assert any(f"Example: covtool {command}" in line for line in lines)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sorted(SUMMARIES.keys() - {"bench"}))
 def test_every_command_has_json_and_debug(command: str, capsys) -> None:
     with pytest.raises(SystemExit) as ended:
-        run([command, "--help"])
+        run([*command.split(), "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert "--json" in shown
@@ -39,7 +43,16 @@ def test_every_command_has_json_and_debug(command: str, capsys) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["convert", "--help"], ["finetune", "--help"], ["convrt"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["convert", "--help"],
+        ["finetune", "--help"],
+        ["convrt"],
+        ["bench", "--help"],
+        ["bench", "retrieval", "--help"],
+        ["bench", "heads", "--network", "resnet18"],
+    ],
     ids=" ".join,
 )
 def test_help_and_usage_errors_import_neither_torch_nor_timm(arguments: list[str]) -> None:
@@ -167,7 +180,7 @@ def test_cheap_modules_stay_cheap(module: str) -> None:
 
 
 def interrupted_after(*written):
-    """What a command does that Ctrl-C ends once some files were written."""
+    """Return the work of a command that Ctrl-C ends once some files were written."""
 
     def do(*arguments, **options):
         for path in written:

@@ -1,4 +1,4 @@
-"""Where commands write to: what will not do is said in time, whatever the command."""
+"""Places that commands write to: a wrong one is refused in time, whatever the command."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ PLACES = {
 
 
 def refused(answer):
-    """What a command said that was refused before it did anything."""
+    """Return the error of a command that was refused before it did anything."""
     code, out, err = answer
     assert (code, out) == (2, "")
     assert "not foreseen" not in err
@@ -136,7 +136,7 @@ def test_a_figure_that_does_not_fit_is_told(covtool, tmp_path):
 
 @pytest.fixture
 def gone(tmp_path, monkeypatch):
-    """A working folder that has been deleted."""
+    """Go to a working folder that has been deleted."""
     folder = tmp_path / "gone"
     folder.mkdir()
     monkeypatch.chdir(folder)

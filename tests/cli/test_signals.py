@@ -38,12 +38,12 @@ def arguments(data):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Where a run of these arguments goes."""
+    """Return the folder of a run of these arguments."""
     return tmp_path / "runs/finetune/test_resnet"
 
 
 def signalled(number, original):
-    """A function that does what `original` does, after a signal has come."""
+    """Return a function that does what `original` does, after a signal has come."""
 
     def do(*arguments, **options):
         signal.raise_signal(number)
@@ -145,7 +145,7 @@ def test_a_second_signal_ends_a_run_at_once_with_its_own_code(
 
 
 def test_a_signal_that_is_ignored_stays_ignored(covtool, arguments, monkeypatch):
-    """As `nohup` has it."""
+    """Ignore SIGHUP, as `nohup` does."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         monkeypatch.setattr(saving, "capture", signalled(signal.SIGHUP, saving.capture))

@@ -1,4 +1,4 @@
-"""`covtool svdnet-rri` as somebody uses it, with mistakes as well."""
+"""`covtool svdnet-rri` as a user calls it, with mistakes as well."""
 
 import csv
 import json
@@ -98,7 +98,7 @@ def test_json_is_the_result(covtool, net, people):
 
 
 def edited(people, change):
-    """The lines of the list, changed, in a file beside it."""
+    """Write the lines of the list, changed, into a file beside it."""
     header, *lines = people.read_text().splitlines()
     path = people.with_name("changed.csv")
     path.write_text("\n".join([header, *change(lines)]) + "\n")

@@ -1,4 +1,4 @@
-"""How errors end: those that were not foreseen, and those in the middle of telling one."""
+"""Errors that were not foreseen, and errors while another one is shown."""
 
 import errno
 import signal
@@ -24,7 +24,7 @@ def failing(problem):
 
 @pytest.fixture
 def told(covtool, monkeypatch):
-    """What a command ends with that raises a problem: exit code, stderr."""
+    """Return exit code and stderr of a command that raises a problem."""
 
     def tell(problem, *more):
         with monkeypatch.context() as patch:

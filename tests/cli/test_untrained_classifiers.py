@@ -48,7 +48,7 @@ def test_embed_writes_what_a_trained_classifier_answers(covtool, tmp_path, data)
     assert code == 0, err
     assert "what the model answers" in out
     written = np.load("f.npz")
-    opened = open_model(path, input_overrides={"size": (64, 64)})
+    opened = open_model(path, input={"size": (64, 64)})
     first = data / str(written["paths"][0])
     image = evaluation_transform(opened.recipe.input)(Image.open(first).convert("RGB"))
     with torch.no_grad():

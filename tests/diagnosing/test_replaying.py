@@ -8,7 +8,7 @@ from training_runs import Recorder, make_request
 from covtool.conversion import ConversionRequest, convert
 from covtool.diagnosing.replaying import replay
 from covtool.errors import ArgumentError, CheckpointError, NonFiniteError
-from covtool.specs import HeadSpec, InputOverrides
+from covtool.specs import HeadSpec, InputOverrides, ModelSource
 from covtool.training import finetune
 from covtool.training.start import prepare
 from covtool.training.step.nonfinite_dump import read_dump
@@ -115,11 +115,9 @@ def test_a_gradient_is_computed_again_to_the_last_bit_with_the_same_dropout(
 ):
     converted = convert(
         ConversionRequest(
-            source="test_resnet",
+            source=ModelSource(name="test_resnet", from_scratch=True, input={"size": (32, 32)}),
             operations=[HeadSpec(head="dropcov", dim=8)],
             output=tmp_path / "dropcov.safetensors",
-            input_overrides={"size": (32, 32)},
-            pretrained=False,
         )
     )
     request = asked(

@@ -16,13 +16,15 @@ from covtool.errors import ArgumentError, DataError, OutputExistsError
 from covtool.evaluation.features.files import read_features, write_features
 from covtool.evaluation.features.table import FeatureTable, ImageLabels
 from covtool.evaluation.retrieval.exact_search import ExactSearch
+from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.reranking import RerankedSearch
 from covtool.evaluation.retrieval.search import (
     image_label,
-    labels_of,
     plan_search,
-    read_searched,
+    read_search_features,
+    relevance_of,
     search,
+    search_labels,
 )
 from covtool.evaluation.retrieve import RetrievalRequest, retrieve
 from covtool.specs import LaunchSpec, RetrievalSpec
@@ -138,7 +140,7 @@ def test_the_report_comes_before_the_model_is_looked_at(ask):
 
 def test_images_are_found_in_a_file_by_their_paths(market, ask, tmp_path):
     layout = read_retrieval(market)
-    labels = labels_of(layout)
+    labels = search_labels(layout)
     features = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(1))
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(2))
     shuffled = FeatureTable(
@@ -146,8 +148,8 @@ def test_images_are_found_in_a_file_by_their_paths(market, ask, tmp_path):
         labels=(*(labels[i] for i in order), ImageLabels("another.jpg")),
     )
     file = write_features(tmp_path / "a.npz", shuffled)
-    assert torch.equal(read_searched(layout, file), features)
-    expected = search(layout, features, RetrievalSpec()).figures()
+    assert torch.equal(read_search_features(layout, file), features)
+    expected = search(features, relevance_of(layout), RetrievalSpec()).figures()
     assert retrieve(ask(source=None, distances_from=file)).result.figures() == expected
 
 
@@ -155,7 +157,9 @@ def test_without_paths_they_are_taken_in_order(market, tmp_path):
     layout = read_retrieval(market)
     features = torch.randn(len(layout.searched), 4)
     bare = FeatureTable(features=features, labels=(ImageLabels(),) * len(features))
-    assert torch.equal(read_searched(layout, write_features(tmp_path / "a.npz", bare)), features)
+    assert torch.equal(
+        read_search_features(layout, write_features(tmp_path / "a.npz", bare)), features
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,22 +180,23 @@ def test_rows_that_say_that_they_are_in_another_order_are_refused(market, tmp_pa
     layout = read_retrieval(market)
     for name in ("identity", "camera", "split"):
         labels = [
-            ImageLabels()._replace(**{name: getattr(label, name)}) for label in labels_of(layout)
+            ImageLabels()._replace(**{name: getattr(label, name)})
+            for label in search_labels(layout)
         ]
         features = torch.ones(len(labels), 2)
         table = FeatureTable(features=features, labels=tuple(labels))
-        read_searched(layout, write_features(tmp_path / f"{name}.npz", table))
+        read_search_features(layout, write_features(tmp_path / f"{name}.npz", table))
         table = FeatureTable(features=features, labels=tuple(reversed(labels)))
         with pytest.raises(DataError, match=f"Row 1 of .* is of {name}"):
-            read_searched(layout, write_features(tmp_path / f"{name}2.npz", table))
+            read_search_features(layout, write_features(tmp_path / f"{name}2.npz", table))
 
 
 def test_an_image_that_is_named_twice_is_refused(market, tmp_path):
     layout = read_retrieval(market)
-    labels = labels_of(layout)
+    labels = search_labels(layout)
     table = FeatureTable(features=torch.ones(len(labels) + 1, 2), labels=(*labels, labels[0]))
     with pytest.raises(DataError, match="names 1 images twice"):
-        read_searched(layout, write_features(tmp_path / "a.npz", table))
+        read_search_features(layout, write_features(tmp_path / "a.npz", table))
 
 
 def test_features_come_from_one_source(ask, tmp_path):
@@ -272,12 +277,25 @@ def test_too_little_memory_is_told_before_an_image_is_described(rerank, ask):
 def test_the_plan_is_that_of_the_search(rerank, market, monkeypatch):
     layout = read_retrieval(market)
     spec = RetrievalSpec(rerank=rerank, k1=3, k2=2) if rerank else RetrievalSpec()
-    planned = plan_search(layout, 96, spec)
+    relevance = relevance_of(layout)
+    planned = plan_search(relevance, 96, spec)
     kept = []
     kind = RerankedSearch if rerank else ExactSearch
     monkeypatch.setattr(kind, "compare", _keeping(kind.compare, kept))
-    search(layout, torch.randn(len(layout.searched), 96), spec)
+    search(torch.randn(len(layout.searched), 96), relevance, spec)
     assert {found.plan for found in kept} == {planned}
+
+
+def test_relevance_is_found_once(ask, monkeypatch):
+    made, build = [], Relevance.__init__
+
+    def count(self, *labels):
+        made.append(self)
+        build(self, *labels)
+
+    monkeypatch.setattr(Relevance, "__init__", count)
+    retrieve(ask(rerank=True, k1=3, k2=2))
+    assert len(made) == 1
 
 
 def _keeping(compare, kept):

@@ -56,20 +56,20 @@ def command_line(arguments: list[str]) -> None:
     """Run a command of covtool; ends in SystemExit, whose context is what went wrong."""
     from covtool_cli import main
 
-    problems, told = [], main._told
+    problems, told = [], main._report
 
     def tell(problem: Exception) -> int:
         problems.append(problem)
         return told(problem)
 
-    main._told = tell
+    main._report = tell
     try:
         main.run(arguments)
     except SystemExit as end:
         end.__context__ = problems[-1] if problems else None
         raise
     finally:
-        main._told = told
+        main._report = told
 
 
 def call(

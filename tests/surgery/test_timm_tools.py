@@ -306,9 +306,9 @@ def test_timm_s_data_configuration_is_that_of_the_recipe(file: Path) -> None:
 
 
 def test_overridden_images_and_gray_ones_are_in_the_configuration(file: Path) -> None:
-    model = open_model(file, input_overrides={"size": (96, 96)}).model
+    model = open_model(file, input={"size": (96, 96)}).model
     assert timm.data.resolve_data_config(model=model)["input_size"] == (3, 96, 96)
-    other = open_model("torchvision:resnet18", pretrained=False, input_overrides={"mean": (0.5,)})
+    other = open_model("torchvision:resnet18", from_scratch=True, input={"mean": (0.5,)})
     assert timm.data.resolve_data_config(model=other.model)["mean"] == (0.5, 0.5, 0.5)
 
 

@@ -1,4 +1,4 @@
-"""How well a classifier does on labeled images."""
+"""Accuracy of a classifier on labeled images."""
 
 import time
 from collections import Counter
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from covtool.backbones.module_modes import in_eval_mode
 from covtool.errors import DataError, NonFiniteError, ShapeError
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
@@ -40,12 +41,12 @@ class ClassificationResult:
     """What `evaluate_classification` measured.
 
     Attributes:
-        images: How many images.
+        images: Number of images.
         top_1: Share of them whose class has the highest logit, in percent.
         top_5: Share whose class is among the five highest; None below six classes.
         loss: Mean cross entropy, in nats.
-        images_per_s: Over the whole loop, reading the images included.
-        class_names: Of the model's outputs.
+        images_per_s: Throughput of the whole loop, reading the images included.
+        class_names: Names of the model's outputs.
         targets: For each image, the model's output that would be right.
         predictions: For each image, the output with the highest logit; the first of equals.
     """
@@ -74,8 +75,9 @@ class ClassificationResult:
         )
 
     def most_confused(self, count: int) -> tuple[Confusion, ...]:
-        """The `count` pairs of classes with the most errors; equals in the order of the outputs."""
+        """Return the `count` most confused pairs of classes; equals in the order of the outputs."""
         pairs = Counter(zip(self.targets, self.predictions, strict=True))
+        # Negated, so that one ascending sort has the largest first and ties by output.
         errors = [(-images, pair) for pair, images in pairs.items() if pair[0] != pair[1]]
         return tuple(
             Confusion(
@@ -106,29 +108,29 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
 ) -> ClassificationResult:
     """Run a classifier over labeled images and count what it gets right.
 
-    Counts are exact, in integers. The model is moved to `device`, runs in eval mode, and is
-    left in the mode that it was in.
+    Counts are exact, in integers. The model is moved to `device`, runs in eval mode, and its
+    modules are left in the modes that they were in.
 
     Args:
         model: Images to logits, (B, K).
         loader: Images (B, channels, height, width) with labels (B,): those of this process, where
             several have a part each, in the order of their ranks.
-        class_names: Of the model's K outputs; by default their numbers.
+        class_names: Names of the model's K outputs; by default their numbers.
         label_map: The model's output for each label of the data, as `match_classes` finds it;
             by default the label itself.
-        device: Where the model runs.
-        track: Shows the progress, batch by batch.
-        perturb: Changes the images of a batch before the model is measured on them; see
+        device: Device that the model runs on.
+        track: Display of the progress, batch by batch.
+        perturb: Change of a batch's images before the model is measured on them; see
             `covtool.evaluation.classification.attacker.Attacker`.
-        processes: That have parts of the images. All of them get the result of all images.
+        processes: Processes that have parts of the images. All get the result of all images.
 
     Raises:
         DataError: There are no images, or a label is none of the outputs.
         NonFiniteError: A logit is not a number.
         ShapeError: The model does not return (B, K).
     """
-    mapping = None if label_map is None else torch.tensor(label_map)
-    model, was_training = model.to(device), model.training
+    mapping = None if label_map is None else torch.tensor(label_map)  # on the CPU, as labels are
+    model = model.to(device)
     batches = len(loader) if hasattr(loader, "__len__") else None
     start = time.perf_counter()
 
@@ -137,17 +139,14 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
         for images, labels in track(loader, "attacking" if perturb else "evaluating", batches):
             targets = labels if mapping is None else mapping[labels]
             images = images.to(device, non_blocking=True)
-            if perturb is not None:
+            if perturb is not None:  # needs gradients: outside of `no_grad`
                 images = perturb(model, images, targets.to(device))
             with torch.no_grad():
                 counts.add(checked_logits(model(images), targets), targets.to(device))
         return counts
 
-    try:
-        model.eval()
+    with in_eval_mode(model):
         counts = _Counts.of_all(processes.each(count))
-    finally:
-        model.train(was_training)
     return counts.result(class_names, time.perf_counter() - start)
 
 
@@ -155,8 +154,8 @@ def checked_logits(logits: Tensor, targets: Tensor) -> Tensor:
     """Return a model's output as logits in float32 or better, (B, K).
 
     Args:
-        logits: What the model returned.
-        targets: The outputs that would be right, (B,).
+        logits: Output of the model.
+        targets: Outputs that would be right, (B,).
 
     Raises:
         DataError: A target is none of the outputs.
@@ -170,20 +169,24 @@ def checked_logits(logits: Tensor, targets: Tensor) -> Tensor:
             "The model's logits are not numbers.",
             hint="covtool inspect says whether the weights hold non-finite values.",
         )
+    # On a GPU an index out of range is an assertion of the device, after which nothing runs.
     if int(targets.max()) >= logits.shape[1]:
         raise DataError(
             f"A label is {int(targets.max())}, but the model has {logits.shape[1]} outputs."
         )
+    # Cross entropy in half precision would be wrong in the third digit.
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 class _Counts:
-    """What batches add up to. Their losses are kept apart: the sum depends on the order."""
+    """Sums over batches."""
 
     def __init__(self) -> None:
         self.targets: list[int] = []
         self.predictions: list[int] = []
         self.in_top_5 = 0
+        # One a batch, not a running sum: rounding depends on the order, and the parts of several
+        # processes are joined in the order that one process has.
         self.losses: list[float] = []
         self.num_classes = 0
 
@@ -202,7 +205,7 @@ class _Counts:
     def add(self, logits: Tensor, targets: Tensor) -> None:
         self.num_classes = logits.shape[1]
         self.targets += targets.tolist()
-        self.predictions += logits.argmax(1).tolist()
+        self.predictions += logits.argmax(1).tolist()  # the first of equals, as `_ranks` has it
         self.in_top_5 += int((_ranks(logits, targets) < 5).sum())
         self.losses.append(float(F.cross_entropy(logits, targets, reduction="sum")))
 
@@ -219,6 +222,7 @@ class _Counts:
         return ClassificationResult(
             images=images,
             top_1=_percent(right, images),
+            # Of five classes or fewer every image has its own among the first five.
             top_5=_percent(self.in_top_5, images) if self.num_classes > 5 else None,
             loss=sum(self.losses) / images,
             images_per_s=images / seconds,
@@ -229,8 +233,9 @@ class _Counts:
 
 
 def _ranks(logits: Tensor, targets: Tensor) -> Tensor:
-    """How many classes come before the right one, (B,); of equal logits the lower index does."""
+    """Return how many classes come before the right one, (B,); of equals the lower index does."""
     of_target = logits.gather(1, targets[:, None])
+    # `topk` promises no order among equals: figures would depend on the device.
     lower_index = torch.arange(logits.shape[1], device=logits.device) < targets[:, None]
     return ((logits > of_target) | ((logits == of_target) & lower_index)).sum(1)
 

@@ -1,4 +1,4 @@
-"""A model under attack, batch by batch."""
+"""An attack on a model, batch by batch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,13 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from covtool.backbones.module_modes import in_eval_mode
 from covtool.errors import NonFiniteError
 from covtool.evaluation.classification.accuracy import checked_logits
-from covtool.evaluation.classification.attacks import ATTACKS, Ball
+from covtool.evaluation.classification.attacks import ATTACKS, LInfinityBall
 from covtool.processes import Processes
 from covtool.specs import AttackSpec, InputSpec
 
 TOLERATED_ZERO_SHARE = 0.1
+"""Share of images whose gradient may be zero before the figure says little."""
 
 
 class Attacker:
@@ -23,14 +25,14 @@ class Attacker:
     of the batches. Use a new one for each pass over the data.
 
     Args:
-        spec: As `covtool.evaluation.classification.attacks.chosen_attack` gives it.
-        input: How the images were prepared.
-        first: The number of the first image: where several processes have a part each, not 0.
+        spec: Attack with its defaults, from `resolve_attack`.
+        input: Preparation of the images.
+        first: Number of the first image: not 0 where several processes have a part each.
 
     Attributes:
-        images: How many images there were.
-        zero_gradients: For how many the gradient was exactly zero where the attack began. It stays
-            where it is then.
+        images: Number of images so far.
+        zero_gradients: Images whose gradient was exactly zero where the attack began: a step along
+            its sign leaves them as they are.
     """
 
     def __init__(self, spec: AttackSpec, input: InputSpec, *, first: int = 0) -> None:
@@ -47,8 +49,8 @@ class Attacker:
 
         Args:
             model: Images to logits, (B, K).
-            images: Normalized, (B, C, H, W).
-            targets: The outputs that would be right, (B,).
+            images: Normalized images, (B, C, H, W).
+            targets: Outputs that would be right, (B,).
 
         Returns:
             Normalized, (B, C, H, W), with no gradient.
@@ -63,17 +65,18 @@ class Attacker:
             zeros.append(int((~value.flatten(1).any(1)).sum()))
             return value
 
+        # The random start of PGD follows from an image's number, not from its place in a batch.
         start = self._first + self.images
         numbers = range(start, start + len(images))
-        ball = Ball.around(images, self.input, self.spec.radius)
-        with _held_still(model):
+        ball = LInfinityBall.around(images, self.input, self.spec.radius)
+        with in_eval_mode(model), _parameters_held(model):
             perturbed = ATTACKS[self.spec.attack].method(gradient, ball, self.spec, numbers)
         self.images += len(images)
-        self.zero_gradients += zeros[0]
+        self.zero_gradients += zeros[0]  # of the first step; later ones start elsewhere
         return perturbed
 
-    def add_up(self, processes: Processes) -> None:
-        """Let the counts be those of all processes."""
+    def sum_over(self, processes: Processes) -> None:
+        """Replace the counts by those of all processes."""
         sums = processes.sum(self.images, self.zero_gradients)
         self.images, self.zero_gradients = map(int, sums)
 
@@ -94,8 +97,8 @@ def input_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         model: Images to logits, (B, K).
-        images: (B, C, H, W).
-        targets: The outputs that would be right, (B,).
+        images: Normalized images, (B, C, H, W).
+        targets: Outputs that would be right, (B,).
 
     Returns:
         As `images`; zero where the model lets no gradient through.
@@ -106,7 +109,10 @@ def input_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     with torch.enable_grad():
         images = images.detach().requires_grad_()
         logits = checked_logits(model(images), targets)
+        # The sum, not the mean: an image's gradient does not depend on the size of the batch.
         loss = F.cross_entropy(logits, targets, reduction="sum")
+    # A head may pass nothing back, by its gradient rule or by rounding: that is counted, not an
+    # error of autograd.
     if not loss.requires_grad:
         return torch.zeros_like(images)
     (gradient,) = torch.autograd.grad(loss, images, materialize_grads=True)
@@ -120,15 +126,12 @@ def input_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
 
 
 @contextmanager
-def _held_still(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode and its parameters without gradients; as before afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
+def _parameters_held(model: nn.Module) -> Iterator[None]:
+    """Run a block in which no parameter of a model requires a gradient."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.requires_grad_(False)
     try:
-        model.eval().requires_grad_(False)
         yield
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-        for module, training in modes:
-            module.training = training

@@ -1,7 +1,7 @@
 """White-box attacks: images a little different that a classifier gets wrong.
 
 All are bounded in L-infinity. Lengths are in units of pixel values in [0, 1], whatever the images
-were normalized with; a `Ball` knows the way between the two.
+were normalized with; an `LInfinityBall` converts between the two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +21,14 @@ InputGradient = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ball:
-    """The images that are within `eps` of others, and are images.
+class LInfinityBall:
+    """The L-infinity ball around images, cut to valid pixel values.
 
     Attributes:
-        center: The others, normalized, (B, C, H, W).
-        eps: L-infinity, in units of pixel values.
-        mean: What was subtracted from the pixel values, (C, 1, 1).
-        std: What they were divided by after that, (C, 1, 1).
+        center: Images in the middle, normalized, (B, C, H, W).
+        eps: Radius, in units of pixel values.
+        mean: Mean that was subtracted from the pixel values, (C, 1, 1).
+        std: Standard deviation that they were divided by after that, (C, 1, 1).
     """
 
     center: Tensor
@@ -37,7 +37,7 @@ class Ball:
     std: Tensor
 
     @classmethod
-    def around(cls, images: Tensor, input: InputSpec, eps: float) -> "Ball":
+    def around(cls, images: Tensor, input: InputSpec, eps: float) -> "LInfinityBall":
         """Return the ball about `images`, (B, C, H, W), that were prepared as `input` says."""
 
         def of_channels(values: Sequence[float]) -> Tensor:
@@ -48,37 +48,37 @@ class Ball:
 
         return cls(center=images, eps=eps, mean=of_channels(input.mean), std=of_channels(input.std))
 
-    def shifted(self, images: Tensor, change: Tensor) -> Tensor:
-        """The image in the ball that is nearest to `images` plus a change of their pixel values.
+    def projected_step(self, images: Tensor, change: Tensor) -> Tensor:
+        """Return the images in the ball nearest to `images` plus a change of their pixel values.
 
         Args:
-            images: Normalized, (B, C, H, W).
-            change: In units of pixel values, (B, C, H, W).
+            images: Normalized images, (B, C, H, W).
+            change: Change in units of pixel values, (B, C, H, W).
 
         Returns:
             Normalized, (B, C, H, W); within `eps` of the center and with pixel values in [0, 1],
             up to rounding.
         """
-        reach = self.eps / self.std
+        reach = self.eps / self.std  # of each channel: its pixels were divided by its own std
         near = (images + change / self.std).clamp(self.center - reach, self.center + reach)
         return near.clamp((0 - self.mean) / self.std, (1 - self.mean) / self.std)
 
 
-AttackMethod = Callable[[InputGradient, Ball, AttackSpec, Sequence[int]], Tensor]
+AttackMethod = Callable[[InputGradient, LInfinityBall, AttackSpec, Sequence[int]], Tensor]
 
 
 def fgsm(
-    gradient: InputGradient, ball: Ball, spec: AttackSpec, numbers: Sequence[int] = ()
+    gradient: InputGradient, ball: LInfinityBall, spec: AttackSpec, numbers: Sequence[int] = ()
 ) -> Tensor:
     """Return one step of size eps along the sign of the gradient; `numbers` are not used.
 
     The worst case where the loss is linear within eps, and weak where it is not.
 
     Args:
-        gradient: Of the loss to raise.
-        ball: Around the images.
-        spec: With all its options filled in, as `chosen_attack` does.
-        numbers: Of the images, (B,).
+        gradient: Gradient of the loss to raise.
+        ball: Ball around the images.
+        spec: Attack with its defaults, from `resolve_attack`.
+        numbers: Numbers of the images, (B,).
 
     Returns:
         The perturbed images, normalized, (B, C, H, W).
@@ -86,19 +86,21 @@ def fgsm(
     Source:
         Goodfellow, Shlens, Szegedy. "Explaining and Harnessing Adversarial Examples", ICLR 2015.
     """
-    return ball.shifted(ball.center, spec.radius * gradient(ball.center).sign())
+    return ball.projected_step(ball.center, spec.radius * gradient(ball.center).sign())
 
 
-def pgd(gradient: InputGradient, ball: Ball, spec: AttackSpec, numbers: Sequence[int]) -> Tensor:
-    """Steps along the sign of the gradient, brought back into the ball, from a random start.
+def pgd(
+    gradient: InputGradient, ball: LInfinityBall, spec: AttackSpec, numbers: Sequence[int]
+) -> Tensor:
+    """Take steps along the sign of the gradient, projected into the ball, from a random start.
 
     Gives the last step's images, not the worst of all steps.
 
     Args:
-        gradient: Of the loss to raise.
-        ball: Around the images.
-        spec: With all its options filled in, as `chosen_attack` does.
-        numbers: Of the images, (B,): the start of an image follows from the seed and its number.
+        gradient: Gradient of the loss to raise.
+        ball: Ball around the images.
+        spec: Attack with its defaults, from `resolve_attack`.
+        numbers: Numbers of the images, (B,), which their starts follow from, with the seed.
 
     Returns:
         The perturbed images, normalized, (B, C, H, W).
@@ -107,17 +109,18 @@ def pgd(gradient: InputGradient, ball: Ball, spec: AttackSpec, numbers: Sequence
         Madry, Makelov, Schmidt, Tsipras, Vladu. "Towards Deep Learning Models Resistant to
         Adversarial Attacks", ICLR 2018.
     """
-    images = ball.shifted(ball.center, spec.radius * _noise(ball.center, spec, numbers))
+    images = ball.projected_step(ball.center, spec.radius * _noise(ball.center, spec, numbers))
     for _ in range(spec.steps):
-        images = ball.shifted(images, spec.step * gradient(images).sign())
+        images = ball.projected_step(images, spec.step * gradient(images).sign())
     return images
 
 
 def _noise(images: Tensor, spec: AttackSpec, numbers: Sequence[int]) -> Tensor:
-    """Uniform in [-1, 1), like `images`; the same on every device and in every batch."""
+    """Draw uniform noise in [-1, 1), like `images`; the same on every device, in every batch."""
     each = []
     for number in numbers:
         with drawing(spec.attack_seed, number):
+            # Drawn on the CPU in float32: generators of devices and dtypes differ.
             each.append(2 * torch.rand(images.shape[1:], dtype=torch.float32) - 1)
     return torch.stack(each).to(images)
 
@@ -127,12 +130,12 @@ class Attack:
     """A way to perturb images.
 
     Attributes:
-        name: What `--attack` takes.
-        summary: One line, with a full stop.
-        source: Where it was published.
-        method: Gives the perturbed images.
-        options: The fields of `AttackSpec` that it takes beside `eps`, and the default of each; it
-            may use those of the fields before it.
+        name: Value of `--attack`.
+        summary: Summary in one line, with a full stop.
+        source: Publication.
+        method: Function that perturbs images.
+        options: Fields of `AttackSpec` that it takes beside `eps`, and the default of each; a
+            default may use the fields before it.
     """
 
     name: str
@@ -166,8 +169,8 @@ ATTACKS = Registry(
 )
 
 
-def chosen_attack(spec: AttackSpec) -> AttackSpec | None:
-    """`spec` with the defaults of its attack filled in, or None where it asks for no attack.
+def resolve_attack(spec: AttackSpec) -> AttackSpec | None:
+    """Return `spec` with the defaults of its attack, or None where it asks for no attack.
 
     Raises:
         ArgumentError: See `AttackSpec.validate_fields`; the attack does not take an option.
@@ -180,6 +183,7 @@ def chosen_attack(spec: AttackSpec) -> AttackSpec | None:
     for name in spec.given():
         if name not in ("eps", *options):
             raise _takes_no(spec.attack, name)
+    # In the order of the table: the step's size needs the number of steps.
     for name, default in options.items():
         if getattr(spec, name) is None:
             spec = spec.model_copy(update={name: default(spec)})

@@ -1,4 +1,4 @@
-"""Which output of a model stands for which class of a data set."""
+"""Classes of a data set, matched with the outputs of a model."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -31,10 +31,10 @@ class ClassMatch:
     """The classes of a data set among the outputs of a model.
 
     Attributes:
-        names: Of the model's outputs, in order.
+        names: Names of the model's outputs, in order.
         label_map: For each label of the data set, the index of the model's output.
-        order: What says so.
-        note: What was assumed, or None.
+        order: Evidence for the order.
+        note: Assumption, as a sentence; None where there is none.
     """
 
     names: tuple[str, ...]
@@ -58,16 +58,16 @@ def match_classes(
     equally many classes called by words, the order is guessed to be that of the sorted names.
 
     Args:
-        model_names: Of the outputs; None where the model does not name them.
-        data_names: Of the labels.
-        num_classes: Outputs of the model.
+        model_names: Names of the outputs; None where the model does not name them.
+        data_names: Names of the labels.
+        num_classes: Number of the model's outputs.
 
     Raises:
         DataError: The data has a class that the model lacks; or nothing says which output is which
             class, and no guess would be better than another.
     """
     given = None if model_names is None else tuple(model_names)
-    for rule in RULES:
+    for rule in RULES:  # the most certain first
         match = rule(given, tuple(data_names), num_classes)
         if match is not None:
             return match
@@ -83,7 +83,7 @@ def match_classes(
 def classes_stay(
     model_names: Sequence[str] | None, data_names: Sequence[str], num_classes: int
 ) -> bool:
-    """Whether a model's outputs certainly are a data set's classes, each one, in this order."""
+    """Return whether a model's outputs certainly are a data set's classes, each, in this order."""
     try:
         match = match_classes(model_names, data_names, num_classes)
     except DataError:
@@ -95,6 +95,7 @@ _Names = tuple[str, ...] | None
 
 
 def _by_name(given: _Names, names: tuple[str, ...], num_classes: int) -> ClassMatch | None:
+    # A part of the model's classes is enough: a test set may lack some.
     if given is None or not set(given) >= set(names):
         return None
     index = {name: position for position, name in enumerate(given)}
@@ -107,12 +108,13 @@ def _by_name(given: _Names, names: tuple[str, ...], num_classes: int) -> ClassMa
 
 
 def _by_spelling(given: _Names, names: tuple[str, ...], num_classes: int) -> ClassMatch | None:
-    """By names that are equal but for case, separators, or a number before them."""
+    """Match names that are equal but for case, separators, or a number before them."""
     if given is None:
         return None
     for spell in (spelled_alike, lambda name: spelled_alike(without_number(name))):
         index = {spell(name): position for position, name in enumerate(given)}
         found = [index.get(spell(name)) for name in names]
+        # Spelled alike, two names of the model would be one, and a guess which is meant.
         if len(index) == len(given) and None not in found and len(set(found)) == len(found):
             other = next(
                 n for n, position in zip(names, found, strict=True) if given[position] != n
@@ -144,7 +146,8 @@ def _contradict(given: tuple[str, ...], names: tuple[str, ...], indices: Sequenc
 
 
 def _by_index(given: _Names, names: tuple[str, ...], num_classes: int) -> ClassMatch | None:
-    """By numbers that are the outputs' indices, or these padded to one length with zeros."""
+    """Match numbers that are the outputs' indices, or these padded to one length with zeros."""
+    # "3" may be the fourth output, or the name of another one: then nothing is certain.
     indices = _indices(names, num_classes)
     if indices is None or (given is not None and _contradict(given, names, indices)):
         return None
@@ -153,6 +156,8 @@ def _by_index(given: _Names, names: tuple[str, ...], num_classes: int) -> ClassM
     counts_from_1 = 1 < len(names) < num_classes and sorted(indices) == list(
         range(1, len(names) + 1)
     )
+    # Numbers 1 to n of more outputs: data that counts from 1 looks the same as data without the
+    # first class. Where the outputs have names, only a later rule may decide.
     if counts_from_1 and given is not None:
         return None
     if counts_from_1:
@@ -173,6 +178,7 @@ def _indices(names: tuple[str, ...], num_classes: int) -> tuple[int, ...] | None
     if not names or not all(name.isascii() and name.isdecimal() for name in names):
         return None
     indices = tuple(map(int, names))
+    # "01" is padded where all names have two digits; beside "1" it is a name of its own.
     widths = {len(name) for name in names}
     plain = all(str(index) == name for index, name in zip(indices, names, strict=True))
     padded = len(widths) == 1
@@ -196,7 +202,7 @@ def _by_english_name(given: _Names, names: tuple[str, ...], num_classes: int) ->
 
 
 def _by_words_of_ids(given: _Names, names: tuple[str, ...], num_classes: int) -> ClassMatch | None:
-    """By the words for WordNet ids, where the model's or the data's classes are called by ids."""
+    """Match English words with WordNet ids, where one side's classes are called by ids."""
     if given is None or imagenet.are_wordnet_ids(given) == imagenet.are_wordnet_ids(names):
         return None
     ids, words = (given, names) if imagenet.are_wordnet_ids(given) else (names, given)
@@ -205,6 +211,7 @@ def _by_words_of_ids(given: _Names, names: tuple[str, ...], num_classes: int) ->
     fits = [[n for n, english in enumerate(meant) if word in english] for word in spelled]
     if ids is names:
         fits = [[n for n, word in enumerate(spelled) if word in english] for english in meant]
+    # Some words stand for two ids ("crane", a bird and a machine): then nothing is matched.
     found = [fit[0] for fit in fits if len(fit) == 1]
     if len(found) < len(names) or len(set(found)) < len(found):
         return None
@@ -239,6 +246,7 @@ def _guess(data_names: Sequence[str], num_classes: int) -> ClassMatch:
             reason="Nothing says which output stands for which class.",
             hint=f"Evaluate on the classes that the model was trained for. {hint}",
         )
+    # Sorted as text, 10 comes before 2: the folders' order is hardly that of the outputs.
     numbers = tuple(_unpadded_numbers(data_names))
     if numbers:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What a model describes images by: the input of its classifier, its Eigenlayer or its neck."""
+"""Features of images: the input of a model's classifier, its Eigenlayer or its neck."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from covtool.backbones.classifier import find_classifier
+from covtool.backbones.module_modes import in_eval_mode
 from covtool.data.datasets.samples import Sample
 from covtool.data.loading.loaders import evaluation_loader
 from covtool.errors import NonFiniteError, ShapeError
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
-from covtool.specs import DescriptionSpec, InputSpec
+from covtool.specs import FeatureSpec, InputSpec
 from covtool.surgery.eigenlayer import eigenlayer_path
 from covtool.surgery.neck import neck_path
 
@@ -22,15 +23,14 @@ class FeatureExtractor:
     """Turns images into features, on one process or several.
 
     Attributes:
-        model: Left as it is, apart from its device.
-        layer: Path of the module whose input describes an image; "" for the model, whose output
-            does.
-        input: The images that the model expects.
+        model: Network, left as it is apart from its device.
+        layer: Path of the module whose input the features are; "" for the model's output.
+        input: Preparation of images that the model expects.
         flip_test: Whether to take the mean of an image's features and those of its mirror image.
-        batch_size: Images at once.
+        batch_size: Images per batch.
         workers: Processes that load images.
-        device: Where the model runs.
-        processes: That describe every so many batches each.
+        device: Device that the model runs on.
+        processes: Processes that share the batches.
     """
 
     model: nn.Module
@@ -44,14 +44,14 @@ class FeatureExtractor:
 
     @classmethod
     def of(
-        cls, model: nn.Module, input: InputSpec, spec: DescriptionSpec, **settings: object
+        cls, model: nn.Module, input: InputSpec, spec: FeatureSpec, **settings: object
     ) -> "FeatureExtractor":
         """Return the extractor that `spec` asks for.
 
         Args:
-            model: To be run.
-            input: The images that it expects.
-            spec: Which feature.
+            model: Network to be run.
+            input: Preparation of images that it expects.
+            spec: Choice of the features.
             **settings: Other attributes.
 
         Raises:
@@ -62,7 +62,7 @@ class FeatureExtractor:
 
     @property
     def num_features(self) -> int:
-        """Numbers that describe an image."""
+        """Features of an image."""
         if not self.layer:
             path = find_classifier(self.model, self.input.size, self.input.channels)
             return self.model.get_submodule(path).out_features
@@ -74,8 +74,8 @@ class FeatureExtractor:
         All processes must use the iterator up. The main one gets all features, the others none.
 
         Args:
-            samples: The images, or a cache of them.
-            track: Shows the progress, batch by batch.
+            samples: Images, or a cache of them.
+            track: Display of the progress, batch by batch.
         """
         loader = evaluation_loader(
             samples,
@@ -85,7 +85,8 @@ class FeatureExtractor:
             device=torch.device(self.device),
             own=self.processes.share_of,
         )
-        batches = track((images for images, _ in loader), "describing images", len(loader))
+        batches = track((images for images, _ in loader), "extracting features", len(loader))
+        # Whole batches go round the processes: every batch is what one process would compute.
         yield from self.processes.interleaved(
             embeddings(
                 self.model, batches, self.layer, flip_test=self.flip_test, device=self.device
@@ -93,14 +94,14 @@ class FeatureExtractor:
         )
 
 
-def find_feature_layer(model: nn.Module, input: InputSpec, spec: DescriptionSpec) -> str:
-    """Return the path of the module whose input describes an image; "" for the model's own output.
+def find_feature_layer(model: nn.Module, input: InputSpec, spec: FeatureSpec) -> str:
+    """Return the path of the module whose input is the feature; "" for the model's own output.
 
     Args:
-        model: Left as it is.
-        input: The images that it expects.
-        spec: ``embedding`` for the classifier; ``pooled`` for the neck, or the Eigenlayer, where
-            there is one; ``logits`` for what the classifier answers.
+        model: Network, left as it is.
+        input: Preparation of images that it expects.
+        spec: Choice of the feature: ``embedding`` is the input of the classifier; ``pooled`` that
+            of the neck, or the Eigenlayer, where there is one; ``logits`` the model's output.
 
     Raises:
         SurgeryError: There is no linear classifier, or the model does not run on such images.
@@ -119,17 +120,16 @@ def embeddings(
     flip_test: bool = False,
     device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
-    """Yield what a linear layer of a model is fed, batch by batch.
+    """Yield the input of a linear layer of a model, batch by batch.
 
     The model runs in eval mode, without gradients. It is left on `device`, and else as it was.
 
     Args:
         model: Images to anything.
         batches: Images, (B, channels, height, width).
-        layer: Path of a module, and what it is fed describes the images; "" for what the model
-            puts out.
-        flip_test: Take the mean over each image and its mirror image.
-        device: Where the model runs.
+        layer: Path of the module whose input is yielded; "" for the output of the model.
+        flip_test: Whether to take the mean over each image and its mirror image.
+        device: Device that the model runs on.
 
     Yields:
         Features, (B, D) in float32 on the CPU.
@@ -138,14 +138,13 @@ def embeddings(
         NonFiniteError: A feature is not a finite number.
         ShapeError: The layer is not fed a vector for each image.
     """
-    dtype = next(model.parameters()).dtype
-    modes = [(module, module.training) for module in model.modules()]
-    model.to(device).eval()
-    try:
+    dtype = next(model.parameters()).dtype  # images must be half where the network is
+    with in_eval_mode(model.to(device)):
         for images in batches:
             images = images.to(device, dtype, non_blocking=True)
             features = _features(model, layer, images)
             if flip_test:
+                # Not normalized before the mean: a longer vector weighs more.
                 features = (features + _features(model, layer, images.flip(-1))) / 2
             if not features.isfinite().all():
                 raise NonFiniteError(
@@ -153,9 +152,6 @@ def embeddings(
                     hint="covtool inspect says whether the weights hold non-finite values.",
                 )
             yield features.cpu()
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @torch.no_grad()
@@ -164,10 +160,11 @@ def _features(model: nn.Module, layer: str, images: Tensor) -> Tensor:
     if features.ndim != 2 or len(features) != len(images):
         what = f"What {layer!r} is fed" if layer else "What the model puts out"
         raise ShapeError.expected(what, f"({len(images)}, D)", features)
-    return features.float()
+    return features.float()  # what files hold and a search compares; half precision fits exactly
 
 
 def _fed(model: nn.Module, layer: str, images: Tensor) -> Tensor:
+    # A hook in a whole forward pass: what happens between modules belongs to the features.
     fed: list[Tensor] = []
     hook = model.get_submodule(layer).register_forward_pre_hook(
         lambda _, given: fed.append(given[0])
@@ -176,4 +173,5 @@ def _fed(model: nn.Module, layer: str, images: Tensor) -> Tensor:
         model(images)
     finally:
         hook.remove()
+    # A layer that is called twice (weights shared by two heads) gives its last input.
     return fed[-1] if fed else torch.empty(0)

@@ -1,26 +1,39 @@
-"""Images as a search sees them: a feature vector each, whose it is, and which camera took it."""
+"""Images of a search: a feature vector each, an identity, and perhaps a camera."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from covtool.errors import DataError, ShapeError
 
-JUNK = -1
+JUNK_LABEL = -1
 """Identity of images that are neither right nor wrong, as in Market-1501: they are ignored."""
 DISTRACTOR = 0
 """Identity of images that are always wrong, as in Market-1501: no query has it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FeatureSet:
-    """Described images: queries, or the gallery that is searched.
+class IdentityLabels(NamedTuple):
+    """Ground truth of images: whom each shows, and which camera took it.
 
     Attributes:
-        features: Finite, shape (N, D), float32.
-        identities: Whom an image shows, shape (N,), int64; `JUNK` is ignored.
-        cameras: Which camera took it, shape (N,), int64; None where nobody knows.
+        identities: Identity that an image shows, shape (N,), int64; `JUNK_LABEL` is ignored.
+        cameras: Camera that took it, shape (N,), int64; None where cameras do not matter.
+    """
+
+    identities: Tensor
+    cameras: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FeatureSet:
+    """Images with their features: queries, or a gallery to search in.
+
+    Attributes:
+        features: Finite features, shape (N, D), float32.
+        identities: Identity that an image shows, shape (N,), int64; `JUNK_LABEL` is ignored.
+        cameras: Camera that took it, shape (N,), int64; None where it is unknown.
 
     Raises:
         DataError: There are no images, the lengths differ, or a feature is not finite.
@@ -44,6 +57,11 @@ class FeatureSet:
                 )
         refuse_non_finite(self.features)
 
+    @property
+    def labels(self) -> IdentityLabels:
+        """Identities and cameras, without the features."""
+        return IdentityLabels(self.identities, self.cameras)
+
     def __len__(self) -> int:
         return len(self.features)
 
@@ -54,12 +72,14 @@ class FeatureSet:
 
 
 def refuse_non_finite(features: Tensor) -> None:
-    """Check features, (N, D).
+    """Refuse features, (N, D), that are not finite.
 
     Raises:
         DataError: One of them is not a finite number; it says of which image.
     """
-    low, high = torch.aminmax(features, dim=1)  # not a number if one of them is not
+    # NaN if any feature of the row is; `isfinite` of all would need a mask as large as a quarter
+    # of the features.
+    low, high = torch.aminmax(features, dim=1)
     finite = low.isfinite() & high.isfinite()
     if not finite.all():
         row = int((~finite).nonzero()[0])

@@ -79,7 +79,7 @@ class FeatureWriter:
     an error, in the format of its suffix; labels that no image has are left out.
 
     Args:
-        path: Ends in ``.safetensors``, ``.npz`` or ``.csv``; its folder must exist.
+        path: File that ends in ``.safetensors``, ``.npz`` or ``.csv``, in a folder that exists.
         overwrite: Whether an existing file may be replaced.
 
     Raises:
@@ -98,7 +98,9 @@ class FeatureWriter:
         self._num_features: int | None = None
 
     def __enter__(self) -> Self:
-        with saving(self.path):  # without a buffer, which closing would write
+        # In the output's folder, on the disk whose room is known; without a buffer, which would be
+        # written when the file is closed, where a full disk is not reported any more.
+        with saving(self.path):
             self._spool = TemporaryFile(dir=place_of(self.path).parent, buffering=0)
         return self
 
@@ -106,8 +108,8 @@ class FeatureWriter:
         """Add images.
 
         Args:
-            features: Shape (B, D), on any device; D is that of the first batch.
-            labels: Of the B images.
+            features: Features of B images, shape (B, D), on any device; D as in the first batch.
+            labels: Labels of the B images.
 
         Raises:
             DataError: There are not as many labels as features.
@@ -121,6 +123,7 @@ class FeatureWriter:
             raise DataError(
                 f"There are features of {len(features)} images, but labels of {len(labels)}."
             )
+        # Before anything is written: the error can name the image.
         finite = features.isfinite().all(1)
         if not finite.all():
             raise NonFiniteError(
@@ -151,7 +154,7 @@ class FeatureWriter:
         columns = {name: [getattr(row, name) for row in self._labels] for name in names}
         shape = (len(self._labels), self._num_features)
         with written_whole(self.path, overwrite=self._overwrite) as temporary:
-            # Copied on write, and never written: torch warns of memory that is read alone.
+            # Copied on write, and never written to: torch warns about read-only memory.
             features = np.memmap(self._spool, np.float32, mode="c", shape=shape)
             self._write(temporary, features, columns)
 
@@ -159,7 +162,7 @@ class FeatureWriter:
 def _write_all(file: BinaryIO, values: np.ndarray) -> None:
     """Write an array; the system may take a part at a time."""
     data = memoryview(values).cast("B") if values.size else b""
-    while data:
+    while data:  # an unbuffered `write` returns how much it took, without an error
         data = data[file.write(data) :]
 
 

@@ -59,8 +59,8 @@ class FeatureFormat:
     """How features are written and read.
 
     Attributes:
-        write: To a file, features (N, D), float32, and labels of N images each.
-        read: A file's features, of any dtype, and its labels.
+        write: Function that writes features (N, D), float32, and labels of N images to a file.
+        read: Function that reads a file's features, of any dtype, and its labels.
     """
 
     write: Callable[[Path, np.ndarray, Columns], None]
@@ -68,7 +68,7 @@ class FeatureFormat:
 
 
 def write_safetensors(path: Path, features: np.ndarray, columns: Columns) -> None:
-    """One tensor, ``features``; the labels are JSON lists in the metadata.
+    """Write one tensor, ``features``, and the labels as JSON lists in the metadata.
 
     The header is put together here because safetensors' own writer takes nothing but whole tensors
     in memory.
@@ -87,7 +87,7 @@ def write_safetensors(path: Path, features: np.ndarray, columns: Columns) -> Non
         },
     }
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
+    text += b" " * (-len(text) % _ALIGNMENT)  # as safetensors' writer: tensors can be mapped
     with path.open("wb") as file:
         file.write(_LENGTH.pack(len(text)))
         file.write(text)
@@ -96,7 +96,8 @@ def write_safetensors(path: Path, features: np.ndarray, columns: Columns) -> Non
 
 
 def read_safetensors(path: Path) -> tuple[Tensor, Columns]:
-    """Return labels may be tensors of whole numbers as well, under the names of `COLUMNS`."""
+    """Read features and labels, which may be tensors of whole numbers under `COLUMNS`' names."""
+    # A file of another program has no checksum; a wrong one means damage.
     tensors, metadata = tensors_in(path)
     _require_features(tensors)
     texts = {plural: metadata[plural] for plural in COLUMNS.values() if plural in metadata}
@@ -107,23 +108,21 @@ def read_safetensors(path: Path) -> tuple[Tensor, Columns]:
         if plural in texts:
             columns[name] = _listed(plural, texts[plural])
         elif plural in tensors:
-            columns[name] = _texts(_array_of_numbers(tensors[plural]))
+            labels = tensors[plural]  # NumPy has no bfloat16
+            numbers = labels.float() if labels.is_floating_point() else labels
+            columns[name] = _texts(numbers.numpy())
     return tensors[FEATURES], columns
 
 
-def _array_of_numbers(labels: Tensor) -> np.ndarray:
-    return (labels.float() if labels.is_floating_point() else labels).numpy()  # it has no bfloat16
-
-
 def write_npz(path: Path, features: np.ndarray, columns: Columns) -> None:
-    """Arrays ``features``, ``paths``, ``identities``, ``cameras``, ``splits``, not compressed."""
+    """Write arrays ``features``, ``paths``, ``identities``, and so on, not compressed."""
     texts = {COLUMNS[name]: np.array(column) for name, column in columns.items()}
     with path.open("wb") as file:
         np.savez(file, features=features, **texts)
 
 
 def read_npz(path: Path) -> tuple[Tensor, Columns]:
-    """Return labels may be texts or whole numbers; nothing pickled is read."""
+    """Read features and labels, which may be text or whole numbers; nothing pickled is read."""
     try:
         with opened(path) as stream, zipfile.ZipFile(stream) as archive:
             return _unpacked(archive, MOST_TIMES * path.stat().st_size)
@@ -146,6 +145,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, largest: int) -> np.
     """Return an array of an npz file, once its header was held against the bytes that are there."""
     if info.file_size > largest:
         raise ValueError(f"{printable(info.filename)} claims to have {info.file_size:,} bytes.")
+    # A few compressed bytes can claim any size: the header is read before memory is taken.
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0
@@ -158,12 +158,13 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, largest: int) -> np.
                 f"{printable(info.filename)} has {info.file_size:,} bytes, too few for its shape "
                 f"{printable(str(shape))}."
             )
+    # Pickled objects would run code of whoever wrote the file.
     with archive.open(info) as file:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def write_csv(path: Path, features: np.ndarray, columns: Columns) -> None:
-    """A line for each image: its labels, then ``f0``, ``f1``, ...; every float32 survives."""
+    """Write a line for each image: its labels, then ``f0``, ``f1``, ...; float32 survives."""
     labels = zip(*columns.values(), strict=True) if columns else iter(())
     with path.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
         writer = csv.writer(file)
@@ -174,8 +175,8 @@ def write_csv(path: Path, features: np.ndarray, columns: Columns) -> None:
 
 
 def read_csv(path: Path) -> tuple[Tensor, Columns]:
-    """Return columns that are no labels are features, in the order of the file."""
-    values = array("f")
+    """Read labels, and features from all other columns, in the order of the file."""
+    values = array("f")  # four bytes a number while it grows; a list of floats takes 32
     with explained(path), opened_text(path, errors=NAMES) as text:
         rows = rows_of(checked_lines(text, longest=LONGEST_LINE))
         names = [name.strip() for name in next(rows, (0, []))[1]]
@@ -196,6 +197,7 @@ def read_csv(path: Path) -> tuple[Tensor, Columns]:
                 column.append(row[places[name]].strip())
     if not values:
         raise DataError(f"{path} lists no images.")
+    # `array` and tensor share the memory: no second copy of all features.
     features = torch.from_numpy(np.frombuffer(values, dtype=np.float32))
     return features.reshape(-1, len(numeric)), columns
 

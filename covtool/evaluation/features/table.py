@@ -1,4 +1,4 @@
-"""Features with what is known about their images, as files hold them: in words, not in codes."""
+"""Features with labels of their images, as files hold them: in words, not in codes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,18 @@ from torch import Tensor
 
 from covtool.data.datasets.found_images import shown
 from covtool.errors import DataError
-from covtool.evaluation.features.feature_set import JUNK, FeatureSet, refuse_non_finite
+from covtool.evaluation.features.feature_set import (
+    JUNK_LABEL,
+    FeatureSet,
+    IdentityLabels,
+    refuse_non_finite,
+)
 
 QUERY, GALLERY, TEST = "query", "gallery", "test"
 
 
 class ImageLabels(NamedTuple):
-    """What is known about an image; empty where nobody knows."""
+    """Labels of an image; empty where they are unknown."""
 
     path: str = ""
     identity: str = ""
@@ -25,11 +30,11 @@ class ImageLabels(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FeatureTable:
-    """Described images.
+    """Images with features and labels.
 
     Attributes:
-        features: Finite, shape (N, D), float32.
-        labels: Of the N images.
+        features: Finite features, shape (N, D), float32.
+        labels: Labels of the N images.
 
     Raises:
         DataError: There are no images, the lengths differ, or a feature is not finite.
@@ -67,8 +72,8 @@ class FeatureTable:
         labels = tuple(self.labels[place] for place in chosen)
         return FeatureTable(features=self.features[chosen], labels=labels)
 
-    def searched(self) -> "tuple[FeatureTable, FeatureTable | None]":
-        """Query and gallery; with neither among the splits, ``test`` or else all images, and None.
+    def query_and_gallery(self) -> "tuple[FeatureTable, FeatureTable | None]":
+        """Return query and gallery; without such splits ``test``, or else all images, and None.
 
         Raises:
             DataError: There is only one of them.
@@ -82,31 +87,47 @@ class FeatureTable:
 def feature_sets(
     query: FeatureTable, gallery: FeatureTable | None = None
 ) -> tuple[FeatureSet, FeatureSet | None]:
-    """Query and gallery with numbers for the names of their identities and cameras.
+    """Return query and gallery with numbers for the names of their identities and cameras.
 
-    The same names get the same numbers, whole numbers their own; `JUNK` stays what it is.
+    The same names get the same numbers, whole numbers their own; `JUNK_LABEL` stays what it is.
 
     Args:
-        query: What is looked for.
-        gallery: Where; None for each of `query` among the others.
+        query: Images to search with.
+        gallery: Images to search in; None for each of `query` among the others.
 
     Raises:
         DataError: An identity is missing, or some cameras are.
     """
-    tables = [query] if gallery is None else [query, gallery]
-    identities = _numbered([_complete(table, "identity") for table in tables])
-    cameras: Sequence[Tensor | None] = [None] * len(tables)
-    if any(label.camera for table in tables for label in table.labels):
-        cameras = _numbered([_complete(table, "camera") for table in tables])
-    sets = [
-        FeatureSet(features=table.features, identities=own, cameras=taken_by)
-        for table, own, taken_by in zip(tables, identities, cameras, strict=True)
-    ]
-    return sets[0], None if gallery is None else sets[1]
+    own, others = identity_labels(query.labels, None if gallery is None else gallery.labels)
+    queries = FeatureSet(features=query.features, **own._asdict())
+    if gallery is None:
+        return queries, None
+    return queries, FeatureSet(features=gallery.features, **others._asdict())
 
 
-def _complete(table: FeatureTable, name: str) -> list[str]:
-    column = table.column(name)
+def identity_labels(
+    query: Sequence[ImageLabels], gallery: Sequence[ImageLabels] | None = None
+) -> tuple[IdentityLabels, IdentityLabels | None]:
+    """Return numbers for the names of identities and cameras, as `feature_sets` does.
+
+    Args:
+        query: Images to search with.
+        gallery: Images to search in; None for `query`.
+
+    Raises:
+        DataError: An identity is missing, or some cameras are.
+    """
+    sides = [query] if gallery is None else [query, gallery]
+    identities = _numbered([_complete(side, "identity") for side in sides])
+    cameras: Sequence[Tensor | None] = [None] * len(sides)
+    if any(label.camera for side in sides for label in side):
+        cameras = _numbered([_complete(side, "camera") for side in sides])
+    numbered = [IdentityLabels(*columns) for columns in zip(identities, cameras, strict=True)]
+    return numbered[0], None if gallery is None else numbered[1]
+
+
+def _complete(labels: Sequence[ImageLabels], name: str) -> list[str]:
+    column = [getattr(label, name) for label in labels]
     missing = column.count("")
     if missing:
         raise DataError(
@@ -119,11 +140,14 @@ def _complete(table: FeatureTable, name: str) -> list[str]:
 def _numbered(columns: Sequence[Sequence[str]]) -> list[Tensor]:
     names = {name for column in columns for name in column}
     numbers = {name: _whole_number(name) for name in names}
+    # Numbers stay, so that junk and distractors keep their meaning; two names of one number ("1"
+    # and "01") are two identities, and then all names are counted instead.
     if None in numbers.values() or len(set(numbers.values())) < len(names):
         numbers = {name: place for place, name in enumerate(sorted(names), start=1)}
-        numbers |= {str(JUNK): JUNK} if str(JUNK) in names else {}
+        numbers |= {str(JUNK_LABEL): JUNK_LABEL} if str(JUNK_LABEL) in names else {}
     return [torch.tensor([numbers[name] for name in column]) for column in columns]
 
 
 def _whole_number(text: str) -> int | None:
+    # 17 characters fit into int64.
     return int(text) if text.removeprefix("-").isdecimal() and len(text) < 18 else None

@@ -1,7 +1,7 @@
-"""How two images are compared by their features.
+"""Comparison of images by their features.
 
-Features are taken in blocks, and made comparable when they are taken: normalized, or moved to an
-origin among them. Both keep what is exact in float32 (small integers, say) exact.
+Features are prepared block by block as they are needed: normalized, or moved to an origin among
+them. Neither rounds what is exact in float32 (small integers, say).
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _BLOCK = 4096
-_GRID = 2**8
+_GRID = 2**8  # per unit: an origin on it is exact, and so are its differences to small integers
 _SMALLEST_EXPONENT = -120  # a scale beyond is no float32
 
 
@@ -22,7 +22,7 @@ class Comparison(ABC):
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
-        """A power of two, so that nothing is rounded, that takes the largest value near to 1."""
+        """A power of two, so that nothing is rounded, that brings the largest value near to 1."""
 
     @abstractmethod
     def prepare(self, features: Tensor) -> Tensor:
@@ -42,10 +42,11 @@ class Comparison(ABC):
 
     @abstractmethod
     def of_pairs(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distances between rows of `x` and the same rows of `y`, shape (B,), not negative."""
+        """Return distances between rows of `x` and the same rows of `y`, shape (B,), at least 0."""
 
     def distances(self, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
         """Write distances to `out` (A, B), in a unit of the comparison's own, not negative."""
+        # Rounding leaves tiny negative distances between equal images.
         return self.compare(x, y, out).add_(self.base(x)).clamp_min_(0)
 
 
@@ -57,7 +58,7 @@ class Cosine(Comparison):
         return F.normalize(scaled, dim=1, out=scaled)
 
     def compare(self, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
-        return torch.mm(-x, y.T, out=out)
+        return torch.mm(-x, y.T, out=out)  # negated before: no second pass over the product
 
     def base(self, x: Tensor) -> Tensor:
         return x.new_ones(len(x), 1)
@@ -71,9 +72,9 @@ class Euclidean(Comparison):
 
     Args:
         scale: See `Comparison`.
-        origin: Where vectors begin, shape (D,), scaled. Distances do not depend on it, but what
-            float32 leaves of them does: |x|² + |y|² - 2xy is a difference of large numbers
-            where the features are far from it.
+        origin: Origin of the vectors, shape (D,), scaled. Distances do not depend on it, but their
+            rounding does: |x|² + |y|² - 2xy is a difference of large numbers where the features
+            are far from it.
     """
 
     def __init__(self, scale: float, origin: Tensor) -> None:
@@ -84,6 +85,7 @@ class Euclidean(Comparison):
         return (features * self.scale).sub_(self.origin)
 
     def compare(self, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        # Without |x|², which is the same for a whole row and would cost digits.
         return torch.addmm(y.square().sum(1), x, y.T, alpha=-2, out=out)
 
     def base(self, x: Tensor) -> Tensor:
@@ -94,12 +96,12 @@ class Euclidean(Comparison):
 
 
 def cosine(parts: Sequence[Tensor]) -> Cosine:
-    """By angle, whatever the lengths."""
+    """Compare by angle, whatever the lengths."""
     return Cosine(_scale(parts))
 
 
 def euclidean(parts: Sequence[Tensor]) -> Euclidean:
-    """By squared Euclidean distance, with the origin near the mean of the last part."""
+    """Compare by squared Euclidean distance, with the origin near the mean of the last part."""
     scale, last = _scale(parts), parts[-1]
     mean = sum((block * scale).sum(0) for block in last.split(_BLOCK)) / len(last)
     return Euclidean(scale, (mean * _GRID).round() / _GRID)

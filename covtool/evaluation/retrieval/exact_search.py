@@ -1,4 +1,4 @@
-"""Search among features: what orders a gallery for some queries, in blocks."""
+"""Exact search among features, in blocks that fit into the memory allowed."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,60 +7,56 @@ import torch
 from torch import Tensor
 
 from covtool.evaluation.retrieval.comparisons import METRICS
-from covtool.evaluation.retrieval.memory_plan import FLOAT, BlockPlan, plan_blocks
+from covtool.evaluation.retrieval.memory_plan import FLOAT, BlockPlan, SearchSize, plan_blocks
+from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.specs import RetrievalSpec
 
+# Bounds of what torch's own record of allocations shows; test_search_memory.py holds them.
 RANKING = 28
 """Bytes for each item of a row that is ranked, at most (where distances are equal)."""
-JUDGING = 100
+SCORING = 100
 """Bytes for each image of the query's identity, at most."""
 PREPARING = 4 * FLOAT
-"""Bytes for each value of features that are made comparable."""
+"""Bytes for each value of features that are prepared for comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Searched:
-    """What is searched for, and among what.
+class SearchFeatures:
+    """Features to search with and to search in.
 
     Attributes:
-        query: Features, shape (Q, D).
-        gallery: Features, shape (N, D).
-        kept: The images of the gallery that are not junk, shape (G,).
-        asked: The queries that are not junk; None where they are images of the gallery.
-        itself: The place of each query in `kept`, shape (Q,); -1 where it has none.
-        most: Images of one identity, at most.
+        query: Features of the queries, shape (Q, D).
+        gallery: Features of the gallery, shape (N, D); the same tensor where it is shared.
+        relevance: Ground truth: the rows that take part, and the matches.
     """
 
     query: Tensor
     gallery: Tensor
-    kept: Tensor
-    asked: Tensor | None
-    itself: Tensor
-    most: int
+    relevance: Relevance
 
     @property
-    def num_features(self) -> int:
-        """D."""
-        return self.query.shape[1]
+    def size(self) -> SearchSize:
+        """The counts that the memory depends on."""
+        return self.relevance.size(self.query.shape[1])
 
 
 class Search(Protocol):
     """Orders a gallery of G images for queries.
 
     Attributes:
-        plan: Blocks that fit into the memory allowed.
+        plan: Blocks of queries and gallery that fit into the memory allowed.
     """
 
     plan: BlockPlan
 
     def compare(self, queries: Tensor) -> Tensor:
-        """Return what is the smaller, the nearer an image of the gallery is, shape (B, G).
+        """Return values that order the gallery for some queries, the nearest smallest, (B, G).
 
         Args:
-            queries: Which, shape (B,), `plan.rows` of them at most.
+            queries: Rows of the queries, shape (B,), `plan.rows` of them at most.
 
         Returns:
-            The caller's own until the next call.
+            A buffer that the next call overwrites.
         """
 
 
@@ -71,43 +67,51 @@ class ExactSearch:
         ArgumentError: The memory allowed is too little.
     """
 
-    def __init__(self, searched: Searched, spec: RetrievalSpec) -> None:
-        self._searched = searched
-        self.plan = plan_exact(searched, spec)
-        self._comparison = METRICS[spec.metric]([searched.query, searched.gallery])
-        self._rows = torch.empty(self.plan.rows, len(searched.kept))
+    def __init__(self, features: SearchFeatures, spec: RetrievalSpec) -> None:
+        self.plan = plan_exact(features.size, spec)
+        self._query, self._gallery = features.query, features.gallery
+        self._gallery_rows = features.relevance.gallery_rows
+        self._comparison = METRICS[spec.metric]([self._query, self._gallery])
+        # One buffer for all blocks of queries: the plan counts it once.
+        self._rows = torch.empty(self.plan.rows, len(self._gallery_rows))
 
     def compare(self, queries: Tensor) -> Tensor:
-        x = self._comparison.prepare(self._searched.query[queries])
+        x = self._comparison.prepare(self._query[queries])
         found = self._rows[: len(queries)]
         for start in range(0, found.shape[1], self.plan.columns):
             block = slice(start, start + self.plan.columns)
-            y = self._comparison.prepare(taken(self._searched.gallery, self._searched.kept[block]))
+            y = self._comparison.prepare(gather_rows(self._gallery, self._gallery_rows[block]))
             self._comparison.compare(x, y, found[:, block])
         return found
 
 
-def taken(features: Tensor, rows: Tensor) -> Tensor:
-    """Return some rows of features, in ascending order: a view where no row is left out."""
+def gather_rows(features: Tensor, rows: Tensor) -> Tensor:
+    """Return rows of features, given in ascending order; a view where no row is left out."""
+    # A slice is no copy, and most galleries have no junk that would leave a row out.
     first, last = int(rows[0]), int(rows[-1])
     return features[first : last + 1] if last - first + 1 == len(rows) else features[rows]
 
 
-def plan_exact(searched: Searched, spec: RetrievalSpec) -> BlockPlan:
-    """Return the blocks of an `ExactSearch`; nothing of the features but their shapes is looked at.
+def plan_exact(size: SearchSize, spec: RetrievalSpec) -> BlockPlan:
+    """Return the blocks of an `ExactSearch`.
 
     Raises:
         ArgumentError: The memory allowed is too little.
     """
-    items = len(searched.kept)
 
     def cost(rows: int, columns: int) -> int:
-        prepared = PREPARING * searched.num_features * (rows + columns)
-        return prepared + rows * ranking_bytes(items, searched.most)
+        prepared = PREPARING * size.num_features * (rows + columns)
+        return prepared + rows * ranking_bytes(size)
 
-    return plan_blocks("The search", cost, (len(searched.query), items), spec.memory_bytes)
+    return plan_blocks("The search", cost, (size.queries, size.gallery), spec.memory_bytes)
 
 
-def ranking_bytes(items: int, most: int) -> int:
-    """Return what comparing, ranking and judging take for each query, at most."""
-    return RANKING * items + JUDGING * most
+def ranking_bytes(size: SearchSize, *, items: int | None = None) -> int:
+    """Return bytes that comparing, ranking and scoring take for each query, at most.
+
+    Args:
+        size: The counts of the search.
+        items: Images that a query is compared with; None for the gallery.
+    """
+    items = size.gallery if items is None else items
+    return RANKING * items + SCORING * size.images_per_identity

@@ -1,4 +1,4 @@
-"""How large the blocks of a computation may be, so that they fit into the memory allowed."""
+"""Sizes of blocks with which a computation fits into the memory allowed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +16,32 @@ INDEX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockPlan:
-    """A block, and what it takes.
+class SearchSize:
+    """The counts that the memory of a search depends on; known before any feature is.
 
     Attributes:
-        rows: Of a block.
-        columns: Of a block.
-        num_bytes: What the whole computation takes with such blocks, at most.
+        queries: Queries, those without a match included.
+        gallery: Images of the gallery, without junk.
+        images: Images that take part in a re-ranking: the gallery, and queries that are not in it.
+        images_per_identity: Images of the gallery that show one query's identity, at most.
+        num_features: Features of an image.
+    """
+
+    queries: int
+    gallery: int
+    images: int
+    images_per_identity: int
+    num_features: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPlan:
+    """Size of a block, and the memory that it takes.
+
+    Attributes:
+        rows: Rows of a block.
+        columns: Columns of a block.
+        num_bytes: Memory of the whole computation with such blocks, at most.
     """
 
     rows: int
@@ -36,14 +55,16 @@ def plan_blocks(
     """Return the largest blocks that fit.
 
     Args:
-        what: Is planned, for the error: ``The search``.
-        cost: Bytes that a number of rows and of columns take, beside `UNSEEN`.
-        shape: Rows and columns there are.
-        allowed: Bytes.
+        what: Name of the computation, for the error: ``The search``.
+        cost: Function from rows and columns of a block to bytes, beside `UNSEEN`.
+        shape: Number of rows and columns in all.
+        allowed: Bytes that may be used.
 
     Raises:
         ArgumentError: Even the smallest blocks that help do not fit.
     """
+    # Halve the side that saves more, until it fits. An index for each block of columns can make
+    # smaller blocks cost more in all: then even the best does not fit.
     block = min(ROWS, shape[0]), min(COLUMNS, shape[1])
     while (needed := cost(*block) + UNSEEN) > allowed:
         rows, columns = block

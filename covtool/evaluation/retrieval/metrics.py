@@ -8,14 +8,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RankingFigures:
-    """Of B queries, shape (B,) and float64 each, in [0, 1] but for the rank.
+    """Figures of B queries, shape (B,) and float64 each, in [0, 1] but for the rank.
 
     With R matches, at the ranks r_1 < ... < r_R, the precision at the i-th is i / r_i.
 
     Attributes:
         first_rank: r_1.
         average_precision: Mean of the precisions, without interpolation.
-        inverse_penalty: R / r_R; how little is searched in vain for the last match. Ye et al.
+        inverse_penalty: R / r_R, high where the last match is found early. Ye et al.
             "Deep Learning for Person Re-identification", TPAMI 2021.
         r_precision: Share of the matches with a rank of R or less.
         average_precision_at_r: Sum of the precisions at such ranks, over R. Musgrave, Belongie,
@@ -30,7 +30,7 @@ class RankingFigures:
 
     @classmethod
     def joined(cls, parts: "list[RankingFigures]") -> "RankingFigures":
-        """Return those of all queries, in the order of the parts."""
+        """Return the figures of all queries, in the order of the parts."""
         names = [field.name for field in fields(cls)]
         return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
@@ -39,18 +39,20 @@ def ranking_figures(ranks: Tensor, right: Tensor) -> RankingFigures:
     """Return figures of rankings.
 
     Args:
-        ranks: From 1 on, in any order, shape (B, r).
-        right: Which of them are ranks of matches, shape (B, r), at least one in each row.
+        ranks: Ranks from 1 on, in any order, shape (B, r).
+        right: Whether each is the rank of a match, shape (B, r), at least one in each row.
 
     Example:
         >>> found = ranking_figures(torch.tensor([[4, 1]]), torch.tensor([[True, True]]))
         >>> found.average_precision.item(), found.inverse_penalty.item()
         (0.75, 0.5)
     """
+    # Sorted behind all others, fillers need no mask: `place <= count` cuts them off.
     never = torch.iinfo(ranks.dtype).max
     ranks = ranks.masked_fill(~right, never).sort(dim=1).values
     count = right.sum(dim=1, keepdim=True)
     place = torch.arange(1, ranks.shape[1] + 1, device=ranks.device)
+    # In float64: means of thousands of queries are compared in their last digits.
     precision = torch.where(place <= count, place.double() / ranks, 0.0)
     early = ranks <= count
     total = count[:, 0].double()

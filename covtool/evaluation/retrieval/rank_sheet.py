@@ -34,13 +34,13 @@ _LINE = 17
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Where things are, in pixels.
+    """Positions on the sheet, in pixels.
 
     Attributes:
-        width: Of an image's cell.
-        height: Of an image's cell, without the captions.
+        width: Width of an image's cell.
+        height: Height of an image's cell, without the captions.
         columns: Matches of a query.
-        rows: Queries.
+        rows: Number of queries.
     """
 
     width: int
@@ -50,19 +50,19 @@ class _Grid:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Of the sheet."""
+        """Width and height of the sheet."""
         x, y = self.corner(self.rows, self.columns)
         return x + self.width + _MARGIN, y - _GAP + _MARGIN
 
     def corner(self, row: int, column: int) -> tuple[int, int]:
-        """Of a cell; column 0 is the query's."""
+        """Return the upper left corner of a cell; column 0 is the query's."""
         gap = _COLUMN_GAP if column else 0
         x = _MARGIN + column * (self.width + _GAP) + gap
         return x, self.top + row * (self.height + 2 * _LINE + _GAP + 6)
 
     @property
     def top(self) -> int:
-        """Of the first row of images."""
+        """Upper edge of the first row of images."""
         return _MARGIN + 3 * _LINE + 14
 
 
@@ -81,18 +81,18 @@ def save_ranks(
     distances from all that count. An image that cannot be read is left gray.
 
     Args:
-        path: A PNG file.
-        result: Of a search with `keep`, of `MATCHES` or so.
-        query: The queries, in their order.
-        gallery: The gallery, in its order.
-        title: Above the sheet.
-        overwrite: Replace a file that is there.
+        path: PNG file to write.
+        result: Result of a search with `keep`, of `MATCHES` or so.
+        query: Images of the queries, in the order of the search.
+        gallery: Images of the gallery, in the order of the search.
+        title: Title of the sheet.
+        overwrite: Whether to replace an existing file.
 
     Raises:
         OutputExistsError: There is one, and `overwrite` is False.
         SaveError: The file cannot be written.
     """
-    rows = chosen_queries(result, QUERIES)
+    rows = select_queries(result, QUERIES)
     shown = [query[row] for row in rows]
     grid = _grid(shown, columns=result.matches.shape[1])
     sheet = Image.new("RGB", grid.size, _PAPER)
@@ -103,16 +103,19 @@ def save_ranks(
         pen.draw_image(sample, (place, 0), NEUTRAL, below=f"AP {precision:.1f} %")
         found = [gallery[image] for image in result.matches[row].tolist() if image >= 0]
         for rank, match in enumerate(found, start=1):
+            # By identity alone: an image of the query's own camera is not in the ranking.
             color = RIGHT if match.identity == sample.identity else WRONG
             pen.draw_image(match, (place, rank), color)
+    # The format by name: the temporary file does not end in .png.
     with written_whole(path, overwrite=overwrite) as temporary:
         sheet.save(temporary, format="PNG", optimize=True)
     return path
 
 
-def chosen_queries(result: RetrievalResult, count: int) -> list[int]:
+def select_queries(result: RetrievalResult, count: int) -> list[int]:
     """Return queries at equal distances among those that count, the first and the last included."""
     places = [row for row, found in enumerate(result.average_precisions) if found is not None]
+    # Data sets list a person's images together: the first ten queries would show one or two.
     steps = torch.linspace(0, len(places) - 1, min(count, len(places)), dtype=torch.float64)
     return [places[step] for step in steps.round().long().tolist()]
 
@@ -127,7 +130,7 @@ class _Pen:
         self._font = ImageFont.load_default(_TEXT_SIZE)
 
     def write_head(self, title: str, subtitle: str) -> None:
-        """Title, legend, and the numbers of the columns."""
+        """Write the title, the legend and the numbers of the columns."""
         grid, y = self._grid, _MARGIN - 4
         x = _MARGIN
         title = printable(title)
@@ -150,7 +153,7 @@ class _Pen:
     def draw_image(
         self, sample: RetrievalSample, place: tuple[int, int], color: str, *, below: str = ""
     ) -> None:
-        """An image in its frame, with what is known about it under it."""
+        """Draw an image in its frame, with its labels below."""
         grid = self._grid
         x, y = grid.corner(*place)
         image = _fitted(sample.path, grid.width - 2 * _FRAME, grid.height - 2 * _FRAME)
@@ -171,8 +174,8 @@ class _Pen:
             self._draw.text(where, self._shortened(text), ink, self._font, anchor="ma")
 
     def _shortened(self, text: str) -> str:
-        """As much of a text as is as wide as an image."""
-        text = printable(text)
+        """Return as much of a text as is as wide as an image."""
+        text = printable(text)  # an identity is a folder's name, which may hold anything
         width = self._grid.width + _GAP - 4
         if self._font.getlength(text) <= width:
             return text
@@ -185,6 +188,7 @@ def _grid(queries: Sequence[RetrievalSample], *, columns: int) -> _Grid:
     """Return cells of the usual shape of these images, all of one area."""
     images = [_read(sample.path) for sample in queries]
     shapes = [image.width / image.height for image in images if image is not None]
+    # The median: one panorama among portraits should not flatten every cell.
     shape = min(max(median(shapes or [1]), _NARROWEST), _WIDEST)
     height = round((_AREA / shape) ** 0.5)
     return _Grid(round(height * shape), height, columns, len(queries))
@@ -197,6 +201,7 @@ def _fitted(path: Path, width: int, height: int) -> Image.Image:
         return Image.new("RGB", (width, height), _MISSING)
     scale = min(width / image.width, height / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    # With a gap Pillow first shrinks by whole factors, which is fast, and filters the rest.
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 

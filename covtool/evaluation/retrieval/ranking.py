@@ -1,4 +1,4 @@
-"""How well images of the same identity are found."""
+"""Ranking of a gallery for each query, and the figures of it."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from covtool.errors import DataError
 from covtool.evaluation.features.feature_set import FeatureSet
-from covtool.evaluation.retrieval.exact_search import ExactSearch, Search, Searched
+from covtool.evaluation.retrieval.exact_search import ExactSearch, Search, SearchFeatures
 from covtool.evaluation.retrieval.metrics import RankingFigures, ranking_figures
 from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.reranking import RerankedSearch
@@ -21,24 +21,24 @@ RANKS = (1, 5, 10, 20)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RetrievalResult:
-    """What `evaluate_retrieval` measured; shares in percent, means over the queries that count.
+    """Figures of `evaluate_retrieval`: shares in percent, means over the queries that count.
 
     A query counts if there is a valid match, an image of its identity that is not ignored.
 
     Attributes:
-        queries: How many count.
-        left_out: How many do not.
-        gallery: How many images were searched, without junk.
+        queries: Number of queries that count.
+        left_out: Number of queries that do not.
+        gallery: Images that were searched, without junk.
         has_cameras: Whether images of the query's identity and camera were ignored.
-        cmc: By k, the share of queries with a match among the first k: rank-k, or Recall@k.
+        cmc: Share of queries with a match among the first k, by k: rank-k, or Recall@k.
         mean_average_precision: mAP.
         mean_inverse_penalty: mINP: matches over the rank of the last one.
         r_precision: Share of matches among the first R, where there are R matches.
         map_at_r: mAP@R.
-        planned_bytes: What the search was to take beside the features, at most.
-        average_precisions: Of each query, in the order of the queries; None where it was left out.
-        matches: Of each query the first images of the ranking, as positions in the gallery, shape
-            (queries and left out, as many as were asked for); -1 where there is none.
+        planned_bytes: Planned memory of the search beside the features, at most.
+        average_precisions: Average precision of each query, in order; None where it was left out.
+        matches: First images of each query's ranking, as positions in the gallery, shape (queries
+            and left out, as many as were asked for); -1 where there is none.
     """
 
     queries: int
@@ -60,7 +60,7 @@ class RetrievalResult:
         return self.cmc[1]
 
     def figures(self) -> tuple[tuple[str, float], ...]:
-        """Names and values: re-identification's with cameras, else those of metric learning."""
+        """Return names and values: re-identification's with cameras, else metric learning's."""
         if self.has_cameras:
             ranks = [(f"rank-{k}", share) for k, share in self.cmc.items()]
             means = [("mAP", self.mean_average_precision), ("mINP", self.mean_inverse_penalty)]
@@ -82,41 +82,64 @@ def evaluate_retrieval(
     keep: int = 0,
     track: Track = silent,
 ) -> RetrievalResult:
-    """Rank the gallery for each query, and judge the rankings.
+    """Rank the gallery for each query, and score the rankings.
 
     Args:
-        query: What is looked for.
-        gallery: Where; None, or the same object, to look for each of `query` among the others.
+        query: Images to search with.
+        gallery: Images to search in; None, or the same object, to look for each of `query` among
+            the others.
         spec: Metric, re-ranking and memory; None for the defaults.
-        keep: How many images of each ranking come along as `matches`.
-        track: Shows the progress, by blocks of queries.
+        keep: Number of images of each ranking to return as `matches`.
+        track: Display of the progress, by blocks of queries.
 
     Raises:
         ArgumentError: `max_memory` is too little even for the smallest blocks.
         DataError: No query has a valid match, or query and gallery do not belong together.
     """
     spec = spec or RetrievalSpec()
+    # The same object means the same images, and a query must not find itself.
     gallery = None if gallery is query else gallery
     found_in = query if gallery is None else gallery
     if query.num_features != found_in.num_features:
         raise DataError(
             f"A query has {query.num_features} features, an image of the gallery "
             f"{found_in.num_features}.",
-            hint="Describe both by the same model, with the same --feature.",
+            hint="Extract both with the same model and the same --feature.",
         )
-    relevance = Relevance(query, gallery)
-    searched = searched_by(query, gallery, relevance)
-    search = RerankedSearch(searched, spec, track) if spec.rerank else ExactSearch(searched, spec)
-    figures, matches = _rank(search, relevance, len(query), keep, track)
-    precisions: list[float | None] = [None] * len(query)
-    counted = relevance.counted.tolist()
-    for place, precision in zip(counted, figures.average_precision.tolist(), strict=True):
-        precisions[place] = 100 * precision
+    features = SearchFeatures(
+        query=query.features,
+        gallery=found_in.features,
+        relevance=Relevance(query.labels, None if gallery is None else gallery.labels),
+    )
+    return rank_gallery(features, spec, keep=keep, track=track)
+
+
+def rank_gallery(
+    features: SearchFeatures, spec: RetrievalSpec, *, keep: int = 0, track: Track = silent
+) -> RetrievalResult:
+    """Rank the gallery for each query whose relevant images are known; see `evaluate_retrieval`.
+
+    Args:
+        features: Finite features of queries and gallery.
+        spec: Metric, re-ranking and memory.
+        keep: Number of images of each ranking to return as `matches`.
+        track: Display of the progress, by blocks of queries.
+
+    Raises:
+        ArgumentError: `max_memory` is too little even for the smallest blocks.
+    """
+    relevance = features.relevance
+    search = RerankedSearch(features, spec, track) if spec.rerank else ExactSearch(features, spec)
+    figures, matches = _rank(search, relevance, keep, track)
+    precisions: list[float | None] = [None] * relevance.num_queries
+    scored = relevance.scored_queries.tolist()
+    for query, precision in zip(scored, figures.average_precision.tolist(), strict=True):
+        precisions[query] = 100 * precision
     return RetrievalResult(
-        queries=len(counted),
-        left_out=len(query) - len(counted),
-        gallery=len(relevance.kept),
-        has_cameras=query.cameras is not None,
+        queries=len(scored),
+        left_out=relevance.num_queries - len(scored),
+        gallery=len(relevance.gallery_rows),
+        has_cameras=relevance.has_cameras,
         cmc={k: _percent(figures.first_rank <= k) for k in RANKS},
         mean_average_precision=_percent(figures.average_precision),
         mean_inverse_penalty=_percent(figures.inverse_penalty),
@@ -128,35 +151,25 @@ def evaluate_retrieval(
     )
 
 
-def searched_by(query: FeatureSet, gallery: FeatureSet | None, relevance: Relevance) -> Searched:
-    """Return what a search is given of both sets."""
-    return Searched(
-        query=query.features,
-        gallery=query.features if gallery is None else gallery.features,
-        kept=relevance.kept,
-        asked=None if gallery is None else relevance.asked,
-        itself=relevance.itself,
-        most=relevance.most,
-    )
-
-
 def _rank(
-    search: Search, relevance: Relevance, num_queries: int, keep: int, track: Track
+    search: Search, relevance: Relevance, keep: int, track: Track
 ) -> tuple[RankingFigures, Tensor]:
     """Return figures of the counted queries, and the first images of each query's ranking."""
     figures = []
-    matches = torch.full((num_queries, min(keep, len(relevance.kept))), -1)
-    blocks = relevance.counted.split(search.plan.rows)
+    matches = torch.full((relevance.num_queries, min(keep, len(relevance.gallery_rows))), -1)
+    blocks = relevance.scored_queries.split(search.plan.rows)
     for queries in track(blocks, "searching", len(blocks)):
         distances = search.compare(queries)
-        judged = relevance.judge(queries)
-        rows, columns = judged.ignored.nonzero(as_tuple=True)
-        distances[rows, judged.items[rows, columns]] = torch.inf
-        figures.append(ranking_figures(ranks_of(distances, judged.matches), judged.right))
+        same = relevance.same_identity(queries)
+        # Ignored images go to the end, behind every finite distance: no rank counts them.
+        rows, columns = same.is_ignored.nonzero(as_tuple=True)
+        distances[rows, same.positions[rows, columns]] = torch.inf
+        figures.append(ranking_figures(ranks_of(distances, same.match_positions), same.is_match))
         if keep:
             first = first_of(distances, matches.shape[1])
+            # A short ranking is filled up with ignored images: they are no matches.
             there = distances.gather(1, first) < torch.inf
-            matches[queries] = torch.where(there, relevance.kept[first], -1)
+            matches[queries] = torch.where(there, relevance.gallery_rows[first], -1)
     return RankingFigures.joined(figures), matches
 
 

@@ -1,4 +1,4 @@
-"""Images encoded by their k-reciprocal neighbors, in blocks."""
+"""Encoding of images by their k-reciprocal neighbors, in blocks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ PAIRS = 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Neighborhood:
-    """What is near to each of N images.
+    """Nearest images of each of N images.
 
     Attributes:
-        neighbors: The nearest images, itself first, of equal ones the first, shape (N, K).
-        distances: To them, as a `Comparison` measures them, shape (N, K).
+        neighbors: Nearest images, itself first, of equal ones the first, shape (N, K).
+        distances: Distances to them, as a `Comparison` measures them, shape (N, K).
         farthest: Distance to the farthest image, 1 where all are equal, shape (N,).
     """
 
@@ -35,10 +35,10 @@ class Encoder:
     """Neighborhoods and encodings of N images, by blocks of rows.
 
     Args:
-        features: As `comparison` has prepared them, shape (N, D).
-        comparison: How they are compared.
-        rows: Of a block.
-        track: Shows the progress, by blocks.
+        features: Features that `comparison` has prepared, shape (N, D).
+        comparison: Comparison of the features.
+        rows: Rows of a block.
+        track: Display of the progress, by blocks.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Encoder:
             self._comparison.compare(x, self._features, found)
             base = self._comparison.base(x)
             farthest[rows] = (found.amax(1) + base[:, 0]).clamp_min_(0)
+            # Itself first, whatever rounding and duplicates say: the published code relies on it.
             found[torch.arange(len(rows)), rows] = -torch.inf
             first = first_of(found, count)
             neighbors[rows] = first
@@ -65,18 +66,20 @@ class Encoder:
         return Neighborhood(
             neighbors=neighbors,
             distances=distances,
+            # All images equal: any divisor does, but not 0.
             farthest=torch.where(farthest > 0, farthest, 1.0),
         )
 
-    def encode(self, around: Neighborhood, k1: int) -> SparseRows:
-        """Weights of the expanded k-reciprocal neighbors of every image, V; rows add up to 1."""
-        near = self._reciprocal(around.neighbors, k1 + 1)
-        nearer = self._reciprocal(around.neighbors, round(k1 / 2) + 1)
+    def encode(self, neighborhood: Neighborhood, k1: int) -> SparseRows:
+        """Return weights of every image's expanded k-reciprocal neighbors; rows add up to 1."""
+        near = self._reciprocal(neighborhood.neighbors, k1 + 1)
+        nearer = self._reciprocal(neighborhood.neighbors, round(k1 / 2) + 1)
         parts = []
         for rows in self._blocks("encoding"):
-            places, members = expanded(around.neighbors, near, nearer, rows)
-            distances = self._distances(around, rows, places, members)
-            weights = torch.exp(-distances / around.farthest[rows][places])
+            places, members = expanded(neighborhood.neighbors, near, nearer, rows)
+            distances = self._distances(neighborhood, rows, places, members)
+            # Neither exponent nor sum can overflow: a distance over the farthest is at most 1.
+            weights = torch.exp(-distances / neighborhood.farthest[rows][places])
             sums = torch.zeros(len(rows)).index_add_(0, places, weights)
             values = weights / sums[places]
             parts.append(SparseRows.of_entries(places, members, values, len(rows)))
@@ -88,16 +91,18 @@ class Encoder:
         return torch.cat([reciprocal(neighbors, rows, count) for rows in blocks])
 
     def _distances(
-        self, around: Neighborhood, rows: Tensor, places: Tensor, members: Tensor
+        self, neighborhood: Neighborhood, rows: Tensor, places: Tensor, members: Tensor
     ) -> Tensor:
-        """Return those of pairs: most are known from the neighborhood, the others are computed."""
+        """Return distances of pairs: most are in the neighborhood, the others are computed."""
         size = len(self._features)
-        count = around.neighbors.shape[1]
-        known_keys = torch.arange(len(rows))[:, None] * size + around.neighbors[rows]
+        count = neighborhood.neighbors.shape[1]
+        # A pair is one number, row of the block times N plus member: sorted, it is found by
+        # bisection, and no N x N table is needed.
+        known_keys = torch.arange(len(rows))[:, None] * size + neighborhood.neighbors[rows]
         known_keys, order = known_keys.flatten().sort()
         keys = places * size + members
         found = torch.searchsorted(known_keys, keys).clamp_max_(len(rows) * count - 1)
-        distances = around.distances[rows].flatten()[order[found]]
+        distances = neighborhood.distances[rows].flatten()[order[found]]
         unknown = (known_keys[found] != keys).nonzero()[:, 0]
         for part in unknown.split(PAIRS):
             x = self._features[rows[places[part]]]

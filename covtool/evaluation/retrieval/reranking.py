@@ -12,8 +12,14 @@ import torch
 from torch import Tensor
 
 from covtool.evaluation.retrieval.comparisons import METRICS, Comparison
-from covtool.evaluation.retrieval.exact_search import Searched, ranking_bytes, taken
-from covtool.evaluation.retrieval.memory_plan import FLOAT, INDEX, BlockPlan, plan_blocks
+from covtool.evaluation.retrieval.exact_search import SearchFeatures, gather_rows, ranking_bytes
+from covtool.evaluation.retrieval.memory_plan import (
+    FLOAT,
+    INDEX,
+    BlockPlan,
+    SearchSize,
+    plan_blocks,
+)
 from covtool.evaluation.retrieval.reciprocal_encoding import PAIRS, Encoder
 from covtool.ops.sparse_rows import SparseRows, add_minima_
 from covtool.progress import Track, silent
@@ -30,36 +36,40 @@ class RerankedSearch:
     """Orders the gallery by the mean of the distance and that of the neighborhoods.
 
     Args:
-        searched: Queries and gallery take part in the neighborhoods, all but junk.
+        features: Queries and gallery: all but junk take part in the neighborhoods.
         spec: Metric, memory, and the numbers of the re-ranking.
-        track: Shows the progress.
+        track: Display of the progress.
 
     Raises:
         ArgumentError: The memory allowed is too little.
     """
 
-    def __init__(self, searched: Searched, spec: RetrievalSpec, track: Track = silent) -> None:
-        sources = _sources(searched)
-        num_images = sum(len(rows) for _, rows in sources)
-        self._num_queries = num_images - len(searched.kept)
-        self._places = searched.itself
-        if searched.asked is not None:
-            self._places = torch.full((len(searched.query),), -1)
-            self._places[searched.asked] = torch.arange(self._num_queries)
+    def __init__(
+        self, features: SearchFeatures, spec: RetrievalSpec, track: Track = silent
+    ) -> None:
+        relevance, size = features.relevance, features.size
+        num_images = size.images
+        self._num_queries = num_images - size.gallery
+        # Queries come before the gallery among the images; shared ones are images of the gallery.
+        self._places = relevance.own_positions
+        if not relevance.is_shared:
+            self._places = torch.full((size.queries,), -1)
+            self._places[relevance.query_rows] = torch.arange(self._num_queries)
         self._weight = spec.distance_weight
-        self.plan = plan_reranked(searched, spec)
-        self._comparison = METRICS[spec.metric]([searched.query, searched.gallery])
-        self._features = _prepared(sources, self._comparison, self.plan.columns)
+        self.plan = plan_reranked(size, spec)
+        self._comparison = METRICS[spec.metric]([features.query, features.gallery])
+        self._features = _prepared(_sources(features), self._comparison, self.plan.columns)
         encoder = Encoder(self._features, self._comparison, rows=self.plan.rows, track=track)
-        around = encoder.neighborhood(min(spec.reciprocal_neighbors + 1, num_images))
-        self._farthest = around.farthest
-        self._encodings = encoder.encode(around, spec.reciprocal_neighbors)
-        self._averaged = around.neighbors[:, : spec.averaged_neighbors]
+        neighborhood = encoder.neighborhood(min(spec.reciprocal_neighbors + 1, num_images))
+        self._farthest = neighborhood.farthest
+        self._encodings = encoder.encode(neighborhood, spec.reciprocal_neighbors)
+        self._averaged = neighborhood.neighbors[:, : spec.averaged_neighbors]
+        # Transposed once: minima are added along the columns that two sparse rows share.
         self._by_column = [
             (rows, self._encoded(rows).transposed(num_images))
             for rows in torch.arange(self._num_queries, num_images).split(self.plan.columns)
         ]
-        self._rows = torch.empty(self.plan.rows, len(searched.kept))
+        self._rows = torch.empty(self.plan.rows, size.gallery)
 
     def compare(self, queries: Tensor) -> Tensor:
         rows = self._places[queries]
@@ -67,6 +77,7 @@ class RerankedSearch:
         found = self._rows[: len(rows)]
         x, gallery = self._features[rows], self._features[self._num_queries :]
         self._comparison.distances(x, gallery, found)
+        # Divided by each query's farthest image, as in the published code.
         found *= self._weight / self._farthest[rows][:, None]
         for images, by_column in self._by_column:
             shared = torch.zeros(len(rows), len(images))
@@ -78,37 +89,34 @@ class RerankedSearch:
         return found
 
     def _encoded(self, rows: Tensor) -> SparseRows:
-        """Encodings of some images: the means of those of their nearest neighbors."""
+        """Return encodings of some images: the means over their nearest neighbors."""
         return self._encodings.mean_of(self._averaged[rows], len(self._features))
 
 
-def plan_reranked(searched: Searched, spec: RetrievalSpec) -> BlockPlan:
-    """The blocks of a `RerankedSearch`; nothing of the features but their shapes is looked at.
+def plan_reranked(size: SearchSize, spec: RetrievalSpec) -> BlockPlan:
+    """Return the blocks of a `RerankedSearch`.
 
     Raises:
         ArgumentError: The memory allowed is too little.
     """
-    num_images = sum(len(rows) for _, rows in _sources(searched))
-    return plan_blocks(
-        "The re-ranking",
-        _Cost(searched, spec, num_images),
-        (num_images, len(searched.kept)),
-        spec.memory_bytes,
-    )
+    cost = _Cost(size, spec)
+    return plan_blocks("The re-ranking", cost, (size.images, size.gallery), spec.memory_bytes)
 
 
 class _Cost:
-    """What re-ranking takes with blocks of so many rows, and so many images of the gallery.
+    """Memory of a re-ranking, by the size of its blocks.
 
-    The size of an encoding is known only when it has been computed: the largest possible counts.
+    The size of an encoding is known only once it is computed: the largest possible one counts.
     """
 
-    def __init__(self, searched: Searched, spec: RetrievalSpec, num_images: int) -> None:
+    def __init__(self, size: SearchSize, spec: RetrievalSpec) -> None:
+        num_images = size.images
         k = min(spec.reciprocal_neighbors + 1, num_images)
+        # Half of k1, rounded as in the published code, expands the reciprocal neighbors.
         h = min(round(spec.reciprocal_neighbors / 2) + 1, num_images)
         entries = min(k + k * h, num_images)
         averaged = min(spec.averaged_neighbors * entries, num_images)
-        D, G = searched.num_features, len(searched.kept)
+        D, G = size.num_features, size.gallery
         self._fixed = (
             FLOAT * num_images * D
             + num_images * ((INDEX + FLOAT + 1) * k + h)
@@ -118,7 +126,7 @@ class _Cost:
             + MINIMA * _BYTES_PER_PAIR
         )
         averaging = _BYTES_PER_ENTRY * spec.averaged_neighbors * entries
-        comparing = ranking_bytes(num_images, searched.most) + FLOAT * D * 2 + averaging
+        comparing = ranking_bytes(size, items=num_images) + FLOAT * D * 2 + averaging
         encoding = 4 * k * h * k + _BYTES_PER_ENTRY * (2 * k + k * h)
         self._row = max(comparing, encoding)
         self._column = FLOAT * D * 3 + averaging
@@ -130,18 +138,19 @@ class _Cost:
         return self._fixed + rows * self._row + columns * self._column + starts + shared
 
 
-def _sources(searched: Searched) -> list[tuple[Tensor, Tensor]]:
-    """Feature matrices and the rows of them that take part: those of the gallery come last."""
-    gallery = (searched.gallery, searched.kept)
-    return [gallery] if searched.asked is None else [(searched.query, searched.asked), gallery]
+def _sources(features: SearchFeatures) -> list[tuple[Tensor, Tensor]]:
+    """Return feature matrices and the rows of them that take part: the gallery's come last."""
+    relevance = features.relevance
+    gallery = (features.gallery, relevance.gallery_rows)
+    return [gallery] if relevance.is_shared else [(features.query, relevance.query_rows), gallery]
 
 
 def _prepared(sources: list[tuple[Tensor, Tensor]], comparison: Comparison, at_once: int) -> Tensor:
-    """Comparable features of all images, shape (N, D)."""
+    """Return prepared features of all images, shape (N, D)."""
     shape = (sum(len(rows) for _, rows in sources), sources[0][0].shape[1])
     prepared, start = torch.empty(shape), 0
     for features, rows in sources:
         for part in rows.split(at_once):
-            prepared[start : start + len(part)] = comparison.prepare(taken(features, part))
+            prepared[start : start + len(part)] = comparison.prepare(gather_rows(features, part))
             start += len(part)
     return prepared

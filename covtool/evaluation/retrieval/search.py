@@ -1,8 +1,7 @@
-"""The images of a data set for retrieval with their features, and a search among them."""
+"""Search in a data set for retrieval: its relevance, its features, its figures."""
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,12 +12,12 @@ from covtool.data.datasets.retrieval.training import numbered
 from covtool.data.datasets.samples import Sample
 from covtool.errors import DataError
 from covtool.evaluation.features.extractor import FeatureExtractor
-from covtool.evaluation.features.feature_set import FeatureSet
+from covtool.evaluation.features.feature_set import refuse_non_finite
 from covtool.evaluation.features.files import read_features
-from covtool.evaluation.features.table import FeatureTable, ImageLabels, feature_sets
-from covtool.evaluation.retrieval.exact_search import plan_exact
+from covtool.evaluation.features.table import FeatureTable, ImageLabels, identity_labels
+from covtool.evaluation.retrieval.exact_search import SearchFeatures, plan_exact
 from covtool.evaluation.retrieval.memory_plan import BlockPlan
-from covtool.evaluation.retrieval.ranking import RetrievalResult, evaluate_retrieval, searched_by
+from covtool.evaluation.retrieval.ranking import RetrievalResult, rank_gallery
 from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.reranking import plan_reranked
 from covtool.printable import printable
@@ -26,9 +25,41 @@ from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
 
 
+def relevance_of(layout: RetrievalLayout, *, cameras: bool = True) -> Relevance:
+    """Return the matches and ignored images of a data set's queries.
+
+    Args:
+        layout: The data set.
+        cameras: Whether images of the query's own camera are ignored, where cameras are known.
+
+    Raises:
+        DataError: No query has a match, an identity is missing, or some cameras are.
+    """
+    labels, num_queries = search_labels(layout), len(layout.query)
+    if not cameras:
+        labels = tuple(label._replace(camera="") for label in labels)
+    gallery = None if layout.shared else labels[num_queries:]
+    return Relevance(*identity_labels(labels[:num_queries], gallery))
+
+
+def plan_search(relevance: Relevance, num_features: int, spec: RetrievalSpec) -> BlockPlan:
+    """Return the blocks of a search, before there are features.
+
+    Args:
+        relevance: Relevance of the data set's images.
+        num_features: Features of an image.
+        spec: Re-ranking and memory.
+
+    Raises:
+        ArgumentError: The memory allowed is too little.
+    """
+    plan = plan_reranked if spec.rerank else plan_exact
+    return plan(relevance.size(num_features), spec)
+
+
 def search(
-    layout: RetrievalLayout,
     features: Tensor,
+    relevance: Relevance,
     spec: RetrievalSpec,
     *,
     keep: int = 0,
@@ -37,40 +68,24 @@ def search(
     """Search for the queries of a data set in its gallery.
 
     Args:
-        layout: The data set.
-        features: Of `layout.searched`, (N, D).
-        spec: How.
-        keep: How many images of each ranking come along.
-        track: Shows the progress.
+        features: Features of `RetrievalLayout.searched`, (N, D).
+        relevance: Relevance of the same images; see `relevance_of`.
+        spec: Metric, re-ranking and memory.
+        keep: Number of images of each ranking to return.
+        track: Display of the progress.
 
     Raises:
         ArgumentError: The memory allowed is too little.
-        DataError: No query has a match.
+        DataError: A feature is not finite.
     """
-    query, gallery = _feature_sets(layout, features, spec)
-    return evaluate_retrieval(query, gallery, spec, keep=keep, track=track)
+    refuse_non_finite(features)
+    query = features[: relevance.num_queries]
+    gallery = query if relevance.is_shared else features[relevance.num_queries :]
+    data = SearchFeatures(query=query, gallery=gallery, relevance=relevance)
+    return rank_gallery(data, spec, keep=keep, track=track)
 
 
-def plan_search(layout: RetrievalLayout, num_features: int, spec: RetrievalSpec) -> BlockPlan:
-    """Return the blocks of a search, before there are features.
-
-    Args:
-        layout: The data set.
-        num_features: Numbers that describe an image.
-        spec: How to search.
-
-    Raises:
-        ArgumentError: The memory allowed is too little.
-        DataError: No query has a match.
-    """
-    query, gallery = _feature_sets(layout, torch.zeros(len(layout.searched), 1), spec)
-    searched = searched_by(query, gallery, Relevance(query, gallery))
-    query, gallery = (x.expand(-1, num_features) for x in (searched.query, searched.gallery))
-    plan = plan_reranked if spec.rerank else plan_exact
-    return plan(replace(searched, query=query, gallery=gallery), spec)
-
-
-def describe_searched(
+def extract_search_features(
     layout: RetrievalLayout,
     extractor: FeatureExtractor,
     *,
@@ -81,23 +96,24 @@ def describe_searched(
 
     Args:
         layout: The data set.
-        extractor: Describes the images.
+        extractor: Extractor of the features.
         images: A cache of `layout.searched`; None to read the files.
-        track: Shows the progress.
+        track: Display of the progress.
 
     Raises:
         DataError: An image cannot be read.
         NonFiniteError: A feature is not a finite number.
     """
     images = numbered(layout.searched) if images is None else images
+    # Filled batch by batch: joining batches at the end would need the memory twice.
     features, at = torch.empty(len(images), extractor.num_features), 0
     for batch in extractor(images, track):
         features[at : at + len(batch)] = batch
         at += len(batch)
-    return features[:at]
+    return features[:at]  # nothing, in processes that only take part
 
 
-def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
+def read_search_features(layout: RetrievalLayout, file: Path) -> Tensor:
     """Return the features of `layout.searched`, (N, D), from a file.
 
     Images are found by their paths, relative to the data set's folder. In a file without paths
@@ -109,6 +125,7 @@ def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
             them, or says of a row that it is another identity, camera or split.
     """
     table = read_features(file)
+    # By path, not by order: a file may hold more images than a search needs, in any order.
     rows = {path: row for row, path in enumerate(table.column("path")) if path}
     if not rows:
         if len(table.labels) != len(layout.searched):
@@ -117,14 +134,14 @@ def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
                 f"{len(layout.searched)} to search with and in.",
                 reason="It has no paths: the rows should be the queries, then the gallery.",
             )
-        _require_same_labels(file, table, labels_of(layout))
+        _require_same_labels(file, table, search_labels(layout))
         return table.features
     if len(rows) < len(table.labels):
         raise DataError(
             f"{file} names {len(table.labels) - len(rows)} images twice, or without a path.",
             hint="Write the features of each image once.",
         )
-    wanted = [label.path for label in labels_of(layout)]
+    wanted = [label.path for label in search_labels(layout)]
     missing = [path for path in wanted if path not in rows]
     if missing:
         raise DataError(
@@ -135,24 +152,27 @@ def read_searched(layout: RetrievalLayout, file: Path) -> Tensor:
             "them.",
         )
     chosen = [rows[path] for path in wanted]
+    # Files that covtool wrote are in order: no copy of the features then.
     return table.features if chosen == list(range(len(rows))) else table.features[chosen]
 
 
 def _require_same_labels(file: Path, table: FeatureTable, wanted: Sequence[ImageLabels]) -> None:
-    """Refuse rows in another order, as far as the file says what they are."""
+    """Refuse rows in another order, as far as the file's labels show it."""
     for name in ("identity", "camera", "split"):
-        for row, (said, label) in enumerate(zip(table.column(name), wanted, strict=True), start=1):
+        for row, (name_in_file, label) in enumerate(
+            zip(table.column(name), wanted, strict=True), start=1
+        ):
             own = getattr(label, name)
-            if said and own and said != own:
+            if name_in_file and own and name_in_file != own:
                 raise DataError(
-                    f"Row {row} of {file} is of {name} {printable(said)}, that of the data set of "
-                    f"{printable(own)}.",
+                    f"Row {row} of {file} is of {name} {printable(name_in_file)}, that of the data "
+                    f"set of {printable(own)}.",
                     reason="It has no paths: the rows should be the queries, then the gallery.",
                 )
 
 
-def labels_of(layout: RetrievalLayout) -> tuple[ImageLabels, ...]:
-    """Return what is known about `layout.searched`."""
+def search_labels(layout: RetrievalLayout) -> tuple[ImageLabels, ...]:
+    """Return the labels of `layout.searched`, in its order."""
     names = {"test": layout.query} if layout.shared else layout.subsets
     return tuple(
         image_label(sample, split, layout.folder)
@@ -162,18 +182,8 @@ def labels_of(layout: RetrievalLayout) -> tuple[ImageLabels, ...]:
 
 
 def image_label(sample: RetrievalSample, split: str, folder: Path) -> ImageLabels:
-    """Return what is known about an image; its path relative to `folder`."""
+    """Return the labels of an image; its path relative to `folder`."""
+    # Relative, so that a file of features goes on fitting when the data set is moved; an image of
+    # a list may lie outside of the folder, where `Path.relative_to` would fail.
     relative = Path(os.path.relpath(sample.path, folder)).as_posix()
     return ImageLabels(relative, sample.identity, sample.camera or "", split)
-
-
-def _feature_sets(
-    layout: RetrievalLayout, features: Tensor, spec: RetrievalSpec
-) -> tuple[FeatureSet, FeatureSet | None]:
-    labels, at = labels_of(layout), len(layout.query)
-    if not spec.cameras:
-        labels = tuple(label._replace(camera="") for label in labels)
-    query = FeatureTable(features=features[:at], labels=labels[:at])
-    if layout.shared:
-        return feature_sets(query)
-    return feature_sets(query, FeatureTable(features=features[at:], labels=labels[at:]))

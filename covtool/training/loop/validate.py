@@ -11,7 +11,12 @@ from covtool.errors import DataError, NonFiniteError
 from covtool.evaluation.classification.accuracy import evaluate_classification
 from covtool.evaluation.features.extractor import FeatureExtractor
 from covtool.evaluation.retrieval.ranking import RetrievalResult
-from covtool.evaluation.retrieval.search import describe_searched, plan_search, search
+from covtool.evaluation.retrieval.search import (
+    extract_search_features,
+    plan_search,
+    relevance_of,
+    search,
+)
 from covtool.progress import Track
 from covtool.specs import RetrievalSpec
 from covtool.training.loop.bad_images import LEFT_OUT
@@ -50,7 +55,9 @@ def require_room_to_search(parts: Parts) -> None:
         ArgumentError: The memory allowed is too little for the search.
     """
     if parts.data.searched is not None:
-        plan_search(parts.data.searched, _extractor(parts).num_features, _exact(parts))
+        exact = _exact(parts)
+        relevance = relevance_of(parts.data.searched, cameras=exact.cameras)
+        plan_search(relevance, _extractor(parts).num_features, exact)
 
 
 def _classify(run: Run, track: Track) -> EpochResult:
@@ -81,12 +88,17 @@ def _search(run: Run, track: Track) -> EpochResult:
         nonlocal layout, images  # a second try, in smaller parts, need not find bad images again
         cut = replace(extractor, batch_size=micro_batch or extractor.batch_size)
         try:
-            features = describe_searched(layout, cut, images=images, track=track)
+            features = extract_search_features(layout, cut, images=images, track=track)
         except DataError:
             # A feature needs its image: where one is gone, the search is done without it.
             layout, images = _without_unreadable(run, layout), None
-            features = describe_searched(layout, cut, track=track)
-        result = parts.processes.main(lambda: search(layout, features, exact, track=track))
+            features = extract_search_features(layout, cut, track=track)
+
+        def find() -> RetrievalResult:
+            relevance = relevance_of(layout, cameras=exact.cameras)
+            return search(features, relevance, exact, track=track)
+
+        result = parts.processes.main(find)
         return EpochResult(figures=_figures(result), images=result.queries)
 
     return within_memory(run, measure)

@@ -178,18 +178,9 @@ def open_source(request: FinetuneRequest, observer: Observer, processes: Process
 
 
 def _opened(request: FinetuneRequest, observer: Observer) -> OpenedModel:
-    if request.model is None:
+    if request.source is None:
         return open_initial(request.init_from, weights=request.weights)
-    opened = open_model(
-        request.model,
-        arch=request.arch,
-        iterations=request.iterations,
-        weights=request.weights,
-        classifier_layer=request.classifier_layer,
-        pretrained=not (request.from_scratch or request.init_from),
-        input_overrides=request.images.changes(),
-        track=observer.track,
-    )
+    opened = open_model(request.source, track=observer.track)
     if request.init_from is None:
         return opened
     return load_initial_(opened, request.init_from, weights=request.weights)

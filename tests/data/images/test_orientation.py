@@ -147,11 +147,9 @@ def test_caches_with_and_without_orientation_are_two(tmp_path):
 
 
 def test_new_work_applies_it_and_files_keep_what_they_were_made_with(tmp_path):
-    opened = open_model("test_resnet", pretrained=False)
+    opened = open_model("test_resnet", from_scratch=True)
     assert opened.recipe.input.exif
-    assert not open_model(
-        "test_resnet", pretrained=False, input_overrides={"exif": False}
-    ).recipe.input.exif
+    assert not open_model("test_resnet", from_scratch=True, input={"exif": False}).recipe.input.exif
     torch.save(opened.model.state_dict(), tmp_path / "net.pth")
     assert open_model(tmp_path / "net.pth", arch="test_resnet").recipe.input.exif
     text = opened.recipe.model_dump(mode="json")
@@ -159,13 +157,13 @@ def test_new_work_applies_it_and_files_keep_what_they_were_made_with(tmp_path):
     old = Recipe.model_validate(text)
     model_file.save(_with(opened.model, old), tmp_path / "old.safetensors")
     assert not open_model(tmp_path / "old.safetensors").recipe.input.exif
-    changed = open_model(tmp_path / "old.safetensors", input_overrides={"exif": True})
+    changed = open_model(tmp_path / "old.safetensors", input={"exif": True})
     assert changed.recipe.input.exif
 
 
 @pytest.mark.parametrize("exif", [True, False])
 def test_an_evaluation_says_how_many_images_are_turned(tmp_path, exif):
-    opened = open_model("test_resnet", pretrained=False, num_classes=2)
+    opened = open_model("test_resnet", from_scratch=True, num_classes=2)
     recipe = opened.recipe.model_copy(
         update={
             "input": opened.recipe.input.model_copy(update={"exif": exif}),

@@ -11,7 +11,7 @@ from covtool.data.transforms.from_timm import evaluation_transform
 from covtool.errors import ArgumentError, DataError, NonFiniteError, UnknownVariantError
 from covtool.evaluation import evaluate_classification
 from covtool.evaluation.classification.attacker import Attacker, input_gradient
-from covtool.evaluation.classification.attacks import ATTACKS, Ball, chosen_attack
+from covtool.evaluation.classification.attacks import ATTACKS, LInfinityBall, resolve_attack
 from covtool.specs import AttackSpec, InputSpec
 
 ROWS = pytest.mark.parametrize("attack", ATTACKS.names)
@@ -24,7 +24,7 @@ EPS = 4 / 255
 
 
 def _spec(attack="fgsm", eps="4/255", **options):
-    return chosen_attack(AttackSpec(attack=attack, eps=eps, **options))
+    return resolve_attack(AttackSpec(attack=attack, eps=eps, **options))
 
 
 def _statistics(input):
@@ -93,10 +93,10 @@ def test_the_range_of_pixels_is_that_of_black_and_white_images(input) -> None:
     transform = evaluation_transform(input)
     black, white = (transform(Image.new("RGB", (9, 9), color)) for color in ("black", "white"))
     batch = torch.stack([black, white])
-    ball = Ball.around(batch, input, 1.0)
+    ball = LInfinityBall.around(batch, input, 1.0)
     far = torch.full_like(batch, 5.0)
-    assert_close(ball.shifted(batch, -far), torch.stack([black, black]), **FLOAT32)
-    assert_close(ball.shifted(batch, far), torch.stack([white, white]), **FLOAT32)
+    assert_close(ball.projected_step(batch, -far), torch.stack([black, black]), **FLOAT32)
+    assert_close(ball.projected_step(batch, far), torch.stack([white, white]), **FLOAT32)
 
 
 @ROWS
@@ -260,7 +260,7 @@ def test_the_gpu_attacks_the_same(attack) -> None:
 
 
 def test_the_defaults_of_an_attack_are_filled_in() -> None:
-    assert chosen_attack(AttackSpec()) is None
+    assert resolve_attack(AttackSpec()) is None
     assert _spec("fgsm").model_dump(exclude_none=True) == {"attack": "fgsm", "eps": "4/255"}
     pgd = _spec("pgd")
     assert (pgd.steps, pgd.attack_seed, pgd.step) == (10, 0, pytest.approx(EPS / 4))
@@ -311,7 +311,7 @@ def test_anything_else_is_refused(text, message) -> None:
 )
 def test_options_without_effect_are_refused(options, message) -> None:
     with pytest.raises(ArgumentError, match=message):
-        chosen_attack(AttackSpec(**options))
+        resolve_attack(AttackSpec(**options))
 
 
 def test_an_unknown_attack_is_refused_and_known_ones_are_in_the_help() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from covtool.errors import DataError
-from covtool.evaluation.features.feature_set import JUNK
+from covtool.evaluation.features.feature_set import JUNK_LABEL
 from covtool.evaluation.features.table import FeatureTable, ImageLabels, feature_sets
 
 
@@ -20,7 +20,7 @@ def table(identities, cameras=None, splits=None):
 def test_whole_numbers_are_kept() -> None:
     query, gallery = feature_sets(table(["0002", "15"]), table(["0000", "-1", "15"]))
     assert query.identities.tolist() == [2, 15]
-    assert gallery.identities.tolist() == [0, JUNK, 15]
+    assert gallery.identities.tolist() == [0, JUNK_LABEL, 15]
     assert query.cameras is gallery.cameras is None
 
 
@@ -28,10 +28,10 @@ def test_whole_numbers_are_kept() -> None:
 def test_names_get_the_same_numbers_in_query_and_gallery(odd) -> None:
     query, gallery = feature_sets(table([odd, "01", "-1"]), table(["01", "-1", odd, "7"]))
     first, second, junk = query.identities.tolist()
-    assert junk == JUNK
-    assert len({first, second, JUNK}) == 3
-    assert gallery.identities.tolist()[:3] == [second, JUNK, first]
-    assert gallery.identities.tolist()[3] not in (first, second, JUNK)
+    assert junk == JUNK_LABEL
+    assert len({first, second, JUNK_LABEL}) == 3
+    assert gallery.identities.tolist()[:3] == [second, JUNK_LABEL, first]
+    assert gallery.identities.tolist()[3] not in (first, second, JUNK_LABEL)
 
 
 def test_cameras_are_of_all_images_or_of_none() -> None:
@@ -50,12 +50,12 @@ def test_images_without_identity_cannot_be_searched() -> None:
 
 def test_splits_say_what_is_searched_where() -> None:
     both = table(["1", "1", "2", "3"], splits=["query", "gallery", "gallery", "train"])
-    query, gallery = both.searched()
+    query, gallery = both.query_and_gallery()
     assert (query.column("identity"), gallery.column("identity")) == (["1"], ["1", "2"])
     assert torch.equal(gallery.features, both.features[1:3])
-    test, none = table(["1", "2"], splits=["train", "test"]).searched()
+    test, none = table(["1", "2"], splits=["train", "test"]).query_and_gallery()
     assert (test.column("identity"), none) == (["2"], None)
     whole = table(["1", "2"])
-    assert whole.searched() == (whole, None)
+    assert whole.query_and_gallery() == (whole, None)
     with pytest.raises(DataError, match="split called 'gallery', only: query, train"):
-        table(["1", "2"], splits=["train", "query"]).searched()
+        table(["1", "2"], splits=["train", "query"]).query_and_gallery()

@@ -18,8 +18,8 @@ from covtool.evaluation.retrieval.rank_sheet import (
     NEUTRAL,
     RIGHT,
     WRONG,
-    chosen_queries,
     save_ranks,
+    select_queries,
 )
 from covtool.specs import RetrievalSpec
 
@@ -85,10 +85,10 @@ def test_places_without_a_match_stay_empty_and_left_out_queries_are_not_shown(tm
 def test_queries_are_spread_over_all_that_count():
     identities = ["1"] * 5 + ["2"] + ["3"] * 30
     result = searched(identities, keep=1)
-    chosen = chosen_queries(result, 10)
+    chosen = select_queries(result, 10)
     assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 35, 10)
     assert 5 not in chosen  # alone with its identity
-    assert chosen_queries(result, 100) == [row for row in range(36) if row != 5]
+    assert select_queries(result, 100) == [row for row in range(36) if row != 5]
 
 
 def test_the_same_search_makes_the_same_file(tmp_path):

@@ -4,14 +4,14 @@ import brute_force_retrieval as brute_force
 import dense_reranking
 import pytest
 import torch
-from described_images import figures_of, images
+from labeled_features import figures_of, images
 from torch.testing import assert_close
 
 from covtool.errors import ArgumentError
 from covtool.evaluation import evaluate_retrieval
-from covtool.evaluation.features.feature_set import JUNK, FeatureSet
-from covtool.evaluation.retrieval.exact_search import Searched
-from covtool.evaluation.retrieval.ranking import searched_by
+from covtool.evaluation.features.feature_set import JUNK_LABEL, FeatureSet
+from covtool.evaluation.retrieval.exact_search import SearchFeatures
+from covtool.evaluation.retrieval.memory_plan import SearchSize
 from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.reranking import RerankedSearch, plan_reranked
 from covtool.specs import RetrievalSpec
@@ -22,7 +22,7 @@ NUMBERS = [(20, 6, 0.3), (5, 2, 0.0), (3, 3, 0.5), (1, 1, 0.3), (6, 1, 0.9), (20
 def joined(query, gallery):
     """All images but junk, those of the gallery last, and how many are not of the gallery."""
     sets = [query] if gallery is None else [query, gallery]
-    kept = [found.identities != JUNK for found in sets]
+    kept = [found.identities != JUNK_LABEL for found in sets]
     features = [found.features[rows] for found, rows in zip(sets, kept, strict=True)]
     everything = FeatureSet(
         features=torch.cat(features), identities=torch.zeros(sum(map(len, features)))
@@ -30,10 +30,17 @@ def joined(query, gallery):
     return everything, 0 if gallery is None else len(features[0])
 
 
+def search_features(query, gallery):
+    """The features of two sets, with what is relevant; the gallery is None for the queries."""
+    found_in = query if gallery is None else gallery
+    relevance = Relevance(query.labels, None if gallery is None else gallery.labels)
+    return SearchFeatures(query=query.features, gallery=found_in.features, relevance=relevance)
+
+
 def distances_of(query, gallery, spec):
     """Those of every query that is not junk to every image of the gallery."""
-    search = RerankedSearch(searched_by(query, gallery, Relevance(query, gallery)), spec)
-    queries = (query.identities != JUNK).nonzero()[:, 0]
+    search = RerankedSearch(search_features(query, gallery), spec)
+    queries = (query.identities != JUNK_LABEL).nonzero()[:, 0]
     return torch.cat([search.compare(part).clone() for part in queries.split(search.plan.rows)])
 
 
@@ -57,7 +64,7 @@ def test_figures_are_those_of_the_new_distances(cameras):
     for seed in range(6):
         query = images(seed, 15, kind="clusters", cameras=cameras)
         gallery = images(50 + seed, 40, kind="clusters", cameras=cameras)
-        kept, asked = (found.identities != JUNK for found in (gallery, query))
+        kept, asked = (found.identities != JUNK_LABEL for found in (gallery, query))
         everything, first = joined(query, gallery)
         final = dense_reranking.rerank(
             brute_force.distance_table(everything, None, "cosine"), k1=8, k2=3, weight=0.3
@@ -74,8 +81,8 @@ def test_blocks_do_not_change_distances_and_are_as_large_as_memory_allows():
     query, gallery = (images(seed, 120, kind="clusters", cameras=True) for seed in (0, 1))
     spec = RetrievalSpec(rerank=True, k1=4, k2=2, lambda_=0.3)
     little = spec.model_copy(update={"max_memory": "81.4MB"})
-    searched = searched_by(query, gallery, Relevance(query, gallery))
-    few, many = RerankedSearch(searched, spec), RerankedSearch(searched, little)
+    features = search_features(query, gallery)
+    few, many = RerankedSearch(features, spec), RerankedSearch(features, little)
     assert few.plan.rows > 100 > 20 > many.plan.rows
     assert many.plan.num_bytes <= little.memory_bytes < few.plan.num_bytes
     assert_close(
@@ -98,14 +105,12 @@ def test_inputs_are_not_modified():
 
 
 def test_msmt17_fits_into_six_gigabytes():
-    one = torch.zeros(1, 1)
-    searched = Searched(
-        query=one.expand(11_659, 2048),
-        gallery=one.expand(82_161, 2048),
-        kept=torch.arange(82_161),
-        asked=torch.arange(11_659),
-        itself=torch.full((11_659,), -1),
-        most=100,
+    size = SearchSize(
+        queries=11_659,
+        gallery=82_161,
+        images=11_659 + 82_161,
+        images_per_identity=100,
+        num_features=2048,
     )
-    plan = plan_reranked(searched, RetrievalSpec(rerank=True, max_memory="6GB"))
+    plan = plan_reranked(size, RetrievalSpec(rerank=True, max_memory="6GB"))
     assert plan.rows > 100

@@ -5,11 +5,11 @@ from dataclasses import replace
 import brute_force_retrieval as brute_force
 import pytest
 import torch
-from described_images import figures_of, images
+from labeled_features import figures_of, images
 
 from covtool.errors import ArgumentError, DataError
 from covtool.evaluation import evaluate_retrieval
-from covtool.evaluation.features.feature_set import JUNK, FeatureSet
+from covtool.evaluation.features.feature_set import JUNK_LABEL, FeatureSet
 from covtool.specs import RetrievalSpec
 
 SEEDS = range(12)
@@ -28,7 +28,7 @@ def test_queries_in_a_gallery_equal_brute_force(metric, kind, cameras):
         expected = brute_force.evaluate(query, gallery, table)
         assert figures_of(result) == pytest.approx(expected, abs=1e-9)
         assert result.left_out == 13 - result.queries
-        assert result.gallery == int((gallery.identities != JUNK).sum())
+        assert result.gallery == int((gallery.identities != JUNK_LABEL).sum())
 
 
 @pytest.mark.parametrize("cameras", [True, False], ids=["cameras", "no cameras"])
@@ -129,7 +129,7 @@ def test_no_match_at_all_is_an_error_that_says_why():
     )
     gallery = FeatureSet(
         features=torch.rand(3, 4),
-        identities=torch.tensor([1, 2, JUNK]),
+        identities=torch.tensor([1, 2, JUNK_LABEL]),
         cameras=torch.tensor([0, 1, 2]),
     )
     reason = "Of 3 queries, 1 have no other image of their identity there, 2 only images of their"

@@ -16,7 +16,7 @@ from toy_data import write_toy_data
 from training_runs import content
 
 from covtool.conversion import ConversionRequest, convert
-from covtool.specs import FinetuneRequest, HeadSpec
+from covtool.specs import FinetuneRequest, HeadSpec, ModelSource
 from covtool.training import finetune, resume_finetune
 
 # Everything that holds state or draws at random, at once.
@@ -49,11 +49,9 @@ def settings(tmp_path_factory):
     model = folder / "dropcov.safetensors"  # a head with dropout of channels
     convert(
         ConversionRequest(
-            source="test_resnet",
+            source=ModelSource(name="test_resnet", from_scratch=True, input={"size": (32, 32)}),
             operations=[HeadSpec(head="dropcov", dim=8)],
             output=model,
-            input_overrides={"size": (32, 32)},
-            pretrained=False,
         )
     )
     return {**SETTINGS, "model": str(model), "data": str(data), "output": str(folder)}

@@ -11,7 +11,14 @@ from covtool.conversion import ConversionRequest, convert
 from covtool.errors import ArgumentError
 from covtool.layers import DecoupledConv2d
 from covtool.ops.filters import orthogonality_penalty
-from covtool.specs import ConvolutionSpec, FinetuneRequest, HeadSpec, InputOverrides, TrainingSpec
+from covtool.specs import (
+    ConvolutionSpec,
+    FinetuneRequest,
+    HeadSpec,
+    InputOverrides,
+    ModelSource,
+    TrainingSpec,
+)
 from covtool.training import finetune, plan_finetune, resume_finetune
 from covtool.training.parts.filter_constraints import FilterConstraints, constrain_
 
@@ -24,13 +31,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def converted(folder: Path, data: Path | None = None, **spec: object) -> Path:
     torch.manual_seed(0)
     request = ConversionRequest(
-        source="test_resnet",
+        source=ModelSource(name="test_resnet", from_scratch=True, input={"size": (32, 32)}),
         operations=(ConvolutionSpec(**{"conv": "tanh", **spec}), HeadSpec(head="gap")),
         output=folder / "model.safetensors",
         classes_from=data,
         calibrate_with=data if spec.get("calibrated") else None,
-        pretrained=False,
-        input_overrides={"size": (32, 32)},
         workers=0,
         overwrite=True,
     )

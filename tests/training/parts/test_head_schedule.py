@@ -14,7 +14,7 @@ from toy_data import write_toy_data
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
 from covtool.errors import ArgumentError, InterruptedRunError, UnknownVariantError
-from covtool.specs import FinetuneRequest, HeadSpec, InputOverrides, TrainingSpec
+from covtool.specs import FinetuneRequest, HeadSpec, InputOverrides, ModelSource, TrainingSpec
 from covtool.specs.head_schedule import HeadPhase, parse_head_schedule
 from covtool.training import finetune, resume_finetune
 from covtool.training.parts.head_schedule import plan_head_schedule, pooling_in
@@ -31,11 +31,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = ConversionRequest(
-        source="test_resnet",
+        source=ModelSource(name="test_resnet", from_scratch=True, input={"size": (64, 64)}),
         operations=[HeadSpec(dim=6, iterations=4)],
         output=tmp_path_factory.mktemp("model") / "isqrt.safetensors",
-        input_overrides={"size": (64, 64)},
-        pretrained=False,
     )
     return convert(request).path
 
@@ -193,11 +191,9 @@ def test_schedule_of_a_run_cannot_change_when_it_is_resumed(
 def test_fused_model_has_a_head_to_switch(tmp_path: Path) -> None:
     made = convert(
         ConversionRequest(
-            source="test_resnet",
+            source=ModelSource(name="test_resnet", from_scratch=True, input={"size": (64, 64)}),
             operations=[HeadSpec(dim=6, fuse="gap")],
             output=tmp_path / "fused.safetensors",
-            input_overrides={"size": (64, 64)},
-            pretrained=False,
         )
     )
     model = load(made.path)

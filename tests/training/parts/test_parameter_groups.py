@@ -6,7 +6,7 @@ from covtool.backbones.create import create_model, parse_name
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
 from covtool.errors import ArgumentError, UnknownVariantError
-from covtool.specs import HeadSpec, InputSpec, TrainingSpec
+from covtool.specs import HeadSpec, InputSpec, ModelSource, TrainingSpec
 from covtool.training.parts.head import ClassifierHead, find_head, replace_classifier_
 from covtool.training.parts.optimizer import build_optimizer
 from covtool.training.parts.parameter_groups import optimizer_groups, plan_parameter_groups
@@ -74,9 +74,10 @@ def test_what_a_model_exempts_has_no_weight_decay_whatever_its_shape():
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_vit"])
 def test_layer_decay_leaves_a_new_pooling_at_the_heads_rate(name, tmp_path):
     asked = ConversionRequest(
-        source=name, operations=[HeadSpec(dim=4)], output=tmp_path / "a.safetensors",
-        pretrained=False,
-    )  # fmt: skip
+        source=ModelSource(name=name, from_scratch=True),
+        operations=[HeadSpec(dim=4)],
+        output=tmp_path / "a.safetensors",
+    )
     model = load(convert(asked).path)
     head = find_head(model, model.recipe.input)
     training = TrainingSpec(lr=1.0, layer_decay=0.5, head_lr_mult=3)

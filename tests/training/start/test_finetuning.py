@@ -21,7 +21,7 @@ from covtool.errors import (
     NonFiniteError,
 )
 from covtool.evaluation import evaluate_classification
-from covtool.specs import AugmentationSpec, FinetuneRequest, HeadSpec, InputOverrides
+from covtool.specs import AugmentationSpec, FinetuneRequest, HeadSpec, InputOverrides, ModelSource
 from covtool.training import finetune, plan_finetune, resume_finetune
 
 
@@ -371,11 +371,9 @@ def test_val_fraction_sets_images_aside(asked, data):
 def test_a_converted_model_trains_its_new_head_and_is_still_the_converted_model(asked, tmp_path):
     converted = convert(
         ConversionRequest(
-            source="test_resnet",
+            source=ModelSource(name="test_resnet", from_scratch=True, input={"size": (32, 32)}),
             operations=[HeadSpec(dim=4)],
             output=tmp_path / "isqrt.safetensors",
-            input_overrides={"size": (32, 32)},
-            pretrained=False,
         )
     )
     observer = Recorder()

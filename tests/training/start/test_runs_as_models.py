@@ -12,7 +12,7 @@ from covtool.checkpoints.inspection import inspect_source
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
 from covtool.errors import CheckpointError, InterruptedRunError
-from covtool.specs import HeadSpec
+from covtool.specs import HeadSpec, ModelSource
 from covtool.training import finetune
 
 HEADS = "isqrt@0,mpn@1"
@@ -26,11 +26,9 @@ def runs(data, tmp_path_factory):
     converted = root / "isqrt.safetensors"
     convert(
         ConversionRequest(
-            source="test_resnet",
+            source=ModelSource(name="test_resnet", from_scratch=True, input={"size": (32, 32)}),
             operations=[HeadSpec(dim=8)],
             output=converted,
-            input_overrides={"size": (32, 32)},
-            pretrained=False,
         )
     )
     plain = {"model": str(converted), "from_scratch": False, "new_classifier": True}

@@ -75,7 +75,7 @@ class Disturbed(Recorder):
 
     def track(self, iterable, description, total):
         for number, item in enumerate(iterable):
-            if number == 1 and self.searching and description == "describing images":
+            if number == 1 and self.searching and description == "extracting features":
                 self.do()
             yield item
 

@@ -10,7 +10,7 @@ from training_runs import Recorder, make_request
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
 from covtool.errors import DataError
-from covtool.specs import HeadSpec
+from covtool.specs import HeadSpec, ModelSource
 from covtool.training import finetune, plan_finetune, resume_finetune
 
 
@@ -69,12 +69,10 @@ def test_a_share_of_the_classes_is_not_trained(tmp_path):
 def test_a_head_is_calibrated_with_the_training_identities(colored_people, tmp_path):
     result = convert(
         ConversionRequest(
-            source="test_resnet",
-            pretrained=False,
+            source=ModelSource(name="test_resnet", from_scratch=True, input={"size": (32, 32)}),
             operations=(HeadSpec(head="gap"),),
             calibrate_with=colored_people,
             output=tmp_path / "net.safetensors",
-            input_overrides={"size": (32, 32)},
             workers=0,
         )
     )

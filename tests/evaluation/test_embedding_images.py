@@ -15,15 +15,15 @@ from covtool.data.datasets.image_sources import find_images
 from covtool.data.datasets.retrieval.training import numbered
 from covtool.data.loading.loaders import evaluation_loader
 from covtool.errors import DataError, NonFiniteError, OutputExistsError
-from covtool.evaluation.embed import DescriptionRequest, describe
+from covtool.evaluation.embed import EmbedRequest, embed
 from covtool.evaluation.features.files import read_features
 from covtool.evaluation.features.table import ImageLabels
-from covtool.specs import DescriptionSpec, LaunchSpec
+from covtool.specs import FeatureSpec, LaunchSpec
 
 
 @pytest.fixture
 def asked(tmp_path):
-    return DescriptionRequest(
+    return EmbedRequest(
         source=str(write_model(tmp_path, eigenlayer=7)),
         images=write_csv(tmp_path),
         output=tmp_path / "features.safetensors",
@@ -35,7 +35,7 @@ def asked(tmp_path):
 
 
 def test_the_file_holds_features_and_all_that_is_known(asked):
-    done = describe(asked)
+    done = embed(asked)
     table = read_features(asked.output)
     assert table.labels == tuple(ImageLabels(*row) for row in CSV_ROWS)
     assert done.images == {"train": 4, "query": 2, "gallery": 3}
@@ -47,7 +47,7 @@ def test_the_file_holds_features_and_all_that_is_known(asked):
     [("embedding", "fc.classifier", 7), ("pooled", "fc.eigenlayer", 96)],
 )
 def test_the_features_are_those_of_the_model(feature, layer, size, asked):
-    done = describe(replace(asked, spec=DescriptionSpec(feature=feature), split="query"))
+    done = embed(replace(asked, spec=FeatureSpec(feature=feature), split="query"))
     model = make_model(eigenlayer=7)
     samples = numbered(find_images(asked.images).splits["query"])
     ((images, _),) = evaluation_loader(samples, model.recipe.input, workers=0)
@@ -61,9 +61,9 @@ def test_the_features_are_those_of_the_model(feature, layer, size, asked):
 def test_a_file_is_replaced_only_if_somebody_says_so(asked):
     asked.output.write_bytes(b"mine")
     with pytest.raises(OutputExistsError):
-        describe(asked)
+        embed(asked)
     assert asked.output.read_bytes() == b"mine"
-    describe(replace(asked, overwrite=True))
+    embed(replace(asked, overwrite=True))
     assert len(read_features(asked.output).labels) == 9
 
 
@@ -71,18 +71,18 @@ def test_nothing_is_written_when_something_fails(asked, tmp_path):
     before = set(tmp_path.iterdir())
     truncate(tmp_path / "e/1.png")
     with pytest.raises(DataError, match="1 of 9 images cannot be read"):
-        describe(asked)
+        embed(asked)
     broken = make_model()
     torch.nn.init.constant_(broken.conv1[0].weight, 3e38)  # finite, and too large
     source = str(save(broken, tmp_path / "net.safetensors", overwrite=True))
     with pytest.raises(NonFiniteError):
-        describe(replace(asked, source=source, split="train"))
+        embed(replace(asked, source=source, split="train"))
     assert set(tmp_path.iterdir()) == before
 
 
 def test_unreadable_images_may_be_left_out(asked, tmp_path):
     bad = truncate(tmp_path / "c/1.png")
-    done = describe(replace(asked, on_bad_image="skip"))
+    done = embed(replace(asked, on_bad_image="skip"))
     assert [path for path, _ in done.unreadable] == [bad]
     table = read_features(asked.output)
     assert [label.path for label in table.labels] == [r[0] for r in CSV_ROWS if r[0] != "c/1.png"]
@@ -90,7 +90,7 @@ def test_unreadable_images_may_be_left_out(asked, tmp_path):
 
 
 def described(rank, request):
-    return replace(describe(request), notes=())
+    return replace(embed(request), notes=())
 
 
 def test_several_processes_write_the_file_that_one_writes(asked, tmp_path):

@@ -5,8 +5,8 @@ import pytest
 from covtool.errors import ArgumentError
 from covtool.specs import LoadingSpec
 from covtool.user_cache import user_cache
-from covtool_cli import surroundings
-from covtool_cli.surroundings import SIZES, THREADS, without_nonsense
+from covtool_cli import environment
+from covtool_cli.environment import SIZES, THREADS, without_nonsense
 
 JUNK = ["", "0", "-1", "abc", "1.5", "²", "1e3", "9" * 5000, "99999999", "\x1b[2J", "a\udc9bb"]
 
@@ -77,7 +77,7 @@ def test_a_folder_that_was_deleted_is_named(deleted_folder, capsys):
 
 def test_torch_keeps_the_level_that_a_user_chose(monkeypatch):
     monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "INFO")
-    surroundings.quieten_torch()
+    environment.quieten_torch()
     assert os.environ["TORCH_CPP_LOG_LEVEL"] == "INFO"
 
 

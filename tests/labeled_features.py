@@ -2,7 +2,7 @@
 
 import torch
 
-from covtool.evaluation.features.feature_set import JUNK, FeatureSet
+from covtool.evaluation.features.feature_set import JUNK_LABEL, FeatureSet
 
 NUM_FEATURES = 8
 
@@ -18,7 +18,7 @@ def images(seed, count, *, kind, cameras, identities=5):
     def integers(low, high, *shape):
         return torch.randint(low, high, shape, generator=generator)
 
-    own = integers(JUNK, identities, count)
+    own = integers(JUNK_LABEL, identities, count)
     taken_by = integers(0, 3, count) * (own != 2)
     features = torch.randn(count, NUM_FEATURES, generator=generator)
     if kind == "clusters":

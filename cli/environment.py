@@ -1,4 +1,4 @@
-"""Where a command starts: a folder that is there, and variables that libraries can read."""
+"""The environment of a command: a working folder that exists, variables that libraries can read."""
 
 import os
 from collections.abc import MutableMapping
@@ -8,9 +8,9 @@ from covtool.full_paths import is_working_folder_gone
 from covtool.printable import printable
 
 SIZES = ("COLUMNS", "LINES", "JUPYTER_COLUMNS", "JUPYTER_LINES", "TERMINAL_WIDTH")
-"""Of the terminal, for rich and typer; without them they ask the terminal itself."""
+"""Sizes of the terminal for rich and typer, which otherwise ask the terminal itself."""
 SMALLEST_SIZE, LARGEST_SIZE = 20, 10_000
-"""Characters of a line, or lines of a screen: with fewer, a table has no room for what it says."""
+"""Characters of a line, or lines of a screen: fewer have no room for a table."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Threads of a process, or of each level of nested ones, with commas between."""
@@ -18,27 +18,27 @@ MOST_THREADS = 4_096
 
 
 def without_nonsense(environment: MutableMapping[str, str] = os.environ) -> list[str]:
-    """Take variables with nonsense away; a line for each that a user should know of.
+    """Remove variables with nonsense, and return a line for each that a user should know of.
 
     Args:
-        environment: Is changed.
+        environment: Variables, which are changed.
     """
     for name in SIZES:
         if name in environment and not _is_count(environment[name], SMALLEST_SIZE, LARGEST_SIZE):
             del environment[name]
-    told = []
+    notes = []
     for name in THREADS:
         value = environment.get(name)
         if value is None or all(_is_count(v.strip(), 1, MOST_THREADS) for v in value.split(",")):
             continue
-        del environment[name]
-        told.append(f"{name} is {printable(value)!r}, which is no number of threads: ignored.")
-    return told
+        del environment[name]  # OpenMP and MKL would print a warning of their own for each process
+        notes.append(f"{name} is {printable(value)!r}, which is no number of threads: ignored.")
+    return notes
 
 
 def quieten_torch() -> None:
-    """Before torch is loaded: what its C++ parts warn of, in lines and stacks of their own."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    """Silence warnings of torch's C++ parts, which come with stacks; before torch is loaded."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a user's own level stays
 
 
 def require_working_folder() -> None:
@@ -55,4 +55,5 @@ def require_working_folder() -> None:
 
 
 def _is_count(text: str, least: int, most: int) -> bool:
+    # The length first: int() refuses thousands of digits with an error of its own.
     return text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most

@@ -13,7 +13,7 @@ from covtool.data.datasets.samples import Sample
 from covtool.errors import NonFiniteError, ShapeError, SurgeryError
 from covtool.evaluation.features.extractor import FeatureExtractor, embeddings, find_feature_layer
 from covtool.processes import joined
-from covtool.specs import DescriptionSpec, HeadSpec
+from covtool.specs import FeatureSpec, HeadSpec
 from covtool.surgery import apply_head, plan_head
 
 
@@ -23,7 +23,7 @@ def images():
 
 
 def features(model, images, feature="embedding", **settings):
-    layer = find_feature_layer(model, SMALL, DescriptionSpec(feature=feature))
+    layer = find_feature_layer(model, SMALL, FeatureSpec(feature=feature))
     return torch.cat(list(embeddings(model, images.split(2), layer, **settings)))
 
 
@@ -62,7 +62,7 @@ def test_of_a_covariance_head_the_vector_is_taken(images):
 def test_any_network_with_a_linear_classifier_has_features(name, images):
     model = create_model(parse_name(name)[0], num_classes=3).eval()
     size = (160, 160) if name == "test_vit" else (32, 32)
-    layer = find_feature_layer(model, SMALL.model_copy(update={"size": size}), DescriptionSpec())
+    layer = find_feature_layer(model, SMALL.model_copy(update={"size": size}), FeatureSpec())
     images = torch.nn.functional.interpolate(images, size)
     (found,) = embeddings(model, [images], layer)
     with torch.no_grad():
@@ -115,9 +115,7 @@ def test_a_layer_that_is_fed_no_vectors_is_refused(images):
 
 def test_a_model_without_a_linear_layer_is_refused():
     with pytest.raises(SurgeryError, match="not a Linear layer"):
-        find_feature_layer(
-            nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()), SMALL, DescriptionSpec()
-        )
+        find_feature_layer(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()), SMALL, FeatureSpec())
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +127,7 @@ def samples(tmp_path_factory):
 
 def described(rank, samples):
     with joined(timeout_s=60) as processes:
-        spec = DescriptionSpec(flip_test=True)
+        spec = FeatureSpec(flip_test=True)
         settings = {"batch_size": 2, "workers": 0, "processes": processes}
         batches = FeatureExtractor.of(make_model(), SMALL, spec, **settings)(samples)
         return [batch.numpy() for batch in batches]
@@ -146,6 +144,6 @@ def test_several_processes_describe_images_as_one_does(samples, world):
 
 
 def test_the_number_of_features_is_known_before(samples):
-    extractor = FeatureExtractor.of(make_model(eigenlayer=7), SMALL, DescriptionSpec(), workers=0)
+    extractor = FeatureExtractor.of(make_model(eigenlayer=7), SMALL, FeatureSpec(), workers=0)
     assert extractor.num_features == 7
     assert next(extractor(samples)).shape == (7, 7)

@@ -1,0 +1,79 @@
+"""`covtool bench data`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from covtool_cli import options, render
+from covtool_cli.commands.bench import settings, tables
+
+if TYPE_CHECKING:
+    from covtool.benchmarking.data_loading import LoadingBenchmark
+
+COLUMNS = (
+    *("loader", "images / s, first epoch", "second epoch", "second / timm's"),
+    *("core ms / image, second", "timm's / second"),
+    *("ms waited / step, first epoch", "second epoch"),
+)
+
+
+def command(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with a folder per class; default: made-up photographs."),
+    ] = None,
+    img_size: Annotated[
+        int, typer.Option(min=1, help="Height and width of the network's images.")
+    ] = 224,
+    batch_size: options.BatchSize = 32,
+    workers: Annotated[
+        int, typer.Option("--workers", "-j", min=1, help="Processes that load images.")
+    ] = 2,
+    color_jitter: Annotated[
+        float,
+        typer.Option(min=0, help="Strength of color jitter, beside random crops and flips."),
+    ] = 0.0,
+    step_ms: Annotated[
+        float,
+        typer.Option(min=0, help="Time that a training step takes on an accelerator, in ms."),
+    ] = 50.0,
+    repetitions: settings.Repetitions = 5,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure loaders and caches of training images against timm's loader.
+
+    Example: covtool bench data --data birds/ --workers 4
+    """
+    from covtool.benchmarking.data_loading import LoadingBenchmarkSpec, benchmark_loading
+
+    spec = LoadingBenchmarkSpec(
+        img_size=img_size,
+        batch_size=batch_size,
+        workers=workers,
+        color_jitter=color_jitter,
+        step_ms=step_ms,
+        repetitions=repetitions,
+    )
+    result = benchmark_loading(data, spec=spec, track=render.track)
+    render.json_object(result) if as_json else _show(result)
+
+
+def _show(result: "LoadingBenchmark") -> None:
+    """Show one table; covtool's loaders are named by their caches."""
+    rows = [
+        (
+            *(row.loader, f"{row.first:.0f}", f"{row.later:.0f}", tables.times(row.to_timm)),
+            *("-" if row.cpu_ms is None else f"{row.cpu_ms:.2f}", tables.times(row.cpu_of_timm)),
+            *(f"{row.first_wait_ms:.1f}", f"{row.later_wait_ms:.1f}"),
+        )
+        for row in result.rows
+    ]
+    spec = result.spec
+    title = (
+        f"{result.data}, {result.images} images at {spec.img_size} px, batches of "
+        f"{spec.batch_size}, steps of {spec.step_ms:g} ms, processes: {spec.workers}"
+    )
+    render.table(title, COLUMNS, rows)
+    tables.show_footer(result.machine, spec.repetitions)
