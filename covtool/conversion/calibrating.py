@@ -14,8 +14,7 @@ from covtool.conversion.records import Agreement, ConversionRequest
 from covtool.data.datasets.checking import check_images, check_splits
 from covtool.data.datasets.layout import DataLayout, in_order_of
 from covtool.data.datasets.retrieval.reading import read_classes
-from covtool.data.datasets.samples import Sample
-from covtool.data.datasets.subsets import draw_evenly
+from covtool.data.datasets.samples import Sample, draw_evenly
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.errors import ArgumentError, DataError

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from covtool.data.datasets.hygiene import short_path
 from covtool.data.datasets.layout import DataLayout
-from covtool.data.datasets.retrieval.layout import RetrievalLayout
+from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.data.images.threads import in_threads
 from covtool.printable import printable
 from covtool.progress import Track, silent

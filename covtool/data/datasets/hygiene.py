@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,6 @@ from covtool.data.datasets.folders.left_out import notes_on_left_out
 from covtool.data.datasets.folders.names import is_no_class
 from covtool.data.datasets.found_images import counted
 from covtool.data.datasets.layout import DataLayout
-from covtool.data.datasets.outside import note_on_outside
 from covtool.data.datasets.records.records import labels_of
 from covtool.data.datasets.samples import Sample
 from covtool.data.datasets.spelling import spelled_alike
@@ -86,6 +85,24 @@ def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
         yield real_folder(folder), name
 
 
+def note_on_outside(paths: Iterable[Path], folder: Path) -> Iterator[str]:
+    """Yield what is worth knowing about images that are not below the folder of a data set.
+
+    A list may name any file of the system, by an absolute path or with ``..``. That is allowed, and
+    said. Links are not followed.
+
+    Args:
+        paths: Of the images.
+        folder: Of the data set.
+    """
+    inside = os.path.normpath(folder)
+    begin = "" if inside == os.curdir else inside.rstrip(os.sep) + os.sep
+    outside = [path for path in map(os.fspath, paths) if not _is_below(path, begin)]
+    if outside:
+        count, verb = counted(len(outside), "image"), "lie" if len(outside) > 1 else "lies"
+        yield f"{count} {verb} outside of {folder}, like {printable(outside[0])}."
+
+
 def _two_labels(layout: DataLayout, pairs: Sequence[tuple[Sample, Sample]]) -> DataError:
     shown = "; ".join(_both_labels(layout, *pair) for pair in pairs[:PATHS_SHOWN])
     return DataError(
@@ -150,6 +167,13 @@ def _beside(layout: DataLayout) -> Iterator[str]:
         empty = sorted(child.name for child in unknown if not holds_images(child))
         if empty:
             yield f"Folders of {folder.name!r} without images: {_shortened(empty)}."
+
+
+def _is_below(path: str, begin: str) -> bool:
+    if os.pardir in path or "//" in path or "/./" in path or not path.startswith(begin):
+        path = os.path.normpath(path)
+    climbs = not begin and (path.split(os.sep, 1)[0] == os.pardir or path.startswith(os.sep))
+    return path.startswith(begin) and not climbs
 
 
 def short_path(path: Path, layout: DataLayout) -> str:

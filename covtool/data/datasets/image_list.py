@@ -10,8 +10,8 @@ from typing import BinaryIO
 from covtool.atomic import written_whole
 from covtool.data.datasets.layout import DataLayout, canonical, listed, nothing_there
 from covtool.data.datasets.lists.labeled import is_table
-from covtool.data.datasets.retrieval.layout import RetrievalLayout, RetrievalSample
 from covtool.data.datasets.retrieval.training import searching_layout
+from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import opened

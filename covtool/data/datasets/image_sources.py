@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from covtool.data.datasets.error_translation import paths_explained
 from covtool.data.datasets.folders.classes import images_below, loose_images
 from covtool.data.datasets.folders.labeled import labeled_in_folders
 from covtool.data.datasets.folders.left_out import notes_on_left_out
 from covtool.data.datasets.folders.names import WHOLE
+from covtool.data.datasets.hygiene import note_on_outside
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL
 from covtool.data.datasets.lists.labeled import (
     Table,
@@ -18,14 +20,12 @@ from covtool.data.datasets.lists.labeled import (
     require_files,
 )
 from covtool.data.datasets.lists.text import lines_of, note_on_encoding
-from covtool.data.datasets.outside import note_on_outside
 from covtool.data.datasets.published import find_published
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.records.sources import RecordSource, record_source, scan_records
 from covtool.data.datasets.retrieval.forms import CSV_SPLITS
-from covtool.data.datasets.retrieval.layout import RetrievalSample
 from covtool.data.datasets.retrieval.reading import read_retrieval, task_of
-from covtool.data.datasets.unreadable_paths import paths_explained
+from covtool.data.datasets.retrieval_layout import RetrievalSample
 from covtool.data.images.decoding import is_image
 from covtool.errors import DataError
 

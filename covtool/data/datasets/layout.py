@@ -15,7 +15,7 @@ from covtool.data.datasets.class_order import in_order
 from covtool.data.datasets.folders.labeled import LAYOUT_HINT
 from covtool.data.datasets.folders.names import ROLES, WHOLE, split_called, split_within
 from covtool.data.datasets.found_images import FoundImages, Labeled, shown
-from covtool.data.datasets.retrieval.layout import RetrievalLayout
+from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.data.datasets.samples import Sample
 from covtool.errors import DataError
 from covtool.full_paths import in_full

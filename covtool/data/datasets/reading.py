@@ -6,6 +6,7 @@ Folders with a folder per class (whole, or below ``train`` and ``val``), a CSV f
 
 from pathlib import Path
 
+from covtool.data.datasets.error_translation import paths_explained
 from covtool.data.datasets.folders.labeled import LAYOUT_HINT, labeled_in_folders
 from covtool.data.datasets.folders.names import SPLIT_NAMES, WHOLE
 from covtool.data.datasets.found_images import FoundImages
@@ -13,7 +14,6 @@ from covtool.data.datasets.hygiene import looked_over
 from covtool.data.datasets.layout import DataLayout, as_layout, nothing_there, with_validation
 from covtool.data.datasets.lists.labeled import is_table, read_labeled
 from covtool.data.datasets.published import find_published, refuse_options
-from covtool.data.datasets.unreadable_paths import paths_explained
 from covtool.errors import ArgumentError, DataError
 from covtool.specs.layout import LayoutSpec
 

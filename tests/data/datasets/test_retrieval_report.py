@@ -4,9 +4,9 @@ import pytest
 from images import write_classes
 from retrieval_trees import CSV_ROWS, write_csv, write_market, write_msmt17, write_named, write_veri
 
-from covtool.data.datasets.retrieval.layout import JUNK
 from covtool.data.datasets.retrieval.reading import read_retrieval
 from covtool.data.datasets.retrieval.report import report_on, require_searchable
+from covtool.data.datasets.retrieval_layout import JUNK
 from covtool.errors import DataError
 
 

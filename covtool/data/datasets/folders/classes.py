@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from covtool.data.datasets.folder_walk import FolderWalk, leads_back, unreadable_folder
 from covtool.data.datasets.folders.names import (
     IMAGE_WORDS,
     TARGET_WORDS,
@@ -13,7 +14,6 @@ from covtool.data.datasets.folders.names import (
     is_split_alone,
     words_in,
 )
-from covtool.data.datasets.folders.walk import FolderWalk, leads_back, unreadable_folder
 from covtool.data.datasets.found_images import Labeled, counted, shown
 from covtool.data.datasets.lists.beside import lists_beside
 from covtool.data.images.decoding import is_image

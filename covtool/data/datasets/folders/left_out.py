@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from covtool.data.datasets.folder_walk import FolderWalk
 from covtool.data.datasets.folders.names import is_left_over
-from covtool.data.datasets.folders.walk import FolderWalk
 from covtool.data.datasets.found_images import counted, shown
 from covtool.data.images.formats import image_suffixes
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from covtool.data.datasets.folders.walk import FolderWalk
+from covtool.data.datasets.folder_walk import FolderWalk
 from covtool.data.images.decoding import is_image
 from covtool.errors import DataError
 from covtool.printable import printable

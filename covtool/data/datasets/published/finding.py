@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from covtool.data.datasets.error_translation import content_explained
 from covtool.data.datasets.folders.classes import folders_in, holds_images
 from covtool.data.datasets.folders.names import is_no_class
 from covtool.data.datasets.found_images import counted
@@ -11,7 +12,6 @@ from covtool.data.datasets.layout import DataLayout, as_layout
 from covtool.data.datasets.published.options import refuse_options
 from covtool.data.datasets.published.row import PublishedLayout
 from covtool.data.datasets.published.table import PUBLISHED
-from covtool.data.datasets.unreadable_paths import content_explained
 from covtool.specs.layout import LayoutSpec
 
 MOST_BESIDE = 8  # folders around the one that an archive is unpacked to

@@ -15,7 +15,7 @@ from timm.data import create_reader
 
 from covtool.data.datasets.folders.names import SPLIT_NAMES, split_called
 from covtool.data.datasets.layout import DataLayout, canonical
-from covtool.data.datasets.published.listing import lines_of
+from covtool.data.datasets.lists.text import lines_of
 from covtool.data.datasets.records.records import ReaderArchive, Records
 from covtool.data.datasets.records.shards import LeftOut, indexed
 from covtool.documents import parse_json

@@ -17,7 +17,7 @@ from covtool.data.datasets.lists.labeled import (
     require_files,
 )
 from covtool.data.datasets.lists.text import text_of
-from covtool.data.datasets.published.searched import (
+from covtool.data.datasets.retrieval.published import (
     IN_SHOP,
     PRODUCTS,
     VEHICLE_LISTS,
@@ -28,7 +28,7 @@ from covtool.data.datasets.published.searched import (
     read_products,
     read_vehicle_id,
 )
-from covtool.data.datasets.retrieval.layout import RetrievalLayout, RetrievalSample
+from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.data.images.decoding import is_image
 from covtool.errors import DataError
 from covtool.printable import printable

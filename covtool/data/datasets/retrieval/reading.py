@@ -5,20 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from covtool.data.datasets.error_translation import content_explained, paths_explained
 from covtool.data.datasets.folders.classes import folders_in
 from covtool.data.datasets.folders.names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, is_no_class
-from covtool.data.datasets.hygiene import require_distinct
+from covtool.data.datasets.hygiene import note_on_outside, require_distinct
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL
 from covtool.data.datasets.lists.labeled import is_table, meanings_in
-from covtool.data.datasets.outside import note_on_outside
 from covtool.data.datasets.published import find_published, refuse_options
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.retrieval.forms import FORMS
-from covtool.data.datasets.retrieval.layout import RetrievalLayout, RetrievalSample
 from covtool.data.datasets.retrieval.training import training_layout
+from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.data.datasets.spelling import spelled_alike, without_number
-from covtool.data.datasets.unreadable_paths import content_explained, paths_explained
 from covtool.errors import ArgumentError, DataError
 from covtool.specs.layout import LayoutSpec
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from covtool.data.datasets.found_images import shown
-from covtool.data.datasets.retrieval.layout import JUNK, RetrievalLayout, RetrievalSample, Subset
+from covtool.data.datasets.retrieval_layout import JUNK, RetrievalLayout, RetrievalSample, Subset
 from covtool.errors import DataError
 
 SHOWN = 12

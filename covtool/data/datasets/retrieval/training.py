@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from covtool.data.datasets.layout import DataLayout, with_validation
-from covtool.data.datasets.retrieval.layout import JUNK, RetrievalLayout, RetrievalSample
+from covtool.data.datasets.retrieval_layout import JUNK, RetrievalLayout, RetrievalSample
 from covtool.data.datasets.samples import Sample
 from covtool.errors import DataError
 

@@ -12,7 +12,7 @@ from covtool.data.datasets.published.listing import (
     required,
     with_suffix,
 )
-from covtool.data.datasets.retrieval.layout import RetrievalLayout, RetrievalSample
+from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import ArgumentError, DataError
 from covtool.printable import printable
 from covtool.regular_files import is_regular
