@@ -23,7 +23,7 @@ from covtool.data.datasets.lists.text import lines_of, note_on_encoding
 from covtool.data.datasets.published import find_published
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.records.sources import RecordSource, record_source, scan_records
-from covtool.data.datasets.retrieval.forms import CSV_SPLITS
+from covtool.data.datasets.retrieval.labeled import CSV_SPLITS
 from covtool.data.datasets.retrieval.reading import read_retrieval, task_of
 from covtool.data.datasets.retrieval_layout import RetrievalSample
 from covtool.data.images.decoding import is_image

@@ -8,13 +8,11 @@ tests hold ours to the same images and classes.
 
 from covtool.data.datasets.published.finding import FoundPublished, find_published
 from covtool.data.datasets.published.options import refuse_options
-from covtool.data.datasets.published.row import PublishedLayout
 from covtool.data.datasets.published.table import PUBLISHED
 
 __all__ = [
     "PUBLISHED",
     "FoundPublished",
-    "PublishedLayout",
     "find_published",
     "refuse_options",
 ]

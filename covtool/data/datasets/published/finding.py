@@ -9,8 +9,8 @@ from covtool.data.datasets.folders.classes import folders_in, holds_images
 from covtool.data.datasets.folders.names import is_no_class
 from covtool.data.datasets.found_images import counted
 from covtool.data.datasets.layout import DataLayout, as_layout
+from covtool.data.datasets.layout_row import LayoutRow
 from covtool.data.datasets.published.options import refuse_options
-from covtool.data.datasets.published.row import PublishedLayout
 from covtool.data.datasets.published.table import PUBLISHED
 from covtool.specs.layout import LayoutSpec
 
@@ -27,7 +27,7 @@ class FoundPublished:
         place: The folder or file that has it: what is asked for, or what that wraps.
     """
 
-    row: PublishedLayout
+    row: LayoutRow
     place: Path
 
     def layout(self, root: Path, choice: LayoutSpec) -> DataLayout:
