@@ -273,5 +273,5 @@ def _loader(
     own: Callable[[Sequence[range]], Sequence[range]] | None = None,
 ) -> ImageLoader:
     return evaluation_loader(
-        samples, images, batch_size=request.batch_size, workers=request.workers, own=own
+        samples, images, batch_size=request.batch_size, workers=request.workers, select_batches=own
     )

@@ -15,7 +15,7 @@ from covtool.data.datasets.reading import scan
 from covtool.data.images.dim import note_on_dim
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.loading.loaders import evaluation_loader
-from covtool.data.loading.worker_death import explaining_dead_workers
+from covtool.data.loading.worker_death import translate_worker_death
 from covtool.errors import DataError
 from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
 from covtool.evaluation.classification.attacker import Attacker
@@ -118,7 +118,7 @@ def _evaluated(
         batch_size=request.batch_size,
         workers=request.workers,
         device=device,
-        own=processes.part_of,
+        select_batches=processes.part_of,
         on_bad_image=request.on_bad_image,
     )
     left_out: dict[str, str] = {}  # of records, which are not checked beforehand
@@ -134,7 +134,7 @@ def _evaluated(
         processes=processes,
     )
     attacked, attacker = None, None
-    with explaining_dead_workers(request.workers):
+    with translate_worker_death(request.workers):
         result = measure()
         if attack is not None:
             attacker = Attacker(attack, recipe.input, first=loader.first_image)

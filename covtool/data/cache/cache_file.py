@@ -18,8 +18,8 @@ from torch import Tensor
 
 from covtool.data.cache.filling import fill
 from covtool.data.cache.planning import CachePlan
-from covtool.data.cache.request import Unreadable
 from covtool.data.cache.stored import StoredImages, StoredIndex
+from covtool.data.datasets.checking import ImageProblem
 from covtool.regular_files import opened, require_regular
 
 VERSION = "1"
@@ -118,7 +118,7 @@ def _is_laid_out(index: StoredIndex, pixels: Tensor, channels: int) -> bool:
     return following[0] == 0 and bool((room >= 0).all() and (room == needed)[readable].all())
 
 
-def write_cache_file(path: Path, identity: Identity, plan: CachePlan) -> list[Unreadable]:
+def write_cache_file(path: Path, identity: Identity, plan: CachePlan) -> list[ImageProblem]:
     """Decode the images of a plan into a file that exists.
 
     The pixels are written where they belong, by several threads, rather than through a mapping:

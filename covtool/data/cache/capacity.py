@@ -1,21 +1,21 @@
 """Whether a cache fits where it is to be."""
 
+import os
+import shutil
 from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
 
-from covtool.data.cache.forms import Shrunk
-from covtool.data.cache.limits import (
-    free_on_device,
-    free_on_disk,
-    processes_here,
-)
+from covtool.data.cache.forms import ShrunkForm
 from covtool.data.cache.planning import CachePlan
 from covtool.data.cache.request import CacheSetting
 from covtool.errors import ArgumentError
 from covtool.free_memory import free_memory
+from covtool.launch_environment import LOCAL_WORLD
 from covtool.specs import LoadingSpec
 from covtool.specs.byte_amounts import format_bytes
 
@@ -23,7 +23,7 @@ LARGEST_SIDE = 2**14  # that is tried for a hint
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Capacity:
     """Where a cache is to be.
 
     Attributes:
@@ -37,7 +37,7 @@ class Room:
     copies: int = 1
 
 
-def require_room(plans: Collection[CachePlan], setting: CacheSetting) -> None:
+def require_capacity(plans: Collection[CachePlan], setting: CacheSetting) -> None:
     """Tell what caches need before they are filled, and refuse what does not fit.
 
     Args:
@@ -47,32 +47,32 @@ def require_room(plans: Collection[CachePlan], setting: CacheSetting) -> None:
     Raises:
         ArgumentError: They need more than they may have, or than is free.
     """
-    room, spec = _room(setting), setting.spec
+    capacity, spec = _capacity(setting), setting.spec
     needed = sum(plan.num_bytes for plan in plans)
     images = " and ".join(f"{len(plan.samples)} {plan.request.split} images" for plan in plans)
-    setting.note(f"The cache takes {format_bytes(needed)} {room.where}: {images}.")
+    setting.note(f"The cache takes {format_bytes(needed)} {capacity.where}: {images}.")
     if needed > spec.memory_bytes:
         raise ArgumentError(
             f"The cache needs {format_bytes(needed)}, but --cache-memory allows "
             f"{format_bytes(spec.memory_bytes)}.",
             hint=_advice(plans, spec, needed, spec.memory_bytes, allow=True),
         )
-    if room.free is not None and needed * room.copies > room.free:
-        each = f" in each of {room.copies} processes" if room.copies > 1 else ""
+    if capacity.free is not None and needed * capacity.copies > capacity.free:
+        each = f" in each of {capacity.copies} processes" if capacity.copies > 1 else ""
         raise ArgumentError(
-            f"The cache needs {format_bytes(needed)}{each}, but {format_bytes(room.free)} "
-            f"{room.where} are free.",
-            hint=_advice(plans, spec, needed, room.free // room.copies),
+            f"The cache needs {format_bytes(needed)}{each}, but {format_bytes(capacity.free)} "
+            f"{capacity.where} are free.",
+            hint=_advice(plans, spec, needed, capacity.free // capacity.copies),
         )
 
 
-def _room(setting: CacheSetting) -> Room:
+def _capacity(setting: CacheSetting) -> Capacity:
     if setting.spec.cache == "disk":
         folder = setting.spec.folder
-        return Room(f"in {folder}", free_on_disk(folder))
+        return Capacity(f"in {folder}", free_on_disk(folder))
     if setting.spec.cache == "ram" or setting.device.type == "cpu":
-        return Room("of memory", free_memory(), copies=processes_here())
-    return Room(f"of the memory of {setting.device}", free_on_device(setting.device))
+        return Capacity("of memory", free_memory(), copies=processes_here())
+    return Capacity(f"of the memory of {setting.device}", free_on_device(setting.device))
 
 
 def _advice(
@@ -99,7 +99,7 @@ def fitting_side(plans: Collection[CachePlan], allowed: int) -> int | None:
     Returns:
         Pixels; None where it would be less than the network's images have.
     """
-    shrinking = [plan for plan in plans if isinstance(plan.form, Shrunk)]
+    shrinking = [plan for plan in plans if isinstance(plan.form, ShrunkForm)]
     if not shrinking:
         return None
     others = sum(plan.num_bytes for plan in plans if plan not in shrinking)
@@ -117,3 +117,22 @@ def _bytes_at(plan: CachePlan, side: int) -> float:
     factors = np.minimum(1, side / spaces.min(1))
     extents = np.round(spaces * factors[:, None])
     return float(extents.prod(1).sum()) * plan.setting.channels
+
+
+def free_on_device(device: torch.device) -> int | None:
+    """Return bytes free in a device's memory; None where torch cannot tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return free_memory() if device.type in ("cpu", "mps") else None
+
+
+def free_on_disk(folder: Path) -> int:
+    """Return bytes free where `folder` is, or is going to be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def processes_here() -> int:
+    """Processes of this run on this machine, each with memory of its own; torchrun says it."""
+    return int(os.environ.get(LOCAL_WORLD, "1"))

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from covtool.data.cache.planning import CachePlan
-from covtool.data.cache.request import CachedImages, Unreadable
+from covtool.data.cache.request import CachedImages
 from covtool.data.cache.stored import StoredImages
-from covtool.data.datasets.checking import require_readable
+from covtool.data.datasets.checking import ImageProblem, require_readable
 from covtool.data.images.decoding import decode_image
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.images.threads import in_threads
@@ -19,7 +19,7 @@ Put = Callable[[int, np.ndarray], None]
 """Writes the bytes of an image, contiguous, at an offset; called by several threads."""
 
 
-def fill(plan: CachePlan, put: Put) -> list[Unreadable]:
+def fill(plan: CachePlan, put: Put) -> list[ImageProblem]:
     """Decode the images of a plan and put each in its place.
 
     Args:

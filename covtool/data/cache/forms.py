@@ -36,7 +36,7 @@ class StoredForm(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Shrunk:
+class ShrunkForm:
     """A whole image, shrunk to what random crops of it can show; never enlarged.
 
     The smallest crop has a share of the image's pixels. Kept are so many that this crop still has
@@ -84,7 +84,7 @@ class Shrunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Squashed:
+class SquashedForm:
     """A whole image with both sides resized, as `Squash` does before it is cropped at random.
 
     Attributes:
@@ -108,7 +108,7 @@ class Squashed:
         return {"form": "squashed", "size": [wide, high], "filter": self.input.interpolation}
 
 
-class Prepared:
+class PreparedForm:
     """What the network takes, before normalization.
 
     Args:
@@ -146,12 +146,12 @@ def training_form(
         side: Short side at most, where crops are drawn in the image itself.
     """
     if not augmentation.aug:
-        return Prepared(input)
+        return PreparedForm(input)
     if input.crop_mode == "squash":
-        return Squashed(input)
-    return Shrunk(crop=input.size, least_share=augmentation.scale[0], side=side)
+        return SquashedForm(input)
+    return ShrunkForm(crop=input.size, least_share=augmentation.scale[0], side=side)
 
 
 def evaluation_form(input: InputSpec) -> StoredForm:
     """Return what to keep of images that a model is evaluated on."""
-    return Prepared(input)
+    return PreparedForm(input)

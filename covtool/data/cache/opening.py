@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 
 from covtool.data.cache import on_disk
 from covtool.data.cache.cache_file import UnusableCacheError
-from covtool.data.cache.capacity import require_room
+from covtool.data.cache.capacity import require_capacity
 from covtool.data.cache.filling import fill_memory
 from covtool.data.cache.planning import plan_cache
 from covtool.data.cache.request import CachedImages, CacheRequest, CacheSetting
@@ -37,7 +37,7 @@ def open_caches(
     missing = [place for place in range(len(requests)) if place not in found]
     plans = {place: plan_cache(requests[place], setting) for place in missing}
     if plans:
-        require_room(plans.values(), setting)
+        require_capacity(plans.values(), setting)
     make = on_disk.make if setting.spec.cache == "disk" else fill_memory
     for place, plan in plans.items():
         with _collected(problems):
@@ -62,4 +62,4 @@ def estimate_caches(requests: Sequence[CacheRequest], setting: CacheSetting) -> 
     Raises:
         ArgumentError: They need more than they may have, or than is free.
     """
-    require_room([plan_cache(request, setting) for request in requests], setting)
+    require_capacity([plan_cache(request, setting) for request in requests], setting)

@@ -8,13 +8,10 @@ import torch
 
 from covtool.data.cache.forms import StoredForm
 from covtool.data.cache.stored import StoredImages
-from covtool.data.datasets.checking import OnBadImage
+from covtool.data.datasets.checking import ImageProblem, OnBadImage
 from covtool.data.datasets.samples import Sample
 from covtool.progress import Track, silent
 from covtool.specs import LoadingSpec
-
-Unreadable = tuple[Path, str]
-"""A file, and why it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +75,7 @@ class CachedImages(Sequence[Sample]):
     """
 
     def __init__(
-        self, request: CacheRequest, images: StoredImages, bad: Sequence[Unreadable]
+        self, request: CacheRequest, images: StoredImages, bad: Sequence[ImageProblem]
     ) -> None:
         rows = images.index.readable
         self.samples = tuple(request.samples[row] for row in rows)

@@ -12,7 +12,7 @@ Box = tuple[int, int, int, int]
 """Top, left, height and width in pixels."""
 
 
-class Place(NamedTuple):
+class ImageLocation(NamedTuple):
     """Where an image lies in the row.
 
     Attributes:
@@ -57,10 +57,10 @@ class StoredIndex:
         """Rows of images that could be read."""
         return np.flatnonzero(self.sizes[:, 0])
 
-    def places(self, rows: Sequence[int]) -> list["Place"]:
+    def locations(self, rows: Sequence[int]) -> list[ImageLocation]:
         """Return where the images of some rows lie, as plain numbers: in one go, for speed."""
         columns = (array[np.asarray(rows)].tolist() for array in self.arrays)
-        return [Place(at, tuple(s), tuple(c)) for at, s, c in zip(*columns, strict=True)]
+        return [ImageLocation(at, tuple(s), tuple(c)) for at, s, c in zip(*columns, strict=True)]
 
     @classmethod
     def lay_out(
@@ -101,10 +101,10 @@ class StoredImages:
 
     def __getitem__(self, row: int) -> Tensor:
         """Return an image, (height, width, channels) in uint8, without a copy."""
-        (place,) = self.index.places([row])
+        (place,) = self.index.locations([row])
         return self.part(place, (0, 0, *place.size))[0].permute(1, 2, 0)
 
-    def part(self, place: Place, box: Box) -> Tensor:
+    def part(self, place: ImageLocation, box: Box) -> Tensor:
         """Return a part of an image, (1, channels, height, width), without a copy.
 
         A pixel's channels are beside each other in memory.

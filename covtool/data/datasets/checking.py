@@ -16,7 +16,7 @@ from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 
 OnBadImage = Literal["error", "skip"]
-Unread = tuple[Path, str]
+ImageProblem = tuple[Path, str]
 """A file, and why it cannot be read."""
 
 SHOWN = 5
@@ -47,7 +47,7 @@ class UnreadableError(DataError):
         total: Images, readable or not.
     """
 
-    def __init__(self, bad: Sequence[Unread], total: int) -> None:
+    def __init__(self, bad: Sequence[ImageProblem], total: int) -> None:
         shown = "; ".join(f"{printable(str(path))}: {reason}" for path, reason in bad[:SHOWN])
         more = f" ... and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         super().__init__(
@@ -95,11 +95,11 @@ def check_splits(
             splits. Or all images of a split are unreadable.
     """
     files = {name: part for name, part in splits.items() if not isinstance(part, Records)}
-    found = iter(_examined(list(chain.from_iterable(files.values())), track, workers, processes))
+    found = iter(_check_all(list(chain.from_iterable(files.values())), track, workers, processes))
     checked, problems = {}, []
     for name, samples in splits.items():
-        looks = list(islice(found, len(samples))) if name in files else None
-        checked[name] = _sorted_out(samples, looks)
+        checks = list(islice(found, len(samples))) if name in files else None
+        checked[name] = _checked(samples, checks)
         try:
             require_readable(checked[name].bad, len(samples), on_bad_image)
         except UnreadableError as problem:
@@ -109,7 +109,7 @@ def check_splits(
     return checked
 
 
-def require_readable(bad: Sequence[Unread], total: int, on_bad_image: OnBadImage) -> None:
+def require_readable(bad: Sequence[ImageProblem], total: int, on_bad_image: OnBadImage) -> None:
     """Refuse unreadable images, where they are to be refused.
 
     Args:
@@ -124,41 +124,41 @@ def require_readable(bad: Sequence[Unread], total: int, on_bad_image: OnBadImage
         raise UnreadableError(bad, total)
 
 
-class _Look(NamedTuple):
+class _Check(NamedTuple):
     problem: str | None
     has_turn: bool = False
     is_dim: bool = False
 
 
-def _examined(
+def _check_all(
     samples: Sequence[Sample], track: Track, workers: int | None, processes: Processes
-) -> list[_Look]:
+) -> list[_Check]:
     if not samples:
         return []
     part = processes.part_of(samples)
 
-    def check() -> list[_Look]:
-        looks = in_threads(_look_at, part, workers=workers)
-        return list(track(looks, "checking images", len(part)))
+    def check() -> list[_Check]:
+        checks = in_threads(_check_one, part, workers=workers)
+        return list(track(checks, "checking images", len(part)))
 
     return list(chain.from_iterable(processes.each(check)))
 
 
-def _look_at(sample: Sample) -> _Look:
+def _check_one(sample: Sample) -> _Check:
     try:
         decoded = decode_image(sample.path)
-        return _Look(None, decoded.has_turn, decoded.is_dim)
+        return _Check(None, decoded.has_turn, decoded.is_dim)
     except DataError as problem:
-        return _Look(problem.reason)
+        return _Check(problem.reason)
 
 
-def _sorted_out(samples: Sequence[Sample], looks: Sequence[_Look] | None) -> CheckedSamples:
-    if looks is None:
+def _checked(samples: Sequence[Sample], checks: Sequence[_Check] | None) -> CheckedSamples:
+    if checks is None:
         return CheckedSamples(good=samples, bad=())
-    pairs = list(zip(samples, looks, strict=True))
+    pairs = list(zip(samples, checks, strict=True))
     return CheckedSamples(
-        good=tuple(sample for sample, look in pairs if look.problem is None),
-        bad=tuple((sample.path, look.problem) for sample, look in pairs if look.problem),
-        turned=sum(look.has_turn for look in looks),
-        dim=sum(look.is_dim for look in looks),
+        good=tuple(sample for sample, check in pairs if check.problem is None),
+        bad=tuple((sample.path, check.problem) for sample, check in pairs if check.problem),
+        turned=sum(check.has_turn for check in checks),
+        dim=sum(check.is_dim for check in checks),
     )

@@ -9,7 +9,7 @@ from covtool.printable import printable
 
 
 @contextmanager
-def paths_explained(root: Path | str) -> Iterator[None]:
+def translate_path_errors(root: Path | str) -> Iterator[None]:
     """Make an error of the system one of the data, until the block ends.
 
     A folder that may not be looked into, a name that is too long, links in a circle: what cannot be
@@ -31,7 +31,7 @@ def paths_explained(root: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def content_explained(place: Path, kind: str) -> Iterator[None]:
+def translate_content_errors(place: Path, kind: str) -> Iterator[None]:
     """Make whatever comes up where a file is read one error of the data, until the block ends.
 
     Lists of published data sets are read in dozens of ways: what none of them has foreseen is still
@@ -45,7 +45,7 @@ def content_explained(place: Path, kind: str) -> Iterator[None]:
         DataError: In place of all that is no error of covtool.
     """
     try:
-        with paths_explained(place):
+        with translate_path_errors(place):
             yield
     except CovtoolError:
         raise

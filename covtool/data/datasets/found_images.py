@@ -16,7 +16,7 @@ class FoundImages:
 
     Attributes:
         splits: With the names of their classes, under the data set's own names of the splits;
-            under `covtool.data.datasets.folders.names.WHOLE` where it has none.
+            under `covtool.data.datasets.folders.names.UNSPLIT` where it has none.
         unlabeled: Splits that are there without labels, and why nothing can be measured on them.
         notes: What was read as what, and what was left out.
     """

@@ -23,7 +23,7 @@ SHOWN = 12
 PATHS_SHOWN = 5
 
 
-def looked_over(layout: DataLayout) -> DataLayout:
+def check_layout(layout: DataLayout) -> DataLayout:
     """Return the data set with notes on what it lacks and what is left out.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from covtool.atomic import written_whole
-from covtool.data.datasets.layout import DataLayout, canonical, listed, nothing_there
+from covtool.data.datasets.layout import DataLayout, canonical_splits, layout_of_list, nothing_there
 from covtool.data.datasets.lists.labeled import is_table
 from covtool.data.datasets.retrieval.training import searching_layout
 from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
@@ -75,7 +75,7 @@ def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]
     read, known = (
         (_identified, SUBSETS)
         if columns == IDENTIFIED
-        else (_labeled, canonical({row["split"]: row for row in found}).values())
+        else (_labeled, canonical_splits({row["split"]: row for row in found}).values())
     )
     if unknown := {row["split"] for row in found}.difference(known):
         raise _damaged(file, f"there is no split {printable(min(unknown))!r} of images")
@@ -148,7 +148,7 @@ def _labeled(root: Path, rows: Iterable[tuple[Path, Row]]) -> DataLayout:
     found = defaultdict(list)
     for path, row in rows:
         found[row["split"]].append((path, row["label"]))
-    return listed(root, found)
+    return layout_of_list(root, found)
 
 
 def _identified(root: Path, rows: Sequence[tuple[Path, Row]]) -> DataLayout:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from covtool.data.datasets.error_translation import paths_explained
+from covtool.data.datasets.error_translation import translate_path_errors
 from covtool.data.datasets.folders.classes import images_below, loose_images
 from covtool.data.datasets.folders.labeled import labeled_in_folders
 from covtool.data.datasets.folders.left_out import notes_on_left_out
-from covtool.data.datasets.folders.names import WHOLE
+from covtool.data.datasets.folders.names import UNSPLIT
 from covtool.data.datasets.hygiene import note_on_outside
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL
 from covtool.data.datasets.lists.labeled import (
@@ -39,7 +39,7 @@ class ImageSource:
     Attributes:
         root: What was pointed at.
         folder: That their paths are told relative to.
-        splits: The images by split, under `WHOLE` where there are no splits; an identity is empty
+        splits: The images by split, under `UNSPLIT` where there are no splits; an identity is empty
             where nobody knows it.
         notes: What was read as what, and what was left out.
     """
@@ -77,7 +77,7 @@ def find_images(root: Path) -> ImageSource:
     Raises:
         DataError: There is nothing, there are no images, or a list has a mistake.
     """
-    with paths_explained(root):
+    with translate_path_errors(root):
         if source := record_source(root):
             splits, notes = _in_records(source)
             return ImageSource(
@@ -117,12 +117,12 @@ def _in_folder(root: Path) -> Found:
         return dict(layout.subsets), layout.notes
     every, left_out = images_below(root), tuple(notes_on_left_out(root))
     if loose_images(root) or not every:
-        return {WHOLE: _unlabeled(_some(every, root))}, left_out
+        return {UNSPLIT: _unlabeled(_some(every, root))}, left_out
     try:
         splits, notes = _labeled(root)
     except DataError as problem:  # of any other folder, all images are taken
         note = f"All images of {root} are taken, without labels: {problem.message}"
-        return {WHOLE: _unlabeled(every)}, (note, *left_out)
+        return {UNSPLIT: _unlabeled(every)}, (note, *left_out)
     return splits, tuple(dict.fromkeys((*notes, *left_out)))
 
 
@@ -150,13 +150,13 @@ def _unlabeled(paths: list[Path]) -> Samples:
 
 def _in_file(root: Path) -> Found:
     if is_image(root):
-        return {WHOLE: (RetrievalSample(root, ""),)}, ()
+        return {UNSPLIT: (RetrievalSample(root, ""),)}, ()
     if find_published(root):
         return _labeled(root)
     if is_table(root):
         return _in_csv(root)
     if root.suffix.lower() == ".txt":
-        return {WHOLE: _in_list(root)}, tuple(note_on_encoding(root))
+        return {UNSPLIT: _in_list(root)}, tuple(note_on_encoding(root))
     raise DataError(
         f"{root} is neither a folder nor a list of images nor an image.",
         hint="A list is a CSV file with the column path, or a .txt file with a path per line.",
@@ -168,7 +168,7 @@ def _in_csv(root: Path) -> Found:
     identity = next((name for name in (IDENTITY, LABEL) if name in columns), None)
     optional = (*(() if identity is None else (identity,)), "camera")
     table = Table(columns=("path",), optional=optional, split_names=CSV_SPLITS)
-    read = read_table(root, table, default=WHOLE)
+    read = read_table(root, table, default=UNSPLIT)
     splits = {
         split: tuple(
             RetrievalSample(

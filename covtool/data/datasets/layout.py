@@ -13,7 +13,7 @@ import numpy as np
 
 from covtool.data.datasets.class_order import in_order
 from covtool.data.datasets.folders.labeled import LAYOUT_HINT
-from covtool.data.datasets.folders.names import ROLES, WHOLE, split_called, split_within
+from covtool.data.datasets.folders.names import ROLES, UNSPLIT, exact_split, implied_split
 from covtool.data.datasets.found_images import FoundImages, Labeled, shown
 from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.data.datasets.samples import Sample
@@ -104,7 +104,7 @@ class DataLayout:
         return self.splits[key], self.split_names[key]
 
 
-def as_layout(root: Path, kind: Literal["folder", "csv"], found: FoundImages) -> DataLayout:
+def layout_of_images(root: Path, kind: Literal["folder", "csv"], found: FoundImages) -> DataLayout:
     """Return a data set of the images that were found in it.
 
     Raises:
@@ -114,7 +114,7 @@ def as_layout(root: Path, kind: Literal["folder", "csv"], found: FoundImages) ->
     return replace(layout, unlabeled=dict(found.unlabeled), notes=found.notes)
 
 
-def listed(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
+def layout_of_list(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
     """Return a data set from a list of its images; they need not be there.
 
     Args:
@@ -202,14 +202,14 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
 def _tested(layout: DataLayout) -> str | None:
     """Return the split that the data set calls a test, where it has none to validate on."""
     own = layout.split_names.get("val")
-    is_test = own is not None and split_called(own) == "test" and "test" not in layout.splits
+    is_test = own is not None and exact_split(own) == "test" and "test" not in layout.splits
     return "val" if is_test else None
 
 
 def _layout(
     root: Path, kind: Literal["folder", "csv"], found: Mapping[str, Sequence[Labeled]]
 ) -> DataLayout:
-    called = canonical(found)
+    called = canonical_splits(found)
     defining = next(key for key in ("train", "val", "test") if key in called)
     names = in_order(label for _, label in found[called[defining]])
     index = {name: position for position, name in enumerate(names)}
@@ -233,14 +233,14 @@ def _layout(
     )
 
 
-def canonical(found: Mapping[str, object]) -> dict[str, str]:
+def canonical_splits(found: Mapping[str, object]) -> dict[str, str]:
     """``train``, ``val`` and ``test``, as far as they are there, to the data set's own names."""
-    if WHOLE in found:
-        return {"train": WHOLE}
+    if UNSPLIT in found:
+        return {"train": UNSPLIT}
     called = {}
     for key in ROLES:
-        own = [name for name in found if split_called(name) == key]
-        own = own or [name for name in found if split_within(name) == key]
+        own = [name for name in found if exact_split(name) == key]
+        own = own or [name for name in found if implied_split(name) == key]
         if len(own) > 1:
             raise DataError(
                 f"Two splits mean the same: {' and '.join(own)}.",
@@ -254,7 +254,7 @@ def canonical(found: Mapping[str, object]) -> dict[str, str]:
 
 
 def _names_of(split: str) -> set[str | None]:
-    return {split, split_called(split) or split_within(split)}
+    return {split, exact_split(split) or implied_split(split)}
 
 
 def _only(samples: Sequence[Sample], positions: Sequence[int]) -> Sequence[Sample]:

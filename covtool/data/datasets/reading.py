@@ -6,12 +6,17 @@ Folders with a folder per class (whole, or below ``train`` and ``val``), a CSV f
 
 from pathlib import Path
 
-from covtool.data.datasets.error_translation import paths_explained
+from covtool.data.datasets.error_translation import translate_path_errors
 from covtool.data.datasets.folders.labeled import LAYOUT_HINT, labeled_in_folders
-from covtool.data.datasets.folders.names import SPLIT_NAMES, WHOLE
+from covtool.data.datasets.folders.names import SPLIT_NAMES, UNSPLIT
 from covtool.data.datasets.found_images import FoundImages
-from covtool.data.datasets.hygiene import looked_over
-from covtool.data.datasets.layout import DataLayout, as_layout, nothing_there, with_validation
+from covtool.data.datasets.hygiene import check_layout
+from covtool.data.datasets.layout import (
+    DataLayout,
+    layout_of_images,
+    nothing_there,
+    with_validation,
+)
 from covtool.data.datasets.lists.labeled import is_table, read_labeled
 from covtool.data.datasets.published import find_published, refuse_options
 from covtool.errors import ArgumentError, DataError
@@ -47,11 +52,11 @@ def scan(
         raise ArgumentError(
             f"The validation fraction must lie between 0 and 1, not {val_fraction}."
         )
-    with paths_explained(root):
+    with translate_path_errors(root):
         layout = _scan(Path(root), choice or LayoutSpec())
         if val_fraction is not None:
             layout = with_validation(layout, val_fraction, seed)
-        return looked_over(layout)
+        return check_layout(layout)
 
 
 def _scan(root: Path, choice: LayoutSpec) -> DataLayout:
@@ -66,9 +71,9 @@ def _scan(root: Path, choice: LayoutSpec) -> DataLayout:
         return found.layout(root, choice)
     if root.is_dir():
         refuse_options(choice, ("class_folders",), root)
-        return as_layout(root, "folder", labeled_in_folders(root, choice))
+        return layout_of_images(root, "folder", labeled_in_folders(root, choice))
     refuse_options(choice, (), root)
     if is_table(root):
-        read = read_labeled(root, split_names=SPLIT_NAMES, default=WHOLE)
-        return as_layout(root, "csv", FoundImages(splits=read.splits, notes=read.notes))
+        read = read_labeled(root, split_names=SPLIT_NAMES, default=UNSPLIT)
+        return layout_of_images(root, "csv", FoundImages(splits=read.splits, notes=read.notes))
     raise DataError(f"{root} is neither a folder nor a CSV file.", hint=LAYOUT_HINT)

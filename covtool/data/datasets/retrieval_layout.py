@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from covtool.errors import DataError
 from covtool.full_paths import in_full
 
-JUNK = "-1"
+JUNK_IDENTITY = "-1"
 """The identity of images that count neither as right nor as wrong, as in Market-1501."""
 
 Subset = Literal["train", "val", "query", "gallery", "test"]

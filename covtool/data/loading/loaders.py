@@ -21,7 +21,7 @@ from covtool.data.loading.batch_sampler import BatchSampler, Shard
 from covtool.data.loading.cached_dataset import CachedDataset
 from covtool.data.loading.samplers import SAMPLERS
 from covtool.data.loading.unreadable import Guarded, Loaded, Unreadable, collate
-from covtool.data.loading.worker_death import end_where_batches_are_lost, explaining_dead_workers
+from covtool.data.loading.worker_death import end_where_batches_are_lost, translate_worker_death
 from covtool.data.rendering.batch_ring import FilledSlot, batch_ring
 from covtool.data.rendering.choice import renderer_for
 from covtool.data.rendering.draws import Draw, drawing
@@ -139,7 +139,7 @@ class ImageLoader(DataLoader):
             # Forking beside torch's threads is what torch itself does on Linux.
             warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
             batches = super().__iter__()
-        with explaining_dead_workers(self.num_workers):
+        with translate_worker_death(self.num_workers):
             for batch in batches:
                 if isinstance(batch, DataError):
                     raise batch
@@ -159,7 +159,7 @@ def evaluation_loader(  # noqa: PLR0913 -- a loader is its data, its preparation
     batch_size: int = 32,
     workers: int = 2,
     device: torch.device | None = None,
-    own: Callable[[Sequence[range]], Sequence[range]] | None = None,
+    select_batches: Callable[[Sequence[range]], Sequence[range]] | None = None,
     on_bad_image: OnBadImage = "error",
 ) -> ImageLoader:
     """Batches in the order of `samples`, none left out, prepared as `evaluation_transform` does.
@@ -170,8 +170,9 @@ def evaluation_loader(  # noqa: PLR0913 -- a loader is its data, its preparation
         batch_size: Images per batch; the last may be smaller.
         workers: Processes that prepare images, at most; 0 for this process.
         device: Where the images are normalized; None for the CPU.
-        own: Chooses the batches of this process from those of all; None for all of them. They are
-            cut before, so that several processes compute what one does, to the last bit.
+        select_batches: Function that selects the batches of this process from those of all; None
+            for all of them. Batches are cut before that, so that several processes compute
+            what one does, to the last bit.
         on_bad_image: What to do about an image that cannot be read any more: ``skip`` leaves it
             out.
 
@@ -180,7 +181,7 @@ def evaluation_loader(  # noqa: PLR0913 -- a loader is its data, its preparation
     """
     images = range(len(samples))
     batches = [images[at : at + batch_size] for at in range(0, len(images), batch_size)]
-    batches = batches if own is None else own(batches)
+    batches = batches if select_batches is None else select_batches(batches)
     if isinstance(samples, CachedImages):
         return ImageLoader(
             CachedDataset(samples, _prepared(samples, input)),

@@ -33,7 +33,7 @@ _NUMBERS = {OPEN_FILES: min(OPEN_FILES.numbers), SHARED: errno.ENOSPC}
 
 
 @contextmanager
-def explaining_dead_workers(workers: int) -> Iterator[None]:
+def translate_worker_death(workers: int) -> Iterator[None]:
     """Turn torch's error about a dead worker into covtool's.
 
     torch raises it from a signal handler: wherever the main thread is, not only where it waits

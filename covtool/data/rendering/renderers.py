@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
-from covtool.data.cache.stored import Place, StoredImages
+from covtool.data.cache.stored import ImageLocation, StoredImages
 from covtool.data.rendering.batch_ring import BatchLayout
 from covtool.data.rendering.draws import seed_generators
 from covtool.data.rendering.variation import Crop, Variation, VariedSteps
@@ -108,12 +108,12 @@ class TensorRenderer:
 
 def draw_all(
     steps: VariedSteps, images: StoredImages, batch: Sequence[Wanted]
-) -> tuple[list[Place], list[tuple[Crop, Variation]]]:
+) -> tuple[list[ImageLocation], list[tuple[Crop, Variation]]]:
     """Return where the images of a batch lie, and what is drawn for each.
 
     First for all of them: the processor is quicker at many small things of a kind.
     """
-    places, drawn = images.index.places([wanted.row for wanted in batch]), []
+    places, drawn = images.index.locations([wanted.row for wanted in batch]), []
     for wanted, place in zip(batch, places, strict=True):
         wanted.seed()
         drawn.append((steps.draw_crop(place.space), steps.draw_variation()))
@@ -135,10 +135,10 @@ class PillowRenderer:
     def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
         for image, wanted in zip(out, batch, strict=True):
             wanted.seed()
-            (place,) = images.index.places([wanted.row])
+            (place,) = images.index.locations([wanted.row])
             image.copy_(self._varied(images[wanted.row], place)[: len(image)])
 
-    def _varied(self, pixels: Tensor, place: Place) -> Tensor:
+    def _varied(self, pixels: Tensor, place: ImageLocation) -> Tensor:
         steps = self.steps
         crop = steps.draw_crop(place.space)
         box = crop.box_in(place.size, place.space)

@@ -326,7 +326,7 @@ def _loaders(
             **shared,
         ),
         "validation_batches": evaluation_loader(
-            data.validation, recipe.input, own=processes.part_of, **shared
+            data.validation, recipe.input, select_batches=processes.part_of, **shared
         ),
     }
 

@@ -30,7 +30,7 @@ def cache(tmp_path):
         (images,) = open_caches([request], setting)
         rows = range(len(images))
         state = [
-            (images.images[row].numpy().tobytes(), images.images.index.places([row])[0])
+            (images.images[row].numpy().tobytes(), images.images.index.locations([row])[0])
             for row in rows
         ]
         return (

@@ -74,7 +74,7 @@ def assert_holds(cached, request, *, gray=False):
         expected = request.form.pixels(read_image(sample.path, gray=gray))
         assert np.array_equal(cached.images[row].numpy(), expected[..., : 1 if gray else 3])
         image = read_image(sample.path)
-        assert cached.images.index.places([row])[0].space == request.form.space(image.size)[::-1]
+        assert cached.images.index.locations([row])[0].space == request.form.space(image.size)[::-1]
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk", "device"])

@@ -6,7 +6,7 @@ from retrieval_trees import CSV_ROWS, write_csv, write_market, write_msmt17, wri
 
 from covtool.data.datasets.retrieval.reading import read_retrieval
 from covtool.data.datasets.retrieval.report import report_on, require_searchable
-from covtool.data.datasets.retrieval_layout import JUNK
+from covtool.data.datasets.retrieval_layout import JUNK_IDENTITY
 from covtool.errors import DataError
 
 
@@ -21,7 +21,7 @@ def brute_force(layout, *, by_camera):
     """Queries with a match, from the definition: pairs of other images."""
     return sum(
         any(
-            other.identity == query.identity != JUNK
+            other.identity == query.identity != JUNK_IDENTITY
             and not (layout.shared and i == j)
             and not (by_camera and other.camera == query.camera)
             for j, other in enumerate(layout.gallery)

@@ -17,11 +17,11 @@ from covtool.data.datasets.folders.classes import (
 )
 from covtool.data.datasets.folders.masks import without_masks
 from covtool.data.datasets.folders.names import (
-    WHOLE,
+    UNSPLIT,
+    exact_split,
+    implied_split,
     is_no_class,
     is_split_alone,
-    split_called,
-    split_within,
     without_split,
 )
 from covtool.data.datasets.folders.unread_splits import alike_folders, note_on_lists, unread_splits
@@ -56,7 +56,7 @@ def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundIma
         choice: Which folders are the classes, where there are folders in folders.
 
     Returns:
-        Under the data set's own names of the splits; under `WHOLE` where it has none. A split to
+        Under the data set's own names of the splits; under `UNSPLIT` where it has none. A split to
         test on that has no class folders is unlabeled.
 
     Raises:
@@ -85,22 +85,22 @@ def split_folders(folder: Path) -> dict[str, Path]:
     differ in nothing else.
     """
     children = folders_in(folder)
-    exact = {child.name: child for child in children if split_called(child.name)}
+    exact = {child.name: child for child in children if exact_split(child.name)}
     if exact:
         if _lies_among_classes(exact, children):
             return {}
-        roles = {split_called(name) for name in exact}
+        roles = {exact_split(name) for name in exact}
         classes = {child.name for place in exact.values() for child in folders_in(place)}
         more = [
             child
             for child in children
-            if split_within(child.name) not in (None, *roles)
+            if implied_split(child.name) not in (None, *roles)
             and (is_split_alone(child.name) or classes & {c.name for c in folders_in(child)})
         ]
         return exact | {child.name: child for child in more}
     if len(children) > MANY:  # classes, some of which are called like train_station
         return {}
-    within = {child.name: child for child in children if split_within(child.name)}
+    within = {child.name: child for child in children if implied_split(child.name)}
     pairs = _by_rest(within)
     chosen = next((names for names in pairs if _trains_and_tests(names)), [])
     return {name: within[name] for name in chosen}
@@ -155,7 +155,7 @@ def _by_rest(names: Collection[str]) -> list[list[str]]:
 
 
 def _trains_and_tests(names: Collection[str]) -> bool:
-    roles = [split_within(name) for name in names]
+    roles = [implied_split(name) for name in names]
     return "train" in roles and len(set(roles)) == len(roles) > 1
 
 
@@ -171,20 +171,20 @@ def _lies_among_classes(exact: Mapping[str, Path], children: Sequence[Path]) -> 
 def _whole(folder: Path, choice: LayoutSpec) -> FoundImages:
     """The images of class folders; a folder among them that is called ``test`` is no class."""
     children = [child for child in folders_in(folder) if is_split_alone(child.name)]
-    aside = {child.name: child for child in children if split_within(child.name) != "train"}
+    aside = {child.name: child for child in children if implied_split(child.name) != "train"}
     unlabeled = {name: f"{place} {why_unlabeled(place)}" for name, place in aside.items()}
     for name, place in aside.items():
-        if split_within(name) == "val":
+        if implied_split(name) == "val":
             raise _no_images(place, reported=(folder, place))
     found = _read_classes(folder, choice, reported=(folder,), aside=aside)
     notes = tuple(f"{why}: it is not used." for why in unlabeled.values())
     return FoundImages(
-        splits={WHOLE: found.images}, unlabeled=unlabeled, notes=(*notes, *found.notes)
+        splits={UNSPLIT: found.images}, unlabeled=unlabeled, notes=(*notes, *found.notes)
     )
 
 
 def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> FoundImages:
-    role = {name: split_called(name) or split_within(name) for name in folders}
+    role = {name: exact_split(name) or implied_split(name) for name in folders}
     training = [name for name in folders if role[name] == "train"]
     splits: dict[str, list[Labeled]] = {}
     unlabeled, notes = {}, [*_renamed(folders), *_left_out(root, folders)]
@@ -271,7 +271,7 @@ def _read_classes(
 
 
 def _renamed(folders: Collection[str]) -> list[str]:
-    taken = [f"{name}/ for {split_within(name)}" for name in folders if not split_called(name)]
+    taken = [f"{name}/ for {implied_split(name)}" for name in folders if not exact_split(name)]
     return [f"Taken as splits: {', '.join(taken)}."] if taken else []
 
 
@@ -282,7 +282,7 @@ def _left_out(root: Path, folders: Collection[str]) -> list[str]:
 
 
 def _split_of(folder: Path) -> str | None:
-    return split_called(folder.name) or split_within(folder.name)
+    return exact_split(folder.name) or implied_split(folder.name)
 
 
 def _no_images(folder: Path, reported: Sequence[Path]) -> DataError:

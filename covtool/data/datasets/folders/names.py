@@ -7,7 +7,7 @@ TRAIN_NAMES = ("train", "training", "trn")
 VAL_NAMES = ("val", "validation", "valid", "dev", "eval", "evaluation")
 TEST_NAMES = ("test", "testing", "tst")
 SPLIT_NAMES = (*TRAIN_NAMES, *VAL_NAMES, *TEST_NAMES)
-WHOLE = "all"
+UNSPLIT = "all"
 
 ROLES = {"train": TRAIN_NAMES, "val": VAL_NAMES, "test": TEST_NAMES}
 
@@ -145,16 +145,16 @@ def are_pieces(names: Iterable[str]) -> bool:
     return any(word in IMAGE_WORDS | PIECE_WORDS for word in alike)
 
 
-def split_called(name: str) -> str | None:
+def exact_split(name: str) -> str | None:
     """``train``, ``val`` or ``test`` for a name that means it, in any case; else None."""
     return next((role for role, names in ROLES.items() if name.lower() in names), None)
 
 
-def split_within(name: str) -> str | None:
+def implied_split(name: str) -> str | None:
     """Return the split that a part of a name means: ``cars_train``, ``test1``, ``validImages``.
 
     Example:
-        >>> [split_within(name) for name in ("cars_train", "test1", "train_val", "latest")]
+        >>> [implied_split(name) for name in ("cars_train", "test1", "train_val", "latest")]
         ['train', 'test', None, None]
     """
     roles = {role for word in words_in(name) if (role := _role_of(word))}
@@ -178,7 +178,7 @@ def without_split(name: str) -> tuple[str, ...]:
 
 def is_split_alone(name: str) -> bool:
     """Return whether a name means a split and beside it nothing that tells things apart."""
-    return split_within(name) is not None and all(
+    return implied_split(name) is not None and all(
         word in _BESIDE_A_ROLE for word in without_split(name)
     )
 
@@ -191,4 +191,4 @@ def words_in(name: str) -> tuple[str, ...]:
 
 def _role_of(word: str) -> str | None:
     stem = re.sub(r"(set|data|images|imgs)$", "", word) or word
-    return split_called(stem)
+    return exact_split(stem)

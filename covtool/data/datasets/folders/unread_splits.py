@@ -8,8 +8,8 @@ from covtool.data.datasets.folders.names import (
     IMAGE_WORDS,
     PAPER_WORDS,
     TARGET_WORDS,
+    exact_split,
     mentions_split,
-    split_called,
 )
 from covtool.data.datasets.found_images import shown
 from covtool.data.datasets.lists.beside import SUFFIXES
@@ -25,7 +25,7 @@ def unread_splits(root: Path, taken: Collection[str]) -> Iterator[tuple[str, str
         taken: ``train``, ``val`` and ``test``, as far as they are there.
     """
     for child in sorted(root.iterdir()):
-        role = split_called(child.name.split(".")[0])
+        role = exact_split(child.name.split(".")[0])
         if role is None or role in taken:
             continue
         if child.is_symlink() and not child.exists():

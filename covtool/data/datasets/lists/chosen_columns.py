@@ -45,13 +45,13 @@ class ChosenColumns:
     """Which column is which.
 
     Attributes:
-        own: The file's names of the columns.
+        columns: The file's names of the columns.
         flags: Columns of yes and no that say the split.
         split_names: What may stand in the column of splits.
         notes: What was read as what.
     """
 
-    own: Mapping[str, str]
+    columns: Mapping[str, str]
     flags: tuple[str, ...]
     split_names: Collection[str]
     notes: tuple[str, ...]
@@ -64,27 +64,29 @@ class ChosenColumns:
             DataError: One that is needed is not there, or several could be meant.
         """
         _require_columns(file, names, table)
-        own, notes = {}, []
+        columns, notes = {}, []
         for kind in (*table.columns, *table.optional):
             column = _chosen(file, kind, candidates(kind, names), needed=kind in table.columns)
-            own |= {kind: column} if column else {}
+            columns |= {kind: column} if column else {}
         split, flags, alone = _splits(file, names, table.split_names)
-        own |= {SPLIT: split} if split else {}
-        told = [f"{printable(name)!r} as {kind}" for kind, name in own.items() if kind != name]
-        told += [f"{' and '.join(map(repr, flags))} as {SPLIT}"] if flags else []
-        notes += [f"{file.name}: {', '.join(told)}."] if told else []
+        columns |= {SPLIT: split} if split else {}
+        renamed = [
+            f"{printable(name)!r} as {kind}" for kind, name in columns.items() if kind != name
+        ]
+        renamed += [f"{' and '.join(map(repr, flags))} as {SPLIT}"] if flags else []
+        notes += [f"{file.name}: {', '.join(renamed)}."] if renamed else []
         notes += [
             f"{file.name}: the column {printable(n)!r} holds no names of splits." for n in alone
         ]
-        return cls(own=own, flags=flags, split_names=table.split_names, notes=tuple(notes))
+        return cls(columns=columns, flags=flags, split_names=table.split_names, notes=tuple(notes))
 
     def split(self, line: str, row: Mapping[str, str | None], default: str) -> str:
         """Return the split that a row belongs to."""
         if self.flags:
             return flag_split({name: cell_of(line, row, name) for name in self.flags}, self.flags)
-        if SPLIT not in self.own:
+        if SPLIT not in self.columns:
             return default
-        text = cell_of(line, row, self.own[SPLIT])
+        text = cell_of(line, row, self.columns[SPLIT])
         if text.lower() not in self.split_names:
             raise DataError(
                 f"{line}: there is no split {printable(text)!r}.",

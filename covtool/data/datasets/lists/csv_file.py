@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from covtool.data.datasets.lists.column_names import normalized
-from covtool.data.datasets.lists.text import checked_lines, explained, opened_text
+from covtool.data.datasets.lists.text import checked_lines, opened_text, translate_list_errors
 from covtool.errors import DataError
 from covtool.printable import printable
 
@@ -50,7 +50,7 @@ def opened_table(file: Path, *, normalize: bool = True) -> Iterator[Table]:
         DataError: It cannot be read or is no text; it has too many columns, cells that are too
             long, or a quote that never closes.
     """
-    with explained(file), opened_text(file) as stream:
+    with translate_list_errors(file), opened_text(file) as stream:
         lines = checked_lines(stream)
         first = next(lines, "")
         cells = rows_of(chain([first], lines), delimiter=_delimiter(first))

@@ -78,15 +78,15 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
     """
     found, files = defaultdict(list), ListedFiles(file)
     with opened_table(file) as (names, rows):
-        columns = ChosenColumns.of(file, names, table)
+        chosen = ChosenColumns.of(file, names, table)
         for number, row in rows:
             line = f"{file}, line {number}"
-            split = columns.split(line, row, default)
-            cells = {kind: cell_of(line, row, columns.own[kind]) for kind in table.columns}
+            split = chosen.split(line, row, default)
+            cells = {kind: cell_of(line, row, chosen.columns[kind]) for kind in table.columns}
             cells |= {
-                kind: cell_of(line, row, columns.own[kind], may_be_empty=True)
+                kind: cell_of(line, row, chosen.columns[kind], may_be_empty=True)
                 for kind in table.optional
-                if kind in columns.own
+                if kind in chosen.columns
             }
             cells[PATH] = files.relative_path(cells[PATH], () if split == default else (split,))
             found[split].append(cells)
@@ -101,7 +101,7 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
         )
     if files.missing:
         raise _not_there(file, [file.parent / text for text in files.missing], total, file.parent)
-    notes = (*note_on_encoding(file), *columns.notes, *_note_on(files, total))
+    notes = (*note_on_encoding(file), *chosen.notes, *_note_on(files, total))
     return Listing(splits=dict(found), notes=notes)
 
 

@@ -55,7 +55,7 @@ def text_of(file: Path) -> str:
     Raises:
         DataError: It cannot be read, is no text, or is longer than `LONGEST_LIST`.
     """
-    with explained(file):
+    with translate_list_errors(file):
         text = read_bytes(file, at_most=LONGEST_LIST).decode(encoding_of(file))
         if "\0" in text:
             raise _nul(text.count("\n", 0, text.index("\0")) + 1)
@@ -110,7 +110,7 @@ def checked_lines(text: TextIO, *, longest: int = LONGEST_LINE) -> Iterator[str]
 
 
 @contextmanager
-def explained(file: Path) -> Iterator[None]:
+def translate_list_errors(file: Path) -> Iterator[None]:
     """Make what can be wrong with a list one error that names the file.
 
     Raises:

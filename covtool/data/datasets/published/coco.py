@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from covtool.data.datasets.folders.names import WHOLE, split_within
+from covtool.data.datasets.folders.names import UNSPLIT, implied_split
 from covtool.data.datasets.found_images import FoundImages, Labeled, counted
 from covtool.data.datasets.published.listing import read_json, required
 from covtool.data.datasets.published.options import chosen_labels
@@ -65,7 +65,7 @@ def read_coco(root: Path, choice: LayoutSpec) -> FoundImages:
         images, notes = _labeled(root, root.parent, asked)
         if not images:
             raise DataError(f"{root} has no annotations.", reason="They tell the classes.")
-        return FoundImages(splits={split_within(root.stem) or WHOLE: images}, notes=notes)
+        return FoundImages(splits={implied_split(root.stem) or UNSPLIT: images}, notes=notes)
     splits, unlabeled, notes = {}, {}, []
     for file in _lists(root):
         split = _split_of(file)
@@ -89,7 +89,7 @@ def _lists(root: Path) -> list[Path]:
 
 
 def _split_of(file: Path) -> str | None:
-    return file.parent.name if file.name == ROBOFLOW else split_within(file.stem)
+    return file.parent.name if file.name == ROBOFLOW else implied_split(file.stem)
 
 
 def _labeled(file: Path, folder: Path, asked: str) -> tuple[list[Labeled], tuple[str, ...]]:

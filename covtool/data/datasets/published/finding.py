@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from covtool.data.datasets.error_translation import content_explained
+from covtool.data.datasets.error_translation import translate_content_errors
 from covtool.data.datasets.folders.classes import folders_in, holds_images
 from covtool.data.datasets.folders.names import is_no_class
 from covtool.data.datasets.found_images import counted
-from covtool.data.datasets.layout import DataLayout, as_layout
+from covtool.data.datasets.layout import DataLayout, layout_of_images
 from covtool.data.datasets.layout_row import LayoutRow
 from covtool.data.datasets.published.options import refuse_options
 from covtool.data.datasets.published.table import PUBLISHED
@@ -42,10 +42,10 @@ class FoundPublished:
             DataError: It is not whole.
         """
         refuse_options(choice, self.row.options, root)
-        with content_explained(self.place, self.row.name):
+        with translate_content_errors(self.place, self.row.name):
             found = self.row.read(self.place, choice)
         if not isinstance(found, DataLayout):
-            found = as_layout(root, "folder" if root.is_dir() else "csv", found)
+            found = layout_of_images(root, "folder" if root.is_dir() else "csv", found)
         where = "" if self.place == root else f" in {self.place}"
         sizes = ", ".join(
             f"{len(found.splits[k]):,} in {own}" for k, own in found.split_names.items()

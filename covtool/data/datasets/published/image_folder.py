@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from covtool.data.datasets.folders.classes import folders_in, holds_images, loose_images
-from covtool.data.datasets.folders.names import WHOLE, split_called
+from covtool.data.datasets.folders.names import UNSPLIT, exact_split
 from covtool.data.datasets.found_images import FoundImages, Labeled, counted, shown
 from covtool.data.datasets.lists.csv_file import opened_table
 from covtool.data.datasets.lists.label_cells import one_class_each
-from covtool.data.datasets.lists.text import checked_lines, explained, opened_text
+from covtool.data.datasets.lists.text import checked_lines, opened_text, translate_list_errors
 from covtool.data.datasets.published.listing import required
 from covtool.documents import parse_json
 from covtool.errors import DataError
@@ -51,8 +51,8 @@ def read_image_folder(root: Path, choice: LayoutSpec) -> FoundImages:
         notes += [*more, *_on_unlisted(file, images)]
         for path, label in images:
             splits.setdefault(_split(path.relative_to(root)), []).append((path, label))
-    if WHOLE in splits and len(splits) > 1:
-        where = splits[WHOLE][0][0]
+    if UNSPLIT in splits and len(splits) > 1:
+        where = splits[UNSPLIT][0][0]
         raise DataError(f"{where} is in no split, but others are: {', '.join(splits)}.")
     return FoundImages(
         splits=splits,
@@ -75,7 +75,7 @@ def _columns(file: Path) -> list[str]:
 
 
 def _lists_below(root: Path) -> list[Path]:
-    places = (root, *(child for child in folders_in(root) if split_called(child.name)))
+    places = (root, *(child for child in folders_in(root) if exact_split(child.name)))
     return [file for folder in places for file in _lists_in(folder)]
 
 
@@ -91,7 +91,7 @@ def _rows(file: Path) -> Rows:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    with explained(file), opened_text(file) as text:
+    with translate_list_errors(file), opened_text(file) as text:
         for number, line in enumerate(checked_lines(text), start=1):
             if line.strip():
                 yield number, line
@@ -138,9 +138,9 @@ def _on_unlisted(file: Path, images: Sequence[Labeled]) -> list[str]:
 
 def _without_list(root: Path, splits: Collection[str]) -> dict[str, str]:
     """Return folders called like splits, with images that no list names."""
-    others = (c for c in folders_in(root) if split_called(c.name) and c.name not in splits)
+    others = (c for c in folders_in(root) if exact_split(c.name) and c.name not in splits)
     return {c.name: f"{c} holds images that no list names" for c in others if holds_images(c)}
 
 
 def _split(path: Path) -> str:
-    return path.parts[0] if len(path.parts) > 1 and split_called(path.parts[0]) else WHOLE
+    return path.parts[0] if len(path.parts) > 1 and exact_split(path.parts[0]) else UNSPLIT

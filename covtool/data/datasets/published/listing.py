@@ -6,7 +6,7 @@ from typing import Any
 
 from covtool.data.datasets.found_images import Labeled
 from covtool.data.datasets.lists.labeled import require_files
-from covtool.data.datasets.lists.text import explained, lines_of, text_of
+from covtool.data.datasets.lists.text import lines_of, text_of, translate_list_errors
 from covtool.data.datasets.published.matlab import LONGEST_MAT, variables_of
 from covtool.data.images.boxed import BoxedImage
 from covtool.documents import parse_json
@@ -106,7 +106,7 @@ def read_json(file: Path) -> Any:
     Raises:
         DataError: It is damaged.
     """
-    with explained(file):
+    with translate_list_errors(file):
         return parse_json(text_of(file))
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from covtool.data.datasets.folders.classes import folders_in
-from covtool.data.datasets.folders.names import WHOLE, split_called, split_within
+from covtool.data.datasets.folders.names import UNSPLIT, exact_split, implied_split
 from covtool.data.datasets.found_images import FoundImages, Labeled, counted
 from covtool.data.datasets.lists.text import checked_lines, opened_text
 from covtool.data.datasets.published.listing import first_file, lines_of, required
@@ -34,7 +34,7 @@ def holds_path_lists(root: Path) -> bool:
     Folders per class in ``train/`` and ``val/`` say the same in a way that is read before.
     """
     train = _files(root).get("train")
-    exact = any(split_called(child.name) for child in folders_in(root))
+    exact = any(exact_split(child.name) for child in folders_in(root))
     return train is not None and is_path_list(train) and not (exact and _has_classes(root))
 
 
@@ -45,7 +45,7 @@ def read_path_list(file: Path, choice: LayoutSpec) -> FoundImages:
         DataError: A line is no path and label, or an image is not there.
     """
     images, note = _labeled(file)
-    return FoundImages(splits={WHOLE: images}, notes=(note,))
+    return FoundImages(splits={UNSPLIT: images}, notes=(note,))
 
 
 def read_path_lists(root: Path, choice: LayoutSpec) -> FoundImages:
@@ -75,7 +75,7 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _has_classes(root: Path) -> bool:
-    splits = (child for child in folders_in(root) if split_called(child.name))
+    splits = (child for child in folders_in(root) if exact_split(child.name))
     return any(folders_in(split) for split in splits)
 
 
@@ -99,7 +99,7 @@ def _labeled(file: Path) -> tuple[list[Labeled], str]:
             )
         pairs.append(pair)
     first = pairs[0][0] if pairs else ""
-    own = tuple(f"{p}{n}/" for n in (file.stem, split_within(file.stem)) for p in ("", "../") if n)
+    own = tuple(f"{p}{n}/" for n in (file.stem, implied_split(file.stem)) for p in ("", "../") if n)
     places = [file.parent / place for place in (*FOLDERS, *own)]
     folder = next((place for place in places if is_regular(place / first)), file.parent)
     names, note = _class_names(file, {label for _, label in pairs})

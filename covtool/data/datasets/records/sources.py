@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from timm.data import create_reader
 
-from covtool.data.datasets.folders.names import SPLIT_NAMES, split_called
-from covtool.data.datasets.layout import DataLayout, canonical
+from covtool.data.datasets.folders.names import SPLIT_NAMES, exact_split
+from covtool.data.datasets.layout import DataLayout, canonical_splits
 from covtool.data.datasets.lists.text import lines_of
 from covtool.data.datasets.records.records import ReaderArchive, Records
 from covtool.data.datasets.records.shards import LeftOut, indexed
@@ -71,9 +71,9 @@ def scan_records(source: RecordSource) -> DataLayout:
     """
     found, names, notes = READ[source.kind](source)
     found = {
-        split: records for split, records in found.items() if len(records) and split_called(split)
+        split: records for split, records in found.items() if len(records) and exact_split(split)
     }
-    called = canonical(found)
+    called = canonical_splits(found)
     if not called:
         raise DataError(
             f"There are no labeled images in {source}.",

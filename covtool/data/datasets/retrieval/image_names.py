@@ -40,7 +40,7 @@ class NamedFolders:
         """
         folders = {"train": self.train, "query": self.query, "gallery": self.gallery}
         return {
-            subset: _told_by_names(root / folder)
+            subset: _named_samples(root / folder)
             for subset, folder in folders.items()
             if (root / folder).is_dir()
         }
@@ -110,7 +110,7 @@ def _first_image(folder: Path) -> Path | None:
     return next((path for path in folder.iterdir() if is_image(path)), None)
 
 
-def _told_by_names(folder: Path) -> tuple[RetrievalSample, ...]:
+def _named_samples(folder: Path) -> tuple[RetrievalSample, ...]:
     paths = sorted(path for path in folder.iterdir() if is_image(path))
     if not paths:
         raise DataError(f"There are no images in {folder}.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from covtool.data.datasets.folders.labeled import labeled_in_folders
 from covtool.data.datasets.folders.left_out import notes_on_left_out
-from covtool.data.datasets.folders.names import SPLIT_NAMES, WHOLE, split_called
+from covtool.data.datasets.folders.names import SPLIT_NAMES, UNSPLIT, exact_split
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL
 from covtool.data.datasets.lists.labeled import Table, meanings_in, read_table
 from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
@@ -30,7 +30,7 @@ def read_csv(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     columns = meanings_in(root)
     identity = LABEL if LABEL in columns and IDENTITY not in columns else IDENTITY
     table = Table(columns=("path", identity), optional=("camera",), split_names=CSV_SPLITS)
-    read = read_table(root, table, default=WHOLE)
+    read = read_table(root, table, default=UNSPLIT)
     found = {
         split: [
             RetrievalSample(root.parent / row["path"], row[identity], row.get("camera") or None)
@@ -84,4 +84,4 @@ def _from_splits(root: Path, kind: str, found: Found) -> RetrievalLayout:
 
 def _subset_of(split: str) -> str:
     name = split.lower()
-    return "test" if name == WHOLE else split_called(name) or name
+    return "test" if name == UNSPLIT else exact_split(name) or name

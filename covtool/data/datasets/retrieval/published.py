@@ -47,11 +47,11 @@ def read_identity_folders(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     have = {child.name for child in folders_in(root)}
     train = "train" if "train" in have else "train_all"
     subsets = {
-        subset: _told_by_folders(root / folder)
+        subset: _samples_in_folders(root / folder)
         for subset, folder in (("train", train), ("val", "val"))
         if folder in have
     }
-    searched = {name: _told_by_folders(root / name) for name in ("query", "gallery")}
+    searched = {name: _samples_in_folders(root / name) for name in ("query", "gallery")}
     unused = sorted(have & {"train_all", "multi-query"} - {train})
     notes = (f"Not used: {', '.join(unused)}.",) if unused else ()
     return RetrievalLayout(root=root, kind="layumi", **subsets, **searched, notes=notes)
@@ -145,7 +145,7 @@ def read_products(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     )
 
 
-def _told_by_folders(folder: Path) -> Samples:
+def _samples_in_folders(folder: Path) -> Samples:
     images = [(path, child.name) for child in folders_in(folder) for path in images_below(child)]
     if not images:
         raise DataError(f"There are no images in the folders of {folder}.")

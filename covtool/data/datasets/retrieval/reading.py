@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from covtool.data.datasets.error_translation import content_explained, paths_explained
+from covtool.data.datasets.error_translation import translate_content_errors, translate_path_errors
 from covtool.data.datasets.folders.classes import folders_in
 from covtool.data.datasets.folders.names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, is_no_class
 from covtool.data.datasets.hygiene import note_on_outside, require_distinct
@@ -41,7 +41,7 @@ def task_of(root: Path) -> Task:
     Raises:
         DataError: A CSV file has both columns.
     """
-    with paths_explained(root):
+    with translate_path_errors(root):
         return _task_of(Path(root))
 
 
@@ -83,7 +83,7 @@ def read_retrieval(
         DataError: Nothing there, no such form, or a mistake in it.
         ArgumentError: `test_classes` is out of range, or there is no such choice.
     """
-    with paths_explained(root):
+    with translate_path_errors(root):
         layout = _read_retrieval(Path(root), choice or LayoutSpec(), test_classes)
         paths = (sample.path for samples in layout.subsets.values() for sample in samples)
         return replace(layout, notes=(*layout.notes, *_on_outside(layout, paths)))
@@ -110,7 +110,7 @@ def _read_retrieval(root: Path, choice: LayoutSpec, test_classes: float | None) 
             hint=f"Choose one, like {root / below[0]}.",
         )
     refuse_options(choice, form.options, root)
-    with content_explained(root, form.name):
+    with translate_content_errors(root, form.name):
         layout = form.read(root, choice)
     return layout if test_classes is None else _split_by_class(layout, test_classes)
 

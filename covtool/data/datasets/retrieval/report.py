@@ -5,11 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from covtool.data.datasets.found_images import shown
-from covtool.data.datasets.retrieval_layout import JUNK, RetrievalLayout, RetrievalSample, Subset
+from covtool.data.datasets.retrieval_layout import (
+    JUNK_IDENTITY,
+    RetrievalLayout,
+    RetrievalSample,
+    Subset,
+)
 from covtool.errors import DataError
 
 SHOWN = 12
-TOLD_BY_NAMES = ("market1501", "veri", "query-gallery")
+NAMED_BY_IDENTITY = ("market1501", "veri", "query-gallery")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +65,10 @@ def report_on(layout: RetrievalLayout, *, cameras: bool = True) -> RetrievalRepo
         cameras: Whether to leave out matches by the query's own camera, where cameras are known.
     """
     by_camera = cameras and any(sample.camera is not None for sample in layout.searched)
-    searched = {sample.identity for sample in layout.query} | {JUNK}
+    searched = {sample.identity for sample in layout.query} | {JUNK_IDENTITY}
     return RetrievalReport(
         subsets=tuple(_count(name, samples) for name, samples in layout.subsets.items()),
-        junk=sum(sample.identity == JUNK for sample in layout.gallery),
+        junk=sum(sample.identity == JUNK_IDENTITY for sample in layout.gallery),
         distractors=sum(sample.identity not in searched for sample in layout.gallery),
         shared_identities=_shared_identities(layout),
         by_camera=by_camera,
@@ -101,7 +106,7 @@ def _count(name: Subset, samples: Sequence[RetrievalSample]) -> SubsetCount:
     return SubsetCount(
         name=name,
         images=len(samples),
-        identities=len({sample.identity for sample in samples} - {JUNK}),
+        identities=len({sample.identity for sample in samples} - {JUNK_IDENTITY}),
         cameras=len(cameras) or None,
     )
 
@@ -110,7 +115,7 @@ def _shared_identities(layout: RetrievalLayout) -> tuple[str, ...]:
     if layout.numbers_apart:
         return ()
     test = {sample.identity for sample in layout.searched}
-    return tuple(sorted({sample.identity for sample in layout.train} & test - {JUNK}))
+    return tuple(sorted({sample.identity for sample in layout.train} & test - {JUNK_IDENTITY}))
 
 
 def _queries_left(layout: RetrievalLayout, *, by_camera: bool) -> int:
@@ -121,7 +126,7 @@ def _queries_left(layout: RetrievalLayout, *, by_camera: bool) -> int:
 
     def has_match(query: RetrievalSample) -> bool:
         cameras = seen_by[query.identity]
-        if query.identity == JUNK:
+        if query.identity == JUNK_IDENTITY:
             return False
         if by_camera:
             return any(camera != query.camera for camera in set(cameras))
@@ -153,7 +158,7 @@ def _require_cameras(layout: RetrievalLayout) -> None:
 
 def _require_distinct(layout: RetrievalLayout, report: RetrievalReport) -> None:
     """An image that is there twice finds itself, unless its camera rules that out."""
-    named = layout.kind in TOLD_BY_NAMES  # VeRi's queries are in its gallery, as other files
+    named = layout.kind in NAMED_BY_IDENTITY  # VeRi's queries are in its gallery, as other files
     queries = [sample.path.name if named else sample.path for sample in layout.query]
     others = [sample.path.name if named else sample.path for sample in layout.gallery]
     listed = queries if layout.shared or report.by_camera else queries + others
@@ -170,7 +175,7 @@ def _require_distinct(layout: RetrievalLayout, report: RetrievalReport) -> None:
 
 def _require_identities(layout: RetrievalLayout) -> None:
     """With one identity in the gallery, whatever is found is right: the figures would be 100 %."""
-    identities = {sample.identity for sample in layout.searched} - {JUNK}
+    identities = {sample.identity for sample in layout.searched} - {JUNK_IDENTITY}
     if len(identities) == 1:
         raise DataError(
             f"All images to search in show one identity, {identities.pop()!r}, in {layout.root}.",

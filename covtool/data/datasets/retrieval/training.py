@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from covtool.data.datasets.layout import DataLayout, with_validation
-from covtool.data.datasets.retrieval_layout import JUNK, RetrievalLayout, RetrievalSample
+from covtool.data.datasets.retrieval_layout import JUNK_IDENTITY, RetrievalLayout, RetrievalSample
 from covtool.data.datasets.samples import Sample
 from covtool.errors import DataError
 
@@ -25,7 +25,7 @@ def training_layout(
     Raises:
         DataError: There are no training images, or `val_fraction` is given beside a ``val``.
     """
-    train = [sample for sample in layout.train if sample.identity != JUNK]
+    train = [sample for sample in layout.train if sample.identity != JUNK_IDENTITY]
     if not train:
         raise DataError(
             f"{layout.root} has no images to train on, only: {', '.join(layout.subsets)}."
