@@ -1,4 +1,4 @@
-"""Whether a cache fits where it is to be."""
+"""Capacity for caches in memory, on a disk or on a device, and what to do if it is too small."""
 
 import os
 import shutil
@@ -19,17 +19,17 @@ from covtool.launch_environment import LOCAL_WORLD
 from covtool.specs import LoadingSpec
 from covtool.specs.byte_amounts import format_bytes
 
-LARGEST_SIDE = 2**14  # that is tried for a hint
+LARGEST_SIDE = 2**14  # pixels, the most that a hint recommends
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Where a cache is to be.
+    """Memory or disk that a cache is to be in.
 
     Attributes:
-        where: In words that follow an amount.
-        free: Bytes; None if nobody knows.
-        copies: How many processes want as much there.
+        where: Name of the place, in words that follow an amount.
+        free: Free bytes; None if unknown.
+        copies: Processes that each need as much there.
     """
 
     where: str
@@ -38,11 +38,11 @@ class Capacity:
 
 
 def require_capacity(plans: Collection[CachePlan], setting: CacheSetting) -> None:
-    """Tell what caches need before they are filled, and refuse what does not fit.
+    """Note the size of caches before they are filled, and refuse what does not fit.
 
     Args:
         plans: All caches that are to be filled.
-        setting: Where.
+        setting: Place of the caches.
 
     Raises:
         ArgumentError: They need more than they may have, or than is free.
@@ -71,6 +71,7 @@ def _capacity(setting: CacheSetting) -> Capacity:
         folder = setting.spec.folder
         return Capacity(f"in {folder}", free_on_disk(folder))
     if setting.spec.cache == "ram" or setting.device.type == "cpu":
+        # A cache in memory is not shared between the processes of a run, only with their workers.
         return Capacity("of memory", free_memory(), copies=processes_here())
     return Capacity(f"of the memory of {setting.device}", free_on_device(setting.device))
 
@@ -107,12 +108,13 @@ def fitting_side(plans: Collection[CachePlan], allowed: int) -> int | None:
     def needed(side: int) -> float:
         return others + sum(_bytes_at(plan, side) for plan in shrinking)
 
+    # The size grows with the side, so the largest that fits is found without trying all.
     side = bisect_right(range(1, LARGEST_SIDE), allowed, key=needed)
     return side if side >= max(min(plan.form.crop) for plan in shrinking) else None
 
 
 def _bytes_at(plan: CachePlan, side: int) -> float:
-    """Return what a plan of shrunk images would take with another short side."""
+    """Return the bytes of a plan of shrunk images with another short side."""
     spaces = plan.index.spaces[plan.index.readable].astype(np.float64)
     factors = np.minimum(1, side / spaces.min(1))
     extents = np.round(spaces * factors[:, None])
@@ -128,11 +130,11 @@ def free_on_device(device: torch.device) -> int | None:
 
 def free_on_disk(folder: Path) -> int:
     """Return bytes free where `folder` is, or is going to be."""
-    while not folder.exists():
+    while not folder.exists():  # the folder is made with the first file
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def processes_here() -> int:
-    """Processes of this run on this machine, each with memory of its own; torchrun says it."""
+    """Return how many processes of this run are on this machine, by torchrun's variable."""
     return int(os.environ.get(LOCAL_WORLD, "1"))

@@ -1,7 +1,5 @@
 """What a data set holds: class names, and for each image its path and label, by split."""
 
-import random
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -162,50 +160,6 @@ def require_trainable(layout: DataLayout) -> None:
         )
 
 
-def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayout:
-    """Return a data set with a share of each class set aside as ``val``, chosen at random.
-
-    Args:
-        layout: Has training images, and perhaps others to test on, which stay aside.
-        fraction: In (0, 1); at least one image of a class is set aside, and one is not. An image
-            that is listed more than once is set aside as a whole.
-        seed: The same images and seed give the same split.
-
-    Raises:
-        DataError: It has its own ``val``, or nothing to train on.
-    """
-    tested = _tested(layout)
-    if "val" in layout.splits and tested is None:
-        raise DataError(
-            f"{layout.root} has its own split to validate on, {layout.split_names['val']!r}.",
-            reason=layout.notes[0] if layout.notes else None,
-            hint="Leave out --val-fraction.",
-        )
-    samples = layout.samples("train")
-    of_class: dict[int, dict[object, list[int]]] = defaultdict(dict)
-    for position, sample in enumerate(samples):
-        image = sample.path if isinstance(samples, tuple) else position
-        of_class[sample.label].setdefault(image, []).append(position)  # listed more than once
-    chosen = set()
-    for label, images in of_class.items():
-        count = min(max(1, round(fraction * len(images))), len(images) - 1)
-        for image in random.Random(f"{seed} {label}").sample(list(images), count):
-            chosen.update(images[image])
-    train = _only(samples, [p for p in range(len(samples)) if p not in chosen])
-    val = _only(samples, sorted(chosen))
-    splits, called = {"train": train, "val": val}, {"train": "train", "val": "val"}
-    if tested is not None:
-        splits["test"], called["test"] = layout.splits[tested], layout.split_names[tested]
-    return replace(layout, splits=MappingProxyType(splits), split_names=MappingProxyType(called))
-
-
-def _tested(layout: DataLayout) -> str | None:
-    """Return the split that the data set calls a test, where it has none to validate on."""
-    own = layout.split_names.get("val")
-    is_test = own is not None and exact_split(own) == "test" and "test" not in layout.splits
-    return "val" if is_test else None
-
-
 def _layout(
     root: Path, kind: Literal["folder", "csv"], found: Mapping[str, Sequence[Labeled]]
 ) -> DataLayout:
@@ -255,12 +209,6 @@ def canonical_splits(found: Mapping[str, object]) -> dict[str, str]:
 
 def _names_of(split: str) -> set[str | None]:
     return {split, exact_split(split) or implied_split(split)}
-
-
-def _only(samples: Sequence[Sample], positions: Sequence[int]) -> Sequence[Sample]:
-    if isinstance(samples, tuple):
-        return tuple(samples[position] for position in positions)
-    return samples.only(positions)  # records, of which nothing is to be held in memory
 
 
 def in_order_of(layout: DataLayout, names: Sequence[str]) -> DataLayout:

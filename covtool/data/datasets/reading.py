@@ -15,10 +15,10 @@ from covtool.data.datasets.layout import (
     DataLayout,
     layout_of_images,
     nothing_there,
-    with_validation,
 )
 from covtool.data.datasets.lists.labeled import is_table, read_labeled
 from covtool.data.datasets.published import find_published, refuse_options
+from covtool.data.datasets.validation_split import with_validation
 from covtool.errors import ArgumentError, DataError
 from covtool.specs.layout import LayoutSpec
 

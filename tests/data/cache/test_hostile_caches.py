@@ -35,7 +35,7 @@ def cache(tmp_path):
         ]
         return (
             state,
-            any("made anew" in note for note in notes),
+            any("made again" in note for note in notes),
             on_disk.cache_path(request, setting),
         )
 

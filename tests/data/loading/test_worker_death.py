@@ -25,7 +25,7 @@ def test_a_killed_worker_is_named_with_what_to_do(tmp_path):
         os.kill(victim, signal.SIGKILL)
         list(batches)
     assert caught.value.message == f"A process that loads images died (process {victim})."
-    assert "short of memory" in caught.value.reason
+    assert "memory is short" in caught.value.reason
     assert caught.value.hint == "Load with fewer processes: --workers 1 (it was 2)."
 
 
@@ -43,7 +43,7 @@ def test_a_killed_worker_is_named_with_what_to_do(tmp_path):
             "It is killed by signal: Segmentation fault.",
             "--workers 0",
         ),
-        ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "Somebody killed it", "(it was 4)"),
+        ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "It was killed", "(it was 4)"),
         (
             "DataLoader worker (pid 7) exited unexpectedly with exit code 3. Details are lost.",
             "It exited unexpectedly with exit code 3.",

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from covtool.data.datasets.layout import DataLayout, with_validation
+from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.retrieval_layout import JUNK_IDENTITY, RetrievalLayout, RetrievalSample
 from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.validation_split import with_validation
 from covtool.errors import DataError
 
 
