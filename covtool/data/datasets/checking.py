@@ -1,4 +1,4 @@
-"""Whether every image of a data set can be read, before a long run finds out."""
+"""A check that every image of a data set can be read, before a long run depends on it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedSamples:
-    """What `check_images` found.
+    """Result of `check_images`.
 
     Attributes:
-        good: The samples whose images can be read, in order.
+        good: Samples whose images can be read, in order.
         bad: File and reason of the others.
-        turned: How many of the good ones have EXIF data that turn them.
-        dim: How many of the good ones are nearly black, see `covtool.data.images.dim`.
+        turned: Number of good ones with an EXIF orientation that turns them.
+        dim: Number of good ones that are nearly black, see `covtool.data.images.dim`.
     """
 
     good: Sequence[Sample]
@@ -61,14 +61,14 @@ class UnreadableError(DataError):
 
     @classmethod
     def of_all(cls, problems: Sequence["UnreadableError"]) -> "UnreadableError":
-        """Return what several parts of a data set lack, at once."""
+        """Join the errors of several parts of a data set to one."""
         bad = [unread for problem in problems for unread in problem.bad]
         return cls(bad, sum(problem.total for problem in problems))
 
 
-def check_images(samples: Sequence[Sample], **how: Any) -> CheckedSamples:
+def check_images(samples: Sequence[Sample], **options: Any) -> CheckedSamples:
     """Decode every image of one split; see `check_splits`."""
-    return check_splits({"": samples}, **how)[""]
+    return check_splits({"": samples}, **options)[""]
 
 
 def check_splits(
@@ -84,17 +84,18 @@ def check_splits(
     Records are not checked: they are too many.
 
     Args:
-        splits: What to check.
+        splits: Images by split.
         on_bad_image: Whether unreadable images are an error, or only listed and left out.
-        track: Shows the progress.
+        track: Display of the progress.
         workers: Threads; by default one per core, at most 8.
-        processes: That check a part of the images each. All of them get the result.
+        processes: Processes that each check a part of the images. All of them get the result.
 
     Raises:
         UnreadableError: There are unreadable images and `on_bad_image` is ``error``: those of all
             splits. Or all images of a split are unreadable.
     """
     files = {name: part for name, part in splits.items() if not isinstance(part, Records)}
+    # All splits in one go, so that processes and threads share the work evenly.
     found = iter(_check_all(list(chain.from_iterable(files.values())), track, workers, processes))
     checked, problems = {}, []
     for name, samples in splits.items():
@@ -115,7 +116,7 @@ def require_readable(bad: Sequence[ImageProblem], total: int, on_bad_image: OnBa
     Args:
         bad: File and reason of those that cannot be read.
         total: Images, readable or not.
-        on_bad_image: Whether they are an error, or only left out.
+        on_bad_image: Whether they are an error or left out.
 
     Raises:
         UnreadableError: There are some and `on_bad_image` is ``error``, or all are unreadable.

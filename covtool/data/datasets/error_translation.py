@@ -1,4 +1,4 @@
-"""What the system says of a path of a data set, as an error of the data."""
+"""Translation of errors about the paths and files of a data set into `DataError`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from covtool.printable import printable
 
 @contextmanager
 def translate_path_errors(root: Path | str) -> Iterator[None]:
-    """Make an error of the system one of the data, until the block ends.
+    """Raise a `DataError` in place of an error of the system in the block.
 
-    A folder that may not be looked into, a name that is too long, links in a circle: what cannot be
-    read must not be missing without a word, and it is nothing that nobody foresaw.
+    A folder without permission, a name that is too long, links in a circle: such files must not be
+    left out in silence, nor end the command as an unexpected error.
 
     Args:
-        root: Of the data set, where the system does not say which path it means.
+        root: Path of the data set, for an error that names no path.
 
     Raises:
         DataError: In place of an OSError.
@@ -32,17 +32,17 @@ def translate_path_errors(root: Path | str) -> Iterator[None]:
 
 @contextmanager
 def translate_content_errors(place: Path, kind: str) -> Iterator[None]:
-    """Make whatever comes up where a file is read one error of the data, until the block ends.
+    """Raise a `DataError` in place of any other error in the block.
 
-    Lists of published data sets are read in dozens of ways: what none of them has foreseen is still
-    a mistake in a list.
+    Lists of published data sets are read in dozens of ways: an error that none of them expects is
+    still a mistake in a list.
 
     Args:
         place: The folder or file that is read.
-        kind: What it is read as.
+        kind: Layout as which it is read.
 
     Raises:
-        DataError: In place of all that is no error of covtool.
+        DataError: In place of every error that is not covtool's.
     """
     try:
         with translate_path_errors(place):
@@ -50,5 +50,5 @@ def translate_content_errors(place: Path, kind: str) -> Iterator[None]:
     except CovtoolError:
         raise
     except Exception as problem:
-        said = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
-        raise DataError(f"{place} is not as {kind} is.", reason=printable(said)) from problem
+        reason = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
+        raise DataError(f"{place} is not as {kind} is.", reason=printable(reason)) from problem

@@ -1,4 +1,4 @@
-"""Folders at any depth, each real one once: links may lead in circles."""
+"""A walk through folders at any depth, each real one once: links may lead in circles."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ Identity = tuple[int, int]
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or a folder is hidden, told from its name."""
+    """Return whether the name is that of a hidden file or folder."""
     return name.startswith(".")
 
 
@@ -23,11 +23,11 @@ class FolderWalk:
     lies in itself, to one below where the walk starts, or to one that was walked before.
 
     Args:
-        start: Where to begin.
-        skipped: Whether to leave a folder alone, told from its name.
+        start: Folder to begin with.
+        skipped: Function of a folder's name that returns whether to skip it.
 
     Attributes:
-        not_followed: The links of the second kind, as far as the walk has come.
+        not_followed: Links that were not followed, as far as the walk has come.
     """
 
     def __init__(self, start: Path, skipped: Callable[[str], bool] = is_hidden) -> None:
@@ -41,6 +41,7 @@ class FolderWalk:
         self._seen.add(_identity(self._start))
         for place, folders, files in os.walk(self._start, onerror=_refuse, followlinks=True):
             visible = sorted(name for name in folders if not self._skipped(name))
+            # In place: `os.walk` goes on with what is left in its own list.
             folders[:] = [name for name in visible if self._is_new(Path(place, name))]
             yield Path(place), sorted(files)
 
@@ -56,7 +57,8 @@ class FolderWalk:
         return True
 
     def _real_ones(self) -> set[Identity]:
-        """Return the folders that are reached without a link; looked up when there is one."""
+        """Return the folders that are reached without a link."""
+        # Only for the first link: most data sets have none, and this is a second walk.
         if self._own is None:
             self._own = {_identity(self._start)}
             for place, folders, _ in os.walk(self._start):
@@ -80,7 +82,7 @@ def _refuse(problem: OSError) -> None:
 
 
 def unreadable_folder(problem: OSError) -> DataError:
-    """A folder that may not be looked into: what is in it must not be missing without a word."""
+    """Build the error about a folder without permission: its images must not be left out."""
     place = printable(str(problem.filename))
     return DataError(f"The folder {place} cannot be read.", reason=reason_of(problem))
 

@@ -1,4 +1,4 @@
-"""Checks of the paths of a data set for what would make its figures wrong; opens no image."""
+"""Checks of a data set's paths for mistakes that make its figures wrong; no image is opened."""
 
 import os
 from collections import defaultdict
@@ -11,7 +11,7 @@ from stat import S_ISLNK
 from covtool.data.datasets.folders.classes import folders_in, holds_images
 from covtool.data.datasets.folders.left_out import notes_on_left_out
 from covtool.data.datasets.folders.names import is_no_class
-from covtool.data.datasets.found_images import counted
+from covtool.data.datasets.found_images import counted, shown
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.records.records import labels_of
 from covtool.data.datasets.samples import Sample
@@ -24,7 +24,7 @@ PATHS_SHOWN = 5
 
 
 def check_layout(layout: DataLayout) -> DataLayout:
-    """Return the data set with notes on what it lacks and what is left out.
+    """Add notes on what a data set lacks and what is left out of it.
 
     Raises:
         DataError: An image is in two splits, or has two labels.
@@ -45,7 +45,7 @@ def require_distinct(layout: DataLayout) -> int:
     Paths are followed to the file: ``a.jpg`` and ``./a.jpg`` are the same, and so is a link.
 
     Returns:
-        How many images are listed more than once in the same split, with the same label.
+        The number of images that are listed more than once in a split with the same label.
 
     Raises:
         DataError: It names the first such images.
@@ -71,12 +71,12 @@ def require_distinct(layout: DataLayout) -> int:
 
 
 def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
-    """Yield where each image really is: folder and name.
+    """Yield the real folder and name of each image.
 
     A link to a file of another name is taken for a file of its own: stores that keep equal files
     once, as those of git-annex and Hugging Face do, link to names that are made of the content.
     """
-    real_folder = cache(os.path.realpath)
+    real_folder = cache(os.path.realpath)  # it asks the system about every part of a path
     for path in (os.fspath(sample.path) for sample in samples):  # text: millions of paths are slow
         folder, _, name = path.rpartition(os.sep)
         if S_ISLNK(os.lstat(path).st_mode):
@@ -86,14 +86,14 @@ def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
 
 
 def note_on_outside(paths: Iterable[Path], folder: Path) -> Iterator[str]:
-    """Yield what is worth knowing about images that are not below the folder of a data set.
+    """Yield a note on images that are not below the folder of a data set.
 
-    A list may name any file of the system, by an absolute path or with ``..``. That is allowed, and
-    said. Links are not followed.
+    A list may name any file of the system, by an absolute path or with ``..``. That is allowed.
+    Links are not followed.
 
     Args:
-        paths: Of the images.
-        folder: Of the data set.
+        paths: Paths of the images.
+        folder: Folder of the data set.
     """
     inside = os.path.normpath(folder)
     begin = "" if inside == os.curdir else inside.rstrip(os.sep) + os.sep
@@ -104,10 +104,11 @@ def note_on_outside(paths: Iterable[Path], folder: Path) -> Iterator[str]:
 
 
 def _two_labels(layout: DataLayout, pairs: Sequence[tuple[Sample, Sample]]) -> DataError:
-    shown = "; ".join(_both_labels(layout, *pair) for pair in pairs[:PATHS_SHOWN])
+    first = "; ".join(_both_labels(layout, *pair) for pair in pairs[:PATHS_SHOWN])
+    more = len(pairs) - PATHS_SHOWN
     return DataError(
         f"{counted(len(pairs), 'image')} of {layout.root} {_have(len(pairs))} two labels.",
-        reason=f"{shown}{_more(len(pairs), PATHS_SHOWN)}.",
+        reason=f"{first}; ... ({more:,} more)." if more > 0 else f"{first}.",
         hint="Keep each image in one class.",
     )
 
@@ -122,11 +123,11 @@ def _both_labels(layout: DataLayout, one: Sample, other: Sample) -> str:
 
 def _two_splits(layout: DataLayout, found: Sequence[tuple[str, str, Sample]]) -> DataError:
     one, other, _ = found[0]
-    shown = ", ".join(short_path(sample.path, layout) for _, _, sample in found[:PATHS_SHOWN])
+    paths = [short_path(sample.path, layout) for _, _, sample in found]
     return DataError(
         f"{counted(len(found), 'image')} of {layout.root} {'are' if len(found) > 1 else 'is'} in "
         f"{layout.split_names[one]!r} and in {layout.split_names[other]!r}.",
-        reason=f"{shown}{_more(len(found), PATHS_SHOWN)}.",
+        reason=f"{shown(paths, PATHS_SHOWN)}.",
         hint="Figures on what was trained on say nothing: keep each image in one split.",
     )
 
@@ -144,7 +145,7 @@ def _classes_without_images(layout: DataLayout) -> Iterator[str]:
         if missing:
             yield (
                 f"{len(missing)} of {len(layout.class_names)} classes {_have(len(missing))} no "
-                f"images in {layout.split_names[key]!r}: {_shortened(missing)}."
+                f"images in {layout.split_names[key]!r}: {shown(missing, SHOWN)}."
             )
 
 
@@ -154,7 +155,7 @@ def _classes_spelled_alike(layout: DataLayout) -> Iterator[str]:
         spelled[spelled_alike(name) or name].append(name)
     alike = [" and ".join(map(repr, names)) for names in spelled.values() if len(names) > 1]
     if alike:
-        yield f"Classes of their own, though they differ in spelling only: {_shortened(alike)}."
+        yield f"Classes of their own, though they differ in spelling only: {shown(alike, SHOWN)}."
 
 
 def _beside(layout: DataLayout) -> Iterator[str]:
@@ -166,10 +167,11 @@ def _beside(layout: DataLayout) -> Iterator[str]:
         unknown = [child for child in parts if child.name not in layout.class_names]
         empty = sorted(child.name for child in unknown if not holds_images(child))
         if empty:
-            yield f"Folders of {folder.name!r} without images: {_shortened(empty)}."
+            yield f"Folders of {folder.name!r} without images: {shown(empty, SHOWN)}."
 
 
 def _is_below(path: str, begin: str) -> bool:
+    # Normalizing is slow for millions of paths, and few need it.
     if os.pardir in path or "//" in path or "/./" in path or not path.startswith(begin):
         path = os.path.normpath(path)
     climbs = not begin and (path.split(os.sep, 1)[0] == os.pardir or path.startswith(os.sep))
@@ -177,17 +179,9 @@ def _is_below(path: str, begin: str) -> bool:
 
 
 def short_path(path: Path, layout: DataLayout) -> str:
-    """Return a path as it is from the folder of the data set."""
+    """Return a path relative to the folder of the data set."""
     return printable(os.path.relpath(path, layout.folder))
 
 
 def _have(count: int) -> str:
     return "have" if count > 1 else "has"
-
-
-def _more(count: int, shown: int) -> str:
-    return f" and {count - shown:,} more" if count > shown else ""
-
-
-def _shortened(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:SHOWN])) + _more(len(names), SHOWN)

@@ -1,4 +1,4 @@
-"""The images of a run in a file: a resumed run keeps to them, whatever the folder holds by then."""
+"""The list of a run's images in a file: a resumed run keeps to it, whatever the folder holds."""
 
 import csv
 import os
@@ -34,10 +34,10 @@ _WAY_ON = "The run wrote it when it was started: bring it back as it was."
 def write_image_list(file: Path, layout: DataLayout, left_out: Collection[Path]) -> None:
     """Write every image of a data set to a CSV file.
 
-    One that is searched in is written as such a file of `covtool.data.datasets.retrieval.forms`.
+    For a search, the file has the columns of a data set for retrieval.
 
     Args:
-        file: Replaced if it is there.
+        file: The list, replaced if it is there.
         layout: The data set; paths are written relative to its folder.
         left_out: Images of it that are not used.
     """
@@ -56,7 +56,7 @@ def write_image_list(file: Path, layout: DataLayout, left_out: Collection[Path])
 
 
 def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]]:
-    """Read what `write_image_list` wrote; whether the images are there is not looked at.
+    """Read a list that `write_image_list` wrote; the images need not be there.
 
     Args:
         file: The list.
@@ -88,7 +88,7 @@ def _cells(file: Path) -> tuple[tuple[str, ...], list[Row]]:
     """Return the columns of a list, and its rows.
 
     Raises:
-        DataError: It is damaged; says in which line.
+        DataError: It is damaged; the error names the line.
     """
     try:
         with opened(file) as content:
@@ -119,12 +119,13 @@ def _row(file: Path, line: int, columns: Sequence[str], cells: Sequence[str]) ->
 
 
 def _lines(content: BinaryIO) -> Iterator[str]:
-    """Yield the lines of a list; names of files that are no UTF-8 are in it byte by byte."""
+    """Yield the lines of a list, of bounded length."""
     size = 0
     while line := content.readline(LONGEST_LINE + 1):
         size += len(line)
         if len(line) > LONGEST_LINE or size > LARGEST_LIST:
             raise ValueError("There is more than an image has, or than a list is read of")
+        # File names are bytes and need not be UTF-8: the rest stands for itself, as in `Path`.
         yield line.decode("utf-8", "surrogateescape")
 
 
@@ -159,7 +160,7 @@ def _identified(root: Path, rows: Sequence[tuple[Path, Row]]) -> DataLayout:
         sample = RetrievalSample(path, row["identity"], row["camera"] or None)
         found[row["split"]].append(sample)
     shared = "test" in found
-    if shared:
+    if shared:  # one list of images that are searched for among each other
         found["query"] = found["gallery"] = found.pop("test")
     subsets = {name: tuple(found[name]) for name in ("train", "val", "query", "gallery")}
     kind = "folders" if root.is_dir() else "csv"

@@ -1,4 +1,4 @@
-"""Images to describe, however somebody points at them: a data set, a folder, a list, a file."""
+"""Images for embedding and search, from a data set, a folder, a list or a file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ Samples = tuple[RetrievalSample, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSource:
-    """Images, and what is known about them.
+    """Images with their identities, as far as these are known.
 
     Attributes:
-        root: What was pointed at.
-        folder: That their paths are told relative to.
-        splits: The images by split, under `UNSPLIT` where there are no splits; an identity is empty
-            where nobody knows it.
-        notes: What was read as what, and what was left out.
+        root: Path that was given.
+        folder: Folder that paths of images are relative to.
+        splits: Images by split, under `UNSPLIT` where there are no splits; an identity is empty
+            where it is unknown.
+        notes: Notes for the user on what was read and what was left out.
     """
 
     root: Path
@@ -66,7 +66,7 @@ class ImageSource:
 
 
 def find_images(root: Path) -> ImageSource:
-    """Return the images that a path stands for.
+    """Find the images that a path stands for.
 
     Args:
         root: A data set for retrieval or classification, also ``wds/FOLDER`` and ``hfds/NAME``; any

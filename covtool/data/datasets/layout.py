@@ -1,4 +1,4 @@
-"""What a data set holds: class names, and for each image its path and label, by split."""
+"""A data set for classification: class names, and path and label of each image by split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,17 +25,17 @@ class DataLayout:
 
     Attributes:
         root: The folder or the CSV file.
-        kind: Which of the two; or ``wds`` or ``hfds``, whose images are no files.
+        kind: Kind of `root`, or ``wds`` or ``hfds``, whose images are no files of their own.
         class_names: Names in the order of `covtool.data.datasets.class_order.in_order`; a label is
             an index into them.
-        splits: Samples under ``train``, ``val`` and ``test``, as far as there are any. ``val`` is
-            what a model is evaluated on, whatever the data set calls it; ``test`` is there
-            only beside a ``val``. A data set without splits has ``train`` only.
+        splits: Samples under ``train``, ``val`` and ``test``, as far as there are any. A model is
+            evaluated on ``val``, whatever the data set calls it; ``test`` is there only beside a
+            ``val``. A data set without splits has ``train`` only.
         split_names: The data set's own names of these splits.
-        searched: What a model is judged by in place of a validation: a search for the images of
-            ``val``, which are numbered then, in their order. None for a validation.
-        unlabeled: The data set's own names of splits without labels, and why they have none.
-        notes: What was read as what, and what was left out.
+        searched: Data set of a search in place of a validation, for the images of ``val``, whose
+            labels are their positions then. None for a validation.
+        unlabeled: The data set's own names of splits without labels, and the reasons.
+        notes: Notes for the user on what was read and what was left out.
     """
 
     root: Path
@@ -48,7 +48,7 @@ class DataLayout:
     notes: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple:
-        # Between processes: read-only views of mappings cannot be pickled.
+        # Layouts are sent between processes, and a MappingProxyType cannot be pickled.
         mappings = {"splits": dict(self.splits), "split_names": dict(self.split_names)}
         return partial(DataLayout, **{**vars(self), **mappings}), ()
 
@@ -59,7 +59,7 @@ class DataLayout:
 
     @property
     def folder(self) -> Path:
-        """Where paths start: the root, or the folder that the CSV file is in."""
+        """The folder that paths are relative to: the root, or that of the CSV file."""
         return self.root.parent if self.kind == "csv" else self.root
 
     @property
@@ -74,8 +74,8 @@ class DataLayout:
         Raises:
             DataError: There is no such split; the others are named.
         """
-        own = {called: key for key, called in self.split_names.items()}
-        key = own.get(split, split)
+        keys = {name: key for key, name in self.split_names.items()}
+        key = keys.get(split, split)
         if key in self.splits:
             return self.splits[key]
         why = next((why for name, why in self.unlabeled.items() if split in _names_of(name)), None)
@@ -86,10 +86,10 @@ class DataLayout:
         )
 
     def evaluation_samples(self) -> tuple[Sequence[Sample], str]:
-        """What a model is evaluated on, and its name: ``val``, else ``test``, else everything.
+        """Return the images to evaluate on and their name: ``val``, else ``test``, else all.
 
         Raises:
-            DataError: There is one to evaluate on, and it has no labels.
+            DataError: There are such images, and they have no labels.
         """
         key = next((key for key in ("val", "test") if key in self.splits), "train")
         if key == "train" and self.unlabeled:
@@ -103,7 +103,7 @@ class DataLayout:
 
 
 def layout_of_images(root: Path, kind: Literal["folder", "csv"], found: FoundImages) -> DataLayout:
-    """Return a data set of the images that were found in it.
+    """Build a data set from the images that were found in it.
 
     Raises:
         DataError: It has classes to evaluate on that are not trained.
@@ -113,11 +113,11 @@ def layout_of_images(root: Path, kind: Literal["folder", "csv"], found: FoundIma
 
 
 def layout_of_list(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
-    """Return a data set from a list of its images; they need not be there.
+    """Build a data set from a list of its images; they need not be there.
 
     Args:
-        root: Its folder or its CSV file.
-        found: Images with the names of their classes, by split as the data set calls it.
+        root: Folder or CSV file of the data set.
+        found: Images with the names of their classes, by the data set's own names of the splits.
 
     Raises:
         DataError: There is nothing at `root`.
@@ -128,7 +128,7 @@ def layout_of_list(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLa
 
 
 def nothing_there(root: Path) -> DataError:
-    """There is no data set."""
+    """Build the error about a path where there is no data set."""
     return DataError(f"There is no data set at {root}.", hint="Check the path.")
 
 
@@ -163,16 +163,18 @@ def require_trainable(layout: DataLayout) -> None:
 def _layout(
     root: Path, kind: Literal["folder", "csv"], found: Mapping[str, Sequence[Labeled]]
 ) -> DataLayout:
-    called = canonical_splits(found)
-    defining = next(key for key in ("train", "val", "test") if key in called)
-    names = in_order(label for _, label in found[called[defining]])
+    split_names = canonical_splits(found)
+    # Training images define the classes. A class without any cannot be learned, and its number
+    # among the outputs of a model would depend on the images to test on.
+    defining = next(key for key in ("train", "val", "test") if key in split_names)
+    names = in_order(label for _, label in found[split_names[defining]])
     index = {name: position for position, name in enumerate(names)}
     splits = {}
-    for key, own in called.items():
+    for key, own in split_names.items():
         unknown = sorted({label for _, label in found[own]} - set(names))
         if unknown:
             raise DataError(
-                f"{root} has classes in {own!r} that {called[defining]!r} lacks: "
+                f"{root} has classes in {own!r} that {split_names[defining]!r} lacks: "
                 f"{shown(unknown, 12)}.",
                 reason="The training images say which classes there are.",
                 hint="Add training images of them, or take them out.",
@@ -183,15 +185,15 @@ def _layout(
         kind=kind,
         class_names=tuple(names),
         splits=MappingProxyType(splits),
-        split_names=MappingProxyType(called),
+        split_names=MappingProxyType(split_names),
     )
 
 
 def canonical_splits(found: Mapping[str, object]) -> dict[str, str]:
-    """``train``, ``val`` and ``test``, as far as they are there, to the data set's own names."""
+    """Map ``train``, ``val`` and ``test``, as far as there are any, to a data set's own names."""
     if UNSPLIT in found:
         return {"train": UNSPLIT}
-    called = {}
+    names = {}
     for key in ROLES:
         own = [name for name in found if exact_split(name) == key]
         own = own or [name for name in found if implied_split(name) == key]
@@ -201,10 +203,10 @@ def canonical_splits(found: Mapping[str, object]) -> dict[str, str]:
                 hint=f"Put them together, or rename one: {key} is the other's then.",
             )
         if own:
-            called[key] = own[0]
-    if "test" in called and "val" not in called:
-        called["val"] = called.pop("test")
-    return called
+            names[key] = own[0]
+    if "test" in names and "val" not in names:  # most data sets have two splits
+        names["val"] = names.pop("test")
+    return names
 
 
 def _names_of(split: str) -> set[str | None]:
@@ -212,11 +214,11 @@ def _names_of(split: str) -> set[str | None]:
 
 
 def in_order_of(layout: DataLayout, names: Sequence[str]) -> DataLayout:
-    """Return the same data set with its classes in another order.
+    """Return a data set with its classes in another order.
 
     Args:
         layout: The data set.
-        names: Its classes; if they are others, it stays as it is.
+        names: Names of its classes in order; with other names it stays as it is.
     """
     if sorted(names) != sorted(layout.class_names) or tuple(names) == layout.class_names:
         return layout

@@ -1,4 +1,4 @@
-"""A path becomes a data set for classification. No image is opened here.
+"""Reading of data sets for classification from a path; no image is opened.
 
 Folders with a folder per class (whole, or below ``train`` and ``val``), a CSV file with the columns
 ``path,label`` and perhaps ``split``, published data sets, and records.
@@ -38,8 +38,8 @@ def scan(
             `covtool.data.datasets.records.sources`.
         val_fraction: Share of each class to set aside as ``val``, chosen at random, where the data
             set has no such split; in (0, 1).
-        seed: Of that choice. The same images and seed give the same split.
-        choice: How the data set is read, where its layout leaves a choice.
+        seed: Seed of that choice. The same images and seed give the same split.
+        choice: Options of the layout, where it has any.
 
     Raises:
         DataError: Nothing there, no images, images outside class folders, empty classes, a class
@@ -60,7 +60,7 @@ def scan(
 
 
 def _scan(root: Path, choice: LayoutSpec) -> DataLayout:
-    from covtool.data.datasets.records.sources import record_source, scan_records  # torch
+    from covtool.data.datasets.records.sources import record_source, scan_records  # slow: torch
 
     if source := record_source(root):
         refuse_options(choice, (), root)

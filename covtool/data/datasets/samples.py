@@ -18,12 +18,12 @@ class Sample:
 def draw_evenly(
     samples: Sequence[Sample], limit: int | None, *, seed: int = 0
 ) -> tuple[Sample, ...]:
-    """At most `limit` samples, as many of each class as there are, in the order of `samples`.
+    """Draw at most `limit` samples, evenly from the classes, in the order of `samples`.
 
     Args:
-        samples: What to draw from.
-        limit: How many at most; None for all.
-        seed: The same one draws the same samples.
+        samples: Samples to draw from.
+        limit: Largest number of samples; None for all.
+        seed: Seed of the draw.
     """
     if limit is None or limit >= len(samples):
         return tuple(samples)
@@ -32,6 +32,7 @@ def draw_evenly(
         of_class[sample.label].append(position)
     for label, positions in of_class.items():
         random.Random(f"{seed} {label}").shuffle(positions)
+    # The classes take turns; one that has no more images left is passed over.
     rounds = ((p[turn] for p in of_class.values() if turn < len(p)) for turn in range(len(samples)))
     chosen = [position for positions in rounds for position in positions][:limit]
     return tuple(samples[position] for position in sorted(chosen))

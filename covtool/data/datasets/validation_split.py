@@ -13,13 +13,13 @@ from covtool.errors import DataError
 
 
 def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayout:
-    """Return a data set with a share of each class set aside as ``val``, chosen at random.
+    """Set a share of each class aside as ``val``, chosen at random.
 
     Args:
-        layout: Has training images, and perhaps others to test on, which stay aside.
-        fraction: In (0, 1); at least one image of a class is set aside, and one is not. An image
-            that is listed more than once is set aside as a whole.
-        seed: The same images and seed give the same split.
+        layout: Data set with training images, and perhaps a test split, which stays.
+        fraction: Share in (0, 1); at least one image of a class is set aside, and one is not. An
+            image that is listed more than once is set aside as a whole.
+        seed: Seed of the choice. The same images and seed give the same split.
 
     Raises:
         DataError: It has its own ``val``, or nothing to train on.
@@ -38,15 +38,16 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
         of_class[sample.label].setdefault(image, []).append(position)  # listed more than once
     chosen = set()
     for label, images in of_class.items():
+        # A generator for each class: more images of one class change the split of no other.
         count = min(max(1, round(fraction * len(images))), len(images) - 1)
         for image in random.Random(f"{seed} {label}").sample(list(images), count):
             chosen.update(images[image])
     train = _only(samples, [p for p in range(len(samples)) if p not in chosen])
     val = _only(samples, sorted(chosen))
-    splits, called = {"train": train, "val": val}, {"train": "train", "val": "val"}
+    splits, names = {"train": train, "val": val}, {"train": "train", "val": "val"}
     if tested is not None:
-        splits["test"], called["test"] = layout.splits[tested], layout.split_names[tested]
-    return replace(layout, splits=MappingProxyType(splits), split_names=MappingProxyType(called))
+        splits["test"], names["test"] = layout.splits[tested], layout.split_names[tested]
+    return replace(layout, splits=MappingProxyType(splits), split_names=MappingProxyType(names))
 
 
 def _tested(layout: DataLayout) -> str | None:
@@ -59,4 +60,4 @@ def _tested(layout: DataLayout) -> str | None:
 def _only(samples: Sequence[Sample], positions: Sequence[int]) -> Sequence[Sample]:
     if isinstance(samples, tuple):
         return tuple(samples[position] for position in positions)
-    return samples.only(positions)  # records, of which nothing is to be held in memory
+    return samples.only(positions)  # records: millions, which are not to become objects
