@@ -1,4 +1,4 @@
-"""Images in folders: a folder per class, whole or below folders called by splits."""
+"""Labeled images in folders: a folder per class, whole or below folders of splits."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,11 +53,11 @@ def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundIma
 
     Args:
         root: The folder.
-        choice: Which folders are the classes, where there are folders in folders.
+        choice: Options with the folders that are classes, where there are folders in folders.
 
     Returns:
-        Under the data set's own names of the splits; under `UNSPLIT` where it has none. A split to
-        test on that has no class folders is unlabeled.
+        Images by the data set's own names of the splits; under `UNSPLIT` where it has none. A split
+        to test on that has no class folders is unlabeled.
 
     Raises:
         DataError: No images, images outside class folders, folders that are no classes, empty
@@ -78,7 +78,7 @@ def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundIma
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """Return the folders that hold the splits of a data set, told by their names.
+    """Find the folders of the splits of a data set by their names.
 
     ``train`` and its like are splits in any case, unless one of them lies among class folders:
     ``train`` beside ``bus`` is a class. ``cars_train`` and ``cars_test`` are splits, since they
@@ -107,7 +107,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
 
 
 def splits_inside(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return the split folders in each folder, where all have some; empty otherwise.
+    """Find the split folders in each folder, if all have some; else return none.
 
     ``cat/train/`` and ``dog/train/``, or data sets beside each other.
     """
@@ -125,8 +125,8 @@ def by_splits_inside(folder: Path, inside: Mapping[str, Mapping[str, Path]]) -> 
     """Return the images of class folders that hold the splits.
 
     Args:
-        folder: That the class folders are in.
-        inside: Their split folders.
+        folder: Folder that the class folders are in.
+        inside: Split folders of each class folder.
 
     Raises:
         DataError: They hold class folders themselves, as several data sets do.
@@ -147,7 +147,7 @@ def by_splits_inside(folder: Path, inside: Mapping[str, Mapping[str, Path]]) -> 
 
 
 def _by_rest(names: Collection[str]) -> list[list[str]]:
-    """Return names that differ in the split only; last those that hold no other word of meaning."""
+    """Group names that differ in the split only; last, those that consist of a split alone."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         alike.setdefault(without_split(name), []).append(name)
@@ -169,7 +169,7 @@ def _lies_among_classes(exact: Mapping[str, Path], children: Sequence[Path]) -> 
 
 
 def _whole(folder: Path, choice: LayoutSpec) -> FoundImages:
-    """The images of class folders; a folder among them that is called ``test`` is no class."""
+    """Read the images of class folders; a folder ``test`` among them is no class."""
     children = [child for child in folders_in(folder) if is_split_alone(child.name)]
     aside = {child.name: child for child in children if implied_split(child.name) != "train"}
     unlabeled = {name: f"{place} {why_unlabeled(place)}" for name, place in aside.items()}
@@ -189,6 +189,7 @@ def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> F
     splits: dict[str, list[Labeled]] = {}
     unlabeled, notes = {}, [*_renamed(folders), *_left_out(root, folders)]
     known: set[str] = set()
+    # Training folders first: their classes decide how the folders of other splits are read.
     for name in sorted(folders, key=lambda name: role[name] != "train"):
         folder = look_through(folders[name], known)
         why = why_unlabeled(folder, known)

@@ -1,4 +1,4 @@
-"""Files of a data set of folders that are no part of it, counted so that nobody misses them."""
+"""Notes on files in a data set of folders that are left out of it."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -20,18 +20,18 @@ BESIDE = frozenset(
         *(".lnk", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"),
     )
 )
-"""How files end that lie beside images, as lists, annotations and archives do."""
+"""Suffixes of files that are expected beside images: lists, annotations, archives."""
 
 NAMED = frozenset(("readme", "license", "licence", "copying", "authors", "notice", "version"))
-"""Such files without a suffix."""
+"""Names of such files without a suffix."""
 
 
 def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Iterator[str]:
-    """Yield what is worth knowing about files of a folder that are no images, and links in it.
+    """Yield notes on files of a folder that are no images, and on links that are not followed.
 
     Args:
         root: The folder.
-        split_folders: Those of its splits; files in them, beside class folders, do not count.
+        split_folders: Folders of its splits; files beside their class folders do not count.
     """
     suffixes, walk = Counter(), FolderWalk(root, is_left_over)
     around = {root, *split_folders}

@@ -1,4 +1,4 @@
-"""Labels as the cells of a list spell them: one class each, numbers without decimals."""
+"""Labels in the cells of a list: one class each, numbers without decimals."""
 
 import re
 from collections import Counter
@@ -15,13 +15,14 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def one_class_each(file: Path, cells: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the class that each cell of a column of labels means.
+    """Return the class of each cell of a column of labels.
 
-    Numbers that a table program wrote with decimals (``3.0``) are those without.
+    Numbers with decimals (``3.0``) become those without: pandas writes a column of whole numbers
+    so, if a single cell of it was empty.
 
     Args:
         file: The list.
-        cells: One for each image.
+        cells: Cells of the column, one for each image.
 
     Returns:
         The classes in the order of `cells`; notes.
@@ -49,7 +50,7 @@ def one_class_each(file: Path, cells: Sequence[str]) -> tuple[list[str], tuple[s
         raise DataError(
             f"The labels of {file} are numbers with fractions, {len(different):,} of them for "
             f"{len(cells):,} images.",
-            reason="They measure something: no classes.",
+            reason="Such numbers are measurements, not classes.",
             hint="Make classes of them, for example by ranges.",
         )
     return list(cells), _on_combinations(file, cells, different)
@@ -71,7 +72,7 @@ def _holds_several(cell: str, different: set[str]) -> bool:
 
 
 def _on_combinations(file: Path, cells: Sequence[str], different: set[str]) -> tuple[str, ...]:
-    """Return words that are labels of their own in other cells may be several labels, or a name."""
+    """Return a note on labels whose words are labels themselves: several labels, or a name."""
     found = {c for c in different if len(c.split()) > 1 and all(w in different for w in c.split())}
     if not found:
         return ()

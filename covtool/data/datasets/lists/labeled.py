@@ -21,11 +21,11 @@ SUFFIXES = (".csv", ".tsv")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What a CSV file lists.
+    """Content of a CSV file of images.
 
     Attributes:
-        splits: By split, its rows, or images with their labels.
-        notes: What was read as what.
+        splits: Rows, or images with their labels, by split.
+        notes: Notes for the user on what was read.
     """
 
     splits: dict[str, list]
@@ -33,7 +33,7 @@ class Listing:
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a file is a list of images, told from its name."""
+    """Return whether a file has the suffix of a table."""
     return path.suffix.lower() in SUFFIXES
 
 
@@ -41,9 +41,9 @@ def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> L
     """Return the images and labels of a CSV file, by split; see `read_table`.
 
     Args:
-        file: Columns ``path`` and ``label``, and perhaps ``split``.
-        split_names: What may stand in ``split``, in any case.
-        default: The only split, where the file has no column ``split``.
+        file: CSV file with columns ``path`` and ``label``, and perhaps ``split``.
+        split_names: Values of ``split``, in any case.
+        default: Name of the only split, where the file has no column ``split``.
 
     Raises:
         DataError: See `read_table` and `one_class_each`.
@@ -52,6 +52,7 @@ def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> L
     read = read_table(file, table, default=default)
     cells = [row[LABEL] for rows in read.splits.values() for row in rows]
     labels, notes = one_class_each(file, cells)
+    # The labels of all splits were read together: the same class in each, whatever its cells.
     label = iter(labels)
     splits = {
         split: [(file.parent / row[PATH], next(label)) for row in rows]
@@ -68,9 +69,9 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
     mean nothing are left alone.
 
     Args:
-        file: In UTF-8; cells are separated by commas, semicolons, tabs or bars.
-        table: Which columns there are.
-        default: The only split, where the file has no column ``split``.
+        file: CSV file; see `opened_table`.
+        table: Columns that it must or may have.
+        default: Name of the only split, where the file has no column ``split``.
 
     Raises:
         DataError: Not text, no such columns, no rows, a row that lacks something, missing files;
@@ -116,7 +117,7 @@ def columns_of(file: Path) -> tuple[str, ...]:
 
 
 def meanings_in(file: Path) -> tuple[str, ...]:
-    """`columns_of` a CSV file, and ``path``, ``label`` and ``identity`` where others mean that.
+    """Return the names of a CSV file's columns, and the meanings of those with other names.
 
     Raises:
         DataError: It is not text.
@@ -132,12 +133,12 @@ def require_files(file: Path, paths: Sequence[Path], folder: Path) -> None:
     """Refuse a list of images, some of which are not there.
 
     Args:
-        file: That lists them.
-        paths: Of the images.
-        folder: That the paths in the file are relative to.
+        file: The list.
+        paths: Paths of the images.
+        folder: Folder that the paths in the file are relative to.
 
     Raises:
-        DataError: It names the first.
+        DataError: An image is missing; the error names the first.
     """
     missing = [path for path in paths if not is_regular(path)]
     if missing:
