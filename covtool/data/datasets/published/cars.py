@@ -18,7 +18,7 @@ PLACES = ("", "devkit/", "car_devkit/devkit/", "cars_annos/")
 
 
 def read_car_folders(root: Path, choice: LayoutSpec) -> FoundImages:
-    """``cars_train/`` and ``cars_test/`` by the annotations of the devkit; classes count from 1.
+    """Read ``cars_train/`` and ``cars_test/`` by the devkit's annotations; classes count from 1.
 
     The annotations of the test images that come with the devkit have no labels.
 
@@ -42,7 +42,7 @@ def read_car_folders(root: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def read_car_list(root: Path, choice: LayoutSpec) -> FoundImages:
-    """``car_ims/`` by ``cars_annos.mat``, which has all images and says which are for testing.
+    """Read ``car_ims/`` by ``cars_annos.mat``, which has all images with a flag for testing.
 
     Raises:
         DataError: The file is damaged, or an image is not there.
@@ -65,7 +65,7 @@ def _found(root: Path, name: str) -> Path | None:
 
 
 def _images(root: Path, split: str) -> Path:
-    """Archives hold ``cars_train/`` or ``cars_train/cars_train/``."""
+    """Return the folder of a split, ``cars_train/`` or ``cars_train/cars_train/``."""
     folder = root / f"cars_{split}"
     return folder / folder.name if (folder / folder.name).is_dir() else folder
 
@@ -84,6 +84,7 @@ def _labeled(
     choice: LayoutSpec,
 ) -> list[Labeled]:
     rows = list(rows)
+    # An annotation may lack a field or hold an array: each cell is converted before it is used.
     try:
         numbers = [int(row["class"]) for row in rows]
         images = [folder / str(row[path]) for row in rows]

@@ -1,4 +1,4 @@
-"""Labels in JSON as COCO and iNaturalist have them: images, annotations, categories."""
+"""Labels in the JSON of COCO and iNaturalist: images, annotations, categories."""
 
 import re
 from collections import Counter
@@ -35,11 +35,12 @@ LISTS = (
     f"test/{ROBOFLOW}",
 )
 OTHER_TASKS = ("captions_", "person_keypoints_", "panoptic_", "stuff_", "image_info_")
-PEEKED = 1 << 16
+PEEKED = 1 << 16  # bytes
 
 
 def is_coco(file: Path) -> bool:
-    """Return whether a JSON file begins like such a list; the rest is not read."""
+    """Return whether a JSON file begins like such a list."""
+    # The beginning alone: COCO's training list has 450 MB.
     with opened(file) as stream:
         begun = stream.read(PEEKED).decode(errors="replace")
     named = re.findall(r'"(info|images|annotations|categories|licenses)"\s*:\s*[\[{]', begun)
@@ -52,9 +53,9 @@ def holds_coco(root: Path) -> bool:
 
 
 def read_coco(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Return a list or a folder of lists, one of each split.
+    """Read a list, or a folder with a list of each split.
 
-    An image must have one category: with several, it is data for detection.
+    An image must have one category; with several, the data set is for detection.
 
     Raises:
         ArgumentError: There are no such labels.
@@ -114,7 +115,7 @@ def _labeled(file: Path, folder: Path, asked: str) -> tuple[list[Labeled], tuple
     if several:
         raise DataError(
             f"{counted(several, 'image')} of {file} have several categories.",
-            reason="That is data for detection: what is on an image is not one class.",
+            reason="Such data are for detection: an image does not have one class.",
             hint="Cut the boxes out into images, or list those with one class in a CSV file.",
         )
     place = _images(file, folder, next(iter(files.values()), ""))
@@ -143,7 +144,7 @@ def _images(file: Path, folder: Path, first: str) -> Path:
 
 
 def _by_split(file: Path) -> tuple[str, ...]:
-    """``train2017/`` for ``instances_train2017.json``."""
+    """Return the folders that the name of a list means: ``train2017/`` for its train list."""
     match = re.search(r"(train|val|test)[A-Za-z]*\d*", file.stem)
     if match is None:
         return ()

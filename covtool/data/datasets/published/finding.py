@@ -1,4 +1,4 @@
-"""Finds the published layout that a path has, and reads its images."""
+"""The published layout of a path, and its images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,22 +24,22 @@ class FoundPublished:
 
     Attributes:
         row: Its layout.
-        place: The folder or file that has it: what is asked for, or what that wraps.
+        place: The folder or file that has it: the path that was given, or one in it.
     """
 
     row: LayoutRow
     place: Path
 
     def layout(self, root: Path, choice: LayoutSpec) -> DataLayout:
-        """Its images and classes.
+        """Read its images and classes.
 
         Args:
-            root: What is asked for.
-            choice: Which labels, split, parts of images.
+            root: The path that was given.
+            choice: Options: labels, split, crops.
 
         Raises:
-            ArgumentError: It leaves no such choice, or a package that reads it is missing.
-            DataError: It is not whole.
+            ArgumentError: It takes no such option, or a package that reads it is missing.
+            DataError: It is incomplete.
         """
         refuse_options(choice, self.row.options, root)
         with translate_content_errors(self.place, self.row.name):
@@ -57,9 +57,9 @@ class FoundPublished:
 
 
 def find_published(root: Path) -> FoundPublished | None:
-    """Return the published layout that a path has; None for another.
+    """Find the published layout of a path; None if it has none.
 
-    A folder that holds nothing but the data set's, as archives leave it, has the layout as well.
+    A folder that only wraps the data set's folder, as archives leave it, has the layout as well.
     """
     for place in _places(root):
         row = next((row for row in PUBLISHED if row.fits(place)), None)
@@ -77,7 +77,7 @@ def _places(root: Path, depth: int = 0) -> Iterator[Path]:
 
 
 def _wrapped(root: Path) -> Path | None:
-    """Return the only folder of a folder that may hold a data set."""
+    """Return the only folder of a folder that may hold a data set; None with several."""
     children = folders_in(root)
     if not children or len(children) > MOST_BESIDE:
         return None

@@ -24,19 +24,19 @@ Rows = list[dict[str, Any]]
 
 
 def holds_metadata(root: Path) -> bool:
-    """Return whether a list names images and their labels, or images that are in no class folders.
+    """Return whether a list names images and labels, or images that are in no class folders.
 
-    Class folders may have a list of other things beside them.
+    Beside class folders, such a list may hold anything else.
     """
     return any(_tells_labels(file) for file in _lists_below(root))
 
 
 def read_image_folder(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Return the images that the lists name, by the folder called like a split that they are in.
+    """Read the images that the lists name, by the split folder that they are in.
 
     Args:
         root: The folder.
-        choice: The column of the labels, where it is none of `LABELS`.
+        choice: Options with the column of the labels, where it is none of `LABELS`.
 
     Raises:
         DataError: A list is damaged or has no labels, or an image is not there.
@@ -65,7 +65,7 @@ def _tells_labels(file: Path) -> bool:
     try:
         columns = _columns(file)
     except DataError:
-        return True  # reading it tells what is wrong
+        return True  # reading it raises the error again, with its reason
     return FILE in columns and bool(set(LABELS) & set(columns) or loose_images(file.parent))
 
 
@@ -137,7 +137,7 @@ def _on_unlisted(file: Path, images: Sequence[Labeled]) -> list[str]:
 
 
 def _without_list(root: Path, splits: Collection[str]) -> dict[str, str]:
-    """Return folders called like splits, with images that no list names."""
+    """Return split folders with images that no list names, and that as the reason."""
     others = (c for c in folders_in(root) if exact_split(c.name) and c.name not in splits)
     return {c.name: f"{c} holds images that no list names" for c in others if holds_images(c)}
 

@@ -1,4 +1,4 @@
-"""Text files with a path and a label per line, as Caffe's and many after them."""
+"""Text files with a path and a label per line, the format of Caffe and many others."""
 
 from pathlib import Path
 
@@ -29,9 +29,9 @@ def is_path_list(file: Path) -> bool:
 
 
 def holds_path_lists(root: Path) -> bool:
-    """Whether a folder has such a list to train on, and no folders that are called like splits.
+    """Return whether a folder has such a list to train on, and no class folders in splits.
 
-    Folders per class in ``train/`` and ``val/`` say the same in a way that is read before.
+    Class folders in ``train/`` and ``val/`` come first: they need no list.
     """
     train = _files(root).get("train")
     exact = any(exact_split(child.name) for child in folders_in(root))
@@ -39,7 +39,7 @@ def holds_path_lists(root: Path) -> bool:
 
 
 def read_path_list(file: Path, choice: LayoutSpec) -> FoundImages:
-    """Return one list: its labels are the classes, by name where a file beside it names them.
+    """Read one list: its labels are the classes, by name where a file beside it names them.
 
     Raises:
         DataError: A line is no path and label, or an image is not there.
@@ -49,7 +49,7 @@ def read_path_list(file: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def read_path_lists(root: Path, choice: LayoutSpec) -> FoundImages:
-    """``train.txt``, and ``val.txt`` or ``test.txt`` beside it.
+    """Read ``train.txt``, and ``val.txt`` or ``test.txt`` beside it.
 
     Raises:
         DataError: As `read_path_list`.
@@ -80,7 +80,8 @@ def _has_classes(root: Path) -> bool:
 
 
 def _pair(line: str) -> tuple[str, str] | None:
-    """Return the path and the label, apart by a tab, a comma or the last space."""
+    """Split a line into path and label at the last tab, comma or space; None without both."""
+    # A space last: paths may have some.
     for separator in ("\t", ",", " "):
         path, found, label = line.strip().rpartition(separator)
         if found and path.strip() and label.strip():

@@ -50,7 +50,7 @@ class RecordSource:
 
 
 def record_source(text: str | Path) -> RecordSource | None:
-    """Return what ``wds/...`` or ``hfds/...`` means; None where something is at that very path.
+    """Return the source that ``wds/...`` or ``hfds/...`` names; None where that path exists.
 
     A path that does not exist is tried from the root: `Path` makes one slash of ``wds//data``.
     """
@@ -63,7 +63,7 @@ def record_source(text: str | Path) -> RecordSource | None:
 
 
 def scan_records(source: RecordSource) -> DataLayout:
-    """Return the images of a data set of records, by split.
+    """Read a data set of records.
 
     Raises:
         ArgumentError: The package that reads it is not installed.
@@ -73,8 +73,8 @@ def scan_records(source: RecordSource) -> DataLayout:
     found = {
         split: records for split, records in found.items() if len(records) and exact_split(split)
     }
-    called = canonical_splits(found)
-    if not called:
+    split_names = canonical_splits(found)
+    if not split_names:
         raise DataError(
             f"There are no labeled images in {source}.",
             reason=f"Splits are called {', '.join(SPLIT_NAMES)}.",
@@ -83,8 +83,8 @@ def scan_records(source: RecordSource) -> DataLayout:
         root=source.root,
         kind=source.kind,
         class_names=names,
-        splits=MappingProxyType({key: found[own] for key, own in called.items()}),
-        split_names=MappingProxyType(called),
+        splits=MappingProxyType({key: found[own] for key, own in split_names.items()}),
+        split_names=MappingProxyType(split_names),
         notes=notes,
     )
 
@@ -114,7 +114,7 @@ def _num_classes(found: Mapping[str, Records]) -> int:
 
 
 def _shards_by_info(info: Path) -> Shards:
-    """Return the splits as the file that describes the data set has them, which is timm's."""
+    """Read the splits from the file that describes the data set, in timm's format."""
     try:
         splits = parse_json(read_text(info))["splits"]
         return {
@@ -134,9 +134,11 @@ def _names_of(row: Mapping[str, Any]) -> list[str]:
 
 
 def _name_of(shard: Any) -> str:
-    """Return the name of a tar file, once it is sure that it is one in the data set's folder."""
+    """Return the name of a tar file, after a check that it is in the data set's folder."""
     if not isinstance(shard, str) or "\0" in shard:
         raise ValueError(f"{shard!r} is no name of a file.")
+    # The file may come from elsewhere: ``..`` would read other files, ``pipe:`` is a command to
+    # WebDataset, and C: a drive.
     if ":" in shard or Path(shard).is_absolute() or ".." in Path(shard).parts:
         raise ValueError(f"{shard!r} is no file below the folder.")
     return shard
@@ -150,7 +152,7 @@ def _field_of(row: Mapping[str, Any]) -> str:
 
 
 def _shards_by_name(source: RecordSource) -> Shards:
-    """Without such a file: ``train-000.tar`` belongs to ``train``."""
+    """Find the tar files of each split by their names: ``train-000.tar``."""
     files = sorted(source.root.glob("*.tar"))
     by_split = {
         name: [file for file in files if file.name.lower().startswith(f"{name}-")]
@@ -166,7 +168,7 @@ def _shards_by_name(source: RecordSource) -> Shards:
 
 
 def _class_names(root: Path, count: int) -> tuple[str, ...]:
-    """Return those of classes.txt, a line each; else the numbers of the classes."""
+    """Return the names in classes.txt, a line each; without it, the numbers of the classes."""
     file = root / CLASS_NAMES
     if not file.exists():
         return tuple(str(number) for number in range(count))
@@ -202,7 +204,7 @@ def _read_hugging_face(source: RecordSource) -> Found:
         raise _no_datasets(source) from problem
     except CovtoolError:
         raise
-    except Exception as problem:  # of a damaged data set it raises whatever comes up
+    except Exception as problem:  # it raises errors of many types on a damaged data set
         reason = printable((str(problem) or type(problem).__name__).splitlines()[0])
         raise DataError(f"{source} cannot be read.", reason=reason) from problem
     found = {split: _labeled(f"{source}/{split}", reader) for split, reader in readers.items()}
@@ -214,7 +216,7 @@ def _read_hugging_face(source: RecordSource) -> Found:
 def _labeled(name: str, reader: Any) -> Records:
     labels = np.fromiter(reader.iter_targets(), np.int64, len(reader))
     records = Records.all_of(ReaderArchive(name, reader), labels)
-    return records.only(np.flatnonzero(labels >= 0))  # those to be predicted are -1
+    return records.only(np.flatnonzero(labels >= 0))  # a test split without labels has -1
 
 
 READ: dict[str, Callable[[RecordSource], Found]] = {"wds": _read_shards, "hfds": _read_hugging_face}

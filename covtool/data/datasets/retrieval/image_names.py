@@ -15,12 +15,12 @@ from covtool.specs.layout import LayoutSpec
 
 @dataclass(frozen=True, slots=True)
 class NamedFolders:
-    """Folders of images whose names tell identity and camera: ``0002_c1s1_000451_03.jpg``.
+    """Folders of images with identity and camera in their names: ``0002_c1s1_000451_03.jpg``.
 
     Attributes:
         train: Name of the folder to train on.
-        query: Of that to search with.
-        gallery: Of that to search in.
+        query: Name of the folder to search with.
+        gallery: Name of the folder to search in.
     """
 
     train: str
@@ -28,15 +28,15 @@ class NamedFolders:
     gallery: str
 
     def fit_by_name(self, root: Path) -> bool:
-        """Return whether images in ``query`` and ``gallery`` are called so."""
+        """Return whether images in ``query`` and ``gallery`` have such names."""
         firsts = [_first_image(root / name) for name in (self.query, self.gallery)]
         return all(path is not None and NAMED.match(path.name) for path in firsts)
 
     def subsets(self, root: Path) -> dict[str, tuple[RetrievalSample, ...]]:
-        """Return the images of the folders that are there.
+        """Read the images of the folders that are there.
 
         Raises:
-            DataError: One is empty, or an image's name tells nothing.
+            DataError: A folder is empty, or an image has another name.
         """
         folders = {"train": self.train, "query": self.query, "gallery": self.gallery}
         return {
@@ -49,7 +49,7 @@ class NamedFolders:
 MARKET = NamedFolders("bounding_box_train", "query", "bounding_box_test")
 VERI = NamedFolders("image_train", "image_query", "image_test")
 PLAIN = NamedFolders("train", "query", "gallery")
-NAMED = re.compile(r"(-1|\d+)_c(\d+)")
+NAMED = re.compile(r"(-1|\d+)_c(\d+)")  # identity -1 is junk; c1s1 is camera 1, sequence 1
 MSMT_LISTS = {
     "train": ("list_train.txt", 0),
     "val": ("list_val.txt", 0),
@@ -60,16 +60,16 @@ MSMT_FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
 
 
 def read_market(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """Market-1501, DukeMTMC-reID, and CUHK03 under its new protocol.
+    """Read Market-1501, DukeMTMC-reID, and CUHK03 under its new protocol.
 
     Raises:
-        DataError: A folder is empty, or an image's name tells nothing.
+        DataError: A folder is empty, or an image has another name.
     """
     return RetrievalLayout(root=root, kind="market1501", **MARKET.subsets(root))
 
 
 def read_veri(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """VeRi-776: vehicles.
+    """Read VeRi-776: vehicles.
 
     Raises:
         DataError: As `read_market`.
@@ -78,7 +78,7 @@ def read_veri(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def read_plain(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """Return images called as in Market-1501 in ``train``, ``query`` and ``gallery``.
+    """Read ``train``, ``query`` and ``gallery`` with images named as in Market-1501.
 
     Raises:
         DataError: As `read_market`.
@@ -87,7 +87,7 @@ def read_plain(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def read_msmt17(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """MSMT17, V1 and V2: lists of paths and identities, the camera in the name.
+    """Read MSMT17, V1 and V2: lists of paths and identities, the camera in the name.
 
     Raises:
         DataError: No folders of images, a line that is none, an image that is not there.
@@ -101,6 +101,7 @@ def read_msmt17(root: Path, choice: LayoutSpec) -> RetrievalLayout:
         for subset, (name, which) in MSMT_LISTS.items()
         if (root / name).is_file()
     }
+    # Its test identities are numbered from 0 again, as its training identities are.
     return RetrievalLayout(root=root, kind="msmt17", numbers_apart=True, **subsets)
 
 

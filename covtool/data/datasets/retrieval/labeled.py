@@ -20,7 +20,7 @@ Found = Mapping[str, Sequence[RetrievalSample]]
 
 
 def read_csv(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """Return a CSV file with the columns ``path,identity`` and perhaps ``camera`` and ``split``.
+    """Read a CSV file with the columns ``path,identity`` and perhaps ``camera`` and ``split``.
 
     A column ``label`` will do for the identities where there is none of that name.
 
@@ -42,7 +42,7 @@ def read_csv(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def read_folders(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """Return a folder per class, in ``train`` and ``test`` (or ``val``), or without splits.
+    """Read a folder per class, in ``train`` and ``test`` (or ``val``), or without splits.
 
     Raises:
         DataError: See `labeled_in_folders`.
@@ -57,7 +57,7 @@ def read_folders(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def _from_splits(root: Path, kind: str, found: Found) -> RetrievalLayout:
-    """What splits under their own names mean: ``test`` (or ``val``) is searched in itself."""
+    """Build a data set from splits: ``test`` (or ``val``) is searched for in itself."""
     subsets: dict[str, Sequence[RetrievalSample]] = {}
     for name, samples in found.items():
         subset = _subset_of(name)

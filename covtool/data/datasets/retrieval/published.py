@@ -1,4 +1,4 @@
-"""Data sets for retrieval as they are published, by lists and by folders of identities."""
+"""Readers of published data sets for retrieval with lists or folders of identities."""
 
 import re
 from pathlib import Path
@@ -37,7 +37,7 @@ def has_identity_folders(root: Path) -> bool:
 
 
 def read_identity_folders(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """Market-1501 and others as layumi's Person_reID_baseline_pytorch sorts them.
+    """Read Market-1501 and others as layumi's Person_reID_baseline_pytorch sorts them.
 
     ``train`` and ``val`` have the same identities on purpose; together they are ``train_all``.
 
@@ -64,7 +64,7 @@ def holds_in_shop(root: Path) -> bool:
 
 
 def read_in_shop(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """In-Shop clothes by ``list_eval_partition.txt``: an item is an identity.
+    """Read In-Shop clothes by ``list_eval_partition.txt``: an item is an identity.
 
     Raises:
         DataError: The list is damaged, or an image is not there.
@@ -90,7 +90,7 @@ def read_in_shop(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def read_vehicle_id(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """VehicleID by the lists in ``train_test_split/``.
+    """Read VehicleID by the lists in ``train_test_split/``.
 
     Its protocol draws an image of each vehicle for the gallery, ten times. Here every test image is
     searched for among the others.
@@ -126,7 +126,7 @@ def read_vehicle_id(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def read_products(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """Stanford Online Products by ``Ebay_train.txt`` and ``Ebay_test.txt``.
+    """Read Stanford Online Products by ``Ebay_train.txt`` and ``Ebay_test.txt``.
 
     Raises:
         DataError: A list is missing or cut off, or an image is not there.
@@ -150,9 +150,9 @@ def _samples_in_folders(folder: Path) -> Samples:
     if not images:
         raise DataError(f"There are no images in the folders of {folder}.")
     cameras = [re.match(r"-?\d+_c(\d+)", path.name) for path, _ in images]
-    told = all(cameras)
+    known = all(cameras)  # of all images or of none: a search leaves out matches by camera
     return tuple(
-        RetrievalSample(path, identity, str(int(camera[1])) if told else None)
+        RetrievalSample(path, identity, str(int(camera[1])) if known else None)
         for (path, identity), camera in zip(images, cameras, strict=True)
     )
 

@@ -1,4 +1,4 @@
-"""A path becomes a data set for retrieval; and whether it is one, where nobody says so."""
+"""Reading of data sets for retrieval from a path, and the task that a data set is for."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -31,7 +31,7 @@ RETRIEVAL_HINT = (
 
 
 def task_of(root: Path) -> Task:
-    """Return what a data set is for, told from names alone; no image is opened.
+    """Return the task that a data set is for, by names alone; no image is opened.
 
     Data for retrieval are the published forms, a CSV file with a column ``identity`` and none
     called ``label``, and class folders of which none in ``test`` (or ``val``, without a ``test``)
@@ -69,15 +69,15 @@ def _task_of(root: Path) -> Task:
 def read_retrieval(
     root: Path, *, test_classes: float | None = None, choice: LayoutSpec | None = None
 ) -> RetrievalLayout:
-    """Return the images of a data set for retrieval.
+    """Read the images of a data set for retrieval.
 
     Args:
-        root: In one of the `covtool.data.datasets.retrieval.forms.FORMS`, the first that fits; or a
-            published data set for classification.
+        root: Path of a layout of `covtool.data.datasets.retrieval.forms.FORMS`, the first that fits;
+            or a published data set for classification.
         test_classes: Share of the classes to search in, the last in sorted order, where the data
             has no split; the others are for training. In (0, 1). Of a published data set for
             classification, all images are split so.
-        choice: How the data set is read, where its layout leaves a choice.
+        choice: Options of the layout, where it has any.
 
     Raises:
         DataError: Nothing there, no such form, or a mistake in it.
@@ -98,6 +98,7 @@ def _read_retrieval(root: Path, choice: LayoutSpec, test_classes: float | None) 
     if not root.exists():
         raise DataError(f"There is no data set at {root}.", hint="Check the path.")
     form = next((row for row in FORMS if row.fits(root)), None)
+    # A published data set for classification looks like class folders or a CSV file: it goes first.
     general = form is None or form.name in ("csv", "folders")
     if general and find_published(root):
         layout = _read_labeled(root, choice, whole=test_classes is not None)
@@ -123,14 +124,15 @@ def read_classes(
     seed: int = 0,
     choice: LayoutSpec | None = None,
 ) -> DataLayout:
-    """What a classifier is trained on: `scan`, or the training identities of data for retrieval.
+    """Read the data set to train a classifier on: `scan`, or training identities as classes.
 
     Args:
         root: A data set of either kind.
         val_fraction: Share of each class to set aside as ``val``, where there is none; in (0, 1).
-        test_classes: As in `read_retrieval`; says that the data is for retrieval.
-        seed: Of the choice that `val_fraction` asks for.
-        choice: How the data set is read, where its layout leaves a choice.
+        test_classes: Share of classes to search in, see `read_retrieval`; given, the data set is
+            for retrieval.
+        seed: Seed of the choice for `val_fraction`.
+        choice: Options of the layout, where it has any.
 
     Raises:
         DataError: See `scan`, `read_retrieval` and `require_distinct`.
@@ -146,12 +148,12 @@ def read_classes(
 
 
 def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLayout:
-    """Return a data set for classification, each image to be searched for among the others.
+    """Read a data set for classification; each image is searched for among the others.
 
     Args:
         root: The data set.
-        choice: How it is read.
-        whole: Whether its splits do not matter; else what a model is evaluated on is searched in.
+        choice: Options of the layout.
+        whole: Whether its splits do not matter; else the split to evaluate on is searched in.
 
     Raises:
         DataError: See `scan`.
@@ -178,7 +180,7 @@ def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLa
 
 
 def _is_labeled(root: Path) -> bool:
-    """Return whether `scan` should read it; of a CSV file with both columns, too."""
+    """Return whether `scan` should read it; for training, so is a CSV file with both columns."""
     is_csv = is_table(root) and root.is_file() and not find_published(root)
     if not is_csv:
         return task_of(root) == "classification"
@@ -187,7 +189,7 @@ def _is_labeled(root: Path) -> bool:
 
 
 def _is_disjoint(root: Path) -> bool:
-    """Return whether none of the classes to evaluate on is one to train on."""
+    """Return whether none of the classes to evaluate on is trained."""
     classes = {child.name.lower(): _folders(child) for child in folders_in(root)}
 
     def of(names: tuple[str, ...]) -> set[str]:
@@ -215,7 +217,7 @@ def _split_by_class(layout: RetrievalLayout, share: float) -> RetrievalLayout:
         raise ArgumentError(f"The share of test classes must lie between 0 and 1, not {share}.")
     if not layout.shared or layout.train:
         raise DataError(
-            f"{layout.root} says itself what to search in: {', '.join(layout.subsets)}.",
+            f"{layout.root} has its own splits to search in: {', '.join(layout.subsets)}.",
             hint="Leave out --test-classes.",
         )
     names = sorted({sample.identity for sample in layout.query})

@@ -1,4 +1,4 @@
-"""What a data set for retrieval comes to, and why a search in it would say nothing."""
+"""A report of a data set for retrieval, and the refusal of one whose figures would be wrong."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ class SubsetCount:
     """The images, identities and cameras of a subset.
 
     Attributes:
-        name: Of the subset.
-        images: All of them.
-        identities: Different ones, without junk.
-        cameras: Different ones; None where nothing tells.
+        name: Name of the subset.
+        images: Number of images.
+        identities: Number of different identities, without junk.
+        cameras: Number of different cameras; None if unknown.
     """
 
     name: Subset
@@ -36,13 +36,13 @@ class SubsetCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalReport:
-    """What there is to search with and to search in.
+    """Counts of the images to search with and to search in.
 
     Attributes:
         subsets: Their sizes.
         junk: Images of the gallery that count neither as right nor as wrong.
         distractors: Other images of the gallery whose identity no query has.
-        shared_identities: In training and test images both, by mistake.
+        shared_identities: Identities in training and test images both, by mistake.
         by_camera: Whether matches by the query's own camera do not count.
         queries: Images to search with.
         queries_left: Those of them that have a match in the gallery.
@@ -78,7 +78,7 @@ def report_on(layout: RetrievalLayout, *, cameras: bool = True) -> RetrievalRepo
 
 
 def require_searchable(layout: RetrievalLayout, report: RetrievalReport) -> None:
-    """Refuse a data set that a search in it would say nothing about, or something wrong.
+    """Refuse a data set in which the figures of a search would be wrong or say nothing.
 
     Raises:
         DataError: It has nothing to search with or in; training identities are searched for; some
@@ -119,7 +119,7 @@ def _shared_identities(layout: RetrievalLayout) -> tuple[str, ...]:
 
 
 def _queries_left(layout: RetrievalLayout, *, by_camera: bool) -> int:
-    """Return queries that have an image of the same identity to be found."""
+    """Count the queries that have an image of the same identity to be found."""
     seen_by = defaultdict(list)
     for sample in layout.gallery:
         seen_by[sample.identity].append(sample.camera)
@@ -130,7 +130,7 @@ def _queries_left(layout: RetrievalLayout, *, by_camera: bool) -> int:
             return False
         if by_camera:
             return any(camera != query.camera for camera in set(cameras))
-        return len(cameras) > layout.shared  # a shared query is in there itself
+        return len(cameras) > layout.shared  # a shared query is in the gallery itself
 
     return sum(map(has_match, layout.query))
 
@@ -152,12 +152,12 @@ def _require_cameras(layout: RetrievalLayout) -> None:
         raise DataError(
             f"{len(without)} of {len(searched)} images to search with or in have no camera.",
             reason=f"The first: {without[0]}.",
-            hint="Tell the cameras of all images, or of none.",
+            hint="Give the cameras of all images, or of none.",
         )
 
 
 def _require_distinct(layout: RetrievalLayout, report: RetrievalReport) -> None:
-    """An image that is there twice finds itself, unless its camera rules that out."""
+    """Refuse images that are there twice: they find themselves, unless cameras rule that out."""
     named = layout.kind in NAMED_BY_IDENTITY  # VeRi's queries are in its gallery, as other files
     queries = [sample.path.name if named else sample.path for sample in layout.query]
     others = [sample.path.name if named else sample.path for sample in layout.gallery]
@@ -174,12 +174,12 @@ def _require_distinct(layout: RetrievalLayout, report: RetrievalReport) -> None:
 
 
 def _require_identities(layout: RetrievalLayout) -> None:
-    """With one identity in the gallery, whatever is found is right: the figures would be 100 %."""
+    """Refuse a gallery of one identity: every match is right, and all figures are 100 %."""
     identities = {sample.identity for sample in layout.searched} - {JUNK_IDENTITY}
     if len(identities) == 1:
         raise DataError(
             f"All images to search in show one identity, {identities.pop()!r}, in {layout.root}.",
-            reason="Whatever is found is right then.",
+            reason="Every match is right then.",
             hint="A search needs images of two identities at least. Is it the name of a folder "
             "that is no class?",
         )

@@ -1,4 +1,4 @@
-"""What a network is trained on, of a data set for retrieval: an identity is a class."""
+"""Data sets for classification from data sets for retrieval: an identity is a class."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,14 +14,14 @@ from covtool.errors import DataError
 def training_layout(
     layout: RetrievalLayout, *, val_fraction: float | None = None, seed: int = 0
 ) -> DataLayout:
-    """Return the training images as a data set for classification: an identity is a class.
+    """Build a data set for classification from the training images.
 
-    Junk is left out. Images of `val` are validated on where all their identities are trained.
+    Junk is left out. Images of `val` are validation images if all their identities are trained.
 
     Args:
         layout: The data set.
         val_fraction: Share of each class to set aside as ``val``, where there is none.
-        seed: Of that choice.
+        seed: Seed of that choice.
 
     Raises:
         DataError: There are no training images, or `val_fraction` is given beside a ``val``.
@@ -48,7 +48,7 @@ def training_layout(
 
 
 def searching_layout(layout: RetrievalLayout) -> DataLayout:
-    """Return the training images as classes, and a search in place of a validation.
+    """Build a data set for classification with a search in place of its validation.
 
     Raises:
         DataError: There are no training images.
