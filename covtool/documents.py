@@ -34,8 +34,8 @@ def parse_json(text: str) -> Any:
     """Return the value of a JSON document.
 
     Raises:
-        ValueError: It is no JSON; it is nested deeper than `DEEPEST`; a key stands twice; it has half
-            a character (a lone surrogate) or a number that is too long.
+        ValueError: It is no JSON; it is nested deeper than `DEEPEST`; a key stands twice; it has
+            half a character (a lone surrogate) or a number that is too long.
 
     Example:
         >>> parse_json('{"a": 1, "a": 2}')
@@ -63,8 +63,8 @@ def parse_yaml(text: str) -> Any:
     """Return the value of a YAML document of plain values, without tags; dates stay text.
 
     Raises:
-        ValueError: It is no YAML; it has tags; it is nested deeper than `DEEPEST`; it stands for more
-            values than `MOST_VALUES`; a key stands twice or is no plain value.
+        ValueError: It is no YAML; it has tags; it is nested deeper than `DEEPEST`; it stands for
+            more values than `MOST_VALUES`; a key stands twice or is no plain value.
 
     Example:
         >>> parse_yaml("lr: 0.1")

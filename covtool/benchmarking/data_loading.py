@@ -207,9 +207,8 @@ def _core_seconds() -> float:
     total = time.process_time()
     for child in multiprocessing.active_children():
         try:
-            fields = (
-                Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
-            )  # behind the name
+            # The name of a program comes first, in parentheses, and may hold spaces itself.
+            fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return math.nan
         total += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")  # user and system time

@@ -116,7 +116,7 @@ def test_cameras_of_some_images_only_are_refused(tmp_path) -> None:
 def test_a_single_identity_is_no_search(header, tmp_path) -> None:
     rows = [(f"{n}.png", "images", str(n), "test") for n in range(3)]
     rows = [row[: header.count(",") + 1] for row in rows]
-    with pytest.raises(DataError, match=r"show one identity, 'images'(.|\n)*found is right"):
+    with pytest.raises(DataError, match=r"show one identity, 'images'(.|\n)*match is right"):
         judge(write_csv(tmp_path, rows, header))
 
 

@@ -72,8 +72,8 @@ def read_retrieval(
     """Read the images of a data set for retrieval.
 
     Args:
-        root: Path of a layout of `covtool.data.datasets.retrieval.forms.FORMS`, the first that fits;
-            or a published data set for classification.
+        root: Path with one of the layouts `covtool.data.datasets.retrieval.forms.FORMS`, the first
+            that fits; or a published data set for classification.
         test_classes: Share of the classes to search in, the last in sorted order, where the data
             has no split; the others are for training. In (0, 1). Of a published data set for
             classification, all images are split so.
