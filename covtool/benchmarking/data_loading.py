@@ -32,7 +32,7 @@ BASELINE = "timm"
 LOADERS = (BASELINE, "off", "ram", "disk")
 MADE_UP = 256  # images, where no data set is given
 MADE_UP_SIZE = (500, 375)  # about ImageNet's mean
-NO_LIMIT = "1000TB"
+NO_LIMIT = "1000TB"  # caches are bounded by what is free alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +191,7 @@ def _two_epochs(build: Build, step_s: float) -> tuple[Epoch, Epoch]:
         images = steps = 0
         for _, labels in loader:
             images, steps = images + len(labels), steps + 1
-            if step_s:
+            if step_s:  # a step on an accelerator, during which workers have the processor
                 time.sleep(step_s)
         now, now_used = time.perf_counter(), _core_seconds()
         epochs.append(Epoch(images, steps, now - start, now_used - used))

@@ -76,6 +76,7 @@ def _fill_one(plan: CachePlan, put: Put, row: int) -> str | bool:
         decoded = decode_image(plan.samples[row].path, gray=setting.gray, exif=setting.exif)
     except DataError as problem:
         return str(problem.reason)
+    # Of gray images one of three equal channels.
     image, pixels = decoded.image, plan.form.pixels(decoded.image)[..., : setting.channels]
     if setting.exif and decoded.has_turn and pixels.shape[:2] == tuple(index.sizes[row, ::-1]):
         # Turned to the side: as many bytes in the other form. The header is no help, for a PNG

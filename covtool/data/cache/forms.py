@@ -69,6 +69,7 @@ class ShrunkForm:
         if self.side is not None:
             factor = self.side / short
         else:
+            # Pixels of the whole image, if its smallest crop is to have as many as the network's.
             for_smallest_crop = math.prod(self.crop) / self.least_share
             factor = max(math.sqrt(for_smallest_crop / (width * height)), max(self.crop) / short)
         if factor >= 1:

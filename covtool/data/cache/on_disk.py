@@ -38,6 +38,7 @@ def mapped(request: CacheRequest, setting: CacheSetting) -> CachedImages:
     images = map_cache_file(cache_path(request, setting), identity, setting.channels)
     if len(images) != len(request.samples):
         raise UnusableCacheError("it has another number of images")
+    # Unreadable ones are in the file with size 0, so that a run with --on-bad-image error notices.
     missing = set(range(len(request.samples))) - set(images.index.readable.tolist())
     bad = [(request.samples[row].path, SEEN_BEFORE) for row in sorted(missing)]
     require_readable(bad, len(request.samples), setting.on_bad_image)

@@ -37,7 +37,7 @@ def open_caches(
                 found[place] = on_disk.mapped(request, setting)
     missing = [place for place in range(len(requests)) if place not in found]
     plans = {place: plan_cache(requests[place], setting) for place in missing}
-    if plans:
+    if plans:  # all of them before the first is filled, which may take an hour
         require_capacity(plans.values(), setting)
     make = on_disk.make if setting.spec.cache == "disk" else fill_memory
     for place, plan in plans.items():

@@ -79,6 +79,7 @@ class CachedImages(Sequence[Sample]):
     ) -> None:
         rows = images.index.readable
         self.samples = tuple(request.samples[row] for row in rows)
+        # Without bad ones as it is: a selection would copy the index of a mapped file.
         self.images = images.only(rows) if bad else images
         self.varied = request.form.varied
         self.bad = tuple(bad)

@@ -121,6 +121,7 @@ def require_readable(bad: Sequence[ImageProblem], total: int, on_bad_image: OnBa
     Raises:
         UnreadableError: There are some and `on_bad_image` is ``error``, or all are unreadable.
     """
+    # With none left there is nothing to train or to evaluate on.
     if bad and (on_bad_image == "error" or len(bad) == total):
         raise UnreadableError(bad, total)
 
@@ -154,7 +155,7 @@ def _check_one(sample: Sample) -> _Check:
 
 
 def _checked(samples: Sequence[Sample], checks: Sequence[_Check] | None) -> CheckedSamples:
-    if checks is None:
+    if checks is None:  # records
         return CheckedSamples(good=samples, bad=())
     pairs = list(zip(samples, checks, strict=True))
     return CheckedSamples(

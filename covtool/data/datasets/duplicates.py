@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from covtool.data.datasets.found_images import counted
 from covtool.data.datasets.hygiene import short_path
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.retrieval_layout import RetrievalLayout
@@ -81,7 +82,7 @@ def notes_on_equal_matches(
         return (f"Whether files are there twice was not looked at: there are {len(searched):,}.",)
     names = ["gallery" if at >= len(layout.query) else "query" for at in range(len(searched))]
     files = [
-        ListedFile(name, sample.path, number)  # other labels: all equal ones matter
+        ListedFile(name, sample.path, number)  # a label each, so that all equal files matter
         for number, (name, sample) in enumerate(zip(names, searched, strict=True))
     ]
     groups = equal_files(files, track=track)
@@ -124,6 +125,7 @@ def _split_up(
     groups: Iterable[Group], key: Callable[[Path], Hashable], name: str, track: Track
 ) -> list[Group]:
     """Split each group by a key; parts of a single split and label do not matter."""
+    # By the chunk, not the file: handing a task to a thread takes longer than asking for a size.
     members = [(number, file) for number, group in enumerate(groups) for file in group]
     chunks = [members[at : at + AT_ONCE] for at in range(0, len(members), AT_ONCE)]
     found_in = in_threads(lambda chunk: [key(file.path) for _, file in chunk], chunks)
@@ -177,9 +179,9 @@ def _across_splits(groups: Sequence[Group], layout: DataLayout) -> Iterator[str]
             if pairs:
                 one, same = (short_path(file.path, layout) for file in pairs[0])
                 yield (
-                    f"{len(pairs):,} {_image(len(pairs))} of {layout.split_names[split]!r} "
-                    f"{_are(len(pairs))} also in {layout.split_names[other]!r}, byte for byte: "
-                    f"figures on them say nothing ({one} is {same})."
+                    f"{counted(len(pairs), 'image')} of {layout.split_names[split]!r} "
+                    f"{'are' if len(pairs) > 1 else 'is'} also in {layout.split_names[other]!r}, "
+                    f"byte for byte: figures on them say nothing ({one} is {same})."
                 )
 
 
@@ -192,11 +194,3 @@ def _under_two_labels(groups: Sequence[Group], layout: DataLayout) -> Iterator[s
             f"{count:,} images have equal files under another label "
             f"({short_path(one.path, layout)} is {short_path(other.path, layout)})."
         )
-
-
-def _image(count: int) -> str:
-    return "images" if count > 1 else "image"
-
-
-def _are(count: int) -> str:
-    return "are" if count > 1 else "is"

@@ -115,7 +115,7 @@ def make_texture_dataset(folder: Path, *, overwrite: bool = False) -> TextureDat
         ArgumentError: scikit-image is not installed, or `folder` cannot be made or written to.
         SaveError: The images cannot be written.
     """
-    photographs = _photographs()
+    photographs = _photographs()  # first: without them nothing is to be removed or made
     present = [folder / split for split in IMAGES_PER_CLASS if (folder / split).exists()]
     if present and not overwrite:
         raise OutputExistsError(present[0])

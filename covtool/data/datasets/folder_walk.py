@@ -38,6 +38,7 @@ class FolderWalk:
 
     def __iter__(self) -> Iterator[tuple[Path, list[str]]]:
         """Yield each folder, and the names of its files in order."""
+        # By device and inode: the same folder may have many paths, through links and mounts.
         self._seen.add(_identity(self._start))
         for place, folders, files in os.walk(self._start, onerror=_refuse, followlinks=True):
             visible = sorted(name for name in folders if not self._skipped(name))
@@ -88,6 +89,7 @@ def unreadable_folder(problem: OSError) -> DataError:
 
 
 def _with_slash(folder: str) -> str:
+    # So that /data/cars is not below /data/car.
     return folder if folder.endswith(os.sep) else folder + os.sep
 
 

@@ -55,7 +55,7 @@ def require_distinct(layout: DataLayout) -> int:
     for split, samples in layout.splits.items():
         for sample, path in zip(samples, real_paths(samples), strict=True):
             known, before = first.setdefault(path, (split, sample))
-            if before is sample:
+            if before is sample:  # new: `setdefault` has just put it in
                 continue
             if before.label != sample.label:
                 labeled_twice.append((before, sample))
@@ -152,6 +152,7 @@ def _classes_without_images(layout: DataLayout) -> Iterator[str]:
 def _classes_spelled_alike(layout: DataLayout) -> Iterator[str]:
     spelled = defaultdict(list)
     for name in layout.class_names:
+        # Of a name of signs alone, like "+", nothing is left.
         spelled[spelled_alike(name) or name].append(name)
     alike = [" and ".join(map(repr, names)) for names in spelled.values() if len(names) > 1]
     if alike:

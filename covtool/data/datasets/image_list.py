@@ -68,6 +68,7 @@ def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]
     Raises:
         DataError: The file is damaged, or there is nothing at `root`.
     """
+    # By its name as well: a CSV file that is gone is still no folder.
     folder = root.parent if root.is_file() or is_table(root) else root
     columns, found = _cells(file)
     rows = [(folder / row["path"], row) for row in found]
@@ -102,7 +103,7 @@ def _cells(file: Path) -> tuple[tuple[str, ...], list[Row]]:
             f"{file} cannot be read.", reason=reason_of(problem), hint=_WAY_ON
         ) from problem
     except (ValueError, csv.Error) as problem:
-        if isinstance(problem, DataError):
+        if isinstance(problem, DataError):  # a ValueError as well
             raise
         raise _damaged(file, f"line {reader.line_num + 1}: {printable(str(problem))}") from problem
 
@@ -124,6 +125,7 @@ def _lines(content: BinaryIO) -> Iterator[str]:
     while line := content.readline(LONGEST_LINE + 1):
         size += len(line)
         if len(line) > LONGEST_LINE or size > LARGEST_LIST:
+            # Before the line is decoded: a damaged file may be one line of gigabytes.
             raise ValueError("There is more than an image has, or than a list is read of")
         # File names are bytes and need not be UTF-8: the rest stands for itself, as in `Path`.
         yield line.decode("utf-8", "surrogateescape")

@@ -116,6 +116,7 @@ def _in_folder(root: Path) -> Found:
         layout = read_retrieval(root)
         return dict(layout.subsets), layout.notes
     every, left_out = images_below(root), tuple(notes_on_left_out(root))
+    # Images beside the class folders have no class: then none has.
     if loose_images(root) or not every:
         return {UNSPLIT: _unlabeled(_some(every, root))}, left_out
     try:
@@ -123,7 +124,7 @@ def _in_folder(root: Path) -> Found:
     except DataError as problem:  # of any other folder, all images are taken
         note = f"All images of {root} are taken, without labels: {problem.message}"
         return {UNSPLIT: _unlabeled(every)}, (note, *left_out)
-    return splits, tuple(dict.fromkeys((*notes, *left_out)))
+    return splits, tuple(dict.fromkeys((*notes, *left_out)))  # both may note the same
 
 
 def _labeled(root: Path) -> Found:
@@ -151,7 +152,7 @@ def _unlabeled(paths: list[Path]) -> Samples:
 def _in_file(root: Path) -> Found:
     if is_image(root):
         return {UNSPLIT: (RetrievalSample(root, ""),)}, ()
-    if find_published(root):
+    if find_published(root):  # before tables, of which some are published
         return _labeled(root)
     if is_table(root):
         return _in_csv(root)

@@ -102,11 +102,13 @@ def _words() -> dict[str, int]:
     """Return indices by spelling; a spelling of several classes is left out."""
     info = _info(NUM_CLASSES)
     found: dict[str, set[int]] = {}
+    # torchvision's names are one word a class, where timm has all words of WordNet.
     published = ResNet18_Weights.DEFAULT.meta["categories"]
     rows = zip(info.label_names(), info.label_descriptions(), published, strict=True)
     for index, (identifier, words, other) in enumerate(rows):
         for spelling in _spellings(identifier, words) | {spelled_alike(other)}:
             found.setdefault(spelling, set()).add(index)
+    # "crane" is a bird and a machine, "maillot" two garments: such words name no class.
     return {spelling: indices.pop() for spelling, indices in found.items() if len(indices) == 1}
 
 

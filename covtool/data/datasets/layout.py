@@ -227,7 +227,7 @@ def in_order_of(layout: DataLayout, names: Sequence[str]) -> DataLayout:
 
     def relabeled(key: str, samples: Sequence[Sample]) -> Sequence[Sample]:
         if layout.searched is not None and key != "train":
-            return samples  # numbers of what is searched for
+            return samples  # their labels are positions, not classes
         if not layout.has_files and hasattr(samples, "labels"):  # records, not held in memory
             return replace(samples, labels=np.array(label_of, dtype=np.int32)[samples.labels])
         return tuple(replace(sample, label=label_of[sample.label]) for sample in samples)

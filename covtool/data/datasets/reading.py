@@ -54,7 +54,7 @@ def scan(
         )
     with translate_path_errors(root):
         layout = _scan(Path(root), choice or LayoutSpec())
-        if val_fraction is not None:
+        if val_fraction is not None:  # before the checks, which then name the new splits
             layout = with_validation(layout, val_fraction, seed)
         return check_layout(layout)
 

@@ -96,6 +96,7 @@ class RetrievalLayout:
             DataError: There is none of that name.
         """
         samples = self.samples(subset)
+        # Without them, `require_searchable` would refuse identities that are trained as well.
         train = () if subset in ("train", "val") else self.train
         return replace(self, train=train, val=(), query=samples, gallery=samples, shared=True)
 

@@ -27,7 +27,7 @@ def draw_evenly(
     """
     if limit is None or limit >= len(samples):
         return tuple(samples)
-    of_class = defaultdict(list)
+    of_class = defaultdict(list)  # in the order of first occurrence, on which the draw depends
     for position, sample in enumerate(samples):
         of_class[sample.label].append(position)
     for label, positions in of_class.items():

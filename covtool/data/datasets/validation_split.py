@@ -34,6 +34,7 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
     samples = layout.samples("train")
     of_class: dict[int, dict[object, list[int]]] = defaultdict(dict)
     for position, sample in enumerate(samples):
+        # Of records the position: their paths are made anew for each, and compare two archives.
         image = sample.path if isinstance(samples, tuple) else position
         of_class[sample.label].setdefault(image, []).append(position)  # listed more than once
     chosen = set()

@@ -38,7 +38,7 @@ class BoxedImage:
             part = part.convert("RGB")
         written = io.BytesIO()
         part.save(written, format="png", compress_level=1, exif=exif)
-        written.seek(0)
+        written.seek(0)  # a reader begins where the writer stopped
         return written
 
     def is_file(self) -> bool:

@@ -45,6 +45,7 @@ class CachedDataset(Dataset[tuple[Tensor, int]]):
         images, labels = self._batch([key])
         return images[0], int(labels[0])
 
+    # torch calls this for a whole batch, if a data set has it, and collates what it returns.
     def __getitems__(self, keys: Sequence[int | Draw]) -> CachedBatch:
         """Return a whole batch of images and labels, or where it is in the ring."""
         worker = get_worker_info()

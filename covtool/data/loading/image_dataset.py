@@ -36,6 +36,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         exif: bool = False,
         seed: int = 0,
     ) -> None:
+        # Records stay as they are: a tuple of them would hold millions of objects.
         self.samples = samples if isinstance(samples, Records) else tuple(samples)
         self.transform = transform
         self.gray = gray

@@ -45,6 +45,7 @@ class BatchLayout:
         values = torch.empty((*leading, *inner), dtype=self.dtype, device=self.device)
         if shared:
             values.share_memory_()
+        # A view with the usual order of axes on memory with channels last.
         return values.movedim(-1, -3) if self.pixelwise else values
 
 

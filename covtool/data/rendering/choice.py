@@ -19,6 +19,7 @@ def renderer_for(transform: Transform, normalization: Normalization) -> Renderer
     steps = VariedSteps(transform)
     if not steps.run_on_tensors:
         return PillowRenderer(steps, normalization)
+    # On a CPU an image at a time stays in the processor's caches; on a GPU a batch is one kernel.
     on_cpu = normalization.device.type == "cpu"
     return (TensorRenderer if on_cpu else DeviceRenderer)(steps, normalization)
 

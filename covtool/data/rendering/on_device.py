@@ -79,6 +79,7 @@ def resize_together(
     """
     heights, widths = ([part.shape[axis] for part in parts] for axis in (1, 2))
     first = parts[0]
+    # Zeros, not empty: padding has weight 0, but 0 times a NaN of old memory would be NaN.
     padded = first.new_zeros(
         (len(parts), len(first), max(heights), max(widths)), dtype=torch.float32
     )

@@ -93,7 +93,7 @@ class TensorRenderer:
 
     def _render(self, part: Tensor, filter: str, variation: Variation, out: Tensor) -> None:
         mirrored = (variation.hflip, variation.vflip)
-        if not variation.jitter and self.steps.erasing is None:
+        if not variation.jitter and self.steps.erasing is None:  # straight into the batch
             resize(part, filter, mirrored=mirrored, out=out)
             return
         resize(part, filter, mirrored=mirrored, out=self._resized)
@@ -133,6 +133,7 @@ class PillowRenderer:
         for image, wanted in zip(out, batch, strict=True):
             wanted.seed()
             (place,) = images.index.locations([wanted.row])
+            # Pillow's images are RGB; of gray ones, three equal channels, the first is taken.
             image.copy_(self._varied(images[wanted.row], place)[: len(image)])
 
     def _varied(self, pixels: Tensor, place: ImageLocation) -> Tensor:

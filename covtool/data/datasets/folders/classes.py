@@ -89,7 +89,7 @@ def why_no_classes(folder: Path, names: Collection[str], known: Collection[str] 
     """Return why folders of such names are no classes; None where they may be some."""
     words = sorted(name for name in names if is_no_class(name))
     ordinary = len(names) - len(words)
-    if not set(names).isdisjoint(known):
+    if not set(names).isdisjoint(known):  # a class may be called "depth" or "part"
         return None
     if len(names) > 1 and are_pieces(names):
         return f"has folders with images that are its pieces, not classes: {shown(sorted(names))}"
@@ -168,6 +168,7 @@ def _inner(folder: Path, images: Images) -> dict[str, set[str]] | None:
         for name, paths in images.items()
         if paths
     }
+    # An image directly in a class folder decides it: that folder is the class.
     direct = any("." in belows for belows in inner.values())
     more = sum(map(len, inner.values())) > len(inner)
     return inner if more and not direct and len(inner) > 1 else None

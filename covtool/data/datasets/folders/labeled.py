@@ -89,6 +89,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
     if exact:
         if _lies_among_classes(exact, children):
             return {}
+        # Beside train/, a folder like ``test_images`` is a split if it holds the same classes.
         roles = {exact_split(name) for name in exact}
         classes = {child.name for place in exact.values() for child in folders_in(place)}
         more = [
@@ -197,12 +198,14 @@ def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> F
             unlabeled[name] = f"{folder} {why}"
             notes.append(f"{folder} {why}: it is not used.")
             continue
+        # Few images to test on may leave classes without any; in training that is a mistake.
         evaluated = bool(training) and role[name] != "train"
         reported = (root, folders[name], folder)
         found = _read_classes(folder, choice, reported, known=known, may_be_empty=evaluated)
         splits[name] = found.images
         notes += found.notes
         if role[name] == "train":
+            # The outer folder: with inner folders as classes, labels are paths.
             known |= {label.split("/")[0] for _, label in found.images}
     unread = dict(unread_splits(root, role.values()))
     notes += [f"{why}." for why in unread.values()]

@@ -36,7 +36,7 @@ def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Itera
     suffixes, walk = Counter(), FolderWalk(root, is_left_over)
     around = {root, *split_folders}
     for place, names in walk:
-        if place not in around:
+        if place not in around:  # beside the class folders lie lists and archives of any kind
             visible = (name.lower() for name in names if not name.startswith("."))
             suffixes.update(_suffix(name) for name in visible if not _is_expected(name))
     if suffixes:

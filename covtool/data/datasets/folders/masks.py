@@ -18,7 +18,7 @@ def without_masks(folder: Path, paths: Sequence[Path]) -> list[Path]:
         folder: Folder of the class.
         paths: All its images; masks stay if there is nothing else.
     """
-    depth = len(folder.parts)
+    depth = len(folder.parts)  # folders above do not count: the data set may be in "masks/"
     others = [path for path in paths if not _is_for_masks(path.parts[depth:-1])]
     others = others or list(paths)
     matches = ((path, _OF_AN_IMAGE.fullmatch(path.stem)) for path in others)

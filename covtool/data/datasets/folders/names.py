@@ -187,6 +187,7 @@ def is_split_alone(name: str) -> bool:
 
 def words_in(name: str) -> tuple[str, ...]:
     """Split a name into its words, in lower case and without numbers."""
+    # camelCase has two words: ``validImages``.
     apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
     return tuple(word.lower() for word in re.findall(r"[A-Za-z]+", apart))
 

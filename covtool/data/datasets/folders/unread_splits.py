@@ -25,7 +25,7 @@ def unread_splits(root: Path, taken: Collection[str]) -> Iterator[tuple[str, str
         taken: Splits that were read: ``train``, ``val``, ``test``.
     """
     for child in sorted(root.iterdir()):
-        role = exact_split(child.name.split(".")[0])
+        role = exact_split(child.name.split(".")[0])  # train.tar.gz has two suffixes
         if role is None or role in taken:
             continue
         if child.is_symlink() and not child.exists():

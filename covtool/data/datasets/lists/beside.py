@@ -39,5 +39,5 @@ def _described(file: Path) -> str:
         return str(file)
     try:
         return f"{file} (columns {shown(columns_of(file), 24) or 'without names'})"
-    except DataError:
+    except DataError:  # this text is part of another error already
         return str(file)

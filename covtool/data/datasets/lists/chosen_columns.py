@@ -106,7 +106,7 @@ def _chosen(file: Path, kind: str, found: Sequence[str], *, needed: bool) -> str
         if counts == {len(values)}:  # each value of one stands for one of the others
             in_words = [n for at, n in enumerate(found) if not all(v[at].isdigit() for v in values)]
             return (in_words or found)[0]
-    if not needed:
+    if not needed:  # an optional column that is not sure is none
         return None
     raise DataError(
         f"{file} has {len(found)} columns that could be the {kind}: {shown(found)}.",

@@ -95,6 +95,7 @@ def candidates(kind: str, names: Sequence[str]) -> tuple[str, ...]:
         no_labels = {"y"} if "x" in names else set()  # coordinates in the image
         others = () if IDENTITY in names else LABEL_COLUMNS  # a list for retrieval has no labels
         return tuple(name for name in names if name in others and name not in no_labels)
+    # ``filename`` beside ``id``: only columns of the first row with any are candidates.
     rows = (tuple(name for name in names if name in row) for row in IMAGE_COLUMNS)
     return next((row for row in rows if row), ())
 

@@ -69,6 +69,7 @@ def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int
     Raises:
         ValueError: A cell is longer than Python's `csv` reads, or a quote never closes.
     """
+    # Spaces behind a comma are none of a cell: with them a quote there would not open one.
     reader = csv.reader(chain(lines, [_END]), skipinitialspace=True, delimiter=delimiter)
     begins = 1
     try:
@@ -84,6 +85,7 @@ def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int
 
 
 def _row(columns: Sequence[str], cells: Sequence[str]) -> Row:
+    # Cells without a column are dropped, columns without a cell are None: a line that is cut off.
     return dict(zip(columns, cells, strict=False)) | dict.fromkeys(columns[len(cells) :])
 
 

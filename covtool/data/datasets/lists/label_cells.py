@@ -41,11 +41,13 @@ def one_class_each(file: Path, cells: Sequence[str]) -> tuple[list[str], tuple[s
             hint="Keep the rows with one label; or write combinations that are classes of their "
             "own as one, like cat+dog.",
         )
+    # Only if all are whole numbers: beside 3.5, a 3.0 keeps its decimals.
     if all(_WHOLE.fullmatch(cell) for cell in different):
         decimal = printable(min((cell for cell in different if "." in cell), default=""))
         read = f"labels like {decimal!r} are read as {_without_decimals(decimal)!r}"
         notes = (f"{file.name}: {read}.",) if decimal else ()
         return [_without_decimals(cell) for cell in cells], notes
+    # Many values are ratings or weights; a few, like 0.5 and 1.5, are classes.
     if all(_NUMBER.fullmatch(cell) for cell in different) and 2 * len(different) > len(cells):
         raise DataError(
             f"The labels of {file} are numbers with fractions, {len(different):,} of them for "
@@ -64,7 +66,7 @@ def _holds_several(cell: str, different: set[str]) -> bool:
     if _LIST.fullmatch(cell):
         return True
     parts = [part for part in _SEPARATOR.split(cell) if part]
-    if len(parts) > 1:
+    if len(parts) > 1:  # a class may be "salt;pepper", unless its parts occur in other labels
         others = Counter(p for other in different for p in set(_SEPARATOR.split(other)))
         return any(others[part] > 1 for part in parts)
     parts = [part.strip() for part in cell.split(",")]

@@ -89,11 +89,13 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
                 for kind in table.optional
                 if kind in chosen.columns
             }
+            # The split tells 1.jpg of train/ from 1.jpg of test/.
             cells[PATH] = files.relative_path(cells[PATH], () if split == default else (split,))
             found[split].append(cells)
     if not found:
         raise DataError(f"{file} lists no images.")
     total = sum(map(len, found.values()))
+    # Before the error about missing files, whose hint would not help.
     if address := next((text for text in files.missing if "://" in text), None):
         raise DataError(
             f"{file} lists addresses, like {printable(address)}.",

@@ -67,6 +67,7 @@ class ListedFiles:
         if not wanted:
             return []
         by_name, by_stem = self._index
+        # With its suffix first: beside a.jpg there may be another image a.png.
         named = by_name.get(wanted[-1]) or by_stem.get(wanted[-1], [])
         parents = wanted[:-1]
 

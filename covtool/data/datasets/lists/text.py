@@ -105,7 +105,7 @@ def checked_lines(text: TextIO, *, longest: int = LONGEST_LINE) -> Iterator[str]
         number += 1
         if len(line) > longest:
             raise ValueError(f"line {number:,} has more than {longest:,} characters")
-        if "\0" in line:
+        if "\0" in line:  # in UTF-16 without a mark, every other byte is one
             raise _nul(number)
         yield line
 
@@ -119,7 +119,7 @@ def translate_list_errors(file: Path) -> Iterator[None]:
     """
     try:
         yield
-    except DataError:
+    except DataError:  # a ValueError as well
         raise
     except UnicodeDecodeError as problem:
         raise _no_text(file, problem) from problem

@@ -28,7 +28,7 @@ def read_birds(root: Path, choice: LayoutSpec) -> FoundImages:
     train = dict(first_and_rest(find_file(root, SPLIT)))
     names = _class_names(root, set(labels.values()))
     splits: dict[str, list[Labeled]] = {"train": [], "test": []}
-    numbers: dict[str, str] = {}
+    numbers: dict[str, str] = {}  # by path: boxes are listed by the images' numbers
     for number, path in first_and_rest(find_file(root, "images.txt")):
         label = looked_up(labels, number, root / LABELS)
         split = {"1": "train", "0": "test"}.get(looked_up(train, number, root / SPLIT))

@@ -49,6 +49,7 @@ def read_car_list(root: Path, choice: LayoutSpec) -> FoundImages:
     """
     file = _found(root, "cars_annos.mat")
     annotations, names = read_mat(file, "annotations", "class_names")
+    # A file of one image has no axis left, see `variables_of`.
     rows, names = np.atleast_1d(annotations), [str(name) for name in np.atleast_1d(names)]
     path = _field(rows, "relative_im_path", "fname")
     is_test = np.array([bool(row["test"]) for row in rows])
@@ -102,6 +103,7 @@ def _labeled(
 
 
 def _box_fields(row: Any) -> tuple[str, ...]:
+    # Where they have other names, the edges are the first four fields.
     named = tuple(f"bbox_{edge}" for edge in ("x1", "y1", "x2", "y2"))
     return named if named[0] in row.dtype.names else tuple(row.dtype.names[:4])
 

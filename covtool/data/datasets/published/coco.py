@@ -86,6 +86,7 @@ def read_coco(root: Path, choice: LayoutSpec) -> FoundImages:
 
 def _lists(root: Path) -> list[Path]:
     files = [file for pattern in LISTS for file in sorted(root.glob(pattern))]
+    # COCO has lists of captions and key points beside those of the instances.
     return [file for file in files if not file.name.startswith(OTHER_TASKS)]
 
 
@@ -118,6 +119,7 @@ def _labeled(file: Path, folder: Path, asked: str) -> tuple[list[Labeled], tuple
             reason="Such data are for detection: an image does not have one class.",
             hint="Cut the boxes out into images, or list those with one class in a CSV file.",
         )
+    # Checked on the first image alone: a million of them lie in the same folder.
     place = _images(file, folder, next(iter(files.values()), ""))
     unknown = labels.keys() - files.keys()
     if unknown:

@@ -26,6 +26,7 @@ def read_dogs(root: Path, choice: LayoutSpec) -> FoundImages:
     splits = {}
     for split in ("train", "test"):
         file = find_file(root, f"{split}_list.mat", f"lists/{split}_list.mat")
+        # A class is a folder like n02085620-Chihuahua, the beginning of each path.
         paths = [str(path) for path in np.atleast_1d(read_mat(file, "file_list")[0])]
         images = [(root / "Images" / path, path.partition("/")[0]) for path in paths]
         found = required(file, images, root / "Images")

@@ -78,6 +78,7 @@ def _places(root: Path, depth: int = 0) -> Iterator[Path]:
 
 def _wrapped(root: Path) -> Path | None:
     """Return the only folder of a folder that may hold a data set; None with several."""
+    # Many folders are classes: looking for images in each would take long, and find no wrapper.
     children = folders_in(root)
     if not children or len(children) > MOST_BESIDE:
         return None

@@ -71,20 +71,18 @@ def _tells_labels(file: Path) -> bool:
 
 def _columns(file: Path) -> list[str]:
     rows = _rows(file)
+    # The first row of JSON lines stands for all: a list has no header.
     return [name for name in (rows[0] if rows else {}) if name]
 
 
 def _lists_below(root: Path) -> list[Path]:
     places = (root, *(child for child in folders_in(root) if exact_split(child.name)))
-    return [file for folder in places for file in _lists_in(folder)]
-
-
-def _lists_in(folder: Path) -> list[Path]:
-    return [folder / name for name in LISTS if (folder / name).is_file()]
+    return [place / name for place in places for name in LISTS if (place / name).is_file()]
 
 
 def _rows(file: Path) -> Rows:
     if file.suffix == ".csv":
+        # Names as they are: --labels names a column, in its own spelling.
         with opened_table(file, normalize=False) as (_, rows):
             return [dict(row) for _, row in rows]
     return [_object(file, number, line) for number, line in _lines(file)]

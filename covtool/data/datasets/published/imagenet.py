@@ -124,6 +124,7 @@ def read_noisy(file: Path, choice: LayoutSpec) -> FoundImages:
     splits: dict[str, list[Labeled]] = {"train": [], "val": []}
     with opened_table(file) as (_, rows):
         for _, row in rows:
+            # pandas wrote the flags, as Python's words.
             valid = {"True": "val", "False": "train"}.get(row["is_valid"] or "")
             if valid is None or not row[column] or not row["path"]:
                 raise DataError(

@@ -46,7 +46,7 @@ def first_and_rest(file: Path) -> list[tuple[str, str]]:
     """
     pairs = []
     for line in lines_of(file):
-        first, *rest = line.split(maxsplit=1)
+        first, *rest = line.split(maxsplit=1)  # paths and names behind it may hold spaces
         if not rest:
             raise DataError(
                 f"{file}: nothing follows {printable(first)!r}.", hint="It may be cut off."
@@ -80,7 +80,7 @@ def rest_and_last(file: Path) -> list[tuple[str, str]]:
     """
     pairs = []
     for line in lines_of(file):
-        *rest, last = line.rsplit(maxsplit=1)
+        *rest, last = line.rsplit(maxsplit=1)  # paths before it may hold spaces
         if not rest:
             raise DataError(
                 f"{file}: {printable(line)!r} is no path and label.", hint="It may be cut off."
@@ -128,6 +128,7 @@ def read_mat(file: Path, *names: str) -> list[Any]:
 
 def with_suffix(path: Path) -> Path:
     """Return the image file of a name without suffix; with .jpg where there is none."""
+    # Not `with_suffix`, which would replace what is behind a dot in the name.
     candidates = (path.with_name(path.name + suffix) for suffix in SUFFIXES)
     return next((p for p in candidates if is_regular(p)), path.with_name(path.name + ".jpg"))
 

@@ -160,7 +160,7 @@ def _filled(dtype: np.dtype, shape: tuple[int, ...], values: Sequence[Any]) -> n
     _require_count(len(values), shape)
     filled = np.empty(len(values), dtype)
     for place, value in enumerate(values):
-        filled[place] = value
+        filled[place] = value  # one at a time: numpy would make axes of arrays in a list
     return filled.reshape(shape, order="F")
 
 
@@ -182,6 +182,7 @@ def _text(shape: tuple[int, ...], parts: Sequence[Element], order: str) -> np.nd
 def _squeezed(values: np.ndarray) -> Any:
     if not values.size:
         return np.array([], dtype=values.dtype)
+    # MATLAB has no scalars or lists: a number is a matrix of 1 x 1.
     values = np.squeeze(values)
     return values.item() if values.ndim == 0 and values.dtype.names is None else values
 

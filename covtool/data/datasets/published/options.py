@@ -49,7 +49,7 @@ def chosen_split(choice: LayoutSpec, count: int, root: Path) -> int:
     Raises:
         ArgumentError: There is none of that number.
     """
-    number = choice.data_split or 1
+    number = choice.data_split or 1  # the split that papers report, if only one
     if number > count:
         raise ArgumentError(f"{root} has no split {number}.", hint=f"--data-split 1 to {count}.")
     return number

@@ -34,8 +34,9 @@ def holds_path_lists(root: Path) -> bool:
     Class folders in ``train/`` and ``val/`` come first: they need no list.
     """
     train = _files(root).get("train")
-    exact = any(exact_split(child.name) for child in folders_in(root))
-    return train is not None and is_path_list(train) and not (exact and _has_classes(root))
+    splits = (child for child in folders_in(root) if exact_split(child.name))
+    has_classes = any(folders_in(split) for split in splits)
+    return train is not None and is_path_list(train) and not has_classes
 
 
 def read_path_list(file: Path, choice: LayoutSpec) -> FoundImages:
@@ -74,11 +75,6 @@ def _files(root: Path) -> dict[str, Path]:
     return found
 
 
-def _has_classes(root: Path) -> bool:
-    splits = (child for child in folders_in(root) if exact_split(child.name))
-    return any(folders_in(split) for split in splits)
-
-
 def _pair(line: str) -> tuple[str, str] | None:
     """Split a line into path and label at the last tab, comma or space; None without both."""
     # A space last: paths may have some.
@@ -102,6 +98,7 @@ def _labeled(file: Path) -> tuple[list[Labeled], str]:
     first = pairs[0][0] if pairs else ""
     own = tuple(f"{p}{n}/" for n in (file.stem, implied_split(file.stem)) for p in ("", "../") if n)
     places = [file.parent / place for place in (*FOLDERS, *own)]
+    # Where the first image is, the others are: paths are relative to the list or to the images.
     folder = next((place for place in places if is_regular(place / first)), file.parent)
     names, note = _class_names(file, {label for _, label in pairs})
     images = [(folder / path, names.get(label, label)) for path, label in pairs]
@@ -116,7 +113,7 @@ def _class_names(file: Path, labels: set[str]) -> tuple[dict[str, str], str]:
     span = f"{numbers[0]} to {numbers[-1]}"
     named = first_file(file.parent, *NAMES)
     names = lines_of(named) if named else []
-    begin = 0 if numbers[0] == 0 else 1
+    begin = 0 if numbers[0] == 0 else 1  # MATLAB's lists count from 1
     if names and len(names) == numbers[-1] - begin + 1 and len(numbers) == len(names):
         table = {str(begin + k): name for k, name in enumerate(names)}
         return table, f"{file.name} numbers the classes of {named.name} from {begin}."

@@ -59,7 +59,7 @@ def read_sun(root: Path, choice: LayoutSpec) -> FoundImages:
     number = chosen_split(choice, SUN_SPLITS, root)
     names = {split: f"{split}ing_{number:02}.txt" for split in ("Train", "Test")}
     files = {split: _partition(root, folder, name) for split, name in names.items()}
-    if not any(files.values()):
+    if not any(files.values()):  # the images and the lists are two downloads
         if choice.data_split:
             raise DataError(f"{root} has no {' and no '.join(names.values())}.")
         note = "All images: the lists of its ten splits, Training_01.txt and on, are not there."

@@ -36,6 +36,8 @@ from covtool.registry import Registry
 
 NUMBERED = ("images.txt", "image_class_labels.txt|train_test_split.txt", "images/")
 
+# At most one row fits a data set: where the files of one are among those of another, `without` or
+# `confirmed` tells them apart.
 PUBLISHED: Registry[LayoutRow[FoundImages | DataLayout]] = Registry(
     "published layout",
     (

@@ -95,7 +95,7 @@ class Records(Sequence[Sample]):
         return Sample(RecordPath(self.archive, row), int(self.labels[row]))
 
     def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
+        return (self[index] for index in range(len(self)))  # Sequence's own waits for an IndexError
 
     def only(self, chosen: Sequence[int]) -> "Records":
         """Return some of these images, by their indices."""
@@ -179,11 +179,12 @@ class ReaderArchive:
 
     @property
     def identity(self) -> str:
+        # Hugging Face's own hash of the data and all that was done to them.
         return f"{self._name} {self._reader.dataset._fingerprint}"
 
 
 def labels_of(samples: Sequence[Sample]) -> np.ndarray:
     """Return the labels of samples, (len,)."""
-    if isinstance(samples, Records):
+    if isinstance(samples, Records):  # without making a sample of each
         return samples.labels[samples.rows]
     return np.fromiter((sample.label for sample in samples), np.int64, len(samples))

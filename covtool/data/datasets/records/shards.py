@@ -84,6 +84,7 @@ def indexed(shards: list[Path], label_field: str, left_out: LeftOut) -> Records:
         for shard in shards
     ]
     numbers = np.repeat(np.arange(len(shards)), [len(table) for table in tables])
+    # The empty table is for no shards at all, which concatenate refuses.
     offsets, sizes, labels = np.concatenate([*tables, np.empty((0, 3), np.int64)]).T
     return Records.all_of(TarArchive(shards, numbers, offsets, sizes), labels)
 
@@ -166,6 +167,7 @@ def _field(text: str, name: str) -> Any:
 def _number(value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    # A bool is an int to Python, but no label.
     text = str(value).strip() if isinstance(value, str | int) else ""
     if isinstance(value, bool) or not _WHOLE.fullmatch(text):
         raise ValueError(f"has the label {printable(repr(value), longest=50)}, no whole number.")

@@ -172,7 +172,7 @@ def _class_names(root: Path, count: int) -> tuple[str, ...]:
     file = root / CLASS_NAMES
     if not file.exists():
         return tuple(str(number) for number in range(count))
-    names = tuple(lines_of(file))
+    names = tuple(lines_of(file))  # there may be more than labels: classes without images here
     if len(names) < count:
         raise DataError(f"{file} names {len(names)} classes, but there are {count}.")
     return names
@@ -182,6 +182,7 @@ def _reader(source: RecordSource, split: str) -> Any:
     try:
         return create_reader(f"hfds/{source.name}", root=None, split=split)
     except (ImportError, RuntimeError) as problem:
+        # With that word it is about a missing package.
         if isinstance(problem, RuntimeError) and "install" not in str(problem):
             raise
         raise _no_datasets(source) from problem

@@ -75,7 +75,7 @@ FORMS: Registry[LayoutRow[RetrievalLayout]] = Registry(
             summary="train/, query/, gallery/ with names like 0002_c1s1_000451_03.jpg",
             source="re-identification",
             splits=SUBSETS,
-            markers=("query/", "gallery/"),
+            markers=("query/", "gallery/"),  # after layumi's, which has them as well
             confirmed=PLAIN.fit_by_name,
             read=read_plain,
         ),

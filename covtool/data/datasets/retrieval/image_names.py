@@ -125,7 +125,7 @@ def _identity_and_camera(path: Path) -> tuple[str, str]:
             f"The name of {printable(str(path))} tells neither identity nor camera.",
             reason="It should begin like 0002_c1.",
         )
-    return match[1], str(int(match[2]))
+    return match[1], str(int(match[2]))  # VeRi pads cameras with zeros, Market-1501 does not
 
 
 def _read_list(file: Path, folder: Path) -> tuple[RetrievalSample, ...]:

@@ -28,6 +28,7 @@ def read_csv(root: Path, choice: LayoutSpec) -> RetrievalLayout:
         DataError: See `read_table`; or its splits contradict each other.
     """
     columns = meanings_in(root)
+    # With both columns the identity counts: `task_of` has asked the user which task is meant.
     identity = LABEL if LABEL in columns and IDENTITY not in columns else IDENTITY
     table = Table(columns=("path", identity), optional=("camera",), split_names=CSV_SPLITS)
     read = read_table(root, table, default=UNSPLIT)
@@ -72,6 +73,7 @@ def _from_splits(root: Path, kind: str, found: Found) -> RetrievalLayout:
             hint="Name its images query and gallery, or all of them test.",
         )
     if not searched:
+        # A test split is searched in; a validation split takes its place only where there is none.
         shared = subsets.pop("test", None) or subsets.pop("val", ())
         subsets |= {QUERY: shared, GALLERY: shared}
     return RetrievalLayout(

@@ -70,7 +70,7 @@ def read_in_shop(root: Path, choice: LayoutSpec) -> RetrievalLayout:
         DataError: The list is damaged, or an image is not there.
     """
     file = find_file(root, *IN_SHOP)
-    rows = [line.split() for line in lines_of(file)[2:]]
+    rows = [line.split() for line in lines_of(file)[2:]]  # behind the count and the header
     wrong = next((row for row in rows if len(row) != 3), None)
     if wrong or not rows:
         found = printable(" ".join(wrong)) if wrong else "none at all"
@@ -134,7 +134,7 @@ def read_products(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     found = {}
     for split, name in PRODUCTS.items():
         file = find_file(root, name)
-        rows = [line.split() for line in lines_of(file)[1:]]
+        rows = [line.split() for line in lines_of(file)[1:]]  # behind the header
         if any(len(row) != 4 for row in rows):
             raise DataError(f"{file} has a line that is no image, class, super-class and path.")
         images = required(file, [(root / row[3], row[1]) for row in rows], root)

@@ -90,7 +90,7 @@ def read_retrieval(
 
 
 def _on_outside(layout: RetrievalLayout, paths: Iterable[Path]) -> Iterator[str]:
-    known = set(layout.notes)  # of `scan`, perhaps
+    known = set(layout.notes)  # `scan` may have noted the same
     yield from (note for note in note_on_outside(paths, layout.folder) if note not in known)
 
 
@@ -167,6 +167,7 @@ def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLa
 
     own = {split: of(split) for split in layout.splits}
     whole = whole or len(own) == 1
+    # One split alone is all there is; else training images must not be found again.
     searched = sum(own.values(), ()) if whole else own.get("test") or own.get("val", ())
     return RetrievalLayout(
         root=root,
@@ -195,6 +196,7 @@ def _is_disjoint(root: Path) -> bool:
     def of(names: tuple[str, ...]) -> set[str]:
         return set().union(*(classes.get(name, set()) for name in names))
 
+    # A class may have another number in each folder, as 001.Black_footed_Albatross.
     train, evaluated = of(TRAIN_NAMES), of(TEST_NAMES) or of(VAL_NAMES)
     named = {name for name in evaluated if not is_no_class(name)}
     spelled = {spelled_alike(without_number(name)) for name in train}
@@ -221,6 +223,7 @@ def _split_by_class(layout: RetrievalLayout, share: float) -> RetrievalLayout:
             hint="Leave out --test-classes.",
         )
     names = sorted({sample.identity for sample in layout.query})
+    # The last classes, not a random choice: as Stanford Cars and CUB are split for retrieval.
     count = min(max(1, round(share * len(names))), len(names) - 1)
     searched = set(names[len(names) - count :])
     test = tuple(sample for sample in layout.query if sample.identity in searched)

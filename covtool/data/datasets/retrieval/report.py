@@ -107,12 +107,12 @@ def _count(name: Subset, samples: Sequence[RetrievalSample]) -> SubsetCount:
         name=name,
         images=len(samples),
         identities=len({sample.identity for sample in samples} - {JUNK_IDENTITY}),
-        cameras=len(cameras) or None,
+        cameras=len(cameras) or None,  # no camera is known
     )
 
 
 def _shared_identities(layout: RetrievalLayout) -> tuple[str, ...]:
-    if layout.numbers_apart:
+    if layout.numbers_apart:  # equal numbers are different people there
         return ()
     test = {sample.identity for sample in layout.searched}
     return tuple(sorted({sample.identity for sample in layout.train} & test - {JUNK_IDENTITY}))
@@ -129,6 +129,7 @@ def _queries_left(layout: RetrievalLayout, *, by_camera: bool) -> int:
         if query.identity == JUNK_IDENTITY:
             return False
         if by_camera:
+            # The standard protocol: images of the query by its own camera do not count.
             return any(camera != query.camera for camera in set(cameras))
         return len(cameras) > layout.shared  # a shared query is in the gallery itself
 

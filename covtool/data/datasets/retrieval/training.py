@@ -31,6 +31,7 @@ def training_layout(
         raise DataError(
             f"{layout.root} has no images to train on, only: {', '.join(layout.subsets)}."
         )
+    # As text, not by number like classes: checkpoints hold the classes of identities in this order.
     names = sorted({sample.identity for sample in train})
     index = {name: label for label, name in enumerate(names)}
     splits = {"train": _labeled(train, index)}
