@@ -30,7 +30,7 @@ CHUNK = 2**26  # bytes read at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class CacheIdentity:
     """Image files and settings that a cache file must have been made with to be used.
 
     Attributes:
@@ -70,7 +70,7 @@ class MappedImages(StoredImages):
         return _map_again, (self.path, self.index, self.channels)
 
 
-def map_cache_file(path: Path, identity: Identity, channels: int) -> MappedImages:
+def map_cache_file(path: Path, identity: CacheIdentity, channels: int) -> MappedImages:
     """Map a cache file, once its checksum has been found right.
 
     Raises:
@@ -121,7 +121,7 @@ def _is_laid_out(index: StoredIndex, pixels: Tensor, channels: int) -> bool:
     return following[0] == 0 and bool((space >= 0).all() and (space == needed)[readable].all())
 
 
-def write_cache_file(path: Path, identity: Identity, plan: CachePlan) -> list[ImageProblem]:
+def write_cache_file(path: Path, identity: CacheIdentity, plan: CachePlan) -> list[ImageProblem]:
     """Decode the images of a plan into a file that exists.
 
     The pixels are written where they belong, by several threads, rather than through a mapping:
@@ -149,7 +149,7 @@ def write_cache_file(path: Path, identity: Identity, plan: CachePlan) -> list[Im
     return bad
 
 
-def _require_same(metadata: dict[str, str], identity: Identity) -> None:
+def _require_same(metadata: dict[str, str], identity: CacheIdentity) -> None:
     expected = identity.metadata()
     for name, reason in (
         ("covtool_cache", "it is of another version"),

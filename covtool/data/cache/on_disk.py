@@ -10,7 +10,7 @@ from pathlib import Path
 from covtool.atomic import require_free, written_whole
 from covtool.atomic.folders import made_folder
 from covtool.data.cache.cache_file import (
-    Identity,
+    CacheIdentity,
     UnusableCacheError,
     map_cache_file,
     write_cache_file,
@@ -81,8 +81,8 @@ def cache_path(request: CacheRequest, setting: CacheSetting) -> Path:
     )
 
 
-def _identity(request: CacheRequest, setting: CacheSetting) -> Identity:
-    return Identity(
+def _identity(request: CacheRequest, setting: CacheSetting) -> CacheIdentity:
+    return CacheIdentity(
         files=file_fingerprint(request.samples, setting.root), settings=_settings(request, setting)
     )
 

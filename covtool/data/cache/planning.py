@@ -51,6 +51,7 @@ def plan_cache(request: CacheRequest, setting: CacheSetting) -> CachePlan:
         sizes.append(NOTHING if size is None else form.size(size)[::-1])
         spaces.append(NOTHING if size is None else form.space(size)[::-1])
     index = StoredIndex.lay_out(sizes, spaces, setting.channels)
+    # In int64: sizes are int32, and the bytes of a data set do not fit into one.
     num_bytes = int(index.sizes.astype("int64").prod(1).sum()) * setting.channels
     return CachePlan(request, setting, index, num_bytes)
 

@@ -78,6 +78,7 @@ class CachedImages(Sequence[Sample]):
         self, request: CacheRequest, images: StoredImages, bad: Sequence[ImageProblem]
     ) -> None:
         rows = images.index.readable
+        # A sample for each image: indices of a sampler are rows of `images`.
         self.samples = tuple(request.samples[row] for row in rows)
         # Without bad ones as it is: a selection would copy the index of a mapped file.
         self.images = images.only(rows) if bad else images

@@ -86,6 +86,7 @@ def notes_on_equal_matches(
         for number, (name, sample) in enumerate(zip(names, searched, strict=True))
     ]
     groups = equal_files(files, track=track)
+    # An equal file among the queries alone cannot be found, unless they are searched themselves.
     found = [
         (query, next(file for file in group if file is not query))
         for group in groups

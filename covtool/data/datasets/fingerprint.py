@@ -38,7 +38,7 @@ def file_fingerprint(samples: Sequence[Sample], root: Path) -> str:
 def _state(path: Path) -> str:
     try:
         state = path.stat()
-    except OSError:
+    except OSError:  # a cache may hold images that are gone, and is then made again
         return "gone"
     return f"{state.st_size}\0{state.st_mtime_ns}"
 

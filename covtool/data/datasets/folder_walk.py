@@ -7,7 +7,7 @@ from pathlib import Path
 from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 
-Identity = tuple[int, int]
+FolderId = tuple[int, int]
 """Device and inode of a folder."""
 
 
@@ -33,8 +33,8 @@ class FolderWalk:
     def __init__(self, start: Path, skipped: Callable[[str], bool] = is_hidden) -> None:
         self.not_followed: list[Path] = []
         self._start, self._skipped = start, skipped
-        self._seen: set[Identity] = set()
-        self._own: set[Identity] | None = None
+        self._seen: set[FolderId] = set()
+        self._own: set[FolderId] | None = None
 
     def __iter__(self) -> Iterator[tuple[Path, list[str]]]:
         """Yield each folder, and the names of its files in order."""
@@ -57,7 +57,7 @@ class FolderWalk:
         self._seen.add(identity)
         return True
 
-    def _real_ones(self) -> set[Identity]:
+    def _real_ones(self) -> set[FolderId]:
         """Return the folders that are reached without a link."""
         # Only for the first link: most data sets have none, and this is a second walk.
         if self._own is None:
@@ -93,6 +93,6 @@ def _with_slash(folder: str) -> str:
     return folder if folder.endswith(os.sep) else folder + os.sep
 
 
-def _identity(folder: Path) -> Identity:
+def _identity(folder: Path) -> FolderId:
     state = folder.stat()
     return state.st_dev, state.st_ino

@@ -13,7 +13,7 @@ from covtool.data.datasets.folders.names import UNSPLIT
 from covtool.data.datasets.hygiene import note_on_outside
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL
 from covtool.data.datasets.lists.labeled import (
-    Table,
+    TableSpec,
     is_table,
     meanings_in,
     read_table,
@@ -168,7 +168,7 @@ def _in_csv(root: Path) -> Found:
     columns = meanings_in(root)
     identity = next((name for name in (IDENTITY, LABEL) if name in columns), None)
     optional = (*(() if identity is None else (identity,)), "camera")
-    table = Table(columns=("path",), optional=optional, split_names=CSV_SPLITS)
+    table = TableSpec(columns=("path",), optional=optional, split_names=CSV_SPLITS)
     read = read_table(root, table, default=UNSPLIT)
     splits = {
         split: tuple(

@@ -220,6 +220,7 @@ def in_order_of(layout: DataLayout, names: Sequence[str]) -> DataLayout:
         layout: The data set.
         names: Names of its classes in order; with other names it stays as it is.
     """
+    # A model with the same classes in another order keeps its order: its outputs have it.
     if sorted(names) != sorted(layout.class_names) or tuple(names) == layout.class_names:
         return layout
     number = {name: label for label, name in enumerate(names)}

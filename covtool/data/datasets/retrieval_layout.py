@@ -72,6 +72,7 @@ class RetrievalLayout:
             {"test": self.query} if self.shared else {"query": self.query, "gallery": self.gallery}
         )
         every = {"train": self.train, "val": self.val, **searched}
+        # Only those with images: users may name each of them as a split.
         return {name: samples for name, samples in every.items() if samples}
 
     def samples(self, subset: str) -> tuple[RetrievalSample, ...]:

@@ -65,6 +65,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         """
         sample = self.samples[index]
         image = self._read(sample)
+        # timm's transforms draw from the global generators, which are seeded for this image only.
         with drawing(self.seed, *draw.entropy):
             return self.transform(image), sample.label
 

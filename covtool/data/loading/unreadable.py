@@ -121,6 +121,7 @@ def stand_ins(samples: Sequence[Sample], draw: Draw, seed: int) -> Iterator[int]
     """
     generator = np.random.default_rng([seed, *draw.entropy])
     labels = labels_of(samples)
+    # Of the same class first: batches of P classes with K images stay such.
     of_class = labels == labels[draw.index]
     for chosen in (np.flatnonzero(of_class), np.flatnonzero(~of_class)):
         yield from (int(i) for i in generator.permutation(chosen) if i != draw.index)

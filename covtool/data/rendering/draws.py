@@ -44,6 +44,7 @@ def drawing(*entropy: int) -> Iterator[None]:
 @contextmanager
 def generators_kept() -> Iterator[None]:
     """Put the generators of `random`, numpy and torch (CPU) back to what they were."""
+    # Without this the order of a process's images would decide what the trainer draws next.
     before = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     try:
         yield

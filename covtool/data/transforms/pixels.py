@@ -94,6 +94,7 @@ class ColorChanges:
         weights = LUMINANCE if len(self._values) > 1 else (1.0,)
         means = self._values.mean((1, 2)).tolist()
         mean = sum(w * m for w, m in zip(weights, means, strict=True))
+        # Rounded half up, as Pillow does; Python's `round` would go to the even number.
         rest = torch.tensor((1 - factor) * int(mean + 0.5))
         torch.add(rest, self._values, alpha=factor, out=self._values)
 

@@ -20,7 +20,7 @@ from covtool.printable import printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class TableSpec:
     """Columns that a CSV file must or may have. Their names are in any case there.
 
     Attributes:
@@ -57,7 +57,7 @@ class ChosenColumns:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, file: Path, names: Sequence[str], table: Table) -> "ChosenColumns":
+    def of(cls, file: Path, names: Sequence[str], table: TableSpec) -> "ChosenColumns":
         """Choose the columns of a file.
 
         Raises:
@@ -134,7 +134,7 @@ def _splits(
     return None, flags, tuple(alone)
 
 
-def _require_columns(file: Path, names: Sequence[str], table: Table) -> None:
+def _require_columns(file: Path, names: Sequence[str], table: TableSpec) -> None:
     missing = [kind for kind in table.columns if not candidates(kind, names)]
     if not missing:
         return

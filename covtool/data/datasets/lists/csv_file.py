@@ -27,7 +27,7 @@ the file for one cell, without an error: this line is in a cell then, and no row
 Row = Mapping[str, str | None]
 
 
-class Table(NamedTuple):
+class OpenTable(NamedTuple):
     """A CSV file that is open.
 
     Attributes:
@@ -40,7 +40,7 @@ class Table(NamedTuple):
 
 
 @contextmanager
-def opened_table(file: Path, *, normalize: bool = True) -> Iterator[Table]:
+def opened_table(file: Path, *, normalize: bool = True) -> Iterator[OpenTable]:
     """Open a CSV file as a table, whose errors come up where its rows are read.
 
     Args:
@@ -60,7 +60,7 @@ def opened_table(file: Path, *, normalize: bool = True) -> Iterator[Table]:
         if len(names) > MOST_COLUMNS:
             raise ValueError(f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}")
         columns = tuple(normalized(name) if normalize else name for name in names)
-        yield Table(columns, ((number, _row(columns, row)) for number, row in cells if row))
+        yield OpenTable(columns, ((number, _row(columns, row)) for number, row in cells if row))
 
 
 def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:

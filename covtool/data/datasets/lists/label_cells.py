@@ -69,6 +69,7 @@ def _holds_several(cell: str, different: set[str]) -> bool:
     if len(parts) > 1:  # a class may be "salt;pepper", unless its parts occur in other labels
         others = Counter(p for other in different for p in set(_SEPARATOR.split(other)))
         return any(others[part] > 1 for part in parts)
+    # "Schnauzer, giant" has a comma as well: every part must be a label of another image.
     parts = [part.strip() for part in cell.split(",")]
     return len(parts) > 1 and all(part in different for part in parts)
 

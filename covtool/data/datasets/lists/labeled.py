@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from covtool.data.datasets.lists.chosen_columns import ChosenColumns, Table
+from covtool.data.datasets.lists.chosen_columns import ChosenColumns, TableSpec
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL, PATH, candidates
 from covtool.data.datasets.lists.csv_file import cell_of, opened_table
 from covtool.data.datasets.lists.label_cells import one_class_each
@@ -48,7 +48,7 @@ def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> L
     Raises:
         DataError: See `read_table` and `one_class_each`.
     """
-    table = Table(columns=(PATH, LABEL), split_names=split_names)
+    table = TableSpec(columns=(PATH, LABEL), split_names=split_names)
     read = read_table(file, table, default=default)
     cells = [row[LABEL] for rows in read.splits.values() for row in rows]
     labels, notes = one_class_each(file, cells)
@@ -61,7 +61,7 @@ def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> L
     return Listing(splits=splits, notes=(*read.notes, *notes))
 
 
-def read_table(file: Path, table: Table, *, default: str) -> Listing:
+def read_table(file: Path, table: TableSpec, *, default: str) -> Listing:
     """Return the rows of a CSV file, by split, without the spaces around their cells.
 
     Paths are relative to the file's folder; images that are not there are looked for by their

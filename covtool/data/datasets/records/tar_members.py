@@ -75,6 +75,7 @@ class _Headers:
         self.tell, self.close = file.tell, file.close
 
     def seek(self, position: int, *how: int) -> int:
+        # tarfile seeks to the sum of what headers claim, and beyond the end a read gives nothing.
         if not 0 <= position <= self._size and not how:
             raise ValueError("A header leads out of the file.")
         return self._file.seek(position, *how)

@@ -8,7 +8,7 @@ from covtool.data.datasets.folders.labeled import labeled_in_folders
 from covtool.data.datasets.folders.left_out import notes_on_left_out
 from covtool.data.datasets.folders.names import SPLIT_NAMES, UNSPLIT, exact_split
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL
-from covtool.data.datasets.lists.labeled import Table, meanings_in, read_table
+from covtool.data.datasets.lists.labeled import TableSpec, meanings_in, read_table
 from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import DataError
 from covtool.specs.layout import LayoutSpec
@@ -30,7 +30,7 @@ def read_csv(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     columns = meanings_in(root)
     # With both columns the identity counts: `task_of` has asked the user which task is meant.
     identity = LABEL if LABEL in columns and IDENTITY not in columns else IDENTITY
-    table = Table(columns=("path", identity), optional=("camera",), split_names=CSV_SPLITS)
+    table = TableSpec(columns=("path", identity), optional=("camera",), split_names=CSV_SPLITS)
     read = read_table(root, table, default=UNSPLIT)
     found = {
         split: [

@@ -35,6 +35,7 @@ def training_layout(
     names = sorted({sample.identity for sample in train})
     index = {name: label for label, name in enumerate(names)}
     splits = {"train": _labeled(train, index)}
+    # Else they show other people: a classifier has no class for them.
     if layout.val and {sample.identity for sample in layout.val} <= index.keys():
         splits["val"] = _labeled(layout.val, index)
     classes = DataLayout(
