@@ -1,8 +1,8 @@
-"""JSON and YAML from files: values, or one ValueError with a reason in one line.
+"""JSON and YAML: plain values, or one ValueError with a reason in one line.
 
-What a document can cost is bounded before anything is made of it: its nesting, and the values that
-aliases of YAML multiply ("billion laughs"). A key that stands twice in one mapping is refused: of
-two values, one would be lost in silence.
+The cost of a document is bounded before it is built: its nesting, and the values that aliases of
+YAML multiply ("billion laughs"). A key that stands twice in one mapping is refused: one of two
+values would be lost in silence.
 """
 
 import json
@@ -22,7 +22,7 @@ MOST_VALUES = 1_000_000
 """Values in one YAML document, those that aliases repeat included."""
 
 _MERGE = "tag:yaml.org,2002:merge"
-_TOO_LONG = "integer string conversion"  # what Python says of a number of thousands of digits
+_TOO_LONG = "integer string conversion"  # in Python's error about a number of over 4300 digits
 
 # A string that does not end is one to the end: the parser refuses it.
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
@@ -34,8 +34,8 @@ def parse_json(text: str) -> Any:
     """Return the value of a JSON document.
 
     Raises:
-        ValueError: It is none; it is nested deeper than `DEEPEST`; a key stands twice; it has half
-            a character (a lone surrogate) or a number that is too long.
+        ValueError: It is no JSON; it is nested deeper than `DEEPEST`; a key stands twice; it has
+            half a character (a lone surrogate) or a number that is too long.
 
     Example:
         >>> parse_json('{"a": 1, "a": 2}')
@@ -53,6 +53,7 @@ def parse_json(text: str) -> Any:
         raise ValueError(f"It is no JSON: {printable(problem.msg)}, {where}.") from problem
     except ValueError as problem:
         raise _number_or(problem) from problem
+    # Python's decoder accepts half of a surrogate pair, which then fails wherever it is written.
     if "\\ud" in text or "\\uD" in text:
         _require_whole_characters(json.dumps(value, ensure_ascii=False))
     return value
@@ -62,8 +63,8 @@ def parse_yaml(text: str) -> Any:
     """Return the value of a YAML document of plain values, without tags; dates stay text.
 
     Raises:
-        ValueError: It is none; it has tags; it is nested deeper than `DEEPEST`; it stands for more
-            values than `MOST_VALUES`; a key stands twice or is no plain value.
+        ValueError: It is no YAML; it has tags; it is nested deeper than `DEEPEST`; it stands for
+            more values than `MOST_VALUES`; a key stands twice or is no plain value.
 
     Example:
         >>> parse_yaml("lr: 0.1")
@@ -77,7 +78,7 @@ def parse_yaml(text: str) -> Any:
         _require_bounded(yaml.parse(text, Loader=_SafeLoader))
         return yaml.load(text, Loader=_PlainLoader)
     except yaml.YAMLError as problem:
-        raise ValueError(f"It is no YAML: {_said(problem)}.") from problem
+        raise ValueError(f"It is no YAML: {_reason(problem)}.") from problem
     except ValueError as problem:
         raise _number_or(problem) from problem
     except RecursionError as problem:
@@ -85,8 +86,9 @@ def parse_yaml(text: str) -> Any:
 
 
 class _PlainLoader(_SafeLoader):
-    """Plain values; a mapping whose key stands twice is an error."""
+    """Loads plain values; a mapping whose key stands twice is an error."""
 
+    # Without dates: ``2024-01-01`` is the name of a run or a class, and JSON has no dates.
     yaml_implicit_resolvers = {  # noqa: RUF012 -- yaml's own name, of the class
         first: [(tag, rule) for tag, rule in rules if not tag.endswith(":timestamp")]
         for first, rules in _SafeLoader.yaml_implicit_resolvers.items()
@@ -112,7 +114,7 @@ def _object(pairs: list[tuple[Any, Any]]) -> dict:
 
 @dataclass
 class _Extent:
-    """How much a document stands for, counted event by event; nothing is made of it."""
+    """Size of a document, counted from the parser's events without building its values."""
 
     values: int = 0
     anchored: dict[str, int] = field(default_factory=dict)  # the values in what has an anchor
@@ -148,7 +150,7 @@ def _require_bounded(events: Iterator[yaml.Event]) -> None:
 
 
 def _require_shallow(text: str) -> None:
-    """Count brackets outside of strings; the parser itself would recurse."""
+    """Refuse deep nesting by the brackets outside of strings; the parser itself would recurse."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return
     depth = 0
@@ -179,7 +181,7 @@ def _number_or(problem: ValueError) -> ValueError:
     return problem
 
 
-def _said(problem: yaml.YAMLError) -> str:
+def _reason(problem: yaml.YAMLError) -> str:
     what = getattr(problem, "problem", None) or str(problem).splitlines()[0]
     mark = getattr(problem, "problem_mark", None)
     where = f", line {mark.line + 1:,}, column {mark.column + 1:,}" if mark else ""

@@ -1,4 +1,4 @@
-"""How much memory this process may still take."""
+"""Free memory of the system and of the container."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that this process may still take; None where the system does not tell."""
+    """Return the bytes of memory that this process may still take; None if unknown."""
+    # In a container, /proc/meminfo is still that of the host: the smaller number counts.
     known = [amount for amount in (_free_in_system(), _free_in_container()) if amount is not None]
     return min(known, default=None)
 
@@ -24,7 +25,7 @@ def _free_in_system() -> int | None:
 
 
 def _free_in_container() -> int | None:
-    """Return what the control group leaves; files that it has read can be dropped."""
+    """Return the bytes that the control group leaves; None without a limit."""
     try:
         limit = int((CGROUP / "memory.max").read_text())  # or "max"
         used = int((CGROUP / "memory.current").read_text())
@@ -32,4 +33,5 @@ def _free_in_container() -> int | None:
         parts = {name: int(value) for name, value in (line.split() for line in lines)}
     except (OSError, ValueError):
         return None
+    # Cached pages of files count as used, but the kernel drops those that are inactive.
     return max(0, limit - used + parts.get("inactive_file", 0))

@@ -1,4 +1,4 @@
-"""Paths in full. The folder that they are relative to may have been deleted."""
+"""Paths in full, also where the working folder has been deleted."""
 
 import os
 from pathlib import Path
@@ -8,13 +8,14 @@ from covtool.printable import printable
 
 
 def in_full(path: str | Path) -> Path:
-    """Return a path in full, every link followed; where links go in a circle, it ends there.
+    """Return a path in full, every link followed; it ends where links go in a circle.
 
     Raises:
         ArgumentError: It is relative, and the working folder has been deleted; or no file can have
             this name.
     """
     try:
+        # Not `Path.resolve`, which raises where links go in a circle.
         return Path(os.path.realpath(path))
     except FileNotFoundError as problem:
         raise working_folder_gone(path) from problem
@@ -44,7 +45,7 @@ def is_working_folder_gone() -> bool:
 
 
 def working_folder_gone(path: str | Path) -> ArgumentError:
-    """Return a relative path that leads nowhere."""
+    """Build the error about a relative path without a working folder."""
     return ArgumentError(
         f"{printable(str(path))} leads nowhere: the working folder has been deleted.",
         hint="Change to one that exists, or give the whole path.",

@@ -1,4 +1,4 @@
-"""Where files of a user's cache go."""
+"""The folder of a user's cache."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from covtool.errors import ArgumentError
 
 
 def user_cache() -> Path:
-    """Covtool's folder in the user's cache, ``XDG_CACHE_HOME`` or ``~/.cache``; need not exist.
+    """Return covtool's folder in ``XDG_CACHE_HOME`` or ``~/.cache``; it need not exist.
 
     Raises:
         ArgumentError: The user has no home, as in a container that does not know its user. A
@@ -16,7 +16,7 @@ def user_cache() -> Path:
     given = os.environ.get("XDG_CACHE_HOME")
     try:
         return Path(given or Path.home() / ".cache") / "covtool"
-    except RuntimeError as problem:
+    except RuntimeError as problem:  # what `Path.home` raises without HOME and a password entry
         raise ArgumentError(
             "There is no home folder, and so no cache in it.",
             reason="The environment has no HOME, and the system does not know this user.",

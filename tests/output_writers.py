@@ -13,7 +13,7 @@ from torch import nn
 from covtool.atomic import written_whole
 from covtool.backbones.create import parse_name
 from covtool.checkpoints.model_file import save
-from covtool.data.datasets.retrieval.layout import RetrievalSample
+from covtool.data.datasets.retrieval_layout import RetrievalSample
 from covtool.evaluation import FeatureSet, evaluate_retrieval
 from covtool.evaluation.features.files import write_features
 from covtool.evaluation.features.table import FeatureTable, ImageLabels

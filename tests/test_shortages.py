@@ -5,7 +5,7 @@ import os
 import pytest
 
 from covtool import shortages
-from covtool.data.loading.worker_death import end_where_batches_are_lost, explaining_dead_workers
+from covtool.data.loading.worker_death import end_where_batches_are_lost, translate_worker_death
 from covtool.errors import WorkerError
 from covtool.shortages import shortage_behind, shortage_of
 
@@ -73,7 +73,7 @@ def test_a_worker_writes_to_nothing_but_shared_memory():
 
 def test_what_a_worker_lacked_is_its_exit_code():
     said = f"DataLoader worker (pid 7) exited unexpectedly with exit code {errno.EMFILE}. Details"
-    with pytest.raises(WorkerError) as caught, explaining_dead_workers(2):
+    with pytest.raises(WorkerError) as caught, translate_worker_death(2):
         raise RuntimeError(said)
     assert caught.value.reason == shortages.OPEN_FILES.message
     assert "ulimit -n" in caught.value.hint

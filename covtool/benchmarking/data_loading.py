@@ -1,4 +1,4 @@
-"""How fast training images arrive: from files by timm and by covtool, and from caches."""
+"""A benchmark of loading training images: from files by timm and covtool, and from caches."""
 
 import gc
 import math
@@ -32,12 +32,12 @@ BASELINE = "timm"
 LOADERS = (BASELINE, "off", "ram", "disk")
 MADE_UP = 256  # images, where no data set is given
 MADE_UP_SIZE = (500, 375)  # about ImageNet's mean
-NO_LIMIT = "1000TB"
+NO_LIMIT = "1000TB"  # caches are bounded by what is free alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadingBenchmarkSpec:
-    """How to measure.
+    """Settings of the benchmark.
 
     Attributes:
         img_size: Height and width of the network's images.
@@ -45,8 +45,8 @@ class LoadingBenchmarkSpec:
         workers: Processes that load images.
         color_jitter: Strength of random brightness, contrast and saturation; else images are
             cropped and flipped at random.
-        step_ms: What a training step takes on an accelerator, which leaves the processor alone.
-        repetitions: Figures are medians of so many, of each a first and a second epoch.
+        step_ms: Duration of a training step on an accelerator, which leaves the processor idle.
+        repetitions: Repetitions of a first and a second epoch, of which figures are medians.
     """
 
     img_size: int = 224
@@ -63,23 +63,23 @@ class LoadingBenchmarkSpec:
 
     @property
     def augmentation(self) -> AugmentationSpec:
-        """How they are varied."""
+        """Their random variation."""
         return AugmentationSpec(color_jitter=self.color_jitter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderCost:
-    """A loader.
+    """Figures of a loader.
 
     Attributes:
         loader: ``timm``, or covtool's with a kind of cache.
         first: Images per second of the loader alone in the first epoch, with all that comes
             before it: processes start, a cache is filled.
         later: Images per second of the loader alone in the second epoch.
-        cpu_ms: What an image costs all processes together then, of one core's time; None where
-            the system does not tell. What else runs on the machine hardly touches it.
-        first_wait_ms: What a training step waits for its images in the first epoch, on average.
-        later_wait_ms: What it waits in the second epoch.
+        cpu_ms: Time of one core for an image then, over all processes; None where the system
+            does not count it. Other programs on the machine hardly change it.
+        first_wait_ms: Average wait of a training step for its images in the first epoch.
+        later_wait_ms: Average wait in the second epoch.
         to_timm: `later` over that of timm, in the same repetition.
         cpu_of_timm: timm's `cpu_ms` over this one, in the same repetition.
     """
@@ -99,11 +99,11 @@ class LoadingBenchmark:
     """The table.
 
     Attributes:
-        machine: What it was measured on.
+        machine: Description of the machine.
         data: Name of the data set.
-        images: How many it has to train on.
-        spec: How.
-        rows: By loader.
+        images: Number of its training images.
+        spec: Settings of the benchmark.
+        rows: Figures of each loader.
     """
 
     machine: str
@@ -129,7 +129,7 @@ class Epoch:
 
 
 Build = Callable[[], Iterable[tuple[Any, Any]]]
-"""Makes a loader, with everything that is needed before the first batch."""
+"""Function that builds a loader, with everything that is needed before the first batch."""
 
 
 def benchmark_loading(
@@ -143,8 +143,8 @@ def benchmark_loading(
     Args:
         data: A folder with a folder per class, whole or below ``train``; None for photographs of
             noise.
-        spec: How.
-        track: Shows the progress.
+        spec: Settings of the benchmark.
+        track: Display of the progress.
 
     Raises:
         DataError: See `scan`.
@@ -182,7 +182,7 @@ def _round(builds: dict[str, Build], spec: LoadingBenchmarkSpec) -> Pass:
 
 
 def _two_epochs(build: Build, step_s: float) -> tuple[Epoch, Epoch]:
-    """Return the first one with everything before it."""
+    """Measure two epochs, the first with everything before it."""
     start, used = time.perf_counter(), _core_seconds()
     loader, epochs = build(), []
     for number in range(2):
@@ -191,7 +191,7 @@ def _two_epochs(build: Build, step_s: float) -> tuple[Epoch, Epoch]:
         images = steps = 0
         for _, labels in loader:
             images, steps = images + len(labels), steps + 1
-            if step_s:
+            if step_s:  # a step on an accelerator, during which workers have the processor
                 time.sleep(step_s)
         now, now_used = time.perf_counter(), _core_seconds()
         epochs.append(Epoch(images, steps, now - start, now_used - used))
@@ -202,14 +202,16 @@ def _two_epochs(build: Build, step_s: float) -> tuple[Epoch, Epoch]:
 
 
 def _core_seconds() -> float:
-    """Of this process and those that it started and that are alive; not a number if unknown."""
+    """Return the time of all cores for this process and its living children; NaN if unknown."""
+    # `os.times` counts children only once they have ended, and workers live on between epochs.
     total = time.process_time()
     for child in multiprocessing.active_children():
         try:
+            # The name of a program comes first, in parentheses, and may hold spaces itself.
             fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return math.nan
-        total += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")  # in and for the process
+        total += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")  # user and system time
     return total
 
 
@@ -269,7 +271,7 @@ def _training_folder(layout: DataLayout) -> Path:
 
 
 def _made_up(folder: Path) -> Path:
-    """Noise, smooth and fine, in JPEG files of a usual size."""
+    """Write photographs of noise, coarse and fine, as JPEG files of a usual size."""
     generator = np.random.default_rng(0)
     width, height = MADE_UP_SIZE
     for number in range(MADE_UP):

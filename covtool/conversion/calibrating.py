@@ -14,8 +14,7 @@ from covtool.conversion.records import Agreement, ConversionRequest, Job
 from covtool.data.datasets.checking import check_images, check_splits
 from covtool.data.datasets.layout import DataLayout, in_order_of
 from covtool.data.datasets.retrieval.reading import read_classes
-from covtool.data.datasets.samples import Sample
-from covtool.data.datasets.subsets import draw_evenly
+from covtool.data.datasets.samples import Sample, draw_evenly
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.errors import ArgumentError, DataError
@@ -271,5 +270,5 @@ def _loader(
     own: Callable[[Sequence[range]], Sequence[range]] | None = None,
 ) -> ImageLoader:
     return evaluation_loader(
-        samples, images, batch_size=request.batch_size, workers=request.workers, own=own
+        samples, images, batch_size=request.batch_size, workers=request.workers, select_batches=own
     )

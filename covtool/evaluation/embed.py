@@ -11,7 +11,7 @@ from torch import Tensor
 from covtool.atomic import require_room
 from covtool.backbones.device import resolve_device
 from covtool.data.datasets.checking import check_images
-from covtool.data.datasets.folders.names import WHOLE
+from covtool.data.datasets.folders.names import UNSPLIT
 from covtool.data.datasets.image_sources import ImageSource, find_images
 from covtool.data.datasets.retrieval.training import numbered
 from covtool.data.datasets.samples import Sample
@@ -113,7 +113,7 @@ def _embed(request: EmbedRequest, processes: Processes, track: Track) -> EmbedRe
     of_images = filter(None, (turned, note_on_dim(checked.dim)))
     return EmbedResult(
         path=request.output,
-        images=dict(Counter(label.split or WHOLE for label in good)),
+        images=dict(Counter(label.split or UNSPLIT for label in good)),
         num_features=extractor.num_features,
         layer=extractor.layer,
         device=str(device),
@@ -127,7 +127,7 @@ def _embed(request: EmbedRequest, processes: Processes, track: Track) -> EmbedRe
 def _images(source: ImageSource, split: str | None) -> tuple[list[ImageLabels], tuple[Sample, ...]]:
     """Return the labels of the chosen images, and the images, numbered as their labels are."""
     chosen = [
-        (sample, "" if name == WHOLE else name)
+        (sample, "" if name == UNSPLIT else name)
         for name, samples in source.chosen(split).items()
         for sample in samples
     ]

@@ -16,7 +16,7 @@ from covtool.data.datasets.reading import scan
 from covtool.data.images.dim import note_on_dim
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader
-from covtool.data.loading.worker_death import explaining_dead_workers
+from covtool.data.loading.worker_death import translate_worker_death
 from covtool.errors import DataError
 from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
 from covtool.evaluation.classification.attacker import Attacker
@@ -137,7 +137,7 @@ def _evaluate(
         batch_size=request.batch_size,
         workers=request.workers,
         device=device,
-        own=processes.part_of,
+        select_batches=processes.part_of,
         on_bad_image=request.on_bad_image,
     )
     measure = partial(
@@ -150,7 +150,7 @@ def _evaluate(
         track=track,
         processes=processes,
     )
-    with explaining_dead_workers(request.workers):
+    with translate_worker_death(request.workers):
         measured = _measure(measure, loader, attack, recipe.input, processes)
     notes = (
         *opened.notes,

@@ -10,10 +10,10 @@ from covtool.atomic import require_writable
 from covtool.backbones.device import resolve_device
 from covtool.data.datasets.checking import check_images
 from covtool.data.datasets.duplicates import COMPARED_AT_MOST, notes_on_equal_matches
-from covtool.data.datasets.retrieval.layout import RetrievalLayout
 from covtool.data.datasets.retrieval.reading import read_retrieval
 from covtool.data.datasets.retrieval.report import RetrievalReport, report_on, require_searchable
 from covtool.data.datasets.retrieval.training import numbered
+from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.data.images.dim import note_on_dim
 from covtool.data.images.orientation import note_on_turned
 from covtool.errors import ArgumentError

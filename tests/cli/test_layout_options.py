@@ -110,7 +110,7 @@ def test_families_are_trained_where_they_are_asked_for(tmp_path, capsys) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--labels", "family"), "--labels says nothing about"),
+        (("--labels", "family"), "--labels does not apply to"),
         (("--data-split", "2"), "Its layout takes --crop"),
         (("--data-split", "0"), "data-split"),
         (("--crop", "center"), "crop"),

@@ -10,8 +10,8 @@ from process_group import run_together
 from retrieval_models import write_model
 from retrieval_trees import write_csv, write_market, write_msmt17, write_veri
 
-from covtool.data.datasets.retrieval.layout import RetrievalSample
 from covtool.data.datasets.retrieval.reading import read_retrieval
+from covtool.data.datasets.retrieval_layout import RetrievalSample
 from covtool.errors import ArgumentError, DataError, OutputExistsError
 from covtool.evaluation.features.files import read_features, write_features
 from covtool.evaluation.features.table import FeatureTable, ImageLabels

@@ -1,4 +1,4 @@
-"""Decoded images, kept where they are quick to reach: memory, a mapped file, the device."""
+"""Cached images, decoded once and kept in memory, in a mapped file or on the device."""
 
 from covtool.data.cache.forms import evaluation_form, training_form
 from covtool.data.cache.opening import estimate_caches, open_caches

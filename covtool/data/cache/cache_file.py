@@ -18,31 +18,31 @@ from torch import Tensor
 
 from covtool.data.cache.filling import fill
 from covtool.data.cache.planning import CachePlan
-from covtool.data.cache.request import Unreadable
 from covtool.data.cache.stored import StoredImages, StoredIndex
+from covtool.data.datasets.checking import ImageProblem
 from covtool.regular_files import opened, require_regular
 
 VERSION = "1"
 DTYPES = {"offsets": "I64", "sizes": "I32", "spaces": "I32", "pixels": "U8"}
 ITEM_BYTES = {"I64": 8, "I32": 4, "U8": 1}
-NOT_YET = "0" * 8  # in place of the checksum, while there is none
+NOT_YET = "0" * 8  # as long as a checksum: the header is written again when that is known
 CHUNK = 2**26  # bytes read at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What a cache file must have been made of to be used.
+class CacheIdentity:
+    """Image files and settings that a cache file must have been made with to be used.
 
     Attributes:
         files: Fingerprint of the image files.
-        settings: How they were decoded and what was kept, as JSON.
+        settings: Decoding, and the form that was kept, as JSON.
     """
 
     files: str
     settings: str
 
     def metadata(self, checksum: str = NOT_YET) -> dict[str, str]:
-        """Return what stands in a file's header."""
+        """Return the metadata of a file's header."""
         return {
             "covtool_cache": VERSION,
             "files": self.files,
@@ -52,7 +52,7 @@ class Identity:
 
 
 class UnusableCacheError(Exception):
-    """A cache file has to be made anew; the text says why."""
+    """A cache file has to be made again; the text says why."""
 
 
 class MappedImages(StoredImages):
@@ -66,10 +66,11 @@ class MappedImages(StoredImages):
         return MappedImages(self.path, self.index.only(rows), self.pixels, self.channels)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _mapped_again, (self.path, self.index, self.channels)
+        # The path in place of the pixels, which would be copied into every process.
+        return _map_again, (self.path, self.index, self.channels)
 
 
-def map_cache_file(path: Path, identity: Identity, channels: int) -> MappedImages:
+def map_cache_file(path: Path, identity: CacheIdentity, channels: int) -> MappedImages:
     """Map a cache file, once its checksum has been found right.
 
     Raises:
@@ -84,11 +85,12 @@ def map_cache_file(path: Path, identity: Identity, channels: int) -> MappedImage
         if metadata["checksum"] != _checksum(path):
             raise UnusableCacheError("its checksum is wrong")
         index = StoredIndex(
+            # Copies, as the file is mapped: a few bytes an image, read for every batch.
             *(tensors[name].numpy().copy() for name in ("offsets", "sizes", "spaces"))
         )
     except UnusableCacheError:
         raise
-    except Exception as problem:  # safetensors raises many things on damaged headers
+    except Exception as problem:  # safetensors raises many types on damaged headers
         raise UnusableCacheError("it cannot be read") from problem
     if not _is_laid_out(index, tensors["pixels"], channels):
         raise UnusableCacheError("its images are not where it says")
@@ -113,12 +115,13 @@ def _is_laid_out(index: StoredIndex, pixels: Tensor, channels: int) -> bool:
     if (spaces[readable] < 1).any() or (sizes[readable] < 1).any():
         return False
     following = np.append(offsets, len(pixels))
-    room = np.diff(following)
+    space = np.diff(following)
+    # In int64: a side is an int32, and the area of a large image would not fit into one.
     needed = sizes.astype(np.int64).prod(1) * channels
-    return following[0] == 0 and bool((room >= 0).all() and (room == needed)[readable].all())
+    return following[0] == 0 and bool((space >= 0).all() and (space == needed)[readable].all())
 
 
-def write_cache_file(path: Path, identity: Identity, plan: CachePlan) -> list[Unreadable]:
+def write_cache_file(path: Path, identity: CacheIdentity, plan: CachePlan) -> list[ImageProblem]:
     """Decode the images of a plan into a file that exists.
 
     The pixels are written where they belong, by several threads, rather than through a mapping:
@@ -146,7 +149,7 @@ def write_cache_file(path: Path, identity: Identity, plan: CachePlan) -> list[Un
     return bad
 
 
-def _require_same(metadata: dict[str, str], identity: Identity) -> None:
+def _require_same(metadata: dict[str, str], identity: CacheIdentity) -> None:
     expected = identity.metadata()
     for name, reason in (
         ("covtool_cache", "it is of another version"),
@@ -159,7 +162,7 @@ def _require_same(metadata: dict[str, str], identity: Identity) -> None:
 
 
 def _header(plan: CachePlan, metadata: dict[str, str]) -> bytes:
-    """Length and JSON of a safetensors file; as long for every checksum."""
+    """Return length and JSON of a safetensors file; as long for every checksum."""
     shapes = [*(array.shape for array in plan.index.arrays), (plan.num_bytes,)]
     entries, at = {}, 0
     for (name, dtype), shape in zip(DTYPES.items(), shapes, strict=True):
@@ -167,12 +170,12 @@ def _header(plan: CachePlan, metadata: dict[str, str]) -> bytes:
         entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, end]}
         at = end
     text = json.dumps({"__metadata__": metadata, **entries}).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)  # safetensors wants the tensors aligned to 8 bytes
     return len(text).to_bytes(8, "little") + text
 
 
 def _write(handle: int, array: np.ndarray, offset: int) -> int:
-    """Write all of an array's bytes; the system may take a part at a time. Says where they end."""
+    """Write all of an array's bytes, of which the system may take a part, and return their end."""
     data = memoryview(array.reshape(-1).view(np.uint8))
     while data:
         written = os.pwrite(handle, data, offset)
@@ -181,7 +184,7 @@ def _write(handle: int, array: np.ndarray, offset: int) -> int:
 
 
 def _checksum(path: Path) -> str:
-    """CRC-32 of everything behind the header, as eight hexadecimal digits."""
+    """Return the CRC-32 of everything behind the header, as eight hexadecimal digits."""
     value = 0
     with opened(path) as file:
         file.seek(8 + int.from_bytes(file.read(8), "little"))
@@ -190,7 +193,7 @@ def _checksum(path: Path) -> str:
     return f"{value:08x}"
 
 
-def _mapped_again(path: Path, index: StoredIndex, channels: int) -> MappedImages:
-    """Return what unpickling in another process does."""
+def _map_again(path: Path, index: StoredIndex, channels: int) -> MappedImages:
+    """Map a cache file in another process, as unpickling does; its checksum was found right."""
     with safe_open(path, framework="pt") as file:
         return MappedImages(path, index, file.get_tensor("pixels"), channels)

@@ -1,4 +1,4 @@
-"""Every image decoded once."""
+"""Decoding of every image once, into memory or through a function that writes it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,24 +7,24 @@ import numpy as np
 import torch
 
 from covtool.data.cache.planning import CachePlan
-from covtool.data.cache.request import CachedImages, Unreadable
+from covtool.data.cache.request import CachedImages
 from covtool.data.cache.stored import StoredImages
-from covtool.data.datasets.checking import require_readable
+from covtool.data.datasets.checking import ImageProblem, require_readable
 from covtool.data.images.decoding import decode_image
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.images.threads import in_threads
 from covtool.errors import DataError
 
 Put = Callable[[int, np.ndarray], None]
-"""Writes the bytes of an image, contiguous, at an offset; called by several threads."""
+"""Function that writes the bytes of an image at an offset; called by several threads."""
 
 
-def fill(plan: CachePlan, put: Put) -> list[Unreadable]:
+def fill(plan: CachePlan, put: Put) -> list[ImageProblem]:
     """Decode the images of a plan and put each in its place.
 
     Args:
-        plan: Says which and where. The sizes of images that cannot be read become 0.
-        put: Writes an image.
+        plan: Images and their places. The sizes of images that cannot be read become 0.
+        put: Function that writes an image.
 
     Returns:
         The images that cannot be read.
@@ -37,7 +37,7 @@ def fill(plan: CachePlan, put: Put) -> list[Unreadable]:
     looks = in_threads(partial(_fill_one, plan, put), range(count))
     for row, look in enumerate(setting.track(looks, f"decoding {split} images", count)):
         turned += look is True
-        if isinstance(look, str):
+        if isinstance(look, str):  # the reason; its place stays reserved, with nothing in it
             plan.index.sizes[row] = 0
             bad.append((plan.samples[row].path, look))
     require_readable(bad, count, setting.on_bad_image)
@@ -55,6 +55,7 @@ def fill_memory(plan: CachePlan) -> CachedImages:
         DataError: As `fill`.
     """
     setting = plan.setting
+    # Not cleared: every byte of a readable image is written.
     pixels = torch.empty(plan.num_bytes, dtype=torch.uint8)
     row = pixels.numpy()
 
@@ -69,18 +70,19 @@ def fill_memory(plan: CachePlan) -> CachedImages:
 
 
 def _fill_one(plan: CachePlan, put: Put, row: int) -> str | bool:
-    """Return why an image cannot be read; or whether its EXIF data turn it."""
+    """Decode an image into its place; return why it cannot be read, or whether EXIF turns it."""
     setting, index = plan.setting, plan.index
     try:
         decoded = decode_image(plan.samples[row].path, gray=setting.gray, exif=setting.exif)
     except DataError as problem:
         return str(problem.reason)
+    # Of gray images one of three equal channels.
     image, pixels = decoded.image, plan.form.pixels(decoded.image)[..., : setting.channels]
     if setting.exif and decoded.has_turn and pixels.shape[:2] == tuple(index.sizes[row, ::-1]):
         # Turned to the side: as many bytes in the other form. The header is no help, for a PNG
         # file may have its EXIF data at the end.
         index.sizes[row], index.spaces[row] = index.sizes[row, ::-1], index.spaces[row, ::-1]
     if pixels.shape[:2] != tuple(index.sizes[row]):
-        return f"It is {image.width}x{image.height}, but its header told otherwise."
+        return f"It is {image.width}x{image.height}, but its header has another size."
     put(int(index.offsets[row]), np.ascontiguousarray(pixels))
     return decoded.has_turn

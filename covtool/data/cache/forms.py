@@ -1,4 +1,4 @@
-"""The form in which a cache keeps an image: as large as crops of it can show, or ready to use."""
+"""The forms in which a cache keeps an image: as large as its crops need, or ready for a network."""
 
 import math
 from collections.abc import Callable
@@ -16,27 +16,31 @@ Size = tuple[int, int]
 
 
 class StoredForm(Protocol):
-    """What becomes of an image before it is kept."""
+    """Form in which an image is kept."""
 
     @property
     def varied(self) -> bool:
-        """Whether training images are made of it at random; else it is what a network takes."""
+        """Whether it is varied at random for training; else it is a network's input."""
 
     def size(self, size: Size) -> Size:
-        """Return the size of what is kept of an image of a given size."""
+        """Return the size in which an image of a given size is kept."""
 
     def space(self, size: Size) -> Size:
         """Return the size of the image that random crops are drawn in."""
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """What is kept, (height, width, 3) or more channels than the cache keeps, in uint8."""
+        """Return the pixels to keep, (height, width, 3) in uint8; a cache may keep one channel."""
 
     def settings(self) -> dict[str, Any]:
-        """Return everything that decides about the pixels, for JSON."""
+        """Return all settings that decide about the pixels, for JSON.
+
+        They are part of the identity of a cache file: another name or value here, and the caches
+        that users have are made again.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class Shrunk:
+class ShrunkForm:
     """A whole image, shrunk to what random crops of it can show; never enlarged.
 
     The smallest crop has a share of the image's pixels. Kept are so many that this crop still has
@@ -49,8 +53,8 @@ class Shrunk:
 
     Attributes:
         crop: (height, width) of the network's images.
-        least_share: Of the image's area, that a crop keeps.
-        side: Short side at most, in place of the rule; None for the rule.
+        least_share: Smallest share of the image's area in a crop.
+        side: Upper bound of the short side, in place of the rule; None for the rule.
     """
 
     crop: tuple[int, int]
@@ -65,10 +69,11 @@ class Shrunk:
         if self.side is not None:
             factor = self.side / short
         else:
+            # Pixels of the whole image, if its smallest crop is to have as many as the network's.
             for_smallest_crop = math.prod(self.crop) / self.least_share
             factor = max(math.sqrt(for_smallest_crop / (width * height)), max(self.crop) / short)
         if factor >= 1:
-            return size
+            return size  # enlarging would store pixels that a crop computes anyway
         return max(1, round(width * factor)), max(1, round(height * factor))
 
     def space(self, size: Size) -> Size:
@@ -84,8 +89,8 @@ class Shrunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Squashed:
-    """A whole image with both sides resized, as `Squash` does before it is cropped at random.
+class SquashedForm:
+    """A whole image with both sides resized by `Squash`, to be cropped at random.
 
     Attributes:
         input: The images that the model expects.
@@ -108,8 +113,8 @@ class Squashed:
         return {"form": "squashed", "size": [wide, high], "filter": self.input.interpolation}
 
 
-class Prepared:
-    """What the network takes, before normalization.
+class PreparedForm:
+    """A network's input before its normalization.
 
     Args:
         input: The images that the model expects.
@@ -131,27 +136,28 @@ class Prepared:
         return self._transform(image).permute(1, 2, 0).numpy()
 
     def settings(self) -> dict[str, Any]:
-        names = {"size", "interpolation", "crop_pct", "crop_mode", "mean"}  # mean: of a border
+        # The mean fills the border of an image that is smaller than the crop: it is in the pixels.
+        names = {"size", "interpolation", "crop_pct", "crop_mode", "mean"}
         return {"form": "prepared", **self._input.model_dump(mode="json", include=names)}
 
 
 def training_form(
     input: InputSpec, augmentation: AugmentationSpec, *, side: int | None = None
 ) -> StoredForm:
-    """Return what to keep of training images.
+    """Choose the form in which training images are kept.
 
     Args:
         input: The images that the model expects.
-        augmentation: How the images are varied.
-        side: Short side at most, where crops are drawn in the image itself.
+        augmentation: Random variation of the images.
+        side: Upper bound of the short side, where crops are drawn in the image itself.
     """
     if not augmentation.aug:
-        return Prepared(input)
+        return PreparedForm(input)
     if input.crop_mode == "squash":
-        return Squashed(input)
-    return Shrunk(crop=input.size, least_share=augmentation.scale[0], side=side)
+        return SquashedForm(input)
+    return ShrunkForm(crop=input.size, least_share=augmentation.scale[0], side=side)
 
 
 def evaluation_form(input: InputSpec) -> StoredForm:
-    """Return what to keep of images that a model is evaluated on."""
-    return Prepared(input)
+    """Choose the form in which images for evaluation are kept."""
+    return PreparedForm(input)

@@ -1,4 +1,4 @@
-"""Cache files: which one belongs to which images, and who makes it."""
+"""Cache files: the name of the one for some images, and its making by one process."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from covtool.atomic import require_free, written_whole
 from covtool.atomic.folders import made_folder
 from covtool.data.cache.cache_file import (
-    Identity,
+    CacheIdentity,
     UnusableCacheError,
     map_cache_file,
     write_cache_file,
@@ -23,12 +23,12 @@ from covtool.errors import ArgumentError, reason_of
 from covtool.full_paths import in_full
 
 SEEN_BEFORE = "It could not be read when the cache was made."
-DECODERS = ("pillow", "timm")  # packages that decide about the pixels
-DIGITS = 12  # of a hash, that tell the files of data sets apart
+DECODERS = ("pillow", "timm")  # packages whose version decides about the pixels
+DIGITS = 12  # of the hash in the name of a cache file
 
 
 def mapped(request: CacheRequest, setting: CacheSetting) -> CachedImages:
-    """Return the images of the cache file that there is.
+    """Map the images of an existing cache file.
 
     Raises:
         UnusableCacheError: There is none, or it is damaged or of other images.
@@ -38,6 +38,7 @@ def mapped(request: CacheRequest, setting: CacheSetting) -> CachedImages:
     images = map_cache_file(cache_path(request, setting), identity, setting.channels)
     if len(images) != len(request.samples):
         raise UnusableCacheError("it has another number of images")
+    # Unreadable ones are in the file with size 0, so that a run with --on-bad-image error notices.
     missing = set(range(len(request.samples))) - set(images.index.readable.tolist())
     bad = [(request.samples[row].path, SEEN_BEFORE) for row in sorted(missing)]
     require_readable(bad, len(request.samples), setting.on_bad_image)
@@ -48,7 +49,7 @@ def mapped(request: CacheRequest, setting: CacheSetting) -> CachedImages:
 
 
 def make(plan: CachePlan) -> CachedImages:
-    """Make the cache file of a plan and map it; one process of a machine does, others wait.
+    """Make the cache file of a plan and map it; one process of a machine does so, others wait.
 
     Raises:
         ArgumentError: The file cannot be written.
@@ -58,10 +59,10 @@ def make(plan: CachePlan) -> CachedImages:
     path = cache_path(request, setting)
     with _writable(path), _only_one_process(path):
         try:
-            return mapped(request, setting)  # somebody else has made it meanwhile
+            return mapped(request, setting)  # made by another process, while this one waited
         except UnusableCacheError as reason:
             if path.exists():
-                setting.note(f"The cache {path} is made anew: {reason}.")
+                setting.note(f"The cache {path} is made again: {reason}.")
         identity = _identity(request, setting)
         with written_whole(path) as temporary:
             bad = write_cache_file(temporary, identity, plan)
@@ -69,7 +70,10 @@ def make(plan: CachePlan) -> CachedImages:
 
 
 def cache_path(request: CacheRequest, setting: CacheSetting) -> Path:
-    """The cache file of some images; other settings have another one, changed images do not."""
+    """Return the cache file of some images: another for other settings, the same for other images.
+
+    So a cache whose images have changed is replaced, and does not stay behind for ever.
+    """
     key = f"{in_full(setting.root)}\0{request.split}\0{_settings(request, setting)}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:DIGITS]
     return (
@@ -77,8 +81,8 @@ def cache_path(request: CacheRequest, setting: CacheSetting) -> Path:
     )
 
 
-def _identity(request: CacheRequest, setting: CacheSetting) -> Identity:
-    return Identity(
+def _identity(request: CacheRequest, setting: CacheSetting) -> CacheIdentity:
+    return CacheIdentity(
         files=file_fingerprint(request.samples, setting.root), settings=_settings(request, setting)
     )
 
@@ -106,7 +110,7 @@ def _writable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _only_one_process(path: Path) -> Iterator[None]:
-    """Hold the lock of a cache file: until the block ends, or the process does, however."""
+    """Hold the lock of a cache file until the block or the process ends."""
     lock = path.with_suffix(".lock")
     require_free(lock, overwrite=True)  # a pipe in its place would be waited for
     with lock.open("a") as file:
@@ -115,5 +119,7 @@ def _only_one_process(path: Path) -> Iterator[None]:
         except ImportError:  # Windows: several may make it, and the last one's stays
             pass
         else:
+            # Not deleted afterwards: another process may wait for this very file, and a third one
+            # would lock a new file of the same name beside it.
             fcntl.flock(file.fileno(), fcntl.LOCK_EX)
         yield

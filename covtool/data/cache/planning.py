@@ -1,4 +1,4 @@
-"""What a cache is going to hold, before an image is decoded."""
+"""The layout of a cache, planned from the headers of the images before one is decoded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class CachePlan:
     """A cache that is to be filled.
 
     Attributes:
-        request: The image files, and what is kept of each.
-        setting: How they are cached.
-        index: Where each image is going to lie; of size 0 where its header cannot be read.
-        num_bytes: Of all images.
+        request: Image files and the form in which they are kept.
+        setting: Place and decoding of the cache.
+        index: Place of each image; its size is 0 where the header cannot be read.
+        num_bytes: Bytes of all images.
     """
 
     request: CacheRequest
@@ -38,18 +38,20 @@ class CachePlan:
 
     @property
     def form(self) -> StoredForm:
-        """What is kept of each."""
+        """The form in which they are kept."""
         return self.request.form
 
 
 def plan_cache(request: CacheRequest, setting: CacheSetting) -> CachePlan:
-    """Lay a cache out, from the headers of the image files."""
+    """Lay a cache out from the headers of the image files."""
     form, sizes, spaces = request.form, [], []
     found = in_threads(_size, [sample.path for sample in request.samples])
     for size in setting.track(found, f"measuring {request.split} images", len(request.samples)):
+        # Pillow has width and height, the index height and width as arrays do.
         sizes.append(NOTHING if size is None else form.size(size)[::-1])
         spaces.append(NOTHING if size is None else form.space(size)[::-1])
     index = StoredIndex.lay_out(sizes, spaces, setting.channels)
+    # In int64: sizes are int32, and the bytes of a data set do not fit into one.
     num_bytes = int(index.sizes.astype("int64").prod(1).sum()) * setting.channels
     return CachePlan(request, setting, index, num_bytes)
 
@@ -58,4 +60,4 @@ def _size(path: Path) -> Size | None:
     try:
         return image_size(path)
     except DataError:
-        return None  # filling will say why
+        return None  # filling gives the reason

@@ -1,4 +1,4 @@
-"""What a run wants to have cached, and what it gets."""
+"""A run's request for cached images, and the images that it gets."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,23 +8,20 @@ import torch
 
 from covtool.data.cache.forms import StoredForm
 from covtool.data.cache.stored import StoredImages
-from covtool.data.datasets.checking import OnBadImage
+from covtool.data.datasets.checking import ImageProblem, OnBadImage
 from covtool.data.datasets.samples import Sample
 from covtool.progress import Track, silent
 from covtool.specs import LoadingSpec
 
-Unreadable = tuple[Path, str]
-"""A file, and why it cannot be read."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheRequest:
-    """What is to be cached.
+    """Images to cache.
 
     Attributes:
-        split: What the images are, in a word: ``train``.
+        split: Name of their split, for messages and the file name.
         samples: The image files.
-        form: What to keep of each.
+        form: Form in which each is kept.
     """
 
     split: str
@@ -34,17 +31,17 @@ class CacheRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSetting:
-    """How the images of a run are cached.
+    """Place and decoding of a run's caches.
 
     Attributes:
-        spec: Where, and how much.
+        spec: Kind of cache and its bounds.
         root: Folder of the data set.
         gray: Whether the model sees luminance only.
-        exif: Whether images are turned as their EXIF data tell.
-        device: Where the model is.
+        exif: Whether images are turned by their EXIF orientation.
+        device: Device of the model.
         on_bad_image: Whether an unreadable image is an error, or left out.
-        note: Is told what is worth knowing.
-        track: Shows the progress.
+        note: Function that takes a note for the user.
+        track: Display of the progress.
     """
 
     spec: LoadingSpec
@@ -66,22 +63,24 @@ class CachedImages(Sequence[Sample]):
     """Samples whose images are cached.
 
     Args:
-        request: What was asked for.
-        images: All of its images, decoded; those that cannot be read have no size.
+        request: The request for them.
+        images: Decoded images of all its samples; those that cannot be read have no size.
         bad: File and reason of those.
 
     Attributes:
-        samples: Those whose images can be read.
-        images: Of these samples, in the same order.
-        varied: Whether they are to be varied at random; else they are as the network takes them.
+        samples: Samples whose images can be read.
+        images: Images of these samples, in the same order.
+        varied: Whether they are to be varied at random; else they are a network's input.
         bad: File and reason of images that cannot be read.
     """
 
     def __init__(
-        self, request: CacheRequest, images: StoredImages, bad: Sequence[Unreadable]
+        self, request: CacheRequest, images: StoredImages, bad: Sequence[ImageProblem]
     ) -> None:
         rows = images.index.readable
+        # A sample for each image: indices of a sampler are rows of `images`.
         self.samples = tuple(request.samples[row] for row in rows)
+        # Without bad ones as it is: a selection would copy the index of a mapped file.
         self.images = images.only(rows) if bad else images
         self.varied = request.form.varied
         self.bad = tuple(bad)

@@ -12,11 +12,11 @@ Box = tuple[int, int, int, int]
 """Top, left, height and width in pixels."""
 
 
-class Place(NamedTuple):
-    """Where an image lies in the row.
+class ImageLocation(NamedTuple):
+    """Place of an image in the row of bytes.
 
     Attributes:
-        offset: Of its first byte.
+        offset: Position of its first byte.
         size: Height and width.
         space: Height and width of the image that random crops are drawn in.
     """
@@ -28,10 +28,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredIndex:
-    """Where each image lies in the row; what a cache keeps per image beside its pixels.
+    """Place of every image in the row of bytes.
 
     Attributes:
-        offsets: Of the first byte, (N,) in int64.
+        offsets: Positions of the first bytes, (N,) in int64.
         sizes: Height and width, (N, 2) in int32; 0 for an image that could not be read.
         spaces: Height and width of the image that random crops are drawn in, (N, 2) in int32.
     """
@@ -45,7 +45,7 @@ class StoredIndex:
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """All of it."""
+        """Offsets, sizes and spaces."""
         return self.offsets, self.sizes, self.spaces
 
     def only(self, rows: np.ndarray) -> "StoredIndex":
@@ -57,16 +57,16 @@ class StoredIndex:
         """Rows of images that could be read."""
         return np.flatnonzero(self.sizes[:, 0])
 
-    def places(self, rows: Sequence[int]) -> list["Place"]:
-        """Return where the images of some rows lie, as plain numbers: in one go, for speed."""
+    def locations(self, rows: Sequence[int]) -> list[ImageLocation]:
+        """Return the places of some rows' images, as plain numbers: all at once, for speed."""
         columns = (array[np.asarray(rows)].tolist() for array in self.arrays)
-        return [Place(at, tuple(s), tuple(c)) for at, s, c in zip(*columns, strict=True)]
+        return [ImageLocation(at, tuple(s), tuple(c)) for at, s, c in zip(*columns, strict=True)]
 
     @classmethod
     def lay_out(
         cls, sizes: Sequence[tuple[int, int]], spaces: Sequence[tuple[int, int]], channels: int
     ) -> "StoredIndex":
-        """Return one image after the other.
+        """Lay images out one after the other.
 
         Args:
             sizes: Height and width of each.
@@ -74,7 +74,7 @@ class StoredIndex:
             channels: Bytes per pixel.
         """
         extent = np.array(sizes, dtype=np.int64).reshape(-1, 2)
-        bytes_each = extent.prod(1) * channels
+        bytes_each = extent.prod(1) * channels  # in int64: all images have more than 2 GiB
         return cls(
             offsets=bytes_each.cumsum() - bytes_each,
             sizes=extent.astype(np.int32),
@@ -86,9 +86,9 @@ class StoredImages:
     """Decoded images.
 
     Args:
-        index: Where they lie.
-        pixels: All of them, (bytes,) in uint8, on any device.
-        channels: Of each pixel; 1 for gray.
+        index: Their places in `pixels`.
+        pixels: Pixels of all of them, (bytes,) in uint8, on any device.
+        channels: Channels of each pixel; 1 for gray.
     """
 
     def __init__(self, index: StoredIndex, pixels: Tensor, channels: int) -> None:
@@ -101,16 +101,18 @@ class StoredImages:
 
     def __getitem__(self, row: int) -> Tensor:
         """Return an image, (height, width, channels) in uint8, without a copy."""
-        (place,) = self.index.places([row])
+        (place,) = self.index.locations([row])
         return self.part(place, (0, 0, *place.size))[0].permute(1, 2, 0)
 
-    def part(self, place: Place, box: Box) -> Tensor:
+    def part(self, place: ImageLocation, box: Box) -> Tensor:
         """Return a part of an image, (1, channels, height, width), without a copy.
 
         A pixel's channels are beside each other in memory.
         """
         top, left, height, width = box
         row = place.size[1] * self.channels
+        # The strides say that the channels of a pixel are neighbors (channels last), so that a crop
+        # of a stored image is a view, which resizing reads as it is.
         return self.pixels.as_strided(
             (1, self.channels, height, width),
             (height * row, 1, row, self.channels),

@@ -1,4 +1,4 @@
-"""Whether every image of a data set can be read, before a long run finds out."""
+"""A check that every image of a data set can be read, before a long run depends on it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 
 OnBadImage = Literal["error", "skip"]
-Unread = tuple[Path, str]
+ImageProblem = tuple[Path, str]
 """A file, and why it cannot be read."""
 
 SHOWN = 5
@@ -24,13 +24,13 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedSamples:
-    """What `check_images` found.
+    """Result of `check_images`.
 
     Attributes:
-        good: The samples whose images can be read, in order.
+        good: Samples whose images can be read, in order.
         bad: File and reason of the others.
-        turned: How many of the good ones have EXIF data that turn them.
-        dim: How many of the good ones are nearly black, see `covtool.data.images.dim`.
+        turned: Number of good ones with an EXIF orientation that turns them.
+        dim: Number of good ones that are nearly black, see `covtool.data.images.dim`.
     """
 
     good: Sequence[Sample]
@@ -39,7 +39,7 @@ class CheckedSamples:
     dim: int = 0
 
 
-def list_unreadable(bad: Sequence[Unread]) -> str:
+def list_unreadable(bad: Sequence[ImageProblem]) -> str:
     """Return the first of many files, each with the reason why it cannot be read."""
     return first_few(
         bad, SHOWN, show=lambda one: f"{printable(str(one[0]))}: {one[1]}", separator="; "
@@ -54,7 +54,7 @@ class UnreadableError(DataError):
         total: Images, readable or not.
     """
 
-    def __init__(self, bad: Sequence[Unread], total: int) -> None:
+    def __init__(self, bad: Sequence[ImageProblem], total: int) -> None:
         super().__init__(
             f"{len(bad)} of {total} images cannot be read.",
             reason=list_unreadable(bad),
@@ -66,14 +66,14 @@ class UnreadableError(DataError):
 
     @classmethod
     def of_all(cls, problems: Sequence["UnreadableError"]) -> "UnreadableError":
-        """Return what several parts of a data set lack, at once."""
+        """Join the errors of several parts of a data set to one."""
         bad = [unread for problem in problems for unread in problem.bad]
         return cls(bad, sum(problem.total for problem in problems))
 
 
-def check_images(samples: Sequence[Sample], **how: Any) -> CheckedSamples:
+def check_images(samples: Sequence[Sample], **options: Any) -> CheckedSamples:
     """Decode every image of one split; see `check_splits`."""
-    return check_splits({"": samples}, **how)[""]
+    return check_splits({"": samples}, **options)[""]
 
 
 def check_splits(
@@ -89,22 +89,23 @@ def check_splits(
     Records are not checked: they are too many.
 
     Args:
-        splits: What to check.
+        splits: Images by split.
         on_bad_image: Whether unreadable images are an error, or only listed and left out.
-        track: Shows the progress.
+        track: Display of the progress.
         workers: Threads; by default one per core, at most 8.
-        processes: That check a part of the images each. All of them get the result.
+        processes: Processes that each check a part of the images. All of them get the result.
 
     Raises:
         UnreadableError: There are unreadable images and `on_bad_image` is ``error``: those of all
             splits. Or all images of a split are unreadable.
     """
     files = {name: part for name, part in splits.items() if not isinstance(part, Records)}
-    found = iter(_examined(list(chain.from_iterable(files.values())), track, workers, processes))
+    # All splits in one go, so that processes and threads share the work evenly.
+    found = iter(_check_all(list(chain.from_iterable(files.values())), track, workers, processes))
     checked, problems = {}, []
     for name, samples in splits.items():
-        looks = list(islice(found, len(samples))) if name in files else None
-        checked[name] = _sorted_out(samples, looks)
+        checks = list(islice(found, len(samples))) if name in files else None
+        checked[name] = _checked(samples, checks)
         try:
             require_readable(checked[name].bad, len(samples), on_bad_image)
         except UnreadableError as problem:
@@ -114,56 +115,57 @@ def check_splits(
     return checked
 
 
-def require_readable(bad: Sequence[Unread], total: int, on_bad_image: OnBadImage) -> None:
+def require_readable(bad: Sequence[ImageProblem], total: int, on_bad_image: OnBadImage) -> None:
     """Refuse unreadable images, where they are to be refused.
 
     Args:
         bad: File and reason of those that cannot be read.
         total: Images, readable or not.
-        on_bad_image: Whether they are an error, or only left out.
+        on_bad_image: Whether they are an error or left out.
 
     Raises:
         UnreadableError: There are some and `on_bad_image` is ``error``, or all are unreadable.
     """
+    # With none left there is nothing to train or to evaluate on.
     if bad and (on_bad_image == "error" or len(bad) == total):
         raise UnreadableError(bad, total)
 
 
-class _Look(NamedTuple):
+class _Check(NamedTuple):
     problem: str | None
     has_turn: bool = False
     is_dim: bool = False
 
 
-def _examined(
+def _check_all(
     samples: Sequence[Sample], track: Track, workers: int | None, processes: Processes
-) -> list[_Look]:
+) -> list[_Check]:
     if not samples:
         return []
     part = processes.part_of(samples)
 
-    def check() -> list[_Look]:
-        looks = in_threads(_look_at, part, workers=workers)
-        return list(track(looks, "checking images", len(part)))
+    def check() -> list[_Check]:
+        checks = in_threads(_check_one, part, workers=workers)
+        return list(track(checks, "checking images", len(part)))
 
     return list(chain.from_iterable(processes.each(check)))
 
 
-def _look_at(sample: Sample) -> _Look:
+def _check_one(sample: Sample) -> _Check:
     try:
         decoded = decode_image(sample.path)
-        return _Look(None, decoded.has_turn, decoded.is_dim)
+        return _Check(None, decoded.has_turn, decoded.is_dim)
     except DataError as problem:
-        return _Look(problem.reason)
+        return _Check(problem.reason)
 
 
-def _sorted_out(samples: Sequence[Sample], looks: Sequence[_Look] | None) -> CheckedSamples:
-    if looks is None:
+def _checked(samples: Sequence[Sample], checks: Sequence[_Check] | None) -> CheckedSamples:
+    if checks is None:  # records
         return CheckedSamples(good=samples, bad=())
-    pairs = list(zip(samples, looks, strict=True))
+    pairs = list(zip(samples, checks, strict=True))
     return CheckedSamples(
-        good=tuple(sample for sample, look in pairs if look.problem is None),
-        bad=tuple((sample.path, look.problem) for sample, look in pairs if look.problem),
-        turned=sum(look.has_turn for look in looks),
-        dim=sum(look.is_dim for look in looks),
+        good=tuple(sample for sample, check in pairs if check.problem is None),
+        bad=tuple((sample.path, check.problem) for sample, check in pairs if check.problem),
+        turned=sum(check.has_turn for check in checks),
+        dim=sum(check.is_dim for check in checks),
     )

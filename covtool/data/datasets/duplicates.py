@@ -8,9 +8,10 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from covtool.data.datasets.found_images import counted
 from covtool.data.datasets.hygiene import short_path
 from covtool.data.datasets.layout import DataLayout
-from covtool.data.datasets.retrieval.layout import RetrievalLayout
+from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.data.images.threads import in_threads
 from covtool.printable import printable
 from covtool.progress import Track, silent
@@ -39,15 +40,15 @@ Group = list[ListedFile]
 def notes_on_equal_files(
     layout: DataLayout, *, at_most: int | None = None, track: Track = silent
 ) -> tuple[str, ...]:
-    """Return what is worth knowing about equal files of a data set.
+    """Compare the image files of a data set, and return notes on equal ones.
 
     A file is read only where another one has its size; whole, only where they are equal in the
     middle as well. Images that are no files of their own are not compared.
 
     Args:
         layout: The data set.
-        at_most: Images of it; more are not compared, which the note says.
-        track: Shows the progress.
+        at_most: Images to compare at most; of more there is a note that they are not compared.
+        track: Display of the progress.
     """
     total = sum(map(len, layout.splits.values()))
     if at_most is not None and total > at_most and len(layout.splits) > 1:
@@ -69,22 +70,23 @@ def notes_on_equal_files(
 def notes_on_equal_matches(
     layout: RetrievalLayout, *, at_most: int, track: Track = silent
 ) -> tuple[str, ...]:
-    """Return what is worth knowing about queries that have an equal file among what is searched.
+    """Compare queries with the images that are searched, and return notes on equal files.
 
     Args:
         layout: The data set.
-        at_most: Images of it; more are not compared, which the note says.
-        track: Shows the progress.
+        at_most: Images to compare at most; of more there is a note that they are not compared.
+        track: Display of the progress.
     """
     searched = layout.searched
     if len(searched) > at_most:
         return (f"Whether files are there twice was not looked at: there are {len(searched):,}.",)
     names = ["gallery" if at >= len(layout.query) else "query" for at in range(len(searched))]
     files = [
-        ListedFile(name, sample.path, number)  # other labels: all equal ones matter
+        ListedFile(name, sample.path, number)  # a label each, so that all equal files matter
         for number, (name, sample) in enumerate(zip(names, searched, strict=True))
     ]
     groups = equal_files(files, track=track)
+    # An equal file among the queries alone cannot be found, unless they are searched themselves.
     found = [
         (query, next(file for file in group if file is not query))
         for group in groups
@@ -102,12 +104,14 @@ def notes_on_equal_matches(
 
 
 def equal_files(files: Sequence[ListedFile], *, track: Track = silent) -> list[Group]:
-    """Return files that are equal and differ in split or label, in groups.
+    """Find groups of equal files that differ in split or label.
 
     Args:
-        files: To be compared; those that cannot be read, and empty ones, equal none.
-        track: Shows the progress.
+        files: Files to compare; those that cannot be read, and empty ones, equal none.
+        track: Display of the progress.
     """
+    # From cheap to expensive, each only within groups that the one before could not tell apart:
+    # of most data sets, no file is read whole.
     groups = [list(files)]
     for key, name in (
         (_size, "sizes of files"),
@@ -121,7 +125,8 @@ def equal_files(files: Sequence[ListedFile], *, track: Track = silent) -> list[G
 def _split_up(
     groups: Iterable[Group], key: Callable[[Path], Hashable], name: str, track: Track
 ) -> list[Group]:
-    """Return the parts of each group whose files have a key in common, as far as they matter."""
+    """Split each group by a key; parts of a single split and label do not matter."""
+    # By the chunk, not the file: handing a task to a thread takes longer than asking for a size.
     members = [(number, file) for number, group in enumerate(groups) for file in group]
     chunks = [members[at : at + AT_ONCE] for at in range(0, len(members), AT_ONCE)]
     found_in = in_threads(lambda chunk: [key(file.path) for _, file in chunk], chunks)
@@ -135,7 +140,7 @@ def _split_up(
 
 def _size(path: Path) -> int | None:
     try:
-        return path.stat().st_size or None
+        return path.stat().st_size or None  # empty files are equal, and no duplicates
     except OSError:
         return None
 
@@ -143,6 +148,7 @@ def _size(path: Path) -> int | None:
 def _piece(path: Path) -> bytes | None:
     try:
         with opened(path) as file:
+            # From the middle: headers of one camera or program are equal.
             file.seek(max(0, (path.stat().st_size - PIECE) // 2))
             return hashlib.blake2b(file.read(PIECE), digest_size=16).digest()
     except OSError:
@@ -174,9 +180,9 @@ def _across_splits(groups: Sequence[Group], layout: DataLayout) -> Iterator[str]
             if pairs:
                 one, same = (short_path(file.path, layout) for file in pairs[0])
                 yield (
-                    f"{len(pairs):,} {_image(len(pairs))} of {layout.split_names[split]!r} "
-                    f"{_are(len(pairs))} also in {layout.split_names[other]!r}, byte for byte: "
-                    f"figures on them say nothing ({one} is {same})."
+                    f"{counted(len(pairs), 'image')} of {layout.split_names[split]!r} "
+                    f"{'are' if len(pairs) > 1 else 'is'} also in {layout.split_names[other]!r}, "
+                    f"byte for byte: figures on them say nothing ({one} is {same})."
                 )
 
 
@@ -189,11 +195,3 @@ def _under_two_labels(groups: Sequence[Group], layout: DataLayout) -> Iterator[s
             f"{count:,} images have equal files under another label "
             f"({short_path(one.path, layout)} is {short_path(other.path, layout)})."
         )
-
-
-def _image(count: int) -> str:
-    return "images" if count > 1 else "image"
-
-
-def _are(count: int) -> str:
-    return "are" if count > 1 else "is"

@@ -35,14 +35,14 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Texture:
-    """Where a class is cut from.
+    """Source of a class's patches.
 
     Attributes:
-        name: Of the class.
+        name: Name of the class.
         photograph: File in scikit-image's data folder.
         train: Rectangles (left, top, right, bottom) for training patches.
         test: Rectangles for test patches.
-        shrink: What the sides of the photograph are divided by first.
+        shrink: Divisor of the photograph's sides, before patches are cut.
     """
 
     name: str
@@ -88,13 +88,13 @@ TEXTURES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextureDataset:
-    """What `make_texture_dataset` wrote.
+    """The data set that `make_texture_dataset` wrote.
 
     Attributes:
-        folder: Holds ``train/<class>`` and ``test/<class>``.
-        class_names: Sorted.
-        train_images: How many images are in ``train``.
-        test_images: How many are in ``test``.
+        folder: Folder with ``train/<class>`` and ``test/<class>``.
+        class_names: Names of the classes, sorted.
+        train_images: Number of images in ``train``.
+        test_images: Number of images in ``test``.
     """
 
     folder: Path
@@ -107,15 +107,15 @@ def make_texture_dataset(folder: Path, *, overwrite: bool = False) -> TextureDat
     """Write the embedded texture data set; the same images every time.
 
     Args:
-        folder: Where ``train`` and ``test`` go; made if needed.
-        overwrite: Replace a ``train`` and a ``test`` that are already there.
+        folder: Folder for ``train`` and ``test``; made if needed.
+        overwrite: Whether an existing ``train`` and ``test`` are replaced.
 
     Raises:
         OutputExistsError: `folder` has a ``train`` or ``test``, and `overwrite` is False.
         ArgumentError: scikit-image is not installed, or `folder` cannot be made or written to.
         SaveError: The images cannot be written.
     """
-    photographs = _photographs()
+    photographs = _photographs()  # first: without them nothing is to be removed or made
     present = [folder / split for split in IMAGES_PER_CLASS if (folder / split).exists()]
     if present and not overwrite:
         raise OutputExistsError(present[0])
@@ -141,7 +141,7 @@ def make_texture_dataset(folder: Path, *, overwrite: bool = False) -> TextureDat
 
 
 def _photographs() -> Path:
-    """scikit-image's data folder, without importing scikit-image."""
+    """Return scikit-image's data folder, without importing scikit-image."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise ArgumentError(
@@ -153,6 +153,7 @@ def _photographs() -> Path:
 
 
 def _write_class(texture: Texture, photograph: Path, folder: Path) -> None:
+    # A seed of its own, so that a class that is added changes no image of the others.
     rng = np.random.default_rng([SEED, *texture.name.encode()])
     with Image.open(photograph) as file:
         image = file.convert("L").reduce(texture.shrink)
@@ -164,12 +165,12 @@ def _write_class(texture: Texture, photograph: Path, folder: Path) -> None:
 
 
 def _patch(image: Image.Image, boxes: Sequence[Box], rng: np.random.Generator) -> Image.Image:
-    """Return a rotated square from somewhere inside one of the boxes, as it is stored."""
+    """Cut a rotated square from somewhere inside one of the boxes."""
     areas = np.array([(right - left) * (low - top) for left, top, right, low in boxes])
     left, top, right, low = boxes[rng.choice(len(boxes), p=areas / areas.sum())]
     room = min(right - left, low - top) / DIAGONAL
     side = min(rng.uniform(*CUT_SIDES), room * LARGEST_SHARE)
-    reach = side * DIAGONAL / 2
+    reach = side * DIAGONAL / 2  # whatever the angle, nothing outside the box is in the square
     x, y = rng.uniform(left + reach, right - reach), rng.uniform(top + reach, low - reach)
     around = (x - reach, y - reach, x + reach, y + reach)
     large = round(SIDE * DIAGONAL)
@@ -181,7 +182,7 @@ def _patch(image: Image.Image, boxes: Sequence[Box], rng: np.random.Generator) -
 
 
 def _leveled(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """`image` at a random brightness and contrast within narrow bounds, with noise."""
+    """Set an image to a random brightness and contrast within narrow bounds, and add noise."""
     values = np.asarray(image, dtype=np.float64) / 255
     values = (values - values.mean()) / max(values.std(), 1 / 255)
     values = values * rng.uniform(*CONTRASTS) + rng.uniform(*BRIGHTNESSES)

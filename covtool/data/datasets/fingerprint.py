@@ -1,4 +1,4 @@
-"""What a set of images is, in a few characters: to notice that it has become another."""
+"""Fingerprints of sets of images, to notice when a set has changed."""
 
 import hashlib
 import os
@@ -10,11 +10,11 @@ from covtool.data.datasets.samples import Sample
 
 
 def fingerprint(samples: Sequence[Sample], root: Path) -> str:
-    """Return number of images, and a hash over their names and labels in order.
+    """Return the number of images, and a hash over their names and labels in order.
 
     Args:
         samples: The images.
-        root: What their paths are taken relative to: a data set that moved is the same.
+        root: Folder that paths are relative to, so that a data set that moved is the same.
 
     Example:
         >>> fingerprint([Sample(Path("a/cats/1.jpg"), 0)], Path("a"))
@@ -27,10 +27,9 @@ def fingerprint(samples: Sequence[Sample], root: Path) -> str:
 
 
 def file_fingerprint(samples: Sequence[Sample], root: Path) -> str:
-    """As `fingerprint`, of what the files hold rather than of what it means.
+    """Return a fingerprint of the files' content; labels do not matter.
 
-    Their size and when they were last written stand for the content; labels do not matter. A
-    file that is gone has neither.
+    Size and time of the last change stand for the content. A file that is gone has neither.
     """
     lines = (f"{os.path.relpath(sample.path, root)}\0{_state(sample.path)}\n" for sample in samples)
     return _fingerprint(lines, len(samples))
@@ -39,7 +38,7 @@ def file_fingerprint(samples: Sequence[Sample], root: Path) -> str:
 def _state(path: Path) -> str:
     try:
         state = path.stat()
-    except OSError:
+    except OSError:  # a cache may hold images that are gone, and is then made again
         return "gone"
     return f"{state.st_size}\0{state.st_mtime_ns}"
 
@@ -48,4 +47,5 @@ def _fingerprint(lines: Iterable[str], count: int) -> str:
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line.encode(errors="surrogateescape"))  # names need not be text
+    # Caches and recipes hold such texts: another form, and none would be recognized.
     return f"{count} images, {digest.hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""Labeled images as a data set calls them, before they are classes and splits."""
+"""Labeled images under a data set's own names of classes and splits."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ class FoundImages:
     """The images of a data set.
 
     Attributes:
-        splits: With the names of their classes, under the data set's own names of the splits;
-            under `covtool.data.datasets.folders.names.WHOLE` where it has none.
-        unlabeled: Splits that are there without labels, and why nothing can be measured on them.
-        notes: What was read as what, and what was left out.
+        splits: Images with the names of their classes, by the data set's own names of the splits;
+            under `covtool.data.datasets.folders.names.UNSPLIT` where it has none.
+        unlabeled: Splits that are there without labels, and the reasons.
+        notes: Notes for the user on what was read and what was left out.
     """
 
     splits: Mapping[str, Sequence[Labeled]]
@@ -27,7 +27,7 @@ class FoundImages:
 
 
 def shown(names: Iterable[str], limit: int = 6) -> str:
-    """Return names in a row, the first ones if there are many.
+    """Join names, the first ones if there are many.
 
     Example:
         >>> shown("abc", limit=2)
@@ -37,7 +37,7 @@ def shown(names: Iterable[str], limit: int = 6) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """Return a number and what is counted, in the singular or the plural.
+    """Return a number and a noun, in the singular or the plural.
 
     Example:
         >>> counted(1, "image"), counted(5994, "class"), counted(2, "identity")

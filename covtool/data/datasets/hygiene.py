@@ -1,8 +1,8 @@
-"""Checks of the paths of a data set for what would make its figures wrong; opens no image."""
+"""Checks of a data set's paths for mistakes that make its figures wrong; no image is opened."""
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,9 +11,8 @@ from stat import S_ISLNK
 from covtool.data.datasets.folders.classes import folders_in, holds_images
 from covtool.data.datasets.folders.left_out import notes_on_left_out
 from covtool.data.datasets.folders.names import is_no_class
-from covtool.data.datasets.found_images import counted
+from covtool.data.datasets.found_images import counted, shown
 from covtool.data.datasets.layout import DataLayout
-from covtool.data.datasets.outside import note_on_outside
 from covtool.data.datasets.records.records import labels_of
 from covtool.data.datasets.samples import Sample
 from covtool.data.datasets.spelling import spelled_alike
@@ -24,8 +23,8 @@ SHOWN = 12
 PATHS_SHOWN = 5
 
 
-def looked_over(layout: DataLayout) -> DataLayout:
-    """Return the data set with notes on what it lacks and what is left out.
+def check_layout(layout: DataLayout) -> DataLayout:
+    """Add notes on what a data set lacks and what is left out of it.
 
     Raises:
         DataError: An image is in two splits, or has two labels.
@@ -46,7 +45,7 @@ def require_distinct(layout: DataLayout) -> int:
     Paths are followed to the file: ``a.jpg`` and ``./a.jpg`` are the same, and so is a link.
 
     Returns:
-        How many images are listed more than once in the same split, with the same label.
+        The number of images that are listed more than once in a split with the same label.
 
     Raises:
         DataError: It names the first such images.
@@ -56,7 +55,7 @@ def require_distinct(layout: DataLayout) -> int:
     for split, samples in layout.splits.items():
         for sample, path in zip(samples, real_paths(samples), strict=True):
             known, before = first.setdefault(path, (split, sample))
-            if before is sample:
+            if before is sample:  # new: `setdefault` has just put it in
                 continue
             if before.label != sample.label:
                 labeled_twice.append((before, sample))
@@ -72,18 +71,36 @@ def require_distinct(layout: DataLayout) -> int:
 
 
 def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
-    """Yield where each image really is: folder and name.
+    """Yield the real folder and name of each image.
 
     A link to a file of another name is taken for a file of its own: stores that keep equal files
     once, as those of git-annex and Hugging Face do, link to names that are made of the content.
     """
-    real_folder = cache(os.path.realpath)
+    real_folder = cache(os.path.realpath)  # it asks the system about every part of a path
     for path in (os.fspath(sample.path) for sample in samples):  # text: millions of paths are slow
         folder, _, name = path.rpartition(os.sep)
         if S_ISLNK(os.lstat(path).st_mode):
             target, _, target_name = os.path.realpath(path).rpartition(os.sep)
             folder = target if target_name == name else folder
         yield real_folder(folder), name
+
+
+def note_on_outside(paths: Iterable[Path], folder: Path) -> Iterator[str]:
+    """Yield a note on images that are not below the folder of a data set.
+
+    A list may name any file of the system, by an absolute path or with ``..``. That is allowed.
+    Links are not followed.
+
+    Args:
+        paths: Paths of the images.
+        folder: Folder of the data set.
+    """
+    inside = os.path.normpath(folder)
+    begin = "" if inside == os.curdir else inside.rstrip(os.sep) + os.sep
+    outside = [path for path in map(os.fspath, paths) if not _is_below(path, begin)]
+    if outside:
+        count, verb = counted(len(outside), "image"), "lie" if len(outside) > 1 else "lies"
+        yield f"{count} {verb} outside of {folder}, like {printable(outside[0])}."
 
 
 def _two_labels(layout: DataLayout, pairs: Sequence[tuple[Sample, Sample]]) -> DataError:
@@ -129,17 +146,18 @@ def _classes_without_images(layout: DataLayout) -> Iterator[str]:
         if missing:
             yield (
                 f"{len(missing)} of {len(layout.class_names)} classes {_have(len(missing))} no "
-                f"images in {layout.split_names[key]!r}: {_shortened(missing)}."
+                f"images in {layout.split_names[key]!r}: {shown(missing, SHOWN)}."
             )
 
 
 def _classes_spelled_alike(layout: DataLayout) -> Iterator[str]:
     spelled = defaultdict(list)
     for name in layout.class_names:
+        # Of a name of signs alone, like "+", nothing is left.
         spelled[spelled_alike(name) or name].append(name)
     alike = [" and ".join(map(repr, names)) for names in spelled.values() if len(names) > 1]
     if alike:
-        yield f"Classes of their own, though they differ in spelling only: {_shortened(alike)}."
+        yield f"Classes of their own, though they differ in spelling only: {shown(alike, SHOWN)}."
 
 
 def _beside(layout: DataLayout) -> Iterator[str]:
@@ -151,17 +169,21 @@ def _beside(layout: DataLayout) -> Iterator[str]:
         unknown = [child for child in parts if child.name not in layout.class_names]
         empty = sorted(child.name for child in unknown if not holds_images(child))
         if empty:
-            yield f"Folders of {folder.name!r} without images: {_shortened(empty)}."
+            yield f"Folders of {folder.name!r} without images: {shown(empty, SHOWN)}."
+
+
+def _is_below(path: str, begin: str) -> bool:
+    # Normalizing is slow for millions of paths, and few need it.
+    if os.pardir in path or "//" in path or "/./" in path or not path.startswith(begin):
+        path = os.path.normpath(path)
+    climbs = not begin and (path.split(os.sep, 1)[0] == os.pardir or path.startswith(os.sep))
+    return path.startswith(begin) and not climbs
 
 
 def short_path(path: Path, layout: DataLayout) -> str:
-    """Return a path as it is from the folder of the data set."""
+    """Return a path relative to the folder of the data set."""
     return printable(os.path.relpath(path, layout.folder))
 
 
 def _have(count: int) -> str:
     return "have" if count > 1 else "has"
-
-
-def _shortened(names: Sequence[str]) -> str:
-    return first_few(names, SHOWN, show=printable)

@@ -1,4 +1,4 @@
-"""The images of a run in a file: a resumed run keeps to them, whatever the folder holds by then."""
+"""The list of a run's images in a file: a resumed run keeps to it, whatever the folder holds."""
 
 import csv
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from covtool.atomic import written_whole
-from covtool.data.datasets.layout import DataLayout, canonical, listed, nothing_there
+from covtool.data.datasets.layout import DataLayout, canonical_splits, layout_of_list, nothing_there
 from covtool.data.datasets.lists.labeled import is_table
-from covtool.data.datasets.retrieval.layout import RetrievalLayout, RetrievalSample
 from covtool.data.datasets.retrieval.training import searching_layout
+from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import opened
@@ -34,10 +34,10 @@ _WAY_ON = "The run wrote it when it was started: bring it back as it was."
 def write_image_list(file: Path, layout: DataLayout, left_out: Collection[Path]) -> None:
     """Write every image of a data set to a CSV file.
 
-    One that is searched in is written as such a file of `covtool.data.datasets.retrieval.forms`.
+    For a search, the file has the columns of a data set for retrieval.
 
     Args:
-        file: Replaced if it is there.
+        file: The list, replaced if it is there.
         layout: The data set; paths are written relative to its folder.
         left_out: Images of it that are not used.
     """
@@ -56,7 +56,7 @@ def write_image_list(file: Path, layout: DataLayout, left_out: Collection[Path])
 
 
 def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]]:
-    """Read what `write_image_list` wrote; whether the images are there is not looked at.
+    """Read a list that `write_image_list` wrote; the images need not be there.
 
     Args:
         file: The list.
@@ -68,6 +68,7 @@ def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]
     Raises:
         DataError: The file is damaged, or there is nothing at `root`.
     """
+    # By its name as well: a CSV file that is gone is still no folder.
     folder = root.parent if root.is_file() or is_table(root) else root
     columns, found = _cells(file)
     rows = [(folder / row["path"], row) for row in found]
@@ -75,7 +76,7 @@ def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]
     read, known = (
         (_identified, SUBSETS)
         if columns == IDENTIFIED
-        else (_labeled, canonical({row["split"]: row for row in found}).values())
+        else (_labeled, canonical_splits({row["split"]: row for row in found}).values())
     )
     if unknown := {row["split"] for row in found}.difference(known):
         raise _damaged(file, f"there is no split {printable(min(unknown))!r} of images")
@@ -88,7 +89,7 @@ def _cells(file: Path) -> tuple[tuple[str, ...], list[Row]]:
     """Return the columns of a list, and its rows.
 
     Raises:
-        DataError: It is damaged; says in which line.
+        DataError: It is damaged; the error names the line.
     """
     try:
         with opened(file) as content:
@@ -102,7 +103,7 @@ def _cells(file: Path) -> tuple[tuple[str, ...], list[Row]]:
             f"{file} cannot be read.", reason=reason_of(problem), hint=_WAY_ON
         ) from problem
     except (ValueError, csv.Error) as problem:
-        if isinstance(problem, DataError):
+        if isinstance(problem, DataError):  # a ValueError as well
             raise
         raise _damaged(file, f"line {reader.line_num + 1}: {printable(str(problem))}") from problem
 
@@ -119,12 +120,14 @@ def _row(file: Path, line: int, columns: Sequence[str], cells: Sequence[str]) ->
 
 
 def _lines(content: BinaryIO) -> Iterator[str]:
-    """Yield the lines of a list; names of files that are no UTF-8 are in it byte by byte."""
+    """Yield the lines of a list, of bounded length."""
     size = 0
     while line := content.readline(LONGEST_LINE + 1):
         size += len(line)
         if len(line) > LONGEST_LINE or size > LARGEST_LIST:
+            # Before the line is decoded: a damaged file may be one line of gigabytes.
             raise ValueError("There is more than an image has, or than a list is read of")
+        # File names are bytes and need not be UTF-8: the rest stands for itself, as in `Path`.
         yield line.decode("utf-8", "surrogateescape")
 
 
@@ -148,7 +151,7 @@ def _labeled(root: Path, rows: Iterable[tuple[Path, Row]]) -> DataLayout:
     found = defaultdict(list)
     for path, row in rows:
         found[row["split"]].append((path, row["label"]))
-    return listed(root, found)
+    return layout_of_list(root, found)
 
 
 def _identified(root: Path, rows: Sequence[tuple[Path, Row]]) -> DataLayout:
@@ -159,7 +162,7 @@ def _identified(root: Path, rows: Sequence[tuple[Path, Row]]) -> DataLayout:
         sample = RetrievalSample(path, row["identity"], row["camera"] or None)
         found[row["split"]].append(sample)
     shared = "test" in found
-    if shared:
+    if shared:  # one list of images that are searched for among each other
         found["query"] = found["gallery"] = found.pop("test")
     subsets = {name: tuple(found[name]) for name in ("train", "val", "query", "gallery")}
     kind = "folders" if root.is_dir() else "csv"

@@ -1,31 +1,31 @@
-"""Images to describe, however somebody points at them: a data set, a folder, a list, a file."""
+"""Images for embedding and search, from a data set, a folder, a list or a file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from covtool.data.datasets.error_translation import translate_path_errors
 from covtool.data.datasets.folders.classes import images_below, loose_images
 from covtool.data.datasets.folders.labeled import labeled_in_folders
 from covtool.data.datasets.folders.left_out import notes_on_left_out
-from covtool.data.datasets.folders.names import WHOLE
+from covtool.data.datasets.folders.names import UNSPLIT
+from covtool.data.datasets.hygiene import note_on_outside
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL
 from covtool.data.datasets.lists.labeled import (
-    Table,
+    TableSpec,
     is_table,
     meanings_in,
     read_table,
     require_files,
 )
 from covtool.data.datasets.lists.text import lines_of, note_on_encoding
-from covtool.data.datasets.outside import note_on_outside
 from covtool.data.datasets.published import find_published
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.records.sources import RecordSource, record_source, scan_records
-from covtool.data.datasets.retrieval.forms import CSV_SPLITS
-from covtool.data.datasets.retrieval.layout import RetrievalSample
+from covtool.data.datasets.retrieval.labeled import CSV_SPLITS
 from covtool.data.datasets.retrieval.reading import read_retrieval, task_of
-from covtool.data.datasets.unreadable_paths import paths_explained
+from covtool.data.datasets.retrieval_layout import RetrievalSample
 from covtool.data.images.decoding import is_image
 from covtool.errors import DataError
 
@@ -34,14 +34,14 @@ Samples = tuple[RetrievalSample, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSource:
-    """Images, and what is known about them.
+    """Images with their identities, as far as these are known.
 
     Attributes:
-        root: What was pointed at.
-        folder: That their paths are told relative to.
-        splits: The images by split, under `WHOLE` where there are no splits; an identity is empty
-            where nobody knows it.
-        notes: What was read as what, and what was left out.
+        root: Path that was given.
+        folder: Folder that paths of images are relative to.
+        splits: Images by split, under `UNSPLIT` where there are no splits; an identity is empty
+            where it is unknown.
+        notes: Notes for the user on what was read and what was left out.
     """
 
     root: Path
@@ -66,7 +66,7 @@ class ImageSource:
 
 
 def find_images(root: Path) -> ImageSource:
-    """Return the images that a path stands for.
+    """Find the images that a path stands for.
 
     Args:
         root: A data set for retrieval or classification, also ``wds/FOLDER`` and ``hfds/NAME``; any
@@ -77,7 +77,7 @@ def find_images(root: Path) -> ImageSource:
     Raises:
         DataError: There is nothing, there are no images, or a list has a mistake.
     """
-    with paths_explained(root):
+    with translate_path_errors(root):
         if source := record_source(root):
             splits, notes = _in_records(source)
             return ImageSource(
@@ -116,14 +116,15 @@ def _in_folder(root: Path) -> Found:
         layout = read_retrieval(root)
         return dict(layout.subsets), layout.notes
     every, left_out = images_below(root), tuple(notes_on_left_out(root))
+    # Images beside the class folders have no class: then none has.
     if loose_images(root) or not every:
-        return {WHOLE: _unlabeled(_some(every, root))}, left_out
+        return {UNSPLIT: _unlabeled(_some(every, root))}, left_out
     try:
         splits, notes = _labeled(root)
     except DataError as problem:  # of any other folder, all images are taken
         note = f"All images of {root} are taken, without labels: {problem.message}"
-        return {WHOLE: _unlabeled(every)}, (note, *left_out)
-    return splits, tuple(dict.fromkeys((*notes, *left_out)))
+        return {UNSPLIT: _unlabeled(every)}, (note, *left_out)
+    return splits, tuple(dict.fromkeys((*notes, *left_out)))  # both may note the same
 
 
 def _labeled(root: Path) -> Found:
@@ -150,13 +151,13 @@ def _unlabeled(paths: list[Path]) -> Samples:
 
 def _in_file(root: Path) -> Found:
     if is_image(root):
-        return {WHOLE: (RetrievalSample(root, ""),)}, ()
-    if find_published(root):
+        return {UNSPLIT: (RetrievalSample(root, ""),)}, ()
+    if find_published(root):  # before tables, of which some are published
         return _labeled(root)
     if is_table(root):
         return _in_csv(root)
     if root.suffix.lower() == ".txt":
-        return {WHOLE: _in_list(root)}, tuple(note_on_encoding(root))
+        return {UNSPLIT: _in_list(root)}, tuple(note_on_encoding(root))
     raise DataError(
         f"{root} is neither a folder nor a list of images nor an image.",
         hint="A list is a CSV file with the column path, or a .txt file with a path per line.",
@@ -167,8 +168,8 @@ def _in_csv(root: Path) -> Found:
     columns = meanings_in(root)
     identity = next((name for name in (IDENTITY, LABEL) if name in columns), None)
     optional = (*(() if identity is None else (identity,)), "camera")
-    table = Table(columns=("path",), optional=optional, split_names=CSV_SPLITS)
-    read = read_table(root, table, default=WHOLE)
+    table = TableSpec(columns=("path",), optional=optional, split_names=CSV_SPLITS)
+    read = read_table(root, table, default=UNSPLIT)
     splits = {
         split: tuple(
             RetrievalSample(

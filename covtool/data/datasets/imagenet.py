@@ -12,11 +12,11 @@ from covtool.errors import DataError
 
 NUM_CLASSES = 1000
 LARGEST = 21841  # classes of the whole ImageNet, as of fall 2011
-_MAJORITY = 0.9
+_MAJORITY = 0.9  # of the names: other lists of ImageNet's classes spell some differently
 
 
 def are_wordnet_ids(names: Sequence[str]) -> bool:
-    """Return whether all names look like ``n01440764``."""
+    """Return whether all names have the form ``n01440764``."""
     return bool(names) and all(re.fullmatch(r"n\d{8}", name) for name in names)
 
 
@@ -30,7 +30,7 @@ def wordnet_indices(names: Sequence[str], num_classes: int = NUM_CLASSES) -> tup
 
     Args:
         names: WordNet ids.
-        num_classes: How many classes there are: 1000, 21841, ...; they tell the part.
+        num_classes: Number of classes, 1000, 21841, ...; it selects the part of ImageNet.
 
     Raises:
         DataError: An id is not among them.
@@ -51,14 +51,14 @@ def wordnet_indices(names: Sequence[str], num_classes: int = NUM_CLASSES) -> tup
 
 
 def imagenet_names(num_classes: int = NUM_CLASSES) -> tuple[str, ...]:
-    """WordNet id and words of each class, in the order of their indices."""
+    """Return WordNet id and words of each class, in the order of their indices."""
     info = _info(num_classes)
     words = info.label_descriptions()
     return tuple(f"{name} {text}" for name, text in zip(info.label_names(), words, strict=True))
 
 
 def word_indices(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the index among ImageNet-1k's classes of each English name.
+    """Look up the index of each English name among ImageNet-1k's classes.
 
     All of a class's words, one of them, or torchvision's name for it, in any spelling; None where a
     name is of no class, or two names are of one. A word of several classes (``crane``) is of none.
@@ -71,7 +71,7 @@ def word_indices(names: Sequence[str]) -> tuple[int, ...] | None:
 
 
 def english_of(wordnet_id: str) -> frozenset[str]:
-    """The words for a WordNet id, each as `spelled_alike` spells it; none for an unknown id."""
+    """Return the words for a WordNet id as `spelled_alike` spells them; none for an unknown id."""
     info = _info(LARGEST)
     try:
         words = info.label_name_to_description(wordnet_id)
@@ -99,14 +99,16 @@ def _spellings(identifier: str, words: str) -> set[str]:
 
 @cache
 def _words() -> dict[str, int]:
-    """Index by spelling; what several classes share is left out."""
+    """Return indices by spelling; a spelling of several classes is left out."""
     info = _info(NUM_CLASSES)
     found: dict[str, set[int]] = {}
+    # torchvision's names are one word a class, where timm has all words of WordNet.
     published = ResNet18_Weights.DEFAULT.meta["categories"]
     rows = zip(info.label_names(), info.label_descriptions(), published, strict=True)
     for index, (identifier, words, other) in enumerate(rows):
         for spelling in _spellings(identifier, words) | {spelled_alike(other)}:
             found.setdefault(spelling, set()).add(index)
+    # "crane" is a bird and a machine, "maillot" two garments: such words name no class.
     return {spelling: indices.pop() for spelling, indices in found.items() if len(indices) == 1}
 
 

@@ -1,7 +1,5 @@
-"""What a data set holds: class names, and for each image its path and label, by split."""
+"""A data set for classification: class names, and path and label of each image by split."""
 
-import random
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,9 +11,9 @@ import numpy as np
 
 from covtool.data.datasets.class_order import in_order
 from covtool.data.datasets.folders.labeled import LAYOUT_HINT
-from covtool.data.datasets.folders.names import ROLES, WHOLE, split_called, split_within
+from covtool.data.datasets.folders.names import ROLES, UNSPLIT, exact_split, implied_split
 from covtool.data.datasets.found_images import FoundImages, Labeled, shown
-from covtool.data.datasets.retrieval.layout import RetrievalLayout
+from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.data.datasets.samples import Sample
 from covtool.errors import DataError
 from covtool.full_paths import in_full
@@ -27,17 +25,17 @@ class DataLayout:
 
     Attributes:
         root: The folder or the CSV file.
-        kind: Which of the two; or ``wds`` or ``hfds``, whose images are no files.
+        kind: Kind of `root`, or ``wds`` or ``hfds``, whose images are no files of their own.
         class_names: Names in the order of `covtool.data.datasets.class_order.in_order`; a label is
             an index into them.
-        splits: Samples under ``train``, ``val`` and ``test``, as far as there are any. ``val`` is
-            what a model is evaluated on, whatever the data set calls it; ``test`` is there
-            only beside a ``val``. A data set without splits has ``train`` only.
+        splits: Samples under ``train``, ``val`` and ``test``, as far as there are any. A model is
+            evaluated on ``val``, whatever the data set calls it; ``test`` is there only beside a
+            ``val``. A data set without splits has ``train`` only.
         split_names: The data set's own names of these splits.
-        searched: What a model is judged by in place of a validation: a search for the images of
-            ``val``, which are numbered then, in their order. None for a validation.
-        unlabeled: The data set's own names of splits without labels, and why they have none.
-        notes: What was read as what, and what was left out.
+        searched: Data set of a search in place of a validation, for the images of ``val``, whose
+            labels are their positions then. None for a validation.
+        unlabeled: The data set's own names of splits without labels, and the reasons.
+        notes: Notes for the user on what was read and what was left out.
     """
 
     root: Path
@@ -50,7 +48,7 @@ class DataLayout:
     notes: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple:
-        # Between processes: read-only views of mappings cannot be pickled.
+        # Layouts are sent between processes, and a MappingProxyType cannot be pickled.
         mappings = {"splits": dict(self.splits), "split_names": dict(self.split_names)}
         return partial(DataLayout, **{**vars(self), **mappings}), ()
 
@@ -61,7 +59,7 @@ class DataLayout:
 
     @property
     def folder(self) -> Path:
-        """Where paths start: the root, or the folder that the CSV file is in."""
+        """The folder that paths are relative to: the root, or that of the CSV file."""
         return self.root.parent if self.kind == "csv" else self.root
 
     @property
@@ -76,8 +74,8 @@ class DataLayout:
         Raises:
             DataError: There is no such split; the others are named.
         """
-        own = {called: key for key, called in self.split_names.items()}
-        key = own.get(split, split)
+        keys = {name: key for key, name in self.split_names.items()}
+        key = keys.get(split, split)
         if key in self.splits:
             return self.splits[key]
         why = next((why for name, why in self.unlabeled.items() if split in _names_of(name)), None)
@@ -88,10 +86,10 @@ class DataLayout:
         )
 
     def evaluation_samples(self) -> tuple[Sequence[Sample], str]:
-        """What a model is evaluated on, and its name: ``val``, else ``test``, else everything.
+        """Return the images to evaluate on and their name: ``val``, else ``test``, else all.
 
         Raises:
-            DataError: There is one to evaluate on, and it has no labels.
+            DataError: There are such images, and they have no labels.
         """
         key = next((key for key in ("val", "test") if key in self.splits), "train")
         if key == "train" and self.unlabeled:
@@ -104,8 +102,8 @@ class DataLayout:
         return self.splits[key], self.split_names[key]
 
 
-def as_layout(root: Path, kind: Literal["folder", "csv"], found: FoundImages) -> DataLayout:
-    """Return a data set of the images that were found in it.
+def layout_of_images(root: Path, kind: Literal["folder", "csv"], found: FoundImages) -> DataLayout:
+    """Build a data set from the images that were found in it.
 
     Raises:
         DataError: It has classes to evaluate on that are not trained.
@@ -114,12 +112,12 @@ def as_layout(root: Path, kind: Literal["folder", "csv"], found: FoundImages) ->
     return replace(layout, unlabeled=dict(found.unlabeled), notes=found.notes)
 
 
-def listed(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
-    """Return a data set from a list of its images; they need not be there.
+def layout_of_list(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
+    """Build a data set from a list of its images; they need not be there.
 
     Args:
-        root: Its folder or its CSV file.
-        found: Images with the names of their classes, by split as the data set calls it.
+        root: Folder or CSV file of the data set.
+        found: Images with the names of their classes, by the data set's own names of the splits.
 
     Raises:
         DataError: There is nothing at `root`.
@@ -130,7 +128,7 @@ def listed(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLayout:
 
 
 def nothing_there(root: Path) -> DataError:
-    """There is no data set."""
+    """Build the error about a path where there is no data set."""
     return DataError(f"There is no data set at {root}.", hint="Check the path.")
 
 
@@ -162,63 +160,21 @@ def require_trainable(layout: DataLayout) -> None:
         )
 
 
-def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayout:
-    """Return a data set with a share of each class set aside as ``val``, chosen at random.
-
-    Args:
-        layout: Has training images, and perhaps others to test on, which stay aside.
-        fraction: In (0, 1); at least one image of a class is set aside, and one is not. An image
-            that is listed more than once is set aside as a whole.
-        seed: The same images and seed give the same split.
-
-    Raises:
-        DataError: It has its own ``val``, or nothing to train on.
-    """
-    tested = _tested(layout)
-    if "val" in layout.splits and tested is None:
-        raise DataError(
-            f"{layout.root} has its own split to validate on, {layout.split_names['val']!r}.",
-            reason=layout.notes[0] if layout.notes else None,
-            hint="Leave out --val-fraction.",
-        )
-    samples = layout.samples("train")
-    of_class: dict[int, dict[object, list[int]]] = defaultdict(dict)
-    for position, sample in enumerate(samples):
-        image = sample.path if isinstance(samples, tuple) else position
-        of_class[sample.label].setdefault(image, []).append(position)  # listed more than once
-    chosen = set()
-    for label, images in of_class.items():
-        count = min(max(1, round(fraction * len(images))), len(images) - 1)
-        for image in random.Random(f"{seed} {label}").sample(list(images), count):
-            chosen.update(images[image])
-    train = _only(samples, [p for p in range(len(samples)) if p not in chosen])
-    val = _only(samples, sorted(chosen))
-    splits, called = {"train": train, "val": val}, {"train": "train", "val": "val"}
-    if tested is not None:
-        splits["test"], called["test"] = layout.splits[tested], layout.split_names[tested]
-    return replace(layout, splits=MappingProxyType(splits), split_names=MappingProxyType(called))
-
-
-def _tested(layout: DataLayout) -> str | None:
-    """Return the split that the data set calls a test, where it has none to validate on."""
-    own = layout.split_names.get("val")
-    is_test = own is not None and split_called(own) == "test" and "test" not in layout.splits
-    return "val" if is_test else None
-
-
 def _layout(
     root: Path, kind: Literal["folder", "csv"], found: Mapping[str, Sequence[Labeled]]
 ) -> DataLayout:
-    called = canonical(found)
-    defining = next(key for key in ("train", "val", "test") if key in called)
-    names = in_order(label for _, label in found[called[defining]])
+    split_names = canonical_splits(found)
+    # Training images define the classes. A class without any cannot be learned, and its number
+    # among the outputs of a model would depend on the images to test on.
+    defining = next(key for key in ("train", "val", "test") if key in split_names)
+    names = in_order(label for _, label in found[split_names[defining]])
     index = {name: position for position, name in enumerate(names)}
     splits = {}
-    for key, own in called.items():
+    for key, own in split_names.items():
         unknown = sorted({label for _, label in found[own]} - set(names))
         if unknown:
             raise DataError(
-                f"{root} has classes in {own!r} that {called[defining]!r} lacks: "
+                f"{root} has classes in {own!r} that {split_names[defining]!r} lacks: "
                 f"{shown(unknown, 12)}.",
                 reason="The training images say which classes there are.",
                 hint="Add training images of them, or take them out.",
@@ -229,47 +185,42 @@ def _layout(
         kind=kind,
         class_names=tuple(names),
         splits=MappingProxyType(splits),
-        split_names=MappingProxyType(called),
+        split_names=MappingProxyType(split_names),
     )
 
 
-def canonical(found: Mapping[str, object]) -> dict[str, str]:
-    """``train``, ``val`` and ``test``, as far as they are there, to the data set's own names."""
-    if WHOLE in found:
-        return {"train": WHOLE}
-    called = {}
+def canonical_splits(found: Mapping[str, object]) -> dict[str, str]:
+    """Map ``train``, ``val`` and ``test``, as far as there are any, to a data set's own names."""
+    if UNSPLIT in found:
+        return {"train": UNSPLIT}
+    names = {}
     for key in ROLES:
-        own = [name for name in found if split_called(name) == key]
-        own = own or [name for name in found if split_within(name) == key]
+        own = [name for name in found if exact_split(name) == key]
+        own = own or [name for name in found if implied_split(name) == key]
         if len(own) > 1:
             raise DataError(
                 f"Two splits mean the same: {' and '.join(own)}.",
                 hint=f"Put them together, or rename one: {key} is the other's then.",
             )
         if own:
-            called[key] = own[0]
-    if "test" in called and "val" not in called:
-        called["val"] = called.pop("test")
-    return called
+            names[key] = own[0]
+    if "test" in names and "val" not in names:  # most data sets have two splits
+        names["val"] = names.pop("test")
+    return names
 
 
 def _names_of(split: str) -> set[str | None]:
-    return {split, split_called(split) or split_within(split)}
-
-
-def _only(samples: Sequence[Sample], positions: Sequence[int]) -> Sequence[Sample]:
-    if isinstance(samples, tuple):
-        return tuple(samples[position] for position in positions)
-    return samples.only(positions)  # records, of which nothing is to be held in memory
+    return {split, exact_split(split) or implied_split(split)}
 
 
 def in_order_of(layout: DataLayout, names: Sequence[str]) -> DataLayout:
-    """Return the same data set with its classes in another order.
+    """Return a data set with its classes in another order.
 
     Args:
         layout: The data set.
-        names: Its classes; if they are others, it stays as it is.
+        names: Names of its classes in order; with other names it stays as it is.
     """
+    # A model with the same classes in another order keeps its order: its outputs have it.
     if sorted(names) != sorted(layout.class_names) or tuple(names) == layout.class_names:
         return layout
     number = {name: label for label, name in enumerate(names)}
@@ -277,7 +228,7 @@ def in_order_of(layout: DataLayout, names: Sequence[str]) -> DataLayout:
 
     def relabeled(key: str, samples: Sequence[Sample]) -> Sequence[Sample]:
         if layout.searched is not None and key != "train":
-            return samples  # numbers of what is searched for
+            return samples  # their labels are positions, not classes
         if not layout.has_files and hasattr(samples, "labels"):  # records, not held in memory
             return replace(samples, labels=np.array(label_of, dtype=np.int32)[samples.labels])
         return tuple(replace(sample, label=label_of[sample.label]) for sample in samples)

@@ -1,4 +1,4 @@
-"""A path becomes a data set for classification. No image is opened here.
+"""Reading of data sets for classification from a path; no image is opened.
 
 Folders with a folder per class (whole, or below ``train`` and ``val``), a CSV file with the columns
 ``path,label`` and perhaps ``split``, published data sets, and records.
@@ -6,14 +6,19 @@ Folders with a folder per class (whole, or below ``train`` and ``val``), a CSV f
 
 from pathlib import Path
 
+from covtool.data.datasets.error_translation import translate_path_errors
 from covtool.data.datasets.folders.labeled import LAYOUT_HINT, labeled_in_folders
-from covtool.data.datasets.folders.names import SPLIT_NAMES, WHOLE
+from covtool.data.datasets.folders.names import SPLIT_NAMES, UNSPLIT
 from covtool.data.datasets.found_images import FoundImages
-from covtool.data.datasets.hygiene import looked_over
-from covtool.data.datasets.layout import DataLayout, as_layout, nothing_there, with_validation
+from covtool.data.datasets.hygiene import check_layout
+from covtool.data.datasets.layout import (
+    DataLayout,
+    layout_of_images,
+    nothing_there,
+)
 from covtool.data.datasets.lists.labeled import is_table, read_labeled
 from covtool.data.datasets.published import find_published, refuse_options
-from covtool.data.datasets.unreadable_paths import paths_explained
+from covtool.data.datasets.validation_split import with_validation
 from covtool.errors import ArgumentError, DataError
 from covtool.specs.layout import LayoutSpec
 
@@ -33,8 +38,8 @@ def scan(
             `covtool.data.datasets.records.sources`.
         val_fraction: Share of each class to set aside as ``val``, chosen at random, where the data
             set has no such split; in (0, 1).
-        seed: Of that choice. The same images and seed give the same split.
-        choice: How the data set is read, where its layout leaves a choice.
+        seed: Seed of that choice. The same images and seed give the same split.
+        choice: Options of the layout, where it has any.
 
     Raises:
         DataError: Nothing there, no images, images outside class folders, empty classes, a class
@@ -47,15 +52,15 @@ def scan(
         raise ArgumentError(
             f"The validation fraction must lie between 0 and 1, not {val_fraction}."
         )
-    with paths_explained(root):
+    with translate_path_errors(root):
         layout = _scan(Path(root), choice or LayoutSpec())
-        if val_fraction is not None:
+        if val_fraction is not None:  # before the checks, which then name the new splits
             layout = with_validation(layout, val_fraction, seed)
-        return looked_over(layout)
+        return check_layout(layout)
 
 
 def _scan(root: Path, choice: LayoutSpec) -> DataLayout:
-    from covtool.data.datasets.records.sources import record_source, scan_records  # torch
+    from covtool.data.datasets.records.sources import record_source, scan_records  # slow: torch
 
     if source := record_source(root):
         refuse_options(choice, (), root)
@@ -66,9 +71,9 @@ def _scan(root: Path, choice: LayoutSpec) -> DataLayout:
         return found.layout(root, choice)
     if root.is_dir():
         refuse_options(choice, ("class_folders",), root)
-        return as_layout(root, "folder", labeled_in_folders(root, choice))
+        return layout_of_images(root, "folder", labeled_in_folders(root, choice))
     refuse_options(choice, (), root)
     if is_table(root):
-        read = read_labeled(root, split_names=SPLIT_NAMES, default=WHOLE)
-        return as_layout(root, "csv", FoundImages(splits=read.splits, notes=read.notes))
+        read = read_labeled(root, split_names=SPLIT_NAMES, default=UNSPLIT)
+        return layout_of_images(root, "csv", FoundImages(splits=read.splits, notes=read.notes))
     raise DataError(f"{root} is neither a folder nor a CSV file.", hint=LAYOUT_HINT)

@@ -1,4 +1,4 @@
-"""Names that differ in spelling only."""
+"""Names that differ in spelling only: case, separators, quotes, a number before them."""
 
 import re
 
@@ -6,7 +6,7 @@ _NUMBER = re.compile(r"\d+[._ -]+(?=\D)")  # 001.Black_footed_Albatross, of CUB
 
 
 def spelled_alike(name: str) -> str:
-    """Return a name without what programs change about it: case, separators, quotes.
+    """Return a name in one spelling of case, separators and quotes, which programs change.
 
     Example:
         >>> spelled_alike("Black-footed_Albatross") == spelled_alike("black footed albatross")

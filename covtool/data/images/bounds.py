@@ -1,4 +1,4 @@
-"""How much an image may cost: its pixels, its bytes, its scans, and how many are large at once.
+"""Bounds of an image: its pixels, its bytes, its scans, and how many large ones at once.
 
 A few bytes can ask for any amount of memory or time. What is beyond these bounds is an image that
 cannot be read, like one that is damaged.
@@ -43,7 +43,7 @@ VARIABLE = "COVTOOL_MAX_IMAGE_PIXELS"
 _FEWEST_SCANNED = 1 << 12  # pixels that a scan of a small image counts for
 _SCAN = b"\xff\xda"
 _CHUNK = 1 << 20
-_alone = threading.RLock()
+_alone = threading.RLock()  # re-entrant: a large file may hold a large image
 
 
 def most_pixels() -> int:
@@ -64,7 +64,7 @@ def most_pixels() -> int:
 def pixels_up_to(number: int) -> Iterator[None]:
     """Let `most_pixels` be another number, in this process and those that it starts meanwhile."""
     before = os.environ.get(VARIABLE, "")
-    os.environ[VARIABLE] = str(number)
+    os.environ[VARIABLE] = str(number)  # not a global: worker processes inherit it
     try:
         yield
     finally:
@@ -94,7 +94,7 @@ def require_bounded(image: Image.Image, file: BinaryIO) -> None:
 
 
 def beyond(most: int) -> str:
-    """Return the end of a sentence on an image with too many pixels."""
+    """Return the end of a message about an image with too many pixels."""
     return f"more than the {most:,} that are decoded at most (--max-image-pixels)"
 
 
@@ -122,7 +122,7 @@ def alone(is_large: bool) -> Iterator[None]:
 
 
 def _slower(image: Image.Image) -> int:
-    """Return how many times longer a pixel takes than most do."""
+    """Return how many times longer than usual a pixel takes to decode."""
     if any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", ())):
         return SLOWER_IN_PYTHON
     return SLOWER_ANIMATED if image.format == "WEBP" and image.is_animated else 1
@@ -134,13 +134,14 @@ def _count(wanted: bytes, file: BinaryIO) -> int:
     file.seek(0)
     while chunk := file.read(_CHUNK):
         found += (last + chunk).count(wanted)
-        last = chunk[-1:]
+        last = chunk[-1:]  # the marker may lie across two chunks
     file.seek(position)
     return found
 
 
 def _forget() -> None:
-    """A forked process has none of the threads that may have held the lock."""
+    """Replace the lock in a forked process."""
+    # The thread that held it at the fork does not exist there, and would never release it.
     global _alone
     _alone = threading.RLock()
 

@@ -14,30 +14,31 @@ from covtool.data.images.decoding import opened_image
 
 @dataclass(frozen=True, slots=True)
 class BoxedImage:
-    """A part of an image; does of what a `Path` does what images are read with.
+    """A part of an image, with the methods of a `Path` with which images are read.
 
     Attributes:
         path: The file.
-        box: Left, upper, right and lower edge in pixels as they are stored; what is outside the
-            image does not count.
+        box: Left, upper, right and lower edge in pixels as they are stored; cut at the image's
+            own edges.
     """
 
     path: Path
     box: tuple[float, float, float, float]
 
     def open(self, mode: str = "rb") -> BinaryIO:
-        """Return the part as a PNG, losslessly; an orientation in EXIF data stays with it.
+        """Encode the part as a PNG, losslessly, with the EXIF data of the image.
 
         Raises:
             DataError: The file is no image, or nothing of it is in the box.
         """
         with opened_image(self.path) as image:
             part, exif = image.crop(self._pixels(image)), image.getexif().tobytes()
+        # Modes that PNG cannot hold, CMYK and YCbCr of JPEG among them.
         if part.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
             part = part.convert("RGB")
         written = io.BytesIO()
         part.save(written, format="png", compress_level=1, exif=exif)
-        written.seek(0)
+        written.seek(0)  # a reader begins where the writer stopped
         return written
 
     def is_file(self) -> bool:
@@ -49,7 +50,7 @@ class BoxedImage:
         return self.path.exists()
 
     def stat(self) -> stat_result:
-        """Of the file."""
+        """Return the state of the file."""
         return self.path.stat()
 
     def __fspath__(self) -> str:
@@ -63,7 +64,7 @@ class BoxedImage:
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """The name of the file."""
         return self.path.name
 
     def _pixels(self, image: Image.Image) -> tuple[int, int, int, int]:

@@ -1,8 +1,8 @@
-"""What decoders say of an image beside its pixels: heard, rather than printed to stderr.
+"""Warnings and errors of decoders: collected for each image rather than printed to stderr.
 
 Pillow warns of parts that it leaves out, libtiff writes what is wrong to stderr, and both hand over
-pixels all the same. What they say is kept for the thread that decodes, and tells which images
-are damaged.
+pixels all the same. Their messages are collected for the thread that decodes, and show which
+images are damaged.
 """
 
 import ctypes
@@ -38,11 +38,11 @@ _Handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_voi
 
 @dataclass(slots=True)
 class Complaints:
-    """What was heard while an image was decoded.
+    """Messages of decoders about an image.
 
     Attributes:
-        warnings: Of Pillow.
-        errors: Of libtiff.
+        warnings: Warnings of Pillow.
+        errors: Errors of libtiff.
     """
 
     warnings: list[str] = field(default_factory=list)
@@ -64,11 +64,11 @@ class Complaints:
                 raise ValueError(f"it is damaged: {text}")
 
 
-class _Heard(threading.local):
+class _Listening(threading.local):
     complaints: Complaints | None = None
 
 
-_heard = _Heard()
+_listening = _Listening()
 _lock = threading.Lock()
 _listeners: list[Complaints] = []
 _restoring: list[warnings.catch_warnings] = []
@@ -76,27 +76,29 @@ _restoring: list[warnings.catch_warnings] = []
 
 @contextmanager
 def complaints() -> Iterator[Complaints]:
-    """Hear what decoders say in this thread until the block ends."""
-    _hear_all()
-    around, own = _heard.complaints, Complaints()
-    _heard.complaints = own
+    """Collect what decoders report in this thread until the block ends."""
+    _install_handlers()
+    around, own = _listening.complaints, Complaints()
+    _listening.complaints = own
     _begin(own)
     try:
         yield own
     finally:
-        _heard.complaints = around
+        _listening.complaints = around
         _end(own)
 
 
 def _begin(listener: Complaints) -> None:
-    """Filters of warnings are one for all threads: the first one sets them, the last one resets."""
+    """Set the filters of warnings for the first of several threads; the last one resets them."""
+    # `catch_warnings` in each thread would restore what another thread has set meanwhile: filters
+    # belong to the process, and threads end in any order.
     with _lock:
         if not _listeners:
             kept = warnings.catch_warnings()
             kept.__enter__()
             _restoring.append(kept)
             warnings.filterwarnings("always", module=_PILLOW)
-            warnings.showwarning = _hearing(warnings.showwarning)
+            warnings.showwarning = _collecting(warnings.showwarning)
         _listeners.append(listener)
 
 
@@ -107,28 +109,30 @@ def _end(listener: Complaints) -> None:
             _restoring.pop().__exit__(None, None, None)
 
 
-def _hearing(shown: Any) -> Any:
-    """Return what shows warnings, but for those of Pillow in a thread that decodes."""
+def _collecting(shown: Any) -> Any:
+    """Wrap a `showwarning`: in a thread that decodes, warnings are collected instead."""
 
     def show(message: Warning, category: type, filename: str, *where: Any, **more: Any) -> None:
-        heard = _heard.complaints
-        if heard is None:
+        found = _listening.complaints
+        if found is None:
             shown(message, category, filename, *where, **more)
         else:
-            heard.warnings.append(printable(" ".join(str(message).split())))
+            found.warnings.append(printable(" ".join(str(message).split())))
 
     return show
 
 
 @cache
-def _hear_all() -> None:
-    """Have libtiff, where Pillow brings it along, tell its errors here; once for a process.
+def _install_handlers() -> None:
+    """Set the error handlers of libtiff, where Pillow brings it along; once for a process.
 
     Pillow's own log goes where logs go, if that has been set up; else nowhere.
     """
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     with suppress(OSError, AttributeError):
-        library = ctypes.CDLL(Image.core.__file__)  # what it is linked to is found as well
+        # Pillow links to its own libtiff under a name with a hash: its symbols are reached through
+        # Pillow's extension module, whatever that name is.
+        library = ctypes.CDLL(Image.core.__file__)
         for name, handler in (
             ("TIFFSetErrorHandler", _on_error),
             ("TIFFSetWarningHandler", _Handler()),
@@ -140,13 +144,14 @@ def _hear_all() -> None:
 
 @_Handler
 def _on_error(module: bytes | None, text: bytes | None, values: int | None) -> None:
-    heard = _heard.complaints
-    if heard is None or heard.errors:  # the first one is enough
+    found = _listening.complaints
+    if found is None or found.errors:  # the first one is enough
         return
-    said = (text or b"").decode("ascii", "replace")
+    message = (text or b"").decode("ascii", "replace")
     with suppress(OSError, AttributeError):
+        # libtiff passes a format and a va_list, which only C's vsnprintf can put together.
         buffer = ctypes.create_string_buffer(_LONGEST)
         ctypes.CDLL(None).vsnprintf(buffer, _LONGEST, text, ctypes.c_void_p(values))
-        said = buffer.value.decode("latin-1")
+        message = buffer.value.decode("latin-1")
     where = (module or b"").decode("latin-1").rpartition("/")[2]
-    heard.errors.append(printable(f"{where}: {said}" if where else said).rstrip(". "))
+    found.errors.append(printable(f"{where}: {message}" if where else message).rstrip(". "))

@@ -1,4 +1,4 @@
-"""Image files: which they are, and how one is read."""
+"""Reading of image files: their names, their sizes, and their pixels as 8-bit RGB."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,16 +24,17 @@ SAVE_AGAIN = "save it with 8 or 16 bits a pixel"
 ROWS = 256  # of an image with more than 8 bits that are scaled at a time
 
 SENTENCES = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)
-"""Errors of decoders whose text is a sentence; that of others is a key or a number, say."""
+"""Errors of decoders whose text is a sentence; the text of a KeyError, for one, is a key."""
 
 
 def is_image(path: Path) -> bool:
     """Return whether the name is that of an image; hidden files (``._x.jpg``) are not."""
+    # macOS writes such files beside the images of an archive: metadata, with the image's suffix.
     return path.suffix.lower() in image_suffixes() and not path.name.startswith(".")
 
 
 class Decoded(NamedTuple):
-    """An image, whether its EXIF data tell that it is to be turned, and `is_dim` of the file."""
+    """An image, whether its EXIF orientation would turn it, and `is_dim` of the file."""
 
     image: Image.Image
     has_turn: bool
@@ -52,16 +53,17 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
 
     Args:
         path: The file, or a `covtool.data.datasets.records.records.RecordPath`.
-        gray: Take the luminance, in three equal channels.
-        exif: Turn it as its EXIF data tell. timm does not: published figures are without.
+        gray: Whether the result is the luminance, in three equal channels.
+        exif: Whether the image is turned by its EXIF orientation. timm does not, so published
+            figures are without.
 
     Raises:
-        DataError: The file is missing, truncated or not an image, or nobody knows what its pixels
-            mean; it names the file.
+        DataError: The file is missing, truncated or not an image, or the range of its pixels is
+            unknown; it names the file.
     """
     with opened_image(path) as image, alone(image.width * image.height > LARGE):
         _require_covered(image)
-        image.load()
+        image.load()  # to the end: only then a truncated file is noticed
         dim, rgb, turn = is_dim(image), _to_rgb(image), turn_of(image)
         if exif and turn is not None:
             rgb = rgb.transpose(turn)
@@ -70,7 +72,7 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height of the image in a file as it is stored, from its header.
+    """Return width and height of the image in a file as it is stored, from its header.
 
     Raises:
         DataError: As `read_image`, as far as the header tells.
@@ -90,22 +92,22 @@ def bytes_of(path: Path) -> BinaryIO:
 
 @contextmanager
 def opened_image(path: Path) -> Iterator[Image.Image]:
-    """An image that is open; whatever is wrong with it is one error, until the block ends.
+    """Open an image, and raise one error for whatever is wrong with it until the block ends.
 
-    Decoders raise anything on bytes that nobody foresaw, and not all of it is an `OSError`.
+    Decoders raise anything on bytes that they do not expect, and not all of it is an `OSError`.
 
     Raises:
         DataError: As `decode_image`, as far as the block reads the image.
     """
     try:
         with (
-            complaints() as heard,
+            complaints() as found,
             bytes_of(path) as file,
             alone(require_bounded_file(file) > LARGE_FILE),
             open_image(file) as image,
         ):
             yield image
-            heard.require_none(image)
+            found.require_none(image)
     except CovtoolError:
         raise
     except Exception as problem:
@@ -117,10 +119,9 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
 
 
 def _require_covered(image: Image.Image) -> None:
-    """Refuse a TIFF whose strips end before it does: Pillow leaves the rest black.
-
-    The size of one that is to be turned to the side is told as it will be, its strips as they are.
-    """
+    """Refuse a TIFF whose strips end before it does: Pillow leaves the rest black."""
+    # Sorted, as Pillow turns a TIFF by its orientation: the size is that of the turned image, the
+    # extents of the strips are as they are stored.
     ends = [part[1] for part in image.tile] if image.format == "TIFF" else []
     reached = [max(end[2] for end in ends), max(end[3] for end in ends)] if ends else []
     if ends and sorted(reached) != sorted(image.size):
@@ -128,7 +129,7 @@ def _require_covered(image: Image.Image) -> None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # Pillow's own conversion cuts values off at 255
+    if image.mode.startswith("I"):  # Pillow's own conversion clips values at 255: all white
         image = Image.fromarray(_in_8_bits(image))
     elif image.mode == "F":
         raise ValueError(f"its pixels are floating-point numbers of unknown range: {SAVE_AGAIN}")
@@ -138,7 +139,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _in_8_bits(image: Image.Image) -> np.ndarray:
-    """Gray of 16 bits a pixel, scaled; of 32 bits, where the values can only be such."""
+    """Scale gray of 16 bits a pixel to 8 bits; of 32 bits where its values fit into 16."""
     values = np.asarray(image)
     in_16_bits = image.mode != "I" or image.format in SCALED_TO_16_BITS
     if not in_16_bits and not (values.min() >= 0 and WHITE < values.max() <= WHITE_16):

@@ -1,4 +1,4 @@
-"""Gray images of 16 bits that use the lowest only, as those of cameras with 10 or 12 bits do."""
+"""Gray images of 16 bits that use the lowest only, as cameras with 10 or 12 bits write them."""
 
 import numpy as np
 from PIL import Image
@@ -7,14 +7,14 @@ WHITE_12 = 4095
 
 
 def is_dim(image: Image.Image) -> bool:
-    """Whether an opened image has more than 8 bits a pixel, and no value above 12 of 16 bits."""
+    """Return whether an image has more than 8 bits a pixel and no value above 12 of them."""
     if not image.mode.startswith("I"):
         return False
     return 0 < int(np.asarray(image).max()) <= WHITE_12
 
 
 def note_on_dim(count: int) -> str | None:
-    """Return what is worth knowing about such images; None where there are none."""
+    """Return a note on such images; None where there are none."""
     if not count:
         return None
     images = f"{count:,} images of 16 bits have" if count > 1 else "1 image of 16 bits has"

@@ -29,13 +29,11 @@ _NUMBER = re.compile(r"\d+")
 
 @cache
 def image_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that may be opened, those first that a file begins with.
-
-    Whatever the name of a file says, no other format is tried on it.
-    """
+    """Return Pillow's names of the formats that may be opened, whatever a file's suffix is."""
     Image.init()
     named = set(Image.registered_extensions().values())
     names = [name for name in Image.ID if name in named and name not in LEFT_ALONE]
+    # Formats without a test of the first bytes come last: they would take any file.
     return tuple(sorted(names, key=lambda name: Image.OPEN[name][1] is None))
 
 
@@ -62,7 +60,8 @@ def open_image(file: BinaryIO) -> Image.Image:
 
 
 def _let_pillow_open(pixels: int) -> None:
-    """Raise Pillow's own bound, where a higher one is wanted; it refuses twice its number."""
+    """Raise Pillow's own bound where a higher one is asked for."""
+    # Pillow warns above its number and refuses above twice that; ours is where it refuses.
     own = Image.MAX_IMAGE_PIXELS
     if own is not None and 2 * own < pixels != MOST_PIXELS:
         Image.MAX_IMAGE_PIXELS = -(-pixels // 2)
@@ -70,7 +69,7 @@ def _let_pillow_open(pixels: int) -> None:
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """Return how the names of image files end, in lower case."""
+    """Return the suffixes of image files, in lower case."""
     formats = set(image_formats())
     registered = Image.registered_extensions()
     return frozenset(s for s, name in registered.items() if INSIDE.get(name, name) in formats)

@@ -1,4 +1,4 @@
-"""The orientation that EXIF data tell of an image: cameras turn the picture by a word."""
+"""The EXIF orientation of an image: cameras store pixels as they come, and a tag to turn them."""
 
 import struct
 
@@ -15,15 +15,17 @@ TURNS = {
     7: Turn.TRANSVERSE,
     8: Turn.ROTATE_90,
 }
-"""What makes an image upright, by the value of the tag; 1 says that it is."""
+"""Operation that makes an image upright, by the value of the tag; 1 says that it is.
+
+Pillow rotates counterclockwise."""
 
 DAMAGED = (SyntaxError, ValueError, LookupError, TypeError, OSError, EOFError, struct.error)
 
 
 def turn_of(image: Image.Image) -> Turn | None:
-    """Return what makes an opened image upright; None where nothing is to be done.
+    """Return the operation that makes an image upright; None where it is, as far as is known.
 
-    Damaged EXIF data say nothing. Nor do those of a TIFF file, which Pillow turns itself.
+    Damaged EXIF data count as none. So do those of a TIFF file, which Pillow turns itself.
     """
     if image.format == "TIFF":
         return None
@@ -34,12 +36,12 @@ def turn_of(image: Image.Image) -> Turn | None:
 
 
 def note_on_turned(count: int, *, exif: bool, split: str = "") -> str | None:
-    """Return what is worth knowing about the images that have an orientation; None where none has.
+    """Return a note on images that have an orientation; None where none has.
 
     Args:
-        count: Of these images.
+        count: Number of these images.
         exif: Whether it is applied.
-        split: What they are for, in a word.
+        split: Their split, in a word.
     """
     if not count:
         return None

@@ -12,7 +12,7 @@ from covtool.data.rendering.draws import Draw
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Which of several processes this one is; each works on its part of every batch."""
+    """Position of this process among several; each works on its part of every batch."""
 
     rank: int = 0
     world: int = 1
@@ -22,10 +22,10 @@ class BatchSampler(Sampler[list[Draw]]):
     """Cuts an epoch's order into batches, from any batch on; of each, this process's part.
 
     Args:
-        order: Of the images.
+        order: Order of the images in each epoch.
         batch_size: Images per batch of all processes together.
-        shard: Which process this is. The parts of a batch are contiguous and as equal as can be.
-        drop_last: Leave out an incomplete last batch, where there is a complete one.
+        shard: Position of this process. The parts of a batch are contiguous and equal, up to one.
+        drop_last: Whether an incomplete last batch is left out, where there is a complete one.
     """
 
     def __init__(
@@ -48,6 +48,8 @@ class BatchSampler(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch, indices = self._epoch, self.order(self._epoch)
+        # Counted over the whole epoch, not the part of this process: a resumed run with another
+        # number of processes varies a repeated image in the same way.
         draws = np.stack([indices, occurrences(indices)], axis=1)
         for number in range(self._start, len(self)):
             at = number * self.global_batch_size
@@ -56,6 +58,6 @@ class BatchSampler(Sampler[list[Draw]]):
             yield [Draw(epoch, index, occurrence) for index, occurrence in part.tolist()]
 
     def __len__(self) -> int:
-        """Return batches of a whole epoch."""
+        """Return the number of batches in a whole epoch."""
         whole, rest = divmod(len(self.order), self.global_batch_size)
         return whole + (rest > 0 and not self._drop_last)

@@ -1,4 +1,4 @@
-"""Training and evaluation from cached images."""
+"""A data set of cached images, for training and evaluation."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ CachedBatch = tuple[Tensor, Tensor] | FilledSlot
 
 
 class CachedDataset(Dataset[tuple[Tensor, int]]):
-    """Cached images as tensors, with their labels; asked for as those of `ImageDataset`.
+    """Cached images as tensors, with their labels; indexed like `ImageDataset`.
 
     Args:
         cached: The images, in memory that this process can read.
-        render: What is made of them.
-        seed: Not negative.
-        ring: Takes batches from worker processes; None for torch's way.
+        render: Function that fills a batch with network inputs.
+        seed: Seed of every draw, not negative.
+        ring: Memory through which workers hand batches over; None for torch's way.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class CachedDataset(Dataset[tuple[Tensor, int]]):
         images, labels = self._batch([key])
         return images[0], int(labels[0])
 
+    # torch calls this for a whole batch, if a data set has it, and collates what it returns.
     def __getitems__(self, keys: Sequence[int | Draw]) -> CachedBatch:
         """Return a whole batch of images and labels, or where it is in the ring."""
         worker = get_worker_info()
@@ -60,7 +61,7 @@ class CachedDataset(Dataset[tuple[Tensor, int]]):
         return images, torch.tensor(self._labels(keys))
 
     def _fill(self, places: Tensor, keys: Sequence[int | Draw]) -> None:
-        with generators_kept():  # once for all of them
+        with generators_kept():  # once a batch, not an image
             self.render(self.cached.images, [self._wanted(key) for key in keys], places)
 
     def _wanted(self, key: int | Draw) -> Wanted:

@@ -1,4 +1,4 @@
-"""The order of the training images, by name: a function of the seed and the epoch."""
+"""Orders of the training images by name, each a function of the seed and the epoch."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ class EpochOrder(Protocol):
     """The images of an epoch in order: a function of the epoch and nothing else."""
 
     def __len__(self) -> int:
-        """Return images per epoch; the same for every epoch."""
+        """Return the number of images per epoch; the same for every epoch."""
 
     def __call__(self, epoch: int) -> np.ndarray:
         """Return indices of the images, (len,), in an epoch counted from 0."""
@@ -28,8 +28,8 @@ class RandomOrder:
     """Every image once per epoch, in random order.
 
     Args:
-        labels: Of the images.
-        seed: Not negative.
+        labels: Labels of the images.
+        seed: Seed of the order, not negative.
     """
 
     def __init__(self, labels: Sequence[int], *, seed: int) -> None:
@@ -51,8 +51,8 @@ class BalancedOrder:
     counts of the classes.
 
     Args:
-        labels: Of the images.
-        seed: Not negative.
+        labels: Labels of the images.
+        seed: Seed of the order, not negative.
     """
 
     def __init__(self, labels: Sequence[int], *, seed: int) -> None:
@@ -83,10 +83,10 @@ class ClassInstanceOrder:
     too many are drawn anew in each epoch.
 
     Args:
-        labels: Of the images.
+        labels: Labels of the images.
         batch_size: P times K, of all processes together.
-        num_instances: K.
-        seed: Not negative.
+        num_instances: Images of each class, K.
+        seed: Seed of the order, not negative.
 
     Raises:
         ArgumentError: P is less than 2, or more than there are classes.
@@ -134,10 +134,11 @@ class SamplerRow:
     """A row of the table of samplers.
 
     Attributes:
-        name: As in ``--sampler``.
-        summary: One line.
-        source: Where it is from.
-        build: Labels, objective, images per batch (of all processes) and seed to an order.
+        name: Value of ``--sampler``.
+        summary: Description in one line.
+        source: Publication, or the code base that has it.
+        build: Function of labels, objective, images per batch (of all processes) and seed that
+            returns an order.
     """
 
     name: str
@@ -180,9 +181,15 @@ def images_by_class(labels: Sequence[int]) -> list[np.ndarray]:
 
 
 def occurrences(indices: np.ndarray) -> np.ndarray:
-    """For each entry, how many equal ones come before it, (len,)."""
+    """Count for each entry the equal ones before it, (len,).
+
+    Example:
+        >>> occurrences(np.array([7, 3, 7, 7])).tolist()
+        [0, 0, 1, 2]
+    """
     order = np.argsort(indices, kind="stable")
     ordered = indices[order]
+    # Before the first entry stands another value, so that the first run has a start as well.
     starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
     lengths = np.diff(starts, append=len(indices))
     before = np.empty(len(indices), dtype=np.int64)
@@ -193,14 +200,16 @@ def occurrences(indices: np.ndarray) -> np.ndarray:
 def _no_such_batches(batch_size: int, num_instances: int, classes: int) -> ArgumentError:
     return ArgumentError(
         f"A batch of {batch_size} images, {num_instances} of each class, has "
-        f"{batch_size // num_instances} classes; --sampler pk can do with 2 to {classes} of them.",
+        f"{batch_size // num_instances} classes; --sampler pk takes 2 to {classes}.",
         hint=f"Use a batch of {2 * num_instances} to {classes * num_instances} images.",
     )
 
 
 def _most_batches(groups: np.ndarray, num_classes: int) -> int:
-    """Return how many batches of so many different classes their groups fill, at most."""
+    """Return the largest number of batches of different classes that the groups fill."""
 
+    # A class can be in each batch once, so it offers at most as many groups as there are batches.
+    # With that the groups suffice up to some number of batches, and beyond it never again: bisect.
     def too_many(batches: int) -> bool:
         return np.minimum(groups, batches).sum() < num_classes * batches
 
@@ -214,15 +223,17 @@ def _classes_of_batches(
 
     Args:
         counts: Groups of each class, at most one per batch; together they fill the batches.
-        num_batches: How many.
-        num_classes: Of each batch.
-        generator: Draws who meets whom: classes with many groups left come sooner.
+        num_batches: Batches to fill.
+        num_classes: Classes in each batch.
+        generator: Source of randomness; classes with many groups left come sooner.
     """
     left, batches = counts.copy(), []
     for batches_left in range(num_batches, 0, -1):
+        # The smallest of exponential waiting times with rates n falls to a class with probability
+        # proportional to its n: a draw without replacement, weighted by the groups left.
         waits = np.full(len(left), np.inf)
         np.divide(generator.exponential(size=len(left)), left, out=waits, where=left > 0)
-        waits[left == batches_left] = -1  # from here on it is in every batch
+        waits[left == batches_left] = -1  # else its groups would outlast the batches
         chosen = np.argsort(waits)[:num_classes]
         left[chosen] -= 1
         batches.append(chosen)

@@ -18,15 +18,15 @@ def timm_training_loader(
     batch_size: int,
     workers: int,
 ) -> Iterable[tuple[Tensor, Tensor]]:
-    """Return what timm's training script reads a folder of classes with, on the CPU.
+    """Build the loader with which timm's training script reads a folder of classes, on the CPU.
 
     With its prefetcher, which is the default there and the faster way on a CPU as well: pixels
     leave the worker processes in 8 bits.
 
     Args:
-        folder: With a folder per class.
+        folder: Folder with a folder per class.
         input: The images that the model expects.
-        augmentation: How they are varied.
+        augmentation: Random variation of the images.
         batch_size: Images per batch; an incomplete last batch is left out.
         workers: Processes that load images.
     """

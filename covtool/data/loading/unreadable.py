@@ -1,4 +1,4 @@
-"""Images that could be read when a run started and cannot any more."""
+"""Images that have become unreadable since a run started: errors, or others in their place."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -16,7 +16,7 @@ from covtool.data.rendering.batch_ring import FilledSlot
 from covtool.data.rendering.draws import Draw
 from covtool.errors import DataError
 
-ATTEMPTS = 20  # images tried in place of one; more that fail in a row are no accident
+ATTEMPTS = 20  # images tried in place of one; if all fail, the data set itself is gone
 
 Item = tuple[Tensor, int]
 
@@ -29,12 +29,12 @@ class Unreadable(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A batch, and which images are not in it.
+    """A batch, and the images that are not in it.
 
     Attributes:
         images: (B, channels, height, width); None where no image of the batch can be read.
-        labels: (B,).
-        unreadable: Images that others stand in for, or that were left out.
+        labels: Labels of the images, (B,).
+        unreadable: Images that were replaced or left out.
     """
 
     images: Tensor | None
@@ -43,7 +43,7 @@ class Loaded(NamedTuple):
 
 
 class Images(Protocol):
-    """What `Guarded` guards; see `covtool.data.loading.loaders.ImageDataset`."""
+    """Data set that `Guarded` guards; see `covtool.data.loading.loaders.ImageDataset`."""
 
     samples: Sequence[Sample]
     seed: int
@@ -55,7 +55,7 @@ class Images(Protocol):
     def varied(self, index: int, draw: Draw) -> Item: ...
 
 
-class _Instead(NamedTuple):
+class _StandIn(NamedTuple):
     item: Item | None
     unreadable: Unreadable
 
@@ -64,9 +64,9 @@ class Guarded(Dataset):
     """A data set that hands an unreadable image on as an item, or another image in its place.
 
     Args:
-        dataset: Raises `DataError`, unless its images are cached.
-        on_bad_image: ``error``: the error is the item. ``skip``: an image that was drawn for
-            training is replaced by another one, see `stand_ins`; others are left out.
+        dataset: Data set that raises `DataError`, unless its images are cached.
+        on_bad_image: ``error`` for the error as the item; ``skip`` for another image in place of
+            one that was drawn for training, see `stand_ins`, and no item for others.
     """
 
     def __init__(self, dataset: Images | CachedDataset, on_bad_image: OnBadImage) -> None:
@@ -78,30 +78,31 @@ class Guarded(Dataset):
 
     def __getitems__(
         self, keys: Sequence[int | Draw]
-    ) -> list[Item | DataError | _Instead] | CachedBatch:
+    ) -> list[Item | DataError | _StandIn] | CachedBatch:
         if isinstance(self.dataset, CachedDataset):
             return self.dataset.__getitems__(keys)  # nothing of it can be unreadable
         return [self[key] for key in keys]
 
-    def __getitem__(self, key: int | Draw) -> Item | DataError | _Instead:
+    def __getitem__(self, key: int | Draw) -> Item | DataError | _StandIn:
         try:
             return self.dataset[key]
         except DataError as problem:
-            # Without its cause, which may not survive the way between processes.
+            # Without traceback and cause: they hold frames and exceptions of libraries that cannot
+            # be pickled, and a worker that fails to pickle its batch loses it.
             failed = problem.with_traceback(None)
         if self.on_bad_image == "error":
             return failed
         if not isinstance(key, Draw):
-            return _Instead(None, self._unreadable(key, failed))
+            return _StandIn(None, self._unreadable(key, failed))
         return self._stand_in(key, failed)
 
-    def _stand_in(self, draw: Draw, failed: DataError) -> _Instead | DataError:
+    def _stand_in(self, draw: Draw, failed: DataError) -> _StandIn | DataError:
         for index in islice(stand_ins(self.dataset.samples, draw, self.dataset.seed), ATTEMPTS):
             try:
                 item = self.dataset.varied(index, draw)
             except DataError:
                 continue
-            return _Instead(item, self._unreadable(draw.index, failed))
+            return _StandIn(item, self._unreadable(draw.index, failed))
         return DataError(
             failed.message,
             reason=f"{failed.reason} Neither can {ATTEMPTS} others that were tried in its place.",
@@ -120,13 +121,14 @@ def stand_ins(samples: Sequence[Sample], draw: Draw, seed: int) -> Iterator[int]
     """
     generator = np.random.default_rng([seed, *draw.entropy])
     labels = labels_of(samples)
+    # Of the same class first: batches of P classes with K images stay such.
     of_class = labels == labels[draw.index]
     for chosen in (np.flatnonzero(of_class), np.flatnonzero(~of_class)):
         yield from (int(i) for i in generator.permutation(chosen) if i != draw.index)
 
 
 def collate(items: list[Any] | CachedBatch) -> Loaded | FilledSlot | DataError:
-    """Return the items of a `Guarded` data set as a batch; the first error, if there is one."""
+    """Collate items of a `Guarded` data set to a batch; the first error, if there is one."""
     if isinstance(items, FilledSlot):
         return items
     if isinstance(items, tuple):
@@ -134,8 +136,8 @@ def collate(items: list[Any] | CachedBatch) -> Loaded | FilledSlot | DataError:
     failed = [item for item in items if isinstance(item, DataError)]
     if failed:
         return failed[0]
-    instead = [item for item in items if isinstance(item, _Instead)]
-    given = [item.item if isinstance(item, _Instead) else item for item in items]
+    instead = [item for item in items if isinstance(item, _StandIn)]
+    given = [item.item if isinstance(item, _StandIn) else item for item in items]
     readable = [item for item in given if item is not None]
     images, labels = default_collate(readable) if readable else (None, None)
     return Loaded(images, labels, tuple(item.unreadable for item in instead))

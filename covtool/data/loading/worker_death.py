@@ -1,4 +1,4 @@
-"""A process that loads images dies: what torch says about it, in words that help."""
+"""Death of a process that loads images: its reason, read from torch's message and exit codes."""
 
 import errno
 import multiprocessing.process
@@ -21,26 +21,26 @@ from covtool.shortages import (
 )
 
 LOST = (ConnectionError, EOFError)  # of a process that died while it handed a batch over
-PATIENCE_S = 2.0
-SAID = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)")
+PATIENCE_S = 2.0  # torch's signal handler runs soon after the connection is lost
+TORCH_MESSAGE = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)")
 ENDED = re.compile(r"exited unexpectedly with exit code (\d+)")
 UNEXPECTED = "exited unexpectedly"  # torch did not look why
 FAILED = 1  # the exit code of a worker that cannot say why by the number of an error
 
 
 _NUMBERS = {OPEN_FILES: min(OPEN_FILES.numbers), SHARED: errno.ENOSPC}
-"""Exit codes for what is said without a number."""
+"""Exit codes for shortages whose error carries no number."""
 
 
 @contextmanager
-def explaining_dead_workers(workers: int) -> Iterator[None]:
-    """Turn torch's error about a dead worker into covtool's.
+def translate_worker_death(workers: int) -> Iterator[None]:
+    """Raise covtool's error in place of torch's where a worker dies.
 
     torch raises it from a signal handler: wherever the main thread is, not only where it waits
     for images.
 
     Args:
-        workers: How many processes there are, for the hint.
+        workers: Number of processes, for the hint.
 
     Raises:
         WorkerError: A worker died in the block.
@@ -48,21 +48,23 @@ def explaining_dead_workers(workers: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as problem:
-        if isinstance(problem, WorkerError) or not (said := SAID.search(str(problem))):
+        if isinstance(problem, WorkerError) or not (found := TORCH_MESSAGE.search(str(problem))):
             raise
-        raise _explained(said, workers) from problem
+        raise _worker_error(found, workers) from problem
     except LOST as problem:
-        if (said := _awaited()) is None:
+        if (found := _awaited()) is None:
             raise
-        raise _explained(said, workers) from problem
+        raise _worker_error(found, workers) from problem
 
 
 def end_where_batches_are_lost() -> None:
-    """In a worker: end, once a batch cannot be handed over or a thread of the worker fails.
+    """End this worker once a batch cannot be handed over or one of its threads fails.
 
     Python itself would print a traceback, or the same one for ever, and torch wait for the batch
     until the command is ended. The exit code is the number of the system's error.
     """
+    # A batch is pickled in the queue's feeder thread, after the worker has gone on: no exception
+    # reaches torch's own handling there, only this hook of the standard library.
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_of_feeder)
     sys.excepthook = _end_of_thread
 
@@ -83,28 +85,29 @@ def _end_worker(problem: BaseException) -> None:
 
 
 def _shortage(processes: str, how: str) -> Shortage | None:
-    """What workers lacked that ended of their own accord; see `end_where_batches_are_lost`."""
+    """Return what workers lacked that ended by themselves; see `end_where_batches_are_lost`."""
     ended = ENDED.match(how)
     if ended:
         return shortage_of(int(ended[1]))
     if how != UNEXPECTED:
         return None
+    # torch names several processes and no exit code; multiprocessing still knows its children.
     started = list(getattr(multiprocessing.process, "_dangling", ()))
     codes = [child.exitcode or 0 for child in started if str(child.pid) in processes.split(", ")]
     return next(filter(None, map(shortage_of, codes)), None)
 
 
 def _awaited() -> re.Match[str] | None:
-    """Return what torch says a moment after the connection to a process was lost: why it ended."""
+    """Wait for torch's message, which follows the loss of a connection; None without one."""
     try:
         time.sleep(PATIENCE_S)  # ends when the signal handler raises
     except RuntimeError as problem:
-        return SAID.search(str(problem))
+        return TORCH_MESSAGE.search(str(problem))
     return None
 
 
 def shared_memory_mib() -> float | None:
-    """Size of the memory through which workers hand images over; None where there is no such."""
+    """Return the size of the memory for batches between processes; None where there is none."""
     try:
         found = os.statvfs(SHARED_MEMORY)
     except (OSError, AttributeError):
@@ -112,8 +115,8 @@ def shared_memory_mib() -> float | None:
     return found.f_frsize * found.f_blocks / 2**20
 
 
-def _explained(said: re.Match[str], workers: int) -> WorkerError:
-    process, how = said[1], said[2].strip()
+def _worker_error(found: re.Match[str], workers: int) -> WorkerError:
+    process, how = found[1], found[2].strip()
     fewer = f"Load with fewer processes: --workers {workers // 2} (it was {workers})."
     if "Bus error" in how:
         size = shared_memory_mib()
@@ -124,7 +127,7 @@ def _explained(said: re.Match[str], workers: int) -> WorkerError:
         reason = shortage.message
         hint = shortage.hint
     elif "Killed" in how or how == UNEXPECTED:
-        reason = "Somebody killed it; most often that is the system, short of memory."
+        reason = "It was killed, most often by the system when memory is short."
         hint = fewer
     else:
         reason = f"It {how.split('. ')[0].rstrip('.')}."

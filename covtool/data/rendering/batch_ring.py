@@ -18,14 +18,14 @@ SHARED_MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True, slots=True)
 class BatchLayout:
-    """How the images of a batch lie in memory.
+    """Layout of a batch of images in memory.
 
     Attributes:
-        channels: Of each image.
+        channels: Channels of each image.
         size: Height and width.
-        dtype: Of the values.
-        pixelwise: Whether the channels of a pixel are beside each other.
-        device: Where; None for the CPU.
+        dtype: Type of the values.
+        pixelwise: Whether the channels of a pixel are neighbors.
+        device: Device of the batch; None for the CPU.
     """
 
     channels: int
@@ -35,27 +35,28 @@ class BatchLayout:
     device: torch.device | None = None
 
     def empty(self, *leading: int, shared: bool = False) -> Tensor:
-        """Room for images, (*leading, channels, height, width).
+        """Allocate memory for images, (*leading, channels, height, width).
 
         Args:
-            *leading: How many, along any number of axes.
-            shared: Where other processes can reach it.
+            *leading: Number of images, along any number of axes.
+            shared: Whether other processes can reach it.
         """
         inner = (*self.size, self.channels) if self.pixelwise else (self.channels, *self.size)
         values = torch.empty((*leading, *inner), dtype=self.dtype, device=self.device)
         if shared:
             values.share_memory_()
+        # A view with the usual order of axes on memory with channels last.
         return values.movedim(-1, -3) if self.pixelwise else values
 
 
 @dataclass(frozen=True, slots=True)
 class FilledSlot:
-    """Where a worker has put a batch; sent in its place.
+    """Number of the slot that holds a batch; sent between processes in place of the batch.
 
     Attributes:
         worker: Number of the worker.
         slot: Number of its slot.
-        labels: Of the images.
+        labels: Labels of the images.
     """
 
     worker: int
@@ -71,14 +72,14 @@ class BatchRing:
     more than that, none is overwritten.
 
     Args:
-        workers: How many there are.
+        workers: Number of worker processes.
         batch_size: Images per batch, at most.
-        layout: Of a batch.
+        layout: Layout of a batch.
     """
 
     def __init__(self, workers: int, batch_size: int, layout: BatchLayout) -> None:
         self.slots = layout.empty(workers, PREFETCHED + 1, batch_size, shared=True)
-        self._filled = 0  # by the worker that this copy is in
+        self._filled = 0  # each worker has its own copy of this number, of the slots none
 
     def next_slot(self, worker: int) -> tuple[int, Tensor]:
         """Return the slot that a worker may write to, and its number."""
@@ -93,8 +94,10 @@ class BatchRing:
 
 
 def batch_ring(workers: int, batch_size: int, layout: BatchLayout) -> BatchRing | None:
-    """Return a ring, where there are workers and the system's shared memory has room for it."""
+    """Build a ring, where there are workers and the shared memory has room for it; else None."""
     values = workers * (PREFETCHED + 1) * batch_size * layout.channels * math.prod(layout.size)
+    # Half of it at most: torch's own queues need some, and a container may have 64 MiB. Memory that
+    # is not there shows only when it is written to, as a bus error that ends the process.
     if not workers or values * layout.dtype.itemsize > _free_shared_memory() // 2:
         return None
     return BatchRing(workers, batch_size, layout)

@@ -1,4 +1,4 @@
-"""Which way of varying cached images is the quick one."""
+"""The choice of the quickest renderer that can vary cached images as asked for."""
 
 from covtool.data.rendering.on_device import DeviceRenderer
 from covtool.data.rendering.renderers import PillowRenderer, Renderer, TensorRenderer
@@ -10,15 +10,16 @@ from covtool.specs import AugmentationSpec, InputSpec
 
 
 def renderer_for(transform: Transform, normalization: Normalization) -> Renderer:
-    """Return what varies cached images as a training transform varies those of files.
+    """Choose the renderer that varies cached images as a transform varies those of files.
 
     Args:
-        transform: As `training_transform` makes it.
-        normalization: Of the images, where they are.
+        transform: Transform that `training_transform` built.
+        normalization: Normalization on the device of the images.
     """
     steps = VariedSteps(transform)
     if not steps.run_on_tensors:
         return PillowRenderer(steps, normalization)
+    # On a CPU an image at a time stays in the processor's caches; on a GPU a batch is one kernel.
     on_cpu = normalization.device.type == "cpu"
     return (TensorRenderer if on_cpu else DeviceRenderer)(steps, normalization)
 

@@ -1,4 +1,4 @@
-"""Which image is drawn, and random numbers that belong to an image, not to a process."""
+"""Draws of images, and random numbers that belong to an image and not to a process."""
 
 import random
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ import torch
 
 
 class Draw(NamedTuple):
-    """An image to be drawn, and what decides how it is varied.
+    """An image to be drawn, and the numbers that decide its variation.
 
     Attributes:
-        epoch: Counted from 0.
-        index: Of the image.
-        occurrence: How often it has been drawn in this epoch before.
+        epoch: Number of the epoch, from 0.
+        index: Index of the image.
+        occurrence: Earlier draws of the image in this epoch.
     """
 
     epoch: int
@@ -25,6 +25,7 @@ class Draw(NamedTuple):
     @property
     def entropy(self) -> tuple[int, ...]:
         """Numbers for `drawing`, beside the seed; a repeated image is varied differently."""
+        # Nothing for the first: where no image repeats, numbers are those without occurrences.
         return (self.epoch, self.index, *((self.occurrence,) if self.occurrence else ()))
 
 
@@ -43,6 +44,7 @@ def drawing(*entropy: int) -> Iterator[None]:
 @contextmanager
 def generators_kept() -> Iterator[None]:
     """Put the generators of `random`, numpy and torch (CPU) back to what they were."""
+    # Without this the order of a process's images would decide what the trainer draws next.
     before = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     try:
         yield
@@ -54,6 +56,7 @@ def generators_kept() -> Iterator[None]:
 
 def seed_generators(*entropy: int) -> None:
     """Seed the generators of `random`, numpy and torch (CPU), as `drawing` does."""
+    # A hash of the numbers, so that neighboring seeds and epochs give unrelated streams.
     words = np.random.SeedSequence(entropy).generate_state(3, np.uint32)
     seed, numpy_seed, torch_seed = (int(word) for word in words)
     random.seed(seed)

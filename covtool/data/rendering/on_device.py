@@ -1,4 +1,4 @@
-"""Cached images are varied on the device that they are on, a whole batch at once.
+"""Variation of cached images on the device that they are on, a whole batch at once.
 
 A crop, resized with a separable filter, is a product of three matrices: rows x pixels x columns,
 where a row of the outer ones holds the weights of the input pixels for an output pixel. Mirroring
@@ -23,11 +23,11 @@ CHANGES = ("brightness", "contrast", "saturation")
 
 
 class DeviceRenderer:
-    """Varies images on the device that they are on; what is drawn is drawn on the CPU.
+    """Varies images on the device that they are on; random numbers are drawn on the CPU.
 
     Args:
-        steps: Of the training transform; they run on tensors.
-        normalization: On the device.
+        steps: Steps of the training transform, which run on tensors.
+        normalization: Normalization on the device.
     """
 
     def __init__(self, steps: VariedSteps, normalization: Normalization) -> None:
@@ -79,6 +79,7 @@ def resize_together(
     """
     heights, widths = ([part.shape[axis] for part in parts] for axis in (1, 2))
     first = parts[0]
+    # Zeros, not empty: padding has weight 0, but 0 times a NaN of old memory would be NaN.
     padded = first.new_zeros(
         (len(parts), len(first), max(heights), max(widths)), dtype=torch.float32
     )
@@ -99,14 +100,14 @@ def resize_weights(
     *,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Return how much each pixel along an axis counts for each pixel of the resized axis.
+    """Compute the weights of the pixels along an axis for each pixel of the resized axis.
 
     Args:
         lengths: Pixels along the axis, of each image.
         length: Pixels along the resized axis.
-        filters: Of each image.
+        filters: Filter of each image.
         mirrored: Whether the resized axis of each image is turned around.
-        device: Of the result.
+        device: Device of the result.
 
     Returns:
         (B, length, max(lengths)) in float32; each row sums to 1.
@@ -114,6 +115,8 @@ def resize_weights(
     given = {"device": device, "dtype": torch.float32}
     extent = torch.tensor(lengths, **given)[:, None, None]
     scale = extent / length
+    # Source pixels of an output pixel lie around its center; where the image shrinks, the filter is
+    # as much wider (antialiasing), where it grows, it is not narrower.
     support = torch.tensor([SUPPORT[name] for name in filters], **given)[:, None, None]
     turned = torch.tensor(mirrored, device=device)[:, None, None]
     index = torch.arange(length, **given)[:, None]
@@ -132,7 +135,7 @@ def change_colors_(values: Tensor, changes: Sequence[Sequence[tuple[str, float]]
 
     Args:
         values: (B, channels, height, width), whole numbers from 0 to 255 in float32.
-        changes: Of each image what, and by which factor, in order; for all as many.
+        changes: Names and factors of each image's changes, in order; as many for all images.
     """
     weights = values.new_tensor(LUMINANCE if values.shape[1] > 1 else (1.0,))[:, None, None]
     for step in zip(*changes, strict=True):
@@ -141,13 +144,15 @@ def change_colors_(values: Tensor, changes: Sequence[Sequence[tuple[str, float]]
         luminance = (values * weights).sum(1, keepdim=True).round_()
         mean = luminance.mean((2, 3), keepdim=True).add_(0.5).floor_()
         kinds = kinds[:, None, None, None]
+        # An image at a time would be a kernel an image: all three changes are one formula, factor
+        # times value plus (1 - factor) times a base, which is 0 for brightness.
         base = torch.where(kinds == 1, mean, torch.where(kinds == 2, luminance, 0.0))
         values.mul_(factors).add_(base * (1 - factors))
         values.clamp_(0, WHITE).floor_()
 
 
 def _cubic(distance: Tensor) -> Tensor:
-    """Keys' filter, of distances from 0 on."""
+    """Evaluate Keys' cubic filter at distances from 0 on."""
     a, x = SHARPNESS, distance
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * a

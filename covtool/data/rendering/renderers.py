@@ -1,4 +1,4 @@
-"""Cached pixels become images for a network: as they are, or varied at random."""
+"""Renderers: from cached pixels to images for a network, as they are or varied at random."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
-from covtool.data.cache.stored import Place, StoredImages
+from covtool.data.cache.stored import ImageLocation, StoredImages
 from covtool.data.rendering.batch_ring import BatchLayout
 from covtool.data.rendering.draws import seed_generators
 from covtool.data.rendering.variation import Crop, Variation, VariedSteps
@@ -21,9 +21,8 @@ class Wanted(NamedTuple):
     """An image of a batch.
 
     Attributes:
-        row: Of the stored images.
-        entropy: What to seed the generators with before anything is drawn for it; None for no
-            seed.
+        row: Row of the stored images.
+        entropy: Seed of the generators for its draws; None for no seed.
     """
 
     row: int
@@ -36,19 +35,19 @@ class Wanted(NamedTuple):
 
 
 class Renderer(Protocol):
-    """Makes what a network takes of cached images."""
+    """Fills batches with a network's inputs, from cached images."""
 
     @property
     def layout(self) -> BatchLayout:
-        """Of what it makes: pixels in uint8, or normalized images in float32."""
+        """Layout of its batches: pixels in uint8, or normalized images in float32."""
 
     def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
         """Draw from the global generators, where there is something to draw, and fill a batch.
 
         Args:
             images: The cached images.
-            batch: Which of them.
-            out: Where they are wanted, (B, channels, height, width).
+            batch: Images of the batch.
+            out: Tensor that takes them, (B, channels, height, width).
         """
 
 
@@ -56,9 +55,9 @@ class PreparedRenderer:
     """Takes images that are kept ready to use.
 
     Args:
-        channels: Of the images.
+        channels: Channels of the images.
         size: Their height and width.
-        device: Where they are; None for the CPU.
+        device: Their device; None for the CPU.
     """
 
     def __init__(
@@ -75,8 +74,8 @@ class TensorRenderer:
     """Varies pixels by torch.
 
     Args:
-        steps: Of the training transform; they run on tensors.
-        normalization: Of images that parts are erased of afterwards.
+        steps: Steps of the training transform, which run on tensors.
+        normalization: Normalization before random erasing.
     """
 
     def __init__(self, steps: VariedSteps, normalization: Normalization) -> None:
@@ -94,7 +93,7 @@ class TensorRenderer:
 
     def _render(self, part: Tensor, filter: str, variation: Variation, out: Tensor) -> None:
         mirrored = (variation.hflip, variation.vflip)
-        if not variation.jitter and self.steps.erasing is None:
+        if not variation.jitter and self.steps.erasing is None:  # straight into the batch
             resize(part, filter, mirrored=mirrored, out=out)
             return
         resize(part, filter, mirrored=mirrored, out=self._resized)
@@ -108,12 +107,10 @@ class TensorRenderer:
 
 def draw_all(
     steps: VariedSteps, images: StoredImages, batch: Sequence[Wanted]
-) -> tuple[list[Place], list[tuple[Crop, Variation]]]:
-    """Return where the images of a batch lie, and what is drawn for each.
-
-    First for all of them: the processor is quicker at many small things of a kind.
-    """
-    places, drawn = images.index.places([wanted.row for wanted in batch]), []
+) -> tuple[list[ImageLocation], list[tuple[Crop, Variation]]]:
+    """Draw crop and variation of each image of a batch; return the images' places as well."""
+    # For all images before any is resized: the processor is quicker at many small things of a kind.
+    places, drawn = images.index.locations([wanted.row for wanted in batch]), []
     for wanted, place in zip(batch, places, strict=True):
         wanted.seed()
         drawn.append((steps.draw_crop(place.space), steps.draw_variation()))
@@ -124,8 +121,8 @@ class PillowRenderer:
     """Varies pixels by the transforms themselves, on Pillow's images: slower, for any policy.
 
     Args:
-        steps: Of the training transform.
-        normalization: What they do in the end.
+        steps: Steps of the training transform.
+        normalization: Their last step but for random erasing.
     """
 
     def __init__(self, steps: VariedSteps, normalization: Normalization) -> None:
@@ -135,10 +132,11 @@ class PillowRenderer:
     def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
         for image, wanted in zip(out, batch, strict=True):
             wanted.seed()
-            (place,) = images.index.places([wanted.row])
+            (place,) = images.index.locations([wanted.row])
+            # Pillow's images are RGB; of gray ones, three equal channels, the first is taken.
             image.copy_(self._varied(images[wanted.row], place)[: len(image)])
 
-    def _varied(self, pixels: Tensor, place: Place) -> Tensor:
+    def _varied(self, pixels: Tensor, place: ImageLocation) -> Tensor:
         steps = self.steps
         crop = steps.draw_crop(place.space)
         box = crop.box_in(place.size, place.space)

@@ -1,8 +1,8 @@
-"""What is drawn for a training image, by the samplers of timm and torchvision themselves.
+"""Random draws for a training image, by the samplers of timm and torchvision themselves.
 
 A random transform draws its parameters and applies them. Here it only draws, in the order and
-from the generators that it always draws from: what is then done to decoded pixels, in whichever
-way is quick, is what would have been done to the image from the file.
+from the generators that it always draws from: decoded pixels, however they are changed, become
+what the image from the file would have become.
 """
 
 import random
@@ -32,10 +32,10 @@ FILTERS = frozenset({"nearest", "bilinear", "bicubic"})  # that torch has for te
 
 
 class Crop(NamedTuple):
-    """What to cut out of an image, and how to resize it.
+    """A part of an image, and the filter that resizes it.
 
     Attributes:
-        box: In the pixels of the image that it was drawn for.
+        box: Part in the pixels of the image that it was drawn for.
         filter: Resampling filter, in Pillow's lower-case words.
     """
 
@@ -59,7 +59,7 @@ class Crop(NamedTuple):
 
 
 class Variation(NamedTuple):
-    """What happens to an image between its crop and its erasing, and then.
+    """Random changes of an image after its crop.
 
     Attributes:
         hflip: Whether left and right change places.
@@ -78,13 +78,13 @@ class VariedSteps:
     """The steps of a training transform that begins with timm's random crop.
 
     Args:
-        transform: As `covtool.data.transforms.from_timm.training_transform` makes it. Squashing and
-            the choice of the gray channel are left to who stores the images.
+        transform: Transform that `covtool.data.transforms.from_timm.training_transform` built.
+            Stored images are squashed already, and gray ones have one channel.
 
     Attributes:
-        crop: Draws and resizes a crop.
-        on_image: What follows up to the normalization.
-        to_tensor: The normalization.
+        crop: Random crop, the first step.
+        on_image: Steps between it and the normalization.
+        to_tensor: Normalization.
         erasing: Random erasing, or None.
     """
 
@@ -98,7 +98,9 @@ class VariedSteps:
         )
         self.erasing = next((s for s in steps[at:] if isinstance(s, RandomErasing)), None)
         self._drawing = [s for s in self.on_image if self.changes_colors or not _is_jitter(s)]
-        if self.erasing is not None:  # whose draws depend on those before
+        # A jitter of no strength still draws an order. Nothing but erasing is drawn after it, whose
+        # draws would be others without that one.
+        if self.erasing is not None:
             self._drawing = self.on_image
 
     @property
@@ -142,6 +144,7 @@ class VariedSteps:
     def _erasures(self) -> tuple[tuple[int, int, Tensor], ...]:
         if self.erasing is None:
             return ()
+        # timm draws and writes in one function: it writes to a record in place of an image.
         record = _Erased(self.crop.size)
         self.erasing(record)
         return tuple(record.patches)
@@ -177,7 +180,7 @@ def _filters(crop: RandomResizedCropAndInterpolation) -> tuple[InterpolationMode
 
 
 def _chosen(chance: float) -> bool:
-    """Draw as torchvision's random transforms do whether they are applied."""
+    """Draw whether a random transform of torchvision is applied, as it does itself."""
     return torch.rand(1).item() < chance
 
 

@@ -1,4 +1,4 @@
-"""Images become tensors, by timm's transforms."""
+"""timm's transforms of images to tensors, for training and evaluation."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ Transform = Callable[[Image.Image], Tensor]
 
 
 def evaluation_transform(input: InputSpec) -> Transform:
-    """How images are prepared for a model that is not being trained: resize, crop, normalize.
+    """Build the transform of images for evaluation: resize, crop, normalize.
 
     Raises:
         ArgumentError: The input is neither gray nor RGB, or its statistics do not fit it.
@@ -27,7 +27,7 @@ def evaluation_transform(input: InputSpec) -> Transform:
 
 
 def evaluation_pixels(input: InputSpec) -> Transform:
-    """`evaluation_transform` before it normalizes: to uint8.
+    """Build `evaluation_transform` without its normalization: to uint8.
 
     Raises:
         ArgumentError: As `evaluation_transform`.
@@ -38,15 +38,15 @@ def evaluation_pixels(input: InputSpec) -> Transform:
 def training_transform(
     input: InputSpec, augmentation: AugmentationSpec, *, normalize: bool = True
 ) -> Transform:
-    """Return how images are varied and prepared for training.
+    """Build the transform of images for training: a random crop, random variation, normalization.
 
-    Draws from the global generators of `random`, numpy and torch, as timm's transforms do. Where
+    It draws from the global generators of `random`, numpy and torch, as timm's transforms do. Where
     the model's images are squashed, they are so before a crop is drawn.
 
     Args:
         input: The images that the model expects.
-        augmentation: How they are varied.
-        normalize: Up to the end; else to uint8, which leaves out random erasing as well.
+        augmentation: Random variation of the images.
+        normalize: Whether the result is normalized; else it is uint8, without random erasing.
 
     Raises:
         ArgumentError: As `evaluation_transform`; timm does not know the policy `aa`.
@@ -55,7 +55,7 @@ def training_transform(
         return _with_channels(_prepared(input, normalize=normalize), input.channels)
     try:
         transform = _varied(input, augmentation, normalize)
-    except (AssertionError, KeyError, ValueError) as problem:
+    except (AssertionError, KeyError, ValueError) as problem:  # as timm's parser of policies does
         raise ArgumentError(
             f"timm cannot build the augmentation {augmentation.aa!r}.",
             reason=str(problem) or None,
@@ -67,10 +67,10 @@ def training_transform(
 
 
 def trivial_augment(mean: tuple[float, ...], interpolation: str = "bilinear") -> TrivialAugmentWide:
-    """Return one random operation of random strength per image, with nothing to tune.
+    """Build a policy of one random operation of random strength per image.
 
     Args:
-        mean: Of the channels, of values in [0, 1]; fills what a rotation leaves empty.
+        mean: Mean of each channel, of values in [0, 1]; fills what a rotation leaves empty.
         interpolation: Resampling filter; bilinear stands in for those that cannot rotate.
 
     Source:
@@ -93,6 +93,7 @@ class Squash:
 
     def __init__(self, input: InputSpec) -> None:
         height, width = input.size
+        # timm resizes by 1/crop_pct more than it crops; Pillow's order is width, height.
         self.size = round(width / input.crop_pct), round(height / input.crop_pct)
         self.resample = Image.Resampling[input.interpolation.upper()]
 
@@ -120,7 +121,7 @@ def channel_statistics(input: InputSpec) -> tuple[tuple[float, ...], tuple[float
 def _prepared(input: InputSpec, *, normalize: bool = True) -> Transform:
     mean, std = _statistics(input)
     return create_transform(
-        input_size=(3, *input.size),
+        input_size=(3, *input.size),  # as files are read; a gray model gets the first channel
         interpolation=input.interpolation,
         mean=mean,
         std=std,

@@ -1,4 +1,4 @@
-"""Pixels become what a network takes."""
+"""Normalization of pixels for a network."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ class Normalization:
     """Divides by 255, subtracts the mean, divides by the standard deviation.
 
     Args:
-        mean: Of each channel, of values in [0, 1].
-        std: Standard deviation of each.
-        device: Where; pixels are sent there as they are.
-        exact: Bit by bit as timm does it; else by a multiplication and an addition, which is
-            quicker and may differ in the last bits of a float32.
+        mean: Mean of each channel, of values in [0, 1].
+        std: Standard deviation of each channel.
+        device: Device that computes it, to which pixels are sent as uint8; None for the CPU.
+        exact: Whether the result equals timm's bit by bit; else a multiplication and an addition
+            compute it, which is quicker and may differ in the last bits of a float32.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Normalization:
         """
         if pixels.is_floating_point():
             return pixels.to(self.device, copy=True)
+        # Only from pinned memory can a copy overlap with what follows.
         pixels = pixels.to(self.device, non_blocking=pixels.is_pinned())
         images = torch.empty(pixels.shape, device=self.device)
         if self.device.type != "cpu":
@@ -67,7 +68,7 @@ class Normalization:
 def normalization(
     input: InputSpec, device: torch.device | None = None, *, exact: bool = True
 ) -> Normalization:
-    """Return what a model expects to be done to the pixels of its images.
+    """Build the normalization that a model expects of its images.
 
     Raises:
         ArgumentError: See `channel_statistics`.

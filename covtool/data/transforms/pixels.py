@@ -1,6 +1,6 @@
-"""What timm's transforms do to Pillow's images, done to tensors of pixels, without Pillow.
+"""The operations of timm's transforms on tensors of pixels, without Pillow.
 
-Resizing is torch's for uint8, which does as Pillow does up to rounding. Colors are changed as
+Resizing is torch's for uint8, which equals Pillow's up to rounding. Colors are changed as
 Pillow's `ImageEnhance` changes them, with its truncation to whole numbers after every change.
 """
 
@@ -33,8 +33,8 @@ def resize(
     Args:
         part: (1, channels, height, width) in uint8, the channels of a pixel beside each other.
         filter: ``nearest``, ``bilinear`` or ``bicubic``; antialiased, as Pillow's are.
-        out: Where the result is wanted, (1, channels, height, width) in uint8. The quickest is a
-            place where the channels of a pixel are beside each other, too.
+        out: Tensor that takes the result, (1, channels, height, width) in uint8. Quickest if the
+            channels of a pixel are neighbors in it, too.
         mirrored: Whether left and right, and top and bottom, change places.
     """
     axes = [axis for axis, wanted in zip((-1, -2), mirrored, strict=True) if wanted]
@@ -60,7 +60,7 @@ class ColorChanges:
     longer than a change.
 
     Args:
-        channels: Of the images.
+        channels: Channels of the images.
         size: Their height and width.
     """
 
@@ -74,8 +74,8 @@ class ColorChanges:
 
         Args:
             image: (channels, height, width) in uint8.
-            changes: What, and by which factor, in order.
-            out: Where the result is wanted, like `image`.
+            changes: Names and factors of the changes, in order.
+            out: Tensor that takes the result, like `image`.
         """
         self._values.copy_(image)
         for name, factor in changes:
@@ -90,15 +90,16 @@ class ColorChanges:
         self._values.mul_(factor)
 
     def _contrast(self, factor: float) -> None:
-        """Away from the mean luminance of the image, a whole number."""
+        """Change the distance to the image's mean luminance, which Pillow rounds."""
         weights = LUMINANCE if len(self._values) > 1 else (1.0,)
         means = self._values.mean((1, 2)).tolist()
         mean = sum(w * m for w, m in zip(weights, means, strict=True))
+        # Rounded half up, as Pillow does; Python's `round` would go to the even number.
         rest = torch.tensor((1 - factor) * int(mean + 0.5))
         torch.add(rest, self._values, alpha=factor, out=self._values)
 
     def _saturation(self, factor: float) -> None:
-        """Away from the luminance of each pixel; a gray image stays as it is."""
+        """Change the distance to each pixel's luminance; a gray image stays as it is."""
         if len(self._values) == 1:
             return
         (red, green, blue), (r, g, b) = LUMINANCE, self._values

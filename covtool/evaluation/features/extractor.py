@@ -83,7 +83,7 @@ class FeatureExtractor:
             batch_size=self.batch_size,
             workers=self.workers,
             device=torch.device(self.device),
-            own=self.processes.share_of,
+            select_batches=self.processes.share_of,
         )
         batches = track((images for images, _ in loader), "extracting features", len(loader))
         # Whole batches go round the processes: every batch is what one process would compute.

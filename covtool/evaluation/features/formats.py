@@ -22,7 +22,7 @@ from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum, text_che
 from covtool.checkpoints.tensor_files import tensors_in
 from covtool.data.datasets.found_images import shown
 from covtool.data.datasets.lists.csv_file import rows_of
-from covtool.data.datasets.lists.text import checked_lines, explained, opened_text
+from covtool.data.datasets.lists.text import checked_lines, opened_text, translate_list_errors
 from covtool.documents import parse_json
 from covtool.errors import ArgumentError, DataError
 from covtool.printable import printable
@@ -177,7 +177,7 @@ def write_csv(path: Path, features: np.ndarray, columns: Columns) -> None:
 def read_csv(path: Path) -> tuple[Tensor, Columns]:
     """Read labels, and features from all other columns, in the order of the file."""
     values = array("f")  # four bytes a number while it grows; a list of floats takes 32
-    with explained(path), opened_text(path, errors=NAMES) as text:
+    with translate_list_errors(path), opened_text(path, errors=NAMES) as text:
         rows = rows_of(checked_lines(text, longest=LONGEST_LINE))
         names = [name.strip() for name in next(rows, (0, []))[1]]
         columns = {name: [] for name in COLUMNS if name in names}

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from covtool.atomic import written_whole
-from covtool.data.datasets.retrieval.layout import RetrievalSample
+from covtool.data.datasets.retrieval_layout import RetrievalSample
 from covtool.data.images.decoding import read_image
 from covtool.errors import DataError
 from covtool.evaluation.retrieval.ranking import RetrievalResult

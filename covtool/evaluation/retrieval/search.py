@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from covtool.data.datasets.retrieval.layout import RetrievalLayout, RetrievalSample
 from covtool.data.datasets.retrieval.training import numbered
+from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.data.datasets.samples import Sample
 from covtool.errors import DataError
 from covtool.evaluation.features.extractor import FeatureExtractor

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from covtool.data.loading.worker_death import explaining_dead_workers
+from covtool.data.loading.worker_death import translate_worker_death
 from covtool.errors import CovtoolError, DataError, NonFiniteError, OutOfMemoryError, WorkerError
 from covtool.training.loop.bad_images import BRING_BACK
 from covtool.training.loop.saving import save
@@ -22,7 +22,7 @@ def add_resume_hint(run: Run) -> Iterator[None]:
         CovtoolError: What was raised in the block, with more of a hint.
     """
     try:
-        with explaining_dead_workers(run.parts.training.workers):
+        with translate_worker_death(run.parts.training.workers):
             yield
     except NonFiniteError as problem:
         raise _with_hint(problem, f"{_last(run)}.\n{CALMER}") from problem

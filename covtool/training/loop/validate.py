@@ -4,9 +4,9 @@ from dataclasses import replace
 from functools import partial
 
 from covtool.data.datasets.checking import check_images
-from covtool.data.datasets.retrieval.layout import RetrievalLayout
 from covtool.data.datasets.retrieval.report import report_on, require_searchable
 from covtool.data.datasets.retrieval.training import numbered
+from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.errors import DataError, NonFiniteError
 from covtool.evaluation.classification.accuracy import evaluate_classification
 from covtool.evaluation.features.extractor import FeatureExtractor

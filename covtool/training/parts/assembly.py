@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from covtool.backbones.device import resolve_device
 from covtool.data.datasets.fingerprint import fingerprint
-from covtool.data.datasets.retrieval.layout import RetrievalLayout
+from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.data.datasets.samples import Sample
 from covtool.data.loading.batch_sampler import Shard
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader, training_loader
@@ -325,7 +325,7 @@ def _loaders(
         **shared,
     )
     validation_batches = evaluation_loader(
-        data.validation, recipe.input, own=processes.part_of, **shared
+        data.validation, recipe.input, select_batches=processes.part_of, **shared
     )
     return training_batches, validation_batches
 

@@ -30,12 +30,12 @@ def cache(tmp_path):
         (images,) = open_caches([request], setting)
         rows = range(len(images))
         state = [
-            (images.images[row].numpy().tobytes(), images.images.index.places([row])[0])
+            (images.images[row].numpy().tobytes(), images.images.index.locations([row])[0])
             for row in rows
         ]
         return (
             state,
-            any("made anew" in note for note in notes),
+            any("made again" in note for note in notes),
             on_disk.cache_path(request, setting),
         )
 

@@ -74,7 +74,7 @@ def assert_holds(cached, request, *, gray=False):
         expected = request.form.pixels(read_image(sample.path, gray=gray))
         assert np.array_equal(cached.images[row].numpy(), expected[..., : 1 if gray else 3])
         image = read_image(sample.path)
-        assert cached.images.index.places([row])[0].space == request.form.space(image.size)[::-1]
+        assert cached.images.index.locations([row])[0].space == request.form.space(image.size)[::-1]
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk", "device"])
@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_used_is_made_anew_and_says_why(requests, setting,
     damage(path, requests[0].samples)
     made, notes = setting(on_bad_image="skip")
     (cached,) = open_caches(requests[:1], made)
-    assert notes[-1] == f"The cache {path} is made anew: {reason}."
+    assert notes[-1] == f"The cache {path} is made again: {reason}."
     left = [sample for sample in requests[0].samples if sample.path.exists()]
     assert_holds(cached, replace(requests[0], samples=left))
     assert_holds(
@@ -153,7 +153,7 @@ def test_a_file_of_another_version_is_made_anew(requests, setting, monkeypatch):
         open_caches(requests[:1], setting()[0])
     made, notes = setting()
     open_caches(requests[:1], made)
-    assert notes[-1].endswith("is made anew: it is of another version.")
+    assert notes[-1].endswith("is made again: it is of another version.")
 
 
 def test_other_settings_have_another_file(requests, setting):

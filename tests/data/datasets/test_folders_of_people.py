@@ -139,7 +139,7 @@ def test_lists_that_may_tell_splits_are_told_where_none_are_read(
     write_classes(tmp_path / "images", TWO)
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text("something")
-    assert "they may tell splits" in notes(tmp_path / root)
+    assert "they may define splits" in notes(tmp_path / root)
     assert Path(file).name in notes(tmp_path / root)
 
 

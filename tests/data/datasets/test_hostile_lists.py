@@ -11,7 +11,6 @@ from published_trees import TREES
 
 from covtool.data.datasets.image_sources import find_images
 from covtool.data.datasets.lists.csv_file import MOST_COLUMNS
-from covtool.data.datasets.published.row import PublishedLayout
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.retrieval.reading import read_retrieval, task_of
 from covtool.errors import DataError
@@ -143,7 +142,6 @@ def test_what_no_reader_has_foreseen_is_an_error_of_the_data(tmp_path, monkeypat
     with pytest.raises(DataError, match="is not as dtd is") as caught:
         scan(root)
     assert caught.value.reason == "ZeroDivisionError: of nothing"
-    assert PublishedLayout.__doc__
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o000, 0o444, 0o111])

@@ -5,7 +5,7 @@ from images import write_classes, write_image
 from published_trees import TREES
 from retrieval_trees import write_csv, write_market
 
-from covtool.data.datasets.folders.names import WHOLE
+from covtool.data.datasets.folders.names import UNSPLIT
 from covtool.data.datasets.image_sources import find_images
 from covtool.errors import DataError
 
@@ -36,7 +36,7 @@ def test_a_data_set_for_retrieval_tells_everything(tmp_path):
 def test_a_class_is_an_identity(tmp_path):
     write_classes(tmp_path / "data", {"a": 1, "b": 2})
     assert told(find_images(tmp_path / "data")) == {
-        WHOLE: [("a/000.png", "a", None), ("b/000.png", "b", None), ("b/001.png", "b", None)]
+        UNSPLIT: [("a/000.png", "a", None), ("b/000.png", "b", None), ("b/001.png", "b", None)]
     }
     for split in ("train", "val"):
         write_classes(tmp_path / "splits" / split, {"a": 1})
@@ -51,22 +51,22 @@ def test_of_any_other_folder_all_images_are_taken(tmp_path):
     write_image(tmp_path / "deep" / "er" / "a.JPG")
     (tmp_path / "notes.txt").write_text("?")
     assert told(find_images(tmp_path)) == {
-        WHOLE: [("b.png", "", None), ("deep/er/a.JPG", "", None)]
+        UNSPLIT: [("b.png", "", None), ("deep/er/a.JPG", "", None)]
     }
-    assert told(find_images(tmp_path / "b.png")) == {WHOLE: [("b.png", "", None)]}
+    assert told(find_images(tmp_path / "b.png")) == {UNSPLIT: [("b.png", "", None)]}
 
 
 def test_a_list_may_hold_nothing_but_paths(tmp_path):
     for name in ("b.png", "a.png"):
         write_image(tmp_path / "images" / name)
     (tmp_path / "list.txt").write_text("images/b.png\n\n images/a.png \n")
-    expected = {WHOLE: [("images/b.png", "", None), ("images/a.png", "", None)]}
+    expected = {UNSPLIT: [("images/b.png", "", None), ("images/a.png", "", None)]}
     assert told(find_images(tmp_path / "list.txt")) == expected
     (tmp_path / "list.csv").write_text("path\nimages/b.png\nimages/a.png\n")
     assert told(find_images(tmp_path / "list.csv")) == expected
     (tmp_path / "list.csv").write_text("label,path,camera\nx,images/b.png,\ny,images/a.png,3\n")
     assert told(find_images(tmp_path / "list.csv")) == {
-        WHOLE: [("images/b.png", "x", None), ("images/a.png", "y", "3")]
+        UNSPLIT: [("images/b.png", "x", None), ("images/a.png", "y", "3")]
     }
 
 
@@ -105,5 +105,5 @@ def test_any_other_folder_is_taken_whole_without_labels(tmp_path) -> None:
     for place in ("train/1.png", "test/2.png", "images/3.png"):
         write_image(tmp_path / place)
     source = find_images(tmp_path)
-    assert [s.identity for s in source.splits[WHOLE]] == ["", "", ""]
+    assert [s.identity for s in source.splits[UNSPLIT]] == ["", "", ""]
     assert "without labels" in source.notes[0]

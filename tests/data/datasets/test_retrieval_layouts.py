@@ -267,7 +267,9 @@ def test_a_share_of_the_classes_can_be_left_for_the_search(tmp_path) -> None:
 
 
 def test_no_share_of_the_classes_is_taken_from_data_that_is_split(tmp_path) -> None:
-    with pytest.raises(DataError, match=r"says itself .*: train, query, gallery\.\nLeave out"):
+    with pytest.raises(
+        DataError, match=r"has its own splits .*: train, query, gallery\.\nLeave out"
+    ):
         read_retrieval(write_csv(tmp_path), test_classes=0.5)
 
 

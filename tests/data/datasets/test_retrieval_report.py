@@ -4,9 +4,9 @@ import pytest
 from images import write_classes
 from retrieval_trees import CSV_ROWS, write_csv, write_market, write_msmt17, write_named, write_veri
 
-from covtool.data.datasets.retrieval.layout import JUNK
 from covtool.data.datasets.retrieval.reading import read_retrieval
 from covtool.data.datasets.retrieval.report import report_on, require_searchable
+from covtool.data.datasets.retrieval_layout import JUNK_IDENTITY
 from covtool.errors import DataError
 
 
@@ -21,7 +21,7 @@ def brute_force(layout, *, by_camera):
     """Queries with a match, from the definition: pairs of other images."""
     return sum(
         any(
-            other.identity == query.identity != JUNK
+            other.identity == query.identity != JUNK_IDENTITY
             and not (layout.shared and i == j)
             and not (by_camera and other.camera == query.camera)
             for j, other in enumerate(layout.gallery)
@@ -116,7 +116,7 @@ def test_cameras_of_some_images_only_are_refused(tmp_path) -> None:
 def test_a_single_identity_is_no_search(header, tmp_path) -> None:
     rows = [(f"{n}.png", "images", str(n), "test") for n in range(3)]
     rows = [row[: header.count(",") + 1] for row in rows]
-    with pytest.raises(DataError, match=r"show one identity, 'images'(.|\n)*found is right"):
+    with pytest.raises(DataError, match=r"show one identity, 'images'(.|\n)*match is right"):
         judge(write_csv(tmp_path, rows, header))
 
 

@@ -9,7 +9,8 @@ from images import truncate, write_classes
 from torch.testing import assert_close
 
 from covtool.data.datasets.reading import scan
-from covtool.data.loading.loaders import ImageDataset, evaluation_loader, training_loader
+from covtool.data.loading.image_dataset import ImageDataset
+from covtool.data.loading.loaders import evaluation_loader, training_loader
 from covtool.data.rendering.draws import drawing
 from covtool.data.transforms.from_timm import evaluation_transform, training_transform
 from covtool.errors import ArgumentError, DataError

@@ -169,7 +169,7 @@ def test_pk_lets_every_two_classes_meet() -> None:
 
 @pytest.mark.parametrize("batch_size", [4, 28])
 def test_pk_refuses_batches_that_it_cannot_fill(batch_size) -> None:
-    with pytest.raises(ArgumentError, match=r"can do with 2 to 6 of them.*\n.*8 to 24 images"):
+    with pytest.raises(ArgumentError, match=r"takes 2 to 6\..*\n.*8 to 24 images"):
         order_of(SAMPLERS["pk"], LABELS["even"], batch_size=batch_size)
 
 

@@ -7,7 +7,7 @@ from images import write_classes
 
 from covtool.data.datasets.reading import scan
 from covtool.data.loading.loaders import training_loader
-from covtool.data.loading.worker_death import explaining_dead_workers, shared_memory_mib
+from covtool.data.loading.worker_death import shared_memory_mib, translate_worker_death
 from covtool.errors import WorkerError
 from covtool.specs import AugmentationSpec, InputSpec
 
@@ -21,11 +21,11 @@ def test_a_killed_worker_is_named_with_what_to_do(tmp_path):
     batches = iter(loader)
     next(batches)
     victim = (set(multiprocessing.active_children()) - others).pop().pid
-    with pytest.raises(WorkerError) as caught, explaining_dead_workers(2):
+    with pytest.raises(WorkerError) as caught, translate_worker_death(2):
         os.kill(victim, signal.SIGKILL)
         list(batches)
     assert caught.value.message == f"A process that loads images died (process {victim})."
-    assert "short of memory" in caught.value.reason
+    assert "memory is short" in caught.value.reason
     assert caught.value.hint == "Load with fewer processes: --workers 1 (it was 2)."
 
 
@@ -43,7 +43,7 @@ def test_a_killed_worker_is_named_with_what_to_do(tmp_path):
             "It is killed by signal: Segmentation fault.",
             "--workers 0",
         ),
-        ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "Somebody killed it", "(it was 4)"),
+        ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "It was killed", "(it was 4)"),
         (
             "DataLoader worker (pid 7) exited unexpectedly with exit code 3. Details are lost.",
             "It exited unexpectedly with exit code 3.",
@@ -52,14 +52,14 @@ def test_a_killed_worker_is_named_with_what_to_do(tmp_path):
     ],
 )
 def test_what_torch_says_is_understood(said, reason, hint):
-    with pytest.raises(WorkerError, match=r"process 7") as caught, explaining_dead_workers(4):
+    with pytest.raises(WorkerError, match=r"process 7") as caught, translate_worker_death(4):
         raise RuntimeError(said)
     assert reason in caught.value.reason
     assert hint in caught.value.hint
 
 
 def test_other_errors_pass():
-    with pytest.raises(RuntimeError, match="shapes do not fit"), explaining_dead_workers(4):
+    with pytest.raises(RuntimeError, match="shapes do not fit"), translate_worker_death(4):
         raise RuntimeError("shapes do not fit")
 
 

@@ -9,7 +9,7 @@ from hostile_texts import HOSTILE, acts_on_a_terminal
 from images import write_image
 from PIL import Image, ImageDraw
 
-from covtool.data.datasets.retrieval.layout import RetrievalSample
+from covtool.data.datasets.retrieval_layout import RetrievalSample
 from covtool.errors import SaveError
 from covtool.evaluation import FeatureSet, evaluate_retrieval
 from covtool.evaluation.features.files import write_features

@@ -174,9 +174,9 @@ def see_images_vanish(run, batches):
     def vanished(path, **options):
         raise DataError(f"{path} is gone.", reason="gone")
 
-    from covtool.data.loading import loaders
+    from covtool.data.loading import image_dataset
 
-    loaders.read_image = vanished
+    image_dataset.read_image = vanished
 
 
 def test_an_image_that_one_process_cannot_read_ends_all_after_saving(asked, directory):
@@ -189,9 +189,9 @@ def test_an_image_that_one_process_cannot_read_ends_all_after_saving(asked, dire
 
 def see_an_image_vanish(run, batches):
     """The one that this process needs next."""
-    from covtool.data.loading import loaders
+    from covtool.data.loading import image_dataset
 
-    read, gone = loaders.read_image, []
+    read, gone = image_dataset.read_image, []
 
     def vanished(path, **options):
         gone[1:] = []
@@ -200,7 +200,7 @@ def see_an_image_vanish(run, batches):
             raise DataError(f"{path} is gone.", reason="It is gone.")
         return read(path, **options)
 
-    loaders.read_image = vanished
+    image_dataset.read_image = vanished
 
 
 def test_an_image_that_one_process_replaces_is_told_of_by_the_first(asked):

@@ -150,7 +150,7 @@ def test_batches_of_more_classes_than_there_are_end_in_a_usage_error(covtool, da
         *("--sampler", "pk", "-b", 16),
     )
     assert code == 2
-    assert "--sampler pk can do with 2 to 3 of them" in " ".join(err.split())
+    assert "--sampler pk takes 2 to 3." in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

@@ -53,13 +53,13 @@ def test_a_state_is_saved_in_mid_epoch_and_goes_on_exactly(saves):
 
 
 def test_no_image_before_the_position_is_read_again(saves, monkeypatch):
-    from covtool.data.loading import loaders
+    from covtool.data.loading import image_dataset
 
     directory = cut_short(saves(), at_update=10)
     read = []
-    original = loaders.read_image
+    original = image_dataset.read_image
     monkeypatch.setattr(
-        loaders, "read_image", lambda path, **how: read.append(path) or original(path, **how)
+        image_dataset, "read_image", lambda path, **how: read.append(path) or original(path, **how)
     )
     resume_finetune(directory)
     training = [path for path in read if "train" in path.parts]

@@ -1,9 +1,10 @@
-"""Folders with images, and which of them are classes."""
+"""Folders with images, and the decision whether they are classes."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from covtool.data.datasets.folder_walk import FolderWalk, leads_back, unreadable_folder
 from covtool.data.datasets.folders.names import (
     IMAGE_WORDS,
     TARGET_WORDS,
@@ -13,7 +14,6 @@ from covtool.data.datasets.folders.names import (
     is_split_alone,
     words_in,
 )
-from covtool.data.datasets.folders.walk import FolderWalk, leads_back, unreadable_folder
 from covtool.data.datasets.found_images import Labeled, counted, shown
 from covtool.data.datasets.lists.beside import lists_beside
 from covtool.data.images.decoding import is_image
@@ -25,7 +25,7 @@ Images = Mapping[str, Sequence[Path]]
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder by name, without hidden ones and what programs leave behind."""
+    """Return the folders in a folder by name, without hidden ones and leftovers of programs."""
     try:
         found = [child for child in folder.iterdir() if not is_left_over(child.name)]
         return sorted(child for child in found if child.is_dir() and not leads_back(child))
@@ -34,7 +34,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Return every image at any depth, by name; hidden files and folders are left alone."""
+    """Return every image at any depth, by name, without hidden files and folders."""
     return list(_images_below(folder))
 
 
@@ -49,13 +49,13 @@ def loose_images(folder: Path) -> list[Path]:
 
 
 def look_through(folder: Path, known: Collection[str] = ()) -> Path:
-    """Return the folder that holds the data, where a folder holds nothing but one that does.
+    """Follow folders that hold nothing but another folder, down to the one with the data.
 
     Archives are unpacked to ``data/data/``, and pictures are put below ``images/``.
 
     Args:
-        folder: Where to begin.
-        known: Names of classes; a folder that is called like one is not looked through.
+        folder: Folder to begin with.
+        known: Names of classes; a folder of such a name is not left.
     """
     place = folder
     while (only := _only_folder(place)) is not None and only.name not in known:
@@ -67,9 +67,9 @@ def refuse_no_classes(folder: Path, names: Collection[str], known: Collection[st
     """Refuse folders whose names are words for parts of a data set, not for classes.
 
     Args:
-        folder: That they are in.
-        names: Of those with images.
-        known: Names of classes, whatever they are.
+        folder: Folder that they are in.
+        names: Names of those with images.
+        known: Names of classes, whatever words they are.
 
     Raises:
         DataError: ``images/`` alone, or beside ``masks/``.
@@ -86,10 +86,10 @@ def refuse_no_classes(folder: Path, names: Collection[str], known: Collection[st
 
 
 def why_no_classes(folder: Path, names: Collection[str], known: Collection[str] = ()) -> str | None:
-    """Return why folders are no classes, told by their names; None where they may be some."""
+    """Return why folders of such names are no classes; None where they may be some."""
     words = sorted(name for name in names if is_no_class(name))
     ordinary = len(names) - len(words)
-    if not set(names).isdisjoint(known):
+    if not set(names).isdisjoint(known):  # a class may be called "depth" or "part"
         return None
     if len(names) > 1 and are_pieces(names):
         return f"has folders with images that are its pieces, not classes: {shown(sorted(names))}"
@@ -110,9 +110,9 @@ def in_classes(folder: Path, images: Images, choice: LayoutSpec) -> list[Labeled
     """Return images with the names of their classes.
 
     Args:
-        folder: That the class folders are in.
-        images: Those of each class folder.
-        choice: Whether the outer or the inner folders are classes, where it is given.
+        folder: Folder that the class folders are in.
+        images: Images of each class folder.
+        choice: Options with the folders that are classes, outer or inner ones, if given.
 
     Raises:
         DataError: The folders of the images are in other folders, and either may be the classes.
@@ -131,7 +131,7 @@ def in_classes(folder: Path, images: Images, choice: LayoutSpec) -> list[Labeled
 
 
 def note_on_parts(folder: Path, images: Images, choice: LayoutSpec) -> str | None:
-    """Return which folders are taken for classes, where those below are called like parts."""
+    """Return a note on the folders that are taken for classes, where there are others below."""
     inner = _inner(folder, images)
     if choice.class_folders is not None or inner is None:
         return None
@@ -162,24 +162,25 @@ def _ambiguous(folder: Path, inner: Mapping[str, set[str]]) -> DataError:
 
 
 def _inner(folder: Path, images: Images) -> dict[str, set[str]] | None:
-    """Return the folders that images lie in, by class folder; None where these tell the classes."""
+    """Return the folders of the images by class folder; None where there is no choice."""
     inner = {
         name: {path.parent.relative_to(folder / name).as_posix() for path in paths}
         for name, paths in images.items()
         if paths
     }
+    # An image directly in a class folder decides it: that folder is the class.
     direct = any("." in belows for belows in inner.values())
     more = sum(map(len, inner.values())) > len(inner)
     return inner if more and not direct and len(inner) > 1 else None
 
 
 def _are_parts(inner: Mapping[str, set[str]]) -> bool:
-    """Whether all inner folders are called like parts of a data set, ``images`` and ``crops``."""
+    """Return whether all inner folders have names of parts, like ``images`` and ``crops``."""
     return all(is_no_class(Path(below).name) for belows in inner.values() for below in belows)
 
 
 def _are_shared(inner: Mapping[str, set[str]]) -> bool:
-    """Return whether all inner folders come again, as classes do below those of domains."""
+    """Return whether all inner names occur twice or more, as classes do below domains."""
     every = Counter(below for belows in inner.values() for below in belows)
     return min(every.values()) > 1
 
@@ -191,7 +192,7 @@ def _only_folder(folder: Path) -> Path | None:
     for child in folders_in(folder):
         if holds_images(child):
             found.append(child)
-        if len(found) > 1:
+        if len(found) > 1:  # at the second one: looking into all may take minutes
             return None
     if not found:
         return None

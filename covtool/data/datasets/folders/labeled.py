@@ -1,4 +1,4 @@
-"""Images in folders: a folder per class, whole or below folders called by splits."""
+"""Labeled images in folders: a folder per class, whole or below folders of splits."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ from covtool.data.datasets.folders.classes import (
 )
 from covtool.data.datasets.folders.masks import without_masks
 from covtool.data.datasets.folders.names import (
-    WHOLE,
+    UNSPLIT,
+    exact_split,
+    implied_split,
     is_no_class,
     is_split_alone,
-    split_called,
-    split_within,
     without_split,
 )
 from covtool.data.datasets.folders.unread_splits import alike_folders, note_on_lists, unread_splits
@@ -53,11 +53,11 @@ def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundIma
 
     Args:
         root: The folder.
-        choice: Which folders are the classes, where there are folders in folders.
+        choice: Options with the folders that are classes, where there are folders in folders.
 
     Returns:
-        Under the data set's own names of the splits; under `WHOLE` where it has none. A split to
-        test on that has no class folders is unlabeled.
+        Images by the data set's own names of the splits; under `UNSPLIT` where it has none. A split
+        to test on that has no class folders is unlabeled.
 
     Raises:
         DataError: No images, images outside class folders, folders that are no classes, empty
@@ -78,36 +78,37 @@ def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundIma
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """Return the folders that hold the splits of a data set, told by their names.
+    """Find the folders of the splits of a data set by their names.
 
     ``train`` and its like are splits in any case, unless one of them lies among class folders:
     ``train`` beside ``bus`` is a class. ``cars_train`` and ``cars_test`` are splits, since they
     differ in nothing else.
     """
     children = folders_in(folder)
-    exact = {child.name: child for child in children if split_called(child.name)}
+    exact = {child.name: child for child in children if exact_split(child.name)}
     if exact:
         if _lies_among_classes(exact, children):
             return {}
-        roles = {split_called(name) for name in exact}
+        # Beside train/, a folder like ``test_images`` is a split if it holds the same classes.
+        roles = {exact_split(name) for name in exact}
         classes = {child.name for place in exact.values() for child in folders_in(place)}
         more = [
             child
             for child in children
-            if split_within(child.name) not in (None, *roles)
+            if implied_split(child.name) not in (None, *roles)
             and (is_split_alone(child.name) or classes & {c.name for c in folders_in(child)})
         ]
         return exact | {child.name: child for child in more}
     if len(children) > MANY:  # classes, some of which are called like train_station
         return {}
-    within = {child.name: child for child in children if split_within(child.name)}
+    within = {child.name: child for child in children if implied_split(child.name)}
     pairs = _by_rest(within)
     chosen = next((names for names in pairs if _trains_and_tests(names)), [])
     return {name: within[name] for name in chosen}
 
 
 def splits_inside(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return the split folders in each folder, where all have some; empty otherwise.
+    """Find the split folders in each folder, if all have some; else return none.
 
     ``cat/train/`` and ``dog/train/``, or data sets beside each other.
     """
@@ -125,8 +126,8 @@ def by_splits_inside(folder: Path, inside: Mapping[str, Mapping[str, Path]]) -> 
     """Return the images of class folders that hold the splits.
 
     Args:
-        folder: That the class folders are in.
-        inside: Their split folders.
+        folder: Folder that the class folders are in.
+        inside: Split folders of each class folder.
 
     Raises:
         DataError: They hold class folders themselves, as several data sets do.
@@ -147,7 +148,7 @@ def by_splits_inside(folder: Path, inside: Mapping[str, Mapping[str, Path]]) -> 
 
 
 def _by_rest(names: Collection[str]) -> list[list[str]]:
-    """Return names that differ in the split only; last those that hold no other word of meaning."""
+    """Group names that differ in the split only; last, those that consist of a split alone."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         alike.setdefault(without_split(name), []).append(name)
@@ -155,7 +156,7 @@ def _by_rest(names: Collection[str]) -> list[list[str]]:
 
 
 def _trains_and_tests(names: Collection[str]) -> bool:
-    roles = [split_within(name) for name in names]
+    roles = [implied_split(name) for name in names]
     return "train" in roles and len(set(roles)) == len(roles) > 1
 
 
@@ -169,26 +170,27 @@ def _lies_among_classes(exact: Mapping[str, Path], children: Sequence[Path]) -> 
 
 
 def _whole(folder: Path, choice: LayoutSpec) -> FoundImages:
-    """The images of class folders; a folder among them that is called ``test`` is no class."""
+    """Read the images of class folders; a folder ``test`` among them is no class."""
     children = [child for child in folders_in(folder) if is_split_alone(child.name)]
-    aside = {child.name: child for child in children if split_within(child.name) != "train"}
+    aside = {child.name: child for child in children if implied_split(child.name) != "train"}
     unlabeled = {name: f"{place} {why_unlabeled(place)}" for name, place in aside.items()}
     for name, place in aside.items():
-        if split_within(name) == "val":
+        if implied_split(name) == "val":
             raise _no_images(place, reported=(folder, place))
     found = _read_classes(folder, choice, reported=(folder,), aside=aside)
     notes = tuple(f"{why}: it is not used." for why in unlabeled.values())
     return FoundImages(
-        splits={WHOLE: found.images}, unlabeled=unlabeled, notes=(*notes, *found.notes)
+        splits={UNSPLIT: found.images}, unlabeled=unlabeled, notes=(*notes, *found.notes)
     )
 
 
 def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> FoundImages:
-    role = {name: split_called(name) or split_within(name) for name in folders}
+    role = {name: exact_split(name) or implied_split(name) for name in folders}
     training = [name for name in folders if role[name] == "train"]
     splits: dict[str, list[Labeled]] = {}
     unlabeled, notes = {}, [*_renamed(folders), *_left_out(root, folders)]
     known: set[str] = set()
+    # Training folders first: their classes decide how the folders of other splits are read.
     for name in sorted(folders, key=lambda name: role[name] != "train"):
         folder = look_through(folders[name], known)
         why = why_unlabeled(folder, known)
@@ -196,12 +198,14 @@ def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> F
             unlabeled[name] = f"{folder} {why}"
             notes.append(f"{folder} {why}: it is not used.")
             continue
+        # Few images to test on may leave classes without any; in training that is a mistake.
         evaluated = bool(training) and role[name] != "train"
         reported = (root, folders[name], folder)
         found = _read_classes(folder, choice, reported, known=known, may_be_empty=evaluated)
         splits[name] = found.images
         notes += found.notes
         if role[name] == "train":
+            # The outer folder: with inner folders as classes, labels are paths.
             known |= {label.split("/")[0] for _, label in found.images}
     unread = dict(unread_splits(root, role.values()))
     notes += [f"{why}." for why in unread.values()]
@@ -271,7 +275,7 @@ def _read_classes(
 
 
 def _renamed(folders: Collection[str]) -> list[str]:
-    taken = [f"{name}/ for {split_within(name)}" for name in folders if not split_called(name)]
+    taken = [f"{name}/ for {implied_split(name)}" for name in folders if not exact_split(name)]
     return [f"Taken as splits: {', '.join(taken)}."] if taken else []
 
 
@@ -282,7 +286,7 @@ def _left_out(root: Path, folders: Collection[str]) -> list[str]:
 
 
 def _split_of(folder: Path) -> str | None:
-    return split_called(folder.name) or split_within(folder.name)
+    return exact_split(folder.name) or implied_split(folder.name)
 
 
 def _no_images(folder: Path, reported: Sequence[Path]) -> DataError:

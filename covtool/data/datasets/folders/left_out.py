@@ -1,11 +1,11 @@
-"""Files of a data set of folders that are no part of it, counted so that nobody misses them."""
+"""Notes on files in a data set of folders that are left out of it."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from covtool.data.datasets.folder_walk import FolderWalk
 from covtool.data.datasets.folders.names import is_left_over
-from covtool.data.datasets.folders.walk import FolderWalk
 from covtool.data.datasets.found_images import counted, shown
 from covtool.data.images.formats import image_suffixes
 
@@ -20,23 +20,23 @@ BESIDE = frozenset(
         *(".lnk", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"),
     )
 )
-"""How files end that lie beside images, as lists, annotations and archives do."""
+"""Suffixes of files that are expected beside images: lists, annotations, archives."""
 
 NAMED = frozenset(("readme", "license", "licence", "copying", "authors", "notice", "version"))
-"""Such files without a suffix."""
+"""Names of such files without a suffix."""
 
 
 def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Iterator[str]:
-    """Yield what is worth knowing about files of a folder that are no images, and links in it.
+    """Yield notes on files of a folder that are no images, and on links that are not followed.
 
     Args:
         root: The folder.
-        split_folders: Those of its splits; files in them, beside class folders, do not count.
+        split_folders: Folders of its splits; files beside their class folders do not count.
     """
     suffixes, walk = Counter(), FolderWalk(root, is_left_over)
     around = {root, *split_folders}
     for place, names in walk:
-        if place not in around:
+        if place not in around:  # beside the class folders lie lists and archives of any kind
             visible = (name.lower() for name in names if not name.startswith("."))
             suffixes.update(_suffix(name) for name in visible if not _is_expected(name))
     if suffixes:

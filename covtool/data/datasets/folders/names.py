@@ -1,4 +1,4 @@
-"""Tells from the names of folders which split they hold, and what is no class."""
+"""Names of folders: the split that they mean, and words that are no class."""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +7,8 @@ TRAIN_NAMES = ("train", "training", "trn")
 VAL_NAMES = ("val", "validation", "valid", "dev", "eval", "evaluation")
 TEST_NAMES = ("test", "testing", "tst")
 SPLIT_NAMES = (*TRAIN_NAMES, *VAL_NAMES, *TEST_NAMES)
-WHOLE = "all"
+UNSPLIT = "all"
+"""Name of the images of a data set without splits."""
 
 ROLES = {"train": TRAIN_NAMES, "val": VAL_NAMES, "test": TEST_NAMES}
 
@@ -90,13 +91,14 @@ PIECE_WORDS = frozenset(
     ["part", "parts", "batch", "fold", "folds", "chunk", "shard", "piece", "volume", "disk", "disc"]
 )
 NO_CLASS = IMAGE_WORDS | TARGET_WORDS | PAPER_WORDS
-"""Words that data sets are made of and that are not what is in an image."""
+"""Words for parts of a data set, as opposed to the content of an image."""
 
 LEFTOVERS = frozenset(
     {"@eadir", "lost+found", "$recycle.bin", "system volume information", "#recycle", "thumbs"}
 )
-"""What file systems and their programs leave behind."""
+"""Folders that file systems and their programs leave behind."""
 
+# With one of these a split is still a split: ``my_train``, ``train_resized``.
 _BESIDE_A_ROLE = IMAGE_WORDS | frozenset(
     [
         "set",
@@ -145,16 +147,16 @@ def are_pieces(names: Iterable[str]) -> bool:
     return any(word in IMAGE_WORDS | PIECE_WORDS for word in alike)
 
 
-def split_called(name: str) -> str | None:
-    """``train``, ``val`` or ``test`` for a name that means it, in any case; else None."""
+def exact_split(name: str) -> str | None:
+    """Return ``train``, ``val`` or ``test`` for a name that means it, in any case; else None."""
     return next((role for role, names in ROLES.items() if name.lower() in names), None)
 
 
-def split_within(name: str) -> str | None:
+def implied_split(name: str) -> str | None:
     """Return the split that a part of a name means: ``cars_train``, ``test1``, ``validImages``.
 
     Example:
-        >>> [split_within(name) for name in ("cars_train", "test1", "train_val", "latest")]
+        >>> [implied_split(name) for name in ("cars_train", "test1", "train_val", "latest")]
         ['train', 'test', None, None]
     """
     roles = {role for word in words_in(name) if (role := _role_of(word))}
@@ -167,7 +169,7 @@ def mentions_split(name: str) -> bool:
 
 
 def without_split(name: str) -> tuple[str, ...]:
-    """Return the words of a name other than that for the split.
+    """Return the words of a name without that for the split.
 
     Example:
         >>> without_split("cars_train"), without_split("Test1")
@@ -177,18 +179,20 @@ def without_split(name: str) -> tuple[str, ...]:
 
 
 def is_split_alone(name: str) -> bool:
-    """Return whether a name means a split and beside it nothing that tells things apart."""
-    return split_within(name) is not None and all(
+    """Return whether a name means a split and has no other words that distinguish it."""
+    return implied_split(name) is not None and all(
         word in _BESIDE_A_ROLE for word in without_split(name)
     )
 
 
 def words_in(name: str) -> tuple[str, ...]:
-    """Return the words that a name is put together from, in lower case; numbers are left out."""
+    """Split a name into its words, in lower case and without numbers."""
+    # camelCase has two words: ``validImages``.
     apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
     return tuple(word.lower() for word in re.findall(r"[A-Za-z]+", apart))
 
 
 def _role_of(word: str) -> str | None:
+    # ``trainset`` and ``valimages``; ``data`` alone keeps its word.
     stem = re.sub(r"(set|data|images|imgs)$", "", word) or word
-    return split_called(stem)
+    return exact_split(stem)

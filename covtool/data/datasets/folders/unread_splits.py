@@ -1,4 +1,4 @@
-"""Splits of a folder that are there and cannot be read, and lists that may tell splits."""
+"""Splits of a folder that cannot be read, and lists that may define splits."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -8,8 +8,8 @@ from covtool.data.datasets.folders.names import (
     IMAGE_WORDS,
     PAPER_WORDS,
     TARGET_WORDS,
+    exact_split,
     mentions_split,
-    split_called,
 )
 from covtool.data.datasets.found_images import shown
 from covtool.data.datasets.lists.beside import SUFFIXES
@@ -18,14 +18,14 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
 
 def unread_splits(root: Path, taken: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield names of splits that are archives or links to nowhere, and why nothing can be read.
+    """Yield names of splits that are archives or dead links, and why they cannot be read.
 
     Args:
         root: The folder.
-        taken: ``train``, ``val`` and ``test``, as far as they are there.
+        taken: Splits that were read: ``train``, ``val``, ``test``.
     """
     for child in sorted(root.iterdir()):
-        role = split_called(child.name.split(".")[0])
+        role = exact_split(child.name.split(".")[0])  # train.tar.gz has two suffixes
         if role is None or role in taken:
             continue
         if child.is_symlink() and not child.exists():
@@ -35,7 +35,7 @@ def unread_splits(root: Path, taken: Collection[str]) -> Iterator[tuple[str, str
 
 
 def alike_folders(root: Path, splits: Collection[str], known: Collection[str]) -> list[Path]:
-    """Return folders beside the splits that have folders with images called like known classes."""
+    """Return folders beside the splits that hold images in folders of known classes."""
     others = (child for child in folders_in(root) if child.name not in splits)
     return [
         folder
@@ -45,11 +45,11 @@ def alike_folders(root: Path, splits: Collection[str], known: Collection[str]) -
 
 
 def note_on_lists(root: Path, place: Path) -> Iterator[str]:
-    """Yield a note on lists beside class folders that may tell splits and are not read.
+    """Yield a note on lists beside class folders that may define splits and are not read.
 
     Args:
-        root: The folder that was asked for.
-        place: The folder with the class folders, `root` or below; or its images alone.
+        root: The folder that was given.
+        place: The folder with the class folders, `root` or below.
     """
     around = {root, place, place.parent} if place != root else {root}
     if root.name.lower() in IMAGE_WORDS:
@@ -59,4 +59,4 @@ def note_on_lists(root: Path, place: Path) -> Iterator[str]:
     files = (file for folder in around | lists for file in folder.iterdir())
     found = [f for f in files if f.suffix.lower() in SUFFIXES and mentions_split(f.stem)]
     if found:
-        yield f"Not read, though they may tell splits: {shown(map(str, sorted(found)))}."
+        yield f"Not read, though they may define splits: {shown(map(str, sorted(found)))}."

@@ -1,4 +1,4 @@
-"""Files beside images that look as if they held labels, to be named in an error."""
+"""Files beside images that may hold labels, for the text of an error."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -10,14 +10,14 @@ from covtool.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".mat", ".json", ".jsonl", ".txt", ".xlsx", ".parquet")
 
-LOOKED_AT = 10_000
+LOOKED_AT = 10_000  # files of a folder: enough to name suffixes, quick in any folder
 
 
 def lists_beside(folders: Iterable[Path]) -> str | None:
     """Return the lists in some folders, a CSV file with its columns; None where there are none.
 
     Args:
-        folders: Where to look, not below.
+        folders: Folders to search, without those in them.
     """
     found = [_described(file) for folder in folders for file in _lists_in(folder)]
     return shown(found, limit=4) if found else None
@@ -39,5 +39,5 @@ def _described(file: Path) -> str:
         return str(file)
     try:
         return f"{file} (columns {shown(columns_of(file), 24) or 'without names'})"
-    except DataError:
+    except DataError:  # this text is part of another error already
         return str(file)

@@ -1,4 +1,4 @@
-"""Chooses the columns of a list of images; where several could be meant, it refuses."""
+"""Choice of the columns of a list of images; a file whose columns are ambiguous is refused."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from covtool.printable import printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """What the lines of a CSV file hold. Names of columns may be in any case there.
+class TableSpec:
+    """Columns that a CSV file must or may have. Their names are in any case there.
 
     Attributes:
-        columns: Their names, the first being ``path``; no cell of them may be empty.
-        optional: Of columns that may be left out, or have empty cells.
-        split_names: What may stand in the column ``split``, in any case; it may be left out.
+        columns: Names of columns, the first being ``path``; no cell of them may be empty.
+        optional: Names of columns that may be missing, or have empty cells.
+        split_names: Values of the column ``split``, in any case; the column may be missing.
     """
 
     columns: tuple[str, ...]
@@ -35,56 +35,58 @@ class Table:
 
     @property
     def first_line(self) -> str:
-        """As it should read."""
+        """The first line that a file should have."""
         short = ",".join((*self.columns, *self.optional))
         return f"{short} or {short},split"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenColumns:
-    """Which column is which.
+    """Columns of a file by their meaning.
 
     Attributes:
-        own: The file's names of the columns.
-        flags: Columns of yes and no that say the split.
-        split_names: What may stand in the column of splits.
-        notes: What was read as what.
+        columns: The file's names of the columns.
+        flags: Columns of yes and no that define the split.
+        split_names: Values of the column of splits.
+        notes: Notes on columns that have other names.
     """
 
-    own: Mapping[str, str]
+    columns: Mapping[str, str]
     flags: tuple[str, ...]
     split_names: Collection[str]
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, file: Path, names: Sequence[str], table: Table) -> "ChosenColumns":
-        """Choose among the columns of a file.
+    def of(cls, file: Path, names: Sequence[str], table: TableSpec) -> "ChosenColumns":
+        """Choose the columns of a file.
 
         Raises:
-            DataError: One that is needed is not there, or several could be meant.
+            DataError: A column is missing, or several could be meant.
         """
         _require_columns(file, names, table)
-        own, notes = {}, []
+        columns, notes = {}, []
         for kind in (*table.columns, *table.optional):
             column = _chosen(file, kind, candidates(kind, names), needed=kind in table.columns)
-            own |= {kind: column} if column else {}
+            columns |= {kind: column} if column else {}
         split, flags, alone = _splits(file, names, table.split_names)
-        own |= {SPLIT: split} if split else {}
-        told = [f"{printable(name)!r} as {kind}" for kind, name in own.items() if kind != name]
-        told += [f"{' and '.join(map(repr, flags))} as {SPLIT}"] if flags else []
-        notes += [f"{file.name}: {', '.join(told)}."] if told else []
+        columns |= {SPLIT: split} if split else {}
+        renamed = [
+            f"{printable(name)!r} as {kind}" for kind, name in columns.items() if kind != name
+        ]
+        renamed += [f"{' and '.join(map(repr, flags))} as {SPLIT}"] if flags else []
+        notes += [f"{file.name}: {', '.join(renamed)}."] if renamed else []
         notes += [
             f"{file.name}: the column {printable(n)!r} holds no names of splits." for n in alone
         ]
-        return cls(own=own, flags=flags, split_names=table.split_names, notes=tuple(notes))
+        return cls(columns=columns, flags=flags, split_names=table.split_names, notes=tuple(notes))
 
     def split(self, line: str, row: Mapping[str, str | None], default: str) -> str:
         """Return the split that a row belongs to."""
         if self.flags:
             return flag_split({name: cell_of(line, row, name) for name in self.flags}, self.flags)
-        if SPLIT not in self.own:
+        if SPLIT not in self.columns:
             return default
-        text = cell_of(line, row, self.own[SPLIT])
+        text = cell_of(line, row, self.columns[SPLIT])
         if text.lower() not in self.split_names:
             raise DataError(
                 f"{line}: there is no split {printable(text)!r}.",
@@ -94,16 +96,17 @@ class ChosenColumns:
 
 
 def _chosen(file: Path, kind: str, found: Sequence[str], *, needed: bool) -> str | None:
-    """Return one of the columns that could be of a kind."""
+    """Choose one of the columns that could be of a kind."""
     if len(found) < 2:
         return found[0] if found else None
+    # Two columns that number and name the same classes are one choice, not two.
     if kind == LABEL and len(set(found)) == len(found):
         values = values_of(file, found)
         counts = {len({row[at] for row in values}) for at in range(len(found))}
         if counts == {len(values)}:  # each value of one stands for one of the others
             in_words = [n for at, n in enumerate(found) if not all(v[at].isdigit() for v in values)]
             return (in_words or found)[0]
-    if not needed:
+    if not needed:  # an optional column that is not sure is none
         return None
     raise DataError(
         f"{file} has {len(found)} columns that could be the {kind}: {shown(found)}.",
@@ -114,7 +117,7 @@ def _chosen(file: Path, kind: str, found: Sequence[str], *, needed: bool) -> str
 def _splits(
     file: Path, names: Sequence[str], split_names: Collection[str]
 ) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
-    """The column of splits or those of yes and no, and the columns that only sound like it."""
+    """Return the column of splits, those of yes and no, and those that have neither."""
     if SPLIT in names:
         return _chosen(file, SPLIT, candidates(SPLIT, names), needed=True), (), ()
     alone = []
@@ -131,11 +134,11 @@ def _splits(
     return None, flags, tuple(alone)
 
 
-def _require_columns(file: Path, names: Sequence[str], table: Table) -> None:
+def _require_columns(file: Path, names: Sequence[str], table: TableSpec) -> None:
     missing = [kind for kind in table.columns if not candidates(kind, names)]
     if not missing:
         return
-    if any(is_image(Path(name)) for name in names):
+    if any(is_image(Path(name)) for name in names):  # a list without a first line
         raise DataError(
             f"The first line of {file} does not name the columns.",
             reason=f"It reads: {shown(names)}.",

@@ -41,7 +41,7 @@ SPLIT_COLUMNS = (
     *("set", "subset", "partition", "phase", "fold", "usage"),
     *("split_name", "data_split", "dataset_split", "dataset", "data_set", "set_name"),
 )
-"""Names of the column of splits, beside ``split``, if what stands in it are names of splits."""
+"""Names of the column of splits, beside ``split``, if its values are names of splits."""
 
 FLAGS = {
     "is_test": ("test", "train"),
@@ -71,11 +71,11 @@ def normalized(name: str | None) -> str:
 
 
 def candidates(kind: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns that could be of a kind; more than one where it has to be asked.
+    """Return the columns that could be of a kind; with more than one, the user has to choose.
 
     Args:
         kind: ``path``, ``label``, ``identity``, ``camera``, or the very name of a column.
-        names: Of all columns, as `normalized`.
+        names: Names of all columns, as `normalized`.
 
     Example:
         >>> candidates("path", ["id", "filename", "class"])
@@ -92,17 +92,18 @@ def candidates(kind: str, names: Sequence[str]) -> tuple[str, ...]:
     if kind == CAMERA:
         return tuple(name for name in names if name in CAMERA_COLUMNS)
     if kind == LABEL:
-        no_labels = {"y"} if "x" in names else set()  # places in the image
-        others = () if IDENTITY in names else LABEL_COLUMNS  # a list for retrieval is one
+        no_labels = {"y"} if "x" in names else set()  # coordinates in the image
+        others = () if IDENTITY in names else LABEL_COLUMNS  # a list for retrieval has no labels
         return tuple(name for name in names if name in others and name not in no_labels)
+    # ``filename`` beside ``id``: only columns of the first row with any are candidates.
     rows = (tuple(name for name in names if name in row) for row in IMAGE_COLUMNS)
     return next((row for row in rows if row), ())
 
 
 def flag_split(row: dict[str, str], flags: Sequence[str]) -> str | None:
-    """Return the split that columns of yes and no say; None where one says something else."""
-    said = [(name, row[name].lower()) for name in FLAGS if name in flags]
-    if any(value not in YES | NO for _, value in said):
+    """Return the split that columns of yes and no define; None for other values."""
+    values = [(name, row[name].lower()) for name in FLAGS if name in flags]
+    if any(value not in YES | NO for _, value in values):
         return None
-    yes = next((name for name, value in said if value in YES), None)
-    return FLAGS[yes][0] if yes else FLAGS[said[0][0]][1]
+    yes = next((name for name, value in values if value in YES), None)
+    return FLAGS[yes][0] if yes else FLAGS[values[0][0]][1]

@@ -1,4 +1,4 @@
-"""A CSV file as text: its lines, its cells, and what separates them."""
+"""CSV files as text: their lines, their cells, and what separates them."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,24 +8,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from covtool.data.datasets.lists.column_names import normalized
-from covtool.data.datasets.lists.text import checked_lines, explained, opened_text
+from covtool.data.datasets.lists.text import checked_lines, opened_text, translate_list_errors
 from covtool.errors import DataError
 from covtool.printable import printable
 
 DELIMITERS = ",;\t|"
 
 MOST_COLUMNS = 10_000
-"""Columns of a list of images."""
+"""Largest number of columns of a list of images."""
 
 LONGEST_CELL = 4096
-"""Characters of a path or a name: a longer path is none to any system."""
+"""Characters of a path or a name; no system has longer paths."""
 
-_END = "\x1eend\x1e"  # a line of our own behind the last one: inside quotes it would be no row
+_END = "\x1eend\x1e"
+"""A line behind the last one of a file. If a quote never closes, Python's reader takes the rest of
+the file for one cell, without an error: this line is in a cell then, and no row of its own."""
 
 Row = Mapping[str, str | None]
 
 
-class Table(NamedTuple):
+class OpenTable(NamedTuple):
     """A CSV file that is open.
 
     Attributes:
@@ -38,19 +40,19 @@ class Table(NamedTuple):
 
 
 @contextmanager
-def opened_table(file: Path, *, normalize: bool = True) -> Iterator[Table]:
-    """Read a CSV file; what is wrong with it is told where it is read.
+def opened_table(file: Path, *, normalize: bool = True) -> Iterator[OpenTable]:
+    """Open a CSV file as a table, whose errors come up where its rows are read.
 
     Args:
-        file: In UTF-8, or in the encoding that a mark at its beginning tells; its cells are
-            separated by commas, semicolons, tabs or bars.
+        file: File in UTF-8, or in the encoding of its byte order mark; its cells are separated by
+            commas, semicolons, tabs or bars.
         normalize: Whether names of columns are `normalized`.
 
     Raises:
         DataError: It cannot be read or is no text; it has too many columns, cells that are too
             long, or a quote that never closes.
     """
-    with explained(file), opened_text(file) as stream:
+    with translate_list_errors(file), opened_text(file) as stream:
         lines = checked_lines(stream)
         first = next(lines, "")
         cells = rows_of(chain([first], lines), delimiter=_delimiter(first))
@@ -58,7 +60,7 @@ def opened_table(file: Path, *, normalize: bool = True) -> Iterator[Table]:
         if len(names) > MOST_COLUMNS:
             raise ValueError(f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}")
         columns = tuple(normalized(name) if normalize else name for name in names)
-        yield Table(columns, ((number, _row(columns, row)) for number, row in cells if row))
+        yield OpenTable(columns, ((number, _row(columns, row)) for number, row in cells if row))
 
 
 def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
@@ -67,6 +69,7 @@ def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int
     Raises:
         ValueError: A cell is longer than Python's `csv` reads, or a quote never closes.
     """
+    # Spaces behind a comma are none of a cell: with them a quote there would not open one.
     reader = csv.reader(chain(lines, [_END]), skipinitialspace=True, delimiter=delimiter)
     begins = 1
     try:
@@ -82,23 +85,24 @@ def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int
 
 
 def _row(columns: Sequence[str], cells: Sequence[str]) -> Row:
+    # Cells without a column are dropped, columns without a cell are None: a line that is cut off.
     return dict(zip(columns, cells, strict=False)) | dict.fromkeys(columns[len(cells) :])
 
 
 def values_of(file: Path, names: Sequence[str]) -> set[tuple[str, ...]]:
-    """Return what stands in some columns, each combination once."""
+    """Return the values in some columns, each combination once."""
     with opened_table(file) as table:
         return {tuple((row[name] or "").strip() for name in names) for _, row in table.rows}
 
 
 def cell_of(line: str, row: Row, column: str, *, may_be_empty: bool = False) -> str:
-    """Return what stands in a cell, without the spaces around it.
+    """Return the text of a cell, without the spaces around it.
 
     Args:
-        line: Which one it is, in words.
-        row: Of the file.
+        line: Name of the line, for an error.
+        row: Row of the file.
         column: Name of the column.
-        may_be_empty: Whether nothing may stand there.
+        may_be_empty: Whether the cell may be empty.
 
     Raises:
         DataError: The cell is empty or missing, has several lines, or is longer than
@@ -119,6 +123,7 @@ def cell_of(line: str, row: Row, column: str, *, may_be_empty: bool = False) -> 
 
 
 def _delimiter(first_line: str) -> str:
-    """Return what separates the names of the columns: what there is most of outside quotes."""
+    """Return the separator of the names of the columns: the most frequent one outside quotes."""
+    # Not `csv.Sniffer`: on a file of one column it finds a letter that all lines have.
     bare = "".join(first_line.split('"')[::2])
     return max(DELIMITERS, key=bare.count)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from covtool.data.datasets.lists.chosen_columns import ChosenColumns, Table
+from covtool.data.datasets.lists.chosen_columns import ChosenColumns, TableSpec
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL, PATH, candidates
 from covtool.data.datasets.lists.csv_file import cell_of, opened_table
 from covtool.data.datasets.lists.label_cells import one_class_each
@@ -21,11 +21,11 @@ SUFFIXES = (".csv", ".tsv")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What a CSV file lists.
+    """Content of a CSV file of images.
 
     Attributes:
-        splits: By split, its rows, or images with their labels.
-        notes: What was read as what.
+        splits: Rows, or images with their labels, by split.
+        notes: Notes for the user on what was read.
     """
 
     splits: dict[str, list]
@@ -33,7 +33,7 @@ class Listing:
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a file is a list of images, told from its name."""
+    """Return whether a file has the suffix of a table."""
     return path.suffix.lower() in SUFFIXES
 
 
@@ -41,17 +41,18 @@ def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> L
     """Return the images and labels of a CSV file, by split; see `read_table`.
 
     Args:
-        file: Columns ``path`` and ``label``, and perhaps ``split``.
-        split_names: What may stand in ``split``, in any case.
-        default: The only split, where the file has no column ``split``.
+        file: CSV file with columns ``path`` and ``label``, and perhaps ``split``.
+        split_names: Values of ``split``, in any case.
+        default: Name of the only split, where the file has no column ``split``.
 
     Raises:
         DataError: See `read_table` and `one_class_each`.
     """
-    table = Table(columns=(PATH, LABEL), split_names=split_names)
+    table = TableSpec(columns=(PATH, LABEL), split_names=split_names)
     read = read_table(file, table, default=default)
     cells = [row[LABEL] for rows in read.splits.values() for row in rows]
     labels, notes = one_class_each(file, cells)
+    # The labels of all splits were read together: the same class in each, whatever its cells.
     label = iter(labels)
     splits = {
         split: [(file.parent / row[PATH], next(label)) for row in rows]
@@ -60,7 +61,7 @@ def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> L
     return Listing(splits=splits, notes=(*read.notes, *notes))
 
 
-def read_table(file: Path, table: Table, *, default: str) -> Listing:
+def read_table(file: Path, table: TableSpec, *, default: str) -> Listing:
     """Return the rows of a CSV file, by split, without the spaces around their cells.
 
     Paths are relative to the file's folder; images that are not there are looked for by their
@@ -68,9 +69,9 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
     mean nothing are left alone.
 
     Args:
-        file: In UTF-8; cells are separated by commas, semicolons, tabs or bars.
-        table: Which columns there are.
-        default: The only split, where the file has no column ``split``.
+        file: CSV file; see `opened_table`.
+        table: Columns that it must or may have.
+        default: Name of the only split, where the file has no column ``split``.
 
     Raises:
         DataError: Not text, no such columns, no rows, a row that lacks something, missing files;
@@ -78,21 +79,23 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
     """
     found, files = defaultdict(list), ListedFiles(file)
     with opened_table(file) as (names, rows):
-        columns = ChosenColumns.of(file, names, table)
+        chosen = ChosenColumns.of(file, names, table)
         for number, row in rows:
             line = f"{file}, line {number}"
-            split = columns.split(line, row, default)
-            cells = {kind: cell_of(line, row, columns.own[kind]) for kind in table.columns}
+            split = chosen.split(line, row, default)
+            cells = {kind: cell_of(line, row, chosen.columns[kind]) for kind in table.columns}
             cells |= {
-                kind: cell_of(line, row, columns.own[kind], may_be_empty=True)
+                kind: cell_of(line, row, chosen.columns[kind], may_be_empty=True)
                 for kind in table.optional
-                if kind in columns.own
+                if kind in chosen.columns
             }
+            # The split tells 1.jpg of train/ from 1.jpg of test/.
             cells[PATH] = files.relative_path(cells[PATH], () if split == default else (split,))
             found[split].append(cells)
     if not found:
         raise DataError(f"{file} lists no images.")
     total = sum(map(len, found.values()))
+    # Before the error about missing files, whose hint would not help.
     if address := next((text for text in files.missing if "://" in text), None):
         raise DataError(
             f"{file} lists addresses, like {printable(address)}.",
@@ -101,7 +104,7 @@ def read_table(file: Path, table: Table, *, default: str) -> Listing:
         )
     if files.missing:
         raise _not_there(file, [file.parent / text for text in files.missing], total, file.parent)
-    notes = (*note_on_encoding(file), *columns.notes, *_note_on(files, total))
+    notes = (*note_on_encoding(file), *chosen.notes, *_note_on(files, total))
     return Listing(splits=dict(found), notes=notes)
 
 
@@ -116,7 +119,7 @@ def columns_of(file: Path) -> tuple[str, ...]:
 
 
 def meanings_in(file: Path) -> tuple[str, ...]:
-    """`columns_of` a CSV file, and ``path``, ``label`` and ``identity`` where others mean that.
+    """Return the names of a CSV file's columns, and the meanings of those with other names.
 
     Raises:
         DataError: It is not text.
@@ -132,12 +135,12 @@ def require_files(file: Path, paths: Sequence[Path], folder: Path) -> None:
     """Refuse a list of images, some of which are not there.
 
     Args:
-        file: That lists them.
-        paths: Of the images.
-        folder: That the paths in the file are relative to.
+        file: The list.
+        paths: Paths of the images.
+        folder: Folder that the paths in the file are relative to.
 
     Raises:
-        DataError: It names the first.
+        DataError: An image is missing; the error names the first.
     """
     missing = [path for path in paths if not is_regular(path)]
     if missing:

@@ -1,11 +1,11 @@
-"""Image files by what a list calls them: by a path, or by a name with or without its suffix."""
+"""Image files by their names in a list: a path, or a name with or without its suffix."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from covtool.data.datasets.folders.walk import FolderWalk
+from covtool.data.datasets.folder_walk import FolderWalk
 from covtool.data.images.decoding import is_image
 from covtool.errors import DataError
 from covtool.printable import printable
@@ -26,8 +26,8 @@ class ListedFiles:
         file: The list; its paths are relative to its folder.
 
     Attributes:
-        found: What the list says, and the file that was found by its name, relative to the folder.
-        missing: What was not found.
+        found: Entries of the list, and the files that were found by name, relative to the folder.
+        missing: Entries without a file.
     """
 
     def __init__(self, file: Path) -> None:
@@ -37,17 +37,17 @@ class ListedFiles:
         self._folder = file.parent
 
     def relative_path(self, text: str, hints: Iterable[str] = ()) -> str:
-        """Where an image is, from the folder of the list; what cannot be found stays as it is.
+        """Return the path of an image from the folder of the list, or `text` if it is not found.
 
         Args:
             text: A path; else the end of one, or a name without its suffix.
-            hints: Words such as the name of the image's split: of several files the one is taken
-                that lies in a folder called like one of them.
+            hints: Words such as the name of the image's split: of several files, the one in a
+                folder of that name is taken.
 
         Raises:
             DataError: Several files could be meant.
         """
-        if is_regular(self._folder / text):
+        if is_regular(self._folder / text):  # the usual case; only others need the index
             return text
         meant = self._meant(_parts(text), absolute=_is_absolute(text))
         if not meant:
@@ -67,6 +67,7 @@ class ListedFiles:
         if not wanted:
             return []
         by_name, by_stem = self._index
+        # With its suffix first: beside a.jpg there may be another image a.png.
         named = by_name.get(wanted[-1]) or by_stem.get(wanted[-1], [])
         parents = wanted[:-1]
 
@@ -105,7 +106,7 @@ class ListedFiles:
 
 
 def _parts(text: str) -> Parts:
-    path = PurePosixPath(text.replace("\\", "/"))
+    path = PurePosixPath(text.replace("\\", "/"))  # many lists were written on Windows
     return tuple(part for part in path.parts if part not in ("/", ".", "..") and part[-1:] != ":")
 
 

@@ -1,4 +1,4 @@
-"""Text of lists: in which encoding, how long, and line by line; every mistake names the file."""
+"""Text of lists: encoding, bounds and lines; every error names the file."""
 
 import codecs
 import io
@@ -28,7 +28,7 @@ _SAVE_AGAIN = "Save it as UTF-8."
 
 
 def encoding_of(file: Path) -> str:
-    """Return the encoding that the mark at the beginning of a file tells; UTF-8 without.
+    """Return the encoding of a file by its byte order mark; UTF-8 without one.
 
     Raises:
         OSError: It cannot be read.
@@ -39,7 +39,7 @@ def encoding_of(file: Path) -> str:
 
 
 def note_on_encoding(file: Path) -> Iterator[str]:
-    """Yield what is worth knowing about the encoding of a list.
+    """Yield a note on the encoding of a list, if it is not UTF-8.
 
     Raises:
         OSError: It cannot be read.
@@ -55,7 +55,7 @@ def text_of(file: Path) -> str:
     Raises:
         DataError: It cannot be read, is no text, or is longer than `LONGEST_LIST`.
     """
-    with explained(file):
+    with translate_list_errors(file):
         text = read_bytes(file, at_most=LONGEST_LIST).decode(encoding_of(file))
         if "\0" in text:
             raise _nul(text.count("\n", 0, text.index("\0")) + 1)
@@ -73,16 +73,17 @@ def lines_of(file: Path) -> list[str]:
 
 @contextmanager
 def opened_text(file: Path, *, errors: str = "strict") -> Iterator[TextIO]:
-    """A list to be read bit by bit, with the ends of its lines as they are.
+    """Open a list to be read line by line, with the ends of its lines as they are.
 
     Args:
         file: The list.
-        errors: What becomes of bytes that are no text, as Python calls it.
+        errors: Python's name of the treatment of bytes that are no text.
 
     Raises:
         OSError: It cannot be read.
-        UnicodeError: Where it is read: it is no text.
+        UnicodeError: It is no text; raised where it is read.
     """
+    # newline="": the csv module splits lines itself, as a quoted cell may hold the end of one.
     encoding = encoding_of(file)
     with opened(file) as stream, io.TextIOWrapper(stream, encoding, errors, newline="") as text:
         yield text
@@ -104,21 +105,21 @@ def checked_lines(text: TextIO, *, longest: int = LONGEST_LINE) -> Iterator[str]
         number += 1
         if len(line) > longest:
             raise ValueError(f"line {number:,} has more than {longest:,} characters")
-        if "\0" in line:
+        if "\0" in line:  # in UTF-16 without a mark, every other byte is one
             raise _nul(number)
         yield line
 
 
 @contextmanager
-def explained(file: Path) -> Iterator[None]:
-    """Make what can be wrong with a list one error that names the file.
+def translate_list_errors(file: Path) -> Iterator[None]:
+    """Raise one error that names the file for whatever is wrong with a list.
 
     Raises:
         DataError: In place of OSError and ValueError, to which errors of encodings belong.
     """
     try:
         yield
-    except DataError:
+    except DataError:  # a ValueError as well
         raise
     except UnicodeDecodeError as problem:
         raise _no_text(file, problem) from problem
@@ -139,7 +140,7 @@ def _nul(line: int) -> ValueError:
 
 
 def _no_text(file: Path, problem: UnicodeDecodeError) -> DataError:
-    """Return what a file is that cannot be decoded, as far as that can be told."""
+    """Build the error about a file that cannot be decoded."""
     name, wrong = problem.encoding.upper(), problem.object[problem.start]
     if not name.startswith("UTF-8"):
         return DataError(

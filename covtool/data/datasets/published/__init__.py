@@ -1,4 +1,4 @@
-"""Data sets for classification as they are published, told by the files that give them away.
+"""Data sets for classification as they are published, recognized by their files.
 
 The readers are covtool's own. Those of torchvision want a folder of a certain name in another
 (``root/stanford_cars/cars_train``), compare checksums (Flowers-102, Places365), know no splits
@@ -8,13 +8,11 @@ tests hold ours to the same images and classes.
 
 from covtool.data.datasets.published.finding import FoundPublished, find_published
 from covtool.data.datasets.published.options import refuse_options
-from covtool.data.datasets.published.row import PublishedLayout
 from covtool.data.datasets.published.table import PUBLISHED
 
 __all__ = [
     "PUBLISHED",
     "FoundPublished",
-    "PublishedLayout",
     "find_published",
     "refuse_options",
 ]

@@ -20,7 +20,7 @@ SPLITS = ("train", "val", "test")
 
 
 def read_aircraft(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Return images by ``images_variant_train.txt`` and its like; see `LEVELS`.
+    """Read images by ``images_variant_train.txt`` and lists like it; see `LEVELS`.
 
     Raises:
         ArgumentError: There is no such level.
@@ -49,6 +49,11 @@ def _lists(level: str, splits: tuple[str, ...]) -> list[str]:
 
 def _boxes(file: Path, folder: Path) -> dict[str, tuple]:
     return {
-        str(with_suffix(folder / name)): (left - 1, upper - 1, right, lower)  # counted from 1
+        str(with_suffix(folder / name)): (
+            left - 1,
+            upper - 1,
+            right,
+            lower,
+        )  # they count from 1
         for name, (left, upper, right, lower) in names_and_boxes(file)
     }

@@ -19,7 +19,7 @@ LABELS, SPLIT, BOXES = "image_class_labels.txt", "train_test_split.txt", "boundi
 
 
 def read_birds(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Return images by the files that number them; classes are numbered from 1, or by their taxon.
+    """Read images by the files that number them; classes are numbered from 1, or by taxon.
 
     Raises:
         DataError: A file is missing or cut off, or an image is not there.
@@ -28,7 +28,7 @@ def read_birds(root: Path, choice: LayoutSpec) -> FoundImages:
     train = dict(first_and_rest(find_file(root, SPLIT)))
     names = _class_names(root, set(labels.values()))
     splits: dict[str, list[Labeled]] = {"train": [], "test": []}
-    numbers: dict[str, str] = {}
+    numbers: dict[str, str] = {}  # by path: boxes are listed by the images' numbers
     for number, path in first_and_rest(find_file(root, "images.txt")):
         label = looked_up(labels, number, root / LABELS)
         split = {"1": "train", "0": "test"}.get(looked_up(train, number, root / SPLIT))
@@ -50,8 +50,9 @@ def read_birds(root: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def _class_names(root: Path, used: set[str]) -> dict[str, str]:
-    """Return names by number; with the number where two classes have the same."""
+    """Return names by number, with the number where two classes have one name, as in NABirds."""
     names = dict(first_and_rest(find_file(root, "classes.txt")))
+    # NABirds names all nodes of its tree; only leaves have images.
     every = [name for number, name in names.items() if number in used]
     twice = {name for name in every if every.count(name) > 1}
     return {n: f"{n} {name}" if name in twice else name for n, name in names.items()}

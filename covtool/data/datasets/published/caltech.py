@@ -11,7 +11,7 @@ BACKGROUND = ("BACKGROUND_Google", "257.clutter")
 
 
 def read_caltech(root: Path, choice: LayoutSpec) -> FoundImages:
-    """All images, without those of the background (torchvision leaves out that of Caltech-101).
+    """Read all images but those of the background, which torchvision leaves out of Caltech-101.
 
     Raises:
         DataError: There are no images.

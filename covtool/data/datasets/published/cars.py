@@ -18,7 +18,7 @@ PLACES = ("", "devkit/", "car_devkit/devkit/", "cars_annos/")
 
 
 def read_car_folders(root: Path, choice: LayoutSpec) -> FoundImages:
-    """``cars_train/`` and ``cars_test/`` by the annotations of the devkit; classes count from 1.
+    """Read ``cars_train/`` and ``cars_test/`` by the devkit's annotations; classes count from 1.
 
     The annotations of the test images that come with the devkit have no labels.
 
@@ -42,13 +42,14 @@ def read_car_folders(root: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def read_car_list(root: Path, choice: LayoutSpec) -> FoundImages:
-    """``car_ims/`` by ``cars_annos.mat``, which has all images and says which are for testing.
+    """Read ``car_ims/`` by ``cars_annos.mat``, which has all images with a flag for testing.
 
     Raises:
         DataError: The file is damaged, or an image is not there.
     """
     file = _found(root, "cars_annos.mat")
     annotations, names = read_mat(file, "annotations", "class_names")
+    # A file of one image has no axis left, see `variables_of`.
     rows, names = np.atleast_1d(annotations), [str(name) for name in np.atleast_1d(names)]
     path = _field(rows, "relative_im_path", "fname")
     is_test = np.array([bool(row["test"]) for row in rows])
@@ -65,7 +66,7 @@ def _found(root: Path, name: str) -> Path | None:
 
 
 def _images(root: Path, split: str) -> Path:
-    """Archives hold ``cars_train/`` or ``cars_train/cars_train/``."""
+    """Return the folder of a split, ``cars_train/`` or ``cars_train/cars_train/``."""
     folder = root / f"cars_{split}"
     return folder / folder.name if (folder / folder.name).is_dir() else folder
 
@@ -84,6 +85,7 @@ def _labeled(
     choice: LayoutSpec,
 ) -> list[Labeled]:
     rows = list(rows)
+    # An annotation may lack a field or hold an array: each cell is converted before it is used.
     try:
         numbers = [int(row["class"]) for row in rows]
         images = [folder / str(row[path]) for row in rows]
@@ -101,6 +103,7 @@ def _labeled(
 
 
 def _box_fields(row: Any) -> tuple[str, ...]:
+    # Where they have other names, the edges are the first four fields.
     named = tuple(f"bbox_{edge}" for edge in ("x1", "y1", "x2", "y2"))
     return named if named[0] in row.dtype.names else tuple(row.dtype.names[:4])
 

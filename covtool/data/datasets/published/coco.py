@@ -1,11 +1,11 @@
-"""Labels in JSON as COCO and iNaturalist have them: images, annotations, categories."""
+"""Labels in the JSON of COCO and iNaturalist: images, annotations, categories."""
 
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from covtool.data.datasets.folders.names import WHOLE, split_within
+from covtool.data.datasets.folders.names import UNSPLIT, implied_split
 from covtool.data.datasets.found_images import FoundImages, Labeled, counted
 from covtool.data.datasets.published.listing import read_json, required
 from covtool.data.datasets.published.options import chosen_labels
@@ -35,11 +35,12 @@ LISTS = (
     f"test/{ROBOFLOW}",
 )
 OTHER_TASKS = ("captions_", "person_keypoints_", "panoptic_", "stuff_", "image_info_")
-PEEKED = 1 << 16
+PEEKED = 1 << 16  # bytes
 
 
 def is_coco(file: Path) -> bool:
-    """Return whether a JSON file begins like such a list; the rest is not read."""
+    """Return whether a JSON file begins like such a list."""
+    # The beginning alone: COCO's training list has 450 MB.
     with opened(file) as stream:
         begun = stream.read(PEEKED).decode(errors="replace")
     named = re.findall(r'"(info|images|annotations|categories|licenses)"\s*:\s*[\[{]', begun)
@@ -52,9 +53,9 @@ def holds_coco(root: Path) -> bool:
 
 
 def read_coco(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Return a list or a folder of lists, one of each split.
+    """Read a list, or a folder with a list of each split.
 
-    An image must have one category: with several, it is data for detection.
+    An image must have one category; with several, the data set is for detection.
 
     Raises:
         ArgumentError: There are no such labels.
@@ -65,7 +66,7 @@ def read_coco(root: Path, choice: LayoutSpec) -> FoundImages:
         images, notes = _labeled(root, root.parent, asked)
         if not images:
             raise DataError(f"{root} has no annotations.", reason="They tell the classes.")
-        return FoundImages(splits={split_within(root.stem) or WHOLE: images}, notes=notes)
+        return FoundImages(splits={implied_split(root.stem) or UNSPLIT: images}, notes=notes)
     splits, unlabeled, notes = {}, {}, []
     for file in _lists(root):
         split = _split_of(file)
@@ -85,11 +86,12 @@ def read_coco(root: Path, choice: LayoutSpec) -> FoundImages:
 
 def _lists(root: Path) -> list[Path]:
     files = [file for pattern in LISTS for file in sorted(root.glob(pattern))]
+    # COCO has lists of captions and key points beside those of the instances.
     return [file for file in files if not file.name.startswith(OTHER_TASKS)]
 
 
 def _split_of(file: Path) -> str | None:
-    return file.parent.name if file.name == ROBOFLOW else split_within(file.stem)
+    return file.parent.name if file.name == ROBOFLOW else implied_split(file.stem)
 
 
 def _labeled(file: Path, folder: Path, asked: str) -> tuple[list[Labeled], tuple[str, ...]]:
@@ -114,9 +116,10 @@ def _labeled(file: Path, folder: Path, asked: str) -> tuple[list[Labeled], tuple
     if several:
         raise DataError(
             f"{counted(several, 'image')} of {file} have several categories.",
-            reason="That is data for detection: what is on an image is not one class.",
+            reason="Such data are for detection: an image does not have one class.",
             hint="Cut the boxes out into images, or list those with one class in a CSV file.",
         )
+    # Checked on the first image alone: a million of them lie in the same folder.
     place = _images(file, folder, next(iter(files.values()), ""))
     unknown = labels.keys() - files.keys()
     if unknown:
@@ -143,7 +146,7 @@ def _images(file: Path, folder: Path, first: str) -> Path:
 
 
 def _by_split(file: Path) -> tuple[str, ...]:
-    """``train2017/`` for ``instances_train2017.json``."""
+    """Return the folders that the name of a list means: ``train2017/`` for its train list."""
     match = re.search(r"(train|val|test)[A-Za-z]*\d*", file.stem)
     if match is None:
         return ()

@@ -18,7 +18,7 @@ EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def read_dogs(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Breeds by ``train_list.mat`` and ``test_list.mat``; a class is the name of its folder.
+    """Read breeds by ``train_list.mat`` and ``test_list.mat``; a class is the name of its folder.
 
     Raises:
         DataError: A list is missing or damaged, or an image is not there.
@@ -26,6 +26,7 @@ def read_dogs(root: Path, choice: LayoutSpec) -> FoundImages:
     splits = {}
     for split in ("train", "test"):
         file = find_file(root, f"{split}_list.mat", f"lists/{split}_list.mat")
+        # A class is a folder like n02085620-Chihuahua, the beginning of each path.
         paths = [str(path) for path in np.atleast_1d(read_mat(file, "file_list")[0])]
         images = [(root / "Images" / path, path.partition("/")[0]) for path in paths]
         found = required(file, images, root / "Images")
@@ -34,10 +35,11 @@ def read_dogs(root: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def _in_box(root: Path, path: Path, label: str) -> Labeled:
-    """Return the first dog on an image."""
+    """Return an image cropped to the first dog on it."""
     file = root / "Annotation" / label / path.stem
     try:
         text = read_text(file, at_most=LONGEST_XML)
+        # Python's parser expands entities, and a few lines of them can fill the memory.
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise ValueError("It defines entities.")
         box = ElementTree.fromstring(text).find("object/bndbox")

@@ -1,17 +1,17 @@
-"""Finds the published layout that a path has, and reads its images."""
+"""The published layout of a path, and its images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from covtool.data.datasets.error_translation import translate_content_errors
 from covtool.data.datasets.folders.classes import folders_in, holds_images
 from covtool.data.datasets.folders.names import is_no_class
 from covtool.data.datasets.found_images import counted
-from covtool.data.datasets.layout import DataLayout, as_layout
+from covtool.data.datasets.layout import DataLayout, layout_of_images
+from covtool.data.datasets.layout_row import LayoutRow
 from covtool.data.datasets.published.options import refuse_options
-from covtool.data.datasets.published.row import PublishedLayout
 from covtool.data.datasets.published.table import PUBLISHED
-from covtool.data.datasets.unreadable_paths import content_explained
 from covtool.specs.layout import LayoutSpec
 
 MOST_BESIDE = 8  # folders around the one that an archive is unpacked to
@@ -24,28 +24,28 @@ class FoundPublished:
 
     Attributes:
         row: Its layout.
-        place: The folder or file that has it: what is asked for, or what that wraps.
+        place: The folder or file that has it: the path that was given, or one in it.
     """
 
-    row: PublishedLayout
+    row: LayoutRow
     place: Path
 
     def layout(self, root: Path, choice: LayoutSpec) -> DataLayout:
-        """Its images and classes.
+        """Read its images and classes.
 
         Args:
-            root: What is asked for.
-            choice: Which labels, split, parts of images.
+            root: The path that was given.
+            choice: Options: labels, split, crops.
 
         Raises:
-            ArgumentError: It leaves no such choice, or a package that reads it is missing.
-            DataError: It is not whole.
+            ArgumentError: It takes no such option, or a package that reads it is missing.
+            DataError: It is incomplete.
         """
         refuse_options(choice, self.row.options, root)
-        with content_explained(self.place, self.row.name):
+        with translate_content_errors(self.place, self.row.name):
             found = self.row.read(self.place, choice)
         if not isinstance(found, DataLayout):
-            found = as_layout(root, "folder" if root.is_dir() else "csv", found)
+            found = layout_of_images(root, "folder" if root.is_dir() else "csv", found)
         where = "" if self.place == root else f" in {self.place}"
         sizes = ", ".join(
             f"{len(found.splits[k]):,} in {own}" for k, own in found.split_names.items()
@@ -57,9 +57,9 @@ class FoundPublished:
 
 
 def find_published(root: Path) -> FoundPublished | None:
-    """Return the published layout that a path has; None for another.
+    """Find the published layout of a path; None if it has none.
 
-    A folder that holds nothing but the data set's, as archives leave it, has the layout as well.
+    A folder that only wraps the data set's folder, as archives leave it, has the layout as well.
     """
     for place in _places(root):
         row = next((row for row in PUBLISHED if row.fits(place)), None)
@@ -77,7 +77,8 @@ def _places(root: Path, depth: int = 0) -> Iterator[Path]:
 
 
 def _wrapped(root: Path) -> Path | None:
-    """Return the only folder of a folder that may hold a data set."""
+    """Return the only folder of a folder that may hold a data set; None with several."""
+    # Many folders are classes: looking for images in each would take long, and find no wrapper.
     children = folders_in(root)
     if not children or len(children) > MOST_BESIDE:
         return None

@@ -9,7 +9,7 @@ from covtool.specs.layout import LayoutSpec
 
 
 def read_food(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Dishes by ``meta/train.json`` and ``test.json``, or by the text files of these names.
+    """Read dishes by ``meta/train.json`` and ``test.json``, or by the text files of these names.
 
     Raises:
         DataError: A list is missing or damaged, or an image is not there.

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from covtool.data.datasets.folders.classes import folders_in, holds_images, loose_images
-from covtool.data.datasets.folders.names import WHOLE, split_called
+from covtool.data.datasets.folders.names import UNSPLIT, exact_split
 from covtool.data.datasets.found_images import FoundImages, Labeled, counted, shown
 from covtool.data.datasets.lists.csv_file import opened_table
 from covtool.data.datasets.lists.label_cells import one_class_each
-from covtool.data.datasets.lists.text import checked_lines, explained, opened_text
+from covtool.data.datasets.lists.text import checked_lines, opened_text, translate_list_errors
 from covtool.data.datasets.published.listing import required
 from covtool.documents import parse_json
 from covtool.errors import DataError
@@ -24,19 +24,19 @@ Rows = list[dict[str, Any]]
 
 
 def holds_metadata(root: Path) -> bool:
-    """Return whether a list names images and their labels, or images that are in no class folders.
+    """Return whether a list names images and labels, or images that are in no class folders.
 
-    Class folders may have a list of other things beside them.
+    Beside class folders, such a list may hold anything else.
     """
     return any(_tells_labels(file) for file in _lists_below(root))
 
 
 def read_image_folder(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Return the images that the lists name, by the folder called like a split that they are in.
+    """Read the images that the lists name, by the split folder that they are in.
 
     Args:
         root: The folder.
-        choice: The column of the labels, where it is none of `LABELS`.
+        choice: Options with the column of the labels, where it is none of `LABELS`.
 
     Raises:
         DataError: A list is damaged or has no labels, or an image is not there.
@@ -51,8 +51,8 @@ def read_image_folder(root: Path, choice: LayoutSpec) -> FoundImages:
         notes += [*more, *_on_unlisted(file, images)]
         for path, label in images:
             splits.setdefault(_split(path.relative_to(root)), []).append((path, label))
-    if WHOLE in splits and len(splits) > 1:
-        where = splits[WHOLE][0][0]
+    if UNSPLIT in splits and len(splits) > 1:
+        where = splits[UNSPLIT][0][0]
         raise DataError(f"{where} is in no split, but others are: {', '.join(splits)}.")
     return FoundImages(
         splits=splits,
@@ -65,33 +65,31 @@ def _tells_labels(file: Path) -> bool:
     try:
         columns = _columns(file)
     except DataError:
-        return True  # reading it tells what is wrong
+        return True  # reading it raises the error again, with its reason
     return FILE in columns and bool(set(LABELS) & set(columns) or loose_images(file.parent))
 
 
 def _columns(file: Path) -> list[str]:
     rows = _rows(file)
+    # The first row of JSON lines stands for all: a list has no header.
     return [name for name in (rows[0] if rows else {}) if name]
 
 
 def _lists_below(root: Path) -> list[Path]:
-    places = (root, *(child for child in folders_in(root) if split_called(child.name)))
-    return [file for folder in places for file in _lists_in(folder)]
-
-
-def _lists_in(folder: Path) -> list[Path]:
-    return [folder / name for name in LISTS if (folder / name).is_file()]
+    places = (root, *(child for child in folders_in(root) if exact_split(child.name)))
+    return [place / name for place in places for name in LISTS if (place / name).is_file()]
 
 
 def _rows(file: Path) -> Rows:
     if file.suffix == ".csv":
+        # Names as they are: --labels names a column, in its own spelling.
         with opened_table(file, normalize=False) as (_, rows):
             return [dict(row) for _, row in rows]
     return [_object(file, number, line) for number, line in _lines(file)]
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    with explained(file), opened_text(file) as text:
+    with translate_list_errors(file), opened_text(file) as text:
         for number, line in enumerate(checked_lines(text), start=1):
             if line.strip():
                 yield number, line
@@ -137,10 +135,10 @@ def _on_unlisted(file: Path, images: Sequence[Labeled]) -> list[str]:
 
 
 def _without_list(root: Path, splits: Collection[str]) -> dict[str, str]:
-    """Return folders called like splits, with images that no list names."""
-    others = (c for c in folders_in(root) if split_called(c.name) and c.name not in splits)
+    """Return split folders with images that no list names, and that as the reason."""
+    others = (c for c in folders_in(root) if exact_split(c.name) and c.name not in splits)
     return {c.name: f"{c} holds images that no list names" for c in others if holds_images(c)}
 
 
 def _split(path: Path) -> str:
-    return path.parts[0] if len(path.parts) > 1 and split_called(path.parts[0]) else WHOLE
+    return path.parts[0] if len(path.parts) > 1 and exact_split(path.parts[0]) else UNSPLIT

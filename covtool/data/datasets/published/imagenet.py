@@ -35,13 +35,13 @@ IMAGES = ("", "ILSVRC/Data/CLS-LOC/", "Data/CLS-LOC/")
 
 
 def holds_loose_validation(root: Path) -> bool:
-    """Return whether the images to validate on are in one folder, without one per class."""
+    """Return whether the validation images are in one folder instead of a folder per class."""
     val = first_file(root, *(f"{place}val" for place in IMAGES))
     return val is not None and bool(loose_images(val))
 
 
 def read_kaggle(root: Path, choice: LayoutSpec) -> FoundImages:
-    """ImageNet with the labels of ``val/`` in ``LOC_val_solution.csv``.
+    """Read ImageNet with the labels of ``val/`` in ``LOC_val_solution.csv``.
 
     Raises:
         DataError: The file lacks an image or is damaged, or there are no training images.
@@ -51,12 +51,13 @@ def read_kaggle(root: Path, choice: LayoutSpec) -> FoundImages:
         for _, row in rows:
             if not row.get("ImageId") or not row.get("PredictionString"):
                 raise DataError(f"{file} has a line without ImageId and PredictionString.")
+            # Pairs of class and box in a row; all boxes of an image have its one class.
             labels[row["ImageId"]] = row["PredictionString"].split()[0]
     return _with_validation(root, labels, file)
 
 
 def read_devkit(root: Path, choice: LayoutSpec) -> FoundImages:
-    """ImageNet with the labels of ``val/`` in the devkit, whose order is that of ``meta.mat``.
+    """Read ImageNet with the labels of ``val/`` in the devkit, numbered in ``meta.mat``.
 
     Raises:
         DataError: There is no ``meta.mat``, or not as many labels as images.
@@ -66,12 +67,13 @@ def read_devkit(root: Path, choice: LayoutSpec) -> FoundImages:
     if not meta.is_file():
         raise DataError(
             f"{file} numbers the classes in an order of its own.",
-            reason=f"meta.mat tells it, and is not in {file.parent}.",
+            reason=f"meta.mat defines it, and is not in {file.parent}.",
             hint="Put the meta.mat of the devkit there.",
         )
     (synsets,) = read_mat(meta, "synsets")
     wnids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in np.atleast_1d(synsets)}
     val = find_file(root, *(f"{place}val" for place in IMAGES))
+    # Line n is the label of image n by name. ILSVRC2012_ID is not the sorted order of WordNet ids.
     images, numbers = loose_images(val), _numbers(file)
     if len(images) != len(numbers):
         raise DataError(f"{file} has {len(numbers)} labels, {val} {len(images)} images.")
@@ -92,7 +94,7 @@ def _numbers(file: Path) -> list[int]:
 
 
 def read_tiny(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Tiny ImageNet with the labels of ``val/images/`` in ``val/val_annotations.txt``.
+    """Read Tiny ImageNet with the labels of ``val/images/`` in ``val/val_annotations.txt``.
 
     Raises:
         DataError: There are no training images, or an image is not there.
@@ -111,7 +113,7 @@ def is_noisy_list(file: Path) -> bool:
 
 
 def read_noisy(file: Path, choice: LayoutSpec) -> FoundImages:
-    """Imagenette and Imagewoof by their CSV file, with the right labels or ones made wrong.
+    """Read Imagenette and Imagewoof by their CSV file, with clean or noisy labels.
 
     Raises:
         ArgumentError: There are no such labels.
@@ -122,6 +124,7 @@ def read_noisy(file: Path, choice: LayoutSpec) -> FoundImages:
     splits: dict[str, list[Labeled]] = {"train": [], "val": []}
     with opened_table(file) as (_, rows):
         for _, row in rows:
+            # pandas wrote the flags, as Python's words.
             valid = {"True": "val", "False": "train"}.get(row["is_valid"] or "")
             if valid is None or not row[column] or not row["path"]:
                 raise DataError(

@@ -1,4 +1,4 @@
-"""Lists as published data sets have them: text, MATLAB, JSON; every mistake names the file."""
+"""Lists of published data sets in text, MATLAB and JSON; every error names the file."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from covtool.data.datasets.found_images import Labeled
 from covtool.data.datasets.lists.labeled import require_files
-from covtool.data.datasets.lists.text import explained, lines_of, text_of
+from covtool.data.datasets.lists.text import lines_of, text_of, translate_list_errors
 from covtool.data.datasets.published.matlab import LONGEST_MAT, variables_of
 from covtool.data.images.boxed import BoxedImage
 from covtool.documents import parse_json
@@ -21,7 +21,7 @@ def find_file(root: Path, *names: str) -> Path:
     """Return the first of some files that is there.
 
     Raises:
-        DataError: None is; they are named.
+        DataError: None is there; the error names them.
     """
     found = first_file(root, *names)
     if found is None:
@@ -46,7 +46,7 @@ def first_and_rest(file: Path) -> list[tuple[str, str]]:
     """
     pairs = []
     for line in lines_of(file):
-        first, *rest = line.split(maxsplit=1)
+        first, *rest = line.split(maxsplit=1)  # paths and names behind it may hold spaces
         if not rest:
             raise DataError(
                 f"{file}: nothing follows {printable(first)!r}.", hint="It may be cut off."
@@ -80,7 +80,7 @@ def rest_and_last(file: Path) -> list[tuple[str, str]]:
     """
     pairs = []
     for line in lines_of(file):
-        *rest, last = line.rsplit(maxsplit=1)
+        *rest, last = line.rsplit(maxsplit=1)  # paths before it may hold spaces
         if not rest:
             raise DataError(
                 f"{file}: {printable(line)!r} is no path and label.", hint="It may be cut off."
@@ -106,19 +106,19 @@ def read_json(file: Path) -> Any:
     Raises:
         DataError: It is damaged.
     """
-    with explained(file):
+    with translate_list_errors(file):
         return parse_json(text_of(file))
 
 
 def read_mat(file: Path, *names: str) -> list[Any]:
-    """Variables of a MATLAB file, without superfluous axes; see `variables_of`.
+    """Return variables of a MATLAB file without axes of length 1; see `variables_of`.
 
     Raises:
         DataError: It is damaged, or lacks one.
     """
     try:
         variables = variables_of(read_bytes(file, at_most=LONGEST_MAT))
-    except Exception as problem:  # numpy raises whatever comes up
+    except Exception as problem:  # on damaged bytes, numpy raises errors of many types
         raise DataError(f"{file} cannot be read.", reason=reason_of(problem)) from problem
     missing = [name for name in names if name not in variables]
     if missing:
@@ -127,18 +127,19 @@ def read_mat(file: Path, *names: str) -> list[Any]:
 
 
 def with_suffix(path: Path) -> Path:
-    """Return the image of a name without a suffix; with .jpg where there is none at all."""
+    """Return the image file of a name without suffix; with .jpg where there is none."""
+    # Not `with_suffix`, which would replace what is behind a dot in the name.
     candidates = (path.with_name(path.name + suffix) for suffix in SUFFIXES)
     return next((p for p in candidates if is_regular(p)), path.with_name(path.name + ".jpg"))
 
 
 def required(file: Path, images: Iterable[Labeled], folder: Path) -> list[Labeled]:
-    """Return labeled images, once it is sure that they are there.
+    """Return labeled images, after a check that all are there.
 
     Args:
-        file: That lists them.
-        images: With the names of their classes.
-        folder: That they are in.
+        file: The list, for an error.
+        images: Images with the names of their classes.
+        folder: Folder that they are in.
 
     Raises:
         DataError: The list is empty, or an image is not there.
@@ -151,12 +152,12 @@ def required(file: Path, images: Iterable[Labeled], folder: Path) -> list[Labele
 
 
 def boxed(images: Iterable[Labeled], boxes: dict[str, tuple], file: Path) -> list[Labeled]:
-    """Return images as what is inside their boxes.
+    """Crop images to their boxes.
 
     Args:
-        images: With the names of their classes.
+        images: Images with the names of their classes.
         boxes: Left, upper, right and lower edge, by the path of the image as text.
-        file: That tells them.
+        file: File of the boxes, for an error.
 
     Raises:
         DataError: An image has none.

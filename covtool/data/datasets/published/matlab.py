@@ -1,4 +1,4 @@
-"""MATLAB's files of version 5: numbers, text, cells and structures, as lists of images have them.
+"""A reader of MATLAB's files of version 5, for numbers, text, cells and structures.
 
 scipy reads them as well, but in C, where it believes what they claim: a damaged file ends the
 process.
@@ -16,7 +16,7 @@ LONGEST_MAT = 256 << 20
 """Bytes of a file of MATLAB, and of all that is in it when it is unpacked."""
 
 DEEPEST = 16
-"""Arrays within one another: structures and cells."""
+"""Levels of structures and cells within one another."""
 
 _ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}  # version and order of bytes, behind the text
 _HEADER = 128
@@ -36,7 +36,7 @@ _NUMBERS = {
     12: "i8",
     13: "u8",
 }
-"""How numbers are stored, by the kind of the element."""
+"""Stored types of numbers, by the kind of the element."""
 _CLASSES = {
     6: "f8",
     7: "f4",
@@ -49,7 +49,8 @@ _CLASSES = {
     14: "i8",
     15: "u8",
 }
-"""What numbers are, by the class of the array."""
+"""Types of numbers, by the class of the array. A double array of small whole numbers is stored as
+bytes."""
 _ENCODINGS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 
 Element = tuple[int, memoryview]
@@ -60,7 +61,7 @@ def variables_of(content: bytes) -> dict[str, Any]:
     """Return the variables of a file, without superfluous axes, as ``scipy.io.loadmat`` has them.
 
     Args:
-        content: Of the file.
+        content: Bytes of the file.
 
     Returns:
         By name: a number or a text; an array of them, in one or more axes; a structured array, one
@@ -87,6 +88,7 @@ def variables_of(content: bytes) -> dict[str, Any]:
 
 def _unpacked(body: memoryview, at_most: int) -> bytes:
     try:
+        # One byte more than allowed, to notice that there is more: a small file may hold gigabytes.
         unpacked = zlib.decompressobj().decompress(bytes(body), at_most + 1)
     except zlib.error as problem:
         raise ValueError(f"What is compressed in it is damaged: {problem}.") from problem
@@ -104,6 +106,7 @@ def _array(body: memoryview, order: str, depth: int) -> tuple[str, Any]:
     (_, flags), (_, dimensions), (_, name), *parts = _parts(body, order)
     (what,) = struct.unpack_from(f"{order}I", flags)
     shape = tuple(n for (n,) in struct.iter_unpack(f"{order}i", dimensions))
+    # Before anything of that shape is allocated; no kind of value has less than a byte.
     if min(shape, default=-1) < 0 or prod(shape) > len(body):
         raise ValueError(f"An array of {len(body):,} bytes claims to have the shape {shape}.")
     values = _values(what, shape, parts, order, depth)
@@ -135,7 +138,7 @@ def _values(
     stored, data = parts[0]
     numbers = np.frombuffer(data, f"{order}{_NUMBERS[stored]}")
     _require_count(len(numbers), shape)
-    return numbers.astype(_CLASSES[kind]).reshape(shape, order="F")
+    return numbers.astype(_CLASSES[kind]).reshape(shape, order="F")  # columns first, as MATLAB
 
 
 def _arrays(parts: Sequence[Element], order: str, depth: int) -> list[Any]:
@@ -157,12 +160,12 @@ def _filled(dtype: np.dtype, shape: tuple[int, ...], values: Sequence[Any]) -> n
     _require_count(len(values), shape)
     filled = np.empty(len(values), dtype)
     for place, value in enumerate(values):
-        filled[place] = value
+        filled[place] = value  # one at a time: numpy would make axes of arrays in a list
     return filled.reshape(shape, order="F")
 
 
 def _text(shape: tuple[int, ...], parts: Sequence[Element], order: str) -> np.ndarray:
-    """Texts: each row of characters is one."""
+    """Join each row of characters to a text."""
     if not parts or parts[0][0] not in _ENCODINGS:
         raise ValueError("A text lacks its characters.")
     name = _ENCODINGS[parts[0][0]]
@@ -179,6 +182,7 @@ def _text(shape: tuple[int, ...], parts: Sequence[Element], order: str) -> np.nd
 def _squeezed(values: np.ndarray) -> Any:
     if not values.size:
         return np.array([], dtype=values.dtype)
+    # MATLAB has no scalars or lists: a number is a matrix of 1 x 1.
     values = np.squeeze(values)
     return values.item() if values.ndim == 0 and values.dtype.names is None else values
 
@@ -198,6 +202,7 @@ def _elements(content: memoryview, order: str) -> Iterator[Element]:
             begins, after = at + 4, at + _TAG
         else:
             begins = at + _TAG
+            # Elements begin at multiples of 8 bytes, but compressed ones do not.
             after = begins + size + (0 if kind == _COMPRESSED else -size % 8)
         if begins + size > len(content):
             raise ValueError("It is cut off: an element has fewer bytes than it claims.")

@@ -9,11 +9,11 @@ from covtool.specs.record import as_flag
 
 
 def refuse_options(choice: LayoutSpec, taken: Collection[str], root: Path) -> None:
-    """Refuse a choice that a data set does not leave.
+    """Refuse options that a data set does not take.
 
     Args:
-        choice: What is asked for.
-        taken: Fields that the layout takes.
+        choice: Options that were given.
+        taken: Options that the layout takes.
         root: The data set.
 
     Raises:
@@ -23,14 +23,14 @@ def refuse_options(choice: LayoutSpec, taken: Collection[str], root: Path) -> No
         if name not in taken:
             known = ", ".join(as_flag(field) for field in taken)
             raise ArgumentError(
-                f"{as_flag(name)} says nothing about {root}.",
+                f"{as_flag(name)} does not apply to {root}.",
                 reason=f"Its layout takes {known}." if known else "Its layout takes no option.",
                 hint="covtool list data shows which layouts take it.",
             )
 
 
 def chosen_labels(choice: LayoutSpec, known: Sequence[str], root: Path) -> str:
-    """Return which labels are asked for; the first without.
+    """Return the labels that were asked for; by default the first.
 
     Raises:
         ArgumentError: There are no such labels.
@@ -44,12 +44,12 @@ def chosen_labels(choice: LayoutSpec, known: Sequence[str], root: Path) -> str:
 
 
 def chosen_split(choice: LayoutSpec, count: int, root: Path) -> int:
-    """Return which of the splits 1 to `count` is asked for; the first without.
+    """Return the number of the split that was asked for, 1 to `count`; by default 1.
 
     Raises:
         ArgumentError: There is none of that number.
     """
-    number = choice.data_split or 1
+    number = choice.data_split or 1  # the split that papers report, if only one
     if number > count:
         raise ArgumentError(f"{root} has no split {number}.", hint=f"--data-split 1 to {count}.")
     return number

@@ -26,7 +26,7 @@ FLOWER_SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
 
 
 def read_pets(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Breeds, or cat and dog, by ``annotations/trainval.txt`` and ``test.txt``.
+    """Read breeds, or cat and dog, by ``annotations/trainval.txt`` and ``test.txt``.
 
     Raises:
         ArgumentError: There are no such labels.
@@ -40,6 +40,7 @@ def read_pets(root: Path, choice: LayoutSpec) -> FoundImages:
             cells = rest.split()
             if len(cells) < 2 or cells[1] not in SPECIES:
                 raise DataError(f"{file}: {printable(name)!r} has no class and species.")
+            # The number in the list counts breeds from 1; the file's name has the breed in words.
             label = SPECIES[cells[1]] if asked == "species" else name.rpartition("_")[0]
             images.append((root / "images" / f"{name}.jpg", label))
         splits["train" if split == "trainval" else split] = required(file, images, root / "images")
@@ -49,7 +50,7 @@ def read_pets(root: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def read_flowers(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Flowers by ``imagelabels.mat`` and ``setid.mat``, whose images and classes count from 1.
+    """Read flowers by ``imagelabels.mat`` and ``setid.mat``, whose images and classes count from 1.
 
     The classes have no names there; those of ``cat_to_name.json`` are taken where it is.
 
@@ -64,6 +65,7 @@ def read_flowers(root: Path, choice: LayoutSpec) -> FoundImages:
     file = find_file(root, "setid.mat")
     splits = {}
     sets = read_mat(file, *FLOWER_SPLITS.values())
+    # As published: 1,020 images to train on and 6,149 to test on, though many swap the two.
     for split, numbers in zip(FLOWER_SPLITS, sets, strict=True):
         numbers = np.atleast_1d(numbers).astype(int)
         if numbers.min(initial=1) < 1 or numbers.max(initial=1) > len(labels):
@@ -80,7 +82,7 @@ def read_flowers(root: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def read_textures(root: Path, choice: LayoutSpec) -> FoundImages:
-    """DTD by ``labels/train1.txt``, ``val1.txt`` and ``test1.txt``, or another of ten splits.
+    """Read DTD by ``labels/train1.txt``, ``val1.txt`` and ``test1.txt``, or another of ten splits.
 
     Raises:
         ArgumentError: There is no split of that number.

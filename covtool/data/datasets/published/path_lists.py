@@ -1,9 +1,9 @@
-"""Text files with a path and a label per line, as Caffe's and many after them."""
+"""Text files with a path and a label per line, the format of Caffe and many others."""
 
 from pathlib import Path
 
 from covtool.data.datasets.folders.classes import folders_in
-from covtool.data.datasets.folders.names import WHOLE, split_called, split_within
+from covtool.data.datasets.folders.names import UNSPLIT, exact_split, implied_split
 from covtool.data.datasets.found_images import FoundImages, Labeled, counted
 from covtool.data.datasets.lists.text import checked_lines, opened_text
 from covtool.data.datasets.published.listing import first_file, lines_of, required
@@ -29,27 +29,28 @@ def is_path_list(file: Path) -> bool:
 
 
 def holds_path_lists(root: Path) -> bool:
-    """Whether a folder has such a list to train on, and no folders that are called like splits.
+    """Return whether a folder has such a list to train on, and no class folders in splits.
 
-    Folders per class in ``train/`` and ``val/`` say the same in a way that is read before.
+    Class folders in ``train/`` and ``val/`` come first: they need no list.
     """
     train = _files(root).get("train")
-    exact = any(split_called(child.name) for child in folders_in(root))
-    return train is not None and is_path_list(train) and not (exact and _has_classes(root))
+    splits = (child for child in folders_in(root) if exact_split(child.name))
+    has_classes = any(folders_in(split) for split in splits)
+    return train is not None and is_path_list(train) and not has_classes
 
 
 def read_path_list(file: Path, choice: LayoutSpec) -> FoundImages:
-    """Return one list: its labels are the classes, by name where a file beside it names them.
+    """Read one list: its labels are the classes, by name where a file beside it names them.
 
     Raises:
         DataError: A line is no path and label, or an image is not there.
     """
     images, note = _labeled(file)
-    return FoundImages(splits={WHOLE: images}, notes=(note,))
+    return FoundImages(splits={UNSPLIT: images}, notes=(note,))
 
 
 def read_path_lists(root: Path, choice: LayoutSpec) -> FoundImages:
-    """``train.txt``, and ``val.txt`` or ``test.txt`` beside it.
+    """Read ``train.txt``, and ``val.txt`` or ``test.txt`` beside it.
 
     Raises:
         DataError: As `read_path_list`.
@@ -74,13 +75,9 @@ def _files(root: Path) -> dict[str, Path]:
     return found
 
 
-def _has_classes(root: Path) -> bool:
-    splits = (child for child in folders_in(root) if split_called(child.name))
-    return any(folders_in(split) for split in splits)
-
-
 def _pair(line: str) -> tuple[str, str] | None:
-    """Return the path and the label, apart by a tab, a comma or the last space."""
+    """Split a line into path and label at the last tab, comma or space; None without both."""
+    # A space last: paths may have some.
     for separator in ("\t", ",", " "):
         path, found, label = line.strip().rpartition(separator)
         if found and path.strip() and label.strip():
@@ -99,8 +96,9 @@ def _labeled(file: Path) -> tuple[list[Labeled], str]:
             )
         pairs.append(pair)
     first = pairs[0][0] if pairs else ""
-    own = tuple(f"{p}{n}/" for n in (file.stem, split_within(file.stem)) for p in ("", "../") if n)
+    own = tuple(f"{p}{n}/" for n in (file.stem, implied_split(file.stem)) for p in ("", "../") if n)
     places = [file.parent / place for place in (*FOLDERS, *own)]
+    # Where the first image is, the others are: paths are relative to the list or to the images.
     folder = next((place for place in places if is_regular(place / first)), file.parent)
     names, note = _class_names(file, {label for _, label in pairs})
     images = [(folder / path, names.get(label, label)) for path, label in pairs]
@@ -115,7 +113,7 @@ def _class_names(file: Path, labels: set[str]) -> tuple[dict[str, str], str]:
     span = f"{numbers[0]} to {numbers[-1]}"
     named = first_file(file.parent, *NAMES)
     names = lines_of(named) if named else []
-    begin = 0 if numbers[0] == 0 else 1
+    begin = 0 if numbers[0] == 0 else 1  # MATLAB's lists count from 1
     if names and len(names) == numbers[-1] - begin + 1 and len(numbers) == len(names):
         table = {str(begin + k): name for k, name in enumerate(names)}
         return table, f"{file.name} numbers the classes of {named.name} from {begin}."

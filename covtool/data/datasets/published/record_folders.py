@@ -1,4 +1,4 @@
-"""Folders of tar files or of tables, which ``wds/`` and ``hfds/`` read."""
+"""Folders of tar files and of tables, read as ``wds/`` and ``hfds/``."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +10,8 @@ from covtool.specs.layout import LayoutSpec
 
 
 def holds_shards(root: Path) -> bool:
-    """Return whether tar files are called by splits, or a file describes them."""
-    from covtool.data.datasets.records.sources import INFO_FILES  # which imports torch and timm
+    """Return whether tar files are named by splits, or a file describes them."""
+    from covtool.data.datasets.records.sources import INFO_FILES  # slow: torch and timm
 
     names = [file.name.lower() for file in root.glob("*.tar")]
     by_name = any(name.startswith(f"{split}-") for name in names for split in SPLIT_NAMES)
@@ -19,12 +19,12 @@ def holds_shards(root: Path) -> bool:
 
 
 def read_shards(root: Path, choice: LayoutSpec) -> DataLayout:
-    """Tar files in the format of WebDataset; see `scan_records`."""
+    """Read tar files in the format of WebDataset; see `scan_records`."""
     return _as("wds", root)
 
 
 def read_tables(root: Path, choice: LayoutSpec) -> DataLayout:
-    """Parquet files of Hugging Face; see `scan_records`."""
+    """Read Parquet files of Hugging Face; see `scan_records`."""
     return _as("hfds", root)
 
 

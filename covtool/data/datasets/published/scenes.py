@@ -1,4 +1,4 @@
-"""Places365 and SUN397: scenes, called like ``/a/abbey``."""
+"""Places365 and SUN397: scenes with names like ``/a/abbey``."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ PARTITIONS = ("", "Partitions/", "partitions/", "../Partitions/")
 
 
 def read_places(root: Path, choice: LayoutSpec) -> FoundImages:
-    """Places365 by its lists, whose labels count from 0 in ``categories_places365.txt``.
+    """Read Places365 by its lists, whose labels count from 0 in ``categories_places365.txt``.
 
     Raises:
         DataError: A list or a folder is missing, or an image is not there.
@@ -49,7 +49,7 @@ def read_places(root: Path, choice: LayoutSpec) -> FoundImages:
 
 
 def read_sun(root: Path, choice: LayoutSpec) -> FoundImages:
-    """SUN397 by ``Training_01.txt`` and ``Testing_01.txt``, or another of ten; else whole.
+    """Read SUN397 by ``Training_01.txt`` and ``Testing_01.txt`` or another of ten, else whole.
 
     Raises:
         ArgumentError: There is no split of that number.
@@ -59,7 +59,7 @@ def read_sun(root: Path, choice: LayoutSpec) -> FoundImages:
     number = chosen_split(choice, SUN_SPLITS, root)
     names = {split: f"{split}ing_{number:02}.txt" for split in ("Train", "Test")}
     files = {split: _partition(root, folder, name) for split, name in names.items()}
-    if not any(files.values()):
+    if not any(files.values()):  # the images and the lists are two downloads
         if choice.data_split:
             raise DataError(f"{root} has no {' and no '.join(names.values())}.")
         note = "All images: the lists of its ten splits, Training_01.txt and on, are not there."
@@ -98,6 +98,8 @@ def _partition(root: Path, folder: Path, name: str) -> Path | None:
 def _all_scenes(folder: Path) -> list[Labeled]:
     file = find_file(folder, "ClassName.txt")
     images = [
-        (path, scene(name)) for name in lines_of(file) for path in images_below(folder / name[1:])
+        (path, scene(name))  # a name begins with a slash, as an absolute path would
+        for name in lines_of(file)
+        for path in images_below(folder / name[1:])
     ]
     return required(file, images, folder)

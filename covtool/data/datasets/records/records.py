@@ -1,4 +1,4 @@
-"""Images that have no file of their own: in a tar file, or in a data set of Hugging Face.
+"""Images without a file of their own: in tar files, or in a data set of Hugging Face.
 
 Of each image nothing is held in memory but where it is and its label, some twenty bytes. They can
 be read in any order, so that everything works that works with files: orders that follow from the
@@ -20,28 +20,28 @@ from covtool.regular_files import opened
 
 
 class Archive(Protocol):
-    """What images are in."""
+    """File or data set that holds images."""
 
     def __len__(self) -> int:
-        """Return images in it."""
+        """Return the number of images in it."""
 
     def name(self, index: int) -> str:
-        """Of an image, for people; no other image in it has the same."""
+        """Return the name of an image, for messages; no other image has the same."""
 
     def open(self, index: int) -> BinaryIO:
         """Return the bytes of an image."""
 
     def state(self, index: int) -> stat_result:
-        """Of the file that an image is in."""
+        """Return the state of the file that an image is in."""
 
     @property
     def identity(self) -> str:
-        """Tells this archive from others, and from what it was before it changed."""
+        """Text that differs between archives, and changes when an archive does."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordPath:
-    """Where an image is; does of what a `Path` does what images are read with."""
+    """Place of an image in an archive, with the methods of a `Path` with which images are read."""
 
     archive: Archive
     index: int
@@ -51,7 +51,7 @@ class RecordPath:
         return self.archive.open(self.index)
 
     def stat(self) -> stat_result:
-        """Of the file that it is in."""
+        """Return the state of the file that it is in."""
         return self.archive.state(self.index)
 
     def __fspath__(self) -> str:
@@ -73,9 +73,9 @@ class Records(Sequence[Sample]):
     """Images of an archive, as samples that are made when they are asked for.
 
     Attributes:
-        archive: What they are in.
-        labels: Of all images of the archive, in int32.
-        rows: Which of them these are.
+        archive: Archive that they are in.
+        labels: Labels of all images of the archive, in int32.
+        rows: Positions of these images in the archive.
     """
 
     archive: Archive
@@ -95,7 +95,7 @@ class Records(Sequence[Sample]):
         return Sample(RecordPath(self.archive, row), int(self.labels[row]))
 
     def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
+        return (self[index] for index in range(len(self)))  # Sequence's own waits for an IndexError
 
     def only(self, chosen: Sequence[int]) -> "Records":
         """Return some of these images, by their indices."""
@@ -103,7 +103,7 @@ class Records(Sequence[Sample]):
 
     @property
     def fingerprint(self) -> str:
-        """Number of images, and a hash over what they are; of little that is quick to tell."""
+        """Number of images, and a hash over the archive's identity, their rows and labels."""
         digest = hashlib.sha256(self.archive.identity.encode())
         digest.update(self.rows.tobytes())
         digest.update(self.labels[self.rows].tobytes())
@@ -115,9 +115,9 @@ class TarArchive:
 
     Args:
         shards: The files.
-        shard: Which of them each image is in.
-        offsets: Of the image's first byte in it.
-        sizes: Bytes of the image.
+        shard: Index of each image's file.
+        offsets: Position of each image's first byte in its file.
+        sizes: Bytes of each image.
     """
 
     def __init__(
@@ -139,6 +139,8 @@ class TarArchive:
         return f"{self.shards[self._shard[index]]}:{self._offsets[index]}"
 
     def open(self, index: int) -> BinaryIO:
+        # Opened for each image: an open file would be shared by forked workers, and so would its
+        # position.
         with opened(self.shards[self._shard[index]]) as file:
             file.seek(self._offsets[index])
             return io.BytesIO(file.read(self._sizes[index]))
@@ -155,7 +157,7 @@ class ReaderArchive:
     """Images of one of timm's readers that gives them by their index.
 
     Args:
-        name: Of the data set and its split.
+        name: Name of the data set and its split.
         reader: timm's `ReaderHfds`.
     """
 
@@ -177,11 +179,12 @@ class ReaderArchive:
 
     @property
     def identity(self) -> str:
+        # Hugging Face's own hash of the data and all that was done to them.
         return f"{self._name} {self._reader.dataset._fingerprint}"
 
 
 def labels_of(samples: Sequence[Sample]) -> np.ndarray:
     """Return the labels of samples, (len,)."""
-    if isinstance(samples, Records):
+    if isinstance(samples, Records):  # without making a sample of each
         return samples.labels[samples.rows]
     return np.fromiter((sample.label for sample in samples), np.int64, len(samples))

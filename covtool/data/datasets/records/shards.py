@@ -1,4 +1,4 @@
-"""Labeled images in tar files, as WebDataset has them: where each is, and its label."""
+"""Places and labels of the images in tar files in the format of WebDataset."""
 
 import re
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ LONGEST_LABEL = 1 << 20
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 
 Parts = dict[str, Member]
-"""The members of a sample by their suffix, as far as they matter."""
+"""Members of a sample by their suffix: images and the label."""
 
 Row = tuple[int, int, int]
 """Offset, size and label of an image."""
@@ -38,13 +38,13 @@ Row = tuple[int, int, int]
 
 @dataclass(slots=True)
 class LeftOut:
-    """What is in tar files and is not used.
+    """Counts of the content of tar files that is not used.
 
     Attributes:
         unlabeled: Images whose label is negative.
         without_image: Labels without an image.
         links: Links and devices.
-        absolute: Names that begin with a slash; their images are used.
+        absolute: Names that begin with a slash, whose images are used.
     """
 
     unlabeled: int = 0
@@ -53,7 +53,7 @@ class LeftOut:
     absolute: int = 0
 
     def notes(self, split: str) -> Iterator[str]:
-        """Yield what is worth knowing about it."""
+        """Yield notes on it."""
         if self.unlabeled:
             count = counted(self.unlabeled, "image")
             yield f"{count} of {split!r} with a negative label left out."
@@ -65,16 +65,16 @@ class LeftOut:
             yield f"{count} (or devices) in the tar files of {split!r} left out, like {first}."
         if self.absolute:
             count = counted(self.absolute, "name")
-            yield f"{count} in the tar files of {split!r} are absolute: they say nothing here."
+            yield f"{count} in the tar files of {split!r} are absolute: the slash is ignored."
 
 
 def indexed(shards: list[Path], label_field: str, left_out: LeftOut) -> Records:
-    """Go through tar files once; keep where each labeled image is.
+    """Go through tar files once, and index their labeled images.
 
     Args:
         shards: The files.
         label_field: The field of the JSON that holds the label; empty for ``.cls``.
-        left_out: Is told what is not used.
+        left_out: Counts of unused content, which are increased.
 
     Raises:
         DataError: A file cannot be read, see `members`, or an image has no label.
@@ -84,6 +84,7 @@ def indexed(shards: list[Path], label_field: str, left_out: LeftOut) -> Records:
         for shard in shards
     ]
     numbers = np.repeat(np.arange(len(shards)), [len(table) for table in tables])
+    # The empty table is for no shards at all, which concatenate refuses.
     offsets, sizes, labels = np.concatenate([*tables, np.empty((0, 3), np.int64)]).T
     return Records.all_of(TarArchive(shards, numbers, offsets, sizes), labels)
 
@@ -112,7 +113,7 @@ def _image_of(parts: Parts) -> Member | None:
 
 
 def _samples(shard: Path, kind: str, left_out: LeftOut) -> Iterator[tuple[str, Parts]]:
-    """The files of each sample, which follow each other and differ in what is behind a dot."""
+    """Yield each sample's files, which follow each other and share all before the first dot."""
     key, parts = None, {}
     for member in members(shard):
         if isinstance(member, Passed):
@@ -120,7 +121,7 @@ def _samples(shard: Path, kind: str, left_out: LeftOut) -> Iterator[tuple[str, P
             continue
         left_out.absolute += member.name.startswith("/")
         folder, _, name = member.name.rpartition("/")
-        stem, _, suffix = name.partition(".")
+        stem, _, suffix = name.partition(".")  # at the first dot, as WebDataset does
         if key != f"{folder}/{stem}":
             if parts:
                 yield key, parts
@@ -166,6 +167,7 @@ def _field(text: str, name: str) -> Any:
 def _number(value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    # A bool is an int to Python, but no label.
     text = str(value).strip() if isinstance(value, str | int) else ""
     if isinstance(value, bool) or not _WHOLE.fullmatch(text):
         raise ValueError(f"has the label {printable(repr(value), longest=50)}, no whole number.")

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from timm.data import create_reader
 
-from covtool.data.datasets.folders.names import SPLIT_NAMES, split_called
-from covtool.data.datasets.layout import DataLayout, canonical
-from covtool.data.datasets.published.listing import lines_of
+from covtool.data.datasets.folders.names import SPLIT_NAMES, exact_split
+from covtool.data.datasets.layout import DataLayout, canonical_splits
+from covtool.data.datasets.lists.text import lines_of
 from covtool.data.datasets.records.records import ReaderArchive, Records
 from covtool.data.datasets.records.shards import LeftOut, indexed
 from covtool.documents import parse_json
@@ -50,7 +50,7 @@ class RecordSource:
 
 
 def record_source(text: str | Path) -> RecordSource | None:
-    """Return what ``wds/...`` or ``hfds/...`` means; None where something is at that very path.
+    """Return the source that ``wds/...`` or ``hfds/...`` names; None where that path exists.
 
     A path that does not exist is tried from the root: `Path` makes one slash of ``wds//data``.
     """
@@ -63,7 +63,7 @@ def record_source(text: str | Path) -> RecordSource | None:
 
 
 def scan_records(source: RecordSource) -> DataLayout:
-    """Return the images of a data set of records, by split.
+    """Read a data set of records.
 
     Raises:
         ArgumentError: The package that reads it is not installed.
@@ -71,10 +71,10 @@ def scan_records(source: RecordSource) -> DataLayout:
     """
     found, names, notes = READ[source.kind](source)
     found = {
-        split: records for split, records in found.items() if len(records) and split_called(split)
+        split: records for split, records in found.items() if len(records) and exact_split(split)
     }
-    called = canonical(found)
-    if not called:
+    split_names = canonical_splits(found)
+    if not split_names:
         raise DataError(
             f"There are no labeled images in {source}.",
             reason=f"Splits are called {', '.join(SPLIT_NAMES)}.",
@@ -83,8 +83,8 @@ def scan_records(source: RecordSource) -> DataLayout:
         root=source.root,
         kind=source.kind,
         class_names=names,
-        splits=MappingProxyType({key: found[own] for key, own in called.items()}),
-        split_names=MappingProxyType(called),
+        splits=MappingProxyType({key: found[own] for key, own in split_names.items()}),
+        split_names=MappingProxyType(split_names),
         notes=notes,
     )
 
@@ -114,7 +114,7 @@ def _num_classes(found: Mapping[str, Records]) -> int:
 
 
 def _shards_by_info(info: Path) -> Shards:
-    """Return the splits as the file that describes the data set has them, which is timm's."""
+    """Read the splits from the file that describes the data set, in timm's format."""
     try:
         splits = parse_json(read_text(info))["splits"]
         return {
@@ -134,9 +134,11 @@ def _names_of(row: Mapping[str, Any]) -> list[str]:
 
 
 def _name_of(shard: Any) -> str:
-    """Return the name of a tar file, once it is sure that it is one in the data set's folder."""
+    """Return the name of a tar file, after a check that it is in the data set's folder."""
     if not isinstance(shard, str) or "\0" in shard:
         raise ValueError(f"{shard!r} is no name of a file.")
+    # The file may come from elsewhere: ``..`` would read other files, ``pipe:`` is a command to
+    # WebDataset, and C: a drive.
     if ":" in shard or Path(shard).is_absolute() or ".." in Path(shard).parts:
         raise ValueError(f"{shard!r} is no file below the folder.")
     return shard
@@ -150,7 +152,7 @@ def _field_of(row: Mapping[str, Any]) -> str:
 
 
 def _shards_by_name(source: RecordSource) -> Shards:
-    """Without such a file: ``train-000.tar`` belongs to ``train``."""
+    """Find the tar files of each split by their names: ``train-000.tar``."""
     files = sorted(source.root.glob("*.tar"))
     by_split = {
         name: [file for file in files if file.name.lower().startswith(f"{name}-")]
@@ -166,11 +168,11 @@ def _shards_by_name(source: RecordSource) -> Shards:
 
 
 def _class_names(root: Path, count: int) -> tuple[str, ...]:
-    """Return those of classes.txt, a line each; else the numbers of the classes."""
+    """Return the names in classes.txt, a line each; without it, the numbers of the classes."""
     file = root / CLASS_NAMES
     if not file.exists():
         return tuple(str(number) for number in range(count))
-    names = tuple(lines_of(file))
+    names = tuple(lines_of(file))  # there may be more than labels: classes without images here
     if len(names) < count:
         raise DataError(f"{file} names {len(names)} classes, but there are {count}.")
     return names
@@ -180,6 +182,7 @@ def _reader(source: RecordSource, split: str) -> Any:
     try:
         return create_reader(f"hfds/{source.name}", root=None, split=split)
     except (ImportError, RuntimeError) as problem:
+        # With that word it is about a missing package.
         if isinstance(problem, RuntimeError) and "install" not in str(problem):
             raise
         raise _no_datasets(source) from problem
@@ -202,7 +205,7 @@ def _read_hugging_face(source: RecordSource) -> Found:
         raise _no_datasets(source) from problem
     except CovtoolError:
         raise
-    except Exception as problem:  # of a damaged data set it raises whatever comes up
+    except Exception as problem:  # it raises errors of many types on a damaged data set
         reason = printable((str(problem) or type(problem).__name__).splitlines()[0])
         raise DataError(f"{source} cannot be read.", reason=reason) from problem
     found = {split: _labeled(f"{source}/{split}", reader) for split, reader in readers.items()}
@@ -214,7 +217,7 @@ def _read_hugging_face(source: RecordSource) -> Found:
 def _labeled(name: str, reader: Any) -> Records:
     labels = np.fromiter(reader.iter_targets(), np.int64, len(reader))
     records = Records.all_of(ReaderArchive(name, reader), labels)
-    return records.only(np.flatnonzero(labels >= 0))  # those to be predicted are -1
+    return records.only(np.flatnonzero(labels >= 0))  # a test split without labels has -1
 
 
 READ: dict[str, Callable[[RecordSource], Found]] = {"wds": _read_shards, "hfds": _read_hugging_face}

@@ -1,7 +1,8 @@
-"""Where the files in a tar archive are, whoever wrote it; nothing of it is unpacked.
+"""Places of the files in a tar archive, which need not be trusted; nothing is unpacked.
 
-Python's reader of tar files goes wherever headers say, and takes damage behind the first member for
-the end. Here sizes are held against the bytes that are there, and an archive must have its end.
+Python's reader of tar files follows its headers to any position, and takes damage behind the first
+member for the end. Here sizes are compared with the size of the file, and the archive must have its
+mark of the end.
 """
 
 import tarfile
@@ -23,9 +24,9 @@ class Member(NamedTuple):
     """A regular file in a tar archive.
 
     Attributes:
-        name: With its folders.
-        offset: Of its first byte in the archive.
-        size: In bytes.
+        name: Name with its folders.
+        offset: Position of its first byte in the archive.
+        size: Size in bytes.
     """
 
     name: str
@@ -34,39 +35,39 @@ class Member(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """What is no regular file in a tar archive: a link or a device."""
+    """A link or a device in a tar archive."""
 
     name: str
 
 
 def members(archive: Path) -> Iterator[Member | Passed]:
-    """The files of a tar archive in their order, which is not compressed; without its folders.
+    """Yield the files of a tar archive in their order, without its folders.
 
     Raises:
-        DataError: It is no such archive, is damaged or cut off, has a file that is stored with
-            holes, or one whose name climbs out of the folder that it is in.
+        DataError: It is compressed, no archive, damaged or cut off; it has a file that is stored
+            with holes, or one whose name climbs out of its folder.
     """
     try:
         with opened(archive) as file:
             yield from _members(file)
     except DataError:
         raise
-    except Exception as problem:  # of damaged headers Python's reader raises whatever comes up
+    except Exception as problem:  # Python's reader raises errors of many types on damage
         raise DataError(f"{archive} cannot be read.", reason=reason_of(problem)) from problem
 
 
 def bytes_of(file: BinaryIO, member: Member) -> bytes:
-    """Return what a member holds."""
+    """Return the bytes of a member."""
     file.seek(member.offset)
     return file.read(member.size)
 
 
 class _Headers:
-    """A file as Python's reader sees it: never more at once than a header may have.
+    """A file for Python's reader, which reads at most a header at a time.
 
     Args:
         file: The archive.
-        size: Its bytes.
+        size: Size of the archive in bytes.
     """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
@@ -74,6 +75,7 @@ class _Headers:
         self.tell, self.close = file.tell, file.close
 
     def seek(self, position: int, *how: int) -> int:
+        # tarfile seeks to the sum of what headers claim, and beyond the end a read gives nothing.
         if not 0 <= position <= self._size and not how:
             raise ValueError("A header leads out of the file.")
         return self._file.seek(position, *how)
@@ -90,14 +92,14 @@ def _members(file: BinaryIO) -> Iterator[Member | Passed]:
     last = -1
     with tarfile.open(fileobj=_Headers(file, total), mode="r:") as tar:
         while (found := tar.next()) is not None:
-            if found.offset <= last:
+            if found.offset <= last:  # a size of less than 0 would make the reader go in a circle
                 raise ValueError("A header leads back.")
             last = found.offset
             if found.isreg():
                 yield _regular(found, total)
             elif not found.isdir():
                 yield Passed(found.name)
-            tar.members = []  # it keeps them all otherwise
+            tar.members = []  # else it keeps an object for each of a million files
         _require_end(file, tar.offset)
 
 
@@ -114,7 +116,7 @@ def _regular(found: tarfile.TarInfo, total: int) -> Member:
 
 
 def _require_end(file: BinaryIO, position: int) -> None:
-    """Refuse an archive that stops without saying that it does."""
+    """Refuse an archive without the mark of its end, a block of zeros."""
     file.seek(position)
     block = file.read(_BLOCK)
     if len(block) < _BLOCK:

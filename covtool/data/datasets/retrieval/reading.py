@@ -1,24 +1,23 @@
-"""A path becomes a data set for retrieval; and whether it is one, where nobody says so."""
+"""Reading of data sets for retrieval from a path, and the task that a data set is for."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from covtool.data.datasets.error_translation import translate_content_errors, translate_path_errors
 from covtool.data.datasets.folders.classes import folders_in
 from covtool.data.datasets.folders.names import TEST_NAMES, TRAIN_NAMES, VAL_NAMES, is_no_class
-from covtool.data.datasets.hygiene import require_distinct
+from covtool.data.datasets.hygiene import note_on_outside, require_distinct
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL
 from covtool.data.datasets.lists.labeled import is_table, meanings_in
-from covtool.data.datasets.outside import note_on_outside
 from covtool.data.datasets.published import find_published, refuse_options
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.retrieval.forms import FORMS
-from covtool.data.datasets.retrieval.layout import RetrievalLayout, RetrievalSample
 from covtool.data.datasets.retrieval.training import training_layout
+from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.data.datasets.spelling import spelled_alike, without_number
-from covtool.data.datasets.unreadable_paths import content_explained, paths_explained
 from covtool.errors import ArgumentError, DataError
 from covtool.specs.layout import LayoutSpec
 
@@ -32,7 +31,7 @@ RETRIEVAL_HINT = (
 
 
 def task_of(root: Path) -> Task:
-    """Return what a data set is for, told from names alone; no image is opened.
+    """Return the task that a data set is for, by names alone; no image is opened.
 
     Data for retrieval are the published forms, a CSV file with a column ``identity`` and none
     called ``label``, and class folders of which none in ``test`` (or ``val``, without a ``test``)
@@ -42,7 +41,7 @@ def task_of(root: Path) -> Task:
     Raises:
         DataError: A CSV file has both columns.
     """
-    with paths_explained(root):
+    with translate_path_errors(root):
         return _task_of(Path(root))
 
 
@@ -70,28 +69,28 @@ def _task_of(root: Path) -> Task:
 def read_retrieval(
     root: Path, *, test_classes: float | None = None, choice: LayoutSpec | None = None
 ) -> RetrievalLayout:
-    """Return the images of a data set for retrieval.
+    """Read the images of a data set for retrieval.
 
     Args:
-        root: In one of the `covtool.data.datasets.retrieval.forms.FORMS`, the first that fits; or a
-            published data set for classification.
+        root: Path with one of the layouts `covtool.data.datasets.retrieval.forms.FORMS`, the first
+            that fits; or a published data set for classification.
         test_classes: Share of the classes to search in, the last in sorted order, where the data
             has no split; the others are for training. In (0, 1). Of a published data set for
             classification, all images are split so.
-        choice: How the data set is read, where its layout leaves a choice.
+        choice: Options of the layout, where it has any.
 
     Raises:
         DataError: Nothing there, no such form, or a mistake in it.
         ArgumentError: `test_classes` is out of range, or there is no such choice.
     """
-    with paths_explained(root):
+    with translate_path_errors(root):
         layout = _read_retrieval(Path(root), choice or LayoutSpec(), test_classes)
         paths = (sample.path for samples in layout.subsets.values() for sample in samples)
         return replace(layout, notes=(*layout.notes, *_on_outside(layout, paths)))
 
 
 def _on_outside(layout: RetrievalLayout, paths: Iterable[Path]) -> Iterator[str]:
-    known = set(layout.notes)  # of `scan`, perhaps
+    known = set(layout.notes)  # `scan` may have noted the same
     yield from (note for note in note_on_outside(paths, layout.folder) if note not in known)
 
 
@@ -99,6 +98,7 @@ def _read_retrieval(root: Path, choice: LayoutSpec, test_classes: float | None) 
     if not root.exists():
         raise DataError(f"There is no data set at {root}.", hint="Check the path.")
     form = next((row for row in FORMS if row.fits(root)), None)
+    # A published data set for classification looks like class folders or a CSV file: it goes first.
     general = form is None or form.name in ("csv", "folders")
     if general and find_published(root):
         layout = _read_labeled(root, choice, whole=test_classes is not None)
@@ -111,7 +111,7 @@ def _read_retrieval(root: Path, choice: LayoutSpec, test_classes: float | None) 
             hint=f"Choose one, like {root / below[0]}.",
         )
     refuse_options(choice, form.options, root)
-    with content_explained(root, form.name):
+    with translate_content_errors(root, form.name):
         layout = form.read(root, choice)
     return layout if test_classes is None else _split_by_class(layout, test_classes)
 
@@ -124,14 +124,15 @@ def read_classes(
     seed: int = 0,
     choice: LayoutSpec | None = None,
 ) -> DataLayout:
-    """What a classifier is trained on: `scan`, or the training identities of data for retrieval.
+    """Read the data set to train a classifier on: `scan`, or training identities as classes.
 
     Args:
         root: A data set of either kind.
         val_fraction: Share of each class to set aside as ``val``, where there is none; in (0, 1).
-        test_classes: As in `read_retrieval`; says that the data is for retrieval.
-        seed: Of the choice that `val_fraction` asks for.
-        choice: How the data set is read, where its layout leaves a choice.
+        test_classes: Share of classes to search in, see `read_retrieval`; given, the data set is
+            for retrieval.
+        seed: Seed of the choice for `val_fraction`.
+        choice: Options of the layout, where it has any.
 
     Raises:
         DataError: See `scan`, `read_retrieval` and `require_distinct`.
@@ -147,12 +148,12 @@ def read_classes(
 
 
 def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLayout:
-    """Return a data set for classification, each image to be searched for among the others.
+    """Read a data set for classification; each image is searched for among the others.
 
     Args:
         root: The data set.
-        choice: How it is read.
-        whole: Whether its splits do not matter; else what a model is evaluated on is searched in.
+        choice: Options of the layout.
+        whole: Whether its splits do not matter; else the split to evaluate on is searched in.
 
     Raises:
         DataError: See `scan`.
@@ -166,6 +167,7 @@ def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLa
 
     own = {split: of(split) for split in layout.splits}
     whole = whole or len(own) == 1
+    # One split alone is all there is; else training images must not be found again.
     searched = sum(own.values(), ()) if whole else own.get("test") or own.get("val", ())
     return RetrievalLayout(
         root=root,
@@ -179,7 +181,7 @@ def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLa
 
 
 def _is_labeled(root: Path) -> bool:
-    """Return whether `scan` should read it; of a CSV file with both columns, too."""
+    """Return whether `scan` should read it; for training, so is a CSV file with both columns."""
     is_csv = is_table(root) and root.is_file() and not find_published(root)
     if not is_csv:
         return task_of(root) == "classification"
@@ -188,12 +190,13 @@ def _is_labeled(root: Path) -> bool:
 
 
 def _is_disjoint(root: Path) -> bool:
-    """Return whether none of the classes to evaluate on is one to train on."""
+    """Return whether none of the classes to evaluate on is trained."""
     classes = {child.name.lower(): _folders(child) for child in folders_in(root)}
 
     def of(names: tuple[str, ...]) -> set[str]:
         return set().union(*(classes.get(name, set()) for name in names))
 
+    # A class may have another number in each folder, as 001.Black_footed_Albatross.
     train, evaluated = of(TRAIN_NAMES), of(TEST_NAMES) or of(VAL_NAMES)
     named = {name for name in evaluated if not is_no_class(name)}
     spelled = {spelled_alike(without_number(name)) for name in train}
@@ -216,10 +219,11 @@ def _split_by_class(layout: RetrievalLayout, share: float) -> RetrievalLayout:
         raise ArgumentError(f"The share of test classes must lie between 0 and 1, not {share}.")
     if not layout.shared or layout.train:
         raise DataError(
-            f"{layout.root} says itself what to search in: {', '.join(layout.subsets)}.",
+            f"{layout.root} has its own splits to search in: {', '.join(layout.subsets)}.",
             hint="Leave out --test-classes.",
         )
     names = sorted({sample.identity for sample in layout.query})
+    # The last classes, not a random choice: as Stanford Cars and CUB are split for retrieval.
     count = min(max(1, round(share * len(names))), len(names) - 1)
     searched = set(names[len(names) - count :])
     test = tuple(sample for sample in layout.query if sample.identity in searched)

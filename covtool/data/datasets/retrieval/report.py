@@ -1,15 +1,20 @@
-"""What a data set for retrieval comes to, and why a search in it would say nothing."""
+"""A report of a data set for retrieval, and the refusal of one whose figures would be wrong."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from covtool.data.datasets.found_images import shown
-from covtool.data.datasets.retrieval.layout import JUNK, RetrievalLayout, RetrievalSample, Subset
+from covtool.data.datasets.retrieval_layout import (
+    JUNK_IDENTITY,
+    RetrievalLayout,
+    RetrievalSample,
+    Subset,
+)
 from covtool.errors import DataError
 
 SHOWN = 12
-TOLD_BY_NAMES = ("market1501", "veri", "query-gallery")
+NAMED_BY_IDENTITY = ("market1501", "veri", "query-gallery")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,10 +22,10 @@ class SubsetCount:
     """The images, identities and cameras of a subset.
 
     Attributes:
-        name: Of the subset.
-        images: All of them.
-        identities: Different ones, without junk.
-        cameras: Different ones; None where nothing tells.
+        name: Name of the subset.
+        images: Number of images.
+        identities: Number of different identities, without junk.
+        cameras: Number of different cameras; None if unknown.
     """
 
     name: Subset
@@ -31,13 +36,13 @@ class SubsetCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalReport:
-    """What there is to search with and to search in.
+    """Counts of the images to search with and to search in.
 
     Attributes:
         subsets: Their sizes.
         junk: Images of the gallery that count neither as right nor as wrong.
         distractors: Other images of the gallery whose identity no query has.
-        shared_identities: In training and test images both, by mistake.
+        shared_identities: Identities in training and test images both, by mistake.
         by_camera: Whether matches by the query's own camera do not count.
         queries: Images to search with.
         queries_left: Those of them that have a match in the gallery.
@@ -60,10 +65,10 @@ def report_on(layout: RetrievalLayout, *, cameras: bool = True) -> RetrievalRepo
         cameras: Whether to leave out matches by the query's own camera, where cameras are known.
     """
     by_camera = cameras and any(sample.camera is not None for sample in layout.searched)
-    searched = {sample.identity for sample in layout.query} | {JUNK}
+    searched = {sample.identity for sample in layout.query} | {JUNK_IDENTITY}
     return RetrievalReport(
         subsets=tuple(_count(name, samples) for name, samples in layout.subsets.items()),
-        junk=sum(sample.identity == JUNK for sample in layout.gallery),
+        junk=sum(sample.identity == JUNK_IDENTITY for sample in layout.gallery),
         distractors=sum(sample.identity not in searched for sample in layout.gallery),
         shared_identities=_shared_identities(layout),
         by_camera=by_camera,
@@ -73,7 +78,7 @@ def report_on(layout: RetrievalLayout, *, cameras: bool = True) -> RetrievalRepo
 
 
 def require_searchable(layout: RetrievalLayout, report: RetrievalReport) -> None:
-    """Refuse a data set that a search in it would say nothing about, or something wrong.
+    """Refuse a data set in which the figures of a search would be wrong or say nothing.
 
     Raises:
         DataError: It has nothing to search with or in; training identities are searched for; some
@@ -101,31 +106,32 @@ def _count(name: Subset, samples: Sequence[RetrievalSample]) -> SubsetCount:
     return SubsetCount(
         name=name,
         images=len(samples),
-        identities=len({sample.identity for sample in samples} - {JUNK}),
-        cameras=len(cameras) or None,
+        identities=len({sample.identity for sample in samples} - {JUNK_IDENTITY}),
+        cameras=len(cameras) or None,  # no camera is known
     )
 
 
 def _shared_identities(layout: RetrievalLayout) -> tuple[str, ...]:
-    if layout.numbers_apart:
+    if layout.numbers_apart:  # equal numbers are different people there
         return ()
     test = {sample.identity for sample in layout.searched}
-    return tuple(sorted({sample.identity for sample in layout.train} & test - {JUNK}))
+    return tuple(sorted({sample.identity for sample in layout.train} & test - {JUNK_IDENTITY}))
 
 
 def _queries_left(layout: RetrievalLayout, *, by_camera: bool) -> int:
-    """Return queries that have an image of the same identity to be found."""
+    """Count the queries that have an image of the same identity to be found."""
     seen_by = defaultdict(list)
     for sample in layout.gallery:
         seen_by[sample.identity].append(sample.camera)
 
     def has_match(query: RetrievalSample) -> bool:
         cameras = seen_by[query.identity]
-        if query.identity == JUNK:
+        if query.identity == JUNK_IDENTITY:
             return False
         if by_camera:
+            # The standard protocol: images of the query by its own camera do not count.
             return any(camera != query.camera for camera in set(cameras))
-        return len(cameras) > layout.shared  # a shared query is in there itself
+        return len(cameras) > layout.shared  # a shared query is in the gallery itself
 
     return sum(map(has_match, layout.query))
 
@@ -147,13 +153,13 @@ def _require_cameras(layout: RetrievalLayout) -> None:
         raise DataError(
             f"{len(without)} of {len(searched)} images to search with or in have no camera.",
             reason=f"The first: {without[0]}.",
-            hint="Tell the cameras of all images, or of none.",
+            hint="Give the cameras of all images, or of none.",
         )
 
 
 def _require_distinct(layout: RetrievalLayout, report: RetrievalReport) -> None:
-    """An image that is there twice finds itself, unless its camera rules that out."""
-    named = layout.kind in TOLD_BY_NAMES  # VeRi's queries are in its gallery, as other files
+    """Refuse images that are there twice: they find themselves, unless cameras rule that out."""
+    named = layout.kind in NAMED_BY_IDENTITY  # VeRi's queries are in its gallery, as other files
     queries = [sample.path.name if named else sample.path for sample in layout.query]
     others = [sample.path.name if named else sample.path for sample in layout.gallery]
     listed = queries if layout.shared or report.by_camera else queries + others
@@ -169,12 +175,12 @@ def _require_distinct(layout: RetrievalLayout, report: RetrievalReport) -> None:
 
 
 def _require_identities(layout: RetrievalLayout) -> None:
-    """With one identity in the gallery, whatever is found is right: the figures would be 100 %."""
-    identities = {sample.identity for sample in layout.searched} - {JUNK}
+    """Refuse a gallery of one identity: every match is right, and all figures are 100 %."""
+    identities = {sample.identity for sample in layout.searched} - {JUNK_IDENTITY}
     if len(identities) == 1:
         raise DataError(
             f"All images to search in show one identity, {identities.pop()!r}, in {layout.root}.",
-            reason="Whatever is found is right then.",
+            reason="Every match is right then.",
             hint="A search needs images of two identities at least. Is it the name of a folder "
             "that is no class?",
         )

@@ -1,38 +1,41 @@
-"""What a network is trained on, of a data set for retrieval: an identity is a class."""
+"""Data sets for classification from data sets for retrieval: an identity is a class."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from covtool.data.datasets.layout import DataLayout, with_validation
-from covtool.data.datasets.retrieval.layout import JUNK, RetrievalLayout, RetrievalSample
+from covtool.data.datasets.layout import DataLayout
+from covtool.data.datasets.retrieval_layout import JUNK_IDENTITY, RetrievalLayout, RetrievalSample
 from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.validation_split import with_validation
 from covtool.errors import DataError
 
 
 def training_layout(
     layout: RetrievalLayout, *, val_fraction: float | None = None, seed: int = 0
 ) -> DataLayout:
-    """Return the training images as a data set for classification: an identity is a class.
+    """Build a data set for classification from the training images.
 
-    Junk is left out. Images of `val` are validated on where all their identities are trained.
+    Junk is left out. Images of `val` are validation images if all their identities are trained.
 
     Args:
         layout: The data set.
         val_fraction: Share of each class to set aside as ``val``, where there is none.
-        seed: Of that choice.
+        seed: Seed of that choice.
 
     Raises:
         DataError: There are no training images, or `val_fraction` is given beside a ``val``.
     """
-    train = [sample for sample in layout.train if sample.identity != JUNK]
+    train = [sample for sample in layout.train if sample.identity != JUNK_IDENTITY]
     if not train:
         raise DataError(
             f"{layout.root} has no images to train on, only: {', '.join(layout.subsets)}."
         )
+    # As text, not by number like classes: checkpoints hold the classes of identities in this order.
     names = sorted({sample.identity for sample in train})
     index = {name: label for label, name in enumerate(names)}
     splits = {"train": _labeled(train, index)}
+    # Else they show other people: a classifier has no class for them.
     if layout.val and {sample.identity for sample in layout.val} <= index.keys():
         splits["val"] = _labeled(layout.val, index)
     classes = DataLayout(
@@ -47,7 +50,7 @@ def training_layout(
 
 
 def searching_layout(layout: RetrievalLayout) -> DataLayout:
-    """Return the training images as classes, and a search in place of a validation.
+    """Build a data set for classification with a search in place of its validation.
 
     Raises:
         DataError: There are no training images.

@@ -1,4 +1,4 @@
-"""Folders at any depth, each real one once: links may lead in circles."""
+"""A walk through folders at any depth, each real one once: links may lead in circles."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,12 +7,12 @@ from pathlib import Path
 from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 
-Identity = tuple[int, int]
+FolderId = tuple[int, int]
 """Device and inode of a folder."""
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or a folder is hidden, told from its name."""
+    """Return whether the name is that of a hidden file or folder."""
     return name.startswith(".")
 
 
@@ -23,24 +23,26 @@ class FolderWalk:
     lies in itself, to one below where the walk starts, or to one that was walked before.
 
     Args:
-        start: Where to begin.
-        skipped: Whether to leave a folder alone, told from its name.
+        start: Folder to begin with.
+        skipped: Function of a folder's name that returns whether to skip it.
 
     Attributes:
-        not_followed: The links of the second kind, as far as the walk has come.
+        not_followed: Links that were not followed, as far as the walk has come.
     """
 
     def __init__(self, start: Path, skipped: Callable[[str], bool] = is_hidden) -> None:
         self.not_followed: list[Path] = []
         self._start, self._skipped = start, skipped
-        self._seen: set[Identity] = set()
-        self._own: set[Identity] | None = None
+        self._seen: set[FolderId] = set()
+        self._own: set[FolderId] | None = None
 
     def __iter__(self) -> Iterator[tuple[Path, list[str]]]:
         """Yield each folder, and the names of its files in order."""
+        # By device and inode: the same folder may have many paths, through links and mounts.
         self._seen.add(_identity(self._start))
         for place, folders, files in os.walk(self._start, onerror=_refuse, followlinks=True):
             visible = sorted(name for name in folders if not self._skipped(name))
+            # In place: `os.walk` goes on with what is left in its own list.
             folders[:] = [name for name in visible if self._is_new(Path(place, name))]
             yield Path(place), sorted(files)
 
@@ -55,8 +57,9 @@ class FolderWalk:
         self._seen.add(identity)
         return True
 
-    def _real_ones(self) -> set[Identity]:
-        """Return the folders that are reached without a link; looked up when there is one."""
+    def _real_ones(self) -> set[FolderId]:
+        """Return the folders that are reached without a link."""
+        # Only for the first link: most data sets have none, and this is a second walk.
         if self._own is None:
             self._own = {_identity(self._start)}
             for place, folders, _ in os.walk(self._start):
@@ -80,15 +83,16 @@ def _refuse(problem: OSError) -> None:
 
 
 def unreadable_folder(problem: OSError) -> DataError:
-    """A folder that may not be looked into: what is in it must not be missing without a word."""
+    """Build the error about a folder without permission: its images must not be left out."""
     place = printable(str(problem.filename))
     return DataError(f"The folder {place} cannot be read.", reason=reason_of(problem))
 
 
 def _with_slash(folder: str) -> str:
+    # So that /data/cars is not below /data/car.
     return folder if folder.endswith(os.sep) else folder + os.sep
 
 
-def _identity(folder: Path) -> Identity:
+def _identity(folder: Path) -> FolderId:
     state = folder.stat()
     return state.st_dev, state.st_ino

@@ -1,4 +1,4 @@
-"""Data sets for retrieval as they are published, by lists and by folders of identities."""
+"""Readers of published data sets for retrieval with lists or folders of identities."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from covtool.data.datasets.published.listing import (
     required,
     with_suffix,
 )
-from covtool.data.datasets.retrieval.layout import RetrievalLayout, RetrievalSample
+from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import ArgumentError, DataError
 from covtool.printable import printable
 from covtool.regular_files import is_regular
@@ -37,7 +37,7 @@ def has_identity_folders(root: Path) -> bool:
 
 
 def read_identity_folders(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """Market-1501 and others as layumi's Person_reID_baseline_pytorch sorts them.
+    """Read Market-1501 and others as layumi's Person_reID_baseline_pytorch sorts them.
 
     ``train`` and ``val`` have the same identities on purpose; together they are ``train_all``.
 
@@ -47,11 +47,11 @@ def read_identity_folders(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     have = {child.name for child in folders_in(root)}
     train = "train" if "train" in have else "train_all"
     subsets = {
-        subset: _told_by_folders(root / folder)
+        subset: _samples_in_folders(root / folder)
         for subset, folder in (("train", train), ("val", "val"))
         if folder in have
     }
-    searched = {name: _told_by_folders(root / name) for name in ("query", "gallery")}
+    searched = {name: _samples_in_folders(root / name) for name in ("query", "gallery")}
     unused = sorted(have & {"train_all", "multi-query"} - {train})
     notes = (f"Not used: {', '.join(unused)}.",) if unused else ()
     return RetrievalLayout(root=root, kind="layumi", **subsets, **searched, notes=notes)
@@ -64,13 +64,13 @@ def holds_in_shop(root: Path) -> bool:
 
 
 def read_in_shop(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """In-Shop clothes by ``list_eval_partition.txt``: an item is an identity.
+    """Read In-Shop clothes by ``list_eval_partition.txt``: an item is an identity.
 
     Raises:
         DataError: The list is damaged, or an image is not there.
     """
     file = find_file(root, *IN_SHOP)
-    rows = [line.split() for line in lines_of(file)[2:]]
+    rows = [line.split() for line in lines_of(file)[2:]]  # behind the count and the header
     wrong = next((row for row in rows if len(row) != 3), None)
     if wrong or not rows:
         found = printable(" ".join(wrong)) if wrong else "none at all"
@@ -90,7 +90,7 @@ def read_in_shop(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def read_vehicle_id(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """VehicleID by the lists in ``train_test_split/``.
+    """Read VehicleID by the lists in ``train_test_split/``.
 
     Its protocol draws an image of each vehicle for the gallery, ten times. Here every test image is
     searched for among the others.
@@ -126,7 +126,7 @@ def read_vehicle_id(root: Path, choice: LayoutSpec) -> RetrievalLayout:
 
 
 def read_products(root: Path, choice: LayoutSpec) -> RetrievalLayout:
-    """Stanford Online Products by ``Ebay_train.txt`` and ``Ebay_test.txt``.
+    """Read Stanford Online Products by ``Ebay_train.txt`` and ``Ebay_test.txt``.
 
     Raises:
         DataError: A list is missing or cut off, or an image is not there.
@@ -134,7 +134,7 @@ def read_products(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     found = {}
     for split, name in PRODUCTS.items():
         file = find_file(root, name)
-        rows = [line.split() for line in lines_of(file)[1:]]
+        rows = [line.split() for line in lines_of(file)[1:]]  # behind the header
         if any(len(row) != 4 for row in rows):
             raise DataError(f"{file} has a line that is no image, class, super-class and path.")
         images = required(file, [(root / row[3], row[1]) for row in rows], root)
@@ -145,14 +145,14 @@ def read_products(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     )
 
 
-def _told_by_folders(folder: Path) -> Samples:
+def _samples_in_folders(folder: Path) -> Samples:
     images = [(path, child.name) for child in folders_in(folder) for path in images_below(child)]
     if not images:
         raise DataError(f"There are no images in the folders of {folder}.")
     cameras = [re.match(r"-?\d+_c(\d+)", path.name) for path, _ in images]
-    told = all(cameras)
+    known = all(cameras)  # of all images or of none: a search leaves out matches by camera
     return tuple(
-        RetrievalSample(path, identity, str(int(camera[1])) if told else None)
+        RetrievalSample(path, identity, str(int(camera[1])) if known else None)
         for (path, identity), camera in zip(images, cameras, strict=True)
     )
 

@@ -1,4 +1,4 @@
-"""What a data set for retrieval holds: for each image its identity and camera, by subset."""
+"""A data set for retrieval: identity and camera of each image by subset."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -8,14 +8,14 @@ from typing import Literal, NamedTuple
 from covtool.errors import DataError
 from covtool.full_paths import in_full
 
-JUNK = "-1"
+JUNK_IDENTITY = "-1"
 """The identity of images that count neither as right nor as wrong, as in Market-1501."""
 
 Subset = Literal["train", "val", "query", "gallery", "test"]
 
 
 class RetrievalSample(NamedTuple):
-    """An image file, who or what is on it, and which camera took it; None where nothing says."""
+    """An image file, the identity on it, and the camera that took it; None if unknown."""
 
     path: Path
     identity: str
@@ -37,7 +37,7 @@ class RetrievalLayout:
             others.
         numbers_apart: Whether training and test identities are numbered separately, so that a
             number they have in common means nothing.
-        notes: What was read as what, and what was left out.
+        notes: Notes for the user on what was read and what was left out.
     """
 
     root: Path
@@ -57,7 +57,7 @@ class RetrievalLayout:
 
     @property
     def folder(self) -> Path:
-        """Where paths start: the root, or the folder that the CSV file is in."""
+        """The folder that paths are relative to: the root, or that of the CSV file."""
         return self.root if self.root.is_dir() else self.root.parent
 
     @property
@@ -72,6 +72,7 @@ class RetrievalLayout:
             {"test": self.query} if self.shared else {"query": self.query, "gallery": self.gallery}
         )
         every = {"train": self.train, "val": self.val, **searched}
+        # Only those with images: users may name each of them as a split.
         return {name: samples for name, samples in every.items() if samples}
 
     def samples(self, subset: str) -> tuple[RetrievalSample, ...]:
@@ -88,19 +89,20 @@ class RetrievalLayout:
         return self.subsets[subset]
 
     def searching_in(self, subset: str) -> "RetrievalLayout":
-        """Return the same data, with every image of a subset to be searched for among its others.
+        """Return a data set in which every image of a subset is searched for among its others.
 
-        Identities that were trained may be searched for where `subset` says so: ``train``, ``val``.
+        With ``train`` and ``val``, trained identities are searched for on purpose.
 
         Raises:
             DataError: There is none of that name.
         """
         samples = self.samples(subset)
+        # Without them, `require_searchable` would refuse identities that are trained as well.
         train = () if subset in ("train", "val") else self.train
         return replace(self, train=train, val=(), query=samples, gallery=samples, shared=True)
 
     def without(self, paths: Collection[Path]) -> "RetrievalLayout":
-        """Return the same data without some images of query and gallery."""
+        """Return the data set without some images of query and gallery."""
         left = {
             name: tuple(sample for sample in getattr(self, name) if sample.path not in paths)
             for name in ("query", "gallery")
