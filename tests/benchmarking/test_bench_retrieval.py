@@ -1,19 +1,18 @@
 """The benchmark of searches measures what it says; no test looks at how fast anything was."""
 
 import json
-import subprocess
-import sys
+from subprocess import CompletedProcess
 
 import pytest
+from in_process import covtool
 
 from covtool.benchmarking.retrieval import SEARCHES, benchmark_retrieval
 from covtool.errors import ArgumentError
 from covtool.specs import RetrievalSpec
 
 
-def covtool_bench(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "covtool_cli", "bench", "retrieval", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def covtool_bench(*arguments: str) -> CompletedProcess:
+    return covtool("bench", "retrieval", *arguments)
 
 
 def test_every_search_has_a_row_and_keeps_to_what_it_planned() -> None:
