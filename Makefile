@@ -23,11 +23,14 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+# A worker keeps the tests of a module together, for what its fixtures made; who is through takes over.
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal --durations 25
+
 test: lint
-	$(BIN)/python -m pytest --quiet --numprocesses 2
+	$(PYTEST)
 
 test-all: lint
-	$(BIN)/python -m pytest --quiet -m "slow or not slow" --numprocesses 2
+	$(PYTEST) -m "slow or not slow"
 
 bench: $(STAMP)
 	$(BIN)/covtool bench heads

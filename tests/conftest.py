@@ -1,5 +1,6 @@
 """What every test shares. Set before anything imports torch or a hub client."""
 
+import gc
 import os
 
 import no_network
@@ -13,6 +14,20 @@ no_network.refuse_here_and_in_children()
 # No test cuts the power: waiting for the disk is a fifth of a tiny run. Tests of a disk that fails
 # put their own function here.
 os.fsync = lambda handle: None
+
+
+def pytest_collection_finish():
+    """Leave what was imported and collected out of every later collection of garbage.
+
+    Thousands of tests and torch itself are a million objects that stay to the end.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    """Let the end of the process find them: libraries complain about what is left."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

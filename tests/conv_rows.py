@@ -31,7 +31,8 @@ ROWS = {
 every_row = pytest.mark.parametrize("row", ROWS)
 
 HALVES = [torch.float16, torch.bfloat16]
-by_dtype = pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *HALVES], ids=str)
+DTYPES = [torch.float64, torch.float32, *HALVES]
+by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 even_same = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 STANDARDIZED = {

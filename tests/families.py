@@ -41,7 +41,14 @@ def family(name: str) -> tuple[nn.Module, InputSpec]:
     return model, InputSpec(size=(FAMILIES[name], FAMILIES[name]))
 
 
-LARGE = {"vgg11", "torchvision:vit_b_16"}
+LARGE = {
+    "vgg11",
+    "torchvision:vit_b_16",
+    "swin_tiny_patch4_window7_224",
+    "torchvision:convnext_tiny",
+    "torchvision:densenet121",
+}
+"""Those that take seconds and have a smaller or quicker one of their kind beside them."""
 
 
 def some_images(images: InputSpec, count: int = 2) -> Tensor:

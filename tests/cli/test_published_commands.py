@@ -1,12 +1,11 @@
 """A published covariance network from the command line: inspect, convert, evaluate, finetune."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from in_process import covtool
 from torch import nn
 from torchvision import models
 from toy_data import write_toy_data
@@ -31,41 +30,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def covtool(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "covtool_cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
-
-
 def test_inspect_shows_recipe_and_assumption(folder: Path) -> None:
-    done = covtool(folder, "inspect", "mpncovresnet18.pth", "--json")
+    done = covtool("inspect", "mpncovresnet18.pth", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert [o["operation"] for o in shown["recipe"]["operations"]] == ["last-stride", "head"]
     assert any("--iterations" in note for note in shown["notes"])
-    assert covtool(folder, "inspect", "mpncovresnet18.pth").returncode == 0
+    assert covtool("inspect", "mpncovresnet18.pth", cwd=folder).returncode == 0
 
 
 def test_convert_imports_with_the_iterations_that_are_told(folder: Path) -> None:
-    done = covtool(
-        folder, "convert", "mpncovresnet18.pth", "--iterations", 3, "-o", "imported.safetensors"
-    )
+    out = ("-o", "imported.safetensors")
+    done = covtool("convert", "mpncovresnet18.pth", "--iterations", 3, *out, cwd=folder)
     assert done.returncode == 0, done.stderr
     recipe = read_recipe(folder / "imported.safetensors")
     assert recipe.operations[-1].iterations == 3
     assert "imported" in recipe.provenance.history[-1]
     options = ("--head", "cov", "-o", "b.safetensors")
-    refused = covtool(folder, "convert", "mpncovresnet18.pth", *options)
+    refused = covtool("convert", "mpncovresnet18.pth", *options, cwd=folder)
     assert refused.returncode == 2
     assert "--head-schedule" in refused.stderr
 
 
 def test_evaluate_and_finetune_take_it(folder: Path) -> None:
     options = ("--data", "data", "--img-size", 64, "-j", 0)
-    done = covtool(folder, "evaluate", "mpncovresnet18.pth", *options, "--iterations", 4, "--json")
+    done = covtool(
+        "evaluate", "mpncovresnet18.pth", *options, "--iterations", 4, "--json", cwd=folder
+    )
     assert done.returncode == 0, done.stderr
     run = covtool(
-        *(folder, "finetune", "mpncovresnet18.pth", *options, "--iterations", 4),
+        *("finetune", "mpncovresnet18.pth", *options, "--iterations", 4),
         *("--epochs", 1, "--head-schedule", "mpn@0", "--experiment", "x"),
+        cwd=folder,
     )
     assert run.returncode == 0, run.stderr
     head = read_recipe(folder / "runs/finetune/x/exported/last.safetensors").operations[-1]

@@ -13,17 +13,10 @@ from fuzzing.running import make_seeds, read_whole, run_case
 SEED = 0
 CASES = 2
 
-READABLE = [
-    pytest.param(
-        kind,
-        id=kind.name,
-        marks=pytest.mark.skipif(not kind.is_readable, reason=f"{kind.needs} is not installed"),
-    )
-    for kind in KINDS
-]
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
-@pytest.mark.parametrize("kind", READABLE)
+@every_kind
 def test_whole_files_are_read_and_nothing_else_is_touched(kind, seeds, tmp_path):
     make_seeds(kind, seeds)
     reports = read_whole(kind, seeds, tmp_path / "whole", most=1)
@@ -32,7 +25,7 @@ def test_whole_files_are_read_and_nothing_else_is_touched(kind, seeds, tmp_path)
         assert (report.code, report.broken) == (kind.whole_code, []), report
 
 
-@pytest.mark.parametrize("kind", READABLE)
+@every_kind
 def test_whatever_the_bytes_a_call_keeps_the_promise(kind, seeds, tmp_path):
     make_seeds(kind, seeds)
     broken = {}

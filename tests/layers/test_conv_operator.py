@@ -5,10 +5,10 @@ from copy import deepcopy
 import pytest
 import torch
 from conv_rows import (
+    DTYPES,
     HALVES,
     TIMMS,
     as_convolution,
-    by_dtype,
     even_same,
     every_row,
     features,
@@ -16,6 +16,7 @@ from conv_rows import (
     layer_of,
     timms,
 )
+from covering import pairs
 from paper_operator import GEOMETRIES, random_conv, random_tensor
 from tolerances import EXACT, FLOAT32_CHAIN, FLOAT64, HALF
 from torch import Tensor, nn
@@ -35,10 +36,7 @@ def test_linear_cosine_with_linear_weighting_is_the_convolution(geometry: str) -
     assert_close(layer.response(features()), layer.convolve(features()), **EXACT)
 
 
-@pytest.mark.parametrize("side", [7, 8, 9])
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("dilation", [1, 2])
-@pytest.mark.parametrize("name", TIMMS)
+@pairs(name=list(TIMMS), side=[7, 8, 9], stride=[1, 2, 3], dilation=[1, 2])
 def test_it_is_timms_convolution(name: str, dilation: int, stride: int, side: int) -> None:
     conv = timms(name, kernel_size=3, stride=stride, dilation=dilation)
     layer = DecoupledConv2d.from_conv(conv, as_convolution())
@@ -51,14 +49,12 @@ def bias_of(conv: nn.Conv2d) -> Tensor | float:
     return 0.0 if conv.bias is None else conv.bias[:, None, None]
 
 
-@pytest.mark.parametrize(
-    "shape", [{"groups": 2}, {"kernel_size": (2, 5), "stride": (1, 2)}], ids=str
-)
 @pytest.mark.parametrize("name", TIMMS)
-def test_it_is_timms_convolution_in_odd_shapes(name: str, shape: dict[str, object]) -> None:
-    conv = timms(name, **{"kernel_size": 3, **shape})
-    layer = DecoupledConv2d.from_conv(conv, as_convolution())
-    assert_close(layer(features(2, 4, 7, 8)), conv(features(2, 4, 7, 8)), **FLOAT64)
+def test_it_is_timms_convolution_in_odd_shapes(name: str) -> None:
+    for shape in ({"groups": 2}, {"kernel_size": (2, 5), "stride": (1, 2)}):
+        conv = timms(name, **{"kernel_size": 3, **shape})
+        layer = DecoupledConv2d.from_conv(conv, as_convolution())
+        assert_close(layer(features(2, 4, 7, 8)), conv(features(2, 4, 7, 8)), **FLOAT64)
 
 
 @pytest.mark.parametrize("name", TIMMS)
@@ -173,18 +169,18 @@ def test_two_batches_before_one_backward(row: str) -> None:
 
 
 @every_row
-@by_dtype
-def test_dtype_is_kept_and_the_input_left_alone(dtype: torch.dtype, row: str) -> None:
-    maps = features().to(dtype)
-    before = maps.clone()
-    for layer in (layer_for(row, random_conv("strided").to(dtype)), layer_of(row).to(dtype)):
-        assert layer(maps).dtype == dtype
-        assert all(tensor.dtype == dtype for tensor in layer.parameters())
-    assert_close(maps, before, **EXACT)
+def test_dtype_is_kept_and_the_input_left_alone(row: str) -> None:
+    for dtype in DTYPES:
+        maps = features().to(dtype)
+        before = maps.clone()
+        for layer in (layer_for(row, random_conv("strided").to(dtype)), layer_of(row).to(dtype)):
+            assert layer(maps).dtype == dtype
+            assert all(tensor.dtype == dtype for tensor in layer.parameters())
+        assert_close(maps, before, **EXACT)
 
 
 @every_row
-@by_dtype
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_a_layer_can_be_made_in_any_dtype(dtype: torch.dtype, row: str) -> None:
     made = layer_of(row, scale_per="filter", unit="running-mean")
     cls, spec = type(made), made.spec
@@ -195,12 +191,11 @@ def test_a_layer_can_be_made_in_any_dtype(dtype: torch.dtype, row: str) -> None:
 
 
 @every_row
-@pytest.mark.parametrize("geometry", ["strided", "grouped"])
-def test_float32_is_close_to_float64(geometry: str, row: str) -> None:
-    wide = layer_of(row, geometry)
-    assert_close(
-        deepcopy(wide).float()(features().float()).double(), wide(features()), **FLOAT32_CHAIN
-    )
+def test_float32_is_close_to_float64(row: str) -> None:
+    for geometry in ("strided", "grouped"):
+        wide = layer_of(row, geometry)
+        close = deepcopy(wide).float()(features().float()).double()
+        assert_close(close, wide(features()), **FLOAT32_CHAIN)
 
 
 @every_row
@@ -230,13 +225,13 @@ def test_norms_under_autocast_are_accumulated_in_float32() -> None:
 
 
 @every_row
-@pytest.mark.parametrize("geometry", ["strided", "grouped", "depthwise", "reflected"])
-def test_channels_last_stays_so_with_the_same_values(geometry: str, row: str) -> None:
-    layer = layer_of(row, geometry)
-    maps = features().contiguous(memory_format=torch.channels_last)
-    response = layer.to(memory_format=torch.channels_last)(maps)
-    assert response.is_contiguous(memory_format=torch.channels_last)
-    assert_close(response, layer_of(row, geometry)(features()), **FLOAT64)
+def test_channels_last_stays_so_with_the_same_values(row: str) -> None:
+    for geometry in ("strided", "grouped", "depthwise", "reflected"):
+        layer = layer_of(row, geometry)
+        maps = features().contiguous(memory_format=torch.channels_last)
+        response = layer.to(memory_format=torch.channels_last)(maps)
+        assert response.is_contiguous(memory_format=torch.channels_last)
+        assert_close(response, layer_of(row, geometry)(features()), **FLOAT64)
 
 
 @every_row

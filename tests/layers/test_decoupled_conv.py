@@ -15,6 +15,7 @@ from conv_rows import (
     layer_of,
     timms,
 )
+from covering import pairs
 from paper_operator import (
     ANGULAR,
     GEOMETRIES,
@@ -40,7 +41,11 @@ from covtool.specs import ConvolutionSpec
 
 every_magnitude = pytest.mark.parametrize("conv", MAGNITUDES.names)
 every_angular = pytest.mark.parametrize("angular", ANGULAR_ACTIVATIONS.names)
-every_weighting = pytest.mark.parametrize("weighting", WEIGHTINGS.names)
+TABLES = {
+    "conv": MAGNITUDES.names,
+    "angular": ANGULAR_ACTIVATIONS.names,
+    "weighting": WEIGHTINGS.names,
+}
 WITH_RADIUS = [row.name for row in MAGNITUDES if row.takes_radius]
 every_radius = pytest.mark.parametrize("conv", WITH_RADIUS)
 
@@ -82,9 +87,7 @@ def test_every_row_has_a_definition_to_be_held_against() -> None:
 
 
 @even_same
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-@every_magnitude
-@every_angular
+@pairs(geometry=list(GEOMETRIES), conv=MAGNITUDES.names, angular=ANGULAR_ACTIVATIONS.names)
 def test_it_is_the_papers_operator(angular: str, conv: str, geometry: str) -> None:
     for weighting in WEIGHTINGS.names:
         layer = with_a_scale_and_a_radius_for_each_filter(
@@ -110,9 +113,7 @@ def test_another_name_is_refused() -> None:
         DecoupledConv2d(4, 4, 3, spec=ConvolutionSpec(angular="cos"))
 
 
-@every_angular
-@every_magnitude
-@pytest.mark.parametrize("factor", [1e-3, 7.0])
+@pairs(conv=MAGNITUDES.names, angular=ANGULAR_ACTIVATIONS.names, factor=[1e-3, 7.0])
 def test_without_weighting_the_scale_of_the_weights_changes_nothing(
     factor: float, conv: str, angular: str
 ) -> None:
@@ -144,9 +145,7 @@ def test_weighted_gradients_are_the_norm_times_the_gradient(conv: str, angular: 
     assert_close(weighted, norm * plain, **FLOAT64)
 
 
-@pytest.mark.parametrize("unit", ["none", "running-mean"])
-@pytest.mark.parametrize("per", ["layer", "filter"])
-@every_radius
+@pairs(conv=WITH_RADIUS, per=["layer", "filter"], unit=["none", "running-mean"])
 def test_a_learned_radius_gets_a_gradient_and_stays_positive(
     conv: str, per: str, unit: str
 ) -> None:
@@ -247,9 +246,7 @@ def test_a_radius_can_be_set_in_the_units_of_the_features(per: str, unit: str) -
         assert layer.num_batches_tracked == round(1 / MOMENTUM)
 
 
-@every_weighting
-@every_angular
-@every_magnitude
+@pairs(**TABLES)
 def test_gradient_agrees_with_finite_differences(conv: str, angular: str, weighting: str) -> None:
     chosen = {"conv": conv, "angular": angular, "weighting": weighting}
     spec = ConvolutionSpec(
@@ -286,10 +283,7 @@ def zero_on_the_left() -> Tensor:
     return maps
 
 
-@every_weighting
-@every_angular
-@every_magnitude
-@pytest.mark.parametrize("dtype", [torch.float32, *HALVES], ids=str)
+@pairs(**TABLES, dtype=[torch.float32, *HALVES])
 def test_zero_patches_and_zero_filters_have_finite_values_and_gradients(
     dtype: torch.dtype, conv: str, angular: str, weighting: str
 ) -> None:

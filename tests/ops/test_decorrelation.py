@@ -1,4 +1,3 @@
-import importlib.util
 import itertools
 
 import numpy as np
@@ -149,7 +148,6 @@ def test_matching_undoes_a_permutation_and_signs():
     assert_close(match_rows(shuffled, old), old, **EXACT)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("scipy") is None, reason="needs scipy")
 def test_the_optimal_assignment_is_the_best_of_all():
     old = drawn(4, FEATURES)
     rows = decorrelate(old)

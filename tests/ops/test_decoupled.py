@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from covering import pairs
 from paper_operator import GEOMETRIES, measure, random_conv, random_tensor
 from tolerances import EXACT, FLOAT64, HALF
 from torch import Tensor
@@ -19,6 +20,14 @@ every_magnitude = pytest.mark.parametrize("magnitude", list(MAGNITUDES), ids=lam
 every_angular = pytest.mark.parametrize(
     "angular", list(ANGULAR_ACTIVATIONS), ids=lambda row: row.name
 )
+
+
+def every_pair(**axes):
+    """Each magnitude with each angular activation, and with them each value of other axes."""
+    rows = {"magnitude": list(MAGNITUDES), "angular": list(ANGULAR_ACTIVATIONS)}
+    return pairs(ids=lambda value: getattr(value, "name", str(value)), **rows, **axes)
+
+
 HALVES = [torch.float16, torch.bfloat16]
 DTYPES = [torch.float64, torch.float32, *HALVES]
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -153,9 +162,7 @@ def test_short_cuts_change_nothing(place: str, magnitude: MagnitudeRow) -> None:
         assert_close(got, expected, **FLOAT64)
 
 
-@every_magnitude
-@every_angular
-@pytest.mark.parametrize("place", PLACES)
+@every_pair(place=list(PLACES))
 def test_norms_of_the_filters_multiply_the_result(
     place: str, angular: AngularRow, magnitude: MagnitudeRow
 ) -> None:
@@ -167,9 +174,7 @@ def test_norms_of_the_filters_multiply_the_result(
     assert_close(got, expected, **FLOAT64)
 
 
-@every_magnitude
-@every_angular
-@by_dtype
+@every_pair(dtype=DTYPES)
 def test_dtype_is_that_of_the_convolution_and_the_inputs_are_left_alone(
     dtype: torch.dtype, angular: AngularRow, magnitude: MagnitudeRow
 ) -> None:
@@ -180,9 +185,7 @@ def test_dtype_is_that_of_the_convolution_and_the_inputs_are_left_alone(
     assert_close((features, weight), before, **EXACT)
 
 
-@every_magnitude
-@every_angular
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@every_pair(dtype=HALVES)
 def test_half_precision_is_close(
     dtype: torch.dtype, angular: AngularRow, magnitude: MagnitudeRow
 ) -> None:
@@ -194,10 +197,7 @@ def test_half_precision_is_close(
     assert_close(got / scale.to(dtype), (wide / scale).to(dtype), **HALF)
 
 
-@every_magnitude
-@every_angular
-@pytest.mark.parametrize("dtype", [torch.float64, *HALVES], ids=str)
-@pytest.mark.parametrize("short", [False, True])
+@every_pair(dtype=[torch.float64, *HALVES], short=[False, True])
 def test_a_zero_image_gives_zero_with_a_finite_gradient(
     short: bool, dtype: torch.dtype, angular: AngularRow, magnitude: MagnitudeRow
 ) -> None:
@@ -213,9 +213,7 @@ def test_a_zero_image_gives_zero_with_a_finite_gradient(
     assert (weight.grad == 0).all()
 
 
-@every_magnitude
-@every_angular
-@pytest.mark.parametrize("place", PLACES)
+@every_pair(place=list(PLACES))
 def test_zero_patches_give_zero_and_harm_no_neighbor(
     place: str, angular: AngularRow, magnitude: MagnitudeRow
 ) -> None:
@@ -232,10 +230,7 @@ def test_zero_patches_give_zero_and_harm_no_neighbor(
     assert weight.grad.isfinite().all()
 
 
-@every_magnitude
-@every_angular
-@by_dtype
-@pytest.mark.parametrize("sign", [1, -1], ids=["parallel", "antiparallel"])
+@every_pair(dtype=DTYPES, sign=[1, -1])
 def test_patches_along_a_filter_give_all_of_the_magnitude(
     sign: int, dtype: torch.dtype, angular: AngularRow, magnitude: MagnitudeRow
 ) -> None:
@@ -262,9 +257,7 @@ def test_a_cosine_that_rounding_takes_beyond_1_counts_as_1(dtype: torch.dtype, n
     assert (directions / lengths).max() <= 1 + torch.finfo(dtype).eps
 
 
-@every_magnitude
-@every_angular
-@by_dtype
+@every_pair(dtype=DTYPES)
 def test_a_zero_filter_gives_zero_with_a_finite_gradient(
     dtype: torch.dtype, angular: AngularRow, magnitude: MagnitudeRow
 ) -> None:
@@ -296,8 +289,7 @@ def test_gradient_agrees_with_finite_differences_in_every_place(
     assert torch.autograd.gradcheck(operator, (features, weight))
 
 
-@every_magnitude
-@every_angular
+@every_pair()
 def test_large_float16_features_do_not_overflow(
     angular: AngularRow, magnitude: MagnitudeRow
 ) -> None:

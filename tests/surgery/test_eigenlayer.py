@@ -1,6 +1,6 @@
 import pytest
 import torch
-from families import FAMILIES, family, lively_
+from families import FAMILIES, LARGE, family, lively_
 from retrieval_models import SMALL, make_model
 from tolerances import EXACT, FLOAT32_CHAIN
 from torch.testing import assert_close
@@ -27,7 +27,9 @@ def answers(model, images, count=3):
         return model.eval()(batch)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE)) for n in FAMILIES]
+)
 def test_an_eigenlayer_with_room_for_the_classifier_keeps_every_logit(name):
     network, images = family(name)
     model = lively_(network)

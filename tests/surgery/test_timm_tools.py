@@ -43,7 +43,19 @@ TIMM = (
 )
 SLOW = ("swin_tiny_patch4_window7_224",)
 FAMILIES = [*TIMM, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-KINDS = [(name, fuse) for name in HEADS.names if name != "gap" for fuse in (None, "gap")]
+POOLED = [name for name in HEADS.names if name != "gap"]
+ALTERNATELY = [(name, (None, "gap")[k % 2]) for k, name in enumerate(POOLED)]
+KINDS = list(dict.fromkeys([("gap", None), *ALTERNATELY, ("isqrt", None), ("isqrt", "gap")]))
+every_kind = pytest.mark.parametrize(("head", "fuse"), KINDS)
+"""Each head, every other one beside the average that it is fused with."""
+every_family = pytest.mark.parametrize(
+    ("name", "fuse"),
+    [
+        *((name, (None, "gap")[k % 2]) for k, name in enumerate(TIMM)),
+        *(pytest.param(name, "gap", marks=pytest.mark.slow) for name in SLOW),
+    ],
+)
+"""Each family with a head alone or beside the average."""
 jit = pytest.mark.filterwarnings("ignore:`torch.jit:", "ignore::torch.jit.TracerWarning")
 
 
@@ -79,16 +91,16 @@ COPIES = {
 }
 
 
-@pytest.mark.parametrize("how", COPIES)
-@pytest.mark.parametrize(("head", "fuse"), [("gap", None), *KINDS])
-def test_copy_answers_like_the_model_and_shares_nothing(head: str, fuse, how: str) -> None:
+@every_kind
+def test_copy_answers_like_the_model_and_shares_nothing(head: str, fuse) -> None:
     model, batch = converted("test_resnet", head, fuse), batch_for("test_resnet")
     expected = answers(model, batch)
-    duplicate = COPIES[how](model)
-    assert_close(answers(duplicate, batch), expected, **EXACT)
-    for parameter in duplicate.parameters():
-        nn.init.zeros_(parameter)
-    assert_close(answers(model, batch), expected, **EXACT)
+    for copied in COPIES.values():
+        duplicate = copied(model)
+        assert_close(answers(duplicate, batch), expected, **EXACT)
+        for parameter in duplicate.parameters():
+            nn.init.zeros_(parameter)
+        assert_close(answers(model, batch), expected, **EXACT)
 
 
 @pytest.mark.parametrize("fuse", [None, "gap"])
@@ -102,7 +114,7 @@ def test_copy_of_a_class_that_was_made_on_the_fly_is_of_the_same_class(name: str
     assert_close(answers(duplicate, batch_for(name)), answers(model, batch_for(name)), **EXACT)
 
 
-@pytest.mark.parametrize(("head", "fuse"), [("gap", None), *KINDS])
+@every_kind
 def test_symbolic_trace_answers_like_the_model(head: str, fuse) -> None:
     model = converted("test_resnet", head, fuse)
     batch = batch_for("test_resnet", 3)
@@ -110,8 +122,7 @@ def test_symbolic_trace_answers_like_the_model(head: str, fuse) -> None:
     assert_close(answers(graph, batch), answers(model, batch), **EXACT)
 
 
-@pytest.mark.parametrize("fuse", [None, "gap"])
-@pytest.mark.parametrize("name", FAMILIES)
+@every_family
 def test_feature_extractors_give_the_last_map_and_the_logits(name: str, fuse) -> None:
     original, images = family(name)
     last = find_sites(original, images.size).trunk[-1].path
@@ -150,7 +161,7 @@ def test_fused_head_on_an_earlier_map_is_traced(name: str) -> None:
 
 
 @jit
-@pytest.mark.parametrize(("head", "fuse"), [("gap", None), *KINDS])
+@every_kind
 def test_jit_trace_answers_like_the_model_for_another_batch(head: str, fuse) -> None:
     model = converted("test_resnet", head, fuse)
     traced = torch.jit.trace(model, batch_for("test_resnet", 2))
@@ -200,7 +211,7 @@ def test_jit_trace_works_for_networks_with_a_slot(name: str) -> None:
         assert_close(traced(batch), answers(model, batch), **FLOAT32_CHAIN)
 
 
-@pytest.mark.parametrize(("head", "fuse"), [("gap", None), *KINDS])
+@every_kind
 def test_reset_classifier_keeps_the_pooling_of_every_head(head: str, fuse) -> None:
     model = copy.deepcopy(converted("test_resnet", head, fuse)).train()
     batch = batch_for("test_resnet")
@@ -214,8 +225,7 @@ def test_reset_classifier_keeps_the_pooling_of_every_head(head: str, fuse) -> No
     assert_close(answers(model, batch), expected, **FLOAT32)
 
 
-@pytest.mark.parametrize("fuse", [None, "gap"])
-@pytest.mark.parametrize("name", FAMILIES)
+@every_family
 def test_reset_classifier_gives_timm_s_pooling_back(name: str, fuse) -> None:
     model, batch = copy.deepcopy(converted(name, fuse=fuse)), batch_for(name)
     model.reset_classifier(6, "avg")

@@ -7,6 +7,7 @@ import sys
 import tarfile
 import warnings
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -187,7 +188,6 @@ def test_labels_may_be_a_field_of_json_and_images_without_one_are_left_out(tmp_p
 
 def test_timms_reader_finds_the_same_images(shards):
     """In the order of the shards, with the same labels."""
-    pytest.importorskip("webdataset")
     from timm.data import create_reader
 
     split = "train-{000..002}.tar|15"
@@ -257,7 +257,6 @@ def test_what_is_a_source_and_what_is_a_folder(tmp_path, monkeypatch):
 
 
 def test_data_sets_of_hugging_face(tmp_path, monkeypatch):
-    datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
     for split, first in (("train", 0), ("test", 100)):
         for number in range(first, first + 4):

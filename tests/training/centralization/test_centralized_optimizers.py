@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from covering import pairs
+from process_group import run_together
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -80,11 +82,7 @@ def stepped(weight, optimizer, gradients):
     return weight.detach()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-@pytest.mark.parametrize("on", MODES)
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", PAPERS)
+@pairs(name=list(PAPERS), engine=ENGINES, shape=list(SHAPES), on=MODES, dtype=list(TOLERANCES))
 def test_every_engine_does_what_the_papers_algorithm_does(name, engine, on, dtype, shape):
     start = random(*SHAPES[shape], seed=1)
     gradients = random(6, *SHAPES[shape], seed=2) + 0.5
@@ -187,10 +185,7 @@ def test_nothing_is_removed_where_no_weight_has_a_gradient(on):
     assert handle.removed_norm() == 0
 
 
-@pytest.mark.parametrize("unscale", [False, True])
-@pytest.mark.parametrize("on", MODES)
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", PAPERS)
+@pairs(name=list(PAPERS), engine=ENGINES, on=MODES, unscale=[False, True])
 def test_a_scaled_loss_trains_as_an_unscaled_one(name, engine, on, unscale):
     own, other = (nn.Parameter(random(4, 3, 3, 3, dtype=torch.float32)) for _ in range(2))
     plain, scaled = built(name, [own]), built(name, [other], engine)
@@ -373,7 +368,8 @@ def one_of_two(rank, folder, on):
 
 @pytest.mark.parametrize("on", MODES)
 def test_two_processes_train_as_one(on, tmp_path):
-    torch.multiprocessing.spawn(one_of_two, (tmp_path, on), nprocs=2)
+    for outcome in run_together(one_of_two, tmp_path, on):
+        assert outcome is None
     model, images, labels = network_and_batch()
     expected, _ = trained(model, images, labels, on)
     for rank in range(2):

@@ -55,7 +55,6 @@ def assert_close_runs(one, several):
 
 
 WITHOUT_BATCH_NORM = {
-    "plain": {},
     "accumulated": {"grad_accum_steps": 2, "clip_grad": 0.5},
     "ema-gc": {"model_ema": True, "gc": True, "gc_on": "update"},
     # One batch of 33 images, of which one process has 17 and the other 16.

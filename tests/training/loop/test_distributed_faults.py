@@ -259,13 +259,16 @@ def test_where_one_process_is_killed_the_others_end_and_the_run_goes_on(asked, d
     assert [step.update for step in steps] == [3, 4]
 
 
+ASLEEP_S = 5  # longer than the others wait, and no longer
+
+
 def fall_asleep(run, batches):
-    time.sleep(10)
+    time.sleep(ASLEEP_S)
 
 
 def fall_asleep_on_the_way_back(run, batches):
     parameter = next(p for p in run.parts.model.parameters() if p.requires_grad)
-    parameter.register_hook(lambda gradient: time.sleep(10))
+    parameter.register_hook(lambda gradient: time.sleep(ASLEEP_S))
 
 
 @pytest.mark.parametrize("how", [fall_asleep, fall_asleep_on_the_way_back])

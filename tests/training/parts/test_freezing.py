@@ -12,7 +12,7 @@ from covtool.backbones.create import create_model, parse_name
 from covtool.errors import ArgumentError, InterruptedRunError
 from covtool.specs import InputSpec, TrainingSpec
 from covtool.specs.freezing import FreezeRule, parse_freeze
-from covtool.training import finetune, resume_finetune
+from covtool.training import FinetuneResult, finetune, resume_finetune
 from covtool.training.centralization.hooks import centralize_gradients
 from covtool.training.parts.freezing import (
     FreezeSchedule,
@@ -221,18 +221,22 @@ def test_the_first_epoch_trains_the_head_alone(data: Path, tmp_path: Path) -> No
         assert changed(first, second) == set()
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FinetuneResult:
+    return finetune(make_request(data, tmp_path_factory.mktemp("whole"), **STAGED))
+
+
 @pytest.mark.parametrize("update", [1, 2, 5, 6])
 def test_an_interrupted_run_ends_like_the_uninterrupted_one(
-    update: int, data: Path, tmp_path: Path
+    update: int, uninterrupted: FinetuneResult, data: Path, tmp_path: Path
 ) -> None:
-    whole = finetune(make_request(data, tmp_path, **STAGED))
     watcher = Recorder(at_update=update, do=press_ctrl_c)
     with pytest.raises(InterruptedRunError):
         finetune(make_request(data, tmp_path, **STAGED), observer=watcher)
     result = resume_finetune(watcher.plans[0].directory)
     states = [
         torch.load(run.directory / "checkpoints/last.pt", weights_only=True)
-        for run in (whole, result)
+        for run in (uninterrupted, result)
     ]
     for part in ("model", "model_ema"):
         assert changed(*(state[part] for state in states)) == set()

@@ -1,8 +1,7 @@
-"""Curves for TensorBoard: written to a stand-in for its writer, and by TensorBoard itself."""
+"""Curves for TensorBoard, as its writer gets them and as it reads them itself."""
 
-import sys
+import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from toy_data import write_toy_data
@@ -18,33 +17,40 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy_data(tmp_path_factory.mktemp("toy"), train=4, val=2)
 
 
-class Writer:
-    """Keeps what a `SummaryWriter` is asked to write."""
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of what tensorboard imports itself
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class Writer(SummaryWriter):
+    """Keeps what it is asked to write as well."""
 
     made: list["Writer"]
 
     def __init__(self, log_dir: str, *, purge_step: int | None) -> None:
-        self.log_dir, self.purge_step = Path(log_dir), purge_step
+        super().__init__(log_dir, purge_step=purge_step)
+        self.given_purge_step = purge_step
         self.curves, self.flushed, self.closed = {}, 0, False
         Writer.made.append(self)
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         assert not self.closed
+        super().add_scalar(name, value, step)
         self.curves.setdefault(name, []).append((step, value))
 
     def flush(self) -> None:
+        super().flush()
         self.flushed += 1
 
     def close(self) -> None:
+        super().close()
         self.closed = True
 
 
 @pytest.fixture
 def writers(monkeypatch: pytest.MonkeyPatch) -> list[Writer]:
     Writer.made = []
-    stand_in = SimpleNamespace(SummaryWriter=Writer)
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
-    monkeypatch.setattr(tensorboard, "find_spec", lambda name: name)
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", Writer)
     return Writer.made
 
 
@@ -54,8 +60,8 @@ def test_every_update_and_epoch_is_written_over_the_updates(
     recorder = Recorder()
     result = finetune(make_request(data, tmp_path, tensorboard=True), observer=recorder)
     (writer,) = writers
-    assert writer.log_dir == result.directory / "tensorboard"
-    assert writer.purge_step is None
+    assert Path(writer.log_dir) == result.directory / "tensorboard"
+    assert writer.given_purge_step is None
     assert writer.curves["train/loss"] == [(r.update, r.loss) for r in recorder.steps]
     assert writer.curves["train/lr"] == [(r.update, r.lr) for r in recorder.steps]
     assert writer.curves["train/grad_norm"] == [(r.update, r.grad_norm) for r in recorder.steps]
@@ -114,10 +120,10 @@ def test_a_resumed_run_goes_on_and_has_what_came_after_its_state_forgotten(
     assert before.closed
     assert after.closed
     assert after.log_dir == before.log_dir != expected.log_dir
-    assert after.log_dir.parent != whole.directory
-    assert after.purge_step == update + 1
+    assert Path(after.log_dir).parent != whole.directory
+    assert after.given_purge_step == update + 1
     for name in ("train/loss", "eval/loss"):
-        kept = [(s, v) for s, v in before.curves.get(name, []) if s < after.purge_step]
+        kept = [(s, v) for s, v in before.curves.get(name, []) if s < after.given_purge_step]
         assert kept + after.curves[name] == expected.curves[name]
 
 
@@ -140,7 +146,6 @@ def test_it_is_refused_where_it_is_not_installed(
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what it imports itself
 def test_tensorboard_reads_what_is_written(data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     whole, cut = Recorder(), Recorder(at_update=3, do=press_ctrl_c)
@@ -159,5 +164,5 @@ def test_it_can_be_turned_on_where_a_run_goes_on(
 ) -> None:
     done = finetune(make_request(data, tmp_path, epochs=1))
     resume_finetune(done.directory, changes={"epochs": 2, "tensorboard": True})
-    assert writers[0].purge_step == 3
+    assert writers[0].given_purge_step == 3
     assert [step for step, _ in writers[0].curves["train/loss"]] == [3, 4]

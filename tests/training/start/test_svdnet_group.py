@@ -43,7 +43,6 @@ def train(rank, requests):
 
 
 ALIKE = (
-    {},
     {"model_ema": True, "gc": True, "classifier": "reset"},
     {"bn_stats": "train", "sync_bn": True, "lr": 0.002, "lrs": (0.001,)},
 )

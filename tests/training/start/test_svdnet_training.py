@@ -263,14 +263,11 @@ def test_an_optimizer_forgets_all_that_it_has_gathered_when_a_phase_begins(asked
 @pytest.mark.parametrize(
     "settings",
     [
-        {"loss": "ce+triplet", "sampler": "pk", "num_instances": 3},
+        {"loss": "ce+triplet", "sampler": "pk", "num_instances": 3, "cache": "ram"},
         {"loss": "triplet", "sampler": "pk", "num_instances": 3},
-        {"gc": True, "opt": "adamw"},
-        {"cache": "ram"},
-        {"amp": True, "amp_dtype": "bfloat16"},
-        {"decomposition": "qr", "classifier": "reset", "reorder": False},
-        {"assignment": "optimal", "classifier": "keep"},
-        {"head_lr_mult": 1.0, "grad_accum_steps": 2, "bn_stats": "train"},
+        {"gc": True, "opt": "adamw", "amp": True, "amp_dtype": "bfloat16"},
+        {"decomposition": "qr", "classifier": "reset", "reorder": False, "head_lr_mult": 1.0},
+        {"assignment": "optimal", "classifier": "keep", "grad_accum_steps": 2, "bn_stats": "train"},
     ],
     ids=str,
 )

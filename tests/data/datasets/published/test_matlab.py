@@ -6,10 +6,9 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from scipy import io as scipy_io
 
 from covtool.data.datasets.published.matlab import DEEPEST, variables_of
-
-scipy_io = pytest.importorskip("scipy.io")
 
 
 def structures() -> np.ndarray:
