@@ -15,7 +15,7 @@ import covtool
 from covtool.backbones.create import create_model
 from covtool.conversion import ConversionRequest, ConversionResult, convert, plan_conversion
 from covtool.errors import ArgumentError, SurgeryError
-from covtool.specs import HeadSpec, Operation, Recipe
+from covtool.specs import HeadSpec, ModelSource, Operation, Recipe
 from covtool.surgery import OPERATIONS
 from covtool.surgery.rebuild import rebuild
 from covtool.variants import HEADS
@@ -52,11 +52,10 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def asked(source: Path, output: Path, *operations: Operation, **settings) -> ConversionRequest:
     return ConversionRequest(
-        source=str(source),
+        source=ModelSource(name=str(source), input={"size": IMAGES.size}),
         operations=operations,
         output=output / "out.safetensors",
         overwrite=True,
-        input_overrides={"size": IMAGES.size},
         workers=0,
         device="cpu",
         **settings,

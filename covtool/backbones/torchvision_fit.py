@@ -1,4 +1,4 @@
-"""Whether torchvision's compiled operators are there: only beside the torch it was built for."""
+"""torchvision's compiled operators, which need the very torch that they were built for."""
 
 import torch
 from torchvision import ops

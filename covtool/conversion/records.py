@@ -21,7 +21,7 @@ class ConversionRequest:
 
     Attributes:
         source: The model, or its name alone.
-        operations: What to do, in order.
+        operations: Operations to do, in order.
         spec: Number of classes, calibration, seed.
         output: File to write; None for ``<stem>-<what>.safetensors`` in the current folder.
         overwrite: Replace an existing output.

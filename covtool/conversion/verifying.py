@@ -1,4 +1,4 @@
-"""Whether a written file holds what it should."""
+"""The check that a written file holds what it should."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether an operation's options have an effect, for any table whose rows say what they take."""
+"""A check that options have an effect, for any table whose rows say what they take."""
 
 from collections.abc import Iterable
 from typing import Protocol

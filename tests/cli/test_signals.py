@@ -15,8 +15,8 @@ from training_runs import assert_same_weights, make_request, weights
 from covtool.training import finetune, resume_finetune
 from covtool.training.loop import saving
 from covtool.training.run.directory import RunDirectory
+from covtool.training.start import execute
 from covtool.training.start import finetune as starting
-from covtool.training.start import running
 from covtool_cli import launching, main, signals
 
 PATIENCE_S = 120
@@ -108,7 +108,7 @@ def test_before_the_first_save_the_same_run_starts_again(
     ("place", "name"),
     [
         (saving, "export"),
-        (running, "stops_early"),
+        (execute, "stops_early"),
     ],
 )
 def test_while_a_run_is_saved_or_ends_the_state_is_whole(

@@ -13,7 +13,7 @@ def note_on_boxes(steps: Sequence[Step], choice: LayoutSpec) -> str | None:
 
     Args:
         steps: History of the model; see `covtool.specs.provenance.Provenance`.
-        choice: How the data set is read.
+        choice: Choices in reading the data set.
 
     Returns:
         A sentence; None where nothing differs, or the model was not trained.

@@ -153,7 +153,7 @@ def with_phases(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) ->
 
 
 def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
-    """The request with `bn_stats` worked out: statistics that fit no features are trained."""
+    """Return the request with `bn_stats` set: statistics that fit no features are trained."""
     operators = [o for o in recipe.operations if isinstance(o, ConvolutionSpec)]
     trained = was_trained(recipe.provenance.steps)
     fresh = request.from_scratch or any(

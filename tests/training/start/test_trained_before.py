@@ -8,7 +8,13 @@ from training_runs import Recorder, make_request
 
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
-from covtool.specs import ConvolutionSpec, FinetuneRequest, InputOverrides, TrainingSpec
+from covtool.specs import (
+    ConvolutionSpec,
+    FinetuneRequest,
+    InputOverrides,
+    ModelSource,
+    TrainingSpec,
+)
 from covtool.training import finetune, plan_finetune, resume_finetune
 from covtool.training.start.prepare import open_source, with_statistics
 
@@ -19,11 +25,9 @@ SHORT = {"base_epochs": 1, "rri": 0, "warmup_epochs": 0}
 def operators(tmp_path_factory):
     """A network with operators that nothing was done about."""
     request = ConversionRequest(
-        source="test_resnet",
+        source=ModelSource(name="test_resnet", from_scratch=True, input={"size": (32, 32)}),
         operations=(ConvolutionSpec(conv="tanh"),),
         output=tmp_path_factory.mktemp("operators") / "model.safetensors",
-        pretrained=False,
-        input_overrides={"size": (32, 32)},
     )
     return convert(request).path
 
