@@ -20,10 +20,11 @@ TEXT_TOWER = (
     r"^(?:input_resolution|context_length|vocab_size)$",
 )
 _QUICK, _EXACT = r"quickgelu", r"^(?!.*quickgelu).*clip"
+# OpenAI's scripted files have these three numbers among the tensors.
 _OPENAI_BUFFERS = ("input_resolution", "context_length", "vocab_size")
 
 
-def gelu_stated(activation: Any) -> Statement:
+def gelu_preference(activation: Any) -> Statement:
     """Return which of timm's CLIP networks come first: with QuickGELU, or with GELU.
 
     Args:
@@ -48,8 +49,7 @@ def _vit_says(part: Part) -> Statement:
         return Statement(
             refusal="It pools by attention as CoCa does, which no network of timm does."
         )
-    stated = part.inner("model_cfg")
-    statement = gelu_stated(_activation(part, stated))
+    statement = gelu_preference(_activation(part, part.inner("model_cfg")))
     projected = "proj" in part.inside
     note = "Its outputs are the joint embedding of images and texts, not classes."
     return Statement(
@@ -60,7 +60,7 @@ def _vit_says(part: Part) -> Statement:
 
 
 def _activation(part: Part, config: Mapping[str, Any]) -> str | None:
-    """Return what tells OpenAI's weights from OpenCLIP's own; None where nothing does."""
+    """Return the activation, as OpenAI's or OpenCLIP's own files show it; None where none does."""
     if "quick_gelu" in config:
         return "quick_gelu" if config["quick_gelu"] else "gelu"
     if any(name in part.beside for name in _OPENAI_BUFFERS):
@@ -140,6 +140,7 @@ ROWS = (
         source="openai/CLIP, mlfoundations/open_clip",
         signs=(r"attnpool\.positional_embedding$", r"layer1\.0\.conv1\.weight$"),
         rules=_RESNET,
+        # Stages count from 1 as in torchvision, in timm's ByobNet from 0.
         steps=(shifted(r"^stages\.(?P<n>\d)\.", "stages.{n}.", -1),),
         unused_beside=TEXT_TOWER,
         says=_resnet_says,
@@ -150,6 +151,7 @@ ROWS = (
         source="mlfoundations/open_clip",
         signs=(r"visual\.trunk\.(?:patch_embed|stem|conv1)\.", r"logit_scale$"),
         rules=((r"^visual\.trunk\.", ""),),
+        # timm's network is built without a head there; the projection stands behind it.
         unused=(r"^visual\.head\.", *TEXT_TOWER),
         says=_trunk_says,
     ),

@@ -38,8 +38,8 @@ class Part:
     """The tensors of a file as a row sees them.
 
     Attributes:
-        inside: Behind the prefix of the network, under the names that follow it.
-        beside: The others, without the part of the prefix that they share.
+        inside: Tensors behind the prefix of the network, under the names that follow it.
+        beside: Other tensors, without the part of the prefix that they share.
         config: Content of ``config.json`` beside the file; empty without one.
     """
 
@@ -54,7 +54,7 @@ class Part:
 
 
 def says_nothing(part: Part) -> Statement:
-    """Return an answer for a file of which nothing is known but the names."""
+    """Return an empty statement, for code bases whose tensors say no more than their names."""
     return Statement()
 
 
@@ -63,7 +63,7 @@ class CodeBase:
     """A code base, or one of its families of networks, and the way from its names to timm's.
 
     Attributes:
-        name: Lower case with hyphens.
+        name: Name in lower case, with hyphens.
         summary: Noun phrase for what is read.
         source: Origin of the names.
         signs: Regular expressions, each of which some name must match from the beginning of one of
@@ -72,8 +72,8 @@ class CodeBase:
         beside: Such rules for the names elsewhere in the file: a classifier, mostly.
         unused: Patterns of names behind the prefix that are left out on purpose.
         unused_beside: Such patterns for the names elsewhere: a text tower, a decoder.
-        steps: Change tensors under their new names: join, split, reshape, permute.
-        says: Reads more than names.
+        steps: Changes of tensors under their new names: joining, splitting, reshaping, permuting.
+        says: Function that reads more than the names.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Reading:
     Attributes:
         code_base: The row's name.
         summary: Noun phrase for the code base.
-        tensors: Under the new names. What has no counterpart keeps its own.
+        tensors: Tensors under the new names. What has no counterpart keeps its own.
         unused: Own names that are left out on purpose: they are not in `tensors`.
         arguments: timm's constructor arguments that are implied.
         prefers: Regular expression over the architectures that come first among equals.

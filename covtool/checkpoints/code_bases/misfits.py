@@ -30,6 +30,7 @@ def read_or_none(read: Callable[[], _Read]) -> _Read | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch's, of shapes that make no sense
             return read()
+    # Covtool's errors derive from ValueError and the like, which are caught below.
     except CovtoolError:
         raise
     except _MISFITS:

@@ -76,6 +76,7 @@ _MOBILENET_V2: Rules = (
     (r"^conv1\.bn\.", "bn1."),
     (r"^conv2\.conv\.", "conv_head."),
     (r"^conv2\.bn\.", "bn2."),
+    # The first stage does not expand: it has two convolutions where the others have three.
     (r"^layer1\.(\d)\.conv\.0\.conv\.", r"blocks.1.\1.conv_dw."),
     (r"^layer1\.(\d)\.conv\.0\.bn\.", r"blocks.1.\1.bn1."),
     (r"^layer1\.(\d)\.conv\.1\.conv\.", r"blocks.1.\1.conv_pw."),
@@ -84,6 +85,7 @@ _MOBILENET_V2: Rules = (
     (r"^layer(\d)\.(\d)\.conv\.1\.conv\.", r"blocks.\1.\2.conv_dw."),
     (r"^layer(\d)\.(\d)\.conv\.2\.conv\.", r"blocks.\1.\2.conv_pwl."),
     (r"^layer(\d)\.(\d)\.conv\.(\d)\.bn\.", r"blocks.\1.\2.bn_\3."),
+    # A replacement cannot count: norms from 0 become norms from 1 in two steps.
     (r"\.bn_0\.", ".bn1."),
     (r"\.bn_1\.", ".bn2."),
     (r"\.bn_2\.", ".bn3."),
@@ -92,7 +94,7 @@ _MOBILENET_V2: Rules = (
 
 
 def _merged_patches(tensors: Tensors) -> dict[str, Tensor]:
-    """Input channels of Swin's patch merging, from the order of `nn.Unfold` to Swin's own."""
+    """Reorder the inputs of Swin's patch merging, from the order of `nn.Unfold` to Swin's own."""
     result = dict(tensors)
     for name, weight in tensors.items():
         if name.endswith(".downsample.reduction.weight"):
@@ -105,7 +107,7 @@ def _merged_patches(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def _from_unfolded(tensor: Tensor) -> Tensor:
-    """Return shape (..., 4C): channel by channel there, neighbor by neighbor here."""
+    """Reorder the last axis, of 4C: channel by channel there, neighbor by neighbor here."""
     parts = tensor.unflatten(-1, (-1, len(_UNFOLDED)))
     return parts[..., list(_UNFOLDED)].transpose(-1, -2).flatten(-2)
 
@@ -114,15 +116,16 @@ _MOST_LAYERS = 1_000  # of a VGG, which has 16
 
 
 def _vgg_numbers(tensors: Tensors) -> dict[str, Tensor]:
-    """Return the modules of `features` counted singly, as torchvision: convolution, norm, ReLU."""
+    """Count the modules of `features` singly, as torchvision does: convolution, norm, ReLU."""
     layers = {int(n.split(".")[1]) for n in tensors if re.match(r"features\.\d+\.conv\.weight", n)}
     step = _CONV_BN_RELU if any(".bn.weight" in name for name in tensors) else _CONV_RELU
+    # Numbers are names in a file, and may be in the billions.
     if max(layers, default=0) > _MOST_LAYERS:
         return dict(tensors)
     numbers, number = {}, 0
     for layer in range(max(layers, default=-1) + 1):
         numbers[layer] = number
-        number += step if layer in layers else 1
+        number += step if layer in layers else 1  # a max pooling has no tensors
     result = {}
     for name, tensor in tensors.items():
         match = re.match(r"features\.(\d+)\.(conv|bn)\.(.*)", name)

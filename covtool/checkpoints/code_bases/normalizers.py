@@ -24,10 +24,10 @@ class Normalized:
     """A network without the normalization in front of it.
 
     Attributes:
-        tensors: The others.
+        tensors: Tensors of the network itself.
         unused: Names of what was taken off.
-        mean: For values in [0, 1], one a channel.
-        std: For values in [0, 1], one a channel.
+        mean: Mean of each channel, for values in [0, 1].
+        std: Deviation of each channel, for values in [0, 1].
         note: Sentence that says what was done.
     """
 
@@ -45,6 +45,7 @@ def take_normalizer(tensors: Tensors) -> Normalized | None:
     """
     found = list(_normalizers(tensors))
     values = {(mean, std) for _, mean, std in found}
+    # Copies of one normalizer are equal; of two that differ, none is known to be the network's.
     if len(values) != 1:
         return None
     (mean, std), names = values.pop(), tuple(name for own, _, _ in found for name in own)
@@ -56,6 +57,7 @@ def take_normalizer(tensors: Tensors) -> Normalized | None:
     )
     if _is_blue_first(mean):
         turned = _red_first(kept)
+        # Colors in the wrong order give worse figures and no error.
         if turned is None:
             return None
         kept, mean, std = turned, mean[::-1], std[::-1]
@@ -70,7 +72,7 @@ def _is_blue_first(mean: tuple[float, ...]) -> bool:
 
 
 def _red_first(tensors: Tensors) -> Tensors | None:
-    """Return the first layer's input channels in the other order; None where it is not known."""
+    """Flip the input channels of the first layer; None where it is not clear which one it is."""
     colors = len(_BLUE_FIRST)
     first = [name for name, t in tensors.items() if t.dim() == 4 and t.shape[1] == colors]
     if len(first) != 1:
@@ -88,7 +90,7 @@ def _normalizers(tensors: Tensors) -> Iterator[tuple[tuple[str, str], tuple, tup
 
 
 def _fits(mean: Tensor, std: Tensor) -> bool:
-    """Return whether both hold a number a channel, in whatever shape, and the deviation is one."""
+    """Return whether both hold one number a channel, and can be a mean and a deviation."""
     return (
         mean.shape == std.shape
         and mean.numel() in _CHANNELS
@@ -103,11 +105,12 @@ def _unit(mean: Tensor, std: Tensor) -> tuple[tuple[float, ...], tuple[float, ..
 
 
 def _floats(values: Tensor) -> list[float]:
+    # float32 has seven digits: 0.485 would become 0.48500001.
     return [round(value, 7) for value in values.double().flatten().tolist()]
 
 
 def _twins(tensors: Tensors) -> tuple[str, ...]:
-    """Return the second copy of the network that robustness keeps in its attacker."""
+    """Return names of the second copy of the network that robustness keeps in its attacker."""
     pattern = re.compile(r"^(.*?)attacker\.model\.(.+)$")
     twins = []
     for name, tensor in tensors.items():

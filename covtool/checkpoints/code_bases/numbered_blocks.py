@@ -26,6 +26,7 @@ _NOT_EXPANDED = {
 }
 _NUMBERED = re.compile(r"^block\.(\d+)\.(\w+)\.(.+)$")
 
+# Rules give layers plain names; `in_stages` then gives timm's, which depend on the whole block.
 _LUKEMELAS: Rules = (
     (r"^_conv_stem\.", "conv_stem."),
     (r"^_bn0\.", "bn1."),
@@ -65,6 +66,7 @@ _MOBILENET_V2: Rules = (
     (r"^conv_stem\.first_conv\.normalization\.", "bn1."),
     (r"^conv_1x1\.convolution\.", "conv_head."),
     (r"^conv_1x1\.normalization\.", "bn2."),
+    # The first block is a part of the stem there.
     (r"^conv_stem\.(?=conv_3x3|reduce_1x1)", "layer.-1."),
     (r"\.expand_1x1\.convolution\.", ".expand."),
     (r"\.expand_1x1\.normalization\.", ".expand_bn."),
@@ -82,7 +84,7 @@ _AS_TENSORFLOW = {"pad_type": "same", "bn_eps": 1e-3}
 
 
 def in_stages(tensors: Tensors, *, repeats: tuple[int, ...] = ()) -> dict[str, Tensor]:
-    """Blocks ``block.N.LAYER`` in timm's stages, under the names of their kind.
+    """Put blocks ``block.N.LAYER`` into timm's stages, under the names of their kind.
 
     Args:
         tensors: Under the names that the rules give.
@@ -120,7 +122,7 @@ def _channels(tensors: Tensors, number: int, layers: set[str]) -> tuple[int, int
 
 
 def _pairs(tensors: Tensors) -> dict[str, Tensor]:
-    """MobileNetV1's layers, numbered singly: depthwise and pointwise in turn."""
+    """Pair MobileNetV1's layers, which are numbered singly: depthwise and pointwise in turn."""
     kinds = {"convolution": "", "normalization": "_bn"}
     result = {}
     for name, tensor in tensors.items():
@@ -134,7 +136,7 @@ def _pairs(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def _from_zero(tensors: Tensors) -> dict[str, Tensor]:
-    """MobileNetV2's blocks, the one in the stem first."""
+    """Count MobileNetV2's blocks from zero, the one in the stem first."""
 
     def changed(match: re.Match[str]) -> str:
         return f"block.{int(match[1]) + 1}."
@@ -143,14 +145,16 @@ def _from_zero(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def _tensorflow_says(part: Part) -> Statement:
+    # Both ports pad as TensorFlow does, as timm's networks with that prefix.
     return Statement(prefers="^tf_")
 
 
 def _mobilenet_says(part: Part) -> Statement:
     if part.config.get("tf_padding") is False:
-        stated = part.config.get("layer_norm_eps")
-        is_epsilon = isinstance(stated, float) and 0 < stated < 1
-        return Statement(arguments={"bn_eps": stated if is_epsilon else _AS_TENSORFLOW["bn_eps"]})
+        epsilon = part.config.get("layer_norm_eps")
+        if not isinstance(epsilon, float) or not 0 < epsilon < 1:
+            epsilon = _AS_TENSORFLOW["bn_eps"]
+        return Statement(arguments={"bn_eps": epsilon})
     return Statement(
         arguments=_AS_TENSORFLOW,
         notes=("It pads as TensorFlow does, as transformers' MobileNets do by default.",),

@@ -32,22 +32,23 @@ def read_code_bases(
     """
     plain, notes = fold_reparametrizations(tensors)
     normalized = take_normalizer(plain)
-    stated = Statement(notes=notes)
+    statement = Statement(notes=notes)
     if normalized is not None:
         plain = normalized.tensors
-        stated = Statement(
+        statement = Statement(
             notes=(*notes, normalized.note),
             unused=normalized.unused,
             input={"mean": normalized.mean, "std": normalized.std},
         )
-    rows = [row for row in CODE_BASES if has_signs(row, _listed(plain))]
+    listed = _listed(plain)
+    rows = [row for row in CODE_BASES if has_signs(row, listed)]
     for row in sorted(rows, key=lambda row: -len(row.signs)):
         for prefix in _prefixes(row, plain)[:MAX_COPIES]:
             reading = read_or_none(lambda r=row, p=prefix: _read(r, plain, p, config or {}))
             if reading is not None:
-                yield _with(stated, reading)
-    if stated != Statement():
-        yield _with(stated, Reading(code_base="", summary="", tensors=plain))
+                yield _with(statement, reading)
+    if statement != Statement():
+        yield _with(statement, Reading(code_base="", summary="", tensors=plain))
 
 
 def recognized_by_signs(names: Iterable[str]) -> CodeBase | None:
@@ -67,6 +68,7 @@ def _prefixes(row: CodeBase, names: Iterable[str]) -> list[str]:
     names = list(names)
     matches = ((name, _found(row.signs[0], name)) for name in names)
     found = Counter(name[: match.start()] for name, match in matches if match)
+    # All names together may show signs of which no single prefix has all.
     tried = sorted(found, key=lambda prefix: -found[prefix])[:_MOST_TRIED]
     return [prefix for prefix in tried if has_signs(row, _below(prefix, names))]
 
@@ -83,15 +85,16 @@ def _read(row: CodeBase, tensors: Tensors, prefix: str, config: Mapping[str, Any
     inside = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     own = {_unshared(n, prefix): n for n in tensors if not n.startswith(prefix)}
     beside = {short: tensors[name] for short, name in own.items()}
-    stated = row.says(Part(inside=inside, beside=beside, config=config))
-    left_out = {n for n in inside if n in stated.unused or any_matches(row.unused, n)}
+    statement = row.says(Part(inside=inside, beside=beside, config=config))
+    left_out = {n for n in inside if n in statement.unused or any_matches(row.unused, n)}
     new = renamed({n: t for n, t in inside.items() if n not in left_out}, row.rules)
     unused = [f"{prefix}{name}" for name in inside if name in left_out]
     for short, tensor in beside.items():
         is_known = any_matches((pattern for pattern, _ in row.beside), short)
         name = new_name(short, row.beside) if is_known else own[short]
-        if short in stated.unused or any_matches(row.unused_beside, short):
+        if short in statement.unused or any_matches(row.unused_beside, short):
             unused.append(own[short])
+        # A tensor of the network beats one beside it that gets the same name.
         elif name not in new:
             new[name] = tensor
     for step in row.steps:
@@ -101,11 +104,11 @@ def _read(row: CodeBase, tensors: Tensors, prefix: str, config: Mapping[str, Any
         summary=row.summary,
         tensors=new,
         unused=tuple(unused),
-        arguments=stated.arguments,
-        prefers=stated.prefers,
-        input=stated.input,
-        notes=stated.notes,
-        refusal=stated.refusal,
+        arguments=statement.arguments,
+        prefers=statement.prefers,
+        input=statement.input,
+        notes=statement.notes,
+        refusal=statement.refusal,
     )
 
 
@@ -117,12 +120,13 @@ def _unshared(name: str, prefix: str) -> str:
     return name
 
 
-def _with(stated: Statement, reading: Reading) -> Reading:
+def _with(statement: Statement, reading: Reading) -> Reading:
     return replace(
         reading,
-        unused=(*stated.unused, *reading.unused),
-        input={**reading.input, **stated.input},
-        notes=(*stated.notes, *reading.notes),
+        unused=(*statement.unused, *reading.unused),
+        # The file's own normalizer beats what its code base usually takes.
+        input={**reading.input, **statement.input},
+        notes=(*statement.notes, *reading.notes),
     )
 
 

@@ -47,6 +47,7 @@ def shifted(pattern: str, replacement: str, step: int, *, where: str = "") -> St
         return match.expand(replacement.replace("{n}", str(int(match["n"]) + step)))
 
     def apply(tensors: Tensors) -> dict[str, Tensor]:
+        # Without a condition: the empty pattern is found in every name.
         if not any(_compiled(where).search(name) for name in tensors):
             return dict(tensors)
         return {_compiled(pattern).sub(changed, name): t for name, t in tensors.items()}
@@ -118,7 +119,7 @@ def with_bias(module: str) -> Step:
 
 
 def flat_block_stages(outputs: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
-    """Stage and place in it of blocks that are numbered throughout.
+    """Return stage and place in it of blocks that are numbered throughout.
 
     A stage begins where a block changes the number of channels, as in every MobileNet and
     EfficientNet.

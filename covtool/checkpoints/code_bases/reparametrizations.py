@@ -13,7 +13,7 @@ _PARAMETRIZED = ".parametrizations."
 
 
 def fold_reparametrizations(tensors: Tensors) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
-    """Weights without weight norm, spectral norm and pruning masks, as they are in evaluation.
+    """Fold weight norm, spectral norm and pruning masks into weights, as they are in evaluation.
 
     Both ways of torch are known: ``weight_g`` and ``weight_v``, ``weight_orig`` with ``weight_u``
     and ``weight_v``, and ``parametrizations.weight``; ``weight_orig`` with ``weight_mask``.
@@ -36,6 +36,7 @@ def fold_reparametrizations(tensors: Tensors) -> tuple[Mapping[str, Tensor], tup
                 continue
             whole, *own = found
             weight = read_or_none(lambda f=fold, o=own: f(*(tensors[part] for part in o)))
+            # Names alone are no proof: the shapes of the parts do not fit each other.
             if weight is None:
                 continue
             folded[own[0]] = whole, weight
@@ -44,6 +45,7 @@ def fold_reparametrizations(tensors: Tensors) -> tuple[Mapping[str, Tensor], tup
             break
     if not folded:
         return tensors, ()
+    # In their order: networks of other names are recognized by the order of their shapes.
     result: OrderedDict[str, Tensor] = OrderedDict()
     for name, tensor in tensors.items():
         if name in folded:
@@ -60,8 +62,9 @@ def fold_reparametrizations(tensors: Tensors) -> tuple[Mapping[str, Tensor], tup
 
 
 def _weight_norm(magnitude: Tensor, direction: Tensor) -> Tensor:
-    """Magnitude times direction: the norm is over the axes along which there is one magnitude."""
+    """Return magnitude times direction, whose norm is over the axes with a single magnitude."""
     axes = [n for n in range(direction.dim()) if magnitude.dim() == 0 or magnitude.shape[n] == 1]
+    # In float64, since squares of small float16 numbers are zero in float16.
     length = torch.linalg.vector_norm(direction.double(), dim=axes, keepdim=True)
     return (direction * (magnitude / length)).to(direction.dtype)
 
@@ -80,7 +83,7 @@ def _pruned(weight: Tensor, mask: Tensor) -> Tensor:
 
 
 def _suffixed(first: str, *others: str) -> Callable[[str], list[str] | None]:
-    """Finds a weight's name and those of its parts, by how they end."""
+    """Return a function that finds a weight's name and those of its parts, by how they end."""
 
     def find(name: str) -> list[str] | None:
         if not name.endswith(first):
@@ -92,7 +95,7 @@ def _suffixed(first: str, *others: str) -> Callable[[str], list[str] | None]:
 
 
 def _parametrized(first: str, *others: str) -> Callable[[str], list[str] | None]:
-    """Undo `torch.nn.utils.parametrizations`: ``M.parametrizations.weight.original``."""
+    """Return the same for `torch.nn.utils.parametrizations`: ``M.parametrizations.weight...``."""
 
     def find(name: str) -> list[str] | None:
         if _PARAMETRIZED not in name or not name.endswith(first):
@@ -107,6 +110,7 @@ def _parametrized(first: str, *others: str) -> Callable[[str], list[str] | None]
     return find
 
 
+# Several kinds share the end of the first name: the one whose other parts are there is meant.
 _KINDS = (
     ("weight norm", _suffixed("_g", "_v"), _weight_norm),
     ("spectral norm", _suffixed("_orig", "_u", "_v"), _spectral_norm),

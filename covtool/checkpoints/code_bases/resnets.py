@@ -3,7 +3,7 @@
 from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement
 from covtool.checkpoints.code_bases.renaming import shifted
 
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-4  # no running mean above it: none was recorded
 
 _DETECTRON2: Rules = (
     (r"^stem\.conv1\.norm\.", "bn1."),
@@ -24,7 +24,7 @@ _BY_INDEX: Rules = (
 
 
 def _detectron2_says(part: Part) -> Statement:
-    """Caffe's weights, which Detectron2 starts from, have batch norms without statistics."""
+    """Return a refusal of Caffe's bottlenecks, whose norms lack statistics, or a note on stride."""
     means = [t for name, t in part.inside.items() if name.endswith("norm.running_mean")]
     if not means or any(float(mean.abs().max()) > _TOLERANCE for mean in means):
         return Statement(
@@ -33,6 +33,7 @@ def _detectron2_says(part: Part) -> Statement:
                 "torchvision's ResNet (STRIDE_IN_1X1: False): the tensors do not tell.",
             )
         )
+    # Only blocks with a third convolution have a 1x1 convolution in front to put the stride at.
     if any(".conv3." in name for name in part.inside):
         return Statement(
             refusal="Its batch norms hold no statistics, as in the ResNets of MSRA that Detectron2 "
@@ -43,8 +44,9 @@ def _detectron2_says(part: Part) -> Statement:
 
 
 def _fastai_says(part: Part) -> Statement:
-    """Return whether it is fastai's head: both poolings, two linear layers, norms between."""
+    """Leave out fastai's head: both poolings, two linear layers, norms between."""
     linear = [n for n, t in part.beside.items() if n.endswith(".weight") and t.dim() == 2]
+    # A learner of fastai is a Sequential of body (0) and head (1).
     if len(linear) < 2 or not all(name.startswith("1.") for name in part.beside):
         return Statement()
     return Statement(
@@ -96,6 +98,7 @@ ROWS = (
         name="densenet-features",
         summary="the features of torchvision's DenseNet without their name (fastai, lightly)",
         source="fastai/fastai, lightly-ai/lightly",
+        # With `features.` before them, the names are torchvision's own.
         signs=(
             r"(?<!features\.)denseblock1\.denselayer1\.norm1\.weight$",
             r"(?<!features\.)norm5\.weight$",

@@ -12,7 +12,7 @@ from covtool.backbones.index import ArchitectureIndex
 from covtool.checkpoints.code_bases.code_base import Tensors
 
 MAX_CANDIDATES = 8
-PER_MODULE = 2
+PER_MODULE = 2  # they share a conversion; the limit leaves tries for other modules
 _PLAUSIBLE = 0.6  # share of the tensors whose shape the architecture has as well
 
 _VISUAL = "visual."
@@ -47,7 +47,7 @@ def _loses_a_bias(tensors: Tensors, found: Tensors) -> bool:
 
 
 def timm_arguments(tensors: Tensors) -> dict[str, str]:
-    """Timm's constructor arguments that a file implies which timm converts.
+    """Return the arguments of timm's constructor that a file implies which timm converts.
 
     Meta's DINOv3 is read at its class token; timm's architectures pool the patches by default.
     """
@@ -56,7 +56,7 @@ def timm_arguments(tensors: Tensors) -> dict[str, str]:
 
 
 def timm_candidates(
-    tensors: Tensors, stated: Iterable[str] = ()
+    tensors: Tensors, named: Iterable[str] = ()
 ) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
     """Yield architectures whose conversion may be the right one, each with the tensors it gives.
 
@@ -64,7 +64,7 @@ def timm_candidates(
     at most `PER_MODULE` of a module and `MAX_CANDIDATES` in all: each builds a network (without its
     weights), which takes up to a second.
     """
-    names = dict.fromkeys(name.partition(".")[0] for name in stated)
+    names = dict.fromkeys(name.partition(".")[0] for name in named)
     names.update(dict.fromkeys(_nearest(load_index(), tensors)))
     for name in names:
         found = timm_filtered(tensors, name)
@@ -73,7 +73,7 @@ def timm_candidates(
 
 
 def _nearest(index: ArchitectureIndex, tensors: Tensors) -> Iterator[str]:
-    """Timm's architectures by the share of shapes in common, of modules with a conversion."""
+    """Yield timm's architectures with a conversion, those with most shapes in common first."""
     visual = [name for name in tensors if _VISUAL in name]  # beside a tower for texts
     own = Counter(tuple(tensors[name].shape) for name in visual or tensors if is_relevant(name))
     scores = []
@@ -92,7 +92,7 @@ def _nearest(index: ArchitectureIndex, tensors: Tensors) -> Iterator[str]:
 
 
 def _similarity(own: Counter, index: ArchitectureIndex, row: int) -> float:
-    """2 · common / (one + other), the Dice coefficient of two collections of shapes."""
+    """Return the Dice coefficient of two collections of shapes: 2 · common / (one + other)."""
     shapes = Counter(index.shapes[n] for n in index.pair_shapes[index.row_pairs(row)].tolist())
     total = own.total() + shapes.total()
     common = sum(min(count, own[shape]) for shape, count in shapes.items())

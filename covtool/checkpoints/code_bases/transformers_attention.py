@@ -1,7 +1,7 @@
 """Transformers' networks with attention: ViT, DeiT, BEiT, DINOv2, DINOv3, CLIP, SigLIP, Swin."""
 
 from covtool.backbones import channel_statistics
-from covtool.checkpoints.code_bases.clip import TEXT_TOWER, gelu_stated
+from covtool.checkpoints.code_bases.clip import TEXT_TOWER, gelu_preference
 from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement, Tensors
 from covtool.checkpoints.code_bases.renaming import joined, reshaped, shifted, with_bias
 
@@ -15,6 +15,7 @@ _BERT_BLOCK: Rules = (
     (r"\.attention\.v_proj\.", ".attn.value."),
     (r"\.attention\.o_proj\.", ".attn.proj."),
     (r"\.attention\.(?:attention|self)\.(query|key|value)\.", r".attn.\1."),
+    # Before the MLP's `.output.dense.`, which is the end of this name.
     (r"\.attention\.output\.dense\.", ".attn.proj."),
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"\.output\.dense\.", ".mlp.fc2."),
@@ -35,7 +36,7 @@ _QKV = joined("qkv", "query", "key", "value")
 
 
 def _without_key_bias(tensors: Tensors) -> dict:
-    """BEiT's and SwinV2's keys have no bias: timm keeps the others apart from the joined weight."""
+    """Rename biases where keys have none (BEiT, SwinV2): timm keeps them out of the joined one."""
     ends = {".attn.query.bias": ".attn.q_bias", ".attn.value.bias": ".attn.v_bias"}
 
     def changed(name: str) -> str:
@@ -46,7 +47,7 @@ def _without_key_bias(tensors: Tensors) -> dict:
 
 
 def _registers(tensors: Tensors) -> dict:
-    """DINOv2 with registers: the class token's position is added once and for all, as in timm."""
+    """Add the class token's position to DINOv2's with registers once and for all, as timm does."""
     if "register_tokens" not in tensors:
         return dict(tensors)
     position = tensors["pos_embed"]
@@ -59,7 +60,7 @@ def _registers(tensors: Tensors) -> dict:
 
 
 def _layer_norms(part: Part) -> Statement:
-    """Return the epsilon, which is no tensor: timm's is the one of these networks' first code."""
+    """Note the epsilon, which is no tensor, unless the configuration says timm's."""
     if part.config.get("layer_norm_eps") == _TIMM_EPS:
         return Statement()
     return Statement(
@@ -71,7 +72,7 @@ def _layer_norms(part: Part) -> Statement:
 
 
 def _vit_says(part: Part) -> Statement:
-    """Return a network with two tokens whose classifier reads one of them is none of timm's."""
+    """Leave out a classifier that reads one of two tokens: no network of timm's has such."""
     notes = _layer_norms(part).notes
     if "embeddings.distillation_token" not in part.inside or "classifier.weight" not in part.beside:
         return Statement(notes=notes)
@@ -86,6 +87,7 @@ def _vit_says(part: Part) -> Statement:
 
 
 def _dinov2_says(part: Part) -> Statement:
+    # transformers' classifier may read more than the class token: it takes more numbers then.
     width = part.inside["embeddings.cls_token"].shape[-1]
     head = part.beside.get("classifier.weight")
     if head is None or head.shape[-1] == width:
@@ -100,27 +102,27 @@ def _dinov2_says(part: Part) -> Statement:
 
 
 def _gated(tensors: Tensors) -> dict:
-    """DINOv3's first layer of an MLP, which has another name in timm where it is gated."""
+    """Name the first layer of DINOv3's MLP, which has another name in timm where it is gated."""
     gated = any(".mlp.fc1_g." in name for name in tensors)
     name_in_timm = ".mlp.fc1_x." if gated else ".mlp.fc1."
     return {name.replace(".mlp.up_proj.", name_in_timm): t for name, t in tensors.items()}
 
 
 def _dinov3_says(part: Part) -> Statement:
-    """Meta's DINOv3 is read at its class token; timm pools the patches by default."""
+    """State that DINOv3 is read at its class token; timm pools the patches by default."""
     return Statement(arguments={"global_pool": "token"})
 
 
 def _clip_says(part: Part) -> Statement:
-    stated = gelu_stated(part.inner("vision_config").get("hidden_act"))
+    statement = gelu_preference(part.inner("vision_config").get("hidden_act"))
     if "classifier.weight" not in part.beside:
-        return stated
+        return statement
     return Statement(
-        prefers=stated.prefers,
-        input=stated.input,
+        prefers=statement.prefers,
+        input=statement.input,
         unused=("classifier.weight", "classifier.bias"),
         notes=(
-            *stated.notes,
+            *statement.notes,
             "The classifier is not used: CLIPForImageClassification reads the mean of the patches "
             "before the last norm, which no network of timm does.",
         ),
@@ -128,7 +130,8 @@ def _clip_says(part: Part) -> Statement:
 
 
 def _siglip_says(part: Part) -> Statement:
-    """SiglipForImageClassification reads the mean of the patches, not the attention pool."""
+    """Leave out the attention pool where a classifier reads the mean of the patches instead."""
+    # timm's SigLIP has the exact GELU unless it is built with another.
     activation = part.inner("vision_config").get("hidden_act", _TANH)
     arguments = {"act_layer": "gelu_tanh"} if activation == _TANH else {}
     if "classifier.weight" not in part.beside:
@@ -138,7 +141,7 @@ def _siglip_says(part: Part) -> Statement:
 
 
 def _siglip_pool(tensors: Tensors) -> dict:
-    """Return the attention pool's joined weights, as timm parts them: query, then key and value."""
+    """Split the attention pool's joined weights as timm does: query, then key and value."""
     result = {}
     for name, tensor in tensors.items():
         if name.startswith("attn_pool.in_proj_"):
@@ -160,6 +163,7 @@ _CLIP_BLOCK: Rules = (
     (r"\.self_attn\.(q|k|v)_proj\.", r".attn.\1."),
     (r"\.self_attn\.out_proj\.", ".attn.proj."),
     (r"\.layer_norm(\d)\.", r".norm\1."),
+    # A typing error of transformers', which all its files keep.
     (r"^pre_layrnorm\.", "norm_pre."),
     (r"^post_layernorm\.", "norm."),
 )
@@ -175,8 +179,10 @@ _SWIN: Rules = (
     (r"^layernorm\.", "norm."),
 )
 _SWIN_STEPS = (
+    # Joins the biases of Swin; SwinV2 has no key's, so that they are left to the next step.
     _QKV,
     _without_key_bias,
+    # A stage ends with the merging of patches there, and begins with it in timm.
     shifted(r"^layers\.(?P<n>\d+)\.downsample\.", "layers.{n}.downsample.", 1),
 )
 _CLASSIFIER = ((r"^classifier\.", "head."),)

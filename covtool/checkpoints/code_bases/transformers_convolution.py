@@ -10,6 +10,7 @@ from covtool.checkpoints.code_bases.renaming import (
 
 SOURCE = "huggingface/transformers"
 
+# Those of RegNet as well: both readings are tried, and the shapes decide.
 _RESNET_SIGNS = (
     r"embedder\.embedder\.convolution\.weight$",
     r"encoder\.stages\.0\.layers\.0\.layer\.0\.convolution\.weight$",
@@ -29,6 +30,7 @@ _REGNET: Rules = (
     (r"^encoder\.stages\.(\d+)\.layers\.(\d+)\.", r"s\1.b\2."),
     (r"\.shortcut\.convolution\.", ".downsample.conv."),
     (r"\.shortcut\.normalization\.", ".downsample.bn."),
+    # RegNetY has squeeze and excitation as layer 2, so that its last convolution is layer 3.
     (r"\.layer\.2\.attention\.0\.", ".se.fc1."),
     (r"\.layer\.2\.attention\.2\.", ".se.fc2."),
     (r"\.layer\.([01])\.convolution\.", r".conv\1.conv."),
@@ -49,6 +51,7 @@ _CONVNEXT: Rules = (
     (r"^layernorm\.", "head.norm."),
 )
 _DINOV3_CONVNEXT: Rules = (
+    # The stem is the first stage's; the rule for the others would take it too.
     (r"^stages\.0\.downsample_layers\.", "stem."),
     (r"^stages\.(\d+)\.downsample_layers\.", r"stages.\1.downsample."),
     (r"^stages\.(\d+)\.layers\.(\d+)\.", r"stages.\1.blocks.\2."),
@@ -114,6 +117,7 @@ ROWS = (
         signs=_RESNET_SIGNS,
         rules=_RESNET,
         beside=((r"^classifier\.1\.", "fc."),),
+        # Stages and convolutions count from 0 there, from 1 in torchvision and timm.
         steps=(
             shifted(r"^layer(?P<n>\d+)\.", "layer{n}.", 1),
             shifted(r"(?P<a>^layer.*\.(?:conv|bn))(?P<n>\d)\.", r"\g<a>{n}.", 1),
@@ -142,6 +146,7 @@ ROWS = (
         ),
         rules=_CONVNEXT,
         beside=_LAST,
+        # Global response normalization has shape (1, 1, 1, C) there.
         steps=(reshaped(r"\.grn\.", lambda t: t.flatten()),),
     ),
     CodeBase(

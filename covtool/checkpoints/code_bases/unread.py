@@ -20,6 +20,7 @@ class NotRead:
     signs: tuple[str, ...]
 
 
+# The first that fits is named: single networks stand before the library that they are of.
 NOT_READ = (
     NotRead(
         what="an IBN-Net (instance and batch norm)", signs=(r"layer\d\.\d+\.(?:bn1\.)?IN\.weight$",)
@@ -70,7 +71,7 @@ NOT_READ = (
 
 
 def named_code_base(names: Iterable[str]) -> str | None:
-    """Whose names they are, as a noun phrase for the refusal; None where they do not give it away.
+    """Return whose names they are, as a noun phrase for the refusal; None where nothing shows it.
 
     Example:
         >>> named_code_base(["backbone.fpn_lateral2.weight"])
@@ -81,5 +82,6 @@ def named_code_base(names: Iterable[str]) -> str | None:
     for row in NOT_READ:
         if all(any(map(re.compile(sign).search, names)) for sign in row.signs):
             return row.what
+    # Last of all: names that are read, on shapes that fit no architecture.
     read = recognized_by_signs(names)
     return read.summary if read else None
