@@ -1,4 +1,4 @@
-"""Reads the files beside a checkpoint: configurations, a run's arguments, class lists."""
+"""The files beside a checkpoint, read: configurations, a run's arguments, class lists."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,10 +20,6 @@ def _preprocessor(where: str, config: Mapping[str, Any]) -> Statement | None:
     return read_preprocessor(where, config)
 
 
-def _entries(where: str, config: Mapping[str, Any]) -> Statement | None:
-    return read_entries(where, config)
-
-
 _Reader = Callable[[str, Mapping[str, Any]], Statement | None]
 
 PREPROCESSORS: dict[str, _Reader] = {
@@ -37,11 +33,11 @@ PREPROCESSORS: dict[str, _Reader] = {
 
 CONFIGURATIONS: dict[str, _Reader] = {
     **PREPROCESSORS,
-    "config.json": _entries,
-    "args.yaml": _entries,
-    "args.json": _entries,
-    "hparams.yaml": _entries,
-    "config.yaml": _entries,
+    "config.json": read_entries,
+    "args.yaml": read_entries,  # timm's training script
+    "args.json": read_entries,
+    "hparams.yaml": read_entries,  # Lightning's loggers
+    "config.yaml": read_entries,
 }
 """Files that describe a checkpoint beside them, the most explicit about images first."""
 
@@ -78,14 +74,14 @@ _CHECKPOINT_FOLDERS = ("checkpoints", "ckpt", "weights")  # of a run, which is d
 
 
 def beside(path: Path) -> tuple[Statement, ...]:
-    """Read the configurations beside a checkpoint: a statement for each that has one."""
+    """Read the configurations beside a checkpoint: a statement for each that says something."""
     folders = [path.parent]
     if path.parent.name in _CHECKPOINT_FOLDERS:
         folders.append(path.parent.parent)
-    stated = []
+    found = []
     for folder in folders:
-        stated += [_configuration(folder / name, read) for name, read in CONFIGURATIONS.items()]
-    return tuple(source for source in stated if source)
+        found += [_configuration(folder / name, read) for name, read in CONFIGURATIONS.items()]
+    return tuple(statement for statement in found if statement)
 
 
 def _configuration(path: Path, read: _Reader) -> Statement | None:
@@ -95,37 +91,36 @@ def _configuration(path: Path, read: _Reader) -> Statement | None:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except (OSError, ValueError) as problem:
-        return _not_used(path, reason_of(problem))
+        return Statement(
+            where=path.name,
+            problems=(f"{path.name} beside the file is not used. {reason_of(problem)}",),
+        )
     return read(path.name, config) if isinstance(config, Mapping) else None
-
-
-def _not_used(path: Path, reason: str) -> Statement:
-    return Statement(
-        where=path.name, problems=(f"{path.name} beside the file is not used. {reason}",)
-    )
 
 
 def inside(where: str, entries: Mapping[str, Any]) -> tuple[Statement, ...]:
     """Return what configurations of images say that are entries of the file itself."""
-    stated = []
+    found = []
     for key, value in entries.items():
+        # The processor's file as an entry, under its name with or without the suffix.
         name = key if key.endswith(".json") else f"{key}.json"
         read = PREPROCESSORS.get(name)
         if read is not None and isinstance(value, Mapping):
-            stated.append(read(f"{key} in {where}", value))
-    return tuple(source for source in stated if source)
+            found.append(read(f"{key} in {where}", value))
+    return tuple(statement for statement in found if statement)
 
 
 def class_files(path: Path) -> tuple[Statement, ...]:
     """Read the lists of classes beside a checkpoint; those that cannot be read are left out."""
     stem = path.name.partition(".")[0]
     names = [f"{stem}{separator}{name}" for name in CLASS_FILES for separator in "_-."]
+    # Lists that carry the checkpoint's own name come first: they are of no other file.
     there = [name for name in (*names, *CLASS_FILES) if is_regular(path.with_name(name))]
-    stated = [_class_list(path.with_name(name)) for name in there[:MOST_LISTS]]
+    statements = [_class_list(path.with_name(name)) for name in there[:MOST_LISTS]]
     if len(there) > MOST_LISTS:
         problem = f"Beside the file are {len(there)} lists of classes: {MOST_LISTS} are read."
-        stated.append(Statement(where="the folder", problems=(problem,)))
-    return tuple(stated)
+        statements.append(Statement(where="the folder", problems=(problem,)))
+    return tuple(statements)
 
 
 def _class_list(file: Path) -> Statement:

@@ -16,7 +16,7 @@ LONGEST_NAME = 1_000
 """Characters of the name of a class, and of a line that names one."""
 
 _INDEX_BITS = 64
-_ENCODING = "utf-8-sig"
+_ENCODING = "utf-8-sig"  # else a byte order mark would be a part of the first name
 _PLACEHOLDER = re.compile(r"LABEL_\d+")  # what transformers writes where no names were given
 _NUMBERED = (
     re.compile(r"(?P<index>\d+)\s*[,:;\t ]\s*(?P<name>\S.*)"),
@@ -25,7 +25,7 @@ _NUMBERED = (
 
 
 class NotNamesError(ValueError):
-    """What looks like class names cannot be; the text says why."""
+    """What looks like class names cannot be them; the text says why."""
 
 
 def names_of(value: Any) -> tuple[str, ...] | None:
@@ -58,6 +58,7 @@ def names_of(value: Any) -> tuple[str, ...] | None:
 
 def _of_mapping(value: Mapping) -> tuple[str, ...] | None:
     pairs = [(_first(key), _first(item)) for key, item in value.items()]
+    # Names to indices first: the names may be digits themselves, as those of MNIST.
     if all(isinstance(item, int) and not isinstance(item, bool) for _, item in pairs):
         indexed = {item: str(key) for key, item in pairs if not _is_long(key)}
     elif all(isinstance(item, str) and _is_index(key) for key, item in pairs):
@@ -86,7 +87,7 @@ def _is_index(value: Any) -> bool:
 
 
 def _is_long(value: Any) -> bool:
-    """Return whether a number has more digits than Python writes out or reads, or any index has."""
+    """Return whether a number has more digits than Python converts, or than any index has."""
     if isinstance(value, str):
         return len(value) > LONGEST_NAME
     return isinstance(value, int) and value.bit_length() > _INDEX_BITS
@@ -172,4 +173,4 @@ CLASS_KEYS = (
     "names",
     "vocab",
 )
-"""Under which programs keep class names, in lower case; the most explicit first."""
+"""Keys under which programs keep class names, in lower case; the most explicit first."""

@@ -5,7 +5,7 @@ from covtool.checkpoints.metadata.wording import sentence
 
 
 def stated_classes(
-    stated: Statements, num_classes: int
+    statements: Statements, num_classes: int
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """Return names of a classifier's outputs, and what is worth knowing about them.
 
@@ -14,13 +14,13 @@ def stated_classes(
     where nothing else names the classes; two that differ are both left out.
 
     Args:
-        stated: Statements about the file.
+        statements: Statements about the file.
         num_classes: Outputs of the file's own classifier.
 
     Returns:
         The names or None, and notes in sentences.
     """
-    naming = [source for source in stated.sources if source.class_names]
+    naming = [source for source in statements.sources if source.class_names]
     fitting = [source for source in naming if len(source.class_names) == num_classes]
     notes = [
         f"{sentence(source.where)} names {len(source.class_names)} classes, the classifier has "
@@ -29,9 +29,10 @@ def stated_classes(
         if source not in fitting
     ]
     lists = [
-        source for source in stated.class_lists if len(source.class_names or ()) == num_classes
+        source for source in statements.class_lists if len(source.class_names or ()) == num_classes
     ]
-    notes += [problem for source in stated.class_lists for problem in source.problems]
+    notes += [problem for source in statements.class_lists for problem in source.problems]
+    # Both fit, and nothing says which of them is of this checkpoint.
     if not fitting and len({source.class_names for source in lists}) > 1:
         files = " and ".join(source.where for source in lists)
         return None, (*notes, f"{files} name the classes differently: none is used.")
@@ -39,10 +40,10 @@ def stated_classes(
         notes += [
             f"{source.where} names {len(source.class_names)} classes, the classifier has "
             f"{num_classes} outputs: it is not used."
-            for source in stated.class_lists
+            for source in statements.class_lists
             if source.class_names
         ]
-        return None, tuple(notes) or _wrong_number(stated, num_classes)
+        return None, tuple(notes) or _wrong_number(statements, num_classes)
     chosen, *others = (*fitting, *lists)
     notes += [
         f"{sentence(other.where)} names the classes in another way than {chosen.where}, which is "
@@ -53,9 +54,10 @@ def stated_classes(
     return chosen.class_names, (*notes, f"The {num_classes} classes are named by {chosen.where}.")
 
 
-def _wrong_number(stated: Statements, num_classes: int) -> tuple[str, ...]:
+def _wrong_number(statements: Statements, num_classes: int) -> tuple[str, ...]:
+    # A published name implies its own number of classes, which a fine-tuned file need not have.
     statement = next(
-        (s for s in stated.sources if s.is_content and s.num_classes is not None), None
+        (s for s in statements.sources if s.is_content and s.num_classes is not None), None
     )
     if statement is None or statement.num_classes == num_classes:
         return ()

@@ -17,11 +17,11 @@ from covtool.checkpoints.metadata.wording import sentence
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Something that entries say.
+    """A field, and the entries that hold it.
 
     Attributes:
         name: Field of `Statement` or of `InputSpec`.
-        keys: Under which it is kept, in lower case, the most explicit first.
+        keys: Keys under which it is kept, in lower case, the most explicit first.
         read: Function that reads a value; its result is None where the value means nothing.
     """
 
@@ -65,7 +65,7 @@ IMAGES = (
     Field(
         "channels", ("in_chans", "in_channels", "num_channels", "input_channels"), values.as_count
     ),
-    Field("channels", ("input_size",), values.as_channels),
+    Field("channels", ("input_size",), values.as_channels),  # timm's, of three numbers
     Field("interpolation", ("interpolation", "val_interpolation", "resample"), values.as_filter),
     Field("crop_pct", ("crop_pct", "crop_percent"), values.as_share),
     Field("crop_mode", ("crop_mode",), values.as_crop_mode),
@@ -138,7 +138,7 @@ def read_entries(where: str, loaded: Any) -> Statement | None:
     classes, problems = _class_names(levels)
     images, more = _images(levels)
     pooling = _first(levels, POOLING)
-    stated = Statement(
+    statement = Statement(
         where=where,
         architecture=next(iter(names), None),
         other_names=names[1:],
@@ -149,7 +149,7 @@ def read_entries(where: str, loaded: Any) -> Statement | None:
         problems=tuple(f"{sentence(text)} ({where})." for text in (*problems, *more)),
         rest_is_librarys=any(set(_TIMM_ARGUMENTS) <= set(entries) for entries in levels),
     )
-    return stated if stated else None
+    return statement if statement else None
 
 
 def as_entries(value: Any) -> Mapping[str, Any] | None:
@@ -185,6 +185,7 @@ def _levels(
 
 
 def _is_state(entries: Mapping[str, Any]) -> bool:
+    # Pixel statistics may be tensors as well, and are no weights.
     tensors = sum(isinstance(value, Tensor) and value.dim() > 0 for value in entries.values())
     return tensors > len(entries) / 2 and not {"mean", "std"} >= set(entries)
 
@@ -199,7 +200,7 @@ def _first(levels: list[Mapping[str, Any]], field: Field) -> Any:
 
 
 def _architectures(levels: list[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Yield what stands where an architecture's name should, and names known to be one."""
+    """Return the name that stands where an architecture's should, then all that are known."""
     keys = (*ARCHITECTURE.keys, *MORE_ARCHITECTURES)
     words = [entries[k] for entries in levels for k in keys if _word(entries.get(k))]
     known = filter(None, map(known_architecture, words))
@@ -220,7 +221,7 @@ def _class_names(
                 problems.append(f"class names under {key!r} are not used: {problem}")
                 continue
             if names:
-                return names, []
+                return names, []  # with names that fit, nothing needs to be known of the others
     return None, problems
 
 
@@ -230,6 +231,7 @@ def _images(levels: list[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]
         if field.name not in images and (meant := _first(levels, field)) is not None:
             images[field.name] = meant
     resized = _first(levels, RESIZED)
+    # covtool keeps the crop as timm does: as a share of the resized shorter side.
     if resized and "size" in images and "crop_pct" not in images:
         images["crop_pct"] = min(1.0, min(images["size"]) / resized)
     statistics = values.as_unit_statistics(_first(levels, MEAN), _first(levels, STD))

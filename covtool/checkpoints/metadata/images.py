@@ -47,7 +47,7 @@ class Usual:
 
     Attributes:
         input: All fields.
-        whose: They are, in words.
+        whose: Name of the weights that were trained on them, as a note says it.
     """
 
     input: InputSpec
@@ -69,7 +69,7 @@ def usual_images(base: BaseSpec) -> Usual:
 
 
 def stated_images(
-    stated: Statements,
+    statements: Statements,
     base: BaseSpec,
     usual: Usual,
     *,
@@ -82,7 +82,7 @@ def stated_images(
     another architecture than the one that the tensors are of.
 
     Args:
-        stated: Statements about the file.
+        statements: Statements about the file.
         base: The architecture of its tensors.
         usual: Assumption where nothing is stated.
         equals: Names of further architectures that the tensors fit.
@@ -90,7 +90,7 @@ def stated_images(
     """
     choice = _Choice()
     names = {base.name, *equals}
-    for source in stated.sources:
+    for source in statements.sources:
         choice.notes += source.problems
         if not _speaks_of(source, names):
             _disbelieve(choice, source, base)
@@ -101,7 +101,9 @@ def stated_images(
             _take(choice, *library, quietly=True)
     _keep_fixed_size(choice, base)
     _keep_fitting_statistics(choice, usual.input.channels)
-    merged = usual.input.model_dump() | _without(choice.values, ("channels",)) | dict(overrides)
+    # The tensors know the channels; what a configuration says of them is left aside.
+    known = {name: value for name, value in choice.values.items() if name != "channels"}
+    merged = usual.input.model_dump() | known | dict(overrides)
     merged = _for_channels(choice, merged, overrides)
     notes = (*choice.notes, *_read_note(choice, merged, overrides))
     return Images(
@@ -112,10 +114,11 @@ def stated_images(
 
 def _speaks_of(source: Statement, names: set[str]) -> bool:
     """Return whether a source is about one of some architectures, or about none that is known."""
-    stated = (
+    architectures = (
         known_architecture(name) for name in (source.architecture, *source.other_names) if name
     )
-    known = [_short(name) for name in stated if name]
+    known = [_short(name) for name in architectures if name]
+    # A name that is no architecture's, as a script calls its model, contradicts nothing.
     return not known or not names.isdisjoint(known)
 
 
@@ -144,10 +147,10 @@ def _possible(choice: _Choice, source: Statement) -> dict[str, Any]:
     return possible
 
 
-def _take(choice: _Choice, where: str, stated: Mapping[str, Any], *, quietly: bool = False) -> None:
-    """Settle the fields that are still open."""
+def _take(choice: _Choice, where: str, fields: Mapping[str, Any], *, quietly: bool = False) -> None:
+    """Settle the fields that are still open; a note names those that contradict, unless quiet."""
     others = []
-    for name, value in stated.items():
+    for name, value in fields.items():
         if name not in choice.values:
             choice.values[name], choice.where[name] = value, where
         elif not quietly and name in FLAGS and not same(choice.values[name], value):
@@ -155,7 +158,7 @@ def _take(choice: _Choice, where: str, stated: Mapping[str, Any], *, quietly: bo
     if others:
         trusted = ", ".join(dict.fromkeys(choice.where[name] for name in others))
         choice.notes.append(
-            f"{sentence(in_words({n: stated[n] for n in others}))} in {where} "
+            f"{sentence(in_words({n: fields[n] for n in others}))} in {where} "
             f"{'is' if len(others) == 1 else 'are'} not used: {trusted} says "
             f"{in_words({n: choice.values[n] for n in others})}."
         )
@@ -174,23 +177,23 @@ def _of_library(source: Statement, base: BaseSpec) -> tuple[str, dict[str, Any]]
 
 
 def _keep_fixed_size(choice: _Choice, base: BaseSpec) -> None:
-    size, stated = fixed_size(base), choice.values.get("size")
-    if size is None or stated is None or tuple(stated) == tuple(size):
+    fixed, size = fixed_size(base), choice.values.get("size")
+    if fixed is None or size is None or tuple(size) == tuple(fixed):
         return
     choice.notes.append(
-        f"{pixels(stated)} ({choice.where['size']}) are not used: {base.name} takes "
-        f"{pixels(size)} only."
+        f"{pixels(size)} ({choice.where['size']}) are not used: {base.name} takes "
+        f"{pixels(fixed)} only."
     )
-    choice.values["size"], choice.where["size"] = tuple(size), "the architecture"
+    choice.values["size"], choice.where["size"] = tuple(fixed), "the architecture"
 
 
 def _keep_fitting_statistics(choice: _Choice, channels: int) -> None:
     for name in STATISTICS:
-        stated = choice.values.get(name)
-        if stated is not None and len(stated) not in (1, RGB, channels):
+        statistic = choice.values.get(name)
+        if statistic is not None and len(statistic) not in (1, RGB, channels):
             choice.notes.append(
-                f"{name} of {len(stated)} numbers ({choice.where[name]}) is not used: the images "
-                f"have {channels} channels."
+                f"{name} of {len(statistic)} numbers ({choice.where[name]}) is not used: the "
+                f"images have {channels} channels."
             )
             del choice.values[name], choice.where[name]
 
@@ -198,7 +201,7 @@ def _keep_fitting_statistics(choice: _Choice, channels: int) -> None:
 def _for_channels(
     choice: _Choice, merged: dict[str, Any], overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Statistics of RGB for images of other channels: RGB's own, and their average beyond."""
+    """Fit statistics of RGB to images of other channels: RGB's own, and their average beyond."""
     channels = merged["channels"]
     fitted = {
         name: for_channels(merged[name], channels) for name in STATISTICS if name not in overrides
@@ -228,10 +231,6 @@ def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
     if channels < RGB:
         return (average,) * channels
     return (*values, *(average,) * (channels - len(values)))
-
-
-def _without(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in names}
 
 
 def _read_note(

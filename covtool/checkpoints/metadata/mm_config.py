@@ -19,7 +19,7 @@ NAMES = {
 """timm's names of OpenMMLab's networks, by their arguments."""
 
 _PIPELINES = ("test_pipeline", "val_pipeline")
-_LOADERS = ("test_dataloader", "val_dataloader", "data", "test", "val")
+_LOADERS = ("test_dataloader", "val_dataloader", "test", "val")
 _LONGEST = 2**20
 _LONGEST_NAME = 200
 
@@ -31,6 +31,7 @@ def read_mm_config(where: str, text: str) -> Statement | None:
     """
     if len(text) > _LONGEST or "=" not in text:
         return None
+    # The parser raises the last two on brackets that are nested a few thousand deep.
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -46,7 +47,7 @@ def read_mm_config(where: str, text: str) -> Statement | None:
 
 
 def read_mm_entries(where: str, config: Mapping[str, Any]) -> Statement | None:
-    """Return the same of a configuration that is a mapping already."""
+    """Return architecture and images of a configuration that is a mapping already."""
     images, flips = _statistics(config)
     images |= _pipeline_images(config)
     problem = values.statistics_problem(images)
@@ -55,13 +56,13 @@ def read_mm_entries(where: str, config: Mapping[str, Any]) -> Statement | None:
         images = {name: v for name, v in images.items() if name not in ("mean", "std")}
     if not flips:
         problems.append(values.bgr_problem(where))
-    stated = Statement(
+    statement = Statement(
         where=where,
         architecture=_architecture(config),
         input=images,
         problems=tuple(problems),
     )
-    return stated if stated else None
+    return statement if statement else None
 
 
 def _value(node: ast.expr) -> Any:
@@ -120,7 +121,7 @@ def _pipeline(config: Mapping[str, Any]) -> list[Any]:
     for name in _LOADERS:
         inside = config.get(name)
         for mapping in _mappings(inside) if isinstance(inside, Mapping) else ():
-            if name != "data" and isinstance(mapping.get("pipeline"), list):
+            if isinstance(mapping.get("pipeline"), list):
                 return mapping["pipeline"]
     return []
 
@@ -145,9 +146,10 @@ def _architecture(config: Mapping[str, Any]) -> str | None:
     pattern = NAMES.get(str(backbone.get("type")).rpartition(".")[2])
     if pattern is None:
         return None
-    defaults = {"groups": 32, "width_per_group": 4}
+    defaults = {"groups": 32, "width_per_group": 4}  # of MMPretrain's ResNeXt
     try:
         name = pattern.format(**{**defaults, **{str(k): v for k, v in backbone.items()}})
     except (LookupError, TypeError, ValueError, AttributeError):
         return None
+    # A depth in the file may be a text of any length.
     return known_architecture(name) if len(name) <= _LONGEST_NAME else None

@@ -16,7 +16,7 @@ _FOLDERS = 3  # models--timm--resnet50.a1_in1k/snapshots/HASH/model.safetensors
 def by_file_name(path: Path) -> Statement | None:
     """Return what a file's own name says: a published name, or the part of it that is one."""
     found = published_weights(path.name)
-    return None if found is None else _stated(f"the name {path.name}", found)
+    return None if found is None else _statement(f"the name {path.name}", found)
 
 
 def by_folder_name(path: Path) -> Statement | None:
@@ -24,7 +24,7 @@ def by_folder_name(path: Path) -> Statement | None:
     for folder in _folders(path):
         found = published_weights(folder.name)
         if found is not None:
-            return _stated(f"the folder's name {folder.name}", found)
+            return _statement(f"the folder's name {folder.name}", found)
     return None
 
 
@@ -39,12 +39,13 @@ def _folders(path: Path) -> list[Path]:
     return [folder for folder in path.parents if folder.name][:_FOLDERS]
 
 
-def _stated(where: str, weights: PublishedWeights) -> Statement:
-    own = current_name(weights.names[0])
+def _statement(where: str, weights: PublishedWeights) -> Statement:
     return Statement(
         where=where,
-        architecture=own,
+        # timm has renamed some weights since files of them were published.
+        architecture=current_name(weights.names[0]),
         other_names=weights.names[1:],
+        # A name speaks of the published weights; these may be fine-tuned on other channels.
         input=weights.input.model_dump(exclude={"channels"}),
         is_content=False,
         is_exact=weights.is_exact,

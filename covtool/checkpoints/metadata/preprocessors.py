@@ -35,8 +35,8 @@ def read_preprocessor(where: str, config: Mapping[str, Any]) -> Statement | None
         problems.append(f"The filter {printable(repr(config['resample']))} is not used ({where}).")
     if statistics and not problem:
         images |= statistics
-    stated = Statement(where=where, input=images, problems=tuple(problems))
-    return stated if stated else None
+    statement = Statement(where=where, input=images, problems=tuple(problems))
+    return statement if statement else None
 
 
 def _without_objects(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,6 +46,7 @@ def _without_objects(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _geometry(config: Mapping[str, Any]) -> dict[str, Any]:
+    # Older files give one number as the size, whose meaning depends on the kind of processor.
     size, crop = config.get("size"), config.get("crop_size")
     kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
     kind = kind.lower()
@@ -107,6 +108,7 @@ def _statistics(
         factor = values.as_number(config["rescale_factor"]) or factor
     offset = 1.0 if config.get("rescale_offset") and config.get("do_rescale") is not False else 0.0
     scale = values.PIXEL_LEVELS * factor
+    # 1/255 is written with more or fewer digits: then the numbers stay exactly as they are.
     if math.isclose(scale, 1.0, rel_tol=1e-4):
         scale = 1.0
     statistics = {
@@ -122,14 +124,14 @@ def read_open_clip(where: str, config: Mapping[str, Any]) -> Statement | None:
     vision = model.get("vision_cfg") if isinstance(model, Mapping) else None
     if not isinstance(vision, Mapping):
         return None
-    stated = config.get("preprocess_cfg")
-    stated = stated if isinstance(stated, Mapping) else {}
-    size = values.as_size(stated.get("size")) or values.as_size(vision.get("image_size"))
+    steps = config.get("preprocess_cfg")
+    steps = steps if isinstance(steps, Mapping) else {}
+    size = values.as_size(steps.get("size")) or values.as_size(vision.get("image_size"))
     images = {
-        "mean": values.as_numbers(stated.get("mean")) or channel_statistics.OPENAI_CLIP[0],
-        "std": values.as_numbers(stated.get("std")) or channel_statistics.OPENAI_CLIP[1],
-        "interpolation": values.as_filter(stated.get("interpolation")) or "bicubic",
-        "crop_mode": _RESIZE_MODES.get(str(stated.get("resize_mode")), "center"),
+        "mean": values.as_numbers(steps.get("mean")) or channel_statistics.OPENAI_CLIP[0],
+        "std": values.as_numbers(steps.get("std")) or channel_statistics.OPENAI_CLIP[1],
+        "interpolation": values.as_filter(steps.get("interpolation")) or "bicubic",
+        "crop_mode": _RESIZE_MODES.get(str(steps.get("resize_mode")), "center"),
         "crop_pct": 1.0,
     }
     problem = values.statistics_problem(images)

@@ -37,8 +37,8 @@ class Statement:
 
     def __bool__(self) -> bool:
         """Return whether it says anything."""
-        stated = (self.architecture, self.arguments, self.num_classes, self.class_names)
-        return any(part for part in (*stated, self.input, self.problems))
+        named = (self.architecture, self.arguments, self.num_classes, self.class_names)
+        return any((*named, self.input, self.problems))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,7 @@ class Statements:
     def arguments(self) -> dict[str, Any]:
         """Arguments of timm's constructor."""
         merged: dict[str, Any] = {}
+        # The most trusted last, whose values replace the others'.
         for source in reversed(self.sources):
             merged |= source.arguments
         return merged
@@ -95,5 +96,5 @@ class Statements:
 
     def with_architecture(self, name: str) -> "Statements":
         """Return the same, with the architecture that the user names before all."""
-        stated = Statement(where="--arch", architecture=name)
-        return replace(self, sources=(stated, *self.sources))
+        statement = Statement(where="--arch", architecture=name)
+        return replace(self, sources=(statement, *self.sources))

@@ -29,6 +29,7 @@ def as_number(value: Any) -> float | None:
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
+    # In this order: `isfinite` raises OverflowError for a whole number that no float64 can hold.
     return value if abs(value) < _LARGEST and math.isfinite(value) else None
 
 
@@ -40,6 +41,7 @@ def as_count(value: Any) -> int | None:
 
 def as_numbers(value: Any) -> tuple[float, ...] | None:
     """Return one number a channel: of a list, a tensor, ``0.5,0.5,0.5``, or a single number."""
+    # Counted before it becomes a list, since it may be an image or a weight.
     if isinstance(value, Tensor):
         value = value.flatten().tolist() if value.numel() <= MOST_CHANNELS else None
     if isinstance(value, str):
@@ -53,7 +55,7 @@ def as_numbers(value: Any) -> tuple[float, ...] | None:
 
 
 def as_size(value: Any) -> tuple[int, int] | None:
-    """(height, width) of a number, two, three with the channels first, or a mapping."""
+    """Return (height, width) of a number, two, three with the channels first, or a mapping."""
     if isinstance(value, Mapping):
         value = [value.get("height"), value.get("width")]
     numbers = as_numbers(value)
@@ -73,7 +75,7 @@ def as_channels(value: Any) -> int | None:
 
 
 def as_filter(value: Any) -> str | None:
-    """PIL's word for a resampling filter; of its number, or of torchvision's spelling."""
+    """Return PIL's word for a resampling filter, from its number or from torchvision's spelling."""
     if isinstance(value, int) and not isinstance(value, bool):
         return PIL_FILTERS.get(value)
     if not isinstance(value, str):
@@ -85,7 +87,7 @@ def as_filter(value: Any) -> str | None:
 
 
 def as_crop_mode(value: Any) -> str | None:
-    """Timm's word, or None."""
+    """Return a crop mode in timm's word, or None."""
     return value if value in CROP_MODES else None
 
 
@@ -124,7 +126,7 @@ def statistics_problem(statistics: Mapping[str, tuple[float, ...]]) -> str | Non
 
 
 def bgr_problem(where: str) -> str:
-    """Return that a network takes its channels in the order of OpenCV."""
+    """Return the sentence on a network that takes its channels in the order of OpenCV."""
     return f"The network takes BGR images, covtool gives RGB: figures will be wrong ({where})."
 
 

@@ -7,16 +7,16 @@ from covtool.backbones import channel_statistics
 from covtool.checkpoints.metadata.values import shown
 
 
-def in_words(stated: Mapping[str, Any]) -> str:
-    """Return fields of `InputSpec` as a note tells them."""
+def in_words(fields: Mapping[str, Any]) -> str:
+    """Return fields of `InputSpec` in the words of a note."""
     words = []
-    if "size" in stated:
-        words.append(pixels(stated["size"]))
-    if "crop_pct" in stated:
-        words.append(f"crop {stated['crop_pct']:.4g}")
-    if "interpolation" in stated:
-        words.append(stated["interpolation"])
-    mean, std = stated.get("mean"), stated.get("std")
+    if "size" in fields:
+        words.append(pixels(fields["size"]))
+    if "crop_pct" in fields:
+        words.append(f"crop {fields['crop_pct']:.4g}")
+    if "interpolation" in fields:
+        words.append(fields["interpolation"])
+    mean, std = fields.get("mean"), fields.get("std")
     if mean and std and _is_imagenet(mean, std):
         words.append("ImageNet's mean and deviation")
     else:
@@ -39,6 +39,7 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) < 1e-3
     if isinstance(one, tuple) and isinstance(other, tuple):
+        # One number stands for all channels.
         if len(one) != len(other):
             one, other = (v * max(len(one), len(other)) if len(v) == 1 else v for v in (one, other))
         return len(one) == len(other) and all(map(same, map(float, one), map(float, other)))

@@ -37,7 +37,7 @@ class Body:
 
     Attributes:
         base: Its architecture.
-        tensors: Under its names, without what it does not use.
+        tensors: Tensors under its names, without what it does not use.
         ibn_layers: Batch norms of which one half is an instance norm.
         size: Height and width of the images that its positions are for; None without any.
         patch_stride: Step from patch to patch in pixels; None where it is the size of a patch.
@@ -50,13 +50,13 @@ class Body:
     patch_stride: int | None = None
 
 
-def find_body(state: Mapping[str, Tensor], *, arch: str | None, stated: str | None) -> Body | None:
+def find_body(state: Mapping[str, Tensor], *, arch: str | None, named: str | None) -> Body | None:
     """Return the architecture with exactly these tensors, apart from its classifier.
 
     Args:
         state: Tensors under the architecture's names; IBN-Net's halves under theirs.
         arch: Required architecture, as ``--arch`` takes it; None for any of timm's.
-        stated: Architecture that the file names: preferred.
+        named: Architecture that the file names: preferred.
     """
     tensors = {n: t for n, t in state.items() if not n.startswith(_OWN_HEADS)}
     whole, halved = _joined_halves({n: tuple(t.shape) for n, t in tensors.items()})
@@ -64,9 +64,11 @@ def find_body(state: Mapping[str, Tensor], *, arch: str | None, stated: str | No
     if _POSITIONS in whole:
         if grid is None:
             return None
+        # The index knows each architecture at its usual size only.
         whole[_POSITIONS] = (1, _USUAL_GRID, whole[_POSITIONS][-1])
-    candidates = whole_bodies(load_index(), _named(whole))
-    chosen = _chosen(candidates, arch, stated)
+    counted = ((n, shape) for n, shape in whole.items() if not n.endswith("num_batches_tracked"))
+    candidates = whole_bodies(load_index(), tuple(counted))
+    chosen = _chosen(candidates, arch, named)
     if chosen is None:
         return None
     return Body(
@@ -86,6 +88,7 @@ def _joined_halves(shapes: Mapping[str, Shape]) -> tuple[dict[str, Shape], tuple
         if name.endswith(".BN.weight"):
             layer = name.removesuffix(".BN.weight")
             first, second = shapes.get(f"{layer}.IN.weight", (0,))[0], shapes[name][0]
+            # IBN-Net gives the instance norm half of the channels, rounded down.
             if second - first not in (0, 1):
                 continue
             halved[layer] = None
@@ -94,16 +97,8 @@ def _joined_halves(shapes: Mapping[str, Shape]) -> tuple[dict[str, Shape], tuple
     return whole, tuple(halved)
 
 
-def _named(shapes: Mapping[str, Shape]) -> tuple[tuple[str, Shape], ...]:
-    return tuple((name, shape) for name, shape in shapes.items() if not _is_counter(name))
-
-
-def _is_counter(name: str) -> bool:
-    return name.endswith("num_batches_tracked")
-
-
 def _grid_of(shapes: Mapping[str, Shape]) -> tuple[int, int, int] | None:
-    """Height, width and stride that give so many positions; None where no known ones do."""
+    """Return height, width and stride that give so many positions; None where no known ones do."""
     patch = shapes.get("patch_embed.proj.weight", (0, 0, 0, 0))[-1]
     positions = shapes[_POSITIONS]
     if patch != 16 or len(positions) != 3:
@@ -115,14 +110,14 @@ def _grid_of(shapes: Mapping[str, Shape]) -> tuple[int, int, int] | None:
     return next((grid for grid in _GRIDS if patches(*grid) + 1 == positions[1]), None)
 
 
-def _chosen(candidates: list[Candidate], arch: str | None, stated: str | None) -> Candidate | None:
-    """Return the plainest of timm's, unless another is asked for or stated."""
+def _chosen(candidates: list[Candidate], arch: str | None, named: str | None) -> Candidate | None:
+    """Return the candidate that is named, by the user or the file; else the one named shortest."""
     usable = [c for c in candidates if c.in_channels in (None, RGB)]
     if arch is not None:
         wanted = arch if arch.startswith(TORCHVISION_PREFIX) else arch.partition(".")[0]
         return next((c for c in usable if c.name == wanted), None)
     usable = [c for c in usable if c.architecture.library == "timm"]
-    return min(usable, key=lambda c: (c.name != stated, len(c.name), c.name), default=None)
+    return min(usable, key=lambda c: (c.name != named, len(c.name), c.name), default=None)
 
 
 def _base(candidate: Candidate, grid: tuple[int, int, int] | None) -> BaseSpec:

@@ -27,7 +27,7 @@ _BODY_ALONE = "--arch NAME reads the body alone, and lists the rest as not used.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeBase:
-    """Who writes such files.
+    """A code base, and how its files are recognized and read.
 
     Attributes:
         name: Name of the code base.
@@ -69,6 +69,7 @@ def _found(sign: re.Pattern[str], state: State) -> bool:
     return any(sign.search(name) for name in state)
 
 
+# The first that fits is taken. torchreid stands before IBN-Net: its networks may have such norms.
 CODE_BASES = (
     CodeBase(name="fast-reid", is_of=is_fast_reid, read=read_fast_reid),
     CodeBase(

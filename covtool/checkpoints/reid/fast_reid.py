@@ -48,10 +48,11 @@ def is_fast_reid(state: State, checkpoint: ForeignCheckpoint) -> bool:
 def read_fast_reid(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | None:
     """Return what file and config.yaml say; None for a neck or a pooling that cannot be rebuilt."""
     config = settings_beside(checkpoint.path, CONFIG)
+    # Many programs write a config.yaml; one without heads is not fast-reid's.
     config = config if setting(config, "MODEL.HEADS") else {}
     power = state.get("heads.pool_layer.p")
-    stated = setting(config, "MODEL.HEADS.POOL_LAYER") if power is None else "gempool"
-    pooling, neck = _POOLINGS.get(str(stated or "avgpool").lower()), _neck(state)
+    layer = setting(config, "MODEL.HEADS.POOL_LAYER") if power is None else "gempool"
+    pooling, neck = _POOLINGS.get(str(layer or "avgpool").lower()), _neck(state)
     if pooling is None or neck is None:
         return None
     classifier = state.get("heads.weight", state.get("heads.classifier.weight"))
@@ -86,6 +87,7 @@ def _neck(state: State) -> Neck | None:
 
 
 def _usual_size(name: str) -> tuple[int, int]:
+    # Published files are called after the data set and the kind: veri_sbs_R50-ibn.pth.
     if _VEHICLES.search(name):
         return _VEHICLE_SIZE
     return _STRONGER_SIZE if _STRONGER.search(name) else PERSON

@@ -29,6 +29,7 @@ def read_neck(*parts: Mapping[str, Tensor], relu: bool = False) -> Neck | None:
         if weight.ndim == 1 and "running_mean" in part:
             layers.append("batchnorm")
             tensors |= {f"bn.{name}": tensor for name, tensor in part.items()}
+        # A convolution of 1x1 on pooled maps is a linear layer.
         elif weight.ndim in (2, 4) and weight[0, 0].numel() == 1:
             layers.append("linear" if "bias" in part else "linear-without-bias")
             tensors |= {f"linear.{n}": t.flatten(1) if t.ndim > 1 else t for n, t in part.items()}

@@ -55,6 +55,7 @@ def open_reid(checkpoint: ForeignCheckpoint, *, arch: str | None = None) -> Publ
         return None
     readings = [checkpoint.with_prefix(prefix) for prefix in _prefixes(checkpoint)]
     for reading in readings:
+        # Networks that are refused have the names of a code base that is read, and more.
         refused = next((row for row in NOT_REBUILT if row.is_of(reading.state)), None)
         if refused is not None:
             if arch is not None:
@@ -85,8 +86,8 @@ def _opened(
     network = read_or_none(lambda: row.read(checkpoint.state, checkpoint))
     if network is not None and network.power is not None and network.power.numel() != 1:
         network = None  # a power for each channel
-    stated = checkpoint.stated_architecture
-    body = network and find_body(network.body, arch=arch, stated=stated)
+    named = checkpoint.stated_architecture
+    body = network and find_body(network.body, arch=arch, named=named)
     if network is None or body is None:
         if arch is not None:
             return None
@@ -183,6 +184,7 @@ def _without_unused(
     """Return the checkpoint without what the network does not use, which become ignored entries."""
     used = [*body.tensors.values(), *network.classifier.values(), network.power, network.eigenlayer]
     used += [*network.neck.tensors.values(), *network.settings.values()]
+    # By their storage, as the network has them under other names than the file.
     places = {t.data_ptr() for t in used if t is not None}
     unused = {
         name: None

@@ -37,6 +37,7 @@ def has_first_relu(body: Mapping[str, Tensor]) -> bool | None:
         return None
     weights, means = (torch.cat(parts) for parts in zip(*recorded, strict=True))
     normed = _normed_responses(*(tensor.float() for tensor in needed))
+    # Without the ReLU, and with it.
     errors = [
         float((weights @ _pooled_mean(maps) - means).square().sum())
         for maps in (normed, normed.relu())
@@ -51,11 +52,12 @@ def has_first_relu(body: Mapping[str, Tensor]) -> bool | None:
 def _recorded(
     body: Mapping[str, Tensor], convolution: str, norm: str
 ) -> tuple[Tensor, Tensor] | None:
-    """Rows of a convolution's weight, summed over its window, and the means of their outputs."""
+    """Return a convolution's weight, summed over its window, and the means of its outputs."""
     weight = body.get(convolution)
     mean = body.get(f"{norm}.running_mean", body.get(f"{norm}.BN.running_mean"))
     if weight is None or mean is None or weight.ndim != 4:
         return None
+    # In IBN-Net only the second half of the channels has a batch norm, and recorded means.
     return weight.double().sum(dim=(2, 3))[-len(mean) :], mean.double()
 
 
@@ -70,7 +72,7 @@ def _pooled_mean(maps: Tensor) -> Tensor:
 
 
 def _images_of_rectangles() -> Tensor:
-    """Rectangles of all sizes, in colors that are mostly gray: shape (B, 3, H, W)."""
+    """Draw rectangles of all sizes, in colors that are mostly gray: shape (B, 3, H, W)."""
     generator = torch.Generator().manual_seed(_SEED)
     images = torch.zeros(_IMAGES, 3, _SIDE, _SIDE)
     for image in images:

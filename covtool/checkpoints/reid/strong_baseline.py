@@ -33,6 +33,7 @@ def read_strong_baseline(state: State, checkpoint: ForeignCheckpoint) -> ReidNet
     if neck is None:
         return None
     power = state.get("global_pool.p", state.get("gap.p"))
+    # TransReID normalizes with 0.5, the networks with a ResNet with ImageNet's statistics.
     is_transformer = "base.cls_token" in state
     is_plain_resnet = "base.bn1.weight" in state and not any(".IN." in name for name in state)
     return ReidNetwork(
@@ -73,6 +74,7 @@ def read_cluster_contrast(state: State, checkpoint: ForeignCheckpoint) -> ReidNe
 def _uncounted(state: State) -> tuple[State, bool] | None:
     """Return tensors of a Sequential under a ResNet's names, and whether a ReLU was counted."""
     numbers = sorted({int(found[1]) for name in state if (found := _COUNTED.match(name))})
+    # Without a ReLU at 2, the max pooling is 2 and the stages begin at 3; with it, at 4.
     if numbers not in ([0, 1, 3, 4, 5, 6], [0, 1, 4, 5, 6, 7]):
         return None
     names = dict(zip(map(str, numbers), _LAYERS, strict=True))

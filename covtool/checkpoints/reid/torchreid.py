@@ -23,6 +23,7 @@ def is_torchreid(state: State, checkpoint: ForeignCheckpoint) -> bool:
     """Return whether a ResNet has torchreid's head, or signs of training on people."""
     if "layer4.0.conv1.weight" not in state or "classifier.weight" not in state:
         return False
+    # torchreid writes the rank-1 into its checkpoints.
     is_own = _is_eigenlayer(state) or "fc.1.running_mean" in state or "rank1" in checkpoint.others
     return is_own or is_of_people(state["classifier.weight"], checkpoint)
 
@@ -33,6 +34,7 @@ def read_torchreid(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork |
     neck = read_neck(*hidden, relu=True) if hidden else Neck()
     if neck is None:
         return None
+    # torchreid's resnet50_fc512 has stride 1 in its last stage, its plain resnet50 has 2.
     has_own = bool(hidden) or _is_eigenlayer(state)
     return ReidNetwork(
         body={n: t for n, t in state.items() if not n.startswith(_HEADS)},
