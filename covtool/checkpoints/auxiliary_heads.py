@@ -11,7 +11,6 @@ from covtool.backbones.auxiliary import (
 )
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.identification import Identification
-from covtool.checkpoints.matching import Candidate
 from covtool.specs import BaseSpec
 
 LEFT_OUT = (
@@ -28,7 +27,9 @@ def leave_out_auxiliary(
     Their tensors become unused ones of the file.
     """
     best = identification.best
-    if not has_auxiliary(_base(best)):
+    known = best.architecture
+    base = BaseSpec(library=known.library, name=known.name, arguments=dict(known.arguments))
+    if not has_auxiliary(base):
         return identification, ()
     checkpoint = identification.checkpoint
     renamed = [own for own, known in best.renames if is_auxiliary(known)]
@@ -42,6 +43,7 @@ def leave_out_auxiliary(
     renames = tuple((own, known) for own, known in best.renames if not is_auxiliary(known))
     unused = (*best.unused, *left)
     best = replace(best, architecture=architecture, renames=renames, unused=unused)
+    # Without a list of its own, all that is outside the prefix is unused, which a list has to name.
     outside = tuple(n for n in checkpoint.tensors if not n.startswith(checkpoint.prefix))
     checkpoint = checkpoint.using(checkpoint.prefix, (*(checkpoint.unused or outside), *left))
     candidates = (best, *identification.candidates[1:])
@@ -49,7 +51,7 @@ def leave_out_auxiliary(
 
 
 def input_arguments(base: BaseSpec, checkpoint: ForeignCheckpoint) -> tuple[BaseSpec, str | None]:
-    """Return the architecture as it has to take its images; and a note where nothing tells that."""
+    """Return the architecture as it has to take its images, and a note where that is unknown."""
     if not transforms_input(base):
         return base, None
     if is_published(base, checkpoint.path):
@@ -59,8 +61,3 @@ def input_arguments(base: BaseSpec, checkpoint: ForeignCheckpoint) -> tuple[Base
         f"torchvision's own weights of {base.name} take images with a mean and a deviation of 0.5; "
         f"if this file was trained from them, add {_HALF}."
     )
-
-
-def _base(candidate: Candidate) -> BaseSpec:
-    known = candidate.architecture
-    return BaseSpec(library=known.library, name=known.name, arguments=dict(known.arguments))

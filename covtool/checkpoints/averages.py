@@ -9,6 +9,7 @@ from covtool.checkpoints.container_entries import SEPARATOR, Found, entries_of, 
 from covtool.checkpoints.weight_sets import is_averaged
 from covtool.printable import printable
 
+# They mark the average's copy where one state dict holds both; wrappers are around all of it.
 EMA_PREFIXES = ("model_ema.", "ema_model.", "ema.")
 
 _EMA_SHARE = 0.4  # of a file with two copies of a model and something beside them
@@ -80,8 +81,9 @@ def _is_parameter(name: Any) -> bool:
 def swapped_on_saving(loaded: Mapping, ema: Found) -> bool:
     """Return whether mmengine's EMAHook wrote the file: it exchanges average and raw weights."""
     names = [str(name) for name in ema.entries if name != "steps"]
-    stated = "steps" in ema.entries and all(name.startswith("module.") for name in names)
-    return stated and ("meta" in loaded or "message_hub" in loaded)
+    # Its averaged model counts steps among the tensors, and wraps the network as `module`.
+    is_averaged_model = "steps" in ema.entries and all(n.startswith("module.") for n in names)
+    return is_averaged_model and ("meta" in loaded or "message_hub" in loaded)
 
 
 def split_by_prefix(ema: Found | None, raw: Found | None) -> tuple[Found | None, Found | None]:

@@ -37,8 +37,8 @@ class Alias:
     """A module that another argument of the constructor calls otherwise.
 
     Attributes:
-        own: In a file.
-        known: In the index, which has architectures as they are by default.
+        own: Name in a file.
+        known: Name in the index, which has architectures as they are by default.
         arguments: Constructor arguments with which the architecture uses the file's names.
         note: Sentence that says so.
     """
@@ -70,9 +70,9 @@ class Body:
     """Architectures whose bodies stand behind a prefix.
 
     Attributes:
-        prefix: Before the names of the body.
+        prefix: Prefix of the body's names.
         tensors: Number of tensors of the body.
-        candidates: All equally good.
+        candidates: Architectures, all equally good.
     """
 
     prefix: str
@@ -85,12 +85,12 @@ class View:
     """The tensors of a file behind a prefix, and those that are not.
 
     Attributes:
-        prefix: Before the names.
+        prefix: Prefix of the names in the file.
         inside: Shapes by the names that follow the prefix, in the order of the file.
         outside: Shapes by the whole names.
         ordered: Whether that is the order of the model.
         size: Height and width of the images in pixels, where they are known.
-        alias: Under which the names are looked up.
+        alias: Alias under which the names are looked up.
     """
 
     prefix: str
@@ -186,7 +186,7 @@ def _without_head(candidate: Candidate) -> Candidate:
 
 
 def whole_bodies(index: ArchitectureIndex, tensors: Named) -> list[Candidate]:
-    """Architectures of which a file has the body and perhaps the classifier, and nothing else."""
+    """Return architectures of which a file has the body, perhaps the classifier, and no more."""
     view = View.of(tensors, "", ordered=True, size=None)
     rows = _complete_rows(index, view.known)
     found = fitting(index, rows, lambda row: body_candidate(index, row, view))
@@ -201,7 +201,8 @@ def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate 
         return None
     architecture = index.architectures[row]
     names = {view.known[name] for name, _ in body}
-    exact = {n for n, shape in head if _has(view, n, shape)} if head else set()
+    inside = view.inside
+    exact = {n for n, known in head if n in inside and same_but_outputs(inside[n], known)}
     used = names | exact if len(exact) == len(head) else names
     others = [n for n in view.inside if n not in used]
     left = {*names, *others}
@@ -214,10 +215,10 @@ def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate 
     if strange:
         return None
     shapes = {n: (view.inside[view.known[n]], known) for n, known in body}
-    stated = _size_told(architecture, shapes, view.size)
-    if stated is None:
+    fit = _fit_of(architecture, shapes, view.size)
+    if fit is None:
         return None
-    in_channels, arguments, notes = stated
+    in_channels, arguments, notes = fit
     if view.alias is not None:
         arguments, notes = {**arguments, **view.alias.arguments}, (*notes, view.alias.note)
     found = Candidate(
@@ -287,14 +288,10 @@ def _complete_rows(index: ArchitectureIndex, names: Iterable[str]) -> np.ndarray
     return np.flatnonzero((per_row(index, body) == index.body_lengths) & (index.body_lengths > 0))
 
 
-def _has(view: View, name: str, known: Shape) -> bool:
-    return name in view.inside and same_but_outputs(view.inside[name], known)
-
-
-def _size_told(
+def _fit_of(
     architecture: Architecture, shapes: Mapping[str, tuple[Shape, Shape]], size: Size | None
 ) -> tuple[int | None, dict[str, object], tuple[str, ...]] | None:
-    """Return input channels, arguments and notes of shapes that fit, of another size perhaps."""
+    """Return channels, arguments and notes of shapes that fit, perhaps at another size, or None."""
     other = {n: pair for n, pair in shapes.items() if pair[0] != pair[1] and may_differ(n)}
     fits, in_channels = shapes_fit(pair for n, pair in shapes.items() if n not in other)
     if not fits:

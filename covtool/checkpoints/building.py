@@ -26,7 +26,7 @@ class BuiltModel:
     """A model with the weights of a checkpoint.
 
     Attributes:
-        model: In eval mode, float32.
+        model: Network in eval mode, float32.
         base: Its architecture.
         num_classes: Outputs of its classifier.
         fresh_classifier: Whether the classifier is new, with random weights.
@@ -61,7 +61,7 @@ def build(
     # Before the model is built: tensors are mapped until now and take memory only then.
     require_room(f"The model in {checkpoint.path}", num_bytes(checkpoint.state.values()))
     try:
-        base, pooled = _with_told_pooling(_base(checkpoint, candidate), checkpoint, candidate)
+        base, pooled = _with_stated_pooling(_base(checkpoint, candidate), checkpoint, candidate)
         base, images_note = input_arguments(base, checkpoint)
         # Tensors of an architecture as it is are those of the file, which were counted.
         model = create_model(base, num_classes=classes, counted=not (base.arguments or fresh))
@@ -101,7 +101,7 @@ def _base(checkpoint: ForeignCheckpoint, candidate: Candidate) -> BaseSpec:
     return BaseSpec(library=architecture.library, name=architecture.name, arguments=arguments)
 
 
-def _with_told_pooling(
+def _with_stated_pooling(
     base: BaseSpec, checkpoint: ForeignCheckpoint, candidate: Candidate
 ) -> tuple[BaseSpec, str | None]:
     """Return the architecture with the pooling that the file says, where that is not its own.
@@ -109,15 +109,15 @@ def _with_told_pooling(
     A transformer whose tokens are averaged has its norm behind the pooling, unless the file has it
     before.
     """
-    stated = checkpoint.stated.arguments.get("global_pool")
-    if stated is None or base.library != "timm" or "global_pool" in base.arguments:
+    pooling = checkpoint.stated.arguments.get("global_pool")
+    if pooling is None or base.library != "timm" or "global_pool" in base.arguments:
         return base, None
-    if stated == default_pooling(base):
+    if pooling == default_pooling(base):
         return base, None
-    arguments = {**base.arguments, "global_pool": stated}
+    arguments = {**base.arguments, "global_pool": pooling}
     if candidate.match == "names" and any(n.startswith("norm.") for n in checkpoint.state):
         arguments["fc_norm"] = False
-    note = f"The file says that its features are pooled by {stated}."
+    note = f"The file says that its features are pooled by {pooling}."
     return base.model_copy(update={"arguments": arguments}), note
 
 
@@ -143,7 +143,7 @@ def _renamed(
 
 
 def _counted(state: Mapping[str, Tensor], names: dict[str, str]) -> dict[str, Tensor]:
-    """Renamed tensors; counters follow the weight beside them."""
+    """Rename tensors; counters, which are not matched, follow the weight beside them."""
     modules = {own.rpartition(".")[0]: new.rpartition(".")[0] for own, new in names.items()}
     for name in state:
         module, _, leaf = name.rpartition(".")
@@ -214,7 +214,7 @@ def _classifier_note(candidate: Candidate, classes: int) -> str:
 
 
 def precision_note(tensors: Mapping[str, Tensor]) -> str | None:
-    """Return that weights of another precision become float32; None where there are none."""
+    """Return the note that weights of another precision become float32; None without any."""
     kinds = {t.dtype for t in tensors.values() if t.is_floating_point()} - {torch.float32}
     if not kinds:
         return None
@@ -223,7 +223,7 @@ def precision_note(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def ignored_note(checkpoint: ForeignCheckpoint) -> str | None:
-    """Return what is not used of a file, in groups; None where all of it is."""
+    """Return the note on what is not used of a file, in groups; None where all of it is."""
     if not checkpoint.ignored:
         return None
     groups = ", ".join(group for group, _ in group_keys(checkpoint.ignored))

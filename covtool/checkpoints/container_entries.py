@@ -58,7 +58,8 @@ def entry_of(loaded: Mapping, name: Any) -> Found | None:
 
 
 def _inside(value: Mapping, depth: int, seen: _Seen) -> _Inside:
-    """Yield tensors in a mapping or below one of its entries; one of many names is read once."""
+    """Return tensors in a mapping or below one of its entries; a mapping of many names once."""
+    # At another depth other entries are in reach.
     place = id(value), depth
     if place not in seen:
         seen[place] = None  # of what holds itself
@@ -78,7 +79,7 @@ def _first_inside(value: Mapping, depth: int, seen: _Seen) -> _Inside:
 
 
 def itself(loaded: Mapping) -> Found | None:
-    """Return a state dict itself; None where it is none."""
+    """Return a mapping itself where it is a state dict; None where it is none."""
     return Found("", loaded) if has_tensors(loaded) else None
 
 

@@ -39,7 +39,8 @@ from covtool.errors import ArgumentError, CheckpointError
 from covtool.printable import first_few, printable
 from covtool.safetensors_header import MOST_TENSORS
 
-PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.", "network.")
+# DataParallel's and torch.compile's wrappers, and what authors call a network in their own modules.
+WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.", "network.")
 
 _HALF = 0.5  # a wrapper holds at least this share of the tensors
 _COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
@@ -113,7 +114,7 @@ def prefix_chain(names: Iterable[str]) -> tuple[str, ...]:
     while names and len(chain) <= MOST_WRAPPERS:
         start = len(chain[-1])
         counts = Counter(name[start : name.find(".", start) + 1] for name in names)
-        prefix = max(PREFIXES, key=lambda prefix: counts[prefix])
+        prefix = max(WRAPPERS, key=lambda prefix: counts[prefix])
         # A wrapper is around all of a network; heads and losses beside it may be outside.
         if counts[prefix] < max(1, _HALF * len(names)):
             break
@@ -161,7 +162,13 @@ def _averaged_and_raw(
     path: Path, loaded: Mapping, weights: str
 ) -> tuple[Found | None, Found | None]:
     ema = next(entries_of(loaded, (name for name in loaded if is_averaged(str(name)))), None)
-    raw = _first(loaded, RAW) or _of_roles(path, loaded) or itself(loaded) or _unnamed(loaded)
+    # From the surest to the least sure: an entry of a usual name beats a state dict at the top.
+    raw = (
+        next(entries_of(loaded, RAW), None)
+        or _of_roles(path, loaded)
+        or itself(loaded)
+        or _unnamed(loaded)
+    )
     # mmengine exchanges both before saving: what is called raw is the average.
     if raw is not None and ema is not None and swapped_on_saving(loaded, ema):
         return raw, ema
@@ -238,10 +245,6 @@ def _average_note(taken: Found, other: Found | None) -> str:
     others = printable(other.name) or "the other tensors" if other else ""
     instead = f"; --weights raw takes {others}" if other else ""
     return f"The averaged (EMA) weights in {own} are used{instead}."
-
-
-def _first(loaded: Mapping, names: Iterable[str]) -> Found | None:
-    return next(entries_of(loaded, names), None)
 
 
 def _unnamed(loaded: Mapping) -> Found | None:

@@ -113,7 +113,7 @@ def _require_torch_archive(path: Path) -> None:
 def _no_checkpoint(path: Path, start: bytes) -> CheckpointError:
     if start[_TAR] == b"ustar":
         raise _tar_archive(path, start)
-    known = (stated for begin, stated in _KNOWN_STARTS.items() if start.startswith(begin))
+    known = (kind for begin, kind in _KNOWN_STARTS.items() if start.startswith(begin))
     what, hint = next(known, None) or _text_or_unknown(start)
     return CheckpointError(
         f"{path} is not a checkpoint.",

@@ -41,7 +41,7 @@ class ForeignCheckpoint:
         format: ``zip`` (torch.save), ``legacy`` (before torch 1.6), ``safetensors``, ``covtool``.
         container: Entries on the way to the tensors; None where the file is a state dict.
         is_ema: Whether they are an exponential moving average.
-        tensors: All of them, under their names in the container.
+        tensors: Tensors under their names in the container.
         prefix: Prefix that was removed from the names.
         others: Other entries at the top of the file, each in a few characters.
         recipe: The raw recipe of a covtool file, or None.
@@ -102,7 +102,7 @@ class ForeignCheckpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file, in hexadecimal; read when first asked for."""
+        """SHA-256 of the file, in hexadecimal; computed when first asked for."""
         try:
             with opened(self.path) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()

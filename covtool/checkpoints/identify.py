@@ -90,7 +90,7 @@ class _Search:
 
     Attributes:
         index: The architectures.
-        rows: Those that are meant; None for all.
+        rows: Rows of the index that are meant; None for all.
         arch: Their name; None for all.
         size: Height and width of the images in pixels, where they are known.
     """
@@ -137,7 +137,7 @@ class _Search:
         if rows is None:
             bodies = find_bodies(self.index, tensors, ordered=ordered, size=self.size)
         else:
-            bodies = _stated_bodies(self.index, tensors, rows, ordered=ordered, size=self.size)
+            bodies = _bodies_of_rows(self.index, tensors, rows, ordered=ordered, size=self.size)
         if not bodies:
             return None
         # Only now: the refusal holds for a file whose names and shapes fit, not for any that look
@@ -180,19 +180,17 @@ class _Search:
         return [candidate for candidate in found if candidate is not None][:1]
 
     def _by_trees(self, checkpoint: ForeignCheckpoint) -> Identification | None:
-        stated = (
-            None if self.rows is None else {self.index.architectures[r].name for r in self.rows}
-        )
+        names = None if self.rows is None else {self.index.architectures[r].name for r in self.rows}
         for reading in checkpoint.readings():
             found = match_trees(self.index, relevant_tensors(reading.state))
-            found = [c for c in found if stated is None or c.architecture.name in stated]
+            found = [c for c in found if names is None or c.architecture.name in names]
             if found:
                 found.sort(key=lambda candidate: preference(candidate, reading))
                 return Identification(checkpoint=reading, candidates=tuple(found), match="names")
         return None
 
 
-def _stated_bodies(
+def _bodies_of_rows(
     index: ArchitectureIndex,
     tensors: Named,
     rows: tuple[int, ...],
@@ -257,10 +255,10 @@ def _with_one_classifier(found: Identification, asked: str | None) -> Identifica
             reason="Each is a linear layer whose inputs are the features.",
             hint=f"Say which one is meant: --classifier-layer {printable(best.classifiers[0])}.",
         )
-    return _stated_classifier(found, asked)
+    return _with_named_classifier(found, asked)
 
 
-def _stated_classifier(found: Identification, asked: str) -> Identification:
+def _with_named_classifier(found: Identification, asked: str) -> Identification:
     checkpoint = found.checkpoint
     shapes = dict(relevant_tensors({**checkpoint.tensors, **checkpoint.beside}))
     candidates = [with_named_classifier(c, asked, shapes) for c in found.candidates]

@@ -45,6 +45,7 @@ class KeyReport:
             for kind, names in parts
             for group, count in group_keys(names)
         ]
+        # Other shapes are the last kind, so that the only one has the last line.
         if len(self.other_shape) == 1:
             expected, found = next(iter(self.other_shape.values()))
             lines[-1] += f" {list(found)}, not {list(expected)}"
@@ -75,6 +76,7 @@ def group_keys(names: Iterable[str], *, max_groups: int = MAX_LINES) -> list[tup
     names = list(names)
     if not names:
         return []
+    # From the finest groups on: the first that are few enough say most.
     depth = max(name.count(".") for name in names)
     groups = next(
         (g for kept in range(depth, 0, -1) if (g := _grouped(names, kept, max_groups))), None
@@ -99,6 +101,7 @@ def _grouped(names: list[str], kept: int, most: int) -> list[_Group]:
         if len(parts) - 1 > kept:
             module, leaf = ".".join(parts[:kept]) if kept else parts[0], "*"
         members.setdefault(tuple(_NUMBER.split(f"{module}.")), []).append((module, leaf))
+        # A file may have a hundred thousand names, and each depth looks at all of them.
         if len(members) > most:
             return []
     return list(members.values())

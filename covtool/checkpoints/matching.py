@@ -129,7 +129,7 @@ def same_but_outputs(own: Shape, known: Shape) -> bool:
 
 
 def outputs(shapes: Iterable[Shape]) -> int | None:
-    """Return rows of the first matrix."""
+    """Return the number of rows of the first matrix; None without one."""
     return next((shape[0] for shape in shapes if len(shape) > 1), None)
 
 

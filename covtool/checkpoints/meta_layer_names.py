@@ -41,7 +41,7 @@ class MetaLayer:
 
     @property
     def fields(self) -> Mapping[str, str]:
-        """Of the `HeadSpec` that it is."""
+        """Fields of the `HeadSpec` that it is."""
         return _FIELDS[self.name]
 
 

@@ -101,6 +101,7 @@ def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) ->
             reason=printable((str(problem).splitlines() or [type(problem).__name__])[-1].strip()),
             hint="The file is damaged, or the installed timm builds this architecture differently.",
         ) from problem
+    # The model was built in float32, and loading copied into that.
     _take_dtype(model, tensors)
     attach_recipe(model, recipe)
     return model
@@ -176,12 +177,13 @@ def size_in_file(model: nn.Module) -> int:
 
 def _systems_word(problem: SafetensorError) -> Exception:
     """Return the system's error, whose number safetensors gives in its text only."""
-    stated = re.search(r"\(os error (\d+)\)", str(problem))
-    return problem if stated is None else OSError(int(stated[1]), os.strerror(int(stated[1])))
+    number = re.search(r"\(os error (\d+)\)", str(problem))
+    return problem if number is None else OSError(int(number[1]), os.strerror(int(number[1])))
 
 
 def _plain(tensor: Tensor) -> Tensor:
     """Return a tensor of its own, contiguous and in NCHW, as safetensors wants it."""
+    # Cloned even if contiguous: safetensors refuses tensors that share their memory.
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
@@ -199,6 +201,7 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 def _take_dtype(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    # A model of several dtypes stays float32: there is no single one to take.
     dtypes = {t.dtype for n, t in tensors.items() if t.is_floating_point()}
     if len(dtypes) == 1:
         model.to(dtypes.pop())

@@ -66,8 +66,9 @@ def converted_by_timm(checkpoint: ForeignCheckpoint, arch: str | None) -> Iterat
             found = timm_filtered(reading.state, arch)
             converted = [] if found is None else [(arch.partition(".")[0], found)]
         else:
-            stated = [name for name in checkpoint.stated.architectures if ":" not in name]
-            converted = timm_candidates(reading.state, stated)
+            # A colon is in torchvision's names, for which timm has no conversion.
+            named = [name for name in checkpoint.stated.architectures if ":" not in name]
+            converted = timm_candidates(reading.state, named)
         for name, tensors in converted:
             note = f"Its names are read as timm's own conversion for {name} reads them."
             yield NamedFile(
@@ -84,7 +85,7 @@ def converted_by_timm(checkpoint: ForeignCheckpoint, arch: str | None) -> Iterat
 
 
 def _own_sizes(converted: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Converted tensors, with position embeddings as the file has them.
+    """Return converted tensors, with position embeddings as the file has them.
 
     timm resamples them to an architecture's default size; the file's own says its images.
     """
@@ -95,11 +96,12 @@ def _own_sizes(converted: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
 
 
 def _renamed(checkpoint: ForeignCheckpoint, reading: Reading) -> ForeignCheckpoint:
-    stated = checkpoint.stated
+    statements = checkpoint.stated
     if reading.input:
         where = reading.summary or "the normalizer in the file"
         statement = Statement(where=where, input=dict(reading.input))
-        stated = replace(stated, sources=(statement, *stated.sources))
+        # First, as what a file's tensors show is trusted more than what anything says of it.
+        statements = replace(statements, sources=(statement, *statements.sources))
     read = (f"Its names are read as those of {reading.summary}.",) if reading.summary else ()
     return replace(
         checkpoint,
@@ -107,6 +109,6 @@ def _renamed(checkpoint: ForeignCheckpoint, reading: Reading) -> ForeignCheckpoi
         beside={},
         prefix="",
         not_tensors=(*reading.unused, *checkpoint.not_tensors),
-        stated=stated,
+        stated=statements,
         notes=(*checkpoint.notes, *read, *reading.notes),
     )

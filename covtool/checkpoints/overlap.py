@@ -13,6 +13,7 @@ def match_overlap(index: ArchitectureIndex, tensors: Named, *, limit: int) -> li
     2 * common / (one + other), the Dice coefficient.
     """
     numbers = [index.shape_numbers.get(shape, -1) for _, shape in tensors]
+    # One number for a name and a shape together; int64, as the product may need more than 32 bits.
     pair_keys = index.pair_names.astype(np.int64) * len(index.shapes) + index.pair_shapes
     own = [
         index.name_numbers[name] * len(index.shapes) + number
@@ -21,6 +22,7 @@ def match_overlap(index: ArchitectureIndex, tensors: Named, *, limit: int) -> li
     ]
     common = per_row(index, np.isin(pair_keys, own)[index.pairs])
     scores = (common + _common_shapes(index, numbers)) / (len(tensors) + index.lengths)
+    # Stable, so that equal scores keep the order of the index.
     best = np.argsort(-scores, kind="stable")[:limit]
     return [
         Candidate(
@@ -41,4 +43,5 @@ def _common_shapes(index: ArchitectureIndex, numbers: list[int]) -> np.ndarray:
     columns = column[index.pair_shapes[index.pairs]]
     cells = index.owners[columns >= 0] * len(shapes) + columns[columns >= 0]
     table = np.bincount(cells, minlength=len(index.lengths) * len(shapes))
+    # A shape that the file has twice has a partner at most twice.
     return np.minimum(table.reshape(len(index.lengths), -1), counts).sum(axis=1)

@@ -65,6 +65,7 @@ def with_named_classifier(
     own = shapes.get(f"{asked}.weight", ())
     if len(weights) != 1 or len(own) < 2 or own[1] != expected[weights[0]][1]:
         return None
+    # Whoever names the layer has settled the doubt.
     linear = Linear(module=asked, weight=own, has_bias=f"{asked}.bias" in shapes)
     return with_linear(replace(candidate, doubted=None), linear, weights[0].removesuffix(".weight"))
 
@@ -72,6 +73,7 @@ def with_named_classifier(
 @lru_cache(maxsize=256)
 def _built_head(library: str, name: str, classifiers: tuple[str, ...]) -> tuple:
     base = BaseSpec(library=library, name=name)
+    # Any number of classes does: only the inputs of the classifier are compared.
     state = create_skeleton(base, num_classes=2).state_dict()
     heads = tuple(f"{module}." for module in classifiers)
     return tuple((n, tuple(t.shape)) for n, t in state.items() if n.startswith(heads))

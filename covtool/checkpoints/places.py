@@ -15,7 +15,7 @@ MOST_COMPARED = 2_000
 """Names of a folder that are compared with one that is missing."""
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
-"""How the names of checkpoints end."""
+"""Suffixes of the names of checkpoints."""
 
 
 def is_folder(path: Path) -> bool:
@@ -42,7 +42,7 @@ def is_there(path: Path) -> bool:
 
 
 def cannot_be_read(path: Path | str, problem: OSError) -> CheckpointError:
-    """Return the system does not give a file, or it is none; the reason is the system's."""
+    """Return the error for a file that the system does not give, with the system's reason."""
     return CheckpointError(
         f"{printable(str(path), longest=400)} cannot be read.",
         reason=reason_of(problem),
@@ -66,7 +66,7 @@ def missing_file(path: Path) -> CheckpointError:
 
 
 def no_file(path: Path) -> CheckpointError:
-    """Return a folder stands where a checkpoint should."""
+    """Return the error for a folder where a checkpoint should be, with the checkpoints in it."""
     inside = [name for name in names_in(path) if name.endswith(SUFFIXES)]
     return CheckpointError(
         f"{path} is a folder, not a checkpoint.",
@@ -86,5 +86,6 @@ def names_in(folder: Path) -> list[str]:
 def close_names(name: str, names: Iterable[str]) -> list[str]:
     """Return at most three names that are like one, fit for a sentence."""
     others = (other for other in names if other != name)  # a link that leads nowhere has its name
+    # The comparison takes time that grows with the square of the length.
     few = list(islice(others, MOST_COMPARED))
     return [printable(near) for near in get_close_matches(name[:255], few, n=3, cutoff=0.5)]

@@ -25,7 +25,7 @@ MOST_REPEATED = 4 << 30
 """Bytes of the tensors of a file that is smaller: views can repeat what is stored once."""
 
 LARGEST_EMPTY = 1 << 16
-"""Of a side of a tensor that has no numbers."""
+"""Length of a side of a tensor that has no numbers."""
 
 
 def require_usual(path: Path, loaded: Any) -> None:
@@ -40,6 +40,7 @@ def require_usual(path: Path, loaded: Any) -> None:
     """
     try:
         for entries in _levels(loaded, DEPTH + 1, set()):
+            # Other entries, a vocabulary say, may have names of any length.
             has_tensors = any(isinstance(value, Tensor) for value in entries.values())
             if entries is loaded or has_tensors:
                 require_usual_number(len(entries))
@@ -108,7 +109,8 @@ def _strange_kind(name: str, tensor: Any) -> str | None:
 
 
 def _looks_quantized(name: str, tensor: Tensor) -> bool:
-    """Whole numbers where a layer has its weights."""
+    """Return whether there are whole numbers where a layer has its weights."""
+    # A vector of whole numbers may be a counter or a permutation; a matrix of them is packed.
     is_weight = name.rpartition(".")[2] in ("weight", "qweight")
     return is_weight and tensor.dim() > 1 and not tensor.is_floating_point()
 

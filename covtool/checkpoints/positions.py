@@ -18,7 +18,7 @@ class OtherSize:
 
     Attributes:
         arguments: Arguments of the library's constructor.
-        notes: In sentences.
+        notes: Findings, in sentences.
     """
 
     arguments: dict[str, object]

@@ -25,7 +25,7 @@ def preference(
     """
     library, name = candidate.architecture.library, candidate.architecture.name
     words = _words(checkpoint.path.stem)
-    stated = [
+    named = [
         n.removeprefix(TORCHVISION_PREFIX).partition(".")[0]
         for n in checkpoint.stated.architectures
     ]
@@ -33,14 +33,17 @@ def preference(
     ported = name.startswith("tf_") and _is_port(checkpoint.state)
     common, others = _words(name) & words, _words(name) - words
     return (
-        stated.index(name) if name in stated else len(stated),
+        # What the file says beats what its code base implies, and that the words of its name.
+        named.index(name) if name in named else len(named),
         not implied,
         not ported,
         not ("torchvision" in words and library == "torchvision"),
+        # An architecture all of whose words are in the file's name is likelier than one in part.
         -len(common) if not others else 0,
         -len(common),
         len(others),
         library != "timm",
+        # The plainest of what is left, and no tie: the answer is the same on every machine.
         len(name),
         name,
     )

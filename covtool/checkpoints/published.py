@@ -94,6 +94,7 @@ def open_published(
         if arch not in (None, PREFIX + name):
             raise _not_of(checkpoint, arch, f"Its layers are those of a {name}.")
         return _built(reading, layout, name, iterations)
+    # Only now: what looks damaged behind one prefix may be whole behind another.
     for _, layout in readings:
         near = difference_to_nearest(layout.body) if layout.reduced_by else None
         if near is not None:
@@ -115,8 +116,8 @@ def _is_published(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> b
     if pooled is None:
         return False
     if pooled["head"] == "cbp" or (pooled["head"] == "gap" and _drops_pooling(name)):
-        stated = (checkpoint.stated_architecture or "").removeprefix(PREFIX)
-        return stated == name and "best_prec1" in checkpoint.others
+        named = (checkpoint.stated_architecture or "").removeprefix(PREFIX)
+        return named == name and "best_prec1" in checkpoint.others
     if pooled["head"] == "gap":
         return layout.is_counted and "weight" in layout.classifier
     return True
@@ -127,7 +128,7 @@ def _drops_pooling(name: str) -> bool:
 
 
 def _pooled(layout: Layout) -> dict[str, object] | None:
-    """Fields of the head whose vector has the length that the classifier takes; None for none.
+    """Return fields of the head whose vector is as long as the classifier's inputs, or None.
 
     Only MPN-COV reduces in its own representation, and its vector is the triangle. The whole
     matrix behind no reduction of its own is B-CNN's.
@@ -193,6 +194,7 @@ def _operations(
     head = HeadSpec(
         **fields,
         reduction="conv-bn-relu" if layout.reduced_by else "none",
+        # The last of VGG's and AlexNet's features is a max pooling, which these networks lack.
         tap=f"features.{len(model.features) - 2}" if _drops_pooling(name) else None,
         hidden="keep" if len(layout.weights) > 1 else "drop",
     )
@@ -200,21 +202,22 @@ def _operations(
 
 
 def _meta_layer(checkpoint: ForeignCheckpoint, iterations: int | None) -> dict[str, object]:
-    """Fields of what the covariance goes through: as names say, or the Newton-Schulz iteration."""
-    stated = stated_meta_layer(checkpoint.path) if iterations is None else None
-    if stated is not None and stated.fields["head"] != "isqrt":
-        return dict(stated.fields)
+    """Return fields of the meta-layer: as names say, or those of the Newton-Schulz iteration."""
+    # Who gives a number of iterations says by that that it is the iteration.
+    meta_layer = stated_meta_layer(checkpoint.path) if iterations is None else None
+    if meta_layer is not None and meta_layer.fields["head"] != "isqrt":
+        return dict(meta_layer.fields)
     return {"iterations": iterations or DEFAULT_ITERATIONS}
 
 
 def _keeps_resolution(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> bool:
     """Return whether the last stage of a ResNet has stride 1, as in every mpncovresnet."""
-    stated = (checkpoint.stated_architecture or "").startswith(PREFIX)
-    return name.startswith("res") and (stated or layout.reduced_by in ("layer_reduce", "features"))
+    named = (checkpoint.stated_architecture or "").startswith(PREFIX)
+    return name.startswith("res") and (named or layout.reduced_by in ("layer_reduce", "features"))
 
 
 def _classifier_tensors(layout: Layout, model: nn.Module) -> dict[str, Tensor]:
-    """Return a single Linear goes to the place of the network's last one."""
+    """Return the classifier's tensors; a single Linear takes the place of the network's last."""
     prefix = "fc" if hasattr(model, "fc") else "classifier"
     classifier = model.get_submodule(prefix)
     if isinstance(classifier, nn.Sequential) and "weight" in layout.classifier:
@@ -235,6 +238,7 @@ def _pooling_tensors(
 
 def _published_hashes(channels: int, size: int) -> dict[str, Tensor]:
     """Return the hashes of published compact bilinear pooling, whose seed is fixed."""
+    # Drawn in the published order, on the CPU: another order or device gives other numbers.
     generator = torch.Generator("cpu").manual_seed(_HASH_SEED)
     first, second = (torch.randint(size, (channels,), generator=generator) for _ in range(2))
     signs = [torch.randint(2, (channels,), generator=generator) * 2.0 - 1.0 for _ in range(2)]
@@ -273,10 +277,10 @@ def _notes(
 
 
 def _meta_layer_note(checkpoint: ForeignCheckpoint, head: HeadSpec) -> str:
-    stated = stated_meta_layer(checkpoint.path)
-    if stated is not None and stated.fields["head"] == head.head:
-        name = printable(stated.stated_by)
-        return f"The name {name} says {stated.name}: its meta-layer is taken to be that."
+    meta_layer = stated_meta_layer(checkpoint.path)
+    if meta_layer is not None and meta_layer.fields["head"] == head.head:
+        name = printable(meta_layer.stated_by)
+        return f"The name {name} says {meta_layer.name}: its meta-layer is taken to be that."
     whole = head.vec == "full"
     hint = " Vectors of the whole matrix come from DifferentiableSVD." if whole else ""
     return (
@@ -288,8 +292,8 @@ def _meta_layer_note(checkpoint: ForeignCheckpoint, head: HeadSpec) -> str:
 
 def _is_stride_assumed(name: str, layout: Layout, checkpoint: ForeignCheckpoint) -> bool:
     """Return whether a ResNet's last stage is assumed to be the plain network's."""
-    stated = checkpoint.stated_architecture is not None
-    return name.startswith("res") and not stated and not _keeps_resolution(name, layout, checkpoint)
+    named = checkpoint.stated_architecture is not None
+    return name.startswith("res") and not named and not _keeps_resolution(name, layout, checkpoint)
 
 
 def _head_note(layout: Layout, name: str, head: HeadSpec | None) -> str:

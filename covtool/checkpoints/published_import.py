@@ -27,6 +27,7 @@ def imported_head(source: str, own: HeadSpec, asked: HeadSpec) -> HeadSpec:
     if not set(changed) - {"iterations"}:
         return own
     other = [n for n in changed if n in _WITH_WEIGHTS and getattr(asked, n) != getattr(own, n)]
+    # A batch norm behind the pooling would have weights, which the file has not.
     if asked.post_norm == "batchnorm":
         other.append("post_norm")
     if other:

@@ -40,7 +40,7 @@ class Layout:
     Attributes:
         body: Tensors of the feature extractor, under torchvision's names.
         reduction: ``conv.weight``, ``bn.weight``, ...
-        classifier: Behind ``classifier.`` or ``fc.``.
+        classifier: Tensors behind ``classifier.`` or ``fc.``.
         reduced_by: Names before those of the reduction: ``layer_reduce``, ``features`` or
             ``representation``; None without one.
         is_counted: Whether the body is a ResNet's whose layers are counted.
@@ -54,7 +54,7 @@ class Layout:
 
     @property
     def weights(self) -> list[Tensor]:
-        """Of the classifier's linear layers, in order."""
+        """Weights of the classifier's linear layers, in order."""
         return [
             t
             for n, t in self.classifier.items()
@@ -63,7 +63,7 @@ class Layout:
 
     @property
     def channels(self) -> int | None:
-        """Of the map that is pooled; None where the tensors do not tell."""
+        """Channels of the map that is pooled; None where the tensors do not tell."""
         if self.reduced_by:
             conv = self.reduction.get("conv.weight")
             return None if conv is None or not conv.ndim else conv.shape[0]
@@ -73,6 +73,7 @@ class Layout:
 
 def read_layout(checkpoint: ForeignCheckpoint) -> Layout:
     """Return the tensors of a checkpoint, sorted into body, reduction and classifier."""
+    # DataParallel may be around the features alone, as in torch's ImageNet example for VGG.
     state = {n.replace("features.module.", "features."): t for n, t in checkpoint.state.items()}
     counted = "features.4.0.conv1.weight" in state
     reductions = _DIRECT | _IN_REPRESENTATION | (_IN_FEATURES if counted else {})
@@ -99,7 +100,7 @@ def read_layout(checkpoint: ForeignCheckpoint) -> Layout:
 
 
 def architecture_of(body: Mapping[str, Tensor]) -> str | None:
-    """Return the network of torchvision with exactly this feature extractor."""
+    """Return the network of torchvision with exactly this feature extractor; None without one."""
     ours = _shapes(body)
     return next((name for name, theirs in _torchvision().items() if theirs == ours), None)
 

@@ -21,10 +21,10 @@ def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
     """Return the error that no architecture fits, with the nearest and how the first differs."""
     checkpoint, best = identification.checkpoint, identification.best
     index = load_index()
-    stated, whose = _stated_row(index, checkpoint), named_code_base(checkpoint.tensors)
+    row, whose = _stated_row(index, checkpoint), named_code_base(checkpoint.tensors)
     near = [c for c in identification.candidates[:3] if c.score >= LEAST_OVERLAP]
     message = f"{checkpoint.path} is of no architecture that timm or torchvision has."
-    if stated is None and (whose is not None or not near):
+    if row is None and (whose is not None or not near):
         if whose is not None:
             reason = f"The names are those of {whose}."
         elif best is not None:
@@ -32,9 +32,9 @@ def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
         else:
             reason = "Not one of its tensors has the shape of one of theirs."
         return UnrecognizedCheckpointError(message, reason=reason, hint=_HINT)
-    if stated is not None:
-        name = index.architectures[stated].name
-        reason, row = f"It says that it is a {name}, and differs from that.", stated
+    if row is not None:
+        name = index.architectures[row].name
+        reason = f"It says that it is a {name}, and differs from that."
     else:
         nearest = ", ".join(f"{c.name} ({c.score:.0%})" for c in near)
         reason = f"Nearest, by the share of tensors that agree: {nearest}."
@@ -51,7 +51,7 @@ def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
 def not_computed(
     checkpoint: ForeignCheckpoint, whose: str, reason: str
 ) -> UnrecognizedCheckpointError:
-    """Return the names are understood, and no architecture computes what the network does."""
+    """Return the error for a network that is understood, and that no architecture computes."""
     return UnrecognizedCheckpointError(
         f"{checkpoint.path} is of {whose}, which no architecture of timm or torchvision is like.",
         reason=reason,
@@ -77,7 +77,7 @@ _UNORDERED = (
 def not_of(
     index: ArchitectureIndex, checkpoint: ForeignCheckpoint, row: int, arch: str
 ) -> UnrecognizedCheckpointError:
-    """Return the tensors are not those of the architecture that is named."""
+    """Return the error for tensors that are not those of the architecture that is named."""
     return UnrecognizedCheckpointError(
         f"{checkpoint.path} does not fit {arch}.",
         reason="Names and shapes differ, beyond the number of classes and of input channels.",
@@ -88,10 +88,9 @@ def not_of(
 
 def _stated_row(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> int | None:
     """Return the row of the architecture that the file says it is of."""
-    stated = (
-        (checkpoint.stated_architecture or "").removeprefix(TORCHVISION_PREFIX).partition(".")[0]
-    )
-    rows = (*index.find("timm", stated), *index.find("torchvision", stated))
+    name = checkpoint.stated_architecture or ""
+    name = name.removeprefix(TORCHVISION_PREFIX).partition(".")[0]
+    rows = (*index.find("timm", name), *index.find("torchvision", name))
     return rows[0] if rows else None
 
 

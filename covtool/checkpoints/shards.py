@@ -67,6 +67,7 @@ def _indexed(path: Path) -> Sequence[str]:
     try:
         content = parse_json(read_text(path))
         places = content.get("weight_map") if isinstance(content, Mapping) else None
+        # Names in an index must not lead out of its folder.
         if isinstance(places, Mapping) and all(map(_is_beside, places.values())):
             names = sorted(set(places.values()))
     except (OSError, ValueError) as problem:

@@ -16,7 +16,7 @@ CHECKSUM_KEY = "covtool.sha256"
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over name, dtype, shape and bytes of each tensor, in the order of names; hexadecimal.
+    """Return SHA-256 over name, dtype, shape and bytes of each tensor by name, in hexadecimal.
 
     Example:
         >>> checksum({"a": torch.zeros(2)}) == checksum({"a": torch.zeros(2, 1)})
@@ -26,13 +26,14 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         described = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+        # As JSON and with shapes, so that no two sets of tensors give one sequence of bytes.
         found.update(json.dumps(described).encode() + b"\n")
         found.update(tensor.flatten().view(torch.uint8).numpy())
     return found.hexdigest()
 
 
 def text_checksum(texts: Mapping[str, str]) -> str:
-    """SHA-256 over the names and texts of metadata, in the order of names; hexadecimal."""
+    """Return SHA-256 over the names and texts of metadata, in the order of names, hexadecimal."""
     found = hashlib.sha256()
     for name in sorted(texts):
         found.update(json.dumps([name, texts[name]]).encode() + b"\n")

@@ -88,6 +88,7 @@ def tensors_in(path: Path | str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     with opened(path) as file:
         header = header_of(file)
         _require_plain(header)
+        # The numbers in a file are little-endian, and the plain reader takes them as they are.
         mapped = header.end > LARGEST_READ or sys.byteorder != "little"
         tensors = _mapped(path, header) if mapped else _read(file, header)
         _require_unchanged(tensors, header)
@@ -95,7 +96,7 @@ def tensors_in(path: Path | str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
 
 
 class UnusableError(HeaderError):
-    """A tensor is none of plain numbers.
+    """A tensor holds other than plain numbers.
 
     Args:
         name: Name of the tensor.
@@ -116,8 +117,8 @@ def _require_plain(header: Header) -> None:
 
 def _require_unchanged(tensors: Mapping[str, Tensor], header: Header) -> None:
     """Compare covtool's own files with their checksum; others have none."""
-    stated = header.metadata.get(CHECKSUM_KEY)
-    if stated is not None and stated != checksum(tensors):
+    expected = header.metadata.get(CHECKSUM_KEY)
+    if expected is not None and expected != checksum(tensors):
         raise HeaderError(
             "Its tensors are not those that covtool wrote: it was damaged or changed afterwards."
         )
@@ -131,11 +132,13 @@ def _read(file: BinaryIO, header: Header) -> dict[str, Tensor]:
     found = {}
     for name, entry in sorted(header.entries.items()):
         dtype = DTYPES[entry.dtype]
+        # `frombuffer` refuses to read nothing.
         if entry.start == entry.end:
             found[name] = torch.empty(entry.shape, dtype=dtype)
             continue
         count = (entry.end - entry.start) // dtype.itemsize
         part = torch.frombuffer(content, dtype=dtype, count=count, offset=entry.start)
+        # A header's length may be anything, and with it the place of each tensor.
         aligned = part if entry.start % dtype.itemsize == 0 else part.clone()
         found[name] = aligned.reshape(entry.shape)
     return found

@@ -11,12 +11,12 @@ DOWNLOAD_AGAIN = "Download or copy it again, and compare the sizes."
 
 
 def damaged(path: Path | str, reason: str) -> CheckpointError:
-    """Return a file starts like a checkpoint, and cannot be read to its end."""
+    """Return the error for a file that starts like a checkpoint and cannot be read to its end."""
     return CheckpointError(f"{path} is damaged or cut short.", reason=reason, hint=DOWNLOAD_AGAIN)
 
 
 def unusable(path: Path | str, name: str, kind: str) -> CheckpointError:
-    """Return a tensor is none of plain numbers, of which weights are."""
+    """Return the error for a tensor that does not hold the plain numbers that weights are."""
     return CheckpointError(
         f"{path} has tensors that covtool cannot use.",
         reason=f"{printable(name)!r} is {printable(kind)}; "
@@ -26,7 +26,7 @@ def unusable(path: Path | str, name: str, kind: str) -> CheckpointError:
 
 
 def not_of_a_network(path: Path | str, problem: ExcessError) -> CheckpointError:
-    """Return a file has more tensors, or longer names, than the weights of any network."""
+    """Return the error for more tensors, or longer names, than the weights of a network have."""
     return CheckpointError(
         f"{path} does not hold the weights of an image network.",
         reason=str(problem),
@@ -35,7 +35,7 @@ def not_of_a_network(path: Path | str, problem: ExcessError) -> CheckpointError:
 
 
 def refused(path: Path | str, problem: OSError | ValueError) -> CheckpointError:
-    """Return what the system, or the check of a file's content, says against it."""
+    """Return the error for what the system, or the check of a file's content, does not accept."""
     if isinstance(problem, ExcessError):
         return not_of_a_network(path, problem)
     if isinstance(problem, FileNotFoundError | NotADirectoryError):

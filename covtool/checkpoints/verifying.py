@@ -60,6 +60,6 @@ def require_same_answers(
 
 @torch.no_grad()
 def _answers(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return one image at a time: a run may have found that no two fit into the memory."""
+    """Return the logits of one image at a time: two may not fit into the memory."""
     with in_eval_mode(model):
         return torch.cat([model(image[None]) for image in images])

@@ -71,7 +71,7 @@ class Choice:
 
 
 def words_of(name: str) -> set[str]:
-    """Lower-case words of a name: ``modelEMA`` has ``model`` and ``ema``."""
+    """Return the lower-case words of a name: ``modelEMA`` has ``model`` and ``ema``."""
     return {word.lower() for word in _WORDS.findall(name)}
 
 
@@ -96,9 +96,9 @@ def distills_itself(names: Iterable[str]) -> bool:
 
 
 def role(name: str) -> str | None:
-    """``student`` or ``teacher``, where the name says it."""
-    stated = words_of(name) & {"student", "teacher"}
-    return stated.pop() if len(stated) == 1 else None
+    """Return ``student`` or ``teacher``, where the name says it."""
+    roles = words_of(name) & {"student", "teacher"}
+    return roles.pop() if len(roles) == 1 else None
 
 
 def choose(names: Sequence[str], *, self_distilled: bool = False) -> Choice | None:

@@ -131,7 +131,7 @@ def _clip_says(part: Part) -> Statement:
 
 def _siglip_says(part: Part) -> Statement:
     """Leave out the attention pool where a classifier reads the mean of the patches instead."""
-    # timm's SigLIP has the exact GELU unless it is built with another.
+    # No tensor tells which GELU it is: timm's constructor takes it as an argument.
     activation = part.inner("vision_config").get("hidden_act", _TANH)
     arguments = {"act_layer": "gelu_tanh"} if activation == _TANH else {}
     if "classifier.weight" not in part.beside:

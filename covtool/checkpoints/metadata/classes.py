@@ -55,7 +55,6 @@ def stated_classes(
 
 
 def _wrong_number(statements: Statements, num_classes: int) -> tuple[str, ...]:
-    # A published name implies its own number of classes, which a fine-tuned file need not have.
     statement = next(
         (s for s in statements.sources if s.is_content and s.num_classes is not None), None
     )
