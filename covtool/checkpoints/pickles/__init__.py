@@ -1,4 +1,4 @@
-"""Reads what torch.save wrote; nothing that a file names is imported, built or run."""
+"""A reader of what torch.save wrote; nothing that a file names is imported, built or run."""
 
 from covtool.checkpoints.pickles.archive import read_archive, require_whole
 from covtool.checkpoints.pickles.copying import in_memory

@@ -78,10 +78,12 @@ class ArchiveStorages:
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self._known: dict[str, tuple[torch.UntypedStorage, torch.dtype]] = {}
+        # Older versions of torch wrote no such entry: their files are taken as little-endian.
         order = self._order() if f"{archive.root}byteorder" in archive.entries else b"little"
         self._byte_order = order.decode()
 
     def _order(self) -> bytes:
+        # One byte more than the longest word: a longer entry is then none of them.
         source = self.archive.source("byteorder")
         order = source.take(min(source.left, len(max(_BYTE_ORDERS, key=len)) + 1))
         if order not in _BYTE_ORDERS:
@@ -90,6 +92,7 @@ class ArchiveStorages:
 
     def untyped(self, record: StorageRecord, dtype: torch.dtype) -> torch.UntypedStorage:
         """Return the bytes of a storage, as many as its entry has."""
+        # Only the format before torch 1.6 had views of storages.
         if record.view is not None:
             raise PickleError("A tensor is in a part of a storage, which this format has not.")
         if record.key not in self._known:

@@ -34,6 +34,7 @@ def call(
     own = _OWN_CALLS.get(callee.full)
     if own is None:
         return Placeholder(callee, arguments, keywords)
+    # A memoized list in ten thousand calls would be copied ten thousand times.
     copied = (part for part in arguments[:_MOST_OWN_ARGUMENTS] if isinstance(part, _COPIED))
     spend(len(arguments) + sum(map(len, copied)))
     return own(arguments)
@@ -54,7 +55,7 @@ def class_of(callee: Any) -> GlobalName:
 
 
 def _reconstructor(arguments: tuple) -> Placeholder:
-    """`copyreg._reconstructor(cls, base, state)`, of protocols 0 and 1."""
+    """Put `copyreg._reconstructor(cls, base, state)`, of protocols 0 and 1, as its class."""
     cls, base, content, *_ = (*arguments, None, None, None)
     made = Placeholder(class_of(cls))
     if isinstance(content, dict):
@@ -67,14 +68,14 @@ def _reconstructor(arguments: tuple) -> Placeholder:
 
 
 def _new(arguments: tuple) -> Placeholder:
-    """`copyreg.__newobj__(cls, *arguments)`."""
+    """Put `copyreg.__newobj__(cls, *arguments)` as its class."""
     if not arguments:
         raise PickleError("It makes an object of no class.")
     return Placeholder(class_of(arguments[0]), arguments[1:])
 
 
 def _new_with_keywords(arguments: tuple) -> Placeholder:
-    """`copyreg.__newobj_ex__(cls, arguments, keywords)`."""
+    """Put `copyreg.__newobj_ex__(cls, arguments, keywords)` as its class."""
     cls, values, keywords = arguments if len(arguments) == 3 else (None, None, None)
     if not isinstance(values, tuple) or not isinstance(keywords, Mapping):
         raise PickleError("The arguments of a call are no tuple.")
@@ -82,11 +83,12 @@ def _new_with_keywords(arguments: tuple) -> Placeholder:
 
 
 def _attribute(arguments: tuple) -> Placeholder | GlobalName:
-    """`getattr(owner, name)`: how enumerations, nested classes and methods are pickled.
+    """Put `getattr(owner, name)`, of enumerations, nested classes and methods, as a name.
 
     Nothing is looked up: the result is the name itself, or the method's owner beside it.
     """
     owner, name = arguments if len(arguments) == 2 else (None, None)
+    # Chains of special names, as __globals__ and __class__, are how attacks leave a class.
     short = isinstance(name, str) and len(name) <= LONGEST_NAME
     if not short or not name.isidentifier() or name.startswith("__"):
         raise CodeError(["builtins.getattr"])

@@ -40,6 +40,7 @@ def _config(record: Placeholder, settle: "Settling") -> Any:
     return NotImplemented if found is None else settle(found)
 
 
+# By the names that pickles hold: mmcv's classes moved into mmengine, and files have both.
 CONFIGS: dict[str, Callable[[Placeholder, "Settling"], Any]] = {
     "omegaconf.dictconfig.DictConfig": _attribute("_content"),
     "omegaconf.listconfig.ListConfig": _attribute("_content"),

@@ -13,7 +13,7 @@ from covtool.checkpoints.pickles.records import (
 
 
 def in_memory(value: Any, *, at_most: int) -> Any:
-    """Plain values with tensors, those tensors copied; what is shared stays shared.
+    """Return plain values with tensors, those tensors copied; what is shared stays shared.
 
     Args:
         value: Value from a file.
@@ -37,12 +37,14 @@ class _Copies:
             if isinstance(value, UnusableTensor):
                 raise PickleError(f"It holds a tensor that is {value.kind}.")
             return value
+        # Kept beside its copy, so that its id is not given to another value meanwhile.
         if id(value) not in self._made:
             self._made[id(value)] = value, self._copied(value)
         return self._made[id(value)][1]
 
     def _copied(self, value: Any) -> Any:
         if isinstance(value, Tensor):
+            # Views may overlap, and copies do not: a small file could fill the memory.
             self._bytes_left -= value.numel() * value.element_size()
             if self._bytes_left < 0:
                 raise PickleError("Its tensors are many times larger than the file.")

@@ -88,6 +88,7 @@ def bytes_of(data: mmap, name: str, entry: Entry) -> tuple[int, int]:
     header = data[entry.place : entry.place + _LOCAL.size]
     if len(header) < _LOCAL.size or not header.startswith(_LOCAL_SIGNATURE):
         raise PickleError(f"Its entry {name} is not where its table of contents says.")
+    # The header in front repeats the name, and torch pads it there to align the numbers.
     start = entry.place + _LOCAL.size + sum(_LOCAL.unpack(header)[-2:])
     if start + entry.nbytes > entry.limit:
         raise PickleError(
@@ -104,6 +105,7 @@ def require_intact(data: mmap, name: str, entry: Entry) -> None:
         PickleError: They differ, or as `bytes_of`.
     """
     start, nbytes = bytes_of(data, name, entry)
+    # A view, as a slice of the map would be a copy; closed at once, or the map could not be.
     with memoryview(data) as whole, whole[start : start + nbytes] as part:
         checksum = zlib.crc32(part)
     if checksum != entry.checksum:
@@ -117,6 +119,7 @@ def has_checksums(found: Mapping[str, Entry]) -> bool:
 
 def _end(data: mmap) -> tuple[int, int, int]:
     """Return number of entries, bytes and place of the table of contents."""
+    # The end record is searched from behind, as a comment of any length may follow it.
     first = max(len(data) - _END.size - _LONGEST_COMMENT, 0)
     place = data.rfind(_END_SIGNATURE, first)
     if place < 0 or place + _END.size > len(data):

@@ -34,6 +34,7 @@ _PLAIN: dict[str, frozenset[str] | None] = {
         *[("max", "min", "print", "reversed", "round", "sorted", "sum")],
     ),
 }
+# Other packages, whose names run code by design: shells, compilers, loaders, other pickles.
 _PACKAGES_OF_CODE = (
     *("IPython", "cloudpickle", "dill", "fabric", "invoke", "ipykernel", "jsonpickle", "numexpr"),
     *("numpy.distutils", "numpy.f2py", "numpy.testing", "pexpect", "pip", "pkg_resources"),
@@ -42,7 +43,8 @@ _PACKAGES_OF_CODE = (
     *("torch.distributed.run", "torch.hub", "torch.jit", "torch.ops", "torch.package"),
     *("torch.utils.bottleneck", "torch.utils.collect_env", "torch.utils.cpp_extension"),
 )
-_PLAIN_MODULES = ("torch.jit._pickle",)
+_PLAIN_MODULES = ("torch.jit._pickle",)  # typed lists, inside a package of code
+# Functions that run what they are given, in whichever package they are.
 _NAMES_OF_CODE = frozenset(
     (
         *("Popen", "__import__", "_load_from_bytes", "check_call", "check_output", "compile"),
@@ -51,6 +53,7 @@ _NAMES_OF_CODE = frozenset(
         *("run_code", "run_module", "run_path", "runstring", "spawn", "system", "unsafe_load"),
     )
 )
+# Names of Python's modules that other packages have inside them, as `pandas.io.pickle`.
 _MODULES_OF_CODE = frozenset(
     (
         *("builtins", "ctypes", "importlib", "marshal", "nt", "os", "pickle", "posix", "pty"),
@@ -70,6 +73,7 @@ def runs_code(name: GlobalName) -> bool:
     """
     top, *below = name.module.split(".")
     *owners, last = name.qualname.split(".")
+    # `numpy.os.system`: a package leads to the modules that it has imported.
     if any(part in sys.stdlib_module_names or _is_special(part) for part in owners):
         return True
     if top in sys.stdlib_module_names:

@@ -21,6 +21,7 @@ def require_key(value: Any) -> int:
     """
     if isinstance(value, str):
         return 0
+    # Without recursion, which a nested tuple could make as deep as it likes.
     pending, left, length = [value], _MOST_PARTS, 0
     while pending:
         part = pending.pop()

@@ -26,7 +26,7 @@ class LegacyStorages:
 
     Args:
         path: The file.
-        named: Those that the pickle names.
+        named: Storages that the pickle names, by their keys.
     """
 
     def __init__(self, path: Path, named: Mapping[str, StorageRecord]) -> None:
@@ -82,6 +82,7 @@ def _read_storage(file: BinaryIO, record: StorageRecord, size: int) -> torch.Unt
         )
     if nbytes == 0:
         return torch.UntypedStorage(0)
+    # Compared with the file's size before: no memory is asked for that the file cannot fill.
     numbers = np.empty(nbytes, np.uint8)
     if file.readinto(memoryview(numbers)) != nbytes:
         raise PickleError("It became shorter while it was read.")
@@ -108,6 +109,7 @@ def read_legacy(path: Path) -> tuple[Any, tuple[str, ...]]:
 
     with opened(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         source = Source(data)
+        # The magic number was looked at already, to tell the format.
         _magic, protocol, _system = (Machine(source).run() for _ in range(3))
         if protocol != _PROTOCOL:
             raise PickleError(f"Its format is {shown(protocol)}, not number {_PROTOCOL}.")
@@ -116,5 +118,6 @@ def read_legacy(path: Path) -> tuple[Any, tuple[str, ...]]:
         keys = Machine(source).run()
         storages = LegacyStorages(path, named)
         storages.read(keys, source.at)
+        # The bytes of the pickles; the storages behind them have limits of their own.
         pickled = source.at
     return Settling(storages, pickled).whole(value), tuple(machine.names)

@@ -144,6 +144,7 @@ class Machine:
         if not isinstance(arguments, tuple) or not isinstance(keywords, dict):
             raise PickleError("The arguments of a call are no tuple.")
         made = call(callee, arguments, keywords, self.spend)
+        # A name that a call makes (`getattr`) is judged like one that stands in the file.
         if isinstance(made, GlobalName):
             made = self.name(made.module, made.qualname)
         elif made.callee is not callee:
@@ -156,7 +157,7 @@ def _too_many() -> PickleError:
 
 
 def _renamed(module: str, qualname: str) -> tuple[str, str]:
-    """Return names of Python 2 in Python 3."""
+    """Return the name in Python 3 of a module and a class, which may be Python 2's."""
     # Checkpoints of Python 2 name modules as they were called then: `__builtin__`, `copy_reg`.
     if (module, qualname) in NAME_MAPPING:
         return NAME_MAPPING[module, qualname]
@@ -234,6 +235,7 @@ def _get(index: Callable[[Source], int]) -> Callable[[Machine], None]:
     return recall
 
 
+# Kept by number in a dictionary: an array would have to be as long as the largest number.
 def _put(index: Callable[[Source], int]) -> Callable[[Machine], None]:
     def keep(machine: Machine) -> None:
         machine.memo[index(machine.source)] = machine.top()

@@ -75,6 +75,7 @@ def in_own_order(
     """Return the storage with its numbers' bytes in the order of this machine."""
     if order == sys.byteorder:
         return storage
+    # A copy: the bytes may be a part of the map, which other entries may be read from again.
     turned = storage.clone()
     turned.byteswap(dtype)
     return turned

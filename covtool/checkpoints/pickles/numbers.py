@@ -44,7 +44,7 @@ def dtype_of(record: Any) -> np.dtype | None:
 
 
 def _unit(state: Any) -> str | None:
-    """Return what a time counts, as ``[25s]``."""
+    """Return what a time counts, as ``[25s]``; "" where it is generic, None where it is unknown."""
     if not isinstance(state, tuple) or len(state) <= _UNIT_PLACE:
         return ""
     try:
@@ -69,11 +69,12 @@ def _scalar(record: Placeholder, settle: "Settling") -> Any:
         return NotImplemented
     if not _is_text(raw, dtype):
         return NotImplemented
+    # `frombuffer` refuses a type of no bytes, as that of an empty text.
     return np.frombuffer(raw, dtype, 1)[0] if raw else dtype.type()
 
 
 def _array(record: Placeholder, settle: "Settling") -> Any:
-    """`numpy._core.multiarray._reconstruct`, whose state holds everything."""
+    """Rebuild what `numpy._core.multiarray._reconstruct` makes, whose state holds everything."""
     state = record.state
     kind = record.arguments[0] if record.arguments else None
     of_numpy = isinstance(kind, GlobalName) and kind.module.split(".")[0] == "numpy"
@@ -85,7 +86,7 @@ def _array(record: Placeholder, settle: "Settling") -> Any:
 
 
 def _from_buffer(record: Placeholder, settle: "Settling") -> Any:
-    """`numpy._core.numeric._frombuffer(buffer, dtype, shape, order)`, of protocol 5."""
+    """Rebuild `numpy._core.numeric._frombuffer(buffer, dtype, shape, order)`, of protocol 5."""
     if len(record.arguments) < 4:
         return NotImplemented
     raw, dtype, shape, order = record.arguments[:4]
@@ -100,6 +101,7 @@ def _filled(raw: bytes | None, dtype: np.dtype | None, shape: Any, order: str) -
     if math.prod(shape) * dtype.itemsize != len(raw) or not _is_text(raw, dtype):
         return NotImplemented
     try:
+        # Copied, as an array over bytes is read-only.
         return np.frombuffer(raw, dtype).reshape(shape, order=order).copy(order)
     except ValueError:  # no numbers, in dimensions that NumPy does not count up to
         return NotImplemented
@@ -123,6 +125,7 @@ def _is_shape(shape: Any) -> bool:
     )
 
 
+# NumPy 2 renamed `core` to `_core`; files of either are read by both.
 NUMBERS: dict[str, Callable[[Placeholder, "Settling"], Any]] = {
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray._reconstruct": _array for core in ("core", "_core")},

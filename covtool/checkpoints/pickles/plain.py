@@ -64,6 +64,7 @@ class _Plain:
             return {self._key(k): self(v, level) for k, v in value.items()}
         return [self(part, level) for part in value]
 
+    # Tuples stay tuples here: a list cannot be a key.
     def _key(self, key: Any) -> Any:
         return self(key, 0) if isinstance(key, np.generic | PurePath | GlobalName) else key
 

@@ -97,10 +97,11 @@ def _exact(make: Callable[[str], Any]) -> Callable[..., Any]:
 
 
 def _fraction(record: Placeholder, settle: "Settling") -> Any:
-    """Rebuild a path: from Python 3.12 on, two numbers come before the text."""
+    """Rebuild a fraction, of its text or, as newer versions of Python pickle it, of two numbers."""
     if len(record.arguments) == 2:
         small = all(isinstance(n, int) and abs(n) < _LARGEST_PART for n in record.arguments)
         return _constructed(fractions.Fraction, int)(record, settle) if small else NotImplemented
+    # An exponent of four digits is a small decimal, and a fraction of thousands of digits.
     return _exact(lambda text: NotImplemented if "E" in text else fractions.Fraction(text))(
         record, settle
     )
@@ -143,11 +144,13 @@ def _ordered(record: Placeholder, settle: "Settling") -> Any:
 
 
 def _defaulting(record: Placeholder, settle: "Settling") -> Any:
+    # Without its factory, which would be a function of the file's choice.
     return defaultdict(None, settle.pairs(record.items or {}))
 
 
 def _counter(record: Placeholder, settle: "Settling") -> Any:
     counter = Counter()
+    # As a dictionary: a counter's own `update` would add up, and values may be no numbers.
     dict.update(counter, _items(record, settle))
     return counter
 
@@ -232,6 +235,7 @@ PYTHON_VALUES: dict[str, Callable[[Placeholder, "Settling"], Any]] = {
     "decimal.Decimal": _exact(decimal.Decimal),
     "fractions.Fraction": _fraction,
     "uuid.UUID": _uuid,
+    # Pure paths: another system's concrete ones cannot be made here, and none is needed.
     **{
         f"{module}.{name}": _path(PureWindowsPath if "Windows" in name else PurePosixPath)
         for module in ("pathlib", "pathlib._local")

@@ -42,7 +42,7 @@ class GlobalName:
 
     @property
     def kind(self) -> str:
-        """Return the name that is shown for it."""
+        """Words for it in a message."""
         return f"the name {self.full}"
 
 
@@ -73,12 +73,13 @@ class Placeholder:
 
     @property
     def kind(self) -> str:
-        """Return the name that is shown for it."""
+        """Words for it in a message."""
         return f"an object of {self.name}"
 
     @property
     def attributes(self) -> dict[str, Any]:
         """Its attributes, those of slots included."""
+        # An object with slots has a pair as its state: its dictionary, and its slots.
         parts = self.state if isinstance(self.state, tuple) else (self.state,)
         found = [part for part in parts if isinstance(part, Mapping)]
         return {k: v for part in found for k, v in part.items() if isinstance(k, str)}

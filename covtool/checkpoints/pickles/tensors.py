@@ -44,6 +44,7 @@ _STORAGES = {
     "Untyped": UNTYPED,
     "_Untyped": UNTYPED,
 }
+# By their module as well: another package's class of such a name is none of torch's.
 STORAGES: Mapping[str, str] = {
     f"{module}.{kind}Storage": dtype
     for kind, dtype in _STORAGES.items()
@@ -109,16 +110,17 @@ def _view_of(view: list[Any]) -> tuple[int, int] | None:
 
 
 def _strided(record: Placeholder, settle: "Settling") -> Any:
-    """`_rebuild_tensor` and `_v2`: (storage, offset, size, stride, ...)."""
+    """Rebuild a tensor of `_rebuild_tensor` and `_v2`: (storage, offset, size, stride, ...)."""
     storage, offset, size, stride, *others = _exactly(record.arguments, 4)
     if not isinstance(storage, StorageRecord):
         raise PickleError("A tensor has no storage.")
+    # Before it come requires_grad and backward hooks, which no weight needs.
     metadata = others[2] if len(others) > 2 else None
     return _viewed(settle, storage, storage.dtype, (offset, size, stride), metadata)
 
 
 def _strided_of_dtype(record: Placeholder, settle: "Settling") -> Any:
-    """`_rebuild_tensor_v3`: the same, of bytes and with a type."""
+    """Rebuild a tensor of `_rebuild_tensor_v3`, whose storage is bytes and which says its type."""
     storage, offset, size, stride, _, _, dtype, *others = _exactly(record.arguments, 7)
     if not isinstance(storage, StorageRecord) or not isinstance(dtype, GlobalName):
         raise PickleError("A tensor has no storage, or no type.")
@@ -211,19 +213,19 @@ def _exactly(arguments: tuple, least: int) -> tuple:
 
 
 def _first(record: Placeholder, settle: "Settling") -> Any:
-    """Return a parameter, and the like: the tensor that it was made from."""
+    """Return the tensor that a parameter, a buffer or the like was made from."""
     made = settle(record.arguments[0]) if record.arguments else None
     return made if isinstance(made, Tensor | UnusableTensor) else NotImplemented
 
 
 def _of_subclass(record: Placeholder, settle: "Settling") -> Any:
-    """`_rebuild_from_type_v2(function, class, arguments, state)`: the plain tensor."""
+    """Return the plain tensor of `_rebuild_from_type_v2(function, class, arguments, state)`."""
     function, _, arguments, *_ = _exactly(record.arguments, 3)
     return _called(function, arguments, settle)
 
 
 def _of_fastai(record: Placeholder, settle: "Settling") -> Any:
-    """`_fa_rebuild_tensor(class, ...)`: the plain tensor."""
+    """Return the plain tensor of `_fa_rebuild_tensor(class, ...)`."""
     return _called(GlobalName("torch._utils", "_rebuild_tensor_v2"), record.arguments[1:], settle)
 
 

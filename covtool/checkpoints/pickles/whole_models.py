@@ -27,6 +27,7 @@ def is_module(value: Any) -> bool:
 
 def _tensors(content: Any, *, inside: bool) -> Iterator[Tensor | UnusableTensor]:
     """Yield the tensors of a file, each one once: in modules, or in plain containers alone."""
+    # Without recursion: modules are nested as deeply as their authors like.
     pending, seen = [(content, 0, False)], set()
     while pending:
         value, level, in_module = pending.pop()
@@ -39,6 +40,7 @@ def _tensors(content: Any, *, inside: bool) -> Iterator[Tensor | UnusableTensor]
         seen.add(id(value))
         if is_module(value):
             in_module, value = True, value.attributes
+        # Levels limit the search in plain containers; a module is looked through to its end.
         level += not in_module
         if isinstance(value, Mapping):
             pending += [(v, level, in_module) for k, v in value.items() if _OPTIMIZER not in str(k)]
