@@ -33,6 +33,7 @@ def leave_out_auxiliary(
         return identification, ()
     checkpoint = identification.checkpoint
     renamed = [own for own, known in best.renames if is_auxiliary(known)]
+    # A file under the architecture's names has no renames.
     own = renamed or [name for name in checkpoint.state if is_auxiliary(name)]
     left = tuple(checkpoint.prefix + name for name in own)
     architecture = replace(

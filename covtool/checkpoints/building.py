@@ -115,6 +115,7 @@ def _with_stated_pooling(
     if pooling == default_pooling(base):
         return base, None
     arguments = {**base.arguments, "global_pool": pooling}
+    # With an average, timm moves the norm behind it by itself; this file has it in front.
     if candidate.match == "names" and any(n.startswith("norm.") for n in checkpoint.state):
         arguments["fc_norm"] = False
     note = f"The file says that its features are pooled by {pooling}."

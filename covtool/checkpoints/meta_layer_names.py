@@ -55,6 +55,7 @@ def stated_meta_layer(path: Path) -> MetaLayer | None:
     for name in (path.name, *(folder.name for folder in folders if "-" in folder.name)):
         found = _WORD.search(name)
         if found is not None:
+            # Folders spell it as their authors like; the scripts know one spelling.
             spelled = {known.lower(): known for known in _FIELDS}
             return MetaLayer(name=spelled[found[1].lower()], stated_by=name)
     return None

@@ -42,6 +42,7 @@ def compare_images(made: InputSpec, used: InputSpec) -> OtherImages | None:
     """
     is_far, differences = False, []
     if used.size != made.size:
+        # Sides of squares of as many pixels.
         ratio = (used.size[0] * used.size[1] / (made.size[0] * made.size[1])) ** 0.5
         is_far = not SMALLEST <= ratio <= LARGEST
         sizes = f"{_sized(used)} images for {_sized(made)}"
@@ -71,6 +72,7 @@ def require_positions(model: nn.Module, recipe: Recipe) -> None:
     Raises:
         SurgeryError: The map that a second-order head pools has one position.
     """
+    # Heads that subtract the mean of the positions: of one position, nothing is left.
     heads = [o for o in of_kind(recipe.operations, HeadSpec) if HEADS[o.head].centered]
     if not heads:
         return

@@ -106,7 +106,7 @@ def _renamed(checkpoint: ForeignCheckpoint, reading: Reading) -> ForeignCheckpoi
     return replace(
         checkpoint,
         tensors=reading.tensors,
-        beside={},
+        beside={},  # they are among the tensors now, under their new names
         prefix="",
         not_tensors=(*reading.unused, *checkpoint.not_tensors),
         stated=statements,

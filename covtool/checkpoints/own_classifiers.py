@@ -70,6 +70,7 @@ def with_named_classifier(
     return with_linear(replace(candidate, doubted=None), linear, weights[0].removesuffix(".weight"))
 
 
+# All candidates of a file ask for theirs, and a network has to be built for each.
 @lru_cache(maxsize=256)
 def _built_head(library: str, name: str, classifiers: tuple[str, ...]) -> tuple:
     base = BaseSpec(library=library, name=name)

@@ -28,6 +28,7 @@ _IN_REPRESENTATION = {
     "representation.conv_dr_block.0.": "conv.",
     "representation.conv_dr_block.1.": "bn.",
 }
+# torchvision's DenseNet before version 0.2 called them norm.1 and conv.1.
 _OLD_DENSENET = re.compile(r"(?<=\.)(norm|conv)\.(?=[12]\.)")
 _CLASSIFIERS = ("classifier.", "fc.")
 _HALF = 0.5  # an architecture that shares fewer tensors is not the one that was meant

@@ -97,6 +97,7 @@ def _stated_row(index: ArchitectureIndex, checkpoint: ForeignCheckpoint) -> int 
 def _difference(index: ArchitectureIndex, row: int, checkpoint: ForeignCheckpoint) -> str:
     """Return what differs from an architecture, behind the prefix that leaves least."""
     reports = [_report(index, row, reading) for reading in _whole_and_readings(checkpoint)]
+    # Tensors that are not expected do not count: they may be of something beside the network.
     report = min(reports, key=lambda report: len(report.missing) + len(report.other_shape))
     compared = f"Compared with {index.architectures[row].name}:\n{report}"
     of_grid = report.other_shape and all(map(may_differ, report.other_shape))

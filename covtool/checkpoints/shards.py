@@ -46,6 +46,7 @@ def shards_of(path: Path) -> tuple[Path, ...]:
         names = _indexed(path)
     elif shard is not None:
         count, stem, suffix = shard["count"], shard["stem"], shard["suffix"]
+        # At most 99,999 by the pattern: a name cannot ask for a list of billions.
         names = [f"{stem}-{n:05}-of-{count}{suffix}" for n in range(1, int(count) + 1)]
     else:
         return ()

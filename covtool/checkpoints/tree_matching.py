@@ -158,6 +158,7 @@ def _matched(own: Tree, known: Tree, seen: "_Looks") -> list[tuple[str, str]] | 
 def _by_number(own: list[str], known: list[str]) -> list[tuple[str, str]] | None:
     if len(own) < 2:
         return list(zip(own, known, strict=True))
+    # Numbers behind different words (conv1, norm2) are no order of one kind.
     numbered = [[_NUMBERED.fullmatch(name) for name in names] for names in (own, known)]
     for matches in numbered:
         if not all(matches) or len({match.group(1) for match in matches}) != 1:
@@ -190,6 +191,7 @@ class _Looks:
 
     def _look(self, name: str, child: Tree | tuple) -> int:
         child = _unwrapped(child)
+        # All libraries call weights and statistics alike; other names are their authors'.
         if isinstance(child, tuple):
             return self._number((name if name in _LEAVES else "", child[1]))
         if id(child) not in self._of_trees:

@@ -97,6 +97,7 @@ def distills_itself(names: Iterable[str]) -> bool:
 
 def role(name: str) -> str | None:
     """Return ``student`` or ``teacher``, where the name says it."""
+    # A name with both, as of a loss between them, says neither.
     roles = words_of(name) & {"student", "teacher"}
     return roles.pop() if len(roles) == 1 else None
 

@@ -29,13 +29,13 @@ class Child:
     pid: int
     pipe: int
     folder: Path
-    told: bytes = b""
+    received: bytes = b""
     clock: "Clock" = field(default_factory=lambda: Clock())
     late: str | None = None
 
     def hear(self, data: bytes) -> None:
-        """Take what it told; a new call begins."""
-        self.stated += data
+        """Take what it sends; a new call begins."""
+        self.received += data
         self.clock = Clock(used=_processor_seconds(self.pid), last=_processor_seconds(self.pid))
 
     def check(self) -> str | None:
@@ -158,12 +158,12 @@ def _processor_seconds(pid: int) -> float:
 
 def _report(child: Child) -> CaseReport:
     if child.late:
-        child.stated += b"\n" + _where(child)
+        child.received += b"\n" + _where(child)
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     _, status, _ = os.wait4(child.pid, 0)
     os.close(child.pipe)
-    messages, rest = _messages(child.stated)
+    messages, rest = _messages(child.received)
     if messages and "report" in messages[-1]:
         return _read(messages[-1]["report"])
     target, mutators, _, _ = child.case.drawn(child.seeds)
@@ -175,9 +175,9 @@ def _report(child: Child) -> CaseReport:
     return report
 
 
-def _messages(told: bytes) -> tuple[list[dict], str]:
+def _messages(received: bytes) -> tuple[list[dict], str]:
     messages, rest = [], []
-    for line in told.decode("utf-8", "replace").splitlines():
+    for line in received.decode("utf-8", "replace").splitlines():
         try:
             messages.append(json.loads(line))
         except ValueError:  # where it hung

@@ -49,6 +49,7 @@ class Part:
 
     def inner(self, name: str) -> Mapping[str, Any]:
         """Return a configuration inside the configuration; the whole of it where there is none."""
+        # A tower that was saved alone has its settings at the top.
         inside = self.config.get(name)
         return inside if isinstance(inside, Mapping) else self.config
 

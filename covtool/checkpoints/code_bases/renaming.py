@@ -72,6 +72,7 @@ def joined(whole: str, *parts: str) -> Step:
             module, _, leaf = name.rpartition(".")
             parent, _, child = module.rpartition(".")
             names = [f"{parent}.{part}.{leaf}" for part in parts]
+            # A bias may be missing in one part, as that of SwinV2's keys.
             if child in parts and all(n in tensors for n in names):
                 if name not in taken:
                     result[f"{parent}.{whole}.{leaf}"] = torch.cat([tensors[n] for n in names])
@@ -112,6 +113,7 @@ def with_bias(module: str) -> Step:
         for name, tensor in tensors.items():
             result[name] = tensor
             if name == f"{module}.weight" and f"{module}.bias" not in tensors:
+                # Zeros leave the outputs as they are.
                 result[f"{module}.bias"] = tensor.new_zeros(len(tensor))
         return result
 

@@ -154,6 +154,7 @@ def _siglip_pool(tensors: Tensors) -> dict:
 
 
 _TANH = "gelu_pytorch_tanh"  # SigLIP's GELU in transformers unless its configuration says otherwise
+# SigLIP was trained on images in [-1, 1].
 SIGLIP_INPUT = dict(zip(("mean", "std"), channel_statistics.INCEPTION, strict=True))
 
 _CLIP_BLOCK: Rules = (

@@ -98,6 +98,7 @@ _BIT: Rules = (
     (r"^embedder\.convolution\.", "stem.conv."),
     (r"^encoder\.stages\.(\d+)\.layers\.", r"stages.\1.blocks."),
 )
+# RegNet and BiT have a Sequential of a flattening (0) and the classifier (1).
 _LAST = ((r"^classifier\.(?:1\.)?", "head.fc."),)
 
 
@@ -196,6 +197,7 @@ ROWS = (
         unused=(r"mask_token$",),
         steps=(
             shifted(r"^layers\.(?P<n>\d+)\.downsample\.", "layers.{n}.downsample.", 1),
+            # timm has 1x1 convolutions where transformers has linear layers.
             reshaped(
                 r"\.modulation\.(?:f|proj)\.weight$|\.mlp\.fc\d\.weight$", matrix_as_convolution
             ),

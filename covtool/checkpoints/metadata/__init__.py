@@ -42,6 +42,7 @@ def read_statements(path: Path, loaded: Any, metadata: Mapping[str, str]) -> Sta
     described = _decoded(metadata)
     name = by_file_name(path)
     exact = name is not None and name.is_exact
+    # A whole published name beats a configuration beside the file, a part of one does not.
     sources = (
         *inside(_ENTRIES, own),
         read_entries(_ENTRIES, own),
@@ -62,6 +63,7 @@ def read_statements(path: Path, loaded: Any, metadata: Mapping[str, str]) -> Sta
 
 def _mm_config(own: Mapping[str, Any]) -> Statement | None:
     """Read the configuration that mmengine keeps as text or as a mapping."""
+    # In `meta` first, where the runner of mmengine writes it.
     for entries in (as_entries(own.get("meta")) or {}, own):
         for key in ("cfg", "config"):
             value = entries.get(key)
@@ -75,6 +77,7 @@ def _mm_config(own: Mapping[str, Any]) -> Statement | None:
 
 def _decoded(metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return metadata, whose values are texts, with those that are JSON decoded."""
+    # safetensors has texts alone; what has a structure is put into them as JSON.
     decoded: dict[str, Any] = {}
     for key, text in metadata.items():
         decoded[key] = text

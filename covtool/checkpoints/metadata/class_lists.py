@@ -136,11 +136,13 @@ def _of_document(value: Any) -> tuple[str, ...] | None:
 def _unnumbered(lines: Sequence[str]) -> list[str]:
     """Return names of lines that count up, in the order of their numbers; else the lines."""
     for pattern in _NUMBERED:
+        # Most lists are not numbered, which the first line shows.
         matches = list(takewhile(bool, map(pattern.fullmatch, lines)))
         if len(matches) < len(lines):
             continue
         indexed = {int(match["index"]): match["name"] for match in matches}
         first = min(indexed, default=0)
+        # Lines may have numbers for other reasons: years, sizes.
         counts_up = sorted(indexed) == list(range(first, first + len(lines)))
         if first in (0, 1) and counts_up and len(set(indexed.values())) == len(lines):
             return [indexed[index] for index in sorted(indexed)]

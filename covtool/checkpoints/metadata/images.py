@@ -97,6 +97,7 @@ def stated_images(
             continue
         _take(choice, source.where, _possible(choice, source))
         library = _of_library(source, base)
+        # Without a note, as the source does not hold these fields itself.
         if library is not None:
             _take(choice, *library, quietly=True)
     _keep_fixed_size(choice, base)
@@ -136,6 +137,7 @@ def _disbelieve(choice: _Choice, source: Statement, base: BaseSpec) -> None:
 
 def _possible(choice: _Choice, source: Statement) -> dict[str, Any]:
     """Return the fields of a source that images can have; a note names the others."""
+    # Each field for itself, so that an impossible one does not cost the others.
     possible = {}
     for name, value in source.input.items():
         try:
@@ -190,6 +192,7 @@ def _keep_fixed_size(choice: _Choice, base: BaseSpec) -> None:
 def _keep_fitting_statistics(choice: _Choice, channels: int) -> None:
     for name in STATISTICS:
         statistic = choice.values.get(name)
+        # RGB's three numbers are fitted to other channels afterwards; other counts cannot be.
         if statistic is not None and len(statistic) not in (1, RGB, channels):
             choice.notes.append(
                 f"{name} of {len(statistic)} numbers ({choice.where[name]}) is not used: the "

@@ -87,6 +87,7 @@ def _statistics(config: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     for mapping in _mappings(config):
         mean, std = values.as_numbers(mapping.get("mean")), values.as_numbers(mapping.get("std"))
         if mean and std and len(mean) == len(std):
+            # Images are read as BGR and turned by default; gray ones have no order of colors.
             flips = mapping.get("to_rgb", mapping.get("bgr_to_rgb", True))
             return values.as_unit_statistics(mean, std), bool(flips) or len(mean) != 3
     return {}, True
@@ -107,6 +108,7 @@ def _pipeline_images(config: Mapping[str, Any]) -> dict[str, Any]:
         images["size"] = size
         if short:
             images["crop_pct"] = min(1.0, min(size) / short)
+    # Without a crop, the resized image is used whole.
     elif short:
         images |= {"size": values.as_size(scale) or (short, short), "crop_pct": 1.0}
         images["crop_mode"] = "squash" if "Resize" in steps else "center"

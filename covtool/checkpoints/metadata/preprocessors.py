@@ -11,6 +11,7 @@ from covtool.printable import printable
 
 _LARGEST_CROPPED = 384  # ConvNeXt's: images of this side and more are squashed, not cropped
 _CONVNEXT_CROP = _LEVIT_CROP = 224 / 256
+# Kinds whose size, where it is one number, is that of the shorter side; elsewhere it is of both.
 _SHORTEST_EDGE = ("clip", "levit", "bit", "mobilenet", "poolformer", "efficientformer")
 _RESIZE_MODES = {"shortest": "center", "squash": "squash", "longest": "border"}
 
@@ -64,6 +65,7 @@ def _geometry(config: Mapping[str, Any]) -> dict[str, Any]:
     if not config.get("do_center_crop"):
         return {"size": resized, "crop_pct": 1.0, "crop_mode": mode}
     kept = values.as_size(crop) or resized
+    # LeViT's processor enlarges the size itself, by 256/224.
     enlarged = _LEVIT_CROP if kind.startswith("levit") and shortest else share or 1.0
     return {
         "size": kept,

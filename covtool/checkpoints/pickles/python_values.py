@@ -157,6 +157,7 @@ def _counter(record: Placeholder, settle: "Settling") -> Any:
 
 def _deque(record: Placeholder, settle: "Settling") -> Any:
     start, length, *_ = (*record.arguments, (), None)[:2]
+    # `deque` raises for a negative bound, and for one that its counter cannot hold.
     bounded = isinstance(length, int) and 0 <= length < (1 << 31)
     start = start if isinstance(start, list | tuple) else ()
     parts = [settle(part) for part in (*start, *(record.elements or ()))]

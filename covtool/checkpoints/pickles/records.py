@@ -46,6 +46,7 @@ class GlobalName:
         return f"the name {self.full}"
 
 
+# Compared by identity, so that it can be hashed: a pickle may use one as a key.
 @dataclass(slots=True, eq=False, repr=False)
 class Placeholder:
     """An object of a class that is not built: what its pickle would have given to the class.

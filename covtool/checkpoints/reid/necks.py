@@ -48,6 +48,7 @@ def numbered(state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         number, _, leaf = name.partition(".")
         if number.isdecimal():
             modules.setdefault(int(number), {})[leaf] = tensor
+    # Layers without tensors (ReLU, dropout) leave gaps between the numbers.
     return [modules[number] for number in sorted(modules)]
 
 

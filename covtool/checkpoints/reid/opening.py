@@ -69,6 +69,7 @@ def open_reid(checkpoint: ForeignCheckpoint, *, arch: str | None = None) -> Publ
 
 def _prefixes(checkpoint: ForeignCheckpoint) -> list[str]:
     """Return what wrappers may have put before the names, from nothing on."""
+    # Any name may be a wrapper's here: whose file it is, the signs of the code bases decide.
     prefixes, names = [""], list(checkpoint.tensors)
     while names and len(prefixes) <= MOST_WRAPPERS:
         found = Counter(n.partition(".")[0] for n in names if "." in n).most_common(1)
@@ -122,6 +123,7 @@ def _operations(network: ReidNetwork, body: Body) -> Iterator[Operation]:
         yield LastStrideSpec()
     if network.pooling in _HEADS:
         yield HeadSpec(head=_HEADS[network.pooling], reduction="none")
+    # The classifier behind a neck has no bias, as a rule: the operation builds both.
     has_bias = "bias" in network.classifier
     if network.neck.layers or (network.classifier and not has_bias):
         yield NeckSpec(
@@ -130,6 +132,7 @@ def _operations(network: ReidNetwork, body: Body) -> Iterator[Operation]:
             classifier_bias=has_bias,
         )
     if network.eigenlayer is not None:
+        # Random, as the file's vectors replace them.
         yield EigenlayerSpec(features=len(network.eigenlayer), init="random")
 
 

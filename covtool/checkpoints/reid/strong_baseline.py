@@ -21,6 +21,7 @@ def is_strong_baseline(state: State, checkpoint: ForeignCheckpoint) -> bool:
     """Return whether the names are reid-strong-baseline's, with BNNeck or people's classes."""
     if not any(n.startswith("base.") for n in state):
         return False
+    # `base` is many authors' word: a neck, or a number of people, has to join it.
     last = state.get("classifier.weight")
     of_people = last is not None and is_of_people(last, checkpoint)
     return "bottleneck.running_mean" in state or ("bottleneck.weight" not in state and of_people)

@@ -58,6 +58,7 @@ def read_layumi(state: State, checkpoint: ForeignCheckpoint) -> ReidNetwork | No
     if neck is None or not any(n.startswith(("layer4.", "layers.")) for n in body):
         return None
     stride = setting(settings_beside(checkpoint.path, OPTIONS), "stride")
+    # layumi resizes images to squares for Swin.
     is_swin = any(n.startswith("layers.") for n in body)
     return ReidNetwork(
         body=body,
