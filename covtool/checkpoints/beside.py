@@ -187,15 +187,12 @@ def between(
         and (
             not modules.isdisjoint(modules_above(name))
             or (
-                not _is_without_part(name, roots, heads)
+                not _is_harmless(name)
+                and roots[name] not in heads
                 and _changes_features(name, shape, in_features)
             )
         )
     ]
-
-
-def _is_without_part(name: str, roots: Mapping[str, str], heads: Collection[str]) -> bool:
-    return _is_harmless(name) or roots[name] in heads
 
 
 def _heads_beside(

@@ -225,7 +225,9 @@ def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate 
         architecture=architecture,
         match="names",
         score=1.0,
-        num_classes=_outputs(view, head) if used != names else None,
+        num_classes=None
+        if used == names
+        else outputs(inside[n] for n, _ in head if not is_auxiliary(n)),
         in_channels=in_channels,
         arguments=arguments,
         own_head=tuple(view.prefix + n for n in sorted(used - names)),
@@ -235,10 +237,6 @@ def body_candidate(index: ArchitectureIndex, row: int, view: View) -> Candidate 
     if used == names:
         return _with_classifier(found, head, view, others)
     return _unless_doubted(found, head, view, others)
-
-
-def _outputs(view: View, head: Named) -> int | None:
-    return outputs(view.inside[name] for name, _ in head if not is_auxiliary(name))
 
 
 def body_prefixes(index: ArchitectureIndex, names: Iterable[str]) -> list[str]:

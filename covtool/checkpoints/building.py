@@ -175,14 +175,12 @@ def load_exactly_(
         )
     # num_batches_tracked is missing in old files, and its dtype differs between writers.
     counters = {
-        n: t for n, t in tensors.items() if not is_relevant(n) and n in own and _fits(t, own[n])
+        n: t
+        for n, t in tensors.items()
+        if not is_relevant(n) and n in own and (t.shape, t.dtype) == (own[n].shape, own[n].dtype)
     }
     with torch.no_grad():
         load_tensors_(model, {**own, **counters, **relevant})
-
-
-def _fits(tensor: Tensor, own: Tensor) -> bool:
-    return tensor.shape == own.shape and tensor.dtype == own.dtype
 
 
 def _below(name: str, prefixes: tuple[str, ...]) -> bool:

@@ -1,7 +1,6 @@
 """The order of architectures that a checkpoint fits equally well."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from covtool.backbones.create import TORCHVISION_PREFIX
@@ -30,7 +29,7 @@ def preference(
         for n in checkpoint.stated.architectures
     ]
     implied = prefers is not None and re.search(prefers, name) is not None
-    ported = name.startswith("tf_") and _is_port(checkpoint.state)
+    ported = name.startswith("tf_") and any(map(_PORTED_FROM_TENSORFLOW.match, checkpoint.state))
     common, others = _words(name) & words, _words(name) - words
     return (
         # What the file says beats what its code base implies, and that the words of its name.
@@ -51,7 +50,3 @@ def preference(
 
 def _words(text: str) -> set[str]:
     return set(re.split(r"[^a-z0-9]+", text.lower())) - {""}
-
-
-def _is_port(state: Mapping[str, Any]) -> bool:
-    return any(_PORTED_FROM_TENSORFLOW.match(name) for name in state)

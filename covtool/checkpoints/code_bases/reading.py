@@ -70,11 +70,8 @@ def _prefixes(row: CodeBase, names: Iterable[str]) -> list[str]:
     found = Counter(name[: match.start()] for name, match in matches if match)
     # All names together may show signs of which no single prefix has all.
     tried = sorted(found, key=lambda prefix: -found[prefix])[:_MOST_TRIED]
-    return [prefix for prefix in tried if has_signs(row, _below(prefix, names))]
-
-
-def _below(prefix: str, names: Iterable[str]) -> str:
-    return _listed(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    below = ((p, _listed(n.removeprefix(p) for n in names if n.startswith(p))) for p in tried)
+    return [prefix for prefix, listed in below if has_signs(row, listed)]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -123,10 +123,6 @@ def whole_number(line: bytes) -> int:
     return int(line.removesuffix(b"L"))
 
 
-def _digits(source: Source) -> int:
-    return whole_number(source.line(longest=_DIGITS))
-
-
 def _integer_line(source: Source) -> int | bool:
     line = source.line(longest=_DIGITS)
     # Protocol 0 writes False and True as the integers 00 and 01.
@@ -182,7 +178,7 @@ LITERALS: dict[bytes, Callable[[Source], Any]] = {
     pickle.EMPTY_LIST: lambda source: [],
     pickle.EMPTY_DICT: lambda source: {},
     pickle.INT: _integer_line,
-    pickle.LONG: _digits,
+    pickle.LONG: lambda source: whole_number(source.line(longest=_DIGITS)),
     pickle.BININT: lambda source: _integer(source.take(4)),
     pickle.BININT1: lambda source: source.unsigned(1),
     pickle.BININT2: lambda source: source.unsigned(2),
