@@ -109,7 +109,7 @@ def _with_stated_pooling(
     A transformer whose tokens are averaged has its norm behind the pooling, unless the file has it
     before.
     """
-    pooling = checkpoint.stated.arguments.get("global_pool")
+    pooling = checkpoint.statements.arguments.get("global_pool")
     if pooling is None or base.library != "timm" or "global_pool" in base.arguments:
         return base, None
     if pooling == default_pooling(base):

@@ -48,7 +48,7 @@ class ForeignCheckpoint:
         beside: Tensors of other entries, which may belong to the model.
         unused: Names of tensors that were found to belong to something else; None where everything
             outside the prefix does.
-        stated: Statements of the file, its name and its folder about it.
+        statements: Statements of the file, its name and its folder about it.
         notes: Choices, in sentences.
         saved: Description of the run, if it is a state of one of covtool's own runs.
     """
@@ -64,14 +64,14 @@ class ForeignCheckpoint:
     others: Mapping[str, str] = field(default_factory=dict)
     not_tensors: tuple[str, ...] = ()
     recipe: str | None = None
-    stated: Statements = field(default_factory=Statements)
+    statements: Statements = field(default_factory=Statements)
     notes: tuple[str, ...] = ()
     saved: SavedState | None = None
 
     @property
     def stated_architecture(self) -> str | None:
         """The architecture's name, where the content of the file or a configuration says it."""
-        return self.stated.written_architecture
+        return self.statements.written_architecture
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
@@ -162,7 +162,7 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
         recipe=metadata.get(RECIPE_KEY),
         notes=content.notes,
         # covtool's own files have a recipe, which needs no guessing from names and folders.
-        stated=Statements()
+        statements=Statements()
         if saved or RECIPE_KEY in metadata
         else read_statements(path, plain(loaded), metadata),
         saved=saved,

@@ -28,7 +28,7 @@ def open_published_model(published: PublishedModel, request: OpenRequest) -> Ope
     if request.num_classes not in (None, published.num_classes):
         notes = (*notes, f"The file's classifier for {published.num_classes} classes is kept.")
     stated, usual = (
-        published.checkpoint.stated,
+        published.checkpoint.statements,
         Usual(input=published.input, whose=PUBLISHED_IMAGES),
     )
     images = stated_images(stated, published.base, usual, overrides=request.new_images)
@@ -64,7 +64,7 @@ def open_foreign(checkpoint: ForeignCheckpoint, request: OpenRequest) -> OpenedM
     arch = request.source.arch
     if arch is not None:
         _require_known_tag(arch := current_name(arch))
-        checkpoint = replace(checkpoint, stated=checkpoint.stated.with_architecture(arch))
+        checkpoint = replace(checkpoint, statements=checkpoint.statements.with_architecture(arch))
     identification = identify(
         checkpoint,
         arch=arch,
@@ -78,7 +78,7 @@ def open_foreign(checkpoint: ForeignCheckpoint, request: OpenRequest) -> OpenedM
     checkpoint = identification.checkpoint
     built = build(checkpoint, identification.best, num_classes=request.num_classes)
     images = stated_images(
-        checkpoint.stated,
+        checkpoint.statements,
         built.base,
         usual_images(built.base),
         equals=[candidate.architecture.name for candidate in identification.candidates],
@@ -86,7 +86,7 @@ def open_foreign(checkpoint: ForeignCheckpoint, request: OpenRequest) -> OpenedM
     )
     names, of_classes = None, ()
     if not built.fresh_classifier:
-        names, of_classes = stated_classes(checkpoint.stated, built.num_classes)
+        names, of_classes = stated_classes(checkpoint.statements, built.num_classes)
     recipe = Recipe(
         base=built.base,
         num_classes=built.num_classes,

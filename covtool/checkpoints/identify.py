@@ -74,7 +74,7 @@ def identify(
     if not isinstance(checkpoint, ForeignCheckpoint):
         checkpoint = read_checkpoint(checkpoint)
     index = load_index(track)
-    size = size or checkpoint.stated.input.get("size")
+    size = size or checkpoint.statements.input.get("size")
     search = _Search(index, None if arch is None else _rows_of(index, arch), arch, size)
     found = search.of(checkpoint)
     if found is not None:

@@ -67,7 +67,7 @@ def converted_by_timm(checkpoint: ForeignCheckpoint, arch: str | None) -> Iterat
             converted = [] if found is None else [(arch.partition(".")[0], found)]
         else:
             # A colon is in torchvision's names, for which timm has no conversion.
-            named = [name for name in checkpoint.stated.architectures if ":" not in name]
+            named = [name for name in checkpoint.statements.architectures if ":" not in name]
             converted = timm_candidates(reading.state, named)
         for name, tensors in converted:
             note = f"Its names are read as timm's own conversion for {name} reads them."
@@ -96,7 +96,7 @@ def _own_sizes(converted: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
 
 
 def _renamed(checkpoint: ForeignCheckpoint, reading: Reading) -> ForeignCheckpoint:
-    statements = checkpoint.stated
+    statements = checkpoint.statements
     if reading.input:
         where = reading.summary or "the normalizer in the file"
         statement = Statement(where=where, input=dict(reading.input))
@@ -109,6 +109,6 @@ def _renamed(checkpoint: ForeignCheckpoint, reading: Reading) -> ForeignCheckpoi
         beside={},  # they are among the tensors now, under their new names
         prefix="",
         not_tensors=(*reading.unused, *checkpoint.not_tensors),
-        stated=statements,
+        statements=statements,
         notes=(*checkpoint.notes, *read, *reading.notes),
     )

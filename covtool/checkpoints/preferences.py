@@ -26,7 +26,7 @@ def preference(
     words = _words(checkpoint.path.stem)
     named = [
         n.removeprefix(TORCHVISION_PREFIX).partition(".")[0]
-        for n in checkpoint.stated.architectures
+        for n in checkpoint.statements.architectures
     ]
     implied = prefers is not None and re.search(prefers, name) is not None
     ported = name.startswith("tf_") and any(map(_PORTED_FROM_TENSORFLOW.match, checkpoint.state))

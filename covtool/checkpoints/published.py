@@ -85,7 +85,7 @@ def open_published(
     if checkpoint.recipe is not None or (arch is not None and not arch.startswith(PREFIX)):
         return None
     if arch is not None:
-        checkpoint = replace(checkpoint, stated=checkpoint.stated.with_architecture(arch))
+        checkpoint = replace(checkpoint, statements=checkpoint.statements.with_architecture(arch))
     readings = [(reading, read_layout(reading)) for reading in checkpoint.readings()]
     for reading, layout in readings:
         name = architecture_of(layout.body)

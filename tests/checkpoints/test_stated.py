@@ -273,13 +273,15 @@ def test_a_size_that_the_architecture_cannot_take_is_said_and_not_used(tmp_path)
 def test_the_most_trusted_architecture_comes_first(tmp_path, state):
     content = {"state_dict": state, "arch": "test_resnet"}
     path = saved(tmp_path, content, "resnet50-0676ba61.pth")
-    told = read_checkpoint(path).stated
+    told = read_checkpoint(path).statements
     assert told.architectures == ("test_resnet", "resnet50.tv_in1k", "torchvision:resnet50")
     assert told.written_architecture == "test_resnet"
     assert told.with_architecture("resnet18").architectures[0] == "resnet18"
-    assert read_checkpoint(saved(tmp_path, state, "resnet18_best.pth")).stated.architectures == ()
     assert (
-        read_checkpoint(saved(tmp_path, state, "resnet18_best.pth")).stated.hinted_architecture
+        read_checkpoint(saved(tmp_path, state, "resnet18_best.pth")).statements.architectures == ()
+    )
+    assert (
+        read_checkpoint(saved(tmp_path, state, "resnet18_best.pth")).statements.hinted_architecture
         == "resnet18"
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from covtool.backbones import channel_statistics
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement
+from covtool.checkpoints.code_bases.code_base import CodeBase, Findings, Part, Rules
 from covtool.checkpoints.code_bases.renaming import reshaped, shifted, with_bias
 
 CLIP_INPUT = {
@@ -24,7 +24,7 @@ _QUICK, _EXACT = r"quickgelu", r"^(?!.*quickgelu).*clip"
 _OPENAI_BUFFERS = ("input_resolution", "context_length", "vocab_size")
 
 
-def gelu_preference(activation: Any) -> Statement:
+def gelu_preference(activation: Any) -> Findings:
     """Return which of timm's CLIP networks come first: with QuickGELU, or with GELU.
 
     Args:
@@ -32,8 +32,8 @@ def gelu_preference(activation: Any) -> Statement:
             are then assumed, which need QuickGELU.
     """
     if isinstance(activation, str):
-        return Statement(prefers=_QUICK if "quick" in activation else _EXACT, input=CLIP_INPUT)
-    return Statement(
+        return Findings(prefers=_QUICK if "quick" in activation else _EXACT, input=CLIP_INPUT)
+    return Findings(
         prefers=_QUICK,
         input=CLIP_INPUT,
         notes=(
@@ -44,15 +44,15 @@ def gelu_preference(activation: Any) -> Statement:
     )
 
 
-def _vit_says(part: Part) -> Statement:
+def _vit_says(part: Part) -> Findings:
     if any(name.startswith("attn_pool.") for name in part.inside):
-        return Statement(
+        return Findings(
             refusal="It pools by attention as CoCa does, which no network of timm does."
         )
     statement = gelu_preference(_activation(part, part.inner("model_cfg")))
     projected = "proj" in part.inside
     note = "Its outputs are the joint embedding of images and texts, not classes."
-    return Statement(
+    return Findings(
         prefers=statement.prefers,
         input=statement.input,
         notes=(*statement.notes, *(note,) * projected),
@@ -70,18 +70,18 @@ def _activation(part: Part, config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _trunk_says(part: Part) -> Statement:
+def _trunk_says(part: Part) -> Findings:
     note = (
         "The projection into the joint embedding of images and texts is not used: the features "
         "are those in front of it."
     )
     projected = any(name.startswith("visual.head.") for name in part.inside)
-    return Statement(input=CLIP_INPUT, notes=(note,) * projected)
+    return Findings(input=CLIP_INPUT, notes=(note,) * projected)
 
 
-def _resnet_says(part: Part) -> Statement:
+def _resnet_says(part: Part) -> Findings:
     note = "Its outputs are the joint embedding of images and texts, not classes."
-    return Statement(input=CLIP_INPUT, notes=(note,))
+    return Findings(input=CLIP_INPUT, notes=(note,))
 
 
 _VIT: Rules = (

@@ -12,8 +12,8 @@ Step = Callable[[Tensors], dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
-    """What the tensors of one file say beyond their names.
+class Findings:
+    """Findings in the tensors of one file, beyond their names.
 
     Attributes:
         arguments: timm's constructor arguments that they imply.
@@ -54,9 +54,9 @@ class Part:
         return inside if isinstance(inside, Mapping) else self.config
 
 
-def says_nothing(part: Part) -> Statement:
+def says_nothing(part: Part) -> Findings:
     """Return an empty statement, for code bases whose tensors say no more than their names."""
-    return Statement()
+    return Findings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class CodeBase:
     unused: tuple[str, ...] = ()
     unused_beside: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
-    says: Callable[[Part], Statement] = says_nothing
+    says: Callable[[Part], Findings] = says_nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

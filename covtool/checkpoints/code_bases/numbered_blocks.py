@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement, Tensors
+from covtool.checkpoints.code_bases.code_base import CodeBase, Findings, Part, Rules, Tensors
 from covtool.checkpoints.code_bases.renaming import flat_block_stages
 
 # Of a block with an expansion, and of one without: timm numbers norms and names convolutions by
@@ -144,18 +144,18 @@ def _from_zero(tensors: Tensors) -> dict[str, Tensor]:
     return {re.sub(r"^layer\.(-?\d+)\.", changed, n): t for n, t in tensors.items()}
 
 
-def _tensorflow_says(part: Part) -> Statement:
+def _tensorflow_says(part: Part) -> Findings:
     # Both ports pad as TensorFlow does, as timm's networks with that prefix.
-    return Statement(prefers="^tf_")
+    return Findings(prefers="^tf_")
 
 
-def _mobilenet_says(part: Part) -> Statement:
+def _mobilenet_says(part: Part) -> Findings:
     if part.config.get("tf_padding") is False:
         epsilon = part.config.get("layer_norm_eps")
         if not isinstance(epsilon, float) or not 0 < epsilon < 1:
             epsilon = _AS_TENSORFLOW["bn_eps"]
-        return Statement(arguments={"bn_eps": epsilon})
-    return Statement(
+        return Findings(arguments={"bn_eps": epsilon})
+    return Findings(
         arguments=_AS_TENSORFLOW,
         notes=("It pads as TensorFlow does, as transformers' MobileNets do by default.",),
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Reading, Statement, Tensors
+from covtool.checkpoints.code_bases.code_base import CodeBase, Findings, Part, Reading, Tensors
 from covtool.checkpoints.code_bases.misfits import read_or_none
 from covtool.checkpoints.code_bases.normalizers import take_normalizer
 from covtool.checkpoints.code_bases.renaming import any_matches, new_name, renamed
@@ -32,10 +32,10 @@ def read_code_bases(
     """
     plain, notes = fold_reparametrizations(tensors)
     normalized = take_normalizer(plain)
-    statement = Statement(notes=notes)
+    statement = Findings(notes=notes)
     if normalized is not None:
         plain = normalized.tensors
-        statement = Statement(
+        statement = Findings(
             notes=(*notes, normalized.note),
             unused=normalized.unused,
             input={"mean": normalized.mean, "std": normalized.std},
@@ -47,7 +47,7 @@ def read_code_bases(
             reading = read_or_none(lambda r=row, p=prefix: _read(r, plain, p, config or {}))
             if reading is not None:
                 yield _with(statement, reading)
-    if statement != Statement():
+    if statement != Findings():
         yield _with(statement, Reading(code_base="", summary="", tensors=plain))
 
 
@@ -117,7 +117,7 @@ def _unshared(name: str, prefix: str) -> str:
     return name
 
 
-def _with(statement: Statement, reading: Reading) -> Reading:
+def _with(statement: Findings, reading: Reading) -> Reading:
     return replace(
         reading,
         unused=(*statement.unused, *reading.unused),

@@ -1,6 +1,6 @@
 """ResNets and torchvision's other networks that code bases store under names of their own."""
 
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement
+from covtool.checkpoints.code_bases.code_base import CodeBase, Findings, Part, Rules
 from covtool.checkpoints.code_bases.renaming import shifted
 
 _TOLERANCE = 1e-4  # no running mean above it: none was recorded
@@ -23,11 +23,11 @@ _BY_INDEX: Rules = (
 )
 
 
-def _detectron2_says(part: Part) -> Statement:
+def _detectron2_says(part: Part) -> Findings:
     """Return a refusal of Caffe's bottlenecks, whose norms lack statistics, or a note on stride."""
     means = [t for name, t in part.inside.items() if name.endswith("norm.running_mean")]
     if not means or any(float(mean.abs().max()) > _TOLERANCE for mean in means):
-        return Statement(
+        return Findings(
             notes=(
                 "Stride is taken to be at the 3x3 convolution and images to be RGB, as in "
                 "torchvision's ResNet (STRIDE_IN_1X1: False): the tensors do not tell.",
@@ -35,21 +35,21 @@ def _detectron2_says(part: Part) -> Statement:
         )
     # Only blocks with a third convolution have a 1x1 convolution in front to put the stride at.
     if any(".conv3." in name for name in part.inside):
-        return Statement(
+        return Findings(
             refusal="Its batch norms hold no statistics, as in the ResNets of MSRA that Detectron2 "
             "starts from: their stride is at the first 1x1 convolution of a block, which neither "
             "timm nor torchvision builds, and they take blue before green before red.",
         )
-    return Statement()
+    return Findings()
 
 
-def _fastai_says(part: Part) -> Statement:
+def _fastai_says(part: Part) -> Findings:
     """Leave out fastai's head: both poolings, two linear layers, norms between."""
     linear = [n for n, t in part.beside.items() if n.endswith(".weight") and t.dim() == 2]
     # A learner of fastai is a Sequential of body (0) and head (1).
     if len(linear) < 2 or not all(name.startswith("1.") for name in part.beside):
-        return Statement()
-    return Statement(
+        return Findings()
+    return Findings(
         unused=tuple(part.beside),
         notes=(
             f"The head is not used: {len(linear)} linear layers behind average and maximum, as "

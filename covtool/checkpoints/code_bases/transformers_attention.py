@@ -2,7 +2,7 @@
 
 from covtool.backbones import channel_statistics
 from covtool.checkpoints.code_bases.clip import TEXT_TOWER, gelu_preference
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement, Tensors
+from covtool.checkpoints.code_bases.code_base import CodeBase, Findings, Part, Rules, Tensors
 from covtool.checkpoints.code_bases.renaming import joined, reshaped, shifted, with_bias
 
 SOURCE = "huggingface/transformers"
@@ -59,11 +59,11 @@ def _registers(tensors: Tensors) -> dict:
     return {names.get(n, n): changed.get(n, t) for n, t in tensors.items()}
 
 
-def _layer_norms(part: Part) -> Statement:
+def _layer_norms(part: Part) -> Findings:
     """Note the epsilon, which is no tensor, unless the configuration says timm's."""
     if part.config.get("layer_norm_eps") == _TIMM_EPS:
-        return Statement()
-    return Statement(
+        return Findings()
+    return Findings(
         notes=(
             "Layer norms add 1e-6 to the variance, as timm's do; transformers adds 1e-12 unless "
             "its configuration says otherwise.",
@@ -71,12 +71,12 @@ def _layer_norms(part: Part) -> Statement:
     )
 
 
-def _vit_says(part: Part) -> Statement:
+def _vit_says(part: Part) -> Findings:
     """Leave out a classifier that reads one of two tokens: no network of timm's has such."""
     notes = _layer_norms(part).notes
     if "embeddings.distillation_token" not in part.inside or "classifier.weight" not in part.beside:
-        return Statement(notes=notes)
-    return Statement(
+        return Findings(notes=notes)
+    return Findings(
         unused=("classifier.weight", "classifier.bias"),
         notes=(
             *notes,
@@ -86,13 +86,13 @@ def _vit_says(part: Part) -> Statement:
     )
 
 
-def _dinov2_says(part: Part) -> Statement:
+def _dinov2_says(part: Part) -> Findings:
     # transformers' classifier may read more than the class token: it takes more numbers then.
     width = part.inside["embeddings.cls_token"].shape[-1]
     head = part.beside.get("classifier.weight")
     if head is None or head.shape[-1] == width:
-        return Statement()
-    return Statement(
+        return Findings()
+    return Findings(
         unused=("classifier.weight", "classifier.bias"),
         notes=(
             "The classifier is not used: transformers' DINOv2 classifies class token and mean of "
@@ -108,16 +108,16 @@ def _gated(tensors: Tensors) -> dict:
     return {name.replace(".mlp.up_proj.", name_in_timm): t for name, t in tensors.items()}
 
 
-def _dinov3_says(part: Part) -> Statement:
+def _dinov3_says(part: Part) -> Findings:
     """State that DINOv3 is read at its class token; timm pools the patches by default."""
-    return Statement(arguments={"global_pool": "token"})
+    return Findings(arguments={"global_pool": "token"})
 
 
-def _clip_says(part: Part) -> Statement:
+def _clip_says(part: Part) -> Findings:
     statement = gelu_preference(part.inner("vision_config").get("hidden_act"))
     if "classifier.weight" not in part.beside:
         return statement
-    return Statement(
+    return Findings(
         prefers=statement.prefers,
         input=statement.input,
         unused=("classifier.weight", "classifier.bias"),
@@ -129,15 +129,15 @@ def _clip_says(part: Part) -> Statement:
     )
 
 
-def _siglip_says(part: Part) -> Statement:
+def _siglip_says(part: Part) -> Findings:
     """Leave out the attention pool where a classifier reads the mean of the patches instead."""
     # No tensor tells which GELU it is: timm's constructor takes it as an argument.
     activation = part.inner("vision_config").get("hidden_act", _TANH)
     arguments = {"act_layer": "gelu_tanh"} if activation == _TANH else {}
     if "classifier.weight" not in part.beside:
-        return Statement(arguments=arguments, input=SIGLIP_INPUT)
+        return Findings(arguments=arguments, input=SIGLIP_INPUT)
     pool = tuple(name for name in part.inside if name.startswith("head."))
-    return Statement(arguments=arguments, prefers="_gap_", input=SIGLIP_INPUT, unused=pool)
+    return Findings(arguments=arguments, prefers="_gap_", input=SIGLIP_INPUT, unused=pool)
 
 
 def _siglip_pool(tensors: Tensors) -> dict:

@@ -1,6 +1,6 @@
 """Transformers' convolutional networks: ResNet, RegNet, ConvNeXt, PoolFormer, PVT v2, BiT."""
 
-from covtool.checkpoints.code_bases.code_base import CodeBase, Part, Rules, Statement
+from covtool.checkpoints.code_bases.code_base import CodeBase, Findings, Part, Rules
 from covtool.checkpoints.code_bases.renaming import (
     joined,
     matrix_as_convolution,
@@ -102,12 +102,12 @@ _BIT: Rules = (
 _LAST = ((r"^classifier\.(?:1\.)?", "head.fc."),)
 
 
-def _poolformer_says(part: Part) -> Statement:
+def _poolformer_says(part: Part) -> Findings:
     note = (
         "PoolFormer normalizes the last map and then pools; timm pools and then normalizes. "
         "The map is equal, the logits are scaled."
     )
-    return Statement(notes=(note,))
+    return Findings(notes=(note,))
 
 
 ROWS = (

@@ -26,7 +26,7 @@ _BODY_ALONE = "--arch NAME reads the body alone, and lists the rest as not used.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CodeBase:
+class ReidCodeBase:
     """A code base, and how its files are recognized and read.
 
     Attributes:
@@ -71,20 +71,20 @@ def _found(sign: re.Pattern[str], state: State) -> bool:
 
 # The first that fits is taken. torchreid stands before IBN-Net: its networks may have such norms.
 CODE_BASES = (
-    CodeBase(name="fast-reid", is_of=is_fast_reid, read=read_fast_reid),
-    CodeBase(
+    ReidCodeBase(name="fast-reid", is_of=is_fast_reid, read=read_fast_reid),
+    ReidCodeBase(
         name="reid-strong-baseline (or AGW, TransReID)",
         is_of=is_strong_baseline,
         read=read_strong_baseline,
     ),
-    CodeBase(
+    ReidCodeBase(
         name="cluster-contrast-reid (or SpCL)",
         is_of=is_cluster_contrast,
         read=read_cluster_contrast,
     ),
-    CodeBase(name="Person_reID_baseline_pytorch (layumi)", is_of=is_layumi, read=read_layumi),
-    CodeBase(name="torchreid (or SVDNet-pytorch)", is_of=is_torchreid, read=read_torchreid),
-    CodeBase(name="IBN-Net", is_of=is_ibn_net, read=read_ibn_net, for_retrieval=False),
+    ReidCodeBase(name="Person_reID_baseline_pytorch (layumi)", is_of=is_layumi, read=read_layumi),
+    ReidCodeBase(name="torchreid (or SVDNet-pytorch)", is_of=is_torchreid, read=read_torchreid),
+    ReidCodeBase(name="IBN-Net", is_of=is_ibn_net, read=read_ibn_net, for_retrieval=False),
 )
 
 NOT_REBUILT = (

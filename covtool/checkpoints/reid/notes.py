@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from covtool.checkpoints.building import ignored_note, precision_note
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.reid.bodies import Body
-from covtool.checkpoints.reid.code_bases import CodeBase
+from covtool.checkpoints.reid.code_bases import ReidCodeBase
 from covtool.checkpoints.reid.network import ReidNetwork
 from covtool.specs import InputSpec
 
@@ -20,7 +20,7 @@ _NECK = {
 
 def notes_on(
     checkpoint: ForeignCheckpoint,
-    row: CodeBase,
+    row: ReidCodeBase,
     network: ReidNetwork,
     body: Body,
     images: InputSpec,
@@ -38,7 +38,7 @@ def notes_on(
     yield from filter(None, others)
 
 
-def _recognized(row: CodeBase, network: ReidNetwork, body: Body) -> str:
+def _recognized(row: ReidCodeBase, network: ReidNetwork, body: Body) -> str:
     kind = " of IBN-Net (a)" if body.ibn_layers else ""
     parts = [_POOLINGS[network.pooling]]
     if network.neck.layers:

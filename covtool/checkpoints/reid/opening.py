@@ -14,7 +14,7 @@ from covtool.checkpoints.containers import MOST_WRAPPERS
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.published import PublishedModel
 from covtool.checkpoints.reid.bodies import Body, find_body
-from covtool.checkpoints.reid.code_bases import CODE_BASES, NOT_REBUILT, CodeBase, NotRebuilt
+from covtool.checkpoints.reid.code_bases import CODE_BASES, NOT_REBUILT, NotRebuilt, ReidCodeBase
 from covtool.checkpoints.reid.network import ReidNetwork
 from covtool.checkpoints.reid.notes import notes_on
 from covtool.checkpoints.reid.stem_statistics import has_first_relu
@@ -82,7 +82,7 @@ def _prefixes(checkpoint: ForeignCheckpoint) -> list[str]:
 
 
 def _opened(
-    checkpoint: ForeignCheckpoint, row: CodeBase, arch: str | None
+    checkpoint: ForeignCheckpoint, row: ReidCodeBase, arch: str | None
 ) -> PublishedModel | None:
     network = read_or_none(lambda: row.read(checkpoint.state, checkpoint))
     if network is not None and network.power is not None and network.power.numel() != 1:
@@ -103,7 +103,7 @@ def _opened(
     return _built(checkpoint, row, network, body, operations, images)
 
 
-def _is_of(row: CodeBase, reading: ForeignCheckpoint) -> bool:
+def _is_of(row: ReidCodeBase, reading: ForeignCheckpoint) -> bool:
     return bool(read_or_none(lambda: row.is_of(reading.state, reading)))
 
 
@@ -138,7 +138,7 @@ def _operations(network: ReidNetwork, body: Body) -> Iterator[Operation]:
 
 def _built(
     checkpoint: ForeignCheckpoint,
-    row: CodeBase,
+    row: ReidCodeBase,
     network: ReidNetwork,
     body: Body,
     operations: tuple[Operation, ...],
@@ -207,7 +207,7 @@ def _not_rebuilt(checkpoint: ForeignCheckpoint, row: NotRebuilt) -> Unrecognized
 
 
 def _not_made(
-    checkpoint: ForeignCheckpoint, row: CodeBase, body: Body, problem: SurgeryError
+    checkpoint: ForeignCheckpoint, row: ReidCodeBase, body: Body, problem: SurgeryError
 ) -> UnrecognizedCheckpointError:
     return UnrecognizedCheckpointError(
         f"{checkpoint.path} is of {row.name}, which cannot be made of {body.base.name}.",
@@ -217,7 +217,7 @@ def _not_made(
 
 
 def _unknown_part(
-    checkpoint: ForeignCheckpoint, row: CodeBase, part: str
+    checkpoint: ForeignCheckpoint, row: ReidCodeBase, part: str
 ) -> UnrecognizedCheckpointError:
     what = {
         "neck": "Its pooling, or what follows it before the classifier, is not what is published.",

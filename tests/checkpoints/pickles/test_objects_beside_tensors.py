@@ -282,7 +282,7 @@ def test_what_objects_say_about_the_images_is_read(tmp_path, state):
     with libraries.registered():
         content = {"state_dict": state, "config": config, "args": args}
         torch.save({**content, "CLASSES": np.array(["a", "b"])}, tmp_path / "a.pt")
-    (said,) = read_checkpoint(tmp_path / "a.pt").stated.sources
+    (said,) = read_checkpoint(tmp_path / "a.pt").statements.sources
     assert said.input["size"] == (96, 96)
     assert said.input["mean"] == (0.5, 0.5, 0.5)
     assert said.class_names == ("a", "b")
