@@ -34,6 +34,8 @@ class ConvOperator(nn.Conv2d):
         (B, C, H, W) -> (B, O, H', W'), as the convolution has it.
     """
 
+    alpha: Tensor
+
     def __init__(
         self,
         in_channels: int,

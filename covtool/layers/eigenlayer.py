@@ -50,6 +50,9 @@ class EigenClassifier(nn.Sequential):
         classifier: Layer from embeddings to logits.
     """
 
+    eigenlayer: Eigenlayer
+    classifier: nn.Linear
+
     def __init__(self, eigenlayer: Eigenlayer, classifier: nn.Linear) -> None:
         super().__init__(OrderedDict(eigenlayer=eigenlayer, classifier=classifier))
 
