@@ -77,6 +77,7 @@ class EigenClassifier(nn.Sequential):
         Returns:
             The old weight, (k, in_features).
         """
+        # A copy: the weight is overwritten below.
         old = self.eigenlayer.weight.clone()
         new = decorrelate(old, decomposition=decomposition)
         if reorder:

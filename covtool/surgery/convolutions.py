@@ -86,6 +86,7 @@ def apply_convolutions(model: nn.Module, plan: ConvolutionsPlan) -> nn.Module:
     """Return a copy of `model` with the planned operators; `model` itself is not changed."""
     operated = deepcopy(model)
     layer = CONVOLUTIONS[plan.spec.conv].layer
+    # Listed before anything is replaced, with every name of a module.
     names = list(operated.named_modules(remove_duplicate=False))
     for site in plan.layers:
         conv = module_at(operated, site.path, nn.Conv2d)

@@ -12,6 +12,7 @@ from covtool.layers.instance_batch_norm import InstanceBatchNorm2d
 from covtool.specs import InstanceBatchNormSpec
 from covtool.surgery.module_types import module_at
 
+# As published: an instance norm takes appearance out, and the last stage is left to content.
 _FIRST_OF_A_BLOCK = re.compile(r"layer[123]\.\d+\.bn1")
 
 

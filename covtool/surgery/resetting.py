@@ -148,4 +148,5 @@ def _forget_classes(model: TimmModel, num_classes: int, *, keeps_structure: bool
     if keeps_structure and num_classes > 0:
         provenance = recipe.provenance.model_copy(update={"metrics": ()})
         changes = {"num_classes": num_classes, "class_names": None, "provenance": provenance}
+        # In timm's configuration too, which would go on naming the old classes.
         attach_recipe(model, recipe.model_copy(update=changes))
