@@ -116,7 +116,7 @@ def _isqrt(spec: HeadSpec) -> MatrixFunction:
 def _power(normalize: second_order.PostNorm | None = None) -> Callable[[HeadSpec], MatrixFunction]:
     def function(spec: HeadSpec) -> MatrixFunction:
         by = normalize
-        # Of a power of the matrix: its largest eigenvalue is the same power of the largest.
+        # It has the eigenvalues of the covariance, and takes the largest to the same power.
         if by is second_order.by_spectral_norm:
             by = partial(by, alpha=spec.alpha)
         gradient = _gradient(spec, power(spec.alpha))
