@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -27,7 +27,11 @@ _TOO_LONG = "integer string conversion"  # in Python's error about a number of o
 # A string that does not end is one to the end: the parser refuses it.
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
-_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# The types know one class alone; libyaml's is many times faster, where it is installed.
+if TYPE_CHECKING:
+    _SafeLoader = yaml.SafeLoader
+else:
+    _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse_json(text: str) -> Any:
@@ -94,21 +98,25 @@ class _PlainLoader(_SafeLoader):
         for first, rules in _SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         own = [key for key, _ in node.value if key.tag != _MERGE]
         keys = [self.construct_object(key, deep=True) for key in own]
         if not all(isinstance(key, str | int | float | bool | None) for key in keys):
             raise ValueError("A key is a list or a mapping.")
         _object([(key, None) for key in keys])
-        return super().construct_mapping(node, deep=deep)  # with `<<`, which own keys override
+        # With `<<`, which own keys override.
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
 
 
-def _object(pairs: list[tuple[Any, Any]]) -> dict:
+def _object(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"The key {printable(str(twice))!r} stands twice.")
+        seen: set[Any] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"The key {printable(str(key))!r} stands twice.")
+            seen.add(key)
     return found
 
 
@@ -117,7 +125,8 @@ class _Extent:
     """Size of a document, counted from the parser's events without building its values."""
 
     values: int = 0
-    anchored: dict[str, int] = field(default_factory=dict)  # the values in what has an anchor
+    # Values in what has an anchor; under None stands what has none, and no alias asks for it.
+    anchored: dict[str | None, int] = field(default_factory=dict)
     around: list[tuple[str | None, int]] = field(default_factory=list)  # anchor, values before it
 
     def take(self, event: yaml.Event) -> None:
@@ -140,8 +149,9 @@ class _Extent:
 def _require_bounded(events: Iterator[yaml.Event]) -> None:
     extent = _Extent()
     for event in events:
-        if getattr(event, "tag", None) is not None:
-            raise ValueError(f"It has a tag, {printable(event.tag)!r}.")
+        tag = getattr(event, "tag", None)  # an alias, or an end, has none
+        if tag is not None:
+            raise ValueError(f"It has a tag, {printable(tag)!r}.")
         extent.take(event)
         if len(extent.around) > DEEPEST:
             raise _too_deep()

@@ -85,6 +85,7 @@ def _matrix(
     """Builds a `CovariancePooling` of the matrix function that a spec asks for."""
 
     def build(in_features: int, spec: HeadSpec) -> GlobalPooling:
+        # Of the heads only isqrt has this option, and its kind is the plain one.
         layer = BatchNormCovariancePooling if spec.post_norm == "batchnorm" else kind
         matrix, wanted = function(spec), spec.head_dtype or dtype
         # The eigendecompositions, as in the published code; head_dtype chooses otherwise.
@@ -107,6 +108,7 @@ def _isqrt(spec: HeadSpec) -> MatrixFunction:
         isqrt_covariance,
         num_iterations=spec.iterations,
         pre_norm=spec.pre_norm,
+        # That one has parameters, and belongs to the layer.
         post_norm="none" if spec.post_norm == "batchnorm" else spec.post_norm,
     )
 
@@ -114,6 +116,7 @@ def _isqrt(spec: HeadSpec) -> MatrixFunction:
 def _power(normalize: second_order.PostNorm | None = None) -> Callable[[HeadSpec], MatrixFunction]:
     def function(spec: HeadSpec) -> MatrixFunction:
         by = normalize
+        # It has the eigenvalues of the covariance, and takes the largest to the same power.
         if by is second_order.by_spectral_norm:
             by = partial(by, alpha=spec.alpha)
         gradient = _gradient(spec, power(spec.alpha))
@@ -137,10 +140,12 @@ def _scaled_root(spec: HeadSpec) -> MatrixFunction:
 
 
 def _approximant(function: MatrixFunction) -> Callable[[HeadSpec], MatrixFunction]:
+    # Without a degree the function's own default holds, which differs between the two.
     return lambda spec: partial(function, degree=spec.degree) if spec.degree else function
 
 
 def _bilinear(in_features: int, spec: HeadSpec) -> GlobalPooling:
+    # Its threshold is set afterwards: `_matrix` makes every kind with the same arguments.
     build = _matrix(lambda spec: second_order.second_moments, kind=BilinearPooling)
     pooling = build(in_features, spec)
     pooling.thresh = spec.thresh
@@ -168,6 +173,7 @@ HEADS = Registry(
             source="Lin, Chen, Yan, ICLR 2014",
             second_order=False,
             centered=False,
+            # Not `fuse`: the average beside the average adds nothing.
             options=AVERAGE | {"own_average"},
             reduction="none",
             build=_first_order(AveragePooling),
@@ -340,6 +346,7 @@ def _decoupled(row: MagnitudeRow) -> Convolution:
 CONVOLUTIONS = Registry(
     "operator",
     [
+        # A row for each magnitude: the equations are in `ops`, with their names.
         *map(_decoupled, MAGNITUDES),
         Convolution(
             name="weight-standardized",

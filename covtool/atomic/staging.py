@@ -21,7 +21,7 @@ from covtool.atomic.endings import tidied_up_when_ended
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module's type has no None
 
 ABANDONED_S = 86_400
 """Seconds after which a folder of another host, or one without locks, counts as abandoned."""

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 def installed_versions() -> dict[str, str]:
     """Return versions of the libraries that define architectures."""
+    # Without the build, as in +cpu: it does not change what an architecture is.
     return {"timm": timm.__version__, "torchvision": torchvision.__version__.partition("+")[0]}
 
 

@@ -55,6 +55,7 @@ def _runs(model: nn.Module, size: tuple[int, int], channels: int) -> bool:
     try:
         with torch.no_grad():
             model(image.to(next(model.parameters())))
+    # torch's errors of shapes, and the checks of timm and torchvision.
     except (RuntimeError, AssertionError, ValueError):
         return False
     return True

@@ -140,6 +140,7 @@ def _stem_test(model: nn.Module) -> Callable[[str], bool]:
     except AssertionError:  # rdnet has no coarse groups
         groups = matcher(coarse=False)
     if callable(groups):
+        # timm's functions expect names of parameters.
         return lambda path: groups(f"{path}.weight") == 0
     pattern = groups.get("stem")
     if not isinstance(pattern, str):

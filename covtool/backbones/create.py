@@ -196,6 +196,7 @@ def _finished(model: nn.Module) -> nn.Module:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Silence timm: it warns about names that it has renamed, and logs what it cannot do."""
+    # The caller may have disabled some levels already: they stay so.
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -29,6 +29,7 @@ def resolve_device(name: str = "auto", processes: Processes = ALONE) -> torch.de
     if device.type == "cuda":
         _require(device, torch.cuda.device_count())
     elif device.type == "mps":
+        # torch takes mps:1 too, but a machine has one at most.
         _require(device, int(torch.backends.mps.is_available()))
     elif device.type != "cpu":
         raise ArgumentError(
@@ -55,6 +56,7 @@ def _best() -> str:
 
 
 def _require(device: torch.device, count: int) -> None:
+    # Without a number it is the current one, which is there where any is.
     if (device.index or 0) < count:
         return
     raise ArgumentError(

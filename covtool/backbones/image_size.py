@@ -39,6 +39,7 @@ def arguments_size(base: BaseSpec) -> tuple[int, int] | None:
     size = base.arguments.get("img_size")
     if size is None:
         return None
+    # Recipes have lists; sizes are compared as tuples.
     return (size, size) if isinstance(size, int) else tuple(size)
 
 

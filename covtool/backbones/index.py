@@ -141,6 +141,7 @@ class ArchitectureIndex:
         return replace(
             self,
             architectures=tuple(self.architectures[row] for row in rows),
+            # The empty one in front: numpy refuses to join no arrays at all.
             pairs=np.concatenate([np.empty(0, np.int32), *runs]),
             lengths=self.lengths[list(rows)],
         )
@@ -156,6 +157,7 @@ def make_index(fingerprints: Iterable[Fingerprint], versions: dict[str, str]) ->
         architectures.append(fingerprint.architecture)
         lengths.append(len(fingerprint.tensors))
         for name, shape in fingerprint.tensors:
+            # The length is taken before the key goes in: a new one gets the next number.
             pair = names.setdefault(name, len(names)), shapes.setdefault(shape, len(shapes))
             pairs.append(numbered.setdefault(pair, len(numbered)))
     pair_array = np.array(list(numbered), dtype=np.int32).reshape(-1, 2)

@@ -15,8 +15,9 @@ def default_input(base: BaseSpec, tag: str | None = None) -> InputSpec:
         if config is None:
             return InputSpec()
         images = config_input(config)
-        said = {"channels": base.arguments.get("in_chans"), "size": arguments_size(base)}
-        return images.model_copy(update={k: v for k, v in said.items() if v is not None})
+        # What the architecture is built for goes before what the weights were trained on.
+        built = {"channels": base.arguments.get("in_chans"), "size": arguments_size(base)}
+        return images.model_copy(update={k: v for k, v in built.items() if v is not None})
     return preset_input(torchvision_models.get_model_weights(base.name).DEFAULT.transforms())
 
 

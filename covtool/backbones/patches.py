@@ -53,4 +53,5 @@ def set_patch_stride_(model: nn.Module, stride: int, size: tuple[int, int]) -> N
     # timm reads the grid from these, and resamples the positions by them.
     embed.proj.stride = (stride, stride)
     embed.img_size, embed.grid_size, embed.num_patches = size, grid, grid[0] * grid[1]
+    # A new parameter, since it has another number of positions.
     model.pos_embed = nn.Parameter(positions, requires_grad=model.pos_embed.requires_grad)

@@ -132,6 +132,7 @@ def _parts(file_name: str) -> list[str]:
 def _table() -> dict[str, PublishedWeights]:
     """Weights by each of their names; torchvision's own files have torchvision's own images."""
     table: dict[str, PublishedWeights] = {}
+    # torchvision's first: timm republishes its files, with other names and the same weights.
     for keys, weights in (*_of_torchvision(), *_of_timm()):
         for key in keys:
             known = table.setdefault("_".join(_parts(key)), weights)
@@ -142,6 +143,7 @@ def _table() -> dict[str, PublishedWeights]:
                     num_classes=known.num_classes,
                 )
                 table["_".join(_parts(key))] = both
+    # Files keep the names that their architectures had in their time.
     for old, new in _deprecated_models.items():
         found = table.get("_".join(_parts(new or "")))
         if found is not None:

@@ -14,6 +14,7 @@ def fits(name: str, pattern: str) -> bool:
     """
     parts = name.split(".")
     prefixes = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+    # fnmatch would ignore the case on some systems.
     return any(fnmatchcase(prefix, pattern) for prefix in prefixes)
 
 

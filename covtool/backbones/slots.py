@@ -53,6 +53,7 @@ class _TimmTokens:
     ) -> None:
         super().reset_classifier(num_classes, global_pool, **others)
         if global_pool is not None:
+            # timm changes its own attribute, which the slot does not read.
             getattr(self, SLOT).pool_type = global_pool
 
 
@@ -84,6 +85,7 @@ class _TorchvisionViT:
         tokens = self._process_input(images)
         class_token = self.class_token.expand(tokens.shape[0], -1, -1)
         tokens = self.encoder(torch.cat([class_token, tokens], dim=1))
+        # torchvision's own forward pass indexes the class token here.
         return self.heads(getattr(self, SLOT)(tokens))
 
 

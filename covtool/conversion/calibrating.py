@@ -73,6 +73,7 @@ def calibration_images(layout: DataLayout, job: Job) -> CalibrationImages:
         raise ArgumentError("--data and --calibrate have different classes.")
     limit, seed = request.spec.calibrate_images, request.spec.seed
     if not of_kind(request.operations, HeadSpec):
+        # Operators see all images at once; a head takes them batch by batch, and so takes all.
         limit = limit or CONVOLUTION_IMAGES
     used = {"train": draw_evenly(own.samples("train"), limit, seed=seed)}
     if judged := _is_judged(request):

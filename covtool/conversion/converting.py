@@ -64,6 +64,7 @@ def _converted(job: Job) -> ConversionResult:
     model = finished(operated, request.spec.seed)
     plan = describe(prepared, model, request.source.name)
     model.recipe = with_metrics(plan.recipe, calibration, prepared.layout, plan.convolutions)
+    # Not those that a calibration has set, even if it left one as it was.
     names = plan.keys.kept
     processes.main(
         lambda: save(

@@ -51,6 +51,7 @@ def starts_at_random(
 def _on_convolutions(report: ConvolutionsReport) -> Iterator[str]:
     spec = report.plan.spec
     if report.plan.left:
+        # One of them as an example: a wildcard may meet hundreds.
         path, reason = report.plan.left[0]
         yield f"{len(report.plan.left)} convolutions stay as they are: {path}: {reason}"
     if report.calibration is None and not spec.is_convolution:

@@ -122,6 +122,7 @@ def _context(
     return PlanContext(
         images=recipe.input,
         num_classes=len(names) if names else asked,
+        # As many classes as before may be other classes, or the same in another order.
         new_classes=names is not None
         and not classes_stay(recipe.class_names, names, recipe.num_classes),
         calibrated=calibrated,

@@ -60,6 +60,7 @@ def prepare(job: Job, *, writes: bool = True) -> PreparedConversion:
     data = request.classes_from or request.calibrate_with
     layout = read_classes(data, choice=request.layout) if data else None
     opened = _open(request)
+    # A head of another program is taken as it is: nothing is to be operated on.
     if opened.is_foreign and is_import(opened.recipe.operations, request):
         model, recipe, notes = import_model(opened, request)
         return PreparedConversion(

@@ -31,7 +31,9 @@ def converted_recipe(
     if head is not None and not head.keeps_classifier:
         names = layout.class_names if layout else None
     calibrated = request.calibrate_with
+    # In full first: `.` and `..` have no name of their own.
     data = in_full(calibrated).name if calibrated else None
+    # Names alone, without folders: the file travels, and a home folder is a private matter.
     step = ConversionStep(
         source=Path(request.source.name).name,
         operations=tuple(map(operation_record, done.operations)),

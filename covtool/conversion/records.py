@@ -51,6 +51,7 @@ class ConversionRequest:
     launch: LaunchSpec = field(default_factory=LaunchSpec)
 
     def __post_init__(self) -> None:
+        # A name alone becomes a source here; the record is frozen.
         object.__setattr__(self, "source", ModelSource.of(self.source))
 
 

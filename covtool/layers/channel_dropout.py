@@ -54,8 +54,9 @@ class AdaptiveChannelDropout(nn.Module):
 
 
 def _drop(features: Tensor, rate: Tensor) -> Tensor:
-    """Return each channel of each image to zero with probability `rate`, the others scaled up."""
+    """Set each channel of each image to zero with probability `rate`; scale the others up."""
     drawn = torch.rand(features.shape[:2], dtype=features.dtype, device=features.device)
     kept = (drawn >= rate).to(features.dtype)[..., None, None]
     share = 1 - rate
+    # Both branches get a gradient: dividing by 0 in the one that is not taken would give NaN.
     return torch.where(share > 0, features * kept / torch.where(share > 0, share, 1), features)

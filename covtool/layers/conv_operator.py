@@ -34,6 +34,8 @@ class ConvOperator(nn.Conv2d):
         (B, C, H, W) -> (B, O, H', W'), as the convolution has it.
     """
 
+    alpha: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -46,6 +48,7 @@ class ConvOperator(nn.Conv2d):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, **settings)
         self.spec, self.kind = spec or ConvolutionSpec(), kind or ConvKind()
+        # `from_conv` takes these from a convolution that standardizes its filters.
         self.eps, self.filter_scale = 1e-6, 1.0
         shape = self._per(self.spec.scale_per or "layer")
         self.register_buffer("alpha", self.weight.new_full(shape, self.spec.scale))
@@ -131,6 +134,7 @@ class ConvOperator(nn.Conv2d):
             # Its amounts depend on the input and may differ by side, which conv2d cannot express.
             features, padding = F.pad(features, self._same_padding(features)), (0, 0)
         elif self.padding_mode != "zeros":
+            # torch's own, in the order of `F.pad`: the last axis first.
             amounts = self._reversed_padding_repeated_twice
             features = F.pad(features, amounts, mode=self.padding_mode)
             padding = (0, 0)

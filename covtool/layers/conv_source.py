@@ -43,8 +43,10 @@ def kind_of(conv: nn.Module) -> ConvKind:
             by a hook or a parametrization.
     """
     name = f"{type(conv).__module__}.{type(conv).__qualname__}"
+    # First, since a parametrization renames the class, and the error should name the cause.
     if isinstance(conv, nn.Conv2d) and (computed := {"weight", "bias"} - set(conv._parameters)):
         raise _computed(conv, " and ".join(sorted(computed)))
+    # Exactly these: a subclass may compute something else.
     if name not in KINDS:
         raise SurgeryError(
             f"A {type(conv).__name__} cannot become another operator.",

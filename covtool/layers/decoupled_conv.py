@@ -47,6 +47,10 @@ class DecoupledConv2d(ConvOperator):
 
     moving_buffers = ("norm_mean",)  # that follow the batches in training
 
+    log_radius: Tensor
+    norm_mean: Tensor
+    num_batches_tracked: Tensor
+
     def __init__(self, *shape: object, **settings: object) -> None:
         super().__init__(*shape, **settings)
         spec = self.spec

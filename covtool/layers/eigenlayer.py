@@ -50,6 +50,9 @@ class EigenClassifier(nn.Sequential):
         classifier: Layer from embeddings to logits.
     """
 
+    eigenlayer: Eigenlayer
+    classifier: nn.Linear
+
     def __init__(self, eigenlayer: Eigenlayer, classifier: nn.Linear) -> None:
         super().__init__(OrderedDict(eigenlayer=eigenlayer, classifier=classifier))
 
@@ -74,6 +77,7 @@ class EigenClassifier(nn.Sequential):
         Returns:
             The old weight, (k, in_features).
         """
+        # A copy: the weight is overwritten below.
         old = self.eigenlayer.weight.clone()
         new = decorrelate(old, decomposition=decomposition)
         if reorder:

@@ -32,7 +32,7 @@ class GlobalPooling(nn.Module):
     def __init__(self, in_features: int, *, dim: int = 256, reduction: str = "none") -> None:
         super().__init__()
         self.in_features = in_features
-        self.post_bn = nn.Identity()
+        self.post_bn: nn.Module = nn.Identity()
         self.layout = "NCHW"
         self.num_prefix_tokens = 0
         self.reduction, self.reduced_features = make_reduction(reduction, in_features, dim)

@@ -19,4 +19,5 @@ def as_leaf(module: nn.Module, *arguments: object) -> Proxy | None:
     if proxy is None:
         return None
     tracer = proxy.tracer
+    # By its path: the graph calls this very module, with its weights and hooks.
     return tracer.create_proxy("call_module", tracer.path_of_module(module), arguments, {})

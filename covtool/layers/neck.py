@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+# Names of children are keys of the state dict, and files have them: they stay as they are.
 _NAMES = {
     "linear": "linear",
     "linear-without-bias": "linear",

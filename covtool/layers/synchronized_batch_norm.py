@@ -30,6 +30,7 @@ class SynchronizedBatchNorm(_BatchNorm):
         rows = at_least_float32(features)
         axes = [0, *range(2, features.ndim)]
         shape = (1, -1, *[1] * (features.ndim - 2))
+        # Shares may differ in size: the count goes along in the same exchange.
         own = rows.new_tensor([rows.numel() / rows.shape[1]])
         totals = _sum_over_processes(torch.cat([rows.sum(axes), own]))
         count = totals[-1]

@@ -27,4 +27,5 @@ class WeightStandardizedConv2d(ConvOperator):
     def response(self, features: Tensor) -> Tensor:
         """Return the convolution with standardized filters, without the bias, (B, O, H', W')."""
         features, geometry = self.placed(features)
+        # Not in `filters`, which are the old convolution's: calibration compares with those.
         return F.conv2d(features, self.scaled(standardize_filters(self.weight)), None, *geometry)

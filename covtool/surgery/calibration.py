@@ -5,13 +5,14 @@ backbone's own features; the classifier is the ridge regression of the classes o
 puts out. Both are closed forms over images that stream by; nothing is trained.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from covtool.ops.principal import principal_directions
 from covtool.ops.ridge import fit_ridge, fit_ridge_by_batches, mistakes
@@ -19,6 +20,7 @@ from covtool.ops.sketch import CountSketch
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 from covtool.surgery.head import HeadPlan, pooling_of
+from covtool.surgery.module_types import module_at
 
 Loader = Iterable[tuple[Tensor, Tensor]]
 """Normalized images (b, C, H, W) and labels (b,), the same ones each time it is iterated."""
@@ -124,7 +126,7 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
         processes: Processes that have a share of the images each.
     """
     pooling = pooling_of(model, plan)
-    batches = len(loader) if hasattr(loader, "__len__") else None
+    batches = len(loader) if isinstance(loader, Sized) else None
     tracked = _Tracked(loader, track, batches, next(model.parameters()).device, processes)
     explained = None
     # The order matters: the batch norm sees what the reduction gives, the classifier what both do.
@@ -132,7 +134,7 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
         explained = _principal_reduction_(model, pooling.reduction, tracked)
     if pooling is not None and isinstance(pooling.post_bn, nn.BatchNorm1d):
         _estimate_batch_norm_(model, pooling.post_bn, tracked)
-    classifier = model.get_submodule(plan.sites.classifier)
+    classifier = module_at(model, plan.sites.classifier, nn.Linear)
     memory = plan_memory(num_images, plan.in_features, memory_gib)
     solved = processes.main_over(
         partial(_share, model, classifier, tracked, memory),
@@ -192,14 +194,13 @@ class _Inputs:
 def _principal_reduction_(model: nn.Module, reduction: nn.Sequential, tracked: _Tracked) -> float:
     """Set a 1x1 reduction to the principal directions of its input; the share it keeps, percent."""
     mean, cov = _channel_moments(model, reduction, tracked)
-    conv = reduction.conv
+    conv = module_at(reduction, "conv", nn.Conv2d)
     directions = principal_directions(cov, conv.out_channels)
     variances = (directions @ cov * directions).sum(dim=1)
     conv.weight.copy_(directions[:, :, None, None])
     # Known in closed form: the projections have the mean and the variance of their directions.
     if hasattr(reduction, "bn"):
-        reduction.bn.running_mean.copy_(directions @ mean)
-        reduction.bn.running_var.copy_(variances)
+        _set_statistics_(module_at(reduction, "bn", nn.BatchNorm2d), directions @ mean, variances)
     return 100 * (variances.sum() / cov.diagonal().sum()).item()
 
 
@@ -207,7 +208,7 @@ def _channel_moments(
     model: nn.Module, reduction: nn.Module, tracked: _Tracked
 ) -> tuple[Tensor, Tensor]:
     """Return mean (C,) and covariance (C, C) of all positions of all images, in float64."""
-    channels = reduction.conv.in_channels
+    channels = module_at(reduction, "conv", nn.Conv2d).in_channels
     zeros = partial(torch.zeros, dtype=torch.float64, device=tracked.device)
     count, total, products = zeros(()), zeros(channels), zeros(channels, channels)
     with _Inputs(reduction) as inputs:
@@ -234,9 +235,16 @@ def _estimate_batch_norm_(model: nn.Module, norm: nn.BatchNorm1d, tracked: _Trac
             squares += vectors.square().sum(dim=0)
     tracked.processes.add_([count, total, squares])
     mean = total / count
-    norm.running_mean.copy_(mean)
     # Rounding may leave a variance just below zero where a channel is constant.
-    norm.running_var.copy_((squares / count - mean.square()).clamp_min(0))
+    _set_statistics_(norm, mean, (squares / count - mean.square()).clamp_min(0))
+
+
+def _set_statistics_(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    # torch's batch norms may lack them, covtool's own never do.
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
 
 
 def _share(

@@ -8,9 +8,10 @@ statistics differ from those of the original network on the same images: that le
 of the training set in place as far as they still hold, where ten classes of images would bias them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ CHUNK = 16  # images at a time, where a layer's sums are taken
 _LEAST_VARIANCE = 1e-12
 
 Statistics = tuple[Tensor, Tensor]
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +88,12 @@ def calibrate_convolutions_(
         radius_quantile: Share of the patches whose norms lie within ρ, in (0, 1].
         track: Shows the progress, layer by layer.
     """
-    with _watched(source, _BatchNorm, _Recording()) as recorded:
+    recording = _Recording()
+    with _watched(source, _BatchNorm, recording):
         source(images)
     steps = track(plan.layers, "calibrating operators", len(plan.layers))
     fitting = _Fitting({site.path for site in plan.layers}, radius_quantile, steps)
-    correcting = _Correcting(recorded.statistics)
+    correcting = _Correcting(recording.statistics)
     with _watched(model, ConvOperator, fitting), _watched(model, _BatchNorm, correcting):
         model(images)
     return ConvCalibration(
@@ -120,7 +123,7 @@ class _Correcting:
         self.corrected: list[str] = []
 
     def __call__(self, path: str, norm: _BatchNorm, features: Tensor) -> None:
-        if path not in self.before or norm.running_mean is None:
+        if path not in self.before or norm.running_mean is None or norm.running_var is None:
             return
         (old_mean, old_variance), (mean, variance) = self.before.pop(path), _moments(features)
         known = (old_variance > _LEAST_VARIANCE) & (variance > _LEAST_VARIANCE)
@@ -185,7 +188,8 @@ def fit_scale_(layer: ConvOperator, features: Tensor) -> float:
         wanted, given = layer.convolve(part), layer.response(part)
         pairs = ((wanted, given), (given, given), (wanted, wanted))
         own += torch.stack([(a * b).sum(dim=(0, 2, 3)).cpu().double() for a, b in pairs])
-    products, squares, targets = own if layer.alpha.ndim else own.sum(dim=1, keepdim=True)
+    sums = own if layer.alpha.ndim else own.sum(dim=1, keepdim=True)
+    products, squares, targets = sums.unbind()
     # A filter that answers nothing on these images has no least-squares factor: α stays 1.
     answers = squares > 0
     alpha = torch.where(answers, products / torch.where(answers, squares, 1), 1)
@@ -210,10 +214,12 @@ def _moments(features: Tensor) -> Statistics:
 
 
 @contextmanager
-def _watched(model: nn.Module, kind: type[nn.Module], watch: object) -> Iterator[object]:
+def _watched(
+    model: nn.Module, kind: type[M], watch: Callable[[str, M, Tensor], None]
+) -> Iterator[None]:
     """Call ``watch(path, module, input)`` whenever a module of a kind is about to run."""
 
-    def hook(path: str) -> object:
+    def hook(path: str) -> Callable[[M, tuple[Any, ...]], None]:
         return lambda module, arguments: watch(path, module, arguments[0])
 
     handles = [
@@ -222,7 +228,7 @@ def _watched(model: nn.Module, kind: type[nn.Module], watch: object) -> Iterator
         if isinstance(module, kind)
     ]
     try:
-        yield watch
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -1,5 +1,6 @@
 """Replace convolutions by other operators that keep their weights."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from covtool.layers.conv_operator import ConvOperator
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.ops.filters import WEIGHTINGS
 from covtool.specs import ConvolutionSpec, InputSpec, as_flag
+from covtool.surgery.module_types import module_at
 from covtool.surgery.options import changed_options, refuse_untaken
 from covtool.variants import CONVOLUTIONS
 
@@ -57,17 +59,20 @@ def plan_convolutions(
     if not recorded:
         _check_options(spec)
     sites = find_convolutions(model, images.size, images.channels)
+    chosen: Sequence[ConvSite]
     if spec.layers is not None:
         chosen = _by_name(sites, spec.layers)
     else:
         chosen = select(sites, spec.target, spec.exclude)
-    fitting, left = [], []
+    fitting: list[ConvSite] = []
+    left: list[tuple[str, str]] = []
     for site in chosen:
-        problem = _problem(model.get_submodule(site.path), row.layer)
+        conv = module_at(model, site.path, nn.Conv2d)
+        problem = _problem(conv, row.layer)
         if problem is None:
             fitting.append(site)
         # A wildcard may meet what cannot be converted; a layer that was named must be.
-        elif isinstance(model.get_submodule(site.path), ConvOperator) or _is_named(site, spec):
+        elif isinstance(conv, ConvOperator) or _is_named(site, spec):
             raise SurgeryError(f"{site.path}: {problem.message}", hint=problem.hint)
         else:
             left.append((site.path, problem.message))
@@ -81,9 +86,10 @@ def apply_convolutions(model: nn.Module, plan: ConvolutionsPlan) -> nn.Module:
     """Return a copy of `model` with the planned operators; `model` itself is not changed."""
     operated = deepcopy(model)
     layer = CONVOLUTIONS[plan.spec.conv].layer
+    # Listed before anything is replaced, with every name of a module.
     names = list(operated.named_modules(remove_duplicate=False))
     for site in plan.layers:
-        conv = operated.get_submodule(site.path)
+        conv = module_at(operated, site.path, nn.Conv2d)
         operator = layer.from_conv(conv, plan.spec)
         for path, module in names:
             if module is conv:  # a shared convolution has several names
@@ -91,7 +97,7 @@ def apply_convolutions(model: nn.Module, plan: ConvolutionsPlan) -> nn.Module:
     return operated
 
 
-def _problem(conv: nn.Module, layer: type[ConvOperator]) -> SurgeryError | None:
+def _problem(conv: nn.Conv2d, layer: type[ConvOperator]) -> SurgeryError | None:
     if isinstance(conv, ConvOperator):
         return SurgeryError(
             f"it is an operator already: {conv.operator}.",
@@ -140,7 +146,7 @@ def _nothing(
 
 def _completed(spec: ConvolutionSpec, layers: tuple[str, ...]) -> ConvolutionSpec:
     """Return the defaults that depend on calibration, worked out."""
-    values = {"layers": layers}
+    values: dict[str, object] = {"layers": layers}
     if spec.scale_per is None:
         values["scale_per"] = "filter" if spec.calibrated else "layer"
     if spec.unit is None and "unit" in CONVOLUTIONS[spec.conv].options:

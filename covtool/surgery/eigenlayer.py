@@ -10,6 +10,7 @@ from covtool.backbones.sites import find_sites
 from covtool.errors import SurgeryError
 from covtool.layers.eigenlayer import EigenClassifier, Eigenlayer
 from covtool.specs import EigenlayerSpec, InputSpec
+from covtool.surgery.module_types import module_at
 
 PUBLISHED_FEATURES = 1024  # SVDNet's, of the 2048 of a ResNet-50
 RANK_TOLERANCE = 1e-6  # of the largest singular value of the classifier
@@ -60,7 +61,7 @@ def plan_eigenlayer(model: nn.Module, spec: EigenlayerSpec, images: InputSpec) -
             f"{sites.in_features} at most: they cannot be orthogonal to each other.",
             hint=f"Choose --eigenlayer {sites.in_features} or less.",
         )
-    weight = model.get_submodule(sites.classifier).weight
+    weight = module_at(model, sites.classifier, nn.Linear).weight
     return EigenlayerPlan(
         spec=spec,
         classifier=sites.classifier,
@@ -79,7 +80,7 @@ def apply_eigenlayer(model: nn.Module, plan: EigenlayerPlan) -> nn.Module:
     ``random`` both layers start from torch's global random state, as `nn.Linear` does.
     """
     operated = deepcopy(model)
-    old = operated.get_submodule(plan.classifier)
+    old = module_at(operated, plan.classifier, nn.Linear)
     eigenlayer = Eigenlayer(plan.in_features, plan.spec.features)
     classifier = nn.Linear(plan.spec.features, plan.num_classes, bias=old.bias is not None)
     if plan.spec.init == "keep" and _has_values(old.weight):

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from dataclasses import dataclass
 from math import isqrt
+from typing import cast
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from covtool.layers.fused_pooling import fuse_second_order, keep_second_order
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.specs import HeadSpec, InputSpec
 from covtool.surgery.eigenlayer import eigenlayer_path
+from covtool.surgery.module_types import module_at, update_attributes_
 from covtool.surgery.options import refuse_untaken
 from covtool.surgery.resetting import ReplacedHead, make_resettable_
 from covtool.variants import HEADS
@@ -176,7 +178,7 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
         for path in plan.bypassed:
             operated.set_submodule(path, nn.Identity())
     if plan.widened:
-        old = operated.get_submodule(plan.widened)
+        old = module_at(operated, plan.widened, nn.Linear)
         new = nn.Linear(plan.pooled_features, old.out_features, bias=old.bias is not None)
         operated.set_submodule(plan.widened, new)
     operated.set_submodule(plan.sites.classifier, _classifier(model, plan))
@@ -189,11 +191,12 @@ def pooling_of(model: nn.Module, plan: HeadPlan) -> GlobalPooling | None:
     if plan.spec.own_average:
         return None
     pooling = model.get_submodule(plan.sites.pooling)
-    return pooling.second_order if plan.spec.fuse else pooling
+    # By its type any module may be there; `apply_head` put this one.
+    return cast("GlobalPooling", pooling.second_order if plan.spec.fuse else pooling)
 
 
 def _classifier(model: nn.Module, plan: HeadPlan) -> nn.Linear:
-    old = model.get_submodule(plan.sites.classifier)
+    old = module_at(model, plan.sites.classifier, nn.Linear)
     new = nn.Linear(plan.in_features, plan.num_classes)
     if plan.keeps_classifier:
         with torch.no_grad():
@@ -328,11 +331,6 @@ def _without_last_dropout(model: nn.Module, tail: tuple[str, ...]) -> tuple[str,
 
 def _tell_timm(model: nn.Module, plan: HeadPlan) -> None:
     # timm's names for the outputs, and for the length of what enters the classifier.
-    for name, value in (
-        ("num_classes", plan.num_classes),
-        ("head_hidden_size", plan.in_features),
-    ):
-        if hasattr(model, name):
-            setattr(model, name, value)
-    if hasattr(model, "num_features") and not plan.spec.fuse and plan.bypassed:
-        model.num_features = plan.tap.channels  # of what reaches the pooling now
+    update_attributes_(model, num_classes=plan.num_classes, head_hidden_size=plan.in_features)
+    if not plan.spec.fuse and plan.bypassed:
+        update_attributes_(model, num_features=plan.tap.channels)  # of what reaches the pooling now

@@ -10,7 +10,9 @@ from torch import nn
 from covtool.errors import SurgeryError
 from covtool.layers.instance_batch_norm import InstanceBatchNorm2d
 from covtool.specs import InstanceBatchNormSpec
+from covtool.surgery.module_types import module_at
 
+# As published: an instance norm takes appearance out, and the last stage is left to content.
 _FIRST_OF_A_BLOCK = re.compile(r"layer[123]\.\d+\.bn1")
 
 
@@ -68,7 +70,7 @@ def apply_instance_batch_norm(model: nn.Module, plan: InstanceBatchNormPlan) -> 
     """
     operated = deepcopy(model)
     for path in plan.layers:
-        old = operated.get_submodule(path)
+        old = module_at(operated, path, nn.BatchNorm2d)
         new = InstanceBatchNorm2d(old.num_features).to(old.weight.device, old.weight.dtype)
         _take_over_(new, old)
         operated.set_submodule(path, new.train(old.training))
@@ -82,5 +84,5 @@ def _take_over_(new: InstanceBatchNorm2d, old: nn.BatchNorm2d) -> None:
         getattr(new.IN, name).copy_(getattr(old, name)[:first])
         getattr(new.BN, name).copy_(getattr(old, name)[first:])
     # The instance norm keeps no statistics: those of its channels are dropped.
-    new.BN.running_mean.copy_(old.running_mean[first:])
-    new.BN.running_var.copy_(old.running_var[first:])
+    for name in ("running_mean", "running_var"):
+        getattr(new.BN, name).copy_(getattr(old, name)[first:])

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 from torch import nn
@@ -10,6 +11,15 @@ from covtool.backbones.sites import find_sites
 from covtool.backbones.tracing import trace_calls
 from covtool.errors import SurgeryError
 from covtool.specs import InputSpec, LastStrideSpec
+
+# Only these keep their meaning at stride 1, and only with an odd kernel.
+_STRIDABLE = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+
+
+class _Strided(Protocol):
+    """A convolution or a pooling; poolings may hold a number where convolutions hold a pair."""
+
+    stride: int | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +53,8 @@ def plan_last_stride(model: nn.Module, spec: LastStrideSpec, images: InputSpec) 
     positions = find_sites(model, images.size, images.channels).default_tap.positions
     parameter = next(model.parameters())
     image = torch.zeros(1, images.channels, *images.size, dtype=parameter.dtype)
-    strided, removed = [], []
+    strided: list[str] = []
+    removed: list[str] = []
     for call in trace_calls(model, image.to(parameter.device)):
         module = model.get_submodule(call.path)
         # More than twice, not four times: an odd side is rounded up.
@@ -68,8 +79,8 @@ def apply_last_stride(model: nn.Module, plan: LastStridePlan) -> nn.Module:
     """Return a copy of `model` without the last downsampling; `model` itself is not changed."""
     operated = deepcopy(model)
     for path in plan.strided:
-        module = operated.get_submodule(path)
-        # Poolings may hold a number where convolutions hold a pair.
+        # The plan holds paths of `_STRIDABLE` alone; torch types their strides differently.
+        module = cast("_Strided", operated.get_submodule(path))
         module.stride = 1 if isinstance(module.stride, int) else (1, 1)
     for path in plan.removed:
         operated.set_submodule(path, nn.Identity())
@@ -88,8 +99,7 @@ def _checked(path: str, module: nn.Module) -> str:
     # A 2x2 pooling at stride 1 would shift the map by half a position: it goes altogether.
     if _is_only_pooling(module):
         return path
-    known = isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
-    if not known or _side(module.kernel_size) % 2 == 0:
+    if not isinstance(module, _STRIDABLE) or _side(module.kernel_size) % 2 == 0:
         raise SurgeryError(
             f"{path!r} ({type(module).__name__}) cannot do without its stride.",
             reason="Only convolutions and poolings with an odd kernel keep their meaning at "

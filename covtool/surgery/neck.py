@@ -10,6 +10,7 @@ from covtool.errors import SurgeryError
 from covtool.layers.neck import Neck, NeckPooling
 from covtool.specs import InputSpec, NeckSpec
 from covtool.surgery.eigenlayer import eigenlayer_path
+from covtool.surgery.module_types import module_at, update_attributes_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ def apply_neck(model: nn.Module, plan: NeckPlan) -> nn.Module:
     The new layers are initialized from torch's global random state.
     """
     operated = deepcopy(model)
-    reference = operated.get_submodule(plan.classifier).weight
+    reference = module_at(operated, plan.classifier, nn.Linear).weight
     neck = Neck(plan.in_features, plan.spec.layers, plan.spec.features)
     # Behind the pooling, not in front of the classifier: forward_head(pre_logits=True) gives the
     # neck's output then, which is the descriptor.
@@ -79,8 +80,7 @@ def apply_neck(model: nn.Module, plan: NeckPlan) -> nn.Module:
     operated.set_submodule(plan.pooling, pooling)
     operated.set_submodule(plan.classifier, classifier)
     # timm's name for the length of what forward_head(pre_logits=True) gives.
-    if hasattr(operated, "head_hidden_size"):
-        operated.head_hidden_size = neck.num_features
+    update_attributes_(operated, head_hidden_size=neck.num_features)
     return operated.to(reference.device, reference.dtype).train(model.training)
 
 

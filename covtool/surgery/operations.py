@@ -154,6 +154,7 @@ def require_order(operations: Iterable[Operation]) -> None:
     """
     before: list[OperationRow] = []
     for name in (operation.operation for operation in operations):
+        # All that came before, not only the last: an Eigenlayer allows nothing, however late.
         for row in before:
             if row.allows is not None and name not in row.allows:
                 raise ArgumentError(

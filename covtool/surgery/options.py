@@ -19,6 +19,7 @@ class Row(Protocol):
 def changed_options(spec: Record) -> list[str]:
     """Return fields with another value than their default."""
     fields = type(spec).model_fields
+    # pydantic calls the factory of a default only when asked to.
     return [
         n for n in fields if getattr(spec, n) != fields[n].get_default(call_default_factory=True)
     ]

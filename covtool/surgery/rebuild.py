@@ -27,6 +27,7 @@ class Blueprint:
 
     def build(self) -> nn.Module:
         """Return the model, with weights that are yet to be loaded, in eval mode."""
+        # `blueprint` has counted the skeleton, with the operations: once is enough.
         model = create_model(self.recipe.base, num_classes=self.recipe.num_classes, counted=True)
         for step in self.steps:
             model = step.apply(model)
@@ -55,6 +56,7 @@ def blueprint(recipe: Recipe) -> Blueprint:
         _require_room(recipe, skeleton)
         skeleton, steps = _operated(skeleton, recipe)
         _require_room(recipe, skeleton)
+    # The arguments are the file's: the fault is not that of a flag.
     except ArgumentError as problem:
         raise CheckpointError(
             problem.message, reason=problem.reason, hint=problem.hint
@@ -66,6 +68,7 @@ def _operated(model: nn.Module, recipe: Recipe) -> tuple[nn.Module, list[Planned
     """Return a model on the meta device after the operations of its recipe, and their plans."""
     steps: list[PlannedOperation] = []
     context = PlanContext(images=recipe.input, num_classes=recipe.num_classes, recorded=True)
+    # Operations make layers too: these take no memory either.
     with without_weights():
         for number, operation in enumerate(recipe.operations, start=1):
             try:

@@ -113,6 +113,7 @@ def compare_modules(before: nn.Module, after: nn.Module) -> tuple[Change, ...]:
     old, new = dict(before.named_modules()), dict(after.named_modules())
     changes: list[Change] = []
     for path in (*old, *(p for p in new if p not in old)):
+        # Whatever is in a replaced module is new as well: its outermost line says so.
         inside = any(path.startswith(c.path + ".") for c in changes)
         if not path or inside or _describe(old.get(path)) == _describe(new.get(path)):
             continue

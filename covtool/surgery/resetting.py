@@ -5,6 +5,7 @@ another. So the class of a converted model gains a method that does.
 """
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -13,6 +14,14 @@ from covtool.backbones.plain_pooling import plain_pooling
 from covtool.errors import SurgeryError
 from covtool.layers.fused_pooling import remove_second_order
 from covtool.layers.mixing import mix_in, mix_out
+from covtool.specs import Recipe
+from covtool.surgery.module_types import TimmModel, module_at
+
+# At run time the class of the model comes behind the mixin; the type checker has to know one.
+if TYPE_CHECKING:
+    _Model = TimmModel
+else:
+    _Model = object
 
 HEAD = "covtool_head"
 
@@ -49,7 +58,7 @@ class ReplacedHead:
     widened: str | None
 
 
-class _Resettable:
+class _Resettable(_Model):
     """Mixin: ``reset_classifier`` that knows of covtool's pooling."""
 
     def reset_classifier(
@@ -88,7 +97,7 @@ def make_resettable_(model: nn.Module, head: ReplacedHead) -> None:
             mix_in(model, _Resettable)
 
 
-def _new_classifier_(model: nn.Module, head: ReplacedHead, num_classes: int) -> None:
+def _new_classifier_(model: TimmModel, head: ReplacedHead, num_classes: int) -> None:
     new = nn.Linear(head.in_features, num_classes) if num_classes > 0 else nn.Identity()
     _put(model, head.classifier, new)
     model.num_classes = num_classes
@@ -96,7 +105,7 @@ def _new_classifier_(model: nn.Module, head: ReplacedHead, num_classes: int) -> 
     model.head_hidden_size = head.in_features
 
 
-def _pool_plainly_(model: nn.Module, head: ReplacedHead, num_classes: int, pool: str) -> None:
+def _pool_plainly_(model: TimmModel, head: ReplacedHead, num_classes: int, pool: str) -> None:
     if not pool and num_classes > 0 and head.layout == "NCHW":
         raise SurgeryError(
             "A linear classifier needs pooled features.",
@@ -109,7 +118,7 @@ def _pool_plainly_(model: nn.Module, head: ReplacedHead, num_classes: int, pool:
     if isinstance(getattr(model, "global_pool", None), str):
         model.global_pool = pool
     if head.widened:
-        hidden = model.get_submodule(head.widened).out_features
+        hidden = module_at(model, head.widened, nn.Linear).out_features
         _put(model, head.widened, nn.Linear(factor * head.channels, hidden))
     else:
         head = replace(head, in_features=factor * head.channels)
@@ -117,7 +126,7 @@ def _pool_plainly_(model: nn.Module, head: ReplacedHead, num_classes: int, pool:
     _new_classifier_(model, head, num_classes)
 
 
-def _unfuse_(model: nn.Module, head: ReplacedHead) -> None:
+def _unfuse_(model: TimmModel, head: ReplacedHead) -> None:
     """Give the model its own pooling, and its class, back."""
     remove_second_order(model, head.pooling, head.carried)
     delattr(model, HEAD)
@@ -130,13 +139,14 @@ def _put(model: nn.Module, path: str, new: nn.Module) -> None:
     model.set_submodule(path, new.to(reference.device, reference.dtype).train(model.training))
 
 
-def _forget_classes(model: nn.Module, num_classes: int, *, keeps_structure: bool) -> None:
+def _forget_classes(model: TimmModel, num_classes: int, *, keeps_structure: bool) -> None:
     """Take the classes, or the whole recipe where the structure changes, off the model."""
-    recipe = getattr(model, "recipe", None)
+    recipe: Recipe | None = getattr(model, "recipe", None)
     if recipe is None:
         return
     model.recipe = None
     if keeps_structure and num_classes > 0:
         provenance = recipe.provenance.model_copy(update={"metrics": ()})
         changes = {"num_classes": num_classes, "class_names": None, "provenance": provenance}
+        # In timm's configuration too, which would go on naming the old classes.
         attach_recipe(model, recipe.model_copy(update=changes))
