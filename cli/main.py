@@ -172,7 +172,7 @@ def _show_interrupted(written: Sequence[Path]) -> None:
             text += " (which starts the same run: nothing was trained yet)"
     elif written:
         names = ", ".join(dict.fromkeys(map(str, written)))
-        text = f"Interrupted. Written before that, and whole: {names}."
+        text = f"Interrupted. Written completely before that: {names}."
     else:
         text = "Interrupted: nothing was written."
     typer.echo(printable(text, longest=errors.LONGEST_LINE), err=True)
@@ -205,7 +205,8 @@ def _unforeseen(problem: Exception) -> errors.CovtoolError:
     if shortage is not None:
         return errors.CovtoolError(text, reason=shortage.message, hint=shortage.hint)
     return errors.CovtoolError(
-        text, hint="This was not foreseen: please report it, with what --debug adds."
+        text,
+        hint="This is an unexpected error: please report it, with the traceback of --debug.",
     )
 
 

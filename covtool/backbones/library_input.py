@@ -15,8 +15,8 @@ def default_input(base: BaseSpec, tag: str | None = None) -> InputSpec:
         if config is None:
             return InputSpec()
         images = config_input(config)
-        said = {"channels": base.arguments.get("in_chans"), "size": arguments_size(base)}
-        return images.model_copy(update={k: v for k, v in said.items() if v is not None})
+        stated = {"channels": base.arguments.get("in_chans"), "size": arguments_size(base)}
+        return images.model_copy(update={k: v for k, v in stated.items() if v is not None})
     return preset_input(torchvision_models.get_model_weights(base.name).DEFAULT.transforms())
 
 

@@ -69,7 +69,7 @@ def converted_by_timm(checkpoint: ForeignCheckpoint, arch: str | None) -> Iterat
             stated = [name for name in checkpoint.stated.architectures if ":" not in name]
             converted = timm_candidates(reading.state, stated)
         for name, tensors in converted:
-            note = f"Its names are read as timm's own conversion for {name} reads them."
+            note = f"The tensors' names are read as by timm's own conversion for {name}."
             yield NamedFile(
                 checkpoint=replace(
                     reading,
@@ -100,7 +100,8 @@ def _renamed(checkpoint: ForeignCheckpoint, reading: Reading) -> ForeignCheckpoi
         where = reading.summary or "the normalizer in the file"
         statement = Statement(where=where, input=dict(reading.input))
         stated = replace(stated, sources=(statement, *stated.sources))
-    read = (f"Its names are read as those of {reading.summary}.",) if reading.summary else ()
+    note = f"The tensors' names are read as those of {reading.summary}."
+    read = (note,) if reading.summary else ()
     return replace(
         checkpoint,
         tensors=reading.tensors,

@@ -63,7 +63,7 @@ class Layout:
 
     @property
     def channels(self) -> int | None:
-        """Of the map that is pooled; None where the tensors do not tell."""
+        """Of the map that is pooled; None where the tensors do not show it."""
         if self.reduced_by:
             conv = self.reduction.get("conv.weight")
             return None if conv is None or not conv.ndim else conv.shape[0]

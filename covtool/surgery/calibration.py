@@ -242,7 +242,7 @@ def _estimate_batch_norm_(model: nn.Module, norm: nn.BatchNorm1d, tracked: _Trac
 def _share(
     model: nn.Module, classifier: nn.Linear, tracked: _Tracked, memory: MemoryPlan
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield what the classifier is fed, perhaps sketched, and one-hot labels: of this process."""
+    """Yield the classifier's input, perhaps sketched, and one-hot labels: of this process."""
     sketch = _sketch(classifier.in_features, memory)
     with _Inputs(classifier) as inputs:
         for labels in tracked.run(model, "features for the classifier"):

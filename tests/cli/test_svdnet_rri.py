@@ -202,7 +202,7 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(covtool, net, peopl
     monkeypatch.setattr("covtool.plotting.rri.plot_half_steps", fail)
     code, out, err = covtool("svdnet-rri", net, "--data", people, *SHORT, *QUICK)
     assert code == 0, err
-    assert err.count("no figure is drawn any more: no room") == 1
+    assert err.count("no more figures are drawn: no room") == 1
     assert "rri.png" not in out
 
 

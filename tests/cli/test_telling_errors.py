@@ -1,4 +1,4 @@
-"""Errors that were not foreseen, and errors while another one is shown."""
+"""Unexpected errors, and errors while another one is shown."""
 
 import errno
 import signal
@@ -59,7 +59,7 @@ def test_what_the_machine_lacks_is_not_a_defect(told, problem, reason):
     code, err = told(problem)
     assert code == 1
     assert reason in err
-    assert "not foreseen" not in err
+    assert "unexpected error" not in err
     assert len(err.splitlines()) == 3
 
 

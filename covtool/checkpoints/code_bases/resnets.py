@@ -30,7 +30,7 @@ def _detectron2_says(part: Part) -> Statement:
         return Statement(
             notes=(
                 "Stride is taken to be at the 3x3 convolution and images to be RGB, as in "
-                "torchvision's ResNet (STRIDE_IN_1X1: False): the tensors do not tell.",
+                "torchvision's ResNet (STRIDE_IN_1X1: False): the tensors do not show it.",
             )
         )
     if any(".conv3." in name for name in part.inside):

@@ -59,7 +59,7 @@ def _registers(tensors: Tensors) -> dict:
 
 
 def _layer_norms(part: Part) -> Statement:
-    """Return the epsilon, which is no tensor: timm's is the one of these networks' first code."""
+    """Return the epsilon, which no tensor holds: timm's is that of these networks' first code."""
     if part.config.get("layer_norm_eps") == _TIMM_EPS:
         return Statement()
     return Statement(

@@ -91,7 +91,9 @@ class ArchiveStorages:
     def untyped(self, record: StorageRecord, dtype: torch.dtype) -> torch.UntypedStorage:
         """Return the bytes of a storage, as many as its entry has."""
         if record.view is not None:
-            raise PickleError("A tensor is in a part of a storage, which this format has not.")
+            raise PickleError(
+                "A tensor is in a part of a storage, which this format does not have."
+            )
         if record.key not in self._known:
             part = self.archive.file.part(*self.archive.place(f"data/{record.key}"))
             self._known[record.key] = in_own_order(part, dtype, self._byte_order), dtype

@@ -1,4 +1,4 @@
-"""Errors that end a run, with the state that is left and how to go on from it."""
+"""Errors that end a run, with its last saved state and the command that resumes it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ CALMER = "Lower --lr, clip the gradient with --clip-grad 1, or train without --a
 
 @contextmanager
 def add_resume_hint(run: Run) -> Iterator[None]:
-    """Add to an error that ends a run what is left of it; save first where that makes sense.
+    """Add the last state and the resuming command to an error; save first where that makes sense.
 
     Raises:
         CovtoolError: What was raised in the block, with more of a hint.

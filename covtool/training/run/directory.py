@@ -79,7 +79,7 @@ class RunDirectory:
         """Make ``<output>/<command>/<name>``, or ``<name>-2`` and so on where that exists.
 
         Raises:
-            ArgumentError: The folder cannot be made, or `name` is no folder's.
+            ArgumentError: The folder cannot be made, or `name` is not a folder's.
         """
         return cls(make_run_folder(Path(output), command, name))
 

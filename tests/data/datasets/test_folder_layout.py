@@ -322,7 +322,7 @@ def test_what_is_left_out_beside_splits_and_classes_is_named(tmp_path) -> None:
     write_classes(tmp_path / "extra", {"a": 1})
     write_image(tmp_path / "train" / "overview.png")
     notes = " ".join(scan(tmp_path).notes)
-    assert "Not used, since they are no splits: extra." in notes
+    assert "Not used, since they are not splits: extra." in notes
     assert "1 image of" in notes
 
 

@@ -123,7 +123,7 @@ def test_names_of_veri_have_three_digits_for_the_camera(tmp_path) -> None:
 
 def test_a_name_that_tells_nothing_is_refused(tmp_path) -> None:
     write_named(write_market(tmp_path) / "query", "photo.jpg")
-    with pytest.raises(DataError, match=r"name of .*photo\.jpg tells neither identity nor camera"):
+    with pytest.raises(DataError, match=r"name of .*photo\.jpg states neither identity nor camera"):
         read_retrieval(tmp_path)
 
 
@@ -144,7 +144,7 @@ def test_a_damaged_list_of_msmt17_is_refused_with_the_line(tmp_path) -> None:
     file = write_msmt17(tmp_path) / "list_query.txt"
     whole = file.read_text()
     file.write_text(whole[:20])
-    with pytest.raises(DataError, match=r"list_query\.txt, line 1, is no path and identity"):
+    with pytest.raises(DataError, match=r"list_query\.txt, line 1, is not a path and an identity"):
         read_retrieval(tmp_path)
     file.write_text(whole.replace("_14_", "_15_"))
     with pytest.raises(DataError, match=r"1 of 1 images .* not there.*\n.*\n.*the folder .*test\."):

@@ -106,9 +106,9 @@ BROKEN = {
     "optimizer.state.0.step: It is None": setting(*MOMENTS, "step", to=None),
     "scaler: It is a NoneType": setting("scaler", to=None),
     "gradient_centralization": setting("gradient_centralization", to=torch.ones(3)),
-    "generators: It is no list": setting("generators", to=[]),
-    "generators.0: It is no state": setting("generators", 0, to={}),
-    "generators.0: It is no": setting("generators", 0, "torch", to=torch.ones(5)),
+    "generators: It is not a list": setting("generators", to=[]),
+    "generators.0: It is not a state": setting("generators", 0, to={}),
+    "generators.0: It is not": setting("generators", 0, "torch", to=torch.ones(5)),
     "generators.0: It": setting(*PYTHON, to=(3, (1, 2), None)),
     "generators.0": setting(*NUMPY, to=("MT19937", [0] * 624, 700, 0, 0.0)),
 }

@@ -63,7 +63,7 @@ def with_two_categories(text: str) -> str:
             "5 labels, .* 4 images",
         ),
         ("imagenette-csv", "noisy_imagenette.csv", lambda t: t.replace("True", "?"), "is_valid"),
-        ("path-list", "ct_train.txt", lambda t: t + "word\n", "line 5, is no path and label"),
+        ("path-list", "ct_train.txt", lambda t: t + "word\n", "line 5, is not a path and a label"),
         ("path-lists", "val.txt", lambda t: t.replace("val", "vel"), "3 of 3 images"),
         ("imagefolder", "train/metadata.csv", lambda t: t.replace("label", "kind"), "--labels"),
         ("imagefolder", "test/metadata.csv", lambda t: t.replace(",b", ","), "has no label"),
