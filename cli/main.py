@@ -47,6 +47,8 @@ DEBUG = "--debug"
 ORIGINS = {"ENVIRONMENT": "{}", "DEFAULT_MAP": "--config or --preset"}
 """Sources of values other than the command line, by typer's names, with words for each."""
 
+_PYDANTIC = "Value error, "  # typer's words for a wrong choice come through pydantic
+
 
 class _Covtool(LazyGroup):
     """The commands; usage errors are made printable here, once for all of them."""
@@ -71,7 +73,7 @@ def _printable_usage_errors() -> Iterator[None]:
         yield
     except Exception as problem:
         if hasattr(problem, "format_message"):  # the class is not public
-            message = str(problem.message)[: errors.LONGEST_LINE]
+            message = str(problem.message).removeprefix(_PYDANTIC)[: errors.LONGEST_LINE]
             problem.message = escaped(message, keep="\n\t") + _origin(problem)
         raise
 

@@ -131,7 +131,7 @@ class OutputExistsError(CovtoolError, FileExistsError):
     def __init__(self, path: "Path") -> None:
         super().__init__(
             f"{path} already exists.",
-            reason="covtool does not replace an existing output unasked.",
+            reason="covtool replaces an existing output only on request.",
             hint="Choose another output, or add --overwrite.",
         )
 

@@ -97,6 +97,16 @@ def test_usage_errors_are_printable_wherever_the_value_comes_from(covtool, monke
     assert "(from --config or --preset)" in " ".join(shown[-1].replace("│", "").split())
 
 
+def test_a_wrong_choice_is_shown_without_the_words_of_pydantic(covtool) -> None:
+    err = " ".join(covtool("list", "head")[2].replace("│", "").split())
+    assert "Invalid value for 'what': 'head' is not one of 'heads'" in err
+
+
+def test_the_help_keeps_the_brackets_of_an_extra(covtool, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "needs covtool[tensorboard]." in covtool("finetune", "--help")[1]
+
+
 def test_a_place_to_meet_that_cannot_be_reached_is_named(monkeypatch):
     environment = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_PORT": "1"}
     for name, value in {**environment, "MASTER_ADDR": "127.0.0.1"}.items():

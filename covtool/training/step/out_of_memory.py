@@ -34,7 +34,7 @@ def is_out_of_memory(problem: Exception) -> bool:
     )
 
 
-def first_line(problem: Exception) -> str:
+def reason_line(problem: Exception) -> str:
     """Return the first line of an error."""
     return next(iter(str(problem).splitlines()), type(problem).__name__)
 
@@ -83,7 +83,7 @@ def within_memory(run: Trial, work: Callable[[int | None], T], start: Rewind | N
             if too_few:
                 reason = "A single image is too few for a batch norm."
                 raise _nothing_smaller(run, reason) from problem
-            reason = first_line(problem)
+            reason = reason_line(problem)
             # The other processes wait for gradients, and cannot go back; oneDNN fails for any size.
             if run.parts.forward.exchanges or FINAL.search(reason):
                 raise _does_not_fit(run, _size(run), reason) from problem
