@@ -103,7 +103,7 @@ def read_text(path: str | Path, *, encoding: str = "utf-8", at_most: int = LONGE
     except UnicodeDecodeError as problem:
         raise OSError(
             errno.EILSEQ,
-            f"It is no {encoding.upper()} text: {problem.reason} at byte {problem.start:,}",
+            f"It is not {encoding.upper()} text: {problem.reason} at byte {problem.start:,}",
             str(path),
         ) from problem
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -65,7 +65,7 @@ WRONG = {
     "no object": (b"[1, 2]", "is not JSON"),
     "half a header": (b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}', "is missing"),
     "something behind it": (json.dumps(entry()).encode() + b" {}", "stands behind its header"),
-    "no UTF-8": (b'{"\xff":{}}', "no UTF-8"),
+    "no UTF-8": (b'{"\xff":{}}', "not UTF-8"),
     "half a character": (b'{"\\ud800":{}}', "half a character"),
     "a name that never ends": (b'{"a', "is not JSON"),
     "an end of line in a name": (b'{"a\n":{}}', "is not JSON"),

@@ -304,7 +304,7 @@ def test_what_is_no_data_set_is_refused(tmp_path) -> None:
     with pytest.raises(DataError, match=r"neither a folder nor a CSV file\.\nFor retrieval"):
         read_retrieval(tmp_path / "x.txt")
     write_named(tmp_path / "data" / "bounding_box_test", "0001_c1s1_000001_00.jpg")
-    with pytest.raises(DataError, match="no images to train on, only: gallery"):
+    with pytest.raises(DataError, match="no training images, only: gallery"):
         read_classes(tmp_path / "data")
 
 
@@ -335,7 +335,7 @@ def test_items_of_clothes_are_searched_in_the_gallery(tmp_path) -> None:
     assert [len(layout.samples(n)) for n in ("train", "query", "gallery")] == [4, 2, 4]
     file = tmp_path / "list_eval_partition.txt"
     file.write_text(file.read_text().replace("  query", ""))
-    with pytest.raises(DataError, match="no path, item and use"):
+    with pytest.raises(DataError, match="not a path, item and use"):
         read_retrieval(tmp_path)
 
 

@@ -52,7 +52,7 @@ def with_two_categories(text: str) -> str:
         ("coco", "val2017.json", lambda t: t.replace('"file_name"', '"x"'), "No 'file_name'"),
         ("coco-file", "labels.json", lambda t: t.replace('"image_id": 1', '"image_id": 9'), "not"),
         ("places365", "places365_val.txt", lambda t: t.replace(" 1", " 7"), "nothing about '7'"),
-        ("places365", "places365_val.txt", lambda t: "x.jpg", "no path and label"),
+        ("places365", "places365_val.txt", lambda t: "x.jpg", "not a path and a label"),
         ("tiny-imagenet", "val/val_annotations.txt", lambda t: "val_0.JPEG", "nothing follows"),
         ("imagenet-kaggle", "LOC_val_solution.csv", lambda t: t.split("\n")[0], "says nothing"),
         ("imagenet-kaggle", "LOC_val_solution.csv", lambda t: t + "x,\n", "without ImageId"),
