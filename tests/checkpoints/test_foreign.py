@@ -155,7 +155,7 @@ def test_a_namespace_and_an_ordered_dict_are_allowed(tmp_path, state, kind):
     before = set(torch.serialization.get_safe_globals())
     read = read_checkpoint(tmp_path / "deit.pth")
     assert_same(read.state, state)
-    assert read.told_architecture == "test_resnet"
+    assert read.stated_architecture == "test_resnet"
     assert set(torch.serialization.get_safe_globals()) == before
 
 

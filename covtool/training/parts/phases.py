@@ -196,7 +196,7 @@ class TrainingPhases:
             epochs: Number of epochs done.
             settled: Whether it ended early because `has_settled`.
         """
-        return f"{epochs} epochs. Add --epochs {2 * epochs} to train longer."
+        return f"{epochs} epoch{'s' * (epochs != 1)}. Add --epochs {2 * epochs} to train longer."
 
 
 def single_phase(training: TrainingSpec) -> TrainingPhases:

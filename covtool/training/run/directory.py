@@ -8,7 +8,7 @@ summary.csv               a row per epoch, in timm's columns; with SVDNet's phas
 metrics.jsonl             a line per update
 checkpoints/              to resume from: see `covtool.training.run.checkpoints`
 exported/                 best.safetensors, last.safetensors: covtool files
-result.json               when the run is through
+result.json               when the run is complete
 """
 
 import errno
