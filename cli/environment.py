@@ -32,7 +32,7 @@ def without_nonsense(environment: MutableMapping[str, str] = os.environ) -> list
         if value is None or all(_is_count(v.strip(), 1, MOST_THREADS) for v in value.split(",")):
             continue
         del environment[name]  # OpenMP and MKL would print a warning of their own for each process
-        notes.append(f"{name} is {printable(value)!r}, which is no number of threads: ignored.")
+        notes.append(f"{name} is {printable(value)!r}, which is not a number of threads: ignored.")
     return notes
 
 

@@ -31,4 +31,4 @@ class HalfStepFigure(SilentObserver):
             plot_half_steps([self._directory], self._directory / FIGURE, overwrite=True)
         except Exception as problem:  # a figure is no reason to end a run of hours
             self._draws = False
-            render.warning(f"no figure is drawn any more: {problem}")
+            render.warning(f"no more figures are drawn: {problem}")

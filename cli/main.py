@@ -47,6 +47,8 @@ DEBUG = "--debug"
 ORIGINS = {"ENVIRONMENT": "{}", "DEFAULT_MAP": "--config or --preset"}
 """Sources of values other than the command line, by typer's names, with words for each."""
 
+_PYDANTIC = "Value error, "  # typer's words for a wrong choice come through pydantic
+
 
 class _Covtool(LazyGroup):
     """The commands; usage errors are made printable here, once for all of them."""
@@ -71,7 +73,7 @@ def _printable_usage_errors() -> Iterator[None]:
         yield
     except Exception as problem:
         if hasattr(problem, "format_message"):  # the class is not public
-            message = str(problem.message)[: errors.LONGEST_LINE]
+            message = str(problem.message).removeprefix(_PYDANTIC)[: errors.LONGEST_LINE]
             problem.message = escaped(message, keep="\n\t") + _origin(problem)
         raise
 
@@ -172,7 +174,7 @@ def _show_interrupted(written: Sequence[Path]) -> None:
             text += " (which starts the same run: nothing was trained yet)"
     elif written:
         names = ", ".join(dict.fromkeys(map(str, written)))
-        text = f"Interrupted. Written before that, and whole: {names}."
+        text = f"Interrupted. Written completely before that: {names}."
     else:
         text = "Interrupted: nothing was written."
     typer.echo(printable(text, longest=errors.LONGEST_LINE), err=True)
@@ -205,7 +207,8 @@ def _unforeseen(problem: Exception) -> errors.CovtoolError:
     if shortage is not None:
         return errors.CovtoolError(text, reason=shortage.message, hint=shortage.hint)
     return errors.CovtoolError(
-        text, hint="This was not foreseen: please report it, with what --debug adds."
+        text,
+        hint="This is an unexpected error: please report it, with the traceback of --debug.",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from rich.markup import escape
 
 from covtool.errors import ArgumentError, UnknownKeyError
 from covtool.printable import printable
@@ -150,7 +151,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     flags += [extra["short"]] if "short" in extra else []
     option = typer.Option(
         *flags,
-        help=info.description,
+        help=escape(info.description or ""),  # else "covtool[plots]" loses its brackets
         rich_help_panel=extra.get("panel"),
         show_default=extra.get("default", True),
     )
@@ -189,7 +190,7 @@ def validated(spec: type[BaseModel], values: dict[str, Any]) -> BaseModel:
         name = first["loc"][0] if first["loc"] else None
         flag = _long(name, spec.model_fields[name]) if name else "The options"
         reason = parts_of(problem)[1]
-        raise ArgumentError(f"{flag} {shown(first['input'])} will not do: {reason}.") from problem
+        raise ArgumentError(f"{flag} {shown(first['input'])} is not valid: {reason}.") from problem
 
 
 def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
@@ -226,10 +227,10 @@ def _as_typed(parameter: typer.core.TyperOption, value: Any, path: Path) -> Any:
         return [str(item) for item in value]
     if plain and not is_several:
         return str(value)
-    wanted = "a list of plain values" if is_several else "one plain value"
+    expected = "a list of plain values" if is_several else "one plain value"
     raise ArgumentError(
-        f"{printable(str(path))} has {parameter.name}: {shown(value)}, which will not do: "
-        f"it should be {wanted}."
+        f"{printable(str(path))} has {parameter.name}: {shown(value)}, which is not valid: "
+        f"it should be {expected}."
     )
 
 
@@ -256,7 +257,7 @@ def _limit_models(ctx: typer.Context, text: str | None) -> str | None:
         ctx.with_resource(models_up_to(parse_bytes(text)))
     except ValueError as problem:
         raise ArgumentError(
-            f"--max-model-size {printable(text)!r} will not do: {problem}."
+            f"--max-model-size {printable(text)!r} is not valid: {problem}."
         ) from problem
     return text
 
@@ -291,7 +292,7 @@ FromScratch = Annotated[
     bool,
     typer.Option(
         "--from-scratch",
-        help="Start from random weights, where MODEL is a name with pretrained ones.",
+        help="Start from random weights, where the model is a name with pretrained ones.",
     ),
 ]
 OnBadImage = Annotated[

@@ -25,7 +25,7 @@ def show_report(report: "RetrievalReport") -> None:
         )
     if report.shared_identities:
         render.note(
-            f"in training and test both: {counted(len(report.shared_identities), 'identity')}"
+            f"in both training and test: {counted(len(report.shared_identities), 'identity')}"
         )
     rule = "another camera's" if report.by_camera else "another"
     has, their = ("have", "their") if report.queries > 1 else ("has", "its")

@@ -132,7 +132,7 @@ def undelivered(stdout: Outlet, written: Iterable[Path]) -> CovtoolError | None:
     return CovtoolError(
         "The result could not be written to stdout.",
         reason=f"{stdout.lost}.",
-        hint=f"Written before that, and whole: {names}." if names else None,
+        hint=f"Written completely before that: {names}." if names else None,
     )
 
 

@@ -52,7 +52,7 @@ Experiment = Annotated[str | None, typer.Option(help="Name of the run; default: 
 Resume = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Folder of a run to go on with, which has its model, data and options."
+        metavar="DIR", help="Folder of a run to continue, with its model, data and options."
     ),
 ]
 DryRun = Annotated[

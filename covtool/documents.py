@@ -38,7 +38,7 @@ def parse_json(text: str) -> Any:
     """Return the value of a JSON document.
 
     Raises:
-        ValueError: It is no JSON; it is nested deeper than `DEEPEST`; a key stands twice; it has
+        ValueError: It is not JSON; it is nested deeper than `DEEPEST`; a key stands twice; it has
             half a character (a lone surrogate) or a number that is too long.
 
     Example:
@@ -54,7 +54,7 @@ def parse_json(text: str) -> Any:
         raise _too_deep() from problem
     except json.JSONDecodeError as problem:
         where = f"line {problem.lineno:,}, column {problem.colno:,}"
-        raise ValueError(f"It is no JSON: {printable(problem.msg)}, {where}.") from problem
+        raise ValueError(f"It is not JSON: {printable(problem.msg)}, {where}.") from problem
     except ValueError as problem:
         raise _number_or(problem) from problem
     # Python's decoder accepts half of a surrogate pair, which then fails wherever it is written.
@@ -67,8 +67,8 @@ def parse_yaml(text: str) -> Any:
     """Return the value of a YAML document of plain values, without tags; dates stay text.
 
     Raises:
-        ValueError: It is no YAML; it has tags; it is nested deeper than `DEEPEST`; it stands for
-            more values than `MOST_VALUES`; a key stands twice or is no plain value.
+        ValueError: It is not YAML; it has tags; it is nested deeper than `DEEPEST`; it stands for
+            more values than `MOST_VALUES`; a key stands twice or is not a plain value.
 
     Example:
         >>> parse_yaml("lr: 0.1")
@@ -82,7 +82,7 @@ def parse_yaml(text: str) -> Any:
         _require_bounded(yaml.parse(text, Loader=_SafeLoader))
         return yaml.load(text, Loader=_PlainLoader)
     except yaml.YAMLError as problem:
-        raise ValueError(f"It is no YAML: {_reason(problem)}.") from problem
+        raise ValueError(f"It is not YAML: {_reason(problem)}.") from problem
     except ValueError as problem:
         raise _number_or(problem) from problem
     except RecursionError as problem:

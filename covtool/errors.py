@@ -42,8 +42,8 @@ def reason_of(problem: Exception) -> str:
 
 def first_line(problem: Exception) -> str:
     """Return the first line of what a failure says, without a full stop; else its type."""
-    said = (getattr(problem, name, None) for name in ("message", "strerror"))
-    text = str(next(filter(None, said), problem)).strip()
+    texts = (getattr(problem, name, None) for name in ("message", "strerror"))
+    text = str(next(filter(None, texts), problem)).strip()
     line = (text.splitlines() or [type(problem).__name__])[0]
     return printable(line, longest=_LONGEST_REASON).rstrip(".")
 
@@ -131,7 +131,7 @@ class OutputExistsError(CovtoolError, FileExistsError):
     def __init__(self, path: "Path") -> None:
         super().__init__(
             f"{path} already exists.",
-            reason="covtool does not replace an existing output unasked.",
+            reason="covtool replaces an existing output only on request.",
             hint="Choose another output, or add --overwrite.",
         )
 

@@ -28,7 +28,7 @@ def opened(path: str | Path) -> BinaryIO:
     """Open a regular file for reading bytes.
 
     Raises:
-        OSError: There is none, it may not be read, it is no regular file, or this is no path.
+        OSError: There is none, it may not be read, it is not a regular file, or this is not a path.
     """
     try:
         # Without O_NONBLOCK, opening a FIFO waits until something writes to it.
@@ -44,7 +44,7 @@ def opened(path: str | Path) -> BinaryIO:
 
 
 def require_regular(path: str | Path) -> None:
-    """Refuse what is no regular file, for those who open a path themselves.
+    """Refuse what is not a regular file, for those who open a path themselves.
 
     Raises:
         OSError: As `opened`.
@@ -53,7 +53,7 @@ def require_regular(path: str | Path) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """Return what something is that is no regular file, in words: ``a pipe``.
+    """Return what something is that is not a regular file, in words: ``a pipe``.
 
     Args:
         mode: ``st_mode`` of `os.stat`.
@@ -103,7 +103,7 @@ def read_text(path: str | Path, *, encoding: str = "utf-8", at_most: int = LONGE
     except UnicodeDecodeError as problem:
         raise OSError(
             errno.EILSEQ,
-            f"It is no {encoding.upper()} text: {problem.reason} at byte {problem.start:,}",
+            f"It is not {encoding.upper()} text: {problem.reason} at byte {problem.start:,}",
             str(path),
         ) from problem
     return text.replace("\r\n", "\n").replace("\r", "\n")

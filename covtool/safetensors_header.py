@@ -66,7 +66,7 @@ _ENTRY_DECODER = JSONDecoder(object_pairs_hook=_object)
 
 
 class HeaderError(ValueError):
-    """A file is no whole safetensors file; the message is a sentence that gives the reason."""
+    """A file is not a whole safetensors file; the message is a sentence that gives the reason."""
 
 
 class ExcessError(HeaderError):
@@ -111,7 +111,7 @@ def read_header(path: str | Path) -> Header:
     """Read the header of a safetensors file and check it.
 
     Raises:
-        OSError: It cannot be read, or is no regular file; as `covtool.regular_files.opened`.
+        OSError: It cannot be read, or is not a regular file; as `covtool.regular_files.opened`.
         HeaderError: It is damaged.
         ExcessError: It has more than `MOST_TENSORS`, or names longer than `LONGEST_NAME`.
     """
@@ -133,7 +133,7 @@ def header_of(file: BinaryIO) -> Header:
     try:
         entries, metadata = _parsed(content.decode("utf-8"))
     except UnicodeDecodeError as problem:
-        raise HeaderError(f"Its header is no UTF-8: {problem.reason}.") from problem
+        raise HeaderError(f"Its header is not UTF-8: {problem.reason}.") from problem
     start = LENGTH_BYTES + length
     entries = dict(sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)))
     _require_no_gaps(entries, size - start)
@@ -156,7 +156,7 @@ class _Text:
 
     def take(self, mark: str) -> None:
         if not self.has(mark):
-            raise HeaderError(f"Its header is no JSON: {mark!r} is missing at byte {self.at:,}.")
+            raise HeaderError(f"Its header is not JSON: {mark!r} is missing at byte {self.at:,}.")
 
     def string(self) -> str:
         self.take('"')
@@ -164,7 +164,7 @@ class _Text:
             found, self.at = _DECODER.raw_decode(self.text, self.at - 1)
         except JSONDecodeError as problem:
             reason = printable(problem.msg)
-            raise HeaderError(f"Its header is no JSON: {reason}, byte {problem.pos:,}.") from None
+            raise HeaderError(f"Its header is not JSON: {reason}, byte {problem.pos:,}.") from None
         if not found.isascii() and not _is_whole(found):
             raise HeaderError("Its header has half a character in it, a lone surrogate.")
         return found
@@ -263,7 +263,7 @@ def _entry(name: str, text: str) -> Entry:
         values = _ENTRY_DECODER.decode(text)
     except (ValueError, RecursionError) as problem:
         reason = printable(str(problem)) or "It is nested too deeply"
-        raise HeaderError(f"The entry of {_shown(name)} is no JSON: {reason}.") from problem
+        raise HeaderError(f"The entry of {_shown(name)} is not JSON: {reason}.") from problem
     if values.keys() != set(_FIELDS):
         fields = f"{_listed(values)}, not {_listed(_FIELDS)}"
         raise HeaderError(f"The entry of {_shown(name)} has {fields}.")

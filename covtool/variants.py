@@ -259,7 +259,7 @@ HEADS = Registry(
         ),
         Head(
             name="seb",
-            summary="mpn, with images of small eigenvalues weighed up (scaling eigen branch).",
+            summary="mpn, with more weight for images of small eigenvalues (scaling eigen branch).",
             source="Song, Sebe, Wang, TPAMI 2022",
             options=EIGEN,
             build=_matrix(_scaled_root, dtype="float64"),

@@ -217,7 +217,7 @@ def test_a_mismatch_leaves_no_file(request_for, tmp_path: Path, monkeypatch) -> 
         return model
 
     monkeypatch.setattr(verifying, "load", damaged)
-    with pytest.raises(VerificationError, match="is not what it was in the source"):
+    with pytest.raises(VerificationError, match="differs from the source"):
         convert(request_for())
     assert list(tmp_path.iterdir()) == []
 

@@ -20,12 +20,12 @@ REFUSED_YAML = {
     "a list as a key": ("? [1]\n: 2", "A key is a list"),
     "a tag": ("a: !!binary x", "has a tag"),
     "a tag of Python": ("!!python/object/apply:os.system [id]", "has a tag"),
-    "a NUL": ("a: \x00", "no YAML"),
-    "an end too early": ("a: [", "no YAML.*line"),
+    "a NUL": ("a: \x00", "not YAML"),
+    "an end too early": ("a: [", "not YAML.*line"),
     "billions of values": (LAUGHS, f"{MOST_VALUES:,} values"),
     "a nesting too deep": ("[" * (DEEPEST + 1), f"{DEEPEST} levels"),
     "a number without end": ("a: " + "1" * 5000, "thousands of digits"),
-    "two documents": ("a: 1\n---\nb: 2", "no YAML"),
+    "two documents": ("a: 1\n---\nb: 2", "not YAML"),
 }
 
 REFUSED_JSON = {
@@ -35,8 +35,8 @@ REFUSED_JSON = {
     "a nesting too deep": ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), f"{DEEPEST} levels"),
     "a nesting far too deep": ("[" * 100_000, f"{DEEPEST} levels"),
     "a number without end": ("1" * 5000, "thousands of digits"),
-    "nothing": ("", "no JSON"),
-    "half a document": ('{"a": ', "no JSON.*line 1"),
+    "nothing": ("", "not JSON"),
+    "half a document": ('{"a": ', "not JSON.*line 1"),
 }
 
 

@@ -45,6 +45,6 @@ def test_a_file_is_read_whole_up_to_a_bound(tmp_path):
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"caf\xe9")
-    with pytest.raises(OSError, match=r"no UTF-8 text.*byte 3"):
+    with pytest.raises(OSError, match=r"not UTF-8 text.*byte 3"):
         read_text(file)
     assert read_text(file, encoding="latin-1") == "café"

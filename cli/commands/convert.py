@@ -293,10 +293,10 @@ def _show_operators(report: "ConvolutionsReport") -> None:
         asked = f" of {kept.images} images of {kept.data}"
         guess = f" ({GUESSED})" if kept.classes_guessed else ""
         render.pairs(
-            "What the network keeps, untrained",
+            "Agreement with the source, before training",
             [
                 ("calibrated on", f"{done.images} images"),
-                ("radius", f"within it {100 * done.radius_quantile:g} % of the patches"),
+                ("patches within ρ", f"{100 * done.radius_quantile:g} %"),
                 ("batch norms corrected", len(done.batch_norms)),
                 ("same answer as before", f"{kept.agreement:.1f} %{asked}"),
                 ("top-1 before", _percent(kept.top_1_before, guess)),

@@ -24,7 +24,7 @@ Output = Annotated[
 ]
 Split = Annotated[
     str | None,
-    typer.Option(help="Only this split: train, val, query, gallery, test; default: all."),
+    typer.Option(help="Split to read: train, val, query, gallery, test; default: all."),
 ]
 
 
@@ -83,7 +83,7 @@ def _show_remarks(done: "EmbedResult") -> None:
 def _show(done: "EmbedResult") -> None:
     from covtool_cli import render
 
-    what = f"what {done.layer} is fed" if done.layer else "what the model answers"
+    what = f"the input of {done.layer}" if done.layer else "the output of the model"
     render.pairs(
         render.marked("Features written", far=done.far_from_training),
         [

@@ -41,7 +41,7 @@ Model = Annotated[
 ]
 Task = Annotated[
     Literal["auto", "classification", "retrieval"],
-    typer.Option(help="Figures to measure; auto: those that the data is for."),
+    typer.Option(help="Task to evaluate; auto: the one that the data set is for."),
 ]
 Split = Annotated[
     str | None,
@@ -253,6 +253,6 @@ def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) ->
     if pairs:
         render.table(
             f"Most confused{guessed}",
-            ("class", "taken for", "images"),
+            ("class", "predicted as", "images"),
             [(row.actual, row.predicted, row.images) for row in pairs],
         )

@@ -56,7 +56,7 @@ def require_writable(path: Path, *, overwrite: bool) -> None:
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:
-    """Refuse an output whose name is taken, or is no file's.
+    """Refuse an output whose name is taken, or is not a file's.
 
     Raises:
         ArgumentError: See `covtool.atomic.places.place_of`.
@@ -79,7 +79,7 @@ def written_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
             allowed. Otherwise one that is there by then stays.
 
     Raises:
-        ArgumentError: What is at `path` is no file.
+        ArgumentError: What is at `path` is not a file.
         OutputExistsError: There is such a file by now, and `overwrite` is False.
         SaveError: The system refused to write: the block raised an OSError.
     """

@@ -21,7 +21,7 @@ def attach_recipe(model: nn.Module, recipe: Recipe) -> None:
     images = recipe.input
     config = dict(getattr(model, "pretrained_cfg", None) or {})
     kept = {name: value for name, value in config.items() if name not in _OTHERS}
-    told = {
+    described = {
         "architecture": recipe.base.name,
         "num_classes": recipe.num_classes,
         "input_size": (images.channels, *images.size),
@@ -32,10 +32,10 @@ def attach_recipe(model: nn.Module, recipe: Recipe) -> None:
         "crop_mode": images.crop_mode,
     }
     if recipe.class_names is not None:
-        told["label_names"] = list(recipe.class_names)
+        described["label_names"] = list(recipe.class_names)
     model.recipe = recipe
     # timm reads the one, older code the other.
-    model.pretrained_cfg = model.default_cfg = {**kept, **told}
+    model.pretrained_cfg = model.default_cfg = {**kept, **described}
 
 
 def _per_channel(statistics: tuple[float, ...], channels: int) -> tuple[float, ...]:

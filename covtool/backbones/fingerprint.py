@@ -71,11 +71,12 @@ def timm_fingerprint(name: str) -> Fingerprint:
 
 def _timm_classifiers(model: nn.Module, tensors: tuple[tuple[str, Shape], ...]) -> tuple[str, ...]:
     """Return timm's classifiers, and a distillation head that it forgets (levit_384_s8)."""
-    told = model.pretrained_cfg.get("classifier") or ()
-    told = (told,) if isinstance(told, str) else tuple(told)
-    twins = (name.replace("head", "head_dist", 1) for name in told if name.startswith("head"))
+    classifiers = model.pretrained_cfg.get("classifier") or ()
+    classifiers = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    heads = (name for name in classifiers if name.startswith("head"))
+    twins = (name.replace("head", "head_dist", 1) for name in heads)
     forgotten = [t for t in twins if any(name.startswith(f"{t}.") for name, _ in tensors)]
-    return tuple(dict.fromkeys((*told, *forgotten)))
+    return tuple(dict.fromkeys((*classifiers, *forgotten)))
 
 
 def torchvision_fingerprints(name: str) -> list[Fingerprint]:

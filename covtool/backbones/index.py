@@ -201,7 +201,7 @@ def read_index(path: Path) -> ArchitectureIndex:
     try:
         text, _, steps = lzma.decompress(path.read_bytes()).partition(b"\n")
     except (lzma.LZMAError, EOFError) as problem:
-        raise ValueError(f"{path} is no index of architectures: {problem}") from problem
+        raise ValueError(f"{path} is not an index of architectures: {problem}") from problem
     header = json.loads(text)
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} is an index of another format.")

@@ -21,7 +21,8 @@ def patch_grid(model: nn.Module, stride: int, size: tuple[int, int]) -> tuple[in
     projection = getattr(embed, "proj", None)
     if not isinstance(projection, nn.Conv2d) or getattr(model, "pos_embed", None) is None:
         raise SurgeryError(
-            f"{type(model).__name__} is no vision transformer with patches and learned positions.",
+            f"{type(model).__name__} is not a vision transformer with patches and learned "
+            "positions.",
             hint="Only the patches of such a one can overlap.",
         )
     kernel = projection.kernel_size

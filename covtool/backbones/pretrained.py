@@ -145,15 +145,15 @@ def _names_of(config: dict[str, Any], classes: int) -> tuple[str, ...] | None:
 
 def _input_of(config: dict[str, Any], default: InputSpec) -> InputSpec:
     """Return the images of a hub's configuration; the architecture's own where it is silent."""
-    told = {key: config[key] for key in InputSpec.model_fields if config.get(key) is not None}
+    stated = {key: config[key] for key in InputSpec.model_fields if config.get(key) is not None}
     if config.get("input_size"):
-        told["channels"], *size = config["input_size"]
-        told["size"] = tuple(size)
+        stated["channels"], *size = config["input_size"]
+        stated["size"] = tuple(size)
     try:
-        return InputSpec.model_validate({**default.model_dump(), **told})
+        return InputSpec.model_validate({**default.model_dump(), **stated})
     except ValidationError as problem:
         raise CheckpointError(
-            "The configuration of its images will not do.", reason=first_problem(problem)
+            "The configuration of its images is not valid.", reason=first_problem(problem)
         ) from problem
 
 

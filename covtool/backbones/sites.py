@@ -61,7 +61,7 @@ class Sites:
         """Return the feature map that `path` puts out; the default one for None.
 
         Raises:
-            UnknownVariantError: `path` is no module on the way to the pooling.
+            UnknownVariantError: `path` is not a module on the way to the pooling.
         """
         if path is None:
             return self.default_tap
@@ -101,7 +101,7 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
     feature_maps = reader.trunk(_atoms(model, calls, chain[at + 1 :]), chain[at])
     if not feature_maps:
         raise SurgeryError(
-            f"What enters the pooling of {type(model).__name__} is no module's output.",
+            f"What enters the pooling of {type(model).__name__} is not a module's output.",
             reason="There is no feature map to pool.",
         )
     layer = model.get_submodule(classifier.path)

@@ -264,7 +264,7 @@ def _builds(
 def _training_folder(layout: DataLayout) -> Path:
     if layout.kind != "folder":
         raise ArgumentError(
-            f"{layout.root} is no folder.",
+            f"{layout.root} is not a folder.",
             reason="timm's loader, the baseline, reads folders with a folder per class.",
         )
     return layout.root / layout.split_names["train"] if "val" in layout.splits else layout.root

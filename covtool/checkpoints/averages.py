@@ -65,7 +65,7 @@ def with_statistics(ema: Found, raw: Found) -> Found:
     """Return an average of the parameters alone, with the buffers of the raw weights."""
     missing = {n: t for n, t in raw.entries.items() if n not in ema.entries}
     others = [n for n in missing if _is_parameter(n) and isinstance(missing[n], Tensor)]
-    # A missing parameter is no buffer: then the average is of another network.
+    # A missing parameter is not a buffer: then the average is of another network.
     if not missing or others or not ema.entries.keys() <= raw.entries.keys():
         return ema
     entries = {name: ema.entries.get(name, value) for name, value in raw.entries.items()}

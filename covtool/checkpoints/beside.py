@@ -30,7 +30,7 @@ _HEADS = re.compile(
     r"|classif\w*|margin\w*|arc\w*|product)"
 )
 
-# A linear layer of these is no classifier, though its inputs may fit.
+# A linear layer of these is not a classifier, though its inputs may fit.
 _NO_CLASSIFIER = re.compile(
     r"(?:^|[._])(?:queue\w*|memory\w*|proj\w*|predict(?:or|ion)s?|prototypes?|centers?|embed\w*|decoder\w*"
     r"|bottleneck\w*|neck\w*|loss\w*|crit\w*|margin\w*|arc\w*|cos\w*|sphere\w*|circle\w*|product|reduction"

@@ -65,7 +65,7 @@ def file_format(path: Path) -> Format:
     """Return the format of a checkpoint file.
 
     Raises:
-        CheckpointError: There is no such file, or it is no checkpoint.
+        CheckpointError: There is no such file, or it is not a checkpoint.
     """
     start = _beginning(path)
     if start.startswith(_ZIP):

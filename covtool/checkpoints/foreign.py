@@ -137,7 +137,7 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
 
     Raises:
         UnsafeCheckpointError: The file needs more classes than tensors need.
-        CheckpointError: There is no such file, it is no checkpoint, damaged, has no usable
+        CheckpointError: There is no such file, it is not a checkpoint, damaged, has no usable
             tensors, or has several networks of which one must be chosen.
         ArgumentError: Nothing in the file is called `weights`.
     """

@@ -41,7 +41,7 @@ class TensorSummary:
         count: Number of them.
         parameters: Numbers in them, without running statistics and counters.
         dtypes: Number of tensors of each kind.
-        non_finite: Names of those with an infinite value, or one that is no number.
+        non_finite: Names of those with an infinite value, or one that is not a number.
     """
 
     count: int

@@ -22,7 +22,7 @@ SMALLEST, LARGEST = 0.8, 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherImages:
-    """What images are like that are not those a model was made for.
+    """Differences between images and those that a model was made for.
 
     Attributes:
         note: Sentence on what differs.
@@ -45,18 +45,19 @@ def compare_images(made: InputSpec, used: InputSpec) -> OtherImages | None:
         # Sides of squares of as many pixels.
         ratio = (used.size[0] * used.size[1] / (made.size[0] * made.size[1])) ** 0.5
         is_far = not SMALLEST <= ratio <= LARGEST
-        sizes = f"{_sized(used)} images for {_sized(made)}"
+        sizes = f"{_sized(used)} instead of {_sized(made)}"
         differences.append(f"{sizes} ({ratio:.2g} times the side)")
     for name in ("mean", "std"):
         here, there = getattr(used, name), getattr(made, name)
         if here != there:
             is_far = True
-            differences.append(f"--{name} {_listed(here)} for {_listed(there)}")
+            differences.append(f"--{name} {_listed(here)} instead of {_listed(there)}")
     if not differences:
         return None
-    far = " Its answers may be far off until it is trained on such images." if is_far else ""
+    far = " Its predictions may be far off until it is trained on such images." if is_far else ""
     return OtherImages(
-        note=f"Not what the file was made for: {', '.join(differences)}.{far}", is_far=is_far
+        note=f"These images are not what the file was made for: {', '.join(differences)}.{far}",
+        is_far=is_far,
     )
 
 

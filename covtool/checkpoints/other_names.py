@@ -70,7 +70,7 @@ def converted_by_timm(checkpoint: ForeignCheckpoint, arch: str | None) -> Iterat
             named = [name for name in checkpoint.statements.architectures if ":" not in name]
             converted = timm_candidates(reading.state, named)
         for name, tensors in converted:
-            note = f"Its names are read as timm's own conversion for {name} reads them."
+            note = f"The tensors' names are read as by timm's own conversion for {name}."
             yield NamedFile(
                 checkpoint=replace(
                     reading,
@@ -102,7 +102,8 @@ def _renamed(checkpoint: ForeignCheckpoint, reading: Reading) -> ForeignCheckpoi
         statement = Statement(where=where, input=dict(reading.input))
         # First, as what a file's tensors show is trusted more than what anything says of it.
         statements = replace(statements, sources=(statement, *statements.sources))
-    read = (f"Its names are read as those of {reading.summary}.",) if reading.summary else ()
+    note = f"The tensors' names are read as those of {reading.summary}."
+    read = (note,) if reading.summary else ()
     return replace(
         checkpoint,
         tensors=reading.tensors,

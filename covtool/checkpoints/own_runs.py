@@ -64,7 +64,7 @@ def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
         source: A run's folder; with ``@last``, ``@best`` or ``@epoch-3`` behind it that model.
 
     Returns:
-        The file, and a note that says so; None and nothing where `source` is no run.
+        The file, and a note that says so; None and nothing where `source` is not a run.
 
     Raises:
         CheckpointError: The run has no such model.
@@ -171,8 +171,8 @@ def model_of_state(checkpoint: "ForeignCheckpoint") -> OwnModel:
     path, saved = checkpoint.path, checkpoint.saved
     if saved.recipe is None:
         raise CheckpointError(
-            f"{path} is the state of a covtool run, and does not say of what model.",
-            reason=f"There is no {RECIPE} in the folder above it that would tell, or the run "
+            f"{path} is the state of a covtool run, and does not name its model.",
+            reason=f"There is no {RECIPE} in the folder above it that states it, or the run "
             "exchanged its head.",
             hint=f"Give the run's folder, or {EXPORTED}/{BEST}.safetensors in it.",
         )

@@ -75,7 +75,7 @@ def open_published(
     Args:
         checkpoint: Any checkpoint.
         arch: A published name, ``mpncovresnet50``, where the file does not tell it; with any
-            other name it is no published network.
+            other name it is not a published network.
         iterations: Newton-Schulz steps, which no file tells; None for 5, with a note.
 
     Raises:

@@ -75,7 +75,9 @@ def _indexed(path: Path) -> Sequence[str]:
         reason = reason_of(problem)
     if not names:
         raise CheckpointError(
-            f"{path} is no index of weights.", reason=reason, hint="Give the file with the weights."
+            f"{path} is not an index of weights.",
+            reason=reason,
+            hint="Give the file with the weights.",
         )
     return names
 

@@ -39,7 +39,7 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""What is read; any other dtype of the format is no plain number, and is refused by its name."""
+"""What is read; any other dtype of the format is not a plain number, and is refused by its name."""
 
 _KINDS = {
     "F8": "8-bit floating point",

@@ -1,4 +1,4 @@
-"""Images that set what is new in a converted network, and what they say about the result."""
+"""Calibration of a converted network's new parts by images, and comparison with its source."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from covtool.surgery.operations import of_kind
 CONVOLUTION_IMAGES = 64  # by default: thousands of patches even at 7x7 positions
 FEWEST_IMAGES = 4
 LIVE_MAPS = 8  # as large as the largest feature map, while an operator on it is set
-JUDGED_IMAGES = 1000  # at most, to say what a network still knows
+JUDGED_IMAGES = 1000  # at most, to compare a network with its source
 _FLOAT32 = 4
 
 
@@ -42,7 +42,7 @@ class CalibrationImages:
         layout: Data set that they are from.
         good: Images that can be read.
         unreadable: File and reason of the others.
-        judged: Those that can be read of the images that say what a network still knows.
+        judged: Images, of those that can be read, on which the result is compared with the source.
         turned: Number of good ones that their EXIF data turn.
     """
 
@@ -57,32 +57,32 @@ def calibration_images(layout: DataLayout, job: Job) -> CalibrationImages:
     """Return the training images that a request calibrates with.
 
     Args:
-        layout: Data set that says the classes.
+        layout: Data set that gives the classes.
         job: The request, which has `calibrate_with`, the processes and the progress.
 
     Raises:
         ArgumentError: The classes come from a data set with other classes.
         DataError: There are no such images, or one cannot be read.
     """
-    own, request = layout, job.request
+    source, request = layout, job.request
     if request.classes_from:
-        own = read_classes(request.calibrate_with, choice=request.layout)
-        own = in_order_of(own, layout.class_names)
+        source = read_classes(request.calibrate_with, choice=request.layout)
+        source = in_order_of(source, layout.class_names)
     # The classifier is solved with the labels of one data set and named after the other.
-    if own.class_names != layout.class_names:
+    if source.class_names != layout.class_names:
         raise ArgumentError("--data and --calibrate have different classes.")
     limit, seed = request.spec.calibrate_images, request.spec.seed
     if not of_kind(request.operations, HeadSpec):
         # Operators see all images at once; a head takes them batch by batch, and so takes all.
         limit = limit or CONVOLUTION_IMAGES
-    used = {"train": draw_evenly(own.samples("train"), limit, seed=seed)}
+    used = {"train": draw_evenly(source.samples("train"), limit, seed=seed)}
     if judged := _is_judged(request):
-        used["judged"] = _to_judge(own, request)
+        used["judged"] = _to_judge(source, request)
     checked = check_splits(
         used, on_bad_image=request.on_bad_image, track=job.track, processes=job.processes
     )
     return CalibrationImages(
-        layout=own,
+        layout=source,
         good=checked["train"].good,
         judged=checked["judged"].good if judged else (),
         unreadable=checked["train"].bad,
@@ -104,11 +104,11 @@ def _to_judge(layout: DataLayout, request: ConversionRequest) -> tuple[Sample, .
 def notes_on_images(
     layout: DataLayout | None, images: CalibrationImages | None, *, exif: bool
 ) -> Iterator[str]:
-    """Yield what is worth knowing about the images that a conversion looks at.
+    """Yield notes on the images that a conversion reads.
 
     Args:
-        layout: Data set that says the classes; None without one.
-        images: Images to calibrate with; None without.
+        layout: Data set that gives the classes; None without one.
+        images: Images to calibrate with; None without calibration.
         exif: Whether they are turned as their EXIF data say.
     """
     layouts = (layout, images.layout if images else None)
@@ -149,8 +149,8 @@ def calibrate_convolutions(
 ) -> ConvCalibration:
     """Set new operators, in place.
 
-    Their inputs are looked at all at once, layer by layer: of several processes the first one does
-    it, for all.
+    The inputs of all images are needed at once, layer by layer: of several processes the first
+    one does the calibration, for all.
 
     Args:
         models: Before and after; on the CPU again afterwards.
@@ -176,8 +176,8 @@ def _calibrated(
     request = job.request
     device = resolve_device(request.device, job.processes)
     before, after = (model.to(device) for model in models)
-    wanted = request.spec.calibrate_images or CONVOLUTION_IMAGES
-    count = min(wanted, len(images.good), _most_images(before, recipe.input, request.spec))
+    limit = request.spec.calibrate_images or CONVOLUTION_IMAGES
+    count = min(limit, len(images.good), _most_images(before, recipe.input, request.spec))
     chosen = draw_evenly(images.good, count, seed=request.spec.seed)
     batches = job.track(_loader(chosen, recipe.input, request), "images for the operators", None)
     # A batch norm is corrected by the statistics of all images: they go through at once.
@@ -192,7 +192,7 @@ def _calibrated(
 
 
 def _most_images(model: nn.Module, images: InputSpec, spec: ConvertSpec) -> int:
-    """Return how many images a bound on memory lets through a network at once."""
+    """Return the number of images that may go through a network at once in bounded memory."""
     parameter = next(model.parameters())
     image = torch.zeros(1, images.channels, *images.size).to(parameter)
     # Of one image; what is kept for an operator grows with the number of images.
@@ -207,7 +207,7 @@ def measure_agreement(
     recipe: Recipe,
     job: Job,
 ) -> Agreement:
-    """Ask a network before and after about a data set's evaluation images.
+    """Compare the predictions of a network before and after, on evaluation images.
 
     Args:
         models: Before and after; on the CPU again afterwards.
@@ -227,10 +227,10 @@ def measure_agreement(
     )
     _, split = layout.evaluation_samples()
     match = _match(recipe, layout)
-    # Any labels do where only the answers are compared.
+    # The labels do not matter where only the predictions are compared.
     label_map = match.label_map if match else (0,) * len(layout.class_names)
 
-    def answers(model: nn.Module) -> ClassificationResult:
+    def evaluate(model: nn.Module) -> ClassificationResult:
         return evaluate_classification(
             model,
             _loader(samples, recipe.input, request, processes.part_of),
@@ -240,7 +240,7 @@ def measure_agreement(
             processes=processes,
         )
 
-    before, after = map(answers, models)
+    before, after = map(evaluate, models)
     for model in models:
         model.cpu()
     same = sum(a == b for a, b in zip(before.predictions, after.predictions, strict=True))
@@ -257,7 +257,7 @@ def measure_agreement(
 def _match(recipe: Recipe, layout: DataLayout) -> ClassMatch | None:
     """Return the network's output for each label; None where they do not mean the same."""
     if "classifier" in recipe.provenance.untrained:
-        return None  # what a random classifier answers says nothing
+        return None  # the predictions of a random classifier mean nothing
     try:
         return match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
     except DataError:
@@ -268,8 +268,12 @@ def _loader(
     samples: Sequence[Sample],
     images: InputSpec,
     request: ConversionRequest,
-    own: Callable[[Sequence[range]], Sequence[range]] | None = None,
+    select_batches: Callable[[Sequence[range]], Sequence[range]] | None = None,
 ) -> ImageLoader:
     return evaluation_loader(
-        samples, images, batch_size=request.batch_size, workers=request.workers, select_batches=own
+        samples,
+        images,
+        batch_size=request.batch_size,
+        workers=request.workers,
+        select_batches=select_batches,
     )

@@ -15,18 +15,18 @@ def checked_output(job: Job, *, writes: bool) -> Path:
 
     Args:
         job: The request, and the processes that carry it out.
-        writes: Whether the output is to be written; a plan does not mind what is there.
+        writes: Whether the output is to be written; a plan accepts an existing file.
 
     Raises:
-        ArgumentError: There is nothing to do, an option has no effect, operations are in an order
-            that cannot be, or the output cannot be a model.
+        ArgumentError: There is nothing to do, an option has no effect, the order of the
+            operations is not valid, or the output cannot be a model.
         OutputExistsError: The output exists.
     """
     request = job.request
     output = request.output or _default_output(request)
     _refuse(request)
     require_model_name(output)
-    if writes:  # looked at before the first process writes
+    if writes:  # checked before the first process writes
         job.processes.main(lambda: require_writable(output, overwrite=request.overwrite))
     return output
 

@@ -15,23 +15,23 @@ from covtool.surgery.operations import of_kind
 from covtool.surgery.rebuild import rebuild
 
 
-def is_import(own: Sequence[Operation], request: ConversionRequest) -> bool:
+def is_import(recognized: Sequence[Operation], request: ConversionRequest) -> bool:
     """Return whether a file of another program becomes a covtool file with the head that it has.
 
     A published covariance head can only be imported. A pooling with a neck behind it can also be
-    replaced: it is imported where that very pooling is asked for, and no other classes are.
+    replaced: it is imported where the request is for that very pooling and no other classes.
 
     Args:
-        own: Operations that the file was recognized by.
+        recognized: Operations that the file was recognized by.
         request: The request.
     """
-    heads = [head.head for head in of_kind(own, HeadSpec)]
+    heads = [head.head for head in of_kind(recognized, HeadSpec)]
     # A neck marks the networks of re-identification; without one the head is a published one.
-    if not of_kind(own, NeckSpec):
+    if not of_kind(recognized, NeckSpec):
         return bool(heads)
     anew = request.classes_from or request.calibrate_with or request.spec.num_classes
-    asked = list(request.operations)
-    return not anew and asked == [HeadSpec(head=heads[0] if heads else "gap")]
+    same_head = HeadSpec(head=heads[0] if heads else "gap")
+    return not anew and list(request.operations) == [same_head]
 
 
 def import_model(
@@ -44,7 +44,7 @@ def import_model(
         request: The request, which may choose between heads that take the same weights.
 
     Raises:
-        ArgumentError: The weights were trained with something else than what is asked for.
+        ArgumentError: The weights were trained with other operations than the requested ones.
     """
     own = next(iter(of_kind(opened.recipe.operations, HeadSpec)), None)
     heads = of_kind(request.operations, HeadSpec)
@@ -53,8 +53,8 @@ def import_model(
         raise imported_as_it_is(
             request.source.name, "--conv, --last-stride, --data, --calibrate and --num-classes"
         )
-    asked = next(iter(heads), HeadSpec())
-    spec = own and imported_head(request.source.name, own, asked)
+    requested = next(iter(heads), HeadSpec())
+    spec = own and imported_head(request.source.name, own, requested)
     step = ConversionStep(source=Path(request.source.name).name)
     provenance = opened.recipe.provenance.with_step(step)
     operations = tuple(spec if o is own else o for o in opened.recipe.operations)
@@ -64,7 +64,7 @@ def import_model(
     model = rebuild(recipe)
     # Heads that take the same weights have the same names and shapes.
     model.load_state_dict(opened.model.state_dict())
-    # The notes on what was assumed about the head do not hold for the one that was asked for.
+    # The notes on what was assumed about the head do not hold for the requested one.
     assumed = (ASSUMED_META_LAYER, ASSUMED_ITERATIONS) if spec.head != own.head else ()
     kept = (note for note in opened.notes if not note.startswith(assumed))
-    return model, recipe, (*kept, f"The meta-layer is {spec.head}, as asked for.")
+    return model, recipe, (*kept, f"The meta-layer is {spec.head}, as requested.")

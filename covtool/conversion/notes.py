@@ -34,7 +34,7 @@ def notes_on_eigenlayer(plan: EigenlayerPlan | None) -> Iterator[str]:
 def starts_at_random(
     head: HeadPlan | None, eigenlayer: EigenlayerPlan | None, *, calibrated: bool
 ) -> Iterator[str]:
-    """Yield paths of the new modules that nothing but chance has set."""
+    """Yield paths of the new modules whose weights are random."""
     if head is not None and head.widened:
         yield head.widened
     if head is not None and not calibrated:

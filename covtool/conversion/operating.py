@@ -65,7 +65,7 @@ def operate_on(
     Args:
         opened: The source.
         layout: Data set whose classes the classifier gets; None without one.
-        images: Images to calibrate with; None without.
+        images: Images to calibrate with; None without calibration.
         job: The request, the processes and the progress.
 
     Raises:
@@ -114,14 +114,14 @@ def _context(
     recipe: Recipe, layout: DataLayout | None, job: Job, *, calibrated: bool
 ) -> PlanContext:
     names = layout.class_names if layout else None
-    asked = job.request.spec.num_classes
-    if names and asked and asked != len(names):
+    num_classes = job.request.spec.num_classes
+    if names and num_classes and num_classes != len(names):
         raise ArgumentError(
-            f"--num-classes {asked} does not fit the data, which has {len(names)} classes."
+            f"--num-classes {num_classes} does not fit the data, which has {len(names)} classes."
         )
     return PlanContext(
         images=recipe.input,
-        num_classes=len(names) if names else asked,
+        num_classes=len(names) if names else num_classes,
         # As many classes as before may be other classes, or the same in another order.
         new_classes=names is not None
         and not classes_stay(recipe.class_names, names, recipe.num_classes),
@@ -137,7 +137,7 @@ def _report(
     new_head: bool,
     job: Job,
 ) -> ConvolutionsReport:
-    """Calibrate new operators, where there are images; say what the network still knows."""
+    """Calibrate new operators where there are images, and compare the network with its source."""
     if images is None:
         return ConvolutionsReport(plan=step.plan)
     calibration = calibrate_convolutions(models, step.plan, images, recipe, job)

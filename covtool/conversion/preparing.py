@@ -32,8 +32,8 @@ class PreparedConversion:
         operated: The operations that were done, and the model that came of them, on the CPU.
         recipe: Recipe of the file, without what will be measured.
         notes: Facts worth knowing about the source and the result, in sentences.
-        layout: Data set that says the classes; None without one.
-        images: Images to calibrate with; None without.
+        layout: Data set that gives the classes; None without one.
+        images: Images to calibrate with; None without calibration.
     """
 
     output: Path
@@ -50,7 +50,7 @@ def prepare(job: Job, *, writes: bool = True) -> PreparedConversion:
 
     Args:
         job: The request, the processes and the progress.
-        writes: Whether the output is to be written; a plan does not mind what is there.
+        writes: Whether the output is to be written; a plan accepts an existing file.
 
     Raises:
         CovtoolError: As `covtool.conversion.convert`.

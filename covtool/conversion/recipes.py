@@ -1,4 +1,4 @@
-"""The recipe of a converted file: structure, classes, history, what was measured."""
+"""The recipe of a converted file: structure, classes, history, metrics."""
 
 from pathlib import Path
 
@@ -100,15 +100,15 @@ def with_metrics(
 
 
 def _untrained(source: Recipe, done: Operated, *, calibrated: bool) -> tuple[Untrained, ...]:
-    """Return parts that are random after the operations."""
-    found = set(source.provenance.untrained)
+    """Return the parts that are random after the operations."""
+    untrained = set(source.provenance.untrained)
     if done.head is not None and not done.head.keeps_classifier:
         # Random or not, the old classifier is gone; calibration sets the new one.
-        found.discard("classifier")
-        found |= set() if calibrated else {"classifier"}
+        untrained.discard("classifier")
+        untrained |= set() if calibrated else {"classifier"}
     if done.eigenlayer is not None and done.eigenlayer.spec.init == "random":
-        found.add("classifier")
-    return tuple(sorted(found))
+        untrained.add("classifier")
+    return tuple(sorted(untrained))
 
 
 def _lasting(source: Recipe, head: HeadPlan | None) -> tuple[Operation, ...]:
@@ -116,5 +116,5 @@ def _lasting(source: Recipe, head: HeadPlan | None) -> tuple[Operation, ...]:
     if head is None:
         return source.operations
     # It changed nothing but the classifier, which the new head replaces.
-    gone = [own for own in of_kind(source.operations, HeadSpec) if own.own_average]
+    gone = [head for head in of_kind(source.operations, HeadSpec) if head.own_average]
     return tuple(operation for operation in source.operations if operation not in gone)

@@ -24,12 +24,13 @@ class ConversionRequest:
         operations: Operations to do, in order.
         spec: Number of classes, calibration, seed.
         output: File to write; None for ``<stem>-<what>.safetensors`` in the current folder.
-        overwrite: Replace an existing output.
+        overwrite: Whether to replace an existing output.
         classes_from: Data set whose classes the new classifier gets; None for those of
             `calibrate_with`, or none.
-        calibrate_with: Data set whose training images calibrate head and operators; None for none.
+        calibrate_with: Data set whose training images calibrate head and operators; None for no
+            calibration.
         layout: Choices in reading the data sets.
-        batch_size: Images at once, where a network only looks at them.
+        batch_size: Images per batch.
         workers: Processes that load them.
         device: Device to compute on: ``auto``, ``cpu``, ``cuda``.
         on_bad_image: ``error`` or ``skip``.
@@ -72,11 +73,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How much of what a network answered is left after its convolutions were converted.
+    """Agreement of a network's predictions before and after its convolutions were converted.
 
     Attributes:
         data: Name of the data set, and of the split.
-        images: Number of images that both networks answered.
+        images: Number of images that both networks classified.
         agreement: Share of them that get the same class as before, percent.
         top_1_before: Accuracy of the source, percent; None where the data has other classes.
         top_1_after: Accuracy after; None likewise.

@@ -23,5 +23,5 @@ def verify(path: Path, model: nn.Module, source: nn.Module, names: Sequence[str]
     before, after = source.state_dict(), reloaded.state_dict()
     for name in names:
         if not same_bytes(before[name], after[name]):
-            raise VerificationError(f"{name!r} is not what it was in the source; nothing written.")
+            raise VerificationError(f"{name!r} differs from the source; nothing was written.")
     require_same_answers(reloaded, model)

@@ -44,7 +44,7 @@ class AdaptiveChannelDropout(nn.Module):
             return _drop(weighed, self.rate(weighed, weights)).to(features.dtype)
 
     def rate(self, weighed: Tensor, weights: Tensor) -> Tensor:
-        """Share of the channels to drop, a scalar in [0, 1]."""
+        """Return the share of the channels to drop, a scalar in [0, 1]."""
         with torch.no_grad():
             correlations = covariance_pool(weighed).sum(dim=2)
             cosine = nn.functional.cosine_similarity(weights, correlations, dim=1).mean()
@@ -54,7 +54,7 @@ class AdaptiveChannelDropout(nn.Module):
 
 
 def _drop(features: Tensor, rate: Tensor) -> Tensor:
-    """Set each channel of each image to zero with probability `rate`; scale the others up."""
+    """Set each channel of each image to zero with probability `rate`, the others scaled up."""
     drawn = torch.rand(features.shape[:2], dtype=features.dtype, device=features.device)
     kept = (drawn >= rate).to(features.dtype)[..., None, None]
     share = 1 - rate

@@ -46,7 +46,7 @@ class CompactBilinearPooling(GlobalPooling):
             self.register_buffer(f"{name}_signs", sketch.signs)
 
     def sketch(self, name: str) -> CountSketch:
-        """``first`` or ``second``."""
+        """Return the count sketch called ``first`` or ``second``."""
         return CountSketch(
             buckets=getattr(self, f"{name}_buckets"),
             signs=getattr(self, f"{name}_signs"),

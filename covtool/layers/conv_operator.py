@@ -14,7 +14,7 @@ from covtool.specs import ConvolutionSpec
 
 
 class ConvOperator(nn.Conv2d):
-    """What all operators in a convolution's place have in common.
+    """Base of all operators that take the place of a convolution.
 
     ``forward`` is ``response(features)`` plus the bias. The filters and the bias are parameters
     under the names that they have in `torch.nn.Conv2d`, so a state dict fits either.
@@ -103,7 +103,7 @@ class ConvOperator(nn.Conv2d):
         return kind_of(conv)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the operator's answer, with the bias."""
+        """Return the operator's response, with the bias."""
         if (node := as_leaf(self, features)) is not None:
             return node
         response = self.response(features)
@@ -112,7 +112,7 @@ class ConvOperator(nn.Conv2d):
         return response + self.bias.to(response.dtype)[:, None, None]
 
     def response(self, features: Tensor) -> Tensor:
-        """Return the operator's answer without the bias, (B, O, H', W')."""
+        """Return the operator's response without the bias, (B, O, H', W')."""
         raise NotImplementedError
 
     def filters(self) -> Tensor:
@@ -123,7 +123,7 @@ class ConvOperator(nn.Conv2d):
         return standardized * (self.gain * self.filter_scale) if self.kind.gain else standardized
 
     def convolve(self, features: Tensor) -> Tensor:
-        """Return what the convolution answered, without its bias."""
+        """Return the response of the original convolution, without its bias."""
         features, geometry = self.placed(features)
         return F.conv2d(features, self.filters(), None, *geometry)
 
@@ -142,12 +142,12 @@ class ConvOperator(nn.Conv2d):
 
     @classmethod
     def describe(cls, spec: ConvolutionSpec) -> str:
-        """Return what a layer of a spec computes, in a few words."""
+        """Return a short description of the operator of a spec."""
         return spec.conv
 
     @property
     def operator(self) -> str:
-        """What it computes, in a few words."""
+        """Short description of the operator."""
         return self.describe(self.spec)
 
     def extra_repr(self) -> str:
@@ -161,9 +161,9 @@ class ConvOperator(nn.Conv2d):
         return filters * self.alpha.reshape(-1, 1, 1, 1)
 
     def _same_padding(self, features: Tensor) -> list[int]:
-        """TensorFlow's SAME: as many zeros as give ceil(size / stride), the odd one last."""
+        """Return TensorFlow's SAME: as many zeros as give ceil(size / stride), the odd one last."""
         amounts: list[int] = []
-        for axis in (1, 0):  # F.pad wants the last axis first
+        for axis in (1, 0):  # F.pad takes the last axis first
             size, stride = features.shape[2 + axis], self.stride[axis]
             extent = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
             # -(-a // b) rounds up, without a float.

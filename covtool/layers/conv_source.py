@@ -39,8 +39,8 @@ def kind_of(conv: nn.Module) -> ConvKind:
     """Return the kind of a convolution.
 
     Raises:
-        SurgeryError: It is of a class that does more than is known here, or its weight is computed
-            by a hook or a parametrization.
+        SurgeryError: It is of an unknown class, or its weight is computed by a hook or a
+            parametrization.
     """
     name = f"{type(conv).__module__}.{type(conv).__qualname__}"
     # First, since a parametrization renames the class, and the error should name the cause.

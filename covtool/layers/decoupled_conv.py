@@ -14,12 +14,12 @@ from covtool.ops.precision import autocast_device
 from covtool.specs import ConvolutionSpec
 
 MOMENTUM = 0.01
-"""Of the running mean, once 100 batches are averaged. The authors' code divides by the batch's own
-mean in training and keeps a running one, 0.001 of each batch, for evaluation."""
+"""Momentum of the running mean, once 100 batches are averaged. The authors' code divides by the
+batch's own mean in training and keeps a running one, 0.001 of each batch, for evaluation."""
 
 
 class DecoupledConv2d(ConvOperator):
-    """α h(‖x‖) g(θ) for each patch x and filter, weighted by the filter's norm where asked for.
+    """α h(‖x‖) g(θ) for each patch x and filter, with an optional weight for its norm.
 
     ``linear`` with ``cosine`` and linear weighting is the convolution itself.
 
@@ -71,7 +71,7 @@ class DecoupledConv2d(ConvOperator):
                 self.register_buffer("num_batches_tracked", batches)
 
     def response(self, features: Tensor) -> Tensor:
-        """α h(‖x‖) g(θ) times the weighting, (B, O, H', W')."""
+        """Return α h(‖x‖) g(θ) times the weighting, (B, O, H', W')."""
         features, geometry = self.placed(features)
         filters, functions = self.filters(), self._functions()
         if self.spec.weighted_gradients:
@@ -87,16 +87,16 @@ class DecoupledConv2d(ConvOperator):
 
     @property
     def has_radius(self) -> bool:
-        """Whether ρ has a part in it."""
+        """Whether the magnitude depends on ρ."""
         return self._magnitude.takes_radius
 
     def norms(self, features: Tensor) -> Tensor:
-        """‖x‖ of every patch, (B, groups, H', W')."""
+        """Return ‖x‖ of every patch, (B, groups, H', W')."""
         features, geometry = self.placed(features)
         return patch_norm(features, self.kernel_size, geometry)
 
     def radius(self) -> Tensor:
-        """ρ in the units of the features, shape () or (O,)."""
+        """Return ρ in the units of the features, shape () or (O,)."""
         radius = self.log_radius.exp()
         if not hasattr(self, "norm_mean"):
             return radius
@@ -119,12 +119,12 @@ class DecoupledConv2d(ConvOperator):
 
     @classmethod
     def describe(cls, spec: ConvolutionSpec) -> str:
-        """Magnitude, angular activation, weighting."""
+        """Return magnitude, angular activation and weighting, as text."""
         weighting = "" if spec.weighting == "none" else f", {spec.weighting} in ‖w‖"
         return f"{spec.conv} {spec.angular}{weighting}"
 
     def _functions(self) -> Decoupling:
-        """H and g; None for those that a convolution has, which need no computing."""
+        """Return h and g; None for a convolution's own, which need no computing."""
         is_cosine = self.spec.angular == "cosine"
         return Decoupling(
             magnitude=None if self.spec.conv == "linear" else self._h,

@@ -71,8 +71,8 @@ class EigenClassifier(nn.Sequential):
             decomposition: A name in `covtool.ops.decorrelation.DECOMPOSITIONS`.
             reorder: Whether the new vectors get the order and sign of the old ones.
             optimal: Whether `reorder` takes the best assignment in place of the published one.
-            fold: Turn the classifier with them, C <- CV: every logit stays. Else it stays as it is,
-                and answers about other axes.
+            fold: Whether the classifier turns with them, C <- CV, which keeps every logit; else its
+                weights stay, and refer to other axes.
 
         Returns:
             The old weight, (k, in_features).

@@ -42,7 +42,7 @@ class FeatureTap:
         return Proxy(tapped, tracer)
 
     def take(self) -> Tensor:
-        """Return what was remembered, once."""
+        """Return the features that went through, once."""
         # Once: a map that is kept would hold its graph, and would stand in for one that did not
         # run.
         features, self._features = self._features, None

@@ -9,7 +9,7 @@ from covtool.layers.reduction import make_reduction
 class GlobalPooling(nn.Module):
     """Brings a map into channels-first order, reduces its channels, and pools it.
 
-    Subclasses say how: `pool` takes (B, D, H, W) to (B, num_features).
+    Subclasses define `pool`, from (B, D, H, W) to (B, num_features).
 
     Args:
         in_features: Channels of the backbone's feature map, C.
@@ -46,14 +46,14 @@ class GlobalPooling(nn.Module):
         raise NotImplementedError
 
     def is_identity(self) -> bool:
-        """Return whether maps go through as they are: what timm asks of its own pooling layers."""
+        """Return False: maps are pooled. timm calls this method of its pooling layers."""
         return False
 
     def channels_first(self, features: Tensor) -> Tensor:
         """Return the map as (B, C, H, W); tokens become a map of one row."""
         if self.layout == "NHWC":
             return features.permute(0, 3, 1, 2)
-        # Covariances ignore where a position is: one row will do.
+        # Covariances ignore where a position is: one row is enough.
         if self.layout == "NLC":
             return features[:, self.num_prefix_tokens :].mT.unsqueeze(2)
         return features

@@ -12,7 +12,7 @@ def as_leaf(module: nn.Module, *arguments: object) -> Proxy | None:
     such a list, `torch.fx.symbolic_trace` has none: so the module itself makes the node.
 
     Args:
-        module: Module whose ``forward`` asks.
+        module: Module whose ``forward`` calls this.
         arguments: Arguments of that ``forward``.
     """
     proxy = next((a for a in arguments if isinstance(a, Proxy)), None)

@@ -15,7 +15,7 @@ _NAMES = {
 
 
 class Neck(nn.Sequential):
-    """From pooled features to those that describe an image and enter the classifier.
+    """Layers from pooled features to those that describe an image and enter the classifier.
 
     Args:
         in_features: Length of the pooled vector.
@@ -25,7 +25,7 @@ class Neck(nn.Sequential):
 
     Attributes:
         in_features: Length of the pooled vector.
-        num_features: Length of what comes out.
+        num_features: Length of the output.
 
     Shape:
         (B, in_features) -> (B, num_features)

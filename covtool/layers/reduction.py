@@ -25,7 +25,7 @@ def linear(in_features: int, dim: int) -> nn.Sequential:
 
 
 def none(in_features: int, dim: int) -> nn.Identity:
-    """Return nothing: the covariance of all channels is taken."""
+    """Return the identity: the covariance of all channels is taken."""
     return nn.Identity()
 
 

@@ -20,7 +20,7 @@ class SynchronizedBatchNorm(_BatchNorm):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, ...), B may differ between processes."""
+        """Normalize (B, C, ...); B may differ between processes."""
         normalized = self._normalized(features) if self.training else super().forward(features)
         for name in ("drop", "act"):
             normalized = getattr(self, name, _same)(normalized)
@@ -31,8 +31,8 @@ class SynchronizedBatchNorm(_BatchNorm):
         axes = [0, *range(2, features.ndim)]
         shape = (1, -1, *[1] * (features.ndim - 2))
         # Shares may differ in size: the count goes along in the same exchange.
-        own = rows.new_tensor([rows.numel() / rows.shape[1]])
-        totals = _sum_over_processes(torch.cat([rows.sum(axes), own]))
+        count_here = rows.new_tensor([rows.numel() / rows.shape[1]])
+        totals = _sum_over_processes(torch.cat([rows.sum(axes), count_here]))
         count = totals[-1]
         mean = totals[:-1] / count
         # In two steps: E[x²] - m² would cancel in float32, and one more exchange is cheap.
@@ -54,11 +54,11 @@ class SynchronizedBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance.to(self.running_var), momentum)
 
     def _check_input_dim(self, features: Tensor) -> None:
-        """Any number of positions."""
+        """Accept any number of positions."""
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """What torch.distributed adds up, with the gradient of all that is computed from the sum."""
+    """The sum of a tensor over processes, with the gradient of all that is computed from it."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, tensor: Tensor) -> Tensor:

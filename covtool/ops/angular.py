@@ -39,7 +39,7 @@ def angle(cosine: Tensor) -> Tensor:
 
 
 def cosine(cosine: Tensor, k: float) -> Tensor:
-    """Cos θ itself, as in a convolution."""
+    """Return cos θ itself, as in a convolution."""
     return cosine
 
 
@@ -71,7 +71,7 @@ class AngularRow:
         summary: One line, with a full stop.
         source: Publication that it comes from.
         function: g of cos θ.
-        takes_k: Whether k has a part in it.
+        takes_k: Whether it depends on k.
     """
 
     name: str

@@ -12,7 +12,7 @@ from covtool.ops.precision import at_least_float32, full_precision
 def circle_loss(
     embeddings: Tensor, labels: Tensor, *, margin: float = 0.25, scale: float = 128.0
 ) -> Tensor:
-    """Cosines of positives against those of negatives, weighted by how far each has to go.
+    """Return the loss of positives against negatives, weighted by how far each has to go.
 
     For each anchor ``log(1 + Σ_n exp(γ α_n (s_n − m)) Σ_p exp(−γ α_p (s_p − 1 + m)))`` with
     ``α_p = max(0, 1 + m − s_p)`` and ``α_n = max(0, s_n + m)``. As in the paper, the α are weights:
@@ -22,15 +22,15 @@ def circle_loss(
         embeddings: Shape (B, D), of any length; zero has cosine 0 to all. Not modified; half
             precision is computed in float32.
         labels: Integers, shape (B,).
-        margin: m in (0, 1): smaller asks for more similar positives and less similar negatives.
-        scale: γ: larger listens to the hardest pairs alone.
+        margin: m in (0, 1): smaller requires more similar positives and less similar negatives.
+        scale: γ: the larger it is, the more the hardest pairs dominate.
 
     Returns:
         The mean over the anchors that have a positive and a negative, a scalar in float32 or
         better; 0 where none has both.
 
     Raises:
-        ShapeError: The shapes are others.
+        ShapeError: The shapes differ from these.
 
     Source:
         Sun, Cheng, Zhang, Zhang, Zheng, Wang, Wei. "Circle Loss: A Unified Perspective of Pair
@@ -51,7 +51,7 @@ def circle_loss(
 
 
 def _log_sum_exp(logits: Tensor, members: Tensor, counted: Tensor) -> Tensor:
-    """Over the members of each row that counts; the rest stays finite, as do the gradients."""
+    """Return the log-sum-exp over the members of each row; rows that do not count stay finite."""
     # Rows that do not count are not masked: the log-sum-exp of an empty row has a NaN gradient,
     # and `mean_over` leaves their values out anyway.
     outside = ~members & counted[:, None]

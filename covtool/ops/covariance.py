@@ -7,7 +7,7 @@ from covtool.errors import ShapeError
 
 
 def centered_positions(features: Tensor) -> Tensor:
-    """Feature maps as matrices whose rows (channels) have mean zero: (B, C, H, W) -> (B, C, N).
+    """Return feature maps as matrices, rows (channels) centered: (B, C, H, W) -> (B, C, N).
 
     Raises:
         ShapeError: `features` does not have four dimensions.
@@ -19,7 +19,7 @@ def centered_positions(features: Tensor) -> Tensor:
 
 
 def covariance_pool(features: Tensor) -> Tensor:
-    """Return covariance of the channels over all spatial positions (global covariance pooling).
+    """Return the covariance of the channels over all positions (global covariance pooling).
 
     The biased estimate is used: the sum is divided by H*W, not by H*W - 1.
 
@@ -46,7 +46,7 @@ def covariance_pool(features: Tensor) -> Tensor:
 
 
 def triu_vec(matrices: Tensor) -> Tensor:
-    """Upper triangles, diagonal included, row by row: (B, C, C) -> (B, C*(C+1)/2).
+    """Return upper triangles, diagonal included, row by row: (B, C, C) -> (B, C*(C+1)/2).
 
     Raises:
         ShapeError: `matrices` is not a batch of square matrices.

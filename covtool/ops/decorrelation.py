@@ -19,7 +19,7 @@ BLOCK = 2048  # rows of a Gram matrix at a time
 
 
 def correlation(weight: Tensor) -> Tensor:
-    """S(W): between 1/k, where all weight vectors are the same, and 1, where they are orthogonal.
+    """Return S(W): from 1/k, where all weight vectors are equal, to 1, where they are orthogonal.
 
     Args:
         weight: (k, in_features).
@@ -29,7 +29,7 @@ def correlation(weight: Tensor) -> Tensor:
         float64 scalar; 1 where all is zero, for zeros are orthogonal; NaN where a weight is.
 
     Raises:
-        ShapeError: `weight` is no matrix.
+        ShapeError: `weight` is not a matrix.
 
     Source:
         Sun, Zheng, Deng, Wang. "SVDNet for Pedestrian Retrieval", ICCV 2017, equation 6.
@@ -47,7 +47,7 @@ def correlation(weight: Tensor) -> Tensor:
 
 
 def smallest_eigenvalue_ratio(weight: Tensor) -> Tensor:
-    """Diagnose the most correlated vectors: 1 for orthogonal ones, 0 where two are the same.
+    """Return a measure of the most correlated vectors: 1 if orthogonal, 0 where two are equal.
 
     Args:
         weight: (k, in_features).
@@ -58,7 +58,7 @@ def smallest_eigenvalue_ratio(weight: Tensor) -> Tensor:
         not finite.
 
     Raises:
-        ShapeError: `weight` is no matrix.
+        ShapeError: `weight` is not a matrix.
 
     Source:
         The code of the authors of SVDNet.
@@ -86,7 +86,7 @@ class Decomposition:
         summary: Matrix that replaces W, in the paper's letters, and properties that it keeps.
         source: Publication that it comes from.
         keeps_distances: Whether all distances between embeddings stay.
-        orthogonal: A weight (k, in_features) in float64 to one whose rows are orthogonal.
+        orthogonal: Function from a weight (k, in_features) in float64 to one with orthogonal rows.
     """
 
     name: str
@@ -149,7 +149,7 @@ def decorrelate(weight: Tensor, *, decomposition: str = "us") -> Tensor:
         of the decomposition: see `match_rows`.
 
     Raises:
-        ShapeError: `weight` is no matrix.
+        ShapeError: `weight` is not a matrix.
         UnknownVariantError: There is no such decomposition.
 
     Source:
@@ -163,10 +163,10 @@ def decorrelate(weight: Tensor, *, decomposition: str = "us") -> Tensor:
     row = DECOMPOSITIONS[decomposition]
     _require_matrix(weight)
     # In float64: vectors orthogonal up to float32's rounding would give S(W) below 1.
-    found = row.orthogonal(weight.double())
+    orthogonal = row.orthogonal(weight.double())
     rows = torch.zeros_like(weight, dtype=torch.float64)
     # An SVD has min(k, in_features) vectors; there may be fewer than rows. The others are zero.
-    rows[: len(found)] = found[: len(rows)]
+    rows[: len(orthogonal)] = orthogonal[: len(rows)]
     if decomposition == "uv" and len(weight) > weight.shape[1]:
         raise ShapeError(
             f"{len(weight)} vectors of {weight.shape[1]} numbers cannot be orthonormal.",
@@ -182,15 +182,15 @@ def match_rows(rows: Tensor, old: Tensor, *, optimal: bool = False) -> Tensor:
     Args:
         rows: (k, in_features), in any order and of either sign.
         old: (k, in_features).
-        optimal: The assignment with the largest sum of absolute cosines, by scipy; else as
-            published: the old rows in turn take the nearest that is left.
+        optimal: Whether to take the assignment with the largest sum of absolute cosines, by
+            scipy; else, as published, each old row in turn takes the nearest that is left.
 
     Returns:
         The same rows, permuted and with the sign that makes their product with the old row
         positive.
 
     Raises:
-        ShapeError: They are not of one shape.
+        ShapeError: `rows` and `old` differ in shape.
         ArgumentError: `optimal` without scipy.
     """
     if rows.shape != old.shape:

@@ -20,7 +20,7 @@ TensorFunction = Callable[[Tensor], Tensor]
 
 
 class Geometry(NamedTuple):
-    """Where a convolution puts its kernel, in torch's words."""
+    """Placement of a convolution's kernel, in torch's terms."""
 
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] | str = (0, 0)
@@ -41,7 +41,7 @@ class Decoupling(NamedTuple):
 
 
 def patch_norm(features: Tensor, kernel_size: tuple[int, int], geometry: Geometry) -> Tensor:
-    """Return Euclidean norm of each patch that a convolution looks at.
+    """Return the Euclidean norm of each patch of a convolution.
 
     Args:
         features: Shape (B, C, H, W). Not modified.
@@ -77,7 +77,7 @@ def patch_norm(features: Tensor, kernel_size: tuple[int, int], geometry: Geometr
 def decoupled_conv2d(
     features: Tensor, filters: Tensor, functions: Decoupling, geometry: Geometry
 ) -> Tensor:
-    """Decoupled convolution without a bias.
+    """Convolve with a decoupled operator, without a bias.
 
     Args:
         features: Shape (B, C, H, W). Not modified.
@@ -131,6 +131,6 @@ def _kernel_size(filters: Tensor) -> tuple[int, int]:
 
 
 def _for_each_filter(norm: Tensor, filters: int) -> Tensor:
-    """Norms (B, G, H, W) that broadcast against (B, O, H, W)."""
+    """Return norms (B, G, H, W) that broadcast against (B, O, H, W)."""
     groups = norm.shape[1]
     return norm if groups in (1, filters) else norm.repeat_interleave(filters // groups, dim=1)

@@ -37,7 +37,7 @@ class GradientRule:
         name: Value of `--gradient`.
         summary: One line, with a full stop.
         source: Publication that it comes from.
-        weights: For K; None where the slopes come from elsewhere.
+        weights: Function from eigenvalues to K; None where the slopes need no K.
         order: The published degree, count or number of steps; None where there is none to choose.
         smallest_order: Smallest order that makes sense.
     """
@@ -50,10 +50,10 @@ class GradientRule:
     smallest_order: int = 1
 
     def checked_order(self, order: int | None) -> int:
-        """`order`, or the published one for None.
+        """Return `order`, or the published one for None.
 
         Raises:
-            ArgumentError: The rule takes none, or a larger one.
+            ArgumentError: The rule takes no order, or needs a larger one.
         """
         if order is None:
             return self.order or 0
@@ -162,12 +162,12 @@ def slopes(
     weights: EigenGradientRule | None,
     order: int = 0,
 ) -> Tensor:
-    """L of a matrix function, shape (B, r, r), symmetric; its diagonal is f'.
+    """Return L of a matrix function, shape (B, r, r), symmetric; its diagonal is f'.
 
     Args:
         eigenvalues: Shape (B, r), nonnegative, descending.
         function: Function of the eigenvalues.
-        weights: For K; None for the divided differences of `function` themselves (``exact``).
+        weights: Function that gives K; None for the divided differences themselves (``exact``).
         order: Order that `weights` takes.
     """
     rows, columns = eigenvalues[..., :, None], eigenvalues[..., None, :]
@@ -185,10 +185,10 @@ def slopes(
 
 
 def geometric_pade_coefficients(degree: int) -> tuple[list[float], list[float]]:
-    """Numerator and denominator of the [degree/degree] Padé approximant of 1 + x + x**2 + ...
+    """Return the coefficients of the [degree/degree] Padé approximant of 1 + x + x**2 + ...
 
     The equations for the denominator are all the same, q_1 + ... + q_n = -1; of their solutions
-    this is the one of smallest norm. Constant term first.
+    this is the one of smallest norm. Numerator, then denominator; constant terms first.
     """
     denominator = [1.0] + [-1 / degree] * degree
     numerator = [1 - k / degree for k in range(degree + 1)]
@@ -199,7 +199,7 @@ def _larger_and_ratio(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
     """Return the larger of each pair (1 for two zeros), and the smaller over it, (B, r, r)."""
     rows, columns = eigenvalues[..., :, None], eigenvalues[..., None, :]
     larger = torch.maximum(rows, columns)
-    # Two zeros: any number will do, the pair gets a weight of 0.
+    # Two zeros: any number is fine, as the pair gets a weight of 0.
     larger = torch.where(larger > 0, larger, torch.ones_like(larger))
     return larger, torch.minimum(rows, columns) / larger
 

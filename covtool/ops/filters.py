@@ -12,7 +12,7 @@ from covtool.registry import Registry
 
 
 def filter_norm(weight: Tensor) -> Tensor:
-    """Euclidean norm of each filter, shape (O, 1, 1, 1); of a zero filter a negligible one."""
+    """Return the Euclidean norm of each filter, (O, 1, 1, 1); negligible for a zero filter."""
     norm: Tensor = weight.flatten(1).norm(dim=1).clamp_min(negligible(weight.dtype))
     return norm[:, None, None, None]
 
@@ -30,20 +30,20 @@ def weighted_linearly(weight: Tensor) -> Tensor:
 
 
 def weighted_by_tanh(weight: Tensor) -> Tensor:
-    """Return direction times the hyperbolic tangent of the norm."""
+    """Return the directions times the hyperbolic tangent of the norm."""
     norm = filter_norm(weight)
     return weight * (torch.tanh(norm) / norm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightingRow:
-    """How the norm of a filter counts.
+    """A weighting of filters by their norm.
 
     Attributes:
         name: Value of `--weighting`.
         summary: One line, with a full stop.
         source: Publication that it comes from.
-        function: Filters to their directions times a function of their norms.
+        function: Function from filters to their directions times a function of their norms.
     """
 
     name: str
@@ -83,7 +83,7 @@ def standardize_filters(weight: Tensor, *, eps: float = 1e-6) -> Tensor:
 
     Args:
         weight: Shape (O, I, kH, kW). Not modified.
-        eps: Added to the variance.
+        eps: Constant that is added to the variance.
 
     Source:
         Qiao, Wang, Liu, Shen, Yuille. "Micro-Batch Training with Batch-Channel Normalization and

@@ -74,7 +74,7 @@ class MagnitudeRow:
         source: Publication that it comes from.
         function: h for a scale of 1.
         bounded: Whether it never exceeds 1.
-        takes_radius: Whether ρ has a part in it.
+        takes_radius: Whether it depends on ρ.
         beta: Default of β; None for functions without one.
     """
 

@@ -17,7 +17,7 @@ def label_pairs(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         Two boolean matrices (B, B), rows for the anchors.
 
     Raises:
-        ShapeError: The shapes are others.
+        ShapeError: The shapes differ from these.
 
     Example:
         >>> positive, negative = label_pairs(torch.zeros(3, 8), torch.tensor([0, 0, 1]))

@@ -1,11 +1,11 @@
-"""In which precision spectral mathematics is done."""
+"""Numerical precision of spectral mathematics."""
 
 import torch
 from torch import Tensor
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """`tensor` itself, or its float32 copy where it is in half precision.
+    """Return `tensor` itself, or its float32 copy where it is in half precision.
 
     Iterated products of nearly singular matrices lose everything in 8 or 11 bits.
     """
@@ -20,9 +20,6 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 
 
 def autocast_device(tensor: Tensor) -> str:
-    """Return the kind of device that autocast is asked about.
-
-    It knows no meta device, on which the shapes of a model are found out.
-    """
-    # Autocast does not know the meta device, on which models are looked at without weights.
+    """Return the type of device for autocast, which knows no meta device."""
+    # The shapes of a model are determined on the meta device, without weights.
     return "cpu" if tensor.is_meta else tensor.device.type

@@ -14,15 +14,15 @@ class _Forgetful:
 
 
 def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
-    """``function.apply(*arguments)``; while torch.jit.trace records, its forward pass alone.
+    """Return ``function.apply(*arguments)``; under torch.jit.trace, run its forward pass alone.
 
     A trace holds operations and no Python, so it cannot hold a backward pass that is written in
     Python: two traces would differ, and none could be saved. What is traced computes the same
     values; its gradient is that of the operations, not the function's own.
 
     Args:
-        function: Its ``forward`` takes the context first.
-        arguments: The others.
+        function: Function whose ``forward`` takes the context first.
+        arguments: Arguments of ``forward`` after the context.
     """
     if is_tracing():
         # Without `apply` the operations are recorded as they are, in autograd's sight.

@@ -11,7 +11,7 @@ _INDEX_BITS = 32
 
 
 def order_keys(distances: Tensor) -> Tensor:
-    """Integers in the order of a row's distances, all different: equal ones by their index.
+    """Return distinct integers in the order of a row's distances, equal ones by their index.
 
     Args:
         distances: Shape (B, n), float32, not NaN.
@@ -32,7 +32,7 @@ def order_keys(distances: Tensor) -> Tensor:
 
 
 def ranks_of(distances: Tensor, items: Tensor) -> Tensor:
-    """Ranks of some items of each row, from 1 on.
+    """Return the ranks of some items of each row, from 1 on.
 
     Args:
         distances: Shape (B, n), float32, not NaN.
@@ -70,7 +70,7 @@ def first_of(distances: Tensor, count: int) -> Tensor:
         >>> first_of(torch.tensor([[0.3, 0.1, 0.3, 0.2]]), 3).tolist()
         [[1, 3, 0]]
     """
-    # One more than wanted: a tie at the border is seen too.
+    # One more than requested: a tie at the border is seen too.
     one_more = min(count + 1, distances.shape[1])
     values, items = distances.topk(one_more, largest=False)
     tied = (values[:, 1:] == values[:, :-1]).any(1).nonzero()[:, 0]

@@ -31,7 +31,7 @@ def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def mistakes(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Return rows whose largest prediction is at another place than their largest target.
+    """Return the number of rows whose largest prediction is not at their largest target.
 
     Equal counts are ordered by the squared error, which adds less than one in all.
     """
@@ -88,7 +88,7 @@ def fit_ridge(features: Tensor, targets: Tensor, *, loss: Loss = squared_error) 
 
 
 def fit_ridge_by_batches(batches: Batches, *, loss: Loss = squared_error) -> RidgeFit:
-    """Return the same fit from rows that come in batches: memory for d x d numbers, not n x d.
+    """Fit as `fit_ridge` does, from batches of rows: memory for d x d numbers, not n x d.
 
     Args:
         batches: Called three times: for the moments, for the losses of all penalties, and for

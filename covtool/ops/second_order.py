@@ -26,12 +26,12 @@ PostNorm = Callable[[SpectralResult], Tensor]
 def computed_in(
     features: Tensor, *, matrix: Callable[[Tensor], Tensor], dtype: torch.dtype
 ) -> Tensor:
-    """``matrix(features)``, computed in `dtype` and returned in the features' own."""
+    """Return ``matrix(features)``, computed in `dtype` and returned in the features' own."""
     return matrix(features.to(dtype)).to(features.dtype)
 
 
 def covariance_factor(features: Tensor) -> Tensor:
-    """Return a with A A' the covariance: the centered positions over the root of N, (B, C, N)."""
+    """Return A with A A' the covariance: the centered positions over the root of N, (B, C, N)."""
     centered = centered_positions(features)
     # Divided here, where there are C x N numbers: A A' is the covariance as it comes.
     root: float = centered.shape[-1] ** 0.5
@@ -95,7 +95,7 @@ def scaled_root_covariance(
     """Return the root of the covariance times 1 + |Σ^½ exp(-Σ)|, its Frobenius norm (SEB).
 
     The norm is large where eigenvalues near 1/2 and below carry the variance: images of small
-    eigenvalues are weighed up. The factor is differentiated along with the root.
+    eigenvalues get more weight. The factor is differentiated along with the root.
 
     Args and errors as `power_covariance`.
 
@@ -123,7 +123,7 @@ def pade_root_covariance(features: Tensor, *, degree: int = PADE_DEGREE) -> Tens
 
 
 def second_moments(features: Tensor) -> Tensor:
-    """Return mean of x x' over the positions, not centered (bilinear pooling).
+    """Return the mean of x x' over the positions, not centered (bilinear pooling).
 
     Raises:
         ShapeError: `features` does not have four dimensions.

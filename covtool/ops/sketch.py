@@ -11,8 +11,8 @@ class CountSketch:
     """Each input is added to one output, with a random sign.
 
     Attributes:
-        buckets: The output of each input, shape (d,), in [0, size).
-        signs: Its sign, shape (d,), +1 or -1.
+        buckets: Output that each input is added to, shape (d,), in [0, size).
+        signs: Sign of each input, shape (d,), +1 or -1.
         size: Number of outputs, m.
 
     Source:

@@ -63,7 +63,7 @@ class SparseRows:
         return which, torch.arange(len(which)) + (first - before)[which]
 
     def mean_of(self, groups: Tensor, num_columns: int) -> "SparseRows":
-        """Return means of groups of rows.
+        """Return the means of groups of rows.
 
         Args:
             groups: Rows, shape (B, g).
@@ -83,7 +83,7 @@ class SparseRows:
         return SparseRows.of_entries(rows, columns, values, len(groups))
 
     def transposed(self, num_columns: int) -> "SparseRows":
-        """Return rows and columns in each other's place."""
+        """Return the transposed matrix."""
         # Stable, so that rows ascend within a column.
         columns, order = self.columns.sort(stable=True)
         rows = torch.repeat_interleave(self.lengths)[order]
@@ -97,9 +97,9 @@ def add_minima_(
 
     Args:
         total: Shape (rows of left, rows of right).
-        left: No value is negative.
-        right_by_column: Transposed; no value is negative.
-        at_once: Pairs of entries, about, that are held in memory.
+        left: Matrix without negative values.
+        right_by_column: Transposed matrix without negative values.
+        at_once: Approximate number of pairs of entries that are held in memory.
     """
     lengths = right_by_column.lengths[left.columns]
     left_rows = torch.repeat_interleave(left.lengths)

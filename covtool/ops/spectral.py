@@ -36,7 +36,7 @@ class SpectralResult(NamedTuple):
 
 
 class Differentiable(NamedTuple):
-    """A function of the eigenvalues, and how its matrix function is differentiated."""
+    """A function of the eigenvalues, and the rule that differentiates its matrix function."""
 
     function: SpectralFunction
     weights: EigenGradientRule | None
@@ -50,7 +50,7 @@ class Differentiable(NamedTuple):
 def differentiable(
     function: SpectralFunction, gradient: str = "exact", order: int | None = None
 ) -> Differentiable:
-    """Put a function and a gradient rule together.
+    """Combine a function with a gradient rule.
 
     Raises:
         UnknownVariantError: There is no such rule.
@@ -73,7 +73,7 @@ def gram_function(
     order: int | None = None,
     side: Side = "auto",
 ) -> SpectralResult:
-    """f(A A') from A, by an eigendecomposition on the smaller side.
+    """Return f(A A') from A, by an eigendecomposition on the smaller side.
 
     Args:
         factor: A, shape (B, C, N). Not modified.
@@ -81,7 +81,7 @@ def gram_function(
         gradient: A row of `covtool.ops.eigen_gradients.GRADIENTS`: ``exact`` is the gradient; the
             others are published remedies. Or ``newton-schulz``, for the square root: the value by
             eigendecomposition, the gradient of the Newton-Schulz iteration.
-        order: Degree, count or number of steps of the rule; None for its own.
+        order: Degree, count or number of steps of the rule; None for the published one.
         side: ``channels`` decomposes A A', ``positions`` A' A; both are the same function.
 
     Returns:
@@ -230,7 +230,7 @@ class _MatrixFunction(torch.autograd.Function):
 
 
 def _thin_eigen(factor: Tensor, on_channels: bool) -> tuple[Tensor, Tensor]:
-    """Return the min(C, N) largest eigenvalues of A A' and their vectors; zeros have zero ones."""
+    """Return the min(C, N) largest eigenvalues of A A' and their vectors: zero for those of 0."""
     rank = min(factor.shape[1:])
     eigenvalues, vectors = eigh(factor @ factor.mT if on_channels else factor.mT @ factor)
     eigenvalues, vectors = eigenvalues[:, :rank], vectors[:, :, :rank]

@@ -76,7 +76,7 @@ def _power(a: Tensor, exponent: float) -> Tensor:
     """a**exponent, and 0 at 0 for every exponent but 0."""
     if exponent == 0:
         return torch.ones_like(a)
-    zero = a == 0  # not "a > 0": what is no number must stay so
+    zero = a == 0  # not "a > 0": a NaN must stay NaN
     # A zero has no finite slope for a power below 1; it gets 0, and 1 stands in for it.
     safe = torch.where(zero, torch.ones_like(a), a)
     root = safe.sqrt() if exponent == 0.5 else safe.pow(exponent)

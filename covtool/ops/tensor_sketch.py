@@ -21,7 +21,7 @@ Form = Literal["auto", "fourier", "moments"]
 def compact_bilinear_pool(
     features: Tensor, first: CountSketch, second: CountSketch, *, form: Form = "auto"
 ) -> Tensor:
-    """Return tensor Sketch of the mean of x x' over all positions.
+    """Return the Tensor Sketch of the mean of x x' over all positions.
 
     Inner products of two results are, on average over the hashes, those of the matrices. The paper
     sums over the positions; the mean keeps the scale of the features at any size of the map.

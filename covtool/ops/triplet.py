@@ -19,7 +19,7 @@ def batch_hard_triplet(
         embeddings: Shape (B, D). Not modified; half precision is computed in float32.
         labels: Integers, shape (B,).
         margin: Margin of the hinge ``max(0, margin + d_p - d_n)``; None for the soft margin,
-            ``log(1 + exp(d_p - d_n))``, which pulls on when the margin is reached.
+            ``log(1 + exp(d_p - d_n))``, which keeps pulling beyond the margin.
 
     Returns:
         The mean over the anchors that have a positive and a negative, a scalar in float32 or
@@ -27,7 +27,7 @@ def batch_hard_triplet(
         cannot be pulled apart.
 
     Raises:
-        ShapeError: The shapes are others.
+        ShapeError: The shapes differ from these.
 
     Source:
         Hermans, Beyer, Leibe. "In Defense of the Triplet Loss for Person Re-Identification",
@@ -51,6 +51,6 @@ def batch_hard_triplet(
 
 
 def _distances(rows: Tensor, others: Tensor) -> Tensor:
-    """Return row by row, (B,); from differences, as products would lose small ones."""
+    """Return the distances row by row, (B,); by differences, as products would lose small ones."""
     distances: Tensor = torch.linalg.vector_norm(rows - others, dim=1)
     return distances

@@ -119,7 +119,7 @@ def _require_phases(run: Path, rows: list[Row]) -> None:
             )
         if _PHASE.fullmatch(str(row["phase"])) is None:
             phase = printable(repr(row["phase"]))
-            raise damaged(where, f"{phase} is no phase of such a run.")
+            raise damaged(where, f"{phase} is not a phase of such a run.")
 
 
 def _ends(rows: list[Row]) -> Iterator[Row]:
@@ -139,13 +139,13 @@ def _half_step(where: str, row: dict[str, Any]) -> HalfStep:
         value = row.get(column)
         if not isinstance(value, float) or not abs(value) <= LARGEST_DRAWN:  # nor is NaN
             shown = printable(repr(value))
-            raise damaged(where, f"{column} is {shown}, which is no number that can be shown.")
+            raise damaged(where, f"{column} is {shown}, which is not a number that can be shown.")
         return value
 
     def optional(column: str) -> float | None:
         value = row.get(column)
         if isinstance(value, str):
-            raise damaged(where, f"{column} is {printable(repr(value))}, which is no number.")
+            raise damaged(where, f"{column} is {printable(repr(value))}, which is not a number.")
         # A loss may have become infinite, and the half-step is still one.
         return value if value is not None and math.isfinite(value) else None
 

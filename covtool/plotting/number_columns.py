@@ -79,7 +79,7 @@ class NumberColumns:
         if name in self._numbers and name in self._texts:
             where, value = self._texts[name]
             shown = printable(repr(value))
-            raise damaged(where, f"{printable(name)} is {shown}, which is no number.")
+            raise damaged(where, f"{printable(name)} is {shown}, which is not a number.")
 
 
 def _extend(column: array, count: int) -> None:

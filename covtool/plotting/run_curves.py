@@ -170,7 +170,7 @@ def metric_column(histories: Sequence[RunHistory], spec: RunPlotSpec) -> str:
                 f"No run has a column {spec.metric!r} in {SUMMARY}.",
                 reason=f"There are: {printable(', '.join(columns))}."
                 if columns
-                else "No epoch is through.",
+                else "No epoch is complete.",
             )
         return spec.metric
     evaluated = [name for name in columns if name.startswith(_EVALUATED) and name != "eval_loss"]

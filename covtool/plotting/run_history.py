@@ -49,7 +49,7 @@ def read_runs(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[RunHist
 
     Raises:
         ArgumentError: There is no run, or not a label for each.
-        DataError: A folder is no run, has no update yet, or holds a damaged file.
+        DataError: A folder is not a run, has no update yet, or holds a damaged file.
     """
     return [
         _read_run(path, label) for path, label in zip(paths, run_labels(paths, labels), strict=True)

@@ -98,7 +98,7 @@ def plot_runs(
     Raises:
         ArgumentError: No run is given, a name, a column or a suffix is unknown, no run has what a
             panel shows, the folder to write to does not exist, or matplotlib is not installed.
-        DataError: A folder is no run, holds a damaged file, or nothing that can be drawn.
+        DataError: A folder is not a run, holds a damaged file, or nothing that can be drawn.
         OutputExistsError: The file exists and `overwrite` is False.
     """
     path, spec, folders = Path(path), spec or RunPlotSpec(), [Path(run) for run in runs]

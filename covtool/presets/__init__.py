@@ -40,7 +40,7 @@ def parse_preset(name: str, text: str) -> Preset:
     """Return the preset that a file's text describes.
 
     Raises:
-        UnknownKeyError: It sets what is no setting of a run.
+        UnknownKeyError: It sets what is not a setting of a run.
     """
     head, _, body = text.partition("\n---\n")
     described, settings = parse_yaml(head), parse_yaml(body)

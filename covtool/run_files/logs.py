@@ -152,7 +152,7 @@ def lines(path: Path, *, at_most: int = MOST_LINES) -> Iterator[Line]:
         at_most: The number of lines from which on it is refused.
 
     Raises:
-        DataError: A line is longer than `LONGEST_LINE` or is no text, there are more of them, the
+        DataError: A line is longer than `LONGEST_LINE` or is not text, there are more of them, the
             file is larger than `LARGEST_LOG`, or it cannot be read.
         FileNotFoundError: There is none.
     """
@@ -196,14 +196,14 @@ def _text(path: Path, number: int, content: bytes) -> str:
         return content.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as problem:
         reason = f"{problem.reason} at its byte {problem.start}"
-        raise unreadable(path, f"Line {number} is no UTF-8 text: {reason}.") from problem
+        raise unreadable(path, f"Line {number} is not UTF-8 text: {reason}.") from problem
 
 
 def _cells(line: Line) -> list[str]:
     try:  # a quote that is never closed is an error only where csv is strict
         (cells,) = csv.reader([line.text], strict=True)
     except (csv.Error, ValueError) as problem:
-        raise damaged(line.where, f"It is no row: {printable(str(problem))}.") from problem
+        raise damaged(line.where, f"It is not a row: {printable(str(problem))}.") from problem
     return cells
 
 
@@ -232,7 +232,7 @@ def _count(line: Line, name: str, value: Any, *, least: int = 1) -> int:
     if is_number and least <= value < LARGEST_COUNT and math.floor(value) == value:
         return int(value)
     shown = printable(repr(value) if not isinstance(value, int) else _short(value))
-    raise damaged(line.where, f"Its {name} is {shown}, which is no number of one.")
+    raise damaged(line.where, f"Its {name} is {shown}, which is not a number of one.")
 
 
 def _short(value: int) -> str:

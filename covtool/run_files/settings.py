@@ -25,7 +25,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise unusable(path, "It does not hold names and values.")
     # YAML has numbers, dates and booleans as keys.
     if odd := next((name for name in values if not isinstance(name, str)), None):
-        raise unusable(path, f"{odd!r} is no name of a setting.")
+        raise unusable(path, f"{odd!r} is not a name of a setting.")
     return values
 
 

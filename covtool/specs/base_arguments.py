@@ -43,7 +43,7 @@ def base_problem(library: str, name: str, arguments: Mapping[str, Any]) -> str |
         "base.arguments: timm's 'checkpoint_path' is not for recipes"
     """
     if not _NAME.fullmatch(name):
-        return f"base.name: {shown(name)} is no name of an architecture"
+        return f"base.name: {shown(name)} is not a name of an architecture"
     known = ARGUMENTS[library]
     for argument, value in arguments.items():
         if argument not in known:

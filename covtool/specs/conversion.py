@@ -49,7 +49,7 @@ class ConvertSpec(Record):
     calibrate_images: int | None = Field(
         None,
         ge=3,
-        description="Images to calibrate with, at most, drawn evenly from the classes; default: "
+        description="Largest number of calibration images, drawn evenly from the classes; default: "
         "all for a head, 64 for --conv.",
         json_schema_extra=CALIBRATION,
     )

@@ -29,14 +29,14 @@ class FaultSpec(Record):
     # `stop` by default: a run that skips updates silently hides what is wrong with it.
     on_nonfinite: Literal["stop", "skip", "restore"] = Field(
         "stop",
-        description="Answer to a loss or gradient that is not finite: stop with a dump, skip the "
+        description="Reaction to a loss or gradient that is not finite: stop with a dump, skip the "
         "update, or restore the last saved state and pass over the batch.",
         json_schema_extra=PANEL,
     )
     nonfinite_limit: int = Field(
         10,
         ge=1,
-        description="Times that skip or restore may happen, at most.",
+        description="Largest number of updates to skip or restore before the run ends.",
         json_schema_extra=PANEL,
     )
     # Off by default: it changes the batches that batch norms see.

@@ -164,7 +164,7 @@ class FinetuneRequest(Record):
         """Return the inverse of `to_arguments`.
 
         Raises:
-            ArgumentError: A name is unknown, or a value will not do.
+            ArgumentError: A name is unknown, or a value is not valid.
         """
         values = dict(arguments)
         # A run of SVDNet is known by its settings: args.yaml does not name the command.
@@ -178,4 +178,4 @@ class FinetuneRequest(Record):
             return cls.model_validate({**values, **made})
         except ValidationError as problem:
             key, reason = key_and_reason(problem)
-            raise ArgumentError(f"{key!r} will not do: {reason}.") from problem
+            raise ArgumentError(f"{key!r} is not valid: {reason}.") from problem

@@ -181,11 +181,11 @@ def _settings(parts: list[str]) -> dict[str, Any]:
 
 def _without_layout(text: str) -> tuple[str, LayoutSpec]:
     """Return a text without the choices of a layout behind it, and these."""
-    start, bracket, said = text.rpartition(" (--")
-    if not bracket or not said.endswith(")"):
+    start, bracket, flags = text.rpartition(" (--")
+    if not bracket or not flags.endswith(")"):
         return text, LayoutSpec()
     given = dict(
-        part.removeprefix("--").split(" ", 1) for part in said[:-1].split(", ") if " " in part
+        part.removeprefix("--").split(" ", 1) for part in flags[:-1].split(", ") if " " in part
     )
     try:
         layout = LayoutSpec(**{name.replace("-", "_"): value for name, value in given.items()})

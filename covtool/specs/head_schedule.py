@@ -37,7 +37,7 @@ def parse_head_schedule(text: str) -> tuple[HeadPhase, ...]:
         found = _PHASE.fullmatch(part.strip())
         if found is None:
             raise ArgumentError(
-                f"{part.strip()!r} is no phase of a head schedule.",
+                f"{part.strip()!r} is not a phase of a head schedule.",
                 hint="Write HEAD@EPOCH or HEAD:GRADIENT@EPOCH, like isqrt@0,mpn:pade@30.",
             )
         # Without the gradient where there is none: the record's default is None.

@@ -12,7 +12,7 @@ from covtool.specs.record import Record
 
 PANEL: JsonDict = {"panel": "Images"}
 
-# Nine digits: a longer number is no size, and takes long to read.
+# Nine digits: a longer number is not a size, and takes long to read.
 _SIZE = re.compile(r"(?P<height>[1-9]\d{0,8})(?:x(?P<width>[1-9]\d{0,8}))?")
 
 
@@ -53,7 +53,7 @@ class InputOverrides(Record):
     )
     crop_mode: Literal["center", "squash", "border"] | None = Field(
         None,
-        description="Way to the network's aspect ratio: center crops, squash resizes both sides, "
+        description="Fit to the network's aspect ratio: center crops, squash resizes both sides, "
         "border pads.",
         json_schema_extra=PANEL,
     )
@@ -82,7 +82,7 @@ class InputOverrides(Record):
 
     def changes(self) -> dict[str, Any]:
         """Return the fields of `InputSpec` to replace, with their values."""
-        said = {
+        given = {
             "size": _size(self.img_size) if self.img_size else None,
             "mean": _numbers(self.mean) if self.mean else None,
             "std": _numbers(self.std) if self.std else None,
@@ -91,7 +91,7 @@ class InputOverrides(Record):
             "crop_mode": self.crop_mode,
             "exif": self.exif,
         }
-        return {name: value for name, value in said.items() if value is not None}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def _require_bounds(**fields: Any) -> None:

@@ -91,7 +91,7 @@ def _term(part: str, text: str) -> LossTerm:
     found = _TERM.fullmatch(part)
     if found is None:
         raise ArgumentError(
-            f"{part!r} is no term of a loss (--loss {text!r}).",
+            f"{part!r} is not a term of a loss (--loss {text!r}).",
             hint="Write NAME or WEIGHT*NAME, joined by +, like ce+0.5*triplet.",
         )
     # The name first: an unknown loss is the better message than its weight.

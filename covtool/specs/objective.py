@@ -120,7 +120,7 @@ class ObjectiveSpec(Record):
         fitting = max(2, size // self.instances) * self.instances
         yield (
             self.sampler == "pk" and size % self.instances > 0,
-            f"--batch-size {size} is no multiple of the {self.instances} images of a class that "
+            f"--batch-size {size} is not a multiple of the {self.instances} images of a class that "
             "--sampler pk puts into a batch (--num-instances).",
             f"Use --batch-size {fitting}.",
         )

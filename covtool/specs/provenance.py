@@ -289,15 +289,15 @@ def _operation_phrase(done: OperationRecord) -> str:
 
 
 def _settings(step: TrainingStep) -> str:
-    said = [f"epoch {step.epochs} of {step.planned_epochs}"]
-    said += [step.phase] if step.phase else []
-    said += [step.opt, f"lr {0.0 if step.lr is None else step.lr:g}"]
+    words = [f"epoch {step.epochs} of {step.planned_epochs}"]
+    words += [step.phase] if step.phase else []
+    words += [step.opt, f"lr {0.0 if step.lr is None else step.lr:g}"]
     if step.iterations is not None:
-        said.append(f"then {' '.join(f'{rate:g}' for rate in step.iterations.rates)}")
-        said += [f"{name} {value}" for name, value in step.iterations.changed]
-    said += [f"loss {step.loss}"] if step.loss != "ce" else []
-    said += [f"sampler {step.sampler}"] if step.sampler != "random" else []
+        words.append(f"then {' '.join(f'{rate:g}' for rate in step.iterations.rates)}")
+        words += [f"{name} {value}" for name, value in step.iterations.changed]
+    words += [f"loss {step.loss}"] if step.loss != "ce" else []
+    words += [f"sampler {step.sampler}"] if step.sampler != "random" else []
     if step.centralized:
-        said.append(f"gradient centralization on the {step.centralized}")
-    said += [f"heads {step.head_schedule}"] if step.head_schedule else []
-    return ", ".join(said)
+        words.append(f"gradient centralization on the {step.centralized}")
+    words += [f"heads {step.head_schedule}"] if step.head_schedule else []
+    return ", ".join(words)

@@ -91,7 +91,7 @@ class RetrievalSpec(SearchSpec):
         None,
         ge=0,
         le=1,
-        description="Weight of the distance itself, the rest is that of the neighbors (--rerank); "
+        description="Weight of the original distance against that of the neighbors (--rerank); "
         f"default: {LAMBDA}.",
         json_schema_extra={**SEARCH, "long": "lambda"},
     )

@@ -44,7 +44,7 @@ def require_bounded(settings: Mapping[str, Any]) -> None:
                 f"{as_flag(name)} has {len(items):,} values, of {MOST_ITEMS:,} at most."
             )
         for reason in (why for item in items for why in _problems(name, item)):
-            raise ArgumentError(f"{as_flag(name)} will not do: {reason}.")
+            raise ArgumentError(f"{as_flag(name)} is not valid: {reason}.")
 
 
 def _problems(name: str, value: Any) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _problems(name: str, value: Any) -> Iterator[str]:
             yield "it has a character in it that no name has"
     elif isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
-            yield "it is no finite number"
+            yield "it is not a finite number"
             return
         # A flag is an int as well, and always small enough.
         usual = LARGEST_NUMBER if isinstance(value, int) else LARGEST_FRACTION

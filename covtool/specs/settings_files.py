@@ -57,7 +57,7 @@ def read_operations(path: Path) -> list[Operation]:
         return _OPERATIONS.validate_python(listed)
     except ValidationError as problem:
         raise ArgumentError(
-            f"The recipe {printable(str(path))} will not do: {first_problem(problem)}."
+            f"The recipe {printable(str(path))} is not valid: {first_problem(problem)}."
         ) from problem
 
 

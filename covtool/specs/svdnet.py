@@ -25,7 +25,7 @@ class SvdnetSpec(CheckedRecord):
     rri: int = Field(
         7,
         ge=0,
-        description="Restraint and relaxation iterations, at most; 0: step 0 only.",
+        description="Largest number of restraint and relaxation iterations; 0: step 0 only.",
         json_schema_extra=PANEL,
     )
     base_epochs: int | None = Field(

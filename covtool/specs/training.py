@@ -80,7 +80,7 @@ class TrainingSpec(OptimizationSpec):
     freeze_epochs: int = Field(
         0,
         ge=0,
-        description="Number of first epochs that train the head alone: short for --freeze "
+        description="Number of epochs at the start that train only the head: short for --freeze "
         "backbone@N.",
         json_schema_extra=PARTS,
     )

@@ -250,7 +250,7 @@ def _set_statistics_(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 def _share(
     model: nn.Module, classifier: nn.Linear, tracked: _Tracked, memory: MemoryPlan
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield what the classifier is fed, perhaps sketched, and one-hot labels: of this process."""
+    """Yield the classifier's input, perhaps sketched, and one-hot labels: of this process."""
     sketch = _sketch(classifier.in_features, memory)
     with _Inputs(classifier) as inputs:
         for labels in tracked.run(model, "features for the classifier"):

@@ -39,7 +39,7 @@ def plan_instance_batch_norm(
         spec: The request.
 
     Raises:
-        SurgeryError: There are none, or what is named is no batch norm.
+        SurgeryError: There are none, or what is named is not a batch norm.
     """
     norms = [path for path, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)]
     layers = spec.layers

@@ -71,8 +71,8 @@ class OperationRow:
         plan: Function that looks for its place in a model and changes nothing. The `spec` of the
             plan goes into the recipe: with it, and `recorded`, the same plan is made again.
         apply: Function that returns a changed copy of the model.
-        history: Function that gives what the history of a file keeps of it.
-        stem: Function that gives the part of an output's file name; None for no part.
+        history: Function that returns its record for the history of a file.
+        stem: Function that returns its part of an output's file name; None for no part.
         calibration: Whether images set it ``at once``, on the network as it is then, or ``last``,
             when all other operations are done; None for not at all.
         allows: Names of the operations that may follow; None for any that still has a place.
@@ -135,14 +135,14 @@ def of_kind(operations: Iterable[Operation], kind: type[S]) -> tuple[S, ...]:
 
 
 def operation_record(operation: Operation) -> OperationRecord:
-    """Return what the history keeps of an operation; the recipe has all of it."""
+    """Return the record of an operation for a file's history; the recipe has all of it."""
     return OPERATIONS[operation.operation].history(operation)
 
 
 def stem_of_operations(operations: Iterable[Operation]) -> str:
-    """Return what was done, as a part of a file name, in the order of the table."""
-    wanted = tuple(operations)
-    parts = [row.stem(o) for row in OPERATIONS if row.stem for o in of_kind(wanted, row.spec)]
+    """Return the part of a file name that names the operations, in the order of the table."""
+    listed = tuple(operations)
+    parts = [row.stem(o) for row in OPERATIONS if row.stem for o in of_kind(listed, row.spec)]
     return "-".join(parts) or "converted"
 
 
@@ -196,7 +196,7 @@ def _plan_convolutions(
 
 
 def _convolutions_record(spec: ConvolutionSpec) -> OperationRecord:
-    # The layers' names are in the recipe, and may be hundreds: their count will do here.
+    # The layers' names are in the recipe, and may be hundreds: their count is enough here.
     layers = len(spec.layers or ())
     return OperationRecord(operation=spec.operation, variant=spec.conv, layers=layers)
 

@@ -35,7 +35,7 @@ def plan_patch_stride(
         images: The images that the model expects.
 
     Raises:
-        SurgeryError: The model is no vision transformer, or the image smaller than a patch.
+        SurgeryError: The model is not a vision transformer, or the image smaller than a patch.
     """
     grid = patch_grid(model, spec.stride, images.size)
     return PatchStridePlan(spec=spec, size=images.size, grid=grid)

@@ -48,8 +48,8 @@ def test_command_prints_one_json_object() -> None:
     ("arguments", "message"),
     [
         (["--search", "fast"], "Available: exact, rerank"),
-        (["--max-memory", "6"], "--max-memory '6' will not do"),
-        (["--metric", "manhattan"], "--metric 'manhattan' will not do"),
+        (["--max-memory", "6"], "--max-memory '6' is not valid"),
+        (["--metric", "manhattan"], "--metric 'manhattan' is not valid"),
         (["--dtype", "bfloat16"], "retrieval takes no --dtype"),
         (["--head", "isqrt"], "retrieval takes no --head"),
         (["--shape", "20x200"], "3368x19281x2048"),

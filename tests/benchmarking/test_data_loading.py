@@ -52,7 +52,7 @@ def test_data_that_timm_cannot_read_or_that_fill_no_batch_are_refused(folder, tm
         benchmark_loading(folder)
     listed = tmp_path / "list.csv"
     listed.write_text("path,label\ndata/train/a/000.png,a\ndata/train/b/001.png,b\n")
-    with pytest.raises(ArgumentError, match=r"list\.csv is no folder"):
+    with pytest.raises(ArgumentError, match=r"list\.csv is not a folder"):
         benchmark_loading(listed, spec=TINY)
     with pytest.raises(DataError, match="no data set"):
         benchmark_loading(tmp_path / "nowhere", spec=TINY)

@@ -219,7 +219,7 @@ def test_a_folder_is_no_checkpoint(tmp_path, state):
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 NO_CHECKPOINTS = {
     "empty": (b"", "is empty"),
-    "text": (b"hello, this is no checkpoint", "It is text"),
+    "text": (b"hello, this is not a checkpoint", "It is text"),
     "web page": (b"<!DOCTYPE html><html></html>", "a web page"),
     "jpeg": (b"\xff\xd8\xff\xe0" + bytes(64), "a JPEG image"),
     "png": (b"\x89PNG\r\n" + bytes(64), "a PNG image"),

@@ -60,7 +60,7 @@ def test_a_missing_shard_is_named(tmp_path, state, given):
 )
 def test_an_index_without_files_beside_it_is_refused(tmp_path, text):
     (tmp_path / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(CheckpointError, match="no index of weights"):
+    with pytest.raises(CheckpointError, match="not an index of weights"):
         read_checkpoint(tmp_path)
 
 

@@ -82,7 +82,7 @@ def test_a_configuration_of_another_architecture_is_not_believed(tmp_path, state
     written(tmp_path, "config.json", {"architecture": "resnet50", "mean": [0.0] * 3})
     opened = open_model(path, arch="test_resnet")
     assert opened.recipe.input.mean != UNNORMALIZED["mean"]
-    assert "Not believed: config.json, which speaks of resnet50" in notes(opened)
+    assert "Not used: config.json, which is about resnet50" in notes(opened)
 
 
 def test_transformers_processor_and_class_names_beside_the_weights_are_read(tmp_path, state):

@@ -42,7 +42,7 @@ def test_commands_run_with_nonsense_around_them(covtool, monkeypatch):
     assert code == 0
     assert "cosine" in out
     assert err.splitlines() == [
-        f"note: {name} is 'junk', which is no number of threads: ignored." for name in THREADS
+        f"note: {name} is 'junk', which is not a number of threads: ignored." for name in THREADS
     ]
 
 

@@ -64,7 +64,7 @@ def test_the_figures_are_those_of_the_model_in_the_file(model_path, data, capsys
 def test_a_person_sees_tables_and_can_choose_the_split(model_path, data, capsys) -> None:
     code, out, _ = _run(capsys, model_path, "--data", data, "--split", "train", "--per-class")
     assert code == 0
-    for text in ("top-1", "data, train", "images/s", "accuracy (%)", "taken for"):
+    for text in ("top-1", "data, train", "images/s", "accuracy (%)", "predicted as"):
         assert text in out
     code, _, err = _run(capsys, model_path, "--data", data, "--split", "dev")
     assert (code, "no split called 'dev'" in err) == (4, True)
@@ -133,10 +133,10 @@ def test_a_model_without_a_gradient_is_noted(model_path, data, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ("--attack fgsm --eps abc", "--eps 'abc' will not do"),
+        ("--attack fgsm --eps abc", "--eps 'abc' is not valid"),
         ("--attack fgsm --eps 0", "above 0 and at most 1"),
         ("--attack fgsm --eps 2", "above 0 and at most 1"),
-        ("--attack pgd --eps 4/255 --step-size abc", "--step-size 'abc' will not do"),
+        ("--attack pgd --eps 4/255 --step-size abc", "--step-size 'abc' is not valid"),
         ("--attack pgd --eps 4/255 --steps 0", "--steps"),
         ("--steps 10", "--steps has no effect without --attack. Add --attack pgd"),
         ("--eps 4/255", "--eps has no effect without --attack"),

@@ -115,7 +115,7 @@ def test_a_non_finite_loss_exits_5_and_says_where(covtool, data, tmp_path):
         (["test_resnet"], "--data is missing"),
         (["--resume", "nowhere"], "is not a run that can be resumed"),
         (["test_resnet", "--data", ".", "--gc-conv-only"], "has no effect without --gc"),
-        (["test_resnet", "--data", ".", "--epochs", "0"], "--epochs 0 will not do"),
+        (["test_resnet", "--data", ".", "--epochs", "0"], "--epochs 0 is not valid"),
         (["--resume", ".", "--dry-run"], "--dry-run is for a new run"),
     ],
 )

@@ -101,7 +101,7 @@ def test_every_error_has_its_exit_code(problem: errors.CovtoolError, code: int) 
     [
         ("CUDA out of memory. Tried to allocate 2.00 GiB.", "Use a smaller --batch-size"),
         ("DefaultCPUAllocator: can't allocate memory: you tried", "Use a smaller --batch-size"),
-        ("something else", "This was not foreseen: please report it"),
+        ("something else", "This is an unexpected error: please report it"),
     ],
 )
 def test_other_errors_exit_1_with_what_may_help(covtool, monkeypatch, said, hint) -> None:
@@ -198,7 +198,7 @@ def interrupted_after(*written):
     ("written", "words"),
     [
         ((), "Interrupted: nothing was written."),
-        (("a.npz",), "Interrupted. Written before that, and whole: a.npz."),
+        (("a.npz",), "Interrupted. Written completely before that: a.npz."),
         (
             ("run/args.yaml", "run/env.json"),
             "What the run had saved is in run; go on with: --resume",

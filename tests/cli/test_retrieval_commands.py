@@ -84,7 +84,7 @@ def test_class_folders_are_searched_where_that_is_asked_for(covtool, net, tmp_pa
         ("--attack pgd --eps 4/255", "--attack is for classification, but"),
         ("--task classification --lambda 0.2 --rerank", "--rerank is for retrieval, but --task is"),
         ("--k1 10", "--k1 has no effect without --rerank"),
-        ("--max-memory much", "--max-memory 'much' will not do"),
+        ("--max-memory much", "--max-memory 'much' is not valid"),
         ("--max-memory 1B", "--max-memory allows 1 B"),
         ("--save-features f.pth", ".safetensors, .npz, .csv"),
         ("--metric manhattan", "--metric"),

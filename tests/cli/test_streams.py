@@ -132,7 +132,7 @@ def test_files_that_were_written_are_named_where_the_result_is_lost(monkeypatch,
     monkeypatch.setattr(render, "table", write)
     err = io.StringIO()
     assert run(monkeypatch, "list", "angulars", stdout=full(), stderr=err) == 1
-    assert f"Written before that, and whole: {tmp_path / 'net.safetensors'}." in err.getvalue()
+    assert f"Written completely before that: {tmp_path / 'net.safetensors'}." in err.getvalue()
 
 
 POOR = ["ascii", "latin-1", "cp1252", "koi8-r", "shift_jis", "utf-16"]

@@ -85,7 +85,7 @@ def test_a_run_is_resumed_by_its_own_command_only(covtool, net, people):
         "With --rri 0 the run would end after epoch 1, but it has begun epoch 3" in err,
     ) == (2, True)
     code, out, err = covtool("svdnet-rri", "--resume", run)
-    assert (code, "is through: 1 iteration, 3 epochs. Add --rri 2" in err) == (0, True)
+    assert (code, "is complete: 1 iteration, 3 epochs. Add --rri 2" in err) == (0, True)
     code, out, err = covtool("svdnet-rri", "--resume", run, "--rri", "2")
     assert (code, "relaxation 2" in out) == (0, True)
 
@@ -140,7 +140,7 @@ def one_identity(lines):
         (shared, "1 identities are in the training and in the test images"),
         (single, "None of the 3 queries"),
         (same_camera, "have matches by their own camera"),
-        (without_train, "has no images to train on"),
+        (without_train, "has no training images"),
         (without_test, "has nothing to search with"),
         (one_identity, "has a single class"),
     ],
@@ -202,7 +202,7 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(covtool, net, peopl
     monkeypatch.setattr("covtool.plotting.rri.plot_half_steps", fail)
     code, out, err = covtool("svdnet-rri", net, "--data", people, *SHORT, *QUICK)
     assert code == 0, err
-    assert err.count("no figure is drawn any more: no room") == 1
+    assert err.count("no more figures are drawn: no room") == 1
     assert "rri.png" not in out
 
 

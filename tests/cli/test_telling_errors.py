@@ -1,4 +1,4 @@
-"""Errors that were not foreseen, and errors while another one is shown."""
+"""Unexpected errors, and errors while another one is shown."""
 
 import errno
 import signal
@@ -59,7 +59,7 @@ def test_what_the_machine_lacks_is_not_a_defect(told, problem, reason):
     code, err = told(problem)
     assert code == 1
     assert reason in err
-    assert "not foreseen" not in err
+    assert "unexpected error" not in err
     assert len(err.splitlines()) == 3
 
 
@@ -95,6 +95,16 @@ def test_usage_errors_are_printable_wherever_the_value_comes_from(covtool, monke
         assert not acts_on_a_terminal(err)
     assert "(from COVTOOL_EVALUATE_ON_BAD_IMAGE)" in " ".join(shown[0].replace("│", "").split())
     assert "(from --config or --preset)" in " ".join(shown[-1].replace("│", "").split())
+
+
+def test_a_wrong_choice_is_shown_without_the_words_of_pydantic(covtool) -> None:
+    err = " ".join(covtool("list", "head")[2].replace("│", "").split())
+    assert "Invalid value for 'what': 'head' is not one of 'heads'" in err
+
+
+def test_the_help_keeps_the_brackets_of_an_extra(covtool, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "needs covtool[tensorboard]." in covtool("finetune", "--help")[1]
 
 
 def test_a_place_to_meet_that_cannot_be_reached_is_named(monkeypatch):

@@ -46,7 +46,7 @@ def test_embed_writes_what_a_trained_classifier_answers(covtool, tmp_path, data)
         "embed", path, data, "-o", "f.npz", "-j", 0, "--img-size", 64, "--feature", "logits"
     )
     assert code == 0, err
-    assert "what the model answers" in out
+    assert "the output of the model" in out
     written = np.load("f.npz")
     opened = open_model(path, input={"size": (64, 64)})
     first = data / str(written["paths"][0])

@@ -40,7 +40,7 @@ def entries(**changes):
 
 IMAGES = torch.ones(6, 3, 32, 32)
 BROKEN = {
-    "batches: It is no list": entries(batches={}),
+    "batches: It is not a list": entries(batches={}),
     "batches: It is": entries(batches=[]),
     "batches.0: It is a int": entries(batches=[1]),
     "batches.0.images": batch(images=IMAGES[0]),
@@ -51,11 +51,11 @@ BROKEN = {
     "batches.0.share": batch(share="1"),
     "batches.0.generators": batch(generators={}),
     "model: It is a NoneType": entries(model=None),
-    "model: They are no named tensors": entries(model={"a": 1}),
+    "model: It holds something other than named tensors": entries(model={"a": 1}),
     "model: There is no": entries(model={}),
     "model_ema": entries(model_ema=[]),
     "request: It is a list": entries(request=[]),
-    "request: It has something else": entries(request={"lr": torch.ones(1)}),
+    "request: It has something other": entries(request={"lr": torch.ones(1)}),
     "recipe: It is a str": entries(recipe="x"),
     "scale": entries(scale=float("nan")),
     "loss": entries(loss="x"),

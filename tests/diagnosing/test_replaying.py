@@ -174,13 +174,13 @@ def test_other_files_and_devices_are_refused(asked, stopped, tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read"):
         replay(path)
     torch.save({"model": {}}, path)
-    with pytest.raises(CheckpointError, match="is no dump"):
+    with pytest.raises(CheckpointError, match="is not a dump"):
         replay(path)
     dump = stopped(asked(), poison)
     with pytest.raises(ArgumentError, match="device"):
         replay(dump, device="nonsense")
     last = dump.parent / "checkpoints/last.pt"
-    with pytest.raises(CheckpointError, match="is no dump"):
+    with pytest.raises(CheckpointError, match="is not a dump"):
         replay(last)
     payload = torch.load(dump, weights_only=True)
     torch.save({**payload, "version": 99}, path)

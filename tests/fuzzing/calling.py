@@ -118,7 +118,7 @@ def _as_told(problem: BaseException) -> str:
 
     if isinstance(problem, CovtoolError):
         return f"error: {problem}\n"
-    return f"error: {type(problem).__name__}: {problem}\nThis was not foreseen\n"
+    return f"error: {type(problem).__name__}: {problem}\nThis is an unexpected error\n"
 
 
 def _code(problem: BaseException | None) -> int:

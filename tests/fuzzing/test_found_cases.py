@@ -164,7 +164,7 @@ FOUND = {
     ),
     # pickles
     "a size of 2^60": Found("torch-zip", "model.pth", in_pickle("BININT1", integer(2**60))),
-    "a key of a storage that is no text": Found(
+    "a key of a storage that is not text": Found(
         "torch-zip", "model.pth", in_pickle("BINUNICODE", integer(7), turn=3)
     ),
     "an archive of nothing": Found(

@@ -86,7 +86,7 @@ def test_what_misbehaves_is_seen(run, broken, case_folder):
 
 WELL_BEHAVED = {
     "success": lambda words: sys.stdout.write('{"top1": 0.5}\n'),
-    "a refusal": raising(CheckpointError("x is no checkpoint.", reason="It is empty.")),
+    "a refusal": raising(CheckpointError("x is not a checkpoint.", reason="It is empty.")),
     "its own file": lambda words: Path("file").read_bytes(),
     "letters of any language": saying("é ü 漢 │ 🙂\n"),
 }

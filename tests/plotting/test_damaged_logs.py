@@ -84,7 +84,7 @@ def test_something_else_in_the_place_of_a_log_is_reported(run: Path, name: str, 
     ("line", "message"),
     [
         (json.dumps(step(2)), "Its update is 2, after 2"),
-        (json.dumps(step(3) | {"epoch": 0}), "Its epoch is 0, which is no number of one"),
+        (json.dumps(step(3) | {"epoch": 0}), "Its epoch is 0, which is not a number of one"),
         (json.dumps(step(3) | {"update": True}), "Its update is True, which"),
         (json.dumps(step(3) | {"update": 2.5}), r"Its update is 2\.5, which"),
         (json.dumps(step(3) | {"update": 10**300}), "a number too large, which"),

@@ -84,11 +84,11 @@ def test_other_names_are_no_phases(phase: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"phase": "restraint"}, r"line 5, is damaged.\n'restraint' is no phase"),
-        ({"phase": ""}, "None is no phase"),
+        ({"phase": "restraint"}, r"line 5, is damaged.\n'restraint' is not a phase"),
+        ({"phase": ""}, "None is not a phase"),
         ({"phase": "start"}, "line 5, is damaged.\nIts phase does not follow 'relaxation 1'"),
-        ({"correlation": ""}, "line 5, is damaged.\ncorrelation is None, which is no number"),
-        ({"correlation": "nan"}, "correlation is nan, which is no number"),
+        ({"correlation": ""}, "line 5, is damaged.\ncorrelation is None, which is not a number"),
+        ({"correlation": "nan"}, "correlation is nan, which is not a number"),
         ({"smallest_eigenvalue_ratio": "?"}, "smallest_eigenvalue_ratio is '\\?'"),
         ({"eval_rank1": ""}, "eval_rank1 is None"),
         ({"eval_mAP": "high"}, "eval_mAP is 'high'"),

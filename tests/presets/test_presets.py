@@ -119,7 +119,7 @@ def test_a_switch_that_a_preset_turns_on_can_be_turned_off(asked) -> None:
     ("arguments", "message"),
     [
         (("--preset", "fgcv"), "There is no preset named 'fgcv'. Did you mean 'fgvc'?"),
-        (("--preset", "reid", "-b", "30"), "--batch-size 30 is no multiple of the 4 images"),
+        (("--preset", "reid", "-b", "30"), "--batch-size 30 is not a multiple of the 4 images"),
         (("--preset", "reid", "--epochs", "5"), "--warmup-epochs 10 leaves nothing of --epochs 5"),
     ],
 )

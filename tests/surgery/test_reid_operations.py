@@ -179,7 +179,7 @@ REFUSED = {
     ),
     "half instance norms of a transformer": (vit, (InstanceBatchNormSpec(),), "no blocks"),
     "stem of a transformer": (vit, (StemSpec(activation="none"),), "does not begin"),
-    "patches of a convolutional network": (plain, (PatchStrideSpec(stride=12),), "no vision"),
+    "patches of a convolutional network": (plain, (PatchStrideSpec(stride=12),), "not a vision"),
 }
 
 

@@ -37,7 +37,7 @@ def command(
     step: Step = None,
     step_shape: StepShape = None,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Measure the torch.compile'd forms as well.")
+        bool, typer.Option("--compile", help="Measure the forms compiled by torch.compile as well.")
     ] = False,
     channels_last: settings.ChannelsLast = False,
     device: options.Device = "auto",

@@ -21,7 +21,7 @@ COLUMNS = (
 def command(
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with a folder per class; default: made-up photographs."),
+        typer.Option(help="Folder with a folder per class; default: synthetic photographs."),
     ] = None,
     img_size: Annotated[
         int, typer.Option(min=1, help="Height and width of the network's images.")

@@ -37,7 +37,7 @@ def gelu_preference(activation: Any) -> Findings:
         prefers=_QUICK,
         input=CLIP_INPUT,
         notes=(
-            "QuickGELU is assumed, as in OpenAI's weights: the tensors do not tell. Most of "
+            "QuickGELU is assumed, as in OpenAI's weights: the tensors do not show it. Most of "
             "OpenCLIP's own (LAION, DataComp) were trained with GELU, and give other features with "
             "QuickGELU: choose the network without quickgelu in its name with --arch.",
         ),

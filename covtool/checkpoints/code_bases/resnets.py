@@ -30,7 +30,7 @@ def _detectron2_says(part: Part) -> Findings:
         return Findings(
             notes=(
                 "Stride is taken to be at the 3x3 convolution and images to be RGB, as in "
-                "torchvision's ResNet (STRIDE_IN_1X1: False): the tensors do not tell.",
+                "torchvision's ResNet (STRIDE_IN_1X1: False): the tensors do not show it.",
             )
         )
     # Only blocks with a third convolution have a 1x1 convolution in front to put the stride at.

@@ -60,7 +60,7 @@ def _registers(tensors: Tensors) -> dict:
 
 
 def _layer_norms(part: Part) -> Findings:
-    """Note the epsilon, which is no tensor, unless the configuration says timm's."""
+    """Return the epsilon, which no tensor holds: timm's is that of these networks' first code."""
     if part.config.get("layer_norm_eps") == _TIMM_EPS:
         return Findings()
     return Findings(

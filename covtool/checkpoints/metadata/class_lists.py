@@ -29,7 +29,7 @@ class NotNamesError(ValueError):
 
 
 def names_of(value: Any) -> tuple[str, ...] | None:
-    """Return class names in the order of the outputs; None where a value is no list of names.
+    """Return class names in the order of the outputs; None where a value is not a list of names.
 
     Args:
         value: A list of names; a mapping of names to indices or of indices to names, ordered by

@@ -20,8 +20,8 @@ def document(path: Path, *, encoding: str = "utf-8") -> Any:
     """Return the value in a JSON or a YAML file, as its suffix says.
 
     Raises:
-        OSError: It cannot be read, is no regular file, or is too large.
-        ValueError: It is no JSON or YAML, or more than is read of one.
+        OSError: It cannot be read, is not a regular file, or is too large.
+        ValueError: It is not JSON or YAML, or more than is read of one.
     """
     if path.suffix.lower() in _YAML:
         return parse_yaml(read_text(path, encoding=encoding, at_most=LARGEST_YAML))

@@ -43,7 +43,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usual:
-    """The images that are assumed where nothing says others.
+    """The images that are assumed where no file states others.
 
     Attributes:
         input: All fields.
@@ -130,7 +130,7 @@ def _short(name: str) -> str:
 def _disbelieve(choice: _Choice, source: Statement, base: BaseSpec) -> None:
     if source.input:
         choice.notes.append(
-            f"Not believed: {source.where}, which speaks of {printable(source.architecture)}; the "
+            f"Not used: {source.where}, which is about {printable(source.architecture)}; the "
             f"tensors are of {base.name}."
         )
 
@@ -244,7 +244,7 @@ def _read_note(
         if name in choice.where and name not in overrides:
             by_source.setdefault(choice.where[name], {})[name] = merged[name]
     parts = [f"{in_words(values)} ({where})" for where, values in by_source.items()]
-    return [f"Read of the images: {'; '.join(parts)}."] if parts else []
+    return [f"Read for the images: {'; '.join(parts)}."] if parts else []
 
 
 def _assumed_note(
@@ -255,7 +255,7 @@ def _assumed_note(
         return []
     flags = ", ".join(FLAGS[name] for name in open_fields)
     return [
-        f"Assumed of the images, since nothing says: "
+        f"Assumed for the images, as no file states it: "
         f"{in_words({name: merged[name] for name in open_fields})} ({usual.whose}); "
-        f"{flags} tell{'s' if len(open_fields) == 1 else ''} otherwise."
+        f"change it with {flags}."
     ]

@@ -119,9 +119,9 @@ def statistics_problem(statistics: Mapping[str, tuple[float, ...]]) -> str | Non
     if any(value <= 0 for value in std):
         return f"a deviation of {shown(std)} cannot be divided by"
     if any(not -1 <= value <= 2 for value in mean):
-        return f"a mean of {shown(mean)} is that of no image"
+        return f"a mean of {shown(mean)} is not possible for images"
     if any(not _SMALLEST_DEVIATION < value <= 2 for value in std):
-        return f"a deviation of {shown(std)} is that of no image"
+        return f"a deviation of {shown(std)} is not possible for images"
     return None
 
 

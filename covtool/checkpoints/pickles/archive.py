@@ -94,7 +94,9 @@ class ArchiveStorages:
         """Return the bytes of a storage, as many as its entry has."""
         # Only the format before torch 1.6 had views of storages.
         if record.view is not None:
-            raise PickleError("A tensor is in a part of a storage, which this format has not.")
+            raise PickleError(
+                "A tensor is in a part of a storage, which this format does not have."
+            )
         if record.key not in self._known:
             part = self.archive.file.part(*self.archive.place(f"data/{record.key}"))
             self._known[record.key] = in_own_order(part, dtype, self._byte_order), dtype

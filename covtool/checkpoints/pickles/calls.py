@@ -45,7 +45,7 @@ def class_of(callee: Any) -> GlobalName:
 
     Raises:
         CodeError: It would be the result of a call.
-        PickleError: It is no name.
+        PickleError: It is not a name.
     """
     if isinstance(callee, Placeholder):
         raise CodeError([f"what {callee.name} returns, as a function"])
@@ -78,7 +78,7 @@ def _new_with_keywords(arguments: tuple) -> Placeholder:
     """Put `copyreg.__newobj_ex__(cls, arguments, keywords)` as its class."""
     cls, values, keywords = arguments if len(arguments) == 3 else (None, None, None)
     if not isinstance(values, tuple) or not isinstance(keywords, Mapping):
-        raise PickleError("The arguments of a call are no tuple.")
+        raise PickleError("The arguments of a call are not a tuple.")
     return Placeholder(class_of(cls), values, dict(keywords))
 
 

@@ -123,7 +123,7 @@ class Machine:
     def name(self, module: Any, qualname: Any) -> GlobalName:
         """Return what a class or a function is called today; noted, never looked up."""
         if not isinstance(module, str) or not isinstance(qualname, str):
-            raise PickleError("The name of a class is no text.")
+            raise PickleError("The name of a class is not text.")
         if not (module and qualname) or len(module) + len(qualname) > LONGEST_NAME:
             raise PickleError("The name of a class is empty, or too long.")
         found = GlobalName(*_renamed(module, qualname))
@@ -142,7 +142,7 @@ class Machine:
         """Push what stands for a call."""
         keywords = {} if keywords is None else keywords
         if not isinstance(arguments, tuple) or not isinstance(keywords, dict):
-            raise PickleError("The arguments of a call are no tuple.")
+            raise PickleError("The arguments of a call are not a tuple.")
         made = call(callee, arguments, keywords, self.spend)
         # A name that a call makes (`getattr`) is judged like one that stands in the file.
         if isinstance(made, GlobalName):
@@ -190,7 +190,7 @@ def _add_elements(machine: Machine, values: list[Any]) -> None:
             target.elements = []
         target = target.elements
     if not isinstance(target, list):
-        raise PickleError("It appends to what is no list.")
+        raise PickleError("It appends to what is not a list.")
     target.extend(values)
 
 

@@ -25,7 +25,7 @@ class MappedFile:
         size: Number of bytes.
 
     Raises:
-        OSError: It cannot be opened, or is no regular file.
+        OSError: It cannot be opened, or is not a regular file.
         PickleError: It is empty.
     """
 

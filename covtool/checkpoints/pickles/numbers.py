@@ -109,7 +109,7 @@ def _filled(raw: bytes | None, dtype: np.dtype | None, shape: Any, order: str) -
 
 def _is_text(raw: bytes, dtype: np.dtype) -> bool:
     """Return whether an array's texts, if that is what it holds, are of whole characters."""
-    # A code point that is no character makes NumPy raise later, wherever the text is first used.
+    # A code point that is not a character makes NumPy raise later, wherever the text is first used.
     if dtype.kind != "U":
         return True
     codes = np.frombuffer(raw, np.dtype(np.uint32).newbyteorder(dtype.byteorder))

@@ -11,10 +11,10 @@ from typing import Any
 from covtool.checkpoints.pickles.records import PickleError
 
 LARGEST_INTEGER = 1024
-"""Bytes of a whole number; what counts more is no number of a checkpoint."""
+"""Bytes of a whole number; what counts more is not a number of a checkpoint."""
 
 LONGEST_ESCAPED = 1 << 20
-"""Bytes of a text that is no UTF-8; a longer one is refused."""
+"""Bytes of a text that is not UTF-8; a longer one is refused."""
 
 MOST_QUOTED = 1 << 24
 """Bytes of all texts in quotes, which protocol 0 writes, with an escape for each odd byte."""
@@ -100,7 +100,7 @@ def text_of(raw: bytes) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as problem:
         if len(raw) > LONGEST_ESCAPED:  # it would take 16 times as much memory
-            raise PickleError(f"A text of {len(raw):,} bytes is no UTF-8.") from problem
+            raise PickleError(f"A text of {len(raw):,} bytes is not UTF-8.") from problem
         return raw.decode("utf-8", "backslashreplace")
 
 
@@ -166,7 +166,7 @@ def _unicode_line(source: Source) -> str:
     try:
         text = codecs.decode(source.line(), "raw_unicode_escape")
     except UnicodeDecodeError as problem:
-        raise PickleError("A text has an escape that is none.") from problem
+        raise PickleError("A text has an invalid escape.") from problem
     return text_of(text.encode("utf-8", "backslashreplace"))
 
 

@@ -90,11 +90,11 @@ def storage_record(reference: Any) -> StorageRecord:
         PickleError: It is something else.
     """
     if not isinstance(reference, tuple) or len(reference) not in (5, 6):
-        raise PickleError("It refers to something that is no storage of a tensor.")
+        raise PickleError("It refers to something that is not a storage of a tensor.")
     word, kind, key, _, numel, *view = reference
     known = isinstance(kind, GlobalName) and kind.full in STORAGES
     if word != "storage" or not known or not isinstance(key, str):
-        raise PickleError("It refers to something that is no storage of a tensor.")
+        raise PickleError("It refers to something that is not a storage of a tensor.")
     if not _is_size(numel):
         raise PickleError(f"A storage has {_shown_one(numel)} numbers.")
     return StorageRecord(key, STORAGES[kind.full], numel, _view_of(view))

@@ -53,7 +53,7 @@ def notes_on_equal_files(
     total = sum(map(len, layout.splits.values()))
     if at_most is not None and total > at_most and len(layout.splits) > 1:
         return (
-            f"Whether equal files are in two splits was not looked at: there are {total:,} images.",
+            f"Whether equal files are in two splits was not checked: there are {total:,} images.",
         )
     if not layout.has_files:
         return ()
@@ -79,7 +79,7 @@ def notes_on_equal_matches(
     """
     searched = layout.searched
     if len(searched) > at_most:
-        return (f"Whether files are there twice was not looked at: there are {len(searched):,}.",)
+        return (f"Whether files are there twice was not checked: there are {len(searched):,}.",)
     names = ["gallery" if at >= len(layout.query) else "query" for at in range(len(searched))]
     files = [
         ListedFile(name, sample.path, number)  # a label each, so that all equal files matter

@@ -157,7 +157,7 @@ def _classes_spelled_alike(layout: DataLayout) -> Iterator[str]:
         spelled[spelled_alike(name) or name].append(name)
     alike = [" and ".join(map(repr, names)) for names in spelled.values() if len(names) > 1]
     if alike:
-        yield f"Classes of their own, though they differ in spelling only: {shown(alike, SHOWN)}."
+        yield f"Different classes that differ only in spelling: {shown(alike, SHOWN)}."
 
 
 def _beside(layout: DataLayout) -> Iterator[str]:

@@ -95,7 +95,7 @@ class DataLayout:
         if key == "train" and self.unlabeled:
             raise DataError(
                 f"{self.root} has nothing to evaluate on: {'; '.join(self.unlabeled.values())}.",
-                reason="Figures of the training images would say something else.",
+                reason="Figures of the training images would mean something else.",
                 hint=f"Put that right, or add --split {self.split_names['train']} for those "
                 "images.",
             )

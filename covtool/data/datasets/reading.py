@@ -11,11 +11,7 @@ from covtool.data.datasets.folders.labeled import LAYOUT_HINT, labeled_in_folder
 from covtool.data.datasets.folders.names import SPLIT_NAMES, UNSPLIT
 from covtool.data.datasets.found_images import FoundImages
 from covtool.data.datasets.hygiene import check_layout
-from covtool.data.datasets.layout import (
-    DataLayout,
-    layout_of_images,
-    nothing_there,
-)
+from covtool.data.datasets.layout import DataLayout, layout_of_images, nothing_there
 from covtool.data.datasets.lists.labeled import is_table, read_labeled
 from covtool.data.datasets.published import find_published, refuse_options
 from covtool.data.datasets.validation_split import with_validation
@@ -46,7 +42,7 @@ def scan(
             that the training images lack, a CSV file without the columns or the files; folders that
             are no classes; a published data set that is not whole; an image in two splits or with
             two labels.
-        ArgumentError: `val_fraction` is out of range, or the data set leaves no such choice.
+        ArgumentError: `val_fraction` is out of range, or the data set does not offer such a choice.
     """
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise ArgumentError(

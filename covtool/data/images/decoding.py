@@ -85,7 +85,7 @@ def bytes_of(path: Path) -> BinaryIO:
     """Return the bytes of an image, wherever it is, open for reading.
 
     Raises:
-        OSError: There is none, or it is no regular file; see `covtool.regular_files`.
+        OSError: There is none, or it is not a regular file; see `covtool.regular_files`.
     """
     return opened(path) if isinstance(path, Path) else path.open("rb")
 

@@ -158,7 +158,7 @@ def embeddings(
 def _features(model: nn.Module, layer: str, images: Tensor) -> Tensor:
     features = _fed(model, layer, images) if layer else model(images)
     if features.ndim != 2 or len(features) != len(images):
-        what = f"What {layer!r} is fed" if layer else "What the model puts out"
+        what = f"The input of {layer!r}" if layer else "The output of the model"
         raise ShapeError.expected(what, f"({len(images)}, D)", features)
     return features.float()  # what files hold and a search compares; half precision fits exactly
 

@@ -54,7 +54,7 @@ def read_features(path: str | Path) -> FeatureTable:
         ) from problem
     if features.ndim != 2 or not features.is_floating_point():
         raise DataError(
-            f"The features in {path} are no matrix of floating-point numbers.",
+            f"The features in {path} are not a matrix of floating-point numbers.",
             reason=f"They are {features.dtype} of shape {tuple(features.shape)}.",
         )
     for name, column in columns.items():

@@ -250,7 +250,7 @@ def _require_features(names: Iterable[str]) -> None:
 def _listed(plural: str, text: str) -> list[str]:
     values = parse_json(text)
     if not isinstance(values, list) or not all(isinstance(v, str | int) for v in values):
-        raise ValueError(f"Its {plural} are no list of texts or whole numbers.")
+        raise ValueError(f"Its {plural} are not a list of texts or whole numbers.")
     return [str(value) for value in values]
 
 

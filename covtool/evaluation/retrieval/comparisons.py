@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 _BLOCK = 4096
 _GRID = 2**8  # per unit: an origin on it is exact, and so are its differences to small integers
-_SMALLEST_EXPONENT = -120  # a scale beyond is no float32
+_SMALLEST_EXPONENT = -120  # a scale beyond is not a float32
 
 
 class Comparison(ABC):

@@ -5,7 +5,7 @@ from functools import partial
 from covtool.data.loading.unreadable import Unreadable
 from covtool.training.run.run import Run
 
-BRING_BACK = "Bring back what was there, or add --on-bad-image skip: other images take its place."
+BRING_BACK = "Restore the image, or add --on-bad-image skip: another image then takes its place."
 REPLACED = "another image takes its place"
 LEFT_OUT = "the evaluation does without it"
 
@@ -27,9 +27,9 @@ def note_bad_images(run: Run) -> None:
     """
     state = run.state
     # Each process reads images of its own; the state that is saved counts those of all.
-    found = run.parts.processes.each(partial(list, state.pending_warnings))
+    warnings = run.parts.processes.each(partial(list, state.pending_warnings))
     state.pending_warnings.clear()
-    for instead, unreadable in (one for of_process in found for one in of_process):
+    for instead, unreadable in (one for of_process in warnings for one in of_process):
         state.replaced += instead == REPLACED
         if unreadable.path not in state.noted:
             state.noted.add(unreadable.path)

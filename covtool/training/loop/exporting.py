@@ -25,7 +25,7 @@ def export(
     epoch: int,
     result: EpochResult | None,
 ) -> Path:
-    """Write what is evaluated: the model, or its moving average. The file is opened and tried.
+    """Write the evaluated model, or its moving average, and verify the file.
 
     Args:
         parts: Parts of the run.

@@ -67,10 +67,10 @@ class Interruption:
             StopHere: One has.
             Exception: What getting an item raised in one process is raised in all.
         """
-        own = iter(items)
+        remaining = iter(items)
 
         def take() -> tuple[list[T], tuple[int, int]]:
-            taken = [] if self.signal_number else list(islice(own, 1))
+            taken = [] if self.signal_number else list(islice(remaining, 1))
             return taken, (self.signal_number or 0, len(taken))
 
         while True:
@@ -83,7 +83,7 @@ class Interruption:
             yield taken[0]
 
     def watching(self, track: Track) -> Track:
-        """Yield a `Track` that stops between two items once a signal has arrived."""
+        """Return a `Track` that stops between two items once a signal has arrived."""
 
         def watched(iterable: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
             for item in track(iterable, description, total):
@@ -114,9 +114,9 @@ def interruptible() -> Iterator[Interruption]:
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    interruption.before = {number: signal.getsignal(number) for number in heard}
-    for number in heard:
+    handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    interruption.before = {number: signal.getsignal(number) for number in handled}
+    for number in handled:
         signal.signal(number, interruption.note)
     try:
         yield interruption

@@ -1,4 +1,4 @@
-"""Errors that end a run, with the state that is left and how to go on from it."""
+"""Errors that end a run, with its last saved state and the command that resumes it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ from covtool.training.loop.bad_images import BRING_BACK
 from covtool.training.loop.saving import save
 from covtool.training.run.run import Run
 from covtool.training.step.nonfinite_policy import require_finite_
-from covtool.training.step.out_of_memory import first_line, is_out_of_memory
+from covtool.training.step.out_of_memory import is_out_of_memory, reason_line
 
 CALMER = "Lower --lr, clip the gradient with --clip-grad 1, or train without --amp."
 
 
 @contextmanager
 def add_resume_hint(run: Run) -> Iterator[None]:
-    """Add to an error that ends a run what is left of it; save first where that makes sense.
+    """Add the last state and the resuming command to an error; save first where that makes sense.
 
     Raises:
         CovtoolError: What was raised in the block, with more of a hint.
@@ -34,7 +34,7 @@ def add_resume_hint(run: Run) -> Iterator[None]:
             raise
         raise OutOfMemoryError(
             f"The run is out of memory after step {run.state.updates}.",
-            reason=first_line(problem),
+            reason=reason_line(problem),
             hint=f"Use fewer --workers or a smaller --batch-size.\n{_last(run)}; {_go_on(run)}",
         ) from problem
     except DataError as problem:

@@ -69,7 +69,7 @@ def keep_epoch(run: Run, result: EpochResult) -> None:
 
 
 def complete_epoch(run: Run) -> None:
-    """Do what a run that was killed right after an epoch's state was written did not get to.
+    """Complete an epoch whose run was killed right after its state was written.
 
     A run that is over because it got fewer epochs, or less patience, has no last model yet.
     """
@@ -80,13 +80,13 @@ def complete_epoch(run: Run) -> None:
 
 
 def exports(run: Run) -> tuple[str, ...]:
-    """Name the models that are exported after the epoch that was just done."""
+    """Return the names of the models to export after the epoch that was just done."""
     best = ("best",) if run.state.best_epoch == run.state.epoch else ()
     return (*best, "last") if run.is_over else best
 
 
 def names(run: Run) -> tuple[str, ...]:
-    """Name the state of the epoch that was just done, beside ``last``."""
+    """Return the names of the state of the epoch that was just done, beside ``last``."""
     epoch = run.state.epoch
     best = ("best",) if run.state.best_epoch == epoch else ()
     return (*best, f"epoch-{epoch}") if epoch in kept_epochs(run) else best

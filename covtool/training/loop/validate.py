@@ -41,8 +41,8 @@ def validate(run: Run, track: Track) -> EpochResult:
         return judge(run, track)
     except NonFiniteError as problem:
         raise NonFiniteError(
-            f"After step {run.state.updates} what the model makes of the images that it is "
-            "evaluated on is not finite.",
+            f"After step {run.state.updates} the model's output on the evaluation images is not "
+            "finite.",
             # By the first process: the others have the same weights.
             reason=run.parts.processes.main(partial(_explain, run.parts)),
         ) from problem
@@ -105,7 +105,7 @@ def _search(run: Run, track: Track) -> EpochResult:
 
 
 def _without_unreadable(run: Run, layout: RetrievalLayout) -> RetrievalLayout:
-    """Return what this search does without, since images went bad while the run was under way.
+    """Return the layout of a search without the images that have become unreadable.
 
     Raises:
         DataError: They are not to be left out (``--on-bad-image``), or nothing is left.

@@ -129,11 +129,11 @@ class TrainingPhases:
         return next(phase for phase in reversed(self.phases) if phase.start <= epoch)
 
     def begins(self, epoch: int) -> Phase | None:
-        """Return the phase that an epoch is the first of, or None."""
+        """Return the phase that begins with an epoch; None where none does."""
         return next((phase for phase in self.phases if phase.start == epoch), None)
 
     def ended(self, epochs: int) -> Phase | None:
-        """Return the phase that is over when so many epochs are done, and not before; or None."""
+        """Return the phase that ends with this number of epochs done; None where none does."""
         return next((phase for phase in self.phases if phase.end == epochs), None)
 
     def is_judged_after(self, epoch: int) -> bool:
@@ -141,7 +141,7 @@ class TrainingPhases:
         return self.at(epoch).kind.judged_each_epoch or self.ended(epoch + 1) is not None
 
     def note(self, epoch: int) -> str | None:
-        """Return what begins with an epoch, in a sentence; None where nothing does."""
+        """Return a sentence on the phase that begins with an epoch; None where none does."""
         return None
 
     def require_something_to_train(self, trained: Callable[[int], frozenset[str]]) -> None:
@@ -190,13 +190,13 @@ class TrainingPhases:
         return True
 
     def explain_end(self, epochs: int, *, settled: bool) -> str:
-        """Return why a run of so many epochs is over, and how to train longer.
+        """Return the reason why a run is over, and how to train longer.
 
         Args:
             epochs: Number of epochs done.
             settled: Whether it ended early because `has_settled`.
         """
-        return f"{epochs} epochs. Add --epochs {2 * epochs} to train longer."
+        return f"{epochs} epoch{'s' * (epochs != 1)}. Add --epochs {2 * epochs} to train longer."
 
 
 def single_phase(training: TrainingSpec) -> TrainingPhases:

@@ -8,7 +8,7 @@ summary.csv               a row per epoch, in timm's columns; with SVDNet's phas
 metrics.jsonl             a line per update
 checkpoints/              to resume from: see `covtool.training.run.checkpoints`
 exported/                 best.safetensors, last.safetensors: covtool files
-result.json               when the run is through
+result.json               when the run is complete
 """
 
 import errno
@@ -79,7 +79,7 @@ class RunDirectory:
         """Make ``<output>/<command>/<name>``, or ``<name>-2`` and so on where that exists.
 
         Raises:
-            ArgumentError: The folder cannot be made, or `name` is no folder's.
+            ArgumentError: The folder cannot be made, or `name` is not a folder's.
         """
         return cls(make_run_folder(Path(output), command, name))
 

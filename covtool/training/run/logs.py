@@ -204,5 +204,5 @@ def _columns(*, phased: bool) -> tuple[str, ...]:
 
 def _to_be_moved(problem: DataError, path: Path) -> DataError:
     return problem.with_hint(
-        f"Bring {path.name} back as it was, or move it away: the run goes on without what it says."
+        f"Bring {path.name} back as it was, or move it away: the run goes on without its contents."
     )

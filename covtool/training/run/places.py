@@ -20,7 +20,7 @@ def require_run_place(output: Path, command: str, name: str | None) -> None:
         name: Name of the run, where one was chosen.
 
     Raises:
-        ArgumentError: Its folder cannot be made or not be written to, or `name` is no folder's.
+        ArgumentError: Its folder cannot be made or not be written to, or `name` is not a folder's.
     """
     if name:
         _require_name(name)
@@ -34,7 +34,7 @@ def make_run_folder(output: Path, command: str, name: str) -> Path:
     """Make ``<output>/<command>/<name>``, or ``<name>-2`` and so on where that exists.
 
     Raises:
-        ArgumentError: The folder cannot be made, or `name` is no folder's.
+        ArgumentError: The folder cannot be made, or `name` is not a folder's.
     """
     parent = output / command
     _require_name(name)

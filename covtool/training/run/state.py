@@ -183,7 +183,7 @@ def _require_same_centralization(parts: Parts, then: Any) -> None:
         what = printable(str(then)) if isinstance(then, str) and then else "nothing"
         raise ContentError(
             "gradient_centralization",
-            f"What was centralized is {what}, what is to be is {now or 'nothing'}.",
+            f"Centralized was {what}, and now it is {now or 'nothing'}.",
         )
 
 

@@ -93,7 +93,7 @@ def _require_consistent(progress: Progress) -> None:
 
 def _require_generators(found: Any, world: int) -> None:
     if not isinstance(found, list | tuple) or len(found) != world:
-        raise ContentError("generators", f"It is no list of the states of {world:,} processes.")
+        raise ContentError("generators", f"It is not a list of the states of {world:,} processes.")
     for rank, states in enumerate(found):
         require_states(f"generators.{rank}", states)
 
@@ -107,14 +107,14 @@ def require_states(key: str, states: Any) -> None:
     try:
         require_generators(states)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as problem:
-        raise ContentError(key, "It is no state of the random number generators.") from problem
+        raise ContentError(key, "It is not a state of the random number generators.") from problem
 
 
 def require_keys(key: str, found: Any, names: tuple[str, ...]) -> None:
     """Refuse anything but a dictionary with these keys.
 
     Raises:
-        ContentError: It is no dictionary, or lacks a key.
+        ContentError: It is not a dictionary, or lacks a key.
     """
     if not isinstance(found, Mapping):
         raise ContentError(key, f"It is a {type(found).__name__}, not a dictionary.")
@@ -131,7 +131,7 @@ def require_plain(key: str, found: Any, *, levels: int = 16) -> None:
     """
     require_keys(key, found, ())
     if not _is_plain(found, levels):
-        raise ContentError(key, "It has something else than text, numbers, lists, dictionaries.")
+        raise ContentError(key, "It has something other than text, numbers, lists, dictionaries.")
 
 
 def _is_plain(value: Any, levels: int) -> bool:
@@ -162,7 +162,7 @@ def require_tensors(key: str, found: Any, expected: Mapping[str, Any]) -> None:
             raise ContentError(_place(key, name), "The model has no such tensor.")
         own = expected[name]
         if not isinstance(tensor, Tensor):
-            raise ContentError(_place(key, name), f"It is a {type(tensor).__name__}, no tensor.")
+            raise ContentError(_place(key, name), f"It is a {type(tensor).__name__}, not a tensor.")
         # `load_state_dict` compares shapes, but converts types without a word.
         if (tensor.shape, tensor.dtype) != (own.shape, own.dtype):
             raise ContentError(

@@ -31,7 +31,7 @@ def require_fit(parts: Parts, payload: Mapping[str, Any]) -> None:
     """
     require_tensors("model", payload["model"], parts.model.state_dict())
     if (payload["model_ema"] is None) != (parts.ema is None):
-        raise ContentError("model_ema", "There is an average in one of run and state alone.")
+        raise ContentError("model_ema", "Only one of the run and the state has an average.")
     if parts.ema is not None:
         require_tensors("model_ema", payload["model_ema"], parts.ema.module.state_dict())
     _require_data(payload["data"], parts.fingerprints)
@@ -43,14 +43,14 @@ def _require_data(found: Any, expected: Mapping[str, str]) -> None:
     require_keys("data", found, tuple(expected))
     for split, fingerprint in found.items():
         if split not in expected or not isinstance(fingerprint, str):
-            raise ContentError(f"data.{split}", "It is no fingerprint of images.")
+            raise ContentError(f"data.{split}", "It is not a fingerprint of images.")
 
 
 def _require_scaler(found: Any, expected: Mapping[str, Any]) -> None:
     require_keys("scaler", found, tuple(expected))
     for name in expected:
         if not is_number(found[name]) or (name == "scale" and found[name] <= 0):
-            raise ContentError(f"scaler.{name}", "It is no number that it could be.")
+            raise ContentError(f"scaler.{name}", "It is not a possible value.")
 
 
 def _require_optimizer(parts: Parts, found: Any) -> None:

@@ -38,7 +38,7 @@ def refuse_to_go_back(state: RunState, training: TrainingSpec, phases: TrainingP
     raise ArgumentError(
         f"With {phases.length} the run would end after epoch {training.epochs}, but it has begun "
         f"epoch {begun}.",
-        hint="Weights do not go back: leave it out, or give more.",
+        hint="The weights cannot go back: leave it out, or give more.",
     )
 
 

@@ -33,7 +33,7 @@ def bring_back_best_(
     if not state.best_epoch or parts.processes.main(path.exists):
         return None
     if not parts.processes.main(source.exists):
-        return f"{path} is gone, and so is {source}, of which it could be made again."
+        return f"{path} is gone, and so is {source}, from which it could be written again."
     try:
         best = restore_(parts, source)
         epoch = best.epoch - 1  # the epoch done last, counted from 0
@@ -42,8 +42,8 @@ def bring_back_best_(
         )
     except (ArgumentError, CheckpointError, DataError) as problem:
         why = " ".join(filter(None, (problem.message, problem.reason)))
-        return f"{path} is gone and cannot be made again. {why}"
+        return f"{path} is missing and cannot be written again. {why}"
     finally:
         # The parts were those of the best epoch for a while: the run goes on from the newest.
         restore_(parts, newest)
-    return f"{path} was gone: it is made again from {source.name}, without what was measured."
+    return f"{path} was missing: it is written again from {source.name}, without its metrics."

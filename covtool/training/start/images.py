@@ -72,7 +72,7 @@ def load_data(
                 raise DataError(
                     f"{len(cached.bad)} images of {split} cannot be read any more.",
                     reason=list_unreadable(cached.bad),
-                    hint="Bring back what was there: with --cache nothing takes their place.",
+                    hint="Restore the images: with --cache no others take their place.",
                 )
             _tell_of(cached.bad, split, observer)
     if left_out is None:

@@ -62,7 +62,7 @@ def resolve_defaults(request: FinetuneRequest, processes: Processes) -> Finetune
 
 
 def _absolute(name: str | None) -> str | None:
-    """Return a path in full; a name that is no path stays as it is."""
+    """Return a path in full; a name that is not a path stays as it is."""
     return name if name is None or not is_there(Path(name)) else str(in_full(name))
 
 
@@ -247,7 +247,7 @@ def check_and_assemble(
     require_logits(model, recipe.input)
     data = load_data(layout, recipe.input, request, observer, processes, left_out=left_out)
     if not request.objective.needs("logits"):
-        measured = ", and top-1, top-5 and the validation loss are what it makes of them"
+        measured = ", and top-1, top-5 and the validation loss are computed with it"
         observer.on_note(
             f"--loss {request.objective.loss} trains the features alone: the classifier stays as "
             f"it is{measured if request.svdnet is None else ''}."

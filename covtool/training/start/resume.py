@@ -132,7 +132,7 @@ def _resumed(
         run = start_run(parts, state, run_directory, layout, observer)
         if run.is_over:
             reason = explain_end(state, request.training, parts.phases)
-            observer.on_note(f"The run in {directory} is through: {reason}")
+            observer.on_note(f"The run in {directory} is complete: {reason}")
         # A run may have been killed between its state and what follows it.
         if state.epoch and not state.in_epoch:
             complete_epoch(run)  # else the newest state is not that of an epoch's end
@@ -158,7 +158,7 @@ def _assumed(saved: Mapping[str, Any], request: FinetuneRequest, file: Path) -> 
     lacking = {n: v for n, v in request.to_arguments().items() if n not in saved}
     if lacking:
         taken = ", ".join(f"{as_flag(name)} {value}" for name, value in lacking.items())
-        yield f"{file} does not say everything; as by default: {taken}."
+        yield f"{file} does not set everything; defaults are used for: {taken}."
 
 
 def _forget_after(directory: RunDirectory, state: RunState, parts: Parts) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""An update of the weights that survives what can be survived."""
+"""An update of the weights that recovers from non-finite values and from a lack of memory."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,10 +20,10 @@ def guarded_update_(run: Run, batches: Sequence[Batch]) -> UpdateResult:
         batches: `grad_accum_steps` batches, fewer at the end of an epoch.
 
     Returns:
-        With a `problem` where the update was not done and the run goes on without it.
+        The result, with a `problem` where the run goes on without this update.
 
     Raises:
-        NonFiniteError: The loss or the gradient is not finite, and that is not to be survived.
+        NonFiniteError: The loss or the gradient is not finite, and the run has to stop.
         OutOfMemoryError: The images do not fit into memory.
     """
     parts, updates = run.parts, run.state.updates

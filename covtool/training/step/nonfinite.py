@@ -62,7 +62,7 @@ class LayerWatch:
         return _first_nonfinite(self.gradients)
 
     def record(self, name: str, module: nn.Module, output: object) -> None:
-        """Take down the output of a layer, and its gradient once that is computed."""
+        """Record the output of a layer, and its gradient once that is computed."""
         kind = type(module).__name__
         for tensor in _tensors(output):
             self.outputs.append(LayerFigures(name=name, kind=kind, figures=figures(tensor)))
@@ -79,7 +79,7 @@ def watching(model: nn.Module) -> Iterator[LayerWatch]:
     """Watch every layer of a model, which must not be compiled, while in the block."""
     watch = LayerWatch()
 
-    def hook_of(name: str):  # a closure of its own for each layer: in the loop all had one name
+    def hook_of(name: str):  # a closure for each layer: in the loop all would share one name
         return lambda module, inputs, output: watch.record(name, module, output)
 
     # The model itself has no name; what it puts out is what its last layer did.
@@ -92,7 +92,7 @@ def watching(model: nn.Module) -> Iterator[LayerWatch]:
 
 
 def figures(tensor: Tensor) -> TensorFigures:
-    """Summarize a tensor of floating-point numbers in a few."""
+    """Summarize a tensor of floating-point numbers."""
     values = tensor.detach()
     good = torch.isfinite(values)
     # NaN times a mask is NaN, hence `where`; an empty tensor has no maximum.

@@ -34,10 +34,10 @@ _DIMENSIONS = 4  # of a batch of images
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedBatch:
-    """Images as the model saw them.
+    """A batch as the model got it.
 
     Attributes:
-        images: On the CPU, varied and mixed.
+        images: Images on the CPU, after augmentation and mixing.
         targets: Targets of the loss.
         share: Weight of their mean loss in the update's.
         generators: States of the random number generators before the forward pass.
@@ -86,14 +86,14 @@ class Dump:
     environment: dict[str, Any]
 
 
-def write_dump(parts: Parts, path: Path, batches: Sequence[RecordedBatch], **found: Any) -> None:
+def write_dump(parts: Parts, path: Path, batches: Sequence[RecordedBatch], **finding: Any) -> None:
     """Write a dump, whole or not at all; loads with ``weights_only=True``.
 
     Args:
         parts: The run, as it was before the update.
         path: The file; replaced if it is there.
         batches: Batches as they went through the model.
-        **found: `problem`, `reason`, `layer`, `loss`, `epoch`, `step` and `update` of `Dump`.
+        **finding: `problem`, `reason`, `layer`, `loss`, `epoch`, `step` and `update` of `Dump`.
 
     Raises:
         SaveError: It cannot be written.
@@ -102,7 +102,7 @@ def write_dump(parts: Parts, path: Path, batches: Sequence[RecordedBatch], **fou
     payload = {
         "kind": KIND,
         "version": DUMP_VERSION,
-        **found,
+        **finding,
         "scale": parts.scaler.get_scale(),
         "batches": [{name: getattr(batch, name) for name in names} for batch in batches],
         "model": parts.model.state_dict(),
@@ -132,7 +132,7 @@ def read_dump(path: Path) -> Dump:
         ) from problem
     if not isinstance(payload, dict) or payload.pop("kind", None) != KIND:
         raise CheckpointError(
-            f"{path} is no dump of an update that was not finite.",
+            f"{path} is not a dump of an update that was not finite.",
             hint="covtool finetune writes such a file, nonfinite.pt, when it stops for that.",
         )
     version = payload.pop("version", None)
@@ -190,7 +190,7 @@ def _parsed(payload: dict[str, Any]) -> Dump:
     recipe = recipe_of(payload["recipe"])
     batches = payload["batches"]
     if not isinstance(batches, list) or not batches:
-        raise ContentError("batches", "It is no list of batches.")
+        raise ContentError("batches", "It is not a list of batches.")
     seen = tuple(_batch(f"batches.{n}", batch, recipe) for n, batch in enumerate(batches))
     for name in ("model", "model_ema"):
         _require_named_tensors(name, payload[name], may_miss=name == "model_ema")
@@ -205,22 +205,22 @@ def _batch(key: str, batch: Any, recipe: Recipe) -> RecordedBatch:
     is_batch = isinstance(images, Tensor) and images.dim() == _DIMENSIONS and len(images)
     fits = is_batch and images.is_floating_point() and images.shape[1] == recipe.input.channels
     if not fits or not min(images.shape):
-        raise ContentError(f"{key}.images", "They are no batch of images that the model takes.")
+        raise ContentError(f"{key}.images", "They are not a batch of images that the model takes.")
     if not isinstance(targets, Tensor) or not targets.dim() or len(targets) != len(images):
         raise ContentError(f"{key}.targets", "They are not one for each image.")
     # A label beyond the outputs is an assertion of a CUDA kernel, after which no kernel runs.
     labels = targets.dim() == 1 and not targets.is_floating_point()
     if labels and not 0 <= int(targets.min()) <= int(targets.max()) < recipe.num_classes:
-        raise ContentError(f"{key}.targets", "They name classes that the model has not.")
+        raise ContentError(f"{key}.targets", "They name classes that the model does not have.")
     if not is_number(batch["share"]):
-        raise ContentError(f"{key}.share", "It is no number.")
+        raise ContentError(f"{key}.share", "It is not a number.")
     require_states(f"{key}.generators", batch["generators"])
     return RecordedBatch(**{name: batch[name] for name in names})
 
 
-def _require_named_tensors(key: str, found: Any, *, may_miss: bool) -> None:
-    if found is None and may_miss:
+def _require_named_tensors(key: str, value: Any, *, may_miss: bool) -> None:
+    if value is None and may_miss:
         return
-    require_keys(key, found, ())
-    if not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in found.items()):
-        raise ContentError(key, "They are no named tensors.")
+    require_keys(key, value, ())
+    if not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in value.items()):
+        raise ContentError(key, "It holds something other than named tensors.")

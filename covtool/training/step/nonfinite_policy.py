@@ -59,7 +59,7 @@ def tolerate_nonfinite_(
     Raises:
         NonFiniteError: The run stops; a dump says what happened.
     """
-    # Diagnosis draws the update's random numbers again; a run that goes on draws the next ones.
+    # The diagnosis draws the update's random numbers again; a run that goes on draws the next ones.
     after = capture_generators()
     finding = _examine_(run, batches, start, result.problem)
     findings = run.parts.processes.each(lambda: finding)
@@ -71,7 +71,8 @@ def tolerate_nonfinite_(
     hopeless = policy == "skip" and broken  # every batch to come would be skipped
     if policy == "stop" or hopeless or _is_enough(run):
         raise _stopped(run, finding)
-    done = "the update is skipped" if policy == "skip" else f"{_restore_(run)}; the batch is left"
+    skipped = "the update is skipped"
+    done = skipped if policy == "skip" else f"{_restore_(run)}; the batch is skipped"
     set_generators(after)
     run.observer.on_note(
         f"{finding.problem} at step {run.state.updates + 1}: {done} {_count(run)}. {finding.reason}"
@@ -96,17 +97,17 @@ def require_finite_(run: Run) -> None:
 
 
 def _examine_(run: Run, batches: Sequence[Batch], start: Rewind, problem: str) -> Finding:
-    """Do the update's passes once more, layer by layer, and keep what they are fed with."""
+    """Do the update's passes once more, layer by layer, and record their batches."""
     seen: list[RecordedBatch] = []
     start.rewind_()
-    found = diagnose_(run.parts, _recorded(run, batches, seen))
+    diagnosis = diagnose_(run.parts, _recorded(run, batches, seen))
     return Finding(
         problem=problem,
-        reason=found.reason or "On a second run, alone, everything is finite.",
-        layer=found.layer,
-        loss=found.loss,
+        reason=diagnosis.reason or "On a second run, alone, everything is finite.",
+        layer=diagnosis.layer,
+        loss=diagnosis.loss,
         batches=tuple(seen),
-        is_here=found.is_here,
+        is_here=diagnosis.is_here,
     )
 
 

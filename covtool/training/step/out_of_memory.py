@@ -34,7 +34,7 @@ def is_out_of_memory(problem: Exception) -> bool:
     )
 
 
-def first_line(problem: Exception) -> str:
+def reason_line(problem: Exception) -> str:
     """Return the first line of an error."""
     return next(iter(str(problem).splitlines()), type(problem).__name__)
 
@@ -62,11 +62,11 @@ class Batches(Protocol):
 
 
 def within_memory(run: Trial, work: Callable[[int | None], T], start: Rewind | None = None) -> T:
-    """Do some work on batches, in as many parts as memory asks for; the run remembers them.
+    """Do some work on batches, in as many parts as memory requires; the run remembers their size.
 
     Args:
         run: The run; its `micro_batch` becomes smaller where it must, with ``--auto-batch``.
-        work: Takes the number of images that go through the model together; None for a batch.
+        work: Function of the number of images that go through the model together, None for a batch.
         start: Start of the update that the work is; None where it changes nothing.
 
     Raises:
@@ -83,7 +83,7 @@ def within_memory(run: Trial, work: Callable[[int | None], T], start: Rewind | N
             if too_few:
                 reason = "A single image is too few for a batch norm."
                 raise _nothing_smaller(run, reason) from problem
-            reason = first_line(problem)
+            reason = reason_line(problem)
             # The other processes wait for gradients, and cannot go back; oneDNN fails for any size.
             if run.parts.forward.exchanges or FINAL.search(reason):
                 raise _does_not_fit(run, _size(run), reason) from problem
@@ -152,7 +152,7 @@ def _does_not_fit(run: Trial, size: int, reason: str) -> OutOfMemoryError:
 def _nothing_smaller(run: Trial, reason: str) -> OutOfMemoryError:
     size = run.parts.training.batch_size
     return OutOfMemoryError(
-        f"Not even parts of --batch-size {size} that --auto-batch can make fit into memory.",
+        f"--batch-size {size} does not fit into memory, even in the smallest parts (--auto-batch).",
         reason=reason,
         hint=SMALLER,
     )

@@ -44,7 +44,7 @@ class Rewind:
 
 
 def _by_dtype(model: nn.Module) -> list[list[Tensor]]:
-    # The fused copy wants tensors of one type, and counters of batches are integers.
+    # The fused copy takes tensors of one type, and counters of batches are integers.
     layers = (m for m in model.modules() if m.training)
     groups: dict[torch.dtype, list[Tensor]] = {}
     for buffer in chain.from_iterable(m.buffers(recurse=False) for m in layers):

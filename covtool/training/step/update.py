@@ -63,7 +63,7 @@ class UpdateResult:
         images: Number of images.
         grad_norm: Norm of the gradient, before clipping; infinite where float16 overflowed and the
             scaler skips the step; NaN where the loss is not finite.
-        problem: Cause that the weights were not changed: something is not finite; None if all is
+        problem: Quantity that is not finite, so that the weights were not changed; None if all is
             well.
     """
 
@@ -126,7 +126,7 @@ def skip_update_(parts: Parts, *, updates: int) -> None:
 
 
 def forget_gradient_(parts: Parts) -> None:
-    """Be as before the forward pass, the statistics of batch norms apart."""
+    """Discard the gradient; the statistics of batch norms stay as they are."""
     parts.optimizer.zero_grad(set_to_none=True)
     if parts.scaler.is_enabled():
         # The scaler refuses to unscale twice between two updates of its scale. With the same scale
@@ -200,7 +200,7 @@ def add_gradient_(parts: Parts, micro: MicroBatch, replica: Replica) -> MeanLoss
     Args:
         parts: The run.
         micro: The images.
-        replica: `parts.forward`, or what stands for it.
+        replica: `parts.forward`, or its replacement.
 
     Returns:
         The mean over them.
@@ -236,7 +236,7 @@ def add_gradient_(parts: Parts, micro: MicroBatch, replica: Replica) -> MeanLoss
 
 
 def clip_(parts: Parts) -> float:
-    """Clip the gradient where that is asked for, and return its norm before."""
+    """Clip the gradient by ``--clip-grad``, where it is set, and return its norm before."""
     parameters = [p for group in parts.optimizer.param_groups for p in group["params"]]
     limit = parts.training.clip_grad
     if limit is not None:
@@ -327,7 +327,7 @@ def _backward_(parts: Parts, micro: MicroBatch, loss: Tensor) -> None:
 
 
 def _mean(numbers: Sequence[Sequence[float]], names: Sequence[str]) -> MeanLoss:
-    """Return means over the images of all processes, from those of each."""
+    """Return the means over the images of all processes, from the means of each."""
     shares, *means = numbers
     share = sum(shares)
     value, *terms = (sum(m * (s / share) for m, s in zip(of, shares, strict=True)) for of in means)

@@ -110,7 +110,7 @@ def test_images_beside_what_is_to_be_found_in_them_are_no_classes(beside, suffix
         write_image(tmp_path / beside / "0000.png")
     else:
         (tmp_path / beside / "0000.txt").write_text("0 0.5 0.5 1 1")
-    with pytest.raises(DataError, match=r"no class(.|\n)*columns path,label,split"):
+    with pytest.raises(DataError, match=r"not (a class|classes)(.|\n)*columns path,label,split"):
         scan(tmp_path)
 
 
@@ -121,7 +121,7 @@ def test_data_for_detection_is_refused(nested, tmp_path) -> None:
         labels = tmp_path / place.replace("images", "labels")
         labels.mkdir(parents=True)
         (labels / "0000.txt").write_text("0 0.5 0.5 1 1")
-    with pytest.raises(DataError, match=r"no class|not in class folders"):
+    with pytest.raises(DataError, match=r"not (a class|classes|in class folders)"):
         scan(tmp_path)
 
 
@@ -261,7 +261,7 @@ def test_validation_images_without_classes_are_never_replaced_by_training_images
     assert task_of(root) == "classification"
     with pytest.raises(DataError, match=called) as raised:
         scan(root)
-    expected = {"loose": "3 images", "images": "no class", "empty": "no images"}
+    expected = {"loose": "3 images", "images": "not a class", "empty": "no images"}
     assert expected[how] in str(raised.value)
 
 
@@ -322,7 +322,7 @@ def test_what_is_left_out_beside_splits_and_classes_is_named(tmp_path) -> None:
     write_classes(tmp_path / "extra", {"a": 1})
     write_image(tmp_path / "train" / "overview.png")
     notes = " ".join(scan(tmp_path).notes)
-    assert "Not used, since they are no splits: extra." in notes
+    assert "Not used, since they are not splits: extra." in notes
     assert "1 image of" in notes
 
 

@@ -100,7 +100,7 @@ def test_a_folder_of_the_same_classes_is_not_passed_over_for_the_training_images
 ) -> None:
     write_classes(tmp_path / "train", TWO)
     write_classes(tmp_path / "holdout", TWO)
-    with pytest.raises(DataError, match="holdout is called like no split"):
+    with pytest.raises(DataError, match="holdout does not have the name of a split"):
         scan(tmp_path).evaluation_samples()
     assert len(scan(tmp_path).samples("train")) == 4
 
@@ -121,7 +121,7 @@ def test_classes_in_another_spelling_are_no_data_for_retrieval(tmp_path: Path) -
 
 def test_classes_that_differ_in_spelling_only_are_told(tmp_path: Path) -> None:
     write_classes(tmp_path, {"great tit": 2, "Great_Tit": 2, "dog": 2})
-    assert "differ in spelling only: 'Great_Tit' and 'great tit'" in notes(tmp_path)
+    assert "differ only in spelling: 'Great_Tit' and 'great tit'" in notes(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -57,12 +57,12 @@ def scanned(tmp_path):
     [
         (b"1000000000", "labels count from 0 to 999,999"),
         (str(MOST_CLASSES).encode(), "labels count from 0"),
-        (b"cat", "no whole number"),
-        (b"1.5", "no whole number"),
-        (b"1_0", "no whole number"),
-        (b"\x1b[2J", r"label '.*x1b\[2J', no whole number"),
-        (b"\xff", "no text in UTF-8"),
-        (b"9" * 5000, "no whole number"),
+        (b"cat", "not a whole number"),
+        (b"1.5", "not a whole number"),
+        (b"1_0", "not a whole number"),
+        (b"\x1b[2J", r"label '.*x1b\[2J', not a whole number"),
+        (b"\xff", "not text in UTF-8"),
+        (b"9" * 5000, "not a whole number"),
         (b" " * (2 << 20), "too many for a label"),
     ],
 )
@@ -131,12 +131,12 @@ def test_whatever_the_headers_it_is_read_or_refused(scanned, format):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"filenames": ["../train-000.tar"]}, "no file below the folder"),
-        ({"filenames": ["/etc/passwd"]}, "no file below the folder"),
-        ({"filenames": ["pipe:cat /etc/passwd"]}, "no file below the folder"),
-        ({"filenames": ["http://127.0.0.1/x.tar"]}, "no file below the folder"),
+        ({"filenames": ["../train-000.tar"]}, "not a file below the folder"),
+        ({"filenames": ["/etc/passwd"]}, "not a file below the folder"),
+        ({"filenames": ["pipe:cat /etc/passwd"]}, "not a file below the folder"),
+        ({"filenames": ["http://127.0.0.1/x.tar"]}, "not a file below the folder"),
         ({"filenames": "train-000.tar"}, "no list of the names"),
-        ({"filenames": [7]}, "no name of a file"),
+        ({"filenames": [7]}, "not a name of a file"),
         ({}, "It has no 'filenames'"),
     ],
 )

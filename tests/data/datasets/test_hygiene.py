@@ -160,7 +160,7 @@ def test_queries_that_find_their_own_file_are_counted(tmp_path, shared):
     assert note.startswith("2 of 6 queries have" if shared else "1 of 3 queries has")
     assert "a/000.png is a/again.png" in note
     (note,) = notes_on_equal_matches(read_retrieval(tmp_path / "list.csv"), at_most=1)
-    assert "not looked at" in note
+    assert "not checked" in note
 
 
 def test_files_of_the_same_size_and_middle_are_not_equal_for_that(tmp_path):

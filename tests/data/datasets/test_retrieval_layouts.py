@@ -123,7 +123,7 @@ def test_names_of_veri_have_three_digits_for_the_camera(tmp_path) -> None:
 
 def test_a_name_that_tells_nothing_is_refused(tmp_path) -> None:
     write_named(write_market(tmp_path) / "query", "photo.jpg")
-    with pytest.raises(DataError, match=r"name of .*photo\.jpg tells neither identity nor camera"):
+    with pytest.raises(DataError, match=r"name of .*photo\.jpg states neither identity nor camera"):
         read_retrieval(tmp_path)
 
 
@@ -144,7 +144,7 @@ def test_a_damaged_list_of_msmt17_is_refused_with_the_line(tmp_path) -> None:
     file = write_msmt17(tmp_path) / "list_query.txt"
     whole = file.read_text()
     file.write_text(whole[:20])
-    with pytest.raises(DataError, match=r"list_query\.txt, line 1, is no path and identity"):
+    with pytest.raises(DataError, match=r"list_query\.txt, line 1, is not a path and an identity"):
         read_retrieval(tmp_path)
     file.write_text(whole.replace("_14_", "_15_"))
     with pytest.raises(DataError, match=r"1 of 1 images .* not there.*\n.*\n.*the folder .*test\."):
@@ -304,7 +304,7 @@ def test_what_is_no_data_set_is_refused(tmp_path) -> None:
     with pytest.raises(DataError, match=r"neither a folder nor a CSV file\.\nFor retrieval"):
         read_retrieval(tmp_path / "x.txt")
     write_named(tmp_path / "data" / "bounding_box_test", "0001_c1s1_000001_00.jpg")
-    with pytest.raises(DataError, match="no images to train on, only: gallery"):
+    with pytest.raises(DataError, match="no training images, only: gallery"):
         read_classes(tmp_path / "data")
 
 
@@ -335,7 +335,7 @@ def test_items_of_clothes_are_searched_in_the_gallery(tmp_path) -> None:
     assert [len(layout.samples(n)) for n in ("train", "query", "gallery")] == [4, 2, 4]
     file = tmp_path / "list_eval_partition.txt"
     file.write_text(file.read_text().replace("  query", ""))
-    with pytest.raises(DataError, match="no path, item and use"):
+    with pytest.raises(DataError, match="not a path, item and use"):
         read_retrieval(tmp_path)
 
 

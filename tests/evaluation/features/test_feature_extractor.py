@@ -1,4 +1,4 @@
-"""Features are what the classifier, or the Eigenlayer, is fed; the model stays as it is."""
+"""Features are the input of the classifier, or of the Eigenlayer; the model stays as it is."""
 
 import pytest
 import torch
@@ -109,7 +109,7 @@ def test_features_that_are_no_numbers_are_an_error(images):
 
 
 def test_a_layer_that_is_fed_no_vectors_is_refused(images):
-    with pytest.raises(ShapeError, match="'layer4' is fed"):
+    with pytest.raises(ShapeError, match="The input of 'layer4'"):
         list(embeddings(make_model(), [images], "layer4"))
 
 

@@ -154,8 +154,8 @@ def test_features_that_are_no_numbers_are_refused(suffix, tmp_path):
     [
         ({"embeddings": np.eye(2)}, "It has no 'features', but: embeddings"),
         ({"features": np.eye(2), "identities": np.arange(3)}, "of 2 images, but 3 identities"),
-        ({"features": np.arange(3)}, "no matrix of floating-point numbers"),
-        ({"features": np.eye(3, dtype=np.int32)}, "no matrix of floating-point numbers"),
+        ({"features": np.arange(3)}, "not a matrix of floating-point numbers"),
+        ({"features": np.eye(3, dtype=np.int32)}, "not a matrix of floating-point numbers"),
         ({"features": np.zeros((0, 3))}, "no features"),
         ({"features": np.eye(2), "cameras": np.eye(2)}, "neither texts nor whole numbers"),
         ({"features": np.eye(2), "cameras": np.ones(2)}, "neither texts nor whole numbers"),

@@ -109,9 +109,9 @@ def test_the_exported_file_says_what_was_centralized(asked, settings, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"gc": False}, "What was centralized is gradient, what is to be is nothing"),
-        ({"gc_on": "update"}, "is gradient, what is to be is update"),
-        ({"gc_conv_only": True}, "is gradient, what is to be is gradient of convolutions"),
+        ({"gc": False}, "Centralized was gradient, and now it is nothing"),
+        ({"gc_on": "update"}, "was gradient, and now it is update"),
+        ({"gc_conv_only": True}, "was gradient, and now it is gradient of convolutions"),
     ],
 )
 def test_a_state_is_not_resumed_with_another_centralization(asked, change, words):

@@ -47,7 +47,7 @@ def test_an_image_that_goes_bad_midway_ends_the_run_which_goes_on_after_repair(
         finetune(asked(workers=workers), observer=observer)
     assert caught.value.message == f"The image {path} cannot be read."
     directory, done = observer.plans[0].directory, len(observer.steps)
-    assert caught.value.hint.startswith("Bring back what was there, or add --on-bad-image skip")
+    assert caught.value.hint.startswith("Restore the image, or add --on-bad-image skip")
     assert f"The state after step {done} was saved" in caught.value.hint
     assert f"covtool finetune --resume {directory}" in caught.value.hint
     with pytest.raises(DataError, match="1 of 36 images cannot be read"):

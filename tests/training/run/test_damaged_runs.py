@@ -198,7 +198,9 @@ def test_what_the_arguments_do_not_say_is_reported(run):
     arguments.write_text("\n".join(kept))
     observer = Recorder()
     resume_finetune(run, observer=observer)
-    assert any("does not say everything; as by default: --lr 0.0005." in n for n in observer.notes)
+    assert any(
+        "does not set everything; defaults are used for: --lr 0.0005." in n for n in observer.notes
+    )
 
 
 def test_another_recipe_than_the_saved_one_is_refused(run):
@@ -212,14 +214,14 @@ def test_another_recipe_than_the_saved_one_is_refused(run):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("seed: 99999999999999999999", "--seed will not do: it is larger"),
-        ("lr: .inf", "--lr will not do: it is no finite number"),
-        ("nproc: 100000", "'nproc' will not do"),
-        ("opt: [1]", "'opt' will not do"),
-        ("epochs: nan", "'epochs' will not do"),
+        ("seed: 99999999999999999999", "--seed is not valid: it is larger"),
+        ("lr: .inf", "--lr is not valid: it is not a finite number"),
+        ("nproc: 100000", "'nproc' is not valid"),
+        ("opt: [1]", "'opt' is not valid"),
+        ("epochs: nan", "'epochs' is not valid"),
         ("? [a]\n: 1", "A key is a list"),
-        ("freeze: ['" + "x" * 5000 + "']", "--freeze will not do: it has 5,000 characters"),
-        ("unknown: 1", "'unknown' will not do"),
+        ("freeze: ['" + "x" * 5000 + "']", "--freeze is not valid: it has 5,000 characters"),
+        ("unknown: 1", "'unknown' is not valid"),
     ],
 )
 def test_the_setting_that_will_not_do_is_named(run, line, message):

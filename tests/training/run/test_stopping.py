@@ -69,7 +69,7 @@ def test_a_run_that_stops_early_is_a_finished_run(data: Path, tmp_path: Path) ->
     ends = "2 epochs without a better top1. Resume it with --patience 4 to train longer."
     assert watcher.notes[-1] == f"The run ends after epoch 3: {ends}"
     resumed = resume_finetune(result.directory, observer=again)
-    assert again.notes[-1] == f"The run in {result.directory} is through: {ends}"
+    assert again.notes[-1] == f"The run in {result.directory} is complete: {ends}"
     assert again.steps == []
     assert (resumed.epochs, resumed.stopped_early) == (3, True)
 

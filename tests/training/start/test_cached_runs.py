@@ -117,4 +117,4 @@ def test_the_command_refuses_a_cache_that_does_not_fit(covtool, data):
     assert "--cache-memory allows 2.0 kB" in err
     code, _, err = covtool("finetune", "x", "--data", data, "--cache", "ram", "--cache-memory", "2")
     assert code == 2
-    assert "--cache-memory '2' will not do" in err
+    assert "--cache-memory '2' is not valid" in err

@@ -417,7 +417,7 @@ def test_a_run_that_is_through_says_so_and_stays_as_it_is(asked):
     before = {p: p.read_bytes() for p in result.directory.rglob("*.*") if p.is_file()}
     observer = Recorder()
     again = resume_finetune(result.directory, observer=observer)
-    assert observer.notes[-1].startswith(f"The run in {result.directory} is through: 1 epochs.")
+    assert observer.notes[-1].startswith(f"The run in {result.directory} is complete: 1 epoch.")
     assert again == result
     assert observer.steps == []
     after = {p: p.read_bytes() for p in result.directory.rglob("*.*") if p.is_file()}

@@ -158,7 +158,7 @@ def test_batches_of_more_classes_than_there_are_end_in_a_usage_error(covtool, da
     [
         (["--loss", "ce+tripled"], "Did you mean 'triplet'"),
         (["--loss", "ce+triplet", "--mixup", "0.2"], "leave none of one class"),
-        (["--sampler", "pk", "-b", "30"], "no multiple of the 4"),
+        (["--sampler", "pk", "-b", "30"], "not a multiple of the 4"),
         (["--num-instances", "4"], "no effect with --sampler random"),
     ],
 )

@@ -205,7 +205,7 @@ def test_data_that_moved_may_be_named_anew_but_nothing_may_be_missing(saves, tmp
     with pytest.raises(DataError, match="1 of 36 images cannot be read") as caught:
         resume_finetune(directory, observer=observer)
     assert "3.png: There is no such file." in caught.value.reason
-    assert "Bring back what was there, or add --on-bad-image skip" in caught.value.hint
+    assert "Restore the image, or add --on-bad-image skip" in caught.value.hint
 
 
 def test_a_full_disk_is_a_warning_until_there_have_been_too_many(saves):

@@ -73,7 +73,7 @@ def test_a_run_that_settles_ends_and_goes_on_as_if_it_had_not(asked):
     assert "S(W) after relaxation changed by less than --stop-delta 1." in watcher.notes[-1]
     resume_finetune(settled.directory, observer=again)
     assert again.steps == []
-    assert "is through: S(W) after relaxation" in again.notes[-1]
+    assert "is complete: S(W) after relaxation" in again.notes[-1]
     on = resume_finetune(settled.directory, changes={"stop_delta": 0.0})
     assert not on.stopped_early
     assert content(settled.directory) == content(never.directory)

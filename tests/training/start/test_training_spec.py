@@ -37,7 +37,7 @@ def test_a_request_survives_the_way_through_its_arguments():
 
 
 def test_an_unknown_argument_is_refused():
-    with pytest.raises(ArgumentError, match="'learning_rate' will not do"):
+    with pytest.raises(ArgumentError, match="'learning_rate' is not valid"):
         FinetuneRequest.from_arguments({"model": "m", "data": "d", "learning_rate": 1})
 
 

@@ -67,7 +67,7 @@ def test_auto_batch_halves_until_it_fits_and_remembers_that(asked, memory):
 
 def test_not_even_one_image_is_the_end(asked, memory):
     memory(0)
-    with pytest.raises(OutOfMemoryError, match="Not even parts of --batch-size 6"):
+    with pytest.raises(OutOfMemoryError, match="--batch-size 6 does not fit into memory, even in"):
         finetune(asked(batch_size=6, auto_batch=True))
 
 
@@ -240,6 +240,6 @@ def test_a_batch_norm_that_is_left_with_one_image_says_so(asked, memory):
     finetune(asked(img_size=64, **settings), observer=recorder)
     assert any("batch norms see 1 image at a time" in note for note in recorder.notes)
     # At this size the last of them sees a single number per channel, and torch refuses.
-    with pytest.raises(OutOfMemoryError, match="Not even parts of --batch-size 4") as caught:
+    with pytest.raises(OutOfMemoryError, match=r"--batch-size 4 does not fit .* even in") as caught:
         finetune(asked(img_size=32, **settings))
     assert caught.value.reason == "A single image is too few for a batch norm."

@@ -99,10 +99,10 @@ def why_no_classes(folder: Path, names: Collection[str], known: Collection[str] 
         others = (child.name for child in folders_in(folder) if child.name != words[0])
         beside = [name for name in others if not TARGET_WORDS.isdisjoint(words_in(name))]
         also = f" (beside {', '.join(beside)})" if beside else ""
-        return f"has one folder with images, {words[0]!r}{also}, that is no class"
+        return f"has one folder with images, {words[0]!r}{also}, that is not a class"
     lower = {word for name in words for word in (name.lower(), *words_in(name))}
     if lower & IMAGE_WORDS and (lower & TARGET_WORDS or not ordinary) and ordinary < 2:
-        return f"has folders with images that are no classes: {shown(words)}"
+        return f"has folders with images that are not classes: {shown(words)}"
     return None
 
 

@@ -65,7 +65,7 @@ def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundIma
     """
     choice = choice or LayoutSpec()
     place = look_through(root)
-    through = () if place == root else (f"{root} is read as {place}, which is all it holds.",)
+    through = () if place == root else (f"{root} is read as {place}, its only content.",)
     splits = split_folders(place)
     if splits:
         found = _in_splits(place, splits, choice)
@@ -135,7 +135,7 @@ def by_splits_inside(folder: Path, inside: Mapping[str, Mapping[str, Path]]) -> 
     places = [place for splits in inside.values() for place in splits.values()]
     if any(map(holds_images, (c for place in places for c in folders_in(place)))):
         raise DataError(
-            f"{folder} is no data set itself, but holds {len(inside)}: {shown(inside)}.",
+            f"{folder} is not a data set itself, but holds {len(inside)}: {shown(inside)}.",
             hint=f"Choose one, like {folder / next(iter(inside))}.",
         )
     splits: dict[str, list[Labeled]] = {}
@@ -170,7 +170,7 @@ def _lies_among_classes(exact: Mapping[str, Path], children: Sequence[Path]) -> 
 
 
 def _whole(folder: Path, choice: LayoutSpec) -> FoundImages:
-    """Read the images of class folders; a folder ``test`` among them is no class."""
+    """Read the images of class folders; a folder ``test`` among them is not a class."""
     children = [child for child in folders_in(folder) if is_split_alone(child.name)]
     aside = {child.name: child for child in children if implied_split(child.name) != "train"}
     unlabeled = {name: f"{place} {why_unlabeled(place)}" for name, place in aside.items()}
@@ -211,7 +211,7 @@ def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> F
     notes += [f"{why}." for why in unread.values()]
     if set(role.values()) == {"train"}:
         others = alike_folders(root, folders, known)
-        unread |= {place.name: f"{place} is called like no split" for place in others}
+        unread |= {place.name: f"{place} does not have the name of a split" for place in others}
     return FoundImages(splits=splits, unlabeled={**unlabeled, **unread}, notes=tuple(notes))
 
 
@@ -282,7 +282,7 @@ def _renamed(folders: Collection[str]) -> list[str]:
 def _left_out(root: Path, folders: Collection[str]) -> list[str]:
     others = [child for child in folders_in(root) if child.name not in folders]
     others = [child.name for child in others if holds_images(child)]
-    return [f"Not used, since they are no splits: {shown(others)}."] if others else []
+    return [f"Not used, since they are not splits: {shown(others)}."] if others else []
 
 
 def _split_of(folder: Path) -> str | None:

@@ -49,7 +49,7 @@ def opened_table(file: Path, *, normalize: bool = True) -> Iterator[OpenTable]:
         normalize: Whether names of columns are `normalized`.
 
     Raises:
-        DataError: It cannot be read or is no text; it has too many columns, cells that are too
+        DataError: It cannot be read or is not text; it has too many columns, cells that are too
             long, or a quote that never closes.
     """
     with translate_list_errors(file), opened_text(file) as stream:
@@ -81,7 +81,7 @@ def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int
             yield reader.line_num, cells
             begins = reader.line_num + 1
     except csv.Error as problem:
-        raise ValueError(f"line {reader.line_num:,} is no CSV: {problem}") from problem
+        raise ValueError(f"line {reader.line_num:,} is not CSV: {problem}") from problem
 
 
 def _row(columns: Sequence[str], cells: Sequence[str]) -> Row:

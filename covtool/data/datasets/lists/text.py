@@ -53,7 +53,7 @@ def text_of(file: Path) -> str:
     """Return the text of a list, with one kind of end of a line.
 
     Raises:
-        DataError: It cannot be read, is no text, or is longer than `LONGEST_LIST`.
+        DataError: It cannot be read, is not text, or is longer than `LONGEST_LIST`.
     """
     with translate_list_errors(file):
         text = read_bytes(file, at_most=LONGEST_LIST).decode(encoding_of(file))
@@ -81,7 +81,7 @@ def opened_text(file: Path, *, errors: str = "strict") -> Iterator[TextIO]:
 
     Raises:
         OSError: It cannot be read.
-        UnicodeError: It is no text; raised where it is read.
+        UnicodeError: It is not text; raised where it is read.
     """
     # newline="": the csv module splits lines itself, as a quoted cell may hold the end of one.
     encoding = encoding_of(file)
@@ -98,7 +98,7 @@ def checked_lines(text: TextIO, *, longest: int = LONGEST_LINE) -> Iterator[str]
 
     Raises:
         ValueError: A line has a NUL, or is longer.
-        UnicodeError: It is no text.
+        UnicodeError: It is not text.
     """
     number = 0
     while line := text.readline(longest + 1):

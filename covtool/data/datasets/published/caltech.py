@@ -1,4 +1,4 @@
-"""Caltech-101 and Caltech-256: class folders, one of which is no class."""
+"""Caltech-101 and Caltech-256: class folders, one of which is not a class."""
 
 from pathlib import Path
 
@@ -23,5 +23,5 @@ def read_caltech(root: Path, choice: LayoutSpec) -> FoundImages:
     found = [(path, name) for name, paths in images.items() for path in paths]
     if not found:
         raise DataError(f"There are no images in {folder}.")
-    notes = [f"{name} is no class: {counted(n, 'image')} left out." for name, n in aside.items()]
+    notes = [f"{name} is not a class: {counted(n, 'image')} left out." for name, n in aside.items()]
     return FoundImages(splits={"all": found}, notes=tuple(notes))

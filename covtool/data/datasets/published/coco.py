@@ -111,7 +111,7 @@ def _labeled(file: Path, folder: Path, asked: str) -> tuple[list[Labeled], tuple
             raise TypeError("name of a file that is text")
     except (LookupError, TypeError, AttributeError) as problem:
         reason = f"No {printable(str(problem))}."
-        raise DataError(f"{file} is not as COCO's are.", reason=reason) from problem
+        raise DataError(f"{file} does not have COCO's format.", reason=reason) from problem
     several = sum(len(found) > 1 for found in labels.values())
     if several:
         raise DataError(

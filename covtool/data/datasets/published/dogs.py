@@ -45,6 +45,4 @@ def _in_box(root: Path, path: Path, label: str) -> Labeled:
         box = ElementTree.fromstring(text).find("object/bndbox")
         return BoxedImage(path, tuple(float(box.findtext(edge)) for edge in EDGES)), label
     except (OSError, ElementTree.ParseError, AttributeError, TypeError, ValueError) as problem:
-        raise DataError(
-            f"{file} tells no bounding box.", reason=printable(str(problem))
-        ) from problem
+        raise DataError(f"{file} has no bounding box.", reason=printable(str(problem))) from problem

@@ -89,7 +89,7 @@ def _numbers(file: Path) -> list[int]:
     lines = lines_of(file)
     wrong = next((line for line in lines if not (line.isdecimal() and len(line) < 10)), None)
     if wrong is not None:
-        raise DataError(f"{file} has a line that is no number of a class: {printable(wrong)!r}.")
+        raise DataError(f"{file} has a line that is not a number of a class: {printable(wrong)!r}.")
     return [int(line) for line in lines]
 
 
@@ -117,7 +117,7 @@ def read_noisy(file: Path, choice: LayoutSpec) -> FoundImages:
 
     Raises:
         ArgumentError: There are no such labels.
-        DataError: A line is no line of it, or an image is not there.
+        DataError: A line is not a line of it, or an image is not there.
     """
     known = [name for name in columns_of(file) if name.startswith("noisy_labels_")]
     column = chosen_labels(choice, known, file)

@@ -67,7 +67,7 @@ def names_and_boxes(file: Path) -> list[tuple[str, tuple[float, float, float, fl
         try:
             first, second, third, fourth = map(float, cells)
         except ValueError as problem:
-            raise DataError(f"{file}: {printable(line)!r} is no name and box.") from problem
+            raise DataError(f"{file}: {printable(line)!r} is not a name and a box.") from problem
         found.append((name, (first, second, third, fourth)))
     return found
 
@@ -83,7 +83,7 @@ def rest_and_last(file: Path) -> list[tuple[str, str]]:
         *rest, last = line.rsplit(maxsplit=1)  # paths before it may hold spaces
         if not rest:
             raise DataError(
-                f"{file}: {printable(line)!r} is no path and label.", hint="It may be cut off."
+                f"{file}: {printable(line)!r} is not a path and a label.", hint="It may be cut off."
             )
         pairs.append((rest[0], last))
     return pairs

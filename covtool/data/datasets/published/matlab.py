@@ -73,7 +73,7 @@ def variables_of(content: bytes) -> dict[str, Any]:
     """
     order = _ORDERS.get(content[_HEADER - 4 : _HEADER])
     if order is None:
-        raise ValueError("It is no file of MATLAB of version 5.")
+        raise ValueError("It is not a MATLAB file of version 5.")
     found, left = {}, LONGEST_MAT
     for kind, body in _elements(memoryview(content)[_HEADER:], order):
         if kind == _COMPRESSED:

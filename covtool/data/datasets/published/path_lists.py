@@ -43,7 +43,7 @@ def read_path_list(file: Path, choice: LayoutSpec) -> FoundImages:
     """Read one list: its labels are the classes, by name where a file beside it names them.
 
     Raises:
-        DataError: A line is no path and label, or an image is not there.
+        DataError: A line is not a path and a label, or an image is not there.
     """
     images, note = _labeled(file)
     return FoundImages(splits={UNSPLIT: images}, notes=(note,))
@@ -91,7 +91,7 @@ def _labeled(file: Path) -> tuple[list[Labeled], str]:
         pair = _pair(line)
         if pair is None:
             raise DataError(
-                f"{file}, line {number}, is no path and label: {printable(line)!r}.",
+                f"{file}, line {number}, is not a path and a label: {printable(line)!r}.",
                 hint="Each line should look like images/1.jpg 0.",
             )
         pairs.append(pair)

@@ -151,7 +151,7 @@ def _text(file: BinaryIO, holder: Member) -> str:
     try:
         return bytes_of(file, holder).decode("utf-8")
     except UnicodeDecodeError as problem:
-        raise ValueError("has a label that is no text in UTF-8.") from problem
+        raise ValueError("has a label that is not text in UTF-8.") from problem
 
 
 def _field(text: str, name: str) -> Any:
@@ -170,7 +170,7 @@ def _number(value: Any) -> int:
     # A bool is an int to Python, but no label.
     text = str(value).strip() if isinstance(value, str | int) else ""
     if isinstance(value, bool) or not _WHOLE.fullmatch(text):
-        raise ValueError(f"has the label {printable(repr(value), longest=50)}, no whole number.")
+        raise ValueError(f"has the label {printable(repr(value), longest=50)}, not a whole number.")
     number = int(text)
     if number >= MOST_CLASSES:
         raise ValueError(f"has the label {number:,}; labels count from 0 to {MOST_CLASSES - 1:,}.")

@@ -136,18 +136,18 @@ def _names_of(row: Mapping[str, Any]) -> list[str]:
 def _name_of(shard: Any) -> str:
     """Return the name of a tar file, after a check that it is in the data set's folder."""
     if not isinstance(shard, str) or "\0" in shard:
-        raise ValueError(f"{shard!r} is no name of a file.")
+        raise ValueError(f"{shard!r} is not a name of a file.")
     # The file may come from elsewhere: ``..`` would read other files, ``pipe:`` is a command to
     # WebDataset, and C: a drive.
     if ":" in shard or Path(shard).is_absolute() or ".." in Path(shard).parts:
-        raise ValueError(f"{shard!r} is no file below the folder.")
+        raise ValueError(f"{shard!r} is not a file below the folder.")
     return shard
 
 
 def _field_of(row: Mapping[str, Any]) -> str:
     name = row.get("alt_label") or ""
     if not isinstance(name, str):
-        raise ValueError(f"{name!r} is no field of a label.")
+        raise ValueError(f"{name!r} is not a field of a label.")
     return name
 
 

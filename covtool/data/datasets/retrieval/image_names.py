@@ -122,7 +122,7 @@ def _identity_and_camera(path: Path) -> tuple[str, str]:
     match = NAMED.match(path.name)
     if match is None:
         raise DataError(
-            f"The name of {printable(str(path))} tells neither identity nor camera.",
+            f"The name of {printable(str(path))} states neither identity nor camera.",
             reason="It should begin like 0002_c1.",
         )
     return match[1], str(int(match[2]))  # VeRi pads cameras with zeros, Market-1501 does not
@@ -136,7 +136,7 @@ def _read_list(file: Path, folder: Path) -> tuple[RetrievalSample, ...]:
         parts = Path(path).name.split("_")
         if len(parts) < 4 or not (parts[2].isdigit() and identity.isdigit()):
             raise DataError(
-                f"{file}, line {number}, is no path and identity: {printable(line)!r}.",
+                f"{file}, line {number}, is not a path and an identity: {printable(line)!r}.",
                 reason="It should look like 0000/0000_000_01_0303morning_0008_0.jpg 0.",
             )
         samples.append(RetrievalSample(folder / path, identity, str(int(parts[2]))))

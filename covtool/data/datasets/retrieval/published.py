@@ -74,7 +74,7 @@ def read_in_shop(root: Path, choice: LayoutSpec) -> RetrievalLayout:
     wrong = next((row for row in rows if len(row) != 3), None)
     if wrong or not rows:
         found = printable(" ".join(wrong)) if wrong else "none at all"
-        raise DataError(f"{file} has a line that is no path, item and use: {found}.")
+        raise DataError(f"{file} has a line that is not a path, item and use: {found}.")
     place = _folder_of(rows[0][0], file.parent, IN_SHOP_IMAGES)
     required(file, [(place / row[0], row[1]) for row in rows], place)
     subsets: dict[str, list[RetrievalSample]] = {"train": [], "query": [], "gallery": []}
@@ -136,7 +136,7 @@ def read_products(root: Path, choice: LayoutSpec) -> RetrievalLayout:
         file = find_file(root, name)
         rows = [line.split() for line in lines_of(file)[1:]]  # behind the header
         if any(len(row) != 4 for row in rows):
-            raise DataError(f"{file} has a line that is no image, class, super-class and path.")
+            raise DataError(f"{file} has a line that is not an image, class, super-class and path.")
         images = required(file, [(root / row[3], row[1]) for row in rows], root)
         found[split] = tuple(RetrievalSample(path, identity) for path, identity in images)
     test = found["test"]

@@ -107,7 +107,7 @@ def _read_retrieval(root: Path, choice: LayoutSpec, test_classes: float | None) 
         raise DataError(f"{root} is neither a folder nor a CSV file.", hint=RETRIEVAL_HINT)
     if form.name == "folders" and (below := _data_sets_below(root)):
         raise DataError(
-            f"{root} is no data set itself, but holds {len(below)}: {', '.join(below)}.",
+            f"{root} is not a data set itself, but holds {len(below)}: {', '.join(below)}.",
             hint=f"Choose one, like {root / below[0]}.",
         )
     refuse_options(choice, form.options, root)

@@ -182,7 +182,7 @@ def _require_identities(layout: RetrievalLayout) -> None:
             f"All images to search in show one identity, {identities.pop()!r}, in {layout.root}.",
             reason="Every match is right then.",
             hint="A search needs images of two identities at least. Is it the name of a folder "
-            "that is no class?",
+            "that is not a class?",
         )
 
 
@@ -202,5 +202,5 @@ def _no_query_left(layout: RetrievalLayout, report: RetrievalReport) -> DataErro
     return DataError(
         message,
         reason=f"{unfiltered:,} have matches by their own camera, which do not count.",
-        hint="Add --no-cameras to count them, or tell the cameras apart.",
+        hint="Add --no-cameras to count them, or give the images different cameras.",
     )

@@ -28,9 +28,7 @@ def training_layout(
     """
     train = [sample for sample in layout.train if sample.identity != JUNK_IDENTITY]
     if not train:
-        raise DataError(
-            f"{layout.root} has no images to train on, only: {', '.join(layout.subsets)}."
-        )
+        raise DataError(f"{layout.root} has no training images, only: {', '.join(layout.subsets)}.")
     # As text, not by number like classes: checkpoints hold the classes of identities in this order.
     names = sorted({sample.identity for sample in train})
     index = {name: label for label, name in enumerate(names)}

@@ -107,7 +107,7 @@ def test_clutter_of_caltech_256_is_no_class(tmp_path) -> None:
         write_image(tmp_path / "256_ObjectCategories" / name / "001_0001.jpg")
     layout = scan(tmp_path)
     assert layout.class_names == ("001.ak47", "002.american-flag")
-    assert "257.clutter is no class: 1 image left out." in layout.notes
+    assert "257.clutter is not a class: 1 image left out." in layout.notes
 
 
 def test_lists_in_each_split_are_read_with_the_images_beside_them(tmp_path) -> None:
