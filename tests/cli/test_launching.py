@@ -74,29 +74,29 @@ def test_only_the_first_of_several_processes_speaks(monkeypatch, capsys):
     assert speak() == ("", "")
 
 
-def told(problem, capsys):
-    return main._told(problem), capsys.readouterr().err
+def reported(problem, capsys):
+    return main._report(problem), capsys.readouterr().err
 
 
 def test_an_error_that_all_have_is_told_by_the_first(monkeypatch, capsys):
-    assert told(DataError("bad"), capsys) == (4, "error: bad\n")
+    assert reported(DataError("bad"), capsys) == (4, "error: bad\n")
     be_second_of_two(monkeypatch)
-    assert told(DataError("bad"), capsys) == (4, "")
+    assert reported(DataError("bad"), capsys) == (4, "")
 
 
 def test_an_error_of_one_process_is_told_by_that_one(monkeypatch, capsys):
     be_second_of_two(monkeypatch)
     problem = DataError("mine")
     problem.tell_once = lambda tell: tell()
-    assert told(problem, capsys) == (4, "error: mine\n")
+    assert reported(problem, capsys) == (4, "error: mine\n")
     problem.tell_once = lambda tell: 7
-    assert told(problem, capsys) == (7, "")
+    assert reported(problem, capsys) == (7, "")
 
 
 def test_the_launcher_knows_better_who_was_lost(monkeypatch, capsys):
-    assert "lost another process" in told(LostProcessError(0, 2), capsys)[1]
+    assert "lost another process" in reported(LostProcessError(0, 2), capsys)[1]
     monkeypatch.setenv(launching.LAUNCHED, "1")
-    assert told(LostProcessError(0, 2), capsys) == (1, "")
+    assert reported(LostProcessError(0, 2), capsys) == (1, "")
 
 
 def test_nproc_runs_the_command_in_several_processes_and_prints_one_object(tmp_path):
