@@ -40,7 +40,7 @@ def export(
         VerificationError: It does not open, or answers differently.
     """
     model = parts.evaluated
-    phase = parts.phases.at(epoch).label
+    phase = parts.phases.at(epoch).label or None  # a run of one phase shows none
     # Of that epoch: a head schedule may have another head ready for the next one.
     recipe = parts.recipe_at(epoch)
     model.recipe = trained_recipe(

@@ -22,6 +22,7 @@ from covtool.errors import (
 )
 from covtool.evaluation import evaluate_classification
 from covtool.specs import AugmentationSpec, FinetuneRequest, HeadSpec, InputOverrides, ModelSource
+from covtool.specs.first_version import read_line
 from covtool.training import finetune, plan_finetune, resume_finetune
 
 
@@ -67,6 +68,8 @@ def test_the_exported_model_is_the_trained_one_with_its_history(asked, data):
     assert recipe.input.size == (32, 32)
     assert recipe.provenance.data == data.name
     assert "gradient centralization on the gradient" in recipe.provenance.history[-1]
+    # as a file of version 1, which has the line alone, is read
+    assert read_line(recipe.provenance.history[-1]) == recipe.provenance.steps[-1]
     samples = scan(data).samples("val")
     measured = evaluate_classification(model, evaluation_loader(samples, recipe.input, workers=0))
     metric = recipe.provenance.metrics[0]
