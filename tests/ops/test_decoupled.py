@@ -125,6 +125,7 @@ def test_norm_of_large_float16_features_does_not_overflow(groups: int) -> None:
     assert_close(norm, torch.full_like(norm, 300 * (512 * 9 / groups) ** 0.5))
 
 
+@even_same
 @pytest.mark.parametrize("place", PLACES)
 def test_gradient_of_the_norm_agrees_with_finite_differences(place: str) -> None:
     features = random_tensor(1, 4, 3, 3).requires_grad_()

@@ -122,7 +122,7 @@ def test_a_cached_run_cannot_be_resumed_without_its_images(data, asked):
     with pytest.raises(DataError, match="1 images of train cannot be read any more") as caught:
         resume_finetune(cut.plans[0].directory)
     assert str(path) in caught.value.reason
-    assert "with --cache nothing takes their place" in caught.value.hint
+    assert "with --cache no others take their place" in caught.value.hint
     path.write_bytes(content)
     assert resume_finetune(cut.plans[0].directory).epochs == 2
 
