@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 import no_network
 import pytest
@@ -28,6 +29,21 @@ def pytest_collection_finish():
 def pytest_unconfigure():
     """Let the end of the process find them: libraries complain about what is left."""
     gc.unfreeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def memory_of_activations_measured_once():
+    """Tests of `activation_bytes` itself find the real one in its own module."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from measured_once import once
+
+    from covtool.checkpoints import room
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(room, "activation_bytes", once(room.activation_bytes))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,9 @@
 """Networks as the code bases for re-identification define them, written from their definitions."""
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import timm
 import torch
@@ -66,12 +68,18 @@ def warmed(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
+@cache
+def drawn(name: str) -> nn.Module:
+    """Draw millions of random numbers, once for each network."""
+    return models.get_model(name)
+
+
 def resnet(
     name: str = "resnet18", *, last_stride: int = 1, ibn: bool = False, unpadded: bool = False
 ) -> nn.Module:
     """torchvision's network, with what code bases change about it."""
     torch.manual_seed(0)
-    net = models.get_model(name)
+    net = copy.deepcopy(drawn(name))
     del net.fc
     if last_stride == 1:
         first = net.layer4[0]

@@ -8,12 +8,19 @@ import torch
 from operation_cases import CASES, IMAGES, RESNET, VIT
 from safetensors.torch import load_file
 from tolerances import EXACT
+from torch import nn
 from torch.testing import assert_close
 from toy_data import write_toy_data
 
 import covtool
 from covtool.backbones.create import create_model
-from covtool.conversion import ConversionRequest, ConversionResult, convert, plan_conversion
+from covtool.conversion import (
+    ConversionRequest,
+    ConversionResult,
+    convert,
+    plan_conversion,
+    verifying,
+)
 from covtool.errors import ArgumentError, SurgeryError
 from covtool.specs import HeadSpec, ModelSource, Operation, Recipe
 from covtool.surgery import OPERATIONS
@@ -106,14 +113,26 @@ def assert_round_trip(done: ConversionResult) -> None:
         assert_close(again(images), model(images), **EXACT)
 
 
-def kept_or_refused(order: tuple[str, ...], source: Path, output: Path) -> None:
+@pytest.fixture
+def reopened(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """Models that conversions read from their own files, and compare with what they wrote."""
+    read = verifying.reopened
+    found: list[nn.Module] = []
+    monkeypatch.setattr(verifying, "reopened", lambda path: found.append(read(path)) or found[-1])
+    return found
+
+
+def kept_or_refused(
+    order: tuple[str, ...], source: Path, output: Path, reopened: list[nn.Module]
+) -> None:
+    reopened.clear()
     request = asked(source, output, *(CASES[name].spec for name in order))
     message = next((REFUSED[pair] for pair in pairwise(order) if pair in REFUSED), None)
     if message is None:
         done = convert(request)
         kinds = [operation.operation for operation in done.plan.recipe.operations]
         assert kinds == list(order)
-        assert_round_trip(done)
+        assert [model.recipe for model in reopened] == [done.plan.recipe]
     else:
         with pytest.raises((ArgumentError, SurgeryError), match=message) as refused:
             convert(request)
@@ -121,28 +140,38 @@ def kept_or_refused(order: tuple[str, ...], source: Path, output: Path) -> None:
 
 
 @pytest.mark.parametrize("first", ON_A_RESNET)
-def test_every_pair_is_kept_or_refused(first: str, checkpoints, tmp_path: Path) -> None:
+def test_every_pair_is_kept_or_refused(first: str, checkpoints, reopened, tmp_path: Path) -> None:
     for pair in product([first], ON_A_RESNET):
-        kept_or_refused(pair, checkpoints["test_resnet"], tmp_path)
+        kept_or_refused(pair, checkpoints["test_resnet"], tmp_path, reopened)
 
 
 @pytest.mark.parametrize("other", ON_A_TRANSFORMER)
 def test_every_pair_with_overlapping_patches_is_kept_or_refused(
-    other: str, checkpoints, tmp_path: Path
+    other: str, checkpoints, reopened, tmp_path: Path
 ) -> None:
     for pair in {("patch-stride", other), (other, "patch-stride")}:
-        kept_or_refused(pair, checkpoints["test_vit"], tmp_path)
+        kept_or_refused(pair, checkpoints["test_vit"], tmp_path, reopened)
 
 
 @pytest.mark.parametrize("order", [*permutations(["last-stride", "conv", "head"])], ids="+".join)
 def test_what_the_command_can_do_at_once_may_come_in_any_order(
-    order: tuple[str, ...], checkpoints, tmp_path: Path
+    order: tuple[str, ...], checkpoints, reopened, tmp_path: Path
 ) -> None:
-    kept_or_refused((*order, "eigenlayer"), checkpoints["test_resnet"], tmp_path)
+    kept_or_refused((*order, "eigenlayer"), checkpoints["test_resnet"], tmp_path, reopened)
 
 
-def test_order_of_the_table_is_one_that_can_be_done(checkpoints, tmp_path: Path) -> None:
-    kept_or_refused(ON_A_RESNET, checkpoints["test_resnet"], tmp_path)
+def test_order_of_the_table_is_one_that_can_be_done(checkpoints, reopened, tmp_path: Path) -> None:
+    kept_or_refused(ON_A_RESNET, checkpoints["test_resnet"], tmp_path, reopened)
+
+
+@pytest.mark.parametrize(
+    ("base", "order"),
+    [(RESNET, ON_A_RESNET), (VIT, ("patch-stride", "head", "eigenlayer"))],
+    ids=["resnet", "transformer"],
+)
+def test_recipe_alone_gives_the_structure(base, order, checkpoints, tmp_path: Path) -> None:
+    operations = [CASES[name].spec for name in order]
+    assert_round_trip(convert(asked(checkpoints[base.name], tmp_path, *operations)))
 
 
 def test_a_converted_file_can_be_converted_again(checkpoints, tmp_path: Path) -> None:

@@ -3,14 +3,13 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from forked_command import ForkedCommand
 from svdnet_training import PHASES, write_data, write_eigen_model
 from toy_data import write_toy_data
 from training_runs import content
@@ -38,7 +37,6 @@ SETTINGS = {
     "clip_grad": 1.0,
     "bn_stats": "train",
 }
-COMMAND = [sys.executable, "-m", "covtool_cli"]
 PATIENCE_S = 120  # for a process that should get somewhere
 
 
@@ -72,19 +70,6 @@ def phased(tmp_path_factory):
     }
 
 
-def started(*arguments, folder):
-    """The command, as the leader of a process group of its own."""
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
 def kill_after(process, watched, lines, delay):
     """SIGKILL to the whole group, some time after a log has got so many lines; whether it hit."""
     deadline = time.monotonic() + PATIENCE_S
@@ -95,8 +80,7 @@ def kill_after(process, watched, lines, delay):
     hit = process.poll() is None
     if hit:
         os.killpg(process.pid, signal.SIGKILL)
-    _, err = process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL), err
+    assert process.wait(PATIENCE_S) in (0, -signal.SIGKILL), process.printed()
     return hit
 
 
@@ -117,7 +101,7 @@ def survives(settings, tmp_path, kills, seed):
     hits = 0
     for number in range(kills):
         arguments = ["--resume", str(directory)] if number else ["--config", "settings.yaml"]
-        process = started(request.command, *arguments, folder=tmp_path)
+        process = ForkedCommand(request.command, *arguments, folder=tmp_path)
         done = updates * number // kills
         until = done + draw.randint(1, max(1, updates // kills))
         hits += kill_after(process, log, until, draw.uniform(0, 0.2))
@@ -155,14 +139,14 @@ def test_a_signal_to_the_whole_group_ends_the_run_in_order(settings, tmp_path, n
     arguments = {**settings, "experiment": number.name, "save_every_steps": 0, "epochs": 50}
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(arguments))
     log = Path(settings["output"]) / "finetune" / number.name / "metrics.jsonl"
-    process = started("finetune", "--config", "settings.yaml", folder=tmp_path)
+    process = ForkedCommand("finetune", "--config", "settings.yaml", folder=tmp_path)
     deadline = time.monotonic() + PATIENCE_S
     while _lines(log) < 3 and process.poll() is None:
         assert time.monotonic() < deadline, "the run does not get on"
         time.sleep(0.005)
     os.killpg(process.pid, number)
-    _, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == code, err
+    assert process.wait(PATIENCE_S) == code, process.printed()
+    err = process.printed()
     assert f"Interrupted by {number.name}" in err
     assert "Traceback" not in err
     state = torch.load(log.parent / "checkpoints/last.pt", weights_only=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from covering import pairs
 from tolerances import FLOAT64
 from toy_data import write_toy_data
 from training_runs import Recorder
@@ -187,9 +188,7 @@ def test_without_batch_norm_the_run_is_the_one_with_enough_memory(asked, memory)
         assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-3)
 
 
-@pytest.mark.parametrize("accum", [1, 2])
-@pytest.mark.parametrize("mixup", [0.0, 0.4])
-@pytest.mark.parametrize("micro_batch", [1, 4])
+@pairs(micro_batch=[1, 4], mixup=[0.0, 0.4], accum=[1, 2])
 def test_the_gradient_is_that_of_the_whole_batch(asked, micro_batch, mixup, accum):
     request = resolve_defaults(
         asked(model="test_convnext", mixup=mixup, grad_accum_steps=accum), ALONE
