@@ -16,9 +16,9 @@ from covtool.checkpoints.containers import find_content, prefix_chain
 from covtool.checkpoints.file_kinds import file_format
 from covtool.checkpoints.metadata import Statements, read_statements
 from covtool.checkpoints.model_file import RECIPE_KEY
-from covtool.checkpoints.own_runs import SavedState, saved_state
 from covtool.checkpoints.pickles import GlobalName, Placeholder, UnusableTensor, plain
 from covtool.checkpoints.plain_tensors import require_plain, require_usual
+from covtool.checkpoints.saved_states import SavedState, saved_state
 from covtool.checkpoints.shards import shards_of, weights_file
 from covtool.checkpoints.tensor_files import read_tensors
 from covtool.checkpoints.unpickling import load_torch_file

@@ -1,43 +1,24 @@
 """covtool's own runs as models: a run's folder, and the states that it is resumed from."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from covtool.checkpoints import model_file
+from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.places import is_folder, is_there
-from covtool.errors import ArgumentError, CheckpointError, reason_of
-from covtool.full_paths import absolute
+from covtool.checkpoints.saved_states import SavedState
+from covtool.errors import CheckpointError
 from covtool.printable import printable
 from covtool.regular_files import is_regular
-from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES, read_settings
+from covtool.run_files import EXPORTED, RECIPE, STATES
 from covtool.specs import Recipe
 from covtool.specs.provenance import SavedStateStep
-from covtool.specs.recipe_reading import recipe_of
-
-if TYPE_CHECKING:
-    from covtool.checkpoints.foreign import ForeignCheckpoint
 
 BEST, LAST = "best", "last"
 
-_OF_STATES = {"version", "progress", "model", "optimizer", "generators"}  # entries of every one
 _CHOICE = "@"  # RUN@last
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedState:
-    """A state of one of covtool's own runs.
-
-    Attributes:
-        epoch: Epochs done.
-        recipe: Recipe of its model; None where neither file nor folder has it.
-    """
-
-    epoch: int
-    recipe: Recipe | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +34,7 @@ class OwnModel:
 
     model: nn.Module
     recipe: Recipe
-    checkpoint: "ForeignCheckpoint"
+    checkpoint: ForeignCheckpoint
     notes: tuple[str, ...] = ()
 
 
@@ -108,58 +89,7 @@ def _nothing_in(folder: Path, choice: str) -> CheckpointError:
     )
 
 
-def saved_state(path: Path, content: Any) -> SavedState | None:
-    """Return what a file says about itself, if it is a state of one of covtool's own runs.
-
-    Args:
-        path: The file; the run's folder around it may tell the recipe.
-        content: Content of the file.
-
-    Raises:
-        CheckpointError: Its recipe is not one that this version understands.
-    """
-    if not isinstance(content, Mapping) or not set(content) >= _OF_STATES:
-        return None
-    progress = content["progress"]
-    epoch = progress.get("epoch") if isinstance(progress, Mapping) else None
-    if not isinstance(epoch, int):
-        return None
-    stated = content.get("recipe") or _recipe_beside(path)
-    return SavedState(epoch=epoch, recipe=None if stated is None else _validated(path, stated))
-
-
-def _recipe_beside(path: Path) -> Any:
-    """Return the recipe in the run's folder; None where the head may have been another by then."""
-    folder = absolute(path).parent.parent
-    if absolute(path).parent.name != STATES:
-        return None
-    arguments = _settings(folder / ARGUMENTS)
-    if arguments is None or arguments.get("head_schedule"):
-        return None
-    return _settings(folder / RECIPE)
-
-
-def _settings(path: Path) -> Mapping[str, Any] | None:
-    """Return what a run wrote beside its states; None where that is missing or cannot be read."""
-    try:
-        return read_settings(path)
-    except ArgumentError:
-        return None
-
-
-def _validated(path: Path, stated: Any) -> Recipe:
-    try:
-        return recipe_of(stated)
-    except ValueError as problem:
-        raise CheckpointError(
-            f"The recipe of the run that {path} belongs to is not one that this version of covtool "
-            "understands.",
-            reason=reason_of(problem),
-            hint="Was it written by a newer version? Update covtool.",
-        ) from problem
-
-
-def model_of_state(checkpoint: "ForeignCheckpoint") -> OwnModel:
+def model_of_state(checkpoint: ForeignCheckpoint) -> OwnModel:
     """Return the model in a state of a run, with the average of its weights where there is one.
 
     Args:

@@ -4,15 +4,13 @@ import math
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from covtool.checkpoints.pickles.python_values import raw_bytes
 from covtool.checkpoints.pickles.records import GlobalName, Placeholder
-
-if TYPE_CHECKING:
-    from covtool.checkpoints.pickles.settling import Settling
+from covtool.checkpoints.pickles.settle import Settle
 
 _CODE = re.compile(
     r"[?bhilqpBHILQPefdgFDG]|b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SU]\d{1,6}|[mM]8", re.ASCII
@@ -61,7 +59,7 @@ def _unit(state: Any) -> str | None:
     return "" if text == "generic" else f"[{count}{text}]"
 
 
-def _scalar(record: Placeholder, settle: "Settling") -> Any:
+def _scalar(record: Placeholder, settle: Settle) -> Any:
     if len(record.arguments) != 2:
         return NotImplemented
     dtype, raw = dtype_of(record.arguments[0]), raw_bytes(settle(record.arguments[1]), settle)
@@ -73,7 +71,7 @@ def _scalar(record: Placeholder, settle: "Settling") -> Any:
     return np.frombuffer(raw, dtype, 1)[0] if raw else dtype.type()
 
 
-def _array(record: Placeholder, settle: "Settling") -> Any:
+def _array(record: Placeholder, settle: Settle) -> Any:
     """Rebuild what `numpy._core.multiarray._reconstruct` makes, whose state holds everything."""
     state = record.state
     kind = record.arguments[0] if record.arguments else None
@@ -85,7 +83,7 @@ def _array(record: Placeholder, settle: "Settling") -> Any:
     return _filled(raw, dtype_of(dtype), settle(shape), "F" if fortran else "C")
 
 
-def _from_buffer(record: Placeholder, settle: "Settling") -> Any:
+def _from_buffer(record: Placeholder, settle: Settle) -> Any:
     """Rebuild `numpy._core.numeric._frombuffer(buffer, dtype, shape, order)`, of protocol 5."""
     if len(record.arguments) < 4:
         return NotImplemented
@@ -126,7 +124,7 @@ def _is_shape(shape: Any) -> bool:
 
 
 # NumPy 2 renamed `core` to `_core`; files of either are read by both.
-NUMBERS: dict[str, Callable[[Placeholder, "Settling"], Any]] = {
+NUMBERS: dict[str, Callable[[Placeholder, Settle], Any]] = {
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray._reconstruct": _array for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},

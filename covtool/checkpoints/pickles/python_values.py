@@ -10,14 +10,12 @@ import uuid
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from covtool.checkpoints.pickles.keys import require_key
 from covtool.checkpoints.pickles.records import LONGEST_NAME, Placeholder
+from covtool.checkpoints.pickles.settle import Settle
 from covtool.checkpoints.pickles.source import ByteString
-
-if TYPE_CHECKING:
-    from covtool.checkpoints.pickles.settling import Settling
 
 _NUMBER = re.compile(r"[-+]?[0-9]{1,60}(/[0-9]{1,60}|(\.[0-9]{1,60})?(E[-+]?[0-9]{1,4})?)")
 _UUID_BITS = 128
@@ -31,7 +29,7 @@ _PATHS = (
 _UNFIT = (ArithmeticError, TypeError, ValueError)
 
 
-def raw_bytes(value: Any, settle: "Settling") -> bytes | None:
+def raw_bytes(value: Any, settle: Settle) -> bytes | None:
     """Return bytes, whichever protocol and Python wrote them; None where it is something else."""
     if isinstance(value, str | bytes | bytearray):
         settle.spend(nbytes=len(value))
@@ -42,7 +40,7 @@ def raw_bytes(value: Any, settle: "Settling") -> bytes | None:
     return value.encode("ascii") if isinstance(value, str) and value.isascii() else None
 
 
-def fields(record: Placeholder, settle: "Settling") -> dict[str, Any]:
+def fields(record: Placeholder, settle: Settle) -> dict[str, Any]:
     """Return the attributes of an object whose attributes are its value."""
     found = {**record.keywords, **record.attributes}
     return {k: settle(v) for k, v in found.items() if _is_attribute(k)}
@@ -56,7 +54,7 @@ def _is_attribute(key: Any) -> bool:
 def _constructed(make: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
     """Make a row that calls a constructor which only stores its arguments, if of `kinds`."""
 
-    def row(record: Placeholder, settle: "Settling") -> Any:
+    def row(record: Placeholder, settle: Settle) -> Any:
         arguments = [settle(argument) for argument in record.arguments]
         if not all(isinstance(argument, kinds) for argument in arguments):
             return NotImplemented
@@ -71,7 +69,7 @@ def _constructed(make: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
 def _moment(make: Callable[..., Any]) -> Callable[..., Any]:
     """Return a row for dates and times, which are pickled as bytes and perhaps a time zone."""
 
-    def row(record: Placeholder, settle: "Settling") -> Any:
+    def row(record: Placeholder, settle: Settle) -> Any:
         first, *zone = [settle(argument) for argument in record.arguments] or [None]
         raw = raw_bytes(first, settle)
         zone = [z for z in zone if isinstance(z, datetime.tzinfo)]
@@ -84,7 +82,7 @@ def _moment(make: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _exact(make: Callable[[str], Any]) -> Callable[..., Any]:
-    def row(record: Placeholder, settle: "Settling") -> Any:
+    def row(record: Placeholder, settle: Settle) -> Any:
         text = record.arguments[0] if len(record.arguments) == 1 else None
         if not isinstance(text, str) or not _NUMBER.fullmatch(text):
             return NotImplemented
@@ -96,7 +94,7 @@ def _exact(make: Callable[[str], Any]) -> Callable[..., Any]:
     return row
 
 
-def _fraction(record: Placeholder, settle: "Settling") -> Any:
+def _fraction(record: Placeholder, settle: Settle) -> Any:
     """Rebuild a fraction, of its text or, as newer versions of Python pickle it, of two numbers."""
     if len(record.arguments) == 2:
         small = all(isinstance(n, int) and abs(n) < _LARGEST_PART for n in record.arguments)
@@ -108,7 +106,7 @@ def _fraction(record: Placeholder, settle: "Settling") -> Any:
 
 
 def _path(kind: type[PurePath]) -> Callable[..., Any]:
-    def row(record: Placeholder, settle: "Settling") -> Any:
+    def row(record: Placeholder, settle: Settle) -> Any:
         parts = settle(record.arguments)
         return kind(*parts) if all(isinstance(p, str) for p in parts) else NotImplemented
 
@@ -116,7 +114,7 @@ def _path(kind: type[PurePath]) -> Callable[..., Any]:
 
 
 def _namespace(kind: type) -> Callable[..., Any]:
-    def row(record: Placeholder, settle: "Settling") -> Any:
+    def row(record: Placeholder, settle: Settle) -> Any:
         made = kind()
         vars(made).update(fields(record, settle))
         return made
@@ -124,7 +122,7 @@ def _namespace(kind: type) -> Callable[..., Any]:
     return row
 
 
-def _items(record: Placeholder, settle: "Settling") -> list[tuple[Any, Any]]:
+def _items(record: Placeholder, settle: Settle) -> list[tuple[Any, Any]]:
     """Return what a dictionary was made with, and then filled with."""
     pairs = []
     for argument in record.arguments:
@@ -139,23 +137,23 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str | int)
 
 
-def _ordered(record: Placeholder, settle: "Settling") -> Any:
+def _ordered(record: Placeholder, settle: Settle) -> Any:
     return OrderedDict(_items(record, settle))
 
 
-def _defaulting(record: Placeholder, settle: "Settling") -> Any:
+def _defaulting(record: Placeholder, settle: Settle) -> Any:
     # Without its factory, which would be a function of the file's choice.
     return defaultdict(None, settle.pairs(record.items or {}))
 
 
-def _counter(record: Placeholder, settle: "Settling") -> Any:
+def _counter(record: Placeholder, settle: Settle) -> Any:
     counter = Counter()
     # As a dictionary: a counter's own `update` would add up, and values may be no numbers.
     dict.update(counter, _items(record, settle))
     return counter
 
 
-def _deque(record: Placeholder, settle: "Settling") -> Any:
+def _deque(record: Placeholder, settle: Settle) -> Any:
     start, length, *_ = (*record.arguments, (), None)[:2]
     # `deque` raises for a negative bound, and for one that its counter cannot hold.
     bounded = isinstance(length, int) and 0 <= length < (1 << 31)
@@ -165,7 +163,7 @@ def _deque(record: Placeholder, settle: "Settling") -> Any:
 
 
 def _set(kind: type) -> Callable[..., Any]:
-    def row(record: Placeholder, settle: "Settling") -> Any:
+    def row(record: Placeholder, settle: Settle) -> Any:
         given = record.arguments[0] if record.arguments else ()
         if not isinstance(given, list | tuple):
             return NotImplemented
@@ -177,7 +175,7 @@ def _set(kind: type) -> Callable[..., Any]:
 
 
 def _bytes(kind: type) -> Callable[..., Any]:
-    def row(record: Placeholder, settle: "Settling") -> Any:
+    def row(record: Placeholder, settle: Settle) -> Any:
         if not record.arguments:
             return kind()
         text, *encoding = (settle(argument) for argument in record.arguments)
@@ -198,13 +196,13 @@ def _latin(text: str) -> bytes | None:
         return None
 
 
-def _range(record: Placeholder, settle: "Settling") -> Any:
+def _range(record: Placeholder, settle: Settle) -> Any:
     """Return numbers that an index can count; the length of others raises."""
     small = all(isinstance(n, int) and abs(n) < _LARGEST_INDEX for n in record.arguments)
     return _constructed(range, int)(record, settle) if small else NotImplemented
 
 
-def _uuid(record: Placeholder, settle: "Settling") -> Any:
+def _uuid(record: Placeholder, settle: Settle) -> Any:
     number = record.attributes.get("int")
     fits = isinstance(number, int) and 0 <= number < (1 << _UUID_BITS)
     return uuid.UUID(int=number) if fits else NotImplemented
@@ -212,7 +210,7 @@ def _uuid(record: Placeholder, settle: "Settling") -> Any:
 
 _WHOLE = (int, type(None))
 
-PYTHON_VALUES: dict[str, Callable[[Placeholder, "Settling"], Any]] = {
+PYTHON_VALUES: dict[str, Callable[[Placeholder, Settle], Any]] = {
     "argparse.Namespace": _namespace(argparse.Namespace),
     "types.SimpleNamespace": _namespace(types.SimpleNamespace),
     "collections.OrderedDict": _ordered,

@@ -15,7 +15,8 @@ from covtool.checkpoints.pickles.records import (
     PickleError,
     Placeholder,
 )
-from covtool.checkpoints.pickles.tensors import DTYPES, TENSORS, Storages
+from covtool.checkpoints.pickles.settle import Settle, Storages
+from covtool.checkpoints.pickles.tensors import DTYPES, TENSORS
 
 MOST_LEVELS = 64
 """Levels of containers inside one another."""
@@ -33,13 +34,13 @@ for each of its own."""
 BYTES_PER_BYTE = 8
 
 # What a class's or a function's record becomes. `settle` is for what is inside of it.
-Row = Callable[[Placeholder, "Settling"], Any]
+Row = Callable[[Placeholder, Settle], Any]
 REBUILT: Mapping[str, Row] = {**PYTHON_VALUES, **NUMBERS, **CONFIGS, **TENSORS}
 
 _BUSY = object()
 
 
-class Settling:
+class Settling(Settle):
     """One file's records on their way to values; what is shared is rebuilt once.
 
     Args:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +15,7 @@ from covtool.checkpoints.pickles.records import (
     StorageRecord,
     UnusableTensor,
 )
-
-if TYPE_CHECKING:
-    from covtool.checkpoints.pickles.settling import Settling
+from covtool.checkpoints.pickles.settle import Settle
 
 UNTYPED = "untyped"
 DTYPES: Mapping[str, torch.dtype] = {
@@ -66,17 +64,6 @@ _LARGEST = 1 << 48  # of a size, a stride, an offset
 _LARGEST_EXPANDED = 1 << 30  # bytes of a tensor whose numbers are few and repeated
 
 
-class Storages(Protocol):
-    """The bytes of a file's tensors."""
-
-    def untyped(self, record: StorageRecord, dtype: torch.dtype) -> torch.UntypedStorage:
-        """Return those of one storage, as many as the record says.
-
-        Raises:
-            PickleError: The file does not hold them.
-        """
-
-
 def itemsize(record: StorageRecord) -> int:
     """Return bytes of each of a storage's numbers."""
     dtype = DTYPES.get(f"torch.{record.dtype}")
@@ -109,7 +96,7 @@ def _view_of(view: list[Any]) -> tuple[int, int] | None:
     return parts[1:]
 
 
-def _strided(record: Placeholder, settle: "Settling") -> Any:
+def _strided(record: Placeholder, settle: Settle) -> Any:
     """Rebuild a tensor of `_rebuild_tensor` and `_v2`: (storage, offset, size, stride, ...)."""
     storage, offset, size, stride, *others = _exactly(record.arguments, 4)
     if not isinstance(storage, StorageRecord):
@@ -119,7 +106,7 @@ def _strided(record: Placeholder, settle: "Settling") -> Any:
     return _viewed(settle, storage, storage.dtype, (offset, size, stride), metadata)
 
 
-def _strided_of_dtype(record: Placeholder, settle: "Settling") -> Any:
+def _strided_of_dtype(record: Placeholder, settle: Settle) -> Any:
     """Rebuild a tensor of `_rebuild_tensor_v3`, whose storage is bytes and which says its type."""
     storage, offset, size, stride, _, _, dtype, *others = _exactly(record.arguments, 7)
     if not isinstance(storage, StorageRecord) or not isinstance(dtype, GlobalName):
@@ -129,7 +116,7 @@ def _strided_of_dtype(record: Placeholder, settle: "Settling") -> Any:
 
 
 def _viewed(
-    settle: "Settling", storage: StorageRecord, name: str, place: tuple, metadata: Any
+    settle: Settle, storage: StorageRecord, name: str, place: tuple, metadata: Any
 ) -> Tensor | UnusableTensor:
     dtype = DTYPES.get(f"torch.{name}")
     if dtype not in _USABLE:
@@ -212,24 +199,24 @@ def _exactly(arguments: tuple, least: int) -> tuple:
     return arguments
 
 
-def _first(record: Placeholder, settle: "Settling") -> Any:
+def _first(record: Placeholder, settle: Settle) -> Any:
     """Return the tensor that a parameter, a buffer or the like was made from."""
     made = settle(record.arguments[0]) if record.arguments else None
     return made if isinstance(made, Tensor | UnusableTensor) else NotImplemented
 
 
-def _of_subclass(record: Placeholder, settle: "Settling") -> Any:
+def _of_subclass(record: Placeholder, settle: Settle) -> Any:
     """Return the plain tensor of `_rebuild_from_type_v2(function, class, arguments, state)`."""
     function, _, arguments, *_ = _exactly(record.arguments, 3)
     return _called(function, arguments, settle)
 
 
-def _of_fastai(record: Placeholder, settle: "Settling") -> Any:
+def _of_fastai(record: Placeholder, settle: Settle) -> Any:
     """Return the plain tensor of `_fa_rebuild_tensor(class, ...)`."""
     return _called(GlobalName("torch._utils", "_rebuild_tensor_v2"), record.arguments[1:], settle)
 
 
-def _called(function: Any, arguments: Any, settle: "Settling") -> Any:
+def _called(function: Any, arguments: Any, settle: Settle) -> Any:
     row = TENSORS.get(function.full) if isinstance(function, GlobalName) else None
     # A subclass inside a subclass could nest without end.
     if row is None or row is _of_subclass or not isinstance(arguments, tuple):
@@ -237,7 +224,7 @@ def _called(function: Any, arguments: Any, settle: "Settling") -> Any:
     return row(Placeholder(function, arguments), settle)
 
 
-def _from_numpy(record: Placeholder, settle: "Settling") -> Any:
+def _from_numpy(record: Placeholder, settle: Settle) -> Any:
     """Return tensors of XLA and other devices, which are written as arrays."""
     array = settle(record.arguments[0]) if record.arguments else None
     if not isinstance(array, np.ndarray) or array.dtype.str[1:] not in _LIKE_TENSORS:
@@ -247,39 +234,39 @@ def _from_numpy(record: Placeholder, settle: "Settling") -> Any:
     return torch.from_numpy(native)
 
 
-def _unusable(kind: str) -> Callable[[Placeholder, "Settling"], UnusableTensor]:
+def _unusable(kind: str) -> Callable[[Placeholder, Settle], UnusableTensor]:
     return lambda record, settle: UnusableTensor(kind)
 
 
-def _quantized(record: Placeholder, settle: "Settling") -> UnusableTensor:
+def _quantized(record: Placeholder, settle: Settle) -> UnusableTensor:
     storage = record.arguments[0] if record.arguments else None
     kind = storage.dtype if isinstance(storage, StorageRecord) else "of no known type"
     return UnusableTensor(f"quantized ({kind})")
 
 
-def _sparse(record: Placeholder, settle: "Settling") -> UnusableTensor:
+def _sparse(record: Placeholder, settle: Settle) -> UnusableTensor:
     layout = settle(record.arguments[0]) if record.arguments else None
     return UnusableTensor(f"sparse ({layout})" if isinstance(layout, str) else "sparse")
 
 
-def _layout(record: Placeholder, settle: "Settling") -> Any:
+def _layout(record: Placeholder, settle: Settle) -> Any:
     name = record.arguments[0] if record.arguments else None
     return name.removeprefix("torch.") if isinstance(name, str) else NotImplemented
 
 
-def _size(record: Placeholder, settle: "Settling") -> Any:
+def _size(record: Placeholder, settle: Settle) -> Any:
     sizes = settle(record.arguments[0]) if record.arguments else ()
     return tuple(sizes) if isinstance(sizes, list | tuple) else NotImplemented
 
 
-def _device(record: Placeholder, settle: "Settling") -> Any:
+def _device(record: Placeholder, settle: Settle) -> Any:
     kind, index = (*record.arguments, None, None)[:2]
     if not isinstance(kind, str):
         return NotImplemented
     return f"{kind}:{index}" if _is_size(index) else kind
 
 
-TENSORS: dict[str, Callable[[Placeholder, "Settling"], Any]] = {
+TENSORS: dict[str, Callable[[Placeholder, Settle], Any]] = {
     "torch._utils._rebuild_tensor": _strided,
     "torch._utils._rebuild_tensor_v2": _strided,
     "torch._utils._rebuild_tensor_v3": _strided_of_dtype,

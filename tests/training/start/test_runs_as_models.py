@@ -118,7 +118,7 @@ def test_a_state_of_an_older_version_is_told_by_the_folder_around_it(runs, tmp_p
     assert_same_model(open_model(old), run.exported["best"])
     arguments = yaml.safe_load((tmp_path / "run/args.yaml").read_text())
     (tmp_path / "run/args.yaml").write_text(yaml.safe_dump({**arguments, "head_schedule": HEADS}))
-    with pytest.raises(CheckpointError, match="does not say of what model") as caught:
+    with pytest.raises(CheckpointError, match="does not name its model") as caught:
         open_model(old)
     assert "exported/best.safetensors" in caught.value.hint
 
@@ -126,7 +126,7 @@ def test_a_state_of_an_older_version_is_told_by_the_folder_around_it(runs, tmp_p
 @pytest.mark.parametrize("read", [open_model, inspect_source])
 def test_a_state_that_nothing_describes_is_refused_with_the_way_out(runs, tmp_path, read):
     path = runs["plain"].directory / "checkpoints/best.pt"
-    with pytest.raises(CheckpointError, match="does not say of what model") as caught:
+    with pytest.raises(CheckpointError, match="does not name its model") as caught:
         read(str(without_recipe(path, tmp_path / "best.pt")))
     assert "exported/best.safetensors" in caught.value.hint
 
