@@ -69,17 +69,19 @@ def warmed(module: nn.Module) -> nn.Module:
 
 
 @cache
-def drawn(name: str) -> nn.Module:
-    """Draw millions of random numbers, once for each network."""
-    return models.get_model(name)
+def drawn(name: str) -> tuple[nn.Module, Tensor]:
+    """Draw millions of random numbers, once for each network; the generator goes on from there."""
+    torch.manual_seed(0)
+    return models.get_model(name), torch.get_rng_state()
 
 
 def resnet(
     name: str = "resnet18", *, last_stride: int = 1, ibn: bool = False, unpadded: bool = False
 ) -> nn.Module:
     """torchvision's network, with what code bases change about it."""
-    torch.manual_seed(0)
-    net = copy.deepcopy(drawn(name))
+    net, numbers = drawn(name)
+    net = copy.deepcopy(net)
+    torch.set_rng_state(numbers)
     del net.fc
     if last_stride == 1:
         first = net.layer4[0]
