@@ -47,11 +47,11 @@ def written(folder, base=RESNET, images=MADE, operations=ISQRT):
 @pytest.mark.parametrize(
     ("used", "words", "is_far"),
     [
-        ({"size": (64, 64)}, "64x64 images for 96x96 (0.67 times the side)", True),
-        ({"size": (128, 128)}, "128x128 images for 96x96 (1.3 times the side)", False),
-        ({"size": (88, 96)}, "88x96 images for 96x96", False),
-        ({"mean": (0.5,) * 3}, "--mean 0.5,0.5,0.5 for 0.485,0.456,0.406", True),
-        ({"std": (0.5,) * 3}, "--std 0.5,0.5,0.5 for 0.229,0.224,0.225", True),
+        ({"size": (64, 64)}, "64x64 instead of 96x96 (0.67 times the side)", True),
+        ({"size": (128, 128)}, "128x128 instead of 96x96 (1.3 times the side)", False),
+        ({"size": (88, 96)}, "88x96 instead of 96x96", False),
+        ({"mean": (0.5,) * 3}, "--mean 0.5,0.5,0.5 instead of 0.485,0.456,0.406", True),
+        ({"std": (0.5,) * 3}, "--std 0.5,0.5,0.5 instead of 0.229,0.224,0.225", True),
     ],
 )
 def test_what_differs_from_what_a_file_was_made_for_is_said(used, words, is_far, tmp_path) -> None:
@@ -118,7 +118,7 @@ def test_figures_on_far_images_are_marked(covtool, tmp_path) -> None:
     assert "Evaluated, FAR FROM THE IMAGES THAT THE FILE WAS MADE FOR" in out
     _, out, err = covtool(*arguments, "--img-size", 64, "--json")
     assert json.loads(out)["far_from_training"] is True
-    assert "64x64 images for 96x96" in err
+    assert "64x64 instead of 96x96" in err
     _, out, _ = covtool(*arguments, "--json")
     assert json.loads(out)["far_from_training"] is False
 

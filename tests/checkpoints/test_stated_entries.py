@@ -107,7 +107,7 @@ def test_class_names_are_in_the_order_of_their_indices(entries, names):
         ({"class_to_idx": {"a": 0, "b": 0}}, "indices of its 2 classes are not 0 to 1"),
         ({"classes": ["a", "b", "a"]}, "'a' is the name of 2 of its 3 classes"),
         ({"args": {"mean": [0.5] * 3, "std": [0.5, 0.0, 0.5]}}, "cannot be divided by"),
-        ({"args": {"mean": [124.0] * 3, "std": [0.2] * 3}}, "that of no image"),
+        ({"args": {"mean": [124.0] * 3, "std": [0.2] * 3}}, "is not possible for images"),
     ],
 )
 def test_nonsense_is_said_and_not_used(entries, problem):

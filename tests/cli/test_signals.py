@@ -225,7 +225,16 @@ def test_a_process_that_still_imports_its_libraries_ends_in_order(data, tmp_path
     assert not list(tmp_path.rglob("*"))
 
 
-PROGRAM = (
-    "import sys; from covtool_cli import main\n"
-    "print('started', file=sys.stderr, flush=True); main.run()"
-)
+# "started" is printed once SIGTERM has a handler: before, the system ends any process.
+PROGRAM = """
+import signal, sys, threading, time
+from covtool_cli import main
+
+def report():
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        time.sleep(0.001)
+    print("started", file=sys.stderr, flush=True)
+
+threading.Thread(target=report, daemon=True).start()
+main.run()
+"""

@@ -119,7 +119,7 @@ def test_folders_that_are_missing_are_made_anew(run, killed):
     assert all(path.exists() for path in result.exported.values())
     if result.best_epoch == 1:
         assert_same_weights(best, load(result.exported["best"]).state_dict())
-        assert any("it is made again from best.pt" in note for note in observer.notes)
+        assert any("it is written again from best.pt" in note for note in observer.notes)
     assert_same_weights(weights(killed_to_the_end(killed, run)), weights(run / LAST))
     again = Path(shutil.copytree(killed, run.with_name("again")))
     for name in ("checkpoints", "exported"):

@@ -278,7 +278,7 @@ def test_a_run_does_not_get_fewer_epochs_than_it_has_begun(saves):
         ArgumentError, match=r"With --epochs 1 .* but it has begun epoch 2"
     ) as caught:
         resume_finetune(directory, changes={"epochs": 1})
-    assert "Weights do not go back" in caught.value.hint
+    assert "The weights cannot go back" in caught.value.hint
     assert resume_finetune(directory).epochs == 2
 
 

@@ -8,6 +8,7 @@ from training_runs import Recorder, make_request
 
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
+from covtool.processes import ALONE
 from covtool.specs import (
     ConvolutionSpec,
     FinetuneRequest,
@@ -41,7 +42,9 @@ def statistics(model, **settings):
     request = FinetuneRequest(
         model=str(model), data="", images=InputOverrides(img_size=32), **settings
     )
-    return with_statistics(request, open_source(request, Recorder()).recipe).training.bn_stats
+    return with_statistics(
+        request, open_source(request, Recorder(), ALONE).recipe
+    ).training.bn_stats
 
 
 def test_step_0_follows_weights_that_were_not_trained(eigen_model, people, tmp_path):
