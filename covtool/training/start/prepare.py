@@ -22,6 +22,7 @@ from covtool.processes import Processes
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
 from covtool.specs.provenance import was_trained
 from covtool.specs.svdnet import BASE_EPOCHS
+from covtool.surgery.operations import of_kind
 from covtool.training.loop.validate import require_room_to_search
 from covtool.training.parts.assembly import Parts, assemble
 from covtool.training.parts.head import find_head, fit_classes_
@@ -154,7 +155,7 @@ def with_phases(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) ->
 
 def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
     """Return the request with `bn_stats` set: statistics that fit no features are trained."""
-    operators = [o for o in recipe.operations if isinstance(o, ConvolutionSpec)]
+    operators = of_kind(recipe.operations, ConvolutionSpec)
     trained = was_trained(recipe.provenance.steps)
     fresh = request.from_scratch or any(
         not (trained or spec.calibrated or spec.is_convolution) for spec in operators
