@@ -1,4 +1,4 @@
-"""Whether the weights of a model are numbers: looked at before anything is done with them."""
+"""The check that the weights of a model are numbers, before anything is done with them."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Whether the tensors of a file are such as the weights of a network are.
+"""The check that a file's tensors are such as the weights of a network are.
 
 Names and numbers are bounded, so that all that looks at them later is quick; kinds of numbers that
 stand for others are refused by name.

@@ -1,4 +1,4 @@
-"""Whether there is memory for a model on its images."""
+"""The check that there is memory for a model on its images."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""Whether a file that was just written opens, and answers like the model that is in it."""
+"""The check that a file just written opens, and answers like the model that is in it."""
 
 from pathlib import Path
 
