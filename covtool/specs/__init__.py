@@ -24,6 +24,7 @@ from covtool.specs.reid_operations import (
     StemSpec,
 )
 from covtool.specs.retrieval import FeatureSpec, RetrievalSpec, SearchSpec
+from covtool.specs.scores import NeighborSpec, ScoreSpec
 from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
 from covtool.specs.training import TrainingSpec
 
@@ -49,6 +50,7 @@ __all__ = [
     "Metric",
     "ModelSource",
     "NeckSpec",
+    "NeighborSpec",
     "ObjectiveSpec",
     "Operation",
     "PatchStrideSpec",
@@ -57,6 +59,7 @@ __all__ = [
     "Recipe",
     "Record",
     "RetrievalSpec",
+    "ScoreSpec",
     "SearchSpec",
     "StemSpec",
     "SvdnetSpec",

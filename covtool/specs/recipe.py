@@ -4,14 +4,15 @@ A `Recipe` is the whole description of a model: it is stored as JSON in every mo
 the structure is rebuilt from it and from nothing else. Unknown keys are errors.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from covtool.specs.base_arguments import LARGEST_SIDE, MOST_CHANNELS
 from covtool.specs.operations import MOST_OPERATIONS, Operation
 from covtool.specs.provenance import Provenance
 from covtool.specs.record import LongName, Record
+from covtool.specs.scores import NeighborSpec, ScoreSpec, without_unset
 
 RECIPE_VERSION: Final = 2
 """1 had the history as lines of prose; `covtool.specs.first_version` still reads it."""
@@ -87,6 +88,8 @@ class Recipe(Record):
         class_names: One per output; None where they are not known.
         input: The images it expects.
         provenance: Source of the model, and the steps that made it.
+        scores: How its outputs become probabilities; None where nothing was chosen.
+        neighbors: Training embeddings in the file; None without any.
     """
 
     version: Literal[2] = RECIPE_VERSION
@@ -97,3 +100,10 @@ class Recipe(Record):
     class_names: tuple[LongName, ...] | None = None
     input: InputSpec
     provenance: Provenance
+    scores: ScoreSpec | None = None
+    neighbors: NeighborSpec | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Files without them stay byte for byte what they were.
+        return without_unset(dump(self), "scores", "neighbors")

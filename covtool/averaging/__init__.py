@@ -1,0 +1,1 @@
+"""Models of one structure become one: soups, and the line between two."""

@@ -1,0 +1,1 @@
+"""Models leave covtool: ONNX, torch.export programs, timm folders."""

@@ -1,0 +1,1 @@
+"""Files of features that are searched with new images."""
