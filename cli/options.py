@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
+from covtool.atomic.formats import OUTPUTS
 from covtool.errors import ArgumentError, UnknownKeyError
 from covtool.printable import printable
 from covtool.specs import InputOverrides, ModelSource, as_flag
@@ -73,6 +74,23 @@ def is_given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name in GIVEN
 
 
+def named_by(require: Callable[[Path], None]) -> Callable[[Path | None], Path | None]:
+    """Return the callback of an option for an output, which refuses names of other formats.
+
+    It is called before the command is: nothing is computed or imported for a wrong name.
+
+    Args:
+        require: One of the functions of `covtool.atomic` that refuse a name.
+    """
+
+    def checked(path: Path | None) -> Path | None:
+        if path is not None:
+            require(path)
+        return path
+
+    return checked
+
+
 SOURCE_OPTIONS = ("arch", "weights", "classifier_layer", "iterations", "from_scratch")
 
 
@@ -102,7 +120,8 @@ def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
     ``json_schema_extra={"flag": False}`` and one with a single possible value get no option;
     ``{"short": "-b"}`` adds a short flag, ``{"long": "x"}`` makes the flag another than the field's
     name, ``{"panel": "..."}`` a heading in the help, ``{"default": "..."}`` words in place of the
-    default's value there. A command of many specs may take them as ``**settings``.
+    default's value there, ``{"output": "features"}`` the kind of file it names, of
+    `covtool.atomic.formats.OUTPUTS`. A command of many specs may take them as ``**settings``.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -153,6 +172,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
         *flags,
         help=escape(info.description or ""),  # else "covtool[plots]" loses its brackets
         rich_help_panel=extra.get("panel"),
+        callback=named_by(OUTPUTS[extra["output"]]) if "output" in extra else None,
         show_default=extra.get("default", True),
     )
     annotation, default = (

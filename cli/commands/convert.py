@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from covtool.atomic import require_model_name
 from covtool.errors import ArgumentError
 from covtool.printable import printable
 from covtool.specs import (
@@ -29,7 +30,12 @@ CALIBRATING = ("calibrate_images", "calibrate_memory", "radius_quantile")
 
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="File to write; default: STEM-WHAT.safetensors here."),
+    typer.Option(
+        "--output",
+        "-o",
+        callback=options.named_by(require_model_name),
+        help="File to write; default: STEM-WHAT.safetensors here.",
+    ),
 ]
 RecipeFile = Annotated[
     Path | None,

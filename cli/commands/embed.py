@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from covtool.atomic import require_feature_name
 from covtool.printable import printable
 from covtool.specs import FeatureSpec, InputOverrides, LaunchSpec
 from covtool_cli import launching, options
@@ -20,7 +21,13 @@ Images = Annotated[
     ),
 ]
 Output = Annotated[
-    Path, typer.Option("--output", "-o", help="File to write: .safetensors, .npz or .csv.")
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        callback=options.named_by(require_feature_name),
+        help="File to write: .safetensors, .npz or .csv.",
+    ),
 ]
 Split = Annotated[
     str | None,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from covtool.atomic import require_figure_name
 from covtool.errors import ArgumentError
 from covtool.specs import Record, as_flag
 from covtool.specs.plotting import ComparedRunsSpec, OperatorPlotSpec, RunPlotSpec
@@ -39,6 +40,7 @@ def command(
         typer.Option(
             "--output",
             "-o",
+            callback=options.named_by(require_figure_name),
             help="File to write: .png, .svg or .pdf; default: operators.png, run.png or rri.png.",
         ),
     ] = None,

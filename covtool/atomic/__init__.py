@@ -7,7 +7,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from covtool.atomic.endings import tidied_up_when_ended
-from covtool.atomic.formats import require_model_name
+from covtool.atomic.formats import (
+    require_feature_name,
+    require_figure_name,
+    require_model_name,
+    require_picture_name,
+    require_suffix,
+)
 from covtool.atomic.places import place_of, require_replaceable, unwritable
 from covtool.atomic.room import require_room
 from covtool.atomic.saving import saving
@@ -16,9 +22,13 @@ from covtool.errors import OutputExistsError
 
 __all__ = [
     "place_of",
+    "require_feature_name",
+    "require_figure_name",
     "require_free",
     "require_model_name",
+    "require_picture_name",
     "require_room",
+    "require_suffix",
     "require_writable",
     "saving",
     "written_files",

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from covtool.atomic import require_free, written_whole
+from covtool.atomic import require_free, require_model_name, written_whole
 from covtool.backbones.describing import attach_recipe
 from covtool.backbones.weights import load_tensors_
 from covtool.checkpoints.room import require_room_for_images
@@ -137,17 +137,19 @@ def save(
 
     Args:
         model: Model with a `covtool.specs.Recipe` as ``.recipe``.
-        path: File to write; its folder must exist.
+        path: File to write, which ends in .safetensors; its folder must exist.
         overwrite: Replace an existing file.
         verify: Called with the written file before it gets its name; raises if it is not right.
 
     Raises:
-        ArgumentError: `path` leads to something else than a file, or its folder is not there.
+        ArgumentError: `path` has another suffix, leads to something else than a file, or its folder
+            is not there.
         OutputExistsError: `path` exists and `overwrite` is False.
         SaveError: The disk is full, say.
         VerificationError: What was written does not read back the same.
     """
     path = Path(path)
+    require_model_name(path)
     if getattr(model, "recipe", None) is None:
         raise SaveError(
             f"{type(model).__name__} has no recipe: a file of it could not be rebuilt.",

@@ -11,14 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covtool.atomic import require_writable, written_whole
+from covtool.atomic import require_figure_name, require_writable, written_whole
 from covtool.errors import ArgumentError
 from covtool.printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-SUFFIXES = (".png", ".svg", ".pdf")
 
 LONGEST_LABEL = 100
 """Most characters of a name in a figure."""
@@ -102,11 +100,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         ArgumentError: The suffix stands for no known format, or the folder does not exist.
         OutputExistsError: There is such a file, and `overwrite` is False.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ArgumentError(
-            f"{path} does not say what kind of picture to write.",
-            reason=f"Its name must end in one of {', '.join(SUFFIXES)}.",
-        )
+    require_figure_name(path)
     require_writable(path, overwrite=overwrite)
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic.config import JsonDict
 
+from covtool.atomic import require_feature_name, require_picture_name
 from covtool.specs.byte_amounts import parse_bytes
 from covtool.specs.record import CheckedRecord, Contradiction, as_flag
 
@@ -99,12 +100,12 @@ class RetrievalSpec(SearchSpec):
     save_ranks: Path | None = Field(
         None,
         description="PNG file to draw queries and their best matches into.",
-        json_schema_extra=FILES,
+        json_schema_extra={**FILES, "output": "picture"},
     )
     save_features: Path | None = Field(
         None,
         description="File to write the features to: .safetensors, .npz or .csv.",
-        json_schema_extra=FILES,
+        json_schema_extra={**FILES, "output": "features"},
     )
     distances_from: Path | None = Field(
         None,
@@ -147,8 +148,16 @@ class RetrievalSpec(SearchSpec):
                 f"{as_flag(name)} has no effect with --distances-from: no model is run.",
                 "Leave one of them out.",
             )
-        yield (
-            self.save_ranks is not None and self.save_ranks.suffix.lower() != ".png",
-            f"--save-ranks {self.save_ranks} is not the name of a PNG file.",
-            "Let it end in .png.",
-        )
+
+    def validate_fields(self) -> None:
+        """Check the fields against each other, and the names of files to write.
+
+        Raises:
+            ArgumentError: Two fields contradict each other, one has no effect, or a name is not
+                one of its format.
+        """
+        super().validate_fields()
+        if self.save_ranks is not None:
+            require_picture_name(self.save_ranks)
+        if self.save_features is not None:
+            require_feature_name(self.save_features)

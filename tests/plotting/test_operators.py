@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from covtool.atomic.formats import FIGURES
 from covtool.errors import ArgumentError, OutputExistsError
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.ops.magnitudes import MAGNITUDES
-from covtool.plotting.figure_file import SUFFIXES, house_style, line_style
+from covtool.plotting.figure_file import house_style, line_style
 from covtool.plotting.operator_curves import angular_curves, magnitude_curves
 from covtool.plotting.operators import operator_figure, plot_operators
 from covtool.specs.plotting import OperatorPlotSpec
@@ -106,7 +107,7 @@ def test_lines_of_a_table_differ_in_color_and_dashes() -> None:
     assert len({style["zorder"] for style in coinciding}) == 3
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", FIGURES)
 def test_drawing_twice_gives_the_same_bytes(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +152,7 @@ def test_an_existing_file_stays_unless_it_may_be_replaced(tmp_path: Path) -> Non
     ("name", "settings", "message"),
     [
         ("a.jpg", {}, r"one of \.png, \.svg, \.pdf"),
-        ("a", {}, "what kind of picture"),
+        ("a", {}, "is not the name of a picture"),
         ("none/a.png", {}, "no folder"),
         ("a.png", {"magnitudes": ("bal",)}, "Did you mean 'ball'"),
         ("a.png", {"angular": ("sigmoyd",)}, "Did you mean 'sigmoid'"),

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from svdnet_runs import phases_of, rows_of, write_rows, write_svdnet_run
 
+from covtool.atomic.formats import FIGURES
 from covtool.errors import ArgumentError, DataError, OutputExistsError, UnknownVariantError
-from covtool.plotting.figure_file import SUFFIXES, house_style
+from covtool.plotting.figure_file import house_style
 from covtool.plotting.half_steps import read_half_steps
 from covtool.plotting.rri import (
     HALF_STEP_PANELS,
@@ -112,7 +113,7 @@ def test_names_of_half_steps_never_overlap(
     assert ([label.get_text() for label in labels] == phases_of(iterations)) == all_named
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", FIGURES)
 def test_drawing_twice_gives_the_same_bytes(run: Path, suffix: str, tmp_path: Path) -> None:
     first, second = (plot_half_steps([run, run], tmp_path / f"{n}{suffix}").path for n in "ab")
     assert first.read_bytes() == second.read_bytes()

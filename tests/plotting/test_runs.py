@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from svdnet_runs import write_svdnet_run
 
+from covtool.atomic.formats import FIGURES
 from covtool.errors import ArgumentError, DataError, OutputExistsError, UnknownVariantError
-from covtool.plotting.figure_file import SUFFIXES, house_style
+from covtool.plotting.figure_file import house_style
 from covtool.plotting.run_curves import PANELS, moving_average, panel_curves
 from covtool.plotting.run_history import read_runs, short_names
 from covtool.plotting.runs import plot_runs, run_figure
@@ -243,7 +244,7 @@ def test_another_metric_may_be_shown(run: Path, tmp_path: Path) -> None:
         plot_runs([run], tmp_path / "c.svg", RunPlotSpec(metric="eval_map"))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", FIGURES)
 def test_drawing_twice_gives_the_same_bytes(run: Path, suffix: str, tmp_path: Path) -> None:
     first, second = (plot_runs([run, run], tmp_path / f"{n}{suffix}").path for n in "ab")
     assert first.read_bytes() == second.read_bytes()

@@ -11,7 +11,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from covtool.atomic import place_of, require_writable, saving, written_whole
+from covtool.atomic import (
+    place_of,
+    require_feature_name,
+    require_writable,
+    saving,
+    written_whole,
+)
 from covtool.errors import CovtoolError, DataError, NonFiniteError, ShapeError, reason_of
 from covtool.evaluation.features.formats import COLUMNS, format_of
 from covtool.evaluation.features.table import FeatureTable, ImageLabels
@@ -24,7 +30,7 @@ def check_feature_output(path: Path, *, overwrite: bool = False) -> None:
         ArgumentError: The suffix stands for no format, or the folder does not exist.
         OutputExistsError: There is such a file, and `overwrite` is False.
     """
-    format_of(path)
+    require_feature_name(path)
     require_writable(path, overwrite=overwrite)
 
 
