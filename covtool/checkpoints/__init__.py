@@ -3,8 +3,9 @@
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.identification import Identification
 from covtool.checkpoints.identify import identify
+from covtool.checkpoints.loading import load
 from covtool.checkpoints.matching import Candidate
-from covtool.checkpoints.model_file import load, save
+from covtool.checkpoints.model_file import save
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
 

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from covtool.atomic import require_free, require_model_name, written_whole
-from covtool.backbones.describing import attach_recipe
 from covtool.backbones.weights import load_tensors_
 from covtool.checkpoints.room import require_room_for_images
 from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum
@@ -31,6 +30,7 @@ from covtool.errors import (
 from covtool.printable import printable
 from covtool.specs import Recipe
 from covtool.specs.recipe_reading import recipe_of_json
+from covtool.surgery.describing import attach_recipe
 from covtool.surgery.rebuild import Blueprint, blueprint
 
 RECIPE_KEY = "covtool.recipe"

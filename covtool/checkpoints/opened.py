@@ -7,13 +7,13 @@ from typing import Any
 from pydantic import ValidationError
 from torch import nn
 
-from covtool.backbones.describing import attach_recipe
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.identification import Identification
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.progress import Track, silent
 from covtool.specs import InputSpec, ModelSource, Recipe
 from covtool.specs.problems import first_problem
+from covtool.surgery.describing import attach_recipe
 
 AS_NEW_WORK = {"exif": True}
 """Fields of `InputSpec` for what is not a covtool file yet; files keep what they were made with."""

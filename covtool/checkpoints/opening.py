@@ -8,7 +8,6 @@ from typing import Any
 from covtool import __version__
 from covtool.backbones.auxiliary import drop_auxiliary_, has_auxiliary, without_auxiliary
 from covtool.backbones.create import TORCHVISION_PREFIX
-from covtool.backbones.describing import attach_recipe
 from covtool.backbones.image_size import take_size_
 from covtool.backbones.pretrained import HUB_PREFIX, NamedModel, model_by_name
 from covtool.checkpoints import model_file
@@ -35,6 +34,7 @@ from covtool.printable import printable
 from covtool.progress import Track, silent
 from covtool.regular_files import is_regular
 from covtool.specs import ModelSource, Provenance, Recipe
+from covtool.surgery.describing import attach_recipe
 
 
 def open_model(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from covtool.backbones.describing import attach_recipe
 from covtool.backbones.plain_pooling import plain_pooling
 from covtool.errors import SurgeryError
 from covtool.layers.fused_pooling import remove_second_order
 from covtool.layers.mixing import mix_in, mix_out
 from covtool.specs import Recipe
+from covtool.surgery.describing import attach_recipe, detach_recipe
 from covtool.surgery.module_types import TimmModel, module_at
 
 # At run time the class of the model comes behind the mixin; the type checker has to know one.
@@ -144,7 +144,7 @@ def _forget_classes(model: TimmModel, num_classes: int, *, keeps_structure: bool
     recipe: Recipe | None = getattr(model, "recipe", None)
     if recipe is None:
         return
-    model.recipe = None
+    detach_recipe(model)
     if keeps_structure and num_classes > 0:
         provenance = recipe.provenance.model_copy(update={"metrics": ()})
         changes = {"num_classes": num_classes, "class_names": None, "provenance": provenance}

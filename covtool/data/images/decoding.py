@@ -62,12 +62,34 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
             unknown; it names the file.
     """
     with opened_image(path) as image, alone(image.width * image.height > LARGE):
-        _require_covered(image)
-        image.load()  # to the end: only then a truncated file is noticed
-        dim, rgb, turn = is_dim(image), _to_rgb(image), turn_of(image)
-        if exif and turn is not None:
-            rgb = rgb.transpose(turn)
-        rgb = rgb.convert("L").convert("RGB") if gray else rgb
+        return _decoded(image, gray=gray, exif=exif)
+
+
+def as_rgb(picture: Image.Image, *, gray: bool = False, exif: bool = False) -> Image.Image:
+    """Return a picture that a program has opened or made as `decode_image` returns that of a file.
+
+    Raises:
+        DataError: It has no pixels, its file is truncated, or the range of its pixels is unknown.
+    """
+    try:
+        with complaints() as found, alone(picture.width * picture.height > LARGE):
+            rgb = _decoded(picture, gray=gray, exif=exif).image
+            found.require_none(picture)
+    except Exception as problem:
+        name = printable(str(getattr(picture, "filename", ""))) or f"of mode {picture.mode}"
+        raise DataError(f"The picture {name} cannot be read.", reason=_said(problem)) from problem
+    return rgb
+
+
+def _decoded(image: Image.Image, *, gray: bool, exif: bool) -> Decoded:
+    if 0 in image.size:
+        raise ValueError("it has no pixels")
+    _require_covered(image)
+    image.load()  # to the end: only then a truncated file is noticed
+    dim, rgb, turn = is_dim(image), _to_rgb(image), turn_of(image)
+    if exif and turn is not None:
+        rgb = rgb.transpose(turn)
+    rgb = rgb.convert("L").convert("RGB") if gray else rgb
     return Decoded(rgb, turn is not None, dim)
 
 
@@ -169,6 +191,11 @@ def _reason(path: Path, problem: Exception) -> str:
         return "It is not an image, whatever its name says."
     if isinstance(problem, MemoryError):
         return "There is not enough memory to decode it."
+    return _said(problem)
+
+
+def _said(problem: Exception) -> str:
+    """Return what a decoder says about an image, as a sentence."""
     text = " ".join((getattr(problem, "strerror", None) or str(problem)).split())
     if not isinstance(problem, SENTENCES) or not text:
         text = f"It is damaged ({type(problem).__name__}{': ' if text else ''}{text})"
