@@ -25,7 +25,8 @@ Command = Callable[..., None]
 Model = Annotated[
     str | None,
     typer.Argument(
-        help="A covtool file, a checkpoint, a timm name, hf-hub:ORG/NAME or torchvision:NAME."
+        help="A covtool file, a run's folder, a checkpoint, a timm name, hf-hub:ORG/NAME or "
+        "torchvision:NAME."
     ),
 ]
 Data = Annotated[

@@ -35,8 +35,8 @@ TAKES = {
 Model = Annotated[
     str | None,
     typer.Argument(
-        help="A covtool file, a checkpoint, a timm name, hf-hub:ORG/NAME or torchvision:NAME; none "
-        "with --distances-from."
+        help="A covtool file, a run's folder, a checkpoint, a timm name, hf-hub:ORG/NAME or "
+        "torchvision:NAME; none with --distances-from."
     ),
 ]
 Task = Annotated[

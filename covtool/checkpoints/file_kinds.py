@@ -25,7 +25,8 @@ def stem_of(source: str) -> str:
     name = Path(source.rsplit(":", 1)[-1]).name
     while name.endswith(SUFFIXES):
         name = name.rpartition(".")[0]
-    return name
+    # A run or a file called after RUN@last would stand in its place afterwards.
+    return name.replace("@", "-")
 
 
 # torch.serialization.MAGIC_NUMBER, as the protocols of pickle write it: 2 to 5, and 0 and 1

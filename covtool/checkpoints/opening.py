@@ -33,6 +33,7 @@ from covtool.errors import ArgumentError, CheckpointError, UnknownVariantError
 from covtool.printable import printable
 from covtool.progress import Track, silent
 from covtool.regular_files import is_regular
+from covtool.run_files import STATES
 from covtool.specs import ModelSource, Provenance, Recipe
 from covtool.surgery.describing import attach_recipe
 
@@ -80,6 +81,7 @@ def _open(request: OpenRequest) -> OpenedModel:
     path = in_run or weights_file(Path(source.name))
     if is_there(path):
         if is_regular(path) and model_file.is_covtool_file(path):
+            _require_one_set(path, source.weights, is_run=in_run is not None)
             return _open_own(_own_file(path, taken), request)
         checkpoint = read_checkpoint(path, weights=source.weights)
         if checkpoint.saved is not None:
@@ -140,6 +142,18 @@ def _own_file(path: Path, notes: tuple[str, ...]) -> OwnModel:
     checkpoint = read_checkpoint(path)
     model = model_file.assemble(model_file.read_recipe(path), checkpoint.tensors, path)
     return OwnModel(model=model, recipe=model.recipe, checkpoint=checkpoint, notes=notes)
+
+
+def _require_one_set(path: Path, weights: str, *, is_run: bool) -> None:
+    """Refuse to choose among the weights of a covtool file, which has one set, of either kind."""
+    if weights == "auto":
+        return
+    states = path.parent.parent / STATES / f"{path.stem}.pt"
+    raise ArgumentError(
+        f"There is nothing to choose in {path} with --weights {printable(weights, longest=100)}.",
+        reason="A covtool file has one set of weights: the average, where there was one.",
+        hint=f"{states} has all sets, or leave --weights out." if is_run else "Leave it out.",
+    )
 
 
 def _open_own(own: OwnModel, request: OpenRequest) -> OpenedModel:

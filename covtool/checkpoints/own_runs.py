@@ -7,7 +7,7 @@ from torch import nn
 
 from covtool.checkpoints import model_file
 from covtool.checkpoints.foreign import ForeignCheckpoint
-from covtool.checkpoints.places import is_folder, is_there
+from covtool.checkpoints.places import is_run, is_there
 from covtool.checkpoints.saved_states import SavedState
 from covtool.errors import CheckpointError
 from covtool.printable import printable
@@ -50,11 +50,11 @@ def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
     Raises:
         CheckpointError: The run has no such model.
     """
-    folder, choice = _split(str(source))
+    folder, choice = run_named(source)
     if folder is None:
         return None, ()
     found = [folder / EXPORTED / f"{name}.safetensors" for name in (choice or BEST, choice or LAST)]
-    found.append(folder / STATES / f"{choice}.pt")
+    found.append(folder / STATES / f"{choice or BEST}.pt")  # the same model, should it be gone
     path = next((path for path in found if is_regular(path)), None)
     if path is None:
         raise _nothing_in(folder, choice)
@@ -62,13 +62,17 @@ def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
     return path, (f"Of the run {folder}, {path.relative_to(folder)} is taken{other}.",)
 
 
-def _split(source: str) -> tuple[Path | None, str]:
-    """Return a run's folder and the model of it that is asked for; None without such a run."""
-    if is_folder(Path(source) / EXPORTED):
+def run_named(source: str | Path) -> tuple[Path | None, str]:
+    """Return a run's folder and the model of it that is asked for; None without such a run.
+
+    Args:
+        source: See `find_in_run`.
+    """
+    if is_run(Path(source)):
         return Path(source), ""
-    folder, _, choice = source.rpartition(_CHOICE)
-    is_run = folder and is_folder(Path(folder) / EXPORTED) and not is_there(Path(source))
-    return (Path(folder), choice) if is_run else (None, "")
+    folder, _, choice = str(source).rstrip("/").rpartition(_CHOICE)
+    chosen = folder and choice and is_run(Path(folder)) and not is_there(Path(source))
+    return (Path(folder), choice) if chosen else (None, "")
 
 
 def _nothing_in(folder: Path, choice: str) -> CheckpointError:
@@ -77,14 +81,14 @@ def _nothing_in(folder: Path, choice: str) -> CheckpointError:
     there = ", ".join(dict.fromkeys(path.stem for path in (*exported, *states)))
     if choice:
         return CheckpointError(
-            f"The run {folder} has no model called {printable(choice)}.",
+            f"The run {folder} has no model called {printable(choice, longest=100)}.",
             reason=f"It has {there or 'none yet'}.",
             hint=f"Give the folder alone for the best one, or {folder}{_CHOICE}{LAST}.",
         )
     resume = f"Go on with: covtool finetune --resume {folder}."
     return CheckpointError(
         f"The run {folder} has no exported model yet.",
-        reason="It ended before its first epoch was done.",
+        reason="Its first epoch is not done, or the files in it were removed.",
         hint=f"{resume} Or take the state as it is: {states[0]}." if states else resume,
     )
 
@@ -119,5 +123,9 @@ def model_of_state(checkpoint: ForeignCheckpoint) -> OwnModel:
 
 def _with_history(saved: SavedState, path: Path) -> Recipe:
     step = SavedStateStep(file=path.name, epochs=saved.epoch)
-    updated = saved.recipe.provenance.with_step(step)
-    return saved.recipe.model_copy(update={"provenance": updated})
+    # A run that started at random is trained by then, as in what it exports.
+    changes = {"untrained": ()} if saved.epoch > 0 else {}
+    updated = saved.recipe.provenance.with_step(step, **changes)
+    # Both were chosen for the weights that the run began with.
+    of_others = {"scores": None, "neighbors": None}
+    return saved.recipe.model_copy(update={"provenance": updated, **of_others})

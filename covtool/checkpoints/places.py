@@ -10,6 +10,7 @@ from pathlib import Path
 from covtool.errors import CheckpointError, reason_of
 from covtool.full_paths import in_full
 from covtool.printable import printable
+from covtool.run_files import ARGUMENTS, EXPORTED, RECIPE, STATES
 
 MOST_COMPARED = 2_000
 """Names of a folder that are compared with one that is missing."""
@@ -21,6 +22,14 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
 def is_folder(path: Path) -> bool:
     """Return whether there is a folder; what cannot be looked at is none."""
     return os.path.isdir(path)  # noqa: PTH112 -- Path's raises where a name is too long
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is that of a run of covtool, by the names in it."""
+    # What it exported may have been removed; another program's args.yaml alone is no run of ours.
+    has_arguments = os.path.isfile(folder / ARGUMENTS)  # noqa: PTH113 -- as above
+    ours = (folder / STATES, folder / RECIPE)
+    return is_folder(folder / EXPORTED) or (has_arguments and any(map(os.path.exists, ours)))
 
 
 def is_there(path: Path) -> bool:
@@ -66,12 +75,18 @@ def missing_file(path: Path) -> CheckpointError:
 
 
 def no_file(path: Path) -> CheckpointError:
-    """Return the error for a folder where a checkpoint should be, with the checkpoints in it."""
-    inside = [name for name in names_in(path) if name.endswith(SUFFIXES)]
+    """Return the error for a folder where a checkpoint should be, with what in it may be one."""
+    names = names_in(path)
+    inside = [name for name in names if name.endswith(SUFFIXES)]
+    runs = [name for name in names[:MOST_COMPARED] if is_run(path / name)]
+    if runs:
+        hint = f"In it are runs: {', '.join(printable(str(path / name)) for name in runs[:8])}."
+    else:
+        hint = f"In it are: {', '.join(map(printable, inside[:8]))}." if inside else "Name a file."
     return CheckpointError(
-        f"{path} is a folder, not a checkpoint.",
-        reason="A checkpoint is one file.",
-        hint=f"In it are: {', '.join(map(printable, inside[:8]))}." if inside else "Name a file.",
+        f"{path} is a folder, neither a checkpoint nor a run of covtool.",
+        reason="A checkpoint is one file; a run has the file args.yaml and the folder exported.",
+        hint=hint,
     )
 
 

@@ -12,7 +12,7 @@ from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.key_report import compare_keys
 from covtool.checkpoints.opened import OpenedModel
-from covtool.checkpoints.own_runs import BEST
+from covtool.checkpoints.own_runs import BEST, find_in_run, run_named
 from covtool.checkpoints.places import is_folder
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.regular_files import is_regular
@@ -89,7 +89,14 @@ def load_initial_(opened: OpenedModel, source: str, *, weights: str) -> OpenedMo
 
 
 def _state_file(path: Path) -> Path:
-    """Find the file of weights: of a run's folder, the best epoch's state, else the last."""
+    """Find the file of weights: of a run's folder, the best epoch's state, else the last.
+
+    Of ``RUN@epoch-3`` it is that state; its exported file, where there is no state of that name.
+    """
+    folder, choice = run_named(path)
+    if choice:
+        state = folder / STATES / f"{choice}.pt"
+        return state if is_regular(state) else find_in_run(path)[0]
     if not is_folder(path):
         return path
     candidates = [path / STATES / f"{name}.pt" for name in (BEST, NEWEST)]
@@ -98,7 +105,7 @@ def _state_file(path: Path) -> Path:
         raise ArgumentError(
             f"--init-from {path} is not the folder of a run.",
             reason=f"{candidates[-1]} is missing.",
-            hint="Give a run's folder, one of its checkpoints, or a file of weights.",
+            hint="Give a run's folder, RUN@last, one of its checkpoints, or a file of weights.",
         )
     return found
 

@@ -8,6 +8,7 @@ import torch
 
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
+from covtool.checkpoints.own_runs import run_named
 from covtool.checkpoints.places import is_there
 from covtool.data.datasets.duplicates import notes_on_equal_files
 from covtool.data.datasets.layout import DataLayout, in_order_of, require_trainable
@@ -64,7 +65,12 @@ def resolve_defaults(request: FinetuneRequest, processes: Processes) -> Finetune
 
 def _absolute(name: str | None) -> str | None:
     """Return a path in full; a name that is not a path stays as it is."""
-    return name if name is None or not is_there(Path(name)) else str(in_full(name))
+    if name is None:
+        return None
+    run, choice = run_named(name)
+    if run is not None:
+        return f"{in_full(run)}@{choice}" if choice else str(in_full(run))
+    return str(in_full(name)) if is_there(Path(name)) else name
 
 
 def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
