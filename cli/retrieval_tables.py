@@ -8,6 +8,7 @@ from covtool_cli import render
 
 if TYPE_CHECKING:
     from covtool.data.datasets.retrieval.report import RetrievalReport
+    from covtool.evaluation.retrieval.verification import VerificationResult
     from covtool.evaluation.retrieve import Retrieval
 
 
@@ -47,6 +48,7 @@ def show_figures(model: str | None, done: "Retrieval") -> None:
             ("model", model or f"features from {spec.distances_from}"),
             ("data", done.data),
             *((name, f"{value:.2f} %") for name, value in result.figures()),
+            *_verification_rows(result.verification),
             ("queries", result.queries),
             ("left out, without a match", result.left_out),
             ("gallery", result.gallery),
@@ -58,6 +60,15 @@ def show_figures(model: str | None, done: "Retrieval") -> None:
             *(("file", path) for path in done.files),
         ],
     )
+
+
+def _verification_rows(found: "VerificationResult | None") -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    rows = [(name, f"{value:.2f} %") for name, value in found.figures()]
+    how = "" if found.is_exact else f", in bins: ROC AUC within {found.auc_error:.2g} %"
+    pairs = f"{found.same_pairs:,} of one identity, {found.different_pairs:,} of two{how}"
+    return [*rows, ("pairs", pairs)]
 
 
 def as_object(model: str | None, done: "Retrieval") -> dict[str, object]:
@@ -77,6 +88,7 @@ def as_object(model: str | None, done: "Retrieval") -> dict[str, object]:
         "gallery": result.gallery,
         "planned_bytes": result.planned_bytes,
         "figures": dict(result.figures()),
+        "verification": result.verification,
         "average_precisions": result.average_precisions,
         "unreadable": done.unreadable,
         "far_from_training": done.far_from_training,

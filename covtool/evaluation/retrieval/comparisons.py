@@ -6,7 +6,7 @@ them. Neither rounds what is exact in float32 (small integers, say).
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from math import frexp
+from math import frexp, sqrt
 
 import torch
 from torch import Tensor
@@ -49,6 +49,10 @@ class Comparison(ABC):
         # Rounding leaves tiny negative distances between equal images.
         return self.compare(x, y, out).add_(self.base(x)).clamp_min_(0)
 
+    @abstractmethod
+    def to_distance(self, own: float) -> float:
+        """Return the metric's distance of one in the comparison's own unit."""
+
 
 class Cosine(Comparison):
     """1 - cos; that of a feature vector of zeros and any other is 1."""
@@ -65,6 +69,9 @@ class Cosine(Comparison):
 
     def of_pairs(self, x: Tensor, y: Tensor) -> Tensor:
         return (1 - (x * y).sum(1)).clamp_min_(0)
+
+    def to_distance(self, own: float) -> float:
+        return own
 
 
 class Euclidean(Comparison):
@@ -93,6 +100,9 @@ class Euclidean(Comparison):
 
     def of_pairs(self, x: Tensor, y: Tensor) -> Tensor:
         return (x - y).square_().sum(1)
+
+    def to_distance(self, own: float) -> float:
+        return sqrt(own) / self.scale
 
 
 def cosine(parts: Sequence[Tensor]) -> Cosine:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from covtool.evaluation.retrieval.comparisons import METRICS
 from covtool.evaluation.retrieval.memory_plan import FLOAT, BlockPlan, SearchSize, plan_blocks
+from covtool.evaluation.retrieval.pair_counts import counting_bytes
 from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.specs import RetrievalSpec
 
@@ -45,9 +46,11 @@ class Search(Protocol):
 
     Attributes:
         plan: Blocks of queries and gallery that fit into the memory allowed.
+        base: What makes distances out of the last call of `compare`, shape (B, 1).
     """
 
     plan: BlockPlan
+    base: Tensor
 
     def compare(self, queries: Tensor) -> Tensor:
         """Return values that order the gallery for some queries, the nearest smallest, (B, G).
@@ -58,6 +61,9 @@ class Search(Protocol):
         Returns:
             A buffer that the next call overwrites.
         """
+
+    def to_distance(self, compared: float) -> float:
+        """Return the metric's distance of a value of `compare` and `base`, added up."""
 
 
 class ExactSearch:
@@ -77,12 +83,16 @@ class ExactSearch:
 
     def compare(self, queries: Tensor) -> Tensor:
         x = self._comparison.prepare(self._query[queries])
+        self.base = self._comparison.base(x)
         found = self._rows[: len(queries)]
         for start in range(0, found.shape[1], self.plan.columns):
             block = slice(start, start + self.plan.columns)
             y = self._comparison.prepare(gather_rows(self._gallery, self._gallery_rows[block]))
             self._comparison.compare(x, y, found[:, block])
         return found
+
+    def to_distance(self, compared: float) -> float:
+        return self._comparison.to_distance(compared)
 
 
 def gather_rows(features: Tensor, rows: Tensor) -> Tensor:
@@ -101,7 +111,8 @@ def plan_exact(size: SearchSize, spec: RetrievalSpec) -> BlockPlan:
 
     def cost(rows: int, columns: int) -> int:
         prepared = PREPARING * size.num_features * (rows + columns)
-        return prepared + rows * ranking_bytes(size)
+        counted = counting_bytes(size, spec.memory_bytes)
+        return counted + prepared + rows * ranking_bytes(size)
 
     return plan_blocks("The search", cost, (size.queries, size.gallery), spec.memory_bytes)
 

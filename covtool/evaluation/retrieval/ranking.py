@@ -9,8 +9,10 @@ from covtool.errors import DataError
 from covtool.evaluation.features.feature_set import FeatureSet
 from covtool.evaluation.retrieval.exact_search import ExactSearch, Search, SearchFeatures
 from covtool.evaluation.retrieval.metrics import RankingFigures, ranking_figures
+from covtool.evaluation.retrieval.pair_counts import PairTally
 from covtool.evaluation.retrieval.relevance import Relevance
 from covtool.evaluation.retrieval.reranking import RerankedSearch
+from covtool.evaluation.retrieval.verification import VerificationResult, verification_figures
 from covtool.ops.ranking import first_of, ranks_of
 from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
@@ -39,6 +41,8 @@ class RetrievalResult:
         average_precisions: Average precision of each query, in order; None where it was left out.
         matches: First images of each query's ranking, as positions in the gallery, shape (queries
             and left out, as many as were asked for); -1 where there is none.
+        verification: How well a threshold on the distance tells identities apart, over the pairs
+            that are ranked; None where no image is of another identity.
     """
 
     queries: int
@@ -53,6 +57,7 @@ class RetrievalResult:
     planned_bytes: int
     average_precisions: tuple[float | None, ...]
     matches: Tensor
+    verification: VerificationResult | None
 
     @property
     def rank_1(self) -> float:
@@ -130,7 +135,8 @@ def rank_gallery(
     """
     relevance = features.relevance
     search = RerankedSearch(features, spec, track) if spec.rerank else ExactSearch(features, spec)
-    figures, matches = _rank(search, relevance, keep, track)
+    tally = PairTally(features.size, spec.memory_bytes)
+    figures, matches = _rank(search, relevance, keep, tally, track)
     precisions: list[float | None] = [None] * relevance.num_queries
     scored = relevance.scored_queries.tolist()
     for query, precision in zip(scored, figures.average_precision.tolist(), strict=True):
@@ -148,13 +154,17 @@ def rank_gallery(
         planned_bytes=search.plan.num_bytes,
         average_precisions=tuple(precisions),
         matches=matches,
+        verification=verification_figures(tally.counts(), search.to_distance),
     )
 
 
 def _rank(
-    search: Search, relevance: Relevance, keep: int, track: Track
+    search: Search, relevance: Relevance, keep: int, tally: PairTally, track: Track
 ) -> tuple[RankingFigures, Tensor]:
-    """Return figures of the counted queries, and the first images of each query's ranking."""
+    """Return figures of the counted queries, and the first images of each query's ranking.
+
+    The pairs that are ranked are counted in `tally`.
+    """
     figures = []
     matches = torch.full((relevance.num_queries, min(keep, len(relevance.gallery_rows))), -1)
     blocks = relevance.scored_queries.split(search.plan.rows)
@@ -164,6 +174,7 @@ def _rank(
         # Ignored images go to the end, behind every finite distance: no rank counts them.
         rows, columns = same.is_ignored.nonzero(as_tuple=True)
         distances[rows, same.positions[rows, columns]] = torch.inf
+        tally.add(distances, search.base, same)
         figures.append(ranking_figures(ranks_of(distances, same.match_positions), same.is_match))
         if keep:
             first = first_of(distances, matches.shape[1])

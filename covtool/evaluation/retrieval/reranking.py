@@ -20,6 +20,7 @@ from covtool.evaluation.retrieval.memory_plan import (
     SearchSize,
     plan_blocks,
 )
+from covtool.evaluation.retrieval.pair_counts import counting_bytes
 from covtool.evaluation.retrieval.reciprocal_encoding import PAIRS, Encoder
 from covtool.ops.sparse_rows import SparseRows, add_minima_
 from covtool.progress import Track, silent
@@ -73,6 +74,7 @@ class RerankedSearch:
 
     def compare(self, queries: Tensor) -> Tensor:
         rows = self._places[queries]
+        self.base = self._features.new_zeros(len(rows), 1)  # distances already
         encoded = self._encoded(rows)
         found = self._rows[: len(rows)]
         x, gallery = self._features[rows], self._features[self._num_queries :]
@@ -87,6 +89,9 @@ class RerankedSearch:
             first = int(images[0]) - self._num_queries
             found[:, first : first + len(images)].add_(jaccard, alpha=1 - self._weight)
         return found
+
+    def to_distance(self, compared: float) -> float:
+        return compared
 
     def _encoded(self, rows: Tensor) -> SparseRows:
         """Return encodings of some images: the means over their nearest neighbors."""
@@ -118,7 +123,8 @@ class _Cost:
         averaged = min(spec.averaged_neighbors * entries, num_images)
         D, G = size.num_features, size.gallery
         self._fixed = (
-            FLOAT * num_images * D
+            counting_bytes(size, spec.memory_bytes)
+            + FLOAT * num_images * D
             + num_images * ((INDEX + FLOAT + 1) * k + h)
             + 2 * num_images * (_STORED * entries + INDEX)  # in parts, then joined
             + G * (_STORED * averaged + INDEX)

@@ -80,7 +80,7 @@ def test_figures_are_those_of_the_new_distances(cameras):
 def test_blocks_do_not_change_distances_and_are_as_large_as_memory_allows():
     query, gallery = (images(seed, 120, kind="clusters", cameras=True) for seed in (0, 1))
     spec = RetrievalSpec(rerank=True, k1=4, k2=2, lambda_=0.3)
-    little = spec.model_copy(update={"max_memory": "81.4MB"})
+    little = spec.model_copy(update={"max_memory": "82.3MB"})
     features = search_features(query, gallery)
     few, many = RerankedSearch(features, spec), RerankedSearch(features, little)
     assert few.plan.rows > 100 > 20 > many.plan.rows
