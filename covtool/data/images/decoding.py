@@ -63,11 +63,20 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
     """
     with opened_image(path) as image, alone(image.width * image.height > LARGE):
         _require_covered(image)
-        image.load()  # to the end: only then a truncated file is noticed
-        dim, rgb, turn = is_dim(image), _to_rgb(image), turn_of(image)
-        if exif and turn is not None:
-            rgb = rgb.transpose(turn)
-        rgb = rgb.convert("L").convert("RGB") if gray else rgb
+        return decoded(image, gray=gray, exif=exif)
+
+
+def decoded(image: Image.Image, *, gray: bool = False, exif: bool = False) -> Decoded:
+    """Return a picture of Pillow as `decode_image` returns that in a file.
+
+    Raises:
+        Exception: It is damaged; see `opened_image`.
+    """
+    image.load()  # to the end: only then a truncated file is noticed
+    dim, rgb, turn = is_dim(image), _to_rgb(image), turn_of(image)
+    if exif and turn is not None:
+        rgb = rgb.transpose(turn)
+    rgb = rgb.convert("L").convert("RGB") if gray else rgb
     return Decoded(rgb, turn is not None, dim)
 
 
