@@ -1,5 +1,6 @@
 """A picture of images with a model's answers below each."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ _AREA = 150 * 150
 _NARROWEST, _WIDEST = 0.5, 1.6  # width over height of a picture
 _CAPTION = 152  # width of a caption: of a narrow picture, it is wider than that
 _GAP, _MARGIN = 16, 24
+_WORDS = re.compile(r"[^ _/-]*[ _/-]|[^ _/-]+")  # a word with what ends it
 _TITLE_SIZE, _TEXT_SIZE, _LINE = 19, 13, 17
 
 
@@ -143,7 +145,7 @@ def _caption(prediction: Prediction, font: ImageFont.FreeTypeFont, width: int) -
     for place, (name, probability) in enumerate(pairs):
         if place == CLASSES:
             break
-        text = f"{printable(name, longest=300) or '(below the threshold)'} {probability:.1%}"
+        text = f"{probability:.1%} {printable(name, longest=300) or '(below the threshold)'}"
         first, *others = _wrapped(text, font, inner)
         ink = _FAINT if place else _INK
         yield _Line(first, ink, probability)
@@ -151,21 +153,20 @@ def _caption(prediction: Prediction, font: ImageFont.FreeTypeFont, width: int) -
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
-    """Return a text in lines of a width: broken at spaces, else within a word."""
+    """Return a text in lines of a width: broken where a word ends, else within one."""
     lines, line = [], ""
-    for word in text.split(" "):
-        tried = f"{line} {word}" if line else word
-        if font.getlength(tried) <= width:
-            line = tried
+    for word in _WORDS.findall(text) or [""]:
+        if font.getlength((line + word).rstrip()) <= width:
+            line += word
             continue
-        lines += [line] if line else []
+        lines += [line.rstrip()] if line else []
         line = ""
         for character in word:
             if line and font.getlength(line + character) > width:
                 lines.append(line)
                 line = ""
             line += character
-    return [*lines, line]
+    return [*lines, line.rstrip()]
 
 
 def _cell(pictures: Sequence[Image.Image | None]) -> tuple[int, int]:

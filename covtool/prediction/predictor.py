@@ -99,7 +99,7 @@ class Predictor:
         # By logits where there is one view: probabilities of 1 and 0 hide differences. Stable, so
         # that of equals the first comes first, as in an evaluation.
         by = logits[0] if len(logits) == 1 else probabilities
-        order = by.sort(1, descending=True, stable=True).indices
+        order = by.sort(dim=1, descending=True, stable=True).indices
         ordered = probabilities.gather(1, order)
         embeddings = [view.embeddings for view in seen if view.embeddings is not None]
         top = min(self.spec.top_k, order.shape[1])
