@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -29,7 +30,7 @@ _NARROWEST, _WIDEST = 0.5, 1.6  # width over height of a picture
 _CAPTION = 152  # width of a caption: of a narrow picture, it is wider than that
 _GAP, _MARGIN = 16, 24
 _WORDS = re.compile(r"[^ _/-]*[ _/-]|[^ _/-]+")  # a word with what ends it
-_TITLE_SIZE, _TEXT_SIZE, _LINE = 19, 13, 17
+_TITLE_SIZE, _TEXT_SIZE, _LINE, _TITLE_LINE = 19, 13, 17, 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,48 @@ class _Line:
     text: str
     ink: str
     share: float = 0.0
+
+
+class _Fonts(NamedTuple):
+    title: ImageFont.FreeTypeFont
+    text: ImageFont.FreeTypeFont
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Positions of pictures with captions of any depth.
+
+    Attributes:
+        wide: Width of a picture with its caption.
+        height: Height of a picture.
+        lines: Lines of each caption.
+    """
+
+    wide: int
+    height: int
+    lines: tuple[int, ...]
+
+    @property
+    def inner(self) -> int:
+        """Width of all columns."""
+        columns = min(COLUMNS, max(1, len(self.lines)))
+        return max(columns * (self.wide + _GAP) - _GAP, 3 * _CAPTION)
+
+    @property
+    def depth(self) -> int:
+        """Height of all rows."""
+        return sum(self._depths)
+
+    @property
+    def _depths(self) -> list[int]:
+        rows = [self.lines[at : at + COLUMNS] for at in range(0, len(self.lines), COLUMNS)]
+        return [self.height + max(row) * _LINE + _GAP + 6 for row in rows]
+
+    def corners(self, top: int) -> Iterator[tuple[int, int]]:
+        """Yield the upper left corner of each picture's place, below `top`."""
+        for place in range(len(self.lines)):
+            row, column = divmod(place, COLUMNS)
+            yield _MARGIN + column * (self.wide + _GAP), top + sum(self._depths[:row])
 
 
 def save_answers(
@@ -81,41 +124,38 @@ def save_answers(
         OutputExistsError: There is one, and `overwrite` is False.
         SaveError: The file cannot be written.
     """
-    font, title_font = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TITLE_SIZE)
+    fonts = _Fonts(ImageFont.load_default(_TITLE_SIZE), ImageFont.load_default(_TEXT_SIZE))
     pictures = [_read(one.place, records) for one in answered]
     width, height = _cell(pictures)
     wide = max(width, _CAPTION)
-    captions = [list(_caption(one.prediction, font, wide)) for one in answered]
-    rows = [range(at, min(at + COLUMNS, len(answered))) for at in range(0, len(answered), COLUMNS)]
-    columns = min(COLUMNS, max(1, len(answered)))
-    inner = max(columns * (wide + _GAP) - _GAP, 3 * _CAPTION)
-    left_out = total - len(answered)
-    note = f"{len(answered):,} of {total:,} images" + (
-        f"; {left_out:,} more are not shown" if left_out else ""
-    )
-    head = [*_wrapped(printable(title), title_font, inner)] if title else []
-    top = _MARGIN + len(head) * (_LINE + 8) + _LINE + 10
-    depths = [max(len(captions[one]) for one in row) * _LINE for row in rows]
-    bottom = top + sum(height + depth + _GAP + 6 for depth in depths)
-    sheet = Image.new("RGB", (inner + 2 * _MARGIN, bottom + _MARGIN - _GAP), _PAPER)
+    captions = [list(_caption(one.prediction, fonts.text, wide)) for one in answered]
+    grid = _Grid(wide, height, tuple(map(len, captions)))
+    head = _wrapped(printable(title), fonts.title, grid.inner)
+    top = _MARGIN + len(head) * _TITLE_LINE + _LINE + 10
+    sheet = Image.new("RGB", (grid.inner + 2 * _MARGIN, top + grid.depth + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, text in enumerate(head):
-        draw.text((_MARGIN, _MARGIN - 6 + number * (_LINE + 8)), text, _INK, title_font)
-    draw.text((_MARGIN, top - _LINE - 12), note, _FAINT, font)
-    y = top
-    for row, depth in zip(rows, depths, strict=True):
-        for column, one in enumerate(row):
-            x = _MARGIN + column * (wide + _GAP)
-            picture = _fitted(pictures[one], width, height)
-            sheet.paste(
-                picture, (x + (wide - picture.width) // 2, y + (height - picture.height) // 2)
-            )
-            _write(draw, font, captions[one], (x, y + height + 5), wide)
-        y += height + depth + _GAP + 6
+    _write_head(draw, fonts, head, _note(len(answered), total))
+    for picture, caption, (x, y) in zip(pictures, captions, grid.corners(top), strict=True):
+        image = _fitted(picture, width, height)
+        sheet.paste(image, (x + (wide - image.width) // 2, y + (height - image.height) // 2))
+        _write(draw, fonts.text, caption, (x, y + height + 5), wide)
     # The format by name: the temporary file does not end in .png.
     with written_whole(path, overwrite=overwrite) as temporary:
         sheet.save(temporary, format="PNG", optimize=True)
     return path
+
+
+def _note(count: int, total: int) -> str:
+    rest = f"; {total - count:,} more are not shown" if total > count else ""
+    return f"{count:,} of {total:,} images{rest}"
+
+
+def _write_head(draw: ImageDraw.ImageDraw, fonts: _Fonts, title: Sequence[str], note: str) -> None:
+    y = _MARGIN - 6
+    for line in title:
+        draw.text((_MARGIN, y), line, _INK, fonts.title)
+        y += _TITLE_LINE
+    draw.text((_MARGIN, y + 2), note, _FAINT, fonts.text)
 
 
 def _write(

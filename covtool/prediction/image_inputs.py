@@ -37,7 +37,7 @@ class ImageInput(NamedTuple):
 
     Attributes:
         name: Its path as the user named it, or its name in its records.
-        place: Where it is.
+        place: Its path, or its place in records, or the picture.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What becomes of the answers: rows of a file, embeddings, a sheet, and their count."""
+"""Outputs of a prediction: rows of a file, embeddings, a sheet, and counts."""
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -88,7 +88,7 @@ class Outputs:
 
         Args:
             stack: Contexts that end with the work.
-            settings: What decides the rows.
+            settings: Settings that decide the rows.
         """
         asked = self._request
         if asked.embeddings is not None:

@@ -182,7 +182,7 @@ class _Work:
         with self.request.autocast(self.predictor.device):
             for answers in self.processes.interleaved(self._answers(images, done.images, track)):
                 outputs.take(answers)
-        self.processes.main(lambda: _require_unchanged(outputs.names, images.names))
+        self.processes.main(lambda: _require_all(outputs, images.names))
 
     def _answers(self, images: Iterator[ImageInput], done: int, track: Track) -> Iterator[Answers]:
         """Yield the answers for this process's batches."""
@@ -244,9 +244,11 @@ def _predictor(request: PredictionRequest, opened: OpenedModel, device: torch.de
     )
 
 
-def _require_unchanged(written: Names, drawn: Names) -> None:
-    """Refuse that processes saw other images, as of a folder that changed meanwhile."""
-    if str(written) != str(drawn):
+def _require_all(outputs: Outputs, drawn: Names) -> None:
+    """Refuse no images at all, and that processes saw other ones, as of a folder that changed."""
+    if not outputs.tally.images:  # of the standard input, this is not known before
+        raise DataError("There are no images on the standard input.")
+    if str(outputs.names) != str(drawn):
         raise DataError(
             "The images have changed while they were looked at: the processes saw other ones.",
             hint="Begin anew with --overwrite, once nothing changes any more.",

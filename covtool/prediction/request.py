@@ -1,4 +1,4 @@
-"""What a prediction is asked for: a model, images, and what becomes of the answers."""
+"""The request for a prediction: a model, images, and files for the answers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -108,12 +108,12 @@ class RowFile:
     Args:
         path: The output; see `check_row_output`.
         columns: Names of the columns.
-        settings: What decides the rows: a resumed file must have the same.
+        settings: Settings that decide the rows: a resumed file must have the same.
         resume: Whether to go on with a partial file.
         overwrite: Whether an existing output may be replaced.
 
     Attributes:
-        progress: How far the file is.
+        progress: Images and bytes that are done.
 
     Raises:
         ArgumentError: The partial file was begun with other settings.

@@ -98,7 +98,7 @@ def image_batches(
     """Yield batches of images, in their order, prepared by worker processes.
 
     Args:
-        dataset: How an image is read and prepared.
+        dataset: Preparation of an image.
         batches: The images, those of each batch; drawn from as they are needed.
         count: Number of batches; None where it is not known.
         workers: Processes that prepare images, at most; 0 for this process.

@@ -69,6 +69,14 @@ def test_paths_come_through_a_pipe(net, here, monkeypatch):
     assert [one["path"] for one in answers] == ["photos/x/000.png", "photos/y/001.png"]
 
 
+def test_an_empty_pipe_is_an_error_and_leaves_nothing(net, here, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    done = predict(net, "-", "-o", "a.csv")
+    assert done.returncode == 4
+    assert "no images on the standard input" in done.stderr
+    assert not list(here.glob("a.csv*"))
+
+
 def test_json_is_one_object(net, here):
     done = predict(net, "photos", "--json", "--logits")
     found = json.loads(done.stdout)
