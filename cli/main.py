@@ -24,6 +24,7 @@ COMMANDS = {
     "finetune": "Train a model on a folder of images or a CSV file.",
     "svdnet-rri": "Train for retrieval with an Eigenlayer: restraint and relaxation iterations.",
     "evaluate": "Measure a model on a labeled data set, or how well its features find images.",
+    "predict": "Say what is on images: the most probable classes, to a file or the terminal.",
     "embed": "Write a model's features of images to a file.",
     "bench": "Measure heads, convolutions, what --gc costs, loaders or searches, side by side.",
     "plot": "Draw decoupled operators, or curves of training runs, into a PNG, SVG or PDF file.",

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable
+from copy import copy
 from functools import reduce, wraps
 from operator import or_
 from pathlib import Path
@@ -60,7 +61,8 @@ Data = Annotated[
 BatchSize = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per batch.")]
 Workers = Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes that load images.")]
 Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:1, mps.")]
-
+Amp = Annotated[bool, typer.Option("--amp", help="Run the model in mixed precision.")]
+AmpDtype = Annotated[Literal["float16", "bfloat16"], typer.Option(help="Lower precision of --amp.")]
 
 _PLAIN = (str, int, float)
 Request = TypeVar("Request")
@@ -112,7 +114,9 @@ def request(ctx: typer.Context, kind: type[Request], **fields: Any) -> Request:
     return kind(**{**named, **fields})
 
 
-def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(
+    *hidden: str, **specs: type[BaseModel]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each field of `specs`, and call it with the specs.
 
     ``@takes(head=HeadSpec)`` fills the parameter `head` of the command. The flag's name, type,
@@ -122,6 +126,10 @@ def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
     name, ``{"panel": "..."}`` a heading in the help, ``{"default": "..."}`` words in place of the
     default's value there, ``{"output": "features"}`` the kind of file it names, of
     `covtool.atomic.formats.OUTPUTS`. A command of many specs may take them as ``**settings``.
+
+    Args:
+        *hidden: Parameters and fields whose options the help leaves out: rarely used ones of many.
+        **specs: The specs.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -129,7 +137,11 @@ def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
         declared = signature.parameters.values()
         own = [p for p in declared if p.name not in specs and p.kind is not p.VAR_KEYWORD]
         fields = {name: _flags_of(spec) for name, spec in specs.items()}
-        made = [_parameter(field, info) for group in fields.values() for field, info in group]
+        made = [
+            _parameter(field, info, hidden=field in hidden)
+            for group in fields.values()
+            for field, info in group
+        ]
 
         @wraps(command)
         def call(**values: Any) -> None:
@@ -139,6 +151,7 @@ def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
             }
             command(**values, **filled)
 
+        own = [_left_out_of_help(p) if p.name in hidden else p for p in own]
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *made)]
         # typer reads the signature to find the options, and the annotations to find their types
         call.__signature__ = signature.replace(parameters=parameters)
@@ -146,6 +159,13 @@ def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
         return call
 
     return decorate
+
+
+def _left_out_of_help(parameter: inspect.Parameter) -> inspect.Parameter:
+    annotation, option = get_args(parameter.annotation)
+    option = copy(option)
+    option.hidden = True
+    return parameter.replace(annotation=Annotated[annotation, option])
 
 
 def _flags_of(spec: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
@@ -164,7 +184,7 @@ def _long(name: str, info: FieldInfo) -> str:
     return as_flag(_extra(info).get("long", name))
 
 
-def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
+def _parameter(name: str, info: FieldInfo, *, hidden: bool) -> inspect.Parameter:
     extra, long = _extra(info), _long(name, info)
     flags = [f"{long}/--no-{long[2:]}"] if info.annotation in (bool, bool | None) else [long]
     flags += [extra["short"]] if "short" in extra else []
@@ -174,6 +194,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
         rich_help_panel=extra.get("panel"),
         callback=named_by(OUTPUTS[extra["output"]]) if "output" in extra else None,
         show_default=extra.get("default", True),
+        hidden=hidden,
     )
     annotation, default = (
         _without_bounds(info.annotation),

@@ -13,9 +13,10 @@ _HOME = {
     "open_model": "covtool.checkpoints",
     "save": "covtool.checkpoints",
     "convert": "covtool.conversion",
+    "predict": "covtool.prediction",
 }
 
-__all__ = ["__version__", "convert", "identify", "load", "open_model", "save"]
+__all__ = ["__version__", "convert", "identify", "load", "open_model", "predict", "save"]
 
 
 def __getattr__(name: str) -> object:

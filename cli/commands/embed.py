@@ -52,6 +52,8 @@ def command(
     batch_size: options.BatchSize = 32,
     workers: options.Workers = 2,
     device: options.Device = "auto",
+    amp: options.Amp = False,
+    amp_dtype: options.AmpDtype = "float16",
     on_bad_image: options.OnBadImage = "error",
     max_model_size: options.MaxModelSize = None,
     max_image_pixels: options.MaxImagePixels = None,

@@ -108,7 +108,8 @@ def _embed(request: EmbedRequest, processes: Processes, track: Track) -> EmbedRe
     # Twice: the features lie in a spool file until they are all there, then in the output.
     num_bytes = 2 * FLOAT_BYTES * len(good) * extractor.num_features
     processes.main(lambda: require_room(request.output, num_bytes))
-    _write(request, extractor(checked.good, track), good if processes.is_main else None)
+    with request.autocast(device):
+        _write(request, extractor(checked.good, track), good if processes.is_main else None)
     turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     of_images = filter(None, (turned, note_on_dim(checked.dim)))
     return EmbedResult(

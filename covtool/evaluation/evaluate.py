@@ -17,7 +17,7 @@ from covtool.data.images.dim import note_on_dim
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.data.loading.worker_death import translate_worker_death
-from covtool.errors import DataError
+from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
 from covtool.evaluation.classification.attacker import Attacker
 from covtool.evaluation.classification.attacks import resolve_attack
@@ -94,6 +94,11 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
         NonFiniteError: The model's logits, or under attack their gradient, are not numbers.
     """
     attack = resolve_attack(request.attack)  # refused before other processes are waited for
+    if attack is not None and request.amp:
+        raise ArgumentError(
+            "An attack follows gradients, which vanish in lower precision.",
+            hint="Leave out --amp, or --attack.",
+        )
     with joined(timeout_s=request.launch.dist_timeout) as processes:
         shown = main_only(track, is_main=processes.is_main)
         return _evaluate(request, attack, processes, shown)
@@ -129,7 +134,7 @@ def _evaluate(
     opened = request.open()
     recipe = opened.recipe
     require_trained_classifier(request.source.name, recipe)  # else the figures say nothing
-    names = _output_names(recipe, request.class_names)
+    names = output_names(recipe, request.class_names)
     match = match_classes(names, layout.class_names, recipe.num_classes)
     loader = evaluation_loader(
         checked.good,
@@ -150,7 +155,7 @@ def _evaluate(
         track=track,
         processes=processes,
     )
-    with translate_worker_death(request.workers):
+    with translate_worker_death(request.workers), request.autocast(device):
         measured = _measure(measure, loader, attack, recipe.input, processes)
     notes = (
         *opened.notes,
@@ -218,8 +223,12 @@ def _images(
     return checked, split
 
 
-def _output_names(recipe: Recipe, file: Path | None) -> tuple[str, ...] | None:
-    """Return the names of a model's outputs: the user's own, else the model's."""
+def output_names(recipe: Recipe, file: Path | None) -> tuple[str, ...] | None:
+    """Return the names of a model's outputs: the user's own, else the model's; None without any.
+
+    Raises:
+        DataError: The user's are not as many as there are outputs.
+    """
     if file is None:
         return recipe.class_names
     names = read_class_names(file)

@@ -1,6 +1,7 @@
 """The part that all requests to evaluate a model share: the model, and how it is run."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -21,6 +22,8 @@ class ModelRequest:
         batch_size: Images per batch.
         workers: Processes that load images.
         device: Device that the model runs on; ``auto`` for the best there is.
+        amp: Whether the model runs in mixed precision.
+        amp_dtype: Lower precision of `amp`.
         on_bad_image: Whether an unreadable image is an error, or left out.
         launch: Time that several processes wait for each other.
     """
@@ -29,6 +32,8 @@ class ModelRequest:
     batch_size: int = 32
     workers: int = 2
     device: str = "auto"
+    amp: bool = False
+    amp_dtype: Literal["float16", "bfloat16"] = "float16"
     on_bad_image: OnBadImage = "error"
     launch: LaunchSpec = field(default_factory=LaunchSpec)
 
@@ -43,6 +48,10 @@ class ModelRequest:
             CheckpointError: It cannot be opened.
         """
         return open_model(self.source)
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Return the context in which the model runs."""
+        return torch.autocast(device.type, dtype=getattr(torch, self.amp_dtype), enabled=self.amp)
 
     def extractor(
         self,

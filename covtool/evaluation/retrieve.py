@@ -221,11 +221,13 @@ def _extract(
     relevance = relevance_of(layout, cameras=spec.cameras)
     # Too little memory is refused now, not after the features are extracted.
     plan_search(relevance, extractor.num_features, spec)
+    with request.autocast(device):
+        features = extract_search_features(layout, extractor, track=track)
     return _Extracted(
         layout=layout,
         report=report,
         relevance=relevance,
-        features=extract_search_features(layout, extractor, track=track),
+        features=features,
         device=str(device),
         input=opened.recipe.input,
         unreadable=checked.bad,

@@ -13,6 +13,7 @@ from covtool.specs.loading import LoadingSpec
 from covtool.specs.model_source import ModelSource
 from covtool.specs.objective import ObjectiveSpec
 from covtool.specs.operations import EigenlayerSpec, HeadSpec, LastStrideSpec, Operation
+from covtool.specs.prediction import PredictionSpec
 from covtool.specs.processes import LaunchSpec, ProcessSpec
 from covtool.specs.provenance import Metric, Provenance, Untrained
 from covtool.specs.recipe import BaseSpec, InputSpec, Recipe
@@ -54,6 +55,7 @@ __all__ = [
     "ObjectiveSpec",
     "Operation",
     "PatchStrideSpec",
+    "PredictionSpec",
     "ProcessSpec",
     "Provenance",
     "Recipe",

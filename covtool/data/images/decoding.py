@@ -65,7 +65,7 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
         return _decoded(image, gray=gray, exif=exif)
 
 
-def as_rgb(picture: Image.Image, *, gray: bool = False, exif: bool = False) -> Image.Image:
+def decode_picture(picture: Image.Image, *, gray: bool = False, exif: bool = False) -> Decoded:
     """Return a picture that a program has opened or made as `decode_image` returns that of a file.
 
     Raises:
@@ -73,12 +73,21 @@ def as_rgb(picture: Image.Image, *, gray: bool = False, exif: bool = False) -> I
     """
     try:
         with complaints() as found, alone(picture.width * picture.height > LARGE):
-            rgb = _decoded(picture, gray=gray, exif=exif).image
+            decoded = _decoded(picture, gray=gray, exif=exif)
             found.require_none(picture)
     except Exception as problem:
         name = printable(str(getattr(picture, "filename", ""))) or f"of mode {picture.mode}"
         raise DataError(f"The picture {name} cannot be read.", reason=_said(problem)) from problem
-    return rgb
+    return decoded
+
+
+def as_rgb(picture: Image.Image, *, gray: bool = False, exif: bool = False) -> Image.Image:
+    """Return `decode_picture`'s image alone.
+
+    Raises:
+        DataError: As `decode_picture`.
+    """
+    return decode_picture(picture, gray=gray, exif=exif).image
 
 
 def _decoded(image: Image.Image, *, gray: bool, exif: bool) -> Decoded:

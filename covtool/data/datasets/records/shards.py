@@ -89,6 +89,29 @@ def indexed(shards: list[Path], label_field: str, left_out: LeftOut) -> Records:
     return Records.all_of(TarArchive(shards, numbers, offsets, sizes), labels)
 
 
+def images_in(shards: list[Path]) -> Records:
+    """Go through tar files once, and index all their images, whose labels do not matter.
+
+    Raises:
+        DataError: A file cannot be read, see `members`.
+    """
+    tables = [
+        np.array(
+            [
+                (image.offset, image.size)
+                for _, parts in _samples(shard, "", LeftOut())
+                if (image := _image_of(parts)) is not None
+            ],
+            dtype=np.int64,
+        ).reshape(-1, 2)
+        for shard in shards
+    ]
+    numbers = np.repeat(np.arange(len(shards)), [len(table) for table in tables])
+    offsets, sizes = np.concatenate([*tables, np.empty((0, 2), np.int64)]).T
+    archive = TarArchive(shards, numbers, offsets, sizes)
+    return Records.all_of(archive, np.zeros(len(numbers), np.int64))
+
+
 def _labeled_images(shard: Path, label_field: str, left_out: LeftOut) -> Iterator[Row]:
     kind = META if label_field else LABEL
     for key, parts in _samples(shard, kind, left_out):

@@ -17,7 +17,7 @@ from covtool.data.datasets.folders.names import SPLIT_NAMES, exact_split
 from covtool.data.datasets.layout import DataLayout, canonical_splits
 from covtool.data.datasets.lists.text import lines_of
 from covtool.data.datasets.records.records import ReaderArchive, Records
-from covtool.data.datasets.records.shards import LeftOut, indexed
+from covtool.data.datasets.records.shards import LeftOut, images_in, indexed
 from covtool.documents import parse_json
 from covtool.errors import ArgumentError, CovtoolError, DataError, reason_of
 from covtool.full_paths import in_full
@@ -87,6 +87,33 @@ def scan_records(source: RecordSource) -> DataLayout:
         split_names=MappingProxyType(split_names),
         notes=notes,
     )
+
+
+def image_records(source: RecordSource) -> Records:
+    """Return all images of a data set of records, with labels or without.
+
+    Raises:
+        ArgumentError: The package that reads it is not installed.
+        DataError: It is not there or damaged; or it is of Hugging Face and has several splits.
+    """
+    if source.kind == "wds":
+        return images_in(_all_shards(source))
+    splits = scan_records(source).splits
+    if len(splits) > 1:
+        raise DataError(
+            f"{source} has several splits: {', '.join(splits)}.",
+            reason="Images without labels are read from tar files: wds/FOLDER.",
+        )
+    return next(iter(splits.values()))
+
+
+def _all_shards(source: RecordSource) -> list[Path]:
+    if not source.root.is_dir():
+        raise DataError(f"There is no folder {source.root}.", hint="Check the path.")
+    files = sorted(source.root.glob("*.tar"))
+    if not files:
+        raise DataError(f"{source.root} holds no tar files.")
+    return files
 
 
 Found = tuple[Mapping[str, Records], tuple[str, ...], tuple[str, ...]]
