@@ -26,6 +26,8 @@ COMMANDS = {
     "evaluate": "Measure a model on a labeled data set, or how well its features find images.",
     "predict": "Say what is on images: the most probable classes, to a file or the terminal.",
     "embed": "Write a model's features of images to a file.",
+    "card": "Print a model card, written from the recipe in a model's file.",
+    "push": "Upload a covtool file to the Hugging Face Hub, with a model card.",
     "bench": "Measure heads, convolutions, what --gc costs, loaders or searches, side by side.",
     "plot": "Draw decoupled operators, or curves of training runs, into a PNG, SVG or PDF file.",
     "list": "List the heads and other variants that covtool knows by name.",

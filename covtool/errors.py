@@ -195,6 +195,10 @@ _WRITING_HINTS = {
 """What to do about a write that failed, by the system's number."""
 
 
+class HubError(CovtoolError, OSError):
+    """The hub cannot be reached, or refuses."""
+
+
 class OutOfMemoryError(CovtoolError, MemoryError):
     """A batch does not fit into the memory of the device."""
 

@@ -147,7 +147,7 @@ def _require_buildable(base: BaseSpec) -> None:
 def _built(base: BaseSpec, num_classes: int, tag: str | None) -> nn.Module:
     """Return a model with random weights; any error of a constructor is about its arguments."""
     try:
-        with _quietly():
+        with quietly():
             if base.library == "timm":
                 return _of_timm(base, num_classes, tag, pretrained=False)
             return _of_torchvision(base, num_classes, None, base.arguments)
@@ -194,7 +194,7 @@ def _finished(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Silence timm: it warns about names that it has renamed, and logs what it cannot do."""
     # The caller may have disabled some levels already: they stay so.
     disabled = logging.root.manager.disable

@@ -17,6 +17,7 @@ from covtool.backbones.auxiliary import (
     without_auxiliary,
 )
 from covtool.backbones.create import create_model, create_skeleton, parse_name
+from covtool.backbones.hub_problems import reason_on_hub, status_of
 from covtool.backbones.library_input import default_input
 from covtool.backbones.model_size import require_room, tensor_bytes
 from covtool.backbones.slots import install_pooling_slot
@@ -171,7 +172,7 @@ def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
         first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         raise CheckpointError(
             f"The weights of {printable(name)} cannot be fetched.",
-            reason=printable(first),
+            reason=printable(first) if status_of(cause) is None else reason_on_hub(cause),
             hint="Without a network: download the file elsewhere and pass its path. For random "
             "weights: --from-scratch.",
         ) from problem

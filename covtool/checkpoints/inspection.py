@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from covtool.backbones.convolutions import ConvSite, find_convolutions
 from covtool.backbones.fingerprint import is_relevant
+from covtool.backbones.pretrained import HUB_PREFIX
 from covtool.backbones.sites import Sites, find_sites
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
+from covtool.checkpoints.hub import own_file
 from covtool.checkpoints.identification import Identification
 from covtool.checkpoints.identify import identify
 from covtool.checkpoints.key_report import group_keys
@@ -129,7 +131,7 @@ def inspect_source(
     correlations: bool = False,
     track: Track = silent,
 ) -> tuple[Inspection, Identification | None]:
-    """Look at a file or a name. Weights of a name are not fetched.
+    """Look at a file or a name. Weights of a name are not fetched; covtool's own files are.
 
     Args:
         source: File or name, as `covtool.open_model` takes it.
@@ -160,12 +162,13 @@ def inspect_source(
                 found = _unrecognized(source, identification)
                 state = checkpoint.state if correlations else {}
                 return replace(found, correlations=layer_correlations(state)), identification
+    is_own = source.startswith(HUB_PREFIX) and own_file(source) is not None
     opened = open_model(
         source,
         arch=arch,
         weights=weights,
         classifier_layer=classifier_layer,
-        from_scratch=True,
+        from_scratch=not is_own,
         finite=False,
         track=track,
     )

@@ -15,6 +15,7 @@ from covtool.checkpoints.auxiliary_heads import LEFT_OUT
 from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import read_checkpoint
 from covtool.checkpoints.foreign_models import open_foreign, open_published_model
+from covtool.checkpoints.hub import HubFile, own_file
 from covtool.checkpoints.opened import OpenedModel, OpenRequest, opened, replaced
 from covtool.checkpoints.other_images import compare_images, require_positions
 from covtool.checkpoints.own_runs import OwnModel, find_in_run, model_of_state
@@ -36,6 +37,8 @@ from covtool.regular_files import is_regular
 from covtool.run_files import STATES
 from covtool.specs import ModelSource, Provenance, Recipe
 from covtool.surgery.describing import attach_recipe
+
+NOT_RANDOM = "Its weights are not random: only a name of timm or torchvision starts from scratch."
 
 
 def open_model(
@@ -91,9 +94,18 @@ def _open(request: OpenRequest) -> OpenedModel:
         if published is not None:
             return open_published_model(published, request)
         return open_foreign(checkpoint, request)
+    on_hub = own_file(source.name) if source.name.startswith(HUB_PREFIX) else None
+    if on_hub is not None:
+        return _open_own(_own_on_hub(on_hub, source), request)
     if path.suffix in SUFFIXES:
         raise missing_file(path)
     return _open_named(request)
+
+
+def _own_on_hub(found: HubFile, source: ModelSource) -> OwnModel:
+    # As with files on the disk; of a name, --from-scratch would be expected to change something.
+    kept = (NOT_RANDOM,) if source.from_scratch else ()
+    return _own_file(found.path, (found.note, *kept))
 
 
 def _open_named(request: OpenRequest) -> OpenedModel:

@@ -14,7 +14,8 @@ class ModelSource(Record):
     Attributes:
         name: Path of a covtool file, of another program's checkpoint, of a run's folder (its best
             model; ``RUN@last`` for the last one) or of one of its states; or
-            ``resnet50.a1_in1k``, ``torchvision:resnet50``, ``hf-hub:ORG/NAME``.
+            ``resnet50.a1_in1k``, ``torchvision:resnet50``, ``hf-hub:ORG/NAME`` (a covtool file, or
+            timm's), with ``@REVISION`` behind it.
         arch: Architecture of a checkpoint, where its tensors leave a choice; ``mpncovresnet50``
             for a published covariance network whose file does not say so.
         weights: ``auto``, ``ema`` or ``raw``, where a checkpoint has both; or the name of a set of

@@ -1,0 +1,44 @@
+"""`covtool card`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covtool.specs import InputOverrides
+from covtool_cli import options, render
+
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Markdown file to write: README.md.")
+]
+
+
+def command(
+    ctx: typer.Context,
+    model: options.Model,
+    output: Output = None,
+    arch: options.Arch = None,
+    iterations: options.Iterations = None,
+    weights: options.Weights = "auto",
+    classifier_layer: options.ClassifierLayer = None,
+    max_model_size: options.MaxModelSize = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Print a model card, written from the recipe in a model's file.
+
+    Example: covtool card net.safetensors -o README.md
+    """
+    from covtool.sharing.writing import write_card
+
+    source = options.model_source(ctx, model, InputOverrides())
+    done = write_card(source, output, overwrite=overwrite)
+    for text in done.notes:
+        render.note(f"note: {text}")
+    if as_json:
+        render.json_object(done)
+    elif done.path is None:
+        render.exact_text(done.text)
+    else:
+        render.pairs("Model card written", [("file", done.path)])

@@ -1,0 +1,56 @@
+"""The ``config.json`` beside a covtool file on the hub."""
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from covtool import __version__
+from covtool.backbones.timm_folder import timm_config
+from covtool.checkpoints.hub import MARK
+from covtool.specs import Recipe
+from covtool.specs.operations import Operation
+
+
+def hub_config(recipe: Recipe, *, with_timm: bool) -> bytes:
+    """Return the configuration: timm's where timm opens the file, else only what it is.
+
+    Without timm's key ``architecture`` neither timm nor another library takes the file for a model
+    of its own; the key ``covtool`` is what ``hf-hub:ORG/NAME`` recognizes it by.
+
+    Args:
+        recipe: Recipe of the model.
+        with_timm: Whether timm opens the file beside it.
+    """
+    about = {
+        "version": __version__,
+        "base": recipe.base.model_dump(mode="json"),
+        "operations": list(map(_name, recipe.operations)),
+    }
+    described: dict[str, Any] = timm_config(recipe) if with_timm else _described(recipe)
+    text = json.dumps({**described, MARK: about}, indent=2)  # ASCII: as any reader takes it
+    return f"{text}\n".encode()
+
+
+def is_timms(names: Collection[str], built: Collection[str]) -> bool:
+    """Return whether a file holds the tensors that timm expects, and no others.
+
+    A covtool file may keep more than weights: embeddings of training images, which timm refuses.
+    """
+    return set(names) == set(built)
+
+
+def _described(recipe: Recipe) -> dict[str, Any]:
+    images = recipe.input.model_dump(mode="json")
+    names = None if recipe.class_names is None else list(recipe.class_names)
+    return {
+        "library_name": "covtool",
+        "model_type": "covtool",
+        "num_classes": recipe.num_classes,
+        "input": images,
+        "label_names": names,
+    }
+
+
+def _name(operation: Operation) -> str:
+    variant = getattr(operation, "head", None) or getattr(operation, "conv", None)
+    return f"{operation.operation} {variant}" if variant else operation.operation

@@ -1,0 +1,88 @@
+"""`covtool card`: the model card of any model, as text or in a file."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from covtool.atomic import require_writable, written_whole
+from covtool.backbones.pretrained import HUB_PREFIX
+from covtool.checkpoints.hub import split_name
+from covtool.checkpoints.opened import OpenedModel
+from covtool.checkpoints.opening import open_model
+from covtool.errors import ArgumentError
+from covtool.sharing.card import CardRequest, card_text
+from covtool.sharing.plain_timm import why_not_plain
+from covtool.specs import ModelSource
+
+SUFFIX = ".md"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_USUAL = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenCard:
+    """A model card.
+
+    Attributes:
+        text: The card, Markdown.
+        path: File that it was written to; None without one.
+        notes: Choices that were made in opening the model, in sentences.
+    """
+
+    text: str
+    path: Path | None
+    notes: tuple[str, ...]
+
+
+def write_card(
+    source: ModelSource | str | Path, output: Path | None = None, *, overwrite: bool = False
+) -> WrittenCard:
+    """Return the card of a model, and write it to a file if there is one to write.
+
+    Args:
+        source: The model, or its name alone.
+        output: File to write, ``.md``; None for none.
+        overwrite: Whether to replace a file.
+
+    Raises:
+        ArgumentError: `output` is not called ``.md``, or cannot be written.
+        CheckpointError: The model cannot be opened.
+    """
+    source = ModelSource.of(source)
+    if output is not None:
+        if output.suffix.lower() != SUFFIX:
+            raise ArgumentError(
+                f"{output} is not the name of a Markdown file, which is what a card is.",
+                hint=f"Call it {output.with_suffix(SUFFIX)}.",
+            )
+        require_writable(output, overwrite=overwrite)
+    opened = open_model(source)
+    text = card_text(card_request(opened, source.name))
+    if output is not None:
+        with written_whole(output, overwrite=overwrite) as file:
+            file.write_text(text, encoding="utf-8")
+    return WrittenCard(text=text, path=output, notes=opened.notes)
+
+
+def card_request(opened: OpenedModel, name: str) -> CardRequest:
+    """Return what the card of an opened model is written from.
+
+    Args:
+        opened: The model.
+        name: Name that it was opened by.
+    """
+    is_own = opened.checkpoint is not None and not opened.is_foreign
+    on_hub = is_own and name.startswith(HUB_PREFIX)
+    return CardRequest(
+        recipe=opened.recipe,
+        is_plain_timm=why_not_plain(opened.model) is None,
+        repo=split_name(name)[0] if on_hub else None,
+        file=_shown_file(opened),
+        assumptions=() if is_own else opened.notes,
+    )
+
+
+def _shown_file(opened: OpenedModel) -> str:
+    """Return the file's name, where it stands in a command and in Python as it is."""
+    name = opened.checkpoint.path.name if opened.checkpoint is not None else _USUAL
+    return name if _PLAIN_NAME.fullmatch(name) else _USUAL
