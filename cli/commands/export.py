@@ -127,7 +127,7 @@ def _show(done: "ExportResult") -> None:
             ("format", _format(done)),
             ("precision", _precision(done)),
             *_interface(done),
-            ("temperature of predictions", done.temperature),
+            *([("temperature of predictions", done.temperature)] if done.temperature else []),
         ],
     )
     if done.root is not None:
@@ -139,7 +139,7 @@ def _show(done: "ExportResult") -> None:
     rows = [
         (speed.batch_size, speed.torch_ms, speed.exported_ms, speed.ratio) for speed in done.speed
     ]
-    columns = ("batch", "torch (ms)", f"{done.format} (ms)", "times as fast")
+    columns = ("batch", "model in torch (ms)", "program (ms)", "times as fast")
     threads = "1 thread" if done.threads == 1 else f"{done.threads} threads"
     render.table(f"Speed on the CPU, {threads}, medians", columns, rows)
 

@@ -139,11 +139,10 @@ def require_close(proof: Comparison, precision: Precision, tolerance: float | No
     if bound.of_answers and proof.agreement is not None:
         value = 1 - proof.agreement / 100
         what = f"answers {100 * value:.3g} % of {proof.images} images differently"
-        finite = proof.largest_difference < torch.inf
     else:
-        value, finite = proof.relative_difference, True
+        value = proof.relative_difference
         what = f"differs by up to {proof.largest_difference:.3g}, {value:.3g} of the logits' spread"
-    if value <= limit and finite:
+    if value <= limit and proof.largest_difference < torch.inf:
         return limit
     raise VerificationError(
         f"The exported program {what}; nothing was written.",

@@ -20,6 +20,9 @@ from covtool.layers.conv_operator import ConvOperator
 from covtool.layers.global_pooling import GlobalPooling
 
 TYPES = ("Conv", "Gemm", "MatMul")
+ACTIVATIONS = ("Relu", "Clip")
+"""Activations that a range can stand for: without them, what is cut off would widen the ranges."""
+
 SCOPES = "pkg.torch.onnx.name_scopes"
 """The exporter's note on a node: the modules that it comes from, outermost first."""
 
@@ -38,7 +41,7 @@ def quantized(model: Any, job: Job, folder: Path) -> Any:
         ArgumentError: No layer is left to compute in int8.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_static
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     kept = nodes_in_float(model, job.module)
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -57,9 +60,11 @@ def quantized(model: Any, job: Job, folder: Path) -> Any:
             str(target),
             _Reader(job),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(TYPES),
+            op_types_to_quantize=[*TYPES, *ACTIVATIONS],
             nodes_to_exclude=sorted(kept),
             per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
             # Products of two activations, as in attention, stay in float32.
             extra_options={"MatMulConstBOnly": True},
