@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "Measure a model on a labeled data set, or how well its features find images.",
     "embed": "Write a model's features of images to a file.",
     "average": "Average the weights of several models of one structure: soups, or a line.",
+    "diff": "Show what differs between two models, or between two runs.",
     "bench": "Measure heads, convolutions, what --gc costs, loaders or searches, side by side.",
     "plot": "Draw decoupled operators, or curves of training runs, into a PNG, SVG or PDF file.",
     "list": "List the heads and other variants that covtool knows by name.",
