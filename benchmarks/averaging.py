@@ -2,9 +2,10 @@
 
     python benchmarks/averaging.py START RUN [RUN ...] --data cars30.csv --work FOLDER
 
-START is the file that every RUN was fine-tuned from, each with another seed. Points of the line and
-greedy soups are chosen on the validation images of the data set, everything is measured on its test
-images. Averages and figures are kept in FOLDER: called again, the script goes on.
+START is the file that every RUN was fine-tuned from, each with another seed; epochs are those of
+the first. Points of the line and greedy soups are chosen on the validation images of the data set,
+everything is measured on its test images. Averages and figures are kept in FOLDER: called again,
+the script goes on.
 """
 
 import argparse
@@ -13,8 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
+from torch import Tensor
+
+from covtool import open_model
 from covtool.averaging import AverageRequest, average
-from covtool.evaluation.evaluate import EvaluationRequest, evaluate
+from covtool.data.datasets.reading import scan
+from covtool.data.loading.loaders import evaluation_loader
+from covtool.evaluation.classification.accuracy import evaluate_classification
+from covtool.evaluation.classification.class_matching import match_classes
 
 EPOCHS = 3
 """Last epochs of a run that are averaged."""
@@ -31,6 +38,7 @@ class Kept:
     def __init__(self, folder: Path, data: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.data, self.file = folder, data, folder / "figures.json"
+        self.batches: list[tuple[Tensor, Tensor]] = []
         self.figures = json.loads(self.file.read_text()) if self.file.exists() else {}
 
     def once(self, name: str, compute: Callable[[], object]) -> object:
@@ -59,7 +67,14 @@ class Kept:
         """Return top-1 in percent and loss of a model on the test images."""
 
         def measured() -> tuple[float, float]:
-            found = evaluate(EvaluationRequest(source=model, data=self.data, split="test")).result
+            opened, layout = open_model(model), scan(self.data)
+            recipe = opened.recipe
+            if not self.batches:
+                self.batches = list(evaluation_loader(layout.samples("test"), recipe.input))
+            match = match_classes(recipe.class_names, layout.class_names, recipe.num_classes)
+            found = evaluate_classification(
+                opened.model, self.batches, label_map=match.label_map, class_names=match.names
+            )
             return found.top_1, found.loss
 
         return tuple(self.once(f"test of {model}", measured))
@@ -71,8 +86,7 @@ def lines(kept: Kept, start: str, runs: list[str]) -> tuple[list[list[object]], 
     for number, run in enumerate(runs):
         between = (start, f"{run}@last")
         best = kept.average(f"line-{number}", between=between, data=kept.data)
-        half = kept.average(f"half-{number}", between=between, alpha=0.5)
-        models = (start, between[1], best["path"], half["path"])
+        models = (start, between[1], best["path"])
         on_test.append([number, best["alpha"], *(kept.test(model) for model in models)])
         on_validation.append([number, *(top_1 for _, top_1 in best["points"])])
     return on_test, on_validation
@@ -88,11 +102,10 @@ def epochs_of(run: str) -> list[str]:
 def soups(kept: Kept, runs: list[str]) -> list[tuple[str, list[object]]]:
     """Return what a soup is of, and its figures on the test images beside those of its parts."""
     rows = []
-    for number, run in enumerate(runs):
-        states = epochs_of(run)
-        soup = kept.average(f"epochs-{number}", models=tuple(states))
-        parts = [kept.test(state)[0] for state in states]
-        rows.append((f"last {len(states)} epochs of run {number}", parts, soup))
+    states = epochs_of(runs[0])
+    soup = kept.average("epochs", models=tuple(states))
+    parts = [kept.test(state)[0] for state in states]
+    rows.append((f"last {len(states)} epochs of run 0", parts, soup))
     ends = tuple(f"{run}@last" for run in runs)
     parts = [kept.test(end)[0] for end in ends]
     rows.append(("runs, uniform", parts, kept.average("uniform", models=ends)))
@@ -119,10 +132,10 @@ def main() -> None:
 
     on_test, on_validation = lines(kept, given.start, given.runs)
     rows = [[str(n), f"{a:.1f}", *(f"{t:.2f} ({x:.3f})" for t, x in f)] for n, a, *f in on_test]
-    means = (mean(row[column][0] for row in on_test) for column in range(2, 6))
+    means = (mean(row[column][0] for row in on_test) for column in range(2, 5))
     rows.append(["mean", "", *(f"{value:.2f}" for value in means)])
     print("Line between start and end, top-1 in percent (loss) on test images:\n")
-    print(table(["run", "point", "start", "end", "chosen point", "point 0.5"], rows))
+    print(table(["run", "point", "start", "end", "chosen point"], rows))
     points = [f"{alpha:.1f}" for alpha, _ in kept.figures["line-0"]["points"]]
     print("\nThe same lines, top-1 in percent on the validation images that chose:\n")
     rows = [[str(n), *(f"{top_1:.1f}" for top_1 in top_1s)] for n, *top_1s in on_validation]

@@ -75,8 +75,8 @@ def _show_models(found: "ModelDifference", *, every_tensor: bool) -> None:
     else:
         _show_recipes(found.recipe)
     kinds = Counter(tensor.kind for tensor in found.tensors)
-    said = ", ".join(f"{count:,} {WORDS[kind]}" for kind, count in kinds.most_common())
-    render.line(f"Tensors: {said}.")
+    in_words = ", ".join(f"{count:,} {WORDS[kind]}" for kind, count in kinds.most_common())
+    render.line(f"Tensors: {in_words}.")
     if every_tensor:
         _show_tensors(found)
     elif set(kinds) != {"equal"}:

@@ -97,7 +97,9 @@ def _with_statistics_(
         )
     recipe = chosen.shares[0][0].recipe
     loader, name = training_batches(request, recipe, device, track)
-    estimate_statistics_(chosen.model, loader, device=device, track=track)
+    dtype = next(chosen.model.parameters()).dtype
+    # Images are in float32, and statistics of half-precision activations would be coarse.
+    estimate_statistics_(chosen.model.float(), loader, device=device, track=track).to(dtype)
     return name
 
 

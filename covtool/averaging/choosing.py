@@ -23,7 +23,7 @@ class Chosen:
         model: Model with the averaged weights.
         shares: Models in it, with their shares, which add up to 1.
         left_out: Models that were tried and are not in it.
-        points: What was measured on the way.
+        points: Models or averages that were measured on the way.
         measured: Figures of the average, where they are known already.
     """
 

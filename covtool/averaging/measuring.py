@@ -1,11 +1,12 @@
 """Labeled images that many models in memory are measured on, read and checked once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from covtool.averaging.records import AverageRequest, Measured
 from covtool.data.datasets.checking import check_images
@@ -20,7 +21,13 @@ from covtool.errors import DataError
 from covtool.evaluation.classification.accuracy import evaluate_classification
 from covtool.evaluation.classification.class_matching import match_classes
 from covtool.progress import Track
-from covtool.specs import Recipe
+from covtool.specs import InputSpec, Recipe
+
+FLOAT_BYTES = 4
+LARGEST_KEPT = 1 << 30
+"""Bytes of prepared images that are kept; more are read from their files for each model."""
+
+Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,7 @@ class LabeledImages:
         unreadable: File and reason of images that were left out; grows while records are read.
         turned: Number of images that their EXIF data turn.
         dim: Number of images that are nearly black.
+        kept: Batches of prepared images; empty where they are too many to keep.
     """
 
     layout: DataLayout
@@ -48,6 +56,7 @@ class LabeledImages:
     unreadable: dict[Path, str] = field(default_factory=dict)
     turned: int = 0
     dim: int = 0
+    kept: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     @classmethod
     def of(cls, request: AverageRequest, device: torch.device, track: Track) -> "LabeledImages":
@@ -85,20 +94,10 @@ class LabeledImages:
                 reason="Models have no class names; an average chosen by a guess would be one.",
                 hint="Average without --data, or give them names: covtool convert or finetune.",
             )
-        request = self.request
-        loader = evaluation_loader(
-            self.samples,
-            recipe.input,
-            batch_size=request.batch_size,
-            workers=request.workers,
-            device=self.device,
-            on_bad_image=request.on_bad_image,
-        )
-        loader.on_unreadable = lambda image: self.unreadable.setdefault(Path(image[0]), image[1])
-        with translate_worker_death(request.workers):
+        with translate_worker_death(self.request.workers):
             found = evaluate_classification(
-                model,
-                loader,
+                in_float32(model),
+                self._batches(recipe.input),
                 class_names=match.names,
                 label_map=match.label_map,
                 device=self.device,
@@ -106,12 +105,40 @@ class LabeledImages:
             )
         return Measured(top_1=found.top_1, loss=found.loss, images=found.images, data=self.data)
 
+    def _batches(self, input: InputSpec) -> Batches:
+        """Return the prepared images, which all models take: kept where they are few enough."""
+        if self.kept:
+            return self.kept
+        request = self.request
+        loader = evaluation_loader(
+            self.samples,
+            input,
+            batch_size=request.batch_size,
+            workers=request.workers,
+            device=self.device,
+            on_bad_image=request.on_bad_image,
+        )
+        loader.on_unreadable = lambda image: self.unreadable.setdefault(Path(image[0]), image[1])
+        height, width = input.size
+        num_bytes = len(self.samples) * input.channels * height * width * FLOAT_BYTES
+        if num_bytes > LARGEST_KEPT:
+            return loader
+        self.kept.extend(self.track(loader, "reading images", len(loader)))
+        return self.kept
+
     def notes(self, recipe: Recipe) -> tuple[str, ...]:
         """Return what is to be known about the images, in sentences."""
         match = match_classes(recipe.class_names, self.layout.class_names, recipe.num_classes)
         turned = note_on_turned(self.turned, exif=recipe.input.exif)
         found = (*self.layout.notes, turned, note_on_dim(self.dim), match.note)
         return tuple(filter(None, found))
+
+
+def in_float32(model: nn.Module) -> nn.Module:
+    """Return a model that takes images in float32: itself, or a copy of one in other numbers."""
+    if next(model.parameters()).dtype == torch.float32:
+        return model
+    return deepcopy(model).float()
 
 
 def _held_out(layout: DataLayout, split: str | None) -> tuple[Sequence[Sample], str]:

@@ -1,4 +1,4 @@
-"""What is special about an average, in sentences."""
+"""Notes on an average: whatever is special about it, in sentences."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is asked of an average, and what comes of it."""
+"""Requests for an average, and its result."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -199,7 +199,7 @@ class AverageResult:
         method: ``uniform``, ``weighted``, ``greedy`` or ``line``.
         sources: Models in it, with their shares.
         left_out: Names of models that were tried and are not in it.
-        points: What was measured on the way.
+        points: Models or averages that were measured on the way.
         measured: Figures of the result; None without data.
         statistics_of: Name of the data that batch norms were estimated on anew; None for averages.
         device: Device that models ran on.

@@ -1,4 +1,4 @@
-"""What differs between two files or two runs."""
+"""Differences between two files, or between two runs."""
 
 from covtool.differences.comparing import ModelDifference, compare
 from covtool.differences.runs import RunDifference

@@ -1,4 +1,4 @@
-"""What differs between two models, or between two runs."""
+"""The comparison of two models, or of two runs, whichever is named."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -53,7 +53,7 @@ class RunDifference:
         environment: Versions and devices that differ.
         images: Whether they were started with the same list of images; None where one has none.
         epochs: Best and last epoch of each.
-        notes: What could not be compared, in sentences.
+        notes: Parts that could not be compared, in sentences.
     """
 
     before: Path

@@ -83,6 +83,14 @@ def test_float16_stays_and_a_mixture_becomes_float32(tmp_path) -> None:
     assert any("float16 and float32; the average is in float32" in note for note in done.notes)
 
 
+def test_models_in_float16_are_measured_and_keep_their_dtype(toy, tmp_path) -> None:
+    half = [write_variant(tmp_path, number, dtype=torch.float16) for number in (0, 1)]
+    done = averaged(tmp_path, *half, data=toy, bn_data=toy)
+    assert done.measured.images == 12
+    found = load(done.path)
+    assert (found.fc.weight.dtype, found.bn1.running_var.dtype) == (torch.float16, torch.float16)
+
+
 CHANGED = {
     "another base": ({"name": "test_vit"}, "base.name: test_resnet and test_vit"),
     "another number": (
