@@ -29,6 +29,8 @@ COMMANDS = {
     "card": "Print a model card, written from the recipe in a model's file.",
     "push": "Upload a covtool file to the Hugging Face Hub, with a model card.",
     "export": "Write a model as an ONNX file, a torch.export program or a timm folder.",
+    "average": "Average the weights of several models of one structure: soups, or a line.",
+    "diff": "Show what differs between two models, or between two runs.",
     "bench": "Measure heads, convolutions, what --gc costs, loaders or searches, side by side.",
     "plot": "Draw decoupled operators, or curves of training runs, into a PNG, SVG or PDF file.",
     "list": "List the heads and other variants that covtool knows by name.",

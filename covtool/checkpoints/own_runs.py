@@ -122,10 +122,11 @@ def model_of_state(checkpoint: ForeignCheckpoint) -> OwnModel:
 
 
 def _with_history(saved: SavedState, path: Path) -> Recipe:
-    step = SavedStateStep(file=path.name, epochs=saved.epoch)
-    # A run that started at random is trained by then, as in what it exports.
-    changes = {"untrained": ()} if saved.epoch > 0 else {}
-    updated = saved.recipe.provenance.with_step(step, **changes)
-    # Both were chosen for the weights that the run began with.
-    of_others = {"scores": None, "neighbors": None}
-    return saved.recipe.model_copy(update={"provenance": updated, **of_others})
+    recipe, step = saved.recipe, SavedStateStep(file=path.name, epochs=saved.epoch)
+    if not saved.epoch:
+        return recipe.model_copy(update={"provenance": recipe.provenance.with_step(step)})
+    # The recipe is that of the model before the run: since then everything was trained, and
+    # what was measured or chosen is of other weights.
+    trained = recipe.provenance.with_step(step, untrained=(), metrics=())
+    changed = {"provenance": trained, "scores": None, "neighbors": None}
+    return recipe.model_copy(update=changed)

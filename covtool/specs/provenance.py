@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from covtool.printable import first_few
 from covtool.specs.layout import LayoutSpec
 from covtool.specs.operations import MOST_OPERATIONS
 from covtool.specs.record import LongName, Name, Record
@@ -19,7 +20,14 @@ MOST_STEPS = 10_000
 LONGEST_LINE = 8 * LONGEST_TEXT
 """Characters of a step's line in a file of version 1, which held names and settings of a run."""
 
+MOST_SOURCES = 1_000
+"""Models of an average."""
+
+SHOWN_SOURCES = 6
+"""Models of an average that are named in words."""
+
 Untrained = Literal["network", "classifier"]
+Since = Literal["ever", "conversion", "eigenlayer"]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Line = Annotated[str, Field(max_length=LONGEST_LINE)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
@@ -158,6 +166,52 @@ class InitialWeightsStep(_Step):
     trained: bool = False
 
 
+class AverageSource(CompactRecord):
+    """A model that an average was taken of.
+
+    Attributes:
+        name: Its name, without folders.
+        weight: Share of the average, above 0 and at most 1.
+        history: Its steps beyond those that all models of the average have, in words.
+    """
+
+    name: Text
+    weight: Annotated[float, Field(ge=0, le=1)]
+    history: Annotated[tuple[Line, ...], Field(max_length=MOST_STEPS)] = ()
+
+
+class AverageStep(_Step):
+    """An average of the weights of several models.
+
+    The steps before it are those that all of them have. What their own histories say beyond is
+    kept as answers: records of them inside this one could nest without end.
+
+    Attributes:
+        method: ``uniform``, ``weighted``, ``greedy`` (a soup of those that helped) or ``line``.
+        sources: Models in it.
+        left_out: Names of models that were tried and are not in it.
+        data: Name of the data set, and the split, that sources or weights were chosen on; None
+            where nothing was chosen.
+        layout: Choices with which the data set was read.
+        statistics: Name of the data set that the batch norms were estimated on anew; None for
+            averages of theirs.
+        trained: Answers that any of the sources gives: whether it was trained at all, since its
+            last conversion, since it has an Eigenlayer.
+        boxes: Whether the sources' last training was on cropped boxes; None without one, or where
+            they differ.
+    """
+
+    step: Literal["average"] = "average"
+    method: Literal["uniform", "weighted", "greedy", "line"]
+    sources: Annotated[tuple[AverageSource, ...], Field(min_length=1, max_length=MOST_SOURCES)]
+    left_out: Annotated[tuple[Text, ...], Field(max_length=MOST_SOURCES)] = ()
+    data: Text | None = None
+    layout: LayoutSpec = LayoutSpec()
+    statistics: Text | None = None
+    trained: Annotated[tuple[Since, ...], Field(max_length=3)] = ()
+    boxes: bool | None = None
+
+
 class OtherStep(_Step):
     """A line of a file of version 1 that no version of covtool is known to have written."""
 
@@ -166,7 +220,7 @@ class OtherStep(_Step):
 
 
 Step = Annotated[
-    ConversionStep | TrainingStep | SavedStateStep | InitialWeightsStep | OtherStep,
+    ConversionStep | TrainingStep | SavedStateStep | InitialWeightsStep | AverageStep | OtherStep,
     Field(discriminator="step"),
 ]
 
@@ -226,22 +280,30 @@ def was_trained(steps: Sequence[Step], *, since_eigenlayer: bool = False) -> boo
         steps: History of the model, oldest first.
         since_eigenlayer: Whether a training counts only if the Eigenlayer was there by then.
     """
-    for step in reversed(steps):
-        # Weights of a file replace all that was trained before.
-        if isinstance(step, InitialWeightsStep):
-            return step.trained
-        # An old line that does not say its epochs was written after some.
-        if isinstance(step, TrainingStep | SavedStateStep) and step.epochs != 0:
-            return True
-        if since_eigenlayer and isinstance(step, ConversionStep) and _adds_eigenlayer(step):
-            return False
-    return False
+    return _was_trained(steps, "eigenlayer" if since_eigenlayer else "ever")
 
 
 def trained_as_they_are(steps: Sequence[Step]) -> bool:
     """Return whether the weights were trained since the last conversion."""
-    last = max((n for n, s in enumerate(steps) if isinstance(s, ConversionStep)), default=-1)
-    return was_trained(steps[last + 1 :])
+    return _was_trained(steps, "conversion")
+
+
+def _was_trained(steps: Sequence[Step], since: Since) -> bool:
+    for step in reversed(steps):
+        # Weights of a file replace all that was trained before.
+        if isinstance(step, InitialWeightsStep):
+            return step.trained
+        # It answers for all that its sources have behind them.
+        if isinstance(step, AverageStep):
+            return since in step.trained
+        # An old line that does not say its epochs was written after some.
+        if isinstance(step, TrainingStep | SavedStateStep) and step.epochs != 0:
+            return True
+        if isinstance(step, ConversionStep) and (
+            since == "conversion" or (since == "eigenlayer" and _adds_eigenlayer(step))
+        ):
+            return False
+    return False
 
 
 def trained_in_boxes(steps: Sequence[Step]) -> bool | None:
@@ -250,6 +312,8 @@ def trained_in_boxes(steps: Sequence[Step]) -> bool | None:
         # A state of a run, say, does not tell what it was trained on: the training before it does.
         if isinstance(step, TrainingStep) and step.data is not None:
             return step.layout.crop == "boxes"
+        if isinstance(step, AverageStep):
+            return step.boxes
     return None
 
 
@@ -273,6 +337,8 @@ def phrase(step: Step) -> str:
             return f"finetune: {step.file}, the state after epoch {step.epochs}"
         case InitialWeightsStep():
             return f"finetune from the weights of {step.file}"
+        case AverageStep():
+            return _average_phrase(step)
     raise AssertionError(step)
 
 
@@ -286,6 +352,21 @@ def _operation_phrase(done: OperationRecord) -> str:
     if done.layers is not None:
         return f"{done.operation} {done.variant} in {done.layers} layers"
     return done.operation if done.variant is None else f"{done.operation} {done.variant}"
+
+
+def _average_phrase(step: AverageStep) -> str:
+    shares = len({source.weight for source in step.sources}) > 1 or step.method == "line"
+    named = first_few(
+        step.sources,
+        SHOWN_SOURCES,
+        show=lambda source: f"{source.weight:.4g} {source.name}" if shares else source.name,
+    )
+    words = [f"average, {step.method}: {named}"]
+    if step.left_out:
+        words.append(f"without {first_few(step.left_out, SHOWN_SOURCES)}")
+    words += [f"chosen on {step.data}{step.layout.in_words()}"] if step.data else []
+    words += [f"batch norms estimated on {step.statistics}"] if step.statistics else []
+    return "; ".join(words)
 
 
 def _settings(step: TrainingStep) -> str:

@@ -1,0 +1,198 @@
+"""`covtool diff`."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from covtool.printable import first_few
+from covtool_cli import options
+
+if TYPE_CHECKING:
+    from covtool.differences import ModelDifference, RunDifference
+    from covtool.differences.recipes import FieldDifference, RecipeDifference
+
+MOST_GROUPS = 30
+SHOWN_CLASSES = 10
+SHOWN_STEPS = 10
+
+Before = Annotated[
+    str,
+    typer.Argument(
+        metavar="A", help="A covtool file, a run's folder, RUN@last, a checkpoint or a name."
+    ),
+]
+After = Annotated[str, typer.Argument(metavar="B", help="The other one.")]
+EveryTensor = Annotated[
+    bool, typer.Option("--all", help="Show every tensor that differs, not modules.")
+]
+ExitCode = Annotated[bool, typer.Option("--exit-code", help="Exit with 1 if they differ.")]
+
+
+def command(
+    before: Before,
+    after: After,
+    every_tensor: EveryTensor = False,
+    exit_code: ExitCode = False,
+    max_model_size: options.MaxModelSize = None,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show what differs between two models, or between two runs.
+
+    Of a run beside a model, the best exported model is compared.
+
+    Example: covtool diff start.safetensors runs/finetune/birds
+    """
+    from covtool.differences import RunDifference, compare
+    from covtool_cli import render
+
+    found = compare(before, after, track=render.track)
+    for text in found.notes:
+        render.note(f"note: {text}")
+    if as_json:
+        render.json_object({"differs": found.differs, **render.plain(found)})
+    elif isinstance(found, RunDifference):
+        _show_runs(found)
+    else:
+        _show_models(found, every_tensor=every_tensor)
+    if exit_code and found.differs:
+        raise typer.Exit(1)
+
+
+def _show_models(found: "ModelDifference", *, every_tensor: bool) -> None:
+    from covtool_cli import render
+
+    if not found.differs:
+        render.line(f"No differences: {render.counted(len(found.tensors), 'tensor')} equal.")
+        return
+    if found.recipe is None:
+        render.line("Recipes: not compared, as one of the models is not recognized.")
+    elif not found.recipe.differs:
+        render.line("Recipes: equal.")
+    else:
+        _show_recipes(found.recipe)
+    kinds = Counter(tensor.kind for tensor in found.tensors)
+    in_words = ", ".join(f"{count:,} {WORDS[kind]}" for kind, count in kinds.most_common())
+    render.line(f"Tensors: {in_words}.")
+    if every_tensor:
+        _show_tensors(found)
+    elif set(kinds) != {"equal"}:
+        _show_groups(found)
+
+
+WORDS = {
+    "equal": "equal",
+    "changed": "changed",
+    "dtype": "equal in another dtype",
+    "shape": "of another shape",
+    "new": "new",
+    "gone": "gone",
+}
+"""What became of a tensor, in words."""
+
+
+def _show_recipes(found: "RecipeDifference") -> None:
+    from covtool_cli import render
+
+    _show_fields("Recipes", found.fields)
+    if found.classes is not None:
+        rows = (("gone", "gone"), ("new", "new"), ("another output", "moved"))
+        named = [(word, getattr(found.classes, field)) for word, field in rows]
+        render.pairs(
+            "Classes",
+            [
+                (f"{word}, {len(names)}", first_few(names, SHOWN_CLASSES))
+                for word, names in named
+                if names
+            ],
+        )
+    if found.history is not None:
+        steps = [("A", found.history.before), ("B", found.history.after)]
+        render.line(f"History, after {render.counted(found.history.shared, 'equal step')}")
+        for side, lines in steps:
+            for line in lines[:SHOWN_STEPS] or ["nothing"]:
+                render.line(f"  {side}: {line}")
+            if len(lines) > SHOWN_STEPS:
+                render.line(f"  {side}: and {len(lines) - SHOWN_STEPS:,} more")
+
+
+def _show_fields(title: str, fields: "Sequence[FieldDifference]") -> None:
+    from covtool_cli import render
+
+    if fields:
+        rows = [(one.field, _value(one.before), _value(one.after)) for one in fields]
+        render.table(title, ("field", "A", "B"), rows)
+
+
+def _value(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _show_tensors(found: "ModelDifference") -> None:
+    from covtool_cli import render
+
+    render.table(
+        "",
+        ("tensor", "what", "A", "B", "relative", "largest"),
+        [
+            (
+                tensor.name,
+                WORDS[tensor.kind],
+                tensor.before,
+                tensor.after,
+                tensor.relative,
+                tensor.largest,
+            )
+            for tensor in found.tensors
+            if tensor.kind != "equal"
+        ],
+    )
+
+
+def _show_groups(found: "ModelDifference") -> None:
+    from covtool.differences.tensors import grouped
+    from covtool_cli import render
+
+    groups = [
+        group for group in grouped(found.tensors, MOST_GROUPS) if set(group.counts) != {"equal"}
+    ]
+    shown = groups[:MOST_GROUPS]
+    render.table(
+        "",
+        ("module", "tensors", "relative", "largest"),
+        [
+            (
+                group.name or "-",
+                ", ".join(f"{count:,} {WORDS[kind]}" for kind, count in group.counts.items()),
+                group.relative,
+                group.largest,
+            )
+            for group in shown
+        ],
+    )
+    if len(groups) > len(shown):
+        more = render.counted(len(groups) - len(shown), "module")
+        render.line(f"and {more} more: --all shows every tensor.")
+
+
+def _show_runs(found: "RunDifference") -> None:
+    from covtool_cli import render
+
+    if not found.differs:
+        render.line("No differences: settings, images, environment and epochs are equal.")
+    _show_fields("Settings", found.settings)
+    _show_fields("Environment", found.environment)
+    if found.images is False:
+        render.line("Images: the runs were started with different ones.")
+    for epoch in found.epochs:
+        names = dict.fromkeys((*(epoch.before or ()), *(epoch.after or ())))
+        rows = [(name, _cell(epoch.before, name), _cell(epoch.after, name)) for name in names]
+        if rows:
+            render.table(f"{epoch.which.capitalize()} epoch", ("", "A", "B"), rows)
+
+
+def _cell(values: Mapping[str, Any] | None, name: str) -> Any:
+    return None if values is None else values.get(name)

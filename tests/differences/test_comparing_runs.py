@@ -1,0 +1,89 @@
+"""Differences between runs: settings, environment, images, best and last epoch."""
+
+import json
+import shutil
+
+import pytest
+from toy_data import write_toy_data
+from training_runs import make_request
+
+from covtool.differences import compare
+from covtool.errors import ArgumentError, DataError
+from covtool.training import finetune
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    data = write_toy_data(folder / "toy", train=4, val=4)
+    for name, seed in (("a", 0), ("b", 1)):
+        settings = {"experiment": name, "seed": seed, "epochs": 2 + seed}
+        finetune(make_request(data, folder / "out", **settings))
+    return {file.parent.name: file.parent for file in folder.glob("out/**/summary.csv")}
+
+
+@pytest.fixture
+def copies(runs, tmp_path):
+    return [str(shutil.copytree(runs["a"], tmp_path / name)) for name in ("one", "two")]
+
+
+def test_settings_that_differ_and_both_epochs_are_found(runs) -> None:
+    found = compare(str(runs["a"]), str(runs["b"]))
+    fields = {one.field: (one.before, one.after) for one in found.settings}
+    assert fields["seed"] == (0, 1)
+    assert fields["epochs"] == (2, 3)
+    assert not {"experiment", "output"} & fields.keys()
+    assert (found.environment, found.images, found.differs) == ((), True, True)
+    best, last = found.epochs
+    assert (last.before["epoch"], last.after["epoch"]) == (2, 3)
+    for run, values in ((runs["a"], best.before), (runs["b"], best.after)):
+        result = json.loads((run / "result.json").read_text())
+        assert (values["epoch"], values["eval_top1"]) == (result["best_epoch"], result["best"])
+
+
+def test_a_copy_of_a_run_does_not_differ(copies) -> None:
+    assert not compare(*copies).differs
+
+
+def test_another_environment_is_a_difference(copies, tmp_path) -> None:
+    path = tmp_path / "two" / "env.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "torch": "1.0", "more": True}))
+    found = compare(*copies)
+    assert {one.field: one.after for one in found.environment} == {"torch": "1.0", "more": True}
+    assert found.differs
+
+
+def test_other_images_are_a_difference(copies, tmp_path) -> None:
+    (tmp_path / "two" / "images.csv").write_text("path,label,split\n")
+    assert compare(*copies).images is False
+
+
+def test_what_is_missing_is_a_note(copies, tmp_path) -> None:
+    for name in ("env.json", "summary.csv", "images.csv"):
+        (tmp_path / "two" / name).unlink()
+    found = compare(*copies)
+    assert len(found.notes) == 2
+    assert (found.images, found.epochs[1].after) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        ("env.json", "{", DataError),
+        ("env.json", "[1]", DataError),
+        ("args.yaml", "- 1", ArgumentError),
+        ("summary.csv", "epoch,x\n1\n", DataError),
+    ],
+)
+def test_a_damaged_file_is_an_error_that_names_it(copies, tmp_path, name, content, error) -> None:
+    (tmp_path / "two" / name).write_text(content)
+    with pytest.raises(error, match=name):
+        compare(*copies)
+
+
+def test_a_run_beside_a_file_is_its_best_model(runs) -> None:
+    best = runs["a"] / "exported" / "best.safetensors"
+    found = compare(str(runs["a"]), str(best))
+    assert not found.differs
+    assert any("exported/best.safetensors is taken" in note for note in found.notes)
