@@ -25,6 +25,8 @@ COMMANDS = {
     "svdnet-rri": "Train for retrieval with an Eigenlayer: restraint and relaxation iterations.",
     "evaluate": "Measure a model on a labeled data set, or how well its features find images.",
     "embed": "Write a model's features of images to a file.",
+    "index": "Make a file of images' features to search in, add images to one, or remove images.",
+    "search": "Find the images of an index that are the nearest to others.",
     "bench": "Measure heads, convolutions, what --gc costs, loaders or searches, side by side.",
     "plot": "Draw decoupled operators, or curves of training runs, into a PNG, SVG or PDF file.",
     "list": "List the heads and other variants that covtool knows by name.",
