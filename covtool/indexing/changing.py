@@ -125,7 +125,7 @@ def change_index(request: IndexChange, *, track: Track = silent) -> IndexResult:
             *(() if found is None else found.notes),
             *making.notes,
             *_on_unlabeled(index, added),
-            *_on_old_threshold(record, finished, len(added) + len(removed)),
+            *(_on_old_threshold(record) if threshold is None and (added or removed) else ()),
         ),
     )
 
@@ -250,9 +250,8 @@ def _on_unlabeled(index: Index, added: Sequence[ImageLabels]) -> Iterator[str]:
             )
 
 
-def _on_old_threshold(before: IndexRecord, after: IndexRecord, changed: int) -> Iterator[str]:
-    old = before.threshold
-    if changed and old is not None and old == after.threshold and old.of_gallery:
+def _on_old_threshold(record: IndexRecord) -> Iterator[str]:
+    if record.threshold is not None and record.threshold.of_gallery:
         yield (
             "The threshold is that of the images before the change: --threshold auto chooses it "
             "again."

@@ -23,6 +23,7 @@ from covtool.checkpoints.tensor_checksum import checksum
 from covtool.errors import ArgumentError, DataError, reason_of
 from covtool.evaluation.features.formats import FEATURES
 from covtool.evaluation.retrieval.comparisons import METRICS
+from covtool.full_paths import in_full
 from covtool.indexing.index_record import InvertedFileRecord
 from covtool.indexing.nearest import exact_nearest
 from covtool.progress import Track, silent
@@ -82,6 +83,7 @@ def build_inverted_file(
     for block in track(blocks, "building the inverted file", -(-len(features) // _BLOCK)):
         made.add(block)
     # The name follows from the features: an index that is replaced keeps its own file until then.
+    index = in_full(index)  # a link may have another name, in another folder
     name = f"{index.name}.{checksum({FEATURES: features})[:12]}.faiss"
     path = index.with_name(name)
     with written_whole(path) as temporary:
@@ -121,7 +123,7 @@ class InvertedFile:
         self, index: Path, record: InvertedFileRecord, features: Tensor, metric: str
     ) -> None:
         self._faiss = require_faiss()
-        path = index.with_name(record.file)
+        path = in_full(index).with_name(record.file)
         try:
             # Before faiss, which a damaged file may bring down, sees a byte of it.
             is_whole = _digest(path) == record.sha256

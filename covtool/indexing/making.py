@@ -12,10 +12,11 @@ from torch import Tensor
 
 from covtool.atomic import place_of, require_room
 from covtool.data.datasets.samples import Sample
+from covtool.errors import DataError
 from covtool.evaluation.embed import FLOAT_BYTES
 from covtool.evaluation.features.extractor import FeatureExtractor
 from covtool.evaluation.features.table import ImageLabels
-from covtool.indexing.index_file import Index, RecordInTheMaking, index_writer
+from covtool.indexing.index_file import Index, RecordInTheMaking, index_writer, read_record
 from covtool.indexing.index_record import IndexRecord
 from covtool.indexing.inverted_file import build_inverted_file
 from covtool.indexing.thresholds import ThresholdChoice
@@ -99,13 +100,17 @@ class IndexMaking:
         num_features = self._num_features()
         require_room(self.path, 2 * FLOAT_BYTES * len(self.labels) * num_features)
         making = RecordInTheMaking(replaces=None if self.kept is None else self.kept.state)
-        with index_writer(self.path, making, overwrite=self.overwrite) as writer:
-            following = iter(self.labels)
-            for features in self._features(track):
-                writer.append(features, islice(following, len(features)))
-            stored = torch.from_numpy(writer.stored())
-            making.finished = self._finished(stored, track)
-        self._remove_old_inverted_files(making.finished)
+        try:
+            with index_writer(self.path, making, overwrite=self.overwrite) as writer:
+                following = iter(self.labels)
+                for features in self._features(track):
+                    writer.append(features, islice(following, len(features)))
+                stored = torch.from_numpy(writer.stored())
+                making.finished = self._finished(stored, track)
+        except BaseException:
+            self._remove_unused(making.finished)
+            raise
+        self._remove_inverted_files_but(making.finished)
         return making.finished
 
     def _num_features(self) -> int:
@@ -131,8 +136,19 @@ class IndexMaking:
             inverted = build_inverted_file(self.path, stored, self.record.metric, track=track)
         return self.record.model_copy(update={"threshold": threshold, "inverted_file": inverted})
 
-    def _remove_old_inverted_files(self, record: IndexRecord) -> None:
-        """Remove inverted files of the index as it was, and of commands that were killed."""
+    def _remove_unused(self, record: IndexRecord | None) -> None:
+        """Remove the inverted file of an index that was not written after all."""
+        made = None if record is None else record.inverted_file
+        if made is None:
+            return
+        used = None
+        with suppress(DataError):  # there is no index
+            used = read_record(self.path).inverted_file
+        if used is None or used.file != made.file:
+            place_of(self.path).with_name(made.file).unlink(missing_ok=True)
+
+    def _remove_inverted_files_but(self, record: IndexRecord) -> None:
+        """Remove inverted files of another state of the index, and of commands that were killed."""
         own = None if record.inverted_file is None else record.inverted_file.file
         place = place_of(self.path)
         with suppress(OSError):  # they are in nobody's way
