@@ -31,6 +31,8 @@ COMMANDS = {
     "export": "Write a model as an ONNX file, a torch.export program or a timm folder.",
     "average": "Average the weights of several models of one structure: soups, or a line.",
     "diff": "Show what differs between two models, or between two runs.",
+    "index": "Make a file of images' features to search in, add images to one, or remove images.",
+    "search": "Find the images of an index that are the nearest to others.",
     "bench": "Measure heads, convolutions, what --gc costs, loaders or searches, side by side.",
     "plot": "Draw decoupled operators, or curves of training runs, into a PNG, SVG or PDF file.",
     "list": "List the heads and other variants that covtool knows by name.",

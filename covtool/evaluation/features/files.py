@@ -1,6 +1,6 @@
 """Files of features: written batch by batch, whole or not at all; read with every check."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -19,7 +19,13 @@ from covtool.atomic import (
     written_whole,
 )
 from covtool.errors import CovtoolError, DataError, NonFiniteError, ShapeError, reason_of
-from covtool.evaluation.features.formats import COLUMNS, format_of
+from covtool.evaluation.features.formats import (
+    COLUMNS,
+    Columns,
+    FeatureFormat,
+    format_of,
+    readable_format_of,
+)
 from covtool.evaluation.features.table import FeatureTable, ImageLabels
 
 
@@ -39,7 +45,8 @@ def read_features(path: str | Path) -> FeatureTable:
 
     Args:
         path: ``.safetensors`` and ``.npz`` with ``features`` (N, D) and perhaps ``paths``,
-            ``identities``, ``cameras`` and ``splits``; ``.csv`` with a line for each image.
+            ``identities``, ``cameras`` and ``splits``; ``.csv`` with a line for each image;
+            ``.index`` of `covtool index`.
 
     Raises:
         ArgumentError: The suffix stands for no format.
@@ -47,7 +54,7 @@ def read_features(path: str | Path) -> FeatureTable:
             its lengths differ.
     """
     path = Path(path)
-    read = format_of(path).read
+    read = readable_format_of(path).read
     try:
         features, columns = read(path)
     except FileNotFoundError as problem:
@@ -68,7 +75,7 @@ def read_features(path: str | Path) -> FeatureTable:
             raise DataError(
                 f"{path} has features of {len(features)} images, but {len(column)} {COLUMNS[name]}."
             )
-    return FeatureTable(features=features.float(), labels=_labels(columns, len(features)))
+    return FeatureTable(features=features.float(), labels=labels_of(columns, len(features)))
 
 
 def write_features(path: str | Path, table: FeatureTable, *, overwrite: bool = False) -> Path:
@@ -87,6 +94,7 @@ class FeatureWriter:
     Args:
         path: File that ends in ``.safetensors``, ``.npz`` or ``.csv``, in a folder that exists.
         overwrite: Whether an existing file may be replaced.
+        format: Format of the file; None for that of its suffix.
 
     Raises:
         ArgumentError: See `check_feature_output`.
@@ -95,11 +103,13 @@ class FeatureWriter:
         DataError: Nothing was appended; at the end.
     """
 
-    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, overwrite: bool = False, format: FeatureFormat | None = None
+    ) -> None:
         self.path = Path(path)
-        check_feature_output(self.path, overwrite=overwrite)
+        self._write = (format or format_of(self.path)).write
+        require_writable(self.path, overwrite=overwrite)
         self._overwrite = overwrite
-        self._write = format_of(self.path).write
         self._labels: list[ImageLabels] = []
         self._num_features: int | None = None
 
@@ -143,6 +153,12 @@ class FeatureWriter:
         with saving(self.path):
             _write_all(self._spool, values)
 
+    def stored(self) -> np.ndarray:
+        """Return the features of all images so far, shape (N, D), as the disk holds them."""
+        shape = (len(self._labels), self._num_features)
+        # Copied on write, and never written to: torch warns about read-only memory.
+        return np.memmap(self._spool, np.float32, mode="c", shape=shape)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -156,13 +172,9 @@ class FeatureWriter:
     def _finish(self) -> None:
         if not self._labels:
             raise DataError("There are no features to write.")
-        names = [name for name in COLUMNS if any(getattr(row, name) for row in self._labels)]
-        columns = {name: [getattr(row, name) for row in self._labels] for name in names}
-        shape = (len(self._labels), self._num_features)
+        columns = columns_of(self._labels)
         with written_whole(self.path, overwrite=self._overwrite) as temporary:
-            # Copied on write, and never written to: torch warns about read-only memory.
-            features = np.memmap(self._spool, np.float32, mode="c", shape=shape)
-            self._write(temporary, features, columns)
+            self._write(temporary, self.stored(), columns)
 
 
 def _write_all(file: BinaryIO, values: np.ndarray) -> None:
@@ -172,7 +184,14 @@ def _write_all(file: BinaryIO, values: np.ndarray) -> None:
         data = data[file.write(data) :]
 
 
-def _labels(columns: dict[str, list[str]], count: int) -> tuple[ImageLabels, ...]:
+def columns_of(labels: Sequence[ImageLabels]) -> Columns:
+    """Return the labels that any of the images has, as columns."""
+    names = [name for name in COLUMNS if any(getattr(row, name) for row in labels)]
+    return {name: [getattr(row, name) for row in labels] for name in names}
+
+
+def labels_of(columns: Columns, count: int) -> tuple[ImageLabels, ...]:
+    """Return the labels of `count` images from columns; empty where there is no column."""
     names = list(columns)
     rows = zip(*columns.values(), strict=True) if names else [()] * count
     return tuple(ImageLabels(**dict(zip(names, row, strict=True))) for row in rows)

@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from covtool.documents import parse_json
 from covtool.errors import ArgumentError, DataError
 from covtool.printable import printable
 from covtool.regular_files import MEBIBYTE, opened
+from covtool.safetensors_header import LARGEST_HEADER
 
 FEATURES = "features"
 NAMES = "surrogateescape"  # names of files need not be text
@@ -67,15 +69,30 @@ class FeatureFormat:
     read: Callable[[Path], tuple[Tensor, Columns]]
 
 
-def write_safetensors(path: Path, features: np.ndarray, columns: Columns) -> None:
+def write_safetensors(
+    path: Path,
+    features: np.ndarray,
+    columns: Columns,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write one tensor, ``features``, and the labels as JSON lists in the metadata.
 
     The header is put together here because safetensors' own writer takes nothing but whole tensors
     in memory.
+
+    Args:
+        path: File to write.
+        features: Features (N, D), float32.
+        columns: Labels of the N images.
+        more: Further entries of the metadata.
+
+    Raises:
+        DataError: The labels are more than a reader takes.
     """
     texts = {COLUMNS[name]: json.dumps(column) for name, column in columns.items()}
     header = {
         "__metadata__": {
+            **more,
             **texts,
             LABELS_CHECKSUM_KEY: text_checksum(texts),
             CHECKSUM_KEY: checksum({FEATURES: torch.from_numpy(features)}),
@@ -87,6 +104,12 @@ def write_safetensors(path: Path, features: np.ndarray, columns: Columns) -> Non
         },
     }
     text = json.dumps(header).encode()
+    if len(text) + _ALIGNMENT > LARGEST_HEADER:
+        raise DataError(
+            f"The labels of {len(features):,} images take {len(text):,} bytes.",
+            reason=f"A safetensors file has room for {LARGEST_HEADER:,} of them.",
+            hint="Divide the images among several files, or give them shorter paths.",
+        )
     text += b" " * (-len(text) % _ALIGNMENT)  # as safetensors' writer: tensors can be mapped
     with path.open("wb") as file:
         file.write(_LENGTH.pack(len(text)))
@@ -100,18 +123,27 @@ def read_safetensors(path: Path) -> tuple[Tensor, Columns]:
     # A file of another program has no checksum; a wrong one means damage.
     tensors, metadata = tensors_in(path)
     _require_features(tensors)
-    texts = {plural: metadata[plural] for plural in COLUMNS.values() if plural in metadata}
-    if metadata.get(LABELS_CHECKSUM_KEY) not in (None, text_checksum(texts)):
-        raise ValueError("Its labels are not those that covtool wrote.")
-    columns = {}
+    columns = columns_in(metadata)
     for name, plural in COLUMNS.items():
-        if plural in texts:
-            columns[name] = _listed(plural, texts[plural])
-        elif plural in tensors:
+        if name not in columns and plural in tensors:
             labels = tensors[plural]  # NumPy has no bfloat16
             numbers = labels.float() if labels.is_floating_point() else labels
             columns[name] = _texts(numbers.numpy())
     return tensors[FEATURES], columns
+
+
+def columns_in(metadata: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the labels that stand in the metadata of a safetensors file.
+
+    Raises:
+        ValueError: They are no lists of labels, or not those that covtool wrote.
+    """
+    texts = {plural: metadata[plural] for plural in COLUMNS.values() if plural in metadata}
+    if metadata.get(LABELS_CHECKSUM_KEY) not in (None, text_checksum(texts)):
+        raise ValueError("Its labels are not those that covtool wrote.")
+    return {
+        name: _listed(plural, texts[plural]) for name, plural in COLUMNS.items() if plural in texts
+    }
 
 
 def write_npz(path: Path, features: np.ndarray, columns: Columns) -> None:
@@ -220,9 +252,22 @@ FORMATS = {
 }
 """By the suffix of the file."""
 
+INDEX_SUFFIX = ".index"
+"""Of a file that `covtool index` wrote: features in safetensors, and the model that they are of."""
+
+
+def readable_format_of(path: Path) -> FeatureFormat:
+    """Return the format of a file of features, also of an index, which only its own writer writes.
+
+    Raises:
+        ArgumentError: There is none of that suffix.
+    """
+    is_index = path.suffix.lower() == INDEX_SUFFIX
+    return FORMATS[".safetensors"] if is_index else format_of(path)
+
 
 def format_of(path: Path) -> FeatureFormat:
-    """Return the format that the name of a file stands for.
+    """Return the format that the name of a file of features to be written stands for.
 
     Raises:
         ArgumentError: There is none of that suffix.

@@ -1,0 +1,194 @@
+"""The nearest images of a gallery, in blocks that fit into the memory allowed.
+
+Blocks are compared in float32; what may be among the nearest is compared once more in float64, so
+that equal images have the distance 0 and ties are ranked in the gallery's order.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from covtool.evaluation.retrieval.exact_search import ExactSearch, SearchFeatures
+from covtool.evaluation.retrieval.memory_plan import SearchSize
+from covtool.evaluation.retrieval.reranking import RerankedSearch
+from covtool.indexing.distances import distances_of_pairs
+from covtool.ops.ranking import first_of
+from covtool.progress import Track, silent
+from covtool.specs import RetrievalSpec
+
+MARGIN = 16
+"""Images beyond the nearest that are compared in float64: rounding may have changed the order."""
+
+SAME = 1e-9
+"""Cosine distance of features of one image that were computed in two batches, at most."""
+
+Excluded = Callable[[Tensor], Tensor | None]
+"""Queries, shape (B,), to whether each image of the gallery is left out, (B, N); None for none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Nearest:
+    """The images that are the nearest to a query.
+
+    Attributes:
+        places: Places in the gallery, the nearest first; fewer than asked for where others are
+            left out.
+        distances: Their distances in float64.
+    """
+
+    places: Tensor
+    distances: Tensor
+
+
+class UnknownRelevance:
+    """What a search needs to know of its images, where nothing says which are matches.
+
+    It stands where `covtool.evaluation.retrieval.relevance.Relevance` stands in an evaluation: all
+    images take part.
+
+    Attributes:
+        num_queries: Number of queries.
+        query_rows: All queries.
+        gallery_rows: All images of the gallery.
+        own_positions: Place of each query in the gallery: -1, as they are other images.
+        is_shared: Whether they are the same images; they are not.
+    """
+
+    is_shared = False
+
+    def __init__(self, queries: int, gallery: int) -> None:
+        self.num_queries = queries
+        self.query_rows = torch.arange(queries)
+        self.gallery_rows = torch.arange(gallery)
+        self.own_positions = torch.full((queries,), -1)
+
+    def size(self, num_features: int) -> SearchSize:
+        """Return the counts that the memory of a search depends on."""
+        gallery = len(self.gallery_rows)
+        return SearchSize(
+            queries=self.num_queries,
+            gallery=gallery,
+            images=gallery + self.num_queries,
+            images_per_identity=0,
+            num_features=num_features,
+        )
+
+
+def find_nearest(
+    features: SearchFeatures,
+    spec: RetrievalSpec,
+    k: int,
+    *,
+    excluded: Excluded = lambda _: None,
+    track: Track = silent,
+) -> Iterator[Nearest]:
+    """Yield the nearest images of each query, in order.
+
+    Args:
+        features: Features of queries and gallery, with `UnknownRelevance`.
+        spec: Metric, re-ranking and memory. Re-ranked images are in the order of the re-ranking,
+            with their plain distances.
+        k: Number of images to find.
+        excluded: Images that are left out.
+        track: Display of the progress.
+
+    Raises:
+        ArgumentError: The memory allowed is too little.
+    """
+    search = RerankedSearch(features, spec, track) if spec.rerank else ExactSearch(features, spec)
+    count = min(k + (0 if spec.rerank else MARGIN), len(features.gallery))
+    blocks = features.relevance.query_rows.split(search.plan.rows)
+    for rows in track(blocks, "searching", len(blocks)):
+        distances = search.compare(rows)
+        left_out = excluded(rows)
+        if left_out is not None:
+            distances.masked_fill_(left_out, torch.inf)
+        found = first_of(distances, count)
+        there = distances.gather(1, found) < torch.inf
+        for row, places, is_there in zip(rows.tolist(), found, there, strict=True):
+            yield nearest_of(
+                features.query[row],
+                features.gallery,
+                places[is_there],
+                spec.metric,
+                k,
+                in_order=spec.rerank,
+            )
+
+
+def nearest_of(
+    query: Tensor,
+    gallery: Tensor,
+    places: Tensor,
+    metric: str,
+    k: int,
+    *,
+    in_order: bool = False,
+) -> Nearest:
+    """Return the nearest of some images, compared in float64.
+
+    Args:
+        query: Features of the query, shape (D,).
+        gallery: Features of the gallery, shape (N, D).
+        places: Places of the images in the gallery.
+        metric: Distance between two images.
+        k: Number of images to return, at most.
+        in_order: Whether the images stay in the order that they are given in.
+    """
+    # In the gallery's order: the stable sort leaves equal images in it.
+    places = places if in_order else places.sort().values
+    distances = distances_of_pairs(query, gallery[places], metric)
+    if not in_order:
+        order = distances.argsort(stable=True)
+        places, distances = places[order], distances[order]
+    return Nearest(places=places[:k], distances=distances[:k])
+
+
+def itself_first(found: Nearest, own: int, query: Tensor, metric: str) -> Nearest:
+    """Return what was found, the query itself before images that are equal to it but for rounding.
+
+    Args:
+        found: What was found.
+        own: Place of the query in the gallery; -1 where it is none of its images.
+        query: Features of the query, shape (D,).
+        metric: Distance between two images.
+    """
+    at = (found.places == own).nonzero()[:, 0]
+    if own < 0 or not len(at):
+        return found
+    rank = int(at[0])
+    # A Euclidean distance of unit vectors is the root of twice the cosine distance.
+    tie = SAME if metric == "cosine" else (2 * SAME) ** 0.5 * float(query.double().norm())
+    if not (found.distances[: rank + 1] <= tie).all():
+        return found
+    order = [rank, *range(rank), *range(rank + 1, len(found.places))]
+    return Nearest(places=found.places[order], distances=found.distances[order])
+
+
+def exact_nearest(
+    queries: Tensor, gallery: Tensor, metric: str, k: int, *, excluded: Tensor
+) -> Tensor:
+    """Return places of the nearest images, shape (Q, k), without one image for each query.
+
+    Args:
+        queries: Features of the queries, shape (Q, D).
+        gallery: Features of the gallery, shape (N, D), with N above k.
+        metric: Distance between two images.
+        k: Number of images to find.
+        excluded: Place of the image that each query is, shape (Q,).
+    """
+    features = SearchFeatures(
+        query=queries,
+        gallery=gallery,
+        relevance=UnknownRelevance(len(queries), len(gallery)),
+    )
+    columns = torch.arange(len(gallery))
+    found = find_nearest(
+        features,
+        RetrievalSpec(metric=metric),
+        k,
+        excluded=lambda rows: columns == excluded[rows][:, None],
+    )
+    return torch.stack([nearest.places for nearest in found])
