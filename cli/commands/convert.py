@@ -220,6 +220,8 @@ def _show_result(result: "ConversionResult", *, as_json: bool) -> None:
                 ("solved for", f"{done.system_size:,} {solved}"),
                 ("features", _how_kept(done.sketched, done.kept_features)),
                 ("penalty (λ)", done.penalty),
+                ("temperature of predictions", _temperature(result.plan)),
+                ("embeddings kept", _embeddings(result.plan)),
                 ("variance kept by the reduction", _percent(done.explained_variance)),
             ],
         )
@@ -325,6 +327,16 @@ def _keys(names: tuple[str, ...]) -> str:
 def _how_kept(sketched: bool, kept: bool) -> str:
     place = "kept in memory" if kept else "computed again for each pass"
     return f"count-sketched, {place}" if sketched else place
+
+
+def _temperature(plan: "ConversionPlan") -> str | None:
+    scores = plan.recipe.scores
+    return None if scores is None else f"{scores.temperature:.4g}, by leave-one-out"
+
+
+def _embeddings(plan: "ConversionPlan") -> str | None:
+    kept = plan.recipe.neighbors
+    return None if kept is None else f"{kept.images:,} of {kept.data}"
 
 
 def _percent(value: float | None, remark: str = "") -> str | None:

@@ -21,13 +21,20 @@ from covtool_cli import launching, options
 
 if TYPE_CHECKING:
     from covtool.evaluation import ClassificationResult
+    from covtool.evaluation.classification.unknown import UnknownResult
     from covtool.evaluation.evaluate import Evaluation, EvaluationRequest
     from covtool.evaluation.retrieve import RetrievalRequest
 
 WORST_CLASSES = 5
 
 TAKES = {
-    "classification": ("per_class", "confusion", "class_names", *AttackSpec.model_fields),
+    "classification": (
+        "per_class",
+        "confusion",
+        "class_names",
+        "unknown",
+        *AttackSpec.model_fields,
+    ),
     "retrieval": ("overwrite", *RetrievalSpec.model_fields, *ClassSplitSpec.model_fields),
 }
 """Options that only one task takes."""
@@ -55,6 +62,13 @@ ClassNames = Annotated[
     typer.Option(
         metavar="FILE",
         help="Names of the model's outputs: a text file with one a line, in order, or JSON.",
+    ),
+]
+Unknown = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Images of other classes: how well the model's scores tell them from the data set's.",
     ),
 ]
 PerClass = Annotated[
@@ -90,6 +104,7 @@ def command(
     weights: options.Weights = "auto",
     classifier_layer: options.ClassifierLayer = None,
     class_names: ClassNames = None,
+    unknown: Unknown = None,
     per_class: PerClass = False,
     confusion: Confusion = 5,
     batch_size: options.BatchSize = 32,
@@ -195,6 +210,7 @@ def _as_object(model: str, done: "Evaluation", confusion: int) -> dict[str, obje
         "class_order": done.class_order,
         "class_names": done.result.class_names,
         "targets": done.result.targets,
+        "unknown": done.unknown,
         "attack": done.attack,
         "attacked": None if done.attacked is None else _figures(done.attacked, confusion),
         "unreadable": done.unreadable,
@@ -209,6 +225,11 @@ def _figures(result: "ClassificationResult", confusion: int) -> dict[str, object
         "top_1": result.top_1,
         "top_5": result.top_5,
         "loss": result.loss,
+        "nll": result.probabilities.nll,
+        "ece": result.probabilities.ece,
+        "adaptive_ece": result.probabilities.adaptive_ece,
+        "temperature": result.probabilities.temperature,
+        "at_temperature_1": result.at_temperature_1,
         "images_per_s": result.images_per_s,
         "per_class": result.per_class,
         "most_confused": result.most_confused(confusion),
@@ -235,12 +256,15 @@ def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) ->
             *attacked,
             ("top-5", None if result.top_5 is None else f"{result.top_5:.2f} %{guess}"),
             ("loss", f"{result.loss:.4g}{guess}" if is_guess else result.loss),
+            *_probability_rows(result, guess),
             ("images", result.images),
             ("left out, unreadable", len(done.unreadable)),
             ("images/s", f"{result.images_per_s:.1f}"),
             ("device", done.device),
         ],
     )
+    if done.unknown is not None:
+        _show_unknown(done.unknown, result.images)
     classes = result.per_class
     if not per_class:
         wrong = [row for row in classes if row.accuracy < 100]
@@ -258,3 +282,32 @@ def _show(model: str, done: "Evaluation", *, per_class: bool, confusion: int) ->
             ("class", "predicted as", "images"),
             [(row.actual, row.predicted, row.images) for row in pairs],
         )
+
+
+def _probability_rows(result: "ClassificationResult", guess: str) -> list[tuple[str, object]]:
+    found, plain = result.probabilities, result.at_temperature_1
+    rows = [
+        ("negative log-likelihood", f"{found.nll:.4g}{guess}"),
+        ("calibration error (ECE, 15 bins)", f"{found.ece:.2f} %{guess}"),
+    ]
+    if found.temperature == 1:
+        return rows
+    return [
+        *rows,
+        ("temperature", f"{found.temperature:.4g}"),
+        ("with temperature 1", f"likelihood {plain.nll:.4g}, ECE {plain.ece:.2f} %{guess}"),
+    ]
+
+
+def _show_unknown(unknown: "UnknownResult", known: int) -> None:
+    from covtool_cli import render
+
+    scores = {
+        "distance to training embeddings": unknown.distance,
+        "1 - largest probability": unknown.doubt,
+    }
+    render.table(
+        f"{known} known images against {unknown.images} of {printable(unknown.data)}",
+        ("score", "area under ROC (%)", "unknown accepted with 95 % of the known (%)"),
+        [(name, f.auroc, f.fpr_at_95) for name, f in scores.items() if f is not None],
+    )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from covtool.checkpoints.containers import find_content, prefix_chain
 from covtool.checkpoints.file_kinds import file_format
+from covtool.checkpoints.kept_neighbors import split_tensors
 from covtool.checkpoints.metadata import Statements, read_statements
 from covtool.checkpoints.model_file import RECIPE_KEY
 from covtool.checkpoints.pickles import GlobalName, Placeholder, UnusableTensor, plain
@@ -45,6 +46,7 @@ class ForeignCheckpoint:
         prefix: Prefix that was removed from the names.
         others: Other entries at the top of the file, each in a few characters.
         recipe: The raw recipe of a covtool file, or None.
+        neighbors: Training embeddings that a covtool file keeps, by their names in it.
         beside: Tensors of other entries, which may belong to the model.
         unused: Names of tensors that were found to belong to something else; None where everything
             outside the prefix does.
@@ -64,6 +66,7 @@ class ForeignCheckpoint:
     others: Mapping[str, str] = field(default_factory=dict)
     not_tensors: tuple[str, ...] = ()
     recipe: str | None = None
+    neighbors: Mapping[str, Tensor] = field(default_factory=dict)
     statements: Statements = field(default_factory=Statements)
     notes: tuple[str, ...] = ()
     saved: SavedState | None = None
@@ -148,6 +151,8 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
     content = find_content(path, loaded, weights)
     require_plain(path, content.entries, stored=_size(path, files))
     tensors = {str(k): v for k, v in content.entries.items() if isinstance(v, Tensor)}
+    # Not the model's: its tensors are what is matched, counted, and started from.
+    tensors, neighbors = split_tensors(tensors) if RECIPE_KEY in metadata else (tensors, {})
     saved = saved_state(path, loaded)
     return ForeignCheckpoint(
         path=path,
@@ -160,6 +165,7 @@ def read_checkpoint(path: str | Path, *, weights: str = "auto") -> ForeignCheckp
         others={printable(name): _brief(value) for name, value in content.others.items()},
         not_tensors=tuple(str(k) for k, v in content.entries.items() if not isinstance(v, Tensor)),
         recipe=metadata.get(RECIPE_KEY),
+        neighbors=neighbors,
         notes=content.notes,
         # covtool's own files have a recipe, which needs no guessing from names and folders.
         statements=Statements()

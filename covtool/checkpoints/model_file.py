@@ -17,6 +17,11 @@ from torch import Tensor, nn
 
 from covtool.atomic import require_free, require_model_name, written_whole
 from covtool.backbones.weights import load_tensors_
+from covtool.checkpoints.kept_neighbors import (
+    attach_neighbors_,
+    split_tensors,
+    tensors_of_neighbors,
+)
 from covtool.checkpoints.room import require_room_for_images
 from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum
 from covtool.checkpoints.tensor_files import read_metadata, read_tensors, sort_metadata_
@@ -81,12 +86,13 @@ def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) ->
 
     Args:
         recipe: Recipe of the model; afterwards its ``.recipe``.
-        tensors: Its state dict.
+        tensors: Its state dict, and perhaps training embeddings; afterwards its ``.neighbors``.
         path: Origin of the tensors, for the error.
 
     Raises:
         CheckpointError: The tensors do not fit the recipe, or it cannot be followed.
     """
+    tensors, kept = split_tensors(tensors)
     followed = blueprint(recipe)
     _require_images(followed, path)
     try:
@@ -104,6 +110,7 @@ def assemble(recipe: Recipe, tensors: Mapping[str, Tensor], path: Path | str) ->
     # The model was built in float32, and loading copied into that.
     _take_dtype(model, tensors)
     attach_recipe(model, recipe)
+    attach_neighbors_(model, recipe, kept, path)
     return model
 
 
@@ -136,7 +143,8 @@ def save(
     """Write a model and its recipe, whole or not at all.
 
     Args:
-        model: Model with a `covtool.specs.Recipe` as ``.recipe``.
+        model: Model with a `covtool.specs.Recipe` as ``.recipe``, and training embeddings as
+            ``.neighbors`` where that speaks of some.
         path: File to write, which ends in .safetensors; its folder must exist.
         overwrite: Replace an existing file.
         verify: Called with the written file before it gets its name; raises if it is not right.
@@ -157,7 +165,8 @@ def save(
             hint="Save its state_dict(), or convert a checkpoint anew.",
         )
     require_free(path, overwrite=overwrite)
-    tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
+    together = {**model.state_dict(), **tensors_of_neighbors(model)}
+    tensors = {name: _plain(tensor) for name, tensor in together.items()}
     metadata = {RECIPE_KEY: json.dumps(model.recipe.model_dump(mode="json"))}
     metadata[CHECKSUM_KEY] = checksum(tensors)
     try:

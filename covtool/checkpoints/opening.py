@@ -152,7 +152,8 @@ def _on_images(found: OpenedModel, *, resized: bool) -> OpenedModel:
 
 def _own_file(path: Path, notes: tuple[str, ...]) -> OwnModel:
     checkpoint = read_checkpoint(path)
-    model = model_file.assemble(model_file.read_recipe(path), checkpoint.tensors, path)
+    tensors = {**checkpoint.tensors, **checkpoint.neighbors}
+    model = model_file.assemble(model_file.read_recipe(path), tensors, path)
     return OwnModel(model=model, recipe=model.recipe, checkpoint=checkpoint, notes=notes)
 
 

@@ -50,11 +50,20 @@ def _refuse(request: ConversionRequest) -> None:
             "Only a new head and operators can be calibrated.",
             hint="Add --head isqrt or --conv tanh.",
         )
+    if request.spec.keep_neighbors and (not request.calibrate_with or not _has_head(request)):
+        raise ArgumentError(
+            "--keep-neighbors keeps embeddings of the images that calibrate a new head, and there "
+            "are none.",
+            hint="Add --head isqrt --calibrate DIR; or covtool finetune --keep-neighbors.",
+        )
     # Without a head there is no new classifier: the options would be ignored in silence.
-    has_head = bool(of_kind(request.operations, HeadSpec))
-    if not has_head and (request.classes_from or request.spec.num_classes):
+    if not _has_head(request) and (request.classes_from or request.spec.num_classes):
         raise ArgumentError(
             "--data and --num-classes are for a new classifier, and the head stays.",
             hint="Add --head gap for a new one, or leave them out.",
         )
     require_order(request.operations)
+
+
+def _has_head(request: ConversionRequest) -> bool:
+    return bool(of_kind(request.operations, HeadSpec))

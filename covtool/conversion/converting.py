@@ -1,5 +1,7 @@
 """Plan a conversion, or do it."""
 
+from dataclasses import replace
+
 from covtool.atomic import require_room
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.model_file import save, size_in_file
@@ -8,6 +10,7 @@ from covtool.conversion.operating import finished
 from covtool.conversion.preparing import describe, prepare
 from covtool.conversion.recipes import with_metrics
 from covtool.conversion.records import ConversionPlan, ConversionRequest, ConversionResult, Job
+from covtool.conversion.scores import keep_neighbors_of_calibration_, with_scores
 from covtool.conversion.verifying import verify
 from covtool.processes import Processes, joined
 from covtool.progress import Track, main_only, silent
@@ -63,7 +66,11 @@ def _converted(job: Job) -> ConversionResult:
         calibration = calibrate_head(operated.model, operated.head, images, prepared.recipe, job)
     model = finished(operated, request.spec.seed)
     plan = describe(prepared, model, request.source.name)
-    model.recipe = with_metrics(plan.recipe, calibration, prepared.layout, plan.convolutions)
+    measured = with_metrics(plan.recipe, calibration, prepared.layout, plan.convolutions)
+    model.recipe, notes = with_scores(measured, calibration, operated)
+    if request.spec.keep_neighbors:
+        keep_neighbors_of_calibration_(model, images, job)
+    plan = replace(plan, recipe=model.recipe, notes=(*plan.notes, *notes))
     # Not those that a calibration has set, even if it left one as it was.
     names = plan.keys.kept
     processes.main(

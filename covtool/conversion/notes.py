@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from covtool.conversion.records import ConvolutionsReport
+from covtool.specs import Recipe
 from covtool.surgery.eigenlayer import EigenlayerPlan
 from covtool.surgery.head import HeadPlan
 from covtool.variants import CONVOLUTIONS
@@ -29,6 +30,13 @@ def notes_on_eigenlayer(plan: EigenlayerPlan | None) -> Iterator[str]:
             f"The classifier has more independent directions than the {plan.spec.features} weight "
             "vectors of the Eigenlayer: its logits are kept only as far as those allow."
         )
+
+
+def notes_on_scores(source: Recipe) -> Iterator[str]:
+    """Yield a note on what the source's file has for its weights alone."""
+    parts = {"temperature of predictions": source.scores, "training embeddings": source.neighbors}
+    if lost := " and ".join(name for name, value in parts.items() if value is not None):
+        yield f"The source's {lost} hold for its weights as they were; the result is without."
 
 
 def starts_at_random(

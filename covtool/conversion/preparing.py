@@ -11,7 +11,12 @@ from covtool.checkpoints.opening import open_model
 from covtool.conversion.calibrating import CalibrationImages, calibration_images, notes_on_images
 from covtool.conversion.checks import checked_output
 from covtool.conversion.importing import import_model, is_import
-from covtool.conversion.notes import notes_on, notes_on_eigenlayer, starts_at_random
+from covtool.conversion.notes import (
+    notes_on,
+    notes_on_eigenlayer,
+    notes_on_scores,
+    starts_at_random,
+)
 from covtool.conversion.operating import Operated, operate_on
 from covtool.conversion.recipes import converted_recipe
 from covtool.conversion.records import ConversionPlan, ConversionRequest, Job
@@ -135,4 +140,5 @@ def _notes(
     yield from opened.notes
     yield from notes_on(operated.head, operated.convolutions, calibrated=images is not None)
     yield from notes_on_eigenlayer(operated.eigenlayer)
+    yield from notes_on_scores(opened.recipe)
     yield from notes_on_images(layout, images, exif=opened.recipe.input.exif)

@@ -53,6 +53,9 @@ def converted_recipe(
             "num_classes": head.num_classes if head else source.num_classes,
             "class_names": names,
             "provenance": provenance,
+            # Of the weights as they were: what an operation leaves of them has other logits.
+            "scores": None,
+            "neighbors": None,
         }
     )
 

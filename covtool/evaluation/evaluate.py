@@ -1,10 +1,13 @@
 """Evaluation of a classifier on a data set, both as a user names them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.metadata.class_lists import read_class_names
@@ -13,6 +16,7 @@ from covtool.data.datasets.checking import CheckedSamples, check_images
 from covtool.data.datasets.duplicates import COMPARED_AT_MOST, notes_on_equal_files
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.reading import scan
+from covtool.data.datasets.samples import Sample
 from covtool.data.images.dim import note_on_dim
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader
@@ -23,6 +27,14 @@ from covtool.evaluation.classification.attacker import Attacker
 from covtool.evaluation.classification.attacks import resolve_attack
 from covtool.evaluation.classification.boxes import note_on_boxes
 from covtool.evaluation.classification.class_matching import ClassOrder, match_classes
+from covtool.evaluation.classification.neighbor_scorer import NeighborScorer
+from covtool.evaluation.classification.unknown import (
+    ImageScores,
+    UnknownResult,
+    compare_scores,
+    score_images,
+)
+from covtool.evaluation.classification.unknown_images import find_unknown
 from covtool.evaluation.model_request import ModelRequest
 from covtool.processes import Processes, joined
 from covtool.progress import Track, main_only, silent
@@ -38,12 +50,15 @@ class EvaluationRequest(ModelRequest):
         split: Name of the images to use; None for ``val``, else ``test``, else all there are.
         attack: Attack to measure the model under as well.
         class_names: A file that names the model's outputs in their order; see `read_class_names`.
+        unknown: Images of other classes, in a folder or a list, whose scores are compared with
+            those of the data set; see `find_images`.
         layout: Choices in reading the data set.
     """
 
     data: Path
     split: str | None = None
     class_names: Path | None = None
+    unknown: Path | None = None
     attack: AttackSpec = field(default_factory=AttackSpec)
     layout: LayoutSpec = field(default_factory=LayoutSpec)
 
@@ -65,6 +80,7 @@ class Evaluation:
         attack: The attack, its defaults filled in; None without one.
         far_from_training: Whether the images are so far from what the file was made for that the
             figures say little about it.
+        unknown: Comparison with images of other classes; None without any.
     """
 
     result: ClassificationResult
@@ -78,6 +94,7 @@ class Evaluation:
     attacked: ClassificationResult | None = None
     attack: AttackSpec | None = None
     far_from_training: bool = False
+    unknown: UnknownResult | None = None
 
 
 def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation:
@@ -113,12 +130,15 @@ class _Measured:
         attacked: The figures under attack; None without one.
         attack_note: Doubt about the attack, as a sentence; None without one.
         unreadable: Records that could not be read.
+        distances: Distance of each image to the training embeddings; None where the file keeps
+            none, or they are not asked for.
     """
 
     result: ClassificationResult
     attacked: ClassificationResult | None
     attack_note: str | None
     unreadable: tuple[tuple[Path, str], ...]
+    distances: Tensor | None = None
 
 
 def _evaluate(
@@ -131,20 +151,16 @@ def _evaluate(
     equal = processes.main(
         lambda: notes_on_equal_files(layout, at_most=COMPARED_AT_MOST, track=track)
     )
+    unknown = find_unknown(request.unknown) if request.unknown else None
     opened = request.open()
     recipe = opened.recipe
     require_trained_classifier(request.source.name, recipe)  # else the figures say nothing
     names = output_names(recipe, request.class_names)
+    if unknown is not None:
+        unknown = unknown.checked(names, request.on_bad_image, processes, track)
+    temperature = recipe.scores.temperature if recipe.scores else 1.0
     match = match_classes(names, layout.class_names, recipe.num_classes)
-    loader = evaluation_loader(
-        checked.good,
-        recipe.input,
-        batch_size=request.batch_size,
-        workers=request.workers,
-        device=device,
-        select_batches=processes.part_of,
-        on_bad_image=request.on_bad_image,
-    )
+    loader = _loader(checked.good, recipe.input, request, device, processes)
     measure = partial(
         evaluate_classification,
         opened.model,
@@ -153,10 +169,27 @@ def _evaluate(
         label_map=match.label_map,
         device=device,
         track=track,
+        temperature=temperature,
         processes=processes,
     )
+    scorer = None if unknown is None else NeighborScorer.of(opened.model)
     with translate_worker_death(request.workers), request.autocast(device):
-        measured = _measure(measure, loader, attack, recipe.input, processes)
+        measured = _measure(measure, loader, attack, recipe.input, processes, scorer)
+        compared = None
+        if unknown is not None:
+            scores = score_images(
+                opened.model,
+                _loader(unknown.samples, recipe.input, request, device, processes),
+                temperature=temperature,
+                device=device,
+                track=track,
+                processes=processes,
+            )
+            known = ImageScores(
+                doubt=torch.tensor(measured.result.doubts, dtype=torch.float64),
+                distance=measured.distances,
+            )
+            compared = compare_scores(known, scores, unknown.name)
     notes = (
         *opened.notes,
         *layout.notes,
@@ -166,6 +199,7 @@ def _evaluate(
         note_on_dim(checked.dim),
         match.note,
         measured.attack_note,
+        *(() if unknown is None else unknown.notes(has_neighbors=scorer is not None)),
     )
     return Evaluation(
         result=measured.result,
@@ -175,7 +209,8 @@ def _evaluate(
         split=split,
         device=str(device),
         input=recipe.input,
-        unreadable=(*checked.bad, *measured.unreadable),
+        unreadable=(*checked.bad, *measured.unreadable, *(unknown.bad if unknown else ())),
+        unknown=compared,
         class_order=match.order,
         far_from_training=opened.is_far,
         notes=tuple(filter(None, notes)),
@@ -188,12 +223,19 @@ def _measure(
     attack: AttackSpec | None,
     input: InputSpec,
     processes: Processes,
+    scorer: NeighborScorer | None = None,
 ) -> _Measured:
     """Return the figures without an attack, and with it."""
     # Records are not checked beforehand; both passes report the same ones, each counts once.
     left_out: dict[str, str] = {}
     loader.on_unreadable = lambda image: left_out.setdefault(*image)
-    result = measure()
+    distances = None
+    if scorer is None:
+        result = measure()
+    else:
+        with scorer:
+            result = measure()
+        distances = torch.cat(processes.each(scorer.take))
     attacked = note = None
     if attack is not None:
         attacker = Attacker(attack, input, first=loader.first_image)
@@ -206,7 +248,26 @@ def _measure(
         result=result,
         attacked=attacked,
         attack_note=note,
+        distances=distances,
         unreadable=tuple((Path(path), reason) for path, reason in late),
+    )
+
+
+def _loader(
+    samples: Sequence[Sample],
+    input: InputSpec,
+    request: EvaluationRequest,
+    device: torch.device,
+    processes: Processes,
+) -> ImageLoader:
+    return evaluation_loader(
+        samples,
+        input,
+        batch_size=request.batch_size,
+        workers=request.workers,
+        device=device,
+        select_batches=processes.part_of,
+        on_bad_image=request.on_bad_image,
     )
 
 

@@ -60,6 +60,12 @@ class ConvertSpec(Record):
         "GiB.",
         json_schema_extra=CALIBRATION,
     )
+    keep_neighbors: bool = Field(
+        False,
+        description="Keep the calibration images' embeddings in the file, compressed: predictions "
+        "say how far an image is from them.",
+        json_schema_extra=CALIBRATION,
+    )
     radius_quantile: float = Field(
         0.99,
         gt=0,

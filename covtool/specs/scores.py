@@ -10,6 +10,8 @@ from covtool.specs.record import Record
 Temperature = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 MOST_NEIGHBORS = 1_000
 """Nearest embeddings whose distance is averaged."""
+NEAREST = 10
+"""Number of them by default. Each distance alone varies; far more reach into other classes."""
 
 
 class NeighborSpec(Record):
@@ -39,12 +41,14 @@ class ScoreSpec(Record):
         method: How the images were held out.
         data: Name of the data set, and the split.
         images: Number of images that it was chosen on.
+        is_bounded: Whether it is the lowest that so few images allow: next to none was wrong.
     """
 
     temperature: Temperature = 1.0
     method: Literal["leave-one-out", "validation"]
     data: Text
     images: Count
+    is_bounded: bool = False
 
 
 def without_unset(values: dict[str, Any], *names: str) -> dict[str, Any]:

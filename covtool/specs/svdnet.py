@@ -146,6 +146,7 @@ class SvdnetTrainingSpec(TrainingSpec):
     epochs: int = Field(1, ge=1, json_schema_extra={"flag": False})
     patience: Literal[0] = Field(0, json_schema_extra={"flag": False})
     val_fraction: None = Field(None, json_schema_extra={"flag": False})
+    keep_neighbors: Literal[False] = Field(False, json_schema_extra={"flag": False})
     # The phases are judged by a search, which has other metrics than a validation.
     eval_metric: Literal["rank1", "mAP"] = Field(  # type: ignore[assignment]
         "rank1",

@@ -136,6 +136,12 @@ class TrainingSpec(OptimizationSpec):
         False, description="Compile the model with torch.compile.", json_schema_extra=SPEED
     )
 
+    keep_neighbors: bool = Field(
+        False,
+        description="Keep the training images' embeddings in the exported files, compressed: "
+        "predictions say how far an image is from them.",
+        json_schema_extra=WATCHING,
+    )
     eval_metric: Literal["top1", "top5", "loss"] = Field(
         "top1", description="Metric that selects the best epoch.", json_schema_extra=WATCHING
     )

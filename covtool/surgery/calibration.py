@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from covtool.ops.principal import principal_directions
 from covtool.ops.ridge import fit_ridge, fit_ridge_by_batches, mistakes
 from covtool.ops.sketch import CountSketch
+from covtool.ops.temperature import TemperatureFit, fit_held_out
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 from covtool.surgery.head import HeadPlan, pooling_of
@@ -50,6 +51,8 @@ class CalibrationResult:
         explained_variance: Share of the channels' variance that the reduction keeps, percent;
             None without a reduction.
         temperature: Factor that made the regression's outputs logits.
+        predictions: Temperature of predictions for these logits, by the left-out ones; None where
+            the images give none.
     """
 
     images: int
@@ -61,6 +64,7 @@ class CalibrationResult:
     kept_features: bool
     explained_variance: float | None
     temperature: float
+    predictions: TemperatureFit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +158,7 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
         kept_features=memory.keep,
         explained_variance=explained,
         temperature=solved.temperature,
+        predictions=solved.predictions,
     )
 
 
@@ -270,6 +275,7 @@ class _Solved:
     penalty: float
     side: str
     temperature: float
+    predictions: TemperatureFit | None
 
 
 def _solve(
@@ -306,6 +312,8 @@ def _solve(
         penalty=fit.penalty,
         side=fit.side,
         temperature=temperature,
+        # Of the logits as the file has them: the classifier is scaled by the other one.
+        predictions=fit_held_out(temperature * fit.left_out, seen),
     )
 
 

@@ -11,6 +11,11 @@ from torch.nn import functional as F
 
 from covtool.backbones.module_modes import in_eval_mode
 from covtool.errors import DataError, NonFiniteError, ShapeError
+from covtool.evaluation.classification.held_out import HeldOutLogits
+from covtool.evaluation.classification.probabilities import (
+    ProbabilityCounts,
+    ProbabilityFigures,
+)
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 
@@ -44,11 +49,14 @@ class ClassificationResult:
         images: Number of images.
         top_1: Share of them whose class has the highest logit, in percent.
         top_5: Share whose class is among the five highest; None below six classes.
-        loss: Mean cross entropy, in nats.
+        loss: Mean cross entropy of the logits as they are, in nats.
         images_per_s: Throughput of the whole loop, reading the images included.
         class_names: Names of the model's outputs.
         targets: For each image, the model's output that would be right.
         predictions: For each image, the output with the highest logit; the first of equals.
+        doubts: For each image, 1 - the probability of that output at the model's temperature.
+        probabilities: What these probabilities are worth.
+        at_temperature_1: What those of the logits as they are would be worth.
     """
 
     images: int
@@ -59,6 +67,9 @@ class ClassificationResult:
     class_names: tuple[str, ...]
     targets: tuple[int, ...]
     predictions: tuple[int, ...]
+    doubts: tuple[float, ...]
+    probabilities: ProbabilityFigures
+    at_temperature_1: ProbabilityFigures
 
     @property
     def per_class(self) -> tuple[ClassAccuracy, ...]:
@@ -104,6 +115,8 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
     device: torch.device | str = "cpu",
     track: Track = silent,
     perturb: Perturb | None = None,
+    temperature: float = 1.0,
+    keep: HeldOutLogits | None = None,
     processes: Processes = ALONE,
 ) -> ClassificationResult:
     """Run a classifier over labeled images and count what it gets right.
@@ -122,6 +135,8 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
         track: Display of the progress, batch by batch.
         perturb: Change of a batch's images before the model is measured on them; see
             `covtool.evaluation.classification.attacker.Attacker`.
+        temperature: Number that logits are divided by before they become probabilities.
+        keep: Receiver of this process's logits.
         processes: Processes that have parts of the images. All get the result of all images.
 
     Raises:
@@ -135,14 +150,17 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
     start = time.perf_counter()
 
     def count() -> _Counts:
-        counts = _Counts()
+        counts = _Counts(temperature)
         for images, labels in track(loader, "attacking" if perturb else "evaluating", batches):
             targets = labels if mapping is None else mapping[labels]
             images = images.to(device, non_blocking=True)
             if perturb is not None:  # needs gradients: outside of `no_grad`
                 images = perturb(model, images, targets.to(device))
             with torch.no_grad():
-                counts.add(checked_logits(model(images), targets), targets.to(device))
+                logits = checked_logits(model(images), targets)
+                counts.add(logits, targets.to(device))
+            if keep is not None:
+                keep.add(logits, targets)
         return counts
 
     with in_eval_mode(model):
@@ -181,7 +199,7 @@ def checked_logits(logits: Tensor, targets: Tensor) -> Tensor:
 class _Counts:
     """Sums over batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, temperature: float) -> None:
         self.targets: list[int] = []
         self.predictions: list[int] = []
         self.in_top_5 = 0
@@ -189,11 +207,16 @@ class _Counts:
         # processes are joined in the order that one process has.
         self.losses: list[float] = []
         self.num_classes = 0
+        # Often the same temperature: then counted once.
+        self.probabilities = [ProbabilityCounts(t) for t in dict.fromkeys((temperature, 1.0))]
 
     @classmethod
     def of_all(cls, parts: Iterable["_Counts"]) -> "_Counts":
         """Return the counts of all processes' images."""
-        counts = cls()
+        parts = list(parts)
+        counts = cls(parts[0].probabilities[0].temperature)
+        of_temperatures = zip(*(part.probabilities for part in parts), strict=True)
+        counts.probabilities = [ProbabilityCounts.of_all(same) for same in of_temperatures]
         for part in parts:
             counts.targets += part.targets
             counts.predictions += part.predictions
@@ -208,6 +231,8 @@ class _Counts:
         self.predictions += logits.argmax(1).tolist()  # the first of equals, as `_ranks` has it
         self.in_top_5 += int((_ranks(logits, targets) < 5).sum())
         self.losses.append(float(F.cross_entropy(logits, targets, reduction="sum")))
+        for counts in self.probabilities:
+            counts.add(logits, targets)
 
     def result(self, class_names: Sequence[str] | None, seconds: float) -> ClassificationResult:
         images = len(self.targets)
@@ -218,10 +243,11 @@ class _Counts:
             raise DataError(
                 f"There are {len(names)} class names, but the model has {self.num_classes} outputs."
             )
-        right = sum(t == p for t, p in zip(self.targets, self.predictions, strict=True))
+        right = [t == p for t, p in zip(self.targets, self.predictions, strict=True)]
+        figures = [counts.result(torch.tensor(right)) for counts in self.probabilities]
         return ClassificationResult(
             images=images,
-            top_1=_percent(right, images),
+            top_1=_percent(sum(right), images),
             # Of five classes or fewer every image has its own among the first five.
             top_5=_percent(self.in_top_5, images) if self.num_classes > 5 else None,
             loss=sum(self.losses) / images,
@@ -229,6 +255,9 @@ class _Counts:
             class_names=names,
             targets=tuple(self.targets),
             predictions=tuple(self.predictions),
+            doubts=tuple(torch.cat(self.probabilities[0].doubts).tolist()),
+            probabilities=figures[0],
+            at_temperature_1=figures[-1],
         )
 
 

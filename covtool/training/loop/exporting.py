@@ -7,6 +7,7 @@ from covtool.checkpoints.model_file import save
 from covtool.checkpoints.verifying import reopened, require_same_answers
 from covtool.specs import FinetuneRequest, Metric, Recipe
 from covtool.specs.provenance import IterationsRecord, TrainingStep
+from covtool.training.loop.scoring import scores_of
 from covtool.training.parts.assembly import Parts
 from covtool.training.run.records import EpochResult
 
@@ -66,7 +67,9 @@ def trained_recipe(
         metrics=() if result is None else _metrics(result, " ".join(data)),
         untrained=(),
     )
-    return recipe.model_copy(update={"provenance": provenance})
+    # Weights have changed: what was there before is of others.
+    update = {"provenance": provenance, "scores": scores_of(result, data), "neighbors": None}
+    return recipe.model_copy(update=update)
 
 
 def training_step(

@@ -20,6 +20,7 @@ from covtool.evaluation.retrieval.search import (
 from covtool.progress import Track
 from covtool.specs import RetrievalSpec
 from covtool.training.loop.bad_images import LEFT_OUT
+from covtool.training.loop.scoring import held_out_logits, temperature_of
 from covtool.training.parts.assembly import Parts
 from covtool.training.run.records import EpochResult
 from covtool.training.run.run import Run
@@ -64,17 +65,21 @@ def _classify(run: Run, track: Track) -> EpochResult:
     parts = run.parts
 
     def measure(micro_batch: int | None) -> EpochResult:
+        kept = held_out_logits(parts)
         result = evaluate_classification(
             parts.evaluated,
             InParts(parts.validation_batches, micro_batch),
             class_names=parts.recipe.class_names,
             device=parts.device,
             track=track,
+            keep=kept,
             processes=parts.processes,
         )
         figures = {"top_1": result.top_1, "top_5": result.top_5, "loss": result.loss}
         known = {name: value for name, value in figures.items() if value is not None}
-        return EpochResult(figures=known, images=result.images)
+        return EpochResult(
+            figures=known, images=result.images, temperature=temperature_of(kept, parts.processes)
+        )
 
     return within_memory(run, measure)
 

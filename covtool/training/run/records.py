@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from covtool.ops.temperature import TemperatureFit
+
 COLUMNS = {
     "top_1": "eval_top1",
     "top_5": "eval_top5",
@@ -132,10 +134,13 @@ class EpochResult:
     Attributes:
         figures: Figures by the names in `COLUMNS`.
         images: Number of images they were measured on; of a search, the queries that count.
+        temperature: Temperature of predictions that these images give; None where none is to be
+            chosen, or there is none.
     """
 
     figures: Mapping[str, float]
     images: int
+    temperature: TemperatureFit | None = None
 
     def value(self, metric: str) -> float:
         """Return a figure, more being better, by its name for ``--eval-metric``."""

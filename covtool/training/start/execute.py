@@ -8,6 +8,7 @@ from covtool.data.datasets.layout import DataLayout
 from covtool.errors import SaveError
 from covtool.training.loop.fit import fit
 from covtool.training.loop.saving import given_up
+from covtool.training.loop.scoring import finish_exports
 from covtool.training.parts.assembly import Parts
 from covtool.training.run.directory import MODELS, RESULT, RunDirectory
 from covtool.training.run.observer import Observer, TrainingPlan
@@ -93,6 +94,7 @@ def run_to_end(run: Run) -> FinetuneResult:
     """
     try:
         fit(run)
+        finish_exports(run)
     finally:
         run.observer.on_end()
     state, training = run.state, run.parts.training

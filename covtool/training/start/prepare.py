@@ -224,6 +224,8 @@ def build_parts(
     )
     if note:
         observer.on_note(note)
+    # Of the weights as they came: none of the run's.
+    recipe = recipe.model_copy(update={"scores": None, "neighbors": None})
     fitted = OpenedModel(model=opened.model, recipe=recipe)
     return check_and_assemble(fitted, request, layout, observer, processes, left_out=left_out)
 

@@ -44,6 +44,7 @@ MAY_CHANGE = (
     "workers",
     "patience",
     "tensorboard",
+    "keep_neighbors",
     "checkpoint_hist",
     "save_every_steps",
     "save_retries",

@@ -34,6 +34,7 @@ MAY = {
     "workers": Change(1),
     "patience": Change(4),
     "tensorboard": Change(True),
+    "keep_neighbors": Change(True),
     "checkpoint_hist": Change(2),
     "save_every_steps": Change(9),
     "save_retries": Change(5),

@@ -1,0 +1,128 @@
+"""How well a model's scores tell images of other classes from those it knows."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from covtool.backbones.module_modes import in_eval_mode
+from covtool.data.loading.loaders import ImageLoader
+from covtool.evaluation.classification.accuracy import checked_logits
+from covtool.evaluation.classification.neighbor_scorer import NeighborScorer
+from covtool.evaluation.classification.probabilities import doubt_of
+from covtool.ops.detection import area_under_roc, false_positive_rate
+from covtool.processes import ALONE, Processes
+from covtool.progress import Track, silent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionFigures:
+    """How well one score tells unknown images from known ones, in percent.
+
+    Attributes:
+        auroc: Area under the receiver operating characteristic: share of the pairs of a known and
+            an unknown image in which the unknown one has the higher score, ties by half.
+        fpr_at_95: Share of the unknown images that are taken for known ones, where 95 % of the
+            known ones are.
+    """
+
+    auroc: float
+    fpr_at_95: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownResult:
+    """Scores of known and of unknown images, compared.
+
+    Attributes:
+        data: Name of the unknown images' folder or list.
+        images: Number of them.
+        doubt: Figures of 1 - the probability of the most probable class.
+        distance: Figures of the distance to the training embeddings; None where the file keeps
+            none.
+    """
+
+    data: str
+    images: int
+    doubt: DetectionFigures
+    distance: DetectionFigures | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageScores:
+    """Scores of images; the higher, the less an image is of a known class.
+
+    Attributes:
+        doubt: 1 - the probability of the most probable class, (N,) in float64.
+        distance: Distance to the training embeddings, (N,); None without any.
+    """
+
+    doubt: Tensor
+    distance: Tensor | None
+
+
+def detection_figures(known: Tensor, unknown: Tensor) -> DetectionFigures:
+    """Return the figures of a score, from its values on known and on unknown images."""
+    return DetectionFigures(
+        auroc=100 * area_under_roc(known, unknown),
+        fpr_at_95=100 * false_positive_rate(known, unknown),
+    )
+
+
+def compare_scores(known: ImageScores, unknown: ImageScores, data: str) -> UnknownResult:
+    """Return how well each score tells the unknown images from the known ones."""
+    distance = None
+    if known.distance is not None and unknown.distance is not None:
+        distance = detection_figures(known.distance, unknown.distance)
+    return UnknownResult(
+        data=data,
+        images=len(unknown.doubt),
+        doubt=detection_figures(known.doubt, unknown.doubt),
+        distance=distance,
+    )
+
+
+def score_images(
+    model: nn.Module,
+    loader: ImageLoader,
+    *,
+    temperature: float,
+    device: torch.device,
+    track: Track = silent,
+    processes: Processes = ALONE,
+) -> ImageScores:
+    """Return the scores of images, whose labels are not looked at.
+
+    Args:
+        model: Model on `device`, perhaps with training embeddings.
+        loader: Images of this process, in the order of the ranks.
+        temperature: Number that logits are divided by.
+        device: Device that the model runs on.
+        track: Display of the progress.
+        processes: Processes that have parts of the images; all get the scores of all.
+
+    Raises:
+        NonFiniteError: A logit is not a number.
+        ShapeError: The model does not return (B, K).
+    """
+    dtype = next(model.parameters()).dtype
+
+    def measure() -> tuple[list[Tensor], Tensor]:
+        doubts = []
+        with torch.no_grad(), in_eval_mode(model):
+            for images, labels in track(loader, "scoring unknown images", len(loader)):
+                images = images.to(device, dtype, non_blocking=True)
+                logits = checked_logits(model(images), torch.zeros_like(labels))
+                doubts.append(doubt_of(logits, temperature))
+        return doubts, torch.empty(0) if scorer is None else scorer.take()
+
+    scorer = NeighborScorer.of(model)
+    if scorer is None:
+        parts = processes.each(measure)
+    else:
+        with scorer:
+            parts = processes.each(measure)
+    return ImageScores(
+        doubt=torch.cat([batch for doubts, _ in parts for batch in doubts]),
+        distance=None if scorer is None else torch.cat([distances for _, distances in parts]),
+    )

@@ -1,0 +1,139 @@
+"""The temperature that makes labels likeliest: one number for all logits.
+
+The negative log-likelihood is convex in the inverse temperature: its slope, the mean of what the
+probabilities expect of the logits minus the logit of the label, grows. So the minimum is found by
+bisection, and nothing depends on a start or a step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from covtool.errors import ArgumentError, NonFiniteError, ShapeError
+
+COLDEST, HOTTEST = 1e-4, 1e4
+"""Bounds of a temperature, for whatever logits."""
+
+MOST_LOGITS = 1 << 24
+"""Logits that a temperature is chosen on, 128 MiB: one number needs no more."""
+
+_HALVINGS = 45  # of the bounds' ratio, in logarithms: twelve digits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemperatureFit:
+    """A temperature, and what bounded it.
+
+    Attributes:
+        temperature: Number to divide logits by.
+        images: Number of images that it was chosen on.
+        bound: ``surest`` where the likelihood alone would be surer than so few images allow;
+            ``hottest`` where the logits say nothing about the labels; None otherwise.
+    """
+
+    temperature: float
+    images: int
+    bound: Literal["surest", "hottest"] | None = None
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> TemperatureFit:
+    """Return the temperature with the smallest negative log-likelihood.
+
+    Where every image is right, the likelihood grows without end as the temperature falls. N images
+    without a mistake do not show more than 1 - 1 / (N + 2), which Laplace's rule of succession
+    estimates for the next one: the mean confidence is not let beyond that.
+
+    Args:
+        logits: Shape (N, K), of images that the weights have not seen.
+        labels: Class of each image, shape (N,).
+
+    Raises:
+        ShapeError: The shapes are not (N, K) and (N,).
+        ArgumentError: There are no images, or a single class.
+        NonFiniteError: A logit is not finite.
+
+    Source:
+        Guo, Pleiss, Sun, Weinberger. "On Calibration of Modern Neural Networks", ICML 2017,
+        section 4.2.
+
+    Example:
+        >>> logits = torch.tensor([[0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
+        >>> fit = fit_temperature(logits, torch.tensor([1, 1, 0]))
+        >>> round(fit.temperature, 4)  # 2 / log 2: two of three are right
+        2.8854
+    """
+    logits = _checked(logits, labels)
+    # Differences to the largest logit: no exponential overflows, and no digits are lost.
+    logits = logits - logits.amax(dim=1, keepdim=True)
+    of_labels = logits.gather(1, labels[:, None]).squeeze(1)
+
+    def slope(temperature: float) -> float:
+        """Return how the mean loss grows with the inverse temperature."""
+        probabilities = (logits / temperature).softmax(dim=1)
+        return float(((probabilities * logits).sum(dim=1) - of_labels).mean())
+
+    def doubt(temperature: float) -> float:
+        return float(1 - (logits / temperature).softmax(dim=1).amax(dim=1).mean())
+
+    images = len(logits)
+    if slope(HOTTEST) >= 0:
+        return TemperatureFit(temperature=HOTTEST, images=images, bound="hottest")
+    least_doubt = 1 / (images + 2)
+    likeliest = _lowest(lambda temperature: slope(temperature) <= 0)
+    if doubt(likeliest) >= least_doubt:
+        return TemperatureFit(temperature=likeliest, images=images)
+    surest = _lowest(lambda temperature: doubt(temperature) >= least_doubt)
+    return TemperatureFit(temperature=surest, images=images, bound="surest")
+
+
+def fit_held_out(logits: Tensor, labels: Tensor) -> TemperatureFit | None:
+    """Return the temperature of held-out images; None where these give none.
+
+    That is so with images of a single class, and with logits that are not finite.
+
+    Args:
+        logits: Shape (N, K); of more than `MOST_LOGITS`, every so many rows are taken.
+        labels: Shape (N,).
+    """
+    if not len(labels) or bool((labels == labels[0]).all()) or not logits.isfinite().all():
+        return None
+    every = ceil(logits.numel() / MOST_LOGITS)
+    return fit_temperature(logits[::every], labels[::every])
+
+
+def negative_log_likelihood(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return the negative log-likelihood of each image's label in nats, shape (N,), float64.
+
+    Args:
+        logits: Shape (N, K).
+        labels: Shape (N,).
+        temperature: Number that logits are divided by.
+    """
+    return F.cross_entropy(logits.double() / temperature, labels, reduction="none")
+
+
+def _checked(logits: Tensor, labels: Tensor) -> Tensor:
+    if logits.ndim != 2 or not len(logits):
+        raise ShapeError.expected("logits", "(N, K) with N of 1 or more", logits)
+    if labels.shape != logits.shape[:1]:
+        raise ShapeError.expected("labels", f"({len(logits)},)", labels)
+    if logits.shape[1] < 2:
+        raise ArgumentError("The probability of a single class is 1 at every temperature.")
+    if not logits.isfinite().all():
+        raise NonFiniteError("A temperature needs finite logits.")
+    return logits.double()
+
+
+def _lowest(holds: Callable[[float], bool]) -> float:
+    """Return the lowest temperature at which something holds; at all higher ones it does, too."""
+    low, high = COLDEST, HOTTEST
+    if holds(low):
+        return low
+    for _ in range(_HALVINGS):
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

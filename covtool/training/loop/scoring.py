@@ -1,0 +1,130 @@
+"""What the exported models of a run say about their scores: temperature, training embeddings."""
+
+import torch
+
+from covtool.checkpoints.model_file import assemble, read_recipe, save
+from covtool.checkpoints.tensor_files import read_tensors
+from covtool.checkpoints.verifying import reopened, require_same_answers
+from covtool.data.datasets.records.records import Records
+from covtool.evaluation.classification.held_out import (
+    HeldOutLogits,
+    note_on_temperature,
+    score_spec,
+)
+from covtool.evaluation.features.extractor import FeatureExtractor
+from covtool.evaluation.features.keeping import keep_neighbors_
+from covtool.ops.temperature import TemperatureFit, fit_held_out
+from covtool.processes import Processes
+from covtool.specs import FeatureSpec, ScoreSpec
+from covtool.training.parts.assembly import Parts
+from covtool.training.run.directory import MODELS
+from covtool.training.run.records import EpochResult
+from covtool.training.run.run import Run
+
+
+def held_out_logits(parts: Parts) -> HeldOutLogits | None:
+    """Return a receiver of validation logits; None where they are not held out, or not trained."""
+    if _is_seen(parts) or not parts.request.objective.needs("logits"):
+        return None
+    return HeldOutLogits(len(parts.data.validation), parts.recipe.num_classes)
+
+
+def temperature_of(kept: HeldOutLogits | None, processes: Processes) -> TemperatureFit | None:
+    """Return the temperature that validation logits give; all processes must call this.
+
+    Args:
+        kept: This process's logits; None for no temperature.
+        processes: Processes that have a part of the images each, in order.
+    """
+    if kept is None:
+        return None
+    parts = processes.each(lambda: (kept.logits, kept.labels))
+    return processes.main(
+        lambda: fit_held_out(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+    )
+
+
+def scores_of(result: EpochResult | None, data: tuple[str, str]) -> ScoreSpec | None:
+    """Return the scores of the weights that `result` measured; None where nothing was."""
+    fit = None if result is None else result.temperature
+    return score_spec(fit, "validation", " ".join(data))
+
+
+def finish_exports(run: Run) -> None:
+    """Keep training embeddings in the exported models, where asked for, and note on their scores.
+
+    At the end of a run, once for each file. A run that is killed meanwhile has whole files, and
+    resuming it adds what is missing. All processes must call this.
+
+    Raises:
+        DataError: A training image cannot be read any more.
+        SaveError: A file cannot be written.
+        VerificationError: It does not hold what it should.
+    """
+    if run.parts.data.searched is not None:
+        return
+    if run.parts.training.keep_neighbors:
+        for name in MODELS:
+            _keep_neighbors(run, name)
+    for note in run.parts.processes.main(lambda: _notes(run)):
+        run.observer.on_note(note)
+
+
+def _keep_neighbors(run: Run, name: str) -> None:
+    parts, path = run.parts, run.directory.exported(name)
+    processes = parts.processes
+    found = processes.main(
+        lambda: (read_recipe(path), read_tensors(path)[0]) if path.exists() else None
+    )
+    if found is None or found[0].neighbors is not None:
+        return
+    # Training goes on elsewhere with the same numbers: a model is built with random weights.
+    with torch.random.fork_rng(devices=[]):
+        model = assemble(*found, path)
+    extractor = FeatureExtractor.of(
+        model,
+        model.recipe.input,
+        FeatureSpec(),
+        batch_size=parts.training.batch_size,
+        workers=parts.training.workers,
+        device=parts.device,
+        processes=processes,
+    )
+    data = f"{run.data[0]} train"
+    keep_neighbors_(extractor, parts.data.training, data, track=run.observer.track)
+    model.cpu()
+
+    def write() -> None:
+        save(
+            model,
+            path,
+            overwrite=True,
+            verify=lambda written: require_same_answers(reopened(written), model),
+        )
+
+    processes.main(write)
+
+
+def _notes(run: Run) -> tuple[str, ...]:
+    path = run.directory.exported("best")
+    if not path.exists():
+        return ()
+    scores = read_recipe(path).scores
+    if scores is None and _is_seen(run.parts):
+        note = (
+            "Some validation images are training images as well: no temperature of predictions is "
+            "chosen on them."
+        )
+    elif scores is None and not run.parts.request.objective.needs("logits"):
+        note = "The classifier is not trained: no temperature of predictions is chosen."
+    else:
+        note = note_on_temperature(scores)
+    return () if note is None else (note,)
+
+
+def _is_seen(parts: Parts) -> bool:
+    """Return whether a validation image is one that is trained on."""
+    if isinstance(parts.data.validation, Records) or isinstance(parts.data.training, Records):
+        return False  # splits of records are other files
+    validation = {sample.path for sample in parts.data.validation}
+    return any(sample.path in validation for sample in parts.data.training)
