@@ -131,14 +131,15 @@ def run(arguments: list[str] | None = None) -> None:
     already = len(atomic.written_files())  # tests run several commands in one process
     with streams.guarded() as (stdout, _), library_talk.in_lines(debug=DEBUG in given):
         try:
-            code = _exit_code_of(given)
+            code, is_told = _exit_code_of(given)
         except KeyboardInterrupt:
-            code = signals.INTERRUPTED
+            code, is_told = signals.INTERRUPTED, False
         written = atomic.written_files()[already:]
         if code == signals.INTERRUPTED:
             if is_own_process:
                 _end_at_once_on_another_ctrl_c()
-            _show_interrupted(written)
+            if not is_told:
+                _show_interrupted(written)
         # last, so that nothing written after it could be lost without an error
         lost = streams.undelivered(stdout, written)
         if lost is not None and code == 0:
@@ -146,7 +147,8 @@ def run(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _exit_code_of(arguments: list[str]) -> int:
+def _exit_code_of(arguments: list[str]) -> tuple[int, bool]:
+    """Run a command; return its exit code, and whether an error has told how it ended."""
     try:
         for text in environment.without_nonsense():
             _note(f"note: {text}")
@@ -155,12 +157,12 @@ def _exit_code_of(arguments: list[str]) -> int:
         spelled = in_our_spelling(arguments)
         app(spelled, obj=spelled)  # as obj they reach --nproc, which starts them again
     except SystemExit as end:  # of Ctrl-C, typer makes one
-        return end.code or 0
+        return end.code or 0, False
     except Exception as problem:
         if DEBUG in arguments:
             _show_traceback(problem)
-        return _report(problem)
-    return 0
+        return _report(problem), True
+    return 0, False
 
 
 def _end_at_once_on_another_ctrl_c() -> None:

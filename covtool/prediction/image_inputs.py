@@ -179,6 +179,7 @@ def _of_folder(text: str) -> Part:
 def _of_records(found: Records, records: list[Records], text: str) -> Part:
     if not len(found):
         raise DataError(f"There are no images in {text}.")
+    # By number: the records themselves would travel to a worker with each image.
     number = len(records)
     records.append(found)
 

@@ -137,6 +137,7 @@ class Outputs:
             )
             if not (prediction.error and self._request.leaves_out)
         ]
+        # Before the rows: what is in them is done for good.
         if self._features is not None and answers.embeddings is not None:
             good = [row for row, error in enumerate(answers.errors) if not error]
             labels = [ImageLabels(path=answers.inputs[row].name) for row in good]

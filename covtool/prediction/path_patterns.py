@@ -45,7 +45,7 @@ def _below(place: str, parts: Sequence[str]) -> Iterator[str]:
         if os.path.isfile(place):  # noqa: PTH113
             yield place
         return
-    if parts[0] == DEEP:
+    if parts[0] == DEEP:  # links in circles are the walk's business
         start = Path(place or os.curdir)
         if start.is_dir():
             for folder, _ in FolderWalk(start):

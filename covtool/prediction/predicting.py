@@ -160,7 +160,7 @@ def notes_on_answers(recipe: Recipe, spec: PredictionSpec, *, named: bool) -> It
     elif spec.threshold is not None:
         yield (
             "Probabilities are not calibrated: the model's file has no temperature for "
-            f"predictions. Of answers above {spec.threshold:g}, another share may be right."
+            f"predictions. Of the answers above {spec.threshold:g}, more or fewer may be right."
         )
 
 
@@ -187,6 +187,7 @@ class _Work:
     def _answers(self, images: Iterator[ImageInput], done: int, track: Track) -> Iterator[Answers]:
         """Yield the answers for this process's batches."""
         size, world = self.request.batch_size, self.processes.world
+        # Every process goes through all names: none has to tell another which images are whose.
         own = islice(chunked(images, size), self.processes.rank, None, world)
         count = self._own_batches(done)
         recipe = self.predictor.recipe

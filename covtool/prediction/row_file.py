@@ -96,6 +96,7 @@ class Names:
     def add(self, images: Iterable[ImageInput]) -> None:
         for image in images:
             name = image.name.encode("utf-8", "surrogateescape")
+            # With its length: "a" and "bc" are not "ab" and "c".
             self._digest.update(len(name).to_bytes(8, "little") + name)
 
     def __str__(self) -> str:
@@ -152,6 +153,7 @@ class RowFile:
             failed: Number of images that cannot be read.
             names: Digest of the names of all images so far.
         """
+        # One write for a batch, and the journal after it: a kill between the two costs a batch.
         content = b"".join(map(self._format.encode, rows))
         done = self.progress
         self._content.update(content)

@@ -72,7 +72,7 @@ class StreamedImages(Dataset):
     def __getitem__(self, key: ImageInput) -> tuple[ImageInput, Prepared]:
         try:
             found = self._decoded(key)
-        except DataError as problem:
+        except DataError as problem:  # as an item: raised here, it would end the whole loader
             return key, Prepared(None, problem.reason or problem.message)
         return key, Prepared(
             self.transform(found.image), has_turn=found.has_turn, is_dim=found.is_dim
@@ -114,6 +114,7 @@ def image_batches(
         num_workers=processes,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=prepare_worker if processes else None,
+        # Else the loader draws a seed from the caller's global generator.
         generator=torch.Generator(),
     )
     with warnings.catch_warnings():

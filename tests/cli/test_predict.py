@@ -178,6 +178,7 @@ def test_what_a_signal_ends_goes_on(number, net, here):
         assert code == 128 + number
         assert "--resume" in process.printed()
         assert "Traceback" not in process.printed()
+        assert process.printed().count("Interrupted") == 1
     assert not (here / "a.csv").exists()
     assert partial.read_bytes().endswith(b"\n")
     resumed = predict(net, *options, "-o", "a.csv", "--resume")

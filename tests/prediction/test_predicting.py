@@ -135,6 +135,19 @@ def test_several_processes_write_the_file_that_one_writes(world, asked, tmp_path
     assert together.output.read_bytes() == asked.output.read_bytes()
 
 
+def test_two_processes_go_on_where_one_was_ended_and_an_image_is_bad(asked, tmp_path):
+    data = write_classes(tmp_path / "data", {"a": 4, "b": 5, "c": 2})
+    truncate(data / "a/001.png")
+    asked = replace(asked, images=(str(data),), batch_size=2)
+    whole = replace(asked, output=tmp_path / "whole.csv")
+    predict_images(whole)
+    with pytest.raises(InterruptedRunError):
+        predict_images(asked, track=Stopped(1))
+    for done in run_together(predicted, replace(asked, resume=True), world=2):
+        assert (done.tally.images, done.tally.failed, done.tally.resumed) == (11, 1, 2)
+    assert asked.output.read_bytes() == whole.output.read_bytes()
+
+
 def test_all_formats_hold_the_same(asked, tmp_path):
     asked = replace(asked, spec=PredictionSpec(margin=True, top_k=2))
     outputs = {suffix: tmp_path / f"x.{suffix}" for suffix in ("csv", "jsonl", "parquet")}
