@@ -16,9 +16,13 @@ from covtool.printable import printable
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token that may {}."
 OFFLINE = "HF_HUB_OFFLINE is set: the hub is not asked for anything."
 
-# Its bases are the errors of the HTTP client, whichever it is: those of connections among them.
+# Those of the HTTP client, whichever it is: failed connections among them.
+_SILENCE = (
+    *(base for base in HfHubHTTPError.__bases__ if base is not OSError),
+    *(ConnectionError, TimeoutError),
+)
 PROBLEMS = (
-    *HfHubHTTPError.__bases__,
+    *_SILENCE,
     *(OSError, ValueError, RuntimeError, EntryNotFoundError, RevisionNotFoundError),
 )
 """Errors that a call of huggingface_hub may end with."""
@@ -55,8 +59,9 @@ def reason_on_hub(problem: BaseException) -> str:
     known = known or _BY_STATUS.get(status) or (_of_server(problem) if status else None)
     if known is not None:
         return known
-    is_silence = isinstance(problem, (*HfHubHTTPError.__bases__, OSError))
-    return f"{'The hub does not answer: ' if is_silence else ''}{first_line(problem)}."
+    # Not every failure is the hub's: the disk of the cache may be full.
+    silence = "The hub does not answer: " if isinstance(problem, _SILENCE) else ""
+    return f"{silence}{first_line(problem)}."
 
 
 def status_of(problem: BaseException) -> int | None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import timm
 from timm.models import PretrainedCfg, get_arch_pretrained_cfgs, get_pretrained_cfg, is_model
 
 from covtool.backbones.pretrained import HUB_PREFIX
@@ -75,9 +76,7 @@ def _of_file(name: str, sha256: str) -> PretrainedCfg | None:
 
 
 def _configs() -> Iterator[PretrainedCfg]:
-    from timm import list_models
-
-    for architecture in list_models():
+    for architecture in timm.list_models():
         yield from get_arch_pretrained_cfgs(architecture).values()
 
 

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from covtool.atomic.endings import tidied_up_when_ended
 from covtool.atomic.saving import saving
-from covtool.atomic.staging import staging_folder
+from covtool.atomic.staging import staging_folder, sync
 from covtool.backbones.timm_folder import open_timm_folder, timm_config
 from covtool.errors import ArgumentError, OutputExistsError, VerificationError
 from covtool.full_paths import absolute
 from covtool.printable import first_few, printable
-from covtool.sharing.card import CardRequest, card_text
+from covtool.sharing.card import card_text
+from covtool.sharing.card_sections import Usage
 from covtool.sharing.plain_timm import why_not_plain
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -70,9 +71,10 @@ def write_timm_folder(model: nn.Module, folder: Path, *, overwrite: bool = False
         config = json.dumps(timm_config(model.recipe), indent=2)
         (made / CONFIG).write_text(f"{config}\n", encoding="utf-8")
         save_file(_plain_tensors(model), made / WEIGHTS, metadata={"format": "pt"})
-        card = card_text(CardRequest(recipe=model.recipe, is_plain_timm=True, is_timm_folder=True))
+        card = card_text(model.recipe, Usage(with_timm=True, is_timm_folder=True))
         (made / CARD).write_text(card, encoding="utf-8")
         _require_same(open_timm_folder(made), model)
+        _settle(made)
     return folder
 
 
@@ -117,6 +119,13 @@ def _require_replaceable(folder: Path, *, overwrite: bool) -> None:
             reason=f"It holds {first_few(others, 3, show=printable)}, which would be lost.",
             hint="Choose another place, or remove it first.",
         )
+
+
+def _settle(made: Path) -> None:
+    """Let the files reach the disk, with the rights of any file: safetensors makes private ones."""
+    (made / WEIGHTS).chmod((made / CONFIG).stat().st_mode)
+    for path in (*made.iterdir(), made):
+        sync(path)
 
 
 def _plain_tensors(model: nn.Module) -> dict[str, Tensor]:

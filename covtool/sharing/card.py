@@ -1,11 +1,12 @@
 """The model card of a recipe: Markdown with the hub's YAML in front of it."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
 from covtool.backbones.source_weights import SourceWeights, source_weights
 from covtool.sharing.card_sections import (
+    Usage,
     classes_section,
     figures_section,
     history_section,
@@ -25,68 +26,44 @@ SPDX = frozenset(("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.
 _ACCURACY = ("top_1", "top_5", "left_out_top_1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardRequest:
-    """What a card is written from.
-
-    Attributes:
-        recipe: Recipe of the model.
-        is_plain_timm: Whether timm alone builds the model.
-        repo: Repository on the hub that the card is for, ``ORG/NAME``; None for a file.
-        file: Name of the model's file, where there is no repository.
-        is_timm_folder: Whether the file is timm's, without the recipe.
-        assumptions: Assumptions about a file that is not covtool's, in sentences.
-    """
-
-    recipe: Recipe
-    is_plain_timm: bool
-    repo: str | None = None
-    file: str = "model.safetensors"
-    is_timm_folder: bool = False
-    assumptions: tuple[str, ...] = ()
-
-
-def card_text(request: CardRequest) -> str:
+def card_text(
+    recipe: Recipe, usage: Usage | None = None, *, assumptions: Iterable[str] = ()
+) -> str:
     """Return the model card of a recipe.
 
     Everything in it is in the recipe, or in timm's table of published weights. Names from files
     stand as code, so that none of them is taken for Markdown, HTML or YAML.
+
+    Args:
+        recipe: Recipe of the model.
+        usage: Place of the model, and what opens it; None for a covtool file.
+        assumptions: Assumptions about a file that is not covtool's, in sentences.
     """
-    recipe = request.recipe
+    usage = usage or Usage()
     source = _source(recipe)
     sections = (
         introduction(recipe),
         untrained_section(recipe),
-        history_section(recipe, request.assumptions),
+        history_section(recipe, assumptions),
         figures_section(recipe),
         classes_section(recipe),
         images_section(recipe),
-        score_section(recipe, is_timm_folder=request.is_timm_folder),
-        usage_section(
-            recipe,
-            repo=request.repo,
-            file=request.file,
-            with_timm=request.is_plain_timm,
-            with_covtool=not request.is_timm_folder,
-        ),
+        score_section(recipe, is_timm_folder=usage.is_timm_folder),
+        usage_section(recipe, usage),
         license_section(recipe, source),
     )
-    title = f"# {code(_name(request))}\n"
-    text = "\n".join((title, *filter(None, sections)))
-    return f"{front_matter(_front(request, source))}\n{text}"
+    name = usage.repo.partition("/")[2] if usage.repo else recipe.base.name
+    library = "timm" if usage.with_timm else "covtool"
+    text = "\n".join((f"# {code(name)}\n", *filter(None, sections)))
+    return f"{front_matter(_front(recipe, source, name, library))}\n{text}"
 
 
-def _name(request: CardRequest) -> str:
-    return request.repo.partition("/")[2] if request.repo else request.recipe.base.name
-
-
-def _front(request: CardRequest, source: SourceWeights | None) -> dict[str, Any]:
-    recipe = request.recipe
+def _front(recipe: Recipe, source: SourceWeights | None, name: str, library: str) -> dict[str, Any]:
     classifies = "classifier" not in recipe.provenance.untrained
     task = "image-classification" if classifies else "image-feature-extraction"
     values: dict[str, Any] = {
         # The hub shows this library's code to load the model with.
-        "library_name": "timm" if request.is_plain_timm else "covtool",
+        "library_name": library,
         "tags": _tags(recipe, task),
         "pipeline_tag": task,
     }
@@ -96,9 +73,9 @@ def _front(request: CardRequest, source: SourceWeights | None) -> dict[str, Any]
         values["base_model"] = source.hub_id
     results = _results(recipe, task)
     if results:
-        if any(name in _ACCURACY for name in (m.name for m in recipe.provenance.metrics)):
+        if any(metric.name in _ACCURACY for metric in recipe.provenance.metrics):
             values["metrics"] = ["accuracy"]
-        values["model-index"] = [{"name": _name(request), "results": results}]
+        values["model-index"] = [{"name": name, "results": results}]
     return values
 
 

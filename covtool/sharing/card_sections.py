@@ -1,6 +1,7 @@
 """The sections of a model card, each from one part of a recipe."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from covtool.backbones.source_weights import SourceWeights
 from covtool.printable import first_few
@@ -19,6 +20,26 @@ MOST_STEPS_SHOWN = 50
 LONGEST_STEP = 1_000
 """Characters of a step that are shown."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Where the model is that a card is about, and what opens it.
+
+    Attributes:
+        repo: Repository on the hub that the card is for, ``ORG/NAME``; None for a file.
+        file: Name of the model's file, where there is no repository.
+        with_timm: Whether timm alone opens it.
+        is_own: Whether the file is covtool's.
+        is_timm_folder: Whether it is a folder of timm's, without the recipe.
+    """
+
+    repo: str | None = None
+    file: str = "model.safetensors"
+    with_timm: bool = False
+    is_own: bool = True
+    is_timm_folder: bool = False
+
+
 _CHANNELS = {1: "gray", 3: "RGB"}
 
 
@@ -30,9 +51,9 @@ def introduction(recipe: Recipe) -> str:
     done = "; ".join(map(_operation, recipe.operations))
     parts = f" Changed: {done}." if done else ""
     return (
-        f"{what} with {recipe.num_classes:,} classes: {base}{arguments}.{parts} "
-        f"This card was written by covtool {code(recipe.provenance.covtool_version)} from the "
-        "recipe that the model's file carries.\n"
+        f"{what} with {recipe.num_classes:,} classes: {base}{arguments}.{parts} This card was "
+        "written by covtool from the model's recipe, which version "
+        f"{code(recipe.provenance.covtool_version)} made.\n"
     )
 
 
@@ -74,7 +95,7 @@ def figures_section(recipe: Recipe) -> str:
     """Return the figures, each with its data and its number of images."""
     metrics = recipe.provenance.metrics
     if not metrics:
-        return _section("Figures", "None were measured since the weights changed last.\n")
+        return _section("Figures", "None are recorded.\n")
     lines = [
         f"- {code(m.name)}: **{m.value:.4g}** on {code(m.data)}, {m.images:,} images"
         for m in metrics
@@ -124,25 +145,17 @@ def score_section(recipe: Recipe, *, is_timm_folder: bool) -> str:
     return _section("Probabilities", "\n".join(lines)) if lines else ""
 
 
-def usage_section(
-    recipe: Recipe, *, repo: str | None, file: str, with_timm: bool, with_covtool: bool
-) -> str:
-    """Return commands and code that use the model.
-
-    Args:
-        recipe: Recipe of the model.
-        repo: Repository on the hub; None for a file.
-        file: Name of the file, where there is no repository.
-        with_timm: Whether timm opens it.
-        with_covtool: Whether the file is covtool's.
-    """
-    name = f"hf-hub:{repo}" if repo else file
+def usage_section(recipe: Recipe, usage: Usage) -> str:
+    """Return commands and code that use the model."""
+    name = f"hf-hub:{usage.repo}" if usage.repo else usage.file
     blocks = []
-    if with_covtool:
-        blocks += [_shell(_commands(name, is_random=_is_random(recipe))), _python(name, repo)]
-    if with_timm and (repo or not with_covtool):
-        where = f"hf-hub:{repo}" if repo else "local-dir:FOLDER"
-        blocks.append(_timm_python(where))
+    if not usage.is_timm_folder:
+        blocks.append(_shell(_commands(name, is_random=_is_random(recipe))))
+        is_local = usage.is_own and not usage.repo
+        opened = f'covtool.load("{name}")' if is_local else f'covtool.open_model("{name}").model'
+        blocks.append(_python("import covtool", "", f"model = {opened}  # in eval mode"))
+    if usage.with_timm:
+        blocks.append(_python(*_timm_lines(recipe, usage)))
     return _section("How to use it", "\n".join(blocks))
 
 
@@ -184,6 +197,8 @@ def _arguments(recipe: Recipe) -> str:
 def _operation(operation: Operation) -> str:
     match operation:
         case HeadSpec():
+            if operation.own_average:
+                return "a new classifier on its own average"
             where = f" on {code(operation.tap)}" if operation.tap else ""
             beside = " beside its own average" if operation.fuse else ""
             return f"{code(operation.head)} head{where}{beside}"
@@ -219,14 +234,24 @@ def _shell(lines: Iterable[str]) -> str:
     return "\n".join(["```sh", *lines, "```", ""])
 
 
-def _python(name: str, repo: str | None) -> str:
-    opened = f'covtool.open_model("{name}").model' if repo else f'covtool.load("{name}")'
-    return "\n".join(
-        ["```python", "import covtool", "", f"model = {opened}  # in eval mode", "```", ""]
-    )
+def _python(*lines: str) -> str:
+    return "\n".join(["```python", *lines, "```", ""])
 
 
-def _timm_python(where: str) -> str:
+def _timm_lines(recipe: Recipe, usage: Usage) -> list[str]:
+    if not usage.is_timm_folder and not usage.repo:
+        # Without a configuration beside it timm knows neither the structure nor the images.
+        given = {"num_classes": recipe.num_classes, **recipe.base.arguments}
+        given["checkpoint_path"] = usage.file
+        arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        opened = [f"model = timm.create_model({recipe.base.name!r}, {arguments}).eval()"]
+        return [
+            "import timm",
+            "",
+            *opened,
+            "# The images it takes are above: timm assumes its own.",
+        ]
+    where = f"hf-hub:{usage.repo}" if usage.repo else "local-dir:FOLDER"
     lines = [
         "import timm",
         "",
@@ -234,4 +259,6 @@ def _timm_python(where: str) -> str:
         "images = timm.data.resolve_data_config(model=model)",
         "transform = timm.data.create_transform(**images)",
     ]
-    return "\n".join(["```python", *lines, "```", ""])
+    if recipe.input.exif:
+        lines.append("# Turn photos first, as their EXIF data say: PIL.ImageOps.exif_transpose.")
+    return lines

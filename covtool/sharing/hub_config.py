@@ -1,7 +1,6 @@
 """The ``config.json`` beside a covtool file on the hub."""
 
 import json
-from collections.abc import Collection
 from typing import Any
 
 from covtool import __version__
@@ -29,14 +28,6 @@ def hub_config(recipe: Recipe, *, with_timm: bool) -> bytes:
     described: dict[str, Any] = timm_config(recipe) if with_timm else _described(recipe)
     text = json.dumps({**described, MARK: about}, indent=2)  # ASCII: as any reader takes it
     return f"{text}\n".encode()
-
-
-def is_timms(names: Collection[str], built: Collection[str]) -> bool:
-    """Return whether a file holds the tensors that timm expects, and no others.
-
-    A covtool file may keep more than weights: embeddings of training images, which timm refuses.
-    """
-    return set(names) == set(built)
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Models that timm builds by itself, and the reasons why another one is not such a model."""
 
+from pathlib import Path
+
 from torch import nn
 
 from covtool.backbones.create import create_skeleton
 from covtool.errors import CovtoolError
+from covtool.safetensors_header import read_header
 from covtool.specs import ConvolutionSpec, HeadSpec, Operation, Recipe
 
 _WORDS = {
@@ -30,6 +33,20 @@ def why_not_plain(model: nn.Module) -> str | None:
         if reason is not None:
             return f"{reason}, which timm does not build."
     return _other_tensors(model, recipe)
+
+
+def why_timm_does_not_open(model: nn.Module, path: Path) -> str | None:
+    """Return why timm alone does not open a covtool file, in a sentence; None where it does.
+
+    Args:
+        model: Model of the file, with its recipe as ``.recipe``.
+        path: The file.
+    """
+    reason = why_not_plain(model)
+    # timm refuses a tensor too many, such as the embeddings that tell other classes.
+    if reason is None and set(read_header(path).entries) != set(model.state_dict()):
+        return "The file keeps more than weights, embeddings of training images for example."
+    return reason
 
 
 def _reason(operation: Operation) -> str | None:

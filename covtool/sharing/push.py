@@ -9,10 +9,10 @@ from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.printable import printable
-from covtool.safetensors_header import read_header
-from covtool.sharing.card import CardRequest, card_text
-from covtool.sharing.hub_config import hub_config, is_timms
-from covtool.sharing.plain_timm import why_not_plain
+from covtool.sharing.card import card_text
+from covtool.sharing.card_sections import Usage
+from covtool.sharing.hub_config import hub_config
+from covtool.sharing.plain_timm import why_timm_does_not_open
 from covtool.sharing.repository import Content, Repository
 
 # As huggingface_hub checks them, and with an owner: a repository of no one is found by luck.
@@ -123,7 +123,7 @@ def push(request: PushRequest) -> PushResult:
         repository.require_network()
     opened = open_model(request.source)
     path = _own_path(opened, request.source)
-    why_not = _why_not_timm(opened, path)
+    why_not = why_timm_does_not_open(opened.model, path)
     content = _content(opened, path, request.repo, with_timm=why_not is None)
     notes = list(opened.notes)
     if why_not is not None:
@@ -171,16 +171,8 @@ def _own_path(opened: OpenedModel, source: str) -> Path:
     )
 
 
-def _why_not_timm(opened: OpenedModel, path: Path) -> str | None:
-    """Return why timm does not open the file by itself, in a sentence; None where it does."""
-    reason = why_not_plain(opened.model)
-    if reason is None and not is_timms(read_header(path).entries, opened.model.state_dict()):
-        return "The file keeps more than weights, embeddings of training images for example."
-    return reason
-
-
 def _content(opened: OpenedModel, path: Path, repo: str, *, with_timm: bool) -> Content:
-    card = card_text(CardRequest(recipe=opened.recipe, is_plain_timm=with_timm, repo=repo))
+    card = card_text(opened.recipe, Usage(repo=repo, with_timm=with_timm))
     return {
         WEIGHTS: path,
         CONFIG: hub_config(opened.recipe, with_timm=with_timm),

@@ -33,6 +33,8 @@ Content = Mapping[str, Path | bytes]
 
 MAIN = "main"
 _OF_THE_HUB = frozenset((".gitattributes",))  # which a new repository has already
+_LOOK = "Look at the repository, then try again."
+_AGAIN = "Look at the repository before you try again, and at HF_ENDPOINT where that is set."
 _ONLINE = "Unset HF_HUB_OFFLINE, or look at what would be uploaded: --dry-run."
 
 
@@ -120,11 +122,21 @@ class Repository:
                 # So that what another uploads meanwhile is not lost.
                 parent_commit=before.sha,
             )
-            after = api.repo_info(self.repo, revision=done.oid, files_metadata=True)
-            _require_arrived(self.repo, _files_in(after), content)
-        others = sorted(set(there) - set(content))
-        notes = (f"Left as they were in the repository: {_listed(others)}.",) if others else ()
-        return Uploaded(url=str(done.commit_url), created=created, notes=notes)
+        notes = [*_left(there, content), *self._not_checked(api, done.oid, content)]
+        return Uploaded(url=str(done.commit_url), created=created, notes=tuple(notes))
+
+    def _not_checked(self, api: HfApi, commit: str, content: Content) -> Iterator[str]:
+        """Compare what arrived; yield a sentence where the hub does not say what did.
+
+        Raises:
+            VerificationError: Something is missing, or is another.
+        """
+        try:
+            after = api.repo_info(self.repo, revision=commit, files_metadata=True)
+        except PROBLEMS as problem:
+            yield f"It is uploaded, and could not be compared: {reason_on_hub(problem)}"
+            return
+        _require_arrived(self.repo, _files_in(after), content)
 
     def _content_now(self, api: HfApi) -> tuple[Any | None, bool]:
         """Return what the hub knows of the branch, and whether it is there.
@@ -150,21 +162,28 @@ class Repository:
         except CovtoolError:
             raise
         except PROBLEMS as problem:
-            message = f"Nothing was uploaded to {self.repo}."
+            # Not "nothing was uploaded": of a lost answer that is not known.
+            message = f"The upload to {self.repo} failed."
             if is_offline(problem):
                 raise ArgumentError(message, reason=OFFLINE, hint=_ONLINE) from problem
             owner = self.repo.partition("/")[0]
             hints = {
                 401: LOG_IN.format("write"),
                 403: LOG_IN.format(f"write to {owner}"),
-                409: "Look at the repository, then try again.",
-                412: "Look at the repository, then try again.",
+                409: _LOOK,
+                412: _LOOK,
             }
             raise HubError(
                 message,
                 reason=reason_on_hub(problem),
-                hint=hints.get(status_of(problem), "Try again later, or look at HF_ENDPOINT."),
+                hint=hints.get(status_of(problem), _AGAIN),
             ) from problem
+
+
+def _left(there: Mapping[str, Any], content: Content) -> Iterator[str]:
+    others = sorted(set(there) - set(content))
+    if others:
+        yield f"Left as they were in the repository: {_listed(others)}."
 
 
 def _files_in(info: Any) -> dict[str, Any]:
@@ -184,7 +203,8 @@ def _same(there: Mapping[str, Any], content: Content) -> bool:
 def _require_arrived(repo: str, there: Mapping[str, Any], content: Content) -> None:
     """Refuse an upload of which something is missing: a .gitignore there leaves files out."""
     for name, what in content.items():
-        if name not in there or not _is_same(there[name], what):
+        # A mirror of the hub may not give sizes: then the name is all there is to compare.
+        if name not in there or not (there[name].size is None or _is_same(there[name], what)):
             raise VerificationError(
                 f"{name} is not in {repo} as it was uploaded.",
                 reason="The hub took the commit without it; a .gitignore there may name it.",

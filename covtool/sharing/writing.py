@@ -10,8 +10,9 @@ from covtool.checkpoints.hub import split_name
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
 from covtool.errors import ArgumentError
-from covtool.sharing.card import CardRequest, card_text
-from covtool.sharing.plain_timm import why_not_plain
+from covtool.sharing.card import card_text
+from covtool.sharing.card_sections import Usage
+from covtool.sharing.plain_timm import why_timm_does_not_open
 from covtool.specs import ModelSource
 
 SUFFIX = ".md"
@@ -57,29 +58,24 @@ def write_card(
             )
         require_writable(output, overwrite=overwrite)
     opened = open_model(source)
-    text = card_text(card_request(opened, source.name))
+    text = _card_of(opened, source.name)
     if output is not None:
         with written_whole(output, overwrite=overwrite) as file:
             file.write_text(text, encoding="utf-8")
     return WrittenCard(text=text, path=output, notes=opened.notes)
 
 
-def card_request(opened: OpenedModel, name: str) -> CardRequest:
-    """Return what the card of an opened model is written from.
-
-    Args:
-        opened: The model.
-        name: Name that it was opened by.
-    """
-    is_own = opened.checkpoint is not None and not opened.is_foreign
-    on_hub = is_own and name.startswith(HUB_PREFIX)
-    return CardRequest(
-        recipe=opened.recipe,
-        is_plain_timm=why_not_plain(opened.model) is None,
-        repo=split_name(name)[0] if on_hub else None,
+def _card_of(opened: OpenedModel, name: str) -> str:
+    file = opened.checkpoint
+    is_own = file is not None and file.recipe is not None
+    usage = Usage(
+        repo=split_name(name)[0] if is_own and name.startswith(HUB_PREFIX) else None,
         file=_shown_file(opened),
-        assumptions=() if is_own else opened.notes,
+        with_timm=is_own and why_timm_does_not_open(opened.model, file.path) is None,
+        is_own=is_own,
     )
+    # What a covtool file's recipe says was settled when it was made.
+    return card_text(opened.recipe, usage, assumptions=() if is_own else opened.notes)
 
 
 def _shown_file(opened: OpenedModel) -> str:

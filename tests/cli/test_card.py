@@ -1,6 +1,7 @@
 """`covtool card`."""
 
 import json
+import re
 
 import torch
 from in_process import covtool
@@ -43,6 +44,22 @@ def test_what_is_assumed_about_a_foreign_file_is_in_its_card(tmp_path):
     done = covtool("card", tmp_path / "net.pth", "--arch", "test_resnet")
     assert done.returncode == 0, done.stderr
     assert "It began with `net.pth`" in done.stdout
+
+
+def test_the_code_in_a_card_runs(tmp_path, monkeypatch):
+    net = write_model(tmp_path)
+    card = covtool("card", net).stdout
+    blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    opened = []
+    for block in blocks:
+        names = {}
+        exec(block, names)
+        opened.append(names["model"])
+    batch = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        first, second = (model(batch) for model in opened)
+    assert torch.equal(first, second)
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path):

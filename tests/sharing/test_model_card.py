@@ -6,7 +6,8 @@ import pytest
 from hostile_texts import HOSTILE, acts_on_a_terminal
 from huggingface_hub import ModelCard
 
-from covtool.sharing.card import CardRequest, card_text
+from covtool.sharing.card import card_text
+from covtool.sharing.card_sections import Usage
 from covtool.specs import (
     BaseSpec,
     ConvolutionSpec,
@@ -49,8 +50,8 @@ def recipe(*, operations=ISQRT, class_names=("wren", "owl"), **provenance):
     )
 
 
-def card(made, **fields):
-    return card_text(CardRequest(recipe=made, **{"is_plain_timm": False, **fields}))
+def card(made, *, assumptions=(), **usage):
+    return card_text(made, Usage(**usage), assumptions=assumptions)
 
 
 def front(text):
@@ -90,12 +91,27 @@ def test_a_card_for_the_hub_names_the_repository():
 
 
 def test_where_timm_opens_it_the_card_says_how():
-    text = card(recipe(operations=()), repo="me/birds", is_plain_timm=True)
+    text = card(recipe(operations=()), repo="me/birds", with_timm=True)
     assert 'timm.create_model("hf-hub:me/birds", pretrained=True)' in text
     assert front(text).library_name == "timm"
-    alone = card(recipe(operations=()), is_plain_timm=True, is_timm_folder=True)
+    alone = card(recipe(operations=()), with_timm=True, is_timm_folder=True)
     assert 'timm.create_model("local-dir:FOLDER", pretrained=True)' in alone
     assert "import covtool" not in alone
+
+
+def test_a_local_file_of_timms_names_is_opened_by_its_path():
+    made = recipe(operations=()).model_copy(
+        update={"base": BaseSpec(library="timm", name="test_vit", arguments={"img_size": [64, 64]})}
+    )
+    text = card(made, with_timm=True)
+    arguments = "num_classes=2, img_size=[64, 64], checkpoint_path='model.safetensors'"
+    assert f"timm.create_model('test_vit', {arguments}).eval()" in text
+
+
+def test_a_foreign_file_is_not_loaded_as_covtools():
+    text = card(recipe(), is_own=False, file="net.pth")
+    assert 'covtool.open_model("net.pth").model' in text
+    assert "covtool.load" not in text
 
 
 @pytest.mark.parametrize(
@@ -142,7 +158,7 @@ def test_random_weights_are_not_passed_off_as_trained():
 def test_what_is_not_known_is_not_made_up():
     text = card(recipe(class_names=None, metrics=(), data=None, steps=(), source=None))
     assert "names of the 2 outputs are not known" in text
-    assert "None were measured" in text
+    assert "None are recorded" in text
     assert "On which data it was trained is not recorded" in text
     assert "No step is recorded" in text
 

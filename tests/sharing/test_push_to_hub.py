@@ -139,7 +139,7 @@ def test_a_private_repository_is_made_private_and_a_public_one_is_refused(hub, n
 def test_what_another_uploads_meanwhile_is_not_lost(hub, net):
     repo = hub.add("me/net", {})
     hub.before_commit = lambda: repo.commit("main", {"theirs.txt": b"1"}, "theirs")
-    with pytest.raises(HubError, match="Nothing was uploaded") as caught:
+    with pytest.raises(HubError, match="The upload to me/net failed") as caught:
         pushed(net)
     assert "changed by another" in caught.value.reason
     assert set(hub.files("me/net")) == {"theirs.txt"}
@@ -159,7 +159,7 @@ def test_without_the_right_to_write_it_is_said_what_to_do(
     monkeypatch, tmp_path, net, token, reason, hint
 ):
     with client_of_it(monkeypatch, tmp_path / "cache", token=token) as hub:
-        with pytest.raises(HubError, match="Nothing was uploaded to me/net") as caught:
+        with pytest.raises(HubError, match="The upload to me/net failed") as caught:
             pushed(net)
         assert not hub.repos
     assert reason in caught.value.reason
@@ -172,6 +172,14 @@ def test_a_hub_that_fails_is_not_the_users_fault(hub, net, monkeypatch, status, 
     with pytest.raises(HubError) as caught:
         pushed(net)
     assert words in caught.value.reason
+
+
+def test_a_hub_that_is_silent_after_the_commit_does_not_undo_it(hub, net):
+    hub.add("me/net", {})
+    hub.before_commit = lambda: hub.failing.update({"/revision/": 500})
+    done = pushed(net)
+    assert done.url is not None
+    assert any("could not be compared" in note for note in done.notes)
 
 
 def test_without_a_network_nothing_is_even_opened(net):
