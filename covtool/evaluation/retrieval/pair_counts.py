@@ -18,9 +18,10 @@ SHARE = 8
 
 _KEPT_BITS = 11  # of a float32's mantissa: a bin is 2^-11 of its distance wide, at most
 _DROPPED_BITS = 23 - _KEPT_BITS
-_FIRST = (127 - 16) << _KEPT_BITS  # smaller distances than 2^-16 share the first bin
-_LAST = (127 + 24) << _KEPT_BITS
-_BINS = _LAST - _FIRST + 1
+_SMALLEST, _LARGEST = 2.0**-16, 2.0**24  # distances beyond share the first bin and the last
+_FIRST = (127 - 16) << _KEPT_BITS
+_BINS = ((127 + 24) << _KEPT_BITS) - _FIRST + 1
+_AT_ONCE = 2**17
 
 COUNTING = 3 * 8 * _BINS
 """Bytes of the bins, at most."""
@@ -78,16 +79,20 @@ class PairTally:
             same: Images of the queries' identities: matches are pairs of one identity, all images
                 that are none of these pairs of two.
         """
-        # Rounding leaves tiny negative distances between equal images, and negative zeros.
-        distances = (compared + base).clamp_min_(0).add_(0.0)
-        of_same = distances.gather(1, same.positions)[same.is_match]
         rows, columns = (same.is_match | same.is_ignored).nonzero(as_tuple=True)
-        distances[rows, same.positions[rows, columns]] = torch.inf
+        of_no_pair = rows, same.positions[rows, columns]
         if self._counts is None:
+            # Rounding leaves tiny negative distances between equal images.
+            distances = (compared + base).clamp_min_(0)
+            of_same = distances.gather(1, same.positions)[same.is_match]
+            distances[of_no_pair] = torch.inf
             self._distances.append((of_same, distances[distances < torch.inf]))
             return
-        self._counts[0] += _histogram(of_same)
-        self._counts[1] += _histogram(distances.view(-1))
+        bins = _bins_of(compared, base)
+        of_same = bins.gather(1, same.positions)[same.is_match]
+        bins[of_no_pair] = _BINS - 1
+        self._counts[0] += torch.bincount(of_same, minlength=_BINS)
+        self._counts[1] += torch.bincount(bins.view(-1), minlength=_BINS)
         self._counts[1, -1] -= len(rows)
 
     def counts(self) -> PairCounts:
@@ -118,11 +123,17 @@ def _sorted_counts(same: np.ndarray, different: np.ndarray) -> PairCounts:
     )
 
 
-def _histogram(distances: Tensor) -> Tensor:
-    """Return counts of distances, at least 0, by the first bits of their float32."""
-    # The bits of floats that are not negative are in the order of the floats.
-    bins = distances.view(torch.int32) >> _DROPPED_BITS
-    return torch.bincount(bins.sub_(_FIRST).clamp_(0, _BINS - 1), minlength=_BINS)
+def _bins_of(compared: Tensor, base: Tensor) -> Tensor:
+    """Return the bin of each distance, by the first bits of its float32."""
+    bins = torch.empty(compared.shape, dtype=torch.int32)
+    # A few rows at a time stay in the processor's cache between the steps.
+    step = max(1, _AT_ONCE // compared.shape[1])
+    for start in range(0, len(compared), step):
+        part = slice(start, start + step)
+        distances = (compared[part] + base[part]).clamp_(_SMALLEST, _LARGEST)
+        # The bits of floats that are not negative are in the order of the floats.
+        bins[part] = distances.view(torch.int32) >> _DROPPED_BITS
+    return bins.sub_(_FIRST)
 
 
 def _largest_of(bins: Tensor) -> Tensor:

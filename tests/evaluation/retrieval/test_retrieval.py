@@ -102,7 +102,7 @@ def test_blocks_do_not_change_figures_and_are_as_large_as_memory_allows():
 
     plenty = evaluate_retrieval(query, gallery, track=track)
     assert counts == {"searching": 1}
-    little = RetrievalSpec(max_memory="64.496MB")
+    little = RetrievalSpec(max_memory="64.44MB")
     assert figures_of(evaluate_retrieval(query, gallery, little, track=track)) == figures_of(plenty)
     assert counts["searching"] > 10
 
