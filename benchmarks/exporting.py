@@ -122,9 +122,9 @@ def main() -> None:
             with TemporaryDirectory() as folder:
                 figures[name] = measured(write(Path(folder)))
             kept.write_text(json.dumps(figures))
+            print(row(name, figures[name]), end="", flush=True)
         lines = [row(n, figures[n]) for n in todo if n in figures]
         arguments.output.write_text(HEADER + "".join(lines))
-        print(lines[-1], end="", flush=True)
 
 
 if __name__ == "__main__":
