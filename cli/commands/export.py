@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from covtool.printable import printable
-from covtool.specs import ModelSource
+from covtool.specs import InputOverrides, ModelSource
 from covtool_cli import options
 
 if TYPE_CHECKING:
@@ -73,10 +73,12 @@ Tolerance = Annotated[
 ]
 
 
+@options.takes(input=InputOverrides)
 def command(
     ctx: typer.Context,
     model: options.Model,
     output: Output,
+    input: InputOverrides,
     format: Format = None,
     preprocess: Preprocess = False,
     half: Half = False,
@@ -107,13 +109,25 @@ def command(
     from covtool.exporting import ExportRequest, export
     from covtool_cli import render
 
-    source = ModelSource(name=model, arch=arch, weights=weights, classifier_layer=classifier_layer)
+    source = ModelSource(
+        name=model,
+        arch=arch,
+        weights=weights,
+        classifier_layer=classifier_layer,
+        input=input.changes(),
+    )
     done = export(options.request(ctx, ExportRequest, source=source), track=render.track)
     for path, reason in done.unreadable:
         render.warning(f"left out {printable(str(path))}: {reason}")
     for text in done.notes:
         render.note(f"note: {text}")
     render.json_object(done) if as_json else _show(done)
+
+
+# Seldom needed, and named by the notes that they are for: a file of ours says all of it itself.
+for _parameter in command.__signature__.parameters.values():
+    if _parameter.name in InputOverrides.model_fields:
+        _parameter.annotation.__metadata__[0].hidden = True
 
 
 def _show(done: "ExportResult") -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from covtool.atomic import require_room, written_whole
+from covtool.atomic.endings import tidied_up_when_ended
 from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
 from covtool.checkpoints.opening import open_model
 from covtool.errors import SurgeryError, VerificationError
@@ -101,7 +102,7 @@ def _as_program(
         calibration=calibration,
     )
     require_room(request.output, _num_bytes(job.module) // (4 if request.int8 else 1))
-    with TemporaryDirectory(prefix="covtool-") as folder:
+    with tidied_up_when_ended(), TemporaryDirectory(prefix="covtool-") as folder:
         program = row.build(job, Path(folder))
     proven = _write_proven(row, job, program, reference, track)
     return ExportResult(

@@ -35,7 +35,7 @@ class Reference:
         recipe: Its recipe.
         images: Images to compare on.
         expected: Its logits of them, (N, K).
-        root: What stands for a solver; None where nothing does.
+        root: Iterations in the place of a solver; None without.
     """
 
     model: nn.Module

@@ -1,4 +1,4 @@
-"""What an exported file says about itself, as texts by name."""
+"""Metadata of an exported file, as texts by name."""
 
 import json
 from dataclasses import asdict
@@ -31,12 +31,11 @@ def metadata_of(job: Job, reference: Reference, proof: Comparison | None = None)
                 **images,
             }
         ),
+        "class_names": json.dumps(recipe.class_names),  # null where they are not known
         "output": json.dumps({"name": interface.output, "classes": recipe.num_classes}),
         # 1 where none was chosen: whoever divides by it need not ask.
         "temperature": repr(recipe.scores.temperature if recipe.scores else 1.0),
     }
-    if recipe.class_names is not None:
-        texts["class_names"] = json.dumps(recipe.class_names)
     if root is not None:
         texts["root"] = json.dumps(asdict(root))
     if proof is not None:

@@ -1,4 +1,4 @@
-"""What is put around a network before it is exported: pixels in front, precision about it."""
+"""Layers around a network that is exported: its preparation of pixels, its precision."""
 
 from copy import deepcopy
 

@@ -110,7 +110,7 @@ def prove(
 
     Args:
         program: Exported program, opened from its file.
-        given: What goes in, for N images.
+        given: Input of the program, N images.
         expected: Logits of the model, (N, K).
         data: Name of the images' data set; None for random images.
         track: Display of the progress.

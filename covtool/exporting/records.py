@@ -120,7 +120,7 @@ class Speed:
         batch_size: Images of the batch.
         torch_ms: Milliseconds of the model in torch, in float32.
         exported_ms: Milliseconds of the exported program.
-        ratio: How many times as fast the program is.
+        ratio: Time in torch over that of the program.
     """
 
     batch_size: int
@@ -134,7 +134,7 @@ class RootReplacement:
     """Newton-Schulz in the place of a solver, and what that changes.
 
     Attributes:
-        heads: What the pooling layers compute, and with which function; by path.
+        heads: Names of the functions that needed a solver, by the pooling layer's path.
         iterations: Newton-Schulz steps.
         loss: The model with the solver against the model without it.
     """

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from exported_models import head, write_model_of
+from operation_cases import RESNET
 from toy_data import write_toy_data
 
+from covtool.backbones.create import create_model
 from covtool.exporting import onnx_model, proving
 
 
@@ -74,7 +77,7 @@ def test_tolerance_that_is_not_kept_ends_with_6_and_no_file(
         (["-o", "net.onnx", "--calibrate", "x"], "no effect without --int8"),
         (["-o", "net.onnx", "--half", "--int8", "--calibrate", "x"], "two precisions"),
         (["-o", "net.onnx", "--iterations", "3"], "no effect without --root"),
-        (["-o", "net.onnx", "--tolerance", "nan"], "nan is not in the range"),
+        (["-o", "net.onnx", "--tolerance", "nan"], "greater than or equal to 0"),
         (["-o", "missing/net.onnx"], "missing"),
     ],
 )
@@ -108,6 +111,18 @@ def test_data_without_images_ends_with_4(covtool, net: Path, tmp_path: Path) -> 
     assert code == 4, err
     code, _, err = covtool("export", net, "-o", "net.pt2", "--data", "nowhere")
     assert code == 4, err
+
+
+def test_images_of_another_program_are_set(covtool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = create_model(RESNET, num_classes=10)
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    told = ("--arch", "test_resnet", "--img-size", "48x32", "--mean", "0.25", "--json")
+    code, out, err = covtool("export", "net.pth", "-o", "net.pt2", *told)
+    assert code == 0, err
+    shown = json.loads(out)["interface"]
+    assert shown["shape"] == ["batch", 3, 48, 32]
+    assert shown["images"]["mean"] == [0.25]
 
 
 def test_help_shows_few_options(covtool) -> None:
