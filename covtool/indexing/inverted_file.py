@@ -110,7 +110,7 @@ class InvertedFile:
 
     Args:
         index: Path of the index that it stands beside.
-        record: What the index says about it.
+        record: Record of it in the index.
         features: Features of the index's images.
         metric: Distance between two images.
 

@@ -152,7 +152,7 @@ def itself_first(found: Nearest, own: int, query: Tensor, metric: str) -> Neares
     """Return what was found, the query itself before images that are equal to it but for rounding.
 
     Args:
-        found: What was found.
+        found: Images that were found.
         own: Place of the query in the gallery; -1 where it is none of its images.
         query: Features of the query, shape (D,).
         metric: Distance between two images.

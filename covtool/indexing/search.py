@@ -48,7 +48,7 @@ class SearchRequest(ModelRequest):
         index: File of the index.
         queries: Data sets, folders, lists and images to search with.
         split: Their split; None for all.
-        spec: How many images to find, which of them count, and how.
+        spec: Number of images to find, which of them count, and how.
     """
 
     source: ModelSource | None = None
@@ -110,7 +110,7 @@ class SearchResult:
         index: File of the index.
         folder: Folder that paths in it are relative to.
         gallery: Number of its images.
-        answers: What was found, by query.
+        answers: Images that were found, by query.
         metric: Distance between two images.
         threshold: Largest distance of a match; None without a threshold.
         recall: Share of the nearest images that such a search finds, as it was measured when the
@@ -256,7 +256,7 @@ def find_in_index(
         index: The index; read with `mapped` for an inverted file, if memory does not hold it.
         features: Features of the queries by the index's model, shape (Q, D).
         labels: Labels of the queries; paths are relative to the index's folder.
-        spec: How many images to find, which of them count, and how.
+        spec: Number of images to find, which of them count, and how.
         track: Display of the progress.
 
     Raises:
