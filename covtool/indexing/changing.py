@@ -71,61 +71,105 @@ def change_index(request: IndexChange, *, track: Track = silent) -> IndexResult:
     require_index_name(request.index)
     check_spec(request.spec)
     require_writable(request.index, overwrite=True)
-    index = read_index(request.index)
-    record = index.record
-    spec = _own_spec(request.spec, index)
-    removed = _rows_to_remove(index, request.remove)
-    found = None
-    if request.add:
-        found = collect_images(request.add, split=request.split, folder=record.root)
-        if not request.overwrite:
-            _refuse_known(index, found.labels)
-    offered = () if found is None else found.labels
-    threshold = ThresholdChoice.of(spec, _joined(index, removed, offered))
-    checked = CheckedSamples(good=(), bad=())
-    if found is not None:
-        checked = check_images(found.samples, on_bad_image=request.on_bad_image, track=track)
-    added = [offered[sample.label] for sample in checked.good]
-    replaced = _rows_of(index, {label.path for label in added}) - removed
-    rows = [row for row in range(len(index)) if row not in removed and row not in replaced]
-    labels = (*(index.labels[row] for row in rows), *added)
-    if not labels:
-        raise DataError(
-            f"No image would be left in {request.index}.", hint="Remove the file instead."
-        )
+    plan = _plan(request, track)
+    record, threshold = plan.index.record, plan.threshold
     model = None
-    if added or (threshold is not None and threshold.data is not None):
+    if plan.added or (threshold is not None and threshold.data is not None):
         model = _open(request, record)
     making = IndexMaking(
         path=request.index,
         record=record,
-        labels=labels,
-        kept=index,
-        rows=rows,
-        new=checked.good,
+        labels=plan.labels,
+        kept=plan.index,
+        rows=plan.rows,
+        new=plan.checked.good,
         extractor=model and model.extractor,
         threshold=threshold,
-        has_inverted_file=spec.faiss,
+        # Where there is an inverted file, it follows the images: it would be of others.
+        has_inverted_file=request.spec.faiss or record.inverted_file is not None,
         overwrite=True,
     )
     finished = making.write(track)
+    of_model = () if model is None else (*model.opened.notes, *notes_on(plan.checked, model.opened))
     return IndexResult(
         path=request.index,
-        images=len(labels),
-        added=len(added) - len(replaced),
-        replaced=len(replaced),
-        removed=len(removed),
+        images=len(plan.labels),
+        added=len(plan.added) - plan.replaced,
+        replaced=plan.replaced,
+        removed=plan.removed,
         record=finished,
-        num_features=index.features.shape[1],
+        num_features=plan.index.features.shape[1],
         device=model and str(model.extractor.device),
-        unreadable=checked.bad,
+        unreadable=plan.checked.bad,
         far_from_training=model is not None and model.opened.is_far,
+        notes=(*of_model, *plan.notes, *making.notes),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """A change, before any feature is extracted.
+
+    Attributes:
+        index: The index as it is.
+        checked: Images to add.
+        added: Labels of those that can be read.
+        rows: Rows of the index that are kept.
+        removed: Number of rows that are removed.
+        replaced: Number of rows whose images are added again.
+        threshold: Choice of a threshold; None for the index's own.
+        notes: Assumptions about the images.
+    """
+
+    index: Index
+    checked: CheckedSamples
+    added: tuple[ImageLabels, ...]
+    rows: tuple[int, ...]
+    removed: int
+    replaced: int
+    threshold: ThresholdChoice | None
+    notes: tuple[str, ...]
+
+    @property
+    def labels(self) -> tuple[ImageLabels, ...]:
+        """Labels of the index as it becomes."""
+        return (*(self.index.labels[row] for row in self.rows), *self.added)
+
+
+def _plan(request: IndexChange, track: Track) -> _Plan:
+    index = read_index(request.index)
+    _require_own_features(request.spec, index)
+    removed = _rows_to_remove(index, request.remove)
+    found, checked = None, CheckedSamples(good=(), bad=())
+    if request.add:
+        found = collect_images(request.add, split=request.split, folder=index.record.root)
+        if not request.overwrite:
+            _refuse_known(index, found.labels)
+    offered = () if found is None else found.labels
+    spec = request.spec.model_copy(update={"metric": index.record.metric})
+    threshold = ThresholdChoice.of(spec, _joined(index, removed, offered))
+    if found is not None:
+        checked = check_images(found.samples, on_bad_image=request.on_bad_image, track=track)
+    added = tuple(offered[sample.label] for sample in checked.good)
+    replaced = _rows_of(index, {label.path for label in added}) - removed
+    rows = tuple(row for row in range(len(index)) if row not in removed and row not in replaced)
+    if not rows and not added:
+        raise DataError(
+            f"No image would be left in {request.index}.", hint="Remove the file instead."
+        )
+    is_stale = threshold is None and bool(added or removed)
+    return _Plan(
+        index=index,
+        checked=checked,
+        added=added,
+        rows=rows,
+        removed=len(removed),
+        replaced=len(replaced),
+        threshold=threshold,
         notes=(
-            *(() if model is None else (*model.opened.notes, *notes_on(checked, model.opened))),
             *(() if found is None else found.notes),
-            *making.notes,
             *_on_unlabeled(index, added),
-            *(_on_old_threshold(record) if threshold is None and (added or removed) else ()),
+            *(_on_old_threshold(index.record) if is_stale else ()),
         ),
     )
 
@@ -151,11 +195,11 @@ def _open(request: IndexChange, record: IndexRecord) -> _Model:
     return _Model(opened=opened, extractor=extractor)
 
 
-def _own_spec(spec: IndexSpec, index: Index) -> IndexSpec:
-    """Return settings with the index's own features.
+def _require_own_features(spec: IndexSpec, index: Index) -> None:
+    """Refuse features, or a distance, that are not the index's.
 
     Raises:
-        ArgumentError: Others are asked for.
+        ArgumentError: They are others, and no defaults.
     """
     record, defaults = index.record, IndexSpec()
     for name in ("feature", "flip_test", "metric"):
@@ -166,10 +210,6 @@ def _own_spec(spec: IndexSpec, index: Index) -> IndexSpec:
                 "changed.",
                 hint="Make an index anew, or leave the option out.",
             )
-    # Where there is an inverted file, it follows the images: it would be of others.
-    has_file = spec.faiss or record.inverted_file is not None
-    own = {name: getattr(record, name) for name in ("feature", "flip_test", "metric")}
-    return spec.model_copy(update={**own, "faiss": has_file})
 
 
 def _rows_of(index: Index, paths: Collection[str]) -> set[int]:

@@ -37,7 +37,7 @@ def distances_among(features: Tensor, metric: str) -> Iterator[tuple[Tensor, Ten
 
     Args:
         features: Shape (N, D).
-        metric: As in `distances_of_pairs`.
+        metric: Distance, as in `distances_of_pairs`.
 
     Yields:
         Rows, shape (B,), and distances in float64, shape (B, N).

@@ -52,7 +52,7 @@ def open_for_index(
     """Return the model of an index, once it is sure that it is this one, and its request.
 
     Args:
-        record: What the index says about itself.
+        record: Record of the index.
         request: Another place of the model, or the index's own; and how it is run.
         index: Path of the index, for the error.
 

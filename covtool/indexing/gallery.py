@@ -26,7 +26,7 @@ class FoundImages:
         folder: Folder that the labels' paths are relative to, in full.
         samples: The images; their labels are positions in `labels`.
         labels: Labels of the images.
-        notes: What was read and what was left out.
+        notes: Notes on what was read and what was left out.
     """
 
     folder: Path

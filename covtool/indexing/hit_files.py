@@ -1,4 +1,4 @@
-"""What a search found, in files: a table of rows, and a picture."""
+"""Files of what a search found: a table of rows, and a picture."""
 
 import csv
 import json

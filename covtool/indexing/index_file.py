@@ -57,7 +57,7 @@ class Index:
 
     Attributes:
         path: Its file.
-        record: What it says about itself.
+        record: Model, threshold and inverted file.
         features: Features of its images, shape (N, D).
         labels: Labels of its images; paths are relative to the record's folder.
         state: State of the file when it was read.

@@ -1,4 +1,4 @@
-"""What an index says about itself: the model that its features are of, a threshold, a search file.
+"""The record of an index: the model that its features are of, a threshold, an inverted file.
 
 A record stands as JSON in the metadata of the file, beside the labels of the images.
 """

@@ -110,7 +110,7 @@ class InvertedFile:
 
     Args:
         index: Path of the index that it stands beside.
-        record: What the index says about it.
+        record: Record of it in the index.
         features: Features of the index's images.
         metric: Distance between two images.
 
@@ -145,26 +145,25 @@ class InvertedFile:
         self._prepared = _Prepared(features, metric)
         self._probed = record.probed
 
-    def candidates(self, query: Tensor, count: int, allowed: np.ndarray | None) -> Tensor:
-        """Return images of the gallery that are probably the nearest to a query.
+    def candidates(self, queries: Tensor, count: int, allowed: np.ndarray | None = None) -> Tensor:
+        """Return images of the gallery that are probably the nearest to each query.
 
         Args:
-            query: Features of the query, shape (D,).
+            queries: Features of the queries, shape (B, D).
             count: Number of images to find; see `candidate_count`.
             allowed: Whether each image of the gallery may be found, shape (N,); None for all.
 
         Returns:
-            Places in the gallery, `count` of them at most.
+            Places in the gallery for each query, shape (B, m), m at most `count`; -1 for none.
         """
         settings: dict[str, Any] = {"nprobe": self._probed}
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")
             settings["sel"] = self._faiss.IDSelectorBitmap(bits)
         parameters = self._faiss.SearchParametersIVF(**settings)
-        x = self._prepared.of(query[None])
+        x = self._prepared.of(queries)
         _, found = self._file.search(x, min(count, self._file.ntotal), params=parameters)
-        places = torch.from_numpy(found[0])
-        return places[places >= 0]
+        return torch.from_numpy(found)
 
 
 class _Prepared:

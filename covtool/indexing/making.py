@@ -36,7 +36,7 @@ class IndexResult:
         added: Number of those that are new.
         replaced: Number of those that it had already.
         removed: Number of images that it had before.
-        record: What it says about itself.
+        record: Model, threshold and inverted file.
         num_features: Features of an image.
         device: Device that the model ran on; None where it was not run.
         unreadable: File and reason of images that were left out.
@@ -64,16 +64,16 @@ class IndexMaking:
 
     Attributes:
         path: The file.
-        record: What it says about itself, but for threshold and inverted file.
+        record: Record of it, with the threshold and inverted file that it had.
         labels: Labels of all its images: those that are kept, then the new ones.
         kept: Index whose images are kept; None for a new one.
         rows: Its rows that are kept.
         new: Images whose features are extracted.
         extractor: Extractor of features; None where there is nothing to extract.
-        threshold: How its threshold is chosen; None for that of `record`.
+        threshold: Choice of its threshold; None for that of `record`.
         has_inverted_file: Whether it gets an inverted file.
         overwrite: Whether another file may be replaced.
-        notes: What is to be said afterwards.
+        notes: Notes for the user, filled while it is written.
     """
 
     path: Path
@@ -151,7 +151,7 @@ class IndexMaking:
         """Remove inverted files of another state of the index, and of commands that were killed."""
         own = None if record.inverted_file is None else record.inverted_file.file
         place = place_of(self.path)
-        with suppress(OSError):  # they are in nobody's way
+        with suppress(OSError):  # one that stays does no harm
             for path in place.parent.glob("*.faiss"):
                 name = path.name
                 is_ours = name.startswith(place.name) and _INVERTED.fullmatch(

@@ -21,6 +21,9 @@ from covtool.specs import RetrievalSpec
 MARGIN = 16
 """Images beyond the nearest that are compared in float64: rounding may have changed the order."""
 
+VALUES = 2**21
+"""Numbers that are compared in float64 at once: 16 MB, and three times that for the steps."""
+
 SAME = 1e-9
 """Cosine distance of features of one image that were computed in two batches, at most."""
 
@@ -106,51 +109,50 @@ def find_nearest(
         if left_out is not None:
             distances.masked_fill_(left_out, torch.inf)
         found = first_of(distances, count)
-        there = distances.gather(1, found) < torch.inf
-        for row, places, is_there in zip(rows.tolist(), found, there, strict=True):
-            yield nearest_of(
-                features.query[row],
-                features.gallery,
-                places[is_there],
-                spec.metric,
-                k,
-                in_order=spec.rerank,
-            )
+        places = torch.where(distances.gather(1, found) < torch.inf, found, -1)
+        yield from nearest_of(
+            features.query[rows], features.gallery, places, spec.metric, k, in_order=spec.rerank
+        )
 
 
 def nearest_of(
-    query: Tensor,
+    queries: Tensor,
     gallery: Tensor,
     places: Tensor,
     metric: str,
     k: int,
     *,
     in_order: bool = False,
-) -> Nearest:
-    """Return the nearest of some images, compared in float64.
+) -> Iterator[Nearest]:
+    """Yield the nearest of some images for each query, compared in float64.
 
     Args:
-        query: Features of the query, shape (D,).
+        queries: Features of the queries, shape (B, D).
         gallery: Features of the gallery, shape (N, D).
-        places: Places of the images in the gallery.
+        places: Places of each query's images in the gallery, shape (B, m); -1 for none.
         metric: Distance between two images.
         k: Number of images to return, at most.
         in_order: Whether the images stay in the order that they are given in.
     """
     # In the gallery's order: the stable sort leaves equal images in it.
-    places = places if in_order else places.sort().values
-    distances = distances_of_pairs(query, gallery[places], metric)
-    if not in_order:
-        order = distances.argsort(stable=True)
-        places, distances = places[order], distances[order]
-    return Nearest(places=places[:k], distances=distances[:k])
+    places = places if in_order else places.sort(dim=1).values
+    at_once = max(1, VALUES // max(1, places.shape[1] * gallery.shape[1]))
+    for x, rows in zip(queries.split(at_once), places.split(at_once), strict=True):
+        distances = distances_of_pairs(x[:, None], gallery[rows.clamp_min(0)], metric)
+        distances[rows < 0] = torch.inf
+        if not in_order:
+            order = distances.argsort(dim=1, stable=True)
+            rows, distances = rows.gather(1, order), distances.gather(1, order)
+        for own, found in zip(rows, distances, strict=True):
+            there = own >= 0
+            yield Nearest(places=own[there][:k], distances=found[there][:k])
 
 
 def itself_first(found: Nearest, own: int, query: Tensor, metric: str) -> Nearest:
     """Return what was found, the query itself before images that are equal to it but for rounding.
 
     Args:
-        found: What was found.
+        found: Images that were found.
         own: Place of the query in the gallery; -1 where it is none of its images.
         query: Features of the query, shape (D,).
         metric: Distance between two images.

@@ -35,6 +35,9 @@ from covtool.progress import Track, silent
 from covtool.specs import ModelSource, RetrievalSpec
 from covtool.specs.indexing import GallerySearchSpec
 
+BLOCK = 256
+"""Queries that an inverted file is searched with at once."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest(ModelRequest):
@@ -45,7 +48,7 @@ class SearchRequest(ModelRequest):
         index: File of the index.
         queries: Data sets, folders, lists and images to search with.
         split: Their split; None for all.
-        spec: How many images to find, which of them count, and how.
+        spec: Number of images to find, which of them count, and how.
     """
 
     source: ModelSource | None = None
@@ -107,7 +110,7 @@ class SearchResult:
         index: File of the index.
         folder: Folder that paths in it are relative to.
         gallery: Number of its images.
-        answers: What was found, by query.
+        answers: Images that were found, by query.
         metric: Distance between two images.
         threshold: Largest distance of a match; None without a threshold.
         recall: Share of the nearest images that such a search finds, as it was measured when the
@@ -172,13 +175,7 @@ def search_index(request: SearchRequest, *, track: Track = silent) -> SearchResu
     size = UnknownRelevance(len(labels), len(index)).size(extractor.num_features)
     plan(size, _retrieval_spec(record, spec))
     features = _extract(extractor, checked.good, track)
-    excluded = _Excluded(index, labels, spec)
-    nearest = (
-        itself_first(found, own, query, record.metric)
-        for found, own, query in zip(
-            _search(index, features, excluded, spec, track), excluded.own, features, strict=True
-        )
-    )
+    nearest = find_in_index(index, features, labels, spec, track=track)
     threshold = spec.threshold_over(None if record.threshold is None else record.threshold.distance)
     queries = [sample.path for sample in checked.good]
     inverted = record.inverted_file if spec.backend == "faiss" else None
@@ -245,38 +242,57 @@ def _extract(extractor: FeatureExtractor, samples: Sequence, track: Track) -> Te
     return features
 
 
-def _search(
+def find_in_index(
     index: Index,
     features: Tensor,
-    excluded: "_Excluded",
+    labels: Sequence[ImageLabels],
     spec: GallerySearchSpec,
-    track: Track,
+    *,
+    track: Track = silent,
 ) -> Iterator[Nearest]:
+    """Yield the images of an index that are the nearest to queries, query by query.
+
+    Args:
+        index: The index; read with `mapped` for an inverted file, if memory does not hold it.
+        features: Features of the queries by the index's model, shape (Q, D).
+        labels: Labels of the queries; paths are relative to the index's folder.
+        spec: Number of images to find, which of them count, and how.
+        track: Display of the progress.
+
+    Raises:
+        ArgumentError: The memory allowed is too little, or faiss is missing.
+        DataError: The inverted file is missing or damaged.
+    """
+    excluded = _Excluded(index, labels, spec)
     if spec.backend == "faiss":
-        return _search_inverted(index, features, excluded, spec, track)
-    relevance = UnknownRelevance(len(features), len(index))
-    searched = SearchFeatures(query=features, gallery=index.features, relevance=relevance)
-    how = _retrieval_spec(index.record, spec)
-    return find_nearest(searched, how, spec.k, excluded=excluded, track=track)
+        found = _find_inverted(index, features, excluded, spec, track)
+    else:
+        relevance = UnknownRelevance(len(features), len(index))
+        searched = SearchFeatures(query=features, gallery=index.features, relevance=relevance)
+        how = _retrieval_spec(index.record, spec)
+        found = find_nearest(searched, how, spec.k, excluded=excluded, track=track)
+    for nearest, own, query in zip(found, excluded.own, features, strict=True):
+        yield itself_first(nearest, own, query, index.record.metric)
 
 
 def _retrieval_spec(record: IndexRecord, spec: GallerySearchSpec) -> RetrievalSpec:
     return RetrievalSpec(metric=record.metric, rerank=spec.rerank, max_memory=spec.max_memory)
 
 
-def _search_inverted(
+def _find_inverted(
     index: Index, features: Tensor, excluded: "_Excluded", spec: GallerySearchSpec, track: Track
 ) -> Iterator[Nearest]:
     record, metric = index.record.inverted_file, index.record.metric
     assert record is not None  # it was looked for first
     file = InvertedFile(index.path, record, index.features, metric)
-    rows = torch.arange(len(features)).split(1)
-    for row in track(rows, "searching", len(rows)):
-        left_out = excluded(row)
+    count = candidate_count(spec.k)
+    # What is left out differs from query to query: then they are searched with one by one.
+    blocks = torch.arange(len(features)).split(1 if excluded.is_needed else BLOCK)
+    for rows in track(blocks, "searching", len(blocks)):
+        left_out = excluded(rows)
         allowed = None if left_out is None else np.asarray(~left_out[0])
-        query = features[int(row)]
-        places = file.candidates(query, candidate_count(spec.k), allowed)
-        yield nearest_of(query, index.features, places, metric, spec.k)
+        places = file.candidates(features[rows], count, allowed)
+        yield from nearest_of(features[rows], index.features, places, metric, spec.k)
 
 
 class _Excluded:
@@ -298,6 +314,11 @@ class _Excluded:
         numbers = {name: number for number, name in enumerate(names)}
         self._gallery = torch.tensor([numbers[label.camera] for label in index.labels])
         self._query = torch.tensor([numbers[label.camera] for label in labels])
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything is left out."""
+        return self._spec.cameras or self._spec.exclude_same
 
     def __call__(self, rows: Tensor) -> Tensor | None:
         left_out = None

@@ -134,7 +134,7 @@ class ThresholdChoice:
         """Return the choice that is asked for, once it is sure that there are pairs for it.
 
         Args:
-            spec: What is asked for.
+            spec: Settings of the index.
             labels: Labels of the gallery's images.
 
         Raises:
@@ -150,7 +150,7 @@ class ThresholdChoice:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be said about the choice."""
+        """Notes on the choice, for the user."""
         if self.data is not None:
             return self.data.notes
         return (

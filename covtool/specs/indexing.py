@@ -138,7 +138,7 @@ class GallerySearchSpec(CheckedRecord):
         """Return the distance beyond which nothing matches; None for no such distance.
 
         Args:
-            kept: That of the index.
+            kept: Distance that the index keeps.
         """
         if self.threshold is None:
             return kept

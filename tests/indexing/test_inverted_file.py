@@ -49,8 +49,9 @@ def test_the_recall_that_is_said_is_that_of_a_search(metric, tmp_path):
     nearest = exact_nearest(features[rows], features, metric, 10, excluded=rows)
     hits = 0
     for row, wanted in zip(rows.tolist(), nearest, strict=True):
-        places = file.candidates(features[row], candidate_count(10) + 1, None)
-        found = nearest_of(features[row], features, places, metric, 11).places.tolist()
+        query = features[row, None]
+        places = file.candidates(query, candidate_count(10) + 1)
+        found = next(nearest_of(query, features, places, metric, 11)).places.tolist()
         assert found[0] == row
         hits += len(set(found) & set(wanted.tolist()))
     assert hits / nearest.numel() == pytest.approx(record.recall, abs=0.002)
@@ -68,7 +69,8 @@ def test_small_galleries_have_one_too_and_print_nothing(tmp_path, count, capfd):
     features = clustered(count)
     record = build_inverted_file(tmp_path / "g.index", features, "cosine")
     file = InvertedFile(tmp_path / "g.index", record, features, "cosine")
-    assert sorted(file.candidates(features[0], 50, None).tolist()) == list(range(count))
+    found = file.candidates(features[:1], 50)[0]
+    assert sorted(found.tolist()) == list(range(count))
     assert "".join(capfd.readouterr()) == ""
 
 

@@ -43,7 +43,7 @@ class SheetImage:
     Attributes:
         path: Its file.
         color: Color of its frame.
-        captions: What stands below it, the first in the strongest color; empty ones are left out.
+        captions: Lines below it, the first in the strongest color; empty ones are left out.
     """
 
     path: Path
@@ -143,7 +143,7 @@ class Head(NamedTuple):
 
     Attributes:
         title: Its title; "" for none.
-        subtitle: What is drawn.
+        subtitle: Text beside the title.
         legend: Colors of frames, and what they mean.
     """
 
@@ -160,7 +160,7 @@ def save_sheet(path: Path, rows: Sequence[SheetRow], head: Head, *, overwrite: b
     Args:
         path: PNG file to write.
         rows: The queries, one at least.
-        head: What stands above them.
+        head: Text above them.
         overwrite: Whether to replace an existing file.
 
     Raises:
