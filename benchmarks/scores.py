@@ -34,7 +34,7 @@ HEADS = {
     "gap": HeadSpec(head="gap", tap="bn2"),
     "isqrt": HeadSpec(head="isqrt", dim=256, tap="bn2", reduction="linear"),
 }
-COUNTS = (1, 5, NEAREST, 20, 50)
+COUNTS = (1, NEAREST, 10, 20, 50)
 
 
 def samples_of(layout: DataLayout, unknown: int) -> dict[str, list[Sample]]:

@@ -10,8 +10,8 @@ from covtool.specs.record import Record
 Temperature = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 MOST_NEIGHBORS = 1_000
 """Nearest embeddings whose distance is averaged."""
-NEAREST = 10
-"""Number of them by default. Each distance alone varies; far more reach into other classes."""
+NEAREST = 5
+"""Number of them by default: of one, an odd image decides; more than a class has, others'."""
 
 
 class NeighborSpec(Record):

@@ -5,7 +5,6 @@ import torch
 from covtool.checkpoints.model_file import assemble, read_recipe, save
 from covtool.checkpoints.tensor_files import read_tensors
 from covtool.checkpoints.verifying import reopened, require_same_answers
-from covtool.data.datasets.records.records import Records
 from covtool.evaluation.classification.held_out import (
     HeldOutLogits,
     note_on_temperature,
@@ -23,8 +22,8 @@ from covtool.training.run.run import Run
 
 
 def held_out_logits(parts: Parts) -> HeldOutLogits | None:
-    """Return a receiver of validation logits; None where they are not held out, or not trained."""
-    if _is_seen(parts) or not parts.request.objective.needs("logits"):
+    """Return a receiver of validation logits; None where nothing trains the classifier."""
+    if not parts.request.objective.needs("logits"):
         return None
     return HeldOutLogits(len(parts.data.validation), parts.recipe.num_classes)
 
@@ -110,21 +109,8 @@ def _notes(run: Run) -> tuple[str, ...]:
     if not path.exists():
         return ()
     scores = read_recipe(path).scores
-    if scores is None and _is_seen(run.parts):
-        note = (
-            "Some validation images are training images as well: no temperature of predictions is "
-            "chosen on them."
-        )
-    elif scores is None and not run.parts.request.objective.needs("logits"):
+    if scores is None and not run.parts.request.objective.needs("logits"):
         note = "The classifier is not trained: no temperature of predictions is chosen."
     else:
         note = note_on_temperature(scores)
     return () if note is None else (note,)
-
-
-def _is_seen(parts: Parts) -> bool:
-    """Return whether a validation image is one that is trained on."""
-    if isinstance(parts.data.validation, Records) or isinstance(parts.data.training, Records):
-        return False  # splits of records are other files
-    validation = {sample.path for sample in parts.data.validation}
-    return any(sample.path in validation for sample in parts.data.training)
