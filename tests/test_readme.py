@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tmp_path / "resnet50.pth",
     )
     write_toy_data(tmp_path / "birds", train=4, val=2)
+    shutil.copytree(next((tmp_path / "birds" / "val").iterdir()), tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
     for variable, value in {"EPOCHS": "1", "WORKERS": "0"}.items():
         monkeypatch.setenv(f"COVTOOL_FINETUNE_{variable}", value)
@@ -51,6 +53,8 @@ def test_shell_commands_run_in_order(users_folder: Path) -> None:
             ran += 1
     assert ran >= 3
     assert (users_folder / "runs/finetune/resnet50-isqrt/exported/best.safetensors").exists()
+    for name in ("answers.csv", "answers.png", "birds.onnx", "hits.csv", "hits.png", "birds.md"):
+        assert (users_folder / name).stat().st_size
 
 
 def test_other_shell_commands_are_known_ones() -> None:

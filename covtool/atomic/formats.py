@@ -11,7 +11,7 @@ FEATURES = (".safetensors", ".npz", ".csv")
 FIGURES = (".png", ".svg", ".pdf")
 PICTURES = (".png",)
 
-_OTHERS = frozenset(
+KNOWN_SUFFIXES = frozenset(
     (
         *(".pth", ".pt", ".pt2", ".bin", ".ckpt", ".tar", ".pkl", ".pickle", ".npz", ".npy"),
         *(".onnx", ".h5", ".hdf5", ".pb", ".tflite", ".msgpack", ".safetensor", ".safetensors"),
@@ -85,7 +85,7 @@ def _proposal(path: Path, suffix: str) -> str:
     if os.path.isdir(path):  # noqa: PTH112 -- Path's raises where a name is too long
         return f"It is a folder: name a file in it, {path / f'NAME{suffix}'}."
     stem = path.name
-    while Path(stem).suffix.lower() in _OTHERS:
+    while Path(stem).suffix.lower() in KNOWN_SUFFIXES:
         stem = Path(stem).stem
-    stem = "NAME" if stem.lower() in _OTHERS else stem.rstrip(".")
+    stem = "NAME" if stem.lower() in KNOWN_SUFFIXES else stem.rstrip(".")
     return f"Call it {path.parent / (stem + suffix)}."

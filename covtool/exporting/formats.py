@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from covtool.atomic.formats import OTHER_FORMATS
+from covtool.atomic.formats import KNOWN_SUFFIXES
 from covtool.errors import ArgumentError
 from covtool.exporting.job import Job
 from covtool.exporting.onnx_model import build_onnx, open_onnx, require_onnx, save_onnx
@@ -104,7 +104,7 @@ def format_of(output: Path, name: str | None) -> Format:
         return by_suffix
     row = FORMATS[name]
     suffix = output.suffix.lower()
-    is_file = suffix in SUFFIXES or suffix in OTHER_FORMATS or suffix == ".safetensors"
+    is_file = suffix in SUFFIXES or suffix in KNOWN_SUFFIXES
     if row.suffix and by_suffix is not row:
         raise ArgumentError(
             f"{output} is not the name of a {row.suffix} file, which --format {name} writes.",
