@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from covtool.atomic.formats import require_model_name
 from covtool.errors import ArgumentError
 from covtool.printable import printable
 from covtool.specs import LayoutSpec
@@ -21,7 +22,15 @@ Models = Annotated[
         "checkpoints, names.",
     ),
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", help="File to write, .safetensors.")]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        callback=options.named_by(require_model_name),
+        help="File to write, .safetensors.",
+    ),
+]
 Shares = Annotated[
     str | None,
     typer.Option(metavar="A,B,...", help="A positive number for each model: 1,2,1. Default: 1."),

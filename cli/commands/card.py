@@ -5,11 +5,18 @@ from typing import Annotated
 
 import typer
 
+from covtool.atomic.formats import require_card_name
 from covtool.specs import InputOverrides
 from covtool_cli import options, render
 
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Markdown file to write: README.md.")
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        callback=options.named_by(require_card_name),
+        help="Markdown file to write: README.md.",
+    ),
 ]
 
 

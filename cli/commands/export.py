@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from covtool.atomic.formats import require_program_name
 from covtool.printable import printable
 from covtool.specs import InputOverrides, ModelSource
 from covtool_cli import options
@@ -15,15 +16,27 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1e6
 
+
+def _named(ctx: typer.Context, path: Path) -> Path:
+    """Refuse a name that is not a program's; a folder for timm may have any."""
+    if ctx.params.get("format") != "timm":
+        require_program_name(path)
+    return path
+
+
 Output = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", help="File to write, .onnx or .pt2; or a folder, with --format timm."
+        "--output",
+        "-o",
+        callback=_named,
+        help="File to write, .onnx or .pt2; or a folder, with --format timm.",
     ),
 ]
 Format = Annotated[
     Literal["onnx", "torch", "timm"] | None,
-    typer.Option(help="Format; default: that of the output's suffix."),
+    # Eager: the name of the output is judged by it.
+    typer.Option(is_eager=True, help="Format; default: that of the output's suffix."),
 ]
 Preprocess = Annotated[
     bool,

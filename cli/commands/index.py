@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from covtool.atomic.formats import require_index_name
 from covtool.errors import ArgumentError
 from covtool.printable import printable
 from covtool.specs import InputOverrides
@@ -26,7 +27,15 @@ Images = Annotated[
     list[Path] | None,
     typer.Argument(help="Data sets, folders, CSV or .txt lists, images."),
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: .index.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        callback=options.named_by(require_index_name),
+        help="File to write: .index.",
+    ),
+]
 Add = Annotated[bool, typer.Option("--add", help="Add IMAGES to INDEX.")]
 Remove = Annotated[bool, typer.Option("--remove", help="Remove IMAGES, or folders, from INDEX.")]
 OwnModel = Annotated[

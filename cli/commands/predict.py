@@ -5,6 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from covtool.atomic.formats import (
+    require_feature_name,
+    require_picture_name,
+    require_prediction_name,
+)
 from covtool.errors import ArgumentError, DataError
 from covtool.printable import first_few, printable
 from covtool.specs import InputOverrides, LaunchSpec, PredictionSpec
@@ -37,7 +42,10 @@ Images = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="File to write: .csv, .jsonl or .parquet. Default: the terminal."
+        "--output",
+        "-o",
+        callback=options.named_by(require_prediction_name),
+        help="File to write: .csv, .jsonl or .parquet. Default: the terminal.",
     ),
 ]
 ClassNames = Annotated[
@@ -51,12 +59,17 @@ Embeddings = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Also write the classifier's inputs: .safetensors, .npz or .csv.",
+        callback=options.named_by(require_feature_name),
+        help="Another file to write, of the classifier's inputs: .safetensors, .npz or .csv.",
     ),
 ]
 Sheet = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Also draw the first images with their answers: .png."),
+    typer.Option(
+        metavar="FILE",
+        callback=options.named_by(require_picture_name),
+        help="Picture to draw of the first images with their answers: .png.",
+    ),
 ]
 OnBadImage = Annotated[
     Literal["error", "skip"],

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from covtool.atomic.formats import require_hits_name, require_picture_name
 from covtool.printable import printable
 from covtool.specs import InputOverrides
 from covtool.specs.indexing import GallerySearchSpec
@@ -18,10 +19,20 @@ Queries = Annotated[
     list[Path], typer.Argument(help="Images to search with, data sets, folders, lists.")
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="File of what is found: .csv or .jsonl.")
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        callback=options.named_by(require_hits_name),
+        help="File to write, of what is found: .csv or .jsonl.",
+    ),
 ]
 Sheet = Annotated[
-    Path | None, typer.Option(help="PNG file to draw queries and what is found into.")
+    Path | None,
+    typer.Option(
+        callback=options.named_by(require_picture_name),
+        help="Picture to draw of queries and what is found: .png.",
+    ),
 ]
 OwnModel = Annotated[
     str | None, typer.Option(help="Where the index's model is now; default: where it was.")

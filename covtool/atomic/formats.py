@@ -10,12 +10,17 @@ MODELS = (".safetensors",)
 FEATURES = (".safetensors", ".npz", ".csv")
 FIGURES = (".png", ".svg", ".pdf")
 PICTURES = (".png",)
+INDEXES = (".index",)
+PREDICTIONS = (".csv", ".jsonl", ".parquet")
+HITS = (".csv", ".jsonl")
+PROGRAMS = (".onnx", ".pt2")
+CARDS = (".md",)
 
 KNOWN_SUFFIXES = frozenset(
     (
         *(".pth", ".pt", ".pt2", ".bin", ".ckpt", ".tar", ".pkl", ".pickle", ".npz", ".npy"),
         *(".onnx", ".h5", ".hdf5", ".pb", ".tflite", ".msgpack", ".safetensor", ".safetensors"),
-        *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".yaml", ".yml", ".index"),
+        *(".md", ".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".yaml", ".yml", ".index"),
         *(".png", ".jpg", ".jpeg", ".svg", ".pdf", ".gif", ".webp", ".bmp", ".tif", ".tiff"),
         *(".zip", ".gz", ".bz2", ".xz", ".zst", ".tgz"),
     )
@@ -70,6 +75,31 @@ def require_figure_name(path: Path) -> None:
 def require_picture_name(path: Path) -> None:
     """Refuse a name for images side by side that is not a PNG file's; see `require_suffix`."""
     require_suffix(path, PICTURES, what="a PNG file")
+
+
+def require_index_name(path: Path) -> None:
+    """Refuse a name for an index that is not one; see `require_suffix`."""
+    require_suffix(path, INDEXES, what="an index")
+
+
+def require_prediction_name(path: Path) -> None:
+    """Refuse a name for a file of predictions that is not one; see `require_suffix`."""
+    require_suffix(path, PREDICTIONS, what="a file of predictions")
+
+
+def require_hits_name(path: Path) -> None:
+    """Refuse a name for what a search finds that is not one; see `require_suffix`."""
+    require_suffix(path, HITS, what="a file of what a search finds")
+
+
+def require_program_name(path: Path) -> None:
+    """Refuse a name for an exported model that is not one; see `require_suffix`."""
+    require_suffix(path, PROGRAMS, what="an exported program")
+
+
+def require_card_name(path: Path) -> None:
+    """Refuse a name for a model card that is not one; see `require_suffix`."""
+    require_suffix(path, CARDS, what="a model card")
 
 
 OUTPUTS = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from covtool import __version__
 from covtool.atomic import require_writable
+from covtool.atomic.formats import require_index_name
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.opened import OpenedModel
 from covtool.data.datasets.checking import CheckedSamples, check_images
@@ -13,7 +14,6 @@ from covtool.data.images.orientation import note_on_turned
 from covtool.evaluation.model_request import ModelRequest
 from covtool.indexing.fingerprint import kept_source, model_fingerprint
 from covtool.indexing.gallery import collect_images
-from covtool.indexing.index_file import require_index_name
 from covtool.indexing.index_record import IndexRecord, folder_text
 from covtool.indexing.inverted_file import require_faiss
 from covtool.indexing.making import IndexMaking, IndexResult

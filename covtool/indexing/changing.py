@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from covtool.atomic import require_writable
+from covtool.atomic.formats import require_index_name
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.opened import OpenedModel
 from covtool.data.datasets.checking import CheckedSamples, check_images
@@ -16,7 +17,7 @@ from covtool.evaluation.model_request import ModelRequest
 from covtool.indexing.building import check_spec, notes_on
 from covtool.indexing.fingerprint import open_for_index, require_same_model, spec_of
 from covtool.indexing.gallery import collect_images, path_in
-from covtool.indexing.index_file import Index, read_index, require_index_name
+from covtool.indexing.index_file import Index, read_index
 from covtool.indexing.index_record import IndexRecord
 from covtool.indexing.making import IndexMaking, IndexResult
 from covtool.indexing.thresholds import ThresholdChoice

@@ -7,7 +7,7 @@ from io import TextIOBase
 from pathlib import Path
 
 from covtool.atomic import require_writable, written_whole
-from covtool.errors import ArgumentError
+from covtool.atomic.formats import require_hits_name, require_picture_name
 from covtool.evaluation.retrieval.rank_sheet import (
     MATCHES,
     NEUTRAL,
@@ -39,10 +39,7 @@ def check_hit_outputs(output: Path | None, sheet: Path | None, *, overwrite: boo
         _writer_for(output)
         require_writable(output, overwrite=overwrite)
     if sheet is not None:
-        if sheet.suffix.lower() != ".png":
-            raise ArgumentError(
-                f"--sheet {sheet} is not the name of a PNG file.", hint="Let it end in .png."
-            )
+        require_picture_name(sheet)
         require_writable(sheet, overwrite=overwrite)
 
 
@@ -135,13 +132,8 @@ FORMATS: dict[str, Callable[[TextIOBase, Iterator[Row]], None]] = {
 
 
 def _writer_for(path: Path) -> Callable[[TextIOBase, Iterator[Row]], None]:
-    try:
-        return FORMATS[path.suffix.lower()]
-    except KeyError:
-        raise ArgumentError(
-            f"{path} is not the name of a file of found images.",
-            hint=f"Its name must end in one of {', '.join(FORMATS)}.",
-        ) from None
+    require_hits_name(path)
+    return FORMATS[path.suffix.lower()]
 
 
 def _spread(answers: Sequence[Answer]) -> list[Answer]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum, text_checksum
 from covtool.checkpoints.tensor_files import tensors_in
 from covtool.documents import parse_json
-from covtool.errors import ArgumentError, DataError, reason_of
+from covtool.errors import DataError, reason_of
 from covtool.evaluation.features.files import FeatureWriter, labels_of
 from covtool.evaluation.features.formats import (
     FEATURES,
@@ -71,20 +71,6 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-def require_index_name(path: Path) -> None:
-    """Refuse a name of an index that is not one.
-
-    Raises:
-        ArgumentError: It does not end in ``.index``.
-    """
-    if not is_index_name(path):
-        raise ArgumentError(
-            f"{path} is not the name of an index.",
-            hint=f"Its name must end in {INDEX_SUFFIX}, as in {path.with_suffix(INDEX_SUFFIX)}. "
-            "covtool embed writes features to .safetensors, .npz and .csv.",
-        )
 
 
 def is_index_name(path: Path) -> bool:

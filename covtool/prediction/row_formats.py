@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from covtool.atomic.formats import require_prediction_name
 from covtool.errors import ArgumentError
 from covtool.prediction.rows import ERROR, PATH, Row
 
@@ -53,12 +54,8 @@ def row_format_of(path: Path) -> RowFormat:
     Raises:
         ArgumentError: It stands for none, or its package is not installed.
     """
-    found = FORMATS.get(path.suffix.lower())
-    if found is None:
-        raise ArgumentError(
-            f"{path} does not end in a suffix of a file of predictions.",
-            hint=f"Choose one of: {', '.join(FORMATS)}.",
-        )
+    require_prediction_name(path)
+    found = FORMATS[path.suffix.lower()]
     if found.package and importlib.util.find_spec(found.package) is None:
         raise ArgumentError(
             f"{path} needs the package {found.package}, which is not installed.",

@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covtool.atomic import require_writable, written_whole
+from covtool.atomic.formats import require_card_name
 from covtool.backbones.pretrained import HUB_PREFIX
 from covtool.checkpoints.hub import split_name
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
-from covtool.errors import ArgumentError
 from covtool.sharing.card import card_text
 from covtool.sharing.card_sections import Usage
 from covtool.sharing.plain_timm import why_timm_does_not_open
 from covtool.specs import ModelSource
 
-SUFFIX = ".md"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _USUAL = "model.safetensors"
 
@@ -51,11 +50,7 @@ def write_card(
     """
     source = ModelSource.of(source)
     if output is not None:
-        if output.suffix.lower() != SUFFIX:
-            raise ArgumentError(
-                f"{output} is not the name of a Markdown file, which is what a card is.",
-                hint=f"Call it {output.with_suffix(SUFFIX)}.",
-            )
+        require_card_name(output)
         require_writable(output, overwrite=overwrite)
     opened = open_model(source)
     text = _card_of(opened, source.name)
