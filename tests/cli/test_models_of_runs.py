@@ -65,7 +65,7 @@ NO_FORMS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A run of two epochs, and runs that lack something."""
+    """Train for two epochs, and make runs that lack something of it."""
     root = tmp_path_factory.mktemp("models")
     write_toy_data(root / "toy", train=4, val=2)
     done = run_covtool(

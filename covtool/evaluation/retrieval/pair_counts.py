@@ -75,7 +75,7 @@ class PairTally:
 
         Args:
             compared: Distances but for a number for each query, shape (B, G); stays as it is.
-            base: That number, shape (B, 1).
+            base: Number for each query that makes them distances, shape (B, 1).
             same: Images of the queries' identities: matches are pairs of one identity, all images
                 that are none of these pairs of two.
         """

@@ -45,9 +45,9 @@ class VerificationResult:
         same_pairs: Pairs of one identity: each query with each of its matches.
         different_pairs: Pairs of two identities: each query with every other image that counts.
         auc: Area under ROC in percent: how often a pair of one identity is closer than one of two.
-        auc_error: How far `auc` may be off, in percent; 0 where all distances were sorted.
+        auc_error: Largest error of `auc`, in percent; 0 where all distances were sorted.
         equal_error_rate: FAR where it equals FRR, in percent, between the two nearest thresholds.
-        equal_error_bounds: FAR or FRR at these, the lower and the upper: how far it may be off.
+        equal_error_bounds: Bounds of that rate by these thresholds, in percent.
         equal_error_threshold: Threshold there.
         at_rates: Thresholds for `RATES`, as far as there are pairs enough for one false accept.
         roc: The curve, four points for each decade of FAR.

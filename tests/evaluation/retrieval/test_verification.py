@@ -71,7 +71,7 @@ def area(same, different):
 
 
 def equal_error_rate(same, different):
-    """The zero of FAR - FRR on the polygon through all points of ROC."""
+    """Find the zero of FAR - FRR on the polygon through all points of ROC."""
     thresholds = np.unique(np.concatenate([same, different]))
     far = [0, *((different <= t).mean() for t in thresholds)]
     tpr = [0, *((same <= t).mean() for t in thresholds)]
@@ -159,7 +159,7 @@ def test_in_bins_the_figures_are_within_what_is_said(metric, monkeypatch):
     for point in (*binned.at_rates, *binned.roc):
         assert point.false_accept_rate <= 100 * point.asked_rate + 1e-9
         if point.threshold is not None:
-            # The ends of bins are thresholds like others: what is said of them is exact.
+            # The ends of bins are thresholds like others: figures there are exact.
             accepted = 100 * (same <= point.threshold).mean()
             assert point.true_accept_rate == pytest.approx(accepted, abs=200 / len(same))
 
