@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from covtool.atomic import require_writable
@@ -246,8 +247,13 @@ def _rows_to_remove(index: Index, paths: Sequence[Path]) -> set[int]:
     """
     found: set[int] = set()
     missing = []
+    places = {label.path: row for row, label in enumerate(index.labels)}
     for path in paths:
-        rows = next(filter(None, (_rows_below(index, name) for name in _names(index, path))), None)
+        names = tuple(_names(index, path))
+        images = ({places[name]} for name in names if name in places)
+        folders = (_rows_below(index, name) for name in names)
+        # Images first: of thousands, each would be looked for among all.
+        rows = next(filter(None, chain(images, folders)), None)
         if rows is None:
             missing.append(path)
         else:
@@ -272,7 +278,7 @@ def _rows_below(index: Index, name: str) -> set[int]:
     return {
         row
         for row, label in enumerate(index.labels)
-        if label.path == name or name == "." or label.path.startswith(f"{name}/")
+        if name == "." or label.path.startswith(f"{name}/")
     }
 
 

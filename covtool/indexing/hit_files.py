@@ -92,7 +92,7 @@ def draw_hits(path: Path, result: SearchResult, *, overwrite: bool = False) -> i
         answer.identity for answer in answers
     )
     judged = ((RIGHT, "same identity"), (WRONG, "another")) if knows else ()
-    legend = ((NEUTRAL, "identity unknown" if knows else "query and found"), *judged)
+    legend = ((NEUTRAL, "query, or identity unknown" if knows else "query and found"), *judged)
     subtitle = f"{len(answers)} of {len(result.answers):,} queries, {result.metric} distance"
     save_sheet(path, rows, Head(result.index.name, subtitle, legend), overwrite=overwrite)
     return sum(not image.path.is_file() for row in rows for image in row.found)
