@@ -90,7 +90,13 @@ def test_training_goes_on_without_the_scores_of_the_source(run, data, tmp_path) 
 
 def test_a_classifier_that_is_not_trained_gets_no_temperature(data, tmp_path) -> None:
     observer = Recorder()
-    settings = {"loss": "triplet", "sampler": "pk", "batch_size": 6, "num_instances": 2, "epochs": 1}
+    settings = {
+        "loss": "triplet",
+        "sampler": "pk",
+        "batch_size": 6,
+        "num_instances": 2,
+        "epochs": 1,
+    }
     done = finetune(make_request(data, tmp_path, **settings), observer=observer)
     assert read_recipe(done.exported["best"]).scores is None
     assert any("classifier is not trained: no temperature" in note for note in observer.notes)
