@@ -214,7 +214,7 @@ def test_linear_cosine_weighted_linearly_changes_no_answer_on_imagenette(
 
 @pytest.mark.parametrize(
     ("head", "doubt"),
-    [(HeadSpec(head="gap"), 58), (HeadSpec(head="isqrt", dim=256), 70)],
+    [(HeadSpec(head="gap"), 58), (HeadSpec(head="isqrt", dim=256, reduction="linear"), 70)],
     ids=["gap", "isqrt"],
 )
 def test_predictions_on_cars_are_calibrated_and_other_cars_are_told(
