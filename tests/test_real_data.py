@@ -21,7 +21,7 @@ from covtool.ops import isqrt_covariance
 from covtool.ops.second_order import covariance_factor
 from covtool.ops.spectral import gram_function
 from covtool.ops.spectral_functions import power
-from covtool.specs import ConvolutionSpec, HeadSpec, ModelSource, RetrievalSpec
+from covtool.specs import ConvertSpec, ConvolutionSpec, HeadSpec, ModelSource, RetrievalSpec
 
 pytestmark = pytest.mark.slow
 
@@ -210,3 +210,39 @@ def test_linear_cosine_weighted_linearly_changes_no_answer_on_imagenette(
     )
     (report,) = plan_conversion(request).convolutions
     assert report.kept.agreement == 100
+
+
+@pytest.mark.parametrize(
+    ("head", "doubt"),
+    [(HeadSpec(head="gap"), 58), (HeadSpec(head="isqrt", dim=256, reduction="linear"), 70)],
+    ids=["gap", "isqrt"],
+)
+def test_predictions_on_cars_are_calibrated_and_other_cars_are_told(
+    head: HeadSpec, doubt: float, lite0: str, tmp_path: Path
+) -> None:
+    names = sorted(path.name for path in (shared("cars30") / "train").iterdir())
+    for split in ("train", "test"):
+        for number, name in enumerate(names):
+            folder = tmp_path / "known" / split if number < 20 else tmp_path / f"other-{split}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to(shared("cars30") / split / name)
+    result = convert(
+        ConversionRequest(
+            source=ModelSource(name=lite0, input=SQUASHED),
+            operations=(head,),
+            spec=ConvertSpec(keep_neighbors=True),
+            output=tmp_path / "cars.safetensors",
+            calibrate_with=tmp_path / "known",
+        )
+    )
+    measured = evaluate(
+        EvaluationRequest(
+            source=str(result.path), data=tmp_path / "known", unknown=tmp_path / "other-test"
+        )
+    )
+    figures, plain = measured.result.probabilities, measured.result.at_temperature_1
+    assert figures.ece < 12 < 40 < plain.ece
+    assert figures.nll < 0.7 * plain.nll
+    assert (measured.result.images, measured.unknown.images) == (267, 134)
+    assert measured.unknown.doubt.auroc > doubt
+    assert measured.unknown.distance.auroc > 62

@@ -1,4 +1,4 @@
-"""What a calibration gives beside the weights: a temperature of predictions, and neighbors."""
+"""Gains of a calibration beside the weights: a temperature of predictions, and neighbors."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""How well probabilities agree with how often they are right.
+"""Agreement of probabilities with how often they are right.
 
 Of the images that get a class with 80 %, eighty of a hundred should be of that class. The error is
 the gap between the two, averaged over bins of equal confidence.

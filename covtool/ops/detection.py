@@ -1,4 +1,4 @@
-"""How well a score tells images of one kind from those of another.
+"""Figures of a score that tells images of one kind from those of another.
 
 Both figures are exact: every image is compared with every one, by sorting, and equal scores count
 as what they are.

@@ -55,8 +55,8 @@ class ClassificationResult:
         targets: For each image, the model's output that would be right.
         predictions: For each image, the output with the highest logit; the first of equals.
         doubts: For each image, 1 - the probability of that output at the model's temperature.
-        probabilities: What these probabilities are worth.
-        at_temperature_1: What those of the logits as they are would be worth.
+        probabilities: Figures of the probabilities at that temperature.
+        at_temperature_1: Figures of the probabilities of the logits as they are.
     """
 
     images: int

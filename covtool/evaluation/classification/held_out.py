@@ -53,7 +53,7 @@ def score_spec(fit: TemperatureFit | None, method: Method, data: str) -> ScoreSp
 
     Args:
         fit: The temperature.
-        method: How the images were held out.
+        method: Way in which the images were held out.
         data: Name of the data set, and the split.
     """
     if fit is None or fit.bound == "hottest":

@@ -19,7 +19,7 @@ class NeighborScorer:
     Args:
         model: Model with training embeddings; see `of`.
         neighbors: The embeddings.
-        spec: What they are.
+        spec: Record of what they are.
 
     Example:
         with NeighborScorer.of(model) as scorer:

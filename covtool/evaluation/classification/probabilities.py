@@ -1,4 +1,4 @@
-"""What a classifier's probabilities are worth: likelihood, and calibration."""
+"""Likelihood and calibration of a classifier's probabilities."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""How well a model's scores tell images of other classes from those it knows."""
+"""Scores that tell images of other classes from those that a model knows."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What the exported models of a run say about their scores: temperature, training embeddings."""
+"""Scores of the exported models of a run: temperature, training embeddings."""
 
 import torch
 
