@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from families import lively_
 from operation_cases import CASES, CLASSES, IMAGES, RESNET, VIT
+from torch import nn
 
 from covtool.backbones.create import create_model
 from covtool.checkpoints.model_file import save
@@ -38,7 +39,7 @@ def model_of(*operations: Operation, base: BaseSpec = RESNET, images: InputSpec 
         row = OPERATIONS[operation.operation]
         plan = row.plan(model, operation, PlanContext(images=images))
         model, done = row.apply(model, plan), [*done, plan.spec]
-    model = lively_(model).eval()
+    model = _without_zeros_(lively_(model)).eval()
     model.recipe = Recipe(
         base=base,
         operations=tuple(done),
@@ -48,6 +49,16 @@ def model_of(*operations: Operation, base: BaseSpec = RESNET, images: InputSpec 
         provenance=Provenance(covtool_version="0"),
         scores=ScoreSpec(temperature=2.5, method="validation", data="birds, val", images=10),
     )
+    return model
+
+
+def _without_zeros_(model: nn.Module) -> nn.Module:
+    """The model itself; a fused head starts with a classifier of zeros for its own features."""
+    generator = torch.Generator().manual_seed(3)
+    for weight in model.parameters():
+        if weight.ndim == 2 and (unused := (weight == 0).all(dim=0)).any():
+            drawn = 0.1 * torch.randn(weight.shape, generator=generator)
+            weight.data = torch.where(unused, drawn, weight.data)
     return model
 
 
