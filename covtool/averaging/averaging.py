@@ -13,7 +13,6 @@ from covtool.averaging.notes import notes_on
 from covtool.averaging.recipes import averaged_recipe
 from covtool.averaging.records import AverageRequest, AverageResult, require_weights
 from covtool.averaging.sources import Opener, resolved
-from covtool.backbones.describing import attach_recipe
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.model_file import save, size_in_file
@@ -21,6 +20,7 @@ from covtool.checkpoints.verifying import reopened, require_same_answers
 from covtool.errors import ArgumentError
 from covtool.progress import Track, silent
 from covtool.specs.provenance import AverageStep
+from covtool.surgery.describing import attach_recipe
 
 
 def average(request: AverageRequest, *, track: Track = silent) -> AverageResult:

@@ -8,11 +8,11 @@ import torch
 from operation_cases import CASES, IMAGES
 from safetensors import safe_open
 
-from covtool.backbones.describing import attach_recipe
 from covtool.errors import ArgumentError, OutputExistsError, VerificationError
 from covtool.exporting import timm_folder
 from covtool.exporting.timm_folder import require_plain_timm, write_timm_folder
 from covtool.specs import BaseSpec, HeadSpec, InputSpec, Provenance, Recipe
+from covtool.surgery.describing import attach_recipe
 from covtool.surgery.rebuild import rebuild
 
 FILES = {"README.md", "config.json", "model.safetensors"}
