@@ -18,6 +18,9 @@ from covtool.errors import ArgumentError, NonFiniteError, ShapeError
 COLDEST, HOTTEST = 1e-4, 1e4
 """Bounds of a temperature, for whatever logits."""
 
+AS_THEY_ARE = 1.0
+"""Temperature of logits that are not divided."""
+
 MOST_LOGITS = 1 << 24
 """Logits that a temperature is chosen on, 128 MiB: one number needs no more."""
 
@@ -31,7 +34,7 @@ class TemperatureFit:
     Attributes:
         temperature: Number to divide logits by.
         images: Number of images that it was chosen on.
-        bound: ``surest`` where the likelihood alone would be surer than so few images allow;
+        bound: ``surest`` where the likelihood alone would be surer than so few images show;
             ``hottest`` where the logits say nothing about the labels; None otherwise.
     """
 
@@ -45,7 +48,9 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> TemperatureFit:
 
     Where every image is right, the likelihood grows without end as the temperature falls. N images
     without a mistake do not show more than 1 - 1 / (N + 2), which Laplace's rule of succession
-    estimates for the next one: the mean confidence is not let beyond that.
+    estimates for the next one: the temperature is not let fall below 1 beyond that mean confidence.
+    Where the logits as they are have it already, the temperature is 1: images that are right are no
+    reason to be less sure.
 
     Args:
         logits: Shape (N, K), of images that the weights have not seen.
@@ -86,7 +91,9 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> TemperatureFit:
     likeliest = _lowest(lambda temperature: slope(temperature) <= 0)
     if doubt(likeliest) >= least_doubt:
         return TemperatureFit(temperature=likeliest, images=images)
-    surest = _lowest(lambda temperature: doubt(temperature) >= least_doubt)
+    surest = min(_lowest(lambda temperature: doubt(temperature) >= least_doubt), AS_THEY_ARE)
+    if likeliest >= surest:  # above 1, mistakes have called for it
+        return TemperatureFit(temperature=likeliest, images=images)
     return TemperatureFit(temperature=surest, images=images, bound="surest")
 
 

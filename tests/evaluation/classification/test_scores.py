@@ -143,8 +143,11 @@ def test_scores_of_unknown_images_are_compared_pair_by_pair(calibrated, data, ot
         assert found[score]["auroc"] == pytest.approx(100 * area, abs=1.0)
 
 
-def test_a_table_names_both_scores_and_the_plain_probabilities(calibrated, data, others) -> None:
-    done = covtool("evaluate", calibrated[0], "--data", data, "--unknown", others, *RUN)
+def test_a_table_names_both_scores_and_the_plain_probabilities(
+    calibrated, data, others, tmp_path
+) -> None:
+    path = with_temperature(calibrated[0], tmp_path / "net.safetensors", 2.0)
+    done = covtool("evaluate", path, "--data", data, "--unknown", others, *RUN)
     for text in ("ECE", "negative log-likelihood", "temperature", "area under ROC", "7 of others"):
         assert text in done.stdout
 
