@@ -185,11 +185,13 @@ def _caption(prediction: Prediction, font: ImageFont.FreeTypeFont, width: int) -
     for place, (name, probability) in enumerate(pairs):
         if place == CLASSES:
             break
-        text = f"{probability:.1%} {printable(name, longest=300) or '(below the threshold)'}"
+        text = f"{probability:.1%} {printable(name, longest=300) or '(no answer)'}"
         first, *others = _wrapped(text, font, inner)
         ink = _FAINT if place else _INK
         yield _Line(first, ink, probability)
         yield from (_Line(text, ink) for text in others)
+    if prediction.distance is not None:
+        yield _Line(f"distance {prediction.distance:.3f}", _FAINT)
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
