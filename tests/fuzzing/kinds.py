@@ -282,6 +282,42 @@ KINDS = (
         checksummed=("features.safetensors",),
     ),
     Kind(
+        "neighbors",
+        seeds.file_with_neighbors,
+        {"own.safetensors": (*SAFETENSORS, *RECIPE, *RAW)},
+        (
+            checkpoint("inspect own.safetensors --json"),
+            images("evaluate own.safetensors --data toy --unknown toy/val/red/0.png -j 0 --json"),
+            images("predict own.safetensors toy -j 0 -o out.jsonl", "out.jsonl"),
+            checkpoint("load own.safetensors", run=library),
+        ),
+        checksummed=("own.safetensors",),
+    ),
+    Kind(
+        "index",
+        seeds.index,
+        {"toy.index": (*SAFETENSORS, *RAW)},
+        (
+            images("search toy.index toy/val -j 0 --model own.safetensors --json"),
+            images(
+                "index toy.index toy/val/red/0.png --remove -j 0 --model own.safetensors",
+                "toy.index",
+            ),
+            data("evaluate --distances-from toy.index --data list.csv --json"),
+        ),
+        checksummed=("toy.index",),
+    ),
+    Kind(
+        "predictions",
+        seeds.interrupted_predictions,
+        {"answers.csv.partial": (*CSV, *RAW), "answers.csv.partial.journal": (*JSON_LINES, *RAW)},
+        (
+            state(
+                "predict own.safetensors toy/train -b 2 -j 0 -o answers.csv --resume", "answers.csv"
+            ),
+        ),
+    ),
+    Kind(
         "records",
         seeds.records,
         {"shards/*.tar": (*TAR, *RAW), "shards": TREE},

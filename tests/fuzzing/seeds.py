@@ -9,7 +9,7 @@ import io
 import json
 import shutil
 import tarfile
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import torch
@@ -17,6 +17,10 @@ from checkpoint_files import tiny_model
 from safetensors.torch import save_file
 from svdnet_runs import write_svdnet_run
 from toy_data import COLORS, write_toy_data
+
+from covtool.errors import InterruptedRunError
+from covtool.prediction.predicting import predict_images
+from covtool.prediction.request import PredictionRequest
 
 CLASSES = ("blue", "green", "red")
 
@@ -252,6 +256,39 @@ def features(folder: Path) -> None:
     for suffix in ("npz", "csv", "safetensors"):
         output = folder / f"features.{suffix}"
         run("embed", folder / "own.safetensors", folder / "list.csv", "-o", output, "-j", 0)
+
+
+def file_with_neighbors(folder: Path) -> None:
+    """A file of covtool that keeps embeddings of its training images."""
+    torch_zip(folder)
+    run(
+        "convert", folder / "model.pth", "--head", "gap", "--img-size", 32, "--calibrate",
+        folder / "toy", "--keep-neighbors", "-j", 0, "-o", folder / "own.safetensors",
+    )  # fmt: skip
+
+
+def index(folder: Path) -> None:
+    """An index to search in."""
+    retrieval_list(folder)
+    images, output = folder / "list.csv", folder / "toy.index"
+    run("index", folder / "own.safetensors", images, "-j", 0, "-o", output)
+
+
+def interrupted_predictions(folder: Path) -> None:
+    """Predictions that were ended after their first batch."""
+    own_file(folder)
+    own = {"source": "own.safetensors", "batch_size": 2, "workers": 0}
+    answered = 0
+
+    def stop(answer: object) -> None:
+        nonlocal answered
+        answered += 1
+        if answered == 3:
+            raise KeyboardInterrupt
+
+    with chdir(folder), suppress(InterruptedRunError):
+        request = PredictionRequest(images=("toy/train",), output=Path("answers.csv"), **own)
+        predict_images(request, on_prediction=stop)
 
 
 def records(folder: Path) -> None:
