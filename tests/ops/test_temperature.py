@@ -53,6 +53,19 @@ def test_the_scale_of_the_logits_is_made_up_for(scale) -> None:
     assert plain == pytest.approx(1.0, abs=0.2)
 
 
+def test_it_takes_few_passes_in_small_parts(monkeypatch) -> None:
+    logits, labels = drawn(3.0)
+    whole = fit_temperature(logits, labels).temperature
+    parts, softmax = [], torch.Tensor.softmax
+    monkeypatch.setattr(
+        torch.Tensor, "softmax", lambda part, dim: parts.append(len(part)) or softmax(part, dim)
+    )
+    monkeypatch.setattr("covtool.ops.temperature._CHUNK", 7 * 100)
+    assert fit_temperature(logits, labels).temperature == pytest.approx(whole, rel=1e-11)
+    assert max(parts) == 100
+    assert sum(parts) < 30 * len(logits)
+
+
 def test_half_precision_is_exact_in_float64_and_nothing_is_changed() -> None:
     logits, labels = drawn(1.0)
     half = logits.half()

@@ -26,8 +26,9 @@ class HeldOutLogits:
     def __init__(self, num_images: int, num_classes: int) -> None:
         self._every = ceil(num_images * num_classes / MOST_LOGITS)
         self._seen = 0
-        self._logits: list[Tensor] = []
-        self._labels: list[Tensor] = []
+        # Of no images: one of several processes may get none at all.
+        self._logits = [torch.empty(0, num_classes)]
+        self._labels = [torch.empty(0, dtype=torch.long)]
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Take a batch, (B, K) and (B,)."""
