@@ -152,6 +152,11 @@ def _show(done: "AverageResult") -> None:
                 if measured is not None
                 else []
             ),
+            *(
+                [("temperature of predictions", f"{scores.temperature:.4g}")]
+                if (scores := done.recipe.scores) is not None
+                else []
+            ),
             ("file", done.path),
         ],
     )

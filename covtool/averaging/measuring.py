@@ -20,8 +20,14 @@ from covtool.data.loading.worker_death import translate_worker_death
 from covtool.errors import DataError
 from covtool.evaluation.classification.accuracy import evaluate_classification
 from covtool.evaluation.classification.class_matching import match_classes
+from covtool.evaluation.classification.held_out import (
+    HeldOutLogits,
+    note_on_temperature,
+    score_spec,
+)
+from covtool.ops.temperature import fit_held_out
 from covtool.progress import Track
-from covtool.specs import InputSpec, Recipe
+from covtool.specs import InputSpec, Recipe, ScoreSpec
 
 FLOAT_BYTES = 4
 LARGEST_KEPT = 1 << 30
@@ -38,6 +44,7 @@ class LabeledImages:
         layout: The data set.
         samples: The images that can be read.
         data: Name of the data set, and the split.
+        is_training: Whether they are the training images of the data set.
         request: Request with batches, workers and the choices in reading.
         device: Device that models run on.
         track: Display of the progress.
@@ -50,6 +57,7 @@ class LabeledImages:
     layout: DataLayout
     samples: Sequence[Sample]
     data: str
+    is_training: bool
     request: AverageRequest
     device: torch.device
     track: Track
@@ -72,6 +80,7 @@ class LabeledImages:
             layout=layout,
             samples=checked.good,
             data=f"{layout.name} {split}",
+            is_training=samples is layout.splits.get("train"),
             request=request,
             device=device,
             track=track,
@@ -94,6 +103,7 @@ class LabeledImages:
                 reason="Models have no class names; an average chosen by a guess would be one.",
                 hint="Average without --data, or give them names: covtool convert or finetune.",
             )
+        keep = HeldOutLogits(len(self.samples), recipe.num_classes)
         with translate_worker_death(self.request.workers):
             found = evaluate_classification(
                 in_float32(model),
@@ -102,8 +112,21 @@ class LabeledImages:
                 label_map=match.label_map,
                 device=self.device,
                 track=self.track,
+                keep=keep,
             )
-        return Measured(top_1=found.top_1, loss=found.loss, images=found.images, data=self.data)
+        return Measured(
+            top_1=found.top_1,
+            loss=found.loss,
+            images=found.images,
+            data=self.data,
+            scores=self._scores(keep),
+        )
+
+    def _scores(self, kept: HeldOutLogits) -> ScoreSpec | None:
+        """Return the temperature of predictions; None from images that may be trained on."""
+        if self.is_training:
+            return None
+        return score_spec(fit_held_out(kept.logits, kept.labels), "validation", self.data)
 
     def _batches(self, input: InputSpec) -> Batches:
         """Return the prepared images, which all models take: kept where they are few enough."""
@@ -130,7 +153,8 @@ class LabeledImages:
         """Return what is to be known about the images, in sentences."""
         match = match_classes(recipe.class_names, self.layout.class_names, recipe.num_classes)
         turned = note_on_turned(self.turned, exif=recipe.input.exif)
-        found = (*self.layout.notes, turned, note_on_dim(self.dim), match.note)
+        scores = None if self.is_training else note_on_temperature(recipe.scores)
+        found = (*self.layout.notes, turned, note_on_dim(self.dim), match.note, scores)
         return tuple(filter(None, found))
 
 

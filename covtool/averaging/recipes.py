@@ -68,8 +68,9 @@ def averaged_recipe(
         metrics=_metrics(measured),
         untrained=tuple(sorted({part for one in recipes for part in one.provenance.untrained})),
     )
-    # Temperature and neighbors were chosen for other weights.
-    changed = {"provenance": provenance, "scores": None, "neighbors": None}
+    # The sources' temperatures and neighbors were chosen for other weights.
+    scores = None if measured is None else measured.scores
+    changed = {"provenance": provenance, "scores": scores, "neighbors": None}
     return recipes[0].model_copy(update=changed)
 
 

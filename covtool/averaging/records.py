@@ -7,7 +7,7 @@ from pathlib import Path
 
 from covtool.data.datasets.checking import OnBadImage
 from covtool.errors import ArgumentError
-from covtool.specs import LayoutSpec, Recipe
+from covtool.specs import LayoutSpec, Recipe, ScoreSpec
 from covtool.specs.provenance import MOST_SOURCES, AverageSource
 from covtool.specs.record import Contradiction, refuse_contradictions
 
@@ -182,12 +182,14 @@ class Measured:
         loss: Mean cross entropy, in nats.
         images: Number of images.
         data: Name of the data set, and the split.
+        scores: Temperature of predictions that these images give; None where they give none.
     """
 
     top_1: float
     loss: float
     images: int
     data: str
+    scores: ScoreSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,9 @@ from covtool.differences.sides import Side, named_as_network, side_of
 from covtool.differences.tensors import TensorDifference, compare_tensors
 from covtool.progress import Track, silent
 
+SHARED = 0.5
+"""Share of the names of a model that another one of its code base has at least."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDifference:
@@ -72,8 +75,10 @@ def compare(before: str, after: str, *, track: Track = silent) -> ModelDifferenc
 
 
 def _with_common_names(one: Side, two: Side, track: Track) -> tuple[Side, Side]:
-    """Return both sides, with the names of networks where the files' own have nothing in common."""
-    if set(one.tensors) & set(two.tensors):
+    """Return both sides, with the names of networks where few of the files' own are shared."""
+    # Two code bases may both call their last layer `classifier`, and nothing else alike.
+    shared = len(one.tensors.keys() & two.tensors.keys())
+    if shared > SHARED * min(len(one.tensors), len(two.tensors)):
         return one, two
     return tuple(
         named_as_network(side, track) if side.is_recognized and side.recipe is not None else side

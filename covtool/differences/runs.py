@@ -84,7 +84,7 @@ def compare_runs(before: Path, after: Path) -> RunDifference:
         DataError: A log is damaged, or versions and device cannot be read.
     """
     settings = [read_settings(run / ARGUMENTS) for run in (before, after)]
-    shown = [{k: v for k, v in one.items() if k not in NAMES_OF_A_RUN} for one in settings]
+    shown = [{k: _plain(v) for k, v in one.items() if k not in NAMES_OF_A_RUN} for one in settings]
     notes: list[str] = []
     environments = [_environment(run, notes) for run in (before, after)]
     epochs = [_epochs(run, one, notes) for run, one in zip((before, after), settings, strict=True)]
@@ -145,6 +145,15 @@ def _number(cell: str) -> float | str:
     except ValueError:
         return cell
     return value if isfinite(value) else cell
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of YAML with texts for .nan and .inf: JSON has none, and NaN is not itself."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
 def _checksum(path: Path) -> str | None:

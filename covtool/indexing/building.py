@@ -14,6 +14,7 @@ from covtool.data.images.orientation import note_on_turned
 from covtool.evaluation.model_request import ModelRequest
 from covtool.indexing.fingerprint import kept_source, model_fingerprint
 from covtool.indexing.gallery import collect_images
+from covtool.indexing.in_use import index_in_use
 from covtool.indexing.index_record import IndexRecord, folder_text
 from covtool.indexing.inverted_file import require_faiss
 from covtool.indexing.making import IndexMaking, IndexResult
@@ -49,15 +50,21 @@ def build_index(request: IndexRequest, *, track: Track = silent) -> IndexResult:
         ArgumentError: The output's name is not an index's, settings contradict each other, faiss is
             missing, or there is no such device.
         OutputExistsError: There is such a file.
-        DataError: There are no images, or none to choose a threshold on.
+        DataError: There are no images, none to choose a threshold on, or another command changes
+            the index that is to be replaced.
         CheckpointError: The model cannot be opened.
         NonFiniteError: A feature is not a finite number.
         SaveError: The disk is full, say.
     """
-    spec = request.spec
     require_index_name(request.output)
     require_writable(request.output, overwrite=request.overwrite)
-    check_spec(spec)
+    check_spec(request.spec)
+    with index_in_use(request.output):
+        return _build(request, track)
+
+
+def _build(request: IndexRequest, track: Track) -> IndexResult:
+    spec = request.spec
     found = collect_images(request.images, split=request.split)
     threshold = ThresholdChoice.of(spec, found.labels)
     checked = check_images(found.samples, on_bad_image=request.on_bad_image, track=track)

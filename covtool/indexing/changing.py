@@ -18,6 +18,7 @@ from covtool.evaluation.model_request import ModelRequest
 from covtool.indexing.building import check_spec, notes_on
 from covtool.indexing.fingerprint import open_for_index, require_same_model, spec_of
 from covtool.indexing.gallery import collect_images, path_in
+from covtool.indexing.in_use import index_in_use
 from covtool.indexing.index_file import Index, read_index
 from covtool.indexing.index_record import IndexRecord
 from covtool.indexing.making import IndexMaking, IndexResult
@@ -65,7 +66,8 @@ def change_index(request: IndexChange, *, track: Track = silent) -> IndexResult:
 
     Raises:
         ArgumentError: Settings contradict each other, or one belongs to the index.
-        DataError: The index is damaged, an image is in it already, or is not.
+        DataError: The index is damaged, an image is in it already, or is not, or another command
+            changes it now.
         CheckpointError: The model cannot be opened, or is not the index's.
         NonFiniteError: A feature is not a finite number.
         SaveError: The disk is full, say.
@@ -73,6 +75,11 @@ def change_index(request: IndexChange, *, track: Track = silent) -> IndexResult:
     require_index_name(request.index)
     check_spec(request.spec)
     require_writable(request.index, overwrite=True)
+    with index_in_use(request.index):
+        return _change(request, track)
+
+
+def _change(request: IndexChange, track: Track) -> IndexResult:
     plan = _plan(request, track)
     record, threshold = plan.index.record, plan.threshold
     model = None

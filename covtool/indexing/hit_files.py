@@ -20,6 +20,7 @@ from covtool.evaluation.retrieval.rank_sheet import (
     save_sheet,
 )
 from covtool.indexing.search import Answer, Hit, SearchResult
+from covtool.indexing.thresholds import is_known_identity
 
 COLUMNS = ("query", "rank", "path", "identity", "camera", "distance", "similarity", "match")
 Row = dict[str, object]
@@ -151,7 +152,8 @@ def _query_captions(answer: Answer) -> tuple[str, ...]:
 
 def _drawn(hit: Hit, answer: Answer, result: SearchResult) -> SheetImage:
     color = NEUTRAL
-    if hit.identity and answer.identity:
+    sides = (hit, answer)
+    if all(is_known_identity(side.identity, has_cameras=bool(side.camera)) for side in sides):
         color = RIGHT if hit.identity == answer.identity else WRONG
     beyond = " (no match)" if hit.match is False else ""
     camera = f"camera {hit.camera}" if hit.camera else ""

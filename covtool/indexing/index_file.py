@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from covtool import __version__
 from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum, text_checksum
 from covtool.checkpoints.tensor_files import tensors_in
 from covtool.documents import parse_json
@@ -24,7 +25,8 @@ from covtool.evaluation.features.formats import (
     write_safetensors,
 )
 from covtool.evaluation.features.table import FeatureTable, ImageLabels
-from covtool.indexing.index_record import IndexRecord
+from covtool.indexing.index_record import VERSION, IndexRecord
+from covtool.printable import printable
 from covtool.safetensors_header import Header, HeaderError, read_header
 from covtool.specs.problems import first_problem
 
@@ -104,11 +106,25 @@ def read_record(path: Path) -> IndexRecord:
     if header.metadata.get(RECORD_CHECKSUM_KEY) != text_checksum({RECORD_KEY: text}):
         raise _damaged(path, "What it says about itself is not what covtool wrote.")
     try:
-        return IndexRecord.model_validate(parse_json(text))
-    except ValidationError as problem:
-        raise _damaged(path, f"{first_problem(problem)}.") from problem
+        values = parse_json(text)
     except ValueError as problem:
         raise _damaged(path, reason_of(problem)) from problem
+    _require_known_version(path, values)
+    try:
+        return IndexRecord.model_validate(values)
+    except ValidationError as problem:
+        raise _damaged(path, f"{first_problem(problem)}.") from problem
+
+
+def _require_known_version(path: Path, values: Any) -> None:
+    version = values.get("version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        writer = printable(str(values.get("covtool_version")), longest=50)
+        raise DataError(
+            f"The index {path} is of version {version}, and this covtool reads version {VERSION}.",
+            reason=f"covtool {writer} wrote it; this is {__version__}.",
+            hint="Use that covtool, or make the index again.",
+        )
 
 
 def read_index(path: Path, *, mapped: bool = False) -> Index:

@@ -12,6 +12,9 @@ from pydantic import Field
 
 from covtool.specs import InputSpec, ModelSource, Record
 
+VERSION = 1
+"""Number of the schema that this covtool writes and reads."""
+
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]

@@ -76,6 +76,7 @@ class UnknownRelevance:
             images=gallery + self.num_queries,
             images_per_identity=0,
             num_features=num_features,
+            has_pairs=False,
         )
 
 

@@ -206,11 +206,21 @@ def _known_identities(labels: Sequence[ImageLabels]) -> dict[str, list[int]]:
     has_cameras = any(label.camera for label in labels)
     found = defaultdict(list)
     for row, label in enumerate(labels):
-        # Whom distractors show is unknown: two of them may be one person.
-        is_distractor = has_cameras and label.identity.lstrip("0") == "" and label.identity
-        if label.identity and label.identity != JUNK_IDENTITY and not is_distractor:
+        if is_known_identity(label.identity, has_cameras=has_cameras):
             found[label.identity].append(row)
     return found
+
+
+def is_known_identity(identity: str, *, has_cameras: bool) -> bool:
+    """Return whether an identity says whom an image shows: junk and distractors do not.
+
+    Args:
+        identity: Name of the identity; "" where it is unknown.
+        has_cameras: Whether cameras are known: then 0 are distractors, as in Market-1501, and no
+            class of that name. Two of them may be one person, or two.
+    """
+    is_distractor = has_cameras and not identity.lstrip("0")
+    return bool(identity) and identity != JUNK_IDENTITY and not is_distractor
 
 
 def _drawn(of_identity: dict[str, list[int]]) -> list[str]:

@@ -3,15 +3,23 @@
 import pytest
 import torch
 from averaged_models import SMALL, make_variant, write_variant
+from torch.nn.functional import normalize
 from torch.optim.swa_utils import update_bn
 from toy_data import write_toy_data
 
 from covtool.averaging import AverageRequest, average
 from covtool.averaging.batch_norms import batch_norms, estimate_statistics_
+from covtool.averaging.measuring import LabeledImages
+from covtool.checkpoints.kept_neighbors import PREFIX
 from covtool.checkpoints.model_file import load, read_recipe, save
 from covtool.errors import ArgumentError, CheckpointError, DataError, OutputExistsError
+from covtool.evaluation.classification.held_out import score_spec
 from covtool.evaluation.evaluate import EvaluationRequest, evaluate
-from covtool.specs import HeadSpec, ScoreSpec
+from covtool.ops.neighbors import Neighbors
+from covtool.ops.temperature import fit_temperature
+from covtool.progress import silent
+from covtool.safetensors_header import read_header
+from covtool.specs import HeadSpec, NeighborSpec, ScoreSpec
 from covtool.specs.provenance import AverageStep, ConversionStep, TrainingStep
 from covtool.surgery import apply_head, plan_head
 
@@ -135,6 +143,53 @@ def test_another_head_is_refused_by_its_field(tmp_path) -> None:
     with pytest.raises(CheckpointError, match="of different structure") as refused:
         averaged(tmp_path, *made)
     assert refused.value.reason == "operation 1.dim: 8 and 16."
+
+
+def test_embeddings_of_a_source_are_not_in_the_file(tmp_path) -> None:
+    kept = NeighborSpec(layer="fc", nearest=2, data="toy train", images=4)
+    files = []
+    for number in (0, 1):
+        model = make_variant(number, neighbors=kept)
+        model.neighbors = Neighbors.of(normalize(torch.randn(4, model.fc.in_features)))
+        files.append(save(model, tmp_path / f"{number}.safetensors"))
+        assert any(name.startswith(PREFIX) for name in read_header(files[-1]).entries)
+    done = averaged(tmp_path, *files)
+    assert not any(name.startswith(PREFIX) for name in read_header(done.path).entries)
+    assert load(done.path).neighbors is None
+
+
+@pytest.mark.parametrize(
+    "way", [{"greedy": True}, {"between": True}, {"bn_data": True}, {"split": "train"}]
+)
+def test_the_temperature_is_that_of_the_average_on_images_held_out(
+    files, toy, tmp_path, way
+) -> None:
+    way = {**way, **({"bn_data": toy} if "bn_data" in way else {})}
+    models = [] if "between" in way else files
+    way = {**way, **({"between": tuple(files[:2])} if "between" in way else {})}
+    done = averaged(tmp_path, *models, data=toy, **way)
+    scores = read_recipe(done.path).scores
+    if "split" in way:
+        assert scores is None
+        return
+    images = LabeledImages.of(
+        AverageRequest(models=(), output=tmp_path, data=toy, workers=0, device="cpu"),
+        torch.device("cpu"),
+        silent,
+    )
+    model = load(done.path)
+    batches = list(images._batches(SMALL))
+    with torch.no_grad():
+        logits = torch.cat([model(batch) for batch, _ in batches])
+    fit = fit_temperature(logits, torch.cat([labels for _, labels in batches]))
+    expected = score_spec(fit, "validation", done.measured.data)
+    if expected is None:  # networks with random weights may know nothing
+        assert "greedy" in way
+        assert scores is None
+        assert any("No temperature of predictions" in note for note in done.notes)
+        return
+    assert scores.temperature == pytest.approx(expected.temperature, rel=1e-4)
+    assert scores.model_copy(update={"temperature": expected.temperature}) == expected
 
 
 def test_weights_that_are_not_finite_are_refused(files, tmp_path) -> None:

@@ -109,7 +109,7 @@ def test_another_model_is_refused(covtool, gallery, tmp_path):
 
 MISTAKES = {
     "another suffix": (["g.index", "people", "-o", "hits.xlsx"], 2, "must end in one of .csv"),
-    "not a picture": (["g.index", "people", "--sheet", "hits.jpg"], 2, "Let it end in .png"),
+    "not a picture": (["g.index", "people", "--sheet", "hits.jpg"], 2, "must end in .png"),
     "no folder": (["g.index", "people", "-o", "nowhere/x.csv"], 2, "There is no folder nowhere"),
     "no index": (["{net}", "people"], 4, "is not an index"),
     "no such index": (["nowhere.index", "people"], 4, "There is no index nowhere.index"),

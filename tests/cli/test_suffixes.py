@@ -16,13 +16,16 @@ from covtool_cli.main import app
 
 NAMES = {
     "foo": "x.foo",
-    "another format": "x.pt2",
+    "another format": "x.{other}",
     "an archive of the format": "x.{suffix}.gz",
     "none": "x",
     "a dot": "x.",
     "the suffix alone": ".{suffix}",
     "a timm name": "resnet50.a1_in1k",
 }
+
+OTHERS = {"export --output": "npz"}
+"""Formats that an option does not write, where it writes .pt2."""
 
 _OUTPUT = re.compile(r"(file|table|picture)\b.*\b(to write|to draw)", re.IGNORECASE)
 _SUFFIX = re.compile(r"\.(safetensors|npz|csv|svg|pdf|png|onnx|pt2|jsonl|parquet|index)\b")
@@ -58,15 +61,16 @@ def test_the_options_that_name_outputs_are_found():
     } <= FOUND.keys()
 
 
-@pytest.mark.parametrize("kind", NAMES)
 @pytest.mark.parametrize("option", FOUND)
-def test_another_suffix_is_refused_before_anything_else(covtool, option, kind, tmp_path):
+def test_another_suffix_is_refused_before_anything_else(covtool, option, tmp_path):
     suffix = FOUND[option][1] if FOUND[option] else "png"
-    code, out, err = covtool(*option.split(), NAMES[kind].format(suffix=suffix))
-    assert (code, out) == (2, "")
-    assert "is not the name of" in err
-    assert "The name must end in" in err
-    assert "Call it" in err
+    for kind, name in NAMES.items():
+        given = name.format(suffix=suffix, other=OTHERS.get(option, "pt2"))
+        code, out, err = covtool(*option.split(), given)
+        assert (code, out) == (2, ""), kind
+        assert "is not the name of" in err, kind
+        assert "The name must end in" in err, kind
+        assert "Call it" in err, kind
     assert list(tmp_path.iterdir()) == []
 
 

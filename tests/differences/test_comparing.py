@@ -3,6 +3,7 @@
 import pytest
 import torch
 from averaged_models import SMALL, make_variant, write_variant
+from code_base_layouts import LAYOUTS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,7 +110,13 @@ RECIPES = {
             (
                 "scores",
                 None,
-                {"temperature": 2.0, "method": "validation", "data": "d", "images": 1},
+                {
+                    "temperature": 2.0,
+                    "method": "validation",
+                    "data": "d",
+                    "images": 1,
+                    "is_bounded": False,
+                },
             )
         ],
     ),
@@ -160,6 +167,21 @@ def test_a_foreign_checkpoint_is_compared_by_what_it_holds(file, tmp_path) -> No
     assert odd.recipe is None
     assert kinds(odd)["head.a"] == "gone"
     assert any("no tensor of the same name" in note for note in odd.notes)
+
+
+def test_tensors_of_another_code_base_are_compared_under_the_networks_names(tmp_path) -> None:
+    write = next(row.write for row in LAYOUTS if row.code_base == "transformers-mobilenet-v2")
+    model = make_variant(0, name="mobilenetv2_050", num_classes=1000, class_names=None)
+    state = write(model.state_dict())
+    assert len(state.keys() & model.state_dict().keys()) == 2  # the classifier's
+    torch.save(state, tmp_path / "other.pth")
+    with torch.no_grad():
+        model.conv_stem.weight[0] += 1
+    found = compare(str(tmp_path / "other.pth"), str(save(model, tmp_path / "net.safetensors")))
+    assert {key: kind for key, kind in kinds(found).items() if "num_batches" not in key} == {
+        "conv_stem.weight": "changed"
+    }
+    assert "other.pth are called as in mobilenetv2_050." in " ".join(found.notes)
 
 
 def test_streamed_tensors_are_those_of_the_file(file) -> None:

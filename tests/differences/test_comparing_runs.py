@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import pytest
 from toy_data import write_toy_data
@@ -39,6 +40,17 @@ def test_settings_that_differ_and_both_epochs_are_found(runs) -> None:
     for run, values in ((runs["a"], best.before), (runs["b"], best.after)):
         result = json.loads((run / "result.json").read_text())
         assert (values["epoch"], values["eval_top1"]) == (result["best_epoch"], result["best"])
+
+
+def test_settings_that_are_no_numbers_stay_json(copies, tmp_path) -> None:
+    for name, text in (("one", "{x: .nan, y: [.inf]}"), ("two", "{x: .nan, y: [-.inf]}")):
+        with (tmp_path / name / "args.yaml").open("a") as file:
+            file.write(f"own: {text}\n")
+    found = compare(*copies)
+    assert [(one.field, one.before, one.after) for one in found.settings] == [
+        ("own.y", ["inf"], ["-inf"])
+    ]
+    json.dumps(asdict(found), default=str, allow_nan=False)
 
 
 def test_a_copy_of_a_run_does_not_differ(copies) -> None:

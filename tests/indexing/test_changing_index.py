@@ -18,6 +18,7 @@ from covtool.evaluation.features.files import FeatureWriter, read_features
 from covtool.indexing import index_file, making
 from covtool.indexing.building import IndexRequest, build_index
 from covtool.indexing.changing import IndexChange, change_index
+from covtool.indexing.in_use import index_in_use
 from covtool.indexing.index_file import read_index, read_record
 from covtool.specs.indexing import IndexSpec
 
@@ -129,6 +130,42 @@ def test_another_program_is_not_overwritten(gallery, more, monkeypatch, tmp_path
     with pytest.raises(DataError, match="changed by another program"):
         change(gallery, add=(more,))
     assert len(read_features(gallery).labels) == COUNT
+
+
+def test_two_commands_do_not_change_one_index_at_once(net, people, gallery, more, monkeypatch):
+    finish = making.IndexMaking._finished
+    refused = []
+
+    def meanwhile(self, stored, track):
+        monkeypatch.setattr(making.IndexMaking, "_finished", finish)
+        with pytest.raises(DataError, match="is being changed by another command"):
+            change(gallery, remove=(Path("ann"),))
+        again = IndexRequest(source=net, images=(people,), output=gallery, overwrite=True, **QUICK)
+        with pytest.raises(DataError, match="is being changed by another command") as told:
+            build_index(again)
+        refused.append(told)
+        return finish(self, stored, track)
+
+    monkeypatch.setattr(making.IndexMaking, "_finished", meanwhile)
+    change(gallery, add=(more,))
+    assert len(refused) == 1
+    assert len(read_features(gallery).labels) == COUNT + 4
+    change(gallery, remove=(Path("ann"),))  # the lock is let go of
+
+
+def test_a_lock_is_on_the_file_that_is_there(gallery, tmp_path, monkeypatch):
+    import fcntl
+
+    lock = fcntl.flock
+
+    def slow(file, how):
+        monkeypatch.setattr(fcntl, "flock", lock)
+        shutil.copy(gallery, tmp_path / "new").replace(gallery)  # between opening and locking
+        return lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with index_in_use(gallery), pytest.raises(DataError), index_in_use(gallery):
+        pass
 
 
 def killed(function, *, after=0):

@@ -2,17 +2,21 @@
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 import torch
 from hostile_texts import HOSTILE
 from indexed_images import NAMES, PER_NAME, QUICK, make_net, write_gallery
+from retrieval_models import make_model
 
+from covtool.checkpoints.model_file import save
 from covtool.checkpoints.tensor_checksum import text_checksum
 from covtool.errors import ArgumentError, DataError, NonFiniteError, OutputExistsError
 from covtool.evaluation.embed import EmbedRequest, embed
 from covtool.evaluation.features.extractor import FeatureExtractor
 from covtool.evaluation.features.files import read_features
+from covtool.evaluation.retrieve import RetrievalRequest, retrieve
 from covtool.indexing.building import IndexRequest, build_index
 from covtool.indexing.index_file import (
     RECORD_CHECKSUM_KEY,
@@ -22,6 +26,8 @@ from covtool.indexing.index_file import (
     read_index,
     read_record,
 )
+from covtool.indexing.search import SearchRequest, search_index
+from covtool.specs import RetrievalSpec
 from covtool.specs.indexing import IndexSpec
 
 
@@ -220,3 +226,43 @@ def test_a_copy_of_the_model_has_the_same_fingerprint(net, people, made, tmp_pat
 def test_a_writer_needs_a_name_of_its_own(gallery):
     with pytest.raises(OutputExistsError):
         index_writer(gallery, RecordInTheMaking())
+
+
+def test_an_index_of_a_later_covtool_is_no_damaged_one(gallery):
+    def change(metadata):
+        values = json.loads(metadata[RECORD_KEY])
+        text = json.dumps({**values, "version": 2, "covtool_version": "9.0", "more": 1})
+        metadata[RECORD_KEY] = text
+        metadata[RECORD_CHECKSUM_KEY] = text_checksum({RECORD_KEY: text})
+
+    rewritten(gallery, change)
+    with pytest.raises(DataError, match="of version 2, and this covtool reads version 1") as told:
+        read_record(gallery)
+    assert "covtool 9.0 wrote it" in told.value.reason
+
+
+def test_evaluate_searches_in_an_index_as_in_features(net, people, made, tmp_path):
+    embed(EmbedRequest(source=net, images=people, output=tmp_path / "f.safetensors", **QUICK))
+    files = (made, tmp_path / "f.safetensors")
+    specs = [RetrievalSpec(distances_from=file) for file in files]
+    asked = [RetrievalRequest(source=None, data=people, spec=spec, **QUICK) for spec in specs]
+    one, other = (retrieve(request).result.figures() for request in asked)
+    assert one == other
+
+
+def test_a_model_in_half_precision_has_an_index(people, tmp_path):
+    model = make_model().half()
+    net = save(model, tmp_path / "half.safetensors")
+    build(net, people, tmp_path / "g.index")
+    assert read_index(tmp_path / "g.index").features.isfinite().all()
+
+
+def test_paths_and_fingerprint_do_not_depend_on_the_working_folder(
+    net, people, made, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(people.parent)
+    build(net, Path("list.csv"), tmp_path / "g.index")
+    assert (tmp_path / "g.index").read_bytes() == made.read_bytes()
+    monkeypatch.chdir(people.parent / "ann")
+    asked = SearchRequest(index=tmp_path / "g.index", queries=(Path("0.png"),), **QUICK)
+    assert search_index(asked).answers[0].hits[0].path == "ann/0.png"

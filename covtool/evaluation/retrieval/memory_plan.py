@@ -25,6 +25,7 @@ class SearchSize:
         images: Images that take part in a re-ranking: the gallery, and queries that are not in it.
         images_per_identity: Images of the gallery that show one query's identity, at most.
         num_features: Features of an image.
+        has_pairs: Whether pairs of one identity and of two are counted.
     """
 
     queries: int
@@ -32,6 +33,7 @@ class SearchSize:
     images: int
     images_per_identity: int
     num_features: int
+    has_pairs: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

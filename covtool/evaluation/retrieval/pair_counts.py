@@ -53,6 +53,8 @@ def is_sorted(size: SearchSize, memory_bytes: int) -> bool:
 
 def counting_bytes(size: SearchSize, memory_bytes: int) -> int:
     """Return bytes that counting the pairs of a search takes, at most."""
+    if not size.has_pairs:
+        return 0
     pairs = size.queries * size.gallery
     return SORTING * pairs if is_sorted(size, memory_bytes) else COUNTING
 
