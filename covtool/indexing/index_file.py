@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from covtool.checkpoints.other_files import RECORD_KEY
 from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum, text_checksum
 from covtool.checkpoints.tensor_files import tensors_in
 from covtool.documents import parse_json
@@ -28,9 +29,8 @@ from covtool.indexing.index_record import IndexRecord
 from covtool.safetensors_header import Header, HeaderError, read_header
 from covtool.specs.problems import first_problem
 
-RECORD_KEY = "covtool.index"
 RECORD_CHECKSUM_KEY = "covtool.index.sha256"
-"""Where the metadata keep the record, and a checksum of it."""
+"""Where the metadata keep a checksum of the record."""
 
 
 class FileState(NamedTuple):

@@ -8,6 +8,7 @@ import torch
 from hostile_texts import HOSTILE
 from indexed_images import NAMES, PER_NAME, QUICK, make_net, write_gallery
 
+from covtool.checkpoints.other_files import RECORD_KEY
 from covtool.checkpoints.tensor_checksum import text_checksum
 from covtool.errors import ArgumentError, DataError, NonFiniteError, OutputExistsError
 from covtool.evaluation.embed import EmbedRequest, embed
@@ -16,7 +17,6 @@ from covtool.evaluation.features.files import read_features
 from covtool.indexing.building import IndexRequest, build_index
 from covtool.indexing.index_file import (
     RECORD_CHECKSUM_KEY,
-    RECORD_KEY,
     RecordInTheMaking,
     index_writer,
     read_index,
