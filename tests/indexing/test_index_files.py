@@ -185,9 +185,11 @@ def test_a_file_beside_the_index_cannot_be_anywhere_else(gallery):
 
 
 def test_another_file_is_no_index(net, tmp_path):
+    (net.parent / "photo.onnx").write_bytes(b"\x08\x0a\x12\x07covtool" + bytes(64))
     for path, reason in (
-        (net, "It holds no features"),
+        (net, f"It is a model.\ncovtool index {net} IMAGES"),
         (tmp_path / "no.index", "There is no index"),
+        (net.parent / "photo.onnx", "is not an index, nor any other file of safetensors"),
     ):
         with pytest.raises(DataError, match=reason):
             read_record(path)
