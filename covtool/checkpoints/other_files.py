@@ -49,7 +49,8 @@ def require_no_features(path: Path, metadata: Mapping[str, str]) -> None:
         raise CheckpointError(
             f"{path} is an index of images, not a model.",
             reason="It holds features of images, as covtool index writes them.",
-            hint=f"Search it: covtool search {path} QUERY... {GIVE_THE_MODEL[:-1]}, for the rest.",
+            hint=f"Search in it: covtool search {path} QUERY... For all else, name the model that "
+            "it was made with.",
         )
     if LABELS_CHECKSUM_KEY in metadata:
         raise _features(path)
