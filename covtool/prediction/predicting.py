@@ -180,10 +180,15 @@ def notes_on_answers(recipe: Recipe, spec: PredictionSpec, *, named: bool) -> It
             f"Probabilities are those of the logits divided by {scores.temperature:.4g}, which "
             f"was chosen on {scores.images:,} images of {scores.data}."
         )
-    elif spec.threshold is not None:
+    else:
+        doubt = (
+            ""
+            if spec.threshold is None
+            else f" Of the answers above {spec.threshold:g}, more or fewer may be right."
+        )
         yield (
             "Probabilities are not calibrated: the model's file has no temperature for "
-            f"predictions. Of the answers above {spec.threshold:g}, more or fewer may be right."
+            f"predictions, which covtool finetune and convert --calibrate choose.{doubt}"
         )
 
 
