@@ -13,10 +13,22 @@ _HOME = {
     "open_model": "covtool.checkpoints",
     "save": "covtool.checkpoints",
     "convert": "covtool.conversion",
+    "export": "covtool.exporting",
+    "ExportRequest": "covtool.exporting",
     "predict": "covtool.prediction",
 }
 
-__all__ = ["__version__", "convert", "identify", "load", "open_model", "predict", "save"]
+__all__ = [
+    "ExportRequest",
+    "__version__",
+    "convert",
+    "export",
+    "identify",
+    "load",
+    "open_model",
+    "predict",
+    "save",
+]
 
 
 def __getattr__(name: str) -> object:

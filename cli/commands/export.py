@@ -159,10 +159,9 @@ def _show(done: "ExportResult") -> None:
     )
     if done.root is not None:
         _show_root(done)
-    if done.proof is None:
-        render.line("opened by timm, which answers as the model does")
+    _show_proof(done)
+    if not done.speed:
         return
-    _show_proof(done.proof, done.tolerance or 0, precision=done.precision)
     rows = [
         (speed.batch_size, speed.torch_ms, speed.exported_ms, speed.ratio) for speed in done.speed
     ]
@@ -204,17 +203,18 @@ def _show_root(done: "ExportResult") -> None:
     )
 
 
-def _show_proof(proof: "Comparison", tolerance: float, *, precision: str) -> None:
+def _show_proof(done: "ExportResult") -> None:
     from covtool_cli import render
 
-    allowed = "of the images" if precision == "int8" else "of the spread"
+    proof = done.proof
+    allowed = "of the images" if done.precision == "int8" else "of the spread"
     render.pairs(
-        "The program against the model",
+        "The program against the model" if done.interface else "What timm opens against the model",
         [
             ("images", f"{proof.images} {f'of {proof.data}' if proof.data else 'random ones'}"),
             ("batches of", " and ".join(map(str, proof.batch_sizes))),
             *_differences(proof),
-            ("allowed", f"{tolerance:g} {allowed}"),
+            ("allowed", f"{done.tolerance:g} {allowed}"),
         ],
     )
 

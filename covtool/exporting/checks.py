@@ -1,8 +1,7 @@
 """Checks of a request, before anything is opened."""
 
 from covtool.atomic import require_writable
-from covtool.atomic.folders import require_folder
-from covtool.errors import ArgumentError, OutputExistsError
+from covtool.errors import ArgumentError
 from covtool.exporting.formats import FORMATS, Format, format_of
 from covtool.exporting.onnx_model import require_opset
 from covtool.exporting.records import NEWTON_SCHULZ, ExportRequest
@@ -83,7 +82,8 @@ def _refuse(request: ExportRequest) -> None:
 def _require_output(request: ExportRequest, row: Format) -> None:
     if row.suffix:
         require_writable(request.output, overwrite=request.overwrite)
-    elif request.output.exists() and not request.overwrite:
-        raise OutputExistsError(request.output)
     else:
-        require_folder(request.output)
+        # Late: what it needs of timm is more than a program does.
+        from covtool.exporting.timm_folder import require_replaceable
+
+        require_replaceable(request.output, overwrite=request.overwrite)

@@ -17,7 +17,7 @@ from covtool.exporting.checks import checked_format
 from covtool.exporting.formats import Format
 from covtool.exporting.job import Job, Reference
 from covtool.exporting.metadata import metadata_of
-from covtool.exporting.preparation import deployed, interface_of
+from covtool.exporting.preparation import deployed, in_float32, interface_of, weights_dtype
 from covtool.exporting.proving import (
     BATCH_SIZES,
     answers,
@@ -62,15 +62,28 @@ def export(request: ExportRequest, *, track: Track = silent) -> ExportResult:
     if half_precision_of(opened.model):
         opened.model.float()  # --half is what makes a program of half precision
     if row.build is None:
-        return _as_folder(request, opened, row)
+        return _as_folder(request, opened, row, track)
     return _as_program(request, opened, row, track)
 
 
-def _as_folder(request: ExportRequest, opened: OpenedModel, row: Format) -> ExportResult:
+def _as_folder(
+    request: ExportRequest, opened: OpenedModel, row: Format, track: Track
+) -> ExportResult:
     # Late: what it needs of timm is more than a program does.
-    from covtool.exporting.timm_folder import write_timm_folder
+    from covtool.exporting.timm_folder import require_plain_timm, write_timm_folder
 
-    folder = write_timm_folder(opened.model, request.output, overwrite=request.overwrite)
+    require_plain_timm(opened.model)
+    images = _images(request, opened, track)
+    expected = expected_answers(in_float32(opened.model), images, track)
+    proven: dict[str, Any] = {}
+
+    def check(made: nn.Module) -> None:
+        proven["proof"] = prove(made.float(), images.normalized, expected, images.data, track)
+        proven["tolerance"] = require_close(proven["proof"], "float32", request.tolerance)
+
+    folder = write_timm_folder(
+        opened.model, request.output, overwrite=request.overwrite, check=check
+    )
     files = [path for path in folder.rglob("*") if path.is_file()]
     return ExportResult(
         path=request.output,
@@ -79,7 +92,9 @@ def _as_folder(request: ExportRequest, opened: OpenedModel, row: Format) -> Expo
         num_bytes=sum(path.stat().st_size for path in files),
         num_classes=opened.recipe.num_classes,
         temperature=_temperature(opened),
-        notes=opened.notes,
+        unreadable=images.unreadable,
+        notes=_notes(request, opened, images, None),
+        **proven,
     )
 
 
@@ -155,7 +170,8 @@ def _without_solvers(
     Raises:
         SurgeryError: The format has no solvers, or the model's has no Newton-Schulz form.
     """
-    needed = solvers_in(opened.model)
+    given = in_float32(opened.model)
+    needed = solvers_in(given)
     if request.root is not None:
         if not needed:
             raise SurgeryError(
@@ -163,8 +179,8 @@ def _without_solvers(
                 hint="Leave it out: it exports as it is.",
             )
         iterations = request.iterations or ITERATIONS
-        model, replaced = without_solvers(opened.model, needed, iterations)
-        exact = expected_answers(opened.model, images)
+        model, replaced = without_solvers(given, needed, iterations)
+        exact = expected_answers(given, images)
         size = BATCH_SIZES[-1]
         loss = compare(exact, {size: expected_answers(model, images)}, images.data)
         return model, RootReplacement(heads=replaced, iterations=iterations, loss=loss)
@@ -175,7 +191,7 @@ def _without_solvers(
             reason="Runtimes of ONNX have no eigendecomposition and no solver of linear systems.",
             hint="Add --root newton-schulz to iterate in its place, or export as .pt2.",
         )
-    return opened.model, None
+    return given, None
 
 
 def _images(request: ExportRequest, opened: OpenedModel, track: Track) -> Images:
@@ -221,9 +237,13 @@ def _notes(
         )
     elif request.data is None:
         notes.append(
-            "The program is compared on random images, which say nothing about its answers; "
+            "What was written is compared on random images, which say nothing about its answers; "
             "--data DIR names real ones."
         )
+    dtype = weights_dtype(opened.model)
+    if dtype is not torch.float32:
+        name = str(dtype).removeprefix("torch.")
+        notes.append(f"The weights in the file are {name}; the model is taken in float32.")
     if opened.recipe.neighbors is not None:
         notes.append("The training embeddings in the file are not exported.")
     return tuple(dict.fromkeys(notes))

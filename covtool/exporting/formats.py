@@ -75,7 +75,7 @@ FORMATS = Registry(
             summary="Folder that timm.create_model opens; for models that are plain timm.",
             source="timm",
             suffix="",
-            takes=frozenset(),
+            takes=frozenset({"data", "tolerance"}),
         ),
     ],
 )

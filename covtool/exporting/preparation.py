@@ -46,6 +46,18 @@ class Deployed(nn.Module):
         return self.network(images.to(self.dtype)).float()
 
 
+def in_float32(model: nn.Module) -> nn.Module:
+    """Return a model whose weights are float32: itself, or a copy."""
+    dtype = weights_dtype(model)
+    return model if dtype is torch.float32 else deepcopy(model).float()
+
+
+def weights_dtype(model: nn.Module) -> torch.dtype:
+    """Return the type of a model's weights; float32 where they are of several."""
+    dtypes = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
+    return dtypes.pop() if len(dtypes) == 1 else torch.float32
+
+
 def deployed(model: nn.Module, images: InputSpec, request: ExportRequest) -> nn.Module:
     """Return what is exported of a model, without gradients; the model stays as it is."""
     network = deepcopy(model).eval().requires_grad_(False)

@@ -154,13 +154,12 @@ class ExportResult:
         precision: Precision that it computes in.
         num_bytes: Size of the file, or of all files of the folder.
         num_classes: Outputs.
+        proof: The model in torch against the program, or against what timm opens.
+        tolerance: Bound that the proof has kept.
         interface: Input and output; None for a folder, which is timm's to run.
         opset: ONNX operator set; None for other formats.
         root: Newton-Schulz in the place of a solver; None without.
-        proof: The model in torch against the program; None for a folder, whose weights are the
-            model's own and were compared by what wrote it.
-        tolerance: Bound that the proof has kept; None without a proof.
-        speed: Times of both, for each batch size.
+        speed: Times of both, for each batch size; none for a folder, which is the same network.
         threads: Threads that both ran on.
         quantized: Layers in int8; 0 in other precisions.
         temperature: Number to divide logits by before they become probabilities; None where none
@@ -174,11 +173,11 @@ class ExportResult:
     precision: Precision
     num_bytes: int
     num_classes: int
+    proof: Comparison
+    tolerance: float
     interface: Interface | None = None
     opset: int | None = None
     root: RootReplacement | None = None
-    proof: Comparison | None = None
-    tolerance: float | None = None
     speed: tuple[Speed, ...] = ()
     threads: int = 1
     quantized: int = 0

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from covtool.atomic.endings import tidied_up_when_ended
+from covtool.atomic.folders import require_folder
 from covtool.atomic.saving import saving
 from covtool.atomic.staging import staging_folder, sync
 from covtool.backbones.timm_folder import open_timm_folder, timm_config
@@ -49,7 +50,13 @@ def require_plain_timm(model: nn.Module) -> None:
         )
 
 
-def write_timm_folder(model: nn.Module, folder: Path, *, overwrite: bool = False) -> Path:
+def write_timm_folder(
+    model: nn.Module,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    check: Callable[[nn.Module], None] | None = None,
+) -> Path:
     """Write a folder for ``timm.create_model('local-dir:FOLDER', pretrained=True)``.
 
     It appears whole or not at all, once timm has opened it and answered as the model does.
@@ -58,6 +65,7 @@ def write_timm_folder(model: nn.Module, folder: Path, *, overwrite: bool = False
         model: Model with its recipe as ``.recipe``; left as it is.
         folder: Folder to make; the one above it must exist.
         overwrite: Whether to replace a folder that is there, with everything in it.
+        check: What else timm's model has to stand, in eval mode; None for nothing.
 
     Raises:
         ArgumentError: The model is not plain timm, or no folder can be made there.
@@ -73,7 +81,10 @@ def write_timm_folder(model: nn.Module, folder: Path, *, overwrite: bool = False
         save_file(_plain_tensors(model), made / WEIGHTS, metadata={"format": "pt"})
         card = card_text(model.recipe, Usage(with_timm=True, is_timm_folder=True))
         (made / CARD).write_text(card, encoding="utf-8")
-        _require_same(open_timm_folder(made), model)
+        opened = open_timm_folder(made)
+        _require_same(opened, model)
+        if check is not None:
+            check(opened)
         _settle(made)
     return folder
 
@@ -81,13 +92,13 @@ def write_timm_folder(model: nn.Module, folder: Path, *, overwrite: bool = False
 @contextmanager
 def _made_whole(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a folder to fill; it becomes `folder` when the block succeeds."""
-    _require_replaceable(folder, overwrite=overwrite)
+    require_replaceable(folder, overwrite=overwrite)
     with saving(folder), tidied_up_when_ended(), staging_folder(folder) as staging:
         made = staging / "new"
         made.mkdir()
         yield made
         if folder.exists():
-            _require_replaceable(folder, overwrite=overwrite)  # what came meanwhile stays
+            require_replaceable(folder, overwrite=overwrite)  # what came meanwhile stays
             folder.rename(staging / "old")  # and is removed with the staging folder
         try:
             made.rename(folder)
@@ -97,7 +108,14 @@ def _made_whole(folder: Path, *, overwrite: bool) -> Iterator[Path]:
             raise
 
 
-def _require_replaceable(folder: Path, *, overwrite: bool) -> None:
+def require_replaceable(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a place where no folder can be made, or that holds something else than one of ours.
+
+    Raises:
+        ArgumentError: There is a file, a link or a folder of other things, or nothing can be
+            written there.
+        OutputExistsError: There is a folder of ours, and `overwrite` is False.
+    """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ArgumentError(
             f"{folder} is {'a link' if folder.is_symlink() else 'no folder'}.",
@@ -119,6 +137,7 @@ def _require_replaceable(folder: Path, *, overwrite: bool) -> None:
             reason=f"It holds {first_few(others, 3, show=printable)}, which would be lost.",
             hint="Choose another place, or remove it first.",
         )
+    require_folder(folder)
 
 
 def _settle(made: Path) -> None:

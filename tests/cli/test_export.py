@@ -64,11 +64,11 @@ def test_tolerance_that_is_not_kept_ends_with_6_and_no_file(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["-o", "net.pth"], "does not say in which format"),
-        (["-o", "net"], "does not say in which format"),
+        (["-o", "net.pth"], "not the name of an exported program"),
+        (["-o", "net"], "must end in one of .onnx, .pt2"),
         (["-o", "net.onnx", "--format", "torch"], "not the name of a .pt2 file"),
         (["-o", "net.onnx", "--format", "timm"], "is the name of a file"),
-        (["-o", "net.safetensors", "--format", "onnx"], "not the name of a .onnx file"),
+        (["-o", "net.safetensors", "--format", "onnx"], "not the name of an exported program"),
         (["-o", "net.pt2", "--opset", "18"], "--opset has no effect on --format torch"),
         (["-o", "net.pt2", "--int8", "--calibrate", "x"], "has no effect on --format torch"),
         (["-o", "net", "--format", "timm", "--half"], "--half has no effect on --format timm"),
