@@ -19,7 +19,7 @@ def distances_of_pairs(x: Tensor, y: Tensor, metric: str) -> Tensor:
 
     Example:
         >>> x = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
-        >>> distances_of_pairs(x, torch.tensor([[4.0, -3.0]]), "cosine").tolist()
+        >>> distances_of_pairs(x, torch.tensor([[4.0, -3.0]]), "cosine").round(decimals=9).tolist()
         [1.0, 1.0]
     """
     x, y = x.double(), y.double()
