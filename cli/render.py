@@ -105,28 +105,30 @@ def _stdout_has_unicode() -> bool:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Show a table on stdout; columns of numbers are aligned to the right."""
     cells = [[_cell(cell) for cell in row] for row in rows]
-    drawn = Table(title=_title(title), title_justify="left")
+    drawn = Table()
     for index, column in enumerate(columns):
         numeric = bool(cells) and all(_is_numeric(row[index]) for row in cells)
         justify = "right" if numeric else "left"
         drawn.add_column(Text(_cell(column)), justify=justify, overflow="fold")
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
-    stdout().print(drawn)
+    _show(title, drawn)
 
 
 def pairs(title: str, items: Iterable[tuple[str, object]]) -> None:
     """Show names and values on stdout, below a title."""
-    drawn = Table(title=_title(title), title_justify="left", show_header=False, box=None)
+    drawn = Table(show_header=False, box=None)
     drawn.add_column(style="cyan", no_wrap=True)
     drawn.add_column(overflow="fold")
     for name, value in items:
         drawn.add_row(Text(_cell(name)), Text(_cell(value)))
+    _show(title, drawn)
+
+
+def _show(title: str, drawn: Table) -> None:
+    if title:  # not the table's own title, which would break its words at a narrow table's width
+        stdout().print(Text(_cell(title), style="bold"))
     stdout().print(drawn)
-
-
-def _title(text: str) -> Text | None:
-    return Text(_cell(text), style="bold") if text else None
 
 
 def _cell(value: object) -> str:

@@ -69,15 +69,18 @@ def asked(source: Path, output: Path, *operations: Operation, **settings) -> Con
     )
 
 
-def without_metrics(recipe: Recipe) -> Recipe:
+def without_findings(recipe: Recipe) -> Recipe:
+    """The recipe without what a calibration measures and chooses: no plan knows that."""
     provenance = recipe.provenance.model_copy(update={"metrics": ()})
-    return recipe.model_copy(update={"provenance": provenance})
+    return recipe.model_copy(update={"provenance": provenance, "scores": None})
 
 
 def assert_as_planned(request: ConversionRequest) -> None:
     plan, done = plan_conversion(request), convert(request)
     assert plan.recipe == done.plan.recipe
-    assert without_metrics(covtool.load(done.path).recipe) == plan.recipe
+    recipe = covtool.load(done.path).recipe
+    assert without_findings(recipe) == plan.recipe
+    assert recipe.scores == done.scores
     assert plan == done.plan
 
 

@@ -200,7 +200,7 @@ def _show_plan(plan: "ConversionPlan", *, as_json: bool) -> None:
     render.line(f"would write {plan.output}")
     render.line("recipe:")
     render.yaml_text(plan.recipe)
-    _show_notes(plan)
+    _show_notes(plan.notes)
 
 
 def _show_result(result: "ConversionResult", *, as_json: bool) -> None:
@@ -220,12 +220,12 @@ def _show_result(result: "ConversionResult", *, as_json: bool) -> None:
                 ("solved for", f"{done.system_size:,} {solved}"),
                 ("features", _how_kept(done.sketched, done.kept_features)),
                 ("penalty (λ)", done.penalty),
-                ("temperature of predictions", _temperature(result.plan)),
-                ("embeddings kept", _embeddings(result.plan)),
+                ("temperature of predictions", _temperature(result)),
+                ("embeddings kept", _embeddings(result)),
                 ("variance kept by the reduction", _percent(done.explained_variance)),
             ],
         )
-    _show_notes(result.plan)
+    _show_notes((*result.plan.notes, *result.notes))
     render.line(
         f"wrote {result.path}; read back: {result.untouched} tensors unchanged, equal outputs"
     )
@@ -313,8 +313,8 @@ def _show_operators(report: "ConvolutionsReport") -> None:
         )
 
 
-def _show_notes(plan: "ConversionPlan") -> None:
-    for text in plan.notes:
+def _show_notes(notes: tuple[str, ...]) -> None:
+    for text in notes:
         render.note(f"note: {text}")
 
 
@@ -329,13 +329,13 @@ def _how_kept(sketched: bool, kept: bool) -> str:
     return f"count-sketched, {place}" if sketched else place
 
 
-def _temperature(plan: "ConversionPlan") -> str | None:
-    scores = plan.recipe.scores
+def _temperature(result: "ConversionResult") -> str | None:
+    scores = result.scores
     return None if scores is None else f"{scores.temperature:.4g}, by leave-one-out"
 
 
-def _embeddings(plan: "ConversionPlan") -> str | None:
-    kept = plan.recipe.neighbors
+def _embeddings(result: "ConversionResult") -> str | None:
+    kept = result.neighbors
     return None if kept is None else f"{kept.images:,} of {kept.data}"
 
 

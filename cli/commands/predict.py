@@ -173,11 +173,13 @@ class _Answers:
         if not self.kept or not self._in_table:
             return
         has_errors = any(one.error for one in self.kept)
+        has_distance = any(one.distance is not None for one in self.kept)
         columns = (
             "image",
             "class",
             "probability (%)",
             *(["margin (%)"] if self._spec.margin else []),
+            *(["distance"] if has_distance else []),
             *(["error"] if has_errors else []),
         )
         rows = [
@@ -186,6 +188,7 @@ class _Answers:
                 render.Lines(name or "-" for name in one.classes),
                 render.Lines(f"{100 * share:.2f}" for share in one.probabilities),
                 *([_percent(one.margin)] if self._spec.margin else []),
+                *([_distance(one)] if has_distance else []),
                 *([one.error] if has_errors else []),
             )
             for one in self.kept
@@ -199,7 +202,13 @@ class _Answers:
         shown = [f"{printable(name) or '-'} {100 * share:.2f} %" for name, share in pairs]
         if self._spec.margin and not one.error:
             shown.append(f"margin {_percent(one.margin)} %")
+        if one.distance is not None:
+            shown.append(f"distance {_distance(one)}")
         render.line(f"{printable(one.path)}: {one.error or ', '.join(shown)}")
+
+
+def _distance(one: "Prediction") -> str:
+    return "" if one.distance is None else f"{one.distance:.3f}"
 
 
 def _percent(share: float | None) -> str:

@@ -71,7 +71,7 @@ def _show(done: "PushResult") -> None:
             ("from", done.file),
             ("opens with", " and ".join(done.opens_with)),
             ("open as", f"hf-hub:{done.repo}{_at(done.revision)}"),
-            ("address", done.url or "-"),
+            *([("address", done.url)] if done.url else []),
         ],
     )
 

@@ -70,6 +70,13 @@ class AverageRequest:
 
     def _contradictions(self) -> Iterator[Contradiction]:
         line = self.between is not None
+        # Two words follow --between, whatever they are.
+        option = next((end for end in self.between or () if str(end).startswith("-")), None)
+        yield (
+            option is not None,
+            f"{option} stands where --between needs a model.",
+            "Name both ends of the line: --between START END.",
+        )
         yield (
             not line and not self.models,
             "There are no models to average.",

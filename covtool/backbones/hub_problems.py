@@ -17,12 +17,14 @@ LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token that may {}."
 OFFLINE = "HF_HUB_OFFLINE is set: the hub is not asked for anything."
 
 # Those of the HTTP client, whichever it is: failed connections among them.
-_SILENCE = (
+SILENCE = (
     *(base for base in HfHubHTTPError.__bases__ if base is not OSError),
     *(ConnectionError, TimeoutError),
 )
+"""Errors where the hub gave no answer, among errors that have one: see `status_of`."""
+
 PROBLEMS = (
-    *_SILENCE,
+    *SILENCE,
     *(OSError, ValueError, RuntimeError, EntryNotFoundError, RevisionNotFoundError),
 )
 """Errors that a call of huggingface_hub may end with."""
@@ -60,7 +62,7 @@ def reason_on_hub(problem: BaseException) -> str:
     if known is not None:
         return known
     # Not every failure is the hub's: the disk of the cache may be full.
-    silence = "The hub does not answer: " if isinstance(problem, _SILENCE) else ""
+    silence = "The hub does not answer: " if isinstance(problem, SILENCE) else ""
     return f"{silence}{first_line(problem)}."
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from covtool.checkpoints.other_files import require_no_program, written_kind
 from covtool.checkpoints.pickles import MappedFile, PickleError
 from covtool.checkpoints.places import SUFFIXES
 from covtool.checkpoints.unreadable import DOWNLOAD_AGAIN, damaged, refused
@@ -41,14 +42,18 @@ _OLDEST_ENTRIES = (b"sys_info", b"pickle", b"tensors", b"storages")  # of torch'
 _OLDEST_WAY_OUT = (
     "Where it was made, load it with that version and save its tensors with a newer one."
 )
+_MODEL_FIRST = (
+    f"Give a file with tensors: {', '.join(SUFFIXES)}. Where a command takes images, they come "
+    "after the model."
+)
 _KNOWN_STARTS = {
     b"version https://git-lfs": (
         "a pointer of Git LFS, not the file that it stands for",
         "Fetch the file itself: git lfs pull.",
     ),
-    b"\xff\xd8\xff": ("a JPEG image", None),
-    b"\x89PNG": ("a PNG image", None),
-    b"GIF8": ("a GIF image", None),
+    b"\xff\xd8\xff": ("a JPEG image", _MODEL_FIRST),
+    b"\x89PNG": ("a PNG image", _MODEL_FIRST),
+    b"GIF8": ("a GIF image", _MODEL_FIRST),
     b"\x89HDF": ("an HDF5 file, as Keras writes", "Export the weights with torch.save."),
     b"\x1f\x8b": ("a gzip archive", "Unpack it first, and name the file in it."),
     b"\xfd7zXZ": ("an xz archive", "Unpack it first, and name the file in it."),
@@ -58,7 +63,7 @@ _KNOWN_STARTS = {
         "a Python pickle that torch.save did not write",
         "Where it was made, write the tensors with torch.save(state_dict, PATH).",
     ),
-    b"\x08": ("a protocol buffer, perhaps ONNX or TensorFlow", "Give the PyTorch weights."),
+    b"\x08": ("a protocol buffer, perhaps of TensorFlow", "Give the PyTorch weights."),
 }
 
 
@@ -104,6 +109,7 @@ def _require_torch_archive(path: Path) -> None:
             hint="Where you trust it: torch.save(torch.jit.load(PATH).state_dict(), NEW_PATH).",
         )
     if "data.pkl" not in names:
+        require_no_program(path, names)
         raise CheckpointError(
             f"{path} is a zip archive, but not one that torch.save wrote.",
             reason=f"It holds {', '.join(map(printable, sorted(names)[:4])) or 'nothing'}.",
@@ -115,7 +121,7 @@ def _no_checkpoint(path: Path, start: bytes) -> CheckpointError:
     if start[_TAR] == b"ustar":
         raise _tar_archive(path, start)
     known = (kind for begin, kind in _KNOWN_STARTS.items() if start.startswith(begin))
-    what, hint = next(known, None) or _text_or_unknown(start)
+    what, hint = written_kind(start) or next(known, None) or _text_or_unknown(start)
     return CheckpointError(
         f"{path} is not a checkpoint.",
         reason=f"It is {what}.",

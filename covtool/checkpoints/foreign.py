@@ -17,11 +17,12 @@ from covtool.checkpoints.file_kinds import file_format
 from covtool.checkpoints.kept_neighbors import split_tensors
 from covtool.checkpoints.metadata import Statements, read_statements
 from covtool.checkpoints.model_file import RECIPE_KEY
+from covtool.checkpoints.other_files import require_no_features
 from covtool.checkpoints.pickles import GlobalName, Placeholder, UnusableTensor, plain
 from covtool.checkpoints.plain_tensors import require_plain, require_usual
 from covtool.checkpoints.saved_states import SavedState, saved_state
 from covtool.checkpoints.shards import shards_of, weights_file
-from covtool.checkpoints.tensor_files import read_tensors
+from covtool.checkpoints.tensor_files import read_metadata, read_tensors
 from covtool.checkpoints.unpickling import load_torch_file
 from covtool.checkpoints.unreadable import damaged, refused
 from covtool.printable import printable
@@ -204,6 +205,7 @@ def _size(path: Path, files: Sequence[Path]) -> int:
 def _loaded(file: Path) -> tuple[str, Any, Mapping[str, str]]:
     kind = file_format(file)
     if kind == "safetensors":
+        require_no_features(file, read_metadata(file))
         return kind, *read_tensors(file)
     return kind, load_torch_file(file, archive=kind == "zip"), {}
 

@@ -1,14 +1,16 @@
 """covtool's own files on the hub: ``hf-hub:ORG/NAME``, with ``@revision`` behind it."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-from covtool.backbones.hub_problems import PROBLEMS, reason_on_hub
+from covtool.backbones.hub_problems import PROBLEMS, SILENCE, reason_on_hub, status_of
 from covtool.backbones.model_size import require_room
 from covtool.backbones.pretrained import HUB_PREFIX
 from covtool.checkpoints import model_file
@@ -25,6 +27,7 @@ LARGEST_CONFIG = 64 * 2**20
 """Bytes of a configuration that is looked at; names of ten million classes are not."""
 
 _COMMIT_SHOWN = 12
+_OTHERWISE = "Without a network: download the file elsewhere and pass its path."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +76,23 @@ def own_file(name: str) -> HubFile | None:
         name: ``hf-hub:ORG/NAME``, with ``@revision`` behind it for another than the main one.
 
     Returns:
-        The file; None where the repository is not covtool's, or cannot be asked: timm, whose
-        repositories the others are, then says why.
+        The file; None where the repository is not covtool's, or does not let it be seen: timm,
+        whose repositories the others are, then says why.
 
     Raises:
-        CheckpointError: The repository is covtool's, and its file cannot be fetched, is larger than
-            the limit of `covtool.model_limit`, or is no covtool file.
+        CheckpointError: The hub does not answer, and the cache has nothing; or the repository is
+            covtool's, and its file cannot be fetched, is larger than the limit of
+            `covtool.model_limit`, or is no covtool file.
     """
     repo, revision = split_name(name)
     try:
         config = read_text(_fetched(repo, CONFIG, revision), at_most=LARGEST_CONFIG)
-    except LocalEntryNotFoundError:  # not in the cache, without a network
-        return None
+    except LocalEntryNotFoundError as problem:  # timm would look for the same file, slowly
+        raise CheckpointError(
+            f"The weights of {printable(name)} cannot be fetched, and are not in the cache.",
+            reason=reason_on_hub(problem),
+            hint=_OTHERWISE,
+        ) from problem
     except EntryNotFoundError:  # a file that was uploaded by hand, perhaps
         with suppress(*PROBLEMS):
             path = _fetched(repo, WEIGHTS, revision)
@@ -103,7 +111,7 @@ def own_file(name: str) -> HubFile | None:
         raise CheckpointError(
             f"{WEIGHTS} of {printable(name)} cannot be fetched.",
             reason=reason_on_hub(problem),
-            hint="Without a network: download the file elsewhere and pass its path.",
+            hint=_OTHERWISE,
         ) from problem
     if not model_file.is_covtool_file(path):
         raise CheckpointError(
@@ -115,7 +123,21 @@ def own_file(name: str) -> HubFile | None:
 
 
 def _fetched(repo: str, file: str, revision: str | None) -> Path:
-    return Path(hf_hub_download(repo, file, revision=revision, library_name="covtool"))
+    fetch = partial(hf_hub_download, repo, file, revision=revision, library_name="covtool")
+    try:
+        get_hf_file_metadata(hf_hub_url(repo, file, revision=revision))
+    except PROBLEMS as problem:
+        if status_of(problem) is None and isinstance(problem, SILENCE):
+            # Once is enough: the client would ask again for half a minute, and say so each time.
+            return _in_cache(fetch, problem)
+    return Path(fetch())
+
+
+def _in_cache(fetch: Callable[..., str], silence: Exception) -> Path:
+    try:
+        return Path(fetch(local_files_only=True))
+    except LocalEntryNotFoundError as problem:
+        raise problem from silence
 
 
 def _found(path: Path, repo: str) -> HubFile:

@@ -1,7 +1,5 @@
 """Plan a conversion, or do it."""
 
-from dataclasses import replace
-
 from covtool.atomic import require_room
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.model_file import save, size_in_file
@@ -70,7 +68,6 @@ def _converted(job: Job) -> ConversionResult:
     model.recipe, notes = with_scores(measured, calibration, operated)
     if request.spec.keep_neighbors:
         keep_neighbors_of_calibration_(model, images, job)
-    plan = replace(plan, recipe=model.recipe, notes=(*plan.notes, *notes))
     # Not those that a calibration has set, even if it left one as it was.
     names = plan.keys.kept
     processes.main(
@@ -82,5 +79,11 @@ def _converted(job: Job) -> ConversionResult:
         )
     )
     return ConversionResult(
-        plan=plan, path=plan.output, calibration=calibration, untouched=len(names)
+        plan=plan,
+        path=plan.output,
+        calibration=calibration,
+        untouched=len(names),
+        scores=model.recipe.scores,
+        neighbors=model.recipe.neighbors,
+        notes=notes,
     )

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from covtool.processes import Processes
 from covtool.progress import Track
-from covtool.specs import ConvertSpec, LaunchSpec, LayoutSpec, ModelSource, Operation, Recipe
+from covtool.specs import (
+    ConvertSpec,
+    LaunchSpec,
+    LayoutSpec,
+    ModelSource,
+    NeighborSpec,
+    Operation,
+    Recipe,
+    ScoreSpec,
+)
 from covtool.surgery.calibration import CalibrationResult
 from covtool.surgery.conv_calibration import ConvCalibration
 from covtool.surgery.convolutions import ConvolutionsPlan
@@ -148,16 +157,22 @@ class ConversionResult:
     """A file that was written.
 
     Attributes:
-        plan: Everything that was done.
+        plan: Everything that was done, but for what a calibration found out.
         path: The file.
         calibration: Calibration of the head; None without one.
         untouched: Tensors that were verified to be byte for byte those of the source.
+        scores: Temperature of predictions; None without a sound one.
+        neighbors: Training embeddings in the file; None without any.
+        notes: Facts worth knowing about the temperature, in sentences.
     """
 
     plan: ConversionPlan
     path: Path
     calibration: CalibrationResult | None
     untouched: int
+    scores: ScoreSpec | None = None
+    neighbors: NeighborSpec | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def unreadable(self) -> tuple[tuple[Path, str], ...]:

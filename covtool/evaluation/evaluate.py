@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.metadata.class_lists import read_class_names
@@ -35,7 +35,8 @@ from covtool.evaluation.classification.unknown import (
     score_images,
 )
 from covtool.evaluation.classification.unknown_images import find_unknown
-from covtool.evaluation.model_request import ModelRequest
+from covtool.evaluation.model_request import ModelRequest, half_precision_of
+from covtool.printable import printable
 from covtool.processes import Processes, joined
 from covtool.progress import Track, main_only, silent
 from covtool.specs import AttackSpec, InputSpec, LayoutSpec, Recipe
@@ -155,6 +156,8 @@ def _evaluate(
     opened = request.open()
     recipe = opened.recipe
     require_trained_classifier(request.source.name, recipe)  # else the figures say nothing
+    if attack is not None:
+        _require_full_precision(opened.model, request.source.name)
     names = output_names(recipe, request.class_names)
     if unknown is not None:
         unknown = unknown.checked(names, request.on_bad_image, processes, track)
@@ -251,6 +254,16 @@ def _measure(
         distances=distances,
         unreadable=tuple((Path(path), reason) for path, reason in late),
     )
+
+
+def _require_full_precision(model: nn.Module, name: str) -> None:
+    if half := half_precision_of(model):
+        raise ArgumentError(
+            f"The weights of {printable(name)} are {half}. An attack follows gradients, "
+            "which vanish in lower precision.",
+            hint="Leave out --attack, or save the model in float32 first, in Python: "
+            "model = covtool.load(FILE).float(); covtool.save(model, OTHER).",
+        )
 
 
 def _loader(

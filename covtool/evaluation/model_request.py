@@ -4,11 +4,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+from torch import nn
 
 from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
 from covtool.checkpoints.opening import open_model
 from covtool.data.datasets.checking import OnBadImage
+from covtool.errors import ArgumentError
 from covtool.evaluation.features.extractor import FeatureExtractor
+from covtool.printable import printable
 from covtool.processes import Processes
 from covtool.specs import FeatureSpec, LaunchSpec, ModelSource
 
@@ -46,8 +49,16 @@ class ModelRequest:
 
         Raises:
             CheckpointError: It cannot be opened.
+            ArgumentError: Mixed precision is asked for, and its weights are in half already.
         """
-        return open_model(self.source)
+        opened = open_model(self.source)
+        if self.amp and (half := half_precision_of(opened.model)):
+            raise ArgumentError(
+                f"The weights of {printable(self.source.name)} are {half} already, and --amp is "
+                "for weights in float32.",
+                hint="Leave out --amp: the model runs in the precision of its weights.",
+            )
+        return opened
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which the model runs."""
@@ -84,3 +95,11 @@ class ModelRequest:
             device=device,
             processes=processes,
         )
+
+
+def half_precision_of(model: nn.Module) -> str | None:
+    """Return the name of the half precision that a model's weights are in; None for others."""
+    parameter = next(model.parameters(), None)
+    if parameter is None or parameter.dtype not in (torch.float16, torch.bfloat16):
+        return None
+    return str(parameter.dtype).removeprefix("torch.")

@@ -180,6 +180,12 @@ def _check_outputs(request: RetrievalRequest) -> None:
             "used.",
             hint="Leave out the model, or --distances-from.",
         )
+    if request.amp and spec.distances_from is not None:
+        raise ArgumentError(
+            f"The features come from {spec.distances_from}: no model runs, and --amp would have no "
+            "effect.",
+            hint="Leave out --amp. covtool embed --amp writes features of mixed precision.",
+        )
     if request.source is None and spec.distances_from is None:
         raise ArgumentError("There is neither a model nor a file of features.")
     if spec.save_features is not None:

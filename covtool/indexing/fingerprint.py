@@ -18,6 +18,8 @@ from covtool.specs import FeatureSpec, ModelSource
 SHOWN = 16
 """Characters of a fingerprint in a message."""
 
+_MODEL_OR_ANEW = "Give the model that it was made with (--model FILE), or make the index again."
+
 
 def model_fingerprint(opened: OpenedModel, layer: str, spec: FeatureSpec) -> str:
     """Return SHA-256 over everything that decides a feature, in hexadecimal.
@@ -66,6 +68,13 @@ def open_for_index(
     try:
         opened = request.open()
     except CovtoolError as problem:
+        if source.name != record.model.name and isinstance(problem, ArgumentError):
+            # Images are prepared as for the index, which another network may not take.
+            raise CheckpointError(
+                f"{source.name} cannot be opened as the model of {index}.",
+                reason=problem.message,
+                hint=_MODEL_OR_ANEW,
+            ) from problem
         if source.name != record.model.name or not isinstance(problem, CheckpointError):
             raise
         raise CheckpointError(
@@ -91,7 +100,7 @@ def require_same_model(
         f"{named} is not the model of {index}: their features cannot be compared.",
         reason=f"The index was made with {record.model.name} (fingerprint "
         f"{record.fingerprint[:SHOWN]}); {named} has {found[:SHOWN]}.",
-        hint="Give the model that it was made with (--model FILE), or make the index again.",
+        hint=_MODEL_OR_ANEW,
     )
 
 

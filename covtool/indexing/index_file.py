@@ -10,6 +10,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from covtool import __version__
+from covtool.checkpoints.model_file import RECIPE_KEY
+from covtool.checkpoints.other_files import RECORD_KEY
+from covtool.checkpoints.places import close_names, names_in
 from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum, text_checksum
 from covtool.checkpoints.tensor_files import tensors_in
 from covtool.documents import parse_json
@@ -30,9 +33,8 @@ from covtool.printable import printable
 from covtool.safetensors_header import Header, HeaderError, read_header
 from covtool.specs.problems import first_problem
 
-RECORD_KEY = "covtool.index"
 RECORD_CHECKSUM_KEY = "covtool.index.sha256"
-"""Where the metadata keep the record, and a checksum of it."""
+"""Where the metadata keep a checksum of the record."""
 
 
 class FileState(NamedTuple):
@@ -89,19 +91,28 @@ def read_record(path: Path) -> IndexRecord:
     try:
         header = read_header(path)
     except FileNotFoundError as problem:
+        near = close_names(path.name, names_in(path.parent))
         raise DataError(
-            f"There is no index {path}.", hint="covtool index MODEL IMAGES -o makes one."
+            f"There is no index {path}.",
+            reason=f"Near it: {', '.join(near)}." if near else None,
+            hint="covtool index MODEL IMAGES -o makes one.",
         ) from problem
-    except (OSError, HeaderError) as problem:
+    except HeaderError as problem:
+        if is_index_name(path):
+            raise _damaged(path, reason_of(problem)) from problem
+        raise DataError(
+            f"{path} is not an index, nor any other file of safetensors.",
+            hint="covtool index MODEL IMAGES -o gallery.index makes one.",
+        ) from problem
+    except OSError as problem:
         raise DataError(f"The index {path} cannot be read.", reason=reason_of(problem)) from problem
     text = header.metadata.get(RECORD_KEY)
     if text is None or FEATURES not in header.entries:
         raise DataError(
             f"{path} is not an index.",
-            reason="It does not say which model its features are of."
-            if FEATURES in header.entries
-            else "It holds no features.",
-            hint="covtool index MODEL IMAGES -o gallery.index makes one.",
+            reason=_what_it_is(header),
+            hint=f"covtool index {path if RECIPE_KEY in header.metadata else 'MODEL'} IMAGES "
+            "-o gallery.index makes one.",
         )
     if header.metadata.get(RECORD_CHECKSUM_KEY) != text_checksum({RECORD_KEY: text}):
         raise _damaged(path, "What it says about itself is not what covtool wrote.")
@@ -125,6 +136,14 @@ def _require_known_version(path: Path, values: Any) -> None:
             reason=f"covtool {writer} wrote it; this is {__version__}.",
             hint="Use that covtool, or make the index again.",
         )
+
+
+def _what_it_is(header: Header) -> str:
+    if RECIPE_KEY in header.metadata:
+        return "It is a model."
+    if FEATURES in header.entries:
+        return "It does not say which model its features are of."
+    return "It holds no features."
 
 
 def read_index(path: Path, *, mapped: bool = False) -> Index:

@@ -149,7 +149,9 @@ def nearest_of(
             yield Nearest(places=own[there][:k], distances=found[there][:k])
 
 
-def itself_first(found: Nearest, own: int, query: Tensor, metric: str) -> Nearest:
+def itself_first(
+    found: Nearest, own: int, query: Tensor, metric: str, itself: Tensor | None = None
+) -> Nearest:
     """Return what was found, the query itself before images that are equal to it but for rounding.
 
     Args:
@@ -157,17 +159,24 @@ def itself_first(found: Nearest, own: int, query: Tensor, metric: str) -> Neares
         own: Place of the query in the gallery; -1 where it is none of its images.
         query: Features of the query, shape (D,).
         metric: Distance between two images.
+        itself: The gallery's features of the query, which takes the place of the last of its
+            copies where they are all that was found; None where it may not be found.
     """
-    at = (found.places == own).nonzero()[:, 0]
-    if own < 0 or not len(at):
-        return found
-    rank = int(at[0])
     # A Euclidean distance of unit vectors is the root of twice the cosine distance.
     tie = SAME if metric == "cosine" else (2 * SAME) ** 0.5 * float(query.double().norm())
-    if not (found.distances[: rank + 1] <= tie).all():
+    places, distances = found.places, found.distances
+    at = (places == own).nonzero()[:, 0]
+    if own < 0 or not len(places) or (not len(at) and itself is None):
         return found
-    order = [rank, *range(rank), *range(rank + 1, len(found.places))]
-    return Nearest(places=found.places[order], distances=found.distances[order])
+    if not len(at):
+        distance = distances_of_pairs(query[None, None], itself[None, None], metric)[0]
+        places = torch.cat([places, places.new_tensor([own])])
+        distances = torch.cat([distances, distance])
+    rank = int(at[0]) if len(at) else len(places) - 1
+    if not (distances[: rank + 1] <= tie).all():
+        return found
+    order = [rank, *range(rank), *range(rank + 1, len(places))][: len(found.places)]
+    return Nearest(places=places[order], distances=distances[order])
 
 
 def exact_nearest(

@@ -272,7 +272,8 @@ def find_in_index(
         how = _retrieval_spec(index.record, spec)
         found = find_nearest(searched, how, spec.k, excluded=excluded, track=track)
     for nearest, own, query in zip(found, excluded.own, features, strict=True):
-        yield itself_first(nearest, own, query, index.record.metric)
+        itself = None if excluded.is_needed or own < 0 else index.features[own]
+        yield itself_first(nearest, own, query, index.record.metric, itself)
 
 
 def _retrieval_spec(record: IndexRecord, spec: GallerySearchSpec) -> RetrievalSpec:

@@ -1,14 +1,14 @@
 """The temperature that makes labels likeliest: one number for all logits.
 
 The negative log-likelihood is convex in the inverse temperature: its slope, the mean of what the
-probabilities expect of the logits minus the logit of the label, grows. So the minimum is found by
-bisection, and nothing depends on a start or a step.
+probabilities expect of the logits minus the logit of the label, grows. So the minimum is a root
+between bounds, and nothing depends on a start or a step.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
-from typing import Literal
+from math import ceil, exp, log, sqrt
+from typing import Literal, Self
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,10 +18,14 @@ from covtool.errors import ArgumentError, NonFiniteError, ShapeError
 COLDEST, HOTTEST = 1e-4, 1e4
 """Bounds of a temperature, for whatever logits."""
 
+AS_THEY_ARE = 1.0
+"""Temperature of logits that are not divided."""
+
 MOST_LOGITS = 1 << 24
 """Logits that a temperature is chosen on, 128 MiB: one number needs no more."""
 
-_HALVINGS = 45  # of the bounds' ratio, in logarithms: twelve digits
+_DIGITS = 1e-12  # of a temperature, relative
+_CHUNK = 1 << 18  # logits at a time: 2 MiB stay in a processor's cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,7 @@ class TemperatureFit:
     Attributes:
         temperature: Number to divide logits by.
         images: Number of images that it was chosen on.
-        bound: ``surest`` where the likelihood alone would be surer than so few images allow;
+        bound: ``surest`` where the likelihood alone would be surer than so few images show;
             ``hottest`` where the logits say nothing about the labels; None otherwise.
     """
 
@@ -45,7 +49,9 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> TemperatureFit:
 
     Where every image is right, the likelihood grows without end as the temperature falls. N images
     without a mistake do not show more than 1 - 1 / (N + 2), which Laplace's rule of succession
-    estimates for the next one: the mean confidence is not let beyond that.
+    estimates for the next one: the temperature is not let fall below 1 beyond that mean confidence.
+    Where the logits as they are have it already, the temperature is 1: images that are right are no
+    reason to be less sure.
 
     Args:
         logits: Shape (N, K), of images that the weights have not seen.
@@ -69,24 +75,31 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> TemperatureFit:
     logits = _checked(logits, labels)
     # Differences to the largest logit: no exponential overflows, and no digits are lost.
     logits = logits - logits.amax(dim=1, keepdim=True)
-    of_labels = logits.gather(1, labels[:, None]).squeeze(1)
+    of_labels = float(logits.gather(1, labels[:, None]).mean())
+
+    chunks = logits.split(max(_CHUNK // logits.shape[1], 1))
+    images = len(logits)
 
     def slope(temperature: float) -> float:
         """Return how the mean loss grows with the inverse temperature."""
-        probabilities = (logits / temperature).softmax(dim=1)
-        return float(((probabilities * logits).sum(dim=1) - of_labels).mean())
+        expected = sum(
+            float((part / temperature).softmax(dim=1).mul_(part).sum()) for part in chunks
+        )
+        return expected / images - of_labels
 
     def doubt(temperature: float) -> float:
-        return float(1 - (logits / temperature).softmax(dim=1).amax(dim=1).mean())
+        sure = (float((part / temperature).softmax(dim=1).amax(dim=1).sum()) for part in chunks)
+        return 1 - sum(sure) / images
 
-    images = len(logits)
     if slope(HOTTEST) >= 0:
         return TemperatureFit(temperature=HOTTEST, images=images, bound="hottest")
     least_doubt = 1 / (images + 2)
-    likeliest = _lowest(lambda temperature: slope(temperature) <= 0)
+    likeliest = _lowest(lambda temperature: -slope(temperature))
     if doubt(likeliest) >= least_doubt:
         return TemperatureFit(temperature=likeliest, images=images)
-    surest = _lowest(lambda temperature: doubt(temperature) >= least_doubt)
+    surest = min(_lowest(lambda temperature: doubt(temperature) - least_doubt), AS_THEY_ARE)
+    if likeliest >= surest:  # above 1, mistakes have called for it
+        return TemperatureFit(temperature=likeliest, images=images)
     return TemperatureFit(temperature=surest, images=images, bound="surest")
 
 
@@ -128,12 +141,55 @@ def _checked(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.double()
 
 
-def _lowest(holds: Callable[[float], bool]) -> float:
-    """Return the lowest temperature at which something holds; at all higher ones it does, too."""
-    low, high = COLDEST, HOTTEST
-    if holds(low):
-        return low
-    for _ in range(_HALVINGS):
-        middle = (low * high) ** 0.5
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
+def _lowest(value: Callable[[float], float]) -> float:
+    """Return the lowest temperature at which a number is not negative; it rises to one that is not.
+
+    Source:
+        Chandrupatla. "A new hybrid quadratic/bisection algorithm for finding the zero of a
+        nonlinear function without using derivatives", Advances in Engineering Software 28, 1997.
+    """
+    low, high = _Point.at(value, COLDEST), _Point.at(value, HOTTEST)
+    if low.value >= 0:
+        return COLDEST
+    share = 0.5  # of the way from the newest bound to the other one
+    newest, other = high, low
+    while abs(other.place - newest.place) > _DIGITS:
+        middle = _Point.at(value, exp(newest.place + share * (other.place - newest.place)))
+        if middle.is_above == newest.is_above:
+            before = newest
+        else:
+            before, other = other, newest
+        newest = middle
+        share = _share(newest, other, before)
+    return exp(max(newest.place, other.place))
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """The logarithm of a temperature, and the value there."""
+
+    place: float
+    value: float
+
+    @classmethod
+    def at(cls, value: Callable[[float], float], temperature: float) -> Self:
+        return cls(log(temperature), value(temperature))
+
+    @property
+    def is_above(self) -> bool:
+        return self.value >= 0
+
+
+def _share(newest: _Point, other: _Point, before: _Point) -> float:
+    """Return how far to go from the newest bound to the other: by a parabola, else half the way."""
+    width = other.place - newest.place
+    least = min(0.5, _DIGITS / 2 / abs(width)) if width else 0.5
+    share = 0.5
+    if other.value != before.value:
+        places = (newest.place - other.place) / (before.place - other.place)
+        values = (newest.value - other.value) / (before.value - other.value)
+        if 1 - sqrt(1 - places) < values < sqrt(places):
+            a, b, c = newest.value, other.value, before.value
+            slope = (before.place - newest.place) / width
+            share = a / (b - a) * c / (b - c) + slope * a / (c - a) * b / (c - b)
+    return min(1 - least, max(least, share))

@@ -24,7 +24,7 @@ COLUMNS = 8
 CLASSES = 3
 """Classes of an image that a caption names."""
 
-_PAPER, _INK, _FAINT, _MISSING, _BAR = "#FFFFFF", "#1C2126", "#6B747D", "#E8EAED", "#9CC9E8"
+_PAPER, _INK, _FAINT, _MISSING, _BAR = "#FFFFFF", "#1C2126", "#6B747D", "#E8EAED", "#CFE5F5"
 _AREA = 150 * 150
 _NARROWEST, _WIDEST = 0.5, 1.6  # width over height of a picture
 _CAPTION = 152  # width of a caption: of a narrow picture, it is wider than that
@@ -146,8 +146,9 @@ def save_answers(
 
 
 def _note(count: int, total: int) -> str:
-    rest = f"; {total - count:,} more are not shown" if total > count else ""
-    return f"{count:,} of {total:,} images{rest}"
+    if count == total:
+        return "1 image" if total == 1 else f"{total:,} images"
+    return f"{count:,} of {total:,} images; {total - count:,} more are not shown"
 
 
 def _write_head(draw: ImageDraw.ImageDraw, fonts: _Fonts, title: Sequence[str], note: str) -> None:
@@ -185,11 +186,13 @@ def _caption(prediction: Prediction, font: ImageFont.FreeTypeFont, width: int) -
     for place, (name, probability) in enumerate(pairs):
         if place == CLASSES:
             break
-        text = f"{probability:.1%} {printable(name, longest=300) or '(below the threshold)'}"
+        text = f"{probability:.1%} {printable(name, longest=300) or '(no answer)'}"
         first, *others = _wrapped(text, font, inner)
         ink = _FAINT if place else _INK
         yield _Line(first, ink, probability)
         yield from (_Line(text, ink) for text in others)
+    if prediction.distance is not None:
+        yield _Line(f"distance {prediction.distance:.3f}", _FAINT)
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:

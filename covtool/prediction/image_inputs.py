@@ -201,7 +201,8 @@ def _of_file(path: Path, text: str) -> Part:
         return _single(text, text)
     raise DataError(
         f"{printable(text)} is neither a folder nor a list of images nor an image.",
-        hint="A list is a CSV file with the column path, or a .txt file with a path per line.",
+        hint="A list is a CSV file with the column path, or a .txt file with a path per line. "
+        "The model stands before the images.",
     )
 
 

@@ -1,6 +1,7 @@
 """`covtool.predict`: answers for images as records, without a file."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
 from covtool.checkpoints.opening import open_model
 from covtool.errors import ArgumentError
 from covtool.prediction.image_inputs import find_inputs
-from covtool.prediction.predictor import Predictor, transform_for
+from covtool.prediction.predictor import Predictor, scorer_for, transform_for
 from covtool.prediction.rows import Prediction, RowLayout
 from covtool.prediction.streaming import StreamedImages, chunked, image_batches
 from covtool.specs import ModelSource, PredictionSpec, Recipe
@@ -47,7 +48,8 @@ def predict(
         **choice: Fields of `PredictionSpec`: ``top_k=5``, ``threshold=0.5``, ``tta="flip"``.
 
     Raises:
-        ArgumentError: The model has no recipe, or a choice is not valid.
+        ArgumentError: The model has no recipe, a choice is not valid, or distances are asked for of
+            a file that keeps no embeddings.
         CheckpointError: The model cannot be opened, or its classifier is random.
         DataError: An argument stands for no image.
         NonFiniteError: An answer is not made of finite numbers.
@@ -65,12 +67,15 @@ def predict(
     is_module = isinstance(model, nn.Module | OpenedModel) and device is None
     place = next(network.parameters()).device if is_module else resolve_device(device or "auto")
     names = recipe.class_names or tuple(map(str, range(recipe.num_classes)))
-    layout = RowLayout(names=names, spec=spec)
-    predictor = Predictor(model=network.to(place), recipe=recipe, spec=spec, device=place)
+    scorer = scorer_for(network, spec)
+    layout = RowLayout(names=names, spec=spec, has_distance=scorer is not None)
+    predictor = Predictor(
+        model=network.to(place), recipe=recipe, spec=spec, device=place, scorer=scorer
+    )
     dataset = StreamedImages(inputs.records, recipe.input, transform_for(recipe, spec))
     count = None if inputs.count is None else -(-inputs.count // batch_size)
     batches = image_batches(dataset, chunked(inputs, batch_size), count=count, workers=workers)
-    with in_eval_mode(network):
+    with in_eval_mode(network), scorer or nullcontext():
         return tuple(one for batch in batches for one in layout.predictions(predictor(batch)))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from covtool.errors import ArgumentError
 from covtool.evaluation.features.files import FeatureWriter
@@ -29,6 +30,7 @@ class Tally:
         images: Number of images, those that cannot be read included.
         failed: Number of those that cannot be read.
         resumed: Number of images that an earlier, interrupted call had done.
+        changed: Number of these whose files have changed since.
         turned: Number with an EXIF orientation that turns them.
         dim: Number that are nearly black.
         unreadable: The first that cannot be read, each with the reason.
@@ -37,6 +39,7 @@ class Tally:
     images: int = 0
     failed: int = 0
     resumed: int = 0
+    changed: int = 0
     turned: int = 0
     dim: int = 0
     unreadable: tuple[tuple[str, str], ...] = ()
@@ -112,9 +115,10 @@ class Outputs:
         Raises:
             ArgumentError: They are others than before.
         """
-        first = []
+        first, changed = [], 0
         for image in images:
             self.names.add([image])
+            changed += self._has_changed(image)
             first += [image] if len(first) < 2 * PICTURES else []
         if done.images and str(self.names) != done.names:
             raise ArgumentError(
@@ -122,7 +126,9 @@ class Outputs:
                 "that are done, some have other names or another order.",
                 hint="Name the same images, or begin anew with --overwrite.",
             )
-        self.tally = Tally(images=done.images, failed=done.failed, resumed=done.images)
+        self.tally = Tally(
+            images=done.images, failed=done.failed, resumed=done.images, changed=changed
+        )
         if self._rows is not None and done.images and self._request.sheet is not None:
             self._show_again(first)
 
@@ -168,6 +174,16 @@ class Outputs:
             total=self.tally.images - left_out,
             overwrite=asked.overwrite,
         )
+
+    def _has_changed(self, image: ImageInput) -> bool:
+        if self._rows is None or not isinstance(image.place, str):
+            return False
+        try:
+            found = Path(image.place).stat()
+        except OSError:  # gone, which is a change
+            return True
+        # Of a copy, the first may be that of the original.
+        return max(found.st_mtime_ns, found.st_ctime_ns) > self._rows.changed_at
 
     def _show(self, pairs: Iterable[tuple[ImageInput, Prediction]]) -> None:
         if self._request.sheet is None:

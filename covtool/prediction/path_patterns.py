@@ -42,7 +42,8 @@ def matched(pattern: str) -> Iterator[str]:
 def _below(place: str, parts: Sequence[str]) -> Iterator[str]:
     # Texts, not paths: what is yielded begins as the user wrote it.
     if not parts:
-        if os.path.isfile(place):  # noqa: PTH113
+        # A link that leads nowhere as well: it is an image that cannot be read, and not nothing.
+        if os.path.isfile(place) or not os.path.exists(place):  # noqa: PTH110, PTH113
             yield place
         return
     if parts[0] == DEEP:  # links in circles are the walk's business

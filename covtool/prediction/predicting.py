@@ -1,15 +1,18 @@
 """Answers of a classifier for images, both as a user names them."""
 
 import hashlib
+import json
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
 
+from covtool import __version__
 from covtool.backbones.device import resolve_device
 from covtool.backbones.module_modes import in_eval_mode
 from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
@@ -20,11 +23,18 @@ from covtool.errors import ArgumentError, DataError, InterruptedRunError
 from covtool.evaluation.evaluate import output_names
 from covtool.prediction.image_inputs import ImageInput, ImageInputs, find_inputs
 from covtool.prediction.outputs import OnPrediction, Outputs, Tally
-from covtool.prediction.predictor import Answers, Predictor, embedding_layer, transform_for
+from covtool.prediction.predictor import (
+    Answers,
+    Predictor,
+    embedding_layer,
+    scorer_for,
+    transform_for,
+)
 from covtool.prediction.request import PredictionRequest, check_request
 from covtool.prediction.row_file import Names, Settings, journal_of, partial_of
 from covtool.prediction.rows import RowLayout
 from covtool.prediction.streaming import StreamedImages, chunked, image_batches
+from covtool.printable import first_few, printable
 from covtool.processes import Processes, joined
 from covtool.progress import Track, main_only, silent
 from covtool.specs import InputSpec, PredictionSpec, Recipe
@@ -107,12 +117,15 @@ def _predict(
     require_trained_classifier(request.source.name, opened.recipe)
     names = output_names(opened.recipe, request.class_names)
     known = tuple(map(str, range(opened.recipe.num_classes))) if names is None else names
-    layout = RowLayout(names=known, spec=request.spec)
+    predictor = _predictor(request, opened, device)
+    has_distance = predictor.scorer is not None
+    layout = RowLayout(names=known, spec=request.spec, has_distance=has_distance)
     outputs = Outputs(request, layout, inputs, on_prediction)
-    work = _Work(request, inputs, _predictor(request, opened, device), processes)
+    work = _Work(request, inputs, predictor, processes)
     with ExitStack() as stack:
+        stack.enter_context(predictor.scorer or nullcontext())
         stack.enter_context(in_eval_mode(work.predictor.model))
-        work.run(outputs, stack, work.settings(known), track)
+        work.run(outputs, stack, work.settings(layout), track)
     processes.main(outputs.draw_sheet)
     tally = processes.main(lambda: outputs.tally)
     return PredictionResult(
@@ -132,6 +145,7 @@ def _predict(
                 (
                     note_on_turned(tally.turned, exif=opened.recipe.input.exif),
                     note_on_dim(tally.dim),
+                    _note_on_changed(tally),
                 ),
             ),
         ),
@@ -151,17 +165,40 @@ def notes_on_answers(recipe: Recipe, spec: PredictionSpec, *, named: bool) -> It
             "The names of the model's classes are not known: classes are the numbers of its "
             "outputs, from 0 (--class-names FILE names them)."
         )
+    if recipe.num_classes == 1:
+        yield "The model has a single output: its probability is 1 for whatever image."
+    twice = [name for name, count in Counter(recipe.class_names or ()).items() if count > 1]
+    if twice and named:
+        shown = first_few(twice, 3, show=printable)
+        yield (
+            f"Several outputs of the model have the same name: {shown}. --class-names FILE gives "
+            "them others."
+        )
     scores = recipe.scores
     if scores is not None:
         yield (
             f"Probabilities are those of the logits divided by {scores.temperature:.4g}, which "
             f"was chosen on {scores.images:,} images of {scores.data}."
         )
-    elif spec.threshold is not None:
+    else:
+        doubt = (
+            ""
+            if spec.threshold is None
+            else f" Of the answers above {spec.threshold:g}, more or fewer may be right."
+        )
         yield (
             "Probabilities are not calibrated: the model's file has no temperature for "
-            f"predictions. Of the answers above {spec.threshold:g}, more or fewer may be right."
+            f"predictions, which covtool finetune and convert --calibrate choose.{doubt}"
         )
+
+
+def _note_on_changed(tally: Tally) -> str | None:
+    if not tally.changed:
+        return None
+    return (
+        f"Of the {tally.resumed:,} images that were done before, the files of {tally.changed:,} "
+        "have changed since. Their rows are of what they were; --overwrite looks at all anew."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,20 +240,35 @@ class _Work:
         total = -(-max(0, self.inputs.count - done) // self.request.batch_size)
         return len(range(self.processes.rank, total, self.processes.world))
 
-    def settings(self, names: tuple[str, ...]) -> Settings:
+    def settings(self, layout: RowLayout) -> Settings:
         """Return what decides the rows, by the name that a message has for it."""
         asked, recipe = self.request, self.predictor.recipe
         return {
+            # Of equal weights, another version may round otherwise, and have other columns.
+            "version of covtool": __version__,
+            "version of torch": torch.__version__,
             "model": checksum(self.predictor.model.state_dict()),
+            "set of training embeddings": self._embeddings_checksum(),
             "preparation": recipe.input.model_dump(mode="json"),
             "temperature": self.predictor.temperature,
             "choice of answers": asked.spec.model_dump(mode="json"),
-            "list of class names": hashlib.sha256("\n".join(names).encode()).hexdigest(),
+            "list of class names": _digest(layout.names),
+            "list of columns": _digest(layout.columns),
             "batch size": asked.batch_size,
             "precision": asked.amp_dtype if asked.amp else "float32",
             "device": self.predictor.device.type,
             "treatment of unreadable images": asked.on_bad_image,
         }
+
+    def _embeddings_checksum(self) -> str | None:
+        scorer = self.predictor.scorer
+        if scorer is None:
+            return None
+        return f"{checksum(scorer.neighbors.tensors)}, nearest {scorer.spec.nearest}"
+
+
+def _digest(names: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()
 
 
 class _Drawn(Iterator[ImageInput]):
@@ -242,6 +294,7 @@ def _predictor(request: PredictionRequest, opened: OpenedModel, device: torch.de
         spec=request.spec,
         device=device,
         layer=layer,
+        scorer=scorer_for(opened.model, request.spec),
     )
 
 

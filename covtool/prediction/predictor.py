@@ -1,6 +1,6 @@
 """A model's answers for batches of images: probabilities, logits and embeddings of one pass."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,8 @@ from covtool.backbones.classifier import find_classifier
 from covtool.data.transforms.from_timm import Transform, evaluation_pixels
 from covtool.data.transforms.normalization import Normalization, normalization
 from covtool.data.transforms.views import five_crop_pixels
-from covtool.errors import NonFiniteError, ShapeError
+from covtool.errors import ArgumentError, NonFiniteError, ShapeError
+from covtool.evaluation.classification.neighbor_scorer import NeighborScorer
 from covtool.prediction.image_inputs import ImageInput
 from covtool.prediction.streaming import ImageBatch
 from covtool.printable import printable
@@ -29,6 +30,7 @@ class Answers(NamedTuple):
         outputs: The model's outputs, the most probable first, (B, k).
         probabilities: Their probabilities, (B, k) in float64.
         margins: Differences of the two highest probabilities, (B,).
+        distances: Distances to the training embeddings, (B,); None where the file keeps none.
         logits: Logits of all outputs, (B, K); None where they are not asked for.
         embeddings: Inputs of the classifier, (B, D); None where they are not asked for.
         turned: Number of images with an EXIF orientation that turns them.
@@ -40,6 +42,7 @@ class Answers(NamedTuple):
     outputs: Tensor | None = None
     probabilities: Tensor | None = None
     margins: Tensor | None = None
+    distances: Tensor | None = None
     logits: Tensor | None = None
     embeddings: Tensor | None = None
     turned: int = 0
@@ -49,6 +52,7 @@ class Answers(NamedTuple):
 class _Seen(NamedTuple):
     logits: Tensor
     embeddings: Tensor | None
+    distances: Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,8 @@ class Predictor:
         spec: Choice of the answers.
         device: Device that the model is on.
         layer: Path of the layer whose input is the embedding; None without embeddings.
+        scorer: Measurement of the distance to the training embeddings, open while the predictor is
+            used; None where the model's file keeps none.
     """
 
     model: nn.Module
@@ -68,6 +74,7 @@ class Predictor:
     spec: PredictionSpec
     device: torch.device
     layer: str | None = None
+    scorer: NeighborScorer | None = None
 
     @property
     def temperature(self) -> float:
@@ -101,14 +108,14 @@ class Predictor:
         by = logits[0] if len(logits) == 1 else probabilities
         order = by.sort(dim=1, descending=True, stable=True).indices
         ordered = probabilities.gather(1, order)
-        embeddings = [view.embeddings for view in seen if view.embeddings is not None]
         top = min(self.spec.top_k, order.shape[1])
         return answers._replace(
             outputs=order[:, :top].clone(),
             probabilities=ordered[:, :top].clone(),
             margins=_margins(ordered),
             logits=seen[0].logits.cpu() if self.spec.logits else None,
-            embeddings=torch.stack(embeddings).mean(0).cpu() if embeddings else None,
+            embeddings=_mean([view.embeddings for view in seen]),
+            distances=_mean([view.distances for view in seen]),
         )
 
     def _views(self, pixels: Tensor) -> Iterator[Tensor]:
@@ -126,7 +133,8 @@ class Predictor:
             logits = self.model(images)
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             raise ShapeError("The model's output must be one tensor of logits, (B, K).")
-        return _Seen(logits.float(), fed[-1].float() if fed else None)
+        distances = None if self.scorer is None else self.scorer.take()
+        return _Seen(logits.float(), fed[-1].float() if fed else None, distances)
 
 
 def transform_for(recipe: Recipe, spec: PredictionSpec) -> Transform:
@@ -148,6 +156,28 @@ def embedding_layer(model: nn.Module, recipe: Recipe) -> str:
     return find_classifier(model, recipe.input.size, recipe.input.channels)
 
 
+def scorer_for(model: nn.Module, spec: PredictionSpec) -> NeighborScorer | None:
+    """Return the measurement of distances; None where the model's file keeps no embeddings.
+
+    Raises:
+        ArgumentError: Distances decide the answers, and there are none.
+    """
+    scorer = NeighborScorer.of(model)
+    if scorer is None and spec.max_distance is not None:
+        raise ArgumentError(
+            "The model's file keeps no training embeddings: there is no distance to compare with "
+            f"--max-distance {spec.max_distance:g}.",
+            hint="Keep them: covtool convert --calibrate DIR --keep-neighbors, or covtool finetune "
+            "--keep-neighbors.",
+        )
+    return scorer
+
+
+def _mean(views: Sequence[Tensor | None]) -> Tensor | None:
+    """Return the mean over the views, on the CPU; None where there is nothing."""
+    return None if views[0] is None else torch.stack(list(views)).mean(0).cpu()
+
+
 def _margins(ordered: Tensor) -> Tensor:
     """Return the differences of the two highest probabilities; of one class alone, it itself."""
     return ordered[:, 0] - ordered[:, 1] if ordered.shape[1] > 1 else ordered[:, 0].clone()
@@ -155,7 +185,7 @@ def _margins(ordered: Tensor) -> Tensor:
 
 def _require_finite(seen: _Seen, batch: ImageBatch) -> None:
     for values in seen:
-        finite = None if values is None else values.isfinite().all(1)
+        finite = None if values is None else values.isfinite().reshape(len(values), -1).all(1)
         if finite is None or finite.all():
             continue
         name = batch.inputs[int((~finite).nonzero()[0])].name

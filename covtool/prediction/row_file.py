@@ -25,6 +25,11 @@ from covtool.prediction.rows import Row
 from covtool.printable import printable
 from covtool.regular_files import opened
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 BLOCK = 1 << 20
 LONGEST_LINE = 1 << 20
 """Bytes of a line of a journal."""
@@ -74,15 +79,23 @@ def check_row_output(path: Path, *, overwrite: bool, resume: bool) -> None:
     """
     row_format_of(path)
     require_writable(path, overwrite=overwrite)
-    there = journal_of(path).exists() and partial_of(path).exists()
+    partial, journal = partial_of(path), journal_of(path)
+    there = journal.exists() and partial.exists()
+    for file in (partial, journal):
+        if not (there or overwrite) and os.path.lexists(file):
+            raise ArgumentError(
+                f"{file} is in the way: it is no part of predictions that were interrupted.",
+                hint="Remove it, or replace it with --overwrite.",
+            )
+        require_writable(file, overwrite=True)  # a pipe in its place would be waited for
     if resume and not there:
         raise ArgumentError(
-            f"There is nothing to resume: {partial_of(path)} is not there.",
+            f"There is nothing to resume: {partial} is not there.",
             hint="Leave out --resume.",
         )
     if there and not (resume or overwrite):
         raise ArgumentError(
-            f"{partial_of(path)} is there: predictions that were interrupted.",
+            f"{partial} is there: predictions that were interrupted.",
             hint="Go on with --resume, or begin anew with --overwrite.",
         )
 
@@ -115,9 +128,10 @@ class RowFile:
 
     Attributes:
         progress: Images and bytes that are done.
+        changed_at: Time at which the journal was last written to before, in nanoseconds.
 
     Raises:
-        ArgumentError: The partial file was begun with other settings.
+        ArgumentError: The partial file was begun with other settings, or another process writes it.
         DataError: It, or its journal, is damaged.
         SaveError: The disk is full, say.
     """
@@ -135,13 +149,20 @@ class RowFile:
         self._format = row_format_of(path)
         self._partial, self._journal = partial_of(path), journal_of(path)
         self._content = hashlib.sha256()
-        self.progress = self._resumed(settings) if resume else self._begun(settings)
-
-    def __enter__(self) -> Self:
         with saving(self._partial):
             # Without a buffer: what is written is in the file, also after a kill.
-            self._rows: BinaryIO = self._partial.open("ab", buffering=0)
             self._lines: BinaryIO = self._journal.open("ab", buffering=0)
+        try:
+            self._lock()
+            self.changed_at = os.fstat(self._lines.fileno()).st_mtime_ns
+            self.progress = self._resumed(settings) if resume else self._begun(settings)
+            with saving(self._partial):
+                self._rows: BinaryIO = self._partial.open("ab", buffering=0)
+        except BaseException:
+            self._lines.close()
+            raise
+
+    def __enter__(self) -> Self:
         return self
 
     def append(self, rows: Iterable[Row], *, images: int, failed: int, names: Names) -> None:
@@ -175,18 +196,38 @@ class RowFile:
         problem: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._rows, self._lines:
-            pass
-        if kind is None:
-            self._require_own()
-            with written_whole(self.path, overwrite=self._overwrite) as temporary:
-                self._format.finish(self._partial, temporary, self.columns)
-        if kind is None or not self.progress.images:  # what holds nothing is no use
-            self.remove()
-        else:
+        # The journal last: as long as it is open, the files are this process's.
+        with self._lines:
+            self._rows.close()
+            if kind is None:
+                self._require_own()
+                with written_whole(self.path, overwrite=self._overwrite) as temporary:
+                    self._format.finish(self._partial, temporary, self.columns)
+            if kind is None or not self.progress.images:  # what holds nothing is no use
+                self.remove()
+                return
             with suppress(DataError, OSError):  # the error of the block says more
                 _, done = _journal_in(self._journal)
                 os.truncate(self._partial, done.size)
+
+    def _lock(self) -> None:
+        """Keep other processes from the files until the journal is closed."""
+        if fcntl is None:
+            return
+        is_own = True
+        try:  # the system lets go of it when the process ends, even by SIGKILL
+            fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another process may have finished, and removed it, before it was locked here.
+            is_own = os.path.samestat(os.fstat(self._lines.fileno()), self._journal.stat())
+        except (BlockingIOError, FileNotFoundError):
+            is_own = False
+        except OSError:  # a file system without locks
+            pass
+        if not is_own:
+            raise ArgumentError(
+                f"{self._partial} is being written by another process.",
+                hint="Wait for it, end it, or name another file with -o.",
+            )
 
     def _require_own(self) -> None:
         """Refuse a partial file that another process has written to."""
@@ -207,7 +248,8 @@ class RowFile:
         self._content.update(head)
         with saving(self._partial):
             self._partial.write_bytes(head)
-            self._journal.write_bytes(_line(dict(settings)))
+            os.truncate(self._journal, 0)  # not a new file: this one is locked
+            _write_all(self._lines, _line(dict(settings)))
         return Progress(size=len(head), content=self._content.copy().hexdigest())
 
     def _resumed(self, settings: Settings) -> Progress:

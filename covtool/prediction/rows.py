@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from covtool.prediction.predictor import Answers
 from covtool.specs import PredictionSpec
 
-PATH, ERROR, MARGIN = "path", "error", "margin"
+PATH, ERROR, MARGIN, DISTANCE = "path", "error", "margin", "distance"
 DIGITS = 9
 """Significant digits of a number in a file: enough to tell any two float32 apart."""
 
@@ -21,10 +21,11 @@ class Prediction:
     Attributes:
         path: The image as it was named.
         classes: Names of the most probable classes, in order; empty where a probability is below
-            the threshold.
+            the threshold, and all of them where the image is too far from the training embeddings.
         probabilities: Their probabilities.
         outputs: The model's outputs that they belong to.
         margin: Difference of the two highest probabilities.
+        distance: Distance to the training embeddings; None where the model's file keeps none.
         logits: Logits of all outputs, where they were asked for.
         error: Reason why the image cannot be read; then there is no answer.
     """
@@ -34,6 +35,7 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     outputs: tuple[int, ...] = ()
     margin: float | None = None
+    distance: float | None = None
     logits: tuple[float, ...] | None = None
     error: str = ""
 
@@ -45,10 +47,12 @@ class RowLayout:
     Attributes:
         names: Names of all outputs.
         spec: Choice of the answers.
+        has_distance: Whether the model's file keeps training embeddings.
     """
 
     names: Sequence[str]
     spec: PredictionSpec
+    has_distance: bool = False
 
     @property
     def top_k(self) -> int:
@@ -63,6 +67,7 @@ class RowLayout:
             PATH,
             *(name for pair in pairs for name in pair),
             *([MARGIN] if self.spec.margin else []),
+            *([DISTANCE] if self.has_distance else []),
             *(self._logit_columns if self.spec.logits else ()),
             ERROR,
         )
@@ -88,12 +93,19 @@ class RowLayout:
                 continue
             outputs = answers.outputs[row].tolist()
             probabilities = answers.probabilities[row].tolist()
+            distance = None if answers.distances is None else float(answers.distances[row])
+            classes = (
+                ("",) * len(outputs)
+                if self._is_far(distance)
+                else tuple(map(self._class, outputs, probabilities))
+            )
             yield Prediction(
                 path=image.name,
-                classes=tuple(map(self._class, outputs, probabilities)),
+                classes=classes,
                 probabilities=tuple(probabilities),
                 outputs=tuple(outputs),
                 margin=float(answers.margins[row]),
+                distance=distance,
                 logits=None if answers.logits is None else tuple(answers.logits[row].tolist()),
             )
 
@@ -110,10 +122,16 @@ class RowLayout:
             values[f"probability_{place}"] = _rounded(probability)
         if self.spec.margin:
             values[MARGIN] = _rounded(prediction.margin)
+        if self.has_distance:
+            values[DISTANCE] = _rounded(prediction.distance)
         if self.spec.logits:
             logits = map(_rounded, prediction.logits)
             values |= zip(self._logit_columns, logits, strict=True)
         return values
+
+    def _is_far(self, distance: float | None) -> bool:
+        farthest = self.spec.max_distance
+        return farthest is not None and distance is not None and distance > farthest
 
     def _class(self, output: int, probability: float) -> str:
         threshold = self.spec.threshold
@@ -128,6 +146,7 @@ def prediction_of_row(row: Mapping[str, str]) -> Prediction:
         path=row[PATH],
         classes=tuple(row[f"class_{place}"] for place in known),
         probabilities=tuple(float(row[f"probability_{place}"]) for place in known),
+        distance=float(row[DISTANCE]) if row.get(DISTANCE) else None,
         error=row[ERROR],
     )
 

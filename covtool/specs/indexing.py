@@ -131,7 +131,10 @@ class GallerySearchSpec(CheckedRecord):
         except ValueError:
             is_distance = False
         if not is_distance:
-            raise ValueError("it should be a distance, 0 or more, or none")
+            raise ValueError(
+                "it should be a distance, 0 or more, or none "
+                "(covtool index INDEX --threshold auto chooses one)"
+            )
         return text
 
     def threshold_over(self, kept: float | None) -> float | None:

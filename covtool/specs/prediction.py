@@ -31,6 +31,14 @@ class PredictionSpec(CheckedRecord):
         description="Leave a class empty whose probability is below this.",
         json_schema_extra=ANSWERS,
     )
+    max_distance: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="Leave all classes empty of an image that is farther from the training "
+        "embeddings than this: it is of none of them. The file must keep embeddings.",
+        json_schema_extra=ANSWERS,
+    )
     margin: bool = Field(
         False,
         description="Add the difference of the two highest probabilities.",

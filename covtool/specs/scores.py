@@ -41,7 +41,8 @@ class ScoreSpec(Record):
         method: How the images were held out.
         data: Name of the data set, and the split.
         images: Number of images that it was chosen on.
-        is_bounded: Whether it is the lowest that so few images allow: next to none was wrong.
+        is_bounded: Whether the images, next to none of them wrong, would have it lower, and are too
+            few for that.
     """
 
     temperature: Temperature = 1.0

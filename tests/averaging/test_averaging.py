@@ -332,3 +332,8 @@ def test_an_existing_output_stays(files, tmp_path) -> None:
     with pytest.raises(OutputExistsError):
         averaged(tmp_path, *files)
     assert (tmp_path / "soup.safetensors").read_text() == "mine"
+
+
+def test_an_option_in_the_place_of_an_end_is_named(files, tmp_path) -> None:
+    with pytest.raises(ArgumentError, match="--data stands where --between needs a model"):
+        averaged(tmp_path, "toy", between=(files[0], "--data"))

@@ -256,10 +256,10 @@ def test_tar_archives_are_told_apart(tmp_path, entry, reason):
 def test_an_archive_of_something_else_is_refused(tmp_path):
     import zipfile
 
-    with zipfile.ZipFile(tmp_path / "arrays.npz", "w") as archive:
-        archive.writestr("x.npy", b"0")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("x.jpg", b"0")
     with pytest.raises(CheckpointError, match="but not one that"):
-        read_checkpoint(tmp_path / "arrays.npz")
+        read_checkpoint(tmp_path / "photos.zip")
     with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
         archive.writestr("script/constants.pkl", b"0")
     with pytest.raises(CheckpointError, match="TorchScript"):

@@ -4,6 +4,7 @@ The server is `hub_server`, as for uploads.
 """
 
 import json
+import time
 
 import pytest
 import torch
@@ -65,6 +66,24 @@ def test_what_is_in_the_cache_is_opened_without_a_network(hub, net, monkeypatch)
     close_session()
     assert open_model("hf-hub:me/net").recipe.operations
     assert not hub.requests
+
+
+def test_without_an_answer_the_hub_is_asked_once(monkeypatch, tmp_path, caplog):
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session
+
+    with client_of_it(monkeypatch, tmp_path / "cache"):
+        nobody = "http://127.0.0.1:9"  # the port where nothing listens
+        url = nobody + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", nobody)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+        close_session()
+        started = time.monotonic()
+        with pytest.raises(CheckpointError, match="cannot be fetched") as caught:
+            open_model("hf-hub:me/net")
+    assert time.monotonic() - started < 5
+    assert "The hub does not answer" in caught.value.reason
+    assert not caplog.records
 
 
 def test_a_file_that_was_uploaded_by_hand_is_recognized_by_its_recipe(hub, net):

@@ -14,6 +14,7 @@ from covtool import atomic, errors
 from covtool.specs import Record
 from covtool_cli import options
 from covtool_cli.commands.bench import BENCHMARKS
+from covtool_cli.lazy import load_command
 from covtool_cli.main import COMMANDS, exit_code, run
 
 SUMMARIES = {**COMMANDS, **{f"bench {name}": text for name, text in BENCHMARKS.items()}}
@@ -42,6 +43,15 @@ def test_every_command_has_json_and_debug(command: str, capsys) -> None:
 
 
 @pytest.mark.parametrize(
+    "command", ["predict", "export", "index", "search", "average", "diff", "card", "push"]
+)
+def test_who_uses_a_model_sees_few_options(command: str) -> None:
+    parameters = load_command("covtool_cli.commands", command).params
+    shown = [p for p in parameters if p.param_type_name == "option" and not p.hidden]
+    assert len(shown) < 25
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["--help"],
@@ -49,6 +59,10 @@ def test_every_command_has_json_and_debug(command: str, capsys) -> None:
         ["convert", "--help"],
         ["finetune", "--help"],
         ["convrt"],
+        ["predict", "--help"],
+        ["predict", "net.safetensors", "photo.jpg", "-o", "answers.xml"],
+        ["export", "net.safetensors", "-o", "net.pb"],
+        ["search", "gallery.index", "photo.jpg", "-o", "hits.xml"],
         ["bench", "--help"],
         ["bench", "retrieval", "--help"],
         ["bench", "heads", "--network", "resnet18"],

@@ -110,7 +110,7 @@ def test_nothing_readable_is_an_error_either_way(net, here):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["photos", "-o", "a.txt"], 2, "does not end in a suffix"),
+        (["photos", "-o", "a.txt"], 2, "is not the name of a file of predictions"),
         (["photos", "--logits"], 2, "--logits are for a file"),
         (["photos", "--resume"], 2, "--resume goes on with a file"),
         (["photos", "-o", "a.csv", "--resume"], 2, "nothing to resume"),

@@ -126,3 +126,11 @@ def test_the_bar_of_a_training_run_has_no_markup(monkeypatch):
         )
         bar.on_note("[/] not markup")
     assert "[/] not markup" in terminal.getvalue()
+
+
+def test_a_title_is_one_line_however_narrow_what_is_below_it(capsys):
+    render.pairs("Model card written", [("a", 1)])
+    render.table("Points from the start", ("a",), [(1,)])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "Model card written"
+    assert "Points from the start" in shown

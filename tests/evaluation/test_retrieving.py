@@ -206,6 +206,11 @@ def test_features_come_from_one_source(ask, tmp_path):
         retrieve(ask(source=None))
 
 
+def test_mixed_precision_without_a_model_is_refused(ask, tmp_path):
+    with pytest.raises(ArgumentError, match="--amp would have no effect"):
+        retrieve(ask(source=None, distances_from=tmp_path / "a.npz", amp=True))
+
+
 def test_nothing_is_written_where_something_is_wrong(ask, tmp_path):
     file = tmp_path / "a.npz"
     with pytest.raises(DataError, match="None of the 3 queries"):

@@ -5,9 +5,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from exported_models import head, model_of
 from images import write_image
 from indexed_images import NAMES, PER_NAME, QUICK, make_net, write_gallery
+from operation_cases import IMAGES
 
+from covtool.checkpoints.model_file import save
 from covtool.errors import ArgumentError, CheckpointError, DataError
 from covtool.evaluation import FeatureSet, evaluate_retrieval
 from covtool.evaluation.features.files import read_features
@@ -16,7 +19,7 @@ from covtool.indexing.building import IndexRequest, build_index
 from covtool.indexing.distances import distances_among, distances_of_pairs
 from covtool.indexing.nearest import UnknownRelevance, find_nearest
 from covtool.indexing.search import SearchRequest, search_index
-from covtool.specs import ModelSource, RetrievalSpec
+from covtool.specs import BaseSpec, ModelSource, RetrievalSpec
 from covtool.specs.indexing import GallerySearchSpec, IndexSpec
 
 
@@ -60,6 +63,10 @@ def test_a_copy_is_as_near_as_the_image_itself_which_comes_first(net, people, tm
     build_index(IndexRequest(source=net, images=(listed,), output=tmp_path / "g.index", **QUICK))
     answer = search(tmp_path / "g.index", tmp_path / "y" / "1.png").answers[0]
     assert [hit.path for hit in answer.hits[:2]] == ["y/1.png", "x/0.png"]
+    (hit,) = search(tmp_path / "g.index", tmp_path / "y" / "1.png", k=1).answers[0].hits
+    assert (hit.path, hit.rank) == ("y/1.png", 1)
+    only = search(tmp_path / "g.index", tmp_path / "y" / "1.png", k=1, exclude_same=True)
+    assert only.answers[0].hits[0].path == "x/0.png"
     elsewhere = shutil.copy(tmp_path / "y" / "1.png", tmp_path / "copy.png")
     answer = search(tmp_path / "g.index", elsewhere).answers[0]
     assert [hit.path for hit in answer.hits[:2]] == ["x/0.png", "y/1.png"]
@@ -176,6 +183,18 @@ def test_another_model_is_refused_with_both_fingerprints(made, people, tmp_path)
         search(made, people, model=str(other))
     assert caught.value.reason.count("fingerprint") == 1
     assert str(other) in caught.value.reason
+
+
+def test_a_model_that_cannot_take_the_images_of_the_index_is_not_its_model(made, people, tmp_path):
+    larger = IMAGES.model_copy(update={"size": (64, 64)})
+    network = BaseSpec(library="timm", name="resnet10t")
+    other = save(
+        model_of(head("isqrt"), base=network, images=larger), tmp_path / "other.safetensors"
+    )
+    with pytest.raises(CheckpointError, match="cannot be opened as the model of") as caught:
+        search(made, people, model=str(other))
+    assert "one position" in caught.value.reason
+    assert "--model FILE" in caught.value.hint
 
 
 def test_a_model_that_was_replaced_is_refused_too(people, tmp_path):

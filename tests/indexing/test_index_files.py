@@ -11,6 +11,7 @@ from indexed_images import NAMES, PER_NAME, QUICK, make_net, write_gallery
 from retrieval_models import make_model
 
 from covtool.checkpoints.model_file import save
+from covtool.checkpoints.other_files import RECORD_KEY
 from covtool.checkpoints.tensor_checksum import text_checksum
 from covtool.errors import ArgumentError, DataError, NonFiniteError, OutputExistsError
 from covtool.evaluation.embed import EmbedRequest, embed
@@ -20,7 +21,6 @@ from covtool.evaluation.retrieve import RetrievalRequest, retrieve
 from covtool.indexing.building import IndexRequest, build_index
 from covtool.indexing.index_file import (
     RECORD_CHECKSUM_KEY,
-    RECORD_KEY,
     RecordInTheMaking,
     index_writer,
     read_index,
@@ -191,9 +191,11 @@ def test_a_file_beside_the_index_cannot_be_anywhere_else(gallery):
 
 
 def test_another_file_is_no_index(net, tmp_path):
+    (net.parent / "photo.onnx").write_bytes(b"\x08\x0a\x12\x07covtool" + bytes(64))
     for path, reason in (
-        (net, "It holds no features"),
+        (net, f"It is a model.\ncovtool index {net} IMAGES"),
         (tmp_path / "no.index", "There is no index"),
+        (net.parent / "photo.onnx", "is not an index, nor any other file of safetensors"),
     ):
         with pytest.raises(DataError, match=reason):
             read_record(path)

@@ -53,6 +53,19 @@ def test_the_scale_of_the_logits_is_made_up_for(scale) -> None:
     assert plain == pytest.approx(1.0, abs=0.2)
 
 
+def test_it_takes_few_passes_in_small_parts(monkeypatch) -> None:
+    logits, labels = drawn(3.0)
+    whole = fit_temperature(logits, labels).temperature
+    parts, softmax = [], torch.Tensor.softmax
+    monkeypatch.setattr(
+        torch.Tensor, "softmax", lambda part, dim: parts.append(len(part)) or softmax(part, dim)
+    )
+    monkeypatch.setattr("covtool.ops.temperature._CHUNK", 7 * 100)
+    assert fit_temperature(logits, labels).temperature == pytest.approx(whole, rel=1e-11)
+    assert max(parts) == 100
+    assert sum(parts) < 30 * len(logits)
+
+
 def test_half_precision_is_exact_in_float64_and_nothing_is_changed() -> None:
     logits, labels = drawn(1.0)
     half = logits.half()
@@ -65,11 +78,26 @@ def test_half_precision_is_exact_in_float64_and_nothing_is_changed() -> None:
 @pytest.mark.parametrize("images", [3, 40, 1000])
 def test_without_a_mistake_it_is_as_sure_as_the_rule_of_succession(images) -> None:
     labels = torch.arange(images) % 3
-    logits = 5 * torch.nn.functional.one_hot(labels, 3).double()
+    logits = torch.nn.functional.one_hot(labels, 3).double()
     fit = fit_temperature(logits, labels)
     assert fit.bound == "surest"
     sure = (logits / fit.temperature).softmax(1).amax(1).mean()
     assert_close(sure, torch.tensor(1 - 1 / (images + 2), dtype=torch.float64), **FLOAT64)
+
+
+@pytest.mark.parametrize("scale", [5.0, 50.0])
+def test_images_without_a_mistake_never_make_answers_less_sure(scale) -> None:
+    labels = torch.arange(6) % 3
+    logits = scale * torch.nn.functional.one_hot(labels, 3).double()
+    fit = fit_temperature(logits, labels)
+    assert (fit.temperature, fit.bound) == (1.0, "surest")
+
+
+def test_a_mistake_makes_sure_answers_less_sure_however_few_there_are() -> None:
+    logits = torch.tensor([[50.0, 0.0], [0.0, 50.0], [0.0, 50.0], [2.0, 0.0]])
+    fit = fit_temperature(logits, torch.tensor([0, 1, 1, 1]))
+    assert fit.bound is None
+    assert fit.temperature > 1
 
 
 @pytest.mark.parametrize(

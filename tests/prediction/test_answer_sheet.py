@@ -1,5 +1,7 @@
 """The picture of images with their answers."""
 
+from dataclasses import replace
+
 import pytest
 from images import write_image
 from PIL import Image, ImageFont
@@ -33,7 +35,9 @@ def test_a_caption_names_the_image_and_three_classes():
         probabilities=(0.6, 0.3, 0.08, 0.02),
     )
     texts = [line.text for line in _caption(answer, FONT, 400)]
-    assert texts == ["1.png", "60.0% cat", "30.0% (below the threshold)", "8.0% dog"]
+    assert texts == ["1.png", "60.0% cat", "30.0% (no answer)", "8.0% dog"]
+    far = replace(answer, distance=0.8125)
+    assert [line.text for line in _caption(far, FONT, 400)] == [*texts, "distance 0.812"]
     failed = Prediction(path="2.png", error="The file is empty.")
     assert [line.text for line in _caption(failed, FONT, 400)] == ["2.png", "The file is empty."]
 

@@ -137,6 +137,13 @@ def test_nothing_and_the_standard_input_twice_are_refused():
         find_inputs(["-", "photos", "-"])
 
 
+def test_a_link_that_leads_nowhere_is_an_image_of_a_pattern_and_of_a_folder(photos):
+    (photos / "broken").mkdir()
+    (photos / "broken" / "gone.png").symlink_to("nowhere.png")
+    for argument in ("broken/*", "broken/**/*.png", "broken"):
+        assert names(argument) == ["broken/gone.png"]
+
+
 def test_a_list_is_not_kept_in_memory(photos):
     (photos / "many.txt").write_text("photos/1.png\n" * 100_000)
     images = iter(find_inputs(["many.txt"]))

@@ -2,13 +2,14 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 import torch
-from images import truncate, write_classes
+from images import truncate, write_classes, write_image
 from PIL import Image
 from process_group import run_together
 
@@ -290,8 +291,8 @@ def test_a_partial_file_that_was_edited_is_not_resumed(asked):
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"output": Path("x.xlsx")}, ArgumentError, "does not end in a suffix"),
-        ({"output": Path("x.safetensors")}, ArgumentError, "does not end in a suffix"),
+        ({"output": Path("x.xlsx")}, ArgumentError, "is not the name of a file of pred"),
+        ({"output": Path("x.safetensors")}, ArgumentError, "is not the name of a file of pred"),
         ({"sheet": Path("x.jpg")}, ArgumentError, "does not end in .png"),
         ({"embeddings": Path("x.pt")}, ArgumentError, "x.pt"),
         ({"resume": True}, ArgumentError, "nothing to resume"),
@@ -304,6 +305,76 @@ def test_mistakes_are_refused_before_the_model_is_opened(fields, error, message,
     with pytest.raises(error, match=message):
         predict_images(replace(asked, source="no-model.safetensors", **fields))
     assert list(asked.output.parent.iterdir()) == []
+
+
+def test_a_file_that_is_no_interrupted_prediction_is_not_written_to(asked):
+    partial = asked.output.with_name("answers.csv.partial")
+    partial.write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(ArgumentError, match="in the way"):
+            predict_images(replace(asked, resume=resume))
+    assert partial.read_text() == "mine"
+    predict_images(replace(asked, overwrite=True))
+    assert not partial.exists()
+
+
+def test_two_processes_do_not_write_one_output(asked, tmp_path):
+    """While one is at work, another that resumes, or begins anew, is refused."""
+    refused = []
+
+    def meanwhile(iterable, description, total):
+        for number, item in enumerate(iterable):
+            if number == 1:
+                for fields in ({"resume": True}, {"overwrite": True}):
+                    with pytest.raises(ArgumentError, match="by another process"):
+                        predict_images(replace(asked, **fields))
+                    refused.append(fields)
+            yield item
+
+    whole = replace(asked, output=tmp_path / "whole.csv")
+    predict_images(whole)
+    predict_images(asked, track=meanwhile)
+    assert len(refused) == 2
+    assert asked.output.read_bytes() == whole.output.read_bytes()
+
+
+def test_images_that_changed_since_they_were_done_are_said_to_have(asked, tmp_path):
+    data = write_classes(tmp_path / "data", {"a": 4, "b": 5})
+    asked = replace(asked, images=(str(data),))
+    with pytest.raises(InterruptedRunError):
+        predict_images(asked, track=Stopped(1))
+    journal = asked.output.with_name("answers.csv.partial.journal")
+    os.utime(journal, ns=(0, max(file.stat().st_ctime_ns for file in data.rglob("*.png")) + 1))
+    kept = {file: file.read_bytes() for file in (journal, journal.with_suffix(""))}
+    assert not any("changed since" in note for note in resumed(asked).notes)
+    for file, content in kept.items():
+        file.write_bytes(content)
+    asked.output.unlink()
+    (data / "a/001.png").unlink()
+    write_image(data / "a/001.png")
+    os.utime(journal, ns=(0, (data / "a/001.png").stat().st_ctime_ns - 1))
+    (note,) = [note for note in resumed(asked).notes if "changed since" in note]
+    assert "4 images that were done before, the files of 1" in note
+
+
+def resumed(asked):
+    return predict_images(replace(asked, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "note"),
+    [(("only",), 1, "single output"), (("a", "a", "b"), 3, "have the same name: a")],
+)
+def test_answers_that_say_little_have_a_note(names, classes, note, asked, tmp_path):
+    torch.manual_seed(0)
+    base = BaseSpec(library="timm", name="test_resnet")
+    model = create_model(base, num_classes=classes)
+    recipe = make().recipe
+    model.recipe = recipe.model_copy(update={"num_classes": classes, "class_names": names})
+    source = str(save(model, tmp_path / "odd.safetensors"))
+    done = predict_images(replace(asked, source=source, spec=PredictionSpec(margin=True)))
+    assert any(note in text for text in done.notes)
+    assert len(rows_in(asked.output)) == 11
 
 
 def test_an_output_is_not_replaced_unasked(asked):
@@ -348,7 +419,7 @@ def test_the_temperature_of_predictions_is_applied_and_said(asked, tmp_path):
 
 def test_a_class_below_the_threshold_is_empty(asked):
     whole = predict_images(asked)
-    assert not any("calibrated" in note for note in whole.notes)
+    assert not any("Of the answers above" in note for note in whole.notes)
     before = rows_in(asked.output)
     spec = PredictionSpec(logits=True, threshold=0.6)
     done = predict_images(replace(asked, spec=spec, overwrite=True))

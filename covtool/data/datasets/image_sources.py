@@ -160,7 +160,8 @@ def _in_file(root: Path) -> Found:
         return {UNSPLIT: _in_list(root)}, tuple(note_on_encoding(root))
     raise DataError(
         f"{root} is neither a folder nor a list of images nor an image.",
-        hint="A list is a CSV file with the column path, or a .txt file with a path per line.",
+        hint="A list is a CSV file with the column path, or a .txt file with a path per line. "
+        "The model, or the index, stands before the images.",
     )
 
 

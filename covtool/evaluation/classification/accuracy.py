@@ -157,7 +157,7 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
             if perturb is not None:  # needs gradients: outside of `no_grad`
                 images = perturb(model, images, targets.to(device))
             with torch.no_grad():
-                logits = checked_logits(model(images), targets)
+                logits = checked_logits(model(in_precision_of(model, images)), targets)
                 counts.add(logits, targets.to(device))
             if keep is not None:
                 keep.add(logits, targets)
@@ -166,6 +166,12 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
     with in_eval_mode(model):
         counts = _Counts.of_all(processes.each(count))
     return counts.result(class_names, time.perf_counter() - start)
+
+
+def in_precision_of(model: nn.Module, images: Tensor) -> Tensor:
+    """Return images as a model takes them: in half precision where its weights are."""
+    parameter = next(model.parameters(), None)
+    return images if parameter is None else images.to(parameter.dtype)
 
 
 def checked_logits(logits: Tensor, targets: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from covtool.ops.temperature import MOST_LOGITS, TemperatureFit
+from covtool.ops.temperature import AS_THEY_ARE, MOST_LOGITS, TemperatureFit
 from covtool.specs import ScoreSpec
 
 FEW_IMAGES = 50
@@ -26,8 +26,9 @@ class HeldOutLogits:
     def __init__(self, num_images: int, num_classes: int) -> None:
         self._every = ceil(num_images * num_classes / MOST_LOGITS)
         self._seen = 0
-        self._logits: list[Tensor] = []
-        self._labels: list[Tensor] = []
+        # Of no images: one of several processes may get none at all.
+        self._logits = [torch.empty(0, num_classes)]
+        self._labels = [torch.empty(0, dtype=torch.long)]
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Take a batch, (B, K) and (B,)."""
@@ -77,9 +78,9 @@ def note_on_temperature(scores: ScoreSpec | None) -> str | None:
         )
     if scores.is_bounded:
         return (
-            f"Next to no held-out image is wrong: with {scores.images} of them, a mean confidence "
-            f"beyond 1 - 1/{scores.images + 2} has no ground, and the temperature stays at "
-            f"{scores.temperature:.3g}."
+            f"Next to none of the {scores.images} held-out images is wrong, which alone would ask "
+            "for ever lower temperatures. So few images show no mean confidence beyond "
+            f"1 - 1/{scores.images + 2}: {_outcome_of_bound(scores.temperature)}"
         )
     if scores.images < FEW_IMAGES:
         return (
@@ -87,3 +88,12 @@ def note_on_temperature(scores: ScoreSpec | None) -> str | None:
             "images: it is a rough one."
         )
     return None
+
+
+def _outcome_of_bound(temperature: float) -> str:
+    if temperature < AS_THEY_ARE:
+        return f"the temperature goes down to {temperature:.3g}, where that is reached."
+    return (
+        "the logits as they are have that already, and the temperature stays 1. Whether the "
+        "probabilities are too sure is not known."
+    )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from covtool.backbones.module_modes import in_eval_mode
 from covtool.data.loading.loaders import ImageLoader
-from covtool.evaluation.classification.accuracy import checked_logits
+from covtool.evaluation.classification.accuracy import checked_logits, in_precision_of
 from covtool.evaluation.classification.neighbor_scorer import NeighborScorer
 from covtool.evaluation.classification.probabilities import doubt_of
 from covtool.ops.detection import area_under_roc, false_positive_rate
@@ -105,13 +105,12 @@ def score_images(
         NonFiniteError: A logit is not a number.
         ShapeError: The model does not return (B, K).
     """
-    dtype = next(model.parameters()).dtype
 
     def measure() -> tuple[list[Tensor], Tensor]:
         doubts = []
         with torch.no_grad(), in_eval_mode(model):
             for images, labels in track(loader, "scoring unknown images", len(loader)):
-                images = images.to(device, dtype, non_blocking=True)
+                images = in_precision_of(model, images.to(device, non_blocking=True))
                 logits = checked_logits(model(images), torch.zeros_like(labels))
                 doubts.append(doubt_of(logits, temperature))
         return doubts, torch.empty(0) if scorer is None else scorer.take()

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from covtool.checkpoints.other_files import LABELS_CHECKSUM_KEY
 from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum, text_checksum
 from covtool.checkpoints.tensor_files import tensors_in
 from covtool.data.datasets.found_images import shown
@@ -34,9 +35,6 @@ FEATURES = "features"
 NAMES = "surrogateescape"  # names of files need not be text
 COLUMNS = {"path": "paths", "identity": "identities", "camera": "cameras", "split": "splits"}
 """Labels of an image, and what they are called together in a file."""
-
-LABELS_CHECKSUM_KEY = "covtool.labels.sha256"
-"""Where the metadata of a safetensors file keep the checksum of the labels beside it."""
 
 _BLOCK = 4096
 _LENGTH = struct.Struct("<Q")  # of a safetensors header, in front of it

@@ -99,7 +99,7 @@ def test_the_temperature_of_a_calibration_is_that_of_its_left_out_predictions(
         f"{data.name} train",
         36,
     )
-    assert shown["plan"]["recipe"]["scores"]["temperature"] == scores.temperature
+    assert shown["scores"]["temperature"] == scores.temperature
     # Each image left out of a ridge regression of its own, with the penalty that was chosen.
     model = load(path)
     fed, labels = [], []
@@ -143,8 +143,11 @@ def test_scores_of_unknown_images_are_compared_pair_by_pair(calibrated, data, ot
         assert found[score]["auroc"] == pytest.approx(100 * area, abs=1.0)
 
 
-def test_a_table_names_both_scores_and_the_plain_probabilities(calibrated, data, others) -> None:
-    done = covtool("evaluate", calibrated[0], "--data", data, "--unknown", others, *RUN)
+def test_a_table_names_both_scores_and_the_plain_probabilities(
+    calibrated, data, others, tmp_path
+) -> None:
+    path = with_temperature(calibrated[0], tmp_path / "net.safetensors", 2.0)
+    done = covtool("evaluate", path, "--data", data, "--unknown", others, *RUN)
     for text in ("ECE", "negative log-likelihood", "temperature", "area under ROC", "7 of others"):
         assert text in done.stdout
 
@@ -201,6 +204,11 @@ def test_logits_of_many_images_are_thinned_evenly(monkeypatch) -> None:
         kept.add(torch.stack([rows, rows], dim=1).float(), rows)
     assert kept.labels.tolist() == list(range(0, 30, 3))
     assert kept.logits[:, 0].tolist() == list(range(0, 30, 3))
+
+
+def test_a_process_without_images_has_no_logits() -> None:
+    kept = HeldOutLogits(num_images=30, num_classes=2)
+    assert (kept.logits.shape, kept.labels.shape) == ((0, 2), (0,))
 
 
 def test_rough_missing_and_bounded_temperatures_have_a_note() -> None:

@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+from process_group import run_together
 from toy_data import write_toy_data
 from training_runs import Recorder, content, cut_short, make_request
 
 from covtool.checkpoints.model_file import load, read_recipe
+from covtool.conversion import ConversionRequest, convert
 from covtool.data.datasets.reading import scan
 from covtool.data.loading.loaders import evaluation_loader
 from covtool.ops.temperature import fit_temperature
+from covtool.specs import HeadSpec, ModelSource
 from covtool.training import finetune, resume_finetune
 
 
@@ -17,17 +20,49 @@ def data(tmp_path_factory):
     return write_toy_data(tmp_path_factory.mktemp("toy"))
 
 
+SETTINGS = {
+    "everything": {"model_ema": True, "smoothing": 0.2, "mixup": 0.3, "keep_neighbors": True},
+    "other heads": {"head_schedule": "isqrt@0,mpn:pade@1", "from_scratch": False},
+    "frozen": {"freeze": ("backbone",), "grad_accum_steps": 2, "lr": 0.1},
+}
+
+
+def write_isqrt(folder):
+    path = folder / "isqrt.safetensors"
+    source = ModelSource(name="test_resnet", from_scratch=True, input={"size": (32, 32)})
+    convert(
+        ConversionRequest(source=source, operations=[HeadSpec(head="isqrt", dim=8)], output=path)
+    )
+    return str(path)
+
+
 @pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    """A run with everything that stands between training and validation."""
-    settings = {"model_ema": True, "smoothing": 0.2, "mixup": 0.3, "keep_neighbors": True}
-    request = make_request(data, tmp_path_factory.mktemp("runs"), **settings)
-    return request, finetune(request)
+def runs(data, tmp_path_factory):
+    """Runs with everything that stands between training and validation."""
+    folder, done = tmp_path_factory.mktemp("runs"), {}
+
+    def run(kind):
+        if kind not in done:
+            request = make_request(data, folder, experiment=kind, **SETTINGS[kind])
+            if kind == "other heads":
+                request = request.model_copy(update={"model": write_isqrt(folder)})
+            done[kind] = request, finetune(request)
+        return done[kind]
+
+    return run
+
+
+@pytest.fixture
+def run(runs):
+    return runs("everything")
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
-def test_the_temperature_is_that_of_the_exported_weights_on_clean_labels(name, run, data) -> None:
-    model = load(run[1].exported[name])
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_the_temperature_is_that_of_the_exported_weights_on_clean_labels(
+    name, kind, runs, data
+) -> None:
+    model = load(runs(kind)[1].exported[name])
     loader = evaluation_loader(scan(data).samples("val"), model.recipe.input, workers=0)
     with torch.no_grad():
         logits = torch.cat([model(images) for images, _ in loader])
@@ -100,3 +135,32 @@ def test_a_classifier_that_is_not_trained_gets_no_temperature(data, tmp_path) ->
     done = finetune(make_request(data, tmp_path, **settings), observer=observer)
     assert read_recipe(done.exported["best"]).scores is None
     assert any("classifier is not trained: no temperature" in note for note in observer.notes)
+
+
+def train_together(rank, request):
+    return finetune(request).exported
+
+
+@pytest.mark.parametrize("batch_size", [4, 32])
+def test_two_processes_choose_the_scores_of_one(batch_size, data, tmp_path) -> None:
+    """With the larger batches, the second process has no validation image at all."""
+    settings = {"model": "test_convnext", "smoothing": 0, "epochs": 1, "keep_neighbors": True}
+    one = finetune(make_request(data, tmp_path / "1", batch_size=2 * batch_size, **settings))
+    halved = make_request(data, tmp_path / "2", batch_size=batch_size, **settings)
+    exported, of_second = run_together(train_together, halved)
+    assert exported == of_second
+    for name in ("best", "last"):
+        alone, together = load(one.exported[name]), load(exported[name])
+        assert together.recipe.neighbors == alone.recipe.neighbors
+        axes = torch.eye(alone.neighbors.num_features)[:5]
+        torch.testing.assert_close(
+            together.neighbors.distances(axes, nearest=3),
+            alone.neighbors.distances(axes, nearest=3),
+            rtol=0,
+            atol=0.01,
+        )
+        assert (together.recipe.scores is None) == (alone.recipe.scores is None)
+        if alone.recipe.scores is not None:
+            expected = pytest.approx(alone.recipe.scores.temperature, rel=1e-3)
+            assert together.recipe.scores.temperature == expected
+            assert together.recipe.scores.images == 18
