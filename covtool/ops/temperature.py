@@ -62,6 +62,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> TemperatureFit:
         section 4.2.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([[0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
         >>> fit = fit_temperature(logits, torch.tensor([1, 1, 0]))
         >>> round(fit.temperature, 4)  # 2 / log 2: two of three are right
