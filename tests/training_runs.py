@@ -46,11 +46,7 @@ class Recorder(SilentObserver):
     @property
     def notes_on_training(self):
         """The notes without the one on scores, which comes last of all."""
-        return [
-            text
-            for text in self.notes
-            if "temperature of predictions" not in text.lower() and "temperature stays" not in text
-        ]
+        return [text for text in self.notes if "temperature" not in text.lower()]
 
 
 def make_request(data, output, specs=SETTINGS, **settings):
