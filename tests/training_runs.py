@@ -43,6 +43,11 @@ class Recorder(SilentObserver):
     def on_note(self, text):
         self.notes.append(text)
 
+    @property
+    def notes_on_training(self):
+        """The notes without the one on scores, which comes last of all."""
+        return [text for text in self.notes if "temperature" not in text.lower()]
+
 
 def make_request(data, output, specs=SETTINGS, **settings):
     """A tiny run: any settings of `specs`, SETTINGS or PHASED, or fields of the request."""

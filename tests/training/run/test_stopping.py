@@ -67,9 +67,9 @@ def test_a_run_that_stops_early_is_a_finished_run(data: Path, tmp_path: Path) ->
     assert json.loads((result.directory / "result.json").read_text())["stopped_early"] is True
     assert load(result.exported["last"]).recipe.provenance.metrics[0].value == result.last
     ends = "2 epochs without a better top1. Resume it with --patience 4 to train longer."
-    assert watcher.notes[-1] == f"The run ends after epoch 3: {ends}"
+    assert watcher.notes_on_training[-1] == f"The run ends after epoch 3: {ends}"
     resumed = resume_finetune(result.directory, observer=again)
-    assert again.notes[-1] == f"The run in {result.directory} is complete: {ends}"
+    assert again.notes_on_training[-1] == f"The run in {result.directory} is complete: {ends}"
     assert again.steps == []
     assert (resumed.epochs, resumed.stopped_early) == (3, True)
 

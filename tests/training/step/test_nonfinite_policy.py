@@ -110,7 +110,7 @@ def test_skip_leaves_everything_as_it_was_and_goes_on(asked, models):
     assert len(witness.noted) == 2
     for update, state in zip(skipped, witness.noted, strict=True):
         assert_same_weights(state, witness.after[update - 1])
-    first = witness.notes[-2]
+    first = witness.notes_on_training[-2]
     assert f"The loss is nan at step {skipped[0]}: the update is skipped (1 of at most 10)" in first
     saved = torch.load(result.directory / "checkpoints/last.pt", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in saved["model"].values())
@@ -123,8 +123,10 @@ def test_statistics_that_overflow_behind_a_finite_loss_are_noticed(asked, models
     witness = Witness(models)
     result = finetune(asked(on_nonfinite="skip"), observer=witness)
     assert len(witness.noted) == 2
-    assert all("The statistics of a batch norm are not finite" in n for n in witness.notes[-2:])
-    assert "'bn1.running_var'" in witness.notes[-1]
+    assert all(
+        "The statistics of a batch norm are not finite" in n for n in witness.notes_on_training[-2:]
+    )
+    assert "'bn1.running_var'" in witness.notes_on_training[-1]
     skipped = set(range(1, 13)) - {record.update for record in witness.steps}
     for update, state in zip(sorted(skipped), witness.noted, strict=True):
         assert_same_weights(state, witness.after[update - 1])
