@@ -1,29 +1,19 @@
 """Every command in the README runs as it is printed there, on stand-ins of the files it names."""
 
 import re
-import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from readme_commands import README, covtool_commands, shell_lines
 from toy_data import write_toy_data
 
 from covtool.backbones.create import create_model, parse_name
 from covtool_cli.main import COMMANDS, run
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def shell_lines() -> list[str]:
-    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line]
 
 
 @pytest.fixture
@@ -43,15 +33,12 @@ def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_shell_commands_run_in_order(users_folder: Path) -> None:
-    ran = 0
-    for line in shell_lines():
-        program, *arguments = shlex.split(line)
-        if program == "covtool":
-            with pytest.raises(SystemExit) as ended:
-                run(arguments)
-            assert ended.value.code == 0, line
-            ran += 1
-    assert ran >= 3
+    commands = covtool_commands()
+    for arguments in commands:
+        with pytest.raises(SystemExit) as ended:
+            run(arguments)
+        assert ended.value.code == 0, arguments
+    assert len(commands) >= 3
     assert (users_folder / "runs/finetune/resnet50-isqrt/exported/best.safetensors").exists()
     for name in ("answers.csv", "answers.png", "birds.onnx", "hits.csv", "hits.png", "birds.md"):
         assert (users_folder / name).stat().st_size
