@@ -7,6 +7,7 @@ about it before, and nothing in it is taken for rich's markup.
 """
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -72,9 +73,18 @@ def plain(value: Any) -> Any:
 
 
 def json_object(value: Any) -> None:
-    """Write one JSON object to stdout."""
+    """Write one JSON object to stdout; null stands for numbers that are not finite."""
     # ASCII: any terminal, pipe and encoding passes it on unchanged
-    _exactly(json.dumps(plain(value), indent=2))
+    _exactly(json.dumps(_finite(plain(value)), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """Return plain values without NaN and Infinity: JSON has no words for them."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def yaml_text(value: Any) -> None:

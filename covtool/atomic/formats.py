@@ -94,7 +94,8 @@ def require_hits_name(path: Path) -> None:
 
 def require_program_name(path: Path) -> None:
     """Refuse a name for an exported model that is not one; see `require_suffix`."""
-    require_suffix(path, PROGRAMS, what="an exported program")
+    what = "an exported program; a folder for timm takes --format timm"
+    require_suffix(path, PROGRAMS, what=what)
 
 
 def require_card_name(path: Path) -> None:

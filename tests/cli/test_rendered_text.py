@@ -134,3 +134,12 @@ def test_a_title_is_one_line_however_narrow_what_is_below_it(capsys):
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "Model card written"
     assert "Points from the start" in shown
+
+
+def test_numbers_that_are_not_finite_are_null_in_json(capsys):
+    render.json_object({"loss": float("nan"), "rows": ({"auc": float("inf")}, 0.5)})
+    shown = capsys.readouterr().out
+    assert json.loads(shown, parse_constant=pytest.fail) == {
+        "loss": None,
+        "rows": [{"auc": None}, 0.5],
+    }
