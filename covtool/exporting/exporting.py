@@ -12,7 +12,6 @@ from covtool.atomic.endings import tidied_up_when_ended
 from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
 from covtool.checkpoints.opening import open_model
 from covtool.errors import SurgeryError, VerificationError
-from covtool.evaluation.model_request import half_precision_of
 from covtool.exporting.checks import checked_format
 from covtool.exporting.formats import Format
 from covtool.exporting.job import Job, Reference
@@ -59,8 +58,6 @@ def export(request: ExportRequest, *, track: Track = silent) -> ExportResult:
     row = checked_format(request)
     opened = open_model(request.source, track=track)
     require_trained_classifier(request.source.name, opened.recipe)
-    if half_precision_of(opened.model):
-        opened.model.float()  # --half is what makes a program of half precision
     if row.build is None:
         return _as_folder(request, opened, row, track)
     return _as_program(request, opened, row, track)
