@@ -90,7 +90,7 @@ def test_a_file_that_changes_its_size_while_it_is_read_is_refused(tmp_path, monk
 
     monkeypatch.setattr(tensor_files, "header_of", meanwhile)
     with pytest.raises(CheckpointError, match="damaged") as caught:
-        read_checkpoint(path)
+        tensor_files.read_tensors(path)
     assert "changed its size" in caught.value.reason
 
 

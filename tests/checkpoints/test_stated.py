@@ -11,7 +11,7 @@ from checkpoint_files import prefixed, shapes_only, tiny_model
 from safetensors.torch import save_file
 
 from covtool.backbones import pretrained
-from covtool.checkpoints import open_model
+from covtool.checkpoints import open_model, opening
 from covtool.checkpoints.foreign import read_checkpoint
 
 UNNORMALIZED = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -298,6 +298,7 @@ def test_broken_and_strange_files_beside_a_checkpoint_do_no_harm(tmp_path, state
 def test_label_names_of_a_hubs_configuration_name_the_outputs(monkeypatch):
     config = {"num_classes": 3, "label_names": ["b", "c", "a"], "mean": [0.0] * 3}
     loaded, model = (config, "test_resnet", {}, None), tiny_model(num_classes=3)
+    monkeypatch.setattr(opening, "own_file", lambda name: None)  # the repository is timm's
     monkeypatch.setattr(pretrained, "load_model_config_from_hf", lambda name: loaded)
     monkeypatch.setattr(timm, "create_model", lambda name, **others: model)
     recipe = open_model("hf-hub:me/birds").recipe
