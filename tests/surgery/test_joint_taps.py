@@ -1,6 +1,7 @@
 """One head over several feature maps: each map is pooled as it is, and the vectors are joined."""
 
 import copy
+import pickle
 from pathlib import Path
 
 import pytest
@@ -323,3 +324,38 @@ def test_modules_after_the_last_tap_do_nothing_and_those_between_go_on() -> None
     assert isinstance(model.get_submodule("layer4.0"), nn.Identity)
     assert not isinstance(model.get_submodule("layer3.0"), nn.Identity)
     assert all(isinstance(b, CovariancePooling) for b in branches_of(model, plan))
+
+
+@pytest.mark.parametrize("fuse", FUSED)
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+def test_joint_head_is_traced(name: str, fuse: str | None) -> None:
+    model, _ = operated(name, fuse=fuse)
+    batch = some_images(family(name)[1], 3)
+    graph = torch.fx.symbolic_trace(model)
+    for _ in range(2):
+        assert_close(answers(graph, batch), answers(model, batch), **EXACT)
+
+
+@pytest.mark.parametrize("fuse", FUSED)
+def test_joint_head_is_pickled(fuse: str | None) -> None:
+    model, _ = operated("test_resnet", fuse=fuse)
+    images = family("test_resnet")[1]
+    duplicate, batch = pickle.loads(pickle.dumps(model)), some_images(images, 3)
+    assert_close(answers(duplicate, batch), answers(model, batch), **EXACT)
+
+
+@pytest.mark.parametrize("fuse", FUSED)
+def test_reset_classifier_leaves_no_hook_behind(fuse: str | None) -> None:
+    model, plan = operated("test_resnet", fuse=fuse)
+    batch = some_images(family("test_resnet")[1])
+    model.reset_classifier(0)
+    assert answers(model, batch).shape == (2, plan.in_features)
+    model.reset_classifier(6, "avg")
+    assert answers(model, batch).shape == (2, 6)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_map_that_did_not_run_is_not_made_up() -> None:
+    model, plan = operated("test_resnet")
+    with torch.no_grad(), pytest.raises(RuntimeError, match="did not run before the pooling"):
+        model.forward_head(torch.zeros(1, plan.tap.channels, 3, 3))
