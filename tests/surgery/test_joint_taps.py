@@ -16,9 +16,9 @@ from covtool.backbones.create import create_model, parse_name
 from covtool.backbones.sites import Sites, find_sites
 from covtool.checkpoints.model_file import load, save
 from covtool.errors import SurgeryError, UnknownVariantError
-from covtool.layers import CovariancePooling, JointPooling
+from covtool.layers import ConvOperator, CovariancePooling, JointPooling
 from covtool.ops.ridge import fit_ridge, mistakes
-from covtool.specs import HeadSpec, InputSpec, Provenance, Recipe
+from covtool.specs import ConvolutionSpec, HeadSpec, InputSpec, Provenance, Recipe
 from covtool.surgery import (
     apply_head,
     branches_of,
@@ -26,6 +26,7 @@ from covtool.surgery import (
     plan_head,
     pooling_of,
 )
+from covtool.surgery.rebuild import operate
 from covtool.variants import HEADS
 
 QUICK = ("test_resnet", "test_efficientnet", "test_convnext", "test_vit", "torchvision:resnet18")
@@ -359,3 +360,20 @@ def test_map_that_did_not_run_is_not_made_up() -> None:
     model, plan = operated("test_resnet")
     with torch.no_grad(), pytest.raises(RuntimeError, match="did not run before the pooling"):
         model.forward_head(torch.zeros(1, plan.tap.channels, 3, 3))
+
+
+@pytest.mark.parametrize("fuse", FUSED)
+def test_tapped_convolution_that_becomes_an_operator_is_still_tapped(fuse: str | None) -> None:
+    model, plan = operated("torchvision:vgg11", tap=("features.16", "features.18"), fuse=fuse)
+    images = family("torchvision:vgg11")[1]
+    wanted = ConvolutionSpec(conv="weight-standardized", target=("features.16",))
+    changed = operate(model, wanted, images, num_classes=3).eval()
+    operator = changed.get_submodule("features.16")
+    assert isinstance(operator, ConvOperator)
+    batch = some_images(images)
+    (features,) = maps_of(changed, ("features.16",), batch)
+    with torch.no_grad():
+        part = branches_of(changed, plan)[0](features)
+    start = -plan.pooled_features
+    found = pooled(changed, plan, batch)[:, start : start + part.shape[1]]
+    assert_close(found, part, **FLOAT32)
