@@ -73,8 +73,10 @@ def test_random_reductions_are_named_each(covtool, checkpoint) -> None:
 def test_joint_pooling_is_listed_with_the_channels_of_each_map(covtool, checkpoint) -> None:
     given = (*HEAD, "--tap", "layer3", "--tap", "layer4", "--plan", "--json")
     _, out, _ = covtool("convert", checkpoint, *given, "--img-size", "64")
-    changes = {change["path"]: change["new"] for change in json.loads(out)["changes"]}
-    assert changes["global_pool"] == "JointPooling(64 + 96 -> 72)"
+    plan = json.loads(out)
+    assert [tap["channels"] for tap in plan["head"]["taps"]] == [192, 96]
+    changes = {change["path"]: change["new"] for change in plan["changes"]}
+    assert changes["global_pool"] == "JointPooling(192 + 96 -> 72)"
 
 
 @pytest.mark.parametrize(
