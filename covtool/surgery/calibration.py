@@ -5,7 +5,8 @@ backbone's own features; the classifier is the ridge regression of the classes o
 puts out. Both are closed forms over images that stream by; nothing is trained.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
@@ -20,7 +21,7 @@ from covtool.ops.sketch import CountSketch
 from covtool.ops.temperature import TemperatureFit, fit_held_out
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
-from covtool.surgery.head import HeadPlan, pooling_of
+from covtool.surgery.head import HeadPlan, branches_of
 from covtool.surgery.module_types import module_at
 
 Loader = Iterable[tuple[Tensor, Tensor]]
@@ -48,8 +49,9 @@ class CalibrationResult:
         system_size: Unknowns of the system that was solved.
         sketched: Whether the features were sketched to fit the bound on memory.
         kept_features: Whether the features stayed in memory, or were computed again each time.
-        explained_variance: Share of the channels' variance that the reduction keeps, percent;
-            None without a reduction.
+        explained_variance: Share of the channels' variance that the reduction keeps, percent; of
+            several taps the smallest; None without a reduction.
+        explained_variances: The same for each tap, in their order; empty without a reduction.
         temperature: Factor that made the regression's outputs logits.
         predictions: Temperature of predictions for these logits, by the left-out ones; None where
             the images give none.
@@ -65,6 +67,7 @@ class CalibrationResult:
     explained_variance: float | None
     temperature: float
     predictions: TemperatureFit | None = None
+    explained_variances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,15 +132,15 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
         track: Shows progress.
         processes: Processes that have a share of the images each.
     """
-    pooling = pooling_of(model, plan)
+    branches = branches_of(model, plan)
     batches = len(loader) if isinstance(loader, Sized) else None
     tracked = _Tracked(loader, track, batches, next(model.parameters()).device, processes)
-    explained = None
     # The order matters: the batch norm sees what the reduction gives, the classifier what both do.
-    if pooling is not None and isinstance(pooling.reduction, nn.Sequential):
-        explained = _principal_reduction_(model, pooling.reduction, tracked)
-    if pooling is not None and isinstance(pooling.post_bn, nn.BatchNorm1d):
-        _estimate_batch_norm_(model, pooling.post_bn, tracked)
+    reductions = [b.reduction for b in branches if isinstance(b.reduction, nn.Sequential)]
+    explained = _principal_reductions_(model, reductions, tracked) if reductions else ()
+    norms = [b.post_bn for b in branches if isinstance(b.post_bn, nn.BatchNorm1d)]
+    if norms:
+        _estimate_batch_norms_(model, norms, tracked)
     classifier = module_at(model, plan.sites.classifier, nn.Linear)
     memory = plan_memory(num_images, plan.in_features, memory_gib)
     solved = processes.main_over(
@@ -156,7 +159,8 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
         else memory.sketch_size or plan.in_features,
         sketched=memory.sketch_size is not None,
         kept_features=memory.keep,
-        explained_variance=explained,
+        explained_variance=min(explained, default=None),
+        explained_variances=explained,
         temperature=solved.temperature,
         predictions=solved.predictions,
     )
@@ -196,52 +200,84 @@ class _Inputs:
         self.last = arguments[0].detach()
 
 
-def _principal_reduction_(model: nn.Module, reduction: nn.Sequential, tracked: _Tracked) -> float:
-    """Set a 1x1 reduction to the principal directions of its input; the share it keeps, percent."""
-    mean, cov = _channel_moments(model, reduction, tracked)
-    conv = module_at(reduction, "conv", nn.Conv2d)
-    directions = principal_directions(cov, conv.out_channels)
-    variances = (directions @ cov * directions).sum(dim=1)
-    conv.weight.copy_(directions[:, :, None, None])
-    # Known in closed form: the projections have the mean and the variance of their directions.
-    if hasattr(reduction, "bn"):
-        _set_statistics_(module_at(reduction, "bn", nn.BatchNorm2d), directions @ mean, variances)
-    return 100 * (variances.sum() / cov.diagonal().sum()).item()
+class _Moments:
+    """Mean and covariance of rows that stream by, in float64."""
+
+    def __init__(self, features: int, device: torch.device, *, mixed: bool) -> None:
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
+        self.count, self.total = zeros(()), zeros(features)
+        self.products = zeros(features, features) if mixed else zeros(features)
+        self.mixed = mixed
+
+    def add(self, rows: Tensor) -> None:
+        """Take up rows (N, features)."""
+        self.count += len(rows)
+        self.total += rows.sum(dim=0)
+        self.products += rows.mT @ rows if self.mixed else rows.square().sum(dim=0)
+
+    def sums(self) -> list[Tensor]:
+        """Return what several processes have to add up."""
+        return [self.count, self.total, self.products]
+
+    def central(self) -> tuple[Tensor, Tensor]:
+        """Return the mean and the covariance, or without mixed products the variances."""
+        # One pass in float64: E[xx'] - mm' cancels, which float32 would not survive.
+        mean = self.total / self.count
+        square = torch.outer(mean, mean) if self.mixed else mean.square()
+        return mean, self.products / self.count - square
 
 
-def _channel_moments(
-    model: nn.Module, reduction: nn.Module, tracked: _Tracked
-) -> tuple[Tensor, Tensor]:
-    """Return mean (C,) and covariance (C, C) of all positions of all images, in float64."""
-    channels = module_at(reduction, "conv", nn.Conv2d).in_channels
-    zeros = partial(torch.zeros, dtype=torch.float64, device=tracked.device)
-    count, total, products = zeros(()), zeros(channels), zeros(channels, channels)
-    with _Inputs(reduction) as inputs:
-        for _ in tracked.run(model, "principal directions"):
-            rows = inputs.last.double().movedim(1, -1).flatten(0, -2)
-            count += len(rows)
-            total += rows.sum(dim=0)
-            products += rows.mT @ rows
-    tracked.processes.add_([count, total, products])
-    # One pass in float64: E[xx'] - mm' cancels, which float32 would not survive.
-    mean = total / count
-    return mean, products / count - torch.outer(mean, mean)
+def _streamed_(
+    model: nn.Module,
+    modules: Sequence[nn.Module],
+    moments: Sequence[_Moments],
+    tracked: _Tracked,
+    description: str,
+) -> None:
+    """Add up the moments of what some modules are given, in one pass over all images."""
+    with ExitStack() as stack:
+        inputs = [stack.enter_context(_Inputs(module)) for module in modules]
+        for _ in tracked.run(model, description):
+            for seen, sums in zip(inputs, moments, strict=True):
+                sums.add(seen.last.double().movedim(1, -1).flatten(0, -2))
+    tracked.processes.add_([tensor for sums in moments for tensor in sums.sums()])
 
 
-def _estimate_batch_norm_(model: nn.Module, norm: nn.BatchNorm1d, tracked: _Tracked) -> None:
-    """Set a batch norm's statistics to those of its input over all images."""
-    zeros = partial(torch.zeros, dtype=torch.float64, device=tracked.device)
-    count, total, squares = zeros(()), zeros(norm.num_features), zeros(norm.num_features)
-    with _Inputs(norm) as inputs:
-        for _ in tracked.run(model, "batch norm statistics"):
-            vectors = inputs.last.double()
-            count += len(vectors)
-            total += vectors.sum(dim=0)
-            squares += vectors.square().sum(dim=0)
-    tracked.processes.add_([count, total, squares])
-    mean = total / count
-    # Rounding may leave a variance just below zero where a channel is constant.
-    _set_statistics_(norm, mean, (squares / count - mean.square()).clamp_min(0))
+def _principal_reductions_(
+    model: nn.Module, reductions: Sequence[nn.Sequential], tracked: _Tracked
+) -> tuple[float, ...]:
+    """Set 1x1 reductions to the principal directions of their inputs.
+
+    Returns:
+        For each the share of the variance that it keeps, percent.
+    """
+    convs = [module_at(reduction, "conv", nn.Conv2d) for reduction in reductions]
+    moments = [_Moments(conv.in_channels, tracked.device, mixed=True) for conv in convs]
+    _streamed_(model, reductions, moments, tracked, "principal directions")
+    kept = []
+    for reduction, conv, sums in zip(reductions, convs, moments, strict=True):
+        mean, cov = sums.central()
+        directions = principal_directions(cov, conv.out_channels)
+        variances = (directions @ cov * directions).sum(dim=1)
+        conv.weight.copy_(directions[:, :, None, None])
+        # Known in closed form: projections have the mean and the variance of their directions.
+        if hasattr(reduction, "bn"):
+            norm = module_at(reduction, "bn", nn.BatchNorm2d)
+            _set_statistics_(norm, directions @ mean, variances)
+        kept.append(100 * (variances.sum() / cov.diagonal().sum()).item())
+    return tuple(kept)
+
+
+def _estimate_batch_norms_(
+    model: nn.Module, norms: Sequence[nn.BatchNorm1d], tracked: _Tracked
+) -> None:
+    """Set the statistics of batch norms to those of their inputs over all images."""
+    moments = [_Moments(norm.num_features, tracked.device, mixed=False) for norm in norms]
+    _streamed_(model, norms, moments, tracked, "batch norm statistics")
+    for norm, sums in zip(norms, moments, strict=True):
+        mean, variance = sums.central()
+        # Rounding may leave a variance just below zero where a channel is constant.
+        _set_statistics_(norm, mean, variance.clamp_min(0))
 
 
 def _set_statistics_(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
