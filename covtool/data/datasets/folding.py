@@ -31,6 +31,10 @@ from covtool.specs.layout import LayoutSpec
 
 LABELED = ("path", "label", "fold")
 IDENTIFIED = ("path", "identity", "camera", "fold")
+NUMBERED = ("path", "label", "number", "fold")
+"""Columns for images that are no files of their own: they are known by their places."""
+
+FORMS = (LABELED, IDENTIFIED, NUMBERED)
 
 SHOWN = 12
 LEAST_IDENTITIES = 2
@@ -55,11 +59,6 @@ class FoldedData:
     def is_searched(self) -> bool:
         """Whether a fold is judged by a search for its images among each other."""
         return isinstance(self.whole, RetrievalLayout)
-
-    @property
-    def has_files(self) -> bool:
-        """Whether every image is a file of its own."""
-        return isinstance(self.whole, RetrievalLayout) or self.whole.has_files
 
     @property
     def training(self) -> Sequence[Sample] | Sequence[RetrievalSample]:
@@ -93,7 +92,7 @@ class FoldedData:
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out,
         ):
             writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(IDENTIFIED if self.is_searched else LABELED)
+            writer.writerow(self._columns)
             writer.writerows(self._rows())
 
     def is_in(self, file: Path) -> bool:
@@ -102,17 +101,25 @@ class FoldedData:
         Raises:
             DataError: It is damaged.
         """
-        columns, rows = list_rows(file, (LABELED, IDENTIFIED))
-        same = columns == (IDENTIFIED if self.is_searched else LABELED)
+        columns, rows = list_rows(file, FORMS)
+        same = columns == self._columns
         return same and [tuple(row.values()) for row in rows] == list(self._rows())
 
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        if isinstance(self.whole, RetrievalLayout):
+            return IDENTIFIED
+        return LABELED if self.whole.has_files else NUMBERED
+
     def _rows(self) -> Iterator[tuple[str, ...]]:
-        names = _names(self.training, self.whole)
-        for name, sample, number in zip(names, self.training, self.numbers, strict=True):
+        names, columns = _names(self.training, self.whole), self._columns
+        images = zip(names, self.training, self.numbers, strict=True)
+        for place, (name, sample, fold) in enumerate(images):
             if isinstance(sample, RetrievalSample):
-                yield name, sample.identity, sample.camera or "", str(number)
-            else:
-                yield name, self.whole.class_names[sample.label], str(number)
+                yield name, sample.identity, sample.camera or "", str(fold)
+                continue
+            number = [str(place)] if columns == NUMBERED else []
+            yield name, self.whole.class_names[sample.label], *number, str(fold)
 
 
 def fold_data(
@@ -144,18 +151,23 @@ def fold_data(
     return _by_identity(read_retrieval(root, test_classes=test_classes, choice=choice), folds)
 
 
-def read_folds(file: Path, root: Path, folds: int) -> FoldedData:
+def read_folds(file: Path, root: Path, folds: int) -> FoldedData | None:
     """Read folds that `FoldedData.write` wrote, whatever the data set holds by now.
 
     Args:
         file: The list.
-        root: Folder or CSV file of the data set, which may have moved; the images are files.
+        root: Folder or CSV file of the data set, which may have moved.
         folds: Number of folds.
+
+    Returns:
+        The folds; None where the images are no files, and only the data set itself has them.
 
     Raises:
         DataError: The list is damaged, or there is nothing at `root`.
     """
-    columns, rows = list_rows(file, (LABELED, IDENTIFIED))
+    columns, rows = list_rows(file, FORMS)
+    if columns == NUMBERED:
+        return None
     known = {str(number): number for number in range(1, folds + 1)}
     if odd := next((row["fold"] for row in rows if row["fold"] not in known), None):
         raise damaged_list(file, f"there is no fold {odd!r} of {folds}")

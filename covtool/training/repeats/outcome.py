@@ -1,12 +1,13 @@
 """What came of several runs: the figures of each, their means and their deviations."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from covtool.ops.t_intervals import Spread, spread_of
-from covtool.run_files import PREDICTIONS, FinalFigures, final_figures
+from covtool.run_files import IMAGE_LIST, PREDICTIONS, FinalFigures, final_figures
 from covtool.training.repeats.directory import RepeatsDirectory
 from covtool.training.repeats.plan import Repeat
 from covtool.training.repeats.predictions import join_predictions
@@ -88,6 +89,18 @@ def write_summary(
         rows.append({"run": name, **{key: getattr(s, part) for key, s in spreads.items()}})
     directory.write_summary(rows)
     return runs
+
+
+def differ_in_images(runs: Sequence[FinalFigures]) -> bool:
+    """Return whether runs that should have had the same images had others."""
+    lists: dict[int | None, set[bytes]] = {}
+    for run in runs:
+        file = run.run / IMAGE_LIST
+        if file.exists():  # none of images that are no files
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").digest()
+            lists.setdefault(run.fold, set()).add(digest)
+    return any(len(several) > 1 for several in lists.values())
 
 
 def _spreads(runs: Sequence[FinalFigures]) -> dict[str, Spread]:

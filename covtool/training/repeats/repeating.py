@@ -12,7 +12,12 @@ from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, FOLDS, PREDICTIONS, REPEATS, RESULT, read_settings
 from covtool.specs import FinetuneRequest
 from covtool.training.repeats.directory import RepeatsDirectory
-from covtool.training.repeats.outcome import RepeatsResult, write_outcome, write_summary
+from covtool.training.repeats.outcome import (
+    RepeatsResult,
+    differ_in_images,
+    write_outcome,
+    write_summary,
+)
 from covtool.training.repeats.plan import Repeat, name_of, plan_repeats, request_of
 from covtool.training.repeats.predictions import write_predictions
 from covtool.training.run.directory import RunDirectory, directory_at
@@ -161,16 +166,16 @@ def _as_recorded(runs: _All) -> _All:
     if folds is None:
         return runs
     file, root = runs.directory.path / FOLDS, Path(runs.request.data)
-    folded = runs.folded or cut_into_folds(runs.request)
-    if folded.has_files:  # whatever the folder holds by now
-        recorded = processes.main(lambda: read_folds(file, root, folds))
-        return replace(runs, folded=recorded)
-    if not processes.main(lambda: folded.is_in(file)):
-        raise DataError(
-            f"{root} does not hold the images that the folds in {file} are of.",
-            hint="Bring them back as they were, or start new runs.",
-        )
-    return replace(runs, folded=replace(folded, whole=replace(folded.whole, notes=())))
+    recorded = processes.main(lambda: read_folds(file, root, folds))
+    if recorded is None:  # images that only the data set itself can give
+        recorded = runs.folded or cut_into_folds(runs.request)
+        if not processes.main(lambda: recorded.is_in(file)):
+            raise DataError(
+                f"{root} does not hold the images that the folds in {file} are of.",
+                hint="Bring them back as they were, or start new runs.",
+            )
+    # Notes on the data set were given when the runs were started.
+    return replace(runs, folded=replace(recorded, whole=replace(recorded.whole, notes=())))
 
 
 def _with_seeds(saved: dict[str, Any], seeds: int | None, observer: Observer) -> dict[str, Any]:
@@ -225,7 +230,13 @@ def _each(runs: _All, repeats: Sequence[Repeat], arguments: dict[str, Any] | Non
         if whole:
             main(lambda: write_summary(directory, whole))
         raise _diverged(runs, diverged, len(repeats))
-    return main(lambda: write_outcome(directory, repeats))
+    result = main(lambda: write_outcome(directory, repeats))
+    if runs.request.training.val_fraction is None and main(lambda: differ_in_images(result.runs)):
+        runs.observer.on_note(
+            "The runs were not all started with the same images: the data set has changed between "
+            "them, and the deviations are of that as well."
+        )
+    return result
 
 
 def _one(runs: _All, repeat: Repeat) -> None:

@@ -3,11 +3,15 @@
 import csv
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from toy_data import write_toy_data
 
-from covtool.data.datasets.folding import fold_data, read_folds
+from covtool.data.datasets.folding import FoldedData, fold_data, read_folds
+from covtool.data.datasets.layout import DataLayout
+from covtool.data.datasets.records.records import Records
 from covtool.errors import DataError
 
 
@@ -102,6 +106,39 @@ def test_too_few_identities_are_refused(identities) -> None:
     with pytest.raises(DataError, match="The 6 training identities") as problem:
         fold_data(identities, 4)
     assert "--folds 3" in problem.value.hint
+
+
+class Archive:
+    """Images that are nowhere: only their names are asked for."""
+
+    identity = "archive"
+
+    def __len__(self):
+        return 6
+
+    def name(self, index):
+        return f"/data/shard.tar:{index}"
+
+
+def test_images_that_are_no_files_are_compared_with_their_list(tmp_path) -> None:
+    labels = np.array([0, 1, 0, 1, 0, 1])
+    whole = DataLayout(
+        root=Path("/data"),
+        kind="wds",
+        class_names=("a", "b"),
+        splits={"train": Records.all_of(Archive(), labels)},
+        split_names={"train": "train"},
+    )
+    folded = FoldedData(whole=whole, numbers=(1, 1, 2, 2, 3, 3), folds=3)
+    part = folded.part(2)
+    assert part.splits["val"].rows.tolist() == [2, 3]
+    assert part.splits["train"].rows.tolist() == [0, 1, 4, 5]
+    file = tmp_path / "folds.csv"
+    folded.write(file)
+    assert file.read_text().splitlines()[:2] == ["path,label,number,fold", "shard.tar:0,a,0,1"]
+    assert read_folds(file, Path("/data"), 3) is None
+    assert folded.is_in(file)
+    assert not replace(folded, numbers=(1, 1, 2, 3, 2, 3)).is_in(file)
 
 
 @pytest.mark.parametrize(

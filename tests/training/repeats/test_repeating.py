@@ -124,13 +124,13 @@ def test_runs_that_are_cut_short_and_resumed_are_the_same(whole, data, tmp_path)
 
 
 def test_new_images_are_not_used_by_a_fold_that_is_yet_to_begin(whole, data, tmp_path) -> None:
-    own = shutil.copytree(data, tmp_path / "own")
+    own = shutil.copytree(data, tmp_path / "before" / data.name)
     request = make_request(own, tmp_path, folds=2, experiment="cv")
     with pytest.raises(RuntimeError, match="power cut"):
         repeat_finetune(request, observer=Recorder(at_epoch=2, do=power_cut))
     shutil.copy(own / "train/red/0.png", own / "train/red/new.png")
-    shutil.move(own, tmp_path / "moved")
-    resume_repeats(tmp_path / "finetune/cv", changes={"data": str(tmp_path / "moved")})
+    moved = own.replace(tmp_path / data.name)
+    resume_repeats(tmp_path / "finetune/cv", changes={"data": str(moved)})
     same_runs(tmp_path / "finetune/cv", whole.directory)
 
 
