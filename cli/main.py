@@ -30,7 +30,7 @@ COMMANDS = {
     "push": "Upload a covtool file to the Hugging Face Hub, with a model card.",
     "export": "Write a model as an ONNX file, a torch.export program or a timm folder.",
     "average": "Average the weights of several models of one structure: soups, or a line.",
-    "diff": "Show what differs between two models, or between two runs.",
+    "diff": "Show what differs between two models, two runs, or the figures of two groups of runs.",
     "index": "Make a file of images' features to search in, add images to one, or remove images.",
     "search": "Find the images of an index that are the nearest to others.",
     "bench": "Measure heads, convolutions, what --gc costs, loaders or searches, side by side.",

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covtool.errors import ArgumentError
-from covtool.run_files import ARGUMENTS, read_settings
+from covtool.run_files import ARGUMENTS, REPEATS, is_repeats, read_settings
 from covtool.specs import FinetuneRequest, LaunchSpec, Record
 from covtool.specs.finetuning import command_of
 from covtool_cli import launching, options
 
 if TYPE_CHECKING:
-    from covtool.training import DryRunResult, FinetuneResult
+    from covtool.training import DryRunResult, FinetuneResult, RepeatsResult
     from covtool.training.run.observer import Observer
 
 NAMES_SHOWN = 3
@@ -141,31 +141,35 @@ def _request(ctx: typer.Context, name: str, settings: Mapping[str, Record]) -> F
 
 def _go_on(
     ctx: typer.Context, name: str, groups: Mapping[str, type[Record]], watch: Watch
-) -> "FinetuneResult":
-    """Resume the run of ``--resume``, in as many processes as it had."""
+) -> "FinetuneResult | RepeatsResult":
+    """Resume the run or the runs of ``--resume``, in as many processes as before."""
     directory, changes = Path(ctx.params["resume"]), _given(ctx, groups)
     if ctx.params["dry_run"]:
         raise ArgumentError("--dry-run is for a new run, not for --resume.")
     _require_own_run(directory, name)
     launching.run_in_processes(ctx, LaunchSpec(nproc=_processes(directory, changes)))
-    from covtool.training import resume_finetune
+    from covtool.training import resume_finetune, resume_repeats
 
+    resume = resume_repeats if is_repeats(directory) else resume_finetune
     with watch() as observer:
-        return resume_finetune(directory, changes=changes, observer=observer)
+        return resume(directory, changes=changes, observer=observer)
 
 
-def _start(request: FinetuneRequest, watch: Watch) -> "FinetuneResult":
-    from covtool.training import finetune
+def _start(request: FinetuneRequest, watch: Watch) -> "FinetuneResult | RepeatsResult":
+    from covtool.training import finetune, repeat_finetune
 
+    start = repeat_finetune if request.repeats.is_several else finetune
     with watch() as observer:
-        return finetune(request, observer=observer)
+        return start(request, observer=observer)
 
 
 def _try(request: FinetuneRequest, watch: Watch) -> "DryRunResult":
     from covtool.training import plan_finetune
+    from covtool.training.repeats.repeating import plan_first
 
+    plan = plan_first if request.repeats.is_several else plan_finetune
     with watch() as observer:
-        return plan_finetune(request, observer=observer)
+        return plan(request, observer=observer)
 
 
 def _processes(directory: Path, given: dict[str, Any]) -> int:
@@ -193,7 +197,7 @@ def _require_own_run(directory: Path, name: str) -> None:
 def _saved(directory: Path) -> dict[str, Any]:
     """Return the arguments of a run; none where they cannot be read, which resuming reports."""
     try:
-        return read_settings(directory / ARGUMENTS)
+        return read_settings(directory / (REPEATS if is_repeats(directory) else ARGUMENTS))
     except ArgumentError:
         return {}
 
@@ -211,14 +215,54 @@ def _given(ctx: typer.Context, groups: Mapping[str, type[Record]]) -> dict[str, 
 
 
 def _show(
-    result: "FinetuneResult", show: Callable[["FinetuneResult"], None], *, as_json: bool
+    result: "FinetuneResult | RepeatsResult",
+    show: Callable[["FinetuneResult"], None],
+    *,
+    as_json: bool,
 ) -> None:
+    from covtool.training import RepeatsResult
     from covtool_cli import render
 
     if as_json:
         render.json_object(result)
+    elif isinstance(result, RepeatsResult):
+        _show_repeats(result)
     else:
         show(result)
+
+
+def _show_repeats(result: "RepeatsResult") -> None:
+    from covtool_cli import render
+    from covtool_cli.progress import METRICS, duration
+
+    name, figure = METRICS[result.metric]
+    best, last = (f"{which}_eval_{result.metric}" for which in ("best", "last"))
+    render.table(
+        "Runs",
+        ("run", f"best {name}", "epoch", f"last {name}"),
+        [
+            (
+                run.run.name,
+                figure.format(run.figures[best]),
+                run.best_epoch,
+                figure.format(run.figures[last]),
+            )
+            for run in result.runs
+        ],
+    )
+    render.table(
+        f"Over {render.counted(len(result.runs), 'run')}",
+        ("figure", "mean", "standard deviation"),
+        [(name, spread.mean, spread.deviation) for name, spread in result.figures.items()],
+    )
+    render.pairs(
+        "",
+        [
+            ("time", duration(result.seconds)),
+            ("runs", result.directory),
+            *([("predictions", result.predictions)] if result.predictions else []),
+        ],
+    )
 
 
 def result_rows(result: "FinetuneResult", *, early: str) -> list[tuple[str, object]]:

@@ -6,24 +6,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from covtool.errors import ArgumentError
 from covtool.printable import first_few
 from covtool_cli import options
 
 if TYPE_CHECKING:
-    from covtool.differences import ModelDifference, RunDifference
+    from covtool.differences import ModelDifference, RepeatedDifference, RunDifference
     from covtool.differences.recipes import FieldDifference, RecipeDifference
+    from covtool.ops.t_intervals import Spread
 
 MOST_GROUPS = 30
 SHOWN_CLASSES = 10
 SHOWN_STEPS = 10
 
-Before = Annotated[
-    str,
+Sides = Annotated[
+    list[str],
     typer.Argument(
-        metavar="A", help="A covtool file, a run's folder, RUN@last, a checkpoint or a name."
+        metavar="A B",
+        help="Two of: a covtool file, a run's folder, RUN@last, a checkpoint, a name. With "
+        "--against: runs.",
     ),
 ]
-After = Annotated[str, typer.Argument(metavar="B", help="The other one.")]
+Against = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RUN",
+        help="Run to compare the final figures of the others with, by a t interval; may be "
+        "repeated, and a folder of several runs stands for all of them.",
+    ),
+]
 EveryTensor = Annotated[
     bool, typer.Option("--all", help="Show every tensor that differs, not modules.")
 ]
@@ -31,8 +42,8 @@ ExitCode = Annotated[bool, typer.Option("--exit-code", help="Exit with 1 if they
 
 
 def command(
-    before: Before,
-    after: After,
+    sides: Sides,
+    against: Against = None,
     every_tensor: EveryTensor = False,
     exit_code: ExitCode = False,
     max_model_size: options.MaxModelSize = None,
@@ -40,20 +51,32 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show what differs between two models, or between two runs.
+    """Show what differs between two models, two runs, or the figures of two groups of runs.
 
     Of a run beside a model, the best exported model is compared.
 
     Example: covtool diff start.safetensors runs/finetune/birds
+
+    Example: covtool diff runs/finetune/with-gc --against runs/finetune/without
     """
-    from covtool.differences import RunDifference, compare
+    if not against and len(sides) != 2:
+        raise ArgumentError(
+            f"covtool diff compares two, and {len(sides)} {'is' if len(sides) == 1 else 'are'} "
+            "given.",
+            hint="Usage: covtool diff A B, or covtool diff RUNS --against RUNS.",
+        )
+    if against and every_tensor:
+        raise ArgumentError("--all has no effect with --against: no tensors are compared.")
+    from covtool.differences import RepeatedDifference, RunDifference, compare, compare_repeats
     from covtool_cli import render
 
-    found = compare(before, after, track=render.track)
+    found = compare_repeats(sides, against) if against else compare(*sides, track=render.track)
     for text in found.notes:
         render.note(f"note: {text}")
     if as_json:
         render.json_object({"differs": found.differs, **render.plain(found)})
+    elif isinstance(found, RepeatedDifference):
+        _show_repeated(found)
     elif isinstance(found, RunDifference):
         _show_runs(found)
     else:
@@ -119,12 +142,14 @@ def _show_recipes(found: "RecipeDifference") -> None:
                 render.line(f"  {side}: and {len(lines) - SHOWN_STEPS:,} more")
 
 
-def _show_fields(title: str, fields: "Sequence[FieldDifference]") -> None:
+def _show_fields(
+    title: str, fields: "Sequence[FieldDifference]", *, names: tuple[str, str] = ("A", "B")
+) -> None:
     from covtool_cli import render
 
     if fields:
         rows = [(one.field, _value(one.before), _value(one.after)) for one in fields]
-        render.table(title, ("field", "A", "B"), rows)
+        render.table(title, ("field", *names), rows)
 
 
 def _value(value: Any) -> Any:
@@ -176,6 +201,38 @@ def _show_groups(found: "ModelDifference") -> None:
     if len(groups) > len(shown):
         more = render.counted(len(groups) - len(shown), "module")
         render.line(f"and {more} more: --all shows every tensor.")
+
+
+def _show_repeated(found: "RepeatedDifference") -> None:
+    from covtool_cli import render
+
+    _show_fields("Settings", found.settings, names=("RUNS", "AGAINST"))
+    pairs = f"{render.counted(len(found.runs), 'pair')} of runs"
+    groups = f"{render.counted(len(found.runs), 'run')} against {len(found.against):,}"
+    title = f"Difference, {pairs if found.paired else groups}, {found.confidence:.0%} t interval"
+    render.table(
+        title,
+        ("figure", "RUNS", "AGAINST", "difference", "interval"),
+        [
+            (
+                one.figure,
+                _spread(one.runs),
+                _spread(one.against),
+                f"{one.interval.difference:+.4g}",
+                "-" if one.interval.bounds is None else _ends(*one.interval.bounds),
+            )
+            for one in found.figures
+        ],
+    )
+
+
+def _spread(spread: "Spread") -> str:
+    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.2g}"
+    return f"{spread.mean:.4g}{deviation}"
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{low:+.4g} to {high:+.4g}"
 
 
 def _show_runs(found: "RunDifference") -> None:

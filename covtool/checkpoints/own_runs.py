@@ -12,7 +12,7 @@ from covtool.checkpoints.saved_states import SavedState
 from covtool.errors import CheckpointError
 from covtool.printable import printable
 from covtool.regular_files import is_regular
-from covtool.run_files import EXPORTED, RECIPE, STATES
+from covtool.run_files import EXPORTED, RECIPE, STATES, is_repeats, named_runs
 from covtool.specs import Recipe
 from covtool.specs.provenance import SavedStateStep
 
@@ -48,7 +48,7 @@ def find_in_run(source: str | Path) -> tuple[Path | None, tuple[str, ...]]:
         The file, and a note that says so; None and nothing where `source` is not a run.
 
     Raises:
-        CheckpointError: The run has no such model.
+        CheckpointError: The run has no such model, or there are several runs.
     """
     folder, choice = run_named(source)
     if folder is None:
@@ -67,12 +67,35 @@ def run_named(source: str | Path) -> tuple[Path | None, str]:
 
     Args:
         source: See `find_in_run`.
+
+    Raises:
+        CheckpointError: It is a folder of several runs.
     """
+    refuse_several(source)
     if is_run(Path(source)):
         return Path(source), ""
     folder, _, choice = str(source).rstrip("/").rpartition(_CHOICE)
     chosen = folder and choice and is_run(Path(folder)) and not is_there(Path(source))
     return (Path(folder), choice) if chosen else (None, "")
+
+
+def refuse_several(source: str | Path) -> None:
+    """Refuse a folder of several runs, which is not one model.
+
+    Args:
+        source: Any name of a model, perhaps with ``@last`` behind it.
+
+    Raises:
+        CheckpointError: It is such a folder; the runs in it are named.
+    """
+    for folder in (str(source), str(source).rstrip("/").rpartition(_CHOICE)[0]):
+        if folder and is_repeats(Path(folder)):
+            raise CheckpointError(
+                f"{printable(folder, longest=400)} is a folder of several runs, each with a model "
+                "of its own.",
+                reason=f"They are: {named_runs(Path(folder))}.",
+                hint="Choose one of them; covtool diff RUNS --against RUNS compares their figures.",
+            )
 
 
 def _nothing_in(folder: Path, choice: str) -> CheckpointError:

@@ -84,11 +84,13 @@ def compare_runs(before: Path, after: Path) -> RunDifference:
         DataError: A log is damaged, or versions and device cannot be read.
     """
     settings = [read_settings(run / ARGUMENTS) for run in (before, after)]
-    shown = [{k: _plain(v) for k, v in one.items() if k not in NAMES_OF_A_RUN} for one in settings]
+    shown = [
+        {k: plain_value(v) for k, v in one.items() if k not in NAMES_OF_A_RUN} for one in settings
+    ]
     notes: list[str] = []
     environments = [_environment(run, notes) for run in (before, after)]
     epochs = [_epochs(run, one, notes) for run, one in zip((before, after), settings, strict=True)]
-    images = [_checksum(run / IMAGE_LIST) for run in (before, after)]
+    images = [images_of(run) for run in (before, after)]
     return RunDifference(
         before=before,
         after=after,
@@ -147,16 +149,22 @@ def _number(cell: str) -> float | str:
     return value if isfinite(value) else cell
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Return a value of YAML with texts for .nan and .inf: JSON has none, and NaN is not itself."""
     if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {name: plain_value(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [plain_value(inner) for inner in value]
     return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
-def _checksum(path: Path) -> str | None:
+def images_of(run: Path) -> str | None:
+    """Return a checksum of the list of images that a run was started with; None without a list.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    path = run / IMAGE_LIST
     if not is_regular(path):
         return None
     try:

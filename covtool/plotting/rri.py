@@ -12,7 +12,7 @@ from covtool.plotting.half_steps import RESTRAINT, HalfStep, phase_order, read_h
 from covtool.plotting.run_history import run_labels
 from covtool.plotting.run_panels import GRAY, POINTS, finish_panel, name_runs, run_color
 from covtool.registry import Registry
-from covtool.run_files import SUMMARY
+from covtool.run_files import SUMMARY, runs_of
 from covtool.specs.plotting import ComparedRunsSpec
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ def plot_half_steps(
     A run that is still going may be drawn as well.
 
     Args:
-        runs: Folders of runs, as ``covtool svdnet-rri`` writes them.
+        runs: Folders of runs, as ``covtool svdnet-rri`` writes them; one of several stands for
+            those in it.
         path: File name that ends in ``.png``, ``.svg`` or ``.pdf``.
         spec: Panels to draw; None for all.
         overwrite: Whether an existing file may be replaced.
@@ -129,7 +130,7 @@ def plot_half_steps(
         DataError: A folder is no such run, has no half-step yet, or holds a damaged file.
         OutputExistsError: The file exists and `overwrite` is False.
     """
-    path, spec, folders = Path(path), spec or ComparedRunsSpec(), [Path(run) for run in runs]
+    path, spec, folders = Path(path), spec or ComparedRunsSpec(), runs_of(map(Path, runs))
     check_output(path, overwrite=overwrite)
     labels = run_labels(folders, spec.labels)
     asked = [HALF_STEP_PANELS[name] for name in dict.fromkeys(spec.show)]

@@ -20,6 +20,7 @@ from covtool.plotting.run_curves import (
 )
 from covtool.plotting.run_history import RunHistory, read_runs
 from covtool.plotting.run_panels import GRAY, POINTS, finish_panel, name_runs, run_color
+from covtool.run_files import runs_of
 from covtool.specs.plotting import RunPlotSpec
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def plot_runs(
     A run that is still going may be drawn as well.
 
     Args:
-        runs: Folders of runs.
+        runs: Folders of runs; one of several, as ``--seeds`` makes it, stands for those in it.
         path: File name that ends in ``.png``, ``.svg`` or ``.pdf``.
         spec: Panels and lines to draw; None for all that there are.
         overwrite: Whether an existing file may be replaced.
@@ -101,7 +102,7 @@ def plot_runs(
         DataError: A folder is not a run, holds a damaged file, or nothing that can be drawn.
         OutputExistsError: The file exists and `overwrite` is False.
     """
-    path, spec, folders = Path(path), spec or RunPlotSpec(), [Path(run) for run in runs]
+    path, spec, folders = Path(path), spec or RunPlotSpec(), runs_of(map(Path, runs))
     check_output(path, overwrite=overwrite)
     histories = read_runs(folders, spec.labels)
     panels = _panels(histories, spec)

@@ -5,31 +5,47 @@ run for a model read them. A file may be anything by then: the reading is bounde
 error that names the file and what is wrong in it.
 """
 
+from covtool.run_files.finals import FinalFigures, final_figures
 from covtool.run_files.logs import EpochRow, StepRow, epoch_rows, step_rows
 from covtool.run_files.names import (
     ARGUMENTS,
     EXPORTED,
+    FOLDS,
     IMAGE_LIST,
     LOCK,
     METRICS,
+    PREDICTIONS,
     RECIPE,
+    REPEATS,
+    RESULT,
     STATES,
     SUMMARY,
 )
+from covtool.run_files.repeats import is_repeats, named_runs, runs_in, runs_of
 from covtool.run_files.settings import read_settings
 
 __all__ = [
     "ARGUMENTS",
     "EXPORTED",
+    "FOLDS",
     "IMAGE_LIST",
     "LOCK",
     "METRICS",
+    "PREDICTIONS",
     "RECIPE",
+    "REPEATS",
+    "RESULT",
     "STATES",
     "SUMMARY",
     "EpochRow",
+    "FinalFigures",
     "StepRow",
     "epoch_rows",
+    "final_figures",
+    "is_repeats",
+    "named_runs",
     "read_settings",
+    "runs_in",
+    "runs_of",
     "step_rows",
 ]

@@ -24,6 +24,7 @@ from covtool.specs.reid_operations import (
     PatchStrideSpec,
     StemSpec,
 )
+from covtool.specs.repeats import RepeatSpec
 from covtool.specs.retrieval import FeatureSpec, RetrievalSpec, SearchSpec
 from covtool.specs.scores import NeighborSpec, ScoreSpec
 from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
@@ -60,6 +61,7 @@ __all__ = [
     "Provenance",
     "Recipe",
     "Record",
+    "RepeatSpec",
     "RetrievalSpec",
     "ScoreSpec",
     "SearchSpec",

@@ -1,6 +1,6 @@
 """A fine-tuning run as one record: what `args.yaml` holds, and what resuming it reads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import SerializeAsAny, ValidationError
@@ -16,7 +16,8 @@ from covtool.specs.model_source import ModelSource
 from covtool.specs.objective import ObjectiveSpec
 from covtool.specs.problems import key_and_reason
 from covtool.specs.processes import ProcessSpec
-from covtool.specs.record import Record
+from covtool.specs.record import Contradiction, Record, refuse_contradictions
+from covtool.specs.repeats import RepeatSpec
 from covtool.specs.retrieval import SearchSpec
 from covtool.specs.setting_bounds import require_bounded
 from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
@@ -34,6 +35,8 @@ SETTINGS: dict[str, type[Record]] = {
     "images": InputOverrides,
     "classes": ClassSplitSpec,
     "layout": LayoutSpec,
+    "repeats": RepeatSpec,
+    "search": SearchSpec,
 }
 """The groups of settings of a run; no two have a name in common."""
 
@@ -41,7 +44,6 @@ PHASED: dict[str, type[Record]] = {
     **SETTINGS,
     "training": SvdnetTrainingSpec,
     "svdnet": SvdnetSpec,
-    "search": SearchSpec,
 }
 """Those of a run in the phases of SVDNet."""
 
@@ -68,8 +70,9 @@ class FinetuneRequest(Record):
         images: Changes to the images that the model expects.
         classes: Classes that are trained.
         layout: Choices that the data set leaves.
+        repeats: Seeds and folds to repeat the run with.
+        search: Search that judges a run in phases, or on a fold of identities.
         svdnet: The phases of SVDNet; None for a run without.
-        search: Search that judges a run in phases; None for a run that is validated.
         arch: Architecture, where the tensors leave a choice.
         iterations: Newton-Schulz steps of a published covariance network; None for 5.
         weights: ``auto``, ``ema`` or ``raw``, or the name of a set of weights.
@@ -94,8 +97,9 @@ class FinetuneRequest(Record):
     images: InputOverrides = InputOverrides()
     classes: ClassSplitSpec = ClassSplitSpec()
     layout: LayoutSpec = LayoutSpec()
+    repeats: RepeatSpec = RepeatSpec()
+    search: SearchSpec = SearchSpec()
     svdnet: SvdnetSpec | None = None
-    search: SearchSpec | None = None
     arch: str | None = None
     iterations: int | None = None
     weights: str = "auto"
@@ -122,8 +126,24 @@ class FinetuneRequest(Record):
         else:
             assert isinstance(self.training, SvdnetTrainingSpec)  # as `PHASED` has it
             self.training.validate_phases(self.svdnet)
+        self.repeats.validate_fields()
+        refuse_contradictions(self._contradictions_of_folds())
         self.loading.validate_fields()
         self.objective.validate_fields(self.training, self.faults)
+
+    def _contradictions_of_folds(self) -> Iterator[Contradiction]:
+        folds, fraction = self.repeats.folds, self.training.val_fraction
+        yield (
+            folds is not None and fraction is not None,
+            f"--val-fraction {fraction} has no effect with --folds: a fold is what is validated "
+            "on.",
+            "Leave one of them out.",
+        )
+        yield (
+            folds is None and self.svdnet is None and bool(self.search.chosen()),
+            f"Nothing is searched for: {', '.join(self.search.chosen())} would have no effect.",
+            "A run is judged by a search with --folds on data for retrieval.",
+        )
 
     @property
     def command(self) -> str:

@@ -61,6 +61,12 @@ class SearchSpec(FeatureSpec):
         parse_bytes(text)
         return text
 
+    def chosen(self) -> tuple[str, ...]:
+        """Return the options of what is not as the defaults have it."""
+        values = self.model_dump()
+        fields = type(self).model_fields.items()
+        return tuple(as_flag(name) for name, info in fields if values[name] != info.default)
+
     @property
     def memory_bytes(self) -> int:
         """`max_memory` as a number."""

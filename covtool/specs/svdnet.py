@@ -148,7 +148,7 @@ class SvdnetTrainingSpec(TrainingSpec):
     val_fraction: None = Field(None, json_schema_extra={"flag": False})
     keep_neighbors: Literal[False] = Field(False, json_schema_extra={"flag": False})
     # The phases are judged by a search, which has other metrics than a validation.
-    eval_metric: Literal["rank1", "mAP"] = Field(  # type: ignore[assignment]
+    eval_metric: Literal["rank1", "mAP"] = Field(
         "rank1",
         description="Metric that selects the best phase: rank-1 (which is Recall@1) or mAP.",
         json_schema_extra=WATCHING,

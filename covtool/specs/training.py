@@ -142,8 +142,11 @@ class TrainingSpec(OptimizationSpec):
         "predictions say how far an image is from them.",
         json_schema_extra=WATCHING,
     )
-    eval_metric: Literal["top1", "top5", "loss"] = Field(
-        "top1", description="Metric that selects the best epoch.", json_schema_extra=WATCHING
+    eval_metric: Literal["top1", "top5", "loss", "rank1", "mAP"] = Field(
+        "top1",
+        description="Metric that selects the best epoch; rank1 (for top1) and mAP are those of a "
+        "search, which judges a fold of identities.",
+        json_schema_extra=WATCHING,
     )
     patience: int = Field(
         0,

@@ -1,6 +1,8 @@
 """Fine-tuning, and gradient centralization for any optimizer."""
 
 from covtool.training.centralization.hooks import centralize_gradients
+from covtool.training.repeats.outcome import RepeatsResult
+from covtool.training.repeats.repeating import repeat_finetune, resume_repeats
 from covtool.training.run.observer import Observer, TrainingPlan
 from covtool.training.run.records import EpochRecord, StepRecord
 from covtool.training.start.execute import FinetuneResult
@@ -12,10 +14,13 @@ __all__ = [
     "EpochRecord",
     "FinetuneResult",
     "Observer",
+    "RepeatsResult",
     "StepRecord",
     "TrainingPlan",
     "centralize_gradients",
     "finetune",
     "plan_finetune",
+    "repeat_finetune",
     "resume_finetune",
+    "resume_repeats",
 ]

@@ -70,7 +70,7 @@ def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]
     """
     # By its name as well: a CSV file that is gone is still no folder.
     folder = root.parent if root.is_file() or is_table(root) else root
-    columns, found = _cells(file)
+    columns, found = list_rows(file, (LABELED, IDENTIFIED))
     rows = [(folder / row["path"], row) for row in found]
     left_out = frozenset(path for path, row in rows if row["left_out"])
     read, known = (
@@ -79,14 +79,18 @@ def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]
         else (_labeled, canonical_splits({row["split"]: row for row in found}).values())
     )
     if unknown := {row["split"] for row in found}.difference(known):
-        raise _damaged(file, f"there is no split {printable(min(unknown))!r} of images")
+        raise damaged_list(file, f"there is no split {printable(min(unknown))!r} of images")
     if not rows:
-        raise _damaged(file, "it has no images")
+        raise damaged_list(file, "it has no images")
     return read(root, rows), left_out
 
 
-def _cells(file: Path) -> tuple[tuple[str, ...], list[Row]]:
-    """Return the columns of a list, and its rows.
+def list_rows(file: Path, forms: Collection[tuple[str, ...]]) -> tuple[tuple[str, ...], list[Row]]:
+    """Return the columns of a list of images that a run wrote, and its rows.
+
+    Args:
+        file: The list.
+        forms: Columns that such a list may have.
 
     Raises:
         DataError: It is damaged; the error names the line.
@@ -95,8 +99,8 @@ def _cells(file: Path) -> tuple[tuple[str, ...], list[Row]]:
         with opened(file) as content:
             reader = csv.reader(_lines(content), strict=True)
             columns = tuple(next(reader, ()))
-            if columns not in (LABELED, IDENTIFIED):
-                raise _damaged(file, "its first line does not name the columns of such a list")
+            if columns not in forms:
+                raise damaged_list(file, "its first line does not name the columns of such a list")
             return columns, [_row(file, reader.line_num, columns, cells) for cells in reader]
     except OSError as problem:
         raise DataError(
@@ -105,17 +109,19 @@ def _cells(file: Path) -> tuple[tuple[str, ...], list[Row]]:
     except (ValueError, csv.Error) as problem:
         if isinstance(problem, DataError):  # a ValueError as well
             raise
-        raise _damaged(file, f"line {reader.line_num + 1}: {printable(str(problem))}") from problem
+        raise damaged_list(
+            file, f"line {reader.line_num + 1}: {printable(str(problem))}"
+        ) from problem
 
 
 def _row(file: Path, line: int, columns: Sequence[str], cells: Sequence[str]) -> Row:
     if len(cells) != len(columns):
-        raise _damaged(file, f"line {line} has {len(cells)} values for {len(columns)} columns")
+        raise damaged_list(file, f"line {line} has {len(cells)} values for {len(columns)} columns")
     row = dict(zip(columns, cells, strict=True))
     if not row["path"] or "\0" in row["path"]:
-        raise _damaged(file, f"line {line} names no image")
-    if row["left_out"] not in ("", LEFT_OUT):
-        raise _damaged(file, f"line {line} does not say whether its image is left out")
+        raise damaged_list(file, f"line {line} names no image")
+    if row.get("left_out", "") not in ("", LEFT_OUT):
+        raise damaged_list(file, f"line {line} does not say whether its image is left out")
     return row
 
 
@@ -131,7 +137,8 @@ def _lines(content: BinaryIO) -> Iterator[str]:
         yield line.decode("utf-8", "surrogateescape")
 
 
-def _damaged(file: Path, reason: str) -> DataError:
+def damaged_list(file: Path, reason: str) -> DataError:
+    """Return the error of a list of images that is not what a run wrote."""
     return DataError(f"{file} is damaged: {reason}.", hint=_WAY_ON)
 
 

@@ -60,11 +60,11 @@ def finish_exports(run: Run) -> None:
         SaveError: A file cannot be written.
         VerificationError: It does not hold what it should.
     """
-    if run.parts.data.searched is not None:
-        return
     if run.parts.training.keep_neighbors:
         for name in MODELS:
             _keep_neighbors(run, name)
+    if run.parts.data.searched is not None:
+        return
     for note in run.parts.processes.main(lambda: _notes(run)):
         run.observer.on_note(note)
 

@@ -18,11 +18,11 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
-from covtool.atomic import require_free, written_whole
+from covtool.atomic import written_whole
 from covtool.data.datasets.image_list import write_image_list
 from covtool.data.datasets.layout import DataLayout
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError, reason_of
@@ -35,21 +35,20 @@ from covtool.run_files import (
     LOCK,
     METRICS,
     RECIPE,
+    RESULT,
     STATES,
     SUMMARY,
+    is_repeats,
+    named_runs,
     read_settings,
 )
 from covtool.training.run.checkpoints import CheckpointStore
-from covtool.training.run.logs import RunLogs
+from covtool.training.run.lock import locked, unusable_place
+from covtool.training.run.logs import SUMMARY_COLUMNS, RunLogs
 from covtool.training.run.places import make_run_folder
 from covtool.training.run.records import EpochRecord, StepRecord
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-ENVIRONMENT, RESULT = "env.json", "result.json"
+ENVIRONMENT = "env.json"
 MODELS = ("best", "last")
 
 _WRITTEN: tuple[tuple[type[CovtoolError], tuple[str, ...]], ...] = (
@@ -92,6 +91,13 @@ class RunDirectory:
             CheckpointError: The same in the place of a state or of a model.
             DataError: The same in the place of a log.
         """
+        if is_repeats(path):
+            raise ArgumentError(
+                f"{path} is the folder of several runs.",
+                reason=f"They are: {named_runs(path)}.",
+                hint="In Python, covtool.training.resume_repeats goes on with all of them; on the "
+                "command line, --resume does.",
+            )
         run = cls(path)
         needed = run.path / ARGUMENTS
         if not os.path.lexists(needed):
@@ -110,17 +116,7 @@ class RunDirectory:
         Raises:
             ArgumentError: Another process does so now.
         """
-        with self._open_lock() as file:
-            if fcntl is not None:
-                try:  # the system lets go of the lock when the process ends, even by SIGKILL
-                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except (BlockingIOError, PermissionError) as problem:
-                    raise ArgumentError(
-                        f"The run in {self.path} is under way in another process.",
-                        hint="Wait for it, or end it first.",
-                    ) from problem
-                except OSError:  # a file system without locks
-                    pass
+        with locked(self.path):
             self.make_folders()
             self._remove_unfinished()
             yield
@@ -135,7 +131,7 @@ class RunDirectory:
             try:
                 (self.path / folder).mkdir(exist_ok=True)
             except OSError as problem:
-                raise self._unusable(folder, problem) from problem
+                raise unusable_place(self.path, folder, problem) from problem
 
     @property
     def is_started(self) -> bool:
@@ -195,11 +191,16 @@ class RunDirectory:
         self._logs.forget_all()
 
     def forget_after(
-        self, *, epochs: int, updates: int, skipped: int = 0, phased: bool = False
+        self,
+        *,
+        epochs: int,
+        updates: int,
+        skipped: int = 0,
+        columns: tuple[str, ...] = SUMMARY_COLUMNS,
     ) -> tuple[str, ...]:
         """Drop what came after a state that is resumed from; see `RunLogs.forget_after`."""
         return self._logs.forget_after(
-            epochs=epochs, updates=updates, skipped=skipped, phased=phased
+            epochs=epochs, updates=updates, skipped=skipped, columns=columns
         )
 
     def sync_logs(self) -> None:
@@ -222,20 +223,6 @@ class RunDirectory:
                         hint=f"Bring the run's own file back, or move this one away; then go on "
                         f"with: --resume {self.path}",
                     ) from problem
-
-    def _open_lock(self) -> IO[str]:
-        require_free(self.path / LOCK, overwrite=True)  # a pipe in its place would be waited for
-        try:
-            return (self.path / LOCK).open("a")  # a lock for writing needs a file open for it
-        except OSError as problem:
-            raise self._unusable(LOCK, problem) from problem
-
-    def _unusable(self, name: str, problem: OSError) -> ArgumentError:
-        return ArgumentError(
-            f"{self.path / name} cannot be written.",
-            reason=reason_of(problem),
-            hint=f"Make room there, or make it writable; then go on with: --resume {self.path}",
-        )
 
     def _remove_unfinished(self) -> None:
         """Remove files that a killed run was writing; the lock keeps other writers away."""
@@ -265,7 +252,12 @@ class ReadOnlyRunDirectory(RunDirectory):
     def append_epoch(self, record: EpochRecord) -> None: ...
     def forget_all(self) -> None: ...
     def forget_after(
-        self, *, epochs: int, updates: int, skipped: int = 0, phased: bool = False
+        self,
+        *,
+        epochs: int,
+        updates: int,
+        skipped: int = 0,
+        columns: tuple[str, ...] = SUMMARY_COLUMNS,
     ) -> tuple[str, ...]:
         return ()
 

@@ -15,12 +15,20 @@ from covtool.run_files.logs import Line, damaged, summary_columns
 from covtool.training.run.records import COLUMNS, EpochRecord, StepRecord
 
 SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")
+_OF_SEARCH = (
+    *("eval_rank1", "eval_rank5", "eval_rank10", "eval_rank20", "eval_mAP", "eval_mINP"),
+    *("eval_r_precision", "eval_mAP_at_R"),
+)
+SEARCHED_COLUMNS = ("epoch", "train_loss", *_OF_SEARCH, "lr", "head")
 PHASED_COLUMNS = (
     *("epoch", "phase", "train_loss"),
-    *("eval_rank1", "eval_rank5", "eval_rank10", "eval_rank20", "eval_mAP", "eval_mINP"),
-    *("eval_r_precision", "eval_mAP_at_R", "correlation", "smallest_eigenvalue_ratio"),
+    *_OF_SEARCH,
+    *("correlation", "smallest_eigenvalue_ratio"),
     *("lr", "head"),
 )
+
+RANK = "rank_1"
+"""A figure that every search has."""
 
 Numbered = Iterable[tuple[Line, int]]
 """Lines with the number of updates or epochs that are done by then."""
@@ -53,7 +61,8 @@ class RunLogs:
             measured = asdict(phase)
             row |= {"phase": measured.pop("name"), **measured}
         text = io.StringIO()
-        writer = csv.DictWriter(text, _columns(phased=phase is not None), lineterminator="\n")
+        columns = columns_of(phased=phase is not None, searched=RANK in record.figures)
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         # The header, too, may be among the lines that a full disk has not taken yet.
         if not self._size(SUMMARY) and SUMMARY not in self._unwritten:
             writer.writeheader()
@@ -73,7 +82,12 @@ class RunLogs:
                 raise SaveError.of(self._folder / name, problem) from problem
 
     def forget_after(
-        self, *, epochs: int, updates: int, skipped: int = 0, phased: bool = False
+        self,
+        *,
+        epochs: int,
+        updates: int,
+        skipped: int = 0,
+        columns: tuple[str, ...] = SUMMARY_COLUMNS,
     ) -> tuple[str, ...]:
         """Drop the rows and lines of what came after a state that is resumed from.
 
@@ -83,7 +97,7 @@ class RunLogs:
             epochs: Epochs done.
             updates: Updates done.
             skipped: Updates among these that were not finite, which left no line.
-            phased: Whether the run is one in SVDNet's phases.
+            columns: Columns of such a run's summary.csv; see `columns_of`.
 
         Returns:
             What the logs lack of what was done before, in sentences.
@@ -92,7 +106,7 @@ class RunLogs:
             DataError: A line that counts is damaged.
             SaveError: They cannot be changed.
         """
-        header = self._require_columns(phased=phased)
+        header = self._require_columns(columns)
         steps = ((row.line, row.update) for row in step_rows(self._folder))
         rows = ((row.line, row.epoch + 1) for row in epoch_rows(self._folder))
         found = self._cut(METRICS, steps, last=updates, needed=updates - skipped)
@@ -117,7 +131,7 @@ class RunLogs:
                 raise SaveError.of(path, problem) from problem
             self._change(name, os.fsync)
 
-    def _require_columns(self, *, phased: bool) -> int:
+    def _require_columns(self, columns: tuple[str, ...]) -> int:
         """Return where the line of the columns ends: rows of others would not fit below them.
 
         Raises:
@@ -129,7 +143,6 @@ class RunLogs:
             return 0
         except DataError as problem:
             raise _to_be_moved(problem, self._folder / SUMMARY) from problem
-        columns = _columns(phased=phased)
         if names and tuple(names) != columns:
             problem = damaged(
                 f"{self._folder / SUMMARY}, line 1",
@@ -198,8 +211,16 @@ class RunLogs:
             raise SaveError.of(path, problem) from problem
 
 
-def _columns(*, phased: bool) -> tuple[str, ...]:
-    return PHASED_COLUMNS if phased else SUMMARY_COLUMNS
+def columns_of(*, phased: bool, searched: bool) -> tuple[str, ...]:
+    """Return the columns of summary.csv.
+
+    Args:
+        phased: Whether the run is one in SVDNet's phases.
+        searched: Whether a search judges it.
+    """
+    if phased:
+        return PHASED_COLUMNS
+    return SEARCHED_COLUMNS if searched else SUMMARY_COLUMNS
 
 
 def _to_be_moved(problem: DataError, path: Path) -> DataError:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,8 +31,16 @@ def require_run_place(output: Path, command: str, name: str | None) -> None:
         raise problem.with_hint(f"{problem.hint} --output names the folder.") from problem
 
 
-def make_run_folder(output: Path, command: str, name: str) -> Path:
+def make_run_folder(
+    output: Path, command: str, name: str, *, inside: Sequence[str] = (STATES, EXPORTED)
+) -> Path:
     """Make ``<output>/<command>/<name>``, or ``<name>-2`` and so on where that exists.
+
+    Args:
+        output: Folder for runs.
+        command: Command that makes the run.
+        name: Name of the run.
+        inside: Folders to make in it.
 
     Raises:
         ArgumentError: The folder cannot be made, or `name` is not a folder's.
@@ -40,7 +49,7 @@ def make_run_folder(output: Path, command: str, name: str) -> Path:
     _require_name(name)
     try:
         with made_folder(parent):
-            return _made_whole(parent, name)
+            return _made_whole(parent, name, inside)
     except (OSError, ValueError) as problem:
         raise unwritable_run(parent, problem) from problem
 
@@ -70,10 +79,10 @@ def _require_name(name: str) -> None:
         )
 
 
-def _made_whole(parent: Path, name: str) -> Path:
+def _made_whole(parent: Path, name: str, inside: Sequence[str]) -> Path:
     path = _first_free(parent, name)
     try:
-        for folder in (STATES, EXPORTED):
+        for folder in inside:
             (path / folder).mkdir()
     except BaseException:  # Ctrl-C as well: half a folder would look like a run
         shutil.rmtree(path, ignore_errors=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from covtool.data.datasets.layout import DataLayout
 from covtool.errors import SaveError
+from covtool.specs import FinetuneRequest
 from covtool.training.loop.fit import fit
 from covtool.training.loop.saving import given_up
 from covtool.training.loop.scoring import finish_exports
@@ -56,15 +57,18 @@ def start_run(
     observer: Observer,
 ) -> Run:
     """Announce a run to its observer, and return it, about to train."""
-    data = named(layout)
+    data = named(layout, parts.request)
     if parts.processes.is_main:  # others would write the same curves into the same folder
         observer = with_tensorboard(observer, parts.training)
     observer.on_start(plan_run(parts, state, directory.path))
     return Run(parts=parts, state=state, directory=directory, data=data, observer=observer)
 
 
-def named(layout: DataLayout) -> tuple[str, str]:
+def named(layout: DataLayout, request: FinetuneRequest) -> tuple[str, str]:
     """Return the names of a data set and of its validation split."""
+    repeats = request.repeats
+    if repeats.fold is not None:  # not `val`: the data set may have such a split of its own
+        return layout.name, f"train, fold {repeats.fold} of {repeats.folds}"
     return layout.name, layout.split_names["val"]
 
 

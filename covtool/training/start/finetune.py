@@ -9,7 +9,7 @@ from pathlib import Path
 
 from covtool.checkpoints.file_kinds import stem_of
 from covtool.data.datasets.layout import DataLayout
-from covtool.errors import NonFiniteError, SaveError
+from covtool.errors import ArgumentError, NonFiniteError, SaveError
 from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, RECIPE
 from covtool.specs import FinetuneRequest
@@ -92,9 +92,18 @@ def finetune(request: FinetuneRequest, *, observer: Observer | None = None) -> F
         DeadlockError: One of several processes did not answer.
         LostProcessError: One of several processes is gone.
     """
+    _require_single(request)
     with joined(timeout_s=request.processes.dist_timeout) as processes:
         request = resolve_defaults(request, processes)
         return train_from_start(request, None, observer_for(observer, processes), processes)
+
+
+def _require_single(request: FinetuneRequest) -> None:
+    if request.repeats.is_several:
+        raise ArgumentError(
+            "--seeds and --folds ask for several runs.",
+            hint="covtool.training.repeat_finetune starts them all; with --fold, one is started.",
+        )
 
 
 def train_from_start(
@@ -109,7 +118,8 @@ def train_from_start(
 
     Args:
         request: Settings of the run, its defaults resolved.
-        directory: Folder of a run that was killed before it was first saved; None for a new one.
+        directory: Folder of a run that was killed before it was first saved, or one that was made
+            for it; None for a new one.
         observer: Observer of the run.
         processes: Processes that train together.
         images: Images that this run was to have; None for what the data set holds.
@@ -188,6 +198,7 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
     Raises:
         CovtoolError: As `finetune`.
     """
+    _require_single(request)
     with joined(timeout_s=request.processes.dist_timeout) as processes:
         request = resolve_defaults(request, processes)
         return _planned(request, observer_for(observer, processes), processes)

@@ -11,6 +11,7 @@ from covtool.checkpoints.opening import open_model
 from covtool.checkpoints.own_runs import run_named
 from covtool.checkpoints.places import is_there
 from covtool.data.datasets.duplicates import notes_on_equal_files
+from covtool.data.datasets.folding import FoldedData, fold_data
 from covtool.data.datasets.layout import DataLayout, in_order_of, require_trainable
 from covtool.data.datasets.records.sources import record_source
 from covtool.data.datasets.retrieval.reading import read_classes, read_retrieval
@@ -32,6 +33,9 @@ from covtool.training.run.observer import Observer
 from covtool.training.run.tensorboard import refuse_without_package
 from covtool.training.start.images import load_data
 from covtool.training.start.initial_weights import load_initial_, open_initial
+
+TOP, OF_SEARCH = "top1", ("rank1", "mAP")
+"""The usual metric of ``--eval-metric``, and those of a search, the one in its place first."""
 
 
 def resolve_defaults(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
@@ -86,7 +90,11 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
             `require_searchable` for a run that is judged by a search.
         ArgumentError: The metric says nothing about it.
     """
-    if request.search is not None:
+    if request.repeats.fold is not None:
+        return require_judgeable(
+            cut_into_folds(request).part(request.repeats.fold), request, observer
+        )
+    if request.svdnet is not None:
         return _read_searched(request, observer)
     training = request.training
     layout = read_classes(
@@ -96,14 +104,76 @@ def read_layout(request: FinetuneRequest, observer: Observer) -> DataLayout:
         seed=training.seed,
         choice=request.layout,
     )
+    return require_judgeable(layout, request, observer)
+
+
+def cut_into_folds(request: FinetuneRequest) -> FoldedData:
+    """Return the data set of a run cut into its folds.
+
+    Raises:
+        DataError: See `fold_data`.
+    """
+    return fold_data(
+        Path(request.data),
+        request.repeats.folds,
+        searched=request.svdnet is not None,
+        test_classes=request.classes.test_classes,
+        choice=request.layout,
+    )
+
+
+def require_judgeable(
+    layout: DataLayout, request: FinetuneRequest, observer: Observer
+) -> DataLayout:
+    """Return a data set that a run can be trained on and judged with.
+
+    Args:
+        layout: The data set.
+        request: Settings of the run.
+        observer: Observer that gets its notes, and a report on what is searched for, before
+            anything is refused.
+
+    Raises:
+        DataError: See `require_trainable` and `require_searchable`.
+        ArgumentError: A setting says nothing about it.
+    """
     for note in layout.notes:
         observer.on_note(note)
+    searched = layout.searched
+    if searched is not None:
+        report = report_on(searched, cameras=request.search.cameras)
+        observer.on_report(report)  # before a refusal, which it explains
+        require_searchable(searched, report)
     require_trainable(layout)
-    if training.eval_metric == "top5" and len(layout.class_names) < 6:
-        raise ArgumentError(
-            f"--eval-metric top5 says nothing with {len(layout.class_names)} classes."
-        )
+    _require_fit(request, layout)
     return layout
+
+
+def _require_fit(request: FinetuneRequest, layout: DataLayout) -> None:
+    """Refuse settings of a judgement that the data set does not get."""
+    metric = request.training.eval_metric
+    if layout.searched is None:
+        if metric in OF_SEARCH:
+            raise ArgumentError(
+                f"--eval-metric {metric} is that of a search, and nothing is searched for.",
+                hint="Choose top1, top5 or loss; a search judges folds of data for retrieval.",
+            )
+        if chosen := request.search.chosen():
+            raise ArgumentError(
+                f"{layout.root} is not for retrieval, and nothing is searched for: "
+                f"{', '.join(chosen)} would have no effect.",
+                hint="Leave it out.",
+            )
+        if metric == "top5" and len(layout.class_names) < 6:
+            raise ArgumentError(
+                f"--eval-metric top5 says nothing with {len(layout.class_names)} classes."
+            )
+    elif metric not in (*OF_SEARCH, TOP):
+        raise ArgumentError(
+            f"--eval-metric {metric} says nothing here: the identities of a fold are searched for, "
+            "not classified.",
+            hint="Choose rank1 or mAP.",
+        )
 
 
 def note_equal_files(layout: DataLayout, observer: Observer, processes: Processes) -> None:
@@ -120,14 +190,7 @@ def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:
     found = read_retrieval(
         Path(request.data), test_classes=request.classes.test_classes, choice=request.layout
     )
-    for note in found.notes:
-        observer.on_note(note)
-    report = report_on(found, cameras=request.search.cameras)
-    observer.on_report(report)  # before a refusal, which it explains
-    require_searchable(found, report)
-    layout = searching_layout(found)
-    require_trainable(layout)
-    return layout
+    return require_judgeable(searching_layout(found), request, observer)
 
 
 def resolve_for_model(
@@ -138,6 +201,10 @@ def resolve_for_model(
     Raises:
         ArgumentError: The phases and other settings contradict each other.
     """
+    if layout.searched is not None and request.training.eval_metric == TOP:
+        # Of a search, the first image found is what a classifier's first class is.
+        training = request.training.model_copy(update={"eval_metric": OF_SEARCH[0]})
+        request = request.model_copy(update={"training": training})
     return with_phases(with_statistics(request, recipe), recipe, layout)
 
 

@@ -12,7 +12,7 @@ from covtool.data.datasets.image_list import read_image_list
 from covtool.data.datasets.layout import in_order_of, nothing_there, require_trainable
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
 from covtool.processes import Processes, joined
-from covtool.run_files import ARGUMENTS, IMAGE_LIST, RECIPE
+from covtool.run_files import ARGUMENTS, IMAGE_LIST, RECIPE, read_settings
 from covtool.run_files.settings import unusable
 from covtool.specs import FinetuneRequest, ProcessSpec, as_flag
 from covtool.specs.recipe_reading import recipe_of_run
@@ -22,6 +22,7 @@ from covtool.training.parts.assembly import Parts
 from covtool.training.parts.schedule import PhaseRates
 from covtool.training.run.checkpoints import NEWEST
 from covtool.training.run.directory import RunDirectory, directory_at
+from covtool.training.run.logs import columns_of
 from covtool.training.run.observer import Observer, observer_for
 from covtool.training.run.state import RunState, restore_
 from covtool.training.run.stopping import explain_end, refuse_to_go_back
@@ -84,20 +85,38 @@ def resume_finetune(
         CovtoolError: As `finetune`.
     """
     changes = changes or {}
-    with joined(timeout_s=_timeout_s(directory, changes)) as processes:
-        return _resumed(directory, changes, processes, observer_for(observer, processes))
+    with joined(timeout_s=waiting_s(directory / ARGUMENTS, changes)) as processes:
+        return resume_run(directory, changes, processes, observer_for(observer, processes))
 
 
-def _resumed(
-    directory: Path, changes: Mapping[str, Any], processes: Processes, observer: Observer
+def resume_run(
+    directory: Path,
+    changes: Mapping[str, Any],
+    processes: Processes,
+    observer: Observer,
+    *,
+    images: Images | None = None,
 ) -> FinetuneResult:
+    """Go on with a run, in processes that have joined; see `resume_finetune`.
+
+    Args:
+        directory: Folder of the run.
+        changes: Arguments that are given again, by option name.
+        processes: Processes that train together.
+        observer: Observer of the run.
+        images: Images that it was to have, should it have been killed before it wrote them down;
+            None for what the data set holds.
+
+    Raises:
+        CovtoolError: As `resume_finetune`.
+    """
     saved = processes.main(lambda: RunDirectory.open(directory).read_yaml(ARGUMENTS))
     run_directory = directory_at(directory, processes)
     before = _started_with(saved, directory / ARGUMENTS)
-    request, notes = _continued(saved, changes, processes)
+    request, notes = continued_request(saved, changes, processes)
     for note in (*_assumed(saved, before, directory / ARGUMENTS), *notes):
         observer.on_note(note)
-    images = processes.main(lambda: _images(run_directory, request))
+    images = processes.main(lambda: _images(run_directory, request)) or images
     if not processes.main(run_directory.checkpoints.candidates):
         observer.on_note(f"Nothing of the run in {directory} was saved yet: it starts over.")
         return train_from_start(request, run_directory, observer, processes, images=images)
@@ -121,7 +140,7 @@ def _resumed(
         refuse_to_go_back(state, request.training, parts.phases)
         for note in processes.main(lambda: _forget_after(run_directory, state, parts)):
             observer.on_note(note)
-        if note := bring_back_best_(parts, run_directory, state, newest, named(layout)):
+        if note := bring_back_best_(parts, run_directory, state, newest, named(layout, request)):
             observer.on_note(note)
         epochs = before.training.epochs
         if request.training.epochs != epochs and not parts.phases.shown:
@@ -167,7 +186,9 @@ def _forget_after(directory: RunDirectory, state: RunState, parts: Parts) -> tup
         epochs=state.epoch,
         updates=state.updates,
         skipped=state.nonfinite,
-        phased=bool(parts.phases.shown),
+        columns=columns_of(
+            phased=bool(parts.phases.shown), searched=parts.data.searched is not None
+        ),
     )
 
 
@@ -183,12 +204,12 @@ def _on_rate(parts: Parts, state: RunState, epochs: int) -> str:
     )
 
 
-def _timeout_s(directory: Path, changes: Mapping[str, Any]) -> float:
+def waiting_s(file: Path, changes: Mapping[str, Any]) -> float:
     """Return how long processes wait for each other: as given now, as saved, or the default."""
     spec = ProcessSpec()
     # Before the processes have joined: what is wrong is reported later, by all together.
     with suppress(CovtoolError, ValidationError):
-        saved = RunDirectory(directory).read_yaml(ARGUMENTS)
+        saved = read_settings(file)
         known = {**saved, **changes}
         spec = ProcessSpec(**{n: known[n] for n in ProcessSpec.model_fields if n in known})
     return spec.dist_timeout
@@ -244,10 +265,14 @@ def _restored(parts: Parts, directory: RunDirectory, observer: Observer) -> tupl
     raise problems[0]
 
 
-def _continued(
+def continued_request(
     saved: dict[str, Any], changes: Mapping[str, Any], processes: Processes
 ) -> tuple[FinetuneRequest, list[str]]:
-    """Return the request of a resumed run, and a note for each argument that changes."""
+    """Return the request of a resumed run, and a note for each argument that changes.
+
+    Raises:
+        ArgumentError: One may not change.
+    """
     request = resolve_defaults(FinetuneRequest.from_arguments({**saved, **changes}), processes)
     notes = []
     for name, value in request.to_arguments().items():

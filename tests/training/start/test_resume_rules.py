@@ -25,6 +25,7 @@ class Change:
         self.now, self.needs = now, needs or {}
 
 
+FOLD = {"folds": 2, "fold": 1}
 PK = {"sampler": "pk", "batch_size": 8}
 MAY = {
     "epochs": Change(3),
@@ -47,7 +48,7 @@ MAY = {
     "cache_dir": Change("/cache", {"cache": "disk"}),
     "rri": Change(3),
     "stop_delta": Change(0.1),
-    "max_memory": Change("1GB"),
+    "max_memory": Change("1GB", FOLD),
 }
 REFUSED = {
     "model": Change("test_vit"),
@@ -135,6 +136,9 @@ REFUSED = {
     "data_split": Change(2),
     "crop": Change("boxes"),
     "class_folders": Change("inner"),
+    "seeds": Change(3, {"seeds": 2}),
+    "folds": Change(3, FOLD),
+    "fold": Change(2, FOLD),
     "base_epochs": Change(2),
     "restraint_epochs": Change(3),
     "relaxation_epochs": Change(3),
@@ -143,10 +147,10 @@ REFUSED = {
     "reorder": Change(False),
     "assignment": Change("optimal"),
     "classifier": Change("reset"),
-    "feature": Change("pooled"),
-    "flip_test": Change(True),
-    "metric": Change("euclidean"),
-    "cameras": Change(False),
+    "feature": Change("pooled", FOLD),
+    "flip_test": Change(True, FOLD),
+    "metric": Change("euclidean", FOLD),
+    "cameras": Change(False, FOLD),
 }
 
 

@@ -139,7 +139,7 @@ def read_classes(
         ArgumentError: A share is out of range, or there is no such choice.
     """
     root = Path(root)
-    if test_classes is None and _is_labeled(root):
+    if test_classes is None and is_labeled(root):
         return scan(root, val_fraction=val_fraction, seed=seed, choice=choice)
     layout = read_retrieval(root, test_classes=test_classes, choice=choice)
     training = training_layout(layout, val_fraction=val_fraction, seed=seed)
@@ -180,7 +180,7 @@ def _read_labeled(root: Path, choice: LayoutSpec, *, whole: bool) -> RetrievalLa
     )
 
 
-def _is_labeled(root: Path) -> bool:
+def is_labeled(root: Path) -> bool:
     """Return whether `scan` should read it; for training, so is a CSV file with both columns."""
     is_csv = is_table(root) and root.is_file() and not find_published(root)
     if not is_csv:

@@ -1,0 +1,45 @@
+"""A folder of several runs, the repeats of one: which runs are in it, and how they are called."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from covtool.printable import first_few, printable
+from covtool.regular_files import is_regular
+from covtool.run_files.names import ARGUMENTS, REPEATS
+
+SHOWN = 8
+
+
+def is_repeats(folder: Path) -> bool:
+    """Return whether a folder is that of several runs, as ``--seeds`` and ``--folds`` make it."""
+    return is_regular(Path(folder) / REPEATS)
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Return the runs in a folder of several that were started, by seed and fold."""
+    try:
+        found = [child for child in Path(folder).iterdir() if is_regular(child / ARGUMENTS)]
+    except OSError:
+        return []
+    return sorted(found, key=lambda child: _numbers_in(child.name))
+
+
+def runs_of(folders: Iterable[Path]) -> list[Path]:
+    """Return runs, each folder of several replaced by those in it."""
+    return [
+        run
+        for folder in folders
+        for run in (runs_in(folder) if is_repeats(folder) else [Path(folder)])
+    ]
+
+
+def named_runs(folder: Path) -> str:
+    """Return the paths of the runs in a folder, in a row."""
+    runs = runs_in(folder)
+    return first_few(runs, SHOWN, show=lambda run: printable(str(run))) if runs else "none yet"
+
+
+def _numbers_in(name: str) -> tuple[tuple[int, ...], str]:
+    # Fold 10 comes after fold 9.
+    return tuple(int(digits[:18]) for digits in re.findall(r"[0-9]+", name)), name

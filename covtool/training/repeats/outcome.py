@@ -1,0 +1,116 @@
+"""What came of several runs: the figures of each, their means and their deviations."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from covtool.ops.t_intervals import Spread, spread_of
+from covtool.run_files import IMAGE_LIST, PREDICTIONS, FinalFigures, final_figures
+from covtool.training.repeats.directory import RepeatsDirectory
+from covtool.training.repeats.plan import Repeat
+from covtool.training.repeats.predictions import join_predictions
+
+MEAN, DEVIATION = "mean", "std"
+"""Names of the last rows of summary.csv."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatsResult:
+    """What came of several runs.
+
+    Attributes:
+        directory: Folder of them all.
+        metric: Metric that the best epochs are best in, in timm's word.
+        runs: Final figures of each, in the order of seeds and folds.
+        figures: Mean and standard deviation over the runs, by the names of the figures: ``best_``
+            or ``last_`` with a column of summary.csv. One that not every run has is left out.
+        seconds: Time for training and evaluation of all.
+        predictions: File of the images' predictions; None without folds, or for a search.
+    """
+
+    directory: Path
+    metric: str
+    runs: tuple[FinalFigures, ...]
+    figures: dict[str, Spread]
+    seconds: float
+    predictions: Path | None
+
+
+def write_outcome(directory: RepeatsDirectory, repeats: Sequence[Repeat]) -> RepeatsResult:
+    """Write the files about all runs, which are complete, the result last.
+
+    Raises:
+        DataError: A file of a run is damaged.
+        SaveError: A file cannot be written.
+    """
+    runs = write_summary(directory, repeats)
+    files = [directory.run(repeat.name) / PREDICTIONS for repeat in repeats]
+    predictions = None
+    if all(file.exists() for file in files):
+        predictions = directory.path / PREDICTIONS
+        join_predictions(files, predictions)
+    result = RepeatsResult(
+        directory=directory.path,
+        metric=runs[0].metric,
+        runs=runs,
+        figures=_spreads(runs),
+        seconds=sum(run.seconds for run in runs),
+        predictions=predictions,
+    )
+    directory.write_result(_plain(asdict(result)))
+    return result
+
+
+def write_summary(
+    directory: RepeatsDirectory, repeats: Sequence[Repeat]
+) -> tuple[FinalFigures, ...]:
+    """Write summary.csv of runs that are complete, and return their figures.
+
+    Raises:
+        DataError: A file of a run is damaged.
+        SaveError: It cannot be written.
+    """
+    runs = tuple(final_figures(directory.run(repeat.name)) for repeat in repeats)
+    spreads = _spreads(runs)
+    rows: list[dict[str, object]] = [
+        {
+            "run": run.run.name,
+            "seed": run.seed,
+            "fold": run.fold,
+            "best_epoch": run.best_epoch,
+            "epochs": run.epochs,
+            **run.figures,
+        }
+        for run in runs
+    ]
+    for name, part in ((MEAN, "mean"), (DEVIATION, "deviation")):
+        rows.append({"run": name, **{key: getattr(s, part) for key, s in spreads.items()}})
+    directory.write_summary(rows)
+    return runs
+
+
+def differ_in_images(runs: Sequence[FinalFigures]) -> bool:
+    """Return whether runs that should have had the same images had others."""
+    lists: dict[int | None, set[bytes]] = {}
+    for run in runs:
+        file = run.run / IMAGE_LIST
+        if file.exists():  # none of images that are no files
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").digest()
+            lists.setdefault(run.fold, set()).add(digest)
+    return any(len(several) > 1 for several in lists.values())
+
+
+def _spreads(runs: Sequence[FinalFigures]) -> dict[str, Spread]:
+    shared = [name for name in runs[0].figures if all(name in run.figures for run in runs)]
+    return {name: spread_of([run.figures[name] for run in runs]) for name in shared}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,139 @@
+"""What the images of a fold are taken for by the model that has not trained on them."""
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from covtool.atomic import written_whole
+from covtool.backbones.device import resolve_device
+from covtool.checkpoints.model_file import load
+from covtool.data.datasets.checking import check_images
+from covtool.data.datasets.layout import DataLayout, in_order_of
+from covtool.data.loading.loaders import evaluation_loader
+from covtool.data.loading.worker_death import translate_worker_death
+from covtool.evaluation.classification.accuracy import evaluate_classification
+from covtool.processes import Processes
+from covtool.run_files import PREDICTIONS
+from covtool.specs import FinetuneRequest
+from covtool.training.run.directory import RunDirectory
+from covtool.training.run.observer import Observer
+
+COLUMNS = ("path", "label", "predicted", "probability", "loss", "fold", "seed")
+"""Columns of predictions.csv; the probability is that of the predicted class, the loss in nats."""
+
+BEST = "best"
+
+Answer = tuple[int, float, float]
+"""A class, its probability, and the negative log-likelihood of the right one."""
+
+
+def write_predictions(
+    run: RunDirectory,
+    request: FinetuneRequest,
+    layout: DataLayout,
+    observer: Observer,
+    processes: Processes,
+) -> None:
+    """Write what the best model of a run answers to the images of its fold.
+
+    All processes must call this.
+
+    Args:
+        run: Folder of the run, which is complete.
+        request: Settings of the run.
+        layout: Data set of the run.
+        observer: Observer that shows the progress.
+        processes: Processes that have a part of the images each.
+
+    Raises:
+        CheckpointError: The model cannot be read.
+        DataError: An image cannot be read.
+        SaveError: The file cannot be written.
+    """
+    training = request.training
+    model = load(run.exported(BEST))
+    layout = in_order_of(layout, model.recipe.class_names or ())
+    samples: Sequence = layout.samples("val")
+    if training.on_bad_image == "skip":  # else the run has refused them
+        samples = check_images(samples, on_bad_image="skip", processes=processes).good
+    scores = model.recipe.scores
+    answers = _Answers(1.0 if scores is None else scores.temperature)
+    device = resolve_device(training.device, processes)
+    loader = evaluation_loader(
+        samples,
+        model.recipe.input,
+        batch_size=training.batch_size,
+        workers=training.workers,
+        device=device,
+        select_batches=processes.part_of,
+    )
+    with translate_worker_death(training.workers):
+        evaluate_classification(
+            model,
+            loader,
+            class_names=layout.class_names,
+            device=device,
+            track=observer.track,
+            keep=answers,
+            processes=processes,
+        )
+    parts = processes.each(lambda: answers.found)
+    found = [answer for part in parts for answer in part]
+    processes.main(lambda: _write(run.path / PREDICTIONS, _rows(layout, samples, found, request)))
+
+
+def join_predictions(files: Iterable[Path], path: Path) -> None:
+    """Write the predictions of several runs into one file, in their order.
+
+    Raises:
+        OSError: One cannot be read.
+        SaveError: The file cannot be written.
+    """
+
+    def rows() -> Iterable[Sequence[object]]:
+        for file in files:
+            with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+                reader = csv.reader(lines)
+                next(reader)
+                yield from reader
+
+    _write(path, rows())
+
+
+class _Answers:
+    """A receiver of logits that keeps of each image what is written."""
+
+    def __init__(self, temperature: float) -> None:
+        self._temperature = temperature
+        self.found: list[Answer] = []
+
+    def add(self, logits: Tensor, targets: Tensor) -> None:
+        # Decided on the logits as they are: a division may make equals of two.
+        predicted = logits.argmax(1)
+        logs = torch.log_softmax(logits.double() / self._temperature, dim=1)
+        of = [logs.gather(1, some[:, None])[:, 0] for some in (predicted, targets.to(logs.device))]
+        self.found += zip(predicted.tolist(), of[0].exp().tolist(), (-of[1]).tolist(), strict=True)
+
+
+def _rows(
+    layout: DataLayout, samples: Sequence, found: Sequence[Answer], request: FinetuneRequest
+) -> Iterable[Sequence[object]]:
+    names, whereabouts = layout.class_names, (request.repeats.fold, request.training.seed)
+    for sample, (predicted, probability, loss) in zip(samples, found, strict=True):
+        path = os.fspath(sample.path)
+        place = path if layout.kind == "hfds" else os.path.relpath(path, layout.folder)
+        yield place, names[sample.label], names[predicted], probability, loss, *whereabouts
+
+
+def _write(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    with (
+        written_whole(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out,
+    ):
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
