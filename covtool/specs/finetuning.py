@@ -14,9 +14,10 @@ from covtool.specs.layout import LayoutSpec
 from covtool.specs.loading import LoadingSpec
 from covtool.specs.model_source import ModelSource
 from covtool.specs.objective import ObjectiveSpec
+from covtool.specs.optimization import AUTO
 from covtool.specs.problems import key_and_reason
 from covtool.specs.processes import ProcessSpec
-from covtool.specs.record import Record
+from covtool.specs.record import Record, refuse_contradictions
 from covtool.specs.retrieval import SearchSpec
 from covtool.specs.setting_bounds import require_bounded
 from covtool.specs.svdnet import SvdnetSpec, SvdnetTrainingSpec
@@ -124,6 +125,36 @@ class FinetuneRequest(Record):
             self.training.validate_phases(self.svdnet)
         self.loading.validate_fields()
         self.objective.validate_fields(self.training, self.faults)
+        if self.training.lr == AUTO:
+            self.require_rates_to_test(f"--lr {AUTO}")
+
+    def require_rates_to_test(self, flag: str) -> None:
+        """Refuse a range test that would say nothing.
+
+        Args:
+            flag: Option that asks for it.
+
+        Raises:
+            ArgumentError: The run is judged by a search, or its loss does not train a classifier.
+        """
+        judged = "A range test judges learning rates by the cross entropy on held-out images"
+        hint = "Give the rate with --lr"
+        refuse_contradictions(
+            (
+                (
+                    self.svdnet is not None,
+                    f"{flag} is not for the phases of {PHASED_COMMAND}. {judged}; a search has "
+                    "other identities than the classifier, and each phase has a rate of its own.",
+                    f"{hint} for step 0, and those of the iterations with --lrs.",
+                ),
+                (
+                    not self.objective.needs("logits"),
+                    f"{flag} has nothing to judge by: {judged}, and --loss {self.objective.loss} "
+                    "does not train the classifier.",
+                    f"{hint}, or add ce to the loss.",
+                ),
+            )
+        )
 
     @property
     def command(self) -> str:
@@ -157,6 +188,8 @@ class FinetuneRequest(Record):
         own = {name: values.pop(name) for name in PHASED}
         for name in self.groups:
             values |= own[name]
+        if values["lr_rule"] is None:  # it is no option: nothing to say of a rate that was given
+            del values["lr_rule"]
         return values
 
     @classmethod

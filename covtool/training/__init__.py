@@ -4,6 +4,7 @@ from covtool.training.centralization.hooks import centralize_gradients
 from covtool.training.run.observer import Observer, TrainingPlan
 from covtool.training.run.records import EpochRecord, StepRecord
 from covtool.training.start.execute import FinetuneResult
+from covtool.training.start.find_rate import FoundRate, find_learning_rate
 from covtool.training.start.finetune import DryRunResult, finetune, plan_finetune
 from covtool.training.start.resume import resume_finetune
 
@@ -11,10 +12,12 @@ __all__ = [
     "DryRunResult",
     "EpochRecord",
     "FinetuneResult",
+    "FoundRate",
     "Observer",
     "StepRecord",
     "TrainingPlan",
     "centralize_gradients",
+    "find_learning_rate",
     "finetune",
     "plan_finetune",
     "resume_finetune",

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from covtool.atomic.folders import made_folder, require_folder
 from covtool.errors import ArgumentError, reason_of
 from covtool.printable import printable
 from covtool.run_files import EXPORTED, STATES
+
+FOLDERS = (STATES, EXPORTED)
 
 
 def require_run_place(output: Path, command: str, name: str | None) -> None:
@@ -30,8 +33,16 @@ def require_run_place(output: Path, command: str, name: str | None) -> None:
         raise problem.with_hint(f"{problem.hint} --output names the folder.") from problem
 
 
-def make_run_folder(output: Path, command: str, name: str) -> Path:
+def make_run_folder(
+    output: Path, command: str, name: str, *, folders: Sequence[str] = FOLDERS
+) -> Path:
     """Make ``<output>/<command>/<name>``, or ``<name>-2`` and so on where that exists.
+
+    Args:
+        output: Folder for runs.
+        command: Command that makes the run.
+        name: Name of the run.
+        folders: Folders in it.
 
     Raises:
         ArgumentError: The folder cannot be made, or `name` is not a folder's.
@@ -40,7 +51,7 @@ def make_run_folder(output: Path, command: str, name: str) -> Path:
     _require_name(name)
     try:
         with made_folder(parent):
-            return _made_whole(parent, name)
+            return _made_whole(parent, name, folders)
     except (OSError, ValueError) as problem:
         raise unwritable_run(parent, problem) from problem
 
@@ -70,10 +81,10 @@ def _require_name(name: str) -> None:
         )
 
 
-def _made_whole(parent: Path, name: str) -> Path:
+def _made_whole(parent: Path, name: str, folders: Sequence[str]) -> Path:
     path = _first_free(parent, name)
     try:
-        for folder in (STATES, EXPORTED):
+        for folder in folders:
             (path / folder).mkdir()
     except BaseException:  # Ctrl-C as well: half a folder would look like a run
         shutil.rmtree(path, ignore_errors=True)
