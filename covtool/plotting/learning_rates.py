@@ -57,19 +57,22 @@ def rates_figure(points: Sequence[RatePoint], *, lr: float, largest: float) -> "
     rates = [point.lr for point in updates]
     figure = Figure(figsize=_SIZE)
     axes = figure.subplots()
-    for position, (label, losses) in enumerate(
-        {
-            "held-out images": [point.held_out_loss for point in updates],
-            "batches trained on": [_number(point.train_loss) for point in updates],
-        }.items()
-    ):
+    # A batch's loss is computed before its update: it shows what the rate before has done.
+    lines = {
+        "held-out images": [point.held_out_loss for point in updates],
+        "the next batch": [*(_number(point.train_loss) for point in updates[1:]), math.nan],
+    }
+    for position, (label, losses) in enumerate(lines.items()):
         # Whole points at the edges would be points beyond the cut.
         style = {**POINTS, "clip_on": True, "markersize": 2.6}
         axes.plot(rates, losses, color=run_color(position), label=label, **style)
     axes.axhline(start.held_out_loss, color=GRAY, linewidth=0.8, label="held-out, before")
-    axes.axvline(largest, color=GRAY, linewidth=1.0, linestyle=":", label=f"largest, {largest:.2g}")
+    axes.axvline(
+        largest, color=GRAY, linewidth=1.0, linestyle=":", label=f"rises beyond {largest:.2g}"
+    )
     axes.axvline(lr, color="black", linewidth=1.4, linestyle="--", label=f"suggestion, {lr:g}")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("learning rate", color=GRAY)
     axes.set_title("loss (nats)", loc="left", fontsize=9, color=GRAY)
     axes.set_ylim(0, _ABOVE * max(start.held_out_loss, min(map(_finite, updates))))
