@@ -4,8 +4,8 @@
 
 WEIGHTS are EfficientNet-Lite0's. On each data set, of which every n-th image is used, two models
 start: one with an isqrt head that is calibrated on the training images, and one with a new
-classifier. Each is trained with SGD and with AdamW. Rows are kept in DIR/rows.jsonl as they come,
-and a later start of the same command goes on with them; the table is printed at the end.
+classifier. Each is trained with SGD and with AdamW. Rows are kept in DIR as they come, and a later
+start of the same command goes on with them; the table is printed at the end.
 """
 
 import argparse
@@ -180,11 +180,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--images", type=int, default=96, help="training images of a data set")
     parser.add_argument("--side", type=int, default=64, help="pixels of an image's side")
+    parser.add_argument("--start", action="append", choices=STARTS, help="default: both")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     parts = [part_of(data, arguments.output, arguments.images) for data in arguments.data]
-    cases = list(product(parts, STARTS, OPTIMIZERS))
+    cases = list(product(parts, arguments.start or STARTS, OPTIMIZERS))
     # What matters most first: a start of this script may be ended before it is through.
     for multiple, case in product(MULTIPLES, cases):
         measure(*case, multiple, arguments)

@@ -147,14 +147,14 @@ def _request(ctx: typer.Context, name: str, settings: Mapping[str, Record]) -> F
     # args.yaml holds text, and so does the request
     paths = {key: str(given[key]) for key in ("data", "output")}
     request = FinetuneRequest(**{**given, **paths, **settings})
-    request.validate_fields()  # before torch is imported, which takes seconds
     if ctx.params["find_lr"]:
-        request.require_rates_to_test("--find-lr")
+        request = request.to_find_rate("--find-lr")
         if ctx.params["dry_run"]:
             raise ArgumentError(
                 "--dry-run trains on one batch, and --find-lr on many.",
                 hint="Leave one of them out.",
             )
+    request.validate_fields()  # before torch is imported, which takes seconds
     return request
 
 

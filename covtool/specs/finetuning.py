@@ -128,6 +128,18 @@ class FinetuneRequest(Record):
         if self.training.lr == AUTO:
             self.require_rates_to_test(f"--lr {AUTO}")
 
+    def to_find_rate(self, flag: str) -> "FinetuneRequest":
+        """Return the same request with a learning rate that is to be found, whatever it has.
+
+        Args:
+            flag: Option that asks for it.
+
+        Raises:
+            ArgumentError: See `require_rates_to_test`.
+        """
+        self.require_rates_to_test(flag)
+        return self.model_copy(update={"training": self.training.with_rate_to_find()})
+
     def require_rates_to_test(self, flag: str) -> None:
         """Refuse a range test that would say nothing.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
@@ -83,7 +83,12 @@ class OptimizationSpec(CheckedRecord):
         json_schema_extra={**SCHEDULE, "or": AUTO},
     )
     # Written where the rate was found, so that nobody takes it for one that was chosen.
-    lr_rule: str | None = Field(None, max_length=100, json_schema_extra={"flag": False})
+    lr_rule: str | None = Field(
+        None,
+        max_length=100,
+        description="Rule by which a range test found the learning rate.",
+        json_schema_extra={**SCHEDULE, "flag": False},
+    )
     # A new head starts from nothing, the backbone from good weights.
     head_lr_mult: float = Field(
         5.0,
@@ -186,6 +191,10 @@ class OptimizationSpec(CheckedRecord):
             return self.warmup_epochs
         # A share of a short run, one epoch of a long one.
         return min(WARMUP_AT_MOST, WARMUP_SHARE * self.epochs)
+
+    def with_rate_to_find(self) -> Self:
+        """Return the same settings with a learning rate that is to be found."""
+        return self.model_copy(update={"lr": AUTO})
 
     @property
     def lowest_peak(self) -> float:

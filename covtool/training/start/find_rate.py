@@ -62,8 +62,7 @@ def find_learning_rate(request: FinetuneRequest, *, observer: Observer | None = 
         CovtoolError: As `finetune`.
     """
     with joined(timeout_s=request.processes.dist_timeout) as processes:
-        request.require_rates_to_test("--find-lr")
-        request = resolve_defaults(request, processes)
+        request = resolve_defaults(request.to_find_rate("--find-lr"), processes)
         return _found(request, observer_for(observer, processes), processes)
 
 
