@@ -11,9 +11,10 @@ start of the same command goes on with them; the table is printed at the end.
 import argparse
 import csv
 import json
+import math
 import shutil
 from collections.abc import Iterator
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from covtool.specs import (
     TrainingSpec,
 )
 from covtool.training import finetune
-from covtool.training.parts.rate_choice import choose_rate
+from covtool.training.parts.rate_choice import RateChoice, choose_rate
 from covtool.training.run.observer import SilentObserver
 from covtool.training.start.prepare import (
     gather,
@@ -95,15 +96,33 @@ def request_of(model: Path, data: Path, start: str, opt: str, arguments: Any) ->
     )
 
 
-def test_rates(request: FinetuneRequest) -> list[tuple[float, float]]:
-    """Return rates and held-out losses; the first is the loss of the model as it came."""
+def test_rates(request: FinetuneRequest) -> list[tuple[float, float | None, float]]:
+    """Return rates, training losses and held-out losses; the first are of the model as it came."""
     observer = SilentObserver()
     request = resolve_defaults(request, ALONE)
     layout = read_layout(request, observer)
     opened = open_source(request, observer, ALONE)
     request = resolve_for_model(request, opened.recipe, layout)
     points = run_ramp(gather(opened, request, layout, observer, ALONE), request, observer, ALONE)
-    return [(point.lr, point.held_out_loss) for point in points]
+    return [(point.lr, point.train_loss, point.held_out_loss) for point in points]
+
+
+def choice_of(points: list[tuple[float, float | None, float]]) -> RateChoice:
+    """Return the suggestion for the points of a ramp."""
+    start, *updates = points
+    rates, losses = [point[0] for point in updates], [point[-1] for point in updates]
+    return choose_rate(rates, losses, start=start[-1])
+
+
+def usual_choices(points: list[tuple[float, float | None, float]]) -> tuple[float, float]:
+    """Return what usual rules would take from the same points.
+
+    They are a tenth of the rate with the lowest loss, and the rate of the steepest descent.
+    """
+    finite = [(point[0], point[-1]) for point in points[1:] if math.isfinite(point[-1])]
+    lowest, _ = min(finite, key=lambda point: point[1])
+    slopes = [(b[1] - a[1], math.sqrt(a[0] * b[0])) for a, b in pairwise(finite)]
+    return lowest / 10, min(slopes)[1]
 
 
 def trained(request: FinetuneRequest, lr: float) -> dict[str, Any]:
@@ -145,8 +164,7 @@ def measure(data: Path, start: str, opt: str, multiple: int, arguments: Any) -> 
         model = calibrated(model, data, arguments.output, arguments.side)
     request = request_of(model, data, start, opt, arguments)
     ramp = known.get(key) or keep(file, key, {"points": test_rates(request)})
-    rates, losses = zip(*ramp["points"], strict=True)
-    choice = choose_rate(rates[1:], losses[1:], start=losses[0])
+    choice = choice_of(ramp["points"])
     run = f"{key}, {choice.largest:.3g}, x{multiple}"
     if run not in known:
         lr = multiple * choice.lr
@@ -158,8 +176,8 @@ def rows_of(cases: list[tuple[Path, str, str]], output: Path) -> Iterator[str]:
     for data, start, opt in cases:
         key = f"{data.stem}, {start}, {opt}"
         known = done(output / f"rows-{data.stem}.jsonl")
-        rates, losses = zip(*known[key]["points"], strict=True)
-        choice = choose_rate(rates[1:], losses[1:], start=losses[0])
+        points = known[key]["points"]
+        choice = choice_of(points)
         cells = []
         for multiple in MULTIPLES:
             row = known[f"{key}, {choice.largest:.3g}, x{multiple}"]
@@ -168,8 +186,9 @@ def rows_of(cases: list[tuple[Path, str, str]], output: Path) -> Iterator[str]:
             else:
                 loss, top_1 = row["train_loss"][-1], row["eval_top1"][-1]
                 cells.append(f"{loss:.2f}, {top_1:.1f} %")
-        case = f"`{data.stem}` | {start} | {opt} | {losses[0]:.2f}"
-        yield f"| {case} | {choice.lr:g} | {' | '.join(cells)} |"
+        case = f"`{data.stem}` | {start} | {opt} | {points[0][-1]:.2f}"
+        others = " | ".join(f"{rate:.2g}" for rate in usual_choices(points))
+        yield f"| {case} | {choice.lr:g} | {' | '.join(cells)} | {others} |"
 
 
 def main() -> None:
@@ -189,8 +208,10 @@ def main() -> None:
     # What matters most first: a start of this script may be ended before it is through.
     for multiple, case in product(MULTIPLES, cases):
         measure(*case, multiple, arguments)
-    head = "| data | start | optimizer | loss before | suggestion | at it | at 3x | at 10x |"
-    print(f"\n{head}\n| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    columns = ("data", "start", "optimizer", "loss before", "suggestion", "at it", "at 3x")
+    columns += ("at 10x", "lowest / 10", "steepest")
+    rule = ["---"] * 3 + ["---:"] * (len(columns) - 3)
+    print(f"\n| {' | '.join(columns)} |\n| {' | '.join(rule)} |")
     print(*rows_of(cases, arguments.output), sep="\n")
 
 
