@@ -47,6 +47,7 @@ EXIT_CODES = {
     errors.CheckpointError: 3,
     errors.DataError: 4,
     errors.NonFiniteError: 5,
+    errors.RangeTestError: 5,
     errors.VerificationError: 6,
 }
 

@@ -125,7 +125,8 @@ def takes(
     ``{"short": "-b"}`` adds a short flag, ``{"long": "x"}`` makes the flag another than the field's
     name, ``{"panel": "..."}`` a heading in the help, ``{"default": "..."}`` words in place of the
     default's value there, ``{"output": "features"}`` the kind of file it names, of
-    `covtool.atomic.formats.OUTPUTS`. A command of many specs may take them as ``**settings``.
+    `covtool.atomic.formats.OUTPUTS`, ``{"or": "auto"}`` a word that may stand in a number's place.
+    A command of many specs may take them as ``**settings``.
 
     Args:
         *hidden: Parameters and fields whose options the help leaves out: rarely used ones of many.
@@ -194,12 +195,15 @@ def _parameter(name: str, info: FieldInfo, *, hidden: bool) -> inspect.Parameter
         rich_help_panel=extra.get("panel"),
         callback=named_by(OUTPUTS[extra["output"]]) if "output" in extra else None,
         show_default=extra.get("default", True),
+        **(_number_or(extra["or"]) if "or" in extra else {}),
         hidden=hidden,
     )
     annotation, default = (
         _without_bounds(info.annotation),
         info.get_default(call_default_factory=True),
     )
+    if "or" in extra:  # typer takes no unions; the parser decides
+        annotation = float
     # typer knows a flag to repeat by its list; a tuple would be several values behind one flag.
     if (item := _repeated(annotation)) is not None:
         annotation, default = list[item], list(default or ())
@@ -219,6 +223,21 @@ def _repeated(annotation: Any) -> Any:
         if get_origin(kind) is tuple and Ellipsis in get_args(kind):
             return _without_bounds(get_args(kind)[0])
     return None
+
+
+def _number_or(word: str) -> dict[str, Any]:
+    """Return settings of an option that takes a number, or one word in its place."""
+
+    def parse(value: Any) -> float | str:
+        if value == word:
+            return word
+        try:
+            return float(value)
+        except ValueError:
+            text = shown(value)
+            raise typer.BadParameter(f"{text} is neither a number nor {word!r}.") from None
+
+    return {"parser": parse, "metavar": f"<float|{word}>"}
 
 
 def _without_bounds(annotation: Any) -> Any:
@@ -247,11 +266,12 @@ def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
     """Use a YAML file's values as the command's defaults, below variables and flags."""
     if path is None:
         return None
+    from covtool.specs.optimization import RECORDED
     from covtool.specs.settings_files import read_settings
 
     # typer would ignore a key that no option has
     parameters = {p.name: p for p in ctx.command.params}
-    values = read_settings(path)
+    values = {k: v for k, v in read_settings(path).items() if k not in RECORDED}
     for key in values:
         if key not in parameters:
             raise UnknownKeyError(printable(str(path)), printable(key), list(parameters))

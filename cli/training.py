@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covtool.errors import ArgumentError
-from covtool.run_files import ARGUMENTS, REPEATS, is_repeats, read_settings
-from covtool.specs import FinetuneRequest, LaunchSpec, Record
+from covtool.run_files import ARGUMENTS, RATES, REPEATS, is_repeats, read_settings
+from covtool.specs import FinetuneRequest, LaunchSpec, Record, as_flag
 from covtool.specs.finetuning import command_of
 from covtool_cli import launching, options
 
 if TYPE_CHECKING:
-    from covtool.training import DryRunResult, FinetuneResult, RepeatsResult
+    from covtool.training import DryRunResult, FinetuneResult, FoundRate, RepeatsResult
     from covtool.training.run.observer import Observer
 
 NAMES_SHOWN = 3
@@ -60,6 +60,14 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Build everything and train on one batch, but write nothing."),
 ]
+FindLr = Annotated[
+    bool,
+    typer.Option(
+        "--find-lr",
+        help="Only test learning rates, as --lr auto does before a run: the loss against the rate, "
+        "and a suggestion.",
+    ),
+]
 
 
 def training_command(
@@ -96,6 +104,7 @@ def training_command(
         experiment: Experiment = None,
         resume: Resume = None,
         dry_run: DryRun = False,
+        find_lr: FindLr = False,
         max_model_size: options.MaxModelSize = None,
         max_image_pixels: options.MaxImagePixels = None,
         config: options.Config = None,
@@ -109,6 +118,9 @@ def training_command(
         else:
             request = _request(ctx, name, settings)
             launching.run_in_processes(ctx, request.processes)
+            if find_lr:
+                _show_rate(_find(request, watch), as_json=as_json)
+                return
             if dry_run:
                 _show_plan(_try(request, watch), as_json=as_json)
                 return
@@ -135,6 +147,13 @@ def _request(ctx: typer.Context, name: str, settings: Mapping[str, Record]) -> F
     # args.yaml holds text, and so does the request
     paths = {key: str(given[key]) for key in ("data", "output")}
     request = FinetuneRequest(**{**given, **paths, **settings})
+    if ctx.params["find_lr"]:
+        request = request.to_find_rate("--find-lr")
+        if ctx.params["dry_run"]:
+            raise ArgumentError(
+                "--dry-run trains on one batch, and --find-lr on many.",
+                hint="Leave one of them out.",
+            )
     request.validate_fields()  # before torch is imported, which takes seconds
     return request
 
@@ -144,8 +163,9 @@ def _go_on(
 ) -> "FinetuneResult | RepeatsResult":
     """Resume the run or the runs of ``--resume``, in as many processes as before."""
     directory, changes = Path(ctx.params["resume"]), _given(ctx, groups)
-    if ctx.params["dry_run"]:
-        raise ArgumentError("--dry-run is for a new run, not for --resume.")
+    for flag in ("dry_run", "find_lr"):
+        if ctx.params[flag]:
+            raise ArgumentError(f"{as_flag(flag)} is for a new run, not for --resume.")
     _require_own_run(directory, name)
     launching.run_in_processes(ctx, LaunchSpec(nproc=_processes(directory, changes)))
     from covtool.training import resume_finetune, resume_repeats
@@ -170,6 +190,13 @@ def _try(request: FinetuneRequest, watch: Watch) -> "DryRunResult":
     plan = plan_first if request.repeats.is_several else plan_finetune
     with watch() as observer:
         return plan(request, observer=observer)
+
+
+def _find(request: FinetuneRequest, watch: Watch) -> "FoundRate":
+    from covtool.training import find_learning_rate
+
+    with watch() as observer:
+        return find_learning_rate(request, observer=observer)
 
 
 def _processes(directory: Path, given: dict[str, Any]) -> int:
@@ -324,6 +351,30 @@ def _show_plan(result: "DryRunResult", *, as_json: bool) -> None:
             ("loss of the first update", result.loss),
             ("seconds for it", result.seconds),
             ("peak memory, MiB", result.peak_memory_mib),
+        ],
+    )
+
+
+def _show_rate(result: "FoundRate", *, as_json: bool) -> None:
+    from covtool_cli import render
+    from covtool_cli.learning_rate_figure import draw
+
+    # Of several processes the first one draws, as it alone writes.
+    figure = None
+    if launching.is_main():
+        figure = draw(result.directory, result.points, lr=result.lr, largest=result.largest)
+    if as_json:
+        render.json_object(result)
+        return
+    render.pairs(
+        "Range test: nothing was trained",
+        [
+            ("suggestion", f"--lr {result.lr:g}"),
+            ("rule", result.lr_rule),
+            ("that rate", f"{result.largest:.2g}"),
+            ("updates", len(result.points) - 1),
+            ("points", result.directory / RATES),
+            *([("figure", figure)] if figure else []),
         ],
     )
 

@@ -173,6 +173,10 @@ class NonFiniteError(CovtoolError, ArithmeticError):
     """Training produced a loss or a gradient that is infinite or not a number."""
 
 
+class RangeTestError(CovtoolError, ValueError):
+    """A learning-rate range test suggests no rate."""
+
+
 class SaveError(CovtoolError, OSError):
     """The state or the result of a run cannot be written."""
 

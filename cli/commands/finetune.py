@@ -1,21 +1,25 @@
 """`covtool finetune`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from covtool.specs.finetuning import SETTINGS
 from covtool_cli.training import result_rows, training_command
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from covtool.training import FinetuneResult
     from covtool.training.run.observer import Observer
 
 
-def _watch() -> "AbstractContextManager[Observer]":
+@contextmanager
+def _watch() -> "Iterator[Observer]":
+    from covtool.training.run.observer import Observers
+    from covtool_cli.learning_rate_figure import LearningRateFigure
     from covtool_cli.progress import training_observer
 
-    return training_observer()
+    with training_observer() as observer:
+        yield Observers(observer, LearningRateFigure())
 
 
 def _show(result: "FinetuneResult") -> None:

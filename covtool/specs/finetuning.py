@@ -14,6 +14,7 @@ from covtool.specs.layout import LayoutSpec
 from covtool.specs.loading import LoadingSpec
 from covtool.specs.model_source import ModelSource
 from covtool.specs.objective import ObjectiveSpec
+from covtool.specs.optimization import AUTO
 from covtool.specs.problems import key_and_reason
 from covtool.specs.processes import ProcessSpec
 from covtool.specs.record import Contradiction, Record, refuse_contradictions
@@ -130,6 +131,54 @@ class FinetuneRequest(Record):
         refuse_contradictions(self._contradictions_of_folds())
         self.loading.validate_fields()
         self.objective.validate_fields(self.training, self.faults)
+        if self.training.lr == AUTO:
+            self.require_rates_to_test(f"--lr {AUTO}")
+
+    def to_find_rate(self, flag: str) -> "FinetuneRequest":
+        """Return the same request with a learning rate that is to be found, whatever it has.
+
+        Args:
+            flag: Option that asks for it.
+
+        Raises:
+            ArgumentError: See `require_rates_to_test`.
+        """
+        self.require_rates_to_test(flag)
+        return self.model_copy(update={"training": self.training.with_rate_to_find()})
+
+    def require_rates_to_test(self, flag: str) -> None:
+        """Refuse a range test that would say nothing.
+
+        Args:
+            flag: Option that asks for it.
+
+        Raises:
+            ArgumentError: The run is judged by a search, its loss does not train a classifier, or
+                it is to be repeated.
+        """
+        judged = "A range test judges learning rates by the cross entropy on held-out images"
+        hint = "Give the rate with --lr"
+        refuse_contradictions(
+            (
+                (
+                    self.svdnet is not None,
+                    f"{flag} is not for the phases of {PHASED_COMMAND}. {judged}; a search has "
+                    "other identities than the classifier, and each phase has a rate of its own.",
+                    f"{hint} for step 0, and those of the iterations with --lrs.",
+                ),
+                (
+                    not self.objective.needs("logits"),
+                    f"{flag} has nothing to judge by: {judged}, and --loss {self.objective.loss} "
+                    "does not train the classifier.",
+                    f"{hint}, or add ce to the loss.",
+                ),
+                (
+                    self.repeats.is_several,
+                    f"{flag} finds the rate of one run, and --seeds or --folds make several.",
+                    "Find it first with --find-lr alone, and give it to all of them with --lr.",
+                ),
+            )
+        )
 
     def _contradictions_of_folds(self) -> Iterator[Contradiction]:
         folds, fraction = self.repeats.folds, self.training.val_fraction
@@ -177,6 +226,8 @@ class FinetuneRequest(Record):
         own = {name: values.pop(name) for name in PHASED}
         for name in self.groups:
             values |= own[name]
+        if values["lr_rule"] is None:  # it is no option: nothing to say of a rate that was given
+            del values["lr_rule"]
         return values
 
     @classmethod

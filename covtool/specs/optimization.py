@@ -2,18 +2,24 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from covtool.specs.record import CheckedRecord, Contradiction
+from covtool.specs.record import CheckedRecord, Contradiction, PositiveFloat
 
 RUN: JsonDict = {"panel": "Run"}
 OPTIMIZER: JsonDict = {"panel": "Optimizer"}
 SCHEDULE: JsonDict = {"panel": "Learning rate"}
 REGULARIZATION: JsonDict = {"panel": "Regularization"}
 CENTRALIZATION: JsonDict = {"panel": "Gradient centralization"}
+
+AUTO = "auto"
+"""The learning rate that a range test is to find."""
+
+RECORDED = ("lr_rule",)
+"""Entries of args.yaml that say how a setting came about, and are none: not for another run."""
 
 WARMUP_AT_MOST = 1.0  # epochs, where none are asked for
 WARMUP_SHARE = 0.1  # of all epochs
@@ -70,8 +76,18 @@ class OptimizationSpec(CheckedRecord):
         1, ge=1, description="Batches per update.", json_schema_extra=OPTIMIZER
     )
 
-    lr: float = Field(
-        5e-4, gt=0, description="Learning rate of the backbone.", json_schema_extra=SCHEDULE
+    # `auto` is resolved once, before anything is trained: args.yaml has what it came to.
+    lr: PositiveFloat | Literal["auto"] = Field(
+        5e-4,
+        description="Learning rate of the backbone; auto: found by a range test before the run.",
+        json_schema_extra={**SCHEDULE, "or": AUTO},
+    )
+    # Written where the rate was found, so that nobody takes it for one that was chosen.
+    lr_rule: str | None = Field(
+        None,
+        max_length=100,
+        description="Rule by which a range test found the learning rate.",
+        json_schema_extra={**SCHEDULE, "flag": False},
     )
     # A new head starts from nothing, the backbone from good weights.
     head_lr_mult: float = Field(
@@ -176,6 +192,15 @@ class OptimizationSpec(CheckedRecord):
         # A share of a short run, one epoch of a long one.
         return min(WARMUP_AT_MOST, WARMUP_SHARE * self.epochs)
 
+    def with_rate_to_find(self) -> Self:
+        """Return the same settings with a learning rate that is to be found."""
+        return self.model_copy(update={"lr": AUTO})
+
+    @property
+    def lowest_peak(self) -> float:
+        """The rate that the schedule's other ends leave for its top: it starts and ends below."""
+        return max(self.warmup_lr if self.warmup else 0.0, self.min_lr)
+
     @property
     def centralized(self) -> str:
         """What --gc centralizes, in words; empty without it."""
@@ -190,9 +215,8 @@ class OptimizationSpec(CheckedRecord):
             "Warm up for fewer epochs.",
         )
         yield (
-            max(self.warmup_lr if self.warmup else 0.0, self.min_lr) > self.lr,
-            f"--lr {self.lr:g} is below --warmup-lr {self.warmup_lr:g} "
-            f"or --min-lr {self.min_lr:g}.",
+            not isinstance(self.lr, str) and self.lowest_peak > self.lr,
+            f"--lr {self.lr} is below --warmup-lr {self.warmup_lr:g} or --min-lr {self.min_lr:g}.",
             "Lower those as well.",
         )
         yield (

@@ -55,7 +55,7 @@ def signalled(number, original):
 
 @pytest.mark.parametrize(
     ("stage", "number"),
-    list(zip(["read_layout", "open_source", "build_parts"], NUMBERS, strict=True)),
+    list(zip(["read_layout", "open_source", "gather"], NUMBERS, strict=True)),
 )
 def test_while_a_run_is_prepared_nothing_is_left(
     covtool, arguments, tmp_path, monkeypatch, number, stage

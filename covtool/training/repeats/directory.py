@@ -52,7 +52,7 @@ class RepeatsDirectory:
         Raises:
             ArgumentError: The folder cannot be made, or `name` is not a folder's.
         """
-        return cls(make_run_folder(Path(output), command, name, inside=()))
+        return cls(make_run_folder(Path(output), command, name, folders=()))
 
     @classmethod
     def open(cls, path: Path) -> "RepeatsDirectory":

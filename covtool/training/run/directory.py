@@ -3,6 +3,7 @@
 args.yaml                 every setting, written first
 recipe.yaml               of the model that is trained
 env.json                  versions and device
+learning_rates.csv        the points of the range test, where the rate was found by one
 images.csv                the images that it was started with
 summary.csv               a row per epoch, in timm's columns; with SVDNet's phases, in others
 metrics.jsonl             a line per update
@@ -15,7 +16,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from covtool.run_files import (
     IMAGE_LIST,
     LOCK,
     METRICS,
+    RATES,
     RECIPE,
     RESULT,
     STATES,
@@ -42,10 +44,11 @@ from covtool.run_files import (
     named_runs,
     read_settings,
 )
+from covtool.run_files.learning_rates import RatePoint, rates_text
 from covtool.training.run.checkpoints import CheckpointStore
 from covtool.training.run.lock import locked, unusable_place
 from covtool.training.run.logs import SUMMARY_COLUMNS, RunLogs
-from covtool.training.run.places import make_run_folder
+from covtool.training.run.places import FOLDERS, make_run_folder
 from covtool.training.run.records import EpochRecord, StepRecord
 
 ENVIRONMENT = "env.json"
@@ -74,13 +77,21 @@ class RunDirectory:
         self._logs = RunLogs(self.path)
 
     @classmethod
-    def create(cls, output: Path, command: str, name: str) -> "RunDirectory":
+    def create(
+        cls, output: Path, command: str, name: str, *, folders: Sequence[str] = FOLDERS
+    ) -> "RunDirectory":
         """Make ``<output>/<command>/<name>``, or ``<name>-2`` and so on where that exists.
+
+        Args:
+            output: Folder for runs.
+            command: Command that makes the run.
+            name: Name of the run.
+            folders: Folders in it.
 
         Raises:
             ArgumentError: The folder cannot be made, or `name` is not a folder's.
         """
-        return cls(make_run_folder(Path(output), command, name))
+        return cls(make_run_folder(Path(output), command, name, folders=folders))
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
@@ -178,6 +189,10 @@ class RunDirectory:
         if layout.has_files:
             write_image_list(self.path / IMAGE_LIST, layout, left_out)
 
+    def write_rates(self, points: Iterable[RatePoint]) -> None:
+        """Write the points of a range test."""
+        self._write_text(RATES, rates_text(points))
+
     def append_step(self, record: StepRecord) -> None:
         """Add a line to metrics.jsonl."""
         self._logs.append_step(record)
@@ -248,6 +263,7 @@ class ReadOnlyRunDirectory(RunDirectory):
     def write_yaml(self, name: str, values: Mapping[str, Any]) -> None: ...
     def write_json(self, name: str, values: Mapping[str, Any]) -> None: ...
     def write_images(self, layout: DataLayout, left_out: Collection[Path]) -> None: ...
+    def write_rates(self, points: Iterable[RatePoint]) -> None: ...
     def append_step(self, record: StepRecord) -> None: ...
     def append_epoch(self, record: EpochRecord) -> None: ...
     def forget_all(self) -> None: ...

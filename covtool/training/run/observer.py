@@ -13,6 +13,7 @@ from covtool.training.run.records import EpochRecord, StepRecord
 
 if TYPE_CHECKING:
     from covtool.training.parts.phases import Phase
+    from covtool.training.parts.rate_choice import RangeTest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class TrainingPlan:
         num_classes: Outputs of the model.
         groups: Parameters, with learning rate and weight decay.
         phases: Phases of SVDNet's training; empty for another.
+        rates: Range test that found the learning rate; None where it was given, or found before.
     """
 
     directory: Path | None
@@ -44,6 +46,7 @@ class TrainingPlan:
     num_classes: int
     groups: tuple[ParameterGroup, ...]
     phases: "tuple[Phase, ...]" = ()
+    rates: "RangeTest | None" = None
 
 
 class Observer(Protocol):

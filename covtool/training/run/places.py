@@ -11,6 +11,8 @@ from covtool.errors import ArgumentError, reason_of
 from covtool.printable import printable
 from covtool.run_files import EXPORTED, STATES
 
+FOLDERS = (STATES, EXPORTED)
+
 
 def require_run_place(output: Path, command: str, name: str | None) -> None:
     """Refuse a place where no run can be written, before anything is computed for one.
@@ -32,7 +34,7 @@ def require_run_place(output: Path, command: str, name: str | None) -> None:
 
 
 def make_run_folder(
-    output: Path, command: str, name: str, *, inside: Sequence[str] = (STATES, EXPORTED)
+    output: Path, command: str, name: str, *, folders: Sequence[str] = FOLDERS
 ) -> Path:
     """Make ``<output>/<command>/<name>``, or ``<name>-2`` and so on where that exists.
 
@@ -40,7 +42,7 @@ def make_run_folder(
         output: Folder for runs.
         command: Command that makes the run.
         name: Name of the run.
-        inside: Folders to make in it.
+        folders: Folders in it.
 
     Raises:
         ArgumentError: The folder cannot be made, or `name` is not a folder's.
@@ -49,7 +51,7 @@ def make_run_folder(
     _require_name(name)
     try:
         with made_folder(parent):
-            return _made_whole(parent, name, inside)
+            return _made_whole(parent, name, folders)
     except (OSError, ValueError) as problem:
         raise unwritable_run(parent, problem) from problem
 
@@ -79,10 +81,10 @@ def _require_name(name: str) -> None:
         )
 
 
-def _made_whole(parent: Path, name: str, inside: Sequence[str]) -> Path:
+def _made_whole(parent: Path, name: str, folders: Sequence[str]) -> Path:
     path = _first_free(parent, name)
     try:
-        for folder in inside:
+        for folder in folders:
             (path / folder).mkdir()
     except BaseException:  # Ctrl-C as well: half a folder would look like a run
         shutil.rmtree(path, ignore_errors=True)

@@ -11,6 +11,7 @@ from covtool.training.loop.fit import fit
 from covtool.training.loop.saving import given_up
 from covtool.training.loop.scoring import finish_exports
 from covtool.training.parts.assembly import Parts
+from covtool.training.parts.rate_choice import RangeTest
 from covtool.training.run.directory import MODELS, RESULT, RunDirectory
 from covtool.training.run.observer import Observer, TrainingPlan
 from covtool.training.run.records import EVAL_METRICS
@@ -55,12 +56,14 @@ def start_run(
     directory: RunDirectory,
     layout: DataLayout,
     observer: Observer,
+    *,
+    rates: RangeTest | None = None,
 ) -> Run:
     """Announce a run to its observer, and return it, about to train."""
     data = named(layout, parts.request)
     if parts.processes.is_main:  # others would write the same curves into the same folder
         observer = with_tensorboard(observer, parts.training)
-    observer.on_start(plan_run(parts, state, directory.path))
+    observer.on_start(plan_run(parts, state, directory.path, rates=rates))
     return Run(parts=parts, state=state, directory=directory, data=data, observer=observer)
 
 
@@ -72,7 +75,9 @@ def named(layout: DataLayout, request: FinetuneRequest) -> tuple[str, str]:
     return layout.name, layout.split_names["val"]
 
 
-def plan_run(parts: Parts, state: RunState, directory: Path | None) -> TrainingPlan:
+def plan_run(
+    parts: Parts, state: RunState, directory: Path | None, *, rates: RangeTest | None = None
+) -> TrainingPlan:
     """Plan what a run is going to do, for its observer."""
     return TrainingPlan(
         directory=directory,
@@ -86,6 +91,7 @@ def plan_run(parts: Parts, state: RunState, directory: Path | None) -> TrainingP
         validation_images=len(parts.validation_batches.dataset),
         num_classes=parts.recipe.num_classes,
         groups=parts.groups,
+        rates=rates,
     )
 
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from covtool.checkpoints.file_kinds import stem_of
 from covtool.data.datasets.layout import DataLayout
 from covtool.errors import ArgumentError, NonFiniteError, SaveError
 from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, RECIPE
 from covtool.specs import FinetuneRequest
+from covtool.specs.optimization import AUTO
 from covtool.training.loop.fit import evaluate_initial
 from covtool.training.loop.saving import save
 from covtool.training.parts.acceleration import tf32
 from covtool.training.parts.assembly import Parts
 from covtool.training.parts.parameter_groups import ParameterGroup
+from covtool.training.parts.rate_choice import RangeTest
 from covtool.training.run.directory import ENVIRONMENT, RunDirectory, directory_at
 from covtool.training.run.environment import describe_environment, peak_memory_mib
 from covtool.training.run.observer import Observer, TrainingPlan, observer_for
@@ -25,14 +26,17 @@ from covtool.training.run.places import require_run_place
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
 from covtool.training.start.execute import FinetuneResult, plan_run, run_to_end, start_run
+from covtool.training.start.find_rate import with_found_rate
 from covtool.training.start.images import without_cache
 from covtool.training.start.prepare import (
     build_parts,
+    gather,
     note_equal_files,
     open_source,
     read_layout,
     resolve_defaults,
     resolve_for_model,
+    run_name,
     seed_process,
 )
 from covtool.training.step.out_of_memory import within_memory
@@ -136,9 +140,11 @@ def train_from_start(
     note_equal_files(layout, observer, processes)
     opened = open_source(request, observer, processes)
     request = resolve_for_model(request, opened.recipe, layout)
-    parts = build_parts(opened, request, layout, observer, processes, left_out=left_out)
+    material = gather(opened, request, layout, observer, processes, left_out=left_out)
+    request, rates = with_found_rate(material, request, observer, processes)
+    parts = material.assembled(request, processes)
     if is_new:
-        name = request.experiment or stem_of(request.model or opened.recipe.base.name)
+        name = run_name(request, material)
         path = parts.processes.main(
             lambda: RunDirectory.create(Path(request.output), request.command, name).path
         )
@@ -147,8 +153,8 @@ def train_from_start(
         # Held until the run ends, not only while it begins: nothing else may resume it meanwhile.
         with _no_half_run(directory, request):
             held.enter_context(directory.in_use())
-            _describe(directory, request, parts, layout, is_new=is_new)
-            run = _begun(parts, request, directory, layout, observer)
+            _describe(directory, request, parts, layout, rates, is_new=is_new)
+            run = _begun(parts, request, directory, layout, observer, rates)
         return run_to_end(run)
 
 
@@ -158,11 +164,12 @@ def _begun(
     directory: RunDirectory,
     layout: DataLayout,
     observer: Observer,
+    rates: RangeTest | None,
 ) -> Run:
     """Return a run that is about to do its first update, and that is saved."""
     directory.forget_all()  # logs of a run that was killed before it was first saved
     state = RunState(world=parts.processes.world)
-    run = start_run(parts, state, directory, layout, observer)
+    run = start_run(parts, state, directory, layout, observer, rates=rates)
     seed_process(request.training.seed, parts.processes)
     try:
         # Saved before the first update, so that whatever happens can be resumed from here.
@@ -205,6 +212,11 @@ def plan_finetune(request: FinetuneRequest, *, observer: Observer | None = None)
 
 
 def _planned(request: FinetuneRequest, observer: Observer, processes: Processes) -> DryRunResult:
+    if request.training.lr == AUTO:
+        raise ArgumentError(
+            f"--lr {AUTO} trains for many updates, and --dry-run for one.",
+            hint="--find-lr in place of both makes the range test alone.",
+        )
     layout = read_layout(request, observer)
     note_equal_files(layout, observer, processes)
     opened = open_source(request, observer, processes)
@@ -236,6 +248,7 @@ def _describe(
     request: FinetuneRequest,
     parts: Parts,
     layout: DataLayout,
+    rates: RangeTest | None,
     *,
     is_new: bool,
 ) -> None:
@@ -249,6 +262,8 @@ def _describe(
         directory.write_yaml(RECIPE, parts.recipe.model_dump(mode="json"))
         directory.write_json(ENVIRONMENT, describe_environment(parts.device))
         directory.write_images(layout, parts.data.left_out)
+        if rates is not None:
+            directory.write_rates(rates.points)
     except SaveError:
         if is_new:
             directory.discard()

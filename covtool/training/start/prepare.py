@@ -1,11 +1,13 @@
 """Preparation of a run, new or resumed: defaults, data set, model, parts, random numbers."""
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from covtool.checkpoints.file_kinds import stem_of
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
 from covtool.checkpoints.own_runs import run_named
@@ -26,7 +28,7 @@ from covtool.specs.provenance import was_trained
 from covtool.specs.svdnet import BASE_EPOCHS
 from covtool.surgery.operations import of_kind
 from covtool.training.loop.validate import require_room_to_search
-from covtool.training.parts.assembly import Parts, assemble
+from covtool.training.parts.assembly import Parts, TrainingData, assemble
 from covtool.training.parts.head import find_head, fit_classes_
 from covtool.training.parts.single_output import require_logits
 from covtool.training.run.observer import Observer
@@ -260,7 +262,37 @@ def _opened(request: FinetuneRequest, observer: Observer) -> OpenedModel:
     return load_initial_(opened, request.init_from, weights=request.weights)
 
 
-def build_parts(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a run is made from, before anything is set up to change it.
+
+    Attributes:
+        opened: Model with the data's classes.
+        data: Images of the run, checked.
+    """
+
+    opened: OpenedModel
+    data: TrainingData
+
+    def assembled(self, request: FinetuneRequest, processes: Processes) -> Parts:
+        """Return everything of a run around the model, which is trained in place.
+
+        Raises:
+            CovtoolError: See `assemble` and `require_room_to_search`.
+        """
+        model, recipe = self.opened.model, self.opened.recipe
+        head = find_head(model, recipe.input)
+        parts = assemble(model, recipe, head, self.data, request, processes)
+        require_room_to_search(parts)
+        return parts
+
+
+def run_name(request: FinetuneRequest, material: Material) -> str:
+    """Return the name of a run's folder, before a number is added to it."""
+    return request.experiment or stem_of(request.model or material.opened.recipe.base.name)
+
+
+def gather(
     opened: OpenedModel,
     request: FinetuneRequest,
     layout: DataLayout,
@@ -268,8 +300,8 @@ def build_parts(
     processes: Processes,
     *,
     left_out: frozenset[Path] | None = None,
-) -> Parts:
-    """Return everything of a new run, with the data's classes.
+) -> Material:
+    """Return the model of a new run, with the data's classes, and its images.
 
     Args:
         opened: Model of the run.
@@ -280,7 +312,7 @@ def build_parts(
         left_out: Images that are not used; None where that is not known yet.
 
     Raises:
-        CovtoolError: See `fit_classes_` and `assemble`.
+        CovtoolError: See `fit_classes_` and `check`.
     """
     # The classifier's rows keep their classes, where covtool once sorted names otherwise.
     if not request.new_classifier:
@@ -294,10 +326,25 @@ def build_parts(
     # Of the weights as they came: none of the run's.
     recipe = recipe.model_copy(update={"scores": None, "neighbors": None})
     fitted = OpenedModel(model=opened.model, recipe=recipe)
-    return check_and_assemble(fitted, request, layout, observer, processes, left_out=left_out)
+    return check(fitted, request, layout, observer, processes, left_out=left_out)
 
 
-def check_and_assemble(
+def build_parts(
+    opened: OpenedModel,
+    request: FinetuneRequest,
+    layout: DataLayout,
+    observer: Observer,
+    processes: Processes,
+) -> Parts:
+    """Return everything of a new run, with the data's classes.
+
+    Raises:
+        CovtoolError: See `gather` and `Material.assembled`.
+    """
+    return gather(opened, request, layout, observer, processes).assembled(request, processes)
+
+
+def check(
     opened: OpenedModel,
     request: FinetuneRequest,
     layout: DataLayout,
@@ -305,11 +352,11 @@ def check_and_assemble(
     processes: Processes,
     *,
     left_out: frozenset[Path] | None = None,
-) -> Parts:
-    """Return everything of a run around a model, once the data's images have been checked.
+) -> Material:
+    """Return a model with the images of a run, once these have been checked.
 
     Args:
-        opened: Model to be trained in place, with the data's classes.
+        opened: Model to be trained, with the data's classes.
         request: Settings of the run.
         layout: Data set of the run.
         observer: Observer that gets notes on the images.
@@ -317,7 +364,7 @@ def check_and_assemble(
         left_out: Images that a resumed run has never used; None for a new run.
 
     Raises:
-        CovtoolError: See `require_logits`, `load_data`, `assemble` and `require_room_to_search`.
+        CovtoolError: See `require_logits` and `load_data`.
     """
     model, recipe = opened.model, opened.recipe
     require_logits(model, recipe.input)
@@ -328,9 +375,7 @@ def check_and_assemble(
             f"--loss {request.objective.loss} trains the features alone: the classifier stays as "
             f"it is{measured if request.svdnet is None else ''}."
         )
-    parts = assemble(model, recipe, find_head(model, recipe.input), data, request, processes)
-    require_room_to_search(parts)
-    return parts
+    return Material(opened=opened, data=data)
 
 
 def seed_everything(seed: int) -> None:

@@ -15,6 +15,7 @@ from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, IMAGE_LIST, RECIPE, read_settings
 from covtool.run_files.settings import unusable
 from covtool.specs import FinetuneRequest, ProcessSpec, as_flag
+from covtool.specs.optimization import AUTO
 from covtool.specs.recipe_reading import recipe_of_run
 from covtool.surgery.rebuild import rebuild
 from covtool.training.loop.saving import complete_epoch
@@ -30,7 +31,7 @@ from covtool.training.start.best_model import bring_back_best_
 from covtool.training.start.execute import FinetuneResult, named, run_to_end, start_run
 from covtool.training.start.finetune import Images, train_from_start
 from covtool.training.start.prepare import (
-    check_and_assemble,
+    check,
     read_layout,
     resolve_defaults,
     seed_everything,
@@ -133,7 +134,8 @@ def resume_run(
     # What is drawn while the parts are built does not count: the generators are restored later.
     seed_everything(request.training.seed)
     opened = OpenedModel(model=rebuild(recipe), recipe=recipe)
-    parts = check_and_assemble(opened, request, layout, observer, processes, left_out=left_out)
+    material = check(opened, request, layout, observer, processes, left_out=left_out)
+    parts = material.assembled(request, processes)
     # From here on files change, and another process must keep out.
     with run_directory.in_use():
         state, newest = _restored(parts, run_directory, observer)
@@ -168,6 +170,8 @@ def _started_with(saved: dict[str, Any], file: Path) -> FinetuneRequest:
     try:
         request = FinetuneRequest.from_arguments(saved)
         request.validate_fields()
+        if request.training.lr == AUTO:  # a number as soon as the run is there
+            raise ArgumentError(f"'lr' is not valid: It is {AUTO}, not a number.")
     except ArgumentError as problem:
         raise unusable(file, problem.message) from problem
     return request
@@ -273,6 +277,8 @@ def continued_request(
     Raises:
         ArgumentError: One may not change.
     """
+    if "lr_rule" in saved and changes.get("lr") == AUTO:  # it was found: it is not searched again
+        changes = {name: value for name, value in changes.items() if name != "lr"}
     request = resolve_defaults(FinetuneRequest.from_arguments({**saved, **changes}), processes)
     notes = []
     for name, value in request.to_arguments().items():
