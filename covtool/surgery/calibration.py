@@ -20,6 +20,7 @@ from covtool.ops.sketch import CountSketch
 from covtool.ops.temperature import TemperatureFit, fit_held_out
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
+from covtool.surgery.calibrated import CalibrationResult, ChannelMoments, HeadFit
 from covtool.surgery.head import HeadPlan, pooling_of
 from covtool.surgery.module_types import module_at
 
@@ -33,38 +34,6 @@ LARGEST_SKETCH = 4096
 _FLOAT32, _FLOAT64, _EIGEN_COPIES = 4, 8, 3
 _SOFTENING = 4  # of the likeliest scale: sharper logits make the first training steps too large
 _TEMPERATURES = torch.logspace(0, 3, 61, dtype=torch.float64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationResult:
-    """What `calibrate_head_` did.
-
-    Attributes:
-        images: Images it was done with.
-        left_out_top_1: Estimate of the accuracy on new images, percent: each image judged by
-            the classifier that was solved without it.
-        penalty: λ of the ridge regression.
-        side: ``rows`` (the dual, a system of as many unknowns as images) or ``features``.
-        system_size: Unknowns of the system that was solved.
-        sketched: Whether the features were sketched to fit the bound on memory.
-        kept_features: Whether the features stayed in memory, or were computed again each time.
-        explained_variance: Share of the channels' variance that the reduction keeps, percent;
-            None without a reduction.
-        temperature: Factor that made the regression's outputs logits.
-        predictions: Temperature of predictions for these logits, by the left-out ones; None where
-            the images give none.
-    """
-
-    images: int
-    left_out_top_1: float
-    penalty: float
-    side: str
-    system_size: int
-    sketched: bool
-    kept_features: bool
-    explained_variance: float | None
-    temperature: float
-    predictions: TemperatureFit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +72,6 @@ def plan_memory(images: int, features: int, limit_gib: float) -> MemoryPlan:
     return MemoryPlan(sketch_size=max(sketched, 1), keep=False)
 
 
-@torch.no_grad()
 def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
     model: nn.Module,
     plan: HeadPlan,
@@ -129,13 +97,50 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
         track: Shows progress.
         processes: Processes that have a share of the images each.
     """
+    fit = fit_head_(
+        model,
+        plan,
+        loader,
+        num_images=num_images,
+        memory_gib=memory_gib,
+        track=track,
+        processes=processes,
+    )
+    return fit.result
+
+
+@torch.no_grad()
+def fit_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
+    model: nn.Module,
+    plan: HeadPlan,
+    loader: Loader,
+    *,
+    num_images: int,
+    memory_gib: float = 2.0,
+    moments: ChannelMoments | None = None,
+    track: Track = silent,
+    processes: Processes = ALONE,
+) -> HeadFit:
+    """Do what `calibrate_head_` does, and return which images were right as well.
+
+    Args:
+        model: As for `calibrate_head_`, and so are the arguments that are not named here.
+        plan: The plan.
+        loader: The images.
+        num_images: Number of images in one iteration, of all processes together.
+        memory_gib: Bound on the memory of features and system together.
+        moments: Result of `channel_moments` for another head on the same map; None to compute it.
+        track: Shows progress.
+        processes: Processes that have a share of the images each.
+    """
     pooling = pooling_of(model, plan)
     batches = len(loader) if isinstance(loader, Sized) else None
     tracked = _Tracked(loader, track, batches, next(model.parameters()).device, processes)
     explained = None
     # The order matters: the batch norm sees what the reduction gives, the classifier what both do.
     if pooling is not None and isinstance(pooling.reduction, nn.Sequential):
-        explained = _principal_reduction_(model, pooling.reduction, tracked)
+        moments = moments or _channel_moments(model, pooling.reduction, tracked)
+        explained = _principal_reduction_(pooling.reduction, moments)
     if pooling is not None and isinstance(pooling.post_bn, nn.BatchNorm1d):
         _estimate_batch_norm_(model, pooling.post_bn, tracked)
     classifier = module_at(model, plan.sites.classifier, nn.Linear)
@@ -146,7 +151,7 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
     )
     classifier.weight.copy_(solved.weight)
     classifier.bias.copy_(solved.bias)
-    return CalibrationResult(
+    result = CalibrationResult(
         images=solved.images,
         left_out_top_1=solved.left_out_top_1,
         penalty=solved.penalty,
@@ -160,6 +165,27 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
         temperature=solved.temperature,
         predictions=solved.predictions,
     )
+    return HeadFit(result=result, right=solved.right)
+
+
+@torch.no_grad()
+def channel_moments(
+    model: nn.Module, plan: HeadPlan, loader: Loader, *, track: Track = silent
+) -> ChannelMoments | None:
+    """Return the moments of what a new head's reduction is given; None without a reduction.
+
+    Args:
+        model: Result of `apply_head` for `plan`; in eval mode.
+        plan: The plan.
+        loader: The images; iterated once.
+        track: Shows progress.
+    """
+    pooling = pooling_of(model, plan)
+    if pooling is None or not isinstance(pooling.reduction, nn.Sequential):
+        return None
+    batches = len(loader) if isinstance(loader, Sized) else None
+    tracked = _Tracked(loader, track, batches, next(model.parameters()).device, ALONE)
+    return _channel_moments(model, pooling.reduction, tracked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +222,9 @@ class _Inputs:
         self.last = arguments[0].detach()
 
 
-def _principal_reduction_(model: nn.Module, reduction: nn.Sequential, tracked: _Tracked) -> float:
+def _principal_reduction_(reduction: nn.Sequential, moments: ChannelMoments) -> float:
     """Set a 1x1 reduction to the principal directions of its input; the share it keeps, percent."""
-    mean, cov = _channel_moments(model, reduction, tracked)
+    mean, cov = moments.mean, moments.covariance
     conv = module_at(reduction, "conv", nn.Conv2d)
     directions = principal_directions(cov, conv.out_channels)
     variances = (directions @ cov * directions).sum(dim=1)
@@ -209,10 +235,8 @@ def _principal_reduction_(model: nn.Module, reduction: nn.Sequential, tracked: _
     return 100 * (variances.sum() / cov.diagonal().sum()).item()
 
 
-def _channel_moments(
-    model: nn.Module, reduction: nn.Module, tracked: _Tracked
-) -> tuple[Tensor, Tensor]:
-    """Return mean (C,) and covariance (C, C) of all positions of all images, in float64."""
+def _channel_moments(model: nn.Module, reduction: nn.Module, tracked: _Tracked) -> ChannelMoments:
+    """Return the moments of the input of a 1x1 reduction."""
     channels = module_at(reduction, "conv", nn.Conv2d).in_channels
     zeros = partial(torch.zeros, dtype=torch.float64, device=tracked.device)
     count, total, products = zeros(()), zeros(channels), zeros(channels, channels)
@@ -225,7 +249,8 @@ def _channel_moments(
     tracked.processes.add_([count, total, products])
     # One pass in float64: E[xx'] - mm' cancels, which float32 would not survive.
     mean = total / count
-    return mean, products / count - torch.outer(mean, mean)
+    covariance = products / count - torch.outer(mean, mean)
+    return ChannelMoments(mean=mean, covariance=covariance)
 
 
 def _estimate_batch_norm_(model: nn.Module, norm: nn.BatchNorm1d, tracked: _Tracked) -> None:
@@ -270,6 +295,7 @@ class _Solved:
 
     weight: Tensor
     bias: Tensor
+    right: Tensor
     images: int
     left_out_top_1: float
     penalty: float
@@ -307,6 +333,7 @@ def _solve(
     return _Solved(
         weight=temperature * weight,
         bias=temperature * fit.bias,
+        right=right,
         images=len(right),
         left_out_top_1=100 * right.double().mean().item(),
         penalty=fit.penalty,
