@@ -1,0 +1,177 @@
+"""Heads, taps, checkpoints and image sizes side by side, nothing trained."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from covtool.atomic import require_room
+from covtool.comparing.candidates import Subject
+from covtool.comparing.choosing import judge
+from covtool.comparing.commands import convert_command
+from covtool.comparing.map_store import MapStore
+from covtool.comparing.measuring import MeasuredRow, Measuring, Stopwatch, measure_rows
+from covtool.comparing.passes import ImagesOf, keep_maps, kept_maps
+from covtool.comparing.preparing import PreparedComparison, prepare_comparison
+from covtool.comparing.records import (
+    TOP_1,
+    ComparedRow,
+    Comparison,
+    Durations,
+    LeftOutRow,
+)
+from covtool.comparing.request import CompareRequest
+from covtool.comparing.work_folder import subject_key
+from covtool.data.loading.image_loader import ImageLoader
+from covtool.data.loading.loaders import evaluation_loader
+from covtool.errors import SurgeryError
+from covtool.progress import Track, silent
+
+
+def compare(request: CompareRequest, *, track: Track = silent) -> Comparison:
+    """Compare heads by what each training image gets from a classifier solved without it.
+
+    Args:
+        request: Models, heads and data.
+        track: Display of the progress.
+
+    Raises:
+        CheckpointError: A model cannot be opened, or has random weights.
+        SurgeryError: None of the heads can be built.
+        DataError: The data cannot be used.
+        ArgumentError: There is no such head or tap, or no room for the maps.
+    """
+    return compare_prepared(prepare_comparison(request, track=track), track=track)
+
+
+def compare_prepared(prepared: PreparedComparison, *, track: Track = silent) -> Comparison:
+    """Compare what `prepare_comparison` has prepared; see `compare`."""
+    watch = Stopwatch()
+    measured: list[MeasuredRow] = []
+    left_out = [row for subject in prepared.subjects for row in subject.left_out]
+    notes = list(prepared.notes)
+    for subject, estimate in zip(prepared.subjects, prepared.estimates, strict=True):
+        with ExitStack() as stack:
+            folder = None
+            if estimate.place == "files":
+                folder = _folder(prepared, subject, estimate.maps_bytes, stack)
+            rows, own = _rows_of(prepared, subject, folder, watch, track)
+        measured += [row for row in rows if isinstance(row, MeasuredRow)]
+        left_out += [row for row in rows if isinstance(row, LeftOutRow)]
+        notes += [_on_own_pass(subject, name) for name in own]
+    if not measured:
+        raise SurgeryError(
+            f"No head could be solved for: {left_out[-1].label}: {left_out[-1].reason}"
+        )
+    with watch.of("intervals"):
+        rows = _judged(prepared, measured)
+    return Comparison(
+        rows=rows,
+        left_out=tuple(left_out),
+        data=f"{prepared.layout.name} {prepared.layout.split_names['train']}",
+        images=len(prepared.samples),
+        classes=len(prepared.layout.class_names),
+        metric=TOP_1,
+        notes=tuple(notes),
+        unreadable=prepared.unreadable,
+        seconds=Durations(
+            **{part: watch.seconds.get(part, 0.0) for part in Durations.__dataclass_fields__}
+        ),
+    )
+
+
+def _rows_of(
+    prepared: PreparedComparison,
+    subject: Subject,
+    folder: Path | None,
+    watch: Stopwatch,
+    track: Track,
+) -> tuple[list[MeasuredRow | LeftOutRow], tuple[str, ...]]:
+    """Return a network's rows, and the maps that needed a pass of their own."""
+    request, kept = prepared.request, kept_maps(subject.candidates)
+    images = ImagesOf(
+        loader=partial(_loader, prepared, subject),
+        label_map=torch.tensor([*map(subject.class_names.index, prepared.layout.class_names)]),
+    )
+    store = MapStore(-(-len(prepared.samples) // request.batch_size), folder)
+    with watch.of("passes"):
+        own = keep_maps(subject, kept, store, images, device=prepared.device, track=track)
+    how = Measuring(
+        images=len(prepared.samples),
+        memory_gib=request.spec.calibrate_memory,
+        device=prepared.device,
+        track=track,
+        watch=watch,
+    )
+    return list(measure_rows(subject, store, how)), own
+
+
+def _loader(prepared: PreparedComparison, subject: Subject, batches: Sequence[int]) -> ImageLoader:
+    request = prepared.request
+    return evaluation_loader(
+        prepared.samples,
+        subject.opened.recipe.input,
+        batch_size=request.batch_size,
+        workers=request.workers,
+        select_batches=lambda every: [every[number] for number in batches],
+    )
+
+
+def _folder(
+    prepared: PreparedComparison, subject: Subject, num_bytes: int, stack: ExitStack
+) -> Path:
+    """Return the folder for a network's maps: in the work folder, or one that goes again."""
+    work = prepared.request.work
+    if work is None:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="covtool-maps-")))
+    else:
+        folder = work / subject_key(prepared, subject)
+        folder.mkdir(parents=True, exist_ok=True)
+    there = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+    require_room(folder / "maps", max(0, num_bytes - there))
+    return folder
+
+
+def _judged(
+    prepared: PreparedComparison, measured: Sequence[MeasuredRow]
+) -> tuple[ComparedRow, ...]:
+    values = torch.stack([row.right for row in measured])
+    costs = [
+        (row.costs.gflops, row.candidate.plan.in_features, row.costs.ms_per_image)
+        for row in measured
+    ]
+    rows = [
+        ComparedRow(
+            checkpoint=row.subject.name,
+            img_size=row.subject.img_size,
+            taps=(row.candidate.plan.tap.path,),
+            head=row.candidate.plan.spec,
+            label=row.candidate.label,
+            figure=row.figure,
+            interval=judged.interval,
+            difference=judged.difference,
+            difference_interval=judged.difference_interval,
+            features=row.candidate.plan.in_features,
+            parameters=row.costs.parameters,
+            gflops=row.costs.gflops,
+            ms_per_image=row.costs.ms_per_image,
+            memory_mib=row.costs.memory_mib,
+            near_best=judged.near_best,
+            on_front=judged.on_front,
+            recommended=judged.recommended,
+            command=convert_command(prepared.request, row.subject, row.candidate.spec),
+        )
+        for row, judged in zip(measured, judge(values, costs), strict=True)
+    ]
+    return tuple(sorted(rows, key=lambda row: (-row.figure, row.gflops, row.features)))
+
+
+def _on_own_pass(subject: Subject, name: str) -> str:
+    return (
+        f"{subject.prefix}{name}: what is pooled is not the module's output, since functions of "
+        "the model's own code follow it; the map was taken from a converted network, in a pass of "
+        "its own."
+    )

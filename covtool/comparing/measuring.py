@@ -1,0 +1,156 @@
+"""The rows of one network: each head fitted on kept maps, and what its model costs."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from covtool.comparing.candidates import Candidate, Subject
+from covtool.comparing.costs import Costs, measure_costs
+from covtool.comparing.head_on_maps import HeadOnMaps, KeptBatches
+from covtool.comparing.map_store import MapStore
+from covtool.comparing.passes import map_name
+from covtool.comparing.records import LeftOutRow
+from covtool.errors import ArgumentError
+from covtool.progress import Track
+from covtool.surgery import ChannelMoments, apply_head, channel_moments, fit_head_
+
+CONVERT_SEED = 0
+"""Seed that `covtool convert` has by default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredRow:
+    """A head with its figure, image by image.
+
+    Attributes:
+        subject: The network.
+        candidate: The head.
+        right: Whether each left-out image is right, shape (n,).
+        figure: Share of them, percent, as `convert` prints it.
+        costs: What the converted network costs.
+    """
+
+    subject: Subject
+    candidate: Candidate
+    right: Tensor
+    figure: float
+    costs: Costs
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by part."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, part: str) -> Iterator[None]:
+        """Add the seconds of the block to a part."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measuring:
+    """How rows are measured.
+
+    Attributes:
+        images: Number of images.
+        memory_gib: Bound on the memory of a head's solver.
+        device: Device to compute on.
+        track: Display of the progress.
+        watch: Seconds by part.
+    """
+
+    images: int
+    memory_gib: float
+    device: torch.device
+    track: Track
+    watch: Stopwatch
+
+
+def measure_rows(
+    subject: Subject, store: MapStore, how: Measuring
+) -> Iterator[MeasuredRow | LeftOutRow]:
+    """Yield the row of each head of a network, or why it has none.
+
+    Args:
+        subject: The network, on the CPU.
+        store: Its maps.
+        how: How rows are measured.
+    """
+    moments: dict[str, ChannelMoments | None] = {}
+    title = f"{subject.prefix}heads"
+    for candidate in how.track(subject.candidates, title, len(subject.candidates)):
+        converted = _converted(subject.opened.model, candidate)
+        with how.watch.of("heads"):
+            fit = _or_reason(partial(_fitted, candidate, converted, store, moments, how))
+        if isinstance(fit, str):
+            yield _without_row(subject, candidate, fit)
+            continue
+        with how.watch.of("speed"):
+            costs = measure_costs(converted, subject.opened.recipe.input, how.device)
+        right, figure = fit
+        yield MeasuredRow(
+            subject=subject, candidate=candidate, right=right, figure=figure, costs=costs
+        )
+
+
+def _converted(model: nn.Module, candidate: Candidate) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(CONVERT_SEED)
+        return apply_head(model, candidate.plan).eval()
+
+
+def _fitted(
+    candidate: Candidate,
+    converted: nn.Module,
+    store: MapStore,
+    moments: dict[str, ChannelMoments | None],
+    how: Measuring,
+) -> tuple[Tensor, float]:
+    """Return which left-out images are right, and their share in percent."""
+    plan, batches = candidate.plan, KeptBatches(store)
+    name = map_name(plan)
+    head = HeadOnMaps(converted, plan, store, name).to(how.device)
+    if moments.get(name) is None:
+        moments[name] = channel_moments(head, plan, batches)
+    fit = fit_head_(
+        head,
+        plan,
+        batches,
+        num_images=how.images,
+        memory_gib=how.memory_gib,
+        moments=moments[name],
+    )
+    head.cpu()
+    return fit.right.cpu(), fit.result.left_out_top_1
+
+
+def _or_reason(fit: Callable[[], tuple[Tensor, float]]) -> tuple[Tensor, float] | str:
+    """Return a fit, or why these features allow none: that is an answer, not an abort."""
+    try:
+        return fit()
+    except ArgumentError as problem:
+        return " ".join(part for part in (problem.message, problem.reason) if part)
+    except torch.linalg.LinAlgError:
+        return "Its features are not finite on these images, or the solver finds no solution."
+
+
+def _without_row(subject: Subject, candidate: Candidate, reason: str) -> LeftOutRow:
+    return LeftOutRow(
+        checkpoint=subject.name,
+        img_size=subject.img_size,
+        taps=(candidate.plan.tap.path,),
+        head=candidate.plan.spec,
+        label=candidate.label,
+        reason=reason,
+    )
