@@ -4,6 +4,7 @@ from covtool.comparing.comparing import compare, compare_prepared
 from covtool.comparing.preparing import Estimate, PreparedComparison, prepare_comparison
 from covtool.comparing.records import ComparedRow, Comparison, LeftOutRow
 from covtool.comparing.request import CompareRequest
+from covtool.comparing.table_file import write_table
 
 __all__ = [
     "CompareRequest",
@@ -15,4 +16,5 @@ __all__ = [
     "compare",
     "compare_prepared",
     "prepare_comparison",
+    "write_table",
 ]

@@ -103,7 +103,7 @@ def with_sites(subject: Subject, heads: Sequence[HeadSpec]) -> Subject:
         sites = find_sites(subject.opened.model, images.size, images.channels)
     except SurgeryError as problem:
         left_out = tuple(
-            _left_out(subject, head, (), f"{subject.prefix}{_name(head)}", problem)
+            _left_out(subject, head, (), f"{subject.prefix}{head_text(head)}", problem)
             for head in heads
         )
         return replace(subject, left_out=left_out)
@@ -133,7 +133,7 @@ def with_candidates(subject: Subject, heads: Sequence[HeadSpec], taps: Sequence[
     for tap in choose_taps(subject.opened.model, subject.sites, taps):
         for head in heads:
             spec = _at(head, tap, subject.sites)
-            label = f"{subject.prefix}{_name(spec)} @ {tap.path}"
+            label = f"{subject.prefix}{head_text(spec)} @ {tap.path}"
             try:
                 plan = plan_step(subject.opened.model, spec, context).plan
             except CovtoolError as problem:
@@ -154,7 +154,7 @@ def _at(head: HeadSpec, tap: FeatureMap, sites: Sites) -> HeadSpec:
     return head.model_copy(update={"dim": dim, "tap": path})
 
 
-def _name(head: HeadSpec) -> str:
+def head_text(head: HeadSpec) -> str:
     """Return a head as ``--head`` takes it."""
     options = ",".join(
         f"{option.replace('_', '-')}={getattr(head, option):g}"

@@ -1,18 +1,23 @@
 """What a converted network costs: parameters, operations, time and memory of one image."""
 
 import time
+import weakref
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from covtool.backbones.model_size import tensor_bytes
 from covtool.specs import InputSpec
 from covtool.surgery.report import measure_size
 
-REPETITIONS = 9
+REPETITIONS = 7
 WARM_UP = 2  # the first pass allocates and picks algorithms, the second finds caches filled
 
 
@@ -75,13 +80,42 @@ def _held_bytes(call: Callable[[], object], device: torch.device) -> int:
         before = torch.cuda.memory_allocated(device)
         call()
         return torch.cuda.max_memory_allocated(device) - before
-    # torch keeps no peak for the CPU: the profiler's allocations are added up.
-    activity = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activity, profile_memory=True) as profiler:
+    with _LiveTensors() as live:
         call()
-    used = peak = 0
-    for event in profiler.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            used += event.nbytes()  # negative where memory is freed
-            peak = max(peak, used)
-    return peak
+    return live.peak
+
+
+class _LiveTensors(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made while it is entered, as they live and die.
+
+    torch keeps no such record for the CPU but that of its profiler, which writes to the terminal.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = self.peak = 0
+        self._owners: Counter[int] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {id(leaf) for leaf in tree_leaves((args, kwargs))}
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and id(leaf) not in given:
+                self._watch(leaf)
+        return result
+
+    def _watch(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, num_bytes = storage._cdata, storage.nbytes()
+        self._owners[key] += 1
+        if self._owners[key] == 1:  # else a view of what is counted
+            self.used += num_bytes
+            self.peak = max(self.peak, self.used)
+        weakref.finalize(tensor, self._let_go, key, num_bytes).atexit = False
+
+    def _let_go(self, key: int, num_bytes: int) -> None:
+        self._owners[key] -= 1
+        if not self._owners[key]:
+            self.used -= num_bytes

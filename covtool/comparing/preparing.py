@@ -27,9 +27,11 @@ from covtool.data.datasets.samples import Sample, draw_evenly
 from covtool.data.images.orientation import note_on_turned
 from covtool.errors import ArgumentError, CheckpointError, DataError, SurgeryError
 from covtool.launch_environment import place
+from covtool.printable import first_few
 from covtool.progress import Track, silent
 from covtool.variants import HEADS
 
+SHOWN = 6
 FEWEST_IMAGES = 3
 """What a ridge regression needs."""
 
@@ -234,5 +236,6 @@ def _on_narrow(subjects: Sequence[Subject]) -> Iterator[str]:
         and candidate.spec.dim == candidate.plan.tap.channels
         and HEADS[candidate.spec.head].second_order
     }
-    for tap, channels in sorted(narrow):
-        yield f"{tap} has {channels} channels: heads there take all of them, --dim {channels}."
+    if narrow:
+        listed = first_few(sorted(narrow), SHOWN, show=lambda one: f"{one[1]} at {one[0]}")
+        yield f"Where a tap has no more channels than --dim, heads take all of them: {listed}."

@@ -1,12 +1,13 @@
 """Settings of a comparison of heads, and heads as they are written on the command line."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic.config import JsonDict
 
 from covtool.errors import ArgumentError, UnknownVariantError
 from covtool.specs.byte_amounts import parse_bytes
+from covtool.specs.input_overrides import PANEL, InputOverrides, parse_size
 from covtool.specs.operations import HeadSpec
 from covtool.specs.problems import parts_of, shown
 from covtool.specs.record import Record
@@ -83,6 +84,34 @@ class CompareSpec(Record):
     def memory_bytes(self) -> int:
         """Bound on the feature maps in memory."""
         return parse_bytes(self.memory)
+
+
+class ComparedImages(InputOverrides):
+    """Changes to the images that the models expect, and several sizes of them."""
+
+    img_size: tuple[Text, ...] = Field(  # type: ignore[assignment]  # one becomes several
+        (),
+        description="Height and width in pixels: 224, or 256x128 where they differ; default: each "
+        "model's own. May be given several times.",
+        json_schema_extra=PANEL,
+    )
+
+    @field_validator("img_size")
+    @classmethod
+    def _is_size(cls, texts: tuple[str, ...]) -> tuple[str, ...]:  # type: ignore[override]
+        for text in texts:
+            parse_size(text)
+        return texts
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Heights and widths, each once."""
+        return tuple(dict.fromkeys(map(parse_size, self.img_size)))
+
+    def changes(self) -> dict[str, Any]:
+        """Return the other fields of `InputSpec` to replace, with their values."""
+        others = self.model_dump(exclude={"img_size"})
+        return InputOverrides(**others).changes()
 
 
 def parse_head(text: str) -> tuple[str, dict[str, str]]:
