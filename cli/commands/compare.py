@@ -17,7 +17,13 @@ from covtool.specs.comparing import ComparedImages, CompareSpec
 from covtool_cli import options, render
 
 if TYPE_CHECKING:
-    from covtool.comparing import ComparedRow, CompareRequest, Comparison, Estimate
+    from covtool.comparing import (
+        ComparedRow,
+        CompareRequest,
+        Comparison,
+        Estimate,
+        PreparedComparison,
+    )
     from covtool.conversion import ConversionResult
 
 Models = Annotated[

@@ -25,6 +25,7 @@ from covtool.comparing.records import (
 )
 from covtool.comparing.request import CompareRequest
 from covtool.comparing.work_folder import subject_key
+from covtool.data.datasets.samples import Sample
 from covtool.data.loading.image_loader import ImageLoader
 from covtool.data.loading.loaders import evaluation_loader
 from covtool.errors import SurgeryError
@@ -92,10 +93,7 @@ def _rows_of(
 ) -> tuple[list[MeasuredRow | LeftOutRow], tuple[str, ...]]:
     """Return a network's rows, and the maps that needed a pass of their own."""
     request, kept = prepared.request, kept_maps(subject.candidates)
-    images = ImagesOf(
-        loader=partial(_loader, prepared, subject),
-        label_map=torch.tensor([*map(subject.class_names.index, prepared.layout.class_names)]),
-    )
+    images = images_of(prepared, subject, prepared.samples)
     store = MapStore(-(-len(prepared.samples) // request.batch_size), folder)
     with watch.of("passes"):
         own = keep_maps(subject, kept, store, images, device=prepared.device, track=track)
@@ -109,10 +107,22 @@ def _rows_of(
     return list(measure_rows(subject, store, how)), own
 
 
-def _loader(prepared: PreparedComparison, subject: Subject, batches: Sequence[int]) -> ImageLoader:
-    request = prepared.request
+def images_of(
+    prepared: PreparedComparison, subject: Subject, samples: Sequence[Sample]
+) -> ImagesOf:
+    """Return images of the data set as a network takes them."""
+    names = prepared.layout.class_names
+    return ImagesOf(
+        loader=partial(_loader, prepared.request, subject, samples),
+        label_map=torch.tensor([subject.class_names.index(name) for name in names]),
+    )
+
+
+def _loader(
+    request: CompareRequest, subject: Subject, samples: Sequence[Sample], batches: Sequence[int]
+) -> ImageLoader:
     return evaluation_loader(
-        prepared.samples,
+        samples,
         subject.opened.recipe.input,
         batch_size=request.batch_size,
         workers=request.workers,

@@ -77,6 +77,23 @@ class Measuring:
     watch: Stopwatch
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedHead:
+    """A head that was fitted.
+
+    Attributes:
+        candidate: The head.
+        converted: The converted network, with the head as it was fitted; on the CPU.
+        right: Whether each left-out image is right, shape (n,).
+        figure: Share of them, percent, as `convert` prints it.
+    """
+
+    candidate: Candidate
+    converted: nn.Module
+    right: Tensor
+    figure: float
+
+
 def measure_rows(
     subject: Subject, store: MapStore, how: Measuring
 ) -> Iterator[MeasuredRow | LeftOutRow]:
@@ -87,21 +104,36 @@ def measure_rows(
         store: Its maps.
         how: How rows are measured.
     """
+    for fit in fitted_rows(subject, store, how):
+        if isinstance(fit, LeftOutRow):
+            yield fit
+            continue
+        with how.watch.of("speed"):
+            costs = measure_costs(fit.converted, subject.opened.recipe.input, how.device)
+        yield MeasuredRow(
+            subject=subject,
+            candidate=fit.candidate,
+            right=fit.right,
+            figure=fit.figure,
+            costs=costs,
+        )
+
+
+def fitted_rows(
+    subject: Subject, store: MapStore, how: Measuring
+) -> Iterator[FittedHead | LeftOutRow]:
+    """Yield each head of a network, fitted, or why it cannot be; see `measure_rows`."""
     moments: dict[str, ChannelMoments | None] = {}
     title = f"{subject.prefix}heads"
     for candidate in how.track(subject.candidates, title, len(subject.candidates)):
-        converted = _converted(subject.opened.model, candidate)
         with how.watch.of("heads"):
+            converted = _converted(subject.opened.model, candidate)
             fit = _or_reason(partial(_fitted, candidate, converted, store, moments, how))
         if isinstance(fit, str):
             yield _without_row(subject, candidate, fit)
             continue
-        with how.watch.of("speed"):
-            costs = measure_costs(converted, subject.opened.recipe.input, how.device)
         right, figure = fit
-        yield MeasuredRow(
-            subject=subject, candidate=candidate, right=right, figure=figure, costs=costs
-        )
+        yield FittedHead(candidate=candidate, converted=converted, right=right, figure=figure)
 
 
 def _converted(model: nn.Module, candidate: Candidate) -> nn.Module:
