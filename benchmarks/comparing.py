@@ -23,7 +23,7 @@ from covtool.comparing.comparing import images_of
 from covtool.comparing.head_on_maps import LABELS, HeadOnMaps
 from covtool.comparing.map_store import MapStore
 from covtool.comparing.measuring import Measuring, Stopwatch, fitted_rows
-from covtool.comparing.passes import keep_maps, kept_maps, map_name
+from covtool.comparing.passes import keep_maps, kept_maps, map_names
 from covtool.comparing.preparing import PreparedComparison, prepare_comparison
 from covtool.comparing.request import CompareRequest
 from covtool.progress import silent
@@ -58,7 +58,7 @@ def rows_of(prepared: PreparedComparison, subject: Subject, watch: Stopwatch) ->
     rows = []
     for fit in fitted_rows(subject, stores["train"], how):
         plan = fit.candidate.plan
-        head = HeadOnMaps(fit.converted, plan, stores["test"], map_name(plan))
+        head = HeadOnMaps(fit.converted, plan, stores["test"], map_names(plan))
         with torch.inference_mode():
             right = [
                 head(torch.tensor(i)).argmax(1) == labels

@@ -201,15 +201,24 @@ def _parameter(name: str, info: FieldInfo, *, hidden: bool) -> inspect.Parameter
         info.get_default(call_default_factory=True),
     )
     # typer knows a flag to repeat by its list; a tuple would be several values behind one flag.
-    if get_origin(annotation) is tuple and Ellipsis in get_args(annotation):
-        annotation = list[_without_bounds(get_args(annotation)[0])]
-        default = list(default)
+    if (item := _repeated(annotation)) is not None:
+        annotation, default = list[item], list(default or ())
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=default,
         annotation=Annotated[annotation, option],
     )
+
+
+def _repeated(annotation: Any) -> Any:
+    """Return the type of the items, where a field takes any number of them; None elsewhere."""
+    # A union takes one item or several: its flag is repeated too.
+    is_union = get_origin(annotation) in (Union, UnionType)
+    for kind in get_args(annotation) if is_union else (annotation,):
+        if get_origin(kind) is tuple and Ellipsis in get_args(kind):
+            return _without_bounds(get_args(kind)[0])
+    return None
 
 
 def _without_bounds(annotation: Any) -> Any:
@@ -255,7 +264,8 @@ def _as_typed(parameter: typer.core.TyperOption, value: Any, path: Path) -> Any:
     """Return a value of a configuration as text, which the option itself checks then.
 
     Raises:
-        ArgumentError: It is a list where one value belongs, or the other way round, or a mapping.
+        ArgumentError: It is a list where one value belongs, one value where there are two, or a
+            mapping.
     """
     is_several = parameter.nargs != 1 or getattr(parameter, "multiple", False)
     # YAML's `yes` is a bool, which only a flag may have.
@@ -266,8 +276,9 @@ def _as_typed(parameter: typer.core.TyperOption, value: Any, path: Path) -> Any:
     plain = isinstance(value, _PLAIN) or (numbers and as_flag(parameter.name) in STATISTICS)
     if is_several and isinstance(value, list) and all(isinstance(v, _PLAIN) for v in value):
         return [str(item) for item in value]
-    if plain and not is_several:
-        return str(value)
+    if plain and parameter.nargs == 1:
+        # One value of a flag that may be repeated needs no list.
+        return [str(value)] if is_several else str(value)
     expected = "a list of plain values" if is_several else "one plain value"
     raise ArgumentError(
         f"{printable(str(path))} has {parameter.name}: {shown(value)}, which is not valid: "

@@ -222,7 +222,10 @@ def _show_result(result: "ConversionResult", *, as_json: bool) -> None:
                 ("penalty (λ)", done.penalty),
                 ("temperature of predictions", _temperature(result)),
                 ("embeddings kept", _embeddings(result)),
-                ("variance kept by the reduction", _percent(done.explained_variance)),
+                (
+                    "variance kept by the reduction",
+                    ", ".join(map(_percent, done.explained_variances)) or None,
+                ),
             ],
         )
     _show_notes((*result.plan.notes, *result.notes))
@@ -264,11 +267,12 @@ def _show_changes(plan: "ConversionPlan") -> None:
     ]
     if plan.head is not None:
         head = plan.head
-        tapped = f"{head.tap.path}: {head.tap.channels} channels x {head.tap.positions} positions"
+        tapped = [f"{t.path}: {t.channels} channels x {t.positions} positions" for t in head.taps]
+        ranks = [str(rank) for t in head.taps if (rank := head.rank_of(t)) is not None]
         items = [
-            ("feature map", tapped),
+            *(("feature map", tap) for tap in tapped),
             ("features for the classifier", head.in_features),
-            ("rank of the covariance, at most", head.rank),
+            ("rank of the covariance, at most", ", ".join(ranks) or None),
             *items,
         ]
     render.pairs("", items)

@@ -1,13 +1,13 @@
 """A converted network's head on feature maps that are kept: what follows its tap, and no more."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from covtool.comparing.map_store import MapStore
-from covtool.surgery import HeadPlan, pooling_of
+from covtool.surgery import HeadPlan, branches_of, pooling_of
 
 VECTORS = "classifier input"
 """Name of what the unchanged network gives its classifier."""
@@ -38,20 +38,20 @@ class HeadOnMaps(nn.Module):
         converted: Result of `apply_head` for `plan`.
         plan: The plan.
         store: The maps of all images.
-        map_name: Name of the map that is pooled in `store`.
+        map_names: Name in `store` of the map of each tap, in their order.
     """
 
     def __init__(
-        self, converted: nn.Module, plan: HeadPlan, store: MapStore, map_name: str
+        self, converted: nn.Module, plan: HeadPlan, store: MapStore, map_names: Sequence[str]
     ) -> None:
         super().__init__()
-        self._plan, self._store, self._map_name = plan, store, map_name
-        self._is_fused, self._is_own = bool(plan.spec.fuse), plan.spec.own_average
+        self._plan, self._store, self._map_names = plan, store, tuple(map_names)
         pooling = pooling_of(converted, plan)
         if pooling is not None:
-            place = nn.Module() if self._is_fused else pooling
+            # A fused pooling lies within the network's own, which is not needed here.
+            place = nn.Module() if plan.spec.fuse else pooling
             _put(self, plan.sites.pooling, place)
-            if self._is_fused:
+            if plan.spec.fuse:
                 place.second_order = pooling
         _put(self, plan.sites.classifier, converted.get_submodule(plan.sites.classifier))
         self.eval()
@@ -62,15 +62,20 @@ class HeadOnMaps(nn.Module):
 
     def features(self, batch: int) -> Tensor:
         """Return the classifier's input for the batch of this number, (b, in_features)."""
-        classifier = self.get_submodule(self._plan.sites.classifier)
-        device = next(classifier.parameters()).device
-        if self._is_own:
-            return self._store.batch(VECTORS, batch).to(device)
-        pooled = pooling_of(self, self._plan)(self._store.batch(self._map_name, batch).to(device))
-        if not self._is_fused:
-            return pooled
-        first = self._store.batch(VECTORS, batch).to(device)
-        return torch.cat([first, pooled.to(first.dtype)], dim=1)
+        if self._plan.spec.own_average:
+            return self._kept(VECTORS, batch)
+        # Each branch on its map: what catches the others' in a network has nothing to catch here.
+        branches = branches_of(self, self._plan)
+        maps = (self._kept(name, batch) for name in self._map_names)
+        pooled = [branch(m) for branch, m in zip(branches, maps, strict=True)]
+        if self._plan.spec.fuse:
+            first = self._kept(VECTORS, batch)
+            pooled = [first, *(vector.to(first.dtype) for vector in pooled)]
+        return torch.cat(pooled, dim=1) if len(pooled) > 1 else pooled[0]
+
+    def _kept(self, name: str, batch: int) -> Tensor:
+        weight = self.get_submodule(self._plan.sites.classifier).weight
+        return self._store.batch(name, batch).to(weight.device)
 
 
 def needs_map(plan: HeadPlan) -> bool:

@@ -13,7 +13,7 @@ from covtool.comparing.candidates import Candidate, Subject
 from covtool.comparing.costs import Costs, measure_costs
 from covtool.comparing.head_on_maps import HeadOnMaps, KeptBatches
 from covtool.comparing.map_store import MapStore
-from covtool.comparing.passes import map_name
+from covtool.comparing.passes import map_names
 from covtool.comparing.records import LeftOutRow
 from covtool.errors import ArgumentError
 from covtool.progress import Track
@@ -123,7 +123,7 @@ def fitted_rows(
     subject: Subject, store: MapStore, how: Measuring
 ) -> Iterator[FittedHead | LeftOutRow]:
     """Yield each head of a network, fitted, or why it cannot be; see `measure_rows`."""
-    moments: dict[str, ChannelMoments | None] = {}
+    moments: dict[str, ChannelMoments] = {}
     title = f"{subject.prefix}heads"
     for candidate in how.track(subject.candidates, title, len(subject.candidates)):
         with how.watch.of("heads"):
@@ -146,22 +146,27 @@ def _fitted(
     candidate: Candidate,
     converted: nn.Module,
     store: MapStore,
-    moments: dict[str, ChannelMoments | None],
+    moments: dict[str, ChannelMoments],
     how: Measuring,
 ) -> tuple[Tensor, float]:
     """Return which left-out images are right, and their share in percent."""
     plan, batches = candidate.plan, KeptBatches(store)
-    name = map_name(plan)
-    head = HeadOnMaps(converted, plan, store, name).to(how.device)
-    if moments.get(name) is None:
-        moments[name] = channel_moments(head, plan, batches)
+    names = map_names(plan)
+    head = HeadOnMaps(converted, plan, store, names).to(how.device)
+    if plan.spec.reduction != "none" and not plan.spec.own_average:
+        # Of a map they are the same for every head, and most of its time.
+        if not all(name in moments for name in names):
+            moments.update(zip(names, channel_moments(head, plan, batches), strict=True))
+        shared = tuple(moments[name] for name in names)
+    else:
+        shared = ()
     fit = fit_head_(
         head,
         plan,
         batches,
         num_images=how.images,
         memory_gib=how.memory_gib,
-        moments=moments[name],
+        moments=shared,
     )
     head.cpu()
     return fit.right.cpu(), fit.result.left_out_top_1

@@ -51,19 +51,23 @@ class KeptMap:
     numbers: int
 
 
-def map_name(plan: HeadPlan) -> str:
-    """Return the name under which the map that a head pools is kept."""
-    # What stays behind the tap beside a fused head is left out by another: both may see the map in
-    # another order of its axes.
-    return f"{plan.tap.path} beside the average" if plan.spec.fuse else plan.tap.path
+def map_names(plan: HeadPlan) -> tuple[str, ...]:
+    """Return the names under which the maps that a head pools are kept, in the order of its taps.
+
+    What stays behind the tap beside a fused head is left out by another: both may see the map in
+    another order of its axes, and so the names differ.
+    """
+    return tuple(
+        f"{tap.path} beside the average" if plan.spec.fuse else tap.path for tap in plan.taps
+    )
 
 
 def kept_maps(candidates: Sequence[Candidate]) -> tuple[KeptMap, ...]:
-    """Return everything that the heads of a network need, each once."""
+    """Return everything that the heads of a network on one tap each need, each once."""
     found: dict[str, KeptMap] = {}
     for plan in (candidate.plan for candidate in candidates):
         if needs_map(plan):
-            name = map_name(plan)
+            [name] = map_names(plan)
             tokens = plan.tap.positions + plan.tap.num_prefix_tokens
             numbers = plan.tap.channels * tokens
             found.setdefault(name, KeptMap(name=name, plan=plan, numbers=numbers))

@@ -47,9 +47,10 @@ def starts_at_random(
         yield head.widened
     if head is not None and not calibrated:
         if head.spec.reduction != "none":
-            yield ".".join(
-                [head.sites.pooling, *(["second_order"] if head.spec.fuse else []), "reduction"]
-            )
+            pooling = ".".join([head.sites.pooling, *(["second_order"] if head.spec.fuse else [])])
+            several = [f".branches.{index}" for index in range(len(head.taps))]
+            for branch in several if len(several) > 1 else [""]:
+                yield f"{pooling}{branch}.reduction"
         if not head.keeps_classifier:
             yield head.sites.classifier
     if eigenlayer is not None and eigenlayer.spec.init == "random":
@@ -71,12 +72,15 @@ def _on_convolutions(report: ConvolutionsReport) -> Iterator[str]:
 
 
 def _on_head(head: HeadPlan, *, calibrated: bool) -> Iterator[str]:
-    # Not an error: a root of a matrix without full rank is defined, and trains.
-    if head.rank is not None and head.rank < min(head.spec.dim, head.tap.channels):
-        yield (
-            f"The covariance has rank {head.rank} at most: {head.tap.positions} positions. "
-            "More positions come from --last-stride 1, larger images, or an earlier --tap."
-        )
+    for tap in head.taps:
+        rank = head.rank_of(tap)
+        # Not an error: a root of a matrix without full rank is defined, and trains.
+        if rank is not None and rank < min(head.spec.dim, tap.channels):
+            which = f" of {tap.path!r}" if len(head.taps) > 1 else ""
+            yield (
+                f"The covariance{which} has rank {rank} at most: {tap.positions} positions. "
+                "More positions come from --last-stride 1, larger images, or an earlier --tap."
+            )
     # A batch norm after the root scales it anyway, the same for all images.
     if head.spec.post_norm not in (head.spec.pre_norm, "batchnorm"):
         yield (

@@ -11,53 +11,21 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from covtool.layers.feature_tap import FeatureTap, remove_taps
 from covtool.layers.graph_leaf import as_leaf
+from covtool.layers.joint_pooling import JointPooling, release_taps
 from covtool.layers.mixing import mix_in, mix_out
-
-
-class FeatureTap:
-    """Remembers the output of a module that ran earlier in the same forward pass."""
-
-    def __init__(self) -> None:
-        self._features: Tensor | None = None
-
-    def __call__(self, module: nn.Module, arguments: object, output: Tensor) -> None:
-        self._features = output
-
-    def __getstate__(self) -> dict:
-        return {"_features": None}  # neither copies nor files carry what passes through
-
-    def forget(self) -> None:
-        """Forget the features that went through."""
-        self._features = None
-
-    def node(self, traced: Proxy) -> Proxy:
-        """Return the node of the tapped module, while torch.fx traces the model of `traced`."""
-        if self._features is not None:
-            return self.take()
-        tracer = traced.tracer  # a leaf of the graph: its hooks run with the graph, not now
-        nodes = [n for n in tracer.graph.nodes if n.op == "call_module"]
-        modules = {n: tracer.root.get_submodule(n.target) for n in nodes}
-        tapped = next(n for n, m in modules.items() if self in m._forward_hooks.values())
-        return Proxy(tapped, tracer)
-
-    def take(self) -> Tensor:
-        """Return the features that went through, once."""
-        # Once: a map that is kept would hold its graph, and would stand in for one that did not
-        # run.
-        features, self._features = self._features, None
-        if features is None:
-            raise RuntimeError("The tapped module did not run before the pooling.")
-        return features
 
 
 class _FusedPooling:
     """Mixin: the module's own output, with the second-order vector appended."""
 
-    def forward(self, features: Tensor, tapped: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, tapped: Tensor | None = None, *caught: Tensor) -> Tensor:
         if isinstance(features, Proxy):
             tapped = features if self.tap is None else self.tap.node(features)
-            return as_leaf(self, features, tapped)
+            joint = isinstance(self.second_order, JointPooling)
+            nodes = self.second_order.nodes(features) if joint else ()
+            return as_leaf(self, features, tapped, *nodes)
         if tapped is None:
             tapped = features if self.tap is None else self.tap.take()
         # The map came as an argument, as in a traced graph; the hook may have caught it as well.
@@ -66,7 +34,7 @@ class _FusedPooling:
         first = super().forward(features)
         if first.ndim == 4 and first.shape[2:].numel() > 1:  # a VGG's pooling keeps 7 x 7
             first = first.flatten(1)
-        return _join(first, self.second_order(tapped))
+        return _join(first, self.second_order(tapped, *caught))
 
 
 class _FirstOrderPart:
@@ -113,10 +81,9 @@ def remove_second_order(model: nn.Module, pooling: str, tails: Iterable[str]) ->
         tails: Paths of the modules that leave the second-order features as they are.
     """
     fused = model.get_submodule(pooling)
-    for module in model.modules():
-        hooks = module._forward_hooks
-        for key in [k for k, hook in hooks.items() if hook is fused.tap]:
-            del hooks[key]
+    release_taps(model, fused)
+    if fused.tap is not None:
+        remove_taps(model, [fused.tap])
     mix_out(fused, _FusedPooling)
     del fused.second_order, fused.tap
     for module in map(model.get_submodule, tails):

@@ -199,7 +199,8 @@ def _operation(operation: Operation) -> str:
         case HeadSpec():
             if operation.own_average:
                 return "a new classifier on its own average"
-            where = f" on {code(operation.tap)}" if operation.tap else ""
+            taps = " and ".join(map(code, operation.taps))
+            where = f" on {taps}" if taps else ""
             beside = " beside its own average" if operation.fuse else ""
             return f"{code(operation.head)} head{where}{beside}"
         case ConvolutionSpec():

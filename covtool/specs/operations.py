@@ -1,8 +1,8 @@
 """The operations of a recipe: what can be done to an architecture, with all parameters."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from covtool.specs.convolution import ConvolutionSpec
 from covtool.specs.record import (
@@ -23,6 +23,25 @@ from covtool.specs.reid_operations import (
 
 MOST_OPERATIONS = 64
 """Operations of a recipe; each copies the model."""
+
+MOST_TAPS = 16
+"""Feature maps that one head pools."""
+
+
+def _one_or_several(value: Any) -> Any:
+    """Return the only name of a list of one, and None for an empty list."""
+    if value is None or isinstance(value, str):
+        return value
+    names = tuple(value) if isinstance(value, list | tuple) else (value,)
+    # Said here: of a union, the words for one of its types would be shown.
+    if len(names) > MOST_TAPS or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"It should be the name of a module, or a list of {MOST_TAPS} at most")
+    # Files with one tap have its bare name, and a flag that may be repeated comes as a list.
+    return names if len(names) > 1 else next(iter(names), None)
+
+
+Taps = Annotated[LongName | tuple[LongName, ...] | None, BeforeValidator(_one_or_several)]
+"""The only name, or all names where there are several; None for the default."""
 
 Gradient = Literal[
     "exact",
@@ -112,8 +131,10 @@ class HeadSpec(Record):
         description="Layer that reduces the channels before the covariance; default: the head's "
         "own, or linear with --calibrate.",
     )
-    tap: LongName | None = Field(
-        None, description="Module whose output is pooled; default: the last feature map."
+    tap: Taps = Field(
+        None,
+        description="Module whose output is pooled; default: the last feature map. Given several "
+        "times, each map has its own reduction and pooling, and the vectors are joined.",
     )
     hidden: Literal["drop", "keep"] = Field(
         "drop",
@@ -126,6 +147,13 @@ class HeadSpec(Record):
     fuse: Literal["gap"] | None = Field(
         None, description="Keep the model's own first-order features beside the new ones."
     )
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The names in `tap`, in the order of their features; none for the default."""
+        if self.tap is None:
+            return ()
+        return (self.tap,) if isinstance(self.tap, str) else self.tap
 
 
 class EigenlayerSpec(Record):

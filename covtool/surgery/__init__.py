@@ -8,7 +8,7 @@ from covtool.surgery.convolutions import (
     plan_convolutions,
 )
 from covtool.surgery.eigenlayer import EigenlayerPlan, apply_eigenlayer, plan_eigenlayer
-from covtool.surgery.head import HeadPlan, apply_head, plan_head, pooling_of
+from covtool.surgery.head import HeadPlan, apply_head, branches_of, plan_head, pooling_of
 from covtool.surgery.instance_batch_norm import (
     InstanceBatchNormPlan,
     apply_instance_batch_norm,
@@ -43,6 +43,7 @@ __all__ = [
     "apply_neck",
     "apply_patch_stride",
     "apply_stem",
+    "branches_of",
     "calibrate_head_",
     "channel_moments",
     "fit_head_",

@@ -20,8 +20,9 @@ class CalibrationResult:
         system_size: Unknowns of the system that was solved.
         sketched: Whether the features were sketched to fit the bound on memory.
         kept_features: Whether the features stayed in memory, or were computed again each time.
-        explained_variance: Share of the channels' variance that the reduction keeps, percent;
-            None without a reduction.
+        explained_variance: Share of the channels' variance that the reduction keeps, percent; of
+            several taps the smallest; None without a reduction.
+        explained_variances: The same for each tap, in their order; empty without a reduction.
         temperature: Factor that made the regression's outputs logits.
         predictions: Temperature of predictions for these logits, by the left-out ones; None where
             the images give none.
@@ -37,6 +38,7 @@ class CalibrationResult:
     explained_variance: float | None
     temperature: float
     predictions: TemperatureFit | None = None
+    explained_variances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

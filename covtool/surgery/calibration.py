@@ -5,7 +5,7 @@ backbone's own features; the classifier is the ridge regression of the classes o
 puts out. Both are closed forms over images that stream by; nothing is trained.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from covtool.layers.global_pooling import GlobalPooling
 from covtool.ops.principal import principal_directions
 from covtool.ops.ridge import fit_ridge, fit_ridge_by_batches, mistakes
 from covtool.ops.sketch import CountSketch
@@ -21,11 +22,9 @@ from covtool.ops.temperature import TemperatureFit, fit_held_out
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 from covtool.surgery.calibrated import CalibrationResult, ChannelMoments, HeadFit
-from covtool.surgery.head import HeadPlan, pooling_of
+from covtool.surgery.head import HeadPlan, branches_of
 from covtool.surgery.module_types import module_at
-
-Loader = Iterable[tuple[Tensor, Tensor]]
-"""Normalized images (b, C, H, W) and labels (b,), the same ones each time it is iterated."""
+from covtool.surgery.streaming import Inputs, Loader, Moments, Tracked, stream_moments_
 
 # An eigendecomposition in float64 takes cubic time: 8192 unknowns are minutes on two cores.
 LARGEST_SYSTEM = 8192
@@ -117,7 +116,7 @@ def fit_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
     *,
     num_images: int,
     memory_gib: float = 2.0,
-    moments: ChannelMoments | None = None,
+    moments: Sequence[ChannelMoments] = (),
     track: Track = silent,
     processes: Processes = ALONE,
 ) -> HeadFit:
@@ -129,20 +128,23 @@ def fit_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
         loader: The images.
         num_images: Number of images in one iteration, of all processes together.
         memory_gib: Bound on the memory of features and system together.
-        moments: Result of `channel_moments` for another head on the same map; None to compute it.
+        moments: What `channel_moments` found for another head on the same maps, one for each
+            reduction; empty to compute them.
         track: Shows progress.
         processes: Processes that have a share of the images each.
     """
-    pooling = pooling_of(model, plan)
+    branches = branches_of(model, plan)
     batches = len(loader) if isinstance(loader, Sized) else None
-    tracked = _Tracked(loader, track, batches, next(model.parameters()).device, processes)
-    explained = None
+    tracked = Tracked(loader, track, batches, next(model.parameters()).device, processes)
     # The order matters: the batch norm sees what the reduction gives, the classifier what both do.
-    if pooling is not None and isinstance(pooling.reduction, nn.Sequential):
-        moments = moments or _channel_moments(model, pooling.reduction, tracked)
-        explained = _principal_reduction_(pooling.reduction, moments)
-    if pooling is not None and isinstance(pooling.post_bn, nn.BatchNorm1d):
-        _estimate_batch_norm_(model, pooling.post_bn, tracked)
+    reductions = _reductions(branches)
+    explained: tuple[float, ...] = ()
+    if reductions:
+        moments = moments or _channel_moments(model, reductions, tracked)
+        explained = _principal_reductions_(reductions, moments)
+    norms = [b.post_bn for b in branches if isinstance(b.post_bn, nn.BatchNorm1d)]
+    if norms:
+        _estimate_batch_norms_(model, norms, tracked)
     classifier = module_at(model, plan.sites.classifier, nn.Linear)
     memory = plan_memory(num_images, plan.in_features, memory_gib)
     solved = processes.main_over(
@@ -161,7 +163,8 @@ def fit_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
         else memory.sketch_size or plan.in_features,
         sketched=memory.sketch_size is not None,
         kept_features=memory.keep,
-        explained_variance=explained,
+        explained_variance=min(explained, default=None),
+        explained_variances=explained,
         temperature=solved.temperature,
         predictions=solved.predictions,
     )
@@ -171,8 +174,8 @@ def fit_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
 @torch.no_grad()
 def channel_moments(
     model: nn.Module, plan: HeadPlan, loader: Loader, *, track: Track = silent
-) -> ChannelMoments | None:
-    """Return the moments of what a new head's reduction is given; None without a reduction.
+) -> tuple[ChannelMoments, ...]:
+    """Return the moments of what each reduction of a new head is given; none without a reduction.
 
     Args:
         model: Result of `apply_head` for `plan`; in eval mode.
@@ -180,93 +183,61 @@ def channel_moments(
         loader: The images; iterated once.
         track: Shows progress.
     """
-    pooling = pooling_of(model, plan)
-    if pooling is None or not isinstance(pooling.reduction, nn.Sequential):
-        return None
+    reductions = _reductions(branches_of(model, plan))
+    if not reductions:
+        return ()
     batches = len(loader) if isinstance(loader, Sized) else None
-    tracked = _Tracked(loader, track, batches, next(model.parameters()).device, ALONE)
-    return _channel_moments(model, pooling.reduction, tracked)
+    tracked = Tracked(loader, track, batches, next(model.parameters()).device, ALONE)
+    return _channel_moments(model, reductions, tracked)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tracked:
-    """This process's share of the images with progress, on the model's device."""
-
-    loader: Loader
-    track: Track
-    batches: int | None
-    device: torch.device
-    processes: Processes
-
-    def run(self, model: nn.Module, description: str) -> Iterator[Tensor]:
-        """Run the model on the images; yields the labels after each batch."""
-        for images, labels in self.track(self.loader, description, self.batches):
-            model(images.to(self.device))
-            yield labels
+def _reductions(branches: Sequence[GlobalPooling]) -> list[nn.Sequential]:
+    return [b.reduction for b in branches if isinstance(b.reduction, nn.Sequential)]
 
 
-class _Inputs:
-    """While it is open, remembers what a module is given."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-
-    def __enter__(self) -> "_Inputs":
-        self.handle = self.module.register_forward_pre_hook(self._remember)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.handle.remove()
-
-    def _remember(self, module: nn.Module, arguments: tuple[Tensor]) -> None:
-        self.last = arguments[0].detach()
+def _channel_moments(
+    model: nn.Module, reductions: Sequence[nn.Sequential], tracked: Tracked
+) -> tuple[ChannelMoments, ...]:
+    """Return the moments of the inputs of 1x1 reductions, in one pass over all images."""
+    convs = [module_at(reduction, "conv", nn.Conv2d) for reduction in reductions]
+    moments = [Moments(conv.in_channels, tracked.device, mixed=True) for conv in convs]
+    stream_moments_(model, reductions, moments, tracked, "principal directions")
+    central = [sums.central() for sums in moments]
+    return tuple(ChannelMoments(mean=mean, covariance=cov) for mean, cov in central)
 
 
-def _principal_reduction_(reduction: nn.Sequential, moments: ChannelMoments) -> float:
-    """Set a 1x1 reduction to the principal directions of its input; the share it keeps, percent."""
-    mean, cov = moments.mean, moments.covariance
-    conv = module_at(reduction, "conv", nn.Conv2d)
-    directions = principal_directions(cov, conv.out_channels)
-    variances = (directions @ cov * directions).sum(dim=1)
-    conv.weight.copy_(directions[:, :, None, None])
-    # Known in closed form: the projections have the mean and the variance of their directions.
-    if hasattr(reduction, "bn"):
-        _set_statistics_(module_at(reduction, "bn", nn.BatchNorm2d), directions @ mean, variances)
-    return 100 * (variances.sum() / cov.diagonal().sum()).item()
+def _principal_reductions_(
+    reductions: Sequence[nn.Sequential], moments: Sequence[ChannelMoments]
+) -> tuple[float, ...]:
+    """Set 1x1 reductions to the principal directions of their inputs.
+
+    Returns:
+        For each the share of the variance that it keeps, percent.
+    """
+    kept = []
+    for reduction, found in zip(reductions, moments, strict=True):
+        conv, cov = module_at(reduction, "conv", nn.Conv2d), found.covariance
+        directions = principal_directions(cov, conv.out_channels)
+        variances = (directions @ cov * directions).sum(dim=1)
+        conv.weight.copy_(directions[:, :, None, None])
+        # Known in closed form: projections have the mean and the variance of their directions.
+        if hasattr(reduction, "bn"):
+            norm = module_at(reduction, "bn", nn.BatchNorm2d)
+            _set_statistics_(norm, directions @ found.mean, variances)
+        kept.append(100 * (variances.sum() / cov.diagonal().sum()).item())
+    return tuple(kept)
 
 
-def _channel_moments(model: nn.Module, reduction: nn.Module, tracked: _Tracked) -> ChannelMoments:
-    """Return the moments of the input of a 1x1 reduction."""
-    channels = module_at(reduction, "conv", nn.Conv2d).in_channels
-    zeros = partial(torch.zeros, dtype=torch.float64, device=tracked.device)
-    count, total, products = zeros(()), zeros(channels), zeros(channels, channels)
-    with _Inputs(reduction) as inputs:
-        for _ in tracked.run(model, "principal directions"):
-            rows = inputs.last.double().movedim(1, -1).flatten(0, -2)
-            count += len(rows)
-            total += rows.sum(dim=0)
-            products += rows.mT @ rows
-    tracked.processes.add_([count, total, products])
-    # One pass in float64: E[xx'] - mm' cancels, which float32 would not survive.
-    mean = total / count
-    covariance = products / count - torch.outer(mean, mean)
-    return ChannelMoments(mean=mean, covariance=covariance)
-
-
-def _estimate_batch_norm_(model: nn.Module, norm: nn.BatchNorm1d, tracked: _Tracked) -> None:
-    """Set a batch norm's statistics to those of its input over all images."""
-    zeros = partial(torch.zeros, dtype=torch.float64, device=tracked.device)
-    count, total, squares = zeros(()), zeros(norm.num_features), zeros(norm.num_features)
-    with _Inputs(norm) as inputs:
-        for _ in tracked.run(model, "batch norm statistics"):
-            vectors = inputs.last.double()
-            count += len(vectors)
-            total += vectors.sum(dim=0)
-            squares += vectors.square().sum(dim=0)
-    tracked.processes.add_([count, total, squares])
-    mean = total / count
-    # Rounding may leave a variance just below zero where a channel is constant.
-    _set_statistics_(norm, mean, (squares / count - mean.square()).clamp_min(0))
+def _estimate_batch_norms_(
+    model: nn.Module, norms: Sequence[nn.BatchNorm1d], tracked: Tracked
+) -> None:
+    """Set the statistics of batch norms to those of their inputs over all images."""
+    moments = [Moments(norm.num_features, tracked.device, mixed=False) for norm in norms]
+    stream_moments_(model, norms, moments, tracked, "batch norm statistics")
+    for norm, sums in zip(norms, moments, strict=True):
+        mean, variance = sums.central()
+        # Rounding may leave a variance just below zero where a channel is constant.
+        _set_statistics_(norm, mean, variance.clamp_min(0))
 
 
 def _set_statistics_(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
@@ -278,11 +249,11 @@ def _set_statistics_(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 
 
 def _share(
-    model: nn.Module, classifier: nn.Linear, tracked: _Tracked, memory: MemoryPlan
+    model: nn.Module, classifier: nn.Linear, tracked: Tracked, memory: MemoryPlan
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the classifier's input, perhaps sketched, and one-hot labels: of this process."""
     sketch = _sketch(classifier.in_features, memory)
-    with _Inputs(classifier) as inputs:
+    with Inputs(classifier) as inputs:
         for labels in tracked.run(model, "features for the classifier"):
             features = inputs.last.float().cpu()
             targets = nn.functional.one_hot(labels, classifier.out_features)

@@ -13,8 +13,17 @@ from covtool.backbones.sites import Sites, find_sites
 from covtool.errors import SurgeryError
 from covtool.layers.fused_pooling import fuse_second_order, keep_second_order
 from covtool.layers.global_pooling import GlobalPooling
+from covtool.layers.joint_pooling import JointPooling, release_taps
 from covtool.specs import HeadSpec, InputSpec
 from covtool.surgery.eigenlayer import eigenlayer_path
+from covtool.surgery.head_pooling import (
+    Pooling,
+    catch_maps_,
+    last_of,
+    make_pooling,
+    require_one_call,
+    tapped_maps,
+)
 from covtool.surgery.module_types import module_at, update_attributes_
 from covtool.surgery.options import refuse_untaken
 from covtool.surgery.resetting import ReplacedHead, make_resettable_
@@ -30,8 +39,9 @@ class HeadPlan:
     Attributes:
         spec: The request, with the choices that it left open made.
         sites: Places where the model can be operated on.
-        tap: The feature map that is pooled.
-        bypassed: Modules that will do nothing any more: those after the tap, and those between
+        tap: The feature map that is pooled; of several the one nearest to the network's pooling.
+        taps: All feature maps that are pooled, in the order of their features.
+        bypassed: Modules that will do nothing any more: those after `tap`, and those between
             pooling and classifier that only first-order features need.
         carried: Modules between pooling and classifier that, with `fuse`, keep working on the
             first-order features and hand the others on.
@@ -41,12 +51,13 @@ class HeadPlan:
         num_classes: Its outputs.
         keeps_classifier: Whether the old classifier's weights stay, with `fuse` beside zeros for
             the rest.
-        rank: Largest possible rank of the covariance; None for heads of another kind.
+        rank: Largest possible rank of the covariance of `tap`; None for heads of another kind.
     """
 
     spec: HeadSpec
     sites: Sites
     tap: FeatureMap
+    taps: tuple[FeatureMap, ...]
     bypassed: tuple[str, ...]
     carried: tuple[str, ...]
     widened: str | None
@@ -55,6 +66,10 @@ class HeadPlan:
     num_classes: int
     keeps_classifier: bool
     rank: int | None
+
+    def rank_of(self, tap: FeatureMap) -> int | None:
+        """Return the largest possible rank of a map's covariance, or None as `rank` is."""
+        return _rank(self.spec, tap)
 
 
 def plan_head(
@@ -87,14 +102,19 @@ def plan_head(
     _check_options(spec)
     # Asked of the network only once: a skeleton on the meta device has no numbers to ask with.
     own = spec.own_average if recorded else _is_own_average(model, spec, sites)
-    tap = sites.trunk[-1] if own else sites.tap(spec.tap)
-    spec = spec.model_copy(update={"tap": tap.path, "own_average": own})
+    taps = (sites.trunk[-1],) if own else tapped_maps(sites, spec)
+    paths = tuple(tap.path for tap in taps)
+    spec = spec.model_copy(
+        update={"tap": paths if len(paths) > 1 else paths[0], "own_average": own}
+    )
     classes = num_classes or sites.num_classes
     same_classes = not new_classes and classes == sites.num_classes
     if own:
         return _plan_own_average(spec, sites, classes, keeps_classifier=same_classes)
-    _check(spec, tap)
-    return _plan_pooling(model, spec, sites, tap, classes, keeps_classifier=same_classes)
+    _check(spec, taps)
+    if len(taps) > 1 and not recorded:
+        require_one_call(model, taps, images)
+    return _plan_pooling(model, spec, sites, taps, classes, keeps_classifier=same_classes)
 
 
 def _plan_own_average(
@@ -105,6 +125,7 @@ def _plan_own_average(
         spec=spec,
         sites=sites,
         tap=sites.trunk[-1],
+        taps=(sites.trunk[-1],),
         bypassed=(),
         carried=(),
         widened=None,
@@ -120,25 +141,24 @@ def _plan_pooling(
     model: nn.Module,
     spec: HeadSpec,
     sites: Sites,
-    tap: FeatureMap,
+    taps: tuple[FeatureMap, ...],
     num_classes: int,
     *,
     keeps_classifier: bool,
 ) -> HeadPlan:
     """Plan a head with a pooling of covtool's, in place of the model's own or beside it."""
-    row = HEADS[spec.head]
+    tap = last_of(taps, sites)
     with torch.device("meta"):  # only its size is wanted: no memory, no random numbers
-        pooling = row.build(tap.channels, spec)
+        pooling = make_pooling(spec, taps, tap)
     tail = _working(model, sites.tail)
     widened = _first_linear(model, tail) if spec.hidden == "keep" else None
     bypassed = (*sites.after(tap), *([] if widened else _without_last_dropout(model, tail)))
     inputs = sites.in_features if widened else pooling.num_features
-    # A covariance of N positions, whose mean is taken out, has a rank of N - 1 at most.
-    rank = min(pooling.reduced_features, tap.positions - 1) if row.centered else None
     return HeadPlan(
         spec=spec,
         sites=sites,
         tap=tap,
+        taps=taps,
         bypassed=() if spec.fuse else bypassed,
         carried=tail if spec.fuse else (),
         widened=widened,
@@ -146,7 +166,7 @@ def _plan_pooling(
         in_features=inputs + (sites.in_features if spec.fuse else 0),
         num_classes=num_classes,
         keeps_classifier=bool(spec.fuse) and keeps_classifier,
-        rank=rank,
+        rank=_rank(spec, tap),
     )
 
 
@@ -160,16 +180,14 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
         if not plan.keeps_classifier:
             operated.set_submodule(plan.sites.classifier, _classifier(model, plan))
         return _finished(operated, model, plan)
-    pooling = HEADS[plan.spec.head].build(plan.tap.channels, plan.spec)
-    # Modules after the tap do nothing any more, so its map comes as the model's code permutes it.
-    pooling.layout, pooling.num_prefix_tokens = plan.tap.arrives, plan.tap.num_prefix_tokens
+    reaching = plan.sites.trunk[-1] if plan.spec.fuse else plan.tap
+    pooling = make_pooling(plan.spec, plan.taps, reaching)
+    old_pooling = operated.get_submodule(plan.sites.pooling)
+    release_taps(operated, old_pooling)  # a head with a neck behind it, which the new one replaces
+    catch_maps_(operated, pooling, plan.taps, reaching)
     if plan.spec.fuse:
-        last = plan.sites.trunk[-1].path
-        tapped = None if plan.tap.path == last else operated.get_submodule(plan.tap.path)
-        # A tapped map is caught by a hook right at its module, before any permutation.
-        if tapped is not None:
-            pooling.layout = plan.tap.layout
-        old_pooling = operated.get_submodule(plan.sites.pooling)
+        alone = isinstance(pooling, GlobalPooling) and plan.tap.path != reaching.path
+        tapped = operated.get_submodule(plan.tap.path) if alone else None
         fuse_second_order(old_pooling, pooling, tapped=tapped)
         for path in plan.carried:
             keep_second_order(operated.get_submodule(path), plan.pooled_features)
@@ -186,13 +204,29 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
     return _finished(operated, model, plan)
 
 
-def pooling_of(model: nn.Module, plan: HeadPlan) -> GlobalPooling | None:
+def pooling_of(model: nn.Module, plan: HeadPlan) -> Pooling | None:
     """Return the pooling that `apply_head` put into `model`; None where the own one stays."""
     if plan.spec.own_average:
         return None
     pooling = model.get_submodule(plan.sites.pooling)
     # By its type any module may be there; `apply_head` put this one.
-    return cast("GlobalPooling", pooling.second_order if plan.spec.fuse else pooling)
+    return cast("Pooling", pooling.second_order if plan.spec.fuse else pooling)
+
+
+def branches_of(model: nn.Module, plan: HeadPlan) -> tuple[GlobalPooling, ...]:
+    """Return the pooling of each tap that `apply_head` put into `model`, in their order."""
+    pooling = pooling_of(model, plan)
+    if isinstance(pooling, JointPooling):
+        return tuple(cast("GlobalPooling", branch) for branch in pooling.branches)
+    return () if pooling is None else (pooling,)
+
+
+def _rank(spec: HeadSpec, tap: FeatureMap) -> int | None:
+    if not HEADS[spec.head].centered:
+        return None
+    channels = tap.channels if spec.reduction == "none" else spec.dim
+    # A covariance of N positions, whose mean is taken out, has a rank of N - 1 at most.
+    return min(channels, tap.positions - 1)
 
 
 def _classifier(model: nn.Module, plan: HeadPlan) -> nn.Linear:
@@ -234,7 +268,7 @@ def _is_own_average(model: nn.Module, spec: HeadSpec, sites: Sites) -> bool:
     """Return whether the average that is asked for is the one that the model takes already."""
     last = sites.trunk[-1]
     plain = spec.head == "gap" and spec.reduction == "none" and spec.hidden == "drop"
-    whole = spec.tap is None or sites.tap(spec.tap).path == last.path
+    whole = all(sites.tap(name).path == last.path for name in spec.taps) and len(spec.taps) < 2
     return plain and whole and _averages(model.get_submodule(sites.pooling), last)
 
 
@@ -263,7 +297,7 @@ def _averages(pooling: nn.Module, features: FeatureMap) -> bool:
 def _refuse_second_head(model: nn.Module, sites: Sites) -> None:
     pooling = model.get_submodule(sites.pooling)
     # A fused head leaves the model's own pooling there, with the other one inside.
-    if isinstance(pooling, GlobalPooling) or hasattr(pooling, "second_order"):
+    if isinstance(pooling, Pooling) or hasattr(pooling, "second_order"):
         raise SurgeryError(
             f"{sites.pooling!r} is a covtool head already.",
             hint="Start from the checkpoint that this file was converted from.",
@@ -287,7 +321,8 @@ def _check_options(spec: HeadSpec) -> None:
     refuse_untaken("--head", row, spec, HEADS)
 
 
-def _check(spec: HeadSpec, tap: FeatureMap) -> None:
+def _check(spec: HeadSpec, taps: tuple[FeatureMap, ...]) -> None:
+    tap = min(taps, key=lambda tap: tap.positions)
     if HEADS[spec.head].centered and tap.positions == 1:
         raise SurgeryError(
             f"The feature map {tap.path!r} has one position, and one position has no covariance.",
@@ -299,6 +334,7 @@ def _check(spec: HeadSpec, tap: FeatureMap) -> None:
             "--hidden keep makes the first one anew.",
             hint="Choose one of them.",
         )
+    tap = min(taps, key=lambda tap: tap.channels)
     if spec.reduction != "none" and spec.dim > tap.channels:
         raise SurgeryError(
             f"--dim {spec.dim} is more than the {tap.channels} channels of {tap.path!r}.",

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from covtool.layers.eigenlayer import EigenClassifier
 from covtool.layers.global_pooling import GlobalPooling
+from covtool.layers.joint_pooling import JointPooling
 from covtool.specs import InputSpec
 
 
@@ -136,4 +137,7 @@ def _describe(module: nn.Module | None) -> str:
         return f"{name}({k.in_features:,} -> {k.out_features:,} -> {last.out_features:,})"
     if isinstance(module, GlobalPooling):
         return f"{name}({module.in_features:,} -> {module.num_features:,})"
+    if isinstance(module, JointPooling):
+        channels = " + ".join(f"{branch.in_features:,}" for branch in module.branches)
+        return f"{name}({channels} -> {module.num_features:,})"
     return name

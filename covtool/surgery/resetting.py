@@ -12,6 +12,7 @@ from torch import nn
 from covtool.backbones.plain_pooling import plain_pooling
 from covtool.errors import SurgeryError
 from covtool.layers.fused_pooling import remove_second_order
+from covtool.layers.joint_pooling import release_taps
 from covtool.layers.mixing import mix_in, mix_out
 from covtool.specs import Recipe
 from covtool.surgery.describing import attach_recipe, detach_recipe
@@ -35,7 +36,7 @@ class ReplacedHead:
         classifier: Path of the classifier.
         in_features: Number of features that enter it.
         first_features: Number of features that entered it before the conversion.
-        channels: Channels of the feature map that is pooled.
+        channels: Channels of the feature map that is pooled, of several the last one.
         layout: Order of the map's axes.
         num_prefix_tokens: Class and register tokens at its front.
         flattening: Paths of the modules that flatten pooled features.
@@ -112,6 +113,7 @@ def _pool_plainly_(model: TimmModel, head: ReplacedHead, num_classes: int, pool:
             hint="Choose reset_classifier(0, '') for feature maps, or a pooling: 'avg'.",
         )
     pooling, factor = plain_pooling(pool, head.layout, head.num_prefix_tokens)
+    release_taps(model, model.get_submodule(head.pooling))
     _put(model, head.pooling, pooling)
     for path in head.flattening:
         _put(model, path, nn.Flatten(1) if pool else nn.Identity())

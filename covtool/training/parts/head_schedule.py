@@ -39,9 +39,9 @@ class HeadSchedule:
     def switch_(self, models: Iterable[nn.Module], epoch: int) -> None:
         """Give the models the head of an epoch, in place."""
         for model in models:
-            # The module stays, with its parameters: the optimizer holds these very objects.
-            pooling = pooling_in(model)
-            pooling.matrix = _built(pooling, self.at(epoch)).matrix
+            # The modules stay, with their parameters: the optimizer holds these very objects.
+            for pooling in poolings_in(model):
+                pooling.matrix = _built(pooling, self.at(epoch)).matrix
 
     def note(self, epoch: int) -> str | None:
         """Return what changes with an epoch, in a sentence."""
@@ -73,8 +73,8 @@ def plan_head_schedule(
     own = next(iter(of_kind(recipe.operations, HeadSpec)), None)
     if text is None:
         return None if own is None else HeadSchedule(own=own, phases=())
-    pooling = pooling_in(model)
-    if own is None or pooling is None:
+    poolings = poolings_in(model)
+    if own is None or not poolings:
         raise ArgumentError(
             "--head-schedule switches between covariance heads, and the model has none.",
             hint="Convert it first: covtool convert MODEL --head isqrt.",
@@ -88,7 +88,8 @@ def plan_head_schedule(
         )
     specs = tuple((phase.epoch, _spec(own, phase)) for phase in phases)
     for _, spec in specs:
-        _require_same_weights(pooling, own, spec)
+        for pooling in poolings:
+            _require_same_weights(pooling, own, spec)
     return HeadSchedule(own=own, phases=specs)
 
 
@@ -98,10 +99,12 @@ def label(spec: HeadSpec) -> str:
     return f"{spec.head}:{spec.gradient}" if ruled else spec.head
 
 
-def pooling_in(model: nn.Module) -> CovariancePooling | None:
-    """Find the covariance head of a model whose matrix function can be exchanged, or None."""
-    found = (m for m in model.modules() if isinstance(m, CovariancePooling))
-    return next(found, None)
+def poolings_in(model: nn.Module) -> list[CovariancePooling]:
+    """Find what a model's covariance head consists of, a pooling for each tap; or nothing.
+
+    Their matrix functions can be exchanged.
+    """
+    return [m for m in model.modules() if isinstance(m, CovariancePooling)]
 
 
 def _spec(own: HeadSpec, phase: HeadPhase) -> HeadSpec:
