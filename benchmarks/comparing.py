@@ -68,7 +68,7 @@ def rows_of(prepared: PreparedComparison, subject: Subject, watch: Stopwatch) ->
             {
                 "label": fit.candidate.label,
                 "left_out": fit.figure,
-                "right": fit.right.int().tolist(),
+                "right": fit.values.int().tolist(),
                 "test": 100 * torch.cat(right).double().mean().item(),
                 "gflops": measure_size(fit.converted, subject.opened.recipe.input).flops / 1e9,
                 "features": plan.in_features,

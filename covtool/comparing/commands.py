@@ -34,8 +34,8 @@ def _of_head(head: HeadSpec) -> Iterator[str]:
     for option in changed_options(head):
         if option not in ("head", "tap", "own_average"):
             yield from (as_flag(option), _text(getattr(head, option)))
-    if head.tap is not None:
-        yield from ("--tap", head.tap)
+    for tap in head.taps:
+        yield from ("--tap", tap)
 
 
 def _of_source(source: ModelSource) -> Iterator[str]:

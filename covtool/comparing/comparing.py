@@ -17,6 +17,7 @@ from covtool.comparing.measuring import MeasuredRow, Measuring, Stopwatch, measu
 from covtool.comparing.passes import ImagesOf, keep_maps, kept_maps
 from covtool.comparing.preparing import PreparedComparison, prepare_comparison
 from covtool.comparing.records import (
+    MEAN_AVERAGE_PRECISION,
     TOP_1,
     ComparedRow,
     Comparison,
@@ -75,7 +76,7 @@ def compare_prepared(prepared: PreparedComparison, *, track: Track = silent) -> 
         data=f"{prepared.layout.name} {prepared.layout.split_names['train']}",
         images=len(prepared.samples),
         classes=len(prepared.layout.class_names),
-        metric=TOP_1,
+        metric=TOP_1 if prepared.search is None else MEAN_AVERAGE_PRECISION,
         notes=tuple(notes),
         unreadable=prepared.unreadable,
         seconds=Durations(
@@ -103,6 +104,7 @@ def _rows_of(
         device=prepared.device,
         track=track,
         watch=watch,
+        search=prepared.search,
     )
     return list(measure_rows(subject, store, how)), own
 
@@ -148,7 +150,9 @@ def _folder(
 def _judged(
     prepared: PreparedComparison, measured: Sequence[MeasuredRow]
 ) -> tuple[ComparedRow, ...]:
-    values = torch.stack([row.right for row in measured])
+    values = torch.stack([row.values for row in measured])
+    # Images of one identity are easy or hard together: identities are resampled.
+    groups = prepared.search.groups if prepared.search is not None else None
     costs = [
         (row.costs.gflops, row.candidate.plan.in_features, row.costs.ms_per_image)
         for row in measured
@@ -157,13 +161,14 @@ def _judged(
         ComparedRow(
             checkpoint=row.subject.name,
             img_size=row.subject.img_size,
-            taps=(row.candidate.plan.tap.path,),
+            taps=tuple(tap.path for tap in row.candidate.plan.taps),
             head=row.candidate.plan.spec,
             label=row.candidate.label,
             figure=row.figure,
             interval=judged.interval,
             difference=judged.difference,
             difference_interval=judged.difference_interval,
+            rank_1=row.rank_1,
             features=row.candidate.plan.in_features,
             parameters=row.costs.parameters,
             gflops=row.costs.gflops,
@@ -174,7 +179,7 @@ def _judged(
             recommended=judged.recommended,
             command=convert_command(prepared.request, row.subject, row.candidate.spec),
         )
-        for row, judged in zip(measured, judge(values, costs), strict=True)
+        for row, judged in zip(measured, judge(values, costs, groups=groups), strict=True)
     ]
     return tuple(sorted(rows, key=lambda row: (-row.figure, row.gflops, row.features)))
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -15,7 +15,8 @@ from covtool.comparing.head_on_maps import HeadOnMaps, KeptBatches
 from covtool.comparing.map_store import MapStore
 from covtool.comparing.passes import map_names
 from covtool.comparing.records import LeftOutRow
-from covtool.errors import ArgumentError
+from covtool.comparing.retrieval_estimates import TrainingSearch
+from covtool.errors import ArgumentError, NonFiniteError
 from covtool.progress import Track
 from covtool.surgery import ChannelMoments, apply_head, channel_moments, fit_head_
 
@@ -30,15 +31,18 @@ class MeasuredRow:
     Attributes:
         subject: The network.
         candidate: The head.
-        right: Whether each left-out image is right, shape (n,).
-        figure: Share of them, percent, as `convert` prints it.
+        values: What each image gets, 0 to 1, shape (n,), float64: whether it is right if left out,
+            or its average precision as a query.
+        figure: Mean of them, percent; of left-out images as `convert` prints it.
+        rank_1: Share of queries whose first image is a match, percent; None without a search.
         costs: What the converted network costs.
     """
 
     subject: Subject
     candidate: Candidate
-    right: Tensor
+    values: Tensor
     figure: float
+    rank_1: float | None
     costs: Costs
 
 
@@ -68,6 +72,7 @@ class Measuring:
         device: Device to compute on.
         track: Display of the progress.
         watch: Seconds by part.
+        search: Search whose figures count; None for left-out images.
     """
 
     images: int
@@ -75,6 +80,7 @@ class Measuring:
     device: torch.device
     track: Track
     watch: Stopwatch
+    search: TrainingSearch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +90,18 @@ class FittedHead:
     Attributes:
         candidate: The head.
         converted: The converted network, with the head as it was fitted; on the CPU.
-        right: Whether each left-out image is right, shape (n,).
-        figure: Share of them, percent, as `convert` prints it.
+        head: The same on the maps that are kept; on the device.
+        values: What each image gets; see `MeasuredRow`.
+        figure: Mean of them, percent.
+        rank_1: See `MeasuredRow`.
     """
 
     candidate: Candidate
     converted: nn.Module
-    right: Tensor
+    head: HeadOnMaps
+    values: Tensor
     figure: float
+    rank_1: float | None = None
 
 
 def measure_rows(
@@ -113,8 +123,9 @@ def measure_rows(
         yield MeasuredRow(
             subject=subject,
             candidate=fit.candidate,
-            right=fit.right,
+            values=fit.values,
             figure=fit.figure,
+            rank_1=fit.rank_1,
             costs=costs,
         )
 
@@ -132,8 +143,7 @@ def fitted_rows(
         if isinstance(fit, str):
             yield _without_row(subject, candidate, fit)
             continue
-        right, figure = fit
-        yield FittedHead(candidate=candidate, converted=converted, right=right, figure=figure)
+        yield fit
 
 
 def _converted(model: nn.Module, candidate: Candidate) -> nn.Module:
@@ -148,8 +158,8 @@ def _fitted(
     store: MapStore,
     moments: dict[str, ChannelMoments],
     how: Measuring,
-) -> tuple[Tensor, float]:
-    """Return which left-out images are right, and their share in percent."""
+) -> FittedHead:
+    """Fit a head on kept maps, and return what each image gets from it."""
     plan, batches = candidate.plan, KeptBatches(store)
     names = map_names(plan)
     head = HeadOnMaps(converted, plan, store, names).to(how.device)
@@ -168,15 +178,34 @@ def _fitted(
         memory_gib=how.memory_gib,
         moments=shared,
     )
-    head.cpu()
-    return fit.right.cpu(), fit.result.left_out_top_1
+    fitted = FittedHead(
+        candidate=candidate,
+        converted=converted,
+        head=head,
+        values=fit.right.double().cpu(),
+        figure=fit.result.left_out_top_1,
+    )
+    return fitted if how.search is None else _searched(fitted, how.search, store)
 
 
-def _or_reason(fit: Callable[[], tuple[Tensor, float]]) -> tuple[Tensor, float] | str:
+@torch.inference_mode()
+def _searched(fitted: FittedHead, search: TrainingSearch, store: MapStore) -> FittedHead:
+    """Return a head with the figures of a search for the training images."""
+    features = torch.cat([fitted.head.features(i).cpu() for i in range(store.batches)])
+    found = search.estimate(features)
+    return replace(
+        fitted,
+        values=found.average_precisions,
+        figure=found.mean_average_precision,
+        rank_1=found.rank_1,
+    )
+
+
+def _or_reason(fit: Callable[[], FittedHead]) -> FittedHead | str:
     """Return a fit, or why these features allow none: that is an answer, not an abort."""
     try:
         return fit()
-    except ArgumentError as problem:
+    except (ArgumentError, NonFiniteError) as problem:
         return " ".join(part for part in (problem.message, problem.reason) if part)
     except torch.linalg.LinAlgError:
         return "Its features are not finite on these images, or the solver finds no solution."
@@ -186,7 +215,7 @@ def _without_row(subject: Subject, candidate: Candidate, reason: str) -> LeftOut
     return LeftOutRow(
         checkpoint=subject.name,
         img_size=subject.img_size,
-        taps=(candidate.plan.tap.path,),
+        taps=tuple(tap.path for tap in candidate.plan.taps),
         head=candidate.plan.spec,
         label=candidate.label,
         reason=reason,

@@ -1,7 +1,7 @@
 """A comparison before anything is computed: data, networks, heads, and how much memory it takes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +18,13 @@ from covtool.comparing.candidates import (
 )
 from covtool.comparing.passes import kept_maps, maps_bytes
 from covtool.comparing.request import CompareRequest
+from covtool.comparing.retrieval_estimates import TrainingSearch, training_labels
 from covtool.comparing.taps import unknown_taps
 from covtool.data.datasets.checking import CheckedSamples, check_images
 from covtool.data.datasets.layout import DataLayout, in_order_of
 from covtool.data.datasets.records.records import labels_of
-from covtool.data.datasets.retrieval.reading import read_classes, task_of
+from covtool.data.datasets.retrieval.reading import read_classes, read_retrieval, task_of
+from covtool.data.datasets.retrieval.training import training_images
 from covtool.data.datasets.samples import Sample, draw_evenly
 from covtool.data.images.orientation import note_on_turned
 from covtool.errors import ArgumentError, CheckpointError, DataError, SurgeryError
@@ -66,7 +68,7 @@ class PreparedComparison:
         samples: Training images that can be read.
         unreadable: File and reason of the others.
         subjects: Networks with their heads.
-        is_retrieval: Whether the data are for retrieval.
+        search: Search for training images, where the data are for retrieval; else None.
         device: Device to compute on.
         notes: Facts worth knowing, in sentences.
     """
@@ -76,7 +78,7 @@ class PreparedComparison:
     samples: Sequence[Sample]
     unreadable: tuple[tuple[Path, str], ...]
     subjects: tuple[Subject, ...]
-    is_retrieval: bool
+    search: TrainingSearch | None
     device: torch.device
     notes: tuple[str, ...]
 
@@ -130,7 +132,7 @@ def prepare_comparison(request: CompareRequest, *, track: Track = silent) -> Pre
         samples=checked.good,
         unreadable=checked.bad,
         subjects=subjects,
-        is_retrieval=is_retrieval,
+        search=_search(request, checked.good) if is_retrieval else None,
         device=device,
         notes=tuple(dict.fromkeys(_notes(subjects, layout, checked))),
     )
@@ -151,6 +153,14 @@ def _is_retrieval(data: Path) -> bool:
         return task_of(data) == "retrieval"
     except DataError:  # a list with labels and identities: classes are its labels, as for `convert`
         return False
+
+
+def _search(request: CompareRequest, samples: Sequence[Sample]) -> TrainingSearch:
+    """Return the search for these training images among themselves."""
+    layout = read_retrieval(request.data, choice=request.layout)
+    chosen = {sample.path for sample in samples}
+    train = tuple(sample for sample in training_images(layout) if sample.path in chosen)
+    return TrainingSearch(training_labels(replace(layout, train=train)))
 
 
 def _require_classes(layout: DataLayout) -> None:
