@@ -76,6 +76,13 @@ EVERY_OPERATION = {f"operation {name}": (case.spec,) for name, case in CASES.ite
 BASES = {f"operation {name}": case.base for name, case in CASES.items()}
 TAPS = {
     "vit isqrt": ((head("isqrt"),), VIT, IMAGES),
+    "two maps": ((head("isqrt", tap=("layer3", "layer4")),), RESNET, IMAGES),
+    "two maps beside gap": (
+        (head("isqrt", tap=("layer2", "layer3"), fuse="gap"),),
+        RESNET,
+        IMAGES,
+    ),
+    "vit two maps": ((head("isqrt", tap=("blocks.3", "blocks.5")),), VIT, IMAGES),
     "vit isqrt beside gap": ((head("isqrt", fuse="gap"),), VIT, IMAGES),
     "swin isqrt": ((head("isqrt"),), SWIN, InputSpec(size=(224, 224))),
 }

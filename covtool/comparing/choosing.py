@@ -7,7 +7,10 @@ from math import isfinite
 from torch import Tensor
 
 from covtool.comparing.records import Interval
-from covtool.ops.resampling import difference_intervals, mean_intervals
+from covtool.ops.resampling import Intervals, Resampling, difference_intervals, mean_intervals
+
+ONE_STANDARD_ERROR = Resampling(level=0.6827)
+"""An interval as wide as the standard error on either side."""
 
 CHEAPER = 0.01
 """Share of the operations that makes a difference: below it the number of features decides."""
@@ -34,24 +37,28 @@ def judge(
 ) -> tuple[Judgement, ...]:
     """Judge rows by what each image gets in each of them.
 
+    The cheapest row within one standard error of the best is recommended, and not the cheapest of
+    all that chance may tell from the best: with few images those are many, and some are worse.
+
     Args:
         values: Value of each image in each row, 0 to 1, shape (rows, n).
         costs: Cost of each row.
         groups: Group of each image, where those of a group are not independent; see
             `covtool.ops.resampling.mean_intervals`.
+
+    Source:
+        Breiman, Friedman, Olshen, Stone. "Classification and Regression Trees", 1984, section
+        3.4.3, for one standard error.
     """
     figures = values.double().mean(dim=1)
     # Of equal ones the cheapest stands for the best.
     best = min(range(len(costs)), key=lambda row: (-figures[row].item(), _order(costs, row)))
     own = mean_intervals(values, groups=groups)
     apart = difference_intervals(values, values[best], groups=groups)
-    near = [
-        bool(holds) or row == best or not isfinite(apart.low[row])
-        for row, holds in enumerate(apart.holds_zero)
-    ]
-    recommended = min(
-        (row for row in range(len(costs)) if near[row]), key=lambda row: _order(costs, row)
-    )
+    closer = difference_intervals(values, values[best], groups=groups, settings=ONE_STANDARD_ERROR)
+    near = _holding(apart, best)
+    candidates = [row for row, is_close in enumerate(_holding(closer, best)) if is_close]
+    recommended = min(candidates, key=lambda row: _order(costs, row))
     return tuple(
         Judgement(
             interval=_percent(own.low[row], own.high[row]),
@@ -63,6 +70,14 @@ def judge(
         )
         for row in range(len(costs))
     )
+
+
+def _holding(apart: Intervals, best: int) -> list[bool]:
+    """Return whether the interval of each row holds 0; of the best itself, and of too few images."""
+    return [
+        bool(holds) or row == best or not isfinite(apart.low[row])
+        for row, holds in enumerate(apart.holds_zero)
+    ]
 
 
 def _order(costs: Sequence[Cost], row: int) -> tuple[float, int, float, int]:

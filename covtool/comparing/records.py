@@ -34,7 +34,7 @@ class ComparedRow:
         memory_mib: Largest memory of that forward pass beside the images, in MiB.
         near_best: Whether the interval of the difference contains 0: within the noise of the best.
         on_front: Whether no other row has a higher figure at the same or lower cost.
-        recommended: Whether it is the cheapest of those near the best.
+        recommended: Whether it is the cheapest of those within one standard error of the best.
         command: Arguments of the command that makes this model, ``covtool`` first; empty where
             no command does.
     """
@@ -128,3 +128,9 @@ class Comparison:
     def recommended(self) -> ComparedRow | None:
         """The row to convert; None without rows."""
         return next((row for row in self.rows if row.recommended), None)
+
+    @property
+    def cheapest(self) -> ComparedRow | None:
+        """The row near the best with the fewest operations, features where equal; None without."""
+        near = (row for row in self.rows if row.near_best)
+        return min(near, key=lambda row: (row.gflops, row.features), default=None)

@@ -60,3 +60,11 @@ def remove_taps(model: nn.Module, taps: Collection[FeatureTap]) -> None:
         hooks = module._forward_hooks
         for key in [k for k, hook in hooks.items() if any(hook is tap for tap in taps)]:
             del hooks[key]
+
+
+def move_taps(old: nn.Module, new: nn.Module) -> None:
+    """Let `new`, which takes the place of `old`, be tapped as that was."""
+    for key, hook in [*old._forward_hooks.items()]:
+        if isinstance(hook, FeatureTap):
+            del old._forward_hooks[key]
+            new.register_forward_hook(hook)

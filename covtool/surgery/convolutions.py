@@ -12,7 +12,7 @@ from covtool.layers.conv_operator import ConvOperator
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.ops.filters import WEIGHTINGS
 from covtool.specs import ConvolutionSpec, InputSpec, as_flag
-from covtool.surgery.module_types import module_at
+from covtool.surgery.module_types import module_at, replace_
 from covtool.surgery.options import changed_options, refuse_untaken
 from covtool.variants import CONVOLUTIONS
 
@@ -93,7 +93,7 @@ def apply_convolutions(model: nn.Module, plan: ConvolutionsPlan) -> nn.Module:
         operator = layer.from_conv(conv, plan.spec)
         for path, module in names:
             if module is conv:  # a shared convolution has several names
-                operated.set_submodule(path, operator)
+                replace_(operated, path, operator)
     return operated
 
 

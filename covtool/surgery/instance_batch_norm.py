@@ -10,7 +10,7 @@ from torch import nn
 from covtool.errors import SurgeryError
 from covtool.layers.instance_batch_norm import InstanceBatchNorm2d
 from covtool.specs import InstanceBatchNormSpec
-from covtool.surgery.module_types import module_at
+from covtool.surgery.module_types import module_at, replace_
 
 # As published: an instance norm takes appearance out, and the last stage is left to content.
 _FIRST_OF_A_BLOCK = re.compile(r"layer[123]\.\d+\.bn1")
@@ -73,7 +73,7 @@ def apply_instance_batch_norm(model: nn.Module, plan: InstanceBatchNormPlan) -> 
         old = module_at(operated, path, nn.BatchNorm2d)
         new = InstanceBatchNorm2d(old.num_features).to(old.weight.device, old.weight.dtype)
         _take_over_(new, old)
-        operated.set_submodule(path, new.train(old.training))
+        replace_(operated, path, new.train(old.training))
     return operated
 
 

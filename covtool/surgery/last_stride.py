@@ -11,6 +11,7 @@ from covtool.backbones.sites import find_sites
 from covtool.backbones.tracing import trace_calls
 from covtool.errors import SurgeryError
 from covtool.specs import InputSpec, LastStrideSpec
+from covtool.surgery.module_types import replace_
 
 # Only these keep their meaning at stride 1, and only with an odd kernel.
 _STRIDABLE = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
@@ -83,7 +84,7 @@ def apply_last_stride(model: nn.Module, plan: LastStridePlan) -> nn.Module:
         module = cast("_Strided", operated.get_submodule(path))
         module.stride = 1 if isinstance(module.stride, int) else (1, 1)
     for path in plan.removed:
-        operated.set_submodule(path, nn.Identity())
+        replace_(operated, path, nn.Identity())
     return operated
 
 

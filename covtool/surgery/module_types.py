@@ -1,9 +1,10 @@
-"""Types of the modules that surgery works on, where torch knows them as any `nn.Module`."""
+"""The modules that surgery works on: their types, attributes and places."""
 
 from typing import TypeVar
 
 from torch import nn
 
+from covtool.layers.feature_tap import move_taps
 from covtool.specs import Recipe
 
 M = TypeVar("M", bound=nn.Module)
@@ -41,3 +42,9 @@ def update_attributes_(model: nn.Module, **values: int) -> None:
     for name, value in values.items():
         if hasattr(model, name):
             setattr(model, name, value)
+
+
+def replace_(model: nn.Module, path: str, new: nn.Module) -> None:
+    """Put a module in another's place, where a head that taps the old one finds it."""
+    move_taps(model.get_submodule(path), new)
+    model.set_submodule(path, new)

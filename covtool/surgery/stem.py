@@ -7,7 +7,7 @@ from torch import nn
 
 from covtool.errors import SurgeryError
 from covtool.specs import StemSpec
-from covtool.surgery.module_types import module_at
+from covtool.surgery.module_types import module_at, replace_
 
 _ACTIVATIONS = ("act1", "relu")  # timm's name and torchvision's
 
@@ -58,10 +58,10 @@ def apply_stem(model: nn.Module, plan: StemPlan) -> nn.Module:
     """Return a copy of `model` with another stem; `model` itself is not changed."""
     operated = deepcopy(model)
     if plan.activation is not None:
-        operated.set_submodule(plan.activation, nn.Identity())
+        replace_(operated, plan.activation, nn.Identity())
     if plan.max_pooling is not None:
         old = module_at(operated, plan.max_pooling, nn.MaxPool2d)
         # As fast-reid pools: no padding, and the last window may stand over the edge.
         new = nn.MaxPool2d(old.kernel_size, stride=old.stride, ceil_mode=True)
-        operated.set_submodule(plan.max_pooling, new)
+        replace_(operated, plan.max_pooling, new)
     return operated

@@ -126,8 +126,8 @@ def test_every_row_is_a_program_of_torch(name: str, tmp_path: Path) -> None:
     assert exported(model, "net.pt2").proof.relative_difference <= FLOAT32
 
 
-@pytest.mark.parametrize("name", ["vit isqrt beside gap"])
-def test_tokens_of_a_transformer_are_exported(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["vit isqrt beside gap", "two maps", "two maps beside gap"])
+def test_tokens_and_several_maps_are_exported(name: str, tmp_path: Path) -> None:
     operations, base, images = TAPS[name]
     model = write_model_of(tmp_path, *operations, base=base, images=images)
     assert exported(model).proof.relative_difference <= FLOAT32

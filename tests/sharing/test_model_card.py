@@ -172,11 +172,13 @@ def test_each_kind_of_operation_has_words():
     layers = ("layer1.0.conv2", "layer2.0.conv2")
     operations = (
         HeadSpec(head="isqrt", tap="layer3", fuse="gap"),
+        HeadSpec(head="cov", tap=("layer3", "layer4")),
         ConvolutionSpec(conv="tanh", layers=layers),
         EigenlayerSpec(features=64),
     )
     text = card(recipe(operations=operations))
     assert "`isqrt` head on `layer3` beside its own average" in text
+    assert "`cov` head on `layer3` and `layer4`" in text
     assert "2 convolutions became `tanh` operators" in text
     assert "an Eigenlayer of 64 features" in text
 

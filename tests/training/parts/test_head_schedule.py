@@ -13,6 +13,7 @@ from toy_data import write_toy_data
 from covtool.checkpoints.model_file import load
 from covtool.conversion import ConversionRequest, convert
 from covtool.errors import ArgumentError, InterruptedRunError, UnknownVariantError
+from covtool.ops.second_order import computed_in
 from covtool.specs import FinetuneRequest, HeadSpec, InputOverrides, ModelSource, TrainingSpec
 from covtool.specs.head_schedule import HeadPhase, parse_head_schedule
 from covtool.training import finetune, resume_finetune
@@ -187,16 +188,20 @@ def test_schedule_of_a_run_cannot_change_when_it_is_resumed(
         resume_finetune(directory, changes={"head_schedule": "cov@1"})
 
 
-def test_fused_model_has_a_head_to_switch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tap", [None, ("layer3", "layer4")])
+def test_every_pooling_of_a_fused_model_is_switched(tap, tmp_path: Path) -> None:
     made = convert(
         ConversionRequest(
             source=ModelSource(name="test_resnet", from_scratch=True, input={"size": (64, 64)}),
-            operations=[HeadSpec(dim=6, fuse="gap")],
+            operations=[HeadSpec(dim=6, fuse="gap", tap=tap)],
             output=tmp_path / "fused.safetensors",
         )
     )
     model = load(made.path)
     schedule = plan_head_schedule("mpn@0", model, model.recipe, epochs=1)
     schedule.switch_([model], 0)
-    assert poolings_in(model)
+    poolings = poolings_in(model)
+    assert len(poolings) == (2 if tap else 1)
+    # The root by eigendecomposition, in float64, in place of the iteration's.
+    assert all(pooling.matrix.func is computed_in for pooling in poolings)
     assert schedule.recipe(model.recipe, 0).operations[-1].head == "mpn"
