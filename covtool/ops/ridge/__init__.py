@@ -6,12 +6,13 @@ is handled by centering.
 """
 
 from covtool.ops.ridge.choice import PENALTIES, Loss, mistakes, squared_error
-from covtool.ops.ridge.dual import GramFit, center_gram, fit_ridge_gram
+from covtool.ops.ridge.dual import LARGEST_EIGEN, center_gram, fit_ridge_gram
 from covtool.ops.ridge.fit import fit_ridge
 from covtool.ops.ridge.primal import Batches, fit_ridge_by_batches
-from covtool.ops.ridge.result import RidgeFit
+from covtool.ops.ridge.result import GramFit, RidgeFit
 
 __all__ = [
+    "LARGEST_EIGEN",
     "PENALTIES",
     "Batches",
     "GramFit",

@@ -53,3 +53,27 @@ def check_rows(rows: int) -> None:
     """Raise an `ArgumentError` for fewer than three rows."""
     if rows < 3:
         raise ArgumentError(f"A ridge regression needs at least 3 rows, but there are {rows}.")
+
+
+def lowest_nearby(loss: Callable[[int], float], count: int, *, start: int) -> int:
+    """Return the place of the lowest loss of `count`, found downhill from `start`.
+
+    Steps of two places, then of one, until no place that near is lower; of equal ones the first
+    is. On a curve that falls to one lowest place and rises from there, that is the place, from
+    whatever start. On a curve with several valleys, it is the bottom of the one that is reached:
+    lower than the two places on either side, perhaps not the lowest of all.
+    """
+    known: dict[int, tuple[float, int]] = {}
+
+    def at(place: int) -> tuple[float, int]:
+        if place not in known:
+            known[place] = loss(place), place
+        return known[place]
+
+    for step in (2, 1):
+        moved = True
+        while moved:
+            near = [p for p in (start - step, start, start + step) if 0 <= p < count]
+            start, before = min(near, key=at), start
+            moved = start != before
+    return start

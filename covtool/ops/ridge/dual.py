@@ -1,51 +1,32 @@
 """The dual: ridge regression by the n x n Gram matrix of the features.
 
 Nothing but inner products of rows is needed, so the sum of two Gram matrices is the regression on
-both features side by side. The centered Gram matrix has the constant vector in its kernel, and
-that direction is taken out before the eigendecomposition: left in, its eigenvalue is zero only up
-to rounding, H_ii comes out as 1 for a small penalty, and leave-one-out reports a perfect score.
+both features side by side.
 """
 
-from dataclasses import dataclass
-
-import torch
 from torch import Tensor
 
 from covtool.errors import NonFiniteError, ShapeError
-from covtool.ops.ridge.choice import (
-    SMALLEST_LEFT,
-    Loss,
-    check_rows,
-    scaled_penalties,
-    squared_error,
-)
+from covtool.ops.ridge.choice import Loss, check_rows, squared_error
+from covtool.ops.ridge.dual_cholesky import fit_by_cholesky
+from covtool.ops.ridge.dual_eigen import fit_by_eigen
+from covtool.ops.ridge.result import GramFit
+
+LARGEST_EIGEN = 4096
+"""Rows up to which the dual is solved by an eigendecomposition.
+
+It gives the loss of every penalty; at twice as many rows, it takes twice the time of the Cholesky
+factorizations that a search needs, and six times the memory (`benchmarks/ridge.py`).
+"""
 
 _ROUNDING = 1e-14  # of the squared lengths: what is left of equal rows after centering
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GramFit:
-    """A linear model of inner products with the n rows, ``products @ coefficients + bias``.
-
-    ``coefficients.mT @ features`` is the weight (K, d) for features that are at hand.
-
-    Attributes:
-        coefficients: Shape (n, K), float64; each column adds up to zero.
-        bias: Shape (K,), for inner products (m, n) of the kind that the Gram matrix has.
-        target_mean: Shape (K,): the bias for products of features that are centered.
-        penalty: The chosen λ, in the units of the Gram matrix.
-        left_out: Prediction for each row if it had been left out, shape (n, K).
-    """
-
-    coefficients: Tensor
-    bias: Tensor
-    target_mean: Tensor
-    penalty: float
-    left_out: Tensor
-
-
 def fit_ridge_gram(gram: Tensor, targets: Tensor, *, loss: Loss = squared_error) -> GramFit:
     """Fit `targets` by the features that have a Gram matrix, with the best penalty.
+
+    Up to `LARGEST_EIGEN` rows every penalty is tried; beyond, they are searched, see
+    `covtool.ops.ridge.dual_cholesky`. Takes one more matrix of n x n numbers in float64.
 
     Args:
         gram: Inner products of the n rows, shape (n, n), symmetric; not modified. Features need
@@ -78,7 +59,7 @@ def fit_ridge_gram(gram: Tensor, targets: Tensor, *, loss: Loss = squared_error)
     check_rows(len(gram))
     products = gram.double()
     means = products.mean(dim=0)
-    fit = fit_centered_gram(center_gram(products), targets.double(), loss=loss)
+    fit = fit_centered_gram_(center_gram(products), targets, loss=loss)
     return GramFit(
         coefficients=fit.coefficients,
         bias=fit.target_mean - means @ fit.coefficients,
@@ -92,74 +73,29 @@ def center_gram(gram: Tensor) -> Tensor:
     """Return the Gram matrix of the centered features, float64: ``G - row - column + mean``.
 
     Features that are equal up to rounding give exactly zero.
-
-    Raises:
-        NonFiniteError: A product is not finite.
     """
     gram = gram.double()
     means = gram.mean(dim=0)
-    mean = means.mean()
-    if not mean.isfinite():
-        raise NonFiniteError("The Gram matrix of the features is not finite.")
     centered = gram - means
     centered -= means[:, None]
-    centered += mean
+    centered += means.mean()
     squares = gram.diagonal().sum()
     if centered.diagonal().sum() <= _ROUNDING * len(gram) * squares:
         return centered.zero_()
     return centered
 
 
-def fit_centered_gram(gram: Tensor, targets: Tensor, *, loss: Loss) -> GramFit:
+def fit_centered_gram_(gram: Tensor, targets: Tensor, *, loss: Loss) -> GramFit:
     """Fit as `fit_ridge_gram` does, by products of features that are centered.
 
     Args:
-        gram: Shape (n, n), float64.
-        targets: Shape (n, K), float64.
+        gram: Shape (n, n), float64; used up: beyond `LARGEST_EIGEN` rows, its memory is that of
+            the factors.
+        targets: Shape (n, K), of any dtype.
         loss: Loss of the left-out predictions.
     """
-    rows = len(gram)
-    check_rows(rows)
-    target_mean = targets.mean(dim=0)
-    centered_targets = targets - target_mean
-    eigenvalues, vectors = _eigen_without_constant(gram)
-    projected = vectors.mT @ centered_targets
-    penalties = scaled_penalties(eigenvalues.sum().item(), rows)
-
-    def left_out(penalty: float) -> Tensor:
-        kept = penalty / (eigenvalues + penalty)
-        # 1 - H_ii, without a difference: the constant direction is not among the vectors.
-        unexplained = (vectors.square() @ kept).clamp_min(SMALLEST_LEFT)
-        return targets - (vectors @ (kept[:, None] * projected)) / unexplained[:, None]
-
-    penalty = min(penalties, key=lambda p: loss(left_out(p), targets).item())
-    return GramFit(
-        coefficients=vectors @ (projected / (eigenvalues + penalty)[:, None]),
-        bias=target_mean,
-        target_mean=target_mean,
-        penalty=penalty,
-        left_out=left_out(penalty),
-    )
-
-
-def _eigen_without_constant(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenpairs of a centered Gram matrix in the n-1 directions that are not constant.
-
-    A Householder reflection maps the constant vector to the first axis; what is left is the
-    lower right block, whose eigenvectors the reflection takes back.
-    """
-    rows = len(gram)
-    # The Householder reflection that takes the constant direction to the first axis, which is
-    # then cut off: the eigenvalues of the rest have no rounding of a zero among them.
-    normal = torch.full((rows,), rows**-0.5, dtype=gram.dtype, device=gram.device)
-    normal[0] += 1
-    normal = normal / normal.norm()
-
-    def reflect(matrix: Tensor) -> Tensor:
-        return matrix - 2 * torch.outer(normal, normal @ matrix)
-
-    # Both sides, and symmetric again: `eigh` reads one triangle only.
-    rotated = reflect(reflect(gram).mT)[1:, 1:]
-    eigenvalues, inner = torch.linalg.eigh((rotated + rotated.mT) / 2)
-    padded = torch.cat([torch.zeros_like(inner[:1]), inner])
-    return eigenvalues.clamp_min(0), reflect(padded)
+    check_rows(len(gram))
+    if not gram.diagonal().sum().isfinite():
+        raise NonFiniteError("The features, or their inner products, are not finite.")
+    fit = fit_by_eigen if len(gram) <= LARGEST_EIGEN else fit_by_cholesky
+    return fit(gram, targets, loss)

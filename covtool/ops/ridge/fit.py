@@ -5,11 +5,12 @@ from torch import Tensor
 
 from covtool.errors import ShapeError
 from covtool.ops.ridge.choice import Loss, check_rows, squared_error
-from covtool.ops.ridge.dual import fit_centered_gram
+from covtool.ops.ridge.dual import fit_centered_gram_
+from covtool.ops.ridge.gram import centered_gram, times_rows
 from covtool.ops.ridge.primal import fit_ridge_by_batches
 from covtool.ops.ridge.result import RidgeFit
 
-_ROWS_AT_ONCE = _COLUMNS_AT_ONCE = 4096  # in float64; all features at once would take twice theirs
+_ROWS_AT_ONCE = 4096
 
 
 def fit_ridge(features: Tensor, targets: Tensor, *, loss: Loss = squared_error) -> RidgeFit:
@@ -38,14 +39,14 @@ def fit_ridge(features: Tensor, targets: Tensor, *, loss: Loss = squared_error) 
     if features.shape[1] < len(features):
         blocks = features.split(_ROWS_AT_ONCE), targets.split(_ROWS_AT_ONCE)
         return fit_ridge_by_batches(lambda: zip(*blocks, strict=True), loss=loss)
-    return _fit_dual(features, targets.double(), loss)
+    return _fit_dual(features, targets, loss)
 
 
 def _fit_dual(features: Tensor, targets: Tensor, loss: Loss) -> RidgeFit:
     check_rows(len(features))
     mean = features.mean(dim=0, dtype=torch.float64)
-    fit = fit_centered_gram(_gram(features, mean), targets, loss=loss)
-    weight = _times_rows(fit.coefficients.mT, features)
+    fit = fit_centered_gram_(centered_gram(features, mean), targets, loss=loss)
+    weight = times_rows(fit.coefficients.mT, features)
     return RidgeFit(
         weight=weight,
         bias=fit.target_mean - weight @ mean,
@@ -53,20 +54,3 @@ def _fit_dual(features: Tensor, targets: Tensor, loss: Loss) -> RidgeFit:
         left_out=fit.left_out,
         side="rows",
     )
-
-
-def _gram(features: Tensor, mean: Tensor) -> Tensor:
-    """Gram matrix (n, n) of the centered rows, summed in float64 over blocks of columns."""
-    gram = torch.zeros(len(features), len(features), dtype=torch.float64, device=features.device)
-    for start in range(0, features.shape[1], _COLUMNS_AT_ONCE):
-        columns = slice(start, start + _COLUMNS_AT_ONCE)
-        block = features[:, columns].double() - mean[columns]
-        gram.addmm_(block, block.mT)
-    return gram
-
-
-def _times_rows(coefficients: Tensor, features: Tensor) -> Tensor:
-    """``coefficients @ features`` in float64, without a float64 copy of all features."""
-    starts = range(0, features.shape[1], _COLUMNS_AT_ONCE)
-    blocks = (features[:, s : s + _COLUMNS_AT_ONCE].double() for s in starts)
-    return torch.cat([coefficients @ block for block in blocks], dim=1)
