@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+import torch
 from torch import Tensor
 
 from covtool.comparing.records import Interval
-from covtool.ops.resampling import Intervals, Resampling, difference_intervals, mean_intervals
-
-ONE_STANDARD_ERROR = Resampling(level=0.6827)
-"""An interval as wide as the standard error on either side."""
+from covtool.ops.resampling import difference_intervals, mean_intervals
 
 CHEAPER = 0.01
 """Share of the operations that makes a difference: below it the number of features decides."""
@@ -55,9 +53,12 @@ def judge(
     best = min(range(len(costs)), key=lambda row: (-figures[row].item(), _order(costs, row)))
     own = mean_intervals(values, groups=groups)
     apart = difference_intervals(values, values[best], groups=groups)
-    closer = difference_intervals(values, values[best], groups=groups, settings=ONE_STANDARD_ERROR)
-    near = _holding(apart, best)
-    candidates = [row for row, is_close in enumerate(_holding(closer, best)) if is_close]
+    near = [
+        bool(holds) or row == best or not isfinite(apart.low[row])
+        for row, holds in enumerate(apart.holds_zero)
+    ]
+    within = apart.estimate + _standard_errors(values.double() - values[best], groups) >= 0
+    candidates = [row for row in range(len(costs)) if near[row] and within[row]]
     recommended = min(candidates, key=lambda row: _order(costs, row))
     return tuple(
         Judgement(
@@ -72,12 +73,14 @@ def judge(
     )
 
 
-def _holding(apart: Intervals, best: int) -> list[bool]:
-    """Return whether the interval of each row holds 0; of the best itself, and of too few images."""
-    return [
-        bool(holds) or row == best or not isfinite(apart.low[row])
-        for row, holds in enumerate(apart.holds_zero)
-    ]
+def _standard_errors(apart: Tensor, groups: Tensor | None) -> Tensor:
+    """Return the standard error of each row's mean, (rows,); images of a group are one draw."""
+    residuals = apart - apart.mean(dim=1, keepdim=True)
+    if groups is not None:
+        _, place = torch.unique(groups, return_inverse=True)
+        together = residuals.new_zeros(len(residuals), int(place.max()) + 1)
+        residuals = together.index_add_(1, place, residuals)
+    return residuals.square().sum(dim=1).sqrt() / apart.shape[1]
 
 
 def _order(costs: Sequence[Cost], row: int) -> tuple[float, int, float, int]:

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from comparing_cases import HEADS, SIDE, write_checkpoint, write_stripes
 
 from covtool.comparing import CompareRequest, Comparison, compare
@@ -79,11 +78,3 @@ def test_figures_do_not_depend_on_where_maps_are_kept(tmp_path, data) -> None:
     for done in (first, again):
         assert sorted((row.label, row.figure) for row in done.rows) == sorted(figures[0])
     assert list((tmp_path / "work").glob("*/*/part-*.safetensors"))
-
-
-def test_own_generator_of_the_caller_stays_where_it_was(tmp_path, data) -> None:
-    request = request_of(tmp_path, data, "test_efficientnet", head=("isqrt:dim=8",), tap=("bn2",))
-    torch.manual_seed(3)
-    before = torch.random.get_rng_state()
-    compare(request)
-    assert torch.equal(torch.random.get_rng_state(), before)
