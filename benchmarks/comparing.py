@@ -22,7 +22,7 @@ from covtool.comparing.choosing import judge
 from covtool.comparing.comparing import images_of
 from covtool.comparing.head_on_maps import LABELS, HeadOnMaps
 from covtool.comparing.map_store import MapStore
-from covtool.comparing.measuring import Measuring, Stopwatch, fitted_rows
+from covtool.comparing.measuring import Fitting, Measuring, Stopwatch
 from covtool.comparing.passes import keep_maps, kept_maps, map_names
 from covtool.comparing.preparing import PreparedComparison, prepare_comparison
 from covtool.comparing.request import CompareRequest
@@ -56,7 +56,7 @@ def rows_of(prepared: PreparedComparison, subject: Subject, watch: Stopwatch) ->
         watch=watch,
     )
     rows = []
-    for fit in fitted_rows(subject, stores["train"], how):
+    for fit in Fitting(subject, stores["train"], how).every(subject.candidates):
         plan = fit.candidate.plan
         head = HeadOnMaps(fit.converted, plan, stores["test"], map_names(plan))
         with torch.inference_mode():

@@ -126,8 +126,10 @@ def command(
     if as_json:
         render.json_object({"comparison": done, "converted": converted})
         return
-    for path in filter(None, (csv, figure, converted and converted.path)):
+    for path in filter(None, (csv, figure)):
         render.line(f"wrote {path}")
+    if converted is not None:
+        render.line(f"wrote {converted.path}: {_agreement(done, converted)}")
 
 
 def _require(model: Path | None, figure: Path | None, csv: Path | None, *, overwrite: bool) -> None:
@@ -195,6 +197,13 @@ def _convert(
     return convert_row(asked, row, metric=done.metric, track=render.track)
 
 
+def _agreement(done: "Comparison", converted: "ConversionResult") -> str:
+    calibration = converted.calibration
+    top_1 = f"left-out top-1 {calibration.left_out_top_1:.2f} %"
+    # For retrieval the comparison says something else, which is no figure of the file.
+    return top_1 if done.recommended.rank_1 is not None else f"{top_1}, as estimated"
+
+
 def _show(done: "Comparison") -> None:
     first = done.rows[0]
     columns = ["", "head", f"{done.metric} (%)", "95 %", "to the best", "95 %"]
@@ -208,12 +217,23 @@ def _show(done: "Comparison") -> None:
     for row in done.left_out:
         render.note(f"left out: {row.label}: {row.reason}")
     near = sum(row.near_best for row in done.rows)
-    row = done.recommended
+    row, cheapest = done.recommended, done.cheapest
     render.line(
-        f"* within the noise of the best: {near} of {render.counted(len(done.rows), 'row')}; "
-        f"-> {row.label} has the fewest GFLOPs of them:"
+        f"* within the noise of the best, 0 lies in the interval of the difference: {near} of "
+        f"{render.counted(len(done.rows), 'row')}"
     )
+    render.line(f"-> the cheapest within one standard error of the best: {row.label}")
     render.line(f"  {shlex.join(row.command)}")
+    if cheapest != row:
+        render.line(
+            f"The cheapest of those marked *: {cheapest.label}, {cheapest.difference:.1f} points, "
+            f"{cheapest.gflops:.2f} in place of {row.gflops:.2f} GFLOPs"
+        )
+    spent = done.seconds
+    render.note(
+        f"{spent.passes:.0f} s for feature maps, {spent.heads:.0f} s for heads, "
+        f"{spent.speed:.0f} s for durations and memory, {spent.intervals:.0f} s for intervals"
+    )
 
 
 def _cells(row: "ComparedRow") -> Iterator[str]:

@@ -24,11 +24,13 @@ class Candidate:
     """A head that can be built.
 
     Attributes:
+        asked: Head as it was asked for at every tap.
         spec: Head as `convert` is asked for it.
         plan: Plan of it, with every choice made.
         label: Short name of the row.
     """
 
+    asked: HeadSpec
     spec: HeadSpec
     plan: HeadPlan
     label: str
@@ -121,6 +123,33 @@ def with_candidates(subject: Subject, heads: Sequence[HeadSpec], taps: Sequence[
     """
     if subject.sites is None:
         return subject
+    candidates: dict[HeadSpec, Candidate] = {}
+    left_out: dict[HeadSpec, LeftOutRow] = {}
+    for tap in choose_taps(subject.opened.model, subject.sites, taps):
+        for head in heads:
+            spec = _at(head, tap, subject.sites)
+            try:
+                candidates.setdefault(spec, planned(subject, head, spec, (tap.path,)))
+            except CovtoolError as problem:
+                label = label_of(subject, spec, (tap.path,))
+                left_out[spec] = _left_out(subject, spec, (tap.path,), label, problem)
+    return replace(
+        subject, candidates=tuple(candidates.values()), left_out=tuple(left_out.values())
+    )
+
+
+def planned(subject: Subject, asked: HeadSpec, spec: HeadSpec, taps: tuple[str, ...]) -> Candidate:
+    """Return a head that is planned on a network.
+
+    Args:
+        subject: The network.
+        asked: Head as it was asked for at every tap.
+        spec: Head as `convert` is asked for it.
+        taps: Maps that it pools, for its label.
+
+    Raises:
+        CovtoolError: It cannot be built.
+    """
     recipe, names = subject.opened.recipe, subject.class_names
     context = PlanContext(
         images=recipe.input,
@@ -128,21 +157,13 @@ def with_candidates(subject: Subject, heads: Sequence[HeadSpec], taps: Sequence[
         new_classes=not classes_stay(recipe.class_names, names, recipe.num_classes),
         calibrated=True,
     )
-    candidates: dict[HeadSpec, Candidate] = {}
-    left_out: dict[HeadSpec, LeftOutRow] = {}
-    for tap in choose_taps(subject.opened.model, subject.sites, taps):
-        for head in heads:
-            spec = _at(head, tap, subject.sites)
-            label = f"{subject.prefix}{head_text(spec)} @ {tap.path}"
-            try:
-                plan = plan_step(subject.opened.model, spec, context).plan
-            except CovtoolError as problem:
-                left_out[spec] = _left_out(subject, spec, (tap.path,), label, problem)
-            else:
-                candidates.setdefault(spec, Candidate(spec=spec, plan=plan, label=label))
-    return replace(
-        subject, candidates=tuple(candidates.values()), left_out=tuple(left_out.values())
-    )
+    plan = plan_step(subject.opened.model, spec, context).plan
+    return Candidate(asked=asked, spec=spec, plan=plan, label=label_of(subject, spec, taps))
+
+
+def label_of(subject: Subject, spec: HeadSpec, taps: Sequence[str]) -> str:
+    """Return the short name of a head's row."""
+    return f"{subject.prefix}{head_text(spec)} @ {' + '.join(taps)}"
 
 
 def _at(head: HeadSpec, tap: FeatureMap, sites: Sites) -> HeadSpec:

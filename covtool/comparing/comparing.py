@@ -13,7 +13,17 @@ from covtool.comparing.candidates import Subject
 from covtool.comparing.choosing import judge
 from covtool.comparing.commands import convert_command
 from covtool.comparing.map_store import MapStore
-from covtool.comparing.measuring import MeasuredRow, Measuring, Stopwatch, measure_rows
+from covtool.comparing.measuring import (
+    FittedHead,
+    Fitting,
+    MeasuredRow,
+    Measuring,
+    Stopwatch,
+    is_as_converted,
+    measured_row,
+    without_row,
+)
+from covtool.comparing.pairs import PairSearch
 from covtool.comparing.passes import ImagesOf, keep_maps, kept_maps
 from covtool.comparing.preparing import PreparedComparison, prepare_comparison
 from covtool.comparing.records import (
@@ -93,7 +103,10 @@ def _rows_of(
     track: Track,
 ) -> tuple[list[MeasuredRow | LeftOutRow], tuple[str, ...]]:
     """Return a network's rows, and the maps that needed a pass of their own."""
-    request, kept = prepared.request, kept_maps(subject.candidates)
+    request, kept = (
+        prepared.request,
+        kept_maps(subject.candidates, for_pairs=prepared.request.spec.pairs > 0),
+    )
     images = images_of(prepared, subject, prepared.samples)
     store = MapStore(-(-len(prepared.samples) // request.batch_size), folder)
     with watch.of("passes"):
@@ -106,7 +119,31 @@ def _rows_of(
         watch=watch,
         search=prepared.search,
     )
-    return list(measure_rows(subject, store, how)), own
+    fitting = Fitting(subject, store, how)
+    pairs = PairSearch(fitting, len(subject.class_names)) if request.spec.pairs else None
+    rows: list[MeasuredRow | LeftOutRow] = []
+    for fit in fitting.every(subject.candidates):
+        if isinstance(fit, FittedHead):
+            if pairs is not None:
+                pairs.add(fit)
+            rows.append(measured_row(subject, fit, how))
+        else:
+            rows.append(fit)
+    for fit in pairs.best(request.spec.pairs) if pairs is not None else ():
+        rows.append(_checked_pair(subject, fit, images, how))
+    return rows, own
+
+
+def _checked_pair(
+    subject: Subject, fit: FittedHead | LeftOutRow, images: ImagesOf, how: Measuring
+) -> MeasuredRow | LeftOutRow:
+    """Return the row of a head over two taps, which must pool in a network what it pools here."""
+    if isinstance(fit, LeftOutRow):
+        return fit
+    if not is_as_converted(fit, images, how.device):
+        reason = "Within the network it pools other maps: functions of the model change them."
+        return without_row(subject, fit.candidate, reason)
+    return measured_row(subject, fit, how)
 
 
 def images_of(

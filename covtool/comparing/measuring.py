@@ -1,7 +1,7 @@
 """The rows of one network: each head fitted on kept maps, and what its model costs."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +13,7 @@ from covtool.comparing.candidates import Candidate, Subject
 from covtool.comparing.costs import Costs, measure_costs
 from covtool.comparing.head_on_maps import HeadOnMaps, KeptBatches
 from covtool.comparing.map_store import MapStore
-from covtool.comparing.passes import map_names
+from covtool.comparing.passes import ImagesOf, map_names
 from covtool.comparing.records import LeftOutRow
 from covtool.comparing.retrieval_estimates import TrainingSearch
 from covtool.errors import ArgumentError, NonFiniteError
@@ -104,52 +104,55 @@ class FittedHead:
     rank_1: float | None = None
 
 
-def measure_rows(
-    subject: Subject, store: MapStore, how: Measuring
-) -> Iterator[MeasuredRow | LeftOutRow]:
-    """Yield the row of each head of a network, or why it has none.
+def measured_row(subject: Subject, fit: FittedHead, how: Measuring) -> MeasuredRow:
+    """Return the row of a fitted head, whose network's costs are measured."""
+    with how.watch.of("speed"):
+        costs = measure_costs(fit.converted, subject.opened.recipe.input, how.device)
+    return MeasuredRow(
+        subject=subject,
+        candidate=fit.candidate,
+        values=fit.values,
+        figure=fit.figure,
+        rank_1=fit.rank_1,
+        costs=costs,
+    )
+
+
+@dataclass
+class Fitting:
+    """Heads of one network, fitted on its maps one after the other.
 
     Args:
         subject: The network, on the CPU.
         store: Its maps.
         how: How rows are measured.
     """
-    for fit in fitted_rows(subject, store, how):
-        if isinstance(fit, LeftOutRow):
-            yield fit
-            continue
-        with how.watch.of("speed"):
-            costs = measure_costs(fit.converted, subject.opened.recipe.input, how.device)
-        yield MeasuredRow(
-            subject=subject,
-            candidate=fit.candidate,
-            values=fit.values,
-            figure=fit.figure,
-            rank_1=fit.rank_1,
-            costs=costs,
-        )
 
+    subject: Subject
+    store: MapStore
+    how: Measuring
+    _moments: dict[str, ChannelMoments] = field(default_factory=dict)
 
-def fitted_rows(
-    subject: Subject, store: MapStore, how: Measuring
-) -> Iterator[FittedHead | LeftOutRow]:
-    """Yield each head of a network, fitted, or why it cannot be; see `measure_rows`."""
-    moments: dict[str, ChannelMoments] = {}
-    title = f"{subject.prefix}heads"
-    for candidate in how.track(subject.candidates, title, len(subject.candidates)):
-        with how.watch.of("heads"):
-            converted = _converted(subject.opened.model, candidate)
-            fit = _or_reason(partial(_fitted, candidate, converted, store, moments, how))
-        if isinstance(fit, str):
-            yield _without_row(subject, candidate, fit)
-            continue
-        yield fit
+    def every(self, candidates: Sequence[Candidate]) -> Iterator[FittedHead | LeftOutRow]:
+        """Yield each head, fitted, or why it cannot be."""
+        title = f"{self.subject.prefix}heads"
+        for candidate in self.how.track(candidates, title, len(candidates)):
+            yield self.one(candidate)
 
+    def one(self, candidate: Candidate) -> FittedHead | LeftOutRow:
+        """Return a head, fitted, or why it cannot be."""
+        with self.how.watch.of("heads"):
+            converted = self.converted(candidate)
+            fit = _or_reason(
+                partial(_fitted, candidate, converted, self.store, self._moments, self.how)
+            )
+        return without_row(self.subject, candidate, fit) if isinstance(fit, str) else fit
 
-def _converted(model: nn.Module, candidate: Candidate) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(CONVERT_SEED)
-        return apply_head(model, candidate.plan).eval()
+    def converted(self, candidate: Candidate) -> nn.Module:
+        """Return the network with a new head, as `convert` would start it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(CONVERT_SEED)
+            return apply_head(self.subject.opened.model, candidate.plan).eval()
 
 
 def _fitted(
@@ -191,14 +194,33 @@ def _fitted(
 @torch.inference_mode()
 def _searched(fitted: FittedHead, search: TrainingSearch, store: MapStore) -> FittedHead:
     """Return a head with the figures of a search for the training images."""
-    features = torch.cat([fitted.head.features(i).cpu() for i in range(store.batches)])
-    found = search.estimate(features)
+    found = search.estimate(all_features(fitted.head, store))
     return replace(
         fitted,
         values=found.average_precisions,
         figure=found.mean_average_precision,
         rank_1=found.rank_1,
     )
+
+
+@torch.inference_mode()
+def all_features(head: HeadOnMaps, store: MapStore) -> Tensor:
+    """Return the classifier's input of all images, (n, in_features), on the CPU."""
+    return torch.cat([head.features(batch).cpu() for batch in range(store.batches)])
+
+
+def is_as_converted(fit: FittedHead, images: ImagesOf, device: torch.device) -> bool:
+    """Return whether the classifier within the network is given what it is given here."""
+    found: list[Tensor] = []
+    classifier = fit.converted.get_submodule(fit.candidate.plan.sites.classifier)
+    handle = classifier.register_forward_pre_hook(lambda m, given: found.append(given[0]))
+    try:
+        with torch.inference_mode():
+            fit.converted.to(device)(next(iter(images.loader([0])))[0].to(device))
+            expected = fit.head.features(0)
+    finally:
+        handle.remove()
+    return torch.equal(found[0], expected)
 
 
 def _or_reason(fit: Callable[[], FittedHead]) -> FittedHead | str:
@@ -211,7 +233,8 @@ def _or_reason(fit: Callable[[], FittedHead]) -> FittedHead | str:
         return "Its features are not finite on these images, or the solver finds no solution."
 
 
-def _without_row(subject: Subject, candidate: Candidate, reason: str) -> LeftOutRow:
+def without_row(subject: Subject, candidate: Candidate, reason: str) -> LeftOutRow:
+    """Return the record of a head that has no row."""
     return LeftOutRow(
         checkpoint=subject.name,
         img_size=subject.img_size,

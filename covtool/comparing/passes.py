@@ -62,11 +62,17 @@ def map_names(plan: HeadPlan) -> tuple[str, ...]:
     )
 
 
-def kept_maps(candidates: Sequence[Candidate]) -> tuple[KeptMap, ...]:
-    """Return everything that the heads of a network on one tap each need, each once."""
+def kept_maps(candidates: Sequence[Candidate], *, for_pairs: bool = False) -> tuple[KeptMap, ...]:
+    """Return everything that the heads of a network on one tap each need, each once.
+
+    Args:
+        candidates: The heads.
+        for_pairs: Whether heads over two of the taps may follow: these pool the last map
+            themselves, also where a head alone leaves that to the network.
+    """
     found: dict[str, KeptMap] = {}
     for plan in (candidate.plan for candidate in candidates):
-        if needs_map(plan):
+        if needs_map(plan) or for_pairs:
             [name] = map_names(plan)
             tokens = plan.tap.positions + plan.tap.num_prefix_tokens
             numbers = plan.tap.channels * tokens
@@ -175,6 +181,8 @@ def _told_apart(
 
 
 def _is_same(model: nn.Module, kept: KeptMap, images: Tensor, found: list[Tensor]) -> bool:
+    if kept.plan.spec.own_average:  # no head alone pools it; a head over two maps is looked at
+        return True
     converted = apply_head(model, kept.plan).eval()
     with torch.inference_mode(), _hooked([("", _pooled(converted, kept.plan))]) as pooled:
         converted(images)

@@ -88,7 +88,8 @@ class PreparedComparison:
         return tuple(map(self._estimate, self.subjects))
 
     def _estimate(self, subject: Subject) -> Estimate:
-        needed = maps_bytes(kept_maps(subject.candidates), len(self.samples))
+        pairs = self.request.spec.pairs > 0
+        needed = maps_bytes(kept_maps(subject.candidates, for_pairs=pairs), len(self.samples))
         in_files = self.request.work is not None or needed > self.request.spec.memory_bytes
         return Estimate(
             checkpoint=subject.name,

@@ -78,3 +78,18 @@ def test_figures_do_not_depend_on_where_maps_are_kept(tmp_path, data) -> None:
     for done in (first, again):
         assert sorted((row.label, row.figure) for row in done.rows) == sorted(figures[0])
     assert list((tmp_path / "work").glob("*/*/part-*.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet"])
+def test_pairs_are_the_best_of_all_and_have_the_figures_of_their_conversions(
+    tmp_path, data, name
+) -> None:
+    request = request_of(tmp_path, data, name, head=("gap", "isqrt:dim=8"), tap=("auto",), pairs=3)
+    done = compare(request)
+    pairs = [row for row in done.rows if len(row.taps) == 2]
+    assert 2 <= len(pairs) <= 3
+    require_agreement(request, replace(done, rows=tuple(pairs)), tmp_path)
+    # What is left of the pairs is no better: each of them is fitted for real here.
+    everything = compare(replace(request, spec=request.spec.model_copy(update={"pairs": 100})))
+    figures = sorted((r.figure for r in everything.rows if len(r.taps) == 2), reverse=True)
+    assert sorted((row.figure for row in pairs), reverse=True) == figures[: len(pairs)]
