@@ -160,7 +160,9 @@ def _write(done: "Comparison", csv: Path | None, figure: Path | None, *, overwri
     if figure is not None:
         from covtool.plotting.comparison import plot_comparison
 
-        plot_comparison(done, figure, overwrite=overwrite)
+        drawn = plot_comparison(done, figure, overwrite=overwrite)
+        for text in drawn.notes:
+            render.note(f"note: {text}")
 
 
 def _outputs(paths: list[Path], *, convert: bool) -> tuple[Path | None, Path | None]:
@@ -209,9 +211,10 @@ def _show(done: "Comparison") -> None:
     columns = ["", "head", f"{done.metric} (%)", "95 %", "to the best", "95 %"]
     columns += ["rank-1 (%)"] if first.rank_1 is not None else []
     columns += ["features", "parameters", "GFLOPs", "ms", "MiB"]
+    kinds = ("class", "classes") if first.rank_1 is None else ("identity", "identities")
     title = (
         f"{done.metric}, {done.data}: {render.counted(done.images, 'image')} of "
-        f"{render.counted(done.classes, 'class', 'classes')}"
+        f"{render.counted(done.classes, *kinds)}"
     )
     render.table(title, columns, [list(_cells(row)) for row in done.rows])
     for row in done.left_out:

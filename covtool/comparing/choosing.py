@@ -64,7 +64,10 @@ def judge(
         Judgement(
             interval=_percent(own.low[row], own.high[row]),
             difference=100 * apart.estimate[row].item(),
-            difference_interval=_percent(apart.low[row], apart.high[row]),
+            # To itself it has none, whatever the resamples would say of two rows that agree.
+            difference_interval=_percent(apart.low[row], apart.high[row])
+            if row != best
+            else (0.0, 0.0),
             near_best=near[row],
             on_front=_is_on_front(figures, costs, row),
             recommended=row == recommended,

@@ -108,7 +108,8 @@ def _rows_of(
         kept_maps(subject.candidates, for_pairs=prepared.request.spec.pairs > 0),
     )
     images = images_of(prepared, subject, prepared.samples)
-    store = MapStore(-(-len(prepared.samples) // request.batch_size), folder)
+    batches = -(-len(prepared.samples) // request.batch_size)
+    store = MapStore(batches, folder, is_kept=request.work is not None)
     with watch.of("passes"):
         own = keep_maps(subject, kept, store, images, device=prepared.device, track=track)
     how = Measuring(

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from covtool.atomic import written_whole
+from covtool.atomic import saving, written_whole
 from covtool.errors import CovtoolError, reason_of
 
 BATCHES_IN_PART = 8
@@ -33,10 +33,12 @@ class MapStore:
     Args:
         batches: Number of batches of the data set.
         folder: Folder of the files; None for memory.
+        is_kept: Whether the files stay when a comparison has ended, or was interrupted.
     """
 
     batches: int
     folder: Path | None = None
+    is_kept: bool = True
     _memory: dict[tuple[str, int], list[Tensor]] = field(default_factory=dict)
 
     @property
@@ -67,8 +69,12 @@ class MapStore:
         path = self._file(name, part)
         path.parent.mkdir(parents=True, exist_ok=True)
         numbered = {str(i): t.contiguous() for i, t in enumerate(tensors)}
-        with written_whole(path) as file:
-            save_file(numbered, file)
+        if self.is_kept:
+            with written_whole(path) as file:
+                save_file(numbered, file)
+        else:  # it is no output: after an interruption nobody is told of it
+            with saving(path):
+                save_file(numbered, path)
 
     def batch(self, name: str, batch: int) -> Tensor:
         """Return what is kept of a batch.

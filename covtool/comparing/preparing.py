@@ -16,6 +16,7 @@ from covtool.comparing.candidates import (
     with_candidates,
     with_sites,
 )
+from covtool.comparing.pairs import gram_bytes
 from covtool.comparing.passes import kept_maps, maps_bytes
 from covtool.comparing.request import CompareRequest
 from covtool.comparing.retrieval_estimates import TrainingSearch, training_labels
@@ -31,6 +32,7 @@ from covtool.errors import ArgumentError, CheckpointError, DataError, SurgeryErr
 from covtool.launch_environment import place
 from covtool.printable import first_few
 from covtool.progress import Track, silent
+from covtool.specs.byte_amounts import format_bytes
 from covtool.variants import HEADS
 
 SHOWN = 6
@@ -127,6 +129,7 @@ def prepare_comparison(request: CompareRequest, *, track: Track = silent) -> Pre
         raise problem
     subjects = tuple(with_candidates(subject, heads, request.spec.tap) for subject in opened)
     _require_candidates(subjects)
+    _require_room_for_pairs(request, subjects, len(checked.good))
     return PreparedComparison(
         request=request,
         layout=layout,
@@ -215,6 +218,20 @@ def _require_candidates(subjects: Sequence[Subject]) -> None:
         f"None of the heads can be built: {first.label}: {first.reason}",
         hint="covtool inspect shows the sites of a model, covtool list heads what heads take.",
     )
+
+
+def _require_room_for_pairs(
+    request: CompareRequest, subjects: Sequence[Subject], images: int
+) -> None:
+    """Refuse pairs whose Gram matrices take more memory than maps may."""
+    needed = gram_bytes(max(len(subject.candidates) for subject in subjects), images)
+    if request.spec.pairs and needed > request.spec.memory_bytes:
+        raise ArgumentError(
+            f"--pairs would take {format_bytes(needed)}: a Gram matrix of {images:,} images for "
+            f"each head, and --memory is {request.spec.memory}.",
+            hint=f"Add --memory {-(-needed // 10**9)}GB, or compare fewer heads and taps, or "
+            "--calibrate-images 2000.",
+        )
 
 
 def _notes(

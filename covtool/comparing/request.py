@@ -18,8 +18,8 @@ class CompareRequest:
         img_sizes: Heights and widths of the images, in pixels; empty for each model's own.
         spec: Heads, taps and bounds.
         layout: Choices in reading the data set.
-        work: Folder that keeps maps and figures, from which an interrupted comparison goes on;
-            None for a temporary one, where maps do not fit into memory.
+        work: Folder that keeps feature maps, from which an interrupted comparison goes on; None
+            for a temporary one, where maps do not fit into memory.
         batch_size: Images per batch.
         workers: Processes that load them.
         device: Device to compute on: ``auto``, ``cpu``, ``cuda``.

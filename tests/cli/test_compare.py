@@ -85,3 +85,9 @@ def test_mistakes_are_usage_errors(wrong, said, checkpoint, data, capsys) -> Non
 def test_missing_data_and_checkpoints_have_their_exit_codes(checkpoint, data) -> None:
     assert called("compare", checkpoint, "--data", "nowhere") == 4
     assert called("compare", "no.pth", "--data", data) == 3
+
+
+def test_figure_is_drawn(checkpoint, data) -> None:
+    pytest.importorskip("covtool.plotting.comparison")
+    assert called(*asked(checkpoint, data, "-o", "rows.svg")) == 0
+    assert Path("rows.svg").read_text().lstrip().startswith("<?xml")

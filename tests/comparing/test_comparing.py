@@ -253,3 +253,9 @@ def test_retrieval_data_are_compared_by_search(tmp_path, checkpoint, data) -> No
     assert done.metric == "mAP"
     assert done.images == 42
     assert all(0 < row.rank_1 <= 100 and 0 < row.figure < 100 for row in done.rows)
+
+
+def test_pairs_beyond_the_memory_are_refused(checkpoint, data) -> None:
+    request = request_of(checkpoint, data, tap=("auto",), pairs=2, memory="10kB")
+    with pytest.raises(ArgumentError, match="Gram matrix of 42 images"):
+        compare(request)
