@@ -111,13 +111,17 @@ def summary(found: dict) -> dict:
     )
     chosen = next(i for i, one in enumerate(judged) if one.recommended)
     first = max(range(len(rows)), key=lambda i: left_out[i])
+    near = [i for i, one in enumerate(judged) if one.near_best]
+    cheapest = min(near, key=lambda i: (rows[i]["gflops"], rows[i]["features"]))
     return {
         "rank_correlation": spearmanr(left_out, test).statistic,
         "recommended": rows[chosen]["label"],
         "regret": max(test) - test[chosen],
         "best_estimate": rows[first]["label"],
         "regret_of_best_estimate": max(test) - test[first],
-        "near": sum(one.near_best for one in judged),
+        "near": len(near),
+        "cheapest": rows[cheapest]["label"],
+        "regret_of_cheapest": max(test) - test[cheapest],
     }
 
 
@@ -154,10 +158,10 @@ def print_table(name: str, found: dict) -> None:
         )
     told = summary(found)
     print(
-        f"\nRank correlation {told['rank_correlation']:.2f}. Recommended, of {told['near']} within "
-        f"the noise of the best: `{told['recommended']}`, regret {told['regret']:.1f} points. Best "
-        f"estimate: `{told['best_estimate']}`, regret {told['regret_of_best_estimate']:.1f}. "
-        f"{found['processor_seconds']:.0f} s of processor time, {found['memory_gib']:.1f} GiB."
+        f"\nRank correlation {told['rank_correlation']:.2f}. Recommended: "
+        f"`{told['recommended']}`, regret {told['regret']:.1f} points. Best estimate: `{told['best_estimate']}`, regret "
+        f"{told['regret_of_best_estimate']:.1f}. Cheapest of {told['near']} within the noise of the "
+        f"best: `{told['cheapest']}`, regret {told['regret_of_cheapest']:.1f}."
     )
 
 
