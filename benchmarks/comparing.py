@@ -156,12 +156,16 @@ def print_table(name: str, found: dict) -> None:
             f"| `{row['label']}` | {row['features']:,} | {row['gflops']:.2f} "
             f"| {row['left_out']:.1f} % | {row['test']:.1f} % |"
         )
-    told = summary(found)
+    told = {
+        key: f"{value:.1f}" if key.startswith("regret") else value
+        for key, value in summary(found).items()
+    }
     print(
         f"\nRank correlation {told['rank_correlation']:.2f}. Recommended: "
-        f"`{told['recommended']}`, regret {told['regret']:.1f} points. Best estimate: `{told['best_estimate']}`, regret "
-        f"{told['regret_of_best_estimate']:.1f}. Cheapest of {told['near']} within the noise of the "
-        f"best: `{told['cheapest']}`, regret {told['regret_of_cheapest']:.1f}."
+        f"`{told['recommended']}`, regret {told['regret']} points. "
+        f"Best estimate: `{told['best_estimate']}`, regret {told['regret_of_best_estimate']}. "
+        f"Cheapest of {told['near']} within the noise of the best: `{told['cheapest']}`, "
+        f"regret {told['regret_of_cheapest']}."
     )
 
 
