@@ -20,6 +20,7 @@ from covtool_cli.lazy import LazyGroup
 
 COMMANDS = {
     "inspect": "Show what a checkpoint holds, which architecture it is, what can be operated on.",
+    "compare": "Choose a head before training: heads, taps, models and image sizes side by side.",
     "convert": "Replace parts of a checkpoint, keep its weights, write one self-describing file.",
     "finetune": "Train a model on a folder of images or a CSV file.",
     "svdnet-rri": "Train for retrieval with an Eigenlayer: restraint and relaxation iterations.",

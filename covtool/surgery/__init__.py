@@ -1,6 +1,7 @@
 """Surgery in two steps: plan (changes nothing), then apply (returns a changed copy)."""
 
-from covtool.surgery.calibration import CalibrationResult, calibrate_head_
+from covtool.surgery.calibrated import CalibrationResult, ChannelMoments, HeadFit
+from covtool.surgery.calibration import calibrate_head_, channel_moments, fit_head_
 from covtool.surgery.convolutions import (
     ConvolutionsPlan,
     apply_convolutions,
@@ -23,8 +24,10 @@ from covtool.surgery.stem import StemPlan, apply_stem, plan_stem
 __all__ = [
     "OPERATIONS",
     "CalibrationResult",
+    "ChannelMoments",
     "ConvolutionsPlan",
     "EigenlayerPlan",
+    "HeadFit",
     "HeadPlan",
     "InstanceBatchNormPlan",
     "LastStridePlan",
@@ -42,6 +45,8 @@ __all__ = [
     "apply_stem",
     "branches_of",
     "calibrate_head_",
+    "channel_moments",
+    "fit_head_",
     "plan_convolutions",
     "plan_eigenlayer",
     "plan_head",

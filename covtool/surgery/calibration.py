@@ -6,7 +6,6 @@ puts out. Both are closed forms over images that stream by; nothing is trained.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
@@ -15,17 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from covtool.layers.global_pooling import GlobalPooling
 from covtool.ops.principal import principal_directions
 from covtool.ops.ridge import fit_ridge, fit_ridge_by_batches, mistakes
 from covtool.ops.sketch import CountSketch
 from covtool.ops.temperature import TemperatureFit, fit_held_out
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
+from covtool.surgery.calibrated import CalibrationResult, ChannelMoments, HeadFit
 from covtool.surgery.head import HeadPlan, branches_of
 from covtool.surgery.module_types import module_at
-
-Loader = Iterable[tuple[Tensor, Tensor]]
-"""Normalized images (b, C, H, W) and labels (b,), the same ones each time it is iterated."""
+from covtool.surgery.streaming import Inputs, Loader, Moments, Tracked, stream_moments_
 
 # An eigendecomposition in float64 takes cubic time: 8192 unknowns are minutes on two cores.
 LARGEST_SYSTEM = 8192
@@ -34,40 +33,6 @@ LARGEST_SKETCH = 4096
 _FLOAT32, _FLOAT64, _EIGEN_COPIES = 4, 8, 3
 _SOFTENING = 4  # of the likeliest scale: sharper logits make the first training steps too large
 _TEMPERATURES = torch.logspace(0, 3, 61, dtype=torch.float64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationResult:
-    """What `calibrate_head_` did.
-
-    Attributes:
-        images: Images it was done with.
-        left_out_top_1: Estimate of the accuracy on new images, percent: each image judged by
-            the classifier that was solved without it.
-        penalty: λ of the ridge regression.
-        side: ``rows`` (the dual, a system of as many unknowns as images) or ``features``.
-        system_size: Unknowns of the system that was solved.
-        sketched: Whether the features were sketched to fit the bound on memory.
-        kept_features: Whether the features stayed in memory, or were computed again each time.
-        explained_variance: Share of the channels' variance that the reduction keeps, percent; of
-            several taps the smallest; None without a reduction.
-        explained_variances: The same for each tap, in their order; empty without a reduction.
-        temperature: Factor that made the regression's outputs logits.
-        predictions: Temperature of predictions for these logits, by the left-out ones; None where
-            the images give none.
-    """
-
-    images: int
-    left_out_top_1: float
-    penalty: float
-    side: str
-    system_size: int
-    sketched: bool
-    kept_features: bool
-    explained_variance: float | None
-    temperature: float
-    predictions: TemperatureFit | None = None
-    explained_variances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +71,6 @@ def plan_memory(images: int, features: int, limit_gib: float) -> MemoryPlan:
     return MemoryPlan(sketch_size=max(sketched, 1), keep=False)
 
 
-@torch.no_grad()
 def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
     model: nn.Module,
     plan: HeadPlan,
@@ -132,12 +96,52 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
         track: Shows progress.
         processes: Processes that have a share of the images each.
     """
+    fit = fit_head_(
+        model,
+        plan,
+        loader,
+        num_images=num_images,
+        memory_gib=memory_gib,
+        track=track,
+        processes=processes,
+    )
+    return fit.result
+
+
+@torch.no_grad()
+def fit_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
+    model: nn.Module,
+    plan: HeadPlan,
+    loader: Loader,
+    *,
+    num_images: int,
+    memory_gib: float = 2.0,
+    moments: Sequence[ChannelMoments] = (),
+    track: Track = silent,
+    processes: Processes = ALONE,
+) -> HeadFit:
+    """Do what `calibrate_head_` does, and return which images were right as well.
+
+    Args:
+        model: As for `calibrate_head_`, and so are the arguments that are not named here.
+        plan: The plan.
+        loader: The images.
+        num_images: Number of images in one iteration, of all processes together.
+        memory_gib: Bound on the memory of features and system together.
+        moments: What `channel_moments` found for another head on the same maps, one for each
+            reduction; empty to compute them.
+        track: Shows progress.
+        processes: Processes that have a share of the images each.
+    """
     branches = branches_of(model, plan)
     batches = len(loader) if isinstance(loader, Sized) else None
-    tracked = _Tracked(loader, track, batches, next(model.parameters()).device, processes)
+    tracked = Tracked(loader, track, batches, next(model.parameters()).device, processes)
     # The order matters: the batch norm sees what the reduction gives, the classifier what both do.
-    reductions = [b.reduction for b in branches if isinstance(b.reduction, nn.Sequential)]
-    explained = _principal_reductions_(model, reductions, tracked) if reductions else ()
+    reductions = _reductions(branches)
+    explained: tuple[float, ...] = ()
+    if reductions:
+        moments = moments or _channel_moments(model, reductions, tracked)
+        explained = _principal_reductions_(reductions, moments)
     norms = [b.post_bn for b in branches if isinstance(b.post_bn, nn.BatchNorm1d)]
     if norms:
         _estimate_batch_norms_(model, norms, tracked)
@@ -149,7 +153,7 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
     )
     classifier.weight.copy_(solved.weight)
     classifier.bias.copy_(solved.bias)
-    return CalibrationResult(
+    result = CalibrationResult(
         images=solved.images,
         left_out_top_1=solved.left_out_top_1,
         penalty=solved.penalty,
@@ -164,116 +168,72 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
         temperature=solved.temperature,
         predictions=solved.predictions,
     )
+    return HeadFit(result=result, right=solved.right)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tracked:
-    """This process's share of the images with progress, on the model's device."""
+@torch.no_grad()
+def channel_moments(
+    model: nn.Module, plan: HeadPlan, loader: Loader, *, track: Track = silent
+) -> tuple[ChannelMoments, ...]:
+    """Return the moments of what each reduction of a new head is given; none without a reduction.
 
-    loader: Loader
-    track: Track
-    batches: int | None
-    device: torch.device
-    processes: Processes
-
-    def run(self, model: nn.Module, description: str) -> Iterator[Tensor]:
-        """Run the model on the images; yields the labels after each batch."""
-        for images, labels in self.track(self.loader, description, self.batches):
-            model(images.to(self.device))
-            yield labels
-
-
-class _Inputs:
-    """While it is open, remembers what a module is given."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-
-    def __enter__(self) -> "_Inputs":
-        self.handle = self.module.register_forward_pre_hook(self._remember)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.handle.remove()
-
-    def _remember(self, module: nn.Module, arguments: tuple[Tensor]) -> None:
-        self.last = arguments[0].detach()
+    Args:
+        model: Result of `apply_head` for `plan`; in eval mode.
+        plan: The plan.
+        loader: The images; iterated once.
+        track: Shows progress.
+    """
+    reductions = _reductions(branches_of(model, plan))
+    if not reductions:
+        return ()
+    batches = len(loader) if isinstance(loader, Sized) else None
+    tracked = Tracked(loader, track, batches, next(model.parameters()).device, ALONE)
+    return _channel_moments(model, reductions, tracked)
 
 
-class _Moments:
-    """Mean and covariance of rows that stream by, in float64."""
-
-    def __init__(self, features: int, device: torch.device, *, mixed: bool) -> None:
-        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
-        self.count, self.total = zeros(()), zeros(features)
-        self.products = zeros(features, features) if mixed else zeros(features)
-        self.mixed = mixed
-
-    def add(self, rows: Tensor) -> None:
-        """Take up rows (N, features)."""
-        self.count += len(rows)
-        self.total += rows.sum(dim=0)
-        self.products += rows.mT @ rows if self.mixed else rows.square().sum(dim=0)
-
-    def sums(self) -> list[Tensor]:
-        """Return what several processes have to add up."""
-        return [self.count, self.total, self.products]
-
-    def central(self) -> tuple[Tensor, Tensor]:
-        """Return the mean and the covariance, or without mixed products the variances."""
-        # One pass in float64: E[xx'] - mm' cancels, which float32 would not survive.
-        mean = self.total / self.count
-        square = torch.outer(mean, mean) if self.mixed else mean.square()
-        return mean, self.products / self.count - square
+def _reductions(branches: Sequence[GlobalPooling]) -> list[nn.Sequential]:
+    return [b.reduction for b in branches if isinstance(b.reduction, nn.Sequential)]
 
 
-def _streamed_(
-    model: nn.Module,
-    modules: Sequence[nn.Module],
-    moments: Sequence[_Moments],
-    tracked: _Tracked,
-    description: str,
-) -> None:
-    """Add up the moments of what some modules are given, in one pass over all images."""
-    with ExitStack() as stack:
-        inputs = [stack.enter_context(_Inputs(module)) for module in modules]
-        for _ in tracked.run(model, description):
-            for seen, sums in zip(inputs, moments, strict=True):
-                sums.add(seen.last.double().movedim(1, -1).flatten(0, -2))
-    tracked.processes.add_([tensor for sums in moments for tensor in sums.sums()])
+def _channel_moments(
+    model: nn.Module, reductions: Sequence[nn.Sequential], tracked: Tracked
+) -> tuple[ChannelMoments, ...]:
+    """Return the moments of the inputs of 1x1 reductions, in one pass over all images."""
+    convs = [module_at(reduction, "conv", nn.Conv2d) for reduction in reductions]
+    moments = [Moments(conv.in_channels, tracked.device, mixed=True) for conv in convs]
+    stream_moments_(model, reductions, moments, tracked, "principal directions")
+    central = [sums.central() for sums in moments]
+    return tuple(ChannelMoments(mean=mean, covariance=cov) for mean, cov in central)
 
 
 def _principal_reductions_(
-    model: nn.Module, reductions: Sequence[nn.Sequential], tracked: _Tracked
+    reductions: Sequence[nn.Sequential], moments: Sequence[ChannelMoments]
 ) -> tuple[float, ...]:
     """Set 1x1 reductions to the principal directions of their inputs.
 
     Returns:
         For each the share of the variance that it keeps, percent.
     """
-    convs = [module_at(reduction, "conv", nn.Conv2d) for reduction in reductions]
-    moments = [_Moments(conv.in_channels, tracked.device, mixed=True) for conv in convs]
-    _streamed_(model, reductions, moments, tracked, "principal directions")
     kept = []
-    for reduction, conv, sums in zip(reductions, convs, moments, strict=True):
-        mean, cov = sums.central()
+    for reduction, found in zip(reductions, moments, strict=True):
+        conv, cov = module_at(reduction, "conv", nn.Conv2d), found.covariance
         directions = principal_directions(cov, conv.out_channels)
         variances = (directions @ cov * directions).sum(dim=1)
         conv.weight.copy_(directions[:, :, None, None])
         # Known in closed form: projections have the mean and the variance of their directions.
         if hasattr(reduction, "bn"):
             norm = module_at(reduction, "bn", nn.BatchNorm2d)
-            _set_statistics_(norm, directions @ mean, variances)
+            _set_statistics_(norm, directions @ found.mean, variances)
         kept.append(100 * (variances.sum() / cov.diagonal().sum()).item())
     return tuple(kept)
 
 
 def _estimate_batch_norms_(
-    model: nn.Module, norms: Sequence[nn.BatchNorm1d], tracked: _Tracked
+    model: nn.Module, norms: Sequence[nn.BatchNorm1d], tracked: Tracked
 ) -> None:
     """Set the statistics of batch norms to those of their inputs over all images."""
-    moments = [_Moments(norm.num_features, tracked.device, mixed=False) for norm in norms]
-    _streamed_(model, norms, moments, tracked, "batch norm statistics")
+    moments = [Moments(norm.num_features, tracked.device, mixed=False) for norm in norms]
+    stream_moments_(model, norms, moments, tracked, "batch norm statistics")
     for norm, sums in zip(norms, moments, strict=True):
         mean, variance = sums.central()
         # Rounding may leave a variance just below zero where a channel is constant.
@@ -289,11 +249,11 @@ def _set_statistics_(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 
 
 def _share(
-    model: nn.Module, classifier: nn.Linear, tracked: _Tracked, memory: MemoryPlan
+    model: nn.Module, classifier: nn.Linear, tracked: Tracked, memory: MemoryPlan
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the classifier's input, perhaps sketched, and one-hot labels: of this process."""
     sketch = _sketch(classifier.in_features, memory)
-    with _Inputs(classifier) as inputs:
+    with Inputs(classifier) as inputs:
         for labels in tracked.run(model, "features for the classifier"):
             features = inputs.last.float().cpu()
             targets = nn.functional.one_hot(labels, classifier.out_features)
@@ -306,6 +266,7 @@ class _Solved:
 
     weight: Tensor
     bias: Tensor
+    right: Tensor
     images: int
     left_out_top_1: float
     penalty: float
@@ -343,6 +304,7 @@ def _solve(
     return _Solved(
         weight=temperature * weight,
         bias=temperature * fit.bias,
+        right=right,
         images=len(right),
         left_out_top_1=100 * right.double().mean().item(),
         penalty=fit.penalty,

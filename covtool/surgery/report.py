@@ -28,7 +28,7 @@ class Size:
     Attributes:
         parameters: Trained numbers.
         flops: Floating point operations of the forward pass of one image, two for each
-            multiply-add of a convolution or a matrix product.
+            multiply-add of a convolution or a matrix product, and those of eigendecompositions.
     """
 
     parameters: int
@@ -54,6 +54,19 @@ class KeyChanges:
     dropped: tuple[str, ...]
 
 
+def _eigh_flops(matrices: torch.Size, *rest: object, **others: object) -> int:
+    """Operations of the eigendecomposition of symmetric matrices (..., n, n), with vectors.
+
+    Source:
+        Golub, Van Loan. "Matrix Computations", section 8.3: 9 n³.
+    """
+    return 9 * matrices.numel() * matrices[-1]
+
+
+# torch counts convolutions and products alone: heads with a solver would look too cheap.
+_MORE_FLOPS = {torch.ops.aten._linalg_eigh: _eigh_flops}
+
+
 def measure_size(model: nn.Module, images: InputSpec) -> Size:
     """Count the parameters and floating point operations of a model in eval mode."""
     parameter = next(model.parameters())
@@ -66,7 +79,7 @@ def measure_size(model: nn.Module, images: InputSpec) -> Size:
         # gradient: of a parameter that is given to one (PiT's class token) there is none here.
         for weight in trained:
             weight.requires_grad_(False)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with FlopCounterMode(display=False, custom_mapping=_MORE_FLOPS) as counter, torch.no_grad():
             model(image)
     finally:
         for weight in trained:

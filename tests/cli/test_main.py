@@ -43,7 +43,8 @@ def test_every_command_has_json_and_debug(command: str, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["predict", "export", "index", "search", "average", "diff", "card", "push"]
+    "command",
+    ["compare", "predict", "export", "index", "search", "average", "diff", "card", "push"],
 )
 def test_who_uses_a_model_sees_few_options(command: str) -> None:
     parameters = load_command("covtool_cli.commands", command).params
@@ -59,6 +60,8 @@ def test_who_uses_a_model_sees_few_options(command: str) -> None:
         ["convert", "--help"],
         ["finetune", "--help"],
         ["convrt"],
+        ["compare", "--help"],
+        ["compare", "net.pth", "--data", "birds", "-o", "birds.xml"],
         ["predict", "--help"],
         ["predict", "net.safetensors", "photo.jpg", "-o", "answers.xml"],
         ["export", "net.safetensors", "-o", "net.pb"],

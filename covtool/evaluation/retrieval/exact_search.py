@@ -10,7 +10,7 @@ from covtool.evaluation.retrieval.comparisons import METRICS
 from covtool.evaluation.retrieval.memory_plan import FLOAT, BlockPlan, SearchSize, plan_blocks
 from covtool.evaluation.retrieval.pair_counts import counting_bytes
 from covtool.evaluation.retrieval.relevance import Relevance
-from covtool.specs import RetrievalSpec
+from covtool.specs import SearchSpec
 
 # Bounds of what torch's own record of allocations shows; test_search_memory.py holds them.
 RANKING = 28
@@ -73,7 +73,7 @@ class ExactSearch:
         ArgumentError: The memory allowed is too little.
     """
 
-    def __init__(self, features: SearchFeatures, spec: RetrievalSpec) -> None:
+    def __init__(self, features: SearchFeatures, spec: SearchSpec) -> None:
         self.plan = plan_exact(features.size, spec)
         self._query, self._gallery = features.query, features.gallery
         self._gallery_rows = features.relevance.gallery_rows
@@ -102,7 +102,7 @@ def gather_rows(features: Tensor, rows: Tensor) -> Tensor:
     return features[first : last + 1] if last - first + 1 == len(rows) else features[rows]
 
 
-def plan_exact(size: SearchSize, spec: RetrievalSpec) -> BlockPlan:
+def plan_exact(size: SearchSize, spec: SearchSpec) -> BlockPlan:
     """Return the blocks of an `ExactSearch`.
 
     Raises:

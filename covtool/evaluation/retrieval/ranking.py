@@ -1,5 +1,6 @@
 """Ranking of a gallery for each query, and the figures of it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from covtool.evaluation.features.feature_set import FeatureSet
 from covtool.evaluation.retrieval.exact_search import ExactSearch, Search, SearchFeatures
 from covtool.evaluation.retrieval.metrics import RankingFigures, ranking_figures
 from covtool.evaluation.retrieval.pair_counts import PairTally
-from covtool.evaluation.retrieval.relevance import Relevance
+from covtool.evaluation.retrieval.relevance import Relevance, SameIdentity
 from covtool.evaluation.retrieval.reranking import RerankedSearch
 from covtool.evaluation.retrieval.verification import VerificationResult, verification_figures
 from covtool.ops.ranking import first_of, ranks_of
@@ -158,6 +159,31 @@ def rank_gallery(
     )
 
 
+def compared_blocks(
+    search: Search, relevance: Relevance, queries: Tensor, track: Track = silent
+) -> Iterator[tuple[Tensor, Tensor, SameIdentity]]:
+    """Yield blocks of queries with what orders the gallery for them, and its relevant images.
+
+    Args:
+        search: Comparison with the gallery, `search.plan.rows` queries at a time.
+        relevance: Ground truth.
+        queries: Queries that have a match, shape (Q,).
+        track: Display of the progress, by blocks.
+
+    Yields:
+        The queries, shape (B,); values in the order of the distances, shape (B, G), infinite where
+        an image is ignored, overwritten by the next block; the images of each query's identity.
+    """
+    blocks = queries.split(search.plan.rows)
+    for block in track(blocks, "searching", len(blocks)):
+        distances = search.compare(block)
+        same = relevance.same_identity(block)
+        # Ignored images go to the end, behind every finite distance: no rank counts them.
+        rows, columns = same.is_ignored.nonzero(as_tuple=True)
+        distances[rows, same.positions[rows, columns]] = torch.inf
+        yield block, distances, same
+
+
 def _rank(
     search: Search, relevance: Relevance, keep: int, tally: PairTally, track: Track
 ) -> tuple[RankingFigures, Tensor]:
@@ -167,13 +193,8 @@ def _rank(
     """
     figures = []
     matches = torch.full((relevance.num_queries, min(keep, len(relevance.gallery_rows))), -1)
-    blocks = relevance.scored_queries.split(search.plan.rows)
-    for queries in track(blocks, "searching", len(blocks)):
-        distances = search.compare(queries)
-        same = relevance.same_identity(queries)
-        # Ignored images go to the end, behind every finite distance: no rank counts them.
-        rows, columns = same.is_ignored.nonzero(as_tuple=True)
-        distances[rows, same.positions[rows, columns]] = torch.inf
+    blocks = compared_blocks(search, relevance, relevance.scored_queries, track)
+    for queries, distances, same in blocks:
         tally.add(distances, search.base, same)
         figures.append(ranking_figures(ranks_of(distances, same.match_positions), same.is_match))
         if keep:

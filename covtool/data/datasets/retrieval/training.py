@@ -11,6 +11,18 @@ from covtool.data.datasets.validation_split import with_validation
 from covtool.errors import DataError
 
 
+def training_images(layout: RetrievalLayout) -> tuple[RetrievalSample, ...]:
+    """Return the training images without junk.
+
+    Raises:
+        DataError: There are none.
+    """
+    train = tuple(sample for sample in layout.train if sample.identity != JUNK_IDENTITY)
+    if not train:
+        raise DataError(f"{layout.root} has no training images, only: {', '.join(layout.subsets)}.")
+    return train
+
+
 def training_layout(
     layout: RetrievalLayout, *, val_fraction: float | None = None, seed: int = 0
 ) -> DataLayout:
@@ -26,9 +38,7 @@ def training_layout(
     Raises:
         DataError: There are no training images, or `val_fraction` is given beside a ``val``.
     """
-    train = [sample for sample in layout.train if sample.identity != JUNK_IDENTITY]
-    if not train:
-        raise DataError(f"{layout.root} has no training images, only: {', '.join(layout.subsets)}.")
+    train = training_images(layout)
     # As text, not by number like classes: checkpoints hold the classes of identities in this order.
     names = sorted({sample.identity for sample in train})
     index = {name: label for label, name in enumerate(names)}

@@ -1,0 +1,144 @@
+"""Time, memory and error of the ridge regressions behind calibration, on synthetic features.
+
+    OMP_NUM_THREADS=1 python benchmarks/ridge.py --work ridge-rows [--only dual-5994-eigen ...]
+
+Each row runs in a process of its own and is kept in the folder: a later start goes on with what is
+missing, and prints all. Times are CPU seconds; memory is the most that the process held beyond
+what it did before the fit.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from synthetic_features import SyntheticFeatures
+from torch import Tensor
+
+from covtool.ops.ridge import mistakes
+from covtool.ops.ridge.choice import lowest_nearby, scaled_penalties
+from covtool.ops.ridge.dual_cholesky import fit_by_cholesky
+from covtool.ops.ridge.dual_eigen import fit_by_eigen
+from covtool.ops.ridge.gram import centered_gram, times_rows
+
+TEST_ROWS = 4000
+FITS = {"eigen": fit_by_eigen, "cholesky": fit_by_cholesky}
+SIZES = {2000: 100, 4096: 100, 5994: 200, 8144: 196, 20000: 200}  # rows: classes
+FEATURES = 32_896
+
+
+def memory_mib() -> tuple[float, float]:
+    """Return the memory of this process now, and the most since it began."""
+    fields = dict(
+        line.split(":")
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if ":" in line
+    )
+    return tuple(int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+
+
+def gathered(source: SyntheticFeatures, *, test: bool = False) -> tuple[Tensor, Tensor]:
+    """Return all rows, made in place."""
+    features = torch.empty(source.rows, source.features)
+    labels, filled = [], 0
+    for part, part_labels in source.batches(test=test):
+        features[filled : filled + len(part)] = part
+        filled += len(part)
+        labels.append(part_labels)
+    return features, torch.cat(labels)
+
+
+def top_1(predictions: Tensor, labels: Tensor) -> float:
+    """Return the share that is right, in percent."""
+    return 100 * (predictions.argmax(dim=1) == labels).double().mean().item()
+
+
+def dual(rows: int, method: str) -> dict[str, object]:
+    """Fit by an n x n system."""
+    classes = SIZES[rows]
+    features, labels = gathered(SyntheticFeatures(rows, FEATURES, classes))
+    targets = torch.nn.functional.one_hot(labels, classes).bool()
+    before, _ = memory_mib()
+    begin = time.process_time()
+    mean = features.mean(dim=0, dtype=torch.float64)
+    gram = centered_gram(features, mean)
+    total = gram.diagonal().sum().item()
+    gram_s = time.process_time() - begin
+    calls = counted()
+    begin = time.process_time()
+    fit = FITS[method](gram, targets, mistakes)
+    solve_s = time.process_time() - begin
+    weight = times_rows(fit.coefficients.mT, features).float()
+    bias = (fit.target_mean - weight.double() @ mean).float()
+    _, peak = memory_mib()
+    right = 0.0
+    test = SyntheticFeatures(TEST_ROWS, FEATURES, classes)
+    for part, part_labels in test.batches(test=True):
+        right += top_1(part @ weight.mT + bias, part_labels) * len(part) / TEST_ROWS
+    return {
+        "rows": rows,
+        "classes": classes,
+        "method": method,
+        "gram_s": gram_s,
+        "solve_s": solve_s,
+        "tried": len(calls) or len(scaled_penalties(total, rows)),
+        "peak_mib": peak - before,
+        "matrix_mib": 8 * rows**2 / 2**20,
+        "penalty": fit.penalty * rows / total,
+        "left_out": top_1(fit.left_out, labels),
+        "test": right,
+    }
+
+
+def counted() -> list[int]:
+    """Have the search note the penalties that it tries."""
+    from covtool.ops.ridge import dual_cholesky
+
+    calls: list[int] = []
+
+    def noting(loss: Callable[[int], float], count: int, *, start: int) -> int:
+        def noted(place: int) -> float:
+            calls.append(place)
+            print("penalty", place, time.process_time(), file=sys.stderr, flush=True)
+            return loss(place)
+
+        return lowest_nearby(noted, count, start=start)
+
+    dual_cholesky.lowest_nearby = noting
+    return calls
+
+
+CASES: dict[str, Callable[[], dict[str, object]]] = {
+    f"dual-{rows}-{method}": (lambda rows=rows, method=method: dual(rows, method))
+    for rows in SIZES
+    for method in FITS
+    if (rows, method) != (20000, "eigen")  # an hour, and 18 GiB
+}
+
+
+def main() -> None:
+    """Run what is missing, print all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        print(json.dumps(CASES[arguments.case]()))
+        return
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    for name in arguments.only:
+        path = arguments.work / f"{name}.json"
+        if not path.exists():
+            command = [sys.executable, __file__, "--work", str(arguments.work), "--case", name]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            path.write_text(done.stdout)
+        print(name, path.read_text().strip(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""`covtool compare`."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from covtool.atomic import require_suffix, require_writable
+from covtool.atomic.formats import FIGURES, MODELS
+from covtool.errors import ArgumentError
+from covtool.printable import printable
+from covtool.specs import LayoutSpec
+from covtool.specs.byte_amounts import format_bytes
+from covtool.specs.comparing import ComparedImages, CompareSpec
+from covtool_cli import options, render
+
+if TYPE_CHECKING:
+    from covtool.comparing import (
+        ComparedRow,
+        CompareRequest,
+        Comparison,
+        Estimate,
+        PreparedComparison,
+    )
+    from covtool.conversion import ConversionResult
+
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CKPT...",
+        help="Checkpoints, timm names, torchvision:NAME, hf-hub:ORG/NAME, covtool files.",
+    ),
+]
+
+
+def _require_name(paths: list[Path] | None) -> list[Path]:
+    for path in paths or []:
+        require_suffix(path, (*FIGURES, *MODELS), what="a picture, or the model of --convert")
+    return paths or []
+
+
+def _require_csv(path: Path) -> None:
+    require_suffix(path, (".csv",), what="a CSV file")
+
+
+Output = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        callback=_require_name,
+        help="Figure to draw, accuracy against cost: .svg, .png, .pdf. Or the file that --convert "
+        "writes: .safetensors. May be given twice.",
+    ),
+]
+Csv = Annotated[
+    Path | None,
+    typer.Option(callback=options.named_by(_require_csv), help="CSV file to write, all rows."),
+]
+Work = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder that keeps feature maps: an interrupted comparison goes on from it, and "
+        "another one with more heads starts from it.",
+    ),
+]
+Convert = Annotated[
+    bool,
+    typer.Option(
+        "--convert", help="Convert the recommended row, and check that it has its figure."
+    ),
+]
+HIDDEN = ("mean", "std", "interpolation", "exif", *LayoutSpec.model_fields, "calibrate_memory")
+
+
+@options.takes(*HIDDEN, spec=CompareSpec, images=ComparedImages, layout=LayoutSpec)
+def command(
+    ctx: typer.Context,
+    sources: Models,
+    data: options.Data,
+    spec: CompareSpec,
+    images: ComparedImages,
+    layout: LayoutSpec,
+    output: Output = None,
+    csv: Csv = None,
+    convert: Convert = False,
+    work: Work = None,
+    arch: options.Arch = None,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
+    on_bad_image: options.OnBadImage = "error",
+    config: options.Config = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Choose a head before training: heads, taps, models and image sizes side by side.
+
+    Example: covtool compare resnet50.pth efficientnet_b0 --data birds/ -o birds.svg
+    """
+    model, figure = _outputs(output or [], convert=convert)
+    _require(model, figure, csv, overwrite=overwrite)
+    from covtool import comparing
+
+    request = options.request(
+        ctx,
+        comparing.CompareRequest,
+        sources=tuple(options.model_source(ctx, name, images) for name in sources),
+        img_sizes=images.sizes,
+        spec=spec,
+        layout=layout,
+    )
+    prepared = comparing.prepare_comparison(request, track=render.track)
+    _tell(prepared)
+    done = comparing.compare_prepared(prepared, track=render.track)
+    _write(done, csv, figure, overwrite=overwrite)
+    for text in done.notes[len(prepared.notes) :]:
+        render.note(f"note: {text}")
+    if not as_json:
+        _show(done)
+    converted = _convert(request, done, model, overwrite=overwrite) if convert else None
+    if as_json:
+        render.json_object({"comparison": done, "converted": converted})
+        return
+    for path in filter(None, (csv, figure)):
+        render.line(f"wrote {path}")
+    if converted is not None:
+        render.line(f"wrote {converted.path}: {_agreement(done, converted)}")
+
+
+def _require(model: Path | None, figure: Path | None, csv: Path | None, *, overwrite: bool) -> None:
+    """Refuse outputs that could not be written, before anything is computed."""
+    for path in filter(None, (model, figure, csv)):
+        require_writable(path, overwrite=overwrite)
+    if figure is not None:
+        from covtool.plotting.figure_file import house_style
+
+        with house_style():  # asks for matplotlib
+            pass
+
+
+def _tell(prepared: "PreparedComparison") -> None:
+    for path, reason in prepared.unreadable:
+        render.warning(f"left out {printable(str(path))}: {reason}")
+    for text in prepared.notes:
+        render.note(f"note: {text}")
+    for estimate in prepared.estimates:
+        render.note(_estimated(estimate, len(prepared.samples)))
+
+
+def _write(done: "Comparison", csv: Path | None, figure: Path | None, *, overwrite: bool) -> None:
+    if csv is not None:
+        from covtool.comparing import write_table
+
+        write_table(done, csv, overwrite=overwrite)
+    if figure is not None:
+        from covtool.plotting.comparison import plot_comparison
+
+        drawn = plot_comparison(done, figure, overwrite=overwrite)
+        for text in drawn.notes:
+            render.note(f"note: {text}")
+
+
+def _outputs(paths: list[Path], *, convert: bool) -> tuple[Path | None, Path | None]:
+    """Return the model's file and the figure's, as far as there are any."""
+    models = [path for path in paths if path.suffix.lower() in MODELS]
+    figures = [path for path in paths if path not in models]
+    if max(len(models), len(figures)) > 1:
+        raise ArgumentError("-o takes one figure, and one file for --convert.")
+    if models and not convert:
+        raise ArgumentError(
+            f"{models[0]} would be a model, and nothing is converted.",
+            hint="Add --convert, or name a figure, like -o compare.svg.",
+        )
+    return next(iter(models), None), next(iter(figures), None)
+
+
+def _estimated(estimate: "Estimate", images: int) -> str:
+    size = "x".join(map(str, estimate.img_size))
+    where = "kept in memory" if estimate.place == "memory" else "kept in files"
+    return (
+        f"{printable(estimate.checkpoint)} at {size}: {render.counted(estimate.heads, 'head')} on "
+        f"{render.counted(images, 'image')}, feature maps of "
+        f"{format_bytes(estimate.maps_bytes)}, {where}"
+    )
+
+
+def _convert(
+    request: "CompareRequest", done: "Comparison", output: Path | None, *, overwrite: bool
+) -> "ConversionResult":
+    from covtool.conversion.of_comparison import conversion_of, convert_row
+
+    row = done.recommended
+    asked = conversion_of(request, row, output=output, overwrite=overwrite)
+    return convert_row(asked, row, metric=done.metric, track=render.track)
+
+
+def _agreement(done: "Comparison", converted: "ConversionResult") -> str:
+    calibration = converted.calibration
+    top_1 = f"left-out top-1 {calibration.left_out_top_1:.2f} %"
+    # For retrieval the comparison says something else, which is no figure of the file.
+    return top_1 if done.recommended.rank_1 is not None else f"{top_1}, as estimated"
+
+
+def _show(done: "Comparison") -> None:
+    first = done.rows[0]
+    columns = ["", "head", f"{done.metric} (%)", "95 %", "to the best", "95 %"]
+    columns += ["rank-1 (%)"] if first.rank_1 is not None else []
+    columns += ["features", "parameters", "GFLOPs", "ms", "MiB"]
+    kinds = ("class", "classes") if first.rank_1 is None else ("identity", "identities")
+    title = (
+        f"{done.metric}, {done.data}: {render.counted(done.images, 'image')} of "
+        f"{render.counted(done.classes, *kinds)}"
+    )
+    render.table(title, columns, [list(_cells(row)) for row in done.rows])
+    for row in done.left_out:
+        render.note(f"left out: {row.label}: {row.reason}")
+    near = sum(row.near_best for row in done.rows)
+    row, cheapest = done.recommended, done.cheapest
+    render.line(
+        f"* within the noise of the best, 0 lies in the interval of the difference: {near} of "
+        f"{render.counted(len(done.rows), 'row')}"
+    )
+    render.line(f"-> the cheapest within one standard error of the best: {row.label}")
+    render.line(f"  {shlex.join(row.command)}")
+    if cheapest != row:
+        render.line(
+            f"The cheapest of those marked *: {cheapest.label}, {cheapest.difference:.1f} points, "
+            f"{cheapest.gflops:.2f} in place of {row.gflops:.2f} GFLOPs"
+        )
+    spent = done.seconds
+    render.note(
+        f"{spent.passes:.0f} s for feature maps, {spent.heads:.0f} s for heads, "
+        f"{spent.speed:.0f} s for durations and memory, {spent.intervals:.0f} s for intervals"
+    )
+
+
+def _cells(row: "ComparedRow") -> Iterator[str]:
+    marks = ("->" if row.recommended else "", "*" if row.near_best else "")
+    yield " ".join(filter(None, marks))
+    yield row.label
+    yield f"{row.figure:.1f}"
+    yield _ends(row.interval)
+    yield f"{row.difference:.1f}"
+    yield _ends(row.difference_interval)
+    if row.rank_1 is not None:
+        yield f"{row.rank_1:.1f}"
+    yield f"{row.features:,}"
+    yield f"{row.parameters:,}"
+    yield f"{row.gflops:.2f}"
+    yield f"{row.ms_per_image:.1f}"
+    yield f"{row.memory_mib:.0f}"
+
+
+def _ends(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return "-" if low != low else f"{low:.1f} to {high:.1f}"

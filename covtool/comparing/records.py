@@ -1,0 +1,136 @@
+"""Records of a comparison: a row for each head that could be built, a reason for each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from covtool.specs import HeadSpec
+
+TOP_1 = "left-out top-1"
+MEAN_AVERAGE_PRECISION = "mAP"
+
+Interval = tuple[float, float]
+"""Lower and upper end, percent or points."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedRow:
+    """One head of one checkpoint for one image size, calibrated in closed form.
+
+    Attributes:
+        checkpoint: Name of the model, as it was given.
+        img_size: Height and width of the images, in pixels.
+        taps: Modules whose outputs are pooled: one, or two for a pair.
+        head: Head with every choice made.
+        label: Short name of the row, which tells it from the others.
+        figure: Left-out top-1, or mAP for retrieval, percent.
+        interval: Of the figure, the images resampled.
+        difference: Of the figure to that of the best row, points; 0 or less.
+        difference_interval: Of the difference, the same images in both rows.
+        rank_1: For retrieval, percent; None for classification.
+        features: Inputs of the classifier.
+        parameters: Trained numbers of the whole model.
+        gflops: Floating point operations of one image, in 1e9.
+        ms_per_image: Median duration of a forward pass of one image, in milliseconds.
+        memory_mib: Largest memory of that forward pass beside the images, in MiB.
+        near_best: Whether the interval of the difference contains 0: within the noise of the best.
+        on_front: Whether no other row has a higher figure at the same or lower cost.
+        recommended: Whether it is the cheapest of those within one standard error of the best.
+        command: Arguments of the command that makes this model, ``covtool`` first; empty where
+            no command does.
+    """
+
+    checkpoint: str
+    img_size: tuple[int, int]
+    taps: tuple[str, ...]
+    head: HeadSpec
+    label: str
+    figure: float
+    interval: Interval
+    difference: float
+    difference_interval: Interval
+    rank_1: float | None = None
+    features: int
+    parameters: int
+    gflops: float
+    ms_per_image: float
+    memory_mib: float
+    near_best: bool
+    on_front: bool
+    recommended: bool
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOutRow:
+    """A head that could not be compared, and the reason.
+
+    Attributes:
+        checkpoint: Name of the model, as it was given.
+        img_size: Height and width of the images, in pixels.
+        taps: Modules whose outputs would have been pooled.
+        head: Head that was asked for.
+        label: Short name of the row.
+        reason: What prevents it, in a sentence.
+    """
+
+    checkpoint: str
+    img_size: tuple[int, int]
+    taps: tuple[str, ...]
+    head: HeadSpec
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durations:
+    """Seconds of the parts of a comparison.
+
+    Attributes:
+        passes: Forward passes of the networks over the images.
+        heads: Reduction, features and classifier of all heads.
+        speed: Measured durations and memory of an image.
+        intervals: Resampling.
+    """
+
+    passes: float
+    heads: float
+    speed: float
+    intervals: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Heads, taps, checkpoints and image sizes side by side.
+
+    Attributes:
+        rows: Best figure first.
+        left_out: What could not be compared.
+        data: Name of the data set.
+        images: Training images that the figures are of.
+        classes: Classes, or identities.
+        metric: `TOP_1` or `MEAN_AVERAGE_PRECISION`.
+        notes: Facts worth knowing, in sentences.
+        unreadable: Images that could not be read, with the reason.
+        seconds: Duration of each part.
+    """
+
+    rows: tuple[ComparedRow, ...]
+    left_out: tuple[LeftOutRow, ...]
+    data: str
+    images: int
+    classes: int
+    metric: str
+    notes: tuple[str, ...]
+    unreadable: tuple[tuple[Path, str], ...]
+    seconds: Durations
+
+    @property
+    def recommended(self) -> ComparedRow | None:
+        """The row to convert; None without rows."""
+        return next((row for row in self.rows if row.recommended), None)
+
+    @property
+    def cheapest(self) -> ComparedRow | None:
+        """The row near the best with the fewest operations, features where equal; None without."""
+        near = (row for row in self.rows if row.near_best)
+        return min(near, key=lambda row: (row.gflops, row.features), default=None)

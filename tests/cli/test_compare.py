@@ -1,0 +1,93 @@
+"""`covtool compare` as it is typed."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from comparing_cases import write_checkpoint, write_stripes
+
+from covtool_cli.main import run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_stripes(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("weights") / "net.pth")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def called(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        run([str(argument) for argument in arguments])
+    return ended.value.code or 0
+
+
+def asked(checkpoint: Path, data: Path, *more: object) -> tuple[object, ...]:
+    small = ("--img-size", 64, "--head", "gap", "--head", "isqrt:dim=8", "-b", 8, "-j", 0)
+    return ("compare", checkpoint, "--data", data, *small, *more)
+
+
+def test_table_marks_rows_and_ends_with_the_command_to_type(checkpoint, data, capsys) -> None:
+    assert called(*asked(checkpoint, data)) == 0
+    shown = capsys.readouterr()
+    assert "left-out top-1 (%)" in shown.out
+    assert "isqrt:dim=8 @ bn2" in shown.out
+    assert "kept in memory" in shown.err
+    line = next(line for line in shown.out.splitlines() if line.startswith("  covtool convert"))
+    assert called(*shlex.split(line)[1:], "-o", "out.safetensors") == 0
+
+
+def test_json_is_one_object(checkpoint, data, capsys) -> None:
+    assert called(*asked(checkpoint, data, "--json", "--convert", "-o", "out.safetensors")) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = found["comparison"]["rows"]
+    best = next(row for row in rows if row["recommended"])
+    assert found["converted"]["calibration"]["left_out_top_1"] == best["figure"]
+    assert Path("out.safetensors").exists()
+
+
+def test_files_are_written_and_not_replaced(checkpoint, data, capsys) -> None:
+    assert called(*asked(checkpoint, data, "--csv", "rows.csv")) == 0
+    assert Path("rows.csv").read_text().count("\n") == 7
+    assert called(*asked(checkpoint, data, "--csv", "rows.csv")) == 2
+    assert "already exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (("-o", "out.safetensors"), "Add --convert"),
+        (("-o", "out.pth"), "must end in one of .png, .svg, .pdf, .safetensors"),
+        (("-o", "a.svg", "-o", "b.svg"), "-o takes one figure"),
+        (("--csv", "rows.txt"), "rows.csv"),
+        (("--head", "isqr"), "Did you mean 'isqrt'"),
+        (("--tap", "block.4.0"), "Did you mean"),
+        (("--memory", "much"), "--memory"),
+        (("--img-size", "big"), "--img-size"),
+        (("--pairs", "-1"), "--pairs"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_usage_errors(wrong, said, checkpoint, data, capsys) -> None:
+    assert called(*asked(checkpoint, data, *wrong)) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_missing_data_and_checkpoints_have_their_exit_codes(checkpoint, data) -> None:
+    assert called("compare", checkpoint, "--data", "nowhere") == 4
+    assert called("compare", "no.pth", "--data", data) == 3
+
+
+def test_figure_is_drawn(checkpoint, data) -> None:
+    pytest.importorskip("covtool.plotting.comparison")
+    assert called(*asked(checkpoint, data, "-o", "rows.svg")) == 0
+    assert Path("rows.svg").read_text().lstrip().startswith("<?xml")

@@ -1,0 +1,36 @@
+"""Data and networks of comparisons: small, and hard enough that no head is right on all images."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from covtool.backbones.create import create_model, parse_name
+
+SIDE = 64
+CLASSES = ("across", "along", "both")
+HEADS = ("gap", "isqrt:dim=8", "gaussian:dim=6,fuse=gap")
+
+
+def write_stripes(root: Path, *, train: int = 14, val: int = 8) -> Path:
+    """Write stripes in noise, in a direction by class, as folders; returns `root`."""
+    generator = np.random.default_rng(0)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    waves = (rows, columns, (rows + columns) / 1.4)
+    for split, count in (("train", train), ("val", val)):
+        for name, wave in zip(CLASSES, waves, strict=True):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                noise = generator.normal(0, 60, (SIDE, SIDE, 3))
+                pixels = 128 + 18 * np.sin(wave / 2)[..., None] + noise
+                image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+                image.save(root / split / name / f"{number}.png")
+    return root
+
+
+def write_checkpoint(path: Path, name: str = "test_efficientnet") -> Path:
+    """Write a checkpoint of a small network with 10 classes; returns `path`."""
+    torch.manual_seed(0)
+    torch.save(create_model(parse_name(name)[0], num_classes=10).state_dict(), path)
+    return path
