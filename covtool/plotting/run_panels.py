@@ -51,7 +51,7 @@ def name_runs(figure: "Figure", labels: Sequence[str]) -> None:
         figure.suptitle(labels[0], fontsize=9.5, x=0.01, ha="left")
         return
     handles = [
-        Line2D([], [], color=run_color(run), linewidth=2.4, label=_in_legend(label))
+        Line2D([], [], color=run_color(run), linewidth=2.4, label=in_legend(label))
         for run, label in enumerate(labels)
     ]
     longest = max(map(len, labels)) + _LINE_LETTERS
@@ -59,7 +59,7 @@ def name_runs(figure: "Figure", labels: Sequence[str]) -> None:
     figure.legend(handles=handles, loc="outside upper left", ncols=ncols)
 
 
-def _in_legend(label: str) -> str:
+def in_legend(label: str) -> str:
     """Return a name that a legend shows: matplotlib leaves out those with an underscore first."""
     return f" {label}" if label.startswith("_") else label
 
