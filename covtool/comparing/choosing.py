@@ -48,9 +48,10 @@ def judge(
         Breiman, Friedman, Olshen, Stone. "Classification and Regression Trees", 1984, section
         3.4.3, for one standard error.
     """
-    figures = values.double().mean(dim=1)
+    figures = values.double().mean(dim=1).tolist()
+    gflops = [cost[0] for cost in costs]
     # Of equal ones the cheapest stands for the best.
-    best = min(range(len(costs)), key=lambda row: (-figures[row].item(), _order(costs, row)))
+    best = min(range(len(costs)), key=lambda row: (-figures[row], _order(costs, row)))
     own = mean_intervals(values, groups=groups)
     apart = difference_intervals(values, values[best], groups=groups)
     near = [
@@ -60,6 +61,7 @@ def judge(
     within = apart.estimate + _standard_errors(values.double() - values[best], groups) >= 0
     candidates = [row for row in range(len(costs)) if near[row] and within[row]]
     recommended = min(candidates, key=lambda row: _order(costs, row))
+    front = {(figures[row], gflops[row]) for row in pareto_front(figures, gflops)}
     return tuple(
         Judgement(
             interval=_percent(own.low[row], own.high[row]),
@@ -69,11 +71,28 @@ def judge(
             if row != best
             else (0.0, 0.0),
             near_best=near[row],
-            on_front=_is_on_front(figures, costs, row),
+            on_front=(figures[row], gflops[row]) in front,
             recommended=row == recommended,
         )
         for row in range(len(costs))
     )
+
+
+def pareto_front(figures: Sequence[float], costs: Sequence[float]) -> list[int]:
+    """Return the places of rows that no other beats at the same cost or less, cheapest first.
+
+    Of rows with the same figure at the same cost, it has the first.
+
+    Args:
+        figures: Figure of each row; more is better.
+        costs: Cost of each row.
+    """
+    front: list[int] = []
+    # Of equal costs the best comes first, and others of that cost are beaten.
+    for place in sorted(range(len(costs)), key=lambda p: (costs[p], -figures[p], p)):
+        if not front or figures[place] > figures[front[-1]]:
+            front.append(place)
+    return front
 
 
 def _standard_errors(apart: Tensor, groups: Tensor | None) -> Tensor:
@@ -93,16 +112,6 @@ def _order(costs: Sequence[Cost], row: int) -> tuple[float, int, float, int]:
     least = min(cost[0] for cost in costs) or 1.0
     step = CHEAPER * least
     return round(gflops / step), features, ms, row
-
-
-def _is_on_front(figures: Tensor, costs: Sequence[Cost], row: int) -> bool:
-    """Return whether no other row is at least as good at no more operations, and better in one."""
-    own, gflops = figures[row], costs[row][0]
-    return not any(
-        (figures[other] > own and costs[other][0] <= gflops)
-        or (figures[other] >= own and costs[other][0] < gflops)
-        for other in range(len(costs))
-    )
 
 
 def _percent(low: Tensor, high: Tensor) -> Interval:

@@ -103,10 +103,8 @@ def _rows_of(
     track: Track,
 ) -> tuple[list[MeasuredRow | LeftOutRow], tuple[str, ...]]:
     """Return a network's rows, and the maps that needed a pass of their own."""
-    request, kept = (
-        prepared.request,
-        kept_maps(subject.candidates, for_pairs=prepared.request.spec.pairs > 0),
-    )
+    request = prepared.request
+    kept = kept_maps(subject.candidates, for_pairs=request.spec.pairs > 0)
     images = images_of(prepared, subject, prepared.samples)
     batches = -(-len(prepared.samples) // request.batch_size)
     store = MapStore(batches, folder, is_kept=request.work is not None)

@@ -72,7 +72,7 @@ class MapStore:
         if self.is_kept:
             with written_whole(path) as file:
                 save_file(numbered, file)
-        else:  # it is no output: after an interruption nobody is told of it
+        else:  # no output: after an interruption no message names it
             with saving(path):
                 save_file(numbered, path)
 

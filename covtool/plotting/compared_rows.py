@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
+from covtool.comparing.choosing import pareto_front
 from covtool.comparing.records import ComparedRow
 from covtool.errors import DataError
 
@@ -69,7 +70,7 @@ class DrawnRows:
         places = {axis: found for axis, found in every.items() if found}
         if not places:
             raise DataError("No row of the comparison has a figure and a cost: nothing to draw.")
-        fronts = {axis: pareto_front(rows, found, axis) for axis, found in places.items()}
+        fronts = {axis: _front(rows, found, axis) for axis, found in places.items()}
         seen = {place for found in places.values() for place in found}
         chosen = {place for place in seen if rows[place - 1].recommended}
         numbered = {min(seen), *chosen}.union(*fronts.values())
@@ -92,20 +93,11 @@ class DrawnRows:
         return self.rows[place - 1]
 
 
-def pareto_front(rows: Sequence[ComparedRow], places: Sequence[int], axis: CostAxis) -> list[int]:
-    """Return the places of rows that no other beats at the same cost or less, cheapest first.
-
-    Args:
-        rows: All rows.
-        places: Places of those that compete, from 1 on.
-        axis: Cost that counts.
-    """
-    front: list[int] = []
-    # Of equal costs the best comes first, and others of that cost are beaten.
-    for place in sorted(places, key=lambda p: (axis.cost(rows[p - 1]), -rows[p - 1].figure, p)):
-        if not front or rows[place - 1].figure > rows[front[-1] - 1].figure:
-            front.append(place)
-    return front
+def _front(rows: Sequence[ComparedRow], places: Sequence[int], axis: CostAxis) -> list[int]:
+    """Return those of the places that are on the front of a panel, cheapest first."""
+    competing = [rows[place - 1] for place in places]
+    figures, costs = [row.figure for row in competing], [axis.cost(row) for row in competing]
+    return [places[number] for number in pareto_front(figures, costs)]
 
 
 def _drawable(rows: Sequence[ComparedRow], axis: CostAxis) -> list[int]:

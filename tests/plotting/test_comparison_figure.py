@@ -7,7 +7,7 @@ import pytest
 from comparison_rows import TAPS, compared_row, compared_rows, comparison_of
 
 from covtool.errors import ArgumentError, DataError, OutputExistsError
-from covtool.plotting.compared_rows import COSTS, DrawnRows, pareto_front
+from covtool.plotting.compared_rows import COSTS, DrawnRows
 from covtool.plotting.comparison import comparison_figure, plot_comparison
 from covtool.plotting.figure_file import house_style
 
@@ -22,7 +22,7 @@ def test_the_front_has_what_nothing_beats_at_its_cost_or_less() -> None:
         compared_row("cheap", 60, gflops=1.0),
         compared_row("dearer, worse", 59, gflops=1.5),
     ]
-    assert pareto_front(rows, [1, 2, 3, 4], GFLOPS) == [3, 1]
+    assert DrawnRows.of(rows).fronts[GFLOPS] == [3, 1]
 
 
 @pytest.mark.parametrize("cost", [None, math.nan, 0.0])
