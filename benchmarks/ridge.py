@@ -2,6 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/ridge.py --work ridge-rows [--only dual-5994-eigen ...]
 
+`dual-*` compares both ways to solve the dual; `approximate-*` approximations with the exact
+solution; `calibrate-*` is what a calibration does within a bound on memory, its features made anew
+for each pass.
+
 Each row runs in a process of its own and is kept in the folder: a later start goes on with what is
 missing, and prints all. Times are CPU seconds; memory is the most that the process held beyond
 what it did before the fit.
@@ -12,18 +16,23 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from synthetic_features import SyntheticFeatures
 from torch import Tensor
 
-from covtool.ops.ridge import mistakes
+from covtool.ops.nystrom import Subspace, landmark_rows
+from covtool.ops.ridge import fit_ridge, mistakes
 from covtool.ops.ridge.choice import lowest_nearby, scaled_penalties
 from covtool.ops.ridge.dual_cholesky import fit_by_cholesky
 from covtool.ops.ridge.dual_eigen import fit_by_eigen
-from covtool.ops.ridge.gram import centered_gram, times_rows
+from covtool.ops.ridge.gram import centered_gram, column_means, times_rows
+from covtool.ops.sketch import CountSketch
+from covtool.surgery.calibration_memory import plan_memory
+from covtool.surgery.classifier import solve_classifier, subspace_of
 
 TEST_ROWS = 4000
 FITS = {"eigen": fit_by_eigen, "cholesky": fit_by_cholesky}
@@ -64,7 +73,7 @@ def dual(rows: int, method: str) -> dict[str, object]:
     targets = torch.nn.functional.one_hot(labels, classes).bool()
     before, _ = memory_mib()
     begin = time.process_time()
-    mean = features.mean(dim=0, dtype=torch.float64)
+    mean = column_means(features)
     gram = centered_gram(features, mean)
     total = gram.diagonal().sum().item()
     gram_s = time.process_time() - begin
@@ -112,11 +121,111 @@ def counted() -> list[int]:
     return calls
 
 
+def calibrate(
+    rows: int, features: int, classes: int, memory_gib: float, *, streamed: bool = False
+) -> dict[str, object]:
+    """Solve for a classifier as a calibration does, within a bound on memory."""
+    source = SyntheticFeatures(rows, features, classes)
+    plan = plan_memory(rows, features, memory_gib, classes=classes)
+    if streamed:
+        plan = replace(plan, keep=False)
+    _, before = memory_mib()
+    begin = time.process_time()
+
+    def batches(subspace: Subspace | None) -> Iterator[tuple[Tensor, Tensor]]:
+        print("pass", time.process_time() - begin, file=sys.stderr, flush=True)
+        for part, labels in source.batches():
+            targets = torch.nn.functional.one_hot(labels, classes).bool()
+            yield subspace.apply(part) if subspace else part, targets
+
+    subspace = None
+    if plan.subspace is not None:
+        chosen = landmark_rows(rows, plan.subspace + 1)
+        subspace = subspace_of(lambda: batches(None), rows=chosen)
+    solved = solve_classifier(
+        lambda: batches(subspace), memory=plan, num_images=rows, subspace=subspace
+    )
+    seconds = time.process_time() - begin
+    _, peak = memory_mib()
+    right = 0
+    for part, labels in SyntheticFeatures(TEST_ROWS, features, classes).batches(test=True):
+        predictions = part @ solved.weight.float().mT + solved.bias.float()
+        right += (predictions.argmax(dim=1) == labels).sum().item()
+    return {
+        "rows": rows,
+        "features": features,
+        "classes": classes,
+        "limit_gib": memory_gib,
+        "side": solved.side,
+        "system": solved.system_size,
+        "kept": plan.keep,
+        "planned_mib": 1024 * plan.needed_gib,
+        "peak_mib": peak - before,
+        "exact_gib": plan.exact_gib,
+        "all_s": seconds,
+        "left_out": solved.left_out_top_1,
+        "test": 100 * right / TEST_ROWS,
+    }
+
+
+def approximate(rows: int, method: str, size: int) -> dict[str, object]:
+    """Fit in fewer numbers, and compare with the exact fit."""
+    classes = SIZES[rows]
+    features, labels = gathered(SyntheticFeatures(rows, FEATURES, classes))
+    targets = torch.nn.functional.one_hot(labels, classes).bool()
+    exact = fit_ridge(features, targets, loss=mistakes)
+    begin = time.process_time()
+    if method == "nystrom":
+        chosen = landmark_rows(rows, size + 1)
+        reduction: Subspace | CountSketch = Subspace.spanned_by_(features[chosen])
+    else:
+        reduction = CountSketch.draw(FEATURES, size)
+    fit = fit_ridge(reduction.apply(features), targets, loss=mistakes)
+    seconds = time.process_time() - begin
+    weight = reduction.transpose(fit.weight)
+    test, test_labels = gathered(SyntheticFeatures(TEST_ROWS, FEATURES, classes), test=True)
+    found, expected = (
+        test @ w.float().mT + b.float() for w, b in ((weight, fit.bias), (exact.weight, exact.bias))
+    )
+    error = (found - expected).norm() / (expected - expected.mean(dim=0)).norm()
+    return {
+        "rows": rows,
+        "method": method,
+        "size": size,
+        "solve_s": seconds,
+        "left_out": top_1(fit.left_out, labels),
+        "exact_left_out": top_1(exact.left_out, labels),
+        "test": top_1(found, test_labels),
+        "exact_test": top_1(expected, test_labels),
+        "same_answers": 100 * (found.argmax(1) == expected.argmax(1)).double().mean().item(),
+        "prediction_error": error.item(),
+        "weight_error": ((weight - exact.weight).norm() / exact.weight.norm()).item(),
+    }
+
+
 CASES: dict[str, Callable[[], dict[str, object]]] = {
     f"dual-{rows}-{method}": (lambda rows=rows, method=method: dual(rows, method))
     for rows in SIZES
     for method in FITS
     if (rows, method) != (20000, "eigen")  # an hour, and 18 GiB
+}
+CASES |= {
+    f"approximate-{rows}-{method}-{size}": (
+        lambda rows=rows, method=method, size=size: approximate(rows, method, size)
+    )
+    for rows in (4096,)
+    for size in (512, 1024, 2048)
+    for method in ("nystrom", "count-sketch")
+}
+CASES |= {
+    "calibrate-833": lambda: calibrate(833, FEATURES, 30, 4),
+    "calibrate-4096": lambda: calibrate(4096, FEATURES, 100, 4),
+    "calibrate-5994": lambda: calibrate(5994, FEATURES, 200, 4),
+    "calibrate-8144": lambda: calibrate(8144, FEATURES, 196, 4),
+    "calibrate-8144-1gib": lambda: calibrate(8144, FEATURES, 196, 1),
+    "calibrate-20000-1280": lambda: calibrate(20_000, 1280, 1000, 4),
+    "calibrate-20000-4096": lambda: calibrate(20_000, 4096, 200, 4),
+    "calibrate-100000-streamed": lambda: calibrate(100_000, FEATURES, 1000, 1.5, streamed=True),
 }
 
 

@@ -66,9 +66,9 @@ CASES = {
     },
     "streamed": {
         "operations": [HeadSpec(dim=8)],
-        "spec": ConvertSpec(calibrate_memory=3.1e-5),
+        "spec": ConvertSpec(calibrate_memory=5.9e-5),
     },
-    "sketched": {"operations": [HeadSpec(dim=8)], "spec": ConvertSpec(calibrate_memory=1e-6)},
+    "projected": {"operations": [HeadSpec(dim=8)], "spec": ConvertSpec(calibrate_memory=1e-6)},
     "operators": {"operations": [ConvolutionSpec(conv="tanh")]},
 }
 

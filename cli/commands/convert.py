@@ -24,6 +24,7 @@ from covtool_cli import launching, options, render
 
 if TYPE_CHECKING:
     from covtool.conversion import ConversionPlan, ConversionResult, ConvolutionsReport
+    from covtool.surgery.calibrated import CalibrationResult
 
 MAX_KEYS_SHOWN = 6
 CALIBRATING = ("calibrate_images", "calibrate_memory", "radius_quantile")
@@ -218,7 +219,8 @@ def _show_result(result: "ConversionResult", *, as_json: bool) -> None:
                 ("images", done.images),
                 ("top-1 by leave-one-out", f"{done.left_out_top_1:.1f} %"),
                 ("solved for", f"{done.system_size:,} {solved}"),
-                ("features", _how_kept(done.sketched, done.kept_features)),
+                ("features", _how_kept(done.projected, done.kept_features)),
+                ("exact solution", _exact_memory(done)),
                 ("penalty (λ)", done.penalty),
                 ("temperature of predictions", _temperature(result)),
                 ("embeddings kept", _embeddings(result)),
@@ -328,9 +330,13 @@ def _keys(names: tuple[str, ...]) -> str:
     return f"{shown}{more}" or "none"
 
 
-def _how_kept(sketched: bool, kept: bool) -> str:
+def _how_kept(projected: bool, kept: bool) -> str:
     place = "kept in memory" if kept else "computed again for each pass"
-    return f"count-sketched, {place}" if sketched else place
+    return f"projected (Nyström), {place}" if projected else place
+
+
+def _exact_memory(done: "CalibrationResult") -> str | None:
+    return f"takes {done.exact_memory_gib:.2g} GiB" if done.projected else None
 
 
 def _temperature(result: "ConversionResult") -> str | None:

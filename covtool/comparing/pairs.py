@@ -76,7 +76,7 @@ class PairSearch:
         if any(gram is None for gram in grams):
             return 0.0
         labels = self.fitting.store.all_of(LABELS)
-        targets = torch.nn.functional.one_hot(labels, self.classes).double()
+        targets = torch.nn.functional.one_hot(labels, self.classes).bool()
         with self.fitting.how.watch.of("heads"):
             fit = fit_ridge_gram(grams[0] + grams[1], targets, loss=mistakes)
         return (fit.left_out.argmax(dim=1) == labels).double().mean().item()

@@ -4,6 +4,7 @@ from covtool.atomic import require_room
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.model_file import save, size_in_file
 from covtool.conversion.calibrating import calibrate_head
+from covtool.conversion.notes import notes_on_calibration
 from covtool.conversion.operating import finished
 from covtool.conversion.preparing import describe, prepare
 from covtool.conversion.recipes import with_metrics
@@ -85,5 +86,5 @@ def _converted(job: Job) -> ConversionResult:
         untouched=len(names),
         scores=model.recipe.scores,
         neighbors=model.recipe.neighbors,
-        notes=notes,
+        notes=notes if calibration is None else (*notes_on_calibration(calibration), *notes),
     )

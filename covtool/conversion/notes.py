@@ -1,9 +1,12 @@
 """Notes on the result of a conversion, in sentences."""
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 
 from covtool.conversion.records import ConvolutionsReport
 from covtool.specs import Recipe
+from covtool.surgery.calibrated import CalibrationResult
+from covtool.surgery.calibration_memory import LARGEST_DUAL, LARGEST_PRIMAL
 from covtool.surgery.eigenlayer import EigenlayerPlan
 from covtool.surgery.head import HeadPlan
 from covtool.variants import CONVOLUTIONS
@@ -37,6 +40,25 @@ def notes_on_scores(source: Recipe) -> Iterator[str]:
     parts = {"temperature of predictions": source.scores, "training embeddings": source.neighbors}
     if lost := " and ".join(name for name, value in parts.items() if value is not None):
         yield f"The source's {lost} hold for its weights as they were; the result is without."
+
+
+def notes_on_calibration(calibration: CalibrationResult) -> Iterator[str]:
+    """Yield a note on an approximate solution: what the exact one takes."""
+    if not calibration.projected:
+        return
+    found = (
+        f"The classifier is the best one in {calibration.system_size:,} directions that images "
+        f"span, not of all. The exact solution takes {calibration.exact_memory_gib:.2g} GiB"
+    )
+    if calibration.exact_in_reach:
+        # Rounded up: the bound has to be above what is needed.
+        bound = f"{ceil(100 * calibration.exact_memory_gib) / 100:.2f}"
+        yield f"{found}: --calibrate-memory {bound}."
+    else:
+        yield (
+            f"{found}, and is not computed for more than {LARGEST_DUAL:,} images of more than "
+            f"{LARGEST_PRIMAL:,} features: --calibrate-images takes fewer images."
+        )
 
 
 def starts_at_random(

@@ -68,7 +68,7 @@ class CompareSpec(Record):
         json_schema_extra=COST,
     )
     calibrate_memory: float = Field(
-        2.0,
+        4.0,
         gt=0,
         description="Largest memory of the solver of a head, in GiB.",
         json_schema_extra=COST,

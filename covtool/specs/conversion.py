@@ -54,7 +54,7 @@ class ConvertSpec(Record):
         json_schema_extra=CALIBRATION,
     )
     calibrate_memory: float = Field(
-        2.0,
+        4.0,
         gt=0,
         description="Largest memory of the head's solver, and of the feature maps of --conv, in "
         "GiB.",

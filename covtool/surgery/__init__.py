@@ -5,7 +5,7 @@ from covtool.surgery.calibration import (
     calibrate_head_,
     channel_moments,
     fit_head_,
-    solve_classifier_,
+    refit_classifier_,
 )
 from covtool.surgery.convolutions import (
     ConvolutionsPlan,
@@ -62,5 +62,5 @@ __all__ = [
     "plan_stem",
     "pooling_of",
     "rebuild",
-    "solve_classifier_",
+    "refit_classifier_",
 ]

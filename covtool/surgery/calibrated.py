@@ -18,8 +18,11 @@ class CalibrationResult:
         penalty: λ of the ridge regression.
         side: ``rows`` (the dual, a system of as many unknowns as images) or ``features``.
         system_size: Unknowns of the system that was solved.
-        sketched: Whether the features were sketched to fit the bound on memory.
+        projected: Whether the features were projected to a subspace to fit the bound on memory: the
+            solution is the best one in it, not of all.
         kept_features: Whether the features stayed in memory, or were computed again each time.
+        exact_memory_gib: Memory that the exact solution takes, in GiB; as it was planned.
+        exact_in_reach: Whether it is found where that much memory is allowed.
         explained_variance: Share of the channels' variance that the reduction keeps, percent; of
             several taps the smallest; None without a reduction.
         explained_variances: The same for each tap, in their order; empty without a reduction.
@@ -33,8 +36,10 @@ class CalibrationResult:
     penalty: float
     side: str
     system_size: int
-    sketched: bool
+    projected: bool
     kept_features: bool
+    exact_memory_gib: float
+    exact_in_reach: bool
     explained_variance: float | None
     temperature: float
     predictions: TemperatureFit | None = None

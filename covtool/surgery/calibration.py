@@ -5,70 +5,27 @@ backbone's own features; the classifier is the ridge regression of the classes o
 puts out. Both are closed forms over images that stream by; nothing is trained.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Sized
 from functools import partial
-from math import isqrt
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from covtool.layers.global_pooling import GlobalPooling
+from covtool.ops.nystrom import Subspace, landmark_rows
 from covtool.ops.principal import principal_directions
-from covtool.ops.ridge import fit_ridge, fit_ridge_by_batches, mistakes
-from covtool.ops.sketch import CountSketch
-from covtool.ops.temperature import TemperatureFit, fit_held_out
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 from covtool.surgery.calibrated import CalibrationResult, ChannelMoments, HeadFit
+from covtool.surgery.calibration_memory import plan_memory
+from covtool.surgery.classifier import solve_classifier, subspace_of
 from covtool.surgery.head import HeadPlan, branches_of
 from covtool.surgery.module_types import module_at
 from covtool.surgery.streaming import Inputs, Loader, Moments, Tracked, stream_moments_
 
-# An eigendecomposition in float64 takes cubic time: 8192 unknowns are minutes on two cores.
-LARGEST_SYSTEM = 8192
-LARGEST_SKETCH = 4096
-# The system, its eigenvectors and the workspace of eigh are there at the same time.
-_FLOAT32, _FLOAT64, _EIGEN_COPIES = 4, 8, 3
-_SOFTENING = 4  # of the likeliest scale: sharper logits make the first training steps too large
-_TEMPERATURES = torch.logspace(0, 3, 61, dtype=torch.float64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryPlan:
-    """How the classifier is solved for within a bound on memory.
-
-    Attributes:
-        sketch_size: Numbers that each feature vector is sketched to; None to use it as it is.
-        keep: Whether all (sketched) features fit; otherwise they are computed again each time.
-    """
-
-    sketch_size: int | None
-    keep: bool
-
-
-def plan_memory(images: int, features: int, limit_gib: float) -> MemoryPlan:
-    """Choose between dual, primal and sketched solutions.
-
-    The dual (as many unknowns as images) or the primal (as many as features), with all features
-    in memory, where they fit; the primal over streamed features where only its d x d system
-    fits; otherwise the same with count-sketched features.
-    """
-    limit = limit_gib * 2**30
-
-    def fits(width: int, *, keep: bool) -> bool:
-        unknowns = min(images, width) if keep else width
-        system = _EIGEN_COPIES * _FLOAT64 * unknowns**2
-        return unknowns <= LARGEST_SYSTEM and system + keep * _FLOAT32 * images * width <= limit
-
-    sketched = min(features, LARGEST_SKETCH, isqrt(int(limit / (2 * _EIGEN_COPIES * _FLOAT64))))
-    # In the order of preference: exact features first, and kept ones before computed ones.
-    for width in dict.fromkeys((features, max(sketched, 1))):
-        for keep in (True, False):
-            if fits(width, keep=keep):
-                return MemoryPlan(sketch_size=None if width == features else width, keep=keep)
-    return MemoryPlan(sketch_size=max(sketched, 1), keep=False)
+DEFAULT_GIB = 4.0
+"""Bound on the memory of a classifier's solver where none is given, in GiB."""
 
 
 def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
@@ -77,7 +34,7 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
     loader: Loader,
     *,
     num_images: int,
-    memory_gib: float = 2.0,
+    memory_gib: float = DEFAULT_GIB,
     track: Track = silent,
     processes: Processes = ALONE,
 ) -> CalibrationResult:
@@ -90,7 +47,7 @@ def calibrate_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and
         model: Result of `apply_head` for `plan`; in eval mode.
         plan: The plan.
         loader: The images, or of several processes the share of this one: every so many batches.
-            It is iterated twice, or up to four times where features do not fit into memory.
+            It is iterated twice, or up to five times where features do not fit into memory.
         num_images: Number of images in one iteration, of all processes together.
         memory_gib: Bound on the memory of features and system together.
         track: Shows progress.
@@ -115,7 +72,7 @@ def fit_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
     loader: Loader,
     *,
     num_images: int,
-    memory_gib: float = 2.0,
+    memory_gib: float = DEFAULT_GIB,
     moments: Sequence[ChannelMoments] = (),
     track: Track = silent,
     processes: Processes = ALONE,
@@ -156,13 +113,13 @@ def fit_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
 
 
 @torch.no_grad()
-def solve_classifier_(  # noqa: PLR0913 -- a model, its classifier, images, and how
+def refit_classifier_(  # noqa: PLR0913 -- a model, its classifier, images, and how
     model: nn.Module,
     classifier: str,
     loader: Loader,
     *,
     num_images: int,
-    memory_gib: float = 2.0,
+    memory_gib: float = DEFAULT_GIB,
     track: Track = silent,
     processes: Processes = ALONE,
 ) -> CalibrationResult:
@@ -196,10 +153,21 @@ def _fit_classifier_(
     memory_gib: float,
     explained: tuple[float, ...] = (),
 ) -> HeadFit:
-    memory = plan_memory(num_images, classifier.in_features, memory_gib)
+    memory = plan_memory(
+        num_images, classifier.in_features, memory_gib, classes=classifier.out_features
+    )
+    share = partial(_share, model, classifier, tracked)
+    subspace = (
+        tracked.processes.main_over(
+            partial(share, None, "features that span the rest"),
+            partial(subspace_of, rows=landmark_rows(num_images, memory.subspace + 1)),
+        )
+        if memory.subspace is not None
+        else None
+    )
     solved = tracked.processes.main_over(
-        partial(_share, model, classifier, tracked, memory),
-        partial(_solve, memory=memory, num_images=num_images, in_features=classifier.in_features),
+        partial(share, subspace, "features for the classifier"),
+        partial(solve_classifier, memory=memory, num_images=num_images, subspace=subspace),
     )
     classifier.weight.copy_(solved.weight)
     classifier.bias.copy_(solved.bias)
@@ -208,11 +176,11 @@ def _fit_classifier_(
         left_out_top_1=solved.left_out_top_1,
         penalty=solved.penalty,
         side=solved.side,
-        system_size=solved.images
-        if solved.side == "rows"
-        else memory.sketch_size or classifier.in_features,
-        sketched=memory.sketch_size is not None,
+        system_size=solved.system_size,
+        projected=subspace is not None,
         kept_features=memory.keep,
+        exact_memory_gib=memory.exact_gib,
+        exact_in_reach=memory.exact_in_reach,
         explained_variance=min(explained, default=None),
         explained_variances=explained,
         temperature=solved.temperature,
@@ -299,96 +267,16 @@ def _set_statistics_(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 
 
 def _share(
-    model: nn.Module, classifier: nn.Linear, tracked: Tracked, memory: MemoryPlan
+    model: nn.Module,
+    classifier: nn.Linear,
+    tracked: Tracked,
+    subspace: Subspace | None,
+    description: str,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the classifier's input, perhaps sketched, and one-hot labels: of this process."""
-    sketch = _sketch(classifier.in_features, memory)
+    """Yield the classifier's input, perhaps projected, and one-hot labels: of this process."""
     with Inputs(classifier) as inputs:
-        for labels in tracked.run(model, "features for the classifier"):
+        for labels in tracked.run(model, description):
             features = inputs.last.float().cpu()
             targets = nn.functional.one_hot(labels, classifier.out_features)
-            yield sketch.apply(features) if sketch else features, targets.double()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Solved:
-    """A classifier, and how it was found; see `CalibrationResult`."""
-
-    weight: Tensor
-    bias: Tensor
-    right: Tensor
-    images: int
-    left_out_top_1: float
-    penalty: float
-    side: str
-    temperature: float
-    predictions: TemperatureFit | None
-
-
-def _solve(
-    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
-    *,
-    memory: MemoryPlan,
-    num_images: int,
-    in_features: int,
-) -> _Solved:
-    labels: list[Tensor] = []
-
-    def labeled() -> Iterator[tuple[Tensor, Tensor]]:
-        labels.clear()
-        for features, targets in batches():
-            labels.append(targets.argmax(dim=1))
-            yield features, targets
-
-    if memory.keep:
-        fit = fit_ridge(*_gathered(labeled(), num_images), loss=mistakes)
-    else:
-        fit = fit_ridge_by_batches(labeled, loss=mistakes)
-    # The same sketch as in `_share`: it is drawn with a seed of its own. Its transpose takes the
-    # weights back to the features, so the file needs no sketch.
-    sketch = _sketch(in_features, memory)
-    weight = sketch.transpose(fit.weight) if sketch else fit.weight
-    seen = torch.cat(labels)
-    temperature = _temperature(fit.left_out, seen)
-    right = fit.left_out.argmax(dim=1) == seen
-    return _Solved(
-        weight=temperature * weight,
-        bias=temperature * fit.bias,
-        right=right,
-        images=len(right),
-        left_out_top_1=100 * right.double().mean().item(),
-        penalty=fit.penalty,
-        side=fit.side,
-        temperature=temperature,
-        # Of the logits as the file has them: the classifier is scaled by the other one.
-        predictions=fit_held_out(temperature * fit.left_out, seen),
-    )
-
-
-def _sketch(in_features: int, memory: MemoryPlan) -> CountSketch | None:
-    if memory.sketch_size is None:
-        return None
-    return CountSketch.draw(in_features, memory.sketch_size)
-
-
-def _gathered(batches: Iterator[tuple[Tensor, Tensor]], rows: int) -> tuple[Tensor, Tensor]:
-    """Return all rows in one tensor, made once: joining parts would take twice the memory."""
-    filled = 0
-    for features, targets in batches:
-        if not filled:
-            all_features = features.new_empty(rows, features.shape[1])
-            all_targets = targets.new_empty(rows, targets.shape[1])
-        rows_here = slice(filled, filled + len(features))
-        all_features[rows_here], all_targets[rows_here] = features, targets
-        filled += len(features)
-    return all_features[:filled], all_targets[:filled]
-
-
-def _temperature(left_out: Tensor, labels: Tensor) -> float:
-    """Return a quarter of the factor, 1 to 1000, that makes left-out predictions likeliest.
-
-    A regression on one-hot targets answers between 0 and 1: right in order, but nearly uniform
-    as logits, and a fine-tuning run would spend its first epochs on the scale.
-    """
-    losses = [nn.functional.cross_entropy(t * left_out, labels) for t in _TEMPERATURES]
-    return _TEMPERATURES[torch.stack(losses).argmin()].item() / _SOFTENING
+            # A byte each: of 100,000 images and 1,000 classes, not 800 MB.
+            yield subspace.apply(features) if subspace else features, targets.bool()

@@ -1,6 +1,7 @@
 """`covtool convert --tap A --tap B`, as a user types it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,26 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy_data(tmp_path_factory.mktemp("colors"))
+
+
+def test_an_approximate_solution_tells_what_the_exact_one_takes(
+    covtool, checkpoint, colors, tmp_path
+) -> None:
+    words = ("convert", checkpoint, *HEAD, "--calibrate", colors, *SIZE)
+    code, out, err = covtool(*words, "--calibrate-memory", "1e-6", "-o", "a.safetensors")
+    assert code == 0
+    assert "projected (Nyström)" in out
+    assert "exact solution" in out
+    bound = re.search(
+        r"The exact solution takes [\d.e-]+\s+GiB:\s+--calibrate-memory\s+([\d.]+)\.", out + err
+    )
+    assert bound is not None
+    bounded = (*words, "--calibrate-memory", bound[1], "-o", "b.safetensors", "--json")
+    code, out, _ = covtool(*bounded)
+    assert code == 0
+    calibration = json.loads(out)["calibration"]
+    assert not calibration["projected"]
+    assert 0 < calibration["exact_memory_gib"] <= float(bound[1])
 
 
 def test_calibrated_head_over_two_maps_is_written_trained_and_used(

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from covtool.errors import ArgumentError, ShapeError
-from covtool.ops.ridge import fit_ridge, fit_ridge_by_batches, mistakes
+from covtool.ops.ridge import fit_ridge, fit_ridge_by_batches, mistakes, primal
 from covtool.ops.sketch import CountSketch
 
 
@@ -45,13 +45,49 @@ def test_fit_and_left_out_predictions_equal_brute_force(shape: tuple[int, int]) 
 def test_both_sides_and_batches_agree() -> None:
     features, targets = problem(60, 61)
     dual = fit_ridge(features, targets, loss=mistakes)
-    primal = fit_ridge_by_batches(
+    by_batches = fit_ridge_by_batches(
         lambda: zip(features.split(17), targets.split(17), strict=True), loss=mistakes
     )
-    assert (dual.side, primal.side) == ("rows", "features")
-    assert dual.penalty == pytest.approx(primal.penalty)
-    assert_close(primal.weight, dual.weight, rtol=1e-6, atol=1e-8)
-    assert_close(primal.left_out, dual.left_out, rtol=1e-6, atol=1e-7)
+    assert (dual.side, by_batches.side) == ("rows", "features")
+    assert dual.penalty == pytest.approx(by_batches.penalty)
+    assert_close(by_batches.weight, dual.weight, rtol=1e-6, atol=1e-8)
+    assert_close(by_batches.left_out, dual.left_out, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32])
+@pytest.mark.parametrize("shape", [(20, 50), (60, 7)], ids=str)
+def test_targets_may_be_of_any_dtype(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    features, targets = problem(*shape)
+    fit, expected = (fit_ridge(features, t, loss=mistakes) for t in (targets.to(dtype), targets))
+    assert_close(fit.weight, expected.weight, rtol=0, atol=0)
+    assert_close(fit.left_out, expected.left_out, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(20, 50), (60, 7)], ids=str)
+def test_either_system_may_be_asked_for(shape: tuple[int, int]) -> None:
+    features, targets = problem(*shape)
+    dual, primal_fit = (fit_ridge(features, targets, side=side) for side in ("rows", "features"))
+    assert (dual.side, primal_fit.side) == ("rows", "features")
+    assert_close(primal_fit.weight, dual.weight, rtol=1e-6, atol=1e-8)
+    assert_close(primal_fit.left_out, dual.left_out, rtol=1e-6, atol=1e-7)
+    assert_close(dual.answers, dual.left_out.argmax(dim=1))
+    assert_close(primal_fit.answers, dual.answers)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 13, 60])
+def test_of_many_predictions_every_so_many_are_kept(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, targets = problem(60, 7)
+    expected = fit_ridge(features, targets)
+    monkeypatch.setattr(primal, "MOST_LOGITS", 50)  # 16 of the 60 rows
+    fit = fit_ridge_by_batches(lambda: zip(features.split(size), targets.split(size), strict=True))
+    assert (expected.every, fit.every) == (1, 4)
+    monkeypatch.setattr(primal, "scaled_penalties", lambda total, rows: [fit.penalty])
+    monkeypatch.setattr(primal, "MOST_LOGITS", 1 << 24)
+    at_that_penalty = fit_ridge(features, targets)
+    assert_close(fit.left_out, at_that_penalty.left_out[::4], rtol=1e-7, atol=1e-9)
+    assert_close(fit.answers, at_that_penalty.answers, rtol=0, atol=0)
 
 
 def test_leave_one_out_is_not_fooled_by_the_constant_direction() -> None:

@@ -9,7 +9,7 @@ from covtool.ops.ridge.choice import PENALTIES, Loss, mistakes, squared_error
 from covtool.ops.ridge.dual import LARGEST_EIGEN, center_gram, fit_ridge_gram
 from covtool.ops.ridge.fit import fit_ridge
 from covtool.ops.ridge.primal import Batches, fit_ridge_by_batches
-from covtool.ops.ridge.result import GramFit, RidgeFit
+from covtool.ops.ridge.result import GramFit, RidgeFit, Side
 
 __all__ = [
     "LARGEST_EIGEN",
@@ -18,6 +18,7 @@ __all__ = [
     "GramFit",
     "Loss",
     "RidgeFit",
+    "Side",
     "center_gram",
     "fit_ridge",
     "fit_ridge_by_batches",

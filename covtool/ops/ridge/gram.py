@@ -10,6 +10,17 @@ _NUMBERS_AT_ONCE = 1 << 24  # 128 MiB in float64
 _ROWS_OF_BLOCK = 4096  # of the triangle that is computed
 
 
+def column_means(features: Tensor) -> Tensor:
+    """Return the mean of features (n, d) over rows, (d,), in float64.
+
+    `Tensor.mean` would convert all of them first: twice the memory that they take.
+    """
+    means = [
+        features[:, columns].mean(dim=0, dtype=torch.float64) for columns in _columns(features)
+    ]
+    return torch.cat(means)
+
+
 def centered_gram(features: Tensor, mean: Tensor) -> Tensor:
     """Return the Gram matrix (n, n) of features (n, d) less their mean (d,), in float64.
 

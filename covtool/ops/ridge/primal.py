@@ -1,7 +1,8 @@
 """The primal: ridge regression by the d x d scatter matrix, from batches of rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -14,13 +15,18 @@ from covtool.ops.ridge.choice import (
     squared_error,
 )
 from covtool.ops.ridge.result import RidgeFit
+from covtool.ops.temperature import MOST_LOGITS
 
-Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+Batch = tuple[Tensor, Tensor]
+Batches = Callable[[], Iterable[Batch]]
 """Gives features (b, d) and targets (b, K), batch by batch; the same ones at each call."""
 
 
 def fit_ridge_by_batches(batches: Batches, *, loss: Loss = squared_error) -> RidgeFit:
     """Fit as `fit_ridge` does, from batches of rows: memory for d x d numbers, not n x d.
+
+    Where all predictions are more than `covtool.ops.temperature.MOST_LOGITS`, every so many rows
+    judge the penalties and keep theirs; each row's answer is given all the same.
 
     Args:
         batches: Called three times: for the moments, for the losses of all penalties, and for
@@ -33,22 +39,58 @@ def fit_ridge_by_batches(batches: Batches, *, loss: Loss = squared_error) -> Rid
     moments = _Moments.of(batches())
     fit = _Primal.of(moments)
     penalties = scaled_penalties(moments.scatter.diagonal().sum().item(), moments.rows)
+    every = _distance(moments.rows, len(moments.target_mean))
     losses = dict.fromkeys(penalties, 0.0)
-    for features, targets in batches():
-        projected = fit.project(features)
+    for features, raw_targets in _every_so_many(batches(), every):
+        projected, targets = fit.project(features), raw_targets.double()
         for penalty in losses:
-            left_out = fit.left_out(projected, targets.double(), penalty)
+            left_out = fit.left_out(projected, targets, penalty)
             losses[penalty] += loss(left_out, targets).item()
     # The first of equals is the smallest penalty: `PENALTIES` ascend.
     best = min(losses, key=losses.__getitem__)
     weight = fit.weight(best)
+    kept, answers = _predictions(fit, batches(), best, every)
     return RidgeFit(
         weight=weight,
         bias=moments.target_mean - weight @ moments.mean,
         penalty=best,
-        left_out=torch.cat([fit.left_out(fit.project(f), t.double(), best) for f, t in batches()]),
+        left_out=kept,
+        every=every,
+        answers=answers,
         side="features",
     )
+
+
+def _distance(rows: int, classes: int) -> int:
+    """Return how far rows are apart whose predictions are kept, and judge the penalties."""
+    return ceil(rows / max(MOST_LOGITS // classes, 1))
+
+
+def _every_so_many(batches: Iterable[Batch], every: int) -> Iterator[Batch]:
+    """Yield every so many rows, from the first."""
+    start = 0  # the next row to take, counted from the batch's first
+    for features, targets in batches:
+        if start < len(features):
+            yield features[start::every], targets[start::every]
+        start = (start - len(features)) % every
+
+
+def _predictions(
+    fit: "_Primal", batches: Iterable[Batch], penalty: float, every: int
+) -> tuple[Tensor, Tensor]:
+    """Return left-out predictions for every so many rows, and the largest one's place for all."""
+    rows, classes = fit.moments.rows, len(fit.moments.target_mean)
+    kept = fit.vectors.new_empty(ceil(rows / every), classes)
+    answers, seen = [], 0
+    for features, targets in batches:
+        left_out = fit.left_out(fit.project(features), targets.double(), penalty)
+        answers.append(left_out.argmax(dim=1))
+        first = -seen % every
+        place = ceil(seen / every)
+        taken = left_out[first::every]
+        kept[place : place + len(taken)] = taken
+        seen += len(features)
+    return kept, torch.cat(answers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,12 @@
 """What a ridge regression comes to."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
+
+Side = Literal["rows", "features"]
+"""The system that is solved: n x n (the dual) or d x d (the primal)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +17,11 @@ class RidgeFit:
         weight: Shape (K, d), float64.
         bias: Shape (K,), float64.
         penalty: The chosen λ, in the units of the squared features.
-        left_out: Prediction for each row if it had been left out, shape (n, K).
+        left_out: Prediction for every `every`-th row if it had been left out, from the first row
+            on, shape (ceil(n / every), K).
+        every: Distance of these rows: 1, unless all predictions would be more than
+            `covtool.ops.temperature.MOST_LOGITS` in the primal.
+        answers: Place of the largest prediction for each row, had it been left out, shape (n,).
         side: ``rows`` where an n x n system was solved (the dual), ``features`` for d x d.
     """
 
@@ -21,7 +29,9 @@ class RidgeFit:
     bias: Tensor
     penalty: float
     left_out: Tensor
-    side: str
+    every: int
+    answers: Tensor
+    side: Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

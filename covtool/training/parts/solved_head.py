@@ -9,7 +9,7 @@ from covtool.data.loading.loaders import ImageLoader
 from covtool.errors import ArgumentError
 from covtool.processes import Processes
 from covtool.progress import Track, silent
-from covtool.surgery import CalibrationResult, solve_classifier_
+from covtool.surgery import CalibrationResult, refit_classifier_
 from covtool.surgery.streaming import Loader
 
 
@@ -43,7 +43,7 @@ class SolvedHead:
             processes: Processes that have a share of the images each.
             track: Shows progress.
         """
-        return solve_classifier_(
+        return refit_classifier_(
             self.model.eval(),
             self.classifier,
             batches,

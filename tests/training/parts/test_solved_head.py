@@ -19,7 +19,7 @@ from covtool.data.loading.loaders import evaluation_loader
 from covtool.errors import ArgumentError, InterruptedRunError
 from covtool.evaluation.evaluate import EvaluationRequest, evaluate
 from covtool.specs import HeadSpec, ModelSource
-from covtool.surgery import solve_classifier_
+from covtool.surgery import refit_classifier_
 from covtool.training import finetune, resume_finetune
 from covtool.training.parts.head import find_head
 from covtool.training.parts.solved_head import share_all_but_classifier
@@ -120,7 +120,7 @@ def test_the_exported_classifier_is_a_ridge_regression_on_the_trained_features(r
             model(images)
             labels.append(targets)
     features, labels = torch.cat(seen), torch.cat(labels)
-    solved = solve_classifier_(model, name, loader, num_images=len(labels))
+    solved = refit_classifier_(model, name, loader, num_images=len(labels))
     weight, bias = by_the_normal_equations(features, labels, layer.out_features, solved.penalty)
     exported = classifier_of(load(run[0].exported["last"]))
     scale = solved.temperature
