@@ -21,6 +21,7 @@ from covtool.specs.problems import parts_of, shown
 from covtool_cli.arguments import STATISTICS
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns of the table.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Model = Annotated[

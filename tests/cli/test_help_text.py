@@ -61,7 +61,7 @@ def test_help_all_has_every_parameter_once(name: str, shown) -> None:
     options = [o for o in command.params if isinstance(o, TyperOption) and not o.hidden]
     assert flags_of(options) | {"--help", "-h"} == names_in(text) - {"-"}
     for option in options:
-        long = [flag for flag in option.opts if flag.startswith("--")][0]
+        long = next(flag for flag in option.opts if flag.startswith("--"))
         assert len(re.findall(rf"^  (?:-\w, )?{long}(?=[ ,\n])", text, re.MULTILINE)) == 1
     for argument in (p for p in command.params if isinstance(p, TyperArgument)):
         assert (argument.metavar or argument.name.upper()) in text.partition("Arguments:")[2]
