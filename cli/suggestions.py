@@ -1,4 +1,4 @@
-""" "Did you mean" in typer's own errors: for an option that does not exist, and for a wrong choice."""
+"""Suggestions in typer's own errors: for an unknown option, and for a wrong choice."""
 
 import re
 from typing import Any
