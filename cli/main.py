@@ -14,7 +14,7 @@ import typer
 from covtool import __version__, atomic, errors
 from covtool.printable import escaped, printable
 from covtool.shortages import shortage_behind
-from covtool_cli import environment, home, launching, library_talk, signals, streams
+from covtool_cli import environment, home, launching, library_talk, signals, streams, suggestions
 from covtool_cli.arguments import in_our_spelling
 from covtool_cli.lazy import LazyGroup
 
@@ -84,6 +84,7 @@ def _printable_usage_errors() -> Iterator[None]:
     except Exception as problem:
         if hasattr(problem, "format_message"):  # the class is not public
             message = str(problem.message).removeprefix(_PYDANTIC)[: errors.LONGEST_LINE]
+            message += suggestions.after(problem, message)
             problem.message = escaped(message, keep="\n\t") + _origin(problem)
         raise
 

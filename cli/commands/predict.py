@@ -26,12 +26,6 @@ MOST_IN_A_TABLE = 100
 SHOWN = 5
 """Unreadable images that an error names."""
 
-HIDDEN = (
-    *("mean", "std", "interpolation", "crop_pct", "crop_mode", "exif", "dist_timeout"),
-    *("arch", "iterations", "weights", "classifier_layer", "max_model_size"),
-)
-"""Options of `covtool evaluate` that work here as well, and that the help leaves out."""
-
 Images = Annotated[
     list[str],
     typer.Argument(
@@ -83,7 +77,7 @@ Resume = Annotated[
 ]
 
 
-@options.takes(*HIDDEN, spec=PredictionSpec, input=InputOverrides, launch=LaunchSpec)
+@options.takes(spec=PredictionSpec, input=InputOverrides, launch=LaunchSpec)
 def command(
     ctx: typer.Context,
     model: options.Model,
