@@ -13,6 +13,7 @@ from covtool.pages import (
     Section,
     Table,
     Text,
+    write_rows,
 )
 from covtool.pages.records import Block
 from covtool.plotting.confusion_figure import (
@@ -123,13 +124,9 @@ _FIGURES = ("precision", "recall", "F1", "accuracy")
 
 def write_matrix(subject: Subject, path: Path) -> None:
     """Write the whole confusion matrix as CSV: a row for each right class."""
-    import csv
-
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["right \\ given", *subject.names])
-        for name, row in zip(subject.names, subject.confusion.tolist(), strict=True):
-            writer.writerow([name, *row])
+    rows = zip(subject.names, subject.confusion.tolist(), strict=True)
+    head = ("right \\ given", *subject.names)
+    write_rows(path, head, ((name, *row) for name, row in rows))
 
 
 def _percent(share: float) -> float | None:

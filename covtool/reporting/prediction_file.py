@@ -1,9 +1,9 @@
 """The file of all answers beside an evaluation's page."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from covtool.pages import write_rows
 from covtool.reporting.subjects import Subject
 
 COLUMNS = (
@@ -18,18 +18,14 @@ def write_predictions(subject: Subject, path: Path) -> None:
     The rank of the right class counts from 1, which is a right answer. Paths are empty where they
     are not known.
     """
-    # Names of files need not be text: their bytes survive.
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(_rows(subject))
+    write_rows(path, COLUMNS, _rows(subject))
 
 
-def _rows(subject: Subject) -> Iterator[tuple[object, ...]]:
+def _rows(subject: Subject) -> Iterator[tuple[str | float, ...]]:
     answers, names = subject.answers, subject.names
     paths = subject.done.paths or ("",) * len(answers)
     columns = (answers.probability, answers.right_probability, answers.loss, answers.rank + 1)
     numbers = zip(*(column.tolist() for column in columns), strict=True)
     classes = zip(answers.right.tolist(), answers.given.tolist(), strict=True)
     for path, (right, given), row in zip(paths, classes, numbers, strict=True):
-        yield path, names[right], names[given], *row
+        yield str(path), names[right], names[given], *row
