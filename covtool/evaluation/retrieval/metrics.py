@@ -5,10 +5,13 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+RECALLS = tuple(step / 10 for step in range(11))
+"""Shares of the matches found for which a precision is given."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RankingFigures:
-    """Figures of B queries, shape (B,) and float64 each, in [0, 1] but for the rank.
+    """Figures of B queries in float64, shape (B,) but for one, in [0, 1] but for the rank.
 
     With R matches, at the ranks r_1 < ... < r_R, the precision at the i-th is i / r_i.
 
@@ -20,6 +23,8 @@ class RankingFigures:
         r_precision: Share of the matches with a rank of R or less.
         average_precision_at_r: Sum of the precisions at such ranks, over R. Musgrave, Belongie,
             Lim. "A Metric Learning Reality Check", ECCV 2020.
+        precision_at_recall: Largest precision where at least a share of the matches is found, for
+            `RECALLS`, shape (B, 11): the interpolated precision-recall curve.
     """
 
     first_rank: Tensor
@@ -27,6 +32,7 @@ class RankingFigures:
     inverse_penalty: Tensor
     r_precision: Tensor
     average_precision_at_r: Tensor
+    precision_at_recall: Tensor
 
     @classmethod
     def joined(cls, parts: "list[RankingFigures]") -> "RankingFigures":
@@ -56,10 +62,16 @@ def ranking_figures(ranks: Tensor, right: Tensor) -> RankingFigures:
     precision = torch.where(place <= count, place.double() / ranks, 0.0)
     early = ranks <= count
     total = count[:, 0].double()
+    # The best precision from each match on; the i-th match is found at a recall of i / R.
+    best = precision.flip(1).cummax(dim=1).values.flip(1)
+    levels = torch.tensor(RECALLS, dtype=torch.float64, device=ranks.device)
+    # 0.3 * 10 is more than 3 in floating point.
+    at = (levels * count - 1e-9).ceil().long().sub(1).clamp_min(0)
     return RankingFigures(
         first_rank=ranks[:, 0].double(),
         average_precision=precision.sum(1) / total,
         inverse_penalty=total / ranks.gather(1, count - 1)[:, 0],
         r_precision=early.sum(1) / total,
         average_precision_at_r=(precision * early).sum(1) / total,
+        precision_at_recall=best.gather(1, at),
     )

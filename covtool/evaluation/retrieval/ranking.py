@@ -13,7 +13,12 @@ from covtool.evaluation.retrieval.metrics import RankingFigures, ranking_figures
 from covtool.evaluation.retrieval.pair_counts import PairTally
 from covtool.evaluation.retrieval.relevance import Relevance, SameIdentity
 from covtool.evaluation.retrieval.reranking import RerankedSearch
-from covtool.evaluation.retrieval.verification import VerificationResult, verification_figures
+from covtool.evaluation.retrieval.verification import (
+    PairHistogram,
+    VerificationResult,
+    pair_histogram,
+    verification_figures,
+)
 from covtool.ops.ranking import first_of, ranks_of
 from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
@@ -44,6 +49,10 @@ class RetrievalResult:
             and left out, as many as were asked for); -1 where there is none.
         verification: How well a threshold on the distance tells identities apart, over the pairs
             that are ranked; None where no image is of another identity.
+        first_ranks: Rank of each query's first match, in order; None where it was left out.
+        precision_at_recall: Mean interpolated precision in percent, for the recalls of
+            `covtool.evaluation.retrieval.metrics.RECALLS`.
+        pairs: Histogram of the pairs by their distance.
     """
 
     queries: int
@@ -59,6 +68,9 @@ class RetrievalResult:
     average_precisions: tuple[float | None, ...]
     matches: Tensor
     verification: VerificationResult | None
+    first_ranks: tuple[int | None, ...]
+    precision_at_recall: tuple[float, ...]
+    pairs: PairHistogram
 
     @property
     def rank_1(self) -> float:
@@ -139,9 +151,14 @@ def rank_gallery(
     tally = PairTally(features.size, spec.memory_bytes)
     figures, matches = _rank(search, relevance, keep, tally, track)
     precisions: list[float | None] = [None] * relevance.num_queries
+    first_ranks: list[int | None] = [None] * relevance.num_queries
     scored = relevance.scored_queries.tolist()
-    for query, precision in zip(scored, figures.average_precision.tolist(), strict=True):
-        precisions[query] = 100 * precision
+    of_each = zip(
+        scored, figures.average_precision.tolist(), figures.first_rank.tolist(), strict=True
+    )
+    for query, precision, first in of_each:
+        precisions[query], first_ranks[query] = 100 * precision, int(first)
+    counts = tally.counts()
     return RetrievalResult(
         queries=len(scored),
         left_out=relevance.num_queries - len(scored),
@@ -155,7 +172,10 @@ def rank_gallery(
         planned_bytes=search.plan.num_bytes,
         average_precisions=tuple(precisions),
         matches=matches,
-        verification=verification_figures(tally.counts(), search.to_distance),
+        verification=verification_figures(counts, search.to_distance),
+        first_ranks=tuple(first_ranks),
+        precision_at_recall=tuple((100 * figures.precision_at_recall.mean(0)).tolist()),
+        pairs=pair_histogram(counts, search.to_distance),
     )
 
 
