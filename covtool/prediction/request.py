@@ -7,7 +7,7 @@ from covtool.atomic import require_writable
 from covtool.errors import ArgumentError
 from covtool.evaluation.features.files import check_feature_output
 from covtool.evaluation.model_request import ModelRequest
-from covtool.explaining.overlay import require_colors
+from covtool.explaining.overlays import require_colors
 from covtool.prediction.row_file import check_row_output
 from covtool.specs import PredictionSpec
 

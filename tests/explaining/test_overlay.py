@@ -7,7 +7,7 @@ from PIL import Image
 
 from covtool.errors import ArgumentError, ShapeError
 from covtool.explaining import overlay, resized
-from covtool.explaining.overlay import require_colors
+from covtool.explaining.overlays import require_colors
 
 
 def test_what_speaks_for_a_class_is_brighter_and_the_rest_is_as_it_was() -> None:
@@ -38,6 +38,6 @@ def test_a_batch_of_maps_is_no_map() -> None:
 
 
 def test_without_matplotlib_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("covtool.explaining.overlay.find_spec", lambda name: None)
+    monkeypatch.setattr("covtool.explaining.overlays.find_spec", lambda name: None)
     with pytest.raises(ArgumentError, match="colored by matplotlib"):
         require_colors()

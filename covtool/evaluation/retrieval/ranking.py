@@ -9,7 +9,12 @@ from torch import Tensor
 from covtool.errors import DataError
 from covtool.evaluation.features.feature_set import FeatureSet
 from covtool.evaluation.retrieval.exact_search import ExactSearch, Search, SearchFeatures
-from covtool.evaluation.retrieval.metrics import RankingFigures, ranking_figures
+from covtool.evaluation.retrieval.metrics import (
+    RECALLS,
+    RankingFigures,
+    precision_at_recall,
+    ranking_figures,
+)
 from covtool.evaluation.retrieval.pair_counts import PairTally
 from covtool.evaluation.retrieval.relevance import Relevance, SameIdentity
 from covtool.evaluation.retrieval.reranking import RerankedSearch
@@ -149,7 +154,7 @@ def rank_gallery(
     relevance = features.relevance
     search = RerankedSearch(features, spec, track) if spec.rerank else ExactSearch(features, spec)
     tally = PairTally(features.size, spec.memory_bytes)
-    figures, matches = _rank(search, relevance, keep, tally, track)
+    figures, curve, matches = _rank(search, relevance, keep, tally, track)
     precisions: list[float | None] = [None] * relevance.num_queries
     first_ranks: list[int | None] = [None] * relevance.num_queries
     scored = relevance.scored_queries.tolist()
@@ -174,7 +179,7 @@ def rank_gallery(
         matches=matches,
         verification=verification_figures(counts, search.to_distance),
         first_ranks=tuple(first_ranks),
-        precision_at_recall=tuple((100 * figures.precision_at_recall.mean(0)).tolist()),
+        precision_at_recall=tuple((100 * curve / len(scored)).tolist()),
         pairs=pair_histogram(counts, search.to_distance),
     )
 
@@ -206,23 +211,27 @@ def compared_blocks(
 
 def _rank(
     search: Search, relevance: Relevance, keep: int, tally: PairTally, track: Track
-) -> tuple[RankingFigures, Tensor]:
+) -> tuple[RankingFigures, Tensor, Tensor]:
     """Return figures of the counted queries, and the first images of each query's ranking.
+
+    Between them is the sum of the queries' precisions at `RECALLS`.
 
     The pairs that are ranked are counted in `tally`.
     """
-    figures = []
+    figures, curve = [], torch.zeros(len(RECALLS), dtype=torch.float64)
     matches = torch.full((relevance.num_queries, min(keep, len(relevance.gallery_rows))), -1)
     blocks = compared_blocks(search, relevance, relevance.scored_queries, track)
     for queries, distances, same in blocks:
         tally.add(distances, search.base, same)
-        figures.append(ranking_figures(ranks_of(distances, same.match_positions), same.is_match))
+        ranks = ranks_of(distances, same.match_positions)
+        figures.append(ranking_figures(ranks, same.is_match))
+        curve += precision_at_recall(ranks, same.is_match).sum(0)
         if keep:
             first = first_of(distances, matches.shape[1])
             # A short ranking is filled up with ignored images: they are no matches.
             there = distances.gather(1, first) < torch.inf
             matches[queries] = torch.where(there, relevance.gallery_rows[first], -1)
-    return RankingFigures.joined(figures), matches
+    return RankingFigures.joined(figures), curve, matches
 
 
 def _percent(shares: Tensor) -> float:
