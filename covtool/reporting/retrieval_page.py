@@ -1,16 +1,12 @@
 """The page of a search: figures, curves, distances, cameras, queries with what was found."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from PIL import Image
-
 from covtool.data.datasets.retrieval_layout import RetrievalSample
-from covtool.data.images.decoding import read_image
-from covtool.errors import DataError
 from covtool.evaluation.retrieve import Retrieval
 from covtool.pages import (
     Column,
@@ -24,10 +20,8 @@ from covtool.pages import (
     Pictures,
     Section,
     Table,
-    Thumbnail,
     Tile,
     Tiles,
-    thumbnails,
     write_page,
 )
 from covtool.pages.records import Block
@@ -38,12 +32,10 @@ from covtool.plotting.retrieval_figures import (
     precision_recall_figure,
     roc_figure,
 )
+from covtool.reporting.image_pictures import ImagePictures
 
-KEPT = 10
-"""Images of each ranking that a page shows; `RetrievalRequest.keep` asks for them."""
 QUERIES = 8
 """Queries shown of the worst, and of the best."""
-_BUDGET = 8_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +43,8 @@ class RetrievalSubject:
     """A search that was measured.
 
     Attributes:
-        done: What was measured, with `KEPT` images of each ranking.
+        done: What was measured, with the first images of each ranking
+            that are to be shown; see `RetrievalRequest.keep`.
         model: Name of the model, or of the file of features.
         command: The command that was typed; empty without one.
         seconds: Time that it took; None where it is not known.
@@ -184,7 +177,8 @@ class _Shown:
         layout = self._done.layout
         files = [layout.query[row].path for row in rows]
         files += [sample.path for row in rows for sample in self._found(row)]
-        self._thumbnails = _thumbnails(dict.fromkeys(files))
+        input = self._done.input
+        self._pictures = ImagePictures(files, exif=input is None or input.exif)
 
     def group(self, row: int) -> PictureGroup:
         """Return a query and the first images of its ranking."""
@@ -204,32 +198,11 @@ class _Shown:
 
     def _found(self, row: int) -> list[RetrievalSample]:
         gallery = self._done.layout.gallery
-        return [gallery[at] for at in self._done.result.matches[row].tolist()[:KEPT] if at >= 0]
+        return [gallery[at] for at in self._done.result.matches[row].tolist() if at >= 0]
 
     def _picture(self, sample: RetrievalSample, place: str, *, mark: str = "") -> Picture:
         camera = [] if sample.camera is None else [f"camera {sample.camera}"]
-        return Picture(
-            thumbnail=self._thumbnails.get(sample.path),
-            lines=[place, sample.identity, *camera],
-            about=str(sample.path),
-            mark=mark,
-        )
-
-
-def _thumbnails(paths: Iterable[Path]) -> dict[Path, Thumbnail]:
-    read: list[Path] = []
-
-    def images() -> Iterator[Image.Image]:
-        for path in paths:
-            try:
-                image = read_image(path, exif=True)
-            except DataError:  # gone since it was measured
-                continue
-            read.append(path)
-            yield image
-
-    made = thumbnails(images(), budget=_BUDGET)
-    return dict(zip(read, made, strict=True))
+        return self._pictures.of(sample.path, [place, sample.identity, *camera], mark=mark)
 
 
 def _query_table(subject: RetrievalSubject) -> Table:

@@ -13,7 +13,7 @@ from retrieval_trees import write_market
 from covtool.evaluation.retrieval.metrics import RECALLS, precision_at_recall
 from covtool.evaluation.retrieve import RetrievalRequest, retrieve
 from covtool.plotting.retrieval_figures import cmc_curve
-from covtool.reporting.retrieval_page import KEPT, RetrievalSubject, write_retrieval
+from covtool.reporting.retrieval_page import RetrievalSubject, write_retrieval
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def searched(tmp_path_factory):
             write_image(root / "bounding_box_test" / name, seed=10 * person + camera)
     model = write_model(tmp_path_factory.mktemp("model"))
     usual = {"source": str(model), "workers": 0, "device": "cpu", "batch_size": 4}
-    return retrieve(RetrievalRequest(data=root, keep=KEPT, **usual))
+    return retrieve(RetrievalRequest(data=root, keep=10, **usual))
 
 
 def test_page_holds_the_figures_the_queries_and_the_cameras(searched, tmp_path):
