@@ -23,7 +23,7 @@ import covtool
 from covtool.backbones.module_modes import in_eval_mode
 from covtool.explaining import explain, overlay
 
-STEPS = 10
+STEPS = 5
 
 
 def curve(model, images: Tensor, blurred: Tensor, labels: Tensor, order: Tensor, grid) -> Tensor:
