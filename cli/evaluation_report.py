@@ -1,4 +1,4 @@
-"""Outputs of `covtool evaluate` for a classifier: a page, and a picture of the mistakes."""
+"""Outputs of `covtool evaluate`: a page, and a picture of a classifier's mistakes."""
 
 import shlex
 from dataclasses import dataclass, replace
@@ -13,9 +13,14 @@ from covtool_cli import launching
 
 if TYPE_CHECKING:
     from covtool.evaluation.evaluate import Evaluation, EvaluationRequest
+    from covtool.evaluation.retrieve import Retrieval, RetrievalRequest
     from covtool.reporting.against import Comparison
     from covtool.reporting.subjects import Subject
     from covtool.specs import ModelSource
+
+
+KEPT = 10
+"""First images of a query's ranking that a page shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +103,18 @@ def write(
     if asked.save_mistakes is not None:
         lines.append(_sheet(subject, asked.save_mistakes, overwrite=asked.overwrite))
     return lines
+
+
+def write_search(asked: ReportOptions, request: "RetrievalRequest", done: "Retrieval") -> list[str]:
+    """Write the page of a search, if it is asked for; return lines that say where it is."""
+    if asked.report is None or not launching.is_main():
+        return []
+    from covtool.reporting.retrieval_page import RetrievalSubject, write_retrieval
+
+    name = str(request.spec.distances_from) if request.source is None else request.source.name
+    subject = RetrievalSubject(done=done, model=name, command=asked.command)
+    page = write_retrieval(subject, asked.report, overwrite=asked.overwrite)
+    return [f"report: {page}"]
 
 
 def _page(

@@ -36,7 +36,7 @@ TAKES = {
         "confusion",
         "class_names",
         "unknown",
-        *("report", "save_mistakes", "train_data", "against"),
+        *("save_mistakes", "train_data", "against"),
         *AttackSpec.model_fields,
     ),
     "retrieval": (*RetrievalSpec.model_fields, *ClassSplitSpec.model_fields),
@@ -174,8 +174,9 @@ def command(
     if chosen == "retrieval":
         from covtool.evaluation.retrieve import RetrievalRequest
 
-        search = options.request(ctx, RetrievalRequest, spec=searching, **asked)
-        _retrieve(search, as_json=as_json)
+        asked |= {"spec": searching, "keep": 0 if report is None else evaluation_report.KEPT}
+        search = options.request(ctx, RetrievalRequest, **asked)
+        _retrieve(search, asked_for, as_json=as_json)
     else:
         from covtool.evaluation.evaluate import EvaluationRequest
 
@@ -201,17 +202,22 @@ def _task(ctx: typer.Context, asked: str, data: Path) -> str:
     return chosen
 
 
-def _retrieve(request: "RetrievalRequest", *, as_json: bool) -> None:
+def _retrieve(
+    request: "RetrievalRequest", asked_for: evaluation_report.ReportOptions, *, as_json: bool
+) -> None:
     from covtool.evaluation.retrieve import retrieve
     from covtool_cli import render, retrieval_tables
 
     done = retrieve(request, track=render.track, on_report=retrieval_tables.show_report)
     _tell(done.unreadable, done.notes)
+    written = evaluation_report.write_search(asked_for, request, done)
     model = None if request.source is None else request.source.name
     if as_json:
         render.json_object(retrieval_tables.as_object(model, done))
     else:
         retrieval_tables.show_figures(model, done)
+    for line in written:
+        render.note(line)
 
 
 def _classify(
