@@ -125,6 +125,7 @@ def _page(
 ) -> "tuple[Subject, Path]":
     from covtool.reporting.evaluation_page import write_evaluation
     from covtool.reporting.image_sections import MISTAKES
+    from covtool.reporting.looking import look_of
     from covtool.reporting.nearest_training import nearest_training
     from covtool_cli import render
 
@@ -132,6 +133,8 @@ def _page(
         shown = subject.mistakes[:MISTAKES]
         nearest = nearest_training(subject, asked.train_data, request, shown, track=render.track)
         subject = replace(subject, nearest=nearest)
+    if subject.done.opened is not None:
+        subject = replace(subject, look=look_of(subject.done.opened))
     page = write_evaluation(subject, asked.report, compared, overwrite=asked.overwrite)
     return subject, page
 

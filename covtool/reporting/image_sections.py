@@ -140,14 +140,17 @@ def _maps(subject: Subject, position: int, right: int, given: int) -> list[Pictu
     if subject.look is None:
         return []
     path = subject.done.paths[position]
-    return [
-        Picture(
-            thumbnail=thumbnail(subject.look(path, output)),
-            lines=(f"looks for {subject.names[output]}",),
-            about=f"{word} class of {path}",
+    found = []
+    for word, output in (("given", given), ("right", right)):
+        drawn = subject.look(path, output)
+        found.append(
+            Picture(
+                thumbnail=None if drawn is None else thumbnail(drawn),
+                lines=(f"looks for {subject.names[output]}",),
+                about=f"{word} class of {path}",
+            )
         )
-        for word, output in (("given", given), ("right", right))
-    ]
+    return found
 
 
 def _nearest(subject: Subject, pictures: ImagePictures, position: int, right: int) -> list[Picture]:
