@@ -143,7 +143,7 @@ def _shared(
             maps.append(_added(found))
             response.append(sum(parts))
     return Maps(
-        values=torch.stack(maps, dim=1).float().cpu(),
+        values=torch.stack(maps, dim=1).detach().float().cpu(),
         method="shares",
         logits=logits.gather(1, classes.to(logits.device)).detach().float().cpu(),
         response=torch.stack(response, dim=1).detach().float().cpu(),

@@ -152,6 +152,7 @@ def test_every_family_has_maps_and_is_as_before(name: str, head: str | None) -> 
     state = {key: value.clone() for key, value in model.state_dict().items()}
     found = explain(model, some_images(images), torch.tensor([0, 3]))
     assert found.values.shape[0] == 2
+    assert not found.values.requires_grad
     assert found.values.shape[1] == found.values.shape[2] > 1
     # Where everything speaks against a class, Grad-CAM is 0.
     assert found.values.abs().max() > 0 or found.method == "grad-cam"
