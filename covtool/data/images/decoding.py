@@ -63,7 +63,13 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
         DataError: The file is missing, truncated or not an image, or the range of its pixels is
             unknown; it names the file.
     """
-    with opened_image(path) as image, alone(image.width * image.height > LARGE):
+    with opened_image(path) as image:
+        return decoded_in(image, gray=gray, exif=exif)
+
+
+def decoded_in(image: Image.Image, *, gray: bool = False, exif: bool = False) -> Decoded:
+    """Return an image that `opened_image` has opened, as `decode_image` does."""
+    with alone(image.width * image.height > LARGE):
         return _decoded(image, gray=gray, exif=exif)
 
 
