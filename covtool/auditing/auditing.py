@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from covtool.auditing.audited import Audited
 from covtool.auditing.copies import (
     MOST_HASHED,
     Copies,
@@ -26,6 +27,11 @@ from covtool.progress import Track, silent
 
 
 def audit(request: AuditRequest, *, track: Track = silent) -> Audit:
+    """Return what a data set holds; see `look_through`."""
+    return look_through(request, track=track).audit
+
+
+def look_through(request: AuditRequest, *, track: Track = silent) -> Audited:
     """Look at every image of a data set, and say what is worth knowing.
 
     Nothing is changed. Images are read one after the other; of each some 60 bytes and its path are
@@ -72,7 +78,7 @@ def audit(request: AuditRequest, *, track: Track = silent) -> Audit:
         unlike_class=judged.unlike_class,
         unlike_all=judged.unlike_all,
     )
-    return Audit(
+    done = Audit(
         root=found.root,
         layout=found.layout,
         why=found.why,
@@ -94,6 +100,7 @@ def audit(request: AuditRequest, *, track: Track = silent) -> Audit:
         notes=(*notes, *judged.notes),
         seconds=time.perf_counter() - start,
     )
+    return Audited(audit=done, survey=found, images=images, looks=looks)
 
 
 def _join_alike(

@@ -355,7 +355,8 @@ def _finding(
 
 def _members(group: Group, *, labels: bool = False) -> str:
     named = [f"{one.path} ({one.label})" if labels else one.path for one in group.images]
-    return f"{shown(named, 2)}" if len(named) > 2 else " = ".join(named)
+    sign = "like" if group.kind == "near" else "="
+    return shown(named, 2) if len(named) > 2 else f" {sign} ".join(named)
 
 
 def _have(things: Sequence[object]) -> str:
