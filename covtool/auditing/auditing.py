@@ -34,7 +34,7 @@ def audit(request: AuditRequest, *, track: Track = silent) -> Audit:
 def look_through(request: AuditRequest, *, track: Track = silent) -> Audited:
     """Look at every image of a data set, and say what is worth knowing.
 
-    Nothing is changed. Images are read one after the other; of each some 60 bytes and its path are
+    Nothing is changed. Images are read one after the other; of each some 120 bytes and its path are
     kept, and with a model its embedding. What takes the square of their number is done a block at
     a time, and left out with a note where it would take too long.
 

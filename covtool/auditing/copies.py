@@ -7,7 +7,7 @@ import numpy as np
 
 from covtool.auditing.images import Images
 from covtool.auditing.looking import Looks
-from covtool.auditing.perceptual_hashes import close_pairs
+from covtool.auditing.perceptual_hashes import close_pairs, thumbnails_agree
 from covtool.auditing.records import Group, Kind, Member
 from covtool.data.datasets.duplicates import ListedFile, equal_files
 from covtool.progress import Track, silent
@@ -70,8 +70,10 @@ def alike_by_hash(looks: Looks, copies: Copies, most: int) -> list[list[int]]:
     """Return groups of images whose perceptual hashes differ in few bits, one of equal images."""
     is_first = copies.first == np.arange(len(copies.first))
     places = np.flatnonzero(looks.hashed & is_first)
-    pairs = close_pairs(looks.hashes[places], most)
-    return components((int(places[i]), int(places[j])) for i, j, _ in pairs)
+    close = close_pairs(looks.hashes[places], most)
+    pairs = ((int(places[i]), int(places[j])) for i, j, _ in close)
+    small = looks.thumbnails
+    return components(pair for pair in pairs if thumbnails_agree(*small[list(pair)]))
 
 
 def components(pairs: Pairs) -> list[list[int]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from covtool.auditing.perceptual_hashes import perceptual_hash
+from covtool.auditing.perceptual_hashes import THUMBNAIL, perceptual_hash
 from covtool.data.images.decoding import decoded_in, opened_image
 from covtool.data.images.threads import in_threads
 from covtool.errors import DataError
@@ -30,12 +30,12 @@ class Look(NamedTuple):
     is_dim: bool = False
     has_frames: bool = False
     pixels: bytes = b""
-    hash: int | None = None
+    hash: tuple[int, bytes] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:
-    """What n images are, in arrays: some 60 bytes an image.
+    """What n images are, in arrays: some 120 bytes an image.
 
     Attributes:
         formats: Number of each one's format in `format_names`, shape (n,); likewise `modes`.
@@ -43,7 +43,8 @@ class Looks:
         turned: Whether the EXIF orientation turns it, shape (n,); likewise `dim`, nearly black,
             and `frames`, the first of several.
         pixels: Digest of the decoded pixels, shape (n,), void; empty if they were not decoded.
-        hashes: Perceptual hash, shape (n,), uint64; `hashed` says which there are.
+        hashes: Perceptual hash, shape (n,), uint64; `hashed` says which there are, and
+            `thumbnails` has the gray thumbnail of each, shape (n, 64).
         problems: Reasons of the images that cannot be read, by their places.
     """
 
@@ -57,6 +58,7 @@ class Looks:
     pixels: np.ndarray
     hashes: np.ndarray
     hashed: np.ndarray
+    thumbnails: np.ndarray
     format_names: list[str] = field(default_factory=list)
     mode_names: list[str] = field(default_factory=list)
     problems: dict[int, str] = field(default_factory=dict)
@@ -79,6 +81,7 @@ class Looks:
             pixels=array(f"V{PIXEL_BYTES}"),
             hashes=array("u8"),
             hashed=array("?"),
+            thumbnails=np.zeros((count, THUMBNAIL**2), "u1"),
         )
 
     def put_(self, at: int, look: Look) -> None:
@@ -94,7 +97,9 @@ class Looks:
         if look.pixels:
             self.pixels[at] = np.void(look.pixels)
         if look.hash is not None:
-            self.hashes[at], self.hashed[at] = look.hash, True
+            number, small = look.hash
+            self.hashes[at], self.hashed[at] = number, True
+            self.thumbnails[at] = np.frombuffer(small, "u1")
 
     @property
     def readable(self) -> np.ndarray:

@@ -10,6 +10,11 @@ BITS = 64
 FLAT = 3.0
 """Standard deviation of gray below which an image has no hash: that of a plain area is noise."""
 
+THUMBNAIL = 8
+"""Pixels of the side of a thumbnail."""
+LEAST_CORRELATION = 0.9
+"""Correlation of the thumbnails of two pictures that look alike."""
+
 _SIDE = 32  # of the thumbnail that says whether an image is flat
 _ROWS, _COLUMNS = 512, 1 << 15  # pairs that are compared at a time: 128 MiB
 
@@ -19,10 +24,11 @@ def has_hashes() -> bool:
     return find_spec("imagehash") is not None
 
 
-def perceptual_hash(image: Image.Image) -> int | None:
-    """Return the 64-bit pHash of an image; None for a plain area.
+def perceptual_hash(image: Image.Image) -> tuple[int, bytes] | None:
+    """Return the 64-bit pHash of an image and its gray thumbnail; None for a plain area.
 
-    Scaling and compression change few of its bits, cropping many.
+    Scaling and compression change few bits, cropping many. Patterns without a large shape, such as
+    stripes, have much the same bits whatever they look like: the thumbnail tells them apart.
 
     Source:
         Zauner. "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010; the
@@ -33,7 +39,16 @@ def perceptual_hash(image: Image.Image) -> int | None:
     gray = image.convert("L")
     if np.asarray(gray.resize((_SIDE, _SIDE), Image.Resampling.BOX)).std() < FLAT:
         return None
-    return int.from_bytes(np.packbits(phash(gray).hash).tobytes(), "big")
+    small = gray.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    return int.from_bytes(np.packbits(phash(gray).hash).tobytes(), "big"), small.tobytes()
+
+
+def thumbnails_agree(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether two gray thumbnails, of any one shape, are strongly correlated."""
+    first, second = (values.astype(float).ravel() for values in (one, other))
+    first, second = first - first.mean(), second - second.mean()
+    lengths = np.linalg.norm(first) * np.linalg.norm(second)
+    return bool(lengths > 0 and first @ second >= LEAST_CORRELATION * lengths)
 
 
 def close_pairs(hashes: np.ndarray, most: int) -> Iterator[tuple[int, int, int]]:

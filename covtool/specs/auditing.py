@@ -37,7 +37,7 @@ class AuditSpec(Record):
         json_schema_extra=LOOKED,
     )
     suspect_margin: float = Field(
-        0.2,
+        0.3,
         ge=0,
         lt=2,
         description="How much more an image must look like another class than like its own for "
