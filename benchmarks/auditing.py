@@ -92,7 +92,7 @@ def hash_row(name: str, original: Looks, places: Sequence[int], copied: Looks) -
 
 
 def pairs_row(name: str, looks: Looks) -> str:
-    """Return the numbers of pairs of a data set that the hashes find, with the check and without."""
+    """Return the numbers of pairs of a data set that hashes find, with and without the check."""
     close = list(close_pairs(looks.hashes * looks.hashed, max(BITS)))
     agree = [thumbnails_agree(looks.thumbnails[i], looks.thumbnails[j]) for i, j, _ in close]
     cells = [
