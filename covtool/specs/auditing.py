@@ -23,7 +23,7 @@ class AuditSpec(Record):
         json_schema_extra=LOOKED,
     )
     near_bits: int = Field(
-        4,
+        8,
         ge=0,
         le=16,
         description="Bits of 64 that the hashes of such pictures may differ in.",
