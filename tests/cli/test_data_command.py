@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from images import write_classes
+from images import write_image
 from in_process import covtool
 from indexed_images import make_net
 
@@ -15,8 +15,14 @@ from covtool.data.datasets.reading import scan
 def leaking(tmp_path):
     """A data set with an image to train on that is tested on as well."""
     root = tmp_path / "toys"
-    write_classes(root / "train", {"ant": 4, "bee": 4})
-    write_classes(root / "val", {"ant": 2, "bee": 2})
+    places = [
+        f"{split}/{name}/{at}.png"
+        for split, count in (("train", 4), ("val", 2))
+        for name in ("ant", "bee")
+        for at in range(count)
+    ]
+    for seed, place in enumerate(places):
+        write_image(root / place, seed=seed)
     first = min((root / "train/ant").iterdir())
     shutil.copy(first, root / "val/ant" / f"copy{first.suffix}")
     return root
@@ -57,8 +63,8 @@ def test_a_page_shows_the_copies_and_asks_for_nothing_outside(leaking, tmp_path)
 
 
 def test_a_model_judges_labels_and_says_what_it_cannot_know(leaking, tmp_path):
-    make_net(tmp_path / "net.safetensors")
-    asked = ("data", leaking, "--model", tmp_path / "net.safetensors", "-j", "0", "--no-near")
+    net = make_net(tmp_path / "net")
+    asked = ("data", leaking, "--model", net, "-j", "0", "--no-near")
     done = covtool(*asked, "--suspect-margin", "0", "--json")
     assert done.returncode == 0, done.stderr
     audit = json.loads(done.stdout)["audit"]
