@@ -22,6 +22,7 @@ COMMANDS = {
     "inspect": "Show what a checkpoint holds, which architecture it is, what can be operated on.",
     "compare": "Choose a head before training: heads, taps, models and image sizes side by side.",
     "convert": "Replace parts of a checkpoint, keep its weights, write one self-describing file.",
+    "data": "Look through a data set: duplicates, broken files, uneven classes, doubtful labels.",
     "finetune": "Train a model on a folder of images or a CSV file.",
     "svdnet-rri": "Train for retrieval with an Eigenlayer: restraint and relaxation iterations.",
     "evaluate": "Measure a model on a labeled data set, or how well its features find images.",

@@ -19,8 +19,6 @@ from covtool.data.datasets.duplicates import COMPARED_AT_MOST, notes_on_equal_fi
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.samples import Sample
-from covtool.data.images.dim import note_on_dim
-from covtool.data.images.orientation import note_on_turned
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.data.loading.worker_death import translate_worker_death
 from covtool.errors import ArgumentError, DataError, SurgeryError
@@ -224,8 +222,7 @@ def _evaluate(
         *layout.notes,
         note_on_boxes(recipe.provenance.steps, request.layout),
         *equal,
-        note_on_turned(checked.turned, exif=recipe.input.exif),
-        note_on_dim(checked.dim),
+        *checked.notes(exif=recipe.input.exif),
         match.note,
         measured.attack_note,
         *(() if unknown is None else unknown.notes(has_neighbors=scorer is not None)),

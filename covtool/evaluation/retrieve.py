@@ -14,8 +14,6 @@ from covtool.data.datasets.retrieval.reading import read_retrieval
 from covtool.data.datasets.retrieval.report import RetrievalReport, report_on, require_searchable
 from covtool.data.datasets.retrieval.training import numbered
 from covtool.data.datasets.retrieval_layout import RetrievalLayout
-from covtool.data.images.dim import note_on_dim
-from covtool.data.images.orientation import note_on_turned
 from covtool.errors import ArgumentError
 from covtool.evaluation.features.files import check_feature_output, write_features
 from covtool.evaluation.features.table import FeatureTable
@@ -227,8 +225,7 @@ def _extract(
         require_searchable(layout, report)
     opened = request.open()
     extractor = request.extractor(opened, spec, device=device, processes=processes)
-    turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
-    of_images = filter(None, (turned, note_on_dim(checked.dim)))
+    of_images = checked.notes(exif=opened.recipe.input.exif)
     relevance = relevance_of(layout, cameras=spec.cameras)
     # Too little memory is refused now, not after the features are extracted.
     plan_search(relevance, extractor.num_features, spec)

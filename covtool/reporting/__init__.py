@@ -1,1 +1,1 @@
-"""Pages of a subject: an evaluation."""
+"""Pages about a subject: an evaluation, a run, a data set."""
