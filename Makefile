@@ -24,7 +24,8 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 # A worker keeps the tests of a module together, for what its fixtures made; who is through takes over.
-PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal --durations 25
+# One thread of torch a worker, also in processes that tests start: threads for every core slow each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal --durations 25
 
 test: lint
 	$(PYTEST)

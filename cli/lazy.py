@@ -5,9 +5,10 @@ from importlib import import_module
 from typing import ClassVar
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from covtool_cli import home
+from covtool_cli import choices, home
+from covtool_cli.help_text import Command, help_all_option
 
 
 class LazyGroup(TyperGroup):
@@ -51,9 +52,13 @@ def load_command(package: str, name: str) -> TyperCommand | TyperGroup:
     if hasattr(module, "app"):
         return typer.main.get_command(module.app)
     single = typer.Typer(add_completion=False)
-    single.command(name)(module.command)
+    single.command(name, cls=Command)(module.command)
     command = typer.main.get_command(single)
+    path = module.__name__.removeprefix("covtool_cli.commands.").replace(".", " ")
     for parameter in command.params:
         parameter.show_envvar = False  # COVTOOL_<COMMAND>_<OPTION>, for all alike
         home.expand_in(parameter)
+        if isinstance(parameter, TyperOption):
+            choices.complete_in(parameter, path)
+    command.params.append(help_all_option(hidden=not command.everyday))
     return command

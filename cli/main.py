@@ -14,7 +14,7 @@ import typer
 from covtool import __version__, atomic, errors
 from covtool.printable import escaped, printable
 from covtool.shortages import shortage_behind
-from covtool_cli import environment, home, launching, library_talk, signals, streams
+from covtool_cli import environment, home, launching, library_talk, signals, streams, suggestions
 from covtool_cli.arguments import in_our_spelling
 from covtool_cli.lazy import LazyGroup
 
@@ -22,6 +22,7 @@ COMMANDS = {
     "inspect": "Show what a checkpoint holds, which architecture it is, what can be operated on.",
     "compare": "Choose a head before training: heads, taps, models and image sizes side by side.",
     "convert": "Replace parts of a checkpoint, keep its weights, write one self-describing file.",
+    "data": "Look through a data set: duplicates, broken files, uneven classes, doubtful labels.",
     "finetune": "Train a model on a folder of images or a CSV file.",
     "svdnet-rri": "Train for retrieval with an Eigenlayer: restraint and relaxation iterations.",
     "evaluate": "Measure a model on a labeled data set, or how well its features find images.",
@@ -84,6 +85,7 @@ def _printable_usage_errors() -> Iterator[None]:
     except Exception as problem:
         if hasattr(problem, "format_message"):  # the class is not public
             message = str(problem.message).removeprefix(_PYDANTIC)[: errors.LONGEST_LINE]
+            message += suggestions.after(problem, message)
             problem.message = escaped(message, keep="\n\t") + _origin(problem)
         raise
 

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 from collections.abc import Callable
-from copy import copy
 from functools import reduce, wraps
 from operator import or_
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from rich.markup import escape
 
 from covtool.atomic.formats import OUTPUTS
 from covtool.errors import ArgumentError, UnknownKeyError
@@ -23,6 +21,7 @@ from covtool.specs.problems import parts_of, shown
 from covtool_cli.arguments import STATISTICS
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns of the table.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Model = Annotated[
@@ -114,9 +113,7 @@ def request(ctx: typer.Context, kind: type[Request], **fields: Any) -> Request:
     return kind(**{**named, **fields})
 
 
-def takes(
-    *hidden: str, **specs: type[BaseModel]
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(**specs: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each field of `specs`, and call it with the specs.
 
     ``@takes(head=HeadSpec)`` fills the parameter `head` of the command. The flag's name, type,
@@ -126,11 +123,8 @@ def takes(
     name, ``{"panel": "..."}`` a heading in the help, ``{"default": "..."}`` words in place of the
     default's value there, ``{"output": "features"}`` the kind of file it names, of
     `covtool.atomic.formats.OUTPUTS`, ``{"or": "auto"}`` a word that may stand in a number's place.
-    A command of many specs may take them as ``**settings``.
-
-    Args:
-        *hidden: Parameters and fields whose options the help leaves out: rarely used ones of many.
-        **specs: The specs.
+    A command of many specs may take them as ``**settings``. Which options ``--help`` shows is said
+    in `covtool_cli.everyday.EVERYDAY`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -138,11 +132,7 @@ def takes(
         declared = signature.parameters.values()
         own = [p for p in declared if p.name not in specs and p.kind is not p.VAR_KEYWORD]
         fields = {name: _flags_of(spec) for name, spec in specs.items()}
-        made = [
-            _parameter(field, info, hidden=field in hidden)
-            for group in fields.values()
-            for field, info in group
-        ]
+        made = [_parameter(field, info) for group in fields.values() for field, info in group]
 
         @wraps(command)
         def call(**values: Any) -> None:
@@ -152,7 +142,6 @@ def takes(
             }
             command(**values, **filled)
 
-        own = [_left_out_of_help(p) if p.name in hidden else p for p in own]
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *made)]
         # typer reads the signature to find the options, and the annotations to find their types
         call.__signature__ = signature.replace(parameters=parameters)
@@ -160,13 +149,6 @@ def takes(
         return call
 
     return decorate
-
-
-def _left_out_of_help(parameter: inspect.Parameter) -> inspect.Parameter:
-    annotation, option = get_args(parameter.annotation)
-    option = copy(option)
-    option.hidden = True
-    return parameter.replace(annotation=Annotated[annotation, option])
 
 
 def _flags_of(spec: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
@@ -185,18 +167,17 @@ def _long(name: str, info: FieldInfo) -> str:
     return as_flag(_extra(info).get("long", name))
 
 
-def _parameter(name: str, info: FieldInfo, *, hidden: bool) -> inspect.Parameter:
+def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     extra, long = _extra(info), _long(name, info)
     flags = [f"{long}/--no-{long[2:]}"] if info.annotation in (bool, bool | None) else [long]
     flags += [extra["short"]] if "short" in extra else []
     option = typer.Option(
         *flags,
-        help=escape(info.description or ""),  # else "covtool[plots]" loses its brackets
+        help=info.description or "",
         rich_help_panel=extra.get("panel"),
         callback=named_by(OUTPUTS[extra["output"]]) if "output" in extra else None,
         show_default=extra.get("default", True),
         **(_number_or(extra["or"]) if "or" in extra else {}),
-        hidden=hidden,
     )
     annotation, default = (
         _without_bounds(info.annotation),

@@ -31,6 +31,7 @@ from covtool.errors import CovtoolError
 from covtool.printable import escaped, printable
 from covtool_cli import launching
 from covtool_cli.streams import encodable
+from covtool_cli.table_layout import widths
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -75,7 +76,23 @@ def plain(value: Any) -> Any:
 def json_object(value: Any) -> None:
     """Write one JSON object to stdout; null stands for numbers that are not finite."""
     # ASCII: any terminal, pipe and encoding passes it on unchanged
-    _exactly(json.dumps(_finite(plain(value)), indent=2, allow_nan=False))
+    _exactly(_json_text(_finite(plain(value))))
+
+
+def _json_text(value: Any, indent: str = "") -> str:
+    """Return JSON that is indented, a list of numbers or of names in one line."""
+    inner = indent + "  "
+    is_list = isinstance(value, list)
+    if value and (isinstance(value, dict) or (is_list and isinstance(value[0], dict | list))):
+        rows = (
+            [_json_text(item, inner) for item in value]
+            if is_list
+            else [f"{json.dumps(key)}: {_json_text(item, inner)}" for key, item in value.items()]
+        )
+        opening, closing = "[]" if is_list else "{}"
+        body = f",\n{inner}".join(rows)
+        return f"{opening}\n{inner}{body}\n{indent}{closing}"
+    return json.dumps(value, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
@@ -113,16 +130,40 @@ def _stdout_has_unicode() -> bool:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Show a table on stdout; columns of numbers are aligned to the right."""
+    """Show a table on stdout; columns of numbers are aligned to the right.
+
+    No word and no number is broken: a table that is too wide for the terminal becomes a list, with
+    a line for each cell.
+    """
+    titles = [_cell(column) for column in columns]
     cells = [[_cell(cell) for cell in row] for row in rows]
+    numeric = [
+        bool(cells) and all(_is_numeric(row[index]) for row in cells)
+        for index in range(len(columns))
+    ]
+    found = widths(titles, cells, stdout().width, numeric=numeric)
+    if found is None:
+        _show(title, _as_list(titles, cells))
+        return
     drawn = Table()
-    for index, column in enumerate(columns):
-        numeric = bool(cells) and all(_is_numeric(row[index]) for row in cells)
-        justify = "right" if numeric else "left"
-        drawn.add_column(Text(_cell(column)), justify=justify, overflow="fold")
+    for name, is_number, width in zip(titles, numeric, found, strict=True):
+        justify = "right" if is_number else "left"
+        drawn.add_column(Text(name), justify=justify, overflow="fold", width=width)
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
     _show(title, drawn)
+
+
+def _as_list(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return rows as a name and a value in a line each, with a rule between two rows."""
+    drawn = Table(show_header=False)
+    drawn.add_column(style="cyan", no_wrap=True)
+    drawn.add_column(overflow="fold")
+    for row in rows:
+        for title, cell in zip(titles, row, strict=True):
+            drawn.add_row(Text(title), Text(cell))
+        drawn.add_section()
+    return drawn
 
 
 def pairs(title: str, items: Iterable[tuple[str, object]]) -> None:

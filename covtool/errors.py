@@ -2,9 +2,9 @@
 
 import errno
 from copy import copy
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from covtool.near_names import guess
 from covtool.printable import escaped, first_few, printable
 
 if TYPE_CHECKING:
@@ -104,10 +104,8 @@ class UnknownVariantError(ArgumentError, LookupError):
     """A name is in no table of variants."""
 
     def __init__(self, kind: str, name: str, known: "Sequence[str]") -> None:
-        close = get_close_matches(name, known, n=1)
-        guess = f" Did you mean {close[0]!r}?" if close else ""
         super().__init__(
-            f"There is no {kind} named {name!r}.{guess}",
+            f"There is no {kind} named {name!r}.{guess(name, known)}",
             hint=f"Available: {', '.join(known)}.",
         )
 
@@ -116,9 +114,7 @@ class UnknownKeyError(ArgumentError, KeyError):
     """A file of settings sets something that does not exist."""
 
     def __init__(self, where: str, key: str, known: "Sequence[str]") -> None:
-        close = get_close_matches(key, known, n=1)
-        guess = f" Did you mean {close[0]!r}?" if close else ""
-        super().__init__(f"{where} has an unknown key {key!r}.{guess}")
+        super().__init__(f"{where} has an unknown key {key!r}.{guess(key, known)}")
 
 
 class SurgeryError(ArgumentError):

@@ -73,10 +73,9 @@ Convert = Annotated[
         "--convert", help="Convert the recommended row, and check that it has its figure."
     ),
 ]
-HIDDEN = ("mean", "std", "interpolation", "exif", *LayoutSpec.model_fields, "calibrate_memory")
 
 
-@options.takes(*HIDDEN, spec=CompareSpec, images=ComparedImages, layout=LayoutSpec)
+@options.takes(spec=CompareSpec, images=ComparedImages, layout=LayoutSpec)
 def command(
     ctx: typer.Context,
     sources: Models,

@@ -22,6 +22,9 @@ TITLES = {
     "data": "Published layouts and other forms of data (--data PATH recognizes them)",
 }
 
+WIDE = ("reduction", "own options", "splits", "source")
+"""Columns that --wide adds."""
+
 
 def command(
     what: Annotated[What, typer.Argument(help="Table to list.")] = "heads",
@@ -31,6 +34,7 @@ def command(
             metavar="NAME", help="Preset to print as YAML, ready to be edited for --config."
         ),
     ] = None,
+    wide: options.Wide = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -55,7 +59,10 @@ def command(
     if as_json:
         render.json_object({what: rows})
         return
-    render.table(TITLES[what], tuple(rows[0]), [tuple(map(_text, row.values())) for row in rows])
+    shown = [name for name in rows[0] if wide or name not in WIDE]
+    render.table(TITLES[what], shown, [[_text(row[name]) for name in shown] for row in rows])
+    if not wide:
+        render.note("note: --wide shows sources and options too.")
 
 
 def _text(cell: Any) -> Any:

@@ -26,12 +26,6 @@ MOST_IN_A_TABLE = 100
 SHOWN = 5
 """Unreadable images that an error names."""
 
-HIDDEN = (
-    *("mean", "std", "interpolation", "crop_pct", "crop_mode", "exif", "dist_timeout"),
-    *("arch", "iterations", "weights", "classifier_layer", "max_model_size"),
-)
-"""Options of `covtool evaluate` that work here as well, and that the help leaves out."""
-
 Images = Annotated[
     list[str],
     typer.Argument(
@@ -71,6 +65,15 @@ Sheet = Annotated[
         help="Picture to draw of the first images with their answers: .png.",
     ),
 ]
+Explain = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        callback=options.named_by(require_picture_name),
+        help="Picture to draw of the first images, each beside a map of where the network looks: "
+        ".png.",
+    ),
+]
 OnBadImage = Annotated[
     Literal["error", "skip"],
     typer.Option(
@@ -83,7 +86,7 @@ Resume = Annotated[
 ]
 
 
-@options.takes(*HIDDEN, spec=PredictionSpec, input=InputOverrides, launch=LaunchSpec)
+@options.takes(spec=PredictionSpec, input=InputOverrides, launch=LaunchSpec)
 def command(
     ctx: typer.Context,
     model: options.Model,
@@ -95,6 +98,7 @@ def command(
     class_names: ClassNames = None,
     embeddings: Embeddings = None,
     sheet: Sheet = None,
+    explain: Explain = None,
     resume: Resume = False,
     arch: options.Arch = None,
     iterations: options.Iterations = None,
@@ -130,7 +134,11 @@ def command(
     from covtool.prediction.request import PredictionRequest
     from covtool_cli import render
 
-    asked = {"source": options.model_source(ctx, model, input), "images": tuple(images)}
+    asked = {
+        "source": options.model_source(ctx, model, input),
+        "images": tuple(images),
+        "maps": explain,
+    }
     request = options.request(ctx, PredictionRequest, spec=spec, launch=launch, **asked)
     answers = _Answers(spec, in_table=output is None and not as_json)
     on_prediction = None if output is not None else answers.add

@@ -27,7 +27,6 @@ from covtool.data.datasets.records.records import labels_of
 from covtool.data.datasets.retrieval.reading import read_classes, read_retrieval, task_of
 from covtool.data.datasets.retrieval.training import training_images
 from covtool.data.datasets.samples import Sample, draw_evenly
-from covtool.data.images.orientation import note_on_turned
 from covtool.errors import ArgumentError, CheckpointError, DataError, SurgeryError
 from covtool.launch_environment import place
 from covtool.printable import first_few
@@ -243,8 +242,7 @@ def _notes(
             yield f"{subject.name}: {note}" if several else note
     yield from layout.notes
     exif = all(subject.opened.recipe.input.exif for subject in subjects)
-    if note := note_on_turned(checked.turned, exif=exif):
-        yield note
+    yield from checked.notes(exif=exif)
     yield from _on_narrow(subjects)
     counts = torch.bincount(torch.as_tensor(labels_of(checked.good)))
     if alone := int((counts == 1).sum()):

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from covtool.backbones.device import resolve_device
 from covtool.backbones.tracing import trace_calls
 from covtool.conversion.records import Agreement, ConversionRequest, Job
-from covtool.data.datasets.checking import check_images, check_splits
+from covtool.data.datasets.checking import CheckedSamples, check_images, check_splits
 from covtool.data.datasets.layout import DataLayout, in_order_of
 from covtool.data.datasets.retrieval.reading import read_classes
 from covtool.data.datasets.samples import Sample, draw_evenly
-from covtool.data.images.orientation import note_on_turned
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
@@ -41,17 +40,17 @@ class CalibrationImages:
 
     Attributes:
         layout: Data set that they are from.
-        good: Images that can be read.
+        checked: The images to calibrate with, as they were looked at.
+        good: Those that can be read.
         unreadable: File and reason of the others.
         judged: Images, of those that can be read, on which the result is compared with the source.
-        turned: Number of good ones that their EXIF data turn.
     """
 
     layout: DataLayout
+    checked: CheckedSamples
     good: tuple[Sample, ...]
     unreadable: tuple[tuple[Path, str], ...]
     judged: tuple[Sample, ...] = ()
-    turned: int = 0
 
 
 def calibration_images(layout: DataLayout, job: Job) -> CalibrationImages:
@@ -84,10 +83,10 @@ def calibration_images(layout: DataLayout, job: Job) -> CalibrationImages:
     )
     return CalibrationImages(
         layout=source,
+        checked=checked["train"],
         good=checked["train"].good,
         judged=checked["judged"].good if judged else (),
         unreadable=checked["train"].bad,
-        turned=checked["train"].turned,
     )
 
 
@@ -114,8 +113,8 @@ def notes_on_images(
     """
     layouts = (layout, images.layout if images else None)
     yield from dict.fromkeys(note for one in layouts if one is not None for note in one.notes)
-    if images and (note := note_on_turned(images.turned, exif=exif)):
-        yield note
+    if images:
+        yield from images.checked.notes(exif=exif)
 
 
 def calibrate_head(

@@ -15,8 +15,6 @@ from covtool.data.datasets.folders.names import UNSPLIT
 from covtool.data.datasets.image_sources import ImageSource, find_images
 from covtool.data.datasets.retrieval.training import numbered
 from covtool.data.datasets.samples import Sample
-from covtool.data.images.dim import note_on_dim
-from covtool.data.images.orientation import note_on_turned
 from covtool.evaluation.features.files import FeatureWriter, check_feature_output
 from covtool.evaluation.features.table import ImageLabels
 from covtool.evaluation.model_request import ModelRequest
@@ -110,8 +108,7 @@ def _embed(request: EmbedRequest, processes: Processes, track: Track) -> EmbedRe
     processes.main(lambda: require_room(request.output, num_bytes))
     with request.autocast(device):
         _write(request, extractor(checked.good, track), good if processes.is_main else None)
-    turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
-    of_images = filter(None, (turned, note_on_dim(checked.dim)))
+    of_images = checked.notes(exif=opened.recipe.input.exif)
     return EmbedResult(
         path=request.output,
         images=dict(Counter(label.split or UNSPLIT for label in good)),

@@ -14,8 +14,6 @@ from covtool.data.datasets.retrieval.reading import read_retrieval
 from covtool.data.datasets.retrieval.report import RetrievalReport, report_on, require_searchable
 from covtool.data.datasets.retrieval.training import numbered
 from covtool.data.datasets.retrieval_layout import RetrievalLayout
-from covtool.data.images.dim import note_on_dim
-from covtool.data.images.orientation import note_on_turned
 from covtool.errors import ArgumentError
 from covtool.evaluation.features.files import check_feature_output, write_features
 from covtool.evaluation.features.table import FeatureTable
@@ -51,6 +49,7 @@ class RetrievalRequest(ModelRequest):
         spec: Features, metric, re-ranking, memory, files.
         layout: Choices in reading the data set.
         overwrite: Whether the files may replace others.
+        keep: First images of each ranking that the result has, at least.
     """
 
     source: ModelSource | None = None
@@ -60,6 +59,7 @@ class RetrievalRequest(ModelRequest):
     spec: RetrievalSpec = field(default_factory=RetrievalSpec)
     layout: LayoutSpec = field(default_factory=LayoutSpec)
     overwrite: bool = False
+    keep: int = 0
 
     def __post_init__(self) -> None:
         if self.source is not None:
@@ -81,6 +81,7 @@ class Retrieval:
         unreadable: File and reason of images that were left out.
         notes: Assumptions about the model and the data set.
         files: Files that were written.
+        layout: The images that were searched with and in, without those left out.
         far_from_training: Whether the images are so far from what the file was made for that the
             figures say little about it.
     """
@@ -95,6 +96,7 @@ class Retrieval:
     unreadable: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...]
     files: tuple[Path, ...]
+    layout: RetrievalLayout
     far_from_training: bool = False
 
 
@@ -167,6 +169,7 @@ def retrieve(
             spec=spec,
             unreadable=extracted.unreadable,
             notes=(*extracted.notes, *layout.notes, *equal),
+            layout=extracted.layout,
             files=tuple(file for file in (spec.save_features, spec.save_ranks) if file),
             far_from_training=extracted.is_far,
         )
@@ -222,8 +225,7 @@ def _extract(
         require_searchable(layout, report)
     opened = request.open()
     extractor = request.extractor(opened, spec, device=device, processes=processes)
-    turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
-    of_images = filter(None, (turned, note_on_dim(checked.dim)))
+    of_images = checked.notes(exif=opened.recipe.input.exif)
     relevance = relevance_of(layout, cameras=spec.cameras)
     # Too little memory is refused now, not after the features are extracted.
     plan_search(relevance, extractor.num_features, spec)
@@ -250,7 +252,7 @@ def _search(
     if spec.save_features is not None:
         table = FeatureTable(features=features, labels=search_labels(layout))
         write_features(spec.save_features, table, overwrite=request.overwrite)
-    keep = 0 if spec.save_ranks is None else MATCHES
+    keep = max(request.keep, 0 if spec.save_ranks is None else MATCHES)
     result = search(features, extracted.relevance, spec, keep=keep, track=track)
     if spec.save_ranks is not None:
         save_ranks(

@@ -9,8 +9,6 @@ from covtool.atomic.formats import require_index_name
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.opened import OpenedModel
 from covtool.data.datasets.checking import CheckedSamples, check_images
-from covtool.data.images.dim import note_on_dim
-from covtool.data.images.orientation import note_on_turned
 from covtool.evaluation.model_request import ModelRequest
 from covtool.indexing.fingerprint import kept_source, model_fingerprint
 from covtool.indexing.gallery import collect_images
@@ -121,6 +119,5 @@ def check_spec(spec: IndexSpec) -> None:
 
 
 def notes_on(checked: CheckedSamples, opened: OpenedModel) -> tuple[str, ...]:
-    """Return notes on images that are turned, or nearly black."""
-    turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
-    return tuple(filter(None, (turned, note_on_dim(checked.dim))))
+    """Return notes on what the images are."""
+    return checked.notes(exif=opened.recipe.input.exif)

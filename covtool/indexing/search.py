@@ -10,8 +10,6 @@ from torch import Tensor
 
 from covtool.backbones.device import resolve_device
 from covtool.data.datasets.checking import check_images
-from covtool.data.images.dim import note_on_dim
-from covtool.data.images.orientation import note_on_turned
 from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.features.extractor import FeatureExtractor
 from covtool.evaluation.features.table import ImageLabels
@@ -179,7 +177,6 @@ def search_index(request: SearchRequest, *, track: Track = silent) -> SearchResu
     threshold = spec.threshold_over(None if record.threshold is None else record.threshold.distance)
     queries = [sample.path for sample in checked.good]
     inverted = record.inverted_file if spec.backend == "faiss" else None
-    turned = note_on_turned(checked.turned, exif=opened.recipe.input.exif)
     return SearchResult(
         index=request.index,
         folder=record.root,
@@ -196,7 +193,7 @@ def search_index(request: SearchRequest, *, track: Track = silent) -> SearchResu
         notes=(
             *opened.notes,
             *found.notes,
-            *filter(None, (turned, note_on_dim(checked.dim))),
+            *checked.notes(exif=opened.recipe.input.exif),
             *_notes(record, spec, threshold, found),
         ),
     )

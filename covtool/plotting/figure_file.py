@@ -3,6 +3,7 @@
 Nothing here knows pyplot: figures are objects, and matplotlib's settings are put back after use.
 """
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -104,9 +105,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     require_writable(path, overwrite=overwrite)
 
 
-@contextmanager
-def house_style() -> Iterator[None]:
-    """Set matplotlib's defaults with covtool's look, whatever the user's are; back afterwards.
+def require_matplotlib() -> None:
+    """Refuse to draw without the package that it takes.
 
     Raises:
         ArgumentError: matplotlib is not installed.
@@ -116,6 +116,16 @@ def house_style() -> Iterator[None]:
             "Plots need matplotlib, which is not installed.",
             hint="Install it: pip install 'covtool[plots]'.",
         )
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Set matplotlib's defaults with covtool's look, whatever the user's are; back afterwards.
+
+    Raises:
+        ArgumentError: matplotlib is not installed.
+    """
+    require_matplotlib()
     with _quiet():
         import matplotlib
 
@@ -155,3 +165,18 @@ def write_figure(figure: "Figure", path: Path, *, title: str, overwrite: bool = 
     with warnings.catch_warnings(), written_whole(path, overwrite=overwrite) as temporary:
         warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks, long names
         figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+
+
+def svg_text(figure: "Figure", *, title: str) -> str:
+    """Return a figure as an SVG document, without a ground: the same bytes for the same figure.
+
+    Args:
+        figure: Drawn within `house_style`, which must still hold.
+        title: Title in the metadata, for readers that cannot see.
+    """
+    drawn = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks, long names
+        metadata = {**_METADATA[".svg"], "Title": printable(title)}
+        figure.savefig(drawn, format="svg", metadata=metadata, transparent=True)
+    return drawn.getvalue()

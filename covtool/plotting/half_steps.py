@@ -86,6 +86,8 @@ def read_half_steps(run: Path) -> tuple[HalfStep, ...]:
     Raises:
         DataError: The folder is no such run, no half-step is over yet, or a line is damaged.
     """
+    if run.is_file():
+        raise no_run(run, SUMMARY)
     rows = [
         (row.line.where, {name: cell_value(cell) for name, cell in row.cells.items()})
         for row in rows_of_epochs(run)

@@ -84,6 +84,8 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 def _read_run(path: Path, label: str) -> RunHistory:
     steps, epochs = NumberColumns(), NumberColumns()
+    if path.is_file():
+        raise no_run(path, METRICS)
     try:
         for step in step_rows(path):
             steps.add(step.line.where, step.values)
@@ -118,9 +120,15 @@ def no_run(path: Path, lacking: str) -> DataError:
     """Return the error of a folder that lacks a file that every run has."""
     return DataError(
         f"{path} is not the folder of a run.",
-        reason=f"It has no {lacking}." if path.is_dir() else "There is no such folder.",
+        reason=_reason(path, lacking),
         hint=f"Give the folder that holds {ARGUMENTS}, as printed when the run started.",
     )
+
+
+def _reason(path: Path, lacking: str) -> str:
+    if path.is_dir():
+        return f"It has no {lacking}."
+    return "It is a file." if path.exists() else "There is no such folder."
 
 
 def cell_value(cell: str) -> float | str | None:

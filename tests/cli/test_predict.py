@@ -134,10 +134,8 @@ def test_a_misspelt_model_is_a_checkpoint_error(here):
     assert predict("resnet5O.safetensors", "photos").returncode == 3
 
 
-def test_the_help_is_short_and_hidden_options_work(net, here):
-    shown = covtool("predict", "--help").stdout
-    assert len(set(re.findall(r"^│ (--[a-z-]+)", shown, re.MULTILINE)) - {"--help"}) < 25
-    assert "--crop-pct" not in shown
+def test_options_that_the_help_leaves_out_work(net, here):
+    assert "--crop-pct" not in covtool("predict", "--help").stdout
     with_option = predict(net, "photos/x", "--crop-pct", 0.5, "--json")
     assert json.loads(with_option.stdout)["input"]["crop_pct"] == 0.5
 

@@ -105,6 +105,9 @@ def test_damage_is_told_with_its_line(tmp_path: Path, change: dict, message: str
 def test_what_is_no_such_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"not the folder of a run\.\nThere is no such folder"):
         read_half_steps(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"not the folder of a run\.\nIt is a file"):
+        read_half_steps(tmp_path / "file")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"It has no summary\.csv.\nGive the folder that holds"):
         read_half_steps(tmp_path / "empty")

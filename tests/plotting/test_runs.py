@@ -137,6 +137,9 @@ def test_bytes_that_are_no_text_are_told(run: Path) -> None:
 def test_what_is_no_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"not the folder of a run\.\nThere is no such folder"):
         only(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"not the folder of a run\.\nIt is a file"):
+        only(tmp_path / "file")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"It has no metrics\.jsonl"):
         only(tmp_path / "empty")

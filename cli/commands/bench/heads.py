@@ -10,10 +10,9 @@ from covtool_cli.commands.bench import settings, tables
 if TYPE_CHECKING:
     from covtool.benchmarking.heads import HeadBenchmark
 
-COLUMNS = (
-    *("head", *tables.COST),
-    *("parameters, 1000 classes", "time / gap", "textbook / time", "error of the root"),
-)
+COLUMNS = ("head", *tables.COST, "time / gap", "error of the root")
+WIDE = ("parameters, 1000 classes", "textbook / time")
+"""Columns that --wide adds."""
 
 
 def command(
@@ -29,6 +28,7 @@ def command(
     dtype: settings.Precision = "float32",
     tf32: settings.Tf32 = False,
     repetitions: settings.Repetitions = 15,
+    wide: options.Wide = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -47,24 +47,24 @@ def command(
         repetitions=repetitions,
         track=render.track,
     )
-    render.json_object(result) if as_json else _show(result)
+    render.json_object(result) if as_json else _show(result, wide=wide)
 
 
-def _show(result: "HeadBenchmark") -> None:
+def _show(result: "HeadBenchmark", *, wide: bool) -> None:
     """Show a table for each shape."""
+    columns = (*COLUMNS, *(WIDE if wide else ()))
     for shape in dict.fromkeys(row.shape for row in result.rows):
         rows = [
             (
                 row.head,
                 *tables.cost(row.cost),
-                f"{row.parameters:,}",
                 f"{row.to_gap:.0f}x",
-                f"{row.to_textbook:.2f}x",
                 # heads without a square root have no error of one
                 "" if row.root_error is None else f"{row.root_error:.1e}",
+                *((f"{row.parameters:,}", f"{row.to_textbook:.2f}x") if wide else ()),
             )
             for row in result.rows
             if row.shape == shape
         ]
-        render.table(f"{shape}, {result.dtype}", COLUMNS, rows)
+        render.table(f"{shape}, {result.dtype}", columns, rows)
     tables.show_footer(result.machine, result.repetitions)

@@ -1,6 +1,6 @@
 """A check that every image of a data set can be read, before a long run depends on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -9,6 +9,9 @@ from typing import Any, Literal, NamedTuple
 from covtool.data.datasets.records.records import Records
 from covtool.data.datasets.samples import Sample
 from covtool.data.images.decoding import decode_image
+from covtool.data.images.dim import note_on_dim
+from covtool.data.images.frames import note_on_frames
+from covtool.data.images.orientation import note_on_turned
 from covtool.data.images.threads import in_threads
 from covtool.errors import DataError
 from covtool.printable import first_few, printable
@@ -31,12 +34,34 @@ class CheckedSamples:
         bad: File and reason of the others.
         turned: Number of good ones with an EXIF orientation that turns them.
         dim: Number of good ones that are nearly black, see `covtool.data.images.dim`.
+        frames: Number of good ones that are the first of several images in their file.
     """
 
     good: Sequence[Sample]
     bad: tuple[tuple[Path, str], ...]
     turned: int = 0
     dim: int = 0
+    frames: int = 0
+
+    def notes(self, *, exif: bool) -> tuple[str, ...]:
+        """Return notes on what these images are; `exif` says whether orientations are applied."""
+        return notes_on_images([self], exif=exif)
+
+
+def notes_on_images(parts: Iterable[CheckedSamples], *, exif: bool) -> tuple[str, ...]:
+    """Return notes on images of several splits: turned, nearly black, first of several.
+
+    Args:
+        parts: The images of each split.
+        exif: Whether the EXIF orientation is applied.
+    """
+    parts = list(parts)
+    found = (
+        note_on_turned(sum(part.turned for part in parts), exif=exif),
+        note_on_dim(sum(part.dim for part in parts)),
+        note_on_frames(sum(part.frames for part in parts)),
+    )
+    return tuple(filter(None, found))
 
 
 def list_unreadable(bad: Sequence[ImageProblem]) -> str:
@@ -135,6 +160,7 @@ class _Check(NamedTuple):
     problem: str | None
     has_turn: bool = False
     is_dim: bool = False
+    has_frames: bool = False
 
 
 def _check_all(
@@ -154,7 +180,7 @@ def _check_all(
 def _check_one(sample: Sample) -> _Check:
     try:
         decoded = decode_image(sample.path)
-        return _Check(None, decoded.has_turn, decoded.is_dim)
+        return _Check(None, decoded.has_turn, decoded.is_dim, decoded.has_frames)
     except DataError as problem:
         return _Check(problem.reason)
 
@@ -168,4 +194,5 @@ def _checked(samples: Sequence[Sample], checks: Sequence[_Check] | None) -> Chec
         bad=tuple((sample.path, check.problem) for sample, check in pairs if check.problem),
         turned=sum(check.has_turn for check in checks),
         dim=sum(check.is_dim for check in checks),
+        frames=sum(check.has_frames for check in checks),
     )

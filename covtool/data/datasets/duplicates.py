@@ -103,11 +103,14 @@ def notes_on_equal_matches(
     )
 
 
-def equal_files(files: Sequence[ListedFile], *, track: Track = silent) -> list[Group]:
+def equal_files(
+    files: Sequence[ListedFile], *, every: bool = False, track: Track = silent
+) -> list[Group]:
     """Find groups of equal files that differ in split or label.
 
     Args:
         files: Files to compare; those that cannot be read, and empty ones, equal none.
+        every: Whether groups of one split and label are found as well.
         track: Display of the progress.
     """
     # From cheap to expensive, each only within groups that the one before could not tell apart:
@@ -118,14 +121,19 @@ def equal_files(files: Sequence[ListedFile], *, track: Track = silent) -> list[G
         (_piece, "files of the same size"),
         (_content, "files that look equal"),
     ):
-        groups = _split_up(groups, key, name, track)
+        groups = _split_up(groups, key, name, track, every=every)
     return groups
 
 
 def _split_up(
-    groups: Iterable[Group], key: Callable[[Path], Hashable], name: str, track: Track
+    groups: Iterable[Group],
+    key: Callable[[Path], Hashable],
+    name: str,
+    track: Track,
+    *,
+    every: bool,
 ) -> list[Group]:
-    """Split each group by a key; parts of a single split and label do not matter."""
+    """Split each group by a key; parts of a single split and label matter for `every` only."""
     # By the chunk, not the file: handing a task to a thread takes longer than asking for a size.
     members = [(number, file) for number, group in enumerate(groups) for file in group]
     chunks = [members[at : at + AT_ONCE] for at in range(0, len(members), AT_ONCE)]
@@ -135,7 +143,11 @@ def _split_up(
     for (number, file), found in zip(members, keys, strict=True):
         if found is not None:
             parts[number, found].append(file)
-    return [part for part in parts.values() if len({(f.split, f.label) for f in part}) > 1]
+
+    def matters(part: Group) -> bool:
+        return len(part) > 1 if every else len({(f.split, f.label) for f in part}) > 1
+
+    return [part for part in parts.values() if matters(part)]
 
 
 def _size(path: Path) -> int | None:

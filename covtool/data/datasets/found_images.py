@@ -18,11 +18,13 @@ class FoundImages:
         splits: Images with the names of their classes, by the data set's own names of the splits;
             under `covtool.data.datasets.folders.names.UNSPLIT` where it has none.
         unlabeled: Splits that are there without labels, and the reasons.
+        empty: Class folders without images, by split.
         notes: Notes for the user on what was read and what was left out.
     """
 
     splits: Mapping[str, Sequence[Labeled]]
     unlabeled: Mapping[str, str] = field(default_factory=dict)
+    empty: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

@@ -12,6 +12,7 @@ from covtool.data.images.bounds import LARGE, LARGE_FILE, alone, require_bounded
 from covtool.data.images.decoder_complaints import complaints
 from covtool.data.images.dim import is_dim
 from covtool.data.images.formats import image_suffixes, open_image
+from covtool.data.images.frames import has_frames
 from covtool.data.images.orientation import turn_of
 from covtool.errors import CovtoolError, DataError
 from covtool.printable import printable
@@ -34,11 +35,12 @@ def is_image(path: Path) -> bool:
 
 
 class Decoded(NamedTuple):
-    """An image, whether its EXIF orientation would turn it, and `is_dim` of the file."""
+    """An image, whether its EXIF orientation would turn it, `is_dim` and `has_frames`."""
 
     image: Image.Image
     has_turn: bool
     is_dim: bool = False
+    has_frames: bool = False
 
 
 def read_image(path: Path, *, gray: bool = False, exif: bool = False) -> Image.Image:
@@ -61,7 +63,13 @@ def decode_image(path: Path, *, gray: bool = False, exif: bool = False) -> Decod
         DataError: The file is missing, truncated or not an image, or the range of its pixels is
             unknown; it names the file.
     """
-    with opened_image(path) as image, alone(image.width * image.height > LARGE):
+    with opened_image(path) as image:
+        return decoded_in(image, gray=gray, exif=exif)
+
+
+def decoded_in(image: Image.Image, *, gray: bool = False, exif: bool = False) -> Decoded:
+    """Return an image that `opened_image` has opened, as `decode_image` does."""
+    with alone(image.width * image.height > LARGE):
         return _decoded(image, gray=gray, exif=exif)
 
 
@@ -96,10 +104,11 @@ def _decoded(image: Image.Image, *, gray: bool, exif: bool) -> Decoded:
     _require_covered(image)
     image.load()  # to the end: only then a truncated file is noticed
     dim, rgb, turn = is_dim(image), _to_rgb(image), turn_of(image)
+    frames = has_frames(image)  # last: it looks for the second image
     if exif and turn is not None:
         rgb = rgb.transpose(turn)
     rgb = rgb.convert("L").convert("RGB") if gray else rgb
-    return Decoded(rgb, turn is not None, dim)
+    return Decoded(rgb, turn is not None, dim, frames)
 
 
 def image_size(path: Path) -> tuple[int, int]:

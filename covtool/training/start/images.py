@@ -14,12 +14,15 @@ from covtool.data.cache import (
     open_caches,
     training_form,
 )
-from covtool.data.datasets.checking import CheckedSamples, check_splits, list_unreadable
+from covtool.data.datasets.checking import (
+    CheckedSamples,
+    check_splits,
+    list_unreadable,
+    notes_on_images,
+)
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.retrieval.report import report_on, require_searchable
 from covtool.data.datasets.samples import Sample
-from covtool.data.images.dim import note_on_dim
-from covtool.data.images.orientation import note_on_turned
 from covtool.data.rendering.choice import require_tensors
 from covtool.errors import DataError
 from covtool.processes import Processes
@@ -153,9 +156,7 @@ def _looked_at(
     splits: Splits, input: InputSpec, request: FinetuneRequest, observer: Observer
 ) -> dict[str, CheckedSamples]:
     checked = check_splits(splits, on_bad_image=request.training.on_bad_image, track=observer.track)
-    turned = sum(found.turned for found in checked.values())
-    dim = sum(found.dim for found in checked.values())
-    for note in filter(None, (note_on_turned(turned, exif=input.exif), note_on_dim(dim))):
+    for note in notes_on_images(checked.values(), exif=input.exif):
         observer.on_note(note)
     return checked
 

@@ -45,15 +45,19 @@ class _Classes:
     """The images of a folder of class folders."""
 
     images: list[Labeled]
+    empty: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundImages:
+def labeled_in_folders(
+    root: Path, choice: LayoutSpec | None = None, *, may_be_empty: bool = False
+) -> FoundImages:
     """Return the images below a folder with the names of their class folders, by split.
 
     Args:
         root: The folder.
         choice: Options with the folders that are classes, where there are folders in folders.
+        may_be_empty: Whether a class to train on may have no images, as for a report on them.
 
     Returns:
         Images by the data set's own names of the splits; under `UNSPLIT` where it has none. A split
@@ -68,11 +72,11 @@ def labeled_in_folders(root: Path, choice: LayoutSpec | None = None) -> FoundIma
     through = () if place == root else (f"{root} is read as {place}, its only content.",)
     splits = split_folders(place)
     if splits:
-        found = _in_splits(place, splits, choice)
+        found = _in_splits(place, splits, choice, may_be_empty=may_be_empty)
     elif choice.class_folders is None and (inside := splits_inside(place)):
         found = by_splits_inside(place, inside)
     else:
-        found = _whole(place, choice)
+        found = _whole(place, choice, may_be_empty=may_be_empty)
         through = (*through, *note_on_lists(root, place))
     return replace(found, notes=(*through, *found.notes))
 
@@ -169,7 +173,7 @@ def _lies_among_classes(exact: Mapping[str, Path], children: Sequence[Path]) -> 
     )
 
 
-def _whole(folder: Path, choice: LayoutSpec) -> FoundImages:
+def _whole(folder: Path, choice: LayoutSpec, *, may_be_empty: bool) -> FoundImages:
     """Read the images of class folders; a folder ``test`` among them is not a class."""
     children = [child for child in folders_in(folder) if is_split_alone(child.name)]
     aside = {child.name: child for child in children if implied_split(child.name) != "train"}
@@ -177,19 +181,27 @@ def _whole(folder: Path, choice: LayoutSpec) -> FoundImages:
     for name, place in aside.items():
         if implied_split(name) == "val":
             raise _no_images(place, reported=(folder, place))
-    found = _read_classes(folder, choice, reported=(folder,), aside=aside)
+    found = _read_classes(
+        folder, choice, reported=(folder,), aside=aside, may_be_empty=may_be_empty
+    )
     notes = tuple(f"{why}: it is not used." for why in unlabeled.values())
     return FoundImages(
-        splits={UNSPLIT: found.images}, unlabeled=unlabeled, notes=(*notes, *found.notes)
+        splits={UNSPLIT: found.images},
+        unlabeled=unlabeled,
+        empty={UNSPLIT: found.empty} if found.empty else {},
+        notes=(*notes, *found.notes),
     )
 
 
-def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> FoundImages:
+def _in_splits(
+    root: Path, folders: Mapping[str, Path], choice: LayoutSpec, *, may_be_empty: bool
+) -> FoundImages:
     role = {name: exact_split(name) or implied_split(name) for name in folders}
     training = [name for name in folders if role[name] == "train"]
     splits: dict[str, list[Labeled]] = {}
     unlabeled, notes = {}, [*_renamed(folders), *_left_out(root, folders)]
     known: set[str] = set()
+    empty: dict[str, tuple[str, ...]] = {}
     # Training folders first: their classes decide how the folders of other splits are read.
     for name in sorted(folders, key=lambda name: role[name] != "train"):
         folder = look_through(folders[name], known)
@@ -199,10 +211,11 @@ def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> F
             notes.append(f"{folder} {why}: it is not used.")
             continue
         # Few images to test on may leave classes without any; in training that is a mistake.
-        evaluated = bool(training) and role[name] != "train"
+        allowed = may_be_empty or (bool(training) and role[name] != "train")
         reported = (root, folders[name], folder)
-        found = _read_classes(folder, choice, reported, known=known, may_be_empty=evaluated)
+        found = _read_classes(folder, choice, reported, known=known, may_be_empty=allowed)
         splits[name] = found.images
+        empty |= {name: found.empty} if found.empty else {}
         notes += found.notes
         if role[name] == "train":
             # The outer folder: with inner folders as classes, labels are paths.
@@ -212,7 +225,9 @@ def _in_splits(root: Path, folders: Mapping[str, Path], choice: LayoutSpec) -> F
     if set(role.values()) == {"train"}:
         others = alike_folders(root, folders, known)
         unread |= {place.name: f"{place} does not have the name of a split" for place in others}
-    return FoundImages(splits=splits, unlabeled={**unlabeled, **unread}, notes=tuple(notes))
+    return FoundImages(
+        splits=splits, unlabeled={**unlabeled, **unread}, empty=empty, notes=tuple(notes)
+    )
 
 
 def why_unlabeled(folder: Path, known: Collection[str] = ()) -> str | None:
@@ -271,7 +286,9 @@ def _read_classes(
         notes.append(f"Links in {folder} that lead nowhere left out: {shown(sorted(dead))}.")
     found = in_classes(folder, images, choice)
     parts_note = note_on_parts(folder, images, choice)
-    return _Classes(images=found, notes=(*notes, *([parts_note] if parts_note else [])))
+    return _Classes(
+        images=found, empty=tuple(hollow), notes=(*notes, *([parts_note] if parts_note else []))
+    )
 
 
 def _renamed(folders: Collection[str]) -> list[str]:

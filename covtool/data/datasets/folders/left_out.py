@@ -1,7 +1,8 @@
 """Notes on files in a data set of folders that are left out of it."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from covtool.data.datasets.folder_walk import FolderWalk
@@ -26,8 +27,21 @@ NAMED = frozenset(("readme", "license", "licence", "copying", "authors", "notice
 """Names of such files without a suffix."""
 
 
-def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Iterator[str]:
-    """Yield notes on files of a folder that are no images, and on links that are not followed.
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a folder holds beside its images.
+
+    Attributes:
+        suffixes: Number of files that are no images, by suffix; lists and archives do not count.
+        not_followed: Links that are not followed, as their files are found anyway.
+    """
+
+    suffixes: Mapping[str, int]
+    not_followed: tuple[Path, ...]
+
+
+def find_left_out(root: Path, split_folders: Collection[Path] = ()) -> LeftOut:
+    """Return the files of a folder that are no images, and the links that are not followed.
 
     Args:
         root: The folder.
@@ -39,15 +53,26 @@ def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Itera
         if place not in around:  # beside the class folders lie lists and archives of any kind
             visible = (name.lower() for name in names if not name.startswith("."))
             suffixes.update(_suffix(name) for name in visible if not _is_expected(name))
-    if suffixes:
-        count = sum(suffixes.values())
-        named = " ".join(sorted(suffix or "(none)" for suffix in suffixes))
+    return LeftOut(dict(suffixes), tuple(walk.not_followed))
+
+
+def notes_on_left_out(root: Path, split_folders: Collection[Path] = ()) -> Iterator[str]:
+    """Yield notes on files of a folder that are no images, and on links that are not followed.
+
+    Args:
+        root: The folder.
+        split_folders: Folders of its splits; files beside their class folders do not count.
+    """
+    found = find_left_out(root, split_folders)
+    if found.suffixes:
+        count = sum(found.suffixes.values())
+        named = " ".join(sorted(suffix or "(none)" for suffix in found.suffixes))
         yield f"{counted(count, 'file')} with other suffixes left out: {named}."
-    if walk.not_followed:
-        links = "links are" if len(walk.not_followed) > 1 else "link is"
-        named = shown((str(path.relative_to(root)) for path in walk.not_followed), SHOWN)
+    if found.not_followed:
+        links = "links are" if len(found.not_followed) > 1 else "link is"
+        named = shown((str(path.relative_to(root)) for path in found.not_followed), SHOWN)
         yield (
-            f"{len(walk.not_followed)} {links} not followed, as what it leads to is part of the "
+            f"{len(found.not_followed)} {links} not followed, as what it leads to is part of the "
             f"data anyway: {named}."
         )
 

@@ -1,0 +1,1 @@
+"""Pages about a subject: an evaluation, a run, a data set."""

@@ -1,0 +1,81 @@
+"""`covtool data` as it is used."""
+
+import json
+import shutil
+
+import pytest
+from images import write_image
+from in_process import covtool
+from indexed_images import make_net
+
+from covtool.data.datasets.reading import scan
+
+
+@pytest.fixture
+def leaking(tmp_path):
+    """A data set with an image to train on that is tested on as well."""
+    root = tmp_path / "toys"
+    places = [
+        f"{split}/{name}/{at}.png"
+        for split, count in (("train", 4), ("val", 2))
+        for name in ("ant", "bee")
+        for at in range(count)
+    ]
+    for seed, place in enumerate(places):
+        write_image(root / place, seed=seed)
+    first = min((root / "train/ant").iterdir())
+    shutil.copy(first, root / "val/ant" / f"copy{first.suffix}")
+    return root
+
+
+def test_a_leak_is_said_and_ends_a_strict_look_with_code_4(leaking):
+    done = covtool("data", leaking, "--no-near")
+    assert done.returncode == 0, done.stderr
+    assert "leak: 2 images in 1 group across splits are equal, byte for byte" in done.stdout
+    strict = covtool("data", leaking, "--no-near", "--strict")
+    assert strict.returncode == 4
+    assert "--write-clean" in strict.stderr
+
+
+def test_a_clean_list_and_a_table_are_written_and_no_file_is_replaced(leaking, tmp_path):
+    clean, table = tmp_path / "clean.csv", tmp_path / "images.csv"
+    asked = ("data", leaking, "--no-near", "--write-clean", clean, "--csv", table, "--json")
+    done = covtool(*asked)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["clean"]["left_out"] == {"copy in another split": 1}
+    assert shown["audit"]["findings"][0]["name"] == "bytes-across-splits"
+    assert sum(map(len, scan(clean).splits.values())) == 12
+    assert len(table.read_text().splitlines()) == 14
+    assert covtool(*asked).returncode == 2
+    assert covtool("data", clean, "--no-near", "--strict").returncode == 0
+
+
+def test_a_page_shows_the_copies_and_asks_for_nothing_outside(leaking, tmp_path):
+    done = covtool("data", leaking, "--report", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report/index.html").read_text()
+    assert "Equal files" in page
+    assert page.count("data:image/jpeg;base64,") >= 2
+    assert (tmp_path / "report/images.csv").exists()
+    assert (tmp_path / "report/tables/findings.csv").exists()
+    assert (tmp_path / "report/figures/classes.svg").exists()
+
+
+def test_a_model_judges_labels_and_says_what_it_cannot_know(leaking, tmp_path):
+    net = make_net(tmp_path / "net")
+    asked = ("data", leaking, "--model", net, "-j", "0", "--no-near")
+    done = covtool(*asked, "--suspect-margin", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    audit = json.loads(done.stdout)["audit"]
+    assert all(one["label"] != one["suggested"] for one in audit["suspects"])
+    margins = [one["margin"] for one in audit["suspects"]]
+    assert margins == sorted(margins, reverse=True)
+
+
+def test_mistakes_are_refused_before_anything_is_read(leaking, tmp_path):
+    assert covtool("data", tmp_path / "gone").returncode == 4
+    assert covtool("data", leaking, "--csv", "images.txt").returncode == 2
+    quick = covtool("data", leaking, "--quick", "--model", "x.pth")
+    assert quick.returncode == 2
+    assert "--quick" in quick.stderr
