@@ -136,11 +136,19 @@ def model_of_state(checkpoint: ForeignCheckpoint) -> OwnModel:
     recipe = _with_history(saved, path)
     model = model_file.assemble(recipe, checkpoint.tensors, path)
     epochs = f"{saved.epoch} epoch{'' if saved.epoch == 1 else 's'}"
+    resolved = (
+        "Its classifier is the trained one; the models that the run exported have one that was "
+        "solved anew.",
+    )
     return OwnModel(
         model=model,
         recipe=recipe,
         checkpoint=checkpoint,
-        notes=(f"{path} is the state of a covtool run after {epochs}.", *checkpoint.notes),
+        notes=(
+            f"{path} is the state of a covtool run after {epochs}.",
+            *(resolved if saved.resolved else ()),
+            *checkpoint.notes,
+        ),
     )
 
 

@@ -21,10 +21,12 @@ class SavedState:
     Attributes:
         epoch: Epochs done.
         recipe: Recipe of its model; None where neither file nor folder has it.
+        resolved: Whether the run's models are exported with another classifier, solved anew.
     """
 
     epoch: int
     recipe: Recipe | None
+    resolved: bool = False
 
 
 def saved_state(path: Path, content: Any) -> SavedState | None:
@@ -43,19 +45,27 @@ def saved_state(path: Path, content: Any) -> SavedState | None:
     epoch = progress.get("epoch") if isinstance(progress, Mapping) else None
     if not isinstance(epoch, int):
         return None
-    recipe = content.get("recipe") or _recipe_beside(path)
-    return SavedState(epoch=epoch, recipe=None if recipe is None else _validated(path, recipe))
+    arguments = _arguments_beside(path)
+    recipe = content.get("recipe") or _recipe_beside(path, arguments)
+    return SavedState(
+        epoch=epoch,
+        recipe=None if recipe is None else _validated(path, recipe),
+        resolved=arguments is not None and arguments.get("resolve_head") == "on",
+    )
 
 
-def _recipe_beside(path: Path) -> Any:
-    """Return the recipe in the run's folder; None where the head may have been another by then."""
-    folder = absolute(path).parent.parent
+def _arguments_beside(path: Path) -> Mapping[str, Any] | None:
+    """Return the settings in the folder of the run that a state is in; None outside of one."""
     if absolute(path).parent.name != STATES:
         return None
-    arguments = _settings(folder / ARGUMENTS)
+    return _settings(absolute(path).parent.parent / ARGUMENTS)
+
+
+def _recipe_beside(path: Path, arguments: Mapping[str, Any] | None) -> Any:
+    """Return the recipe in the run's folder; None where the head may have been another by then."""
     if arguments is None or arguments.get("head_schedule"):
         return None
-    return _settings(folder / RECIPE)
+    return _settings(absolute(path).parent.parent / RECIPE)
 
 
 def _settings(path: Path) -> Mapping[str, Any] | None:

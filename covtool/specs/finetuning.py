@@ -131,6 +131,7 @@ class FinetuneRequest(Record):
         refuse_contradictions(self._contradictions_of_folds())
         self.loading.validate_fields()
         self.objective.validate_fields(self.training, self.faults)
+        refuse_contradictions(self._contradictions_of_head())
         if self.training.lr == AUTO:
             self.require_rates_to_test(f"--lr {AUTO}")
 
@@ -192,6 +193,22 @@ class FinetuneRequest(Record):
             folds is None and self.svdnet is None and bool(self.search.chosen()),
             f"Nothing is searched for: {', '.join(self.search.chosen())} would have no effect.",
             "A run is judged by a search with --folds on data for retrieval.",
+        )
+
+    def _contradictions_of_head(self) -> Iterator[Contradiction]:
+        solved = self.training.resolve_head == "on"
+        yield (
+            solved and self.svdnet is not None,
+            f"--resolve-head on has no place in {PHASED_COMMAND}: an Eigenlayer's classifier is "
+            "trained with it.",
+            "Leave it out.",
+        )
+        yield (
+            solved and not self.objective.needs("logits"),
+            f"--resolve-head on solves a classifier that --loss {self.objective.loss} does not "
+            "train, so nothing would steer the features by it.",
+            "Add ce to the loss, or calibrate the model after the run: covtool convert --head ... "
+            "--calibrate.",
         )
 
     @property

@@ -122,6 +122,8 @@ class TrainingStep(_Step):
         sampler: Order of the images.
         centralized: Part of the gradients that was centralized; empty for none.
         head_schedule: Heads that took turns; empty for one.
+        resolved_head: Whether the classifier is that of a ridge regression on the features of the
+            end, and not the trained one.
     """
 
     step: Literal["training"] = "training"
@@ -138,6 +140,7 @@ class TrainingStep(_Step):
     sampler: Name = "random"
     centralized: Name = ""
     head_schedule: Text = ""
+    resolved_head: bool = False
 
 
 class SavedStateStep(_Step):
@@ -306,6 +309,20 @@ def _was_trained(steps: Sequence[Step], since: Since) -> bool:
     return False
 
 
+def has_solved_head(steps: Sequence[Step]) -> bool:
+    """Return whether a model has a calibrated head that no training has changed since.
+
+    A training that solved it anew before each evaluation left such a head again.
+    """
+    if not steps:
+        return False
+    last = steps[-1]
+    if isinstance(last, TrainingStep):
+        return last.resolved_head
+    calibrated = isinstance(last, ConversionStep) and last.data is not None
+    return calibrated and any(record.operation == "head" for record in last.operations)
+
+
 def trained_in_boxes(steps: Sequence[Step]) -> bool | None:
     """Return whether the last training was on cropped boxes; None where there is no training."""
     for step in reversed(steps):
@@ -381,4 +398,5 @@ def _settings(step: TrainingStep) -> str:
     if step.centralized:
         words.append(f"gradient centralization on the {step.centralized}")
     words += [f"heads {step.head_schedule}"] if step.head_schedule else []
+    words += ["classifier solved anew"] if step.resolved_head else []
     return ", ".join(words)

@@ -93,6 +93,13 @@ class TrainingSpec(OptimizationSpec):
     )
     # `auto` is resolved once, by the history of the model, and written as what it came to: a
     # resumed run decides nothing anew.
+    resolve_head: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Solve the classifier anew by ridge regression before each evaluation, and "
+        "export it in place of the trained one; auto: for a calibrated head that was not trained "
+        "yet.",
+        json_schema_extra=PARTS,
+    )
     bn_stats: Literal["auto", "keep", "train"] = Field(
         "auto",
         description="Statistics of the backbone's batch norms: keep those that the weights were "
@@ -187,6 +194,11 @@ class TrainingSpec(OptimizationSpec):
         """Return the same settings with the choice about batch norms, where it is left open."""
         stats = automatic if self.bn_stats == "auto" else self.bn_stats
         return self.model_copy(update={"bn_stats": stats})
+
+    def with_resolved_head(self, automatic: Literal["on", "off"]) -> "TrainingSpec":
+        """Return the same settings with the choice about the classifier, where it is left open."""
+        solved = automatic if self.resolve_head == "auto" else self.resolve_head
+        return self.model_copy(update={"resolve_head": solved})
 
     def contradictions(self) -> Iterator[Contradiction]:
         # Those of the optimization first: they are about the settings that people set most.

@@ -1,7 +1,12 @@
 """Surgery in two steps: plan (changes nothing), then apply (returns a changed copy)."""
 
 from covtool.surgery.calibrated import CalibrationResult, ChannelMoments, HeadFit
-from covtool.surgery.calibration import calibrate_head_, channel_moments, fit_head_
+from covtool.surgery.calibration import (
+    calibrate_head_,
+    channel_moments,
+    fit_head_,
+    refit_classifier_,
+)
 from covtool.surgery.convolutions import (
     ConvolutionsPlan,
     apply_convolutions,
@@ -57,4 +62,5 @@ __all__ = [
     "plan_stem",
     "pooling_of",
     "rebuild",
+    "refit_classifier_",
 ]

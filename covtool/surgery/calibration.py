@@ -102,18 +102,70 @@ def fit_head_(  # noqa: PLR0913 -- a model, what is new in it, images, and how
     norms = [b.post_bn for b in branches if isinstance(b.post_bn, nn.BatchNorm1d)]
     if norms:
         _estimate_batch_norms_(model, norms, tracked)
-    classifier = module_at(model, plan.sites.classifier, nn.Linear)
-    memory = plan_memory(num_images, plan.in_features, memory_gib, classes=classifier.out_features)
+    return _fit_classifier_(
+        model,
+        module_at(model, plan.sites.classifier, nn.Linear),
+        tracked,
+        num_images=num_images,
+        memory_gib=memory_gib,
+        explained=explained,
+    )
+
+
+@torch.no_grad()
+def refit_classifier_(  # noqa: PLR0913 -- a model, its classifier, images, and how
+    model: nn.Module,
+    classifier: str,
+    loader: Loader,
+    *,
+    num_images: int,
+    memory_gib: float = DEFAULT_GIB,
+    track: Track = silent,
+    processes: Processes = ALONE,
+) -> CalibrationResult:
+    """Set the classifier of a model from images, in place, as `calibrate_head_` does.
+
+    Nothing else changes, so the features are those that the model has learned. Of images that
+    they were learned from, what is left out is no estimate for new images: the features know them.
+
+    Args:
+        model: Model in eval mode, whose outputs are the classes of the labels.
+        classifier: Path of its linear classifier, which has a bias.
+        loader: As for `calibrate_head_`, and so are the arguments that follow.
+        num_images: Number of images in one iteration, of all processes together.
+        memory_gib: Bound on the memory of features and system together.
+        track: Shows progress.
+        processes: Processes that have a share of the images each.
+    """
+    batches = len(loader) if isinstance(loader, Sized) else None
+    tracked = Tracked(loader, track, batches, next(model.parameters()).device, processes)
+    layer = module_at(model, classifier, nn.Linear)
+    fit = _fit_classifier_(model, layer, tracked, num_images=num_images, memory_gib=memory_gib)
+    return fit.result
+
+
+def _fit_classifier_(
+    model: nn.Module,
+    classifier: nn.Linear,
+    tracked: Tracked,
+    *,
+    num_images: int,
+    memory_gib: float,
+    explained: tuple[float, ...] = (),
+) -> HeadFit:
+    memory = plan_memory(
+        num_images, classifier.in_features, memory_gib, classes=classifier.out_features
+    )
     share = partial(_share, model, classifier, tracked)
     subspace = (
-        processes.main_over(
+        tracked.processes.main_over(
             partial(share, None, "features that span the rest"),
             partial(subspace_of, rows=landmark_rows(num_images, memory.subspace + 1)),
         )
         if memory.subspace is not None
         else None
     )
-    solved = processes.main_over(
+    solved = tracked.processes.main_over(
         partial(share, subspace, "features for the classifier"),
         partial(solve_classifier, memory=memory, num_images=num_images, subspace=subspace),
     )

@@ -8,14 +8,17 @@ from covtool.training.run.run import Run
 BRING_BACK = "Restore the image, or add --on-bad-image skip: another image then takes its place."
 REPLACED = "another image takes its place"
 LEFT_OUT = "the evaluation does without it"
+NOT_SOLVED_WITH = "the classifier is solved without it"
 
 
 def watch_images(run: Run) -> None:
     """Remember images that are replaced in mid-epoch, or left out, until they are noted."""
     pending_warnings = run.state.pending_warnings
+    solved = () if run.parts.solved is None else ((run.parts.solved.batches, NOT_SOLVED_WITH),)
     for batches, instead in (
         (run.parts.training_batches, REPLACED),
         (run.parts.validation_batches, LEFT_OUT),
+        *solved,
     ):
         batches.on_unreadable = partial(_remember, pending_warnings, instead)
 

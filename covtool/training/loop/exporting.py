@@ -17,7 +17,7 @@ _ON_CPU = 1e-4
 _ELSEWHERE = 2e-2  # with TensorFloat-32, whose kernels depend on the layout
 
 
-def export(
+def export(  # noqa: PLR0913 -- a run, a file, and what is true of the weights
     parts: Parts,
     path: Path,
     *,
@@ -25,6 +25,7 @@ def export(
     epochs: int,
     epoch: int,
     result: EpochResult | None,
+    solved: bool = True,
 ) -> Path:
     """Write the evaluated model, or its moving average, and verify the file.
 
@@ -35,17 +36,24 @@ def export(
         epochs: Number of epochs trained so far.
         epoch: Epoch, counted from 0, whose head the model has, and whose phase it is in.
         result: Measurement of exactly these weights; None where nothing was measured.
+        solved: Whether a classifier that is solved anew goes into the file, which then has to be
+            that of these weights; else it is the trained one.
 
     Raises:
         SaveError: It cannot be written.
         VerificationError: It does not open, or answers differently.
     """
-    model = parts.evaluated
+    model = parts.evaluated if solved else parts.trained
     phase = parts.phases.at(epoch).label or None  # a run of one phase shows none
     # Of that epoch: a head schedule may have another head ready for the next one.
     recipe = parts.recipe_at(epoch)
     model.recipe = trained_recipe(
-        recipe, data, result, step=training_step(parts.request, data[0], epochs, phase)
+        recipe,
+        data,
+        result,
+        step=training_step(
+            parts.request, data[0], epochs, phase, resolved=solved and parts.solved is not None
+        ),
     )
     tolerance = _ON_CPU if parts.device.type == "cpu" else _ELSEWHERE
     return save(
@@ -73,7 +81,7 @@ def trained_recipe(
 
 
 def training_step(
-    request: FinetuneRequest, data: str, epochs: int, phase: str | None
+    request: FinetuneRequest, data: str, epochs: int, phase: str | None, *, resolved: bool = False
 ) -> TrainingStep:
     """Return the record of a run for the history of its model.
 
@@ -82,6 +90,7 @@ def training_step(
         data: Name of the data set.
         epochs: Epochs done.
         phase: Label of the phase that the weights are of; None for a run without.
+        resolved: Whether the classifier was solved anew for these weights.
     """
     training, svdnet = request.training, request.svdnet
     iterations = None
@@ -101,6 +110,7 @@ def training_step(
         sampler=request.objective.sampler,
         centralized=training.centralized,
         head_schedule=training.head_schedule or "",
+        resolved_head=resolved,
     )
 
 

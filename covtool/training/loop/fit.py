@@ -220,7 +220,8 @@ def _evaluate(run: Run, interruption: Interruption) -> EpochResult | None:
 def _export_last(run: Run) -> None:
     path, epochs = run.directory.exported("last"), run.state.epoch
     in_use = max(epochs + run.state.in_epoch - 1, 0)
-    export(run.parts, path, data=run.data, epochs=epochs, epoch=in_use, result=None)
+    # Solving takes a pass over all images, and whoever interrupts does not wait for it.
+    export(run.parts, path, data=run.data, epochs=epochs, epoch=in_use, result=None, solved=False)
 
 
 def _interrupted(run: Run, number: int) -> InterruptedRunError:

@@ -11,6 +11,7 @@ from typing import Any
 from covtool.errors import SaveError
 from covtool.training.loop.bad_images import note_bad_images
 from covtool.training.loop.exporting import export
+from covtool.training.loop.validate import solve_head_
 from covtool.training.run.records import EpochResult
 from covtool.training.run.run import Run
 from covtool.training.run.state import capture
@@ -76,7 +77,9 @@ def complete_epoch(run: Run) -> None:
     only_main, checkpoints = run.parts.processes.main, run.directory.checkpoints
     only_main(partial(checkpoints.name_newest, names(run)))
     only_main(partial(checkpoints.keep_epochs, kept_epochs(run)))
-    only_main(partial(_export_missing, run))
+    if only_main(lambda: _lacks_last(run)):
+        solve_head_(run, run.observer.track)  # of these weights: nothing has measured them yet
+        only_main(partial(_export, run, "last", None))
 
 
 def exports(run: Run) -> tuple[str, ...]:
@@ -102,9 +105,8 @@ def _export_epoch(run: Run, result: EpochResult) -> None:
         _export(run, name, result)
 
 
-def _export_missing(run: Run) -> None:
-    if run.is_over and not run.directory.exported("last").exists():
-        _export(run, "last", None)
+def _lacks_last(run: Run) -> bool:
+    return run.is_over and not run.directory.exported("last").exists()
 
 
 def _export(run: Run, name: str, result: EpochResult | None) -> None:

@@ -39,6 +39,7 @@ def validate(run: Run, track: Track) -> EpochResult:
     judge = _classify if run.parts.data.searched is None else _search
     run.parts.processes.doing = f"the evaluation after update {run.state.updates}"
     try:
+        solve_head_(run, track)
         return judge(run, track)
     except NonFiniteError as problem:
         raise NonFiniteError(
@@ -47,6 +48,27 @@ def validate(run: Run, track: Track) -> EpochResult:
             # By the first process: the others have the same weights.
             reason=run.parts.processes.main(partial(_explain, run.parts)),
         ) from problem
+
+
+def solve_head_(run: Run, track: Track) -> None:
+    """Solve the classifier of the judged model, where it is not the trained one.
+
+    All processes must call this, before the model is measured or exported.
+
+    Raises:
+        DataError: A training image cannot be read any more.
+        OutOfMemoryError: A batch does not fit into memory.
+    """
+    parts = run.parts
+    solved = parts.solved
+    if solved is None:
+        return
+    within_memory(
+        run,
+        lambda micro_batch: solved.solve_(
+            InParts(solved.batches, micro_batch), parts.processes, track
+        ),
+    )
 
 
 def require_room_to_search(parts: Parts) -> None:

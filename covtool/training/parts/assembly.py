@@ -49,6 +49,7 @@ from covtool.training.parts.phases import TrainingPhases, single_phase
 from covtool.training.parts.replica import Replica, make_replica
 from covtool.training.parts.restraint_relaxation import plan_restraint_relaxation
 from covtool.training.parts.schedule import Schedule
+from covtool.training.parts.solved_head import SolvedHead, share_all_but_classifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,7 @@ class Parts:
         fingerprints: Fingerprints of the images, by split.
         heads: Head in use, by epoch; None for a model without a covtool head.
         phases: Phases of the run.
+        solved: The model that is judged with a classifier solved anew, or None.
     """
 
     model: nn.Module
@@ -127,6 +129,7 @@ class Parts:
     fingerprints: dict[str, str]
     heads: HeadSchedule | None
     phases: TrainingPhases
+    solved: SolvedHead | None
 
     @property
     def training(self) -> TrainingSpec:
@@ -140,7 +143,16 @@ class Parts:
 
     @property
     def evaluated(self) -> nn.Module:
-        """What is evaluated and exported: the moving average where there is one."""
+        """What is evaluated and exported: `trained`, with a solved classifier where there is one.
+
+        That classifier is of the last evaluation: `solve_head_` brings it to the weights as they
+        are.
+        """
+        return self.trained if self.solved is None else self.solved.model
+
+    @property
+    def trained(self) -> nn.Module:
+        """What training gives: the moving average where there is one."""
         return self.model if self.ema is None else self.ema.module
 
     @property
@@ -181,7 +193,8 @@ class Parts:
             step: Updates of it that are done; their images are not read again.
         """
         if self.heads is not None and self.heads.phases:
-            self.heads.switch_(self.models, epoch)
+            judged = () if self.solved is None else (self.solved.model,)
+            self.heads.switch_((*self.models, *judged), epoch)
         start = step * self.training.grad_accum_steps
         self.training_batches.set_epoch(epoch, start=start)
         self.objective.set_epoch(epoch)
@@ -227,6 +240,8 @@ def assemble(
     training_batches, validation_batches = _loaders(data, recipe, request, device, processes)
     updates = _updates(training_batches, training)
     eager = _eager(model, head, request)
+    ema = _moving_average(model, training)
+    judged = model if ema is None else ema.module
     return Parts(
         model=model,
         eager=eager,
@@ -241,7 +256,7 @@ def assemble(
         centralization=_centralization(optimizer, model, training),
         schedule=Schedule(optimizer, training, phases.phases, updates_per_epoch=updates),
         scaler=_scaler(device, training),
-        ema=_moving_average(model, training),
+        ema=ema,
         objective=Objective(request.objective, training, recipe.num_classes, processes),
         constraints=FilterConstraints(model),
         training_batches=training_batches,
@@ -253,6 +268,7 @@ def assemble(
         fingerprints=_fingerprints(data),
         heads=heads,
         phases=phases,
+        solved=_solved(judged, head, data, recipe, request, device, processes),
     )
 
 
@@ -328,6 +344,35 @@ def _loaders(
         data.validation, recipe.input, select_batches=processes.part_of, **shared
     )
     return training_batches, validation_batches
+
+
+def _solved(  # noqa: PLR0913 -- a model, its head, images, and how
+    model: nn.Module,
+    head: ClassifierHead,
+    data: TrainingData,
+    recipe: Recipe,
+    request: FinetuneRequest,
+    device: torch.device,
+    processes: Processes,
+) -> SolvedHead | None:
+    training = request.training
+    if training.resolve_head != "on":
+        return None
+    batches = evaluation_loader(
+        data.training,
+        recipe.input,
+        batch_size=training.batch_size,
+        workers=training.workers,
+        on_bad_image=training.on_bad_image,
+        device=device,
+        select_batches=processes.part_of,
+    )
+    return SolvedHead(
+        model=share_all_but_classifier(model, head.classifier),
+        classifier=head.classifier,
+        batches=batches,
+        num_images=len(data.training),
+    )
 
 
 def _fingerprints(data: TrainingData) -> dict[str, str]:

@@ -37,6 +37,8 @@ def bring_back_best_(
     try:
         best = restore_(parts, source)
         epoch = best.epoch - 1  # the epoch done last, counted from 0
+        if parts.solved is not None:
+            parts.solved.solve_(parts.solved.batches, parts.processes)
         parts.processes.main(
             lambda: export(parts, path, data=data, epochs=best.epoch, epoch=epoch, result=None)
         )

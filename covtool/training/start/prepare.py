@@ -24,7 +24,7 @@ from covtool.full_paths import in_full
 from covtool.ops.decorrelation import require_scipy
 from covtool.processes import Processes
 from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
-from covtool.specs.provenance import was_trained
+from covtool.specs.provenance import has_solved_head, was_trained
 from covtool.specs.svdnet import BASE_EPOCHS
 from covtool.surgery.operations import of_kind
 from covtool.training.loop.validate import require_room_to_search
@@ -38,6 +38,11 @@ from covtool.training.start.initial_weights import load_initial_, open_initial
 
 TOP, OF_SEARCH = "top1", ("rank1", "mAP")
 """The usual metric of ``--eval-metric``, and those of a search, the one in its place first."""
+
+RESOLVED = (
+    "The classifier is solved anew by ridge regression before each evaluation, and the exported "
+    "models have it; --resolve-head off keeps the trained one."
+)
 
 
 def resolve_defaults(request: FinetuneRequest, processes: Processes) -> FinetuneRequest:
@@ -207,7 +212,7 @@ def resolve_for_model(
         # Of a search, the first image found is what a classifier's first class is.
         training = request.training.model_copy(update={"eval_metric": OF_SEARCH[0]})
         request = request.model_copy(update={"training": training})
-    return with_phases(with_statistics(request, recipe), recipe, layout)
+    return with_phases(with_head(with_statistics(request, recipe), recipe), recipe, layout)
 
 
 def with_phases(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) -> FinetuneRequest:
@@ -236,6 +241,19 @@ def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest
         not (trained or spec.calibrated or spec.is_convolution) for spec in operators
     )
     training = request.training.with_statistics("train" if fresh else "keep")
+    return request.model_copy(update={"training": training})
+
+
+def with_head(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
+    """Return the request with `resolve_head` set.
+
+    A calibrated head is solved anew until it was trained without: what it gains that way is in
+    docs/finetune.md. A classifier that starts at random is trained.
+    """
+    trains_classifier = request.svdnet is None and request.objective.needs("logits")
+    kept = not request.new_classifier and request.init_from is None
+    on = trains_classifier and kept and has_solved_head(recipe.provenance.steps)
+    training = request.training.with_resolved_head("on" if on else "off")
     return request.model_copy(update={"training": training})
 
 
@@ -323,6 +341,8 @@ def gather(
     )
     if note:
         observer.on_note(note)
+    if request.training.resolve_head == "on":
+        observer.on_note(RESOLVED)
     # Of the weights as they came: none of the run's.
     recipe = recipe.model_copy(update={"scores": None, "neighbors": None})
     fitted = OpenedModel(model=opened.model, recipe=recipe)

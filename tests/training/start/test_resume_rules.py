@@ -97,6 +97,7 @@ REFUSED = {
     "freeze": Change(["layer1.*"]),
     "freeze_epochs": Change(1),
     "head_schedule": Change("isqrt@0,mpn@1"),
+    "resolve_head": Change("on"),
     "bn_stats": Change("train"),
     "amp": Change(True),
     "amp_dtype": Change("bfloat16", {"amp": True}),
