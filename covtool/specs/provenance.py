@@ -319,8 +319,9 @@ def has_solved_head(steps: Sequence[Step]) -> bool:
     last = steps[-1]
     if isinstance(last, TrainingStep):
         return last.resolved_head
-    calibrated = isinstance(last, ConversionStep) and last.data is not None
-    return calibrated and any(record.operation == "head" for record in last.operations)
+    if not isinstance(last, ConversionStep) or last.data is None:
+        return False
+    return any(record.operation == "head" for record in last.operations)
 
 
 def trained_in_boxes(steps: Sequence[Step]) -> bool | None:
