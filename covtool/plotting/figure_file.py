@@ -3,6 +3,7 @@
 Nothing here knows pyplot: figures are objects, and matplotlib's settings are put back after use.
 """
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -155,3 +156,18 @@ def write_figure(figure: "Figure", path: Path, *, title: str, overwrite: bool = 
     with warnings.catch_warnings(), written_whole(path, overwrite=overwrite) as temporary:
         warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks, long names
         figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+
+
+def svg_text(figure: "Figure", *, title: str) -> str:
+    """Return a figure as an SVG document, without a ground: the same bytes for the same figure.
+
+    Args:
+        figure: Drawn within `house_style`, which must still hold.
+        title: Title in the metadata, for readers that cannot see.
+    """
+    drawn = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks, long names
+        metadata = {**_METADATA[".svg"], "Title": printable(title)}
+        figure.savefig(drawn, format="svg", metadata=metadata, transparent=True)
+    return drawn.getvalue()

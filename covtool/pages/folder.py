@@ -1,0 +1,162 @@
+"""A page's folder: made whole, and replaced only where it is one of ours."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from covtool.atomic.endings import tidied_up_when_ended
+from covtool.atomic.folders import require_folder
+from covtool.atomic.saving import saving
+from covtool.atomic.staging import staging_folder, sync
+from covtool.errors import ArgumentError, OutputExistsError
+from covtool.full_paths import absolute
+from covtool.pages.records import Cell, Figure, Page, Table
+from covtool.pages.rendering import GENERATOR, rendered, require_jinja2
+from covtool.printable import first_few, printable
+
+INDEX = "index.html"
+FIGURES, TABLES = "figures", "tables"
+_SUFFIXES = {"": (".csv", ".json"), FIGURES: (".svg",), TABLES: (".csv",)}
+"""Of the files in a page's folder, by the folder in it."""
+_LOOKED_AT = 2000  # bytes of a page, among which its generator is named
+
+
+def write_page(folder: str | Path, page: Page, *, overwrite: bool = False) -> Path:
+    """Write a page with its figures and tables; the folder appears whole or not at all.
+
+    The same page gives the same bytes.
+
+    Args:
+        folder: Folder to make; the one above it must exist.
+        page: What is in it.
+        overwrite: Whether to replace a folder that is there, which must be a page's.
+
+    Returns:
+        The path of ``index.html``.
+
+    Raises:
+        ArgumentError: No folder can be made there, it holds other things, or jinja2 is not
+            installed.
+        OutputExistsError: There is such a folder, and `overwrite` is False.
+        SaveError: The system refuses to write.
+    """
+    folder = absolute(Path(folder))
+    require_page_folder(folder, overwrite=overwrite)
+    text = rendered(page)
+    with saving(folder), tidied_up_when_ended(), staging_folder(folder) as staging:
+        made = staging / "new"
+        made.mkdir()
+        _fill(made, page, text)
+        require_page_folder(folder, overwrite=overwrite)  # what came meanwhile stays
+        _exchange(made, folder, staging / "old")
+    return folder / INDEX
+
+
+def require_page_folder(folder: str | Path, *, overwrite: bool) -> None:
+    """Refuse a place where no page can be written, before anything is computed for it.
+
+    Raises:
+        ArgumentError: No folder can be made there, it holds other things, or jinja2 is not
+            installed.
+        OutputExistsError: There is a page's folder, and `overwrite` is False.
+    """
+    require_jinja2()
+    folder = absolute(Path(folder))
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ArgumentError(
+            f"{folder} is {'a link' if folder.is_symlink() else 'no folder'}.",
+            reason="A page, its figures and its tables go into a folder of their own.",
+            hint="Remove it first, or choose another place.",
+        )
+    if not folder.parent.is_dir():
+        raise ArgumentError(
+            f"There is no folder {folder.parent} to write to.",
+            hint="Make it first, or choose another place.",
+        )
+    if folder.exists() and any(folder.iterdir()):
+        if others := _others(folder):
+            raise ArgumentError(
+                f"{folder} is not the folder of a page that covtool wrote.",
+                reason=f"It holds {first_few(others, 3, show=printable)}, which would be lost.",
+                hint="Choose another place, or a new folder in it.",
+            )
+        if not overwrite:
+            raise OutputExistsError(folder)
+    require_folder(folder)
+
+
+def _others(folder: Path) -> list[str]:
+    """Return what a folder holds that is not of a page; all of it where there is no page."""
+    names = sorted(path.name for path in folder.iterdir())
+    if not _is_page(folder / INDEX):
+        return names
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name in (FIGURES, TABLES) and path.is_dir() and not path.is_symlink():
+            kinds = _SUFFIXES[path.name]
+            found += [f"{path.name}/{p.name}" for p in path.iterdir() if not _is_file(p, kinds)]
+        elif path.name != INDEX and not _is_file(path, _SUFFIXES[""]):
+            found.append(path.name)
+    return sorted(found)
+
+
+def _is_page(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return GENERATOR.encode() in file.read(_LOOKED_AT)
+
+
+def _is_file(path: Path, suffixes: Sequence[str]) -> bool:
+    return path.suffix in suffixes and path.is_file() and not path.is_symlink()
+
+
+def _fill(made: Path, page: Page, text: str) -> None:
+    (made / INDEX).write_text(text, encoding="utf-8", newline="\n")
+    blocks = page.blocks()
+    if figures := [block for block in blocks if isinstance(block, Figure)]:
+        (made / FIGURES).mkdir()
+        for figure in figures:
+            path = made / FIGURES / f"{figure.name}.svg"
+            path.write_text(figure.svg, encoding="utf-8", newline="\n")
+    if tables := [block for block in blocks if isinstance(block, Table)]:
+        (made / TABLES).mkdir()
+        for table in tables:
+            _write_table(made / TABLES / f"{table.name}.csv", table)
+    for name, write in page.files.items():
+        write(made / name)
+    for root, _, names in os.walk(made):
+        for path in (*(Path(root, name) for name in names), Path(root)):
+            sync(path)
+
+
+def _write_table(path: Path, table: Table) -> None:
+    # Names of files need not be text: their bytes survive.
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(column.title for column in table.columns)
+        writer.writerows([_csv_cell(cell) for cell in row] for row in table.rows)
+
+
+def _csv_cell(cell: Cell) -> Cell:
+    # A lone surrogate that stands for no byte has no encoding at all.
+    if not isinstance(cell, str):
+        return "" if cell is None else cell
+    try:
+        cell.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return cell.encode("utf-8", "backslashreplace").decode()
+    return cell
+
+
+def _exchange(made: Path, folder: Path, old: Path) -> None:
+    """Give the new folder its name; the old one is removed with the staging folder."""
+    if folder.exists():
+        folder.rename(old)
+    try:
+        made.rename(folder)
+    except OSError:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
