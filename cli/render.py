@@ -75,7 +75,23 @@ def plain(value: Any) -> Any:
 def json_object(value: Any) -> None:
     """Write one JSON object to stdout; null stands for numbers that are not finite."""
     # ASCII: any terminal, pipe and encoding passes it on unchanged
-    _exactly(json.dumps(_finite(plain(value)), indent=2, allow_nan=False))
+    _exactly(_json_text(_finite(plain(value))))
+
+
+def _json_text(value: Any, indent: str = "") -> str:
+    """Return JSON that is indented, a list of numbers or of names in one line."""
+    inner = indent + "  "
+    is_list = isinstance(value, list)
+    if value and (isinstance(value, dict) or (is_list and isinstance(value[0], dict | list))):
+        rows = (
+            [_json_text(item, inner) for item in value]
+            if is_list
+            else [f"{json.dumps(key)}: {_json_text(item, inner)}" for key, item in value.items()]
+        )
+        opening, closing = "[]" if is_list else "{}"
+        body = f",\n{inner}".join(rows)
+        return f"{opening}\n{inner}{body}\n{indent}{closing}"
+    return json.dumps(value, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

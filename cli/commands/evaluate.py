@@ -209,6 +209,7 @@ def _as_object(model: str, done: "Evaluation", confusion: int) -> dict[str, obje
         **_figures(done.result, confusion),
         "class_order": done.class_order,
         "class_names": done.result.class_names,
+        "paths": [str(path) for path in done.paths],
         "targets": done.result.targets,
         "unknown": done.unknown,
         "attack": done.attack,

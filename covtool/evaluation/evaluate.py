@@ -1,5 +1,6 @@
 """Evaluation of a classifier on a data set, both as a user names them."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from covtool.backbones.classifier import find_classifier
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.metadata.class_lists import read_class_names
-from covtool.checkpoints.opened import require_trained_classifier
+from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
 from covtool.data.datasets.checking import CheckedSamples, check_images
 from covtool.data.datasets.duplicates import COMPARED_AT_MOST, notes_on_equal_files
 from covtool.data.datasets.layout import DataLayout
@@ -21,8 +23,13 @@ from covtool.data.images.dim import note_on_dim
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.data.loading.worker_death import translate_worker_death
-from covtool.errors import ArgumentError, DataError
+from covtool.errors import ArgumentError, DataError, SurgeryError
 from covtool.evaluation.classification.accuracy import ClassificationResult, evaluate_classification
+from covtool.evaluation.classification.answers import (
+    AnswerKeeper,
+    ImageAnswers,
+    joined_answers,
+)
 from covtool.evaluation.classification.attacker import Attacker
 from covtool.evaluation.classification.attacks import resolve_attack
 from covtool.evaluation.classification.boxes import note_on_boxes
@@ -54,6 +61,7 @@ class EvaluationRequest(ModelRequest):
         unknown: Images of other classes, in a folder or a list, whose scores are compared with
             those of the data set; see `find_images`.
         layout: Choices in reading the data set.
+        keep_answers: Whether the answer for each image, and the model itself, are handed out.
     """
 
     data: Path
@@ -62,6 +70,7 @@ class EvaluationRequest(ModelRequest):
     unknown: Path | None = None
     attack: AttackSpec = field(default_factory=AttackSpec)
     layout: LayoutSpec = field(default_factory=LayoutSpec)
+    keep_answers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +91,11 @@ class Evaluation:
         far_from_training: Whether the images are so far from what the file was made for that the
             figures say little about it.
         unknown: Comparison with images of other classes; None without any.
+        paths: File of each image, in the order of the figures' ``targets``.
+        answers: Answer for each image; None where none are kept.
+        attacked_answers: Answer for each image under attack; None likewise, or without an attack.
+        opened: The model; None where no answers are kept.
+        seconds: Time that the images took, reading and attack included.
     """
 
     result: ClassificationResult
@@ -96,6 +110,11 @@ class Evaluation:
     attack: AttackSpec | None = None
     far_from_training: bool = False
     unknown: UnknownResult | None = None
+    paths: tuple[Path, ...] = ()
+    answers: ImageAnswers | None = None
+    attacked_answers: ImageAnswers | None = None
+    opened: OpenedModel | None = None
+    seconds: float = 0.0
 
 
 def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation:
@@ -133,6 +152,8 @@ class _Measured:
         unreadable: Records that could not be read.
         distances: Distance of each image to the training embeddings; None where the file keeps
             none, or they are not asked for.
+        answers: Answer for each image; None where none are kept.
+        attacked_answers: The same under attack.
     """
 
     result: ClassificationResult
@@ -140,6 +161,8 @@ class _Measured:
     attack_note: str | None
     unreadable: tuple[tuple[Path, str], ...]
     distances: Tensor | None = None
+    answers: ImageAnswers | None = None
+    attacked_answers: ImageAnswers | None = None
 
 
 def _evaluate(
@@ -176,8 +199,11 @@ def _evaluate(
         processes=processes,
     )
     scorer = None if unknown is None else NeighborScorer.of(opened.model)
+    keeper = _keeper(opened, temperature) if request.keep_answers else None
+    start = time.perf_counter()
     with translate_worker_death(request.workers), request.autocast(device):
-        measured = _measure(measure, loader, attack, recipe.input, processes, scorer)
+        measured = _measure(measure, loader, attack, recipe.input, processes, scorer, keeper)
+        seconds = time.perf_counter() - start
         compared = None
         if unknown is not None:
             scores = score_images(
@@ -216,34 +242,58 @@ def _evaluate(
         unknown=compared,
         class_order=match.order,
         far_from_training=opened.is_far,
+        paths=_paths(checked.good, measured),
+        answers=measured.answers,
+        attacked_answers=measured.attacked_answers,
+        opened=opened if request.keep_answers else None,
+        seconds=seconds,
         notes=tuple(filter(None, notes)),
     )
 
 
-def _measure(
+def _keeper(opened: OpenedModel, temperature: float) -> Callable[[], AnswerKeeper]:
+    """Return what makes a keeper of answers."""
+    size, channels = opened.recipe.input.size, opened.recipe.input.channels
+    try:
+        layer = find_classifier(opened.model, size, channels)
+    except SurgeryError:  # no linear classifier: nothing that an image is compared by
+        layer = None
+    return partial(AnswerKeeper, opened.model, temperature, layer)
+
+
+def _paths(samples: Sequence[Sample], measured: _Measured) -> tuple[Path, ...]:
+    """Return the files of the images that were measured; none where that is not certain."""
+    left_out = {str(path) for path, _ in measured.unreadable}
+    paths = tuple(sample.path for sample in samples if str(sample.path) not in left_out)
+    return paths if len(paths) == measured.result.images else ()
+
+
+def _measure(  # noqa: PLR0913 -- what is measured, and all that is noted on the way
     measure: Callable[..., ClassificationResult],
     loader: ImageLoader,
     attack: AttackSpec | None,
     input: InputSpec,
     processes: Processes,
     scorer: NeighborScorer | None = None,
+    keeper: Callable[[], AnswerKeeper] | None = None,
 ) -> _Measured:
     """Return the figures without an attack, and with it."""
     # Records are not checked beforehand; both passes report the same ones, each counts once.
     left_out: dict[str, str] = {}
     loader.on_unreadable = lambda image: left_out.setdefault(*image)
     distances = None
+    measured = partial(_kept, measure, keeper, processes)
     if scorer is None:
-        result = measure()
+        result, answers = measured()
     else:
         with scorer:
-            result = measure()
+            result, answers = measured()
         distances = torch.cat(processes.each(scorer.take))
-    attacked = note = None
+    attacked = attacked_answers = note = None
     if attack is not None:
         attacker = Attacker(attack, input, first=loader.first_image)
         # A second pass over the same images: figures with and without are of the same model.
-        attacked = measure(perturb=attacker)
+        attacked, attacked_answers = measured(perturb=attacker)
         attacker.sum_over(processes)
         note = attacker.note
     late = chain.from_iterable(processes.each(lambda: list(left_out.items())))
@@ -252,8 +302,24 @@ def _measure(
         attacked=attacked,
         attack_note=note,
         distances=distances,
+        answers=answers,
+        attacked_answers=attacked_answers,
         unreadable=tuple((Path(path), reason) for path, reason in late),
     )
+
+
+def _kept(
+    measure: Callable[..., ClassificationResult],
+    keeper: Callable[[], AnswerKeeper] | None,
+    processes: Processes,
+    **settings: Attacker,
+) -> tuple[ClassificationResult, ImageAnswers | None]:
+    """Return the figures, and the answers where they are to be kept."""
+    if keeper is None:
+        return measure(**settings), None
+    with keeper() as kept:
+        result = measure(keep=kept, **settings)
+    return result, joined_answers(processes.each(kept.take))
 
 
 def _require_full_precision(model: nn.Module, name: str) -> None:

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,6 @@ from torch.nn import functional as F
 
 from covtool.backbones.module_modes import in_eval_mode
 from covtool.errors import DataError, NonFiniteError, ShapeError
-from covtool.evaluation.classification.held_out import HeldOutLogits
 from covtool.evaluation.classification.probabilities import (
     ProbabilityCounts,
     ProbabilityFigures,
@@ -21,6 +21,13 @@ from covtool.progress import Track, silent
 
 Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """A model, images (B, channels, height, width) and the right outputs (B,), to other images."""
+
+
+class Receiver(Protocol):
+    """Takes logits as they come."""
+
+    def add(self, logits: Tensor, targets: Tensor, /) -> None:
+        """Take a batch, (B, K) and (B,)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +123,7 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
     track: Track = silent,
     perturb: Perturb | None = None,
     temperature: float = 1.0,
-    keep: HeldOutLogits | None = None,
+    keep: Receiver | None = None,
     processes: Processes = ALONE,
 ) -> ClassificationResult:
     """Run a classifier over labeled images and count what it gets right.
@@ -136,7 +143,7 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
         perturb: Change of a batch's images before the model is measured on them; see
             `covtool.evaluation.classification.attacker.Attacker`.
         temperature: Number that logits are divided by before they become probabilities.
-        keep: Receiver of this process's logits.
+        keep: Receiver of this process's logits, batch by batch.
         processes: Processes that have parts of the images. All get the result of all images.
 
     Raises:
@@ -234,8 +241,8 @@ class _Counts:
     def add(self, logits: Tensor, targets: Tensor) -> None:
         self.num_classes = logits.shape[1]
         self.targets += targets.tolist()
-        self.predictions += logits.argmax(1).tolist()  # the first of equals, as `_ranks` has it
-        self.in_top_5 += int((_ranks(logits, targets) < 5).sum())
+        self.predictions += logits.argmax(1).tolist()  # the first of equals, as `ranks_of` has it
+        self.in_top_5 += int((ranks_of(logits, targets) < 5).sum())
         self.losses.append(float(F.cross_entropy(logits, targets, reduction="sum")))
         for counts in self.probabilities:
             counts.add(logits, targets)
@@ -267,7 +274,7 @@ class _Counts:
         )
 
 
-def _ranks(logits: Tensor, targets: Tensor) -> Tensor:
+def ranks_of(logits: Tensor, targets: Tensor) -> Tensor:
     """Return how many classes come before the right one, (B,); of equals the lower index does."""
     of_target = logits.gather(1, targets[:, None])
     # `topk` promises no order among equals: figures would depend on the device.

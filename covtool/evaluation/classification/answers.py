@@ -1,0 +1,117 @@
+"""What a classifier says of each image, kept while its accuracy is measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from covtool.evaluation.classification.accuracy import ranks_of
+from covtool.ops.neighbors import normalized, sketch_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageAnswers:
+    """The answers for N images, in their order; probabilities are at the model's temperature.
+
+    Attributes:
+        right: Output that would be right, (N,).
+        given: Output with the highest logit, the first of equals, (N,).
+        probability: Probability of that output, float64, (N,).
+        right_probability: Probability of the right one, float64, (N,).
+        loss: Negative log-likelihood of the right one in nats, float64, (N,).
+        rank: Outputs that come before the right one, (N,); 0 where the answer is right.
+        directions: Inputs of the classifier, taken to length 1 and sketched where they are long,
+            float16, (N, m); None where the model has no linear classifier.
+    """
+
+    right: Tensor
+    given: Tensor
+    probability: Tensor
+    right_probability: Tensor
+    loss: Tensor
+    rank: Tensor
+    directions: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.right)
+
+
+class AnswerKeeper:
+    """Keeps the answers of a model while it is measured; nothing is computed twice.
+
+    Args:
+        model: Model that is measured.
+        temperature: Number that logits are divided by before they become probabilities.
+        layer: Path of the classifier, whose input is kept as well; None for no such thing.
+    """
+
+    def __init__(self, model: nn.Module, temperature: float, layer: str | None) -> None:
+        self._model = model
+        self._temperature = temperature
+        self._layer = layer
+        self._fed: Tensor | None = None
+        self._columns: list[tuple[Tensor, ...]] = []
+        self._directions: list[Tensor] = []
+
+    def __enter__(self) -> Self:
+        layer = self._model.get_submodule(self._layer) if self._layer else None
+        self._hook = layer.register_forward_pre_hook(self._remember) if layer else None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+
+    def add(self, logits: Tensor, targets: Tensor) -> None:
+        """Take a batch whose forward pass was the last one, (B, K) and (B,)."""
+        logits, targets = logits.cpu(), targets.cpu()  # not every device has float64
+        logs = (logits.double() / self._temperature).log_softmax(1)
+        given = logits.argmax(1)
+        of_given, of_right = (logs.gather(1, c[:, None])[:, 0] for c in (given, targets))
+        ranks = ranks_of(logits, targets)
+        self._columns.append((targets, given, of_given.exp(), of_right.exp(), -of_right, ranks))
+        if self._fed is not None:
+            flat = self._fed.flatten(1).float()
+            self._directions.append(normalized(flat, sketch_for(flat.shape[1])).half())
+            self._fed = None
+
+    def take(self) -> ImageAnswers | None:
+        """Return the answers so far; None without any, as one of several processes may have."""
+        if not self._columns:
+            return None
+        columns = [torch.cat(column) for column in zip(*self._columns, strict=True)]
+        directions = torch.cat(self._directions) if self._directions else None
+        return _answers(columns, directions)
+
+    def _remember(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        self._fed = given[0].detach()  # a layer that is called twice counts with its last input
+
+
+def joined_answers(parts: Sequence[ImageAnswers | None]) -> ImageAnswers:
+    """Return the answers of all processes' images, in the order of their ranks."""
+    found = [part for part in parts if part is not None]
+    names = ("right", "given", "probability", "right_probability", "loss", "rank")
+    columns = [torch.cat([getattr(part, name) for part in found]) for name in names]
+    directions = [part.directions for part in found if part.directions is not None]
+    return _answers(columns, torch.cat(directions) if directions else None)
+
+
+def _answers(columns: Sequence[Tensor], directions: Tensor | None) -> ImageAnswers:
+    right, given, probability, right_probability, loss, rank = columns
+    return ImageAnswers(
+        right=right,
+        given=given,
+        probability=probability,
+        right_probability=right_probability,
+        loss=loss,
+        rank=rank,
+        directions=directions,
+    )
