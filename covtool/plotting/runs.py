@@ -121,7 +121,7 @@ def plot_runs(
         path=path,
         panels=tuple(p.name for p in panels),
         runs=drawn,
-        notes=_notes(histories, spec),
+        notes=notes_on_runs(histories, spec),
     )
 
 
@@ -163,7 +163,8 @@ def _panels(histories: Sequence[RunHistory], spec: RunPlotSpec) -> dict[Panel, l
     if not shown:
         raise DataError(
             "No run has anything that can be drawn.",
-            reason=" ".join(_notes(histories, spec)) or "Their files have none of its columns.",
+            reason=" ".join(notes_on_runs(histories, spec))
+            or "Their files have none of its columns.",
         )
     return shown
 
@@ -172,7 +173,8 @@ def _asked(spec: RunPlotSpec) -> list[Panel]:
     return [PANELS[name] for name in dict.fromkeys(spec.show)]
 
 
-def _notes(histories: Sequence[RunHistory], spec: RunPlotSpec) -> tuple[str, ...]:
+def notes_on_runs(histories: Sequence[RunHistory], spec: RunPlotSpec) -> tuple[str, ...]:
+    """Return sentences on the values that the picture leaves out."""
     panels = _asked(spec) or PANELS
     return tuple(note for panel in panels for note in undrawn_notes(panel, histories, spec))
 
