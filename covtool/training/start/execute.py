@@ -20,6 +20,7 @@ from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
 from covtool.training.run.stopping import stops_early
 from covtool.training.run.tensorboard import with_tensorboard
+from covtool.training.run.trackers import with_trackers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ def start_run(
     """Announce a run to its observer, and return it, about to train."""
     data = named(layout, parts.request)
     if parts.processes.is_main:  # others would write the same curves into the same folder
-        observer = with_tensorboard(observer, parts.training)
+        observer = with_trackers(with_tensorboard(observer, parts.training), parts.training)
     observer.on_start(plan_run(parts, state, directory.path, rates=rates))
     return Run(parts=parts, state=state, directory=directory, data=data, observer=observer)
 

@@ -46,6 +46,7 @@ MAY_CHANGE = (
     "workers",
     "patience",
     "tensorboard",
+    "log",
     "keep_neighbors",
     "checkpoint_hist",
     "save_every_steps",
