@@ -1,11 +1,13 @@
 """`covtool evaluate`."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from covtool.atomic.formats import require_picture_name
 from covtool.errors import ArgumentError
 from covtool.printable import printable
 from covtool.specs import (
@@ -14,10 +16,11 @@ from covtool.specs import (
     InputOverrides,
     LaunchSpec,
     LayoutSpec,
+    ModelSource,
     RetrievalSpec,
     as_flag,
 )
-from covtool_cli import launching, options
+from covtool_cli import evaluation_report, launching, options
 
 if TYPE_CHECKING:
     from covtool.evaluation import ClassificationResult
@@ -33,9 +36,10 @@ TAKES = {
         "confusion",
         "class_names",
         "unknown",
+        *("save_mistakes", "train_data", "against"),
         *AttackSpec.model_fields,
     ),
-    "retrieval": ("overwrite", *RetrievalSpec.model_fields, *ClassSplitSpec.model_fields),
+    "retrieval": (*RetrievalSpec.model_fields, *ClassSplitSpec.model_fields),
 }
 """Options that only one task takes."""
 
@@ -77,6 +81,28 @@ PerClass = Annotated[
 Confusion = Annotated[
     int, typer.Option(min=0, metavar="N", help="Show the N most confused pairs of classes.")
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Write a page to look at, with figures and tables beside it."),
+]
+SaveMistakes = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Draw the images that are taken for another class into a PNG file.",
+        callback=options.named_by(require_picture_name),
+    ),
+]
+TrainData = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="With --report: show the nearest images of this data set's training."
+    ),
+]
+Against = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="With --report: another model, on the same images."),
+]
 
 
 @options.takes(
@@ -107,6 +133,10 @@ def command(
     unknown: Unknown = None,
     per_class: PerClass = False,
     confusion: Confusion = 5,
+    report: Report = None,
+    save_mistakes: SaveMistakes = None,
+    train_data: TrainData = None,
+    against: Against = None,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = 2,
     device: options.Device = "auto",
@@ -129,19 +159,30 @@ def command(
     chosen = _task(ctx, task, data)
     if model is None and searching.distances_from is None:
         raise ArgumentError("MODEL is missing.", hint="Usage: covtool evaluate MODEL --data DIR.")
+    asked_for = evaluation_report.ReportOptions(
+        report=report,
+        save_mistakes=save_mistakes,
+        train_data=train_data,
+        against=None if against is None else ModelSource(name=against, input=images.changes()),
+        command=evaluation_report.typed(ctx),
+        overwrite=overwrite,
+    )
+    asked_for.check()  # before anything is computed
     launching.run_in_processes(ctx, launch)
     source = None if model is None else options.model_source(ctx, model, images)
     asked = {"source": source, "layout": layout, "launch": launch}
     if chosen == "retrieval":
         from covtool.evaluation.retrieve import RetrievalRequest
 
-        search = options.request(ctx, RetrievalRequest, spec=searching, **asked)
-        _retrieve(search, as_json=as_json)
+        asked |= {"spec": searching, "keep": 0 if report is None else evaluation_report.KEPT}
+        search = options.request(ctx, RetrievalRequest, **asked)
+        _retrieve(search, asked_for, as_json=as_json)
     else:
         from covtool.evaluation.evaluate import EvaluationRequest
 
-        measure = options.request(ctx, EvaluationRequest, attack=attacking, **asked)
-        _classify(measure, per_class=per_class, confusion=confusion, as_json=as_json)
+        asked |= {"attack": attacking, "keep_answers": asked_for.is_asked_for}
+        measure = options.request(ctx, EvaluationRequest, **asked)
+        _classify(measure, asked_for, per_class=per_class, confusion=confusion, as_json=as_json)
 
 
 def _task(ctx: typer.Context, asked: str, data: Path) -> str:
@@ -161,32 +202,49 @@ def _task(ctx: typer.Context, asked: str, data: Path) -> str:
     return chosen
 
 
-def _retrieve(request: "RetrievalRequest", *, as_json: bool) -> None:
+def _retrieve(
+    request: "RetrievalRequest", asked_for: evaluation_report.ReportOptions, *, as_json: bool
+) -> None:
     from covtool.evaluation.retrieve import retrieve
     from covtool_cli import render, retrieval_tables
 
     done = retrieve(request, track=render.track, on_report=retrieval_tables.show_report)
     _tell(done.unreadable, done.notes)
+    written = evaluation_report.write_search(asked_for, request, done)
     model = None if request.source is None else request.source.name
     if as_json:
         render.json_object(retrieval_tables.as_object(model, done))
     else:
         retrieval_tables.show_figures(model, done)
+    for line in written:
+        render.note(line)
 
 
 def _classify(
-    request: "EvaluationRequest", *, per_class: bool, confusion: int, as_json: bool
+    request: "EvaluationRequest",
+    asked_for: evaluation_report.ReportOptions,
+    *,
+    per_class: bool,
+    confusion: int,
+    as_json: bool,
 ) -> None:
     from covtool.evaluation.evaluate import evaluate
     from covtool_cli import render
 
     done = evaluate(request, track=render.track)
+    other = None
+    if asked_for.against is not None:
+        plain = replace(request, source=asked_for.against, attack=AttackSpec(), unknown=None)
+        other = evaluate(plain, track=render.track)
     _tell(done.unreadable, done.notes)
+    written = evaluation_report.write(asked_for, request, done, other)
     model = request.source.name
     if as_json:
         render.json_object(_as_object(model, done, confusion))
     else:
         _show(model, done, per_class=per_class, confusion=confusion)
+    for line in written:
+        render.note(line)
 
 
 def _tell(unreadable: Iterable[tuple[Path, str]], notes: Iterable[str]) -> None:

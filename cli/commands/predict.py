@@ -71,6 +71,15 @@ Sheet = Annotated[
         help="Picture to draw of the first images with their answers: .png.",
     ),
 ]
+Explain = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        callback=options.named_by(require_picture_name),
+        help="Picture to draw of the first images, each beside a map of where the network looks: "
+        ".png.",
+    ),
+]
 OnBadImage = Annotated[
     Literal["error", "skip"],
     typer.Option(
@@ -95,6 +104,7 @@ def command(
     class_names: ClassNames = None,
     embeddings: Embeddings = None,
     sheet: Sheet = None,
+    explain: Explain = None,
     resume: Resume = False,
     arch: options.Arch = None,
     iterations: options.Iterations = None,
@@ -130,7 +140,11 @@ def command(
     from covtool.prediction.request import PredictionRequest
     from covtool_cli import render
 
-    asked = {"source": options.model_source(ctx, model, input), "images": tuple(images)}
+    asked = {
+        "source": options.model_source(ctx, model, input),
+        "images": tuple(images),
+        "maps": explain,
+    }
     request = options.request(ctx, PredictionRequest, spec=spec, launch=launch, **asked)
     answers = _Answers(spec, in_table=output is None and not as_json)
     on_prediction = None if output is not None else answers.add

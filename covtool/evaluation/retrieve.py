@@ -51,6 +51,7 @@ class RetrievalRequest(ModelRequest):
         spec: Features, metric, re-ranking, memory, files.
         layout: Choices in reading the data set.
         overwrite: Whether the files may replace others.
+        keep: First images of each ranking that the result has, at least.
     """
 
     source: ModelSource | None = None
@@ -60,6 +61,7 @@ class RetrievalRequest(ModelRequest):
     spec: RetrievalSpec = field(default_factory=RetrievalSpec)
     layout: LayoutSpec = field(default_factory=LayoutSpec)
     overwrite: bool = False
+    keep: int = 0
 
     def __post_init__(self) -> None:
         if self.source is not None:
@@ -81,6 +83,7 @@ class Retrieval:
         unreadable: File and reason of images that were left out.
         notes: Assumptions about the model and the data set.
         files: Files that were written.
+        layout: The images that were searched with and in, without those left out.
         far_from_training: Whether the images are so far from what the file was made for that the
             figures say little about it.
     """
@@ -95,6 +98,7 @@ class Retrieval:
     unreadable: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...]
     files: tuple[Path, ...]
+    layout: RetrievalLayout
     far_from_training: bool = False
 
 
@@ -167,6 +171,7 @@ def retrieve(
             spec=spec,
             unreadable=extracted.unreadable,
             notes=(*extracted.notes, *layout.notes, *equal),
+            layout=extracted.layout,
             files=tuple(file for file in (spec.save_features, spec.save_ranks) if file),
             far_from_training=extracted.is_far,
         )
@@ -250,7 +255,7 @@ def _search(
     if spec.save_features is not None:
         table = FeatureTable(features=features, labels=search_labels(layout))
         write_features(spec.save_features, table, overwrite=request.overwrite)
-    keep = 0 if spec.save_ranks is None else MATCHES
+    keep = max(request.keep, 0 if spec.save_ranks is None else MATCHES)
     result = search(features, extracted.relevance, spec, keep=keep, track=track)
     if spec.save_ranks is not None:
         save_ranks(

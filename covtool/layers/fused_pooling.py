@@ -91,6 +91,11 @@ def remove_second_order(model: nn.Module, pooling: str, tails: Iterable[str]) ->
         del module.second_order_features
 
 
+def is_fused(module: nn.Module) -> bool:
+    """Return whether a module is a pooling that `fuse_second_order` changed."""
+    return isinstance(module, _FusedPooling)
+
+
 def _mix_in(module: nn.Module, mixin: type) -> None:
     mix_in(module, mixin, f"{mixin.__name__.lstrip('_')}{type(module).__name__}")
 

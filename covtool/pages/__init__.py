@@ -4,6 +4,7 @@ Nothing here knows models or data sets. A page is self-contained: no network, an
 needed to read it. Beside it lie its figures as SVG and its tables as CSV.
 """
 
+from covtool.pages.csv_rows import write_rows
 from covtool.pages.folder import require_page_folder, write_page
 from covtool.pages.records import (
     Column,
@@ -43,4 +44,5 @@ __all__ = [
     "thumbnail",
     "thumbnails",
     "write_page",
+    "write_rows",
 ]

@@ -1,6 +1,5 @@
 """A page's folder: made whole, and replaced only where it is one of ours."""
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ from covtool.atomic.saving import saving
 from covtool.atomic.staging import staging_folder, sync
 from covtool.errors import ArgumentError, OutputExistsError
 from covtool.full_paths import absolute
-from covtool.pages.records import Cell, Figure, Page, Table
+from covtool.pages.csv_rows import write_rows
+from covtool.pages.records import Figure, Page, Table
 from covtool.pages.rendering import GENERATOR, rendered, require_jinja2
 from covtool.printable import first_few, printable
 
@@ -123,31 +123,13 @@ def _fill(made: Path, page: Page, text: str) -> None:
     if tables := [block for block in blocks if isinstance(block, Table)]:
         (made / TABLES).mkdir()
         for table in tables:
-            _write_table(made / TABLES / f"{table.name}.csv", table)
+            head = [column.title for column in table.columns]
+            write_rows(made / TABLES / f"{table.name}.csv", head, table.rows)
     for name, write in page.files.items():
         write(made / name)
     for root, _, names in os.walk(made):
         for path in (*(Path(root, name) for name in names), Path(root)):
             sync(path)
-
-
-def _write_table(path: Path, table: Table) -> None:
-    # Names of files need not be text: their bytes survive.
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(column.title for column in table.columns)
-        writer.writerows([_csv_cell(cell) for cell in row] for row in table.rows)
-
-
-def _csv_cell(cell: Cell) -> Cell:
-    # A lone surrogate that stands for no byte has no encoding at all.
-    if not isinstance(cell, str):
-        return "" if cell is None else cell
-    try:
-        cell.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return cell.encode("utf-8", "backslashreplace").decode()
-    return cell
 
 
 def _exchange(made: Path, folder: Path, old: Path) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from covtool.pages.csv_rows import Cell
 from covtool.pages.thumbnails import Thumbnail
 
-Cell = str | int | float | None
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 

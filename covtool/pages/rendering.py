@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covtool.errors import ArgumentError
+from covtool.pages.csv_rows import Cell
 from covtool.pages.inline_svg import inline_svg
-from covtool.pages.records import Block, Cell, Column, Figure, Page
+from covtool.pages.records import Block, Column, Figure, Page
 from covtool.printable import escaped, printable
 
 if TYPE_CHECKING:

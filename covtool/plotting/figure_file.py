@@ -105,9 +105,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     require_writable(path, overwrite=overwrite)
 
 
-@contextmanager
-def house_style() -> Iterator[None]:
-    """Set matplotlib's defaults with covtool's look, whatever the user's are; back afterwards.
+def require_matplotlib() -> None:
+    """Refuse to draw without the package that it takes.
 
     Raises:
         ArgumentError: matplotlib is not installed.
@@ -117,6 +116,16 @@ def house_style() -> Iterator[None]:
             "Plots need matplotlib, which is not installed.",
             hint="Install it: pip install 'covtool[plots]'.",
         )
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Set matplotlib's defaults with covtool's look, whatever the user's are; back afterwards.
+
+    Raises:
+        ArgumentError: matplotlib is not installed.
+    """
+    require_matplotlib()
     with _quiet():
         import matplotlib
 

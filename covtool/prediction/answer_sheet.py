@@ -35,10 +35,17 @@ _TITLE_SIZE, _TEXT_SIZE, _LINE, _TITLE_LINE = 19, 13, 17, 25
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An image and the answer for it."""
+    """A picture and the answer for it.
+
+    Attributes:
+        place: The image.
+        prediction: The answer.
+        is_map: Whether it is a map of the image before it, not one more image.
+    """
 
     place: Place
     prediction: Prediction
+    is_map: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,7 @@ def save_answers(
     top = _MARGIN + len(head) * _TITLE_LINE + _LINE + 10
     sheet = Image.new("RGB", (grid.inner + 2 * _MARGIN, top + grid.depth + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    _write_head(draw, fonts, head, _note(len(answered), total))
+    _write_head(draw, fonts, head, _note(sum(not one.is_map for one in answered), total))
     for picture, caption, (x, y) in zip(pictures, captions, grid.corners(top), strict=True):
         image = _fitted(picture, width, height)
         sheet.paste(image, (x + (wide - image.width) // 2, y + (height - image.height) // 2))

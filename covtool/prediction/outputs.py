@@ -10,7 +10,8 @@ from covtool.evaluation.features.files import FeatureWriter
 from covtool.evaluation.features.table import ImageLabels
 from covtool.prediction.answer_sheet import PICTURES, Answered, save_answers
 from covtool.prediction.image_inputs import ImageInput, ImageInputs
-from covtool.prediction.predictor import Answers
+from covtool.prediction.map_sheet import Explained, save_maps
+from covtool.prediction.predictor import Answers, Predictor
 from covtool.prediction.request import PredictionRequest
 from covtool.prediction.row_file import Names, Progress, RowFile, Settings, partial_of
 from covtool.prediction.row_formats import first_rows
@@ -129,7 +130,7 @@ class Outputs:
         self.tally = Tally(
             images=done.images, failed=done.failed, resumed=done.images, changed=changed
         )
-        if self._rows is not None and done.images and self._request.sheet is not None:
+        if self._rows is not None and done.images:
             self._show_again(first)
 
     def take(self, answers: Answers) -> None:
@@ -175,6 +176,24 @@ class Outputs:
             overwrite=asked.overwrite,
         )
 
+    def draw_maps(self, predictor: Predictor) -> tuple[str, ...]:
+        """Draw maps of the first pictures, where that is asked for; return notes on them."""
+        asked = self._request
+        if asked.maps is None:
+            return ()
+        left_out = self.tally.failed if asked.leaves_out else 0
+        return save_maps(
+            asked.maps,
+            Explained(
+                predictor=predictor,
+                names=self._layout.names,
+                answered=self._shown,
+                records=self._inputs.records,
+            ),
+            total=self.tally.images - left_out,
+            overwrite=asked.overwrite,
+        )
+
     def _has_changed(self, image: ImageInput) -> bool:
         if self._rows is None or not isinstance(image.place, str):
             return False
@@ -186,7 +205,7 @@ class Outputs:
         return max(found.st_mtime_ns, found.st_ctime_ns) > self._rows.changed_at
 
     def _show(self, pairs: Iterable[tuple[ImageInput, Prediction]]) -> None:
-        if self._request.sheet is None:
+        if self._request.sheet is None and self._request.maps is None:
             return
         for image, prediction in pairs:
             if len(self._shown) < PICTURES:

@@ -127,6 +127,7 @@ def _predict(
         stack.enter_context(in_eval_mode(work.predictor.model))
         work.run(outputs, stack, work.settings(layout), track)
     processes.main(outputs.draw_sheet)
+    map_notes = processes.main(lambda: outputs.draw_maps(work.predictor))
     tally = processes.main(lambda: outputs.tally)
     return PredictionResult(
         tally=tally,
@@ -139,6 +140,7 @@ def _predict(
         notes=(
             *opened.notes,
             *inputs.notes,
+            *map_notes,
             *notes_on_answers(opened.recipe, request.spec, named=names is not None),
             *filter(
                 None,

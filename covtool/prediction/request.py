@@ -7,6 +7,7 @@ from covtool.atomic import require_writable
 from covtool.errors import ArgumentError
 from covtool.evaluation.features.files import check_feature_output
 from covtool.evaluation.model_request import ModelRequest
+from covtool.explaining.overlays import require_colors
 from covtool.prediction.row_file import check_row_output
 from covtool.specs import PredictionSpec
 
@@ -22,6 +23,7 @@ class PredictionRequest(ModelRequest):
         class_names: A file that names the model's outputs in their order.
         embeddings: File for the classifier's inputs; see `FeatureWriter`.
         sheet: PNG file with the first images and their answers.
+        maps: PNG file with the first images and maps of what speaks for their classes.
         resume: Whether to go on with an output that was interrupted.
         overwrite: Whether the files may replace others.
     """
@@ -32,13 +34,18 @@ class PredictionRequest(ModelRequest):
     class_names: Path | None = None
     embeddings: Path | None = None
     sheet: Path | None = None
+    maps: Path | None = None
     resume: bool = False
     overwrite: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that are written."""
-        return tuple(file for file in (self.output, self.embeddings, self.sheet) if file)
+        return tuple(file for file in self._outputs if file)
+
+    @property
+    def _outputs(self) -> tuple[Path | None, ...]:
+        return (self.output, self.embeddings, self.sheet, self.maps)
 
     @property
     def leaves_out(self) -> bool:
@@ -67,9 +74,11 @@ def check_request(request: PredictionRequest) -> None:
         check_row_output(request.output, overwrite=request.overwrite, resume=request.resume)
     if request.embeddings is not None:
         check_feature_output(request.embeddings, overwrite=request.overwrite)
-    if request.sheet is not None:
-        if request.sheet.suffix.lower() != ".png":
+    for picture in filter(None, (request.sheet, request.maps)):
+        if picture.suffix.lower() != ".png":
             raise ArgumentError(
-                f"{request.sheet} does not end in .png, which is what a sheet is written as."
+                f"{picture} does not end in .png, which is what a sheet is written as."
             )
-        require_writable(request.sheet, overwrite=request.overwrite)
+        require_writable(picture, overwrite=request.overwrite)
+    if request.maps is not None:
+        require_colors()

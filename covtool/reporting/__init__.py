@@ -1,1 +1,1 @@
-"""Pages about a subject: what is known of it becomes sections, tables, figures and pictures."""
+"""Pages of a subject: an evaluation, a training run, several runs side by side."""

@@ -518,3 +518,22 @@ def test_a_sheet_shows_the_same_pictures_after_a_resumption(asked, tmp_path):
     predict_images(replace(asked, resume=True))
     with Image.open(asked.sheet) as resumed, Image.open(whole.sheet) as drawn:
         assert resumed.tobytes() == drawn.tobytes()
+
+
+def test_maps_are_drawn_for_what_can_be_read_and_say_what_they_are(asked, tmp_path, trained):
+    folder = tmp_path / "photos"
+    write_classes(folder, {"a": 3})
+    truncate(write_image(folder / "a" / "broken.png"))
+    maps = tmp_path / "maps.png"
+    done = predict_images(replace(asked, images=(str(folder),), maps=maps))
+    assert done.tally.failed == 1
+    assert any("Grad-CAM at" in note for note in done.notes)
+    with Image.open(maps) as sheet:
+        assert sheet.width > 6 * 150  # three images, each beside its map
+    assert maps in done.files
+
+
+def test_maps_need_a_name_that_a_picture_has(asked):
+    with pytest.raises(ArgumentError, match="does not end in"):
+        predict_images(replace(asked, maps=Path("maps.jpg")))
+    assert not asked.output.exists()

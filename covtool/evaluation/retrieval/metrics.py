@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+RECALLS = tuple(step / 10 for step in range(11))
+"""Shares of the matches found for which a precision is given."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RankingFigures:
@@ -47,13 +50,7 @@ def ranking_figures(ranks: Tensor, right: Tensor) -> RankingFigures:
         >>> found.average_precision.item(), found.inverse_penalty.item()
         (0.75, 0.5)
     """
-    # Sorted behind all others, fillers need no mask: `place <= count` cuts them off.
-    never = torch.iinfo(ranks.dtype).max
-    ranks = ranks.masked_fill(~right, never).sort(dim=1).values
-    count = right.sum(dim=1, keepdim=True)
-    place = torch.arange(1, ranks.shape[1] + 1, device=ranks.device)
-    # In float64: means of thousands of queries are compared in their last digits.
-    precision = torch.where(place <= count, place.double() / ranks, 0.0)
+    ranks, count, precision = _precisions(ranks, right)
     early = ranks <= count
     total = count[:, 0].double()
     return RankingFigures(
@@ -63,3 +60,31 @@ def ranking_figures(ranks: Tensor, right: Tensor) -> RankingFigures:
         r_precision=early.sum(1) / total,
         average_precision_at_r=(precision * early).sum(1) / total,
     )
+
+
+def precision_at_recall(ranks: Tensor, right: Tensor) -> Tensor:
+    """Return the interpolated precision-recall curve of rankings, for `RECALLS`, (B, 11).
+
+    It is the largest precision where at least that share of the matches is found.
+
+    Args:
+        ranks: As of `ranking_figures`.
+        right: As of `ranking_figures`.
+    """
+    _, count, precision = _precisions(ranks, right)
+    # The best precision from each match on; the i-th match is found at a recall of i / R.
+    best = precision.flip(1).cummax(dim=1).values.flip(1)
+    levels = torch.tensor(RECALLS, dtype=torch.float64, device=ranks.device)
+    # 0.3 * 10 is more than 3 in floating point.
+    return best.gather(1, (levels * count - 1e-9).ceil().long().sub(1).clamp_min(0))
+
+
+def _precisions(ranks: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the ranks of matches in order, their number, and the precision at each."""
+    # Sorted behind all others, fillers need no mask: `place <= count` cuts them off.
+    never = torch.iinfo(ranks.dtype).max
+    ranks = ranks.masked_fill(~right, never).sort(dim=1).values
+    count = right.sum(dim=1, keepdim=True)
+    place = torch.arange(1, ranks.shape[1] + 1, device=ranks.device)
+    # In float64: means of thousands of queries are compared in their last digits.
+    return ranks, count, torch.where(place <= count, place.double() / ranks, 0.0)

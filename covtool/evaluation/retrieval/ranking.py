@@ -9,11 +9,21 @@ from torch import Tensor
 from covtool.errors import DataError
 from covtool.evaluation.features.feature_set import FeatureSet
 from covtool.evaluation.retrieval.exact_search import ExactSearch, Search, SearchFeatures
-from covtool.evaluation.retrieval.metrics import RankingFigures, ranking_figures
+from covtool.evaluation.retrieval.metrics import (
+    RECALLS,
+    RankingFigures,
+    precision_at_recall,
+    ranking_figures,
+)
 from covtool.evaluation.retrieval.pair_counts import PairTally
 from covtool.evaluation.retrieval.relevance import Relevance, SameIdentity
 from covtool.evaluation.retrieval.reranking import RerankedSearch
-from covtool.evaluation.retrieval.verification import VerificationResult, verification_figures
+from covtool.evaluation.retrieval.verification import (
+    PairHistogram,
+    VerificationResult,
+    pair_histogram,
+    verification_figures,
+)
 from covtool.ops.ranking import first_of, ranks_of
 from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
@@ -44,6 +54,10 @@ class RetrievalResult:
             and left out, as many as were asked for); -1 where there is none.
         verification: How well a threshold on the distance tells identities apart, over the pairs
             that are ranked; None where no image is of another identity.
+        first_ranks: Rank of each query's first match, in order; None where it was left out.
+        precision_at_recall: Mean interpolated precision in percent, for the recalls of
+            `covtool.evaluation.retrieval.metrics.RECALLS`.
+        pairs: Histogram of the pairs by their distance.
     """
 
     queries: int
@@ -59,6 +73,9 @@ class RetrievalResult:
     average_precisions: tuple[float | None, ...]
     matches: Tensor
     verification: VerificationResult | None
+    first_ranks: tuple[int | None, ...]
+    precision_at_recall: tuple[float, ...]
+    pairs: PairHistogram
 
     @property
     def rank_1(self) -> float:
@@ -137,11 +154,16 @@ def rank_gallery(
     relevance = features.relevance
     search = RerankedSearch(features, spec, track) if spec.rerank else ExactSearch(features, spec)
     tally = PairTally(features.size, spec.memory_bytes)
-    figures, matches = _rank(search, relevance, keep, tally, track)
+    figures, curve, matches = _rank(search, relevance, keep, tally, track)
     precisions: list[float | None] = [None] * relevance.num_queries
+    first_ranks: list[int | None] = [None] * relevance.num_queries
     scored = relevance.scored_queries.tolist()
-    for query, precision in zip(scored, figures.average_precision.tolist(), strict=True):
-        precisions[query] = 100 * precision
+    of_each = zip(
+        scored, figures.average_precision.tolist(), figures.first_rank.tolist(), strict=True
+    )
+    for query, precision, first in of_each:
+        precisions[query], first_ranks[query] = 100 * precision, int(first)
+    counts = tally.counts()
     return RetrievalResult(
         queries=len(scored),
         left_out=relevance.num_queries - len(scored),
@@ -155,7 +177,10 @@ def rank_gallery(
         planned_bytes=search.plan.num_bytes,
         average_precisions=tuple(precisions),
         matches=matches,
-        verification=verification_figures(tally.counts(), search.to_distance),
+        verification=verification_figures(counts, search.to_distance),
+        first_ranks=tuple(first_ranks),
+        precision_at_recall=tuple((100 * curve / len(scored)).tolist()),
+        pairs=pair_histogram(counts, search.to_distance),
     )
 
 
@@ -186,23 +211,27 @@ def compared_blocks(
 
 def _rank(
     search: Search, relevance: Relevance, keep: int, tally: PairTally, track: Track
-) -> tuple[RankingFigures, Tensor]:
+) -> tuple[RankingFigures, Tensor, Tensor]:
     """Return figures of the counted queries, and the first images of each query's ranking.
+
+    Between them is the sum of the queries' precisions at `RECALLS`.
 
     The pairs that are ranked are counted in `tally`.
     """
-    figures = []
+    figures, curve = [], torch.zeros(len(RECALLS), dtype=torch.float64)
     matches = torch.full((relevance.num_queries, min(keep, len(relevance.gallery_rows))), -1)
     blocks = compared_blocks(search, relevance, relevance.scored_queries, track)
     for queries, distances, same in blocks:
         tally.add(distances, search.base, same)
-        figures.append(ranking_figures(ranks_of(distances, same.match_positions), same.is_match))
+        ranks = ranks_of(distances, same.match_positions)
+        figures.append(ranking_figures(ranks, same.is_match))
+        curve += precision_at_recall(ranks, same.is_match).sum(0)
         if keep:
             first = first_of(distances, matches.shape[1])
             # A short ranking is filled up with ignored images: they are no matches.
             there = distances.gather(1, first) < torch.inf
             matches[queries] = torch.where(there, relevance.gallery_rows[first], -1)
-    return RankingFigures.joined(figures), matches
+    return RankingFigures.joined(figures), curve, matches
 
 
 def _percent(shares: Tensor) -> float:

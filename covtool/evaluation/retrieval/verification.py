@@ -116,6 +116,38 @@ def verification_figures(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairHistogram:
+    """Pairs by their distance, in bins of one width.
+
+    Attributes:
+        edges: Ends of the bins, ascending, one more than bins.
+        same: Pairs of one identity in each bin.
+        different: Pairs of two identities in each bin.
+    """
+
+    edges: tuple[float, ...]
+    same: tuple[int, ...]
+    different: tuple[int, ...]
+
+
+def pair_histogram(
+    counts: PairCounts, to_distance: Callable[[float], float] = float, *, bins: int = 60
+) -> PairHistogram:
+    """Return numbers of pairs in bins of one width, from the smallest distance to the largest."""
+    distances = np.array([to_distance(float(distance)) for distance in counts.distances])
+    if not len(distances):
+        return PairHistogram(edges=(0.0, 1.0), same=(0,), different=(0,))
+    edges = np.histogram_bin_edges(distances, bins)
+    same, different = (
+        np.histogram(distances, edges, weights=numbers)[0].round().astype(int)
+        for numbers in (counts.same, counts.different)
+    )
+    return PairHistogram(
+        edges=tuple(edges.tolist()), same=tuple(same.tolist()), different=tuple(different.tolist())
+    )
+
+
 def _equal_error(accepted: np.ndarray, false: np.ndarray) -> tuple[float, tuple[float, float], int]:
     """Return the rate at which ROC, straight between its points, has FAR = FRR.
 

@@ -1,0 +1,154 @@
+"""Outputs of `covtool evaluate`: a page, and a picture of a classifier's mistakes."""
+
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from covtool.atomic import require_writable
+from covtool.errors import ArgumentError
+from covtool_cli import launching
+
+if TYPE_CHECKING:
+    from covtool.evaluation.evaluate import Evaluation, EvaluationRequest
+    from covtool.evaluation.retrieve import Retrieval, RetrievalRequest
+    from covtool.reporting.against import Comparison
+    from covtool.reporting.subjects import Subject
+    from covtool.specs import ModelSource
+
+
+KEPT = 10
+"""First images of a query's ranking that a page shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """What is written of an evaluation.
+
+    Attributes:
+        report: Folder of the page; None for none.
+        save_mistakes: PNG file; None for none.
+        train_data: Data set whose images are shown beside mistakes; None for none.
+        against: Another model; None for none.
+        command: The command that was typed.
+        overwrite: Whether outputs are replaced.
+    """
+
+    report: Path | None
+    save_mistakes: Path | None
+    train_data: Path | None
+    against: "ModelSource | None"
+    command: str
+    overwrite: bool
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether anything is written."""
+        return self.report is not None or self.save_mistakes is not None
+
+    def check(self) -> None:
+        """Refuse what cannot be written, before anything is computed for it.
+
+        Raises:
+            ArgumentError: A place cannot be written to, or an option lacks ``--report``.
+            OutputExistsError: An output is there, and is not to be replaced.
+        """
+        given = {"--train-data": self.train_data, "--against": self.against}
+        for flag, value in given.items():
+            if value is not None and self.report is None:
+                raise ArgumentError(
+                    f"{flag} has no effect without --report.",
+                    hint="Add --report DIR, or leave it out.",
+                )
+        if self.report is not None:
+            from covtool.pages import require_page_folder
+            from covtool.plotting.figure_file import require_matplotlib
+
+            require_matplotlib()
+            require_page_folder(self.report, overwrite=self.overwrite)
+        if self.save_mistakes is not None:
+            require_writable(self.save_mistakes, overwrite=self.overwrite)
+
+
+def typed(ctx: typer.Context) -> str:
+    """Return the command as it can be typed again."""
+    return shlex.join(["covtool", *(ctx.obj or ())])
+
+
+def write(
+    asked: ReportOptions,
+    request: "EvaluationRequest",
+    done: "Evaluation",
+    other: "Evaluation | None",
+) -> list[str]:
+    """Write what is asked for; return lines that say where it is."""
+    if not asked.is_asked_for or not launching.is_main():
+        return []
+    from covtool.reporting.subjects import Subject
+
+    subject = Subject(done=done, model=request.source.name, command=asked.command)
+    lines = []
+    if asked.report is not None:
+        compared = None if other is None else _compared(asked, subject, other)
+        subject, page = _page(asked, request, subject, compared)
+        lines.append(f"report: {page}")
+        if compared is not None:
+            test = compared.test
+            lines.append(
+                f"right with one model alone: {test.only_first} images with {subject.model}, "
+                f"{test.only_second} with {compared.second.model}; McNemar's p = {test.p_value:.2g}"
+            )
+    if asked.save_mistakes is not None:
+        lines.append(_sheet(subject, asked.save_mistakes, overwrite=asked.overwrite))
+    return lines
+
+
+def write_search(asked: ReportOptions, request: "RetrievalRequest", done: "Retrieval") -> list[str]:
+    """Write the page of a search, if it is asked for; return lines that say where it is."""
+    if asked.report is None or not launching.is_main():
+        return []
+    from covtool.reporting.retrieval_page import RetrievalSubject, write_retrieval
+
+    name = str(request.spec.distances_from) if request.source is None else request.source.name
+    subject = RetrievalSubject(done=done, model=name, command=asked.command)
+    page = write_retrieval(subject, asked.report, overwrite=asked.overwrite)
+    return [f"report: {page}"]
+
+
+def _page(
+    asked: ReportOptions,
+    request: "EvaluationRequest",
+    subject: "Subject",
+    compared: "Comparison | None",
+) -> "tuple[Subject, Path]":
+    from covtool.reporting.evaluation_page import write_evaluation
+    from covtool.reporting.image_sections import MISTAKES
+    from covtool.reporting.looking import look_of
+    from covtool.reporting.nearest_training import nearest_training
+    from covtool_cli import render
+
+    if asked.train_data is not None:
+        shown = subject.mistakes[:MISTAKES]
+        nearest = nearest_training(subject, asked.train_data, request, shown, track=render.track)
+        subject = replace(subject, nearest=nearest)
+    if subject.done.opened is not None:
+        subject = replace(subject, look=look_of(subject.done.opened))
+    page = write_evaluation(subject, asked.report, compared, overwrite=asked.overwrite)
+    return subject, page
+
+
+def _compared(asked: ReportOptions, subject: "Subject", other: "Evaluation") -> "Comparison":
+    from covtool.reporting.against import compare_subjects
+    from covtool.reporting.subjects import Subject
+
+    return compare_subjects(subject, Subject(done=other, model=asked.against.name))
+
+
+def _sheet(subject: "Subject", path: Path, *, overwrite: bool) -> str:
+    from covtool.reporting.mistake_sheet import save_mistakes
+
+    if not subject.mistakes:  # no error: the model may be as good as that
+        return "no mistake: no picture of them is written"
+    return f"mistakes: {save_mistakes(subject, path, overwrite=overwrite)}"

@@ -1,0 +1,106 @@
+"""Pictures of a search: what is found how early, and how well distances tell identities apart."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covtool.evaluation.retrieval.metrics import RECALLS
+from covtool.evaluation.retrieval.verification import PairHistogram, VerificationResult
+from covtool.plotting.figure_file import color
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RANKS = 50
+"""Ranks of a curve."""
+_SAME, _DIFFERENT, _MARK = color(3), color(5), "#444444"
+
+
+def cmc_figure(first_ranks: Sequence[int | None]) -> "Figure":
+    """Draw the share of queries with a match among the first k, over k.
+
+    Args:
+        first_ranks: Rank of each query's first match; None where a query has none.
+    """
+    figure, axes = _panel()
+    shares = cmc_curve(first_ranks)
+    axes.step(range(1, len(shares) + 1), shares, where="post", color=color(4), linewidth=1.8)
+    axes.set(xlim=(1, RANKS), xlabel="first k images of the ranking")
+    axes.set_ylabel("queries with a match among them (%)")
+    axes.set_ylim(top=100.5)
+    return figure
+
+
+def cmc_curve(first_ranks: Sequence[int | None]) -> np.ndarray:
+    """Return the share in percent for k = 1 to `RANKS`."""
+    ranks = np.array([rank for rank in first_ranks if rank is not None])
+    return 100 * (ranks[:, None] <= np.arange(1, RANKS + 1)).mean(axis=0)
+
+
+def precision_recall_figure(precision: Sequence[float]) -> "Figure":
+    """Draw the mean interpolated precision over recall, both in percent."""
+    figure, axes = _panel()
+    recall = [100 * share for share in RECALLS]
+    axes.plot(recall, precision, marker="o", markersize=4, color=color(4), linewidth=1.8)
+    axes.set(xlim=(-2, 102), ylim=(0, 102), xlabel="recall: matches found (%)")
+    axes.set_ylabel("precision, mean of the queries (%)")
+    return figure
+
+
+def distance_figure(pairs: PairHistogram, threshold: float | None) -> "Figure":
+    """Draw the distances of pairs of one identity and of two, each as shares of their number."""
+    figure, axes = _panel()
+    named = (("one identity", pairs.same, _SAME), ("two identities", pairs.different, _DIFFERENT))
+    for name, numbers, shade in named:
+        shares = 100 * np.array(numbers) / max(sum(numbers), 1)
+        axes.stairs(shares, pairs.edges, fill=True, color=shade, alpha=0.35)
+        axes.stairs(shares, pairs.edges, color=shade, linewidth=1.4, label=name)
+    if threshold is not None:
+        axes.axvline(threshold, color=_MARK, linewidth=1, linestyle=(0, (4, 3)))
+        axes.annotate(
+            f"equal errors: {threshold:.3g}",
+            (threshold, 0.98),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color=_MARK,
+            va="top",
+        )
+    axes.set(xlabel="distance", ylim=(0, None))
+    axes.set_ylabel("pairs of a kind (%)")
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def roc_figure(found: VerificationResult) -> "Figure":
+    """Draw accepted pairs of one identity over accepted pairs of two, on a logarithmic axis."""
+    figure, axes = _panel()
+    rates = [point.asked_rate * 100 for point in found.roc]
+    accepted = [point.true_accept_rate for point in found.roc]
+    axes.plot(rates, accepted, color=color(4), linewidth=1.8)
+    equal = found.equal_error_rate
+    if equal > 0:
+        axes.plot([equal], [100 - equal], "o", color=_MARK, markersize=5)
+        axes.annotate(
+            f"EER {equal:.2f} %",
+            (equal, 100 - equal),
+            xytext=(-6, -14),
+            ha="right",
+            fontsize=8,
+            textcoords="offset points",
+            color=_MARK,
+        )
+    axes.set_xscale("log")
+    axes.set(ylim=(0, 102), xlabel="false accepts: pairs of two identities (%)")
+    axes.set_ylabel("accepted pairs of one identity (%)")
+    return figure
+
+
+def _panel() -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 3.4))
+    return figure, figure.subplots()

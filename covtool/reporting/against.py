@@ -1,0 +1,150 @@
+"""Two models on the same images: what one has right and the other wrong."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from covtool.errors import DataError
+from covtool.ops.mcnemar import McNemar, mcnemar
+from covtool.ops.resampling import difference_intervals
+from covtool.pages import (
+    Column,
+    PictureGroup,
+    Pictures,
+    Section,
+    Table,
+    Text,
+)
+from covtool.pages.records import Block
+from covtool.reporting.image_pictures import ImagePictures
+from covtool.reporting.subjects import Subject
+
+SHOWN = 24
+"""Images that are shown for each model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two models on the same images.
+
+    Attributes:
+        first: The model that the page is about.
+        second: The other one.
+        test: McNemar's test.
+        gain: Accuracy of the first minus that of the second, its least and its largest likely
+            value, shares of 1.
+    """
+
+    first: Subject
+    second: Subject
+    test: McNemar
+    gain: tuple[float, float, float]
+
+    def only(self, *, first: bool) -> list[int]:
+        """Return positions that one alone has right, those that the other is surest of first."""
+        one, other = (self.first, self.second) if first else (self.second, self.first)
+        found = np.flatnonzero(one.is_right & ~other.is_right)
+        loss = other.answers.loss.numpy()
+        return found[np.argsort(-loss[found], kind="stable")].tolist()
+
+
+def compare_subjects(first: Subject, second: Subject) -> Comparison:
+    """Return the comparison of two models.
+
+    Raises:
+        DataError: They were not measured on the same images, or one of them says which.
+    """
+    own, other = first.done, second.done
+    if not own.paths or own.paths != other.paths:
+        raise DataError(
+            f"{first.model} and {second.model} were not measured on the same images.",
+            reason="Images that one of them cannot read are left out, or their files are unknown.",
+            hint="Remove the unreadable images from the data set first.",
+        )
+    rights = [torch.from_numpy(subject.is_right).double() for subject in (first, second)]
+    only = [int((a & ~b).sum()) for a, b in _pairs(first.is_right, second.is_right)]
+    found = difference_intervals(*rights)
+    gain = float(found.estimate), float(found.low), float(found.high)
+    return Comparison(first=first, second=second, test=mcnemar(*only), gain=gain)
+
+
+def comparison_section(compared: Comparison, pictures: ImagePictures) -> Section:
+    """Return both models side by side."""
+    first, second, test = compared.first, compared.second, compared.test
+    gain, low, high = (100 * value for value in compared.gain)
+    chance = f"{test.p_value:.2g}" if test.p_value >= 1e-12 else "below 1e-12"
+    sentence = (
+        f"{first.model} has {gain:+.2f} points of top-1 against {second.model} (95 %: {low:+.2f} "
+        f"to {high:+.2f}). It alone is right on {test.only_first:,} images, the other alone on "
+        f"{test.only_second:,}; were both equally good, a division at least as uneven would come "
+        f"about with a chance of {chance} (McNemar's exact test)."
+    )
+    blocks: list[Block] = [Text(paragraphs=[sentence]), _figures(compared), _differences(compared)]
+    for is_first, subject in ((True, first), (False, second)):
+        positions = compared.only(first=is_first)
+        if positions:
+            blocks.append(
+                Pictures(
+                    title=f"Right with {subject.model} alone",
+                    caption=f"{min(SHOWN, len(positions))} of {len(positions):,}, those of the "
+                    "other's largest loss first.",
+                    groups=[_image(compared, pictures, k) for k in positions[:SHOWN]],
+                )
+            )
+    return Section(name="against", title=f"Against {second.model}", blocks=blocks)
+
+
+def _pairs(first: np.ndarray, second: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    return (first, second), (second, first)
+
+
+def _figures(compared: Comparison) -> Table:
+    subjects = (compared.first, compared.second)
+    results = [subject.done.result for subject in subjects]
+    rows = [
+        ("top-1 (%)", *(r.top_1 for r in results)),
+        ("top-5 (%)", *(r.top_5 for r in results)),
+        ("macro F1 (%)", *(100 * float(s.figures.f1.nanmean()) for s in subjects)),
+        ("negative log-likelihood", *(r.probabilities.nll for r in results)),
+        ("calibration error (%)", *(r.probabilities.ece for r in results)),
+        ("images/s", *(r.images_per_s for r in results)),
+    ]
+    return Table(
+        name="two-models",
+        columns=(
+            Column(title="figure"),
+            *(Column(title=subject.model, format=".4g") for subject in subjects),
+        ),
+        rows=rows,
+    )
+
+
+def _differences(compared: Comparison) -> Table:
+    first, second = compared.first, compared.second
+    rows = []
+    for is_first in (True, False):
+        for k in compared.only(first=is_first):
+            right = first.names[int(first.answers.right[k])]
+            given = [s.names[int(s.answers.given[k])] for s in (first, second)]
+            rows.append((str(first.done.paths[k]), right, *given))
+    titles = ("path", "right class", first.model, second.model)
+    return Table(
+        name="differences",
+        title="Images that one alone has right",
+        columns=[Column(title=title) for title in titles],
+        rows=rows,
+        shown=20,
+    )
+
+
+def _image(compared: Comparison, pictures: ImagePictures, position: int) -> PictureGroup:
+    first, second = compared.first, compared.second
+    path = first.done.paths[position]
+    lines = [
+        f"{name}: {subject.names[int(subject.answers.given[position])]} "
+        f"{float(subject.answers.probability[position]):.0%}"
+        for name, subject in (("this", first), ("other", second))
+    ]
+    right = first.names[int(first.answers.right[position])]
+    return PictureGroup(pictures=[pictures.of(path, (f"is {right}", *lines))])

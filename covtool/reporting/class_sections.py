@@ -1,0 +1,190 @@
+"""Classes on an evaluation's page: which are confused, and how well each is known."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from covtool.pages import (
+    Column,
+    Figure,
+    PictureGroup,
+    Pictures,
+    Section,
+    Table,
+    Text,
+    write_rows,
+)
+from covtool.pages.records import Block
+from covtool.plotting.confusion_figure import (
+    confusion_figure,
+    confusion_order,
+    most_confused_classes,
+    shares_of,
+)
+from covtool.plotting.figure_file import house_style, svg_text
+from covtool.reporting.image_pictures import ImagePictures
+from covtool.reporting.subjects import Subject
+
+PAIRS = 12
+"""Pairs of classes that are shown with pictures."""
+PICTURES_OF_A_PAIR = 2
+
+
+def confused_pairs(subject: Subject) -> list[tuple[int, int, int]]:
+    """Return right class, given class and images, the most images first."""
+    wrong = subject.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    rows, columns = np.nonzero(wrong)
+    order = np.argsort(-wrong[rows, columns], kind="stable")
+    return [(int(rows[k]), int(columns[k]), int(wrong[rows[k], columns[k]])) for k in order]
+
+
+def pair_images(subject: Subject) -> dict[tuple[int, int], list[int]]:
+    """Return positions of the images of the pairs that are shown, the largest losses first."""
+    shown = {(right, given) for right, given, _ in confused_pairs(subject)[:PAIRS]}
+    found: dict[tuple[int, int], list[int]] = defaultdict(list)
+    right, given = subject.answers.right.tolist(), subject.answers.given.tolist()
+    for position in subject.mistakes:
+        pair = right[position], given[position]
+        if pair in shown and len(found[pair]) < PICTURES_OF_A_PAIR:
+            found[pair].append(position)
+    return found
+
+
+def confusion_section(subject: Subject, pictures: ImagePictures) -> Section:
+    """Return the confusion matrix, and the pairs that are confused most."""
+    pairs = confused_pairs(subject)
+    if not pairs:
+        text = Text(paragraphs=["No image is taken for another class."])
+        return Section(name="confusion", title="Confused classes", blocks=[text])
+    names = subject.names
+    table = Table(
+        name="confused-pairs",
+        title="Pairs of classes, the most images first",
+        columns=(
+            Column(title="right class"),
+            Column(title="given class"),
+            Column(title="images", format=",d"),
+            Column(title="of the right class (%)", format=".1f"),
+        ),
+        rows=[
+            (names[r], names[g], images, 100 * images / int(subject.figures.images[r]))
+            for r, g, images in pairs
+        ],
+        shown=20,
+    )
+    blocks = [*_matrices(subject), table, *_pair_pictures(subject, pictures)]
+    return Section(name="confusion", title="Confused classes", blocks=blocks)
+
+
+def class_section(subject: Subject) -> Section:
+    """Return the table by class."""
+    figures, names = subject.figures, subject.names
+    taken = subject.confusion.copy()
+    np.fill_diagonal(taken, 0)
+    rest = int(figures.images.sum()) - figures.images - figures.predicted + 2 * figures.right
+    accuracy = 100 * rest.double() / int(figures.images.sum())
+    rows = []
+    for k, name in enumerate(names):
+        if not int(figures.images[k]) and not int(figures.predicted[k]):
+            continue
+        most = int(taken[k].argmax())
+        rows.append(
+            (
+                name,
+                int(figures.images[k]),
+                _percent(figures.precision[k]),
+                _percent(figures.recall[k]),
+                _percent(figures.f1[k]),
+                float(accuracy[k]),
+                f"{names[most]} ({taken[k, most]})" if taken[k, most] else None,
+            )
+        )
+    table = Table(
+        name="classes",
+        columns=(
+            Column(title="class"),
+            Column(title="images", format=",d"),
+            *(Column(title=f"{name} (%)", format=".1f") for name in _FIGURES),
+            Column(title="taken for (images)"),
+        ),
+        rows=sorted(rows, key=lambda row: 200.0 if row[3] is None else row[3]),
+        caption="The least recognized first; where scripts run, a click on a column's head sorts "
+        "by it. Recall is the share of the class's images that get it. Precision is the share of "
+        "images given this class that are of it, empty where no image is. Accuracy is the share of "
+        "all images that are rightly said to be of the class or not. F1 is the harmonic mean of "
+        "precision and recall.",
+    )
+    return Section(name="classes", title="Class by class", blocks=[table])
+
+
+_FIGURES = ("precision", "recall", "F1", "accuracy")
+
+
+def write_matrix(subject: Subject, path: Path) -> None:
+    """Write the whole confusion matrix as CSV: a row for each right class."""
+    rows = zip(subject.names, subject.confusion.tolist(), strict=True)
+    head = ("right \\ given", *subject.names)
+    write_rows(path, head, ((name, *row) for name, row in rows))
+
+
+def _percent(share: float) -> float | None:
+    value = 100 * float(share)
+    return None if np.isnan(value) else value
+
+
+def _matrices(subject: Subject) -> list[Block]:
+    counts, total = subject.confusion, len(subject.names)
+    shown = most_confused_classes(counts)
+    is_part = len(shown) < total
+    part = counts[np.ix_(shown, shown)]
+    shares = shares_of(counts)[np.ix_(shown, shown)]  # of all images of the class
+    order = confusion_order(part)
+    part, shares = part[np.ix_(order, order)], shares[np.ix_(order, order)]
+    names = [subject.names[shown[k]] for k in order]
+    which = (
+        f", {len(shown)} of {total:,} classes: those of the largest confusions" if is_part else ""
+    )
+    figures = []
+    with house_style():
+        for name, title, is_normalized in (
+            ("confusion-normalized", "Share of each class's images", True),
+            ("confusion-counts", "Images", False),
+        ):
+            drawn = confusion_figure(part, shares, names, is_normalized=is_normalized)
+            figures.append(
+                Figure(
+                    name=name,
+                    svg=svg_text(drawn, title=title),
+                    title=f"{title}, right class by given class",
+                    caption=f"{title} by right class (rows) and given class (columns){which}. "
+                    "Classes that are confused stand together.",
+                )
+            )
+    return figures
+
+
+def _pair_pictures(subject: Subject, pictures: ImagePictures) -> list[Block]:
+    paths, names = subject.done.paths, subject.names
+    if not paths:
+        return []
+    counts = {(r, g): images for r, g, images in confused_pairs(subject)[:PAIRS]}
+    probability = subject.answers.probability.tolist()
+    found = pair_images(subject)
+    groups = [
+        PictureGroup(
+            title=f"{names[right]} taken for {names[given]}",
+            lines=(f"{images} image{'s' if images > 1 else ''}",),
+            pictures=[
+                pictures.of(
+                    paths[position],
+                    (f"{probability[position]:.1%} sure", paths[position].name),
+                    mark="wrong",
+                )
+                for position in found[right, given]
+            ],
+        )
+        for (right, given), images in counts.items()
+    ]
+    return [Pictures(title="Pairs confused most", groups=groups)]

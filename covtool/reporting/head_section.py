@@ -1,0 +1,111 @@
+"""The head of an evaluation's page: figures that are read first, and how they came about."""
+
+import math
+
+import torch
+
+import covtool
+from covtool.evaluation.classification.class_matching import GUESSED
+from covtool.ops.class_figures import macro_figures
+from covtool.ops.resampling import Intervals, mean_intervals
+from covtool.pages import Command, Facts, Notes, Section, Tile, Tiles
+from covtool.pages.records import Block
+from covtool.reporting.subjects import Subject
+
+INTERVALS = (
+    "Ranges hold the true figure with 95 %, as far as these images are a fair sample of those to "
+    "come: they are from resampling the images. The calibration error has none, as resampling "
+    "makes it larger."
+)
+
+
+def head_blocks(subject: Subject) -> list[Block]:
+    """Return the head line, and what must not be missed."""
+    done = subject.done
+    far = (
+        ["The images are far from those that the model was made for: the figures say little."]
+        if done.far_from_training
+        else []
+    )
+    guess = [f"Every figure is a guess: {GUESSED}."] if done.class_order == "guessed" else []
+    left_out = [f"{len(done.unreadable)} unreadable images were left out."] * bool(done.unreadable)
+    return [
+        Tiles(tiles=_tiles(subject)),
+        Notes(sentences=[*far, *guess, *left_out, *done.notes]),
+    ]
+
+
+def how_section(subject: Subject) -> Section:
+    """Return what was measured, with what, and how to repeat it."""
+    done = subject.done
+    recipe = done.opened.recipe if done.opened else None
+    operations = ", ".join(operation.kind for operation in recipe.operations) if recipe else ""
+    source = f"{recipe.base.library}: {recipe.base.name}" if recipe else None
+    rows = [
+        ("model", subject.model),
+        ("architecture", source),
+        ("operations", operations or "none"),
+        ("classes", len(subject.names)),
+        ("data", f"{done.data}, {done.split}"),
+        ("images", done.result.images),
+        ("input", " x ".join(map(str, (done.input.channels, *done.input.size)))),
+        ("temperature", f"{done.result.probabilities.temperature:.4g}"),
+        ("attack", done.attack.title if done.attack else None),
+        ("device", done.device),
+        ("seconds", f"{done.seconds:.1f}"),
+        ("covtool", covtool.__version__),
+    ]
+    command = [Command(text=subject.command)] if subject.command else []
+    return Section(name="how", title="How it was measured", blocks=[Facts(rows=rows), *command])
+
+
+def _tiles(subject: Subject) -> list[Tile]:
+    done, answers = subject.done, subject.answers
+    result = done.result
+    shares = torch.stack([answers.right == answers.given, answers.rank < 5]).double()
+    top = mean_intervals(shares)
+    macro = macro_figures(answers.right, answers.given, len(subject.names))
+    nll = mean_intervals(answers.loss, bounds=None) if answers.loss.isfinite().all() else None
+    tiles = [Tile(name="top-1", value=f"{result.top_1:.2f} %", detail=_range(top, 0))]
+    if result.top_5 is not None:
+        tiles.append(Tile(name="top-5", value=f"{result.top_5:.2f} %", detail=_range(top, 1)))
+    if done.attacked is not None:
+        tiles.append(_attacked_tile(subject))
+    macros = {
+        "macro precision": macro.precision,
+        "macro recall (balanced accuracy)": macro.recall,
+        "macro F1": macro.f1,
+    }
+    for name, (value, low, high) in macros.items():
+        tiles.append(
+            Tile(name=name, value=f"{100 * value:.2f} %", detail=_ends(100 * low, 100 * high))
+        )
+    tiles.append(Tile(name="calibration error (ECE)", value=f"{result.probabilities.ece:.2f} %"))
+    detail = "" if nll is None else _ends(float(nll.low), float(nll.high), digits=3)
+    return [
+        *tiles,
+        Tile(
+            name="negative log-likelihood", value=f"{result.probabilities.nll:.3f}", detail=detail
+        ),
+    ]
+
+
+def _attacked_tile(subject: Subject) -> Tile:
+    done = subject.done
+    attacked = done.attacked_answers
+    found = mean_intervals((attacked.right == attacked.given).double()[None])
+    return Tile(
+        name=f"top-1 under {done.attack.title}",
+        value=f"{done.attacked.top_1:.2f} %",
+        detail=_range(found, 0),
+    )
+
+
+def _range(found: Intervals, row: int) -> str:
+    return _ends(100 * float(found.low[row]), 100 * float(found.high[row]))
+
+
+def _ends(low: float, high: float, *, digits: int = 2) -> str:
+    if math.isnan(low) or math.isnan(high):
+        return "too few images for a range"
+    return f"{low:.{digits}f} to {high:.{digits}f}"

@@ -1,0 +1,173 @@
+"""Images on an evaluation's page: mistakes, answers that were hardly right, typical ones."""
+
+import numpy as np
+
+from covtool.pages import Picture, PictureGroup, Pictures, Section, Text, thumbnail
+from covtool.reporting.image_pictures import ImagePictures
+from covtool.reporting.subjects import Subject
+
+MISTAKES = 48
+"""Mistakes that are shown, those of the largest loss."""
+LEAST_SURE = 24
+TYPICAL = 60
+"""Classes of which the most typical image is shown."""
+
+
+def least_sure(subject: Subject) -> list[int]:
+    """Return positions of right answers, the least probable first."""
+    probability = subject.answers.probability.numpy()
+    right = np.flatnonzero(subject.is_right)
+    return right[np.argsort(probability[right], kind="stable")][:LEAST_SURE].tolist()
+
+
+def typical(subject: Subject) -> dict[int, int]:
+    """Return the position of the most typical image of each class that is shown.
+
+    The image nearest to the mean of its class, among those that are recognized, by the cosine of
+    the classifier's inputs; by the probability where the model has no such inputs.
+    """
+    answers = subject.answers
+    found: dict[int, int] = {}
+    for k in range(len(subject.names)):
+        of_class = (answers.right == k) & (answers.given == k)
+        positions = of_class.nonzero()[:, 0]
+        if not len(positions):
+            continue
+        if answers.directions is None:
+            likeness = answers.probability[positions]
+        else:
+            own = answers.directions[positions].float()
+            likeness = own @ own.mean(0)
+        found[k] = int(positions[likeness.argmax()])
+        if len(found) == TYPICAL:
+            break
+    return found
+
+
+def mistake_section(subject: Subject, pictures: ImagePictures) -> Section:
+    """Return the mistakes, each with its classes, nearest training images and maps."""
+    shown = subject.mistakes[:MISTAKES]
+    if not subject.done.paths or not shown:
+        reason = "There are none." if not shown else "Files of the images are not known."
+        return Section(name="mistakes", title="Mistakes", blocks=[Text(paragraphs=[reason])])
+    total = len(subject.mistakes)
+    nearest = subject.nearest
+    caption = [
+        f"{len(shown)} of {total:,}, those of the largest loss first.",
+        "predictions.csv has all of them.",
+        f"Beside each image: its nearest of {nearest.data}, by the classifier's input."
+        if nearest
+        else "",
+        "Maps: where the network looks for the given class, and for the right one."
+        if subject.look
+        else "",
+    ]
+    block = Pictures(
+        groups=[_mistake(subject, pictures, position) for position in shown],
+        caption=" ".join(filter(None, caption)),
+    )
+    return Section(name="mistakes", title="Mistakes", blocks=[block])
+
+
+def right_section(subject: Subject, pictures: ImagePictures) -> Section:
+    """Return right answers that were least sure, and the most typical image of each class."""
+    paths, names = subject.done.paths, subject.names
+    if not paths:
+        text = Text(paragraphs=["Files of the images are not known."])
+        return Section(name="right", title="Right answers", blocks=[text])
+    given = subject.answers.given.tolist()
+    probability = subject.answers.probability.tolist()
+    unsure = [
+        PictureGroup(
+            pictures=[
+                pictures.of(
+                    paths[position],
+                    (
+                        f"{names[given[position]]}, {probability[position]:.1%}",
+                        paths[position].name,
+                    ),
+                    mark="right",
+                )
+            ]
+        )
+        for position in least_sure(subject)
+    ]
+    found = typical(subject)
+    typical_ones = [
+        PictureGroup(pictures=[pictures.of(paths[position], (names[k], paths[position].name))])
+        for k, position in found.items()
+    ]
+    known = int((subject.figures.right > 0).sum())
+    part = f" The first {len(found)} of {known:,} classes." if len(found) < known else ""
+    how = "its class's mean, by the classifier's input"
+    if subject.answers.directions is None:
+        how = "certainty: the model has no linear classifier whose input could be compared"
+    return Section(
+        name="right",
+        title="Right answers",
+        blocks=[
+            Pictures(title="Least sure", groups=unsure),
+            Pictures(
+                title="Most typical of each class",
+                groups=typical_ones,
+                caption=f"The recognized image nearest to {how}.{part}",
+            ),
+        ],
+    )
+
+
+def _mistake(subject: Subject, pictures: ImagePictures, position: int) -> PictureGroup:
+    answers, names, path = subject.answers, subject.names, subject.done.paths[position]
+    right, given = int(answers.right[position]), int(answers.given[position])
+    image = pictures.of(
+        path, (path.name, f"loss {float(answers.loss[position]):.3g}"), mark="wrong"
+    )
+    return PictureGroup(
+        title=f"{names[given]} {float(answers.probability[position]):.1%}",
+        lines=(
+            f"is {names[right]} {float(answers.right_probability[position]):.1%}, "
+            f"rank {int(answers.rank[position]) + 1}",
+        ),
+        pictures=[
+            image,
+            *_maps(subject, position, right, given),
+            *_nearest(subject, pictures, position, right),
+        ],
+    )
+
+
+def _maps(subject: Subject, position: int, right: int, given: int) -> list[Picture]:
+    if subject.look is None:
+        return []
+    path = subject.done.paths[position]
+    found = []
+    for word, output in (("given", given), ("right", right)):
+        drawn = subject.look(path, output)
+        found.append(
+            Picture(
+                thumbnail=None if drawn is None else thumbnail(drawn),
+                lines=(f"looks for {subject.names[output]}",),
+                about=f"{word} class of {path}",
+            )
+        )
+    return found
+
+
+def _nearest(subject: Subject, pictures: ImagePictures, position: int, right: int) -> list[Picture]:
+    nearest = subject.nearest
+    if nearest is None or position not in nearest.paths:
+        return []
+    found = zip(
+        nearest.paths[position],
+        nearest.classes[position],
+        nearest.similarities[position],
+        strict=True,
+    )
+    return [
+        pictures.of(
+            path,
+            (f"trained: {name}", f"cosine {cosine:.3f}", path.name),
+            mark="right" if name == subject.names[right] else "",
+        )
+        for path, name, cosine in found
+    ]

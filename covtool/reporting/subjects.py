@@ -1,0 +1,89 @@
+"""What a page of an evaluation is about."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from covtool.evaluation.classification.answers import ImageAnswers
+from covtool.evaluation.evaluate import Evaluation
+from covtool.ops.class_figures import ClassFigures, class_figures
+
+Look = Callable[[Path, int], Image.Image | None]
+"""An image and an output of the model, to a picture of where the network looks for that class; None
+where there is no map."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NearestTraining:
+    """The training images nearest to others, by the input of the classifier.
+
+    Attributes:
+        data: Name of their data set.
+        paths: Their files, nearest first, by the position of the other image.
+        classes: Their classes, likewise.
+        similarities: Cosines with the other image, likewise.
+    """
+
+    data: str
+    paths: Mapping[int, Sequence[Path]]
+    classes: Mapping[int, Sequence[str]]
+    similarities: Mapping[int, Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An evaluation, and what is known about it.
+
+    Attributes:
+        done: The evaluation, its answers kept.
+        model: Name of the model, as the user gave it.
+        command: The command that repeats it; empty where there was none.
+        nearest: Nearest training images of the mistakes; None where there are none.
+        look: Where the network looks; None where no maps are asked for.
+    """
+
+    done: Evaluation
+    model: str
+    command: str = ""
+    nearest: NearestTraining | None = None
+    look: Look | None = None
+
+    @property
+    def answers(self) -> ImageAnswers:
+        """The answer for each image."""
+        if self.done.answers is None:
+            raise ValueError("The evaluation has kept no answers.")
+        return self.done.answers
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the model's outputs."""
+        return self.done.result.class_names
+
+    @cached_property
+    def is_right(self) -> np.ndarray:
+        """Whether each image gets its class, (N,)."""
+        return (self.answers.right == self.answers.given).numpy()
+
+    @cached_property
+    def figures(self) -> ClassFigures:
+        """Figures of each class."""
+        return class_figures(self.answers.right, self.answers.given, len(self.names))
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """Images by right class (rows) and given class (columns), (K, K)."""
+        size = len(self.names)
+        places = (self.answers.right * size + self.answers.given).numpy()
+        return np.bincount(places, minlength=size * size).reshape(size, size)
+
+    @cached_property
+    def mistakes(self) -> list[int]:
+        """Positions of images that are taken for another class, by their loss, largest first."""
+        loss = self.answers.loss.numpy()
+        wrong = np.flatnonzero(~self.is_right)
+        return wrong[np.argsort(-loss[wrong], kind="stable")].tolist()

@@ -1,0 +1,196 @@
+"""The page of an evaluation: what it shows is what was measured, and it stays small."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+import torch
+from evaluated_toys import evaluated_toy
+from hostile_texts import HOSTILE
+from html_checks import require_sound
+from PIL import Image
+
+from covtool.errors import DataError
+from covtool.evaluation.classification.accuracy import ClassificationResult
+from covtool.evaluation.classification.answers import ImageAnswers
+from covtool.evaluation.classification.probabilities import ProbabilityFigures
+from covtool.evaluation.evaluate import Evaluation, evaluate
+from covtool.reporting.against import compare_subjects
+from covtool.reporting.evaluation_page import write_evaluation
+from covtool.reporting.mistake_sheet import save_mistakes
+from covtool.reporting.nearest_training import nearest_training
+from covtool.reporting.subjects import Subject
+from covtool.specs import InputSpec
+
+MARKUP = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>')
+
+KINDS = ("is half a character", "ends a string", "floods", "is long")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return evaluated_toy(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def subject(toy):
+    return Subject(done=evaluate(toy), model="net.safetensors", command="covtool evaluate net")
+
+
+def made_up(images, names, paths, *, seed=0) -> Subject:
+    """Return an evaluation of answers that are drawn: two of three right."""
+    generator = torch.Generator().manual_seed(seed)
+    classes = len(names)
+    right = torch.arange(images) % classes
+    other = torch.randint(classes, (images,), generator=generator)
+    given = torch.where(torch.rand(images, generator=generator) < 0.67, right, other)
+    probability = torch.rand(images, generator=generator).double() * 0.5 + 0.5
+    is_right = given == right
+    of_right = torch.where(is_right, probability, (1 - probability) / 2 + 1e-9)
+    answers = ImageAnswers(
+        right=right,
+        given=given,
+        probability=probability,
+        right_probability=of_right,
+        loss=-of_right.log(),
+        rank=(~is_right).long() * 3,
+        directions=torch.rand(images, 16, generator=generator).half(),
+    )
+    figures = ProbabilityFigures(temperature=1.0, nll=1.0, ece=2.0, adaptive_ece=2.0)
+    result = ClassificationResult(
+        images=images,
+        top_1=100 * float(is_right.double().mean()),
+        top_5=90.0,
+        loss=1.0,
+        images_per_s=100.0,
+        class_names=tuple(names),
+        targets=tuple(right.tolist()),
+        predictions=tuple(given.tolist()),
+        doubts=tuple((1 - probability).tolist()),
+        probabilities=figures,
+        at_temperature_1=figures,
+    )
+    done = Evaluation(
+        result=result,
+        data=names[0],
+        split="val",
+        device="cpu",
+        input=InputSpec(),
+        unreadable=(),
+        notes=(names[0],),
+        class_order="names",
+        paths=tuple(paths),
+        answers=answers,
+    )
+    return Subject(done=done, model=names[0], command=names[0])
+
+
+def test_the_page_shows_what_was_measured(subject, tmp_path) -> None:
+    page = require_sound(write_evaluation(subject, tmp_path / "page").read_text())
+    result = subject.done.result
+    assert f"{result.top_1:.2f} %" in page.text
+    assert f"{result.probabilities.ece:.2f} %" in page.text
+    assert {"#confusion", "#classes", "#mistakes", "#right", "#scores", "#how"} <= set(page.links)
+    figures = {path.name for path in (tmp_path / "page/figures").iterdir()}
+    assert figures == {
+        *("confusion-normalized.svg", "confusion-counts.svg"),
+        *("reliability.svg", "coverage.svg", "scores.svg"),
+    }
+    images = [found for tag, found in page.elements if tag == "img"]
+    assert len(images) >= len(subject.mistakes)
+
+
+def test_every_image_has_its_row(subject, tmp_path) -> None:
+    write_evaluation(subject, tmp_path / "page")
+    with (tmp_path / "page/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    result = subject.done.result
+    assert [row["path"] for row in rows] == [str(path) for path in subject.done.paths]
+    assert [row["right_class"] for row in rows] == [result.class_names[t] for t in result.targets]
+    assert [row["given_class"] for row in rows] == [
+        result.class_names[p] for p in result.predictions
+    ]
+    losses = torch.tensor([float(row["loss"]) for row in rows], dtype=torch.float64)
+    assert losses.tolist() == subject.answers.loss.tolist()
+    assert all(
+        (row["rank_of_right"] == "1") == (row["right_class"] == row["given_class"]) for row in rows
+    )
+
+
+def test_mistakes_have_their_nearest_training_images(toy, subject, tmp_path) -> None:
+    found = nearest_training(subject, toy.data, toy, subject.mistakes)
+    position = subject.mistakes[0]
+    paths, names = found.paths[position], found.classes[position]
+    assert [path.parent.name for path in paths] == list(names)
+    assert all(path.parent.parent.name == "train" for path in paths)
+    same = evaluate(replace(toy, split="train"))
+    queries = subject.answers.directions[position].float()
+    cosines = same.answers.directions.float() @ queries
+    expected = [same.paths[k] for k in cosines.argsort(descending=True)[:3]]
+    assert list(paths) == expected
+    text = write_evaluation(replace(subject, nearest=found), tmp_path / "page").read_text()
+    assert "trained: " in require_sound(text).text
+
+
+def test_maps_stand_beside_the_mistakes(subject, tmp_path) -> None:
+    asked = []
+
+    def look(path, output):
+        asked.append((path, output))
+        return Image.new("RGB", (40, 40), "red")
+
+    text = write_evaluation(replace(subject, look=look), tmp_path / "page").read_text()
+    assert "looks for " in require_sound(text).text
+    first = subject.mistakes[0]
+    right, given = int(subject.answers.right[first]), int(subject.answers.given[first])
+    assert asked[:2] == [(subject.done.paths[first], given), (subject.done.paths[first], right)]
+
+
+def test_two_models_are_compared_image_by_image(toy, subject, tmp_path) -> None:
+    other = Subject(done=evaluate(evaluated_toy(toy.data.parent, seed=1)), model="other")
+    compared = compare_subjects(subject, other)
+    results = [s.done.result for s in (subject, other)]
+    right = [[t == p for t, p in zip(r.targets, r.predictions, strict=True)] for r in results]
+    pairs = list(zip(*right, strict=True))
+    assert compared.test.only_first == pairs.count((True, False)) > 0
+    assert compared.test.only_second == pairs.count((False, True)) > 0
+    text = write_evaluation(subject, tmp_path / "page", compared).read_text()
+    assert "McNemar" in require_sound(text).text
+    assert (tmp_path / "page/tables/differences.csv").is_file()
+
+
+def test_models_of_other_images_are_not_compared(subject) -> None:
+    other = replace(subject, done=replace(subject.done, paths=subject.done.paths[::-1]))
+    with pytest.raises(DataError, match="not measured on the same images"):
+        compare_subjects(subject, other)
+
+
+@pytest.mark.parametrize("text", [*MARKUP, *map(HOSTILE.get, KINDS)])
+def test_no_name_acts_on_the_page(text, tmp_path) -> None:
+    names = [text, f"{text}b", "c"]
+    paths = [tmp_path / f"missing{k}.jpg" for k in range(30)]
+    page = write_evaluation(made_up(30, names, paths), tmp_path / "page")
+    require_sound(page.read_text())
+
+
+def test_a_thousand_classes_of_fifty_images_stay_small(tmp_path) -> None:
+    noise = torch.randint(0, 256, (240, 320, 3), generator=torch.Generator().manual_seed(0))
+    source = tmp_path / "noise.jpg"
+    Image.fromarray(noise.byte().numpy()).save(source, quality=95)  # the largest of thumbnails
+    paths = []
+    for k in range(50_000):
+        paths.append(tmp_path / f"{k}.jpg")
+    subject = made_up(50_000, [f"class number {k}" for k in range(1000)], paths)
+    for path in paths:
+        path.symlink_to(source)
+    page = write_evaluation(subject, tmp_path / "page")
+    folder = sum(path.stat().st_size for path in page.parent.rglob("*.*"))
+    assert 1_000_000 < page.stat().st_size < 20_000_000
+    assert folder < 30_000_000
+    require_sound(page.read_text())
+
+
+def test_mistakes_are_drawn_alone(subject, tmp_path) -> None:
+    save_mistakes(subject, tmp_path / "mistakes.png")
+    with Image.open(tmp_path / "mistakes.png") as image:
+        assert image.format == "PNG" and image.width > 300

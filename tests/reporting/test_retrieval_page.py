@@ -1,0 +1,69 @@
+"""The page of a search, from a data set on disk to a folder to open."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from html_checks import require_sound
+from images import write_image
+from retrieval_models import write_model
+from retrieval_trees import write_market
+
+from covtool.evaluation.retrieval.metrics import RECALLS, precision_at_recall
+from covtool.evaluation.retrieve import RetrievalRequest, retrieve
+from covtool.plotting.retrieval_figures import cmc_curve
+from covtool.reporting.retrieval_page import RetrievalSubject, write_retrieval
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    root = tmp_path_factory.mktemp("market")
+    write_market(root)
+    for person in range(4, 7):
+        write_image(root / "query" / f"000{person}_c1s1_000001_00.jpg", seed=person)
+        for camera in (2, 3):
+            name = f"000{person}_c{camera}s1_000002_00.jpg"
+            write_image(root / "bounding_box_test" / name, seed=10 * person + camera)
+    model = write_model(tmp_path_factory.mktemp("model"))
+    usual = {"source": str(model), "workers": 0, "device": "cpu", "batch_size": 4}
+    return retrieve(RetrievalRequest(data=root, keep=10, **usual))
+
+
+def test_page_holds_the_figures_the_queries_and_the_cameras(searched, tmp_path):
+    subject = RetrievalSubject(done=searched, model="net", command="covtool evaluate net")
+    page = write_retrieval(subject, tmp_path / "page")
+    reader = require_sound(page.read_text())
+    for name, value in searched.result.figures():
+        assert name in reader.text
+        assert f"{value:.2f} %" in reader.text
+    assert "covtool evaluate net" in reader.text
+    assert "1 queries have no match" in reader.text
+    assert len(reader.sources) >= searched.result.queries
+    names = sorted(path.name for path in (tmp_path / "page/figures").iterdir())
+    assert names == ["cmc.svg", "distances.svg", "precision-recall.svg", "roc.svg"]
+    with (tmp_path / "page/tables/queries.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    precisions = [float(row["AP (%)"]) for row in rows]
+    assert precisions == sorted(precisions)
+    assert np.mean(precisions) == pytest.approx(searched.result.mean_average_precision)
+    cameras = (tmp_path / "page/tables/camera-pairs.csv").read_text().splitlines()
+    assert sum(int(line.split(",")[2]) for line in cameras[1:]) == searched.result.queries
+
+
+def test_first_ranks_and_pairs_are_those_of_the_figures(searched):
+    result = searched.result
+    assert cmc_curve(result.first_ranks)[0] == pytest.approx(result.rank_1)
+    assert cmc_curve(result.first_ranks)[4] == pytest.approx(result.cmc[5])
+    assert sum(result.pairs.same) == result.verification.same_pairs
+    assert sum(result.pairs.different) == result.verification.different_pairs
+    edges = result.pairs.edges
+    assert edges[0] <= result.verification.equal_error_threshold <= edges[-1]
+
+
+def test_precision_at_a_recall_is_the_best_one_from_there_on():
+    ranks = torch.tensor([[2, 3, 9, 1]])
+    found = precision_at_recall(ranks, torch.tensor([[True, True, True, False]]))
+    # Matches at ranks 2, 3 and 9: precisions 1/2, 2/3 and 1/3.
+    expected = [2 / 3 if recall <= 2 / 3 else 1 / 3 for recall in RECALLS]
+    assert found[0].tolist() == pytest.approx(expected)
