@@ -37,6 +37,7 @@ COMMANDS = {
     "search": "Find the images of an index that are the nearest to others.",
     "bench": "Measure heads, convolutions, what --gc costs, loaders or searches, side by side.",
     "plot": "Draw decoupled operators, or curves of training runs, into a PNG, SVG or PDF file.",
+    "report": "Write a page about one training run or several, finished or not.",
     "list": "List the heads and other variants that covtool knows by name.",
     "doctor": "Check the installation, or run a batch again on which a run stopped.",
     "demo": "Run the whole pipeline on an embedded example, without a network.",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NAMES_SHOWN = 3
 
 Watch = Callable[[], "AbstractContextManager[Observer]"]
+Trained = tuple["FinetuneResult | RepeatsResult", Path | None]
+"""What came of training, and the page about it."""
 Command = Callable[..., None]
 
 Model = Annotated[
@@ -69,6 +71,15 @@ FindLr = Annotated[
     ),
 ]
 
+Report = Annotated[
+    bool,
+    typer.Option(help="Write a page about the run into its folder, at its end: report/index.html."),
+]
+ReportEvery = Annotated[
+    int,
+    typer.Option(min=0, metavar="EPOCHS", help="Write it after every so many epochs as well."),
+]
+
 
 def training_command(
     name: str,
@@ -105,6 +116,8 @@ def training_command(
         resume: Resume = None,
         dry_run: DryRun = False,
         find_lr: FindLr = False,
+        report: Report = True,
+        report_every: ReportEvery = 0,
         max_model_size: options.MaxModelSize = None,
         max_image_pixels: options.MaxImagePixels = None,
         config: options.Config = None,
@@ -113,8 +126,10 @@ def training_command(
         debug: options.Debug = False,
         **settings: Record,
     ) -> None:
+        if report_every and not report:
+            raise ArgumentError("--no-report and --report-every contradict each other.")
         if resume is not None:
-            result = _go_on(ctx, name, groups, watch)
+            result, page = _go_on(ctx, name, groups, watch)
         else:
             request = _request(ctx, name, settings)
             launching.run_in_processes(ctx, request.processes)
@@ -124,8 +139,12 @@ def training_command(
             if dry_run:
                 _show_plan(_try(request, watch), as_json=as_json)
                 return
-            result = _start(request, watch)
+            result, page = _start(ctx, request, watch)
         _show(result, show, as_json=as_json)
+        if page is not None and not as_json:
+            from covtool_cli import render
+
+            render.line(f"page: {page}")
 
     command.__doc__ = help
     return command
@@ -160,7 +179,7 @@ def _request(ctx: typer.Context, name: str, settings: Mapping[str, Record]) -> F
 
 def _go_on(
     ctx: typer.Context, name: str, groups: Mapping[str, type[Record]], watch: Watch
-) -> "FinetuneResult | RepeatsResult":
+) -> "Trained":
     """Resume the run or the runs of ``--resume``, in as many processes as before."""
     directory, changes = Path(ctx.params["resume"]), _given(ctx, groups)
     for flag in ("dry_run", "find_lr"):
@@ -171,16 +190,35 @@ def _go_on(
     from covtool.training import resume_finetune, resume_repeats
 
     resume = resume_repeats if is_repeats(directory) else resume_finetune
-    with watch() as observer:
-        return resume(directory, changes=changes, observer=observer)
+    return _reported(
+        ctx, watch, lambda observer: resume(directory, changes=changes, observer=observer)
+    )
 
 
-def _start(request: FinetuneRequest, watch: Watch) -> "FinetuneResult | RepeatsResult":
+def _start(ctx: typer.Context, request: FinetuneRequest, watch: Watch) -> "Trained":
     from covtool.training import finetune, repeat_finetune
 
     start = repeat_finetune if request.repeats.is_several else finetune
+    return _reported(ctx, watch, lambda observer: start(request, observer=observer))
+
+
+def _reported(
+    ctx: typer.Context,
+    watch: Watch,
+    train: "Callable[[Observer], FinetuneResult | RepeatsResult]",
+) -> "Trained":
+    """Train, and write the page about it unless it is not wanted."""
+    if not ctx.params["report"]:
+        with watch() as observer:
+            return train(observer), None
+    from covtool.training import RepeatsResult
+    from covtool.training.run.observer import Observers
+    from covtool_cli.run_reports import RunReports
+
+    reports = RunReports(ctx.params["report_every"])
     with watch() as observer:
-        return start(request, observer=observer)
+        result = train(Observers(observer, reports))
+    return result, reports.finish(result.directory, several=isinstance(result, RepeatsResult))
 
 
 def _try(request: FinetuneRequest, watch: Watch) -> "DryRunResult":

@@ -11,6 +11,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("COLUMNS", "160")
 # The networks are tiny: threads of one test would only wait for those of another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Drawing takes longer than a tiny run: tests of the pages themselves ask for them.
+os.environ.setdefault("COVTOOL_FINETUNE_REPORT", "0")
+os.environ.setdefault("COVTOOL_SVDNET_RRI_REPORT", "0")
 no_network.refuse_here_and_in_children()
 # No test cuts the power: waiting for the disk is a fifth of a tiny run. Tests of a disk that fails
 # put their own function here.

@@ -51,7 +51,7 @@ def command(
 ) -> None:
     """Draw decoupled operators, or curves of training runs, into a PNG, SVG or PDF file.
 
-    run: loss, metric, learning rate and gradient over the updates.
+    run: loss, metric, learning rate and gradient over the epochs.
 
     rri: S(W) and retrieval over SVDNet's restraint and relaxation iterations.
 

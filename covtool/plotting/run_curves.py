@@ -110,7 +110,7 @@ class RunCurve:
         run: Position of the run.
         line: Position of the line in its panel.
         by_epoch: Whether there is a point for each epoch with a value rather than each update.
-        x: Updates done.
+        x: Epochs done, with parts of one.
         y: Values; NaN where an update has none.
         trend: Moving average of `y`; the same where nothing is averaged.
     """
@@ -183,6 +183,30 @@ def title_of(panel: Panel, metric: str) -> str:
     return panel.summary or _TITLES.get(metric, plain)
 
 
+def shared_lines(curves: Sequence[RunCurve]) -> list[tuple[int, int]]:
+    """Return the place of each curve among those that run on top of each other, and their number.
+
+    Schedules often do so, to the point: one line would hide the others.
+    """
+    groups: list[list[int]] = []
+    for number, curve in enumerate(curves):
+        found = next((group for group in groups if _coincide(curves[group[0]], curve)), None)
+        if found is None:
+            groups.append([number])
+        else:
+            found.append(number)
+    places = {n: (place, len(group)) for group in groups for place, n in enumerate(group)}
+    return [places[number] for number in range(len(curves))]
+
+
+def _coincide(first: RunCurve, second: RunCurve) -> bool:
+    if first.by_epoch or second.by_epoch or first.line != second.line:
+        return False
+    both = min(len(first.x), len(second.x))
+    same = (np.array_equal(getattr(first, a)[:both], getattr(second, a)[:both]) for a in "xy")
+    return all(same)
+
+
 def undrawn_notes(
     panel: Panel, histories: Sequence[RunHistory], spec: RunPlotSpec
 ) -> Iterator[str]:
@@ -226,5 +250,5 @@ def moving_average(y: np.ndarray, window: int) -> np.ndarray:
 
 def _of_file(history: RunHistory, *, by_epoch: bool) -> tuple[np.ndarray, Columns]:
     if by_epoch:
-        return history.epoch_ends, history.epochs
-    return history.updates, history.steps
+        return history.epochs_done, history.epochs
+    return history.steps_in_epochs, history.steps

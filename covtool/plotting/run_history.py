@@ -14,7 +14,15 @@ from covtool.errors import ArgumentError, DataError
 from covtool.full_paths import in_full
 from covtool.plotting.number_columns import Columns, NumberColumns
 from covtool.printable import printable
-from covtool.run_files import ARGUMENTS, METRICS, SUMMARY, EpochRow, epoch_rows, step_rows
+from covtool.run_files import (
+    ARGUMENTS,
+    METRICS,
+    SUMMARY,
+    EpochRow,
+    epoch_rows,
+    read_settings,
+    step_rows,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +34,13 @@ class RunHistory:
         label: Name beside other runs.
         updates: Number of each update, counted from 1.
         steps: Numbers in metrics.jsonl, a value for each of `updates`.
+        steps_in_epochs: Epochs done at each of `updates`, with parts of one.
+        updates_per_epoch: Updates of an epoch; None where the epochs differ in it.
         epoch_ends: The last update of each epoch.
         epochs: Numbers in summary.csv, a value for each of `epoch_ends`.
+        epochs_done: Epochs done at each of `epoch_ends`; 0 for the model as it came.
+        best_epoch: The best epoch of those in summary.csv, counted from 1; None where it is not
+            known.
         undrawn: Number of values, by file (METRICS, SUMMARY) and column, that are infinite, not a
             number, or too large to be drawn.
     """
@@ -36,8 +49,12 @@ class RunHistory:
     label: str
     updates: np.ndarray
     steps: Columns
+    steps_in_epochs: np.ndarray
+    updates_per_epoch: int | None
     epoch_ends: np.ndarray
     epochs: Columns
+    epochs_done: np.ndarray
+    best_epoch: int | None
     undrawn: Mapping[str, Mapping[str, int]]
 
 
@@ -95,13 +112,19 @@ def _read_run(path: Path, label: str) -> RunHistory:
         raise DataError(f"The run in {path} has no update yet.")
     for row in rows_of_epochs(path):
         epochs.add(row.line.where, {name: cell_value(cell) for name, cell in row.cells.items()})
+    done, per_epoch = _in_epochs(steps.columns)
     return RunHistory(
         path=path,
         label=label,
         updates=steps.columns["update"],
         steps=steps.columns,
+        steps_in_epochs=done,
+        updates_per_epoch=per_epoch,
         epoch_ends=_epoch_ends(steps.columns, epochs.columns),
         epochs=epochs.columns,
+        # Epochs count from 0 in summary.csv.
+        epochs_done=epochs.columns.get("epoch", np.array([])) + 1,
+        best_epoch=_best_epoch(path, epochs.columns),
         undrawn={METRICS: steps.undrawn, SUMMARY: epochs.undrawn},
     )
 
@@ -146,3 +169,26 @@ def _epoch_ends(steps: Columns, epochs: Columns) -> np.ndarray:
     each = max(last.values()) / max(last)  # for an epoch that has left no line of its own
     ends = [last.get(epoch + 1, (epoch + 1) * each) for epoch in epochs.get("epoch", ())]
     return np.array(ends, float)
+
+
+def _in_epochs(steps: Columns) -> tuple[np.ndarray, int | None]:
+    """Return the epochs done at each update, and the updates of an epoch where all have as many."""
+    epoch, step, count = steps["epoch"], steps.get("step"), steps.get("steps")
+    if step is None or count is None or not (count > 0).all():  # the file of another program
+        return steps["update"] * (epoch.max() / steps["update"].max()), None
+    same = count.min() == count.max()
+    return epoch - 1 + step / count, int(count[0]) if same else None
+
+
+def _best_epoch(path: Path, epochs: Columns) -> int | None:
+    """Return the first epoch that is best in the metric that the run's settings choose."""
+    try:
+        metric = read_settings(path / ARGUMENTS).get("eval_metric")
+    except ArgumentError:  # plots need the logs alone
+        return None
+    values, numbers = epochs.get(f"eval_{metric}"), epochs.get("epoch")
+    if values is None or numbers is None:
+        return None
+    # The model as it came is no epoch of training.
+    values = np.where(numbers >= 0, -values if metric == "loss" else values, np.nan)
+    return None if np.isnan(values).all() else int(numbers[np.nanargmax(values)]) + 1

@@ -1,4 +1,4 @@
-"""A picture of training runs: loss, metric, learning rate and gradient over the updates."""
+"""A picture of training runs: loss, metric, learning rate and gradient over the epochs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from covtool.plotting.run_curves import (
     RunCurve,
     metric_column,
     panel_curves,
+    shared_lines,
     title_of,
     undrawn_notes,
 )
@@ -28,13 +29,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+BEST = "best-epoch"
+"""Name of the rings around the best epochs, in SVG files as well."""
+
 _INCHES = (4.7, 2.9)
 """Width and height of a panel."""
 _COLUMNS = 2
 _MARKED = 60
 """Epochs of a line up to which each is marked: more marks would hide the line."""
 _DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.6)))  # of the lines of a panel
-_WIDTH, _NARROWEST = 1.6, 0.8
+_WIDTH = 1.6
+_STRIPE = 6.0
+"""Length of a piece of a line that several runs share, in widths of the line."""
 _POINTS = 2000
 """Most points of a line before it is averaged: more would only make the file bigger."""
 _MOST_POINTS = 100_000
@@ -115,7 +121,7 @@ def plot_runs(
         path=path,
         panels=tuple(p.name for p in panels),
         runs=drawn,
-        notes=_notes(histories, spec),
+        notes=notes_on_runs(histories, spec),
     )
 
 
@@ -132,11 +138,12 @@ def run_figure(
     metric = metric_column(histories, spec)
     for number, (panel, curves) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(rows, columns, number)
-        for curve in curves:
-            _draw(axes, curve, several=len(histories) > 1)
-        _finish(axes, panel, curves, title_of(panel, metric), several=len(histories) > 1)
+        for curve, stripe in zip(curves, shared_lines(curves), strict=True):
+            _draw(axes, curve, stripe, several=len(histories) > 1)
+            _mark_best(axes, curve, histories[curve.run], several=len(histories) > 1)
+        _finish(axes, panel, curves, title_of(panel, metric), histories)
         if number > len(panels) - columns:  # nothing is below it
-            axes.set_xlabel("updates")
+            axes.set_xlabel(_epochs_label(histories))
     name_runs(figure, [history.label for history in histories])
     return figure
 
@@ -156,7 +163,8 @@ def _panels(histories: Sequence[RunHistory], spec: RunPlotSpec) -> dict[Panel, l
     if not shown:
         raise DataError(
             "No run has anything that can be drawn.",
-            reason=" ".join(_notes(histories, spec)) or "Their files have none of its columns.",
+            reason=" ".join(notes_on_runs(histories, spec))
+            or "Their files have none of its columns.",
         )
     return shown
 
@@ -165,25 +173,53 @@ def _asked(spec: RunPlotSpec) -> list[Panel]:
     return [PANELS[name] for name in dict.fromkeys(spec.show)]
 
 
-def _notes(histories: Sequence[RunHistory], spec: RunPlotSpec) -> tuple[str, ...]:
+def notes_on_runs(histories: Sequence[RunHistory], spec: RunPlotSpec) -> tuple[str, ...]:
+    """Return sentences on the values that the picture leaves out."""
     panels = _asked(spec) or PANELS
     return tuple(note for panel in panels for note in undrawn_notes(panel, histories, spec))
 
 
-def _draw(axes: "Axes", curve: RunCurve, *, several: bool) -> None:
+def _epochs_label(histories: Sequence[RunHistory]) -> str:
+    counts = {history.updates_per_epoch for history in histories}
+    count = counts.pop() if len(counts) == 1 else None
+    if count is None:
+        return "epochs"
+    return f"epochs (of {count:,} {'update' if count == 1 else 'updates'})"
+
+
+def _mark_best(axes: "Axes", curve: RunCurve, history: RunHistory, *, several: bool) -> None:
+    """Draw a ring around the point of the epoch whose model is the best one."""
+    at = curve.x == history.best_epoch if curve.by_epoch else np.array([False])
+    if at.any():
+        axes.plot(
+            *(curve.x[at], curve.y[at]),
+            marker="o",
+            markersize=9,
+            markerfacecolor="none",
+            markeredgewidth=1.4,
+            linestyle="none",
+            color=_color(curve, several=several),
+            clip_on=False,
+            zorder=5,
+            gid=BEST,
+        )
+
+
+def _draw(axes: "Axes", curve: RunCurve, stripe: tuple[int, int], *, several: bool) -> None:
     style: dict[str, Any] = {"color": _color(curve, several=several)}
     if curve.by_epoch:
         marks = POINTS if len(curve.x) <= _MARKED else {**POINTS, "marker": ""}
         axes.plot(curve.x, curve.y, linestyle=_DASHES[curve.line], **marks, **style)
         return
-    width = _WIDTH
     if curve.trend is not curve.y:
         noisy = _thinned(curve.x, curve.y, most=_POINTS)
         axes.plot(*noisy, linewidth=0.6, alpha=0.22, zorder=2, **style)
-    elif several:  # runs may share a line to the point: later ones are narrower, above the others
-        width = max(2 * _WIDTH / 2**curve.run, _NARROWEST)
+    place, sharing = stripe
+    dashes = _DASHES[curve.line]
+    if sharing > 1:  # a piece of each in turn, or the last run would hide the others
+        dashes = (place * _STRIPE, (_STRIPE, (sharing - 1) * _STRIPE))
     smooth = _thinned(curve.x, curve.trend, most=_MOST_POINTS)
-    axes.plot(*smooth, linestyle=_DASHES[curve.line], linewidth=width, zorder=3, **style)
+    axes.plot(*smooth, linestyle=dashes, linewidth=_WIDTH, zorder=3, **style)
 
 
 def _color(curve: RunCurve, *, several: bool) -> str:
@@ -197,18 +233,51 @@ def _thinned(x: np.ndarray, y: np.ndarray, *, most: int) -> tuple[np.ndarray, np
 
 
 def _finish(
-    axes: "Axes", panel: Panel, curves: Sequence[RunCurve], title: str, *, several: bool
+    axes: "Axes",
+    panel: Panel,
+    curves: Sequence[RunCurve],
+    title: str,
+    histories: Sequence[RunHistory],
 ) -> None:
     finish_panel(axes, title, logarithmic=panel.logarithmic)
-    axes.set_xlim(left=0)
+    last = max(history.steps_in_epochs[-1] for history in histories)
+    axes.set_xlim(0, max(last, *(curve.x[-1] for curve in curves if len(curve.x))))
+    axes.locator_params(axis="x", integer=bool(last >= 1))
+    several = len(histories) > 1
     drawn = sorted({curve.line for curve in curves})
-    if len(drawn) > 1:  # else the title says it
-        axes.legend(handles=[_key(axes, panel, curves, line, several=several) for line in drawn])
+    # One line needs no name: the title says it.
+    handles = [_key(panel, curves, line, several=several) for line in drawn if len(drawn) > 1]
+    if rings := [line for line in axes.lines if line.get_gid() == BEST]:
+        handles.append(_best_key(GRAY if several else rings[0].get_color()))
+    if handles:  # beside the title: inside, it would lie on the lines of some run
+        axes.legend(
+            handles=handles,
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            ncols=len(handles),
+            borderaxespad=0,
+            columnspacing=1.2,
+            handlelength=2.4,
+            handletextpad=0.5,
+        )
 
 
-def _key(
-    axes: "Axes", panel: Panel, curves: Sequence[RunCurve], line: int, *, several: bool
-) -> "Line2D":
+def _best_key(color: Any) -> "Line2D":
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        *([], []),
+        color=color,
+        marker="o",
+        markersize=8,
+        markerfacecolor="none",
+        markeredgewidth=1.4,
+        linestyle="none",
+        label="best epoch",
+    )
+
+
+def _key(panel: Panel, curves: Sequence[RunCurve], line: int, *, several: bool) -> "Line2D":
     """Return the legend's sample of a line of the panel, whichever run it is of."""
     from matplotlib.lines import Line2D
 

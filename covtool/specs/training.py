@@ -168,6 +168,12 @@ class TrainingSpec(OptimizationSpec):
         "covtool[tensorboard].",
         json_schema_extra=WATCHING,
     )
+    log: tuple[str, ...] = Field(
+        (),
+        description="Tracker that gets the curves as well: wandb or mlflow, which need "
+        "covtool[wandb] or covtool[mlflow]; may be repeated.",
+        json_schema_extra=WATCHING,
+    )
     checkpoint_hist: int = Field(
         1,
         ge=0,

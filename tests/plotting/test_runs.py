@@ -16,7 +16,7 @@ from covtool.errors import ArgumentError, DataError, OutputExistsError, UnknownV
 from covtool.plotting.figure_file import house_style
 from covtool.plotting.run_curves import PANELS, moving_average, panel_curves
 from covtool.plotting.run_history import read_runs, short_names
-from covtool.plotting.runs import plot_runs, run_figure
+from covtool.plotting.runs import BEST, plot_runs, run_figure
 from covtool.specs.plotting import RunPlotSpec
 
 SUMMARY = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")
@@ -181,7 +181,12 @@ def test_the_moving_average_is_the_mean_of_what_is_known_around(window: int) -> 
 
 
 def drawn_lines(axes) -> list[list[float]]:
-    return [line.get_ydata().tolist() for line in axes.lines]
+    return [line.get_ydata().tolist() for line in axes.lines if line.get_gid() != BEST]
+
+
+def rings(axes) -> list[tuple[float, float]]:
+    found = [line for line in axes.lines if line.get_gid() == BEST]
+    return [(line.get_xdata().item(), line.get_ydata().item()) for line in found]
 
 
 def figure_of(paths: list[Path], **settings):
@@ -191,7 +196,7 @@ def figure_of(paths: list[Path], **settings):
         return run_figure(histories, panels, spec)
 
 
-def test_every_panel_shows_its_columns_over_the_updates(run: Path) -> None:
+def test_every_panel_shows_its_columns_over_the_epochs(run: Path) -> None:
     history = only(run)
     loss, metric, lr, norm = figure_of([run], smooth=1).axes
     steps, epochs = history.steps, history.epochs
@@ -202,8 +207,9 @@ def test_every_panel_shows_its_columns_over_the_updates(run: Path) -> None:
         steps["grad_norm"].tolist(),
         steps["grad_norm_centralized"].tolist(),
     ]
-    assert loss.lines[0].get_xdata().tolist() == history.updates.tolist()
-    assert metric.lines[0].get_xdata().tolist() == [5, 10, 15]
+    assert loss.lines[0].get_xdata().tolist() == [update / 5 for update in range(1, 16)]
+    assert metric.lines[0].get_xdata().tolist() == [1, 2, 3]
+    assert lr.get_xlabel() == norm.get_xlabel() == "epochs (of 5 updates)"
     assert [axes.get_title(loc="left") for axes in (loss, metric)] == ["loss (nats)", "top-1 (%)"]
     assert norm.get_yscale() == "log"
 
@@ -307,10 +313,10 @@ def test_epochs_that_are_not_evaluated_leave_no_gap(tmp_path: Path) -> None:
     evaluated = [row for row in rows if row["eval_rank1"]]
     assert [row["epoch"] for row in evaluated] == ["-1", "1", "3", "5"]
     (line,) = metric.lines
-    assert line.get_xdata().tolist() == [0, 10, 20, 30]
+    assert line.get_xdata().tolist() == [0, 2, 4, 6]
     assert line.get_ydata().tolist() == [float(row["eval_rank1"]) for row in evaluated]
     (line,) = correlation.lines
-    assert line.get_xdata().tolist() == [0, 5, 10, 15, 20, 25, 30]
+    assert line.get_xdata().tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert line.get_ydata().tolist() == [float(row["correlation"]) for row in rows]
     assert correlation.get_title(loc="left") == "correlation S(W) of the Eigenlayer"
 
@@ -345,3 +351,53 @@ def test_epochs_are_marked_unless_they_are_many(tmp_path: Path, epochs: int, mar
     _, metric, correlation, _ = figure_of([run]).axes
     assert (correlation.lines[0].get_marker() == "o") == marked
     assert metric.lines[0].get_marker() == "o"
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"), [("top1", (2, 90.0)), ("loss", (3, 0.3)), ("top5", None), (None, None)]
+)
+def test_the_first_epoch_that_is_best_by_the_runs_own_metric_has_a_ring(
+    run: Path, metric: str | None, best: tuple | None
+) -> None:
+    rows = ["0,1,0.5,80,,0.1,", "1,1,0.4,90,,0.1,", "2,1,0.3,90,,0.1,"]
+    (run / "summary.csv").write_text("\n".join([",".join(SUMMARY), *rows]) + "\n")
+    if metric is not None:
+        (run / "args.yaml").write_text(f"eval_metric: {metric}\n")
+    loss, top1, lr, norm = figure_of([run]).axes
+    shown = rings(top1 if metric == "top1" else loss)
+    assert shown == ([best] if best else [])
+    assert rings(lr) == rings(norm) == []
+    assert (len(rings(loss)), len(rings(top1))) == ((1, 1) if best else (0, 0))
+
+
+def test_runs_are_as_wide_as_each_other_and_a_line_that_they_share_shows_each(
+    tmp_path: Path,
+) -> None:
+    paths = [write_run(tmp_path / name, updates=n) for name, n in (("a", 20), ("b", 20), ("c", 10))]
+    axes = figure_of(paths, smooth=1).axes
+    for panel, lines in zip(axes, (2, 1, 1, 2), strict=True):
+        drawn = [line for line in panel.lines if line.get_gid() != BEST]
+        widths = [line.get_linewidth() for line in drawn]
+        assert widths == 3 * widths[:lines]
+    offsets = [line._unscaled_dash_pattern for line in axes[2].lines]
+    (on, off), starts = offsets[0][1], [offset for offset, _ in offsets]
+    assert off == 2 * on
+    assert starts == [0, on, 2 * on]
+
+
+def test_no_legend_lies_on_a_panel(tmp_path: Path) -> None:
+    figure = figure_of([write_run(tmp_path / name, updates=20) for name in ("a", "b")])
+    with house_style():
+        figure.draw_without_rendering()
+    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert len(legends) == 2
+    for legend in legends + figure.legends:
+        box = legend.get_window_extent().padded(-1)  # a pixel of rounding
+        assert not any(box.overlaps(axes.patch.get_window_extent()) for axes in figure.axes)
+
+
+def test_runs_whose_epochs_differ_in_updates_are_compared_by_epochs(tmp_path: Path) -> None:
+    few, many = write_run(tmp_path / "few"), write_run(tmp_path / "many", updates=30, steps=10)
+    metric = figure_of([few, many]).axes[1]
+    assert figure_of([few, many]).axes[-1].get_xlabel() == "epochs"
+    assert metric.get_xlim() == (0, 6)

@@ -232,7 +232,7 @@ def assemble(
     device = resolve_device(training.device, processes)
     recipe = constrain_(model, recipe, training)
     heads = plan_head_schedule(training.head_schedule, model, recipe, epochs=training.epochs)
-    freezing, phases = _freezing(model, head, request)
+    freezing, phases = planned_freezing(model, head, request)
     model = _on_device(model, recipe, request, device, processes)
     set_trainable_(model, freezing.trained)  # also what thaws later has a place in the optimizer
     groups = plan_parameter_groups(model, head, training)
@@ -277,7 +277,7 @@ def _eager(model: nn.Module, head: ClassifierHead, request: FinetuneRequest) -> 
     return WithEmbeddings(model, head.classifier) if embeds else model
 
 
-def _freezing(
+def planned_freezing(
     model: nn.Module, head: ClassifierHead, request: FinetuneRequest
 ) -> tuple[FreezeSchedule, TrainingPhases]:
     """Plan what is trained when, and the phases that have a part in that."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from covtool.errors import ArgumentError, reason_of
 from covtool.specs import TrainingSpec
+from covtool.training.run.curves import epoch_curves, step_curves
 from covtool.training.run.observer import Observer, Observers, SilentObserver, TrainingPlan
-from covtool.training.run.records import COLUMNS, EpochRecord, StepRecord
+from covtool.training.run.records import EpochRecord, StepRecord
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -59,23 +60,10 @@ class TensorBoard(SilentObserver):
 
     def on_step(self, record: StepRecord) -> None:
         self._updates = record.update
-        terms = {f"train/{name}": value for name, value in record.losses.items()}
-        self._write(
-            {
-                "train/loss": record.loss,
-                **terms,
-                "train/lr": record.lr,
-                "train/grad_norm": record.grad_norm,
-                "train/grad_norm_centralized": record.grad_norm_centralized,
-                "train/images_per_s": record.images_per_s,
-            }
-        )
+        self._write(step_curves(record))
 
     def on_epoch(self, record: EpochRecord) -> None:
-        named = {COLUMNS[name].removeprefix("eval_"): v for name, v in record.figures.items()}
-        self._write({f"eval/{name}": value for name, value in named.items()})
-        if record.phase is not None:
-            self._write({"train/correlation": record.phase.correlation})
+        self._write(epoch_curves(record))
         with self._giving_up():
             if self._writer is not None:
                 self._writer.flush()
@@ -85,10 +73,10 @@ class TensorBoard(SilentObserver):
             if self._writer is not None:
                 self._writer.close()
 
-    def _write(self, values: dict[str, float | None]) -> None:
+    def _write(self, values: dict[str, float]) -> None:
         with self._giving_up():
             for name, value in values.items():
-                if value is not None and self._writer is not None:
+                if self._writer is not None:
                     self._writer.add_scalar(name, value, self._updates)
 
     @contextmanager

@@ -13,12 +13,14 @@ from covtool.training.loop.scoring import finish_exports
 from covtool.training.parts.assembly import Parts
 from covtool.training.parts.rate_choice import RangeTest
 from covtool.training.run.directory import MODELS, RESULT, RunDirectory
+from covtool.training.run.environment import peak_memory_mib
 from covtool.training.run.observer import Observer, TrainingPlan
 from covtool.training.run.records import EVAL_METRICS
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
 from covtool.training.run.stopping import stops_early
 from covtool.training.run.tensorboard import with_tensorboard
+from covtool.training.run.trackers import with_trackers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class FinetuneResult:
         seconds: Time for training and evaluation, over all parts of a resumed run.
         exported: Covtool files, under ``best`` and ``last``.
         is_chance: Whether even the best epoch is no better than a guess.
+        peak_memory_mib: Most memory used, of the main process or its CUDA device, since the run was
+            last resumed; None where the system does not tell.
     """
 
     directory: Path
@@ -48,6 +52,7 @@ class FinetuneResult:
     seconds: float
     exported: dict[str, Path]
     is_chance: bool = False
+    peak_memory_mib: float | None = None
 
 
 def start_run(
@@ -62,7 +67,7 @@ def start_run(
     """Announce a run to its observer, and return it, about to train."""
     data = named(layout, parts.request)
     if parts.processes.is_main:  # others would write the same curves into the same folder
-        observer = with_tensorboard(observer, parts.training)
+        observer = with_trackers(with_tensorboard(observer, parts.training), parts.training)
     observer.on_start(plan_run(parts, state, directory.path, rates=rates))
     return Run(parts=parts, state=state, directory=directory, data=data, observer=observer)
 
@@ -121,6 +126,7 @@ def run_to_end(run: Run) -> FinetuneResult:
         seconds=state.seconds,
         exported={name: run.directory.exported(name) for name in MODELS},
         is_chance=state.is_chance(state.best_epoch),
+        peak_memory_mib=peak_memory_mib(run.parts.device),
     )
     try:
         # By way of text: paths become strings, at whatever depth.

@@ -33,6 +33,7 @@ from covtool.training.parts.head import find_head, fit_classes_
 from covtool.training.parts.single_output import require_logits
 from covtool.training.run.observer import Observer
 from covtool.training.run.tensorboard import refuse_without_package
+from covtool.training.run.trackers import refuse_without_trackers
 from covtool.training.start.images import load_data
 from covtool.training.start.initial_weights import load_initial_, open_initial
 
@@ -54,6 +55,7 @@ def resolve_defaults(request: FinetuneRequest, processes: Processes) -> Finetune
     """
     request.validate_fields()
     refuse_without_package(request.training)
+    refuse_without_trackers(request.training)
     svdnet, training = request.svdnet, request.training
     # Now, and not after hours, at the first decorrelation.
     if svdnet is not None and svdnet.assignment == "optimal":

@@ -46,6 +46,7 @@ MAY_CHANGE = (
     "workers",
     "patience",
     "tensorboard",
+    "log",
     "keep_neighbors",
     "checkpoint_hist",
     "save_every_steps",
@@ -117,7 +118,7 @@ def resume_run(
     request, notes = continued_request(saved, changes, processes)
     for note in (*_assumed(saved, before, directory / ARGUMENTS), *notes):
         observer.on_note(note)
-    images = processes.main(lambda: _images(run_directory, request)) or images
+    images = processes.main(lambda: images_of_run(run_directory, request)) or images
     if not processes.main(run_directory.checkpoints.candidates):
         observer.on_note(f"Nothing of the run in {directory} was saved yet: it starts over.")
         return train_from_start(request, run_directory, observer, processes, images=images)
@@ -219,7 +220,7 @@ def waiting_s(file: Path, changes: Mapping[str, Any]) -> float:
     return spec.dist_timeout
 
 
-def _images(directory: RunDirectory, request: FinetuneRequest) -> Images | None:
+def images_of_run(directory: RunDirectory, request: FinetuneRequest) -> Images | None:
     """Return the images that the run was started with, whatever its data set holds now.
 
     Returns:

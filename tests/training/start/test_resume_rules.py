@@ -35,6 +35,7 @@ MAY = {
     "workers": Change(1),
     "patience": Change(4),
     "tensorboard": Change(True),
+    "log": Change(["mlflow"]),
     "keep_neighbors": Change(True),
     "checkpoint_hist": Change(2),
     "save_every_steps": Change(9),

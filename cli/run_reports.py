@@ -1,0 +1,61 @@
+"""The page of a run that a command trains: at its end, and after every few epochs."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covtool.training.run.observer import SilentObserver, TrainingPlan
+from covtool.training.run.records import EpochRecord
+from covtool_cli import launching, render
+
+if TYPE_CHECKING:
+    from covtool.training.parts.parameter_groups import ParameterGroup
+
+_NEEDED = ("matplotlib", "jinja2")
+
+
+class RunReports(SilentObserver):
+    """Writes the page of a run; a page that fails is a warning, and never the end of a run.
+
+    Args:
+        every: Epochs after which the page is written anew; 0 for the end of the run alone.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._plan: TrainingPlan | None = None
+        self._writes = all(find_spec(package) for package in _NEEDED)
+
+    def on_start(self, plan: TrainingPlan) -> None:
+        self._plan = plan
+        if not self._writes:
+            render.note("note: no page about the run is written: pip install 'covtool[report]'.")
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        # The page of the last epoch follows when the run has its result.
+        due = self._every and record.epoch and record.epoch % self._every == 0
+        if due and record.epoch < record.epochs and self._plan is not None:
+            self._write(self._plan.directory, self._plan.groups)
+
+    def finish(self, directory: Path, *, several: bool) -> Path | None:
+        """Write the page of a run that is over, or of several; None where that is not possible.
+
+        Of several processes the first one writes.
+        """
+        if not launching.is_main():
+            return None
+        groups = self._plan.groups if self._plan is not None and not several else None
+        return self._write(directory, groups)
+
+    def _write(self, directory: Path, groups: "Sequence[ParameterGroup] | None") -> Path | None:
+        if not self._writes:
+            return None
+        try:
+            from covtool.reporting.run_page import report_runs
+
+            return report_runs([directory], groups=groups).path
+        except Exception as problem:  # a page is no reason to end a run of hours
+            render.warning(f"no page about the run is written: {problem}")
+            self._writes = False
+            return None

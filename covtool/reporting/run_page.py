@@ -1,0 +1,304 @@
+"""A page about one training run, or about several side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covtool.differences.runs import ENVIRONMENT, LARGEST_ENVIRONMENT, NAMES_OF_A_RUN
+from covtool.documents import parse_json
+from covtool.errors import ArgumentError, DataError
+from covtool.ops.t_intervals import spread_of
+from covtool.pages import (
+    Column,
+    Command,
+    Notes,
+    Page,
+    Section,
+    Table,
+    Tile,
+    Tiles,
+    require_page_folder,
+    write_page,
+)
+from covtool.plotting.figure_file import house_style
+from covtool.plotting.run_curves import PANELS, Line, Panel, metric_column, panel_curves, title_of
+from covtool.plotting.run_history import RunHistory, read_runs
+from covtool.plotting.runs import notes_on_runs, run_figure
+from covtool.regular_files import read_text
+from covtool.reporting.run_sections import (
+    as_text,
+    curves,
+    group_section,
+    half_step_section,
+    image_section,
+    loss_caption,
+    setting_section,
+)
+from covtool.run_files import (
+    ARGUMENTS,
+    METRICS,
+    RESULT,
+    read_settings,
+    runs_of,
+)
+from covtool.run_files.finals import LARGEST_RESULT
+from covtool.specs.plotting import RunPlotSpec
+
+if TYPE_CHECKING:
+    from covtool.training.parts.parameter_groups import ParameterGroup
+
+FOLDER = "report"
+"""Name of the page's folder, in that of its run."""
+
+_SPEED = Panel("speed", "images per second", (Line(METRICS, "images_per_s", "", averaged=True),))
+_MOST_RUNS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReportResult:
+    """A page that was written.
+
+    Attributes:
+        path: Its ``index.html``.
+        runs: Folders of the runs that it is about.
+    """
+
+    path: Path
+    runs: tuple[Path, ...]
+
+
+def report_runs(
+    runs: Sequence[str | Path],
+    folder: str | Path | None = None,
+    *,
+    groups: "Sequence[ParameterGroup] | None" = None,
+    overwrite: bool = False,
+) -> RunReportResult:
+    """Write a page about one run or several, finished or not.
+
+    Args:
+        runs: Folders of runs; one of several, as ``--seeds`` makes it, stands for those in it.
+        folder: Folder to make; None for ``report`` in that of the run, or of the several runs.
+        groups: Parameter groups of a single run, where they are known; None to plan them again.
+        overwrite: Whether to replace a page that is there. One in its own run's folder always is.
+
+    Raises:
+        ArgumentError: No run is given, several have no folder for the page, it cannot be made, or a
+            package is missing.
+        DataError: A folder is not a run, has no update yet, or holds a damaged file.
+        OutputExistsError: There is such a page, and `overwrite` is False.
+        SaveError: The system refuses to write.
+    """
+    given = [Path(run) for run in runs]
+    if folder is None:
+        if len(given) != 1:
+            raise ArgumentError(
+                f"{len(given)} runs have no folder of their own for a page.",
+                hint="Name one: -o DIR.",
+            )
+        folder, overwrite = given[0] / FOLDER, True
+    found = runs_of(given)
+    if len(found) > _MOST_RUNS:
+        raise ArgumentError(f"{len(found)} runs are more than the {_MOST_RUNS} that a page shows.")
+    histories = read_runs(found)  # first: a typing mistake in a run's name is told as that
+    require_page_folder(folder, overwrite=overwrite)
+    with house_style():
+        page = (
+            _page_of_one(histories[0], groups) if len(found) == 1 else _page_of_several(histories)
+        )
+    return RunReportResult(path=write_page(folder, page, overwrite=overwrite), runs=tuple(found))
+
+
+def _page_of_one(history: RunHistory, groups: "Sequence[ParameterGroup] | None") -> Page:
+    run, spec = history.path, RunPlotSpec()
+    settings, notes = read_settings(run / ARGUMENTS), list(notes_on_runs([history], spec))
+    result, environment = _json_of(run, RESULT), _json_of(run, ENVIRONMENT)
+    if not result:
+        notes.insert(0, f"The run is not complete: it has no {RESULT}.")
+    sections = [
+        Section(
+            name="curves",
+            title="Curves",
+            blocks=[
+                curves(_figure([history], spec), loss_caption(settings)),
+                *_epoch_table(history),
+            ],
+        ),
+        half_step_section(run),
+        image_section(run, settings),
+        group_section(run, groups),
+        setting_section(run, settings, environment),
+        _evaluation_section(run),
+    ]
+    return Page(
+        title=f"Run {history.label}",
+        subtitle=str(run),
+        head=[_tiles(history, result, settings), Notes(sentences=notes)],
+        sections=[section for section in sections if section is not None],
+    )
+
+
+def _figure(histories: Sequence[RunHistory], spec: RunPlotSpec) -> Any:
+    panels = {panel: panel_curves(panel, histories, spec) for panel in (*PANELS, _SPEED)}
+    return run_figure(histories, {p: found for p, found in panels.items() if found}, spec)
+
+
+def _tiles(history: RunHistory, result: Mapping[str, Any], settings: Mapping[str, Any]) -> Tiles:
+    metric = metric_column([history], RunPlotSpec())
+    chosen = f"eval_{settings.get('eval_metric')}"
+    metric = chosen if chosen in history.epochs else metric
+    values = history.epochs.get(metric, np.array([]))
+    name = title_of(next(p for p in PANELS if p.name == "metric"), metric)
+    tiles = []
+    if history.best_epoch is not None:
+        best = values[history.epochs_done == history.best_epoch]
+        detail = f"epoch {history.best_epoch}"
+        if result.get("is_chance") is True:
+            detail += ", no better than a guess"
+        tiles.append(Tile(name=f"best {name}", value=f"{best[0]:.4g}", detail=detail))
+    known = np.flatnonzero(~np.isnan(values))
+    if len(known):
+        detail = f"epoch {int(history.epochs_done[known[-1]])}"
+        tiles.append(Tile(name=f"last {name}", value=f"{values[known[-1]]:.4g}", detail=detail))
+    done = f"{int(history.steps_in_epochs[-1])} of {settings.get('epochs')}"
+    tiles.append(Tile(name="epochs", value=done, detail=f"{len(history.updates):,} updates"))
+    if isinstance(seconds := result.get("seconds"), int | float):
+        tiles.append(Tile(name="time", value=_duration(seconds), detail="with evaluation"))
+    speed = history.steps.get("images_per_s", np.array([np.nan]))
+    if (~np.isnan(speed)).any():
+        median = f"{np.nanmedian(speed):.3g}"
+        tiles.append(Tile(name="images per second", value=median, detail="median over updates"))
+    if isinstance(memory := result.get("peak_memory_mib"), int | float):
+        detail = "of the main process, MiB"
+        tiles.append(Tile(name="peak memory", value=f"{memory:,.0f}", detail=detail))
+    return Tiles(tiles=tiles)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _epoch_table(history: RunHistory) -> list[Table]:
+    names = [name for name in history.epochs if name != "epoch"]
+    if not len(history.epochs_done):
+        return []
+    columns = [Column(title=name, format=".5g", is_number=True) for name in names]
+    number = [int(done) for done in history.epochs_done]
+    values = [history.epochs[name] for name in names]
+    return [
+        Table(
+            name="epochs",
+            columns=[Column(title="epoch", is_number=True), *columns],
+            rows=[
+                (epoch, *(None if np.isnan(v[row]) else float(v[row]) for v in values))
+                for row, epoch in enumerate(number)
+            ],
+            caption="Epochs count from 1; epoch 0 is the model as it came.",
+        )
+    ]
+
+
+def _evaluation_section(run: Path) -> Section:
+    return Section(
+        name="evaluation",
+        title="How good, where wrong",
+        blocks=[Command(text=f"covtool evaluate {run} --data DIR")],
+    )
+
+
+def _page_of_several(histories: Sequence[RunHistory]) -> Page:
+    spec = RunPlotSpec()
+    settings = [read_settings(history.path / ARGUMENTS) for history in histories]
+    blocks = [curves(_figure(histories, spec), "A ring marks each run's best epoch.")]
+    differing, same = _settings_table(histories, settings)
+    sections = [
+        Section(name="curves", title="Curves", blocks=blocks),
+        Section(name="figures", title="Figures", blocks=_figure_tables(histories)),
+        Section(name="settings", title="Settings that differ", blocks=[differing]),
+        Section(name="same-settings", title="Settings that all share", blocks=[same]),
+    ]
+    return Page(
+        title=f"{len(histories)} runs",
+        subtitle=", ".join(history.label for history in histories),
+        head=[Notes(sentences=notes_on_runs(histories, spec))],
+        sections=sections,
+    )
+
+
+def _figure_tables(histories: Sequence[RunHistory]) -> list[Any]:
+    """Return the best epoch of each run, with the mean and the deviation over them."""
+    names = [
+        name
+        for name in histories[0].epochs
+        if name.startswith(("train_loss", "eval_"))
+        and all(name in history.epochs for history in histories)
+    ]
+    rows = [(h.label, h.best_epoch, *(_at_best(h, name) for name in names)) for h in histories]
+    means: list[Any] = ["mean", None]
+    deviations: list[Any] = ["standard deviation", None]
+    for column in zip(*(row[2:] for row in rows), strict=True):
+        spread = spread_of(column) if None not in column else None
+        means.append(spread and spread.mean)
+        deviations.append(spread and spread.deviation)
+    table = Table(
+        name="runs",
+        title="At each run's best epoch",
+        columns=[
+            Column(title="run"),
+            Column(title="best epoch", is_number=True),
+            *(Column(title=name, format=".5g", is_number=True) for name in names),
+        ],
+        rows=[*rows, tuple(means), tuple(deviations)],
+        caption="The standard deviation is that of one run, with n - 1 below. A figure that a run "
+        "lacks has no mean.",
+    )
+    return [table]
+
+
+def _at_best(history: RunHistory, name: str) -> float | None:
+    found = history.epochs[name][history.epochs_done == history.best_epoch]
+    return None if not len(found) or np.isnan(found[0]) else float(found[0])
+
+
+def _settings_table(
+    histories: Sequence[RunHistory], settings: Sequence[Mapping[str, Any]]
+) -> tuple[Table, Table]:
+    names = [
+        n for n in dict.fromkeys(n for one in settings for n in one) if n not in NAMES_OF_A_RUN
+    ]
+    apart = [n for n in names if any(one.get(n) != settings[0].get(n) for one in settings)]
+    differing = Table(
+        name="differing-settings",
+        columns=[Column(title="setting"), *(Column(title=h.label) for h in histories)],
+        rows=[(name, *(as_text(one.get(name)) for one in settings)) for name in apart],
+        caption="" if apart else "None does.",
+    )
+    same = Table(
+        name="settings",
+        columns=[Column(title="setting"), Column(title="value")],
+        rows=[(name, as_text(settings[0].get(name))) for name in names if name not in apart],
+    )
+    return differing, same
+
+
+def _json_of(run: Path, name: str) -> dict[str, Any]:
+    """Return what a file of a run holds; nothing where there is none yet.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    at_most = {RESULT: LARGEST_RESULT, ENVIRONMENT: LARGEST_ENVIRONMENT}[name]
+    try:
+        values = parse_json(read_text(run / name, at_most=at_most))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{run / name} cannot be read.", reason=str(problem)) from problem
+    if not isinstance(values, dict):
+        raise DataError(f"{run / name} cannot be read.", reason="It holds no names and values.")
+    return values

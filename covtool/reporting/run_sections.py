@@ -1,0 +1,245 @@
+"""The sections of a page about one run."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covtool.errors import CovtoolError
+from covtool.pages import (
+    Column,
+    Command,
+    Facts,
+    Figure,
+    Notes,
+    Picture,
+    PictureGroup,
+    Pictures,
+    Section,
+    Table,
+    Text,
+    thumbnails,
+)
+from covtool.plotting.figure_file import svg_text
+from covtool.plotting.half_steps import HalfStep, read_half_steps
+from covtool.plotting.rri import HALF_STEP_PANELS, HalfStepRun, half_step_figure
+from covtool.plotting.spectra import spectrum_figure
+from covtool.run_files import ARGUMENTS, EXPORTED
+from covtool.specs.finetuning import command_of
+
+if TYPE_CHECKING:
+    from covtool.training.parts.parameter_groups import ParameterGroup
+
+IMAGES_SHOWN = 24
+_NAMES_SHOWN = 3
+_MODELS = ("best", "last")
+
+
+def image_section(run: Path, settings: Mapping[str, Any]) -> Section:
+    """Return the first images of a run as the network saw them; a note where they are gone."""
+    from PIL import Image
+
+    from covtool.training.start.revisiting import first_images
+
+    name, title = "images", "Training images as the network saw them"
+    try:
+        first = first_images(run, at_most=IMAGES_SHOWN)
+    except (CovtoolError, OSError) as problem:
+        return Section(name=name, title=title, blocks=[_missing("The images", problem)])
+    arrays = first.pixels.permute(0, 2, 3, 1).numpy()
+    pictures = [Image.fromarray(a[..., 0] if a.shape[2] == 1 else a[..., :3]) for a in arrays]
+    groups = [
+        PictureGroup(pictures=[Picture(thumbnail=small, lines=[class_], about=str(path))])
+        for small, class_, path in zip(
+            thumbnails(pictures), first.classes, first.paths, strict=True
+        )
+    ]
+    notes = []
+    if settings.get("mixup") or settings.get("cutmix"):
+        notes.append("Two images are mixed after this (--mixup, --cutmix), which is not shown.")
+    if settings.get("cache", "off") != "off":
+        notes.append(
+            "The run read its images from a cache (--cache), these are made from the files: pixels "
+            "may be rounded otherwise."
+        )
+    if arrays.shape[3] > 3:
+        notes.append(f"Three of the {arrays.shape[3]} channels are shown.")
+    if first.replaced:
+        notes.append(f"{first.replaced} could not be read, and others took their places.")
+    caption = (
+        f"The first {len(groups)} images of the first batch of epoch 1, with --seed "
+        f"{settings.get('seed')}: cut, turned and colored at random as in the run, before they are "
+        "normalized."
+    )
+    return Section(
+        name=name,
+        title=title,
+        blocks=[Notes(sentences=notes), Pictures(groups=groups, caption=caption)],
+    )
+
+
+def half_step_section(run: Path) -> Section | None:
+    """Return SVDNet's half-steps and the spectra of W; None for a run without phases."""
+    try:
+        steps = read_half_steps(run)
+    except CovtoolError:
+        return None
+    drawn = HalfStepRun(label=run.name, path=run, half_steps=steps)
+    figure = half_step_figure([drawn], list(HALF_STEP_PANELS))
+    blocks: list[Any] = [
+        Figure(
+            name="half-steps",
+            svg=svg_text(figure, title="Half-steps"),
+            title="S(W) and retrieval after each half-step",
+        ),
+        _half_step_table(steps),
+    ]
+    try:
+        spectra = _spectra(run)
+    except (CovtoolError, OSError) as problem:
+        blocks.append(_missing("The spectra of W", problem))
+    else:
+        blocks.append(
+            Figure(
+                name="spectra",
+                svg=svg_text(spectrum_figure(spectra), title="Spectra of W"),
+                title="Singular values of the Eigenlayer's weight",
+                caption="All are equal where the weight vectors are orthogonal and of one length.",
+            )
+        )
+    return Section(name="half-steps", title="Restraint and relaxation", blocks=blocks)
+
+
+def _half_step_table(steps: Sequence[HalfStep]) -> Table:
+    return Table(
+        name="half-steps",
+        columns=[
+            Column(title="phase"),
+            Column(title="epochs", is_number=True),
+            Column(title="S(W)", format=".4f", is_number=True),
+            Column(title="rank-1 (%)", format=".2f", is_number=True),
+            Column(title="mAP (%)", format=".2f", is_number=True),
+        ],
+        rows=[
+            (s.phase, s.epochs, s.correlation, s.rank_1, s.mean_average_precision) for s in steps
+        ],
+    )
+
+
+def _spectra(run: Path) -> dict[str, np.ndarray]:
+    """Return the singular values of the Eigenlayer's weight in the exported models."""
+    import torch
+
+    from covtool.checkpoints.model_file import load
+    from covtool.surgery.eigenlayer import eigen_classifier
+
+    found = {}
+    for name in _MODELS:
+        model = load(run / EXPORTED / f"{name}.safetensors")
+        weight = eigen_classifier(model).eigenlayer.weight.detach().double()
+        found[f"{name} epoch"] = torch.linalg.svdvals(weight.flatten(1)).numpy()
+    return found
+
+
+def group_section(run: Path, groups: "Sequence[ParameterGroup] | None") -> Section:
+    """Return the table of parameter groups, planned again where they are not given."""
+    name, title = "groups", "Parameter groups"
+    try:
+        if groups is None:
+            from covtool.training.start.revisiting import parameter_groups_of
+
+            groups = parameter_groups_of(run)
+    except (CovtoolError, OSError) as problem:
+        return Section(name=name, title=title, blocks=[_missing("The groups", problem)])
+    rows = [
+        (g.part, len(g.names), g.num_parameters, g.lr, g.weight_decay, _some(g.names))
+        for g in groups
+    ]
+    table = Table(
+        name="parameter-groups",
+        columns=[
+            Column(title="part"),
+            Column(title="tensors", format=",d", is_number=True),
+            Column(title="parameters", format=",d", is_number=True),
+            Column(title="learning rate", format=".4g", is_number=True),
+            Column(title="weight decay", format=".4g", is_number=True),
+            Column(title="names"),
+        ],
+        rows=rows,
+        caption="The learning rate at the top of the schedule. What is frozen for a part of the "
+        "run is listed, what is never trained is not.",
+    )
+    return Section(name=name, title=title, blocks=[table])
+
+
+def setting_section(
+    run: Path, settings: Mapping[str, Any], environment: Mapping[str, Any]
+) -> Section:
+    """Return what is needed to do the run again: the command, all settings, the environment."""
+    command = f"covtool {command_of(dict(settings))} --config {shlex.quote(str(run / ARGUMENTS))}"
+    return Section(
+        name="settings",
+        title="How to repeat it",
+        blocks=[
+            Command(text=command),
+            Text(paragraphs=["The file holds every setting, the seed among them."]),
+            Facts(rows=[(name, as_text(value)) for name, value in environment.items()]),
+            Table(
+                name="settings",
+                title="All settings",
+                columns=[Column(title="setting"), Column(title="value")],
+                rows=[(name, as_text(value)) for name, value in settings.items()],
+            ),
+        ],
+    )
+
+
+def loss_caption(settings: Mapping[str, Any]) -> str:
+    """Say what the training loss has that the validation loss has not."""
+    apart = []
+    if loss := settings.get("loss"):
+        apart.append(f"it is --loss {loss}")
+    if smoothing := settings.get("smoothing"):
+        apart.append(f"labels are smoothed by {smoothing:g}")
+    mixed = [f"--{name} {settings[name]:g}" for name in ("mixup", "cutmix") if settings.get(name)]
+    if mixed:
+        apart.append(f"images are mixed ({', '.join(mixed)})")
+    if settings.get("aug"):
+        apart.append("images are varied at random")
+    apart.append("it is measured in training mode, while the weights change")
+    return (
+        "A ring marks the best epoch. Training and validation loss are not the same measure. Of "
+        f"training: {'; '.join(apart)}. Of validation: cross entropy of whole images in evaluation "
+        "mode."
+    )
+
+
+def curves(figure: Any, caption: str) -> Figure:
+    """Return the figure of curves as a block."""
+    return Figure(
+        name="curves",
+        svg=svg_text(figure, title="Curves"),
+        title="Loss, metric, learning rate, gradient and speed over the epochs",
+        caption=caption,
+    )
+
+
+def as_text(value: Any) -> str | int | float | None:
+    """Return a setting as a cell."""
+    if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", ... ({len(names)})" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def _missing(what: str, problem: Exception) -> Notes:
+    reason = str(problem).replace("\n", " ")
+    return Notes(sentences=[f"{what} cannot be shown. {reason}"])

@@ -1,0 +1,51 @@
+"""`covtool report`, and the page that training leaves behind."""
+
+import json
+
+import pytest
+from toy_data import write_toy_data
+
+TINY = ("--from-scratch", "--img-size", 24, "--batch-size", 6, "--workers", 0, "--device", "cpu")
+
+
+@pytest.fixture
+def train(covtool, tmp_path):
+    data = write_toy_data(tmp_path / "toy", train=4, val=2)
+    return lambda *options: covtool("finetune", "test_resnet", "--data", data, *TINY, *options)
+
+
+def test_a_run_ends_with_its_page_whose_path_is_printed(train, covtool, tmp_path):
+    code, out, err = train("--epochs", 2, "--report", "--report-every", 1)
+    assert code == 0, err
+    page = tmp_path / "runs/finetune/test_resnet/report/index.html"
+    assert f"page: {page.relative_to(tmp_path)}" in out or f"page: {page}" in "".join(
+        out.split("\n")
+    )
+    assert "The run is not complete" not in page.read_text()
+    page.unlink()
+    code, out, err = covtool("report", "runs/finetune/test_resnet", "-o", "mine", "--json")
+    assert code == 0, err
+    assert json.loads(out)["path"] == str(tmp_path / "mine/index.html")
+    code, _, err = covtool("report", "runs/finetune/test_resnet", "-o", "mine")
+    assert (code, "already exists" in err) == (2, True)
+
+
+def test_a_page_that_fails_is_a_warning_and_the_run_ends_well(train, tmp_path, monkeypatch):
+    def full(*arguments, **settings):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("covtool.reporting.run_page.write_page", full)
+    code, out, err = train("--epochs", 2, "--report", "--report-every", 1)
+    assert code == 0, err
+    assert err.count("no page about the run is written") == 1
+    assert "page:" not in out
+    assert (tmp_path / "runs/finetune/test_resnet/result.json").is_file()
+
+
+def test_no_page_is_written_where_none_is_wanted(train, tmp_path):
+    code, out, err = train("--epochs", 1, "--no-report")
+    assert code == 0, err
+    assert "page:" not in out
+    assert not (tmp_path / "runs/finetune/test_resnet/report").exists()
+    code, _, err = train("--no-report", "--report-every", 1)
+    assert (code, "contradict each other" in err) == (2, True)

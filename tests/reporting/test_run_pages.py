@@ -1,0 +1,143 @@
+"""Pages about runs: what the files of a run say is there, and what is missing is said."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from svdnet_runs import write_svdnet_run
+from toy_data import write_toy_data
+from training_runs import Recorder, make_request
+
+from covtool.errors import ArgumentError, DataError
+from covtool.reporting.run_page import report_runs
+from covtool.training import finetune
+from covtool.training.run.run import Run
+from covtool.training.start.revisiting import first_images, parameter_groups_of
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_data(tmp_path_factory.mktemp("toy"), train=4, val=2)
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recorder]:
+    recorder = Recorder()
+    made = finetune(make_request(data, tmp_path_factory.mktemp("runs"), gc=True), observer=recorder)
+    return made.directory, recorder
+
+
+def test_the_page_of_a_run_has_its_sections_figures_and_tables(trained: tuple) -> None:
+    run, recorder = trained
+    result = report_runs([run])
+    assert result.path == run / "report/index.html"
+    text = result.path.read_text()
+    for title in ("Curves", "Training images as the network saw them", "Parameter groups"):
+        assert f">{title}<" in text
+    assert text.count("data:image/jpeg;base64,") == 6
+    assert "labels are smoothed by 0.1" in text
+    assert f"covtool finetune --config {run}/args.yaml" in text
+    assert "peak memory" in text
+    with (run / "report/tables/epochs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [float(row["eval_loss"]) for row in rows] == pytest.approx(
+        [epoch.eval_loss for epoch in recorder.epochs]
+    )
+
+
+def test_a_page_of_a_run_is_replaced_and_other_things_are_not(
+    trained: tuple, tmp_path: Path
+) -> None:
+    run, _ = trained
+    first = report_runs([run]).path.read_bytes()
+    assert report_runs([run]).path.read_bytes() == first
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("mine")
+    with pytest.raises(ArgumentError, match="is not the folder of a page"):
+        report_runs([run], tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine/notes.txt").read_text() == "mine"
+
+
+def test_the_images_are_those_of_the_first_batch(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def watch(run: Run) -> None:
+        loader = run.parts.training_batches
+        normalize = loader._normalize
+        loader._normalize = lambda images: seen.append(images.clone()) or normalize(images)
+
+    monkeypatch.setattr("covtool.training.loop.fit.watch_images", watch)
+    run = finetune(make_request(data, tmp_path, epochs=1)).directory
+    before = torch.random.get_rng_state()
+    made = first_images(run, at_most=4)
+    assert torch.equal(made.pixels, seen[0][:4])
+    assert [path.parent.name for path in made.paths] == list(made.classes)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_erased_images_are_shown_as_pixels(data: Path, tmp_path: Path) -> None:
+    run = finetune(make_request(data, tmp_path, epochs=1, reprob=1.0)).directory
+    pixels = first_images(run, at_most=6).pixels
+    assert pixels.dtype == torch.uint8
+    assert 0 < pixels.float().mean() < 255
+
+
+@pytest.mark.parametrize("options", [{}, {"freeze": ("backbone",), "head_lr_mult": 3.0}])
+def test_the_parameter_groups_are_those_of_the_run(
+    data: Path, tmp_path: Path, options: dict
+) -> None:
+    recorder = Recorder()
+    run = finetune(make_request(data, tmp_path, epochs=1, **options), observer=recorder).directory
+    assert parameter_groups_of(run) == recorder.plans[0].groups
+
+
+def test_images_that_are_gone_are_said_to_be(trained: tuple, tmp_path: Path) -> None:
+    run, _ = trained
+    settings = (run / "args.yaml").read_text()
+    lines = [f"data: {tmp_path}/gone" if x.startswith("data:") else x for x in settings.split("\n")]
+    (run / "args.yaml").write_text("\n".join(lines))
+    try:
+        text = report_runs([run], tmp_path / "page").path.read_text()
+    finally:
+        (run / "args.yaml").write_text(settings)
+    assert "The images cannot be shown." in text
+    assert "data:image" not in text
+
+
+def test_half_steps_have_a_section(tmp_path: Path) -> None:
+    run = write_svdnet_run(tmp_path / "rri", 2)
+    (run / "args.yaml").write_text("eval_metric: rank1\nepochs: 9\n")
+    text = report_runs([run]).path.read_text()
+    assert ">Restraint and relaxation<" in text
+    assert "The spectra of W cannot be shown." in text
+    assert "The run is not complete" in text
+    assert (run / "report/figures/half-steps.svg").is_file()
+
+
+def test_several_runs_stand_side_by_side_with_mean_and_deviation(
+    data: Path, tmp_path: Path
+) -> None:
+    runs = [finetune(make_request(data, tmp_path, seed=seed)).directory for seed in (1, 2)]
+    with pytest.raises(ArgumentError, match="2 runs have no folder of their own"):
+        report_runs(runs)
+    report_runs(runs, tmp_path / "page")
+    tables = {}
+    for name in ("runs", "differing-settings"):
+        with (tmp_path / f"page/tables/{name}.csv").open() as file:
+            tables[name] = list(csv.DictReader(file))
+    first, second, mean, deviation = (float(row["eval_loss"]) for row in tables["runs"])
+    assert mean == pytest.approx(np.mean([first, second]))
+    assert deviation == pytest.approx(np.std([first, second], ddof=1))
+    assert [row["setting"] for row in tables["differing-settings"]] == ["seed"]
+
+
+def test_what_is_no_run_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="is not the folder of a run"):
+        report_runs([tmp_path / "empty"])
+    assert list((tmp_path / "empty").iterdir()) == []
