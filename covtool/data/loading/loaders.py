@@ -37,7 +37,8 @@ def evaluation_loader(  # noqa: PLR0913 -- a loader is its data, its preparation
     """Build a loader of all images in order, prepared as `evaluation_transform` does.
 
     Args:
-        samples: The image files, or `CachedImages` that are kept ready to use.
+        samples: The image files, or `CachedImages`: those kept ready to use are used as they are,
+            those to be varied at random are read again.
         input: The images that the model expects.
         batch_size: Images per batch; the last may be smaller.
         workers: Processes that prepare images, at most; 0 for this process.
@@ -50,6 +51,9 @@ def evaluation_loader(  # noqa: PLR0913 -- a loader is its data, its preparation
     Returns:
         Pairs of images, (B, channels, height, width) in float32, and labels, (B,) in int64.
     """
+    # Those of a run's training have a margin to crop from: what is evaluated comes from the files.
+    if isinstance(samples, CachedImages) and samples.varied:
+        samples = samples.samples
     images = range(len(samples))
     batches = [images[at : at + batch_size] for at in range(0, len(images), batch_size)]
     batches = batches if select_batches is None else select_batches(batches)

@@ -174,6 +174,20 @@ def test_an_interrupted_run_ends_as_one_that_was_not(averaged, calibrated, data,
         assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["solved", "neighbors kept"])
+def test_cached_training_images_are_solved_with_as_they_are_evaluated(
+    kept, calibrated, data, tmp_path
+):
+    settings = {"epochs": 1, "cache": "ram", "keep_neighbors": kept}
+    result = finetune(asked(calibrated, data, tmp_path, **settings))
+    model, samples = load(result.exported["last"]), scan(data).samples("train")
+    name = find_head(model, model.recipe.input).classifier
+    before = classifier_of(model).weight.detach().clone()
+    loader = evaluation_loader(samples, model.recipe.input, workers=0)
+    refit_classifier_(model, name, loader, num_images=len(samples))
+    assert_close(classifier_of(model).weight, before, rtol=1e-4, atol=1e-5)
+
+
 def test_a_last_model_that_is_missing_is_solved_before_it_is_written(
     run, data, calibrated, tmp_path
 ):
