@@ -36,12 +36,12 @@ from covtool.specs import (
 from covtool.training import finetune
 from covtool.training.parts.rate_choice import RateChoice, choose_rate
 from covtool.training.run.observer import SilentObserver
+from covtool.training.start.model_defaults import resolve_for_model
 from covtool.training.start.prepare import (
     gather,
     open_source,
     read_layout,
     resolve_defaults,
-    resolve_for_model,
 )
 from covtool.training.start.range_test import run_ramp
 

@@ -17,10 +17,8 @@ from covtool.specs.provenance import (
     Since,
     Step,
     phrase,
-    trained_as_they_are,
-    trained_in_boxes,
-    was_trained,
 )
+from covtool.specs.training_history import trained_as_they_are, trained_in_boxes, was_trained
 
 T = TypeVar("T")
 

@@ -12,10 +12,8 @@ from covtool.specs.provenance import (
     SavedStateStep,
     TrainingStep,
     phrase,
-    trained_as_they_are,
-    trained_in_boxes,
-    was_trained,
 )
+from covtool.specs.training_history import trained_as_they_are, trained_in_boxes, was_trained
 
 CONVERTED = ConversionStep(source="a.pth")
 EIGENLAYER = ConversionStep(

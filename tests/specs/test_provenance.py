@@ -24,11 +24,9 @@ from covtool.specs.provenance import (
     SavedStateStep,
     TrainingStep,
     phrase,
-    trained_as_they_are,
-    trained_in_boxes,
-    was_trained,
 )
 from covtool.specs.recipe_reading import recipe_of, recipe_of_json
+from covtool.specs.training_history import trained_as_they_are, trained_in_boxes, was_trained
 from covtool.surgery.operations import operation_record
 
 EIGENLAYER = ConversionStep(

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from covtool.specs import LayoutSpec
-from covtool.specs.provenance import Step, trained_in_boxes
+from covtool.specs.provenance import Step
+from covtool.specs.training_history import trained_in_boxes
 
 BOXES = "--crop boxes"
 

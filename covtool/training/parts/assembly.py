@@ -49,7 +49,7 @@ from covtool.training.parts.phases import TrainingPhases, single_phase
 from covtool.training.parts.replica import Replica, make_replica
 from covtool.training.parts.restraint_relaxation import plan_restraint_relaxation
 from covtool.training.parts.schedule import Schedule
-from covtool.training.parts.solved_head import SolvedHead, share_all_but_classifier
+from covtool.training.parts.solved_head import SolvedHead, plan_solved_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +268,9 @@ def assemble(
         fingerprints=_fingerprints(data),
         heads=heads,
         phases=phases,
-        solved=_solved(judged, head, data, recipe, request, device, processes),
+        solved=plan_solved_head(
+            judged, head, data.training, recipe.input, training, device, processes
+        ),
     )
 
 
@@ -344,35 +346,6 @@ def _loaders(
         data.validation, recipe.input, select_batches=processes.part_of, **shared
     )
     return training_batches, validation_batches
-
-
-def _solved(  # noqa: PLR0913 -- a model, its head, images, and how
-    model: nn.Module,
-    head: ClassifierHead,
-    data: TrainingData,
-    recipe: Recipe,
-    request: FinetuneRequest,
-    device: torch.device,
-    processes: Processes,
-) -> SolvedHead | None:
-    training = request.training
-    if training.resolve_head != "on":
-        return None
-    batches = evaluation_loader(
-        data.training,
-        recipe.input,
-        batch_size=training.batch_size,
-        workers=training.workers,
-        on_bad_image=training.on_bad_image,
-        device=device,
-        select_batches=processes.part_of,
-    )
-    return SolvedHead(
-        model=share_all_but_classifier(model, head.classifier),
-        classifier=head.classifier,
-        batches=batches,
-        num_images=len(data.training),
-    )
 
 
 def _fingerprints(data: TrainingData) -> dict[str, str]:

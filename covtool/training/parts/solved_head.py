@@ -1,16 +1,21 @@
 """The model that a run is judged by where its classifier is solved and not trained."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
-from covtool.data.loading.loaders import ImageLoader
+from covtool.data.datasets.samples import Sample
+from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.errors import ArgumentError
 from covtool.processes import Processes
 from covtool.progress import Track, silent
+from covtool.specs import InputSpec, TrainingSpec
 from covtool.surgery import CalibrationResult, refit_classifier_
 from covtool.surgery.streaming import Loader
+from covtool.training.parts.head import ClassifierHead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,48 @@ class SolvedHead:
             track=track,
             processes=processes,
         )
+
+
+def plan_solved_head(  # noqa: PLR0913 -- a model, its head, images, and how
+    model: nn.Module,
+    head: ClassifierHead,
+    images: Sequence[Sample],
+    input: InputSpec,
+    training: TrainingSpec,
+    device: torch.device,
+    processes: Processes,
+) -> SolvedHead | None:
+    """Return what a run is judged by beside its own model; None without ``--resolve-head on``.
+
+    Args:
+        model: Model that is trained, or its moving average.
+        head: Its head.
+        images: Training images.
+        input: Images that the model expects.
+        training: Settings of the run.
+        device: Device of the model.
+        processes: Processes that train together.
+
+    Raises:
+        ArgumentError: See `share_all_but_classifier`.
+    """
+    if training.resolve_head != "on":
+        return None
+    batches = evaluation_loader(
+        images,
+        input,
+        batch_size=training.batch_size,
+        workers=training.workers,
+        on_bad_image=training.on_bad_image,
+        device=device,
+        select_batches=processes.part_of,
+    )
+    return SolvedHead(
+        model=share_all_but_classifier(model, head.classifier),
+        classifier=head.classifier,
+        batches=batches,
+        num_images=len(images),
+    )
 
 
 def share_all_but_classifier(model: nn.Module, classifier: str) -> nn.Module:

@@ -12,6 +12,7 @@ from covtool.training.parts.rate_choice import RangeTest, choose_rate
 from covtool.training.run.directory import RunDirectory, directory_at
 from covtool.training.run.observer import Observer, observer_for
 from covtool.training.run.places import require_run_place
+from covtool.training.start.model_defaults import resolve_for_model
 from covtool.training.start.prepare import (
     Material,
     gather,
@@ -19,7 +20,6 @@ from covtool.training.start.prepare import (
     open_source,
     read_layout,
     resolve_defaults,
-    resolve_for_model,
     run_name,
 )
 from covtool.training.start.range_test import run_ramp

@@ -28,6 +28,7 @@ from covtool.training.run.state import RunState
 from covtool.training.start.execute import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.start.find_rate import with_found_rate
 from covtool.training.start.images import without_cache
+from covtool.training.start.model_defaults import resolve_for_model
 from covtool.training.start.prepare import (
     build_parts,
     gather,
@@ -35,7 +36,6 @@ from covtool.training.start.prepare import (
     open_source,
     read_layout,
     resolve_defaults,
-    resolve_for_model,
     run_name,
     seed_process,
 )

@@ -18,8 +18,9 @@ from covtool.errors import ArgumentError, CheckpointError
 from covtool.regular_files import is_regular
 from covtool.run_files import RECIPE, STATES
 from covtool.specs import Recipe
-from covtool.specs.provenance import InitialWeightsStep, trained_as_they_are
+from covtool.specs.provenance import InitialWeightsStep
 from covtool.specs.recipe_reading import recipe_of_json, recipe_of_run
+from covtool.specs.training_history import trained_as_they_are
 from covtool.surgery.rebuild import rebuild
 from covtool.training.parts.head import ClassifierHead, find_head, replace_classifier_
 from covtool.training.run.checkpoints import NEWEST

@@ -23,10 +23,7 @@ from covtool.errors import ArgumentError
 from covtool.full_paths import in_full
 from covtool.ops.decorrelation import require_scipy
 from covtool.processes import Processes
-from covtool.specs import ConvolutionSpec, FinetuneRequest, Recipe
-from covtool.specs.provenance import has_solved_head, was_trained
-from covtool.specs.svdnet import BASE_EPOCHS
-from covtool.surgery.operations import of_kind
+from covtool.specs import FinetuneRequest
 from covtool.training.loop.validate import require_room_to_search
 from covtool.training.parts.assembly import Parts, TrainingData, assemble
 from covtool.training.parts.head import find_head, fit_classes_
@@ -36,9 +33,7 @@ from covtool.training.run.tensorboard import refuse_without_package
 from covtool.training.run.trackers import refuse_without_trackers
 from covtool.training.start.images import load_data
 from covtool.training.start.initial_weights import load_initial_, open_initial
-
-TOP, OF_SEARCH = "top1", ("rank1", "mAP")
-"""The usual metric of ``--eval-metric``, and those of a search, the one in its place first."""
+from covtool.training.start.model_defaults import OF_SEARCH, TOP
 
 RESOLVED = (
     "The classifier is solved anew by ridge regression before each evaluation, and the exported "
@@ -200,63 +195,6 @@ def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:
         Path(request.data), test_classes=request.classes.test_classes, choice=request.layout
     )
     return require_judgeable(searching_layout(found), request, observer)
-
-
-def resolve_for_model(
-    request: FinetuneRequest, recipe: Recipe, layout: DataLayout
-) -> FinetuneRequest:
-    """Fill in the defaults that depend on the model: its statistics, the phases of its training.
-
-    Raises:
-        ArgumentError: The phases and other settings contradict each other.
-    """
-    if layout.searched is not None and request.training.eval_metric == TOP:
-        # Of a search, the first image found is what a classifier's first class is.
-        training = request.training.model_copy(update={"eval_metric": OF_SEARCH[0]})
-        request = request.model_copy(update={"training": training})
-    return with_phases(with_head(with_statistics(request, recipe), recipe), recipe, layout)
-
-
-def with_phases(request: FinetuneRequest, recipe: Recipe, layout: DataLayout) -> FinetuneRequest:
-    """Return the request with the length of step 0, and so of the run.
-
-    An Eigenlayer and a classifier that were trained together need none.
-
-    Raises:
-        ArgumentError: Other settings contradict these lengths.
-    """
-    if request.svdnet is None:
-        return request
-    kept = not request.new_classifier and recipe.num_classes == len(layout.class_names)
-    trained = kept and was_trained(recipe.provenance.steps, since_eigenlayer=True)
-    svdnet = request.svdnet.with_base_epochs(0 if trained else BASE_EPOCHS)
-    request.training.validate_phases(svdnet)
-    training = request.training.in_phases(svdnet)
-    return request.model_copy(update={"svdnet": svdnet, "training": training})
-
-
-def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
-    """Return the request with `bn_stats` set: statistics that fit no features are trained."""
-    operators = of_kind(recipe.operations, ConvolutionSpec)
-    trained = was_trained(recipe.provenance.steps)
-    fresh = request.from_scratch or any(
-        not (trained or spec.calibrated or spec.is_convolution) for spec in operators
-    )
-    training = request.training.with_statistics("train" if fresh else "keep")
-    return request.model_copy(update={"training": training})
-
-
-def with_head(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
-    """Return the request with `resolve_head` set.
-
-    A calibrated head is solved anew until it was trained without: what it gains that way is in
-    docs/finetune.md. A classifier that starts at random is trained.
-    """
-    trains_classifier = request.svdnet is None and request.objective.needs("logits")
-    kept = not request.new_classifier and request.init_from is None
-    on = trains_classifier and kept and has_solved_head(recipe.provenance.steps)
-    training = request.training.with_resolved_head("on" if on else "off")
-    return request.model_copy(update={"training": training})
 
 
 def open_source(request: FinetuneRequest, observer: Observer, processes: Processes) -> OpenedModel:

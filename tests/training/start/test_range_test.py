@@ -19,12 +19,12 @@ from covtool.training import find_learning_rate, finetune, plan_finetune, resume
 from covtool.training.parts.rate_choice import is_over
 from covtool.training.run.observer import SilentObserver
 from covtool.training.run.random_state import capture_generators
+from covtool.training.start.model_defaults import resolve_for_model
 from covtool.training.start.prepare import (
     gather,
     open_source,
     read_layout,
     resolve_defaults,
-    resolve_for_model,
 )
 from covtool.training.start.range_test import ramp_rates, run_ramp
 

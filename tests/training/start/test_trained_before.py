@@ -17,7 +17,8 @@ from covtool.specs import (
     TrainingSpec,
 )
 from covtool.training import finetune, plan_finetune, resume_finetune
-from covtool.training.start.prepare import open_source, with_statistics
+from covtool.training.start.model_defaults import with_statistics
+from covtool.training.start.prepare import open_source
 
 SHORT = {"base_epochs": 1, "rri": 0, "warmup_epochs": 0}
 
