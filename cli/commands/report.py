@@ -1,5 +1,6 @@
 """`covtool report`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,17 @@ def command(
             help="Folder to make for the page; default: report in the folder of a single RUN.",
         ),
     ] = None,
+    evaluate: Annotated[
+        bool | None,
+        typer.Option(
+            "--evaluate/--no-evaluate",
+            help="Evaluate the best model of a single RUN on its validation images, and show how "
+            "good it is and where wrong. [default: for a single RUN]",
+        ),
+    ] = None,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
@@ -32,9 +44,16 @@ def command(
 
     Example: covtool report runs/finetune/with-gc runs/finetune/without -o gc-report
     """
+    from covtool.reporting.run_evaluation import evaluated_run
     from covtool.reporting.run_page import report_runs
+    from covtool.run_files import runs_of
 
-    result = report_runs(runs, output, overwrite=overwrite)
+    wanted = len(runs_of(runs)) == 1 if evaluate is None else evaluate
+    settings = {"batch_size": batch_size, "workers": workers, "device": device}
+    evaluator = partial(evaluated_run, **settings, track=render.track) if wanted else None
+    result = report_runs(runs, output, evaluator=evaluator, overwrite=overwrite)
+    for text in result.notes:
+        render.note(f"note: {text}")
     if as_json:
         render.json_object(result)
     else:
