@@ -55,7 +55,7 @@ EVERYDAY: dict[str, dict[str, tuple[str, ...]]] = {
         "What is measured": ("per_class", "confusion", "unknown", "attack"),
         "Retrieval": ("rerank", "flip_test", "save_ranks", "save_features"),
         "Speed and device": ("batch_size", "workers", "device", "amp"),
-        "Results": ("report", "save_mistakes", "against", "overwrite"),
+        "Results": ("report", "save_mistakes", "overwrite"),
         "Files": ("config",),
     },
     "predict": {
