@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
+from covtool.errors import ArgumentError
+from covtool.specs import as_flag
 from covtool_cli import options, render
 
 
 def command(
+    ctx: typer.Context,
     runs: Annotated[
         list[Path],
         typer.Argument(metavar="RUN...", help="Folders of runs; one of several stands for them."),
@@ -49,6 +52,12 @@ def command(
     from covtool.run_files import runs_of
 
     wanted = len(runs_of(runs)) == 1 if evaluate is None else evaluate
+    for name in ("batch_size", "workers", "device"):
+        if not wanted and options.is_given(ctx, name):
+            raise ArgumentError(
+                f"{as_flag(name)} has no effect: nothing is evaluated.",
+                hint="Leave it out, or report a single RUN without --no-evaluate.",
+            )
     settings = {"batch_size": batch_size, "workers": workers, "device": device}
     evaluator = partial(evaluated_run, **settings, track=render.track) if wanted else None
     result = report_runs(runs, output, evaluator=evaluator, overwrite=overwrite)
