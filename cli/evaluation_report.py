@@ -1,4 +1,4 @@
-"""Outputs of `covtool evaluate`: a page, and a picture of a classifier's mistakes."""
+"""Outputs of `covtool evaluate`: a page, a picture of a classifier's mistakes, its embeddings."""
 
 import shlex
 from dataclasses import dataclass, replace
@@ -30,6 +30,7 @@ class ReportOptions:
     Attributes:
         report: Folder of the page; None for none.
         save_mistakes: PNG file; None for none.
+        embeddings: File for the classifier's inputs; None for none.
         train_data: Data set whose images are shown beside mistakes; None for none.
         against: Another model; None for none.
         command: The command that was typed.
@@ -38,6 +39,7 @@ class ReportOptions:
 
     report: Path | None
     save_mistakes: Path | None
+    embeddings: Path | None
     train_data: Path | None
     against: "ModelSource | None"
     command: str
@@ -46,7 +48,7 @@ class ReportOptions:
     @property
     def is_asked_for(self) -> bool:
         """Whether anything is written."""
-        return self.report is not None or self.save_mistakes is not None
+        return any((self.report, self.save_mistakes, self.embeddings))
 
     def check(self) -> None:
         """Refuse what cannot be written, before anything is computed for it.
@@ -68,8 +70,9 @@ class ReportOptions:
 
             require_matplotlib()
             require_page_folder(self.report, overwrite=self.overwrite)
-        if self.save_mistakes is not None:
-            require_writable(self.save_mistakes, overwrite=self.overwrite)
+        for path in (self.save_mistakes, self.embeddings):
+            if path is not None:
+                require_writable(path, overwrite=self.overwrite)
 
 
 def typed(ctx: typer.Context) -> str:
@@ -102,6 +105,14 @@ def write(
             )
     if asked.save_mistakes is not None:
         lines.append(_sheet(subject, asked.save_mistakes, overwrite=asked.overwrite))
+    if asked.embeddings is not None:
+        from covtool.reporting.embedding_file import save_embeddings
+        from covtool_cli import render
+
+        settings = {"overwrite": asked.overwrite, "track": render.track}
+        lines.append(
+            f"embeddings: {save_embeddings(subject, request, asked.embeddings, **settings)}"
+        )
     return lines
 
 

@@ -5,7 +5,7 @@ completes it, and it works like any other. A command without a table shows all o
 one with more than `MOST_SHOWN` needs a table.
 """
 
-MOST_SHOWN = 26
+MOST_SHOWN = 28
 """Options that ``--help`` shows at most; those for help and scripts are in it."""
 
 LAST = "Help and scripts"
@@ -16,7 +16,7 @@ OF_EVERY_COMMAND = ("json", "debug", "help", "help_all")
 
 _DATA = ("data", "resume", "init_from", "new_classifier", "preset", "config")
 _SPEED = ("device", "workers", "amp")
-_RESULTS = ("output", "experiment", "dry_run")
+_RESULTS = ("output", "experiment", "report", "dry_run")
 
 EVERYDAY: dict[str, dict[str, tuple[str, ...]]] = {
     "compare": {
@@ -35,7 +35,7 @@ EVERYDAY: dict[str, dict[str, tuple[str, ...]]] = {
         "Model and data": _DATA,
         "Training": (
             *("epochs", "batch_size", "lr", "opt", "weight_decay", "smoothing", "freeze_epochs"),
-            *("gc", "seed"),
+            *("resolve_head", "gc", "seed"),
         ),
         "Images": ("img_size",),
         "Speed and device": _SPEED,
@@ -55,7 +55,8 @@ EVERYDAY: dict[str, dict[str, tuple[str, ...]]] = {
         "What is measured": ("per_class", "confusion", "unknown", "attack"),
         "Retrieval": ("rerank", "flip_test", "save_ranks", "save_features"),
         "Speed and device": ("batch_size", "workers", "device", "amp"),
-        "Files": ("config", "overwrite"),
+        "Results": ("report", "save_mistakes", "overwrite"),
+        "Files": ("config",),
     },
     "predict": {
         "Answers": ("top_k", "threshold", "max_distance", "tta", "class_names"),

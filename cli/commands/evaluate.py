@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from covtool.atomic.formats import require_picture_name
+from covtool.atomic.formats import require_feature_name, require_picture_name
 from covtool.errors import ArgumentError
 from covtool.printable import printable
 from covtool.specs import (
@@ -36,7 +36,7 @@ TAKES = {
         "confusion",
         "class_names",
         "unknown",
-        *("save_mistakes", "train_data", "against"),
+        *("save_mistakes", "embeddings", "train_data", "against"),
         *AttackSpec.model_fields,
     ),
     "retrieval": (*RetrievalSpec.model_fields, *ClassSplitSpec.model_fields),
@@ -93,6 +93,15 @@ SaveMistakes = Annotated[
         callback=options.named_by(require_picture_name),
     ),
 ]
+Embeddings = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        callback=options.named_by(require_feature_name),
+        help="File to write the classifier's inputs to, in the order of the page's "
+        "predictions.csv: .safetensors, .npz or .csv.",
+    ),
+]
 TrainData = Annotated[
     Path | None,
     typer.Option(
@@ -101,7 +110,11 @@ TrainData = Annotated[
 ]
 Against = Annotated[
     str | None,
-    typer.Option(metavar="MODEL", help="With --report: another model, on the same images."),
+    typer.Option(
+        metavar="OTHER",
+        help="With --report: another model, on the same images. It must open by its name alone: "
+        "--arch, --weights and --classifier-layer are for MODEL.",
+    ),
 ]
 
 
@@ -135,6 +148,7 @@ def command(
     confusion: Confusion = 5,
     report: Report = None,
     save_mistakes: SaveMistakes = None,
+    embeddings: Embeddings = None,
     train_data: TrainData = None,
     against: Against = None,
     batch_size: options.BatchSize = 32,
@@ -162,6 +176,7 @@ def command(
     asked_for = evaluation_report.ReportOptions(
         report=report,
         save_mistakes=save_mistakes,
+        embeddings=embeddings,
         train_data=train_data,
         against=None if against is None else ModelSource(name=against, input=images.changes()),
         command=evaluation_report.typed(ctx),

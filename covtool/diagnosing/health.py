@@ -17,11 +17,18 @@ from covtool.errors import VerificationError
 NEEDED = ("torchvision", "timm", "safetensors", "numpy", "pillow")
 EXTRAS = {
     "plots": "matplotlib",
+    "report": "jinja2",
     "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow-skinny",
+    "scipy": "scipy",
+    "wds": "webdataset",
+    "hf": "datasets",
+    "parquet": "pyarrow",
+    "faiss": "faiss-cpu",
     "onnx": "onnx",
-    "webdataset": "webdataset",
-    "datasets": "datasets",
 }
+"""A package of each extra, by the extra's name as ``pip install 'covtool[EXTRA]'`` takes it."""
 ENOUGH_SHARED_MIB = 1024  # docker gives 64 without --shm-size: a few batches
 
 

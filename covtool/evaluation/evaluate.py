@@ -115,11 +115,18 @@ class Evaluation:
     seconds: float = 0.0
 
 
-def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation:
+def evaluate(
+    request: EvaluationRequest, *, layout: DataLayout | None = None, track: Track = silent
+) -> Evaluation:
     """Measure a classifier on labeled images.
 
     The attack and the data set are looked at first: they are quicker to refuse than a model. Under
     torchrun, each process works on a part of the images, and all return the same figures.
+
+    Args:
+        request: The model, the data set and how they are run.
+        layout: The data set where it is read already, as a run's images are; None to read it.
+        track: Display of the progress.
 
     Raises:
         DataError: See `scan`, `check_images` and `match_classes`.
@@ -136,7 +143,7 @@ def evaluate(request: EvaluationRequest, *, track: Track = silent) -> Evaluation
         )
     with joined(timeout_s=request.launch.dist_timeout) as processes:
         shown = main_only(track, is_main=processes.is_main)
-        return _evaluate(request, attack, processes, shown)
+        return _evaluate(request, layout, attack, processes, shown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,10 +171,14 @@ class _Measured:
 
 
 def _evaluate(
-    request: EvaluationRequest, attack: AttackSpec | None, processes: Processes, track: Track
+    request: EvaluationRequest,
+    layout: DataLayout | None,
+    attack: AttackSpec | None,
+    processes: Processes,
+    track: Track,
 ) -> Evaluation:
     device = resolve_device(request.device, processes)
-    layout = scan(request.data, choice=request.layout)
+    layout = layout or scan(request.data, choice=request.layout)
     checked, split = _images(layout, request, processes, track)
     # Images of the training set among those that are measured: the figures would be too good.
     equal = processes.main(

@@ -11,6 +11,8 @@ from covtool.ops.resampling import FEWEST_UNITS, LEVEL
 RESAMPLES = 1000
 """Of images; about 4 % of chance in the width of an interval at 95 %."""
 _NUMBERS_AT_ONCE = 1 << 22
+_RECALL = 1  # its place among precision, recall and F1
+_SAME = 1e-12  # means of the same shares, summed in another order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,7 +97,9 @@ def macro_figures(
         seed: Seed of the resampling.
 
     Returns:
-        MacroFigures; the ends are NaN below `FEWEST_UNITS` images.
+        MacroFigures; the ends are NaN below `FEWEST_UNITS` images, where resampling leaves a figure
+        as it is, and those of recall where each class is recognized wholly or not at all: then only
+        classes that are missing in a resample would move it.
 
     Raises:
         ArgumentError: There are no images.
@@ -111,6 +115,9 @@ def macro_figures(
         place = max(int((1 - level) / 2 * (RESAMPLES + 1)), 1)
         ends = torch.stack([means[place - 1], means[-place]])
         ends = torch.stack([ends[0].minimum(estimate), ends[1].maximum(estimate)])
+        is_flat = (ends[1] - ends[0]) < _SAME
+        is_flat[_RECALL] |= bool(((own.right == 0) | (own.right == own.images)).all())
+        ends[:, is_flat] = torch.nan
     rows = torch.cat([estimate[None], ends]).mT.tolist()
     precision, recall, f1 = ((row[0], row[1], row[2]) for row in rows)
     return MacroFigures(precision=precision, recall=recall, f1=f1)

@@ -12,8 +12,9 @@ _LEFT_OUT = frozenset({"metadata", "script", "foreignObject"})
 def inline_svg(document: str, name: str, title: str) -> str:
     """Return an SVG document as an element of an HTML page.
 
-    Identifiers get the name as prefix, styles hold within the element only, and scripts and
-    metadata are left out. The element takes the width that there is.
+    Identifiers get the name as prefix, and one that is there again is left out; styles hold within
+    the element only, and scripts and metadata are left out. The element takes the width that there
+    is.
 
     Args:
         document: A whole SVG document.
@@ -23,12 +24,15 @@ def inline_svg(document: str, name: str, title: str) -> str:
     root = ElementTree.fromstring(document)
     prefix = f"{name}--"
     _remove_left_out(root)
+    known: set[str] = set()
     for element in root.iter():
         element.tag = element.tag.removeprefix(_SVG)
         element.attrib = {
             _plain_name(key): _with_prefix(key, value, prefix)
             for key, value in element.attrib.items()
+            if key != "id" or value not in known  # marks of several panels have one name
         }
+        known.add(element.attrib.get("id", "").removeprefix(prefix))
         if element.tag == "style" and element.text:
             element.text = f"#{name}-svg {element.text.strip()}"
     root.attrib.pop("height", None)

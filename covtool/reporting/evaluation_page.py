@@ -1,10 +1,11 @@
 """The page of an evaluation of a classifier."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from covtool.pages import Page, Text, write_page
+from covtool.pages import Page, Section, Text, write_page
+from covtool.pages.records import Block
 from covtool.reporting.against import SHOWN, Comparison, comparison_section
 from covtool.reporting.class_sections import (
     class_section,
@@ -36,11 +37,38 @@ def evaluation_page(subject: Subject, compared: Comparison | None = None) -> Pag
     Raises:
         ArgumentError: matplotlib is not installed.
     """
+    return Page(
+        title=f"Evaluation of {Path(subject.model).name}",
+        subtitle=measured_on(subject),
+        head=evaluation_head(subject),
+        sections=evaluation_sections(subject, compared),
+        files=evaluation_files(subject),
+    )
+
+
+def measured_on(subject: Subject) -> str:
+    """Return what the images are."""
+    return (
+        f"{subject.done.data}, {subject.done.split}: "
+        f"{subject.done.result.images:,} images of {len(subject.names):,} classes"
+    )
+
+
+def evaluation_head(subject: Subject) -> list[Block]:
+    """Return the head line of an evaluation, and what its ranges are."""
+    return [*head_blocks(subject), Text(paragraphs=[INTERVALS])]
+
+
+def evaluation_sections(subject: Subject, compared: Comparison | None = None) -> list[Section]:
+    """Return the sections of an evaluation, whose images are read for them; see `evaluation_page`.
+
+    Their names, and those of their tables and figures, are once in a page.
+    """
     shown = [subject.done.paths[k] for k in _shown(subject, compared)] if subject.done.paths else []
     if subject.nearest is not None:
         shown += [path for paths in subject.nearest.paths.values() for path in paths]
     pictures = ImagePictures(shown, exif=subject.done.input.exif)
-    sections = [
+    return [
         confusion_section(subject, pictures),
         class_section(subject),
         mistake_section(subject, pictures),
@@ -49,17 +77,14 @@ def evaluation_page(subject: Subject, compared: Comparison | None = None) -> Pag
         *([] if compared is None else [comparison_section(compared, pictures)]),
         how_section(subject),
     ]
-    return Page(
-        title=f"Evaluation of {Path(subject.model).name}",
-        subtitle=f"{subject.done.data}, {subject.done.split}: "
-        f"{subject.done.result.images:,} images of {len(subject.names):,} classes",
-        head=[*head_blocks(subject), Text(paragraphs=[INTERVALS])],
-        sections=sections,
-        files={
-            "predictions.csv": partial(write_predictions, subject),
-            "confusion.csv": partial(write_matrix, subject),
-        },
-    )
+
+
+def evaluation_files(subject: Subject) -> dict[str, Callable[[Path], None]]:
+    """Return what writes the files beside the page, by their names."""
+    return {
+        "predictions.csv": partial(write_predictions, subject),
+        "confusion.csv": partial(write_matrix, subject),
+    }
 
 
 def write_evaluation(

@@ -7,7 +7,7 @@ import torch
 import covtool
 from covtool.evaluation.classification.class_matching import GUESSED
 from covtool.ops.class_figures import macro_figures
-from covtool.ops.resampling import Intervals, mean_intervals
+from covtool.ops.resampling import FEWEST_UNITS, Intervals, mean_intervals
 from covtool.pages import Command, Facts, Notes, Section, Tile, Tiles
 from covtool.pages.records import Block
 from covtool.reporting.subjects import Subject
@@ -15,7 +15,8 @@ from covtool.reporting.subjects import Subject
 INTERVALS = (
     "Ranges hold the true figure with 95 %, as far as these images are a fair sample of those to "
     "come: they are from resampling the images. The calibration error has none, as resampling "
-    "makes it larger."
+    "makes it larger; nor has a figure that resampling leaves as it is, such as the recall of a "
+    "model that gives one answer to all images."
 )
 
 
@@ -77,11 +78,10 @@ def _tiles(subject: Subject) -> list[Tile]:
         "macro F1": macro.f1,
     }
     for name, (value, low, high) in macros.items():
-        tiles.append(
-            Tile(name=name, value=f"{100 * value:.2f} %", detail=_ends(100 * low, 100 * high))
-        )
+        detail = _ends(100 * low, 100 * high, len(answers))
+        tiles.append(Tile(name=name, value=f"{100 * value:.2f} %", detail=detail))
     tiles.append(Tile(name="calibration error (ECE)", value=f"{result.probabilities.ece:.2f} %"))
-    detail = "" if nll is None else _ends(float(nll.low), float(nll.high), digits=3)
+    detail = "" if nll is None else _ends(float(nll.low), float(nll.high), nll.units, digits=3)
     return [
         *tiles,
         Tile(
@@ -102,10 +102,11 @@ def _attacked_tile(subject: Subject) -> Tile:
 
 
 def _range(found: Intervals, row: int) -> str:
-    return _ends(100 * float(found.low[row]), 100 * float(found.high[row]))
+    return _ends(100 * float(found.low[row]), 100 * float(found.high[row]), found.units)
 
 
-def _ends(low: float, high: float, *, digits: int = 2) -> str:
+def _ends(low: float, high: float, images: int, *, digits: int = 2) -> str:
     if math.isnan(low) or math.isnan(high):
-        return "too few images for a range"
+        few = images < FEWEST_UNITS
+        return "too few images for a range" if few else "no range: resampling leaves it as it is"
     return f"{low:.{digits}f} to {high:.{digits}f}"

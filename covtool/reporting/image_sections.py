@@ -1,8 +1,22 @@
 """Images on an evaluation's page: mistakes, answers that were hardly right, typical ones."""
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
 import numpy as np
 
-from covtool.pages import Picture, PictureGroup, Pictures, Section, Text, thumbnail
+from covtool.errors import CovtoolError
+from covtool.pages import (
+    Notes,
+    Picture,
+    PictureGroup,
+    Pictures,
+    Section,
+    Text,
+    Thumbnail,
+    thumbnail,
+)
 from covtool.reporting.image_pictures import ImagePictures
 from covtool.reporting.subjects import Subject
 
@@ -11,6 +25,8 @@ MISTAKES = 48
 LEAST_SURE = 24
 TYPICAL = 60
 """Classes of which the most typical image is shown."""
+
+_REASONS = 3  # of missing maps: those of files that are gone may be as many as images
 
 
 def least_sure(subject: Subject) -> list[int]:
@@ -51,7 +67,7 @@ def mistake_section(subject: Subject, pictures: ImagePictures) -> Section:
         reason = "There are none." if not shown else "Files of the images are not known."
         return Section(name="mistakes", title="Mistakes", blocks=[Text(paragraphs=[reason])])
     total = len(subject.mistakes)
-    nearest = subject.nearest
+    nearest, maps = subject.nearest, _maps(subject, shown)
     caption = [
         f"{len(shown)} of {total:,}, those of the largest loss first.",
         "predictions.csv has all of them.",
@@ -59,14 +75,15 @@ def mistake_section(subject: Subject, pictures: ImagePictures) -> Section:
         if nearest
         else "",
         "Maps: where the network looks for the given class, and for the right one."
-        if subject.look
+        if maps.drawn
         else "",
     ]
     block = Pictures(
-        groups=[_mistake(subject, pictures, position) for position in shown],
+        groups=[_mistake(subject, pictures, maps, position) for position in shown],
         caption=" ".join(filter(None, caption)),
     )
-    return Section(name="mistakes", title="Mistakes", blocks=[block])
+    notes = Notes(sentences=[*_notes_on_maps(maps), *_notes_on_kept(subject)])
+    return Section(name="mistakes", title="Mistakes", blocks=[notes, block])
 
 
 def right_section(subject: Subject, pictures: ImagePictures) -> Section:
@@ -116,7 +133,9 @@ def right_section(subject: Subject, pictures: ImagePictures) -> Section:
     )
 
 
-def _mistake(subject: Subject, pictures: ImagePictures, position: int) -> PictureGroup:
+def _mistake(
+    subject: Subject, pictures: ImagePictures, maps: "_Maps", position: int
+) -> PictureGroup:
     answers, names, path = subject.answers, subject.names, subject.done.paths[position]
     right, given = int(answers.right[position]), int(answers.given[position])
     image = pictures.of(
@@ -130,27 +149,75 @@ def _mistake(subject: Subject, pictures: ImagePictures, position: int) -> Pictur
         ),
         pictures=[
             image,
-            *_maps(subject, position, right, given),
+            *_map_pictures(subject, maps, position),
             *_nearest(subject, pictures, position, right),
         ],
     )
 
 
-def _maps(subject: Subject, position: int, right: int, given: int) -> list[Picture]:
+@dataclass(frozen=True, slots=True)
+class _Maps:
+    """Where the network looks.
+
+    Attributes:
+        drawn: Pictures by the image's position and the output.
+        missing: Why there is none, likewise.
+    """
+
+    drawn: dict[tuple[int, int], Thumbnail] = field(default_factory=dict)
+    missing: dict[tuple[int, int], str] = field(default_factory=dict)
+
+
+def _maps(subject: Subject, positions: Iterable[int]) -> _Maps:
+    """Return maps of the given and of the right class of images."""
+    found = _Maps()
     if subject.look is None:
-        return []
-    path = subject.done.paths[position]
-    found = []
-    for word, output in (("given", given), ("right", right)):
-        drawn = subject.look(path, output)
-        found.append(
-            Picture(
-                thumbnail=None if drawn is None else thumbnail(drawn),
-                lines=(f"looks for {subject.names[output]}",),
-                about=f"{word} class of {path}",
-            )
-        )
+        return found
+    for position in positions:
+        for output in _outputs(subject, position).values():
+            try:
+                drawn = subject.look(subject.done.paths[position], output)
+            except CovtoolError as problem:
+                found.missing[position, output] = str(problem).replace("\n", " ")
+            else:
+                found.drawn[position, output] = thumbnail(drawn)
     return found
+
+
+def _notes_on_maps(maps: _Maps) -> Iterator[str]:
+    """Say why maps are missing, each reason once."""
+    for reason, count in Counter(maps.missing.values()).most_common(_REASONS):
+        number = f"{count} maps" if maps.drawn else "All maps"
+        yield f"{number} of where the network looks are missing: {reason}"
+
+
+def _notes_on_kept(subject: Subject) -> Iterator[str]:
+    """Say why the training images that a file keeps embeddings of are not shown."""
+    opened = subject.done.opened
+    kept = opened.recipe.neighbors if opened else None
+    if kept is not None and subject.nearest is None:
+        yield (
+            f"The file keeps embeddings of {kept.images:,} training images ({kept.data}), but "
+            "neither their files nor their classes: the nearest ones cannot be shown. "
+            "--train-data DIR finds them."
+        )
+
+
+def _outputs(subject: Subject, position: int) -> dict[str, int]:
+    answers = subject.answers
+    return {"given": int(answers.given[position]), "right": int(answers.right[position])}
+
+
+def _map_pictures(subject: Subject, maps: _Maps, position: int) -> list[Picture]:
+    return [
+        Picture(
+            thumbnail=maps.drawn[position, output],
+            lines=(f"looks for {subject.names[output]}",),
+            about=f"{word} class of {subject.done.paths[position]}",
+        )
+        for word, output in _outputs(subject, position).items()
+        if (position, output) in maps.drawn
+    ]
 
 
 def _nearest(subject: Subject, pictures: ImagePictures, position: int, right: int) -> list[Picture]:

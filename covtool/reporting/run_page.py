@@ -1,15 +1,16 @@
 """A page about one training run, or about several side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from covtool.differences.runs import ENVIRONMENT, LARGEST_ENVIRONMENT, NAMES_OF_A_RUN
 from covtool.documents import parse_json
-from covtool.errors import ArgumentError, DataError
+from covtool.errors import ArgumentError, CovtoolError, DataError
 from covtool.ops.t_intervals import spread_of
 from covtool.pages import (
     Column,
@@ -18,6 +19,7 @@ from covtool.pages import (
     Page,
     Section,
     Table,
+    Text,
     Tile,
     Tiles,
     require_page_folder,
@@ -28,6 +30,12 @@ from covtool.plotting.run_curves import PANELS, Line, Panel, metric_column, pane
 from covtool.plotting.run_history import RunHistory, read_runs
 from covtool.plotting.runs import notes_on_runs, run_figure
 from covtool.regular_files import read_text
+from covtool.reporting.evaluation_page import (
+    evaluation_files,
+    evaluation_head,
+    evaluation_sections,
+    measured_on,
+)
 from covtool.reporting.run_sections import (
     as_text,
     curves,
@@ -35,8 +43,10 @@ from covtool.reporting.run_sections import (
     half_step_section,
     image_section,
     loss_caption,
+    missing,
     setting_section,
 )
+from covtool.reporting.subjects import Subject
 from covtool.run_files import (
     ARGUMENTS,
     METRICS,
@@ -64,10 +74,12 @@ class RunReportResult:
     Attributes:
         path: Its ``index.html``.
         runs: Folders of the runs that it is about.
+        notes: What is not on it, and why.
     """
 
     path: Path
     runs: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
 
 
 def report_runs(
@@ -75,6 +87,7 @@ def report_runs(
     folder: str | Path | None = None,
     *,
     groups: "Sequence[ParameterGroup] | None" = None,
+    evaluator: Callable[[Path], Subject] | None = None,
     overwrite: bool = False,
 ) -> RunReportResult:
     """Write a page about one run or several, finished or not.
@@ -83,11 +96,14 @@ def report_runs(
         runs: Folders of runs; one of several, as ``--seeds`` makes it, stands for those in it.
         folder: Folder to make; None for ``report`` in that of the run, or of the several runs.
         groups: Parameter groups of a single run, where they are known; None to plan them again.
+        evaluator: What evaluates the best model of a single run, such as `evaluated_run`: the page
+            ends with the evaluation's. An error of covtool's from it is told on the page and in the
+            notes. None for the page of the training alone, which takes seconds.
         overwrite: Whether to replace a page that is there. One in its own run's folder always is.
 
     Raises:
-        ArgumentError: No run is given, several have no folder for the page, it cannot be made, or a
-            package is missing.
+        ArgumentError: No run is given, several have no folder for the page or are to be evaluated,
+            it cannot be made, or a package is missing.
         DataError: A folder is not a run, has no update yet, or holds a damaged file.
         OutputExistsError: There is such a page, and `overwrite` is False.
         SaveError: The system refuses to write.
@@ -103,16 +119,42 @@ def report_runs(
     found = runs_of(given)
     if len(found) > _MOST_RUNS:
         raise ArgumentError(f"{len(found)} runs are more than the {_MOST_RUNS} that a page shows.")
+    if evaluator is not None and len(found) > 1:
+        raise ArgumentError(
+            "One run is evaluated on its page, not several.",
+            hint="Leave out --evaluate; covtool report RUN does it for each.",
+        )
     histories = read_runs(found)  # first: a typing mistake in a run's name is told as that
     require_page_folder(folder, overwrite=overwrite)
+    evaluated, notes = _evaluated(found[0], evaluator)
     with house_style():
         page = (
-            _page_of_one(histories[0], groups) if len(found) == 1 else _page_of_several(histories)
+            _page_of_one(histories[0], groups, evaluated, notes)
+            if len(found) == 1
+            else _page_of_several(histories)
         )
-    return RunReportResult(path=write_page(folder, page, overwrite=overwrite), runs=tuple(found))
+    path = write_page(folder, page, overwrite=overwrite)
+    return RunReportResult(path=path, runs=tuple(found), notes=notes)
 
 
-def _page_of_one(history: RunHistory, groups: "Sequence[ParameterGroup] | None") -> Page:
+def _evaluated(
+    run: Path, evaluator: Callable[[Path], Subject] | None
+) -> tuple[Subject | None, tuple[str, ...]]:
+    """Return the evaluation of a run, or why there is none."""
+    if evaluator is None:
+        return None, ()
+    try:
+        return evaluator(run), ()
+    except (CovtoolError, OSError) as problem:
+        return None, (missing("The evaluation", problem),)
+
+
+def _page_of_one(
+    history: RunHistory,
+    groups: "Sequence[ParameterGroup] | None",
+    evaluated: Subject | None,
+    missed: Sequence[str],
+) -> Page:
     run, spec = history.path, RunPlotSpec()
     settings, notes = read_settings(run / ARGUMENTS), list(notes_on_runs([history], spec))
     result, environment = _json_of(run, RESULT), _json_of(run, ENVIRONMENT)
@@ -131,13 +173,15 @@ def _page_of_one(history: RunHistory, groups: "Sequence[ParameterGroup] | None")
         image_section(run, settings),
         group_section(run, groups),
         setting_section(run, settings, environment),
-        _evaluation_section(run),
+        _evaluation_section(run, evaluated, missed),
+        *([] if evaluated is None else evaluation_sections(evaluated)),
     ]
     return Page(
         title=f"Run {history.label}",
         subtitle=str(run),
         head=[_tiles(history, result, settings), Notes(sentences=notes)],
         sections=[section for section in sections if section is not None],
+        files={} if evaluated is None else evaluation_files(evaluated),
     )
 
 
@@ -203,12 +247,16 @@ def _epoch_table(history: RunHistory) -> list[Table]:
     ]
 
 
-def _evaluation_section(run: Path) -> Section:
-    return Section(
-        name="evaluation",
-        title="How good, where wrong",
-        blocks=[Command(text=f"covtool evaluate {run} --data DIR")],
-    )
+def _evaluation_section(run: Path, evaluated: Subject | None, missed: Sequence[str]) -> Section:
+    """Return the head of the evaluation, or the commands that make one."""
+    name, title = "evaluation", "How good, where wrong"
+    if evaluated is not None:
+        words = f"{evaluated.model} on {measured_on(evaluated)}, which the run was judged by."
+        return Section(
+            name=name, title=title, blocks=[Text(paragraphs=[words]), *evaluation_head(evaluated)]
+        )
+    commands = f"covtool report {quote(str(run))}\ncovtool evaluate {quote(str(run))} --data DIR"
+    return Section(name=name, title=title, blocks=[Notes(sentences=missed), Command(text=commands)])
 
 
 def _page_of_several(histories: Sequence[RunHistory]) -> Page:

@@ -240,6 +240,11 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMES_SHOWN]) + more
 
 
-def _missing(what: str, problem: Exception) -> Notes:
+def missing(what: str, problem: Exception) -> str:
+    """Return the sentence about what cannot be shown, and why."""
     reason = str(problem).replace("\n", " ")
-    return Notes(sentences=[f"{what} cannot be shown. {reason}"])
+    return f"{what} cannot be shown. {reason}"
+
+
+def _missing(what: str, problem: Exception) -> Notes:
+    return Notes(sentences=[missing(what, problem)])

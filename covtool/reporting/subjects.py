@@ -12,9 +12,9 @@ from covtool.evaluation.classification.answers import ImageAnswers
 from covtool.evaluation.evaluate import Evaluation
 from covtool.ops.class_figures import ClassFigures, class_figures
 
-Look = Callable[[Path, int], Image.Image | None]
-"""An image and an output of the model, to a picture of where the network looks for that class; None
-where there is no map."""
+Look = Callable[[Path, int], Image.Image]
+"""An image and an output of the model, to a picture of where the network looks for that class; a
+`CovtoolError` where there is no map, which says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

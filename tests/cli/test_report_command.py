@@ -22,12 +22,30 @@ def test_a_run_ends_with_its_page_whose_path_is_printed(train, covtool, tmp_path
         out.split("\n")
     )
     assert "The run is not complete" not in page.read_text()
+    assert "predictions.csv" not in page.read_text()  # no run ends late for an evaluation
     page.unlink()
     code, out, err = covtool("report", "runs/finetune/test_resnet", "-o", "mine", "--json")
     assert code == 0, err
     assert json.loads(out)["path"] == str(tmp_path / "mine/index.html")
     code, _, err = covtool("report", "runs/finetune/test_resnet", "-o", "mine")
     assert (code, "already exists" in err) == (2, True)
+    mine = tmp_path / "mine/index.html"
+    assert "predictions.csv" in mine.read_text()
+    without = ("report", "runs/finetune/test_resnet", "-o", "mine", "--overwrite", "--no-evaluate")
+    code, _, err = covtool(*without)
+    assert (code, err) == (0, "")
+    assert "predictions.csv" not in mine.read_text()
+    code, _, err = covtool(*without, "--device", "cpu")
+    assert (code, "nothing is evaluated" in err) == (2, True)
+
+
+def test_an_evaluation_without_its_model_is_a_note(train, covtool, tmp_path):
+    code, _, err = train("--epochs", 1, "--no-report")
+    assert code == 0, err
+    (tmp_path / "runs/finetune/test_resnet/exported/best.safetensors").unlink()
+    code, out, err = covtool("report", "runs/finetune/test_resnet")
+    assert (code, "wrote" in out) == (0, True)
+    assert "note: The evaluation cannot be shown." in err
 
 
 def test_a_page_that_fails_is_a_warning_and_the_run_ends_well(train, tmp_path, monkeypatch):

@@ -1,4 +1,7 @@
 import os
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 import timm
@@ -8,6 +11,8 @@ from torch import nn
 from covtool.diagnosing import health, tiny_training
 from covtool.diagnosing.health import check_health
 from covtool.errors import VerificationError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def check_of(report, words):
@@ -25,6 +30,15 @@ def test_it_knows_what_is_installed_and_that_it_works():
     assert len(report.devices) == 1 + torch.cuda.device_count() + torch.backends.mps.is_available()
     assert report.cores == len(os.sched_getaffinity(0))
     assert "logits" in check_of(report, "network on cpu").detail
+
+
+def test_every_extra_is_told_by_its_name_with_a_package_of_it():
+    """What an extra of the project needs is what is looked for; those of tests are left out."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert set(health.EXTRAS) == extras.keys() - {"demo", "test"}
+    for extra, package in health.EXTRAS.items():
+        assert package in {re.split(r"[><=]", line)[0] for line in extras[extra]}
 
 
 def test_a_package_that_is_missing_is_none(monkeypatch):

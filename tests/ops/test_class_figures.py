@@ -50,6 +50,17 @@ def test_few_images_have_no_interval() -> None:
     assert found.recall[0] == 0.5 and math.isnan(found.recall[1]) and math.isnan(found.recall[2])
 
 
+@pytest.mark.parametrize("given", [[0] * 30, [0, 1, 2] * 10, [0, 1, 0] * 10])
+def test_recall_that_resampling_does_not_move_has_no_interval(given: list[int]) -> None:
+    found = macro_figures(torch.tensor([0, 1, 2] * 10), torch.tensor(given), 3)
+    assert found.recall[0] == pytest.approx(len(set(given)) / 3)
+    assert np.isnan(found.recall[1:]).all()
+    is_right_always = len(set(given)) == 3
+    for low, high in (found.precision[1:], found.f1[1:]):
+        assert math.isnan(low) == math.isnan(high) == is_right_always
+        assert is_right_always or low < high
+
+
 def test_what_cannot_be_counted_is_refused() -> None:
     with pytest.raises(ArgumentError, match="no images"):
         macro_figures(torch.tensor([], dtype=torch.long), torch.tensor([], dtype=torch.long), 2)

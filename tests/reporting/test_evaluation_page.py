@@ -10,12 +10,14 @@ from hostile_texts import HOSTILE
 from html_checks import require_sound
 from PIL import Image
 
-from covtool.errors import DataError
+from covtool.errors import DataError, OutputExistsError
 from covtool.evaluation.classification.accuracy import ClassificationResult
 from covtool.evaluation.classification.answers import ImageAnswers
 from covtool.evaluation.classification.probabilities import ProbabilityFigures
 from covtool.evaluation.evaluate import Evaluation, evaluate
+from covtool.evaluation.features.files import read_features
 from covtool.reporting.against import compare_subjects
+from covtool.reporting.embedding_file import save_embeddings
 from covtool.reporting.evaluation_page import write_evaluation
 from covtool.reporting.mistake_sheet import save_mistakes
 from covtool.reporting.nearest_training import nearest_training
@@ -194,3 +196,23 @@ def test_mistakes_are_drawn_alone(subject, tmp_path) -> None:
     save_mistakes(subject, tmp_path / "mistakes.png")
     with Image.open(tmp_path / "mistakes.png") as image:
         assert image.format == "PNG" and image.width > 300
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".csv"])
+def test_embeddings_stand_in_the_order_of_the_predictions(toy, subject, tmp_path, suffix) -> None:
+    done, path = subject.done, tmp_path / f"e{suffix}"
+    assert save_embeddings(subject, toy, path) == path
+    found = read_features(path)
+    assert found.column("path") == [str(image) for image in done.paths]
+    classifier = done.opened.model.get_classifier()
+    given = classifier(found.features).argmax(1)
+    assert given.tolist() == list(done.result.predictions)  # they are what the classifier gets
+    with pytest.raises(OutputExistsError):
+        save_embeddings(subject, toy, path)
+
+
+def test_embeddings_without_files_are_refused(toy, subject, tmp_path) -> None:
+    unknown = replace(subject, done=replace(subject.done, paths=()))
+    with pytest.raises(DataError, match="embeddings cannot be written"):
+        save_embeddings(unknown, toy, tmp_path / "e.csv")
+    assert not (tmp_path / "e.csv").exists()

@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from html_checks import require_sound
 from svdnet_runs import write_svdnet_run
 from toy_data import write_toy_data
 from training_runs import Recorder, make_request
 
 from covtool.errors import ArgumentError, DataError
+from covtool.reporting.run_evaluation import evaluated_run
 from covtool.reporting.run_page import report_runs
+from covtool.reporting.subjects import Subject
+from covtool.run_files import read_settings
 from covtool.training import finetune
 from covtool.training.run.run import Run
 from covtool.training.start.revisiting import first_images, parameter_groups_of
@@ -141,3 +145,49 @@ def test_what_is_no_run_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not the folder of a run"):
         report_runs([tmp_path / "empty"])
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+def evaluated_here(run: Path) -> Subject:
+    return evaluated_run(run, device="cpu", batch_size=4, workers=0)
+
+
+def test_the_page_of_a_run_ends_with_its_evaluation(trained: tuple, tmp_path: Path) -> None:
+    run, recorder = trained
+    best = max(epoch.top_1 for epoch in recorder.epochs)
+    result = report_runs([run], tmp_path / "page", evaluator=evaluated_here)
+    page = require_sound(result.path.read_text())
+    assert result.notes == ()
+    assert {"#curves", "#evaluation", "#confusion", "#mistakes", "#how"} <= set(page.links)
+    assert f"{best:.2f} %" in page.text  # the run's own figure, measured again
+    with (tmp_path / "page/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with (run / "images.csv").open() as file:
+        validated = [row["path"] for row in csv.DictReader(file) if row["split"] == "val"]
+    assert [row["path"] for row in rows] == [
+        str(Path(read_settings(run / "args.yaml")["data"]) / path) for path in validated
+    ]
+
+
+def test_images_that_a_run_left_out_are_not_evaluated(data: Path, tmp_path: Path) -> None:
+    run = finetune(make_request(data, tmp_path, epochs=1)).directory
+    lines = (run / "images.csv").read_text().splitlines()
+    place = next(k for k, line in enumerate(lines) if ",val," in line)
+    left_out = lines[place].split(",")[0]
+    lines[place] += "yes"
+    (run / "images.csv").write_text("\n".join(lines) + "\n")
+    done = evaluated_here(run).done
+    assert len(done.paths) == sum(",val," in line for line in lines) - 1
+    assert data / left_out not in done.paths
+
+
+def test_an_evaluation_that_fails_is_told_on_the_page(data: Path, tmp_path: Path) -> None:
+    run = finetune(make_request(data, tmp_path, epochs=1)).directory
+    (run / "exported/best.safetensors").unlink()
+    result = report_runs([run], evaluator=evaluated_here)
+    (note,) = result.notes
+    assert note.startswith("The evaluation cannot be shown.") and "best.safetensors" in note
+    page = require_sound(result.path.read_text())
+    assert note in page.text
+    assert "#confusion" not in page.links
+    with pytest.raises(ArgumentError, match="One run is evaluated"):
+        report_runs([run, run], tmp_path / "page", evaluator=evaluated_here)
