@@ -135,13 +135,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     No word and no number is broken: a table that is too wide for the terminal becomes a list, with
     a line for each cell.
     """
-    titles = [_cell(column) for column in columns]
-    cells = [[_cell(cell) for cell in row] for row in rows]
-    numeric = [
-        bool(cells) and all(_is_numeric(row[index]) for row in cells)
-        for index in range(len(columns))
-    ]
-    found = widths(titles, cells, stdout().width, numeric=numeric)
+    titles, cells, numeric, found = _laid_out(columns, rows)
     if found is None:
         _show(title, _as_list(titles, cells))
         return
@@ -152,6 +146,27 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
     _show(title, drawn)
+
+
+def fits(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:
+    """Return whether a table is narrow enough for the terminal, with no word and no number broken.
+
+    One that is not is shown as a list.
+    """
+    return _laid_out(columns, rows)[-1] is not None
+
+
+def _laid_out(
+    columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> tuple[list[str], list[list[str]], list[bool], list[int] | None]:
+    """Return titles, cells, whether each column has numbers only, and the columns' widths."""
+    titles = [_cell(column) for column in columns]
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    numeric = [
+        bool(cells) and all(_is_numeric(row[index]) for row in cells)
+        for index in range(len(columns))
+    ]
+    return titles, cells, numeric, widths(titles, cells, stdout().width, numeric=numeric)
 
 
 def _as_list(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

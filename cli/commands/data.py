@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from covtool.atomic import require_suffix, require_writable
-from covtool.errors import DataError
+from covtool.errors import ArgumentError, DataError
 from covtool.printable import first_few, printable
 from covtool.specs import InputOverrides, LayoutSpec
 from covtool.specs.auditing import AuditSpec
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from covtool.auditing import Audit, Audited, CleanList
 
 SHOWN = 10  # rows of a table, of classes or of images
-BAR = 20  # characters of the longest bar
+FORMS = ((20, None), (10, None), (0, None), (0, 40), (0, 24), (0, 16))
+"""Characters of the longest bar and of the longest name of a class, from wide to narrow."""
 
 Root = Annotated[
     Path,
@@ -100,12 +101,7 @@ def command(
 
     Example: covtool data birds/ --model resnet50.a1_in1k --report birds-report
     """
-    for path in filter(None, (csv, write_clean)):
-        require_writable(path, overwrite=overwrite)
-    if report is not None:
-        from covtool.reporting.data_page import require_data_page
-
-        require_data_page(report, overwrite=overwrite)
+    _require_outputs(csv, write_clean, report, overwrite=overwrite)
     from covtool import auditing
 
     source = None if model is None else options.model_source(ctx, model, images)
@@ -130,6 +126,23 @@ def command(
             render.line(_of_clean(clean))
     if strict and done.audit.leaks:
         raise _leaking(done.audit)
+
+
+def _require_outputs(
+    csv: Path | None, write_clean: Path | None, report: Path | None, *, overwrite: bool
+) -> None:
+    """Refuse outputs that cannot be written, before minutes are spent on the images."""
+    for path in filter(None, (csv, write_clean)):
+        require_writable(path, overwrite=overwrite)
+    if csv is not None and write_clean is not None and csv.resolve() == write_clean.resolve():
+        raise ArgumentError(
+            f"--csv and --write-clean are both {csv}.",
+            hint="Give each a name of its own: one would replace the other.",
+        )
+    if report is not None:
+        from covtool.reporting.data_page import require_data_page
+
+        require_data_page(report, overwrite=overwrite)
 
 
 def _write_page(done: "Audited", folder: Path, *, overwrite: bool) -> Path:
@@ -194,9 +207,30 @@ def _show_classes(audit: "Audit") -> None:
     chosen = order if len(order) <= SHOWN else [*order[: SHOWN // 2], *order[-SHOWN // 2 :]]
     what = "identities" if audit.task == "retrieval" else "classes"
     few = "" if len(order) <= SHOWN else f", the largest and the smallest of {len(order):,}"
-    rows = [(one.name, *one.images, "#" * round(BAR * sum(one.images) / most)) for one in chosen]
-    columns = (what, *audit.splits, "")
-    render.table(f"Images of {what}{few}", columns, rows)
+
+    def table(bar: int, longest: int | None) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+        columns = (what, *audit.splits, *[""] * bool(bar))
+        return columns, [
+            (
+                _cut(one.name, longest),
+                *one.images,
+                *["#" * round(bar * sum(one.images) / most)] * bool(bar),
+            )
+            for one in chosen
+        ]
+
+    tables = [table(*form) for form in FORMS]
+    # With names in full where none is narrow enough: it becomes a list, which has the room.
+    fitting = next((one for one in tables if render.fits(*one)), tables[0])
+    render.table(f"Images of {what}{few}", *fitting)
+
+
+def _cut(name: str, longest: int | None) -> str:
+    """Return a name without its middle: names of classes often differ at the end."""
+    if longest is None or len(name) <= longest:
+        return name
+    half = (longest - 3) // 2
+    return f"{name[:half]}...{name[-half:]}"
 
 
 def _first(rows: Sequence[object]) -> str:

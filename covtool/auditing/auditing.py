@@ -20,6 +20,7 @@ from covtool.auditing.images import Images
 from covtool.auditing.judging import Judged, judge_by_model, judge_by_predictions
 from covtool.auditing.looking import Looks, look_at
 from covtool.auditing.perceptual_hashes import has_hashes
+from covtool.auditing.predictions_file import read_predictions
 from covtool.auditing.records import Audit, ClassCount, Sizes, Unreadable
 from covtool.auditing.request import AuditRequest
 from covtool.data.datasets.survey import Survey, survey
@@ -51,6 +52,8 @@ def look_through(request: AuditRequest, *, track: Track = silent) -> Audited:
     start = time.perf_counter()
     found = survey(request.data, request.layout, task=request.task)
     images = Images.of(found)
+    # Before the images: it is quicker to refuse.
+    predictions = request.predictions and read_predictions(request.predictions, images)
     notes = list(found.notes)
     looks, copies = Looks.empty(len(images)), Copies(len(images))
     judged = Judged()
@@ -66,8 +69,8 @@ def look_through(request: AuditRequest, *, track: Track = silent) -> Audited:
         notes += _join_alike(request, looks, copies, judged, hashes=hashes)
     else:
         notes.append("The images are records of shards: they were counted, and not opened.")
-    if request.predictions is not None:
-        judged = judge_by_predictions(request, images, judged)
+    if predictions is not None:
+        judged = judge_by_predictions(request, images, judged, predictions)
     groups = copies.groups(images)
     seen = Found(
         survey=found,

@@ -7,19 +7,17 @@ import numpy as np
 
 from covtool.auditing.images import NO_LABEL, Images
 from covtool.auditing.looking import Looks
-from covtool.auditing.records import Finding, Group, LabelSuspect, Outlier, Severity
+from covtool.auditing.records import Group, LabelSuspect, Outlier
+from covtool.data.datasets import class_findings
+from covtool.data.datasets.class_findings import EXAMPLES, ClassCounts, finding
+from covtool.data.datasets.finding import Finding, Severity
 from covtool.data.datasets.folders.names import UNSPLIT, exact_split, implied_split
 from covtool.data.datasets.found_images import counted, shown
 from covtool.data.datasets.survey import Survey
 from covtool.data.images.dim import note_on_dim
+from covtool.data.images.format_mix import note_on_formats
 from covtool.data.images.frames import note_on_frames
-from covtool.printable import printable
 
-EXAMPLES = 5
-UNEVEN = 10
-"""How many times more training images the largest class has than the smallest to be uneven."""
-FEW = 5
-"""Training images, below which a class has few."""
 TINY = 32
 """Pixels of the shorter side, below which an image is tiny."""
 
@@ -50,15 +48,15 @@ class Found:
 
 def findings_in(found: Found) -> tuple[Finding, ...]:
     """Return the findings, leaks first, then problems, then remarks."""
-    every = [finding for find in FINDERS for finding in find(found)]
+    every = [one for find in FINDERS for one in find(found)]
     order: tuple[Severity, ...] = ("leak", "problem", "remark")
-    return tuple(sorted(every, key=lambda finding: order.index(finding.severity)))
+    return tuple(sorted(every, key=lambda one: order.index(one.severity)))
 
 
 def _refusal(found: Found) -> Iterator[Finding]:
     if text := found.survey.refusal:
         task = "evaluate" if found.searches else "finetune"
-        yield _finding("problem", "refused", 1, f"covtool {task} would refuse it: {text}")
+        yield finding("problem", "refused", 1, f"covtool {task} would refuse it: {text}")
 
 
 def _copies_across(found: Found) -> Iterator[Finding]:
@@ -69,7 +67,7 @@ def _copies_across(found: Found) -> Iterator[Finding]:
         count = sum(len(group.images) for group in across)
         # Frames of one walk look alike, and a search leaves out those of the query's own camera.
         severity: Severity = "problem" if found.searches and kind == "near" else "leak"
-        yield _finding(
+        yield finding(
             severity,
             f"{kind}-across-splits",
             count,
@@ -91,7 +89,7 @@ def _copies_searched(found: Found) -> Iterator[Finding]:
     ]
     if searched:
         count = sum(len(group.images) for group in searched)
-        yield _finding(
+        yield finding(
             "leak",
             "copies-searched",
             count,
@@ -106,7 +104,7 @@ def _two_labels(found: Found) -> Iterator[Finding]:
         groups = [g for g in found.groups if g.kind == kind and g.has_two_labels]
         if groups:
             count = sum(len(group.images) for group in groups)
-            yield _finding(
+            yield finding(
                 "problem",
                 f"{kind}-under-two-labels",
                 count,
@@ -125,7 +123,7 @@ def _copies_within(found: Found) -> Iterator[Finding]:
         ]
         if groups:
             count = sum(len(group.images) for group in groups)
-            yield _finding(
+            yield finding(
                 "remark",
                 f"{kind}-within-a-split",
                 count,
@@ -138,7 +136,7 @@ def _copies_within(found: Found) -> Iterator[Finding]:
 def _unreadable(found: Found) -> Iterator[Finding]:
     problems = found.looks.problems
     if problems:
-        yield _finding(
+        yield finding(
             "problem",
             "unreadable",
             len(problems),
@@ -147,25 +145,19 @@ def _unreadable(found: Found) -> Iterator[Finding]:
         )
 
 
-def _missing_classes(found: Found) -> Iterator[Finding]:
+def _of_classes(found: Found) -> Iterator[Finding]:
     images = found.images
-    training = training_splits(images)
-    if found.searches or not training or len(training) == len(images.split_names):
+    training = [images.split_names.index(name) for name in training_splits(images)]
+    if found.searches or not training:
         return
-    counts, of = images.counts, [images.split_names.index(name) for name in training]
-    rest = [at for at in range(len(images.split_names)) if at not in of]
-    trained, tested = counts[:, of].sum(axis=1) > 0, counts[:, rest].sum(axis=1) > 0
-    for there, lacking, severity, text in (
-        (tested, trained, "problem", "have images to test on and none to train on"),
-        (trained, tested, "remark", "have images to train on and none to test on"),
-    ):
-        names = [images.class_names[at] for at in np.flatnonzero(there & ~lacking)]
-        if names:
-            name = "untrained-classes" if severity == "problem" else "untested-classes"
-            verb = text if len(names) > 1 else text.replace("have", "has", 1)
-            yield _finding(
-                severity, name, len(names), f"{counted(len(names), 'class')} {verb}.", names
-            )
+    counts = ClassCounts(
+        class_names=images.class_names,
+        split_names=images.split_names,
+        counts=images.counts,
+        training=training,
+    )
+    for find in class_findings.FINDERS:
+        yield from find(counts)
 
 
 def _empty_classes(found: Found) -> Iterator[Finding]:
@@ -176,37 +168,14 @@ def _empty_classes(found: Found) -> Iterator[Finding]:
     ]
     if names:
         text = f"{counted(len(names), 'class folder')} without images."
-        yield _finding("problem", "empty-classes", len(names), text, names)
-
-
-def _uneven_classes(found: Found) -> Iterator[Finding]:
-    images = found.images
-    of = [images.split_names.index(name) for name in training_splits(images)]
-    if found.searches or not of or not len(images.class_names):
-        return
-    counts = images.counts[:, of].sum(axis=1)
-    names = np.array(images.class_names, dtype=object)[counts > 0]
-    counts = counts[counts > 0]
-    if len(counts) > 1 and counts.max() >= UNEVEN * counts.min():
-        most, least = int(counts.argmax()), int(counts.argmin())
-        yield _finding(
-            "remark",
-            "uneven-classes",
-            len(counts),
-            f"Classes are uneven: {printable(names[most])!r} has {counts[most]:,} training "
-            f"images, {printable(names[least])!r} has {counts[least]:,}.",
-        )
-    few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < FEW]
-    if few:
-        text = f"{counted(len(few), 'class')} {_have(few)} fewer than {FEW} images to train on."
-        yield _finding("remark", "small-classes", len(few), text, few)
+        yield finding("problem", "empty-classes", len(names), text, names)
 
 
 def _identities(found: Found) -> Iterator[Finding]:
     if not found.searches:
         return
     if shared := found.survey.shared:
-        yield _finding(
+        yield finding(
             "leak",
             "shared-identities",
             len(shared),
@@ -218,14 +187,14 @@ def _identities(found: Found) -> Iterator[Finding]:
     alone = [found.images.class_names[at] for at in np.flatnonzero(counts == 1)]
     if alone:
         text = f"{counted(len(alone), 'identity')} {_have(alone)} a single image."
-        yield _finding("remark", "single-images", len(alone), text, alone)
+        yield finding("remark", "single-images", len(alone), text, alone)
 
 
 def _unlabeled(found: Found) -> Iterator[Finding]:
     at = np.flatnonzero(found.images.labels == NO_LABEL)
     if len(at):
         what = "identity" if found.searches else "label"
-        yield _finding(
+        yield finding(
             "remark",
             "unlabeled",
             len(at),
@@ -238,7 +207,7 @@ def _turned(found: Found) -> Iterator[Finding]:
     at = np.flatnonzero(found.looks.turned)
     if len(at):
         verb = "are" if len(at) > 1 else "is"
-        yield _finding(
+        yield finding(
             "remark",
             "turned",
             len(at),
@@ -246,6 +215,14 @@ def _turned(found: Found) -> Iterator[Finding]:
             "say: --exif turns them.",
             [found.images.name(place) for place in at[:EXAMPLES]],
         )
+
+
+def _formats(found: Found) -> Iterator[Finding]:
+    looks = found.looks
+    numbers = np.bincount(looks.formats[looks.readable], minlength=len(looks.format_names))
+    counts = {name: int(count) for name, count in zip(looks.format_names, numbers, strict=True)}
+    if note := note_on_formats({name: count for name, count in counts.items() if count}):
+        yield finding("remark", "several-formats", sum(counts.values()), note)
 
 
 def _of_pixels(found: Found) -> Iterator[Finding]:
@@ -257,7 +234,7 @@ def _of_pixels(found: Found) -> Iterator[Finding]:
         at = np.flatnonzero(flags)
         if len(at):
             examples = [found.images.name(place) for place in at[:EXAMPLES]]
-            yield _finding("remark", name, len(at), note(len(at)) or "", examples)
+            yield finding("remark", name, len(at), note(len(at)) or "", examples)
 
 
 def _tiny(found: Found) -> Iterator[Finding]:
@@ -265,7 +242,7 @@ def _tiny(found: Found) -> Iterator[Finding]:
     sides = np.minimum(looks.widths, looks.heights)
     at = np.flatnonzero(looks.readable & (sides < TINY))
     if len(at):
-        yield _finding(
+        yield finding(
             "remark",
             "tiny",
             len(at),
@@ -278,7 +255,7 @@ def _links(found: Found) -> Iterator[Finding]:
     links = found.survey.left_out.not_followed
     if links:
         verb = "are" if len(links) > 1 else "is"
-        yield _finding(
+        yield finding(
             "remark",
             "links-not-followed",
             len(links),
@@ -291,7 +268,7 @@ def _links(found: Found) -> Iterator[Finding]:
 def _suspects(found: Found) -> Iterator[Finding]:
     if found.suspects:
         count = len(found.suspects)
-        yield _finding(
+        yield finding(
             "problem",
             "labels-in-doubt",
             count,
@@ -308,7 +285,7 @@ def _outliers(found: Found) -> Iterator[Finding]:
     ):
         if outliers:
             count = len(outliers)
-            yield _finding(
+            yield finding(
                 "remark",
                 name,
                 count,
@@ -324,13 +301,13 @@ FINDERS: tuple[Callable[[Found], Iterator[Finding]], ...] = (
     _refusal,
     _unreadable,
     _two_labels,
-    _missing_classes,
+    _of_classes,
     _empty_classes,
     _suspects,
-    _uneven_classes,
     _unlabeled,
     _copies_within,
     _turned,
+    _formats,
     _of_pixels,
     _tiny,
     _links,
@@ -344,13 +321,6 @@ def training_splits(images: Images) -> list[str]:
         return list(images.split_names)
     names = images.split_names
     return [name for name in names if (exact_split(name) or implied_split(name)) == "train"]
-
-
-def _finding(
-    severity: Severity, name: str, count: int, text: str, examples: Sequence[str] = ()
-) -> Finding:
-    few = tuple(printable(example) for example in examples[:EXAMPLES])
-    return Finding(severity=severity, name=name, count=count, text=text, examples=few)
 
 
 def _members(group: Group, *, labels: bool = False) -> str:

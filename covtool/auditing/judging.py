@@ -23,7 +23,7 @@ from covtool.auditing.outliers import (
     similarity_to_all,
     similarity_to_class,
 )
-from covtool.auditing.predictions_file import read_predictions
+from covtool.auditing.predictions_file import Predictions
 from covtool.auditing.records import LabelSuspect, Outlier
 from covtool.auditing.request import AuditRequest
 from covtool.backbones.device import resolve_device
@@ -95,9 +95,10 @@ def judge_by_model(request: AuditRequest, images: Images, looks: Looks, track: T
     return replace(judged, notes=(*notes, *more))
 
 
-def judge_by_predictions(request: AuditRequest, images: Images, judged: Judged) -> Judged:
+def judge_by_predictions(
+    request: AuditRequest, images: Images, judged: Judged, read: Predictions
+) -> Judged:
     """Replace the labels in doubt by those of a file of out-of-fold predictions."""
-    read = read_predictions(request.predictions, images)
     places = sorted(read.margins, key=lambda at: (-read.margins[at][0], at))
     suspects = [
         _suspect(images, at, read.margins[at][1], read.margins[at][0])

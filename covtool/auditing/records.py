@@ -4,28 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from covtool.data.datasets.finding import Finding
+
 Kind = Literal["bytes", "pixels", "near"]
-Severity = Literal["leak", "problem", "remark"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is worth knowing about a data set.
-
-    Attributes:
-        severity: ``leak`` where images to test on are trained on; ``problem`` for other mistakes;
-            ``remark`` for what may be as it should be.
-        name: Kind of the finding, one of `covtool.auditing.findings.NAMES`.
-        count: Number of images, classes or files that it is about.
-        text: The finding, in a sentence.
-        examples: First of them.
-    """
-
-    severity: Severity
-    name: str
-    count: int
-    text: str
-    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from covtool.backbones.classifier import find_classifier
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.metadata.class_lists import read_class_names
 from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
-from covtool.data.datasets.checking import CheckedSamples, check_images
+from covtool.data.datasets.checking import CheckedSamples, check_images, notes_on_formats
+from covtool.data.datasets.class_findings import notes_on_classes
 from covtool.data.datasets.duplicates import COMPARED_AT_MOST, notes_on_equal_files
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.reading import scan
@@ -232,8 +233,10 @@ def _evaluate(
         *opened.notes,
         *layout.notes,
         note_on_boxes(recipe.provenance.steps, request.layout),
+        *notes_on_classes(layout),
         *equal,
         *checked.notes(exif=recipe.input.exif),
+        *notes_on_formats([checked]),
         match.note,
         measured.attack_note,
         *(() if unknown is None else unknown.notes(has_neighbors=scorer is not None)),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from covtool.atomic import require_writable
 from covtool.backbones.device import resolve_device
-from covtool.data.datasets.checking import check_images
+from covtool.data.datasets.checking import check_images, notes_on_formats
 from covtool.data.datasets.duplicates import COMPARED_AT_MOST, notes_on_equal_matches
 from covtool.data.datasets.retrieval.reading import read_retrieval
 from covtool.data.datasets.retrieval.report import RetrievalReport, report_on, require_searchable
@@ -225,7 +225,7 @@ def _extract(
         require_searchable(layout, report)
     opened = request.open()
     extractor = request.extractor(opened, spec, device=device, processes=processes)
-    of_images = checked.notes(exif=opened.recipe.input.exif)
+    of_images = (*checked.notes(exif=opened.recipe.input.exif), *notes_on_formats([checked]))
     relevance = relevance_of(layout, cameras=spec.cameras)
     # Too little memory is refused now, not after the features are extracted.
     plan_search(relevance, extractor.num_features, spec)

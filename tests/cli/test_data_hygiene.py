@@ -131,3 +131,24 @@ def test_nearly_black_images_are_told_and_each_note_once(tmp_path, covtool):
     assert code == 0
     assert "8 images of 16 bits have no value above 4,095" in err
     assert err.count("beside its class folders left out") == 1
+
+
+def test_an_evaluation_says_what_stands_out(tmp_path, covtool):
+    for split, counts in (("train", {"a": 10, "b": 1}), ("val", {"a": 2, "b": 2})):
+        write_classes(tmp_path / "data" / split, counts)
+    first = tmp_path / "data/val/a/000.png"
+    Image.open(first).save(first.with_suffix(".bmp"))
+    first.unlink()
+    net = tmp_path / "net.safetensors"
+    how = ("--head", "gap", "--calibrate", tmp_path / "data", "-j", 0, "-o", net)
+    code, _, err = covtool("convert", "test_resnet", "--from-scratch", *how)
+    assert code == 0, err
+    code, _, err = covtool("evaluate", net, "--data", tmp_path / "data", "-j", 0)
+    told = " ".join(err.split())
+    assert code == 0, err
+    for line in (
+        "Classes of 'train' are uneven: 'a' has 10 images, 'b' has 1 image.",
+        "1 class of 'train' has fewer than 5 images: b (1).",
+        "Images have several formats: 3 PNG, 1 BMP.",
+    ):
+        assert told.count(line) == 1

@@ -1,7 +1,8 @@
 """A check that every image of a data set can be read, before a long run depends on it."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -10,6 +11,7 @@ from covtool.data.datasets.records.records import Records
 from covtool.data.datasets.samples import Sample
 from covtool.data.images.decoding import decode_image
 from covtool.data.images.dim import note_on_dim
+from covtool.data.images.format_mix import note_on_formats
 from covtool.data.images.frames import note_on_frames
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.images.threads import in_threads
@@ -35,6 +37,7 @@ class CheckedSamples:
         turned: Number of good ones with an EXIF orientation that turns them.
         dim: Number of good ones that are nearly black, see `covtool.data.images.dim`.
         frames: Number of good ones that are the first of several images in their file.
+        formats: Number of good ones by Pillow's name of their format.
     """
 
     good: Sequence[Sample]
@@ -42,6 +45,7 @@ class CheckedSamples:
     turned: int = 0
     dim: int = 0
     frames: int = 0
+    formats: Mapping[str, int] = field(default_factory=dict)
 
     def notes(self, *, exif: bool) -> tuple[str, ...]:
         """Return notes on what these images are; `exif` says whether orientations are applied."""
@@ -62,6 +66,14 @@ def notes_on_images(parts: Iterable[CheckedSamples], *, exif: bool) -> tuple[str
         note_on_frames(sum(part.frames for part in parts)),
     )
     return tuple(filter(None, found))
+
+
+def notes_on_formats(parts: Iterable[CheckedSamples]) -> tuple[str, ...]:
+    """Return a note on several formats among the images of several splits, if there are any."""
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(part.formats)
+    return tuple(filter(None, [note_on_formats(counts)]))
 
 
 def list_unreadable(bad: Sequence[ImageProblem]) -> str:
@@ -161,6 +173,7 @@ class _Check(NamedTuple):
     has_turn: bool = False
     is_dim: bool = False
     has_frames: bool = False
+    format: str = ""
 
 
 def _check_all(
@@ -180,7 +193,7 @@ def _check_all(
 def _check_one(sample: Sample) -> _Check:
     try:
         decoded = decode_image(sample.path)
-        return _Check(None, decoded.has_turn, decoded.is_dim, decoded.has_frames)
+        return _Check(None, *decoded[1:])
     except DataError as problem:
         return _Check(problem.reason)
 
@@ -195,4 +208,5 @@ def _checked(samples: Sequence[Sample], checks: Sequence[_Check] | None) -> Chec
         turned=sum(check.has_turn for check in checks),
         dim=sum(check.is_dim for check in checks),
         frames=sum(check.has_frames for check in checks),
+        formats=Counter(check.format for check in checks if check.problem is None),
     )

@@ -67,6 +67,35 @@ def notes_on_equal_files(
     return (*_across_splits(groups, layout), *_under_two_labels(groups, layout))
 
 
+def notes_on_equal_folds(
+    layout: DataLayout, numbers: Sequence[int], *, track: Track = silent
+) -> tuple[str, ...]:
+    """Compare the training images of a data set that are cut into folds, as `notes_on_equal_files`.
+
+    Args:
+        layout: The data set.
+        numbers: Fold of each training image.
+        track: Display of the progress.
+    """
+    if not layout.has_files:
+        return ()
+    samples = zip(numbers, layout.splits["train"], strict=True)
+    files = [ListedFile(str(fold), sample.path, sample.label) for fold, sample in samples]
+    groups = equal_files(files, track=track)
+    across = [group for group in groups if len({file.split for file in group}) > 1]
+    notes = list(_under_two_labels(groups, layout))
+    if across:
+        count = sum(map(len, across))
+        one, same = across[0][0], next(f for f in across[0] if f.split != across[0][0].split)
+        pair = " is ".join(short_path(file.path, layout) for file in (one, same))
+        notes.insert(
+            0,
+            f"{count:,} images in several folds are equal, byte for byte: figures on them say "
+            f"nothing ({pair}).",
+        )
+    return tuple(notes)
+
+
 def notes_on_equal_matches(
     layout: RetrievalLayout, *, at_most: int, track: Track = silent
 ) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from covtool.data.datasets.error_translation import translate_path_errors
-from covtool.data.datasets.folders.labeled import labeled_in_folders
+from covtool.data.datasets.folders.labeled import LAYOUT_HINT, labeled_in_folders
 from covtool.data.datasets.folders.left_out import LeftOut, find_left_out
 from covtool.data.datasets.folders.names import SPLIT_NAMES, UNSPLIT
 from covtool.data.datasets.found_images import FoundImages, counted, shown
@@ -197,6 +197,10 @@ def _unlabeled(root: Path, problem: DataError) -> Survey:
     try:
         source = find_images(root)
     except DataError:
+        if not root.is_dir() and not is_table(root):
+            raise DataError(
+                f"{root} is no data set: it is no folder, no list and no image.", hint=LAYOUT_HINT
+            ) from None
         raise problem from None
     looked = Survey(
         root=root,

@@ -35,12 +35,13 @@ def is_image(path: Path) -> bool:
 
 
 class Decoded(NamedTuple):
-    """An image, whether its EXIF orientation would turn it, `is_dim` and `has_frames`."""
+    """An image, whether its EXIF orientation would turn it, `is_dim`, `has_frames`, its format."""
 
     image: Image.Image
     has_turn: bool
     is_dim: bool = False
     has_frames: bool = False
+    format: str = ""
 
 
 def read_image(path: Path, *, gray: bool = False, exif: bool = False) -> Image.Image:
@@ -108,7 +109,7 @@ def _decoded(image: Image.Image, *, gray: bool, exif: bool) -> Decoded:
     if exif and turn is not None:
         rgb = rgb.transpose(turn)
     rgb = rgb.convert("L").convert("RGB") if gray else rgb
-    return Decoded(rgb, turn is not None, dim, frames)
+    return Decoded(rgb, turn is not None, dim, frames, image.format or "")
 
 
 def image_size(path: Path) -> tuple[int, int]:

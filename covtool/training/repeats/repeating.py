@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from covtool.data.datasets.class_findings import notes_on_classes
+from covtool.data.datasets.duplicates import notes_on_equal_folds
 from covtool.data.datasets.folding import FoldedData, read_folds
+from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.errors import ArgumentError, CovtoolError, DataError, NonFiniteError
 from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, FOLDS, PREDICTIONS, REPEATS, RESULT, read_settings
@@ -20,6 +24,7 @@ from covtool.training.repeats.outcome import (
 )
 from covtool.training.repeats.plan import Repeat, name_of, plan_repeats, request_of
 from covtool.training.repeats.predictions import write_predictions
+from covtool.training.repeats.said_once import SaidOnce
 from covtool.training.run.directory import RunDirectory, directory_at
 from covtool.training.run.observer import Observer, SilentObserver, observer_for
 from covtool.training.run.places import require_run_place
@@ -73,12 +78,14 @@ def repeat_finetune(request: FinetuneRequest, *, observer: Observer | None = Non
         CovtoolError: As `finetune`.
     """
     with joined(timeout_s=request.processes.dist_timeout) as processes:
-        observer = observer_for(observer, processes)
+        observer = SaidOnce(observer_for(observer, processes))
         request = resolve_defaults(request, processes)
         repeats = plan_repeats(request)
         wanted = Path(request.output), request.command, request.experiment
         processes.main(lambda: require_run_place(*wanted))
-        folded = None if request.repeats.folds is None else _cut(request, repeats, observer)
+        folded = (
+            None if request.repeats.folds is None else _cut(request, repeats, observer, processes)
+        )
         create = RepeatsDirectory.create
         path = processes.main(lambda: create(*wanted[:2], name_of(request)).path)
         runs = _All(
@@ -119,7 +126,7 @@ def resume_repeats(
     """
     changes = dict(changes or {})
     with joined(timeout_s=waiting_s(Path(directory) / REPEATS, changes)) as processes:
-        observer = observer_for(observer, processes)
+        observer = SaidOnce(observer_for(observer, processes))
         saved = processes.main(lambda: RepeatsDirectory.open(directory).read_arguments())
         saved = _with_seeds(saved, changes.pop("seeds", None), observer)
         request, notes = continued_request(saved, changes, processes)
@@ -145,11 +152,19 @@ def plan_first(request: FinetuneRequest, *, observer: Observer | None = None) ->
     return plan_finetune(request_of(first, request, name_of(request)), observer=observer)
 
 
-def _cut(request: FinetuneRequest, repeats: Sequence[Repeat], observer: Observer) -> FoldedData:
+def _cut(
+    request: FinetuneRequest, repeats: Sequence[Repeat], observer: Observer, processes: Processes
+) -> FoldedData:
     """Return the folds of a data set, once each of them is known to be of use."""
     folded = cut_into_folds(request)
     for note in folded.whole.notes:  # once, not for each fold
         observer.on_note(note)
+    if not isinstance(folded.whole, RetrievalLayout):
+        for note in notes_on_classes(folded.whole):
+            observer.on_note(note)
+        compare = partial(notes_on_equal_folds, folded.whole, folded.numbers)
+        for note in processes.main(lambda: compare(track=observer.track)):
+            observer.on_note(note)
     folded = replace(folded, whole=replace(folded.whole, notes=()))
     for repeat in repeats:
         require_judgeable(folded.part(repeat.fold), request, SilentObserver())
@@ -217,7 +232,7 @@ def _each(runs: _All, repeats: Sequence[Repeat], arguments: dict[str, Any] | Non
         main(directory.forget_outcome)
         runs.observer.on_note(f"Run {number} of {len(repeats)}: {repeat.name}.")
         try:
-            _one(runs, repeat)
+            _one(runs, repeat, is_first=number == 1)
         except NonFiniteError as problem:
             # The others are as good as they would be without it, and took as long.
             diverged.append((repeat, problem.message))
@@ -239,7 +254,7 @@ def _each(runs: _All, repeats: Sequence[Repeat], arguments: dict[str, Any] | Non
     return result
 
 
-def _one(runs: _All, repeat: Repeat) -> None:
+def _one(runs: _All, repeat: Repeat, *, is_first: bool) -> None:
     """Start a run, or go on with it; then write what its model takes its fold for."""
     directory, processes = runs.directory, runs.processes
     path = directory.run(repeat.name)
@@ -253,13 +268,26 @@ def _one(runs: _All, repeat: Repeat) -> None:
         processes.main(lambda: directory.make_run(repeat.name))
         try:
             train_from_start(
-                request, directory_at(path, processes), runs.observer, processes, images=images
+                request,
+                directory_at(path, processes),
+                runs.observer,
+                processes,
+                images=images,
+                is_told=_is_told(runs, is_first=is_first),
             )
         finally:
             if processes.is_main:
                 directory.discard_unstarted(repeat.name)
     if _is_predicted(runs):
         write_predictions(RunDirectory(path), request, images[0], runs.observer, processes)
+
+
+def _is_told(runs: _All, *, is_first: bool) -> bool:
+    """Return whether what a run would say of its data set was said for all runs."""
+    if runs.folded is not None:
+        return not runs.folded.is_searched  # of a search, each fold is another one
+    # Each seed draws other images to validate on.
+    return not is_first and runs.request.training.val_fraction is None
 
 
 def _is_predicted(runs: _All) -> bool:

@@ -25,6 +25,7 @@ from covtool.training.run.observer import Observer, TrainingPlan, observer_for
 from covtool.training.run.places import require_run_place
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
+from covtool.training.start.data_notes import note_data
 from covtool.training.start.execute import FinetuneResult, plan_run, run_to_end, start_run
 from covtool.training.start.find_rate import with_found_rate
 from covtool.training.start.images import without_cache
@@ -32,7 +33,6 @@ from covtool.training.start.model_defaults import resolve_for_model
 from covtool.training.start.prepare import (
     build_parts,
     gather,
-    note_equal_files,
     open_source,
     read_layout,
     resolve_defaults,
@@ -117,6 +117,7 @@ def train_from_start(
     processes: Processes,
     *,
     images: Images | None = None,
+    is_told: bool = False,
 ) -> FinetuneResult:
     """Train from the first update on.
 
@@ -127,6 +128,7 @@ def train_from_start(
         observer: Observer of the run.
         processes: Processes that train together.
         images: Images that this run was to have; None for what the data set holds.
+        is_told: Whether the data set was looked through already, for other runs on it.
 
     Raises:
         CovtoolError: As `finetune`.
@@ -137,7 +139,8 @@ def train_from_start(
         wanted = Path(request.output), request.command, request.experiment
         processes.main(lambda: require_run_place(*wanted))
     layout, left_out = images or (read_layout(request, observer), None)
-    note_equal_files(layout, observer, processes)
+    if not is_told:
+        note_data(layout, observer, processes)
     opened = open_source(request, observer, processes)
     request = resolve_for_model(request, opened.recipe, layout)
     material = gather(opened, request, layout, observer, processes, left_out=left_out)
@@ -218,7 +221,7 @@ def _planned(request: FinetuneRequest, observer: Observer, processes: Processes)
             hint="--find-lr in place of both makes the range test alone.",
         )
     layout = read_layout(request, observer)
-    note_equal_files(layout, observer, processes)
+    note_data(layout, observer, processes)
     opened = open_source(request, observer, processes)
     request = resolve_for_model(request, opened.recipe, layout)
     request = without_cache(layout, opened.recipe.input, request, observer, processes)

@@ -18,6 +18,7 @@ from covtool.data.datasets.checking import (
     CheckedSamples,
     check_splits,
     list_unreadable,
+    notes_on_formats,
     notes_on_images,
 )
 from covtool.data.datasets.layout import DataLayout
@@ -132,6 +133,8 @@ def _checked(
     splits: Splits, input: InputSpec, request: FinetuneRequest, observer: Observer
 ) -> list[Sequence[Sample]]:
     checked = _looked_at(splits, input, request, observer)
+    for note in notes_on_formats(checked.values()):
+        observer.on_note(note)
     for split, found in checked.items():
         _tell_of(found.bad, split, observer)
     return [found.good for found in checked.values()]

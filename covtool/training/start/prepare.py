@@ -12,7 +12,6 @@ from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
 from covtool.checkpoints.own_runs import run_named
 from covtool.checkpoints.places import is_there
-from covtool.data.datasets.duplicates import notes_on_equal_files
 from covtool.data.datasets.folding import FoldedData, fold_data
 from covtool.data.datasets.layout import DataLayout, in_order_of, require_trainable
 from covtool.data.datasets.records.sources import record_source
@@ -178,16 +177,6 @@ def _require_fit(request: FinetuneRequest, layout: DataLayout) -> None:
             "not classified.",
             hint="Choose rank1 or mAP.",
         )
-
-
-def note_equal_files(layout: DataLayout, observer: Observer, processes: Processes) -> None:
-    """Report which files of a data set are equal.
-
-    All processes must call this.
-    """
-    equal = processes.main(lambda: notes_on_equal_files(layout, track=observer.track))
-    for note in equal:
-        observer.on_note(note)
 
 
 def _read_searched(request: FinetuneRequest, observer: Observer) -> DataLayout:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from toy_data import write_toy_data
 from training_runs import Recorder, content, make_request, power_cut, press_ctrl_c
 
+from covtool.auditing import AuditRequest, audit
 from covtool.checkpoints.own_runs import find_in_run
 from covtool.errors import (
     ArgumentError,
@@ -19,6 +21,7 @@ from covtool.errors import (
 )
 from covtool.run_files import final_figures
 from covtool.specs import FinetuneRequest
+from covtool.specs.auditing import AuditSpec
 from covtool.training import finetune, repeat_finetune, resume_finetune, resume_repeats
 from covtool.training.repeats.plan import plan_repeats
 
@@ -86,6 +89,27 @@ def test_each_image_is_predicted_once_by_a_model_that_has_not_seen_it(whole) -> 
         assert 100 * right / len(own) == pytest.approx(run.figures["best_eval_top1"])
         trained = {r["path"] for r in read_csv(run.run / "images.csv") if r["split"] == "train"}
         assert trained.isdisjoint(row["path"] for row in own)
+
+
+def test_an_audit_takes_the_predictions_as_they_were_written(whole, data) -> None:
+    spec = AuditSpec(near=False, suspect_margin=0)
+    asked = AuditRequest(data=data, predictions=whole.predictions, spec=spec)
+    done = audit(asked)
+    wrong = {
+        f"train/{row['path']}" if not row["path"].startswith("train") else row["path"]: row
+        for row in read_csv(whole.predictions)
+        if row["predicted"] != row["label"]
+    }
+    assert {one.path for one in done.suspects} == set(wrong)
+    for one in done.suspects:
+        row = wrong[one.path]
+        assert one.suggested == row["predicted"]
+        own = math.exp(-float(row["loss"]))
+        assert one.margin == pytest.approx(float(row["probability"]) - own, abs=1e-6)
+    (note,) = (text for text in done.notes if "have no prediction" in text)
+    assert note.startswith("6 images")  # those to validate on are in no fold
+    row = next(iter(wrong.values()), None)
+    assert row is not None  # else nothing was compared above
 
 
 def test_its_own_arguments_make_the_same_run_alone(whole, tmp_path) -> None:
