@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-_VOID = frozenset({"meta", "link", "img", "br", "hr", "input"})
+_VOID = frozenset({"meta", "link", "img", "br", "hr", "input", "wbr"})
 
 
 class PageReader(HTMLParser):

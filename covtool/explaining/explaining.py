@@ -18,7 +18,7 @@ from covtool.explaining.capturing import (
     seen_at_input,
 )
 from covtool.explaining.grids import as_map
-from covtool.explaining.shares import Law, grad_cam, law_of, shares, spread
+from covtool.explaining.shares import Law, grad_cam, has_no_mean, law_of, shares, spread
 from covtool.layers.first_order import FirstOrderPooling
 from covtool.layers.fused_pooling import is_fused
 from covtool.layers.global_pooling import GlobalPooling
@@ -70,8 +70,8 @@ def explain(model: nn.Module, images: Tensor, classes: Tensor, *, method: Method
 
     Raises:
         ShapeError: `images` or `classes` have another shape.
-        ArgumentError: There is no such output or method, or shares of a pooling that is not
-            covtool's.
+        ArgumentError: There is no such output or method; shares of a pooling that is not covtool's;
+            or Grad-CAM of a head that subtracts the mean: its mean gradients are 0.
         SurgeryError: The network has no feature map that is pooled.
         NonFiniteError: A map is not made of finite numbers.
     """
@@ -198,9 +198,16 @@ def _weighted(
         with at_rest(model) as hooks:
             leaves = [leaf_at_output(hooks, branch.reduction) for branch in branches]
             logits = _logits(model, images, classes)
+            found = _by_class(logits, classes, leaves, branches)
+            if any(has_no_mean(g) for of_class in found for _, g, _ in of_class):
+                raise ArgumentError(
+                    "Grad-CAM says nothing about this head: it weights channels by their mean "
+                    "gradients, and a head that subtracts the mean of all positions has none.",
+                    hint="Ask for shares, or auto.",
+                )
             maps = [
                 _added([_on_grid(grad_cam(x, g), b.layout, size) for x, g, b in of_class])
-                for of_class in _by_class(logits, classes, leaves, branches)
+                for of_class in found
             ]
         place = "what the head pools"
     else:

@@ -27,6 +27,8 @@ from torch import Tensor
 
 _TOLERANCE = 1e-3  # of a relative difference: iterations in float32 leave less
 
+_ROUNDING = 1e-4  # of sums in float32, of gradients through some iterations
+
 
 class Law(NamedTuple):
     """How a pooling answers to shifts and scales of its map.
@@ -99,6 +101,18 @@ def grad_cam(features: Tensor, gradient: Tensor) -> Tensor:
     """
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     return (weights * features).sum(dim=1).clamp_min(0)
+
+
+def has_no_mean(gradient: Tensor) -> bool:
+    """Return whether mean gradients are 0 but for rounding, as behind a centered covariance.
+
+    A shift of all positions changes nothing there, so that the gradients of a channel sum to 0.
+
+    Args:
+        gradient: ∂z/∂features, shape (B, D, H, W).
+    """
+    means, size = gradient.mean(dim=(2, 3)), gradient.abs().mean(dim=(2, 3))
+    return bool(size.any()) and bool(means.norm() <= _ROUNDING * size.norm())
 
 
 def spread(values: Tensor, size: tuple[int, int]) -> Tensor:

@@ -39,7 +39,8 @@ def inline_svg(document: str, name: str, title: str) -> str:
     width = root.attrib.pop("width", "")
     root.attrib |= {"id": f"{name}-svg", "role": "img", "aria-label": title}
     if width:
-        root.set("style", f"width: {width}")
+        # Narrow windows move over a drawing rather than make its letters too small to read.
+        root.set("style", f"width: {width}; min-width: min({width}, 30rem)")
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
 

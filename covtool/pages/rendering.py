@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 GENERATOR = '<meta name="generator" content="covtool">'
 """By which a page that covtool wrote is known."""
 
+_JOINT = re.compile(r"[_/-](?=.)")
 _HERE = Path(__file__).parent
 _TEMPLATE, _STYLE, _SCRIPT = "page.html", "page.css", "sort.js"
 
@@ -77,6 +79,7 @@ def _environment() -> "Environment":
         "kind": _kind,
         "drawing": _drawing,
         "short": printable,
+        "breakable": _breakable,
         "lines": _lines,
         "shown": _shown,
         "is_right": _is_right,
@@ -102,6 +105,14 @@ def _drawing(figure: Figure) -> Any:
     from markupsafe import Markup
 
     return Markup(inline_svg(figure.svg, figure.name, escaped(figure.title)))
+
+
+def _breakable(text: str) -> Any:
+    """Let lines end behind the signs that join words in file names, not within a word."""
+    from markupsafe import Markup, escape
+
+    # Escaped here: Markup is shown as it is.
+    return Markup(_JOINT.sub(r"\g<0><wbr>", str(escape(escaped(text)))))
 
 
 def _lines(text: str) -> Sequence[str]:

@@ -15,6 +15,7 @@ MOST_NAMED = 40
 """Classes that are named below their bars; of more there is the shape of the curve."""
 
 _LONGEST = 24  # characters of a name
+_LETTERS = 90  # of all names, each as long as the longest, that stand side by side
 
 
 def class_counts_figure(
@@ -46,11 +47,12 @@ def class_counts_figure(
         bottom = bottom + counts[:, number]
     if len(names) <= MOST_NAMED:
         shown = [as_label(name[:_LONGEST]) for name in names]
-        axes.set_xticks(places, shown, rotation=90 if len(names) > 6 else 0, fontsize=7)
+        fit = len(names) * max(map(len, shown)) <= _LETTERS
+        axes.set_xticks(places, shown, rotation=0 if fit else 90, fontsize=8)
     else:
         axes.set_xlabel(f"{len(names):,} classes, the largest first")
     axes.set_ylabel("images")
     axes.set_xlim(-0.6, len(names) - 0.4)
     if len(splits) > 1:
-        axes.legend(frameon=False)
+        figure.legend(loc="outside upper left", ncols=min(len(splits), 6))  # covers no bar
     return figure

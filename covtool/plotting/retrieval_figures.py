@@ -58,20 +58,11 @@ def distance_figure(pairs: PairHistogram, threshold: float | None) -> "Figure":
         axes.stairs(shares, pairs.edges, fill=True, color=shade, alpha=0.35)
         axes.stairs(shares, pairs.edges, color=shade, linewidth=1.4, label=name)
     if threshold is not None:
-        axes.axvline(threshold, color=_MARK, linewidth=1, linestyle=(0, (4, 3)))
-        axes.annotate(
-            f"equal errors: {threshold:.3g}",
-            (threshold, 0.98),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            fontsize=8,
-            color=_MARK,
-            va="top",
-        )
+        style = {"color": _MARK, "linewidth": 1, "linestyle": (0, (4, 3))}
+        axes.axvline(threshold, label=f"equal errors, {threshold:.3g}", **style)
     axes.set(xlabel="distance", ylim=(0, None))
     axes.set_ylabel("pairs of a kind (%)")
-    figure.legend(loc="outside upper center", ncols=2)
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 
@@ -87,13 +78,14 @@ def roc_figure(found: VerificationResult) -> "Figure":
         axes.annotate(
             f"EER {equal:.2f} %",
             (equal, 100 - equal),
-            xytext=(-6, -14),
+            xytext=(-6, 6),  # the curve rises: nothing is above and left of it
             ha="right",
             fontsize=8,
             textcoords="offset points",
             color=_MARK,
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set(ylim=(0, 102), xlabel="false accepts: pairs of two identities (%)")
     axes.set_ylabel("accepted pairs of one identity (%)")
     return figure

@@ -28,9 +28,11 @@ def reliability_figure(answers: Mapping[str, Scored]) -> "Figure":
     for position, (name, (probability, is_right)) in enumerate(answers.items()):
         sure, right, images = reliability_bins(probability, is_right)
         style = {"color": color(_COLORS[position % len(_COLORS)]), "label": name}
-        axes.plot(100 * sure, 100 * right, linewidth=1.4, zorder=3, **style)
+        axes.plot(100 * sure, 100 * right, linewidth=1.4, zorder=3, clip_on=False, **style)
         sizes = 8 + 90 * images / max(images.max(initial=1), 1)
-        axes.scatter(100 * sure, 100 * right, s=sizes, color=style["color"], zorder=4)
+        axes.scatter(
+            100 * sure, 100 * right, s=sizes, color=style["color"], zorder=4, clip_on=False
+        )
     axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="probability of the given class (%)")
     axes.set_ylabel("right (%)")
     axes.set_aspect("equal")

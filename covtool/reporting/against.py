@@ -143,7 +143,7 @@ def _image(compared: Comparison, pictures: ImagePictures, position: int) -> Pict
     path = first.done.paths[position]
     lines = [
         f"{name}: {subject.names[int(subject.answers.given[position])]} "
-        f"{float(subject.answers.probability[position]):.0%}"
+        f"{100 * float(subject.answers.probability[position]):.0f} %"
         for name, subject in (("this", first), ("other", second))
     ]
     right = first.names[int(first.answers.right[position])]

@@ -179,7 +179,7 @@ def _pair_pictures(subject: Subject, pictures: ImagePictures) -> list[Block]:
             pictures=[
                 pictures.of(
                     paths[position],
-                    (f"{probability[position]:.1%} sure", paths[position].name),
+                    (f"{100 * probability[position]:.1f} % sure", paths[position].name),
                     mark="wrong",
                 )
                 for position in found[right, given]

@@ -43,6 +43,8 @@ LONGEST_SIDE = 256  # pixels to which a picture is reduced as it is read
 BUDGET = 8_000_000
 """Bytes of the page that all pictures take at most."""
 
+_LONGEST_CELL = 150  # characters
+
 COUNTED = Column(title="images", format=",d", is_number=True)
 
 
@@ -137,7 +139,7 @@ def _tiles(audit: Audit) -> Iterator[Tile]:
     yield Tile(name="images", value=f"{audit.images:,}", detail=detail)
     name = "identities" if audit.task == "retrieval" else "classes"
     yield Tile(name=name, value=f"{len(audit.classes):,}")
-    yield Tile(name="leaks", value=str(len(audit.leaks)))
+    yield Tile(name="kinds of leaks", value=str(len(audit.leaks)))
     yield Tile(name="cannot be read", value=f"{len(audit.unreadable):,}")
     yield Tile(name="groups of copies", value=f"{len(audit.groups):,}")
     if audit.suspects:
@@ -149,7 +151,7 @@ def _of_findings(audit: Audit) -> Section:
         return Section(
             name="findings", title="Findings", blocks=(Text(paragraphs=("Nothing stands out.",)),)
         )
-    rows = [(one.severity, one.count, one.text, "; ".join(one.examples)) for one in audit.findings]
+    rows = [(one.severity, one.count, one.text, _examples(one.examples)) for one in audit.findings]
     columns = (
         Column(title="kind"),
         Column(title="count", format=",d", is_number=True),
@@ -158,6 +160,14 @@ def _of_findings(audit: Audit) -> Section:
     )
     table = Table(name="findings", columns=columns, rows=rows)
     return Section(name="findings", title="Findings", blocks=(table,))
+
+
+def _examples(examples: Sequence[str]) -> str:
+    """Return whole examples, as many as a cell shows without a cut; one at least."""
+    few = list(examples)
+    while len(few) > 1 and len("; ".join(few)) > _LONGEST_CELL:
+        few.pop()
+    return "; ".join(few)
 
 
 def _of_classes(audited: Audited) -> Section | None:
@@ -185,7 +195,8 @@ def _of_files(audit: Audit) -> Section:
             ("width", audit.sizes.width),
             ("height", audit.sizes.height),
         ):
-            facts.append((name, f"{least:,} to {most:,} pixels, median {median:,}"))
+            several = f"{least:,} to {most:,} pixels, median {median:,}"
+            facts.append((name, f"{most:,} pixels" if least == most else several))
         for name, counts in (("formats", audit.formats), ("modes", audit.modes)):
             facts.append((name, ", ".join(f"{one} {count:,}" for one, count in counts.items())))
     if audit.cameras is not None:
@@ -229,11 +240,11 @@ def _of_copies(audit: Audit, pictures: _PictureBook, kind: str) -> Section | Non
         return None
     shown = tuple(
         PictureGroup(
-            title=_what(group),
+            title=f"{number}: {_what(group)}",
             pictures=tuple(_of_member(one, pictures) for one in group.images[:OF_A_GROUP]),
             lines=_more(group),
         )
-        for group in groups[:SHOWN]
+        for number, group in enumerate(groups[:SHOWN], start=1)
     )
     rows = [
         (number, one.path, one.split, one.label)

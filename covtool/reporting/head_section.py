@@ -11,6 +11,7 @@ from covtool.ops.resampling import FEWEST_UNITS, Intervals, mean_intervals
 from covtool.pages import Command, Facts, Notes, Section, Tile, Tiles
 from covtool.pages.records import Block
 from covtool.reporting.subjects import Subject
+from covtool.specs.operations import operation_name
 
 INTERVALS = (
     "Ranges hold the true figure with 95 %, as far as these images are a fair sample of those to "
@@ -40,7 +41,7 @@ def how_section(subject: Subject) -> Section:
     """Return what was measured, with what, and how to repeat it."""
     done = subject.done
     recipe = done.opened.recipe if done.opened else None
-    operations = ", ".join(operation.kind for operation in recipe.operations) if recipe else ""
+    operations = ", ".join(map(operation_name, recipe.operations)) if recipe else ""
     source = f"{recipe.base.library}: {recipe.base.name}" if recipe else None
     rows = [
         ("model", subject.model),

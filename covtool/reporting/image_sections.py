@@ -100,7 +100,7 @@ def right_section(subject: Subject, pictures: ImagePictures) -> Section:
                 pictures.of(
                     paths[position],
                     (
-                        f"{names[given[position]]}, {probability[position]:.1%}",
+                        f"{names[given[position]]}, {100 * probability[position]:.1f} %",
                         paths[position].name,
                     ),
                     mark="right",
@@ -142,9 +142,9 @@ def _mistake(
         path, (path.name, f"loss {float(answers.loss[position]):.3g}"), mark="wrong"
     )
     return PictureGroup(
-        title=f"{names[given]} {float(answers.probability[position]):.1%}",
+        title=f"{names[given]} {100 * float(answers.probability[position]):.1f} %",
         lines=(
-            f"is {names[right]} {float(answers.right_probability[position]):.1%}, "
+            f"is {names[right]} {100 * float(answers.right_probability[position]):.1f} %, "
             f"rank {int(answers.rank[position]) + 1}",
         ),
         pictures=[

@@ -235,18 +235,20 @@ def _identities(subject: RetrievalSubject) -> Section:
     grouped = _grouped(subject, lambda sample: sample.identity)
     table = Table(
         name="identities",
-        columns=[Column(title="identity"), *_FIGURES],
+        columns=[Column(title="identity"), *_columns(subject)],
         rows=sorted(((name, *_figures(subject, rows)) for name, rows in grouped), key=_by_map),
         shown=200,
     )
     return Section(name="identities", title="Identities by average precision", blocks=[table])
 
 
-_FIGURES = (
-    Column(title="queries", format=",d", is_number=True),
-    Column(title="mAP (%)", format=".1f", is_number=True),
-    Column(title="rank-1 (%)", format=".1f", is_number=True),
-)
+def _columns(subject: RetrievalSubject) -> tuple[Column, ...]:
+    first = next(name for name, _ in subject.done.result.figures())  # rank-1, or Recall@1
+    return (
+        Column(title="queries", format=",d", is_number=True),
+        Column(title="mAP (%)", format=".1f", is_number=True),
+        Column(title=f"{first} (%)", format=".1f", is_number=True),
+    )
 
 
 def _cameras(subject: RetrievalSubject) -> Iterator[Section]:
@@ -257,7 +259,7 @@ def _cameras(subject: RetrievalSubject) -> Iterator[Section]:
     by_camera = Table(
         name="cameras",
         title="Queries by their camera",
-        columns=[Column(title="camera"), *_FIGURES],
+        columns=[Column(title="camera"), *_columns(subject)],
         rows=[
             (name, *_figures(subject, rows))
             for name, rows in _grouped(subject, lambda sample: sample.camera or "")
@@ -307,9 +309,9 @@ def _how(subject: RetrievalSubject) -> Section:
     rows = [
         ("model", subject.model),
         ("data", done.data),
-        ("queries", done.result.queries),
-        ("gallery", done.result.gallery),
-        ("features", done.num_features),
+        ("queries", f"{done.result.queries:,}"),
+        ("gallery", f"{done.result.gallery:,}"),
+        ("features", f"{done.num_features:,}"),
         ("distance", spec.metric),
         ("re-ranking", "k-reciprocal" if spec.rerank else "none"),
         ("own camera", "ignored" if done.result.has_cameras else "not known, or not ignored"),

@@ -216,8 +216,8 @@ def _tiles(history: RunHistory, result: Mapping[str, Any], settings: Mapping[str
         median = f"{np.nanmedian(speed):.3g}"
         tiles.append(Tile(name="images per second", value=median, detail="median over updates"))
     if isinstance(memory := result.get("peak_memory_mib"), int | float):
-        detail = "of the main process, MiB"
-        tiles.append(Tile(name="peak memory", value=f"{memory:,.0f}", detail=detail))
+        detail = "of the main process"
+        tiles.append(Tile(name="peak memory", value=f"{memory:,.0f} MiB", detail=detail))
     return Tiles(tiles=tiles)
 
 

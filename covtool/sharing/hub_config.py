@@ -7,7 +7,7 @@ from covtool import __version__
 from covtool.backbones.timm_folder import timm_config
 from covtool.checkpoints.hub import MARK
 from covtool.specs import Recipe
-from covtool.specs.operations import Operation
+from covtool.specs.operations import operation_name
 
 
 def hub_config(recipe: Recipe, *, with_timm: bool) -> bytes:
@@ -23,7 +23,7 @@ def hub_config(recipe: Recipe, *, with_timm: bool) -> bytes:
     about = {
         "version": __version__,
         "base": recipe.base.model_dump(mode="json"),
-        "operations": list(map(_name, recipe.operations)),
+        "operations": list(map(operation_name, recipe.operations)),
     }
     described: dict[str, Any] = timm_config(recipe) if with_timm else _described(recipe)
     text = json.dumps({**described, MARK: about}, indent=2)  # ASCII: as any reader takes it
@@ -40,8 +40,3 @@ def _described(recipe: Recipe) -> dict[str, Any]:
         "input": images,
         "label_names": names,
     }
-
-
-def _name(operation: Operation) -> str:
-    variant = getattr(operation, "head", None) or getattr(operation, "conv", None)
-    return f"{operation.operation} {variant}" if variant else operation.operation

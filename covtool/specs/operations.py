@@ -181,3 +181,9 @@ Operation = Annotated[
     | PatchStrideSpec,
     Field(discriminator="operation"),
 ]
+
+
+def operation_name(operation: Operation) -> str:
+    """Return an operation with what it builds: ``head isqrt``, ``conv tanh``, ``last-stride``."""
+    variant = getattr(operation, "head", None) or getattr(operation, "conv", None)
+    return f"{operation.operation} {variant}" if variant else operation.operation

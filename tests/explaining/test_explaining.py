@@ -129,6 +129,20 @@ def test_grad_cam_of_an_average_is_the_positive_part_of_the_weighted_map() -> No
     assert_close(found.values.double(), by_hand, rtol=1e-5, atol=1e-6)
 
 
+@every(SECOND_ORDER)
+def test_grad_cam_is_refused_where_mean_gradients_are_rounding(row: Head) -> None:
+    net, images = net_of(row), maps_of_six_channels()
+    classes = torch.tensor([0, 2])
+    if not row.centered:
+        assert explain(net, images, classes, method="grad-cam").values.abs().max() > 1e-6
+        return
+    for exact in (net, net.float()):
+        given = images.to(next(exact.parameters()).dtype)
+        with pytest.raises(ArgumentError, match="subtracts the mean"):
+            explain(exact, given, classes, method="grad-cam")
+    assert explain(net, images.float(), classes).method == "shares"
+
+
 def test_each_class_has_its_own_map_and_no_image_changes_those_of_another() -> None:
     net, images = net_of(HEADS["isqrt"]), maps_of_six_channels(3)
     together = explain(net, images, torch.tensor([[0, 1], [2, 0], [1, 1]]))

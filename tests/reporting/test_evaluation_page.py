@@ -102,6 +102,12 @@ def test_the_page_shows_what_was_measured(subject, tmp_path) -> None:
     assert len(images) >= len(subject.mistakes)
 
 
+def test_the_page_of_an_operated_model_says_its_operations(tmp_path) -> None:
+    done = evaluate(evaluated_toy(tmp_path, head="isqrt"))
+    made = write_evaluation(Subject(done=done, model="net"), tmp_path / "page")
+    assert "head isqrt" in require_sound(made.read_text()).text
+
+
 def test_every_image_has_its_row(subject, tmp_path) -> None:
     write_evaluation(subject, tmp_path / "page")
     with (tmp_path / "page/predictions.csv").open() as file:

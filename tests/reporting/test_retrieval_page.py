@@ -6,28 +6,16 @@ import numpy as np
 import pytest
 import torch
 from html_checks import require_sound
-from images import write_image
-from retrieval_models import write_model
-from retrieval_trees import write_market
+from searched_markets import searched_market
 
 from covtool.evaluation.retrieval.metrics import RECALLS, precision_at_recall
-from covtool.evaluation.retrieve import RetrievalRequest, retrieve
 from covtool.plotting.retrieval_figures import cmc_curve
 from covtool.reporting.retrieval_page import RetrievalSubject, write_retrieval
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    root = tmp_path_factory.mktemp("market")
-    write_market(root)
-    for person in range(4, 7):
-        write_image(root / "query" / f"000{person}_c1s1_000001_00.jpg", seed=person)
-        for camera in (2, 3):
-            name = f"000{person}_c{camera}s1_000002_00.jpg"
-            write_image(root / "bounding_box_test" / name, seed=10 * person + camera)
-    model = write_model(tmp_path_factory.mktemp("model"))
-    usual = {"source": str(model), "workers": 0, "device": "cpu", "batch_size": 4}
-    return retrieve(RetrievalRequest(data=root, keep=10, **usual))
+    return searched_market(tmp_path_factory.mktemp("searched"))
 
 
 def test_page_holds_the_figures_the_queries_and_the_cameras(searched, tmp_path):
