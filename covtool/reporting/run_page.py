@@ -1,5 +1,6 @@
 """A page about one training run, or about several side by side."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from covtool.pages import (
     Page,
     Section,
     Table,
+    Text,
     Tile,
     Tiles,
     require_page_folder,
@@ -131,7 +133,7 @@ def _page_of_one(history: RunHistory, groups: "Sequence[ParameterGroup] | None")
         image_section(run, settings),
         group_section(run, groups),
         setting_section(run, settings, environment),
-        _evaluation_section(run),
+        _evaluation_section(run, settings),
     ]
     return Page(
         title=f"Run {history.label}",
@@ -203,11 +205,16 @@ def _epoch_table(history: RunHistory) -> list[Table]:
     ]
 
 
-def _evaluation_section(run: Path) -> Section:
+def _evaluation_section(run: Path, settings: Mapping[str, Any]) -> Section:
+    data, page = str(settings.get("data") or "DIR"), str(run / "evaluation")
+    command = ["covtool", "evaluate", str(run), "--data", data, "--report", page]
     return Section(
         name="evaluation",
         title="How good, where wrong",
-        blocks=[Command(text=f"covtool evaluate {run} --data DIR")],
+        blocks=[
+            Text(paragraphs=["This measures the best model and writes a page of its mistakes."]),
+            Command(text=shlex.join(command)),
+        ],
     )
 
 
