@@ -50,6 +50,13 @@ EVERYDAY: dict[str, dict[str, tuple[str, ...]]] = {
         "Speed and device": _SPEED,
         "Results": _RESULTS,
     },
+    "data": {
+        "What is looked for": ("model", "predictions", "quick", "near", "suspect_margin", "strict"),
+        "Images": ("task", "labels", "crop", "class_folders"),
+        "Results": ("report", "csv", "write_clean", "overwrite"),
+        "Speed and device": ("batch_size", "workers", "device"),
+        "Files": ("config",),
+    },
     "evaluate": {
         "Images": ("data", "task", "split", "img_size", "class_names"),
         "What is measured": ("per_class", "confusion", "unknown", "attack"),

@@ -31,10 +31,13 @@ Panels = dict[str, list[TyperOption]]
 class Command(TyperCommand):
     """A command whose help shows the options of its table in `EVERYDAY`, or all of them."""
 
+    path: str = ""
+    """Name with those of its groups in front, as it is typed: ``bench data`` is not ``data``."""
+
     @property
     def everyday(self) -> Mapping[str, tuple[str, ...]]:
         """The panels of options that ``--help`` shows; empty where it shows all."""
-        return EVERYDAY.get(self.name or "", {})
+        return EVERYDAY.get(self.path, {})
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:
         """Write the help to stdout."""

@@ -55,6 +55,7 @@ def load_command(package: str, name: str) -> TyperCommand | TyperGroup:
     single.command(name, cls=Command)(module.command)
     command = typer.main.get_command(single)
     path = module.__name__.removeprefix("covtool_cli.commands.").replace(".", " ")
+    command.path = path.replace("_", "-")
     for parameter in command.params:
         parameter.show_envvar = False  # COVTOOL_<COMMAND>_<OPTION>, for all alike
         home.expand_in(parameter)

@@ -288,7 +288,7 @@ def _of_suspects(audit: Audit, pictures: _PictureBook) -> Section | None:
                 pictures.picture(
                     one.at,
                     one.path,
-                    (one.label, f"looks like {one.suggested}", f"by {one.margin:.2f}"),
+                    (one.label, f"looks like {one.suggested}", f"margin {one.margin:.2f}"),
                     "wrong",
                 ),
             )
@@ -297,7 +297,7 @@ def _of_suspects(audit: Audit, pictures: _PictureBook) -> Section | None:
     )
     columns = (
         *(Column(title=name) for name in ("image", "split", "label", "looks like")),
-        Column(title="by", format=".3f", is_number=True),
+        Column(title="margin", format=".3f", is_number=True),
     )
     table = Table(
         name="suspects",

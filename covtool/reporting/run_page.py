@@ -173,7 +173,7 @@ def _page_of_one(
         image_section(run, settings),
         group_section(run, groups),
         setting_section(run, settings, environment),
-        _evaluation_section(run, evaluated, missed),
+        _evaluation_section(run, settings, evaluated, missed),
         *([] if evaluated is None else evaluation_sections(evaluated)),
     ]
     return Page(
@@ -247,7 +247,9 @@ def _epoch_table(history: RunHistory) -> list[Table]:
     ]
 
 
-def _evaluation_section(run: Path, evaluated: Subject | None, missed: Sequence[str]) -> Section:
+def _evaluation_section(
+    run: Path, settings: Mapping[str, Any], evaluated: Subject | None, missed: Sequence[str]
+) -> Section:
     """Return the head of the evaluation, or the commands that make one."""
     name, title = "evaluation", "How good, where wrong"
     if evaluated is not None:
@@ -255,7 +257,11 @@ def _evaluation_section(run: Path, evaluated: Subject | None, missed: Sequence[s
         return Section(
             name=name, title=title, blocks=[Text(paragraphs=[words]), *evaluation_head(evaluated)]
         )
-    commands = f"covtool report {quote(str(run))}\ncovtool evaluate {quote(str(run))} --data DIR"
+    data, page = str(settings.get("data") or "DIR"), str(run / "evaluation")
+    commands = (
+        f"covtool report {quote(str(run))}\n"
+        f"covtool evaluate {quote(str(run))} --data {quote(data)} --report {quote(page)}"
+    )
     return Section(name=name, title=title, blocks=[Notes(sentences=missed), Command(text=commands)])
 
 

@@ -188,9 +188,12 @@ def setting_section(
             Facts(rows=[(name, as_text(value)) for name, value in environment.items()]),
             Table(
                 name="settings",
-                title="All settings",
+                title="Settings",
                 columns=[Column(title="setting"), Column(title="value")],
-                rows=[(name, as_text(value)) for name, value in settings.items()],
+                rows=[
+                    (name, as_text(value)) for name, value in settings.items() if value is not None
+                ],
+                caption="Those that have a value; the others are left to the model or the data.",
             ),
         ],
     )

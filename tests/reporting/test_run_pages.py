@@ -44,6 +44,7 @@ def test_the_page_of_a_run_has_its_sections_figures_and_tables(trained: tuple) -
     assert "labels are smoothed by 0.1" in text
     assert f"covtool finetune --config {run}/args.yaml" in text
     assert "peak memory" in text
+    assert f"--report {run}/evaluation" in text
     with (run / "report/tables/epochs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
