@@ -39,7 +39,7 @@ def mcnemar(only_first: int, only_second: int) -> McNemar:
         Psychometrika 1947; exact, by the binomial distribution with p = 1/2.
 
     Example:
-        >>> mcnemar(1, 5).p_value
+        >>> round(mcnemar(1, 5).p_value, 5)
         0.21875
     """
     if min(only_first, only_second) < 0:

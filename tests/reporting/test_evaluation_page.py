@@ -181,6 +181,7 @@ def test_no_name_acts_on_the_page(text, tmp_path) -> None:
     require_sound(page.read_text())
 
 
+@pytest.mark.slow
 def test_a_thousand_classes_of_fifty_images_stay_small(tmp_path) -> None:
     noise = torch.randint(0, 256, (240, 320, 3), generator=torch.Generator().manual_seed(0))
     source = tmp_path / "noise.jpg"
