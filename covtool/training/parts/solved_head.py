@@ -24,7 +24,7 @@ class SolvedHead:
 
     The trained classifier goes on to steer the backbone, although it knows its images by heart.
     What is measured and exported has the classifier that ridge regression gives for the features
-    as they are by then, which fits new images better (docs/finetune.md has the figures).
+    as they are by then; benchmarks/calibrated_finetuning.py measures both.
 
     Attributes:
         model: The model, in eval mode.

@@ -57,8 +57,8 @@ def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest
 def with_head(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
     """Return the request with `resolve_head` set.
 
-    A calibrated head is solved anew until it was trained without: what it gains that way is in
-    docs/finetune.md. A classifier that starts at random is trained.
+    A calibrated head is solved anew until it was trained without. A classifier that starts at
+    random is trained.
     """
     trains_classifier = request.svdnet is None and request.objective.needs("logits")
     kept = not request.new_classifier and request.init_from is None
