@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from covtool import __version__, atomic, errors
+from covtool import __version__, allocator, atomic, errors
 from covtool.printable import escaped, printable
 from covtool.shortages import shortage_behind
 from covtool_cli import environment, home, launching, library_talk, signals, streams, suggestions
@@ -132,6 +132,8 @@ def main(
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
     is_own_process = arguments is None  # tests and programs pass arguments
+    if is_own_process:
+        allocator.keep_freed_memory()
     given = home.without_equals(sys.argv[1:] if arguments is None else arguments)
     already = len(atomic.written_files())  # tests run several commands in one process
     with streams.guarded() as (stdout, _), library_talk.in_lines(debug=DEBUG in given):

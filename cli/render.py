@@ -291,4 +291,4 @@ def _track_by_lines(iterable: Iterable[Any], description: str, total: int | None
 
 
 def _is_numeric(cell: str) -> bool:
-    return cell == "-" or cell.replace(",", "").replace(".", "").lstrip("-").isdigit()
+    return cell == "-" or cell.replace(",", "").replace(".", "").lstrip("~-").isdigit()

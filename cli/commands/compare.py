@@ -220,6 +220,11 @@ def _show(done: "Comparison") -> None:
         render.note(f"left out: {row.label}: {row.reason}")
     near = sum(row.near_best for row in done.rows)
     row, cheapest = done.recommended, done.cheapest
+    if projected := [row.projected_to for row in done.rows if row.projected_to is not None]:
+        render.line(
+            f"~ approximate, {render.counted(len(projected), 'row')}: no exact solution fits "
+            f"--calibrate-memory, features were projected to {min(projected):,} directions or more"
+        )
     render.line(
         f"* within the noise of the best, 0 lies in the interval of the difference: {near} of "
         f"{render.counted(len(done.rows), 'row')}"
@@ -242,7 +247,7 @@ def _cells(row: "ComparedRow") -> Iterator[str]:
     marks = ("->" if row.recommended else "", "*" if row.near_best else "")
     yield " ".join(filter(None, marks))
     yield row.label
-    yield f"{row.figure:.1f}"
+    yield f"{'' if row.projected_to is None else '~'}{row.figure:.1f}"
     yield _ends(row.interval)
     yield f"{row.difference:.1f}"
     yield _ends(row.difference_interval)

@@ -205,6 +205,7 @@ def _judged(
             difference=judged.difference,
             difference_interval=judged.difference_interval,
             rank_1=row.rank_1,
+            projected_to=row.projected_to,
             features=row.candidate.plan.in_features,
             parameters=row.costs.parameters,
             gflops=row.costs.gflops,

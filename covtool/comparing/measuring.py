@@ -35,6 +35,7 @@ class MeasuredRow:
             or its average precision as a query.
         figure: Mean of them, percent; of left-out images as `convert` prints it.
         rank_1: Share of queries whose first image is a match, percent; None without a search.
+        projected_to: See `ComparedRow`.
         costs: What the converted network costs.
     """
 
@@ -43,6 +44,7 @@ class MeasuredRow:
     values: Tensor
     figure: float
     rank_1: float | None
+    projected_to: int | None
     costs: Costs
 
 
@@ -94,6 +96,7 @@ class FittedHead:
         values: What each image gets; see `MeasuredRow`.
         figure: Mean of them, percent.
         rank_1: See `MeasuredRow`.
+        projected_to: See `ComparedRow`.
     """
 
     candidate: Candidate
@@ -102,6 +105,7 @@ class FittedHead:
     values: Tensor
     figure: float
     rank_1: float | None = None
+    projected_to: int | None = None
 
 
 def measured_row(subject: Subject, fit: FittedHead, how: Measuring) -> MeasuredRow:
@@ -114,6 +118,7 @@ def measured_row(subject: Subject, fit: FittedHead, how: Measuring) -> MeasuredR
         values=fit.values,
         figure=fit.figure,
         rank_1=fit.rank_1,
+        projected_to=fit.projected_to,
         costs=costs,
     )
 
@@ -187,6 +192,7 @@ def _fitted(
         head=head,
         values=fit.right.double().cpu(),
         figure=fit.result.left_out_top_1,
+        projected_to=fit.result.system_size if fit.result.projected else None,
     )
     return fitted if how.search is None else _searched(fitted, how.search, store)
 
@@ -200,6 +206,7 @@ def _searched(fitted: FittedHead, search: TrainingSearch, store: MapStore) -> Fi
         values=found.average_precisions,
         figure=found.mean_average_precision,
         rank_1=found.rank_1,
+        projected_to=None,  # a search needs no classifier
     )
 
 

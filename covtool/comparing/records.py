@@ -27,6 +27,8 @@ class ComparedRow:
         difference: Of the figure to that of the best row, points; 0 or less.
         difference_interval: Of the difference, the same images in both rows.
         rank_1: For retrieval, percent; None for classification.
+        projected_to: Directions that the classifier's inputs were projected to, since no exact
+            solution fits the bound on memory: the figure is approximate. None where it is exact.
         features: Inputs of the classifier.
         parameters: Trained numbers of the whole model.
         gflops: Floating point operations of one image, in 1e9.
@@ -49,6 +51,7 @@ class ComparedRow:
     difference: float
     difference_interval: Interval
     rank_1: float | None = None
+    projected_to: int | None = None
     features: int
     parameters: int
     gflops: float

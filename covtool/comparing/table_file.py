@@ -10,8 +10,8 @@ from covtool.comparing.records import ComparedRow, Comparison, LeftOutRow
 
 COLUMNS = (
     *("label", "checkpoint", "img_size", "taps", "head", "metric", "figure", "low", "high"),
-    *("difference", "difference_low", "difference_high", "rank_1", "features", "parameters"),
-    *("gflops", "ms_per_image", "memory_mib", "near_best", "on_front", "recommended"),
+    *("difference", "difference_low", "difference_high", "rank_1", "projected_to", "features"),
+    *("parameters", "gflops", "ms_per_image", "memory_mib", "near_best", "on_front", "recommended"),
     *("command", "reason"),
 )
 
@@ -51,8 +51,8 @@ def _line(row: ComparedRow | LeftOutRow) -> dict[str, object]:
 
 
 def _figures(row: ComparedRow, metric: str) -> dict[str, object]:
-    numbers = ("figure", "difference", "rank_1", "features", "parameters", "gflops")
-    marks = ("ms_per_image", "memory_mib", "near_best", "on_front", "recommended")
+    numbers = ("figure", "difference", "rank_1", "projected_to", "features", "parameters")
+    marks = ("gflops", "ms_per_image", "memory_mib", "near_best", "on_front", "recommended")
     return {
         **{name: getattr(row, name) for name in (*numbers, *marks)},
         "metric": metric,

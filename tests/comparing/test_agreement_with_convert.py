@@ -1,5 +1,7 @@
 """A row's figure is that of the file which its command writes: not nearly, exactly."""
 
+import io
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from covtool.conversion.of_comparison import conversion_of, convert_row
 from covtool.errors import VerificationError
 from covtool.specs import ModelSource
 from covtool.specs.comparing import CompareSpec
+from covtool_cli.commands.compare import _show
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +96,25 @@ def test_pairs_are_the_best_of_all_and_have_the_figures_of_their_conversions(
     everything = compare(replace(request, spec=request.spec.model_copy(update={"pairs": 100})))
     figures = sorted((r.figure for r in everything.rows if len(r.taps) == 2), reverse=True)
     assert sorted((row.figure for row in pairs), reverse=True) == figures[: len(pairs)]
+
+
+def test_a_row_says_where_no_exact_solution_fits(tmp_path, data) -> None:
+    def compared(memory: float) -> tuple[CompareRequest, Comparison]:
+        request = request_of(tmp_path, data, "test_efficientnet", calibrate_memory=memory)
+        return request, compare(request)
+
+    assert {row.projected_to for row in compared(4.0)[1].rows} == {None}
+    request, done = compared(1e-4)
+    sizes = [row.projected_to for row in done.rows if row.projected_to is not None]
+    assert sizes
+    assert all(1 <= size < done.images for size in sizes)
+    assert f"approximate, {len(sizes)} row" in (table := shown(done))
+    assert "~" in table
+    require_agreement(request, done, tmp_path)
+
+
+def shown(done: Comparison) -> str:
+    out = io.StringIO()
+    with redirect_stdout(out):
+        _show(done)
+    return out.getvalue()
