@@ -61,7 +61,7 @@ def command(
         return
     shown = [name for name in rows[0] if wide or name not in WIDE]
     render.table(TITLES[what], shown, [[_text(row[name]) for name in shown] for row in rows])
-    if not wide:
+    if not wide and render.stdout().is_terminal:  # a hint for people, not for a file or a program
         render.note("note: --wide shows sources and options too.")
 
 
