@@ -18,14 +18,14 @@ class ForkedCommand:
 
     Attributes:
         pid: Its number, that of its process group too.
-        stderr: File of what it prints.
+        stdout, stderr: Files of what it prints.
     """
 
     def __init__(self, *arguments: object, folder: Path) -> None:
-        self.stderr = folder / "stderr"
+        self.stdout, self.stderr = folder / "stdout", folder / "stderr"
         context = multiprocessing.get_context("fork")
         given = [str(argument) for argument in arguments]
-        self._process = context.Process(target=_run, args=(given, folder, self.stderr))
+        self._process = context.Process(target=_run, args=(given, folder, self.stdout, self.stderr))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
             self._process.start()
@@ -47,11 +47,11 @@ class ForkedCommand:
         return self.stderr.read_text() if self.stderr.exists() else ""
 
 
-def _run(arguments: list[str], folder: Path, stderr: Path) -> None:
+def _run(arguments: list[str], folder: Path, stdout: Path, stderr: Path) -> None:
     os.setsid()
     os.chdir(folder)
     # Files in place of what pytest captures, for loaders' processes too.
-    for number, path in ((1, os.devnull), (2, stderr)):
+    for number, path in ((1, stdout), (2, stderr)):
         with Path(path).open("wb") as file:
             os.dup2(file.fileno(), number)
     sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115

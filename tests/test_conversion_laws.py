@@ -156,7 +156,18 @@ def test_every_pair_with_overlapping_patches_is_kept_or_refused(
         kept_or_refused(pair, checkpoints["test_vit"], tmp_path, reopened)
 
 
-@pytest.mark.parametrize("order", [*permutations(["last-stride", "conv", "head"])], ids="+".join)
+# Every pair is tested above; of three, an order and its reverse are quick.
+ORDERS = [*permutations(["last-stride", "conv", "head"])]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(order, marks=[pytest.mark.slow] * (order not in (ORDERS[0], ORDERS[-1])))
+        for order in ORDERS
+    ],
+    ids="+".join,
+)
 def test_what_the_command_can_do_at_once_may_come_in_any_order(
     order: tuple[str, ...], checkpoints, reopened, tmp_path: Path
 ) -> None:

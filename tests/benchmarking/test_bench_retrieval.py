@@ -1,6 +1,7 @@
 """The benchmark of searches measures what it says; no test looks at how fast anything was."""
 
 import json
+import multiprocessing
 import subprocess
 import sys
 from subprocess import CompletedProcess
@@ -8,6 +9,7 @@ from subprocess import CompletedProcess
 import pytest
 from in_process import covtool
 
+from covtool.benchmarking import retrieval
 from covtool.benchmarking.retrieval import SEARCHES, benchmark_retrieval
 from covtool.errors import ArgumentError
 
@@ -22,9 +24,16 @@ def measured(*arguments: str) -> CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_every_search_has_a_row_and_keeps_to_what_it_planned() -> None:
-    sizes = ["--shape", "40x3000x16", "--max-memory", "1GB", "--metric", "euclidean"]
-    done = measured(*sizes, "--repetitions", "1", "--json")
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each search measured by a copy of this process: a fresh one imports torch first."""
+    monkeypatch.setattr(retrieval, "get_context", lambda _: multiprocessing.get_context("fork"))
+
+
+SIZES = ("--shape", "40x3000x16", "--max-memory", "1GB", "--metric", "euclidean")
+
+
+def assert_every_search_keeps_to_what_it_planned(done: CompletedProcess) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [row["search"] for row in result["rows"]] == list(SEARCHES)
@@ -35,6 +44,19 @@ def test_every_search_has_a_row_and_keeps_to_what_it_planned() -> None:
         assert 0 < row["planned_bytes"] < 1_000_000_000
         assert row["search_bytes"] < row["planned_bytes"]
         assert row["search_bytes"] < row["process_bytes"]
+
+
+@pytest.mark.usefixtures("forked")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_every_search_has_a_row_and_keeps_to_what_it_planned() -> None:
+    done = covtool_bench(*SIZES, "--repetitions", "1", "--json")
+    assert_every_search_keeps_to_what_it_planned(done)
+
+
+@pytest.mark.slow
+def test_every_search_keeps_to_what_it_planned_in_a_process_that_did_nothing_else() -> None:
+    done = measured(*SIZES, "--repetitions", "1", "--json")
+    assert_every_search_keeps_to_what_it_planned(done)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +76,8 @@ def test_options_that_make_no_sense_are_usage_errors(arguments: list[str], messa
     assert message in " ".join(done.stderr.split())
 
 
+@pytest.mark.usefixtures("forked")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_memory_that_no_search_fits_into_is_a_usage_error() -> None:
     done = covtool_bench("--shape", "20x200x8", "--max-memory", "1kB", "--search", "exact")
     assert done.returncode == 2

@@ -1,6 +1,5 @@
 """What the shell completes: the words of the tables, without importing torch."""
 
-import os
 import subprocess
 import sys
 
@@ -64,36 +63,32 @@ def test_every_choice_completes_its_values(name: str) -> None:
             assert word in [item.value for item in option.shell_complete(ctx, word[:2])]
 
 
-@pytest.mark.parametrize(
-    ("words", "completed"),
-    [
-        ("convert net.pth --head is", {"isqrt"}),
-        ("finetune net --preset ", set(PRESETS.names)),
-        ("convert net.pth --conv ta", {"tanh"}),
-        ("finetune net --opt nada", {"nadam", "nadamw"}),
-        ("finetune net --sched co", {"cosine", "constant"}),
-        ("finetune net --crop-p", {"--crop-pct"}),
-    ],
-)
-def test_a_shell_completes_without_torch(words: str, completed: set[str]) -> None:
-    line = f"covtool {words}"
-    variables = {
-        "_COVTOOL_COMPLETE": "complete_bash",
-        "COMP_WORDS": line,
-        "COMP_CWORD": str(len(line.split(" ")) - 1),
-    }
+COMPLETED = {
+    "convert net.pth --head is": {"isqrt"},
+    "finetune net --preset ": set(PRESETS.names),
+    "convert net.pth --conv ta": {"tanh"},
+    "finetune net --opt nada": {"nadam", "nadamw"},
+    "finetune net --sched co": {"cosine", "constant"},
+    "finetune net --crop-p": {"--crop-pct"},
+}
+
+
+def test_a_shell_completes_without_torch() -> None:
     program = (
-        "from covtool_cli.main import run; import sys; sys.argv[0] = 'covtool'\n"
-        "try:\n    run()\n"
-        "except SystemExit:\n"
-        "    print(*({'torch', 'timm', 'numpy'} & set(sys.modules)), file=sys.stderr)\n"
+        "from covtool_cli.main import run; import os, sys; sys.argv[0] = 'covtool'\n"
+        f"for words in {list(COMPLETED)!r}:\n"
+        "    line = f'covtool {words}'\n"
+        "    place = str(len(line.split(' ')) - 1)\n"
+        "    os.environ |= {'_COVTOOL_COMPLETE': 'complete_bash'}\n"
+        "    os.environ |= {'COMP_WORDS': line, 'COMP_CWORD': place}\n"
+        "    try:\n        run()\n"
+        "    except SystemExit:\n"
+        "        print('end of', words)\n"
+        "        print(*({'torch', 'timm', 'numpy'} & set(sys.modules)), file=sys.stderr)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert set(done.stdout.split()) == completed
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr.strip() == ""
+    rest = done.stdout
+    for words, completed in COMPLETED.items():
+        shown, _, rest = rest.partition(f"end of {words}\n")
+        assert set(shown.split()) == completed, words

@@ -181,6 +181,7 @@ def test_embed_refuses_before_the_model_is_opened(told, code, message, covtool, 
     assert (got, message in err) == (code, True)
 
 
+@pytest.mark.slow  # without a command around it: tests/evaluation/test_retrieving.py
 def test_nproc_describes_and_searches_in_several_processes(covtool, net, people, tmp_path):
     alone = json.loads(covtool("evaluate", net, "--data", people, "--json", *QUICK)[1])
     arguments = ["evaluate", net, "--data", people, "-b", "1", "--nproc", "2", "--json", *QUICK]

@@ -52,8 +52,11 @@ def test_a_model_is_converted_trained_and_evaluated(covtool, people, tmp_path):
     with (run / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
     figures = json.loads(out)["figures"]
-    found = {float(row["eval_rank1"]): float(row["eval_mAP"]) for row in rows}
-    assert found[figures["rank-1"]] == pytest.approx(figures["mAP"])
+    # Several phases may have the best rank-1: of 12 queries, and of weights that start at random.
+    best_maps = [float(r["eval_mAP"]) for r in rows if float(r["eval_rank1"]) == figures["rank-1"]]
+    assert any(found == pytest.approx(figures["mAP"]) for found in best_maps)
+    later = [float(row["eval_rank1"]) for row in rows[1:]]  # the start is no epoch
+    assert figures["rank-1"] == max(later)
     code, out, _ = covtool("plot", "rri", run, "-o", "again.svg")
     assert (code, (tmp_path / "again.svg").exists()) == (0, True)
 

@@ -118,7 +118,9 @@ def test_a_place_to_meet_that_cannot_be_reached_is_named(monkeypatch):
     assert caught.value.tell_once(lambda: 5) == 5  # by each process: it knows of no other
 
 
-@pytest.mark.parametrize("pauses", [(0.4,), (0.9, 0.01)], ids=str)
+@pytest.mark.parametrize(
+    "pauses", [pytest.param((0.4,), marks=pytest.mark.slow), (0.9, 0.01)], ids=str
+)
 def test_ctrl_c_leaves_no_traceback_however_often_and_whenever(pauses):
     command = [sys.executable, "-m", "covtool_cli", "list", "heads"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,14 +57,22 @@ QUICK = ("isqrt", "angular square-cosine")
 """A root, and cosines of patches."""
 
 
-@pytest.fixture(autouse=True)
-def few_repetitions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proving, "REPETITIONS", 3)
+@pytest.fixture(autouse=True, scope="module")
+def few_repetitions() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(proving, "REPETITIONS", 3)
+        yield
 
 
 @pytest.fixture(scope="module")
 def isqrt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model_of(tmp_path_factory.mktemp("isqrt"), head("isqrt"))
+
+
+@pytest.fixture(scope="module")
+def whole(isqrt: Path) -> ExportResult:
+    """The program of `isqrt` as it is exported without any setting."""
+    return exported(isqrt, "whole.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -143,17 +152,16 @@ def test_every_tap_is_exported(name: str, suffix: str, tmp_path: Path) -> None:
     assert exported(model, f"net{suffix}").proof.relative_difference <= FLOAT32
 
 
-def test_file_says_what_it_is(isqrt: Path) -> None:
-    done = exported(isqrt)
-    texts = metadata_of(done.path)
+def test_file_says_what_it_is(isqrt: Path, whole: ExportResult) -> None:
+    texts = metadata_of(whole.path)
     recipe = Recipe.model_validate_json(texts["recipe"])
     assert recipe == covtool.load(isqrt).recipe
     assert json.loads(texts["class_names"]) == list(NAMES)
     assert texts["temperature"] == "2.5"
     assert json.loads(texts["input"])["mean"] == list(IMAGES.mean)
-    assert json.loads(texts["proof"])["largest_difference"] == done.proof.largest_difference
-    model = onnx.load(done.path)
-    assert model.opset_import[0].version == done.opset == 18
+    assert json.loads(texts["proof"])["largest_difference"] == whole.proof.largest_difference
+    model = onnx.load(whole.path)
+    assert model.opset_import[0].version == whole.opset == 18
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert not any(node.metadata_props for node in model.graph.node)  # paths of this machine
 
@@ -168,9 +176,8 @@ def test_pixels_go_in_where_preparation_is_part_of_the_program(isqrt: Path) -> N
     np.testing.assert_allclose(got, wanted.numpy(), rtol=1e-3, atol=1e-4)
 
 
-def test_half_precision_takes_and_gives_float32(isqrt: Path) -> None:
+def test_half_precision_takes_and_gives_float32(isqrt: Path, whole: ExportResult) -> None:
     done = exported(isqrt, half=True)
-    whole = exported(isqrt, "whole.onnx")
     session = session_of(done.path)
     assert session.get_inputs()[0].type == session.get_outputs()[0].type == "tensor(float)"
     assert done.num_bytes < 0.75 * whole.num_bytes

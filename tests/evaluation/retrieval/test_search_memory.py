@@ -1,5 +1,7 @@
 """A search allocates no more than it says, and no more than it is allowed."""
 
+import gc
+
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -24,9 +26,18 @@ def described(count, *, ties):
 
 
 def allocated(search):
-    """What it returns, and the peak of what it allocates by torch's own record, in bytes."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        result = search()
+    """What it returns, and the peak of what it allocates by torch's own record, in bytes.
+
+    No garbage is collected meanwhile: a finalizer of an earlier test's would run inside of the
+    search, and an exception that it keeps holds the frames below, with all their tensors.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            result = search()
+    finally:
+        gc.enable()
     used = peak = 0
     for event in profiler.profiler.kineto_results.events():
         if event.name() == "[memory]":

@@ -28,14 +28,30 @@ from covtool.training.start.prepare import (
 )
 from covtool.training.start.range_test import ramp_rates, run_ramp
 
+# Each setting is in one of them: a trace of the test shows in a run's bytes, whatever else is set.
 VARIANTS = {
-    "plain": {},
-    "gc-clip-accum": {"gc": True, "clip_grad": 0.5, "grad_accum_steps": 2, "model_ema": True},
-    "adamw-update": {"opt": "adamw", "gc": True, "gc_on": "update"},
-    "mixup-balanced": {"mixup": 0.4, "sampler": "balanced"},
-    "statistics": {"bn_stats": "train", "layer_decay": 0.7, "freeze_epochs": 1},
-    "dropout": {"model": "test_efficientnet", "head_lr_mult": 0.5},
-    "bfloat16": {"amp": True, "amp_dtype": "bfloat16"},
+    "gc-clip-accum-mixup": {
+        "gc": True,
+        "clip_grad": 0.5,
+        "grad_accum_steps": 2,
+        "model_ema": True,
+        "mixup": 0.4,
+        "sampler": "balanced",
+    },
+    "adamw-update-statistics": {
+        "opt": "adamw",
+        "gc": True,
+        "gc_on": "update",
+        "bn_stats": "train",
+        "layer_decay": 0.7,
+        "freeze_epochs": 1,
+    },
+    "dropout-bfloat16": {
+        "model": "test_efficientnet",
+        "head_lr_mult": 0.5,
+        "amp": True,
+        "amp_dtype": "bfloat16",
+    },
 }
 
 

@@ -1,8 +1,9 @@
 import json
+import multiprocessing
 import re
 import shutil
-import subprocess
-import sys
+import time
+import warnings
 
 import pytest
 import torch
@@ -168,24 +169,25 @@ def test_what_a_killed_run_left_half_written_is_cleared_away(saves):
     assert [json.loads(line)["update"] for line in lines] == list(range(1, 13))
 
 
+def hold(directory, held):
+    with RunDirectory(directory).in_use():
+        held.set()
+        time.sleep(600)
+
+
 def test_a_run_that_is_under_way_is_not_resumed_beside_itself(saves):
     directory = cut_short(saves(), at_update=5)
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from covtool.training.run.directory import RunDirectory\n"
-        "with RunDirectory(Path(sys.argv[1])).in_use(): print('held', flush=True); input()"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, str(directory)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(ArgumentError, match="is under way in another process"):
-            resume_finetune(directory)
-        other.kill()
+    context = multiprocessing.get_context("fork")  # a fresh process would import torch first
+    held = context.Event()
+    other = context.Process(target=hold, args=(directory, held), daemon=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+        other.start()
+    assert held.wait(60)
+    with pytest.raises(ArgumentError, match="is under way in another process"):
+        resume_finetune(directory)
+    other.kill()
+    other.join()
     with RunDirectory(directory).in_use():
         pass
 
