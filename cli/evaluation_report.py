@@ -120,7 +120,8 @@ def write_search(asked: ReportOptions, request: "RetrievalRequest", done: "Retri
     """Write the page of a search, if it is asked for; return lines that say where it is."""
     if asked.report is None or not launching.is_main():
         return []
-    from covtool.reporting.retrieval_page import RetrievalSubject, write_retrieval
+    from covtool.reporting.retrieval_page import write_retrieval
+    from covtool.reporting.retrieval_subject import RetrievalSubject
 
     name = str(request.spec.distances_from) if request.source is None else request.source.name
     subject = RetrievalSubject(done=done, model=name, command=asked.command)

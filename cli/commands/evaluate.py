@@ -189,7 +189,8 @@ def command(
     if chosen == "retrieval":
         from covtool.evaluation.retrieve import RetrievalRequest
 
-        asked |= {"spec": searching, "keep": 0 if report is None else evaluation_report.KEPT}
+        asked |= {"spec": searching, "by_camera": report is not None}
+        asked |= {"keep": 0 if report is None else evaluation_report.KEPT}
         search = options.request(ctx, RetrievalRequest, **asked)
         _retrieve(search, asked_for, as_json=as_json)
     else:

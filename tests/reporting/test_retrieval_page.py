@@ -10,7 +10,8 @@ from searched_markets import searched_market
 
 from covtool.evaluation.retrieval.metrics import RECALLS, precision_at_recall
 from covtool.plotting.retrieval_figures import cmc_curve
-from covtool.reporting.retrieval_page import RetrievalSubject, write_retrieval
+from covtool.reporting.retrieval_page import write_retrieval
+from covtool.reporting.retrieval_subject import RetrievalSubject
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +27,43 @@ def test_page_holds_the_figures_the_queries_and_the_cameras(searched, tmp_path):
         assert name in reader.text
         assert f"{value:.2f} %" in reader.text
     assert "covtool evaluate net" in reader.text
-    assert "1 queries have no match" in reader.text
+    assert "1 query has no match and does not count" in reader.text
+    assert "too few identities for a range" in reader.text
+    assert "resnet" in reader.text  # what the model is made of
     assert len(reader.sources) >= searched.result.queries
     names = sorted(path.name for path in (tmp_path / "page/figures").iterdir())
-    assert names == ["cmc.svg", "distances.svg", "precision-recall.svg", "roc.svg"]
+    assert names == [
+        "camera-pairs.svg",
+        "cmc.svg",
+        "distances.svg",
+        "precision-recall.svg",
+        "roc.svg",
+    ]
     with (tmp_path / "page/tables/queries.csv").open() as file:
         rows = list(csv.DictReader(file))
     precisions = [float(row["AP (%)"]) for row in rows]
     assert precisions == sorted(precisions)
     assert np.mean(precisions) == pytest.approx(searched.result.mean_average_precision)
-    cameras = (tmp_path / "page/tables/camera-pairs.csv").read_text().splitlines()
-    assert sum(int(line.split(",")[2]) for line in cameras[1:]) == searched.result.queries
+    first = (tmp_path / "page/tables/first-images.csv").read_text().splitlines()
+    assert sum(int(line.split(",")[2]) for line in first[1:]) == searched.result.queries
+
+
+def test_pairs_of_cameras_have_figures_of_their_own(searched, tmp_path):
+    write_retrieval(RetrievalSubject(done=searched, model="net"), tmp_path / "page")
+    with (tmp_path / "page/tables/camera-pairs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    pairs = {(row["query's camera"], row["searched camera"]): row for row in rows}
+    scored = RetrievalSubject(done=searched, model="net").scored
+    cameras = {searched.layout.query[row].camera for row in scored}
+    assert {one for one, _ in pairs} == cameras
+    assert not any(one == other for one, other in pairs)  # its own camera's images are ignored
+    found, gallery = searched.result.by_camera, searched.layout.gallery
+    for (one, other), row in pairs.items():
+        column = [gallery[at].camera for at in found.images.tolist()].index(other)
+        own = torch.tensor([sample.camera == one for sample in searched.layout.query])
+        precisions = found.average_precision[own, column]
+        assert int(row["queries"]) == int((~precisions.isnan()).sum())
+        assert float(row["mAP (%)"]) == pytest.approx(float(precisions.nanmean()))
 
 
 def test_first_ranks_and_pairs_are_those_of_the_figures(searched):
