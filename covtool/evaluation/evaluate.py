@@ -95,6 +95,7 @@ class Evaluation:
         attacked_answers: Answer for each image under attack; None likewise, or without an attack.
         opened: The model; None where no answers are kept.
         seconds: Time that the images took, reading and attack included.
+        folder: Folder that paths of the data set are relative to; None where it is not known.
     """
 
     result: ClassificationResult
@@ -114,6 +115,7 @@ class Evaluation:
     attacked_answers: ImageAnswers | None = None
     opened: OpenedModel | None = None
     seconds: float = 0.0
+    folder: Path | None = None
 
 
 def evaluate(
@@ -258,6 +260,7 @@ def _evaluate(
         attacked_answers=measured.attacked_answers,
         opened=opened if request.keep_answers else None,
         seconds=seconds,
+        folder=layout.folder,
         notes=tuple(filter(None, notes)),
     )
 

@@ -20,6 +20,7 @@ MOST_JOINED = 2000
 """Most classes that groups are looked for among: 32 MB of likeness."""
 _WITH_NUMBERS = 16
 _LONGEST_NAME = 22
+_LONGEST_OF_FEW = 34
 
 
 def confusion_order(counts: np.ndarray) -> np.ndarray:
@@ -116,6 +117,7 @@ def confusion_figure(
         is_normalized: Whether cells are shares in percent; otherwise numbers of images.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     size = len(names)
     side = min(max(3.4, 1.6 + 0.3 * size), 11)
@@ -124,7 +126,8 @@ def confusion_figure(
     values = 100 * shares if is_normalized else counts
     largest = 100 if is_normalized else max(int(counts.max(initial=0)), 1)
     image = axes.imshow(values, cmap="Blues", vmin=0, vmax=largest, interpolation="nearest")
-    labels = [_short(name) for name in names]
+    longest = _LONGEST_OF_FEW if size <= BLOCK else _LONGEST_NAME
+    labels = [_short(name, longest) for name in names]
     axes.set_xticks(range(size), labels, rotation=90, fontsize=_font(size))
     axes.set_yticks(range(size), labels, fontsize=_font(size))
     axes.set_xlabel("given class")
@@ -136,7 +139,8 @@ def confusion_figure(
             color = "white" if value > 0.6 * largest else "black"
             text = f"{value:.0f}" if is_normalized else f"{int(value)}"
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7.5)
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
+    whole = MaxNLocator(nbins=6, integer=True)  # there are no halves of images
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02, ticks=whole)
     bar.set_label("images of the class (%)" if is_normalized else "images")
     bar.outline.set_visible(False)
     return figure
@@ -146,6 +150,6 @@ def _font(size: int) -> float:
     return 8 if size <= _WITH_NUMBERS else 6.5
 
 
-def _short(name: str) -> str:
+def _short(name: str, longest: int) -> str:
     shown = as_label(name)
-    return shown if len(shown) <= _LONGEST_NAME else f"{shown[: _LONGEST_NAME - 3]}..."
+    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."

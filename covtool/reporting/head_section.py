@@ -1,6 +1,7 @@
 """The head of an evaluation's page: figures that are read first, and how they came about."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -24,8 +25,13 @@ INTERVALS = (
 TOO_FEW = "too few images for a range"
 
 
-def head_blocks(subject: Subject) -> list[Block]:
-    """Return the head line, and what must not be missed."""
+def head_blocks(subject: Subject, added: Sequence[Tile] = ()) -> list[Block]:
+    """Return the head line, and what must not be missed.
+
+    Args:
+        subject: The evaluation.
+        added: Tiles behind its own.
+    """
     done = subject.done
     far = (
         ["The images are far from those that the model was made for: the figures say little."]
@@ -35,13 +41,18 @@ def head_blocks(subject: Subject) -> list[Block]:
     guess = [f"Every figure is a guess: {GUESSED}."] if done.class_order == "guessed" else []
     left_out = [f"{len(done.unreadable)} unreadable images were left out."] * bool(done.unreadable)
     return [
-        Tiles(tiles=_tiles(subject)),
+        Tiles(tiles=[*_tiles(subject), *added]),
         Notes(sentences=[*far, *guess, *left_out, *done.notes]),
     ]
 
 
-def how_section(subject: Subject) -> Section:
-    """Return what was measured, with what, and how to repeat it."""
+def how_section(subject: Subject, other: str | None = None) -> Section:
+    """Return what was measured, with what, and how to repeat it.
+
+    Args:
+        subject: The evaluation.
+        other: The model that it is compared with; None without one.
+    """
     done = subject.done
     rows = [
         ("model", subject.model),
@@ -51,6 +62,7 @@ def how_section(subject: Subject) -> Section:
         ("images", done.result.images),
         ("input", " x ".join(map(str, (done.input.channels, *done.input.size)))),
         ("temperature", f"{done.result.probabilities.temperature:.4g}"),
+        ("against", other),
         ("attack", done.attack.title if done.attack else None),
         ("device", done.device),
         ("seconds", f"{done.seconds:.1f}"),
