@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from math import isnan
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from covtool.pages import (
 )
 from covtool.pages.records import Block
 from covtool.reporting.image_pictures import ImagePictures
+from covtool.reporting.model_names import distinct_names
 from covtool.reporting.subjects import Subject
 
 SHOWN = 24
@@ -55,22 +55,6 @@ class Comparison:
         found = np.flatnonzero(one.is_right & ~other.is_right)
         loss = other.answers.loss.numpy()
         return found[np.argsort(-loss[found], kind="stable")].tolist()
-
-
-def distinct_names(first: str, second: str) -> tuple[str, str]:
-    """Return the ends of two paths, from the last folder on in which they differ.
-
-    Example:
-        >>> distinct_names("runs/a/exported/best.safetensors", "runs/b/exported/best.safetensors")
-        ('a/exported/best.safetensors', 'b/exported/best.safetensors')
-        >>> distinct_names("models/gap.safetensors", "models/isqrt.safetensors")
-        ('gap.safetensors', 'isqrt.safetensors')
-    """
-    own, other = Path(first).parts, Path(second).parts
-    for length in range(1, max(len(own), len(other))):
-        if own[-length:] != other[-length:]:
-            return str(Path(*own[-length:])), str(Path(*other[-length:]))
-    return first, second
 
 
 def compare_subjects(first: Subject, second: Subject) -> Comparison:

@@ -1,6 +1,6 @@
 """The page of a search: figures, curves, distances, cameras, queries with what was found."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 
@@ -8,8 +8,7 @@ import torch
 
 import covtool
 from covtool.data.datasets.found_images import counted
-from covtool.data.datasets.retrieval_layout import RetrievalSample
-from covtool.ops.resampling import Intervals, mean_intervals
+from covtool.ops.resampling import mean_intervals
 from covtool.pages import (
     Column,
     Command,
@@ -17,8 +16,6 @@ from covtool.pages import (
     Figure,
     Notes,
     Page,
-    Picture,
-    PictureGroup,
     Pictures,
     Section,
     Table,
@@ -37,7 +34,12 @@ from covtool.plotting.retrieval_figures import (
 )
 from covtool.reporting.camera_section import camera_sections
 from covtool.reporting.head_section import range_of, recipe_rows
-from covtool.reporting.image_pictures import ImagePictures
+from covtool.reporting.ranked_pictures import RankedPictures
+from covtool.reporting.retrieval_against import (
+    ComparedSearches,
+    searches_section,
+    searches_tile,
+)
 from covtool.reporting.retrieval_subject import RetrievalSubject, query_columns
 
 QUERIES = 8
@@ -50,19 +52,24 @@ INTERVALS = (
 
 
 def write_retrieval(
-    subject: RetrievalSubject, folder: str | Path, *, overwrite: bool = False
+    subject: RetrievalSubject,
+    folder: str | Path,
+    compared: ComparedSearches | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Write the page of a search; see `covtool.pages.write_page` for the errors.
 
     Args:
         subject: The search.
         folder: Folder to make.
+        compared: Comparison with another model's search; None without one.
         overwrite: Whether to replace the folder of a page.
     """
-    return write_page(folder, retrieval_page(subject), overwrite=overwrite)
+    return write_page(folder, retrieval_page(subject, compared), overwrite=overwrite)
 
 
-def retrieval_page(subject: RetrievalSubject) -> Page:
+def retrieval_page(subject: RetrievalSubject, compared: ComparedSearches | None = None) -> Page:
     """Return the page of a search.
 
     Raises:
@@ -74,18 +81,19 @@ def retrieval_page(subject: RetrievalSubject) -> Page:
     return Page(
         title=f"Search: {subject.model}",
         subtitle=f"{done.data}: {done.result.queries:,} queries in {done.result.gallery:,} images",
-        head=_head(subject),
+        head=_head(subject, compared),
         sections=[
             Section(name="curves", title="What is found, and how early", blocks=curves),
             _queries(subject),
             _identities(subject),
             *camera_sections(subject),
-            _how(subject),
+            *([] if compared is None else [searches_section(compared)]),
+            _how(subject, compared),
         ],
     )
 
 
-def _head(subject: RetrievalSubject) -> list[Block]:
+def _head(subject: RetrievalSubject, compared: ComparedSearches | None) -> list[Block]:
     done = subject.done
     result = done.result
     figures = [*result.figures(), *(result.verification.figures() if result.verification else ())]
@@ -105,6 +113,7 @@ def _head(subject: RetrievalSubject) -> list[Block]:
                 Tile(name=name, value=f"{value:.2f} %", detail=ranges.get(name, ""))
                 for name, value in figures
             ]
+            + ([] if compared is None else [searches_tile(compared)])
         ),
         Notes(sentences=[*doubts, *done.notes]),
     ]
@@ -112,18 +121,14 @@ def _head(subject: RetrievalSubject) -> list[Block]:
 
 def _ranges(subject: RetrievalSubject) -> dict[str, str]:
     """Return the ranges of the figures that are means over queries: rank-k or Recall@k, and mAP."""
-    result, query = subject.done.result, subject.done.layout.query
-    rows = subject.scored
+    result, rows = subject.done.result, subject.scored
     first = torch.tensor([result.first_ranks[row] for row in rows])
     names, means = ["mAP"], [torch.tensor([result.average_precisions[row] for row in rows]) / 100]
     for k, (name, _) in zip(result.cmc, result.figures(), strict=False):
         names.append(name)
         means.append((first <= k).double())
-    # Queries of one identity are not independent: identities are drawn.
-    identities = {query[row].identity for row in rows}
-    numbers = {name: number for number, name in enumerate(sorted(identities))}
-    groups = torch.tensor([numbers[query[row].identity] for row in rows])
-    found: Intervals = mean_intervals(torch.stack([m.double() for m in means]), groups=groups)
+    values = torch.stack([mean.double() for mean in means])
+    found = mean_intervals(values, groups=subject.identities_of(rows))
     return {
         name: range_of(found, row, too_few="too few identities for a range")
         for row, name in enumerate(names)
@@ -170,7 +175,7 @@ def _queries(subject: RetrievalSubject) -> Section:
     rows = subject.scored
     worst = rows[:QUERIES]
     best = [row for row in reversed(rows) if row not in worst][:QUERIES]
-    shown = _Shown(subject, [*worst, *best])
+    shown = RankedPictures(subject, [*worst, *best])
     blocks: list[Block] = []
     for title, chosen in (("Worst queries", worst), ("Best queries", best)):
         if chosen:
@@ -181,42 +186,6 @@ def _queries(subject: RetrievalSubject) -> Section:
         title="Queries and what was found for them",
         blocks=[*blocks, _query_table(subject)],
     )
-
-
-class _Shown:
-    """Queries with pictures of their first images; each file is read once."""
-
-    def __init__(self, subject: RetrievalSubject, rows: Sequence[int]) -> None:
-        self._done = subject.done
-        layout = self._done.layout
-        files = [layout.query[row].path for row in rows]
-        files += [sample.path for row in rows for sample in self._found(row)]
-        input = self._done.input
-        self._pictures = ImagePictures(files, exif=input is None or input.exif)
-
-    def group(self, row: int) -> PictureGroup:
-        """Return a query and the first images of its ranking."""
-        query, result = self._done.layout.query[row], self._done.result
-        first = result.first_ranks[row]
-        found = [
-            self._picture(
-                sample, str(rank), mark="right" if sample.identity == query.identity else "wrong"
-            )
-            for rank, sample in enumerate(self._found(row), start=1)
-        ]
-        return PictureGroup(
-            pictures=[self._picture(query, "query"), *found],
-            title=query.identity,
-            lines=[f"AP {result.average_precisions[row]:.1f} %, first match at rank {first:,}"],
-        )
-
-    def _found(self, row: int) -> list[RetrievalSample]:
-        gallery = self._done.layout.gallery
-        return [gallery[at] for at in self._done.result.matches[row].tolist() if at >= 0]
-
-    def _picture(self, sample: RetrievalSample, place: str, *, mark: str = "") -> Picture:
-        camera = [] if sample.camera is None else [f"camera {sample.camera}"]
-        return self._pictures.of(sample.path, [place, sample.identity, *camera], mark=mark)
 
 
 def _query_table(subject: RetrievalSubject) -> Table:
@@ -257,12 +226,13 @@ def _identities(subject: RetrievalSubject) -> Section:
     return Section(name="identities", title="Identities by average precision", blocks=[table])
 
 
-def _how(subject: RetrievalSubject) -> Section:
+def _how(subject: RetrievalSubject, compared: ComparedSearches | None) -> Section:
     done = subject.done
     spec = done.spec
     rows = [
         ("model", subject.model),
         *recipe_rows(done.recipe),
+        ("against", None if compared is None else compared.second.model),
         ("data", done.data),
         ("queries", f"{done.result.queries:,}"),
         ("gallery", f"{done.result.gallery:,}"),

@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+import torch
+from torch import Tensor
+
 from covtool.data.datasets.retrieval_layout import RetrievalSample
 from covtool.evaluation.retrieve import Retrieval
 from covtool.pages import Column
@@ -36,6 +39,12 @@ class RetrievalSubject:
     def rank_1(self) -> str:
         """The name of the share of queries whose first image is right: rank-1, or Recall@1."""
         return next(name for name, _ in self.done.result.figures())
+
+    def identities_of(self, queries: Sequence[int]) -> Tensor:
+        """Return a number for the identity of each query, (Q,), to resample by."""
+        names = [self.done.layout.query[row].identity for row in queries]
+        numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+        return torch.tensor([numbers[name] for name in names])
 
     def grouped(self, key: Callable[[RetrievalSample], str]) -> list[tuple[str, list[int]]]:
         """Return the queries that count by what `key` makes of them, in its order."""

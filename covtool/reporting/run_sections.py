@@ -245,7 +245,7 @@ def as_text(value: Any) -> str | int | float | None:
     if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
         return value
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(map(str, value)) or "none"
     return str(value)
 
 

@@ -59,9 +59,9 @@ def _tiles(histories: Sequence[RunHistory]) -> Tiles:
     deviation = f"standard deviation {spread.deviation:.3g}, of {spread.count} runs"
     return Tiles(
         tiles=[
-            Tile(name=f"mean of the best {name}", value=f"{spread.mean:.4g}", detail=deviation),
             Tile(name=f"largest best {name}", value=f"{values[largest]:.4g}", detail=largest),
             Tile(name=f"smallest best {name}", value=f"{values[least]:.4g}", detail=least),
+            Tile(name=f"mean of the best {name}", value=f"{spread.mean:.4g}", detail=deviation),
         ]
     )
 

@@ -307,6 +307,21 @@ def test_embeddings_stand_in_the_order_of_the_predictions(toy, subject, tmp_path
         save_embeddings(subject, toy, path)
 
 
+def test_embeddings_of_the_evaluation_itself_are_those_that_are_read_again(
+    toy, subject, tmp_path, monkeypatch
+) -> None:
+    once = evaluate(replace(toy, keep_inputs=True, attack=AttackSpec(attack="fgsm", eps="8/255")))
+    assert subject.answers.inputs is None
+    assert once.attacked_answers.inputs is None
+    again = save_embeddings(subject, toy, tmp_path / "again.npz")
+    monkeypatch.setattr("covtool.reporting.embedding_file._read_again", None)
+    kept = save_embeddings(Subject(done=once, model="net"), toy, tmp_path / "kept.npz")
+    assert torch.equal(read_features(kept).features, read_features(again).features)
+    assert read_features(kept).column("path") == read_features(again).column("path")
+    monkeypatch.setattr("covtool.evaluation.classification.answers.MOST_INPUT_BYTES", 100)
+    assert evaluate(replace(toy, keep_inputs=True)).answers.inputs is None
+
+
 def test_embeddings_without_files_are_refused(toy, subject, tmp_path) -> None:
     unknown = replace(subject, done=replace(subject.done, paths=()))
     with pytest.raises(DataError, match="embeddings cannot be written"):

@@ -1,6 +1,7 @@
 """The page of a search, from a data set on disk to a folder to open."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import torch
 from html_checks import require_sound
 from searched_markets import searched_market
 
+from covtool.errors import DataError
 from covtool.evaluation.retrieval.metrics import RECALLS, precision_at_recall
 from covtool.plotting.retrieval_figures import cmc_curve
+from covtool.reporting.retrieval_against import compare_searches
 from covtool.reporting.retrieval_page import write_retrieval
 from covtool.reporting.retrieval_subject import RetrievalSubject
 
@@ -64,6 +67,42 @@ def test_pairs_of_cameras_have_figures_of_their_own(searched, tmp_path):
         precisions = found.average_precision[own, column]
         assert int(row["queries"]) == int((~precisions.isnan()).sum())
         assert float(row["mAP (%)"]) == pytest.approx(float(precisions.nanmean()))
+
+
+def test_two_searches_are_compared_query_by_query(searched, tmp_path):
+    first = RetrievalSubject(done=searched, model="runs/a/best.safetensors")
+    ranks = [None if rank is None else 3 - min(rank, 2) for rank in searched.result.first_ranks]
+    precisions = [None if p is None else 100 - p for p in searched.result.average_precisions]
+    result = replace(
+        searched.result, first_ranks=tuple(ranks), average_precisions=tuple(precisions)
+    )
+    second = RetrievalSubject(
+        done=replace(searched, result=result), model="runs/b/best.safetensors"
+    )
+    compared = compare_searches(first, second)
+    rows = sorted(first.scored)
+    right = [[s.done.result.first_ranks[k] == 1 for k in rows] for s in (first, second)]
+    pairs = list(zip(*right, strict=True))
+    assert compared.test.only_first == pairs.count((True, False))
+    assert compared.test.only_second == pairs.count((False, True)) > 0
+    means = [np.mean([s.done.result.average_precisions[k] for k in rows]) for s in (first, second)]
+    assert compared.gain[0] == pytest.approx(means[0] - means[1])
+    assert compared.names == ("a/best.safetensors", "b/best.safetensors")
+    text = require_sound(write_retrieval(first, tmp_path / "page", compared).read_text()).text
+    assert "McNemar" in text
+    assert "mAP against b/best.safetensors" in text
+    assert "nan" not in text
+    with (tmp_path / "page/tables/differences.csv").open() as file:
+        gains = [abs(float(row["difference"])) for row in csv.DictReader(file)]
+    assert gains == sorted(gains, reverse=True)
+    assert len(gains) == searched.result.queries
+
+
+def test_searches_of_other_images_are_not_compared(searched):
+    layout = replace(searched.layout, gallery=searched.layout.gallery[::-1])
+    other = RetrievalSubject(done=replace(searched, layout=layout), model="other")
+    with pytest.raises(DataError, match="did not search for the same images"):
+        compare_searches(RetrievalSubject(done=searched, model="net"), other)
 
 
 def test_first_ranks_and_pairs_are_those_of_the_figures(searched):
