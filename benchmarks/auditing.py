@@ -1,17 +1,24 @@
 """Labels in doubt and near duplicates: how many an audit finds, and how many it finds in error.
 
     python benchmarks/auditing.py MODEL --data cars30 [--also DIR ...] --output DIR
+    python benchmarks/auditing.py --data cars30 [--also DIR ...] --output DIR
 
 Part one exchanges 5 % of the labels at random, and says which share of them is among the first 5 %
 and 10 % of the images, ordered by the margin of their left-out scores. Part two makes copies of
 every eighth image, scaled, cropped and compressed, and says how many are found, by perceptual hash
 and by embedding; and which pairs of the data sets as they are would be found. Features and copies
 are kept in DIR, from where the command goes on.
+
+Without MODEL, which pairs of all images of the data sets hashes find: pairs of two data sets, of
+two classes of one, and of one class. DIR/pairs.csv names them, and DIR/pairs.png shows those of
+two data sets or classes, to say which are one photograph after all.
 """
 
 import argparse
+import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +44,7 @@ EVERY = 8
 BITS = (2, 4, 6, 8, 10)
 SIMILARITIES = (0.9, 0.95, 0.97)
 MARGINS = (0.2, 0.3, 0.4)
+SIDE = 128  # pixels of a picture on the sheet of pairs
 COPIES = ("scale50", "crop95", "crop90", "crop80", "jpeg50", "jpeg20")
 
 
@@ -103,15 +111,97 @@ def pairs_row(name: str, looks: Looks) -> str:
     return f"| {name} | " + " | ".join(cells) + " |"
 
 
+@dataclass(frozen=True)
+class Hashed:
+    """Images that have a hash.
+
+    Attributes:
+        paths: Their files.
+        sets: Name of each one's data set.
+        labels: Its class, with that of its data set.
+        hashes: Its hash.
+        thumbnails: Its gray thumbnail.
+    """
+
+    paths: list[Path]
+    sets: np.ndarray
+    labels: np.ndarray
+    hashes: np.ndarray
+    thumbnails: np.ndarray
+
+
+def hashed_images(roots: Sequence[Path]) -> Hashed:
+    """Return the images of data sets that have a hash: those that are not plain areas."""
+    paths, sets, labels, hashes, thumbnails = [], [], [], [], []
+    for root in roots:
+        images = Images.of(survey(root))
+        looks = look_at(images.paths)
+        kept = np.flatnonzero(looks.hashed)
+        paths += [images.paths[at] for at in kept]
+        sets += [root.name] * len(kept)
+        labels += [f"{root.name}/{images.class_names[images.labels[at]]}" for at in kept]
+        hashes.append(looks.hashes[kept])
+        thumbnails.append(looks.thumbnails[kept])
+    joined = np.concatenate(hashes), np.concatenate(thumbnails)
+    return Hashed(paths, np.array(sets), np.array(labels), *joined)
+
+
+def kind_of(found: Hashed, i: int, j: int) -> str:
+    """Return what two images have in common."""
+    if found.sets[i] != found.sets[j]:
+        return "two data sets"
+    same = found.labels[i] == found.labels[j]
+    return f"{found.sets[i]}, {'one class' if same else 'two classes'}"
+
+
+def alarm_rows(found: Hashed, output: Path) -> None:
+    """Print how many pairs of each kind hashes find, of how many there are."""
+    close = list(close_pairs(found.hashes, max(BITS)))
+    agree = [thumbnails_agree(found.thumbnails[i], found.thumbnails[j]) for i, j, _ in close]
+    rows = [
+        (kind_of(found, i, j), i, j, bits, ok)
+        for (i, j, bits), ok in zip(close, agree, strict=True)
+    ]
+    total = {"two data sets": len(found.sets) * (len(found.sets) - 1) // 2}
+    for name in dict.fromkeys(found.sets):
+        own = found.labels[found.sets == name]
+        every = len(own) * (len(own) - 1) // 2
+        same = sum(n * (n - 1) // 2 for n in np.unique(own, return_counts=True)[1])
+        total |= {f"{name}, two classes": every - same, f"{name}, one class": same}
+        total["two data sets"] -= every
+    print("pairs found within bits", BITS, "(without the check by thumbnails)")
+    for kind, pairs in total.items():
+        cells = []
+        for most in BITS:
+            near = [ok for name, _, _, bits, ok in rows if name == kind and bits <= most]
+            cells.append(f"{sum(near)} ({len(near)})")
+        print(f"| {kind} | {pairs:,} | {' | '.join(cells)} |", flush=True)
+    with (output / "pairs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("kind", "first", "second", "bits", "thumbnails agree"))
+        for kind, i, j, bits, ok in rows:
+            writer.writerow((kind, found.paths[i], found.paths[j], bits, ok))
+    alarms = [row for row in rows if not row[0].endswith("one class") and row[4]]
+    sheet = Image.new("RGB", (4 * SIDE, max(1, -(-len(alarms) // 2)) * SIDE), "white")
+    for place, (_, i, j, _, _) in enumerate(alarms):
+        for column, at in enumerate((i, j)):
+            picture = Image.open(found.paths[at]).convert("RGB").resize((SIDE - 4, SIDE - 4))
+            sheet.paste(picture, ((2 * (place % 2) + column) * SIDE, place // 2 * SIDE))
+    sheet.save(output / "pairs.png")
+
+
 def main() -> None:
     """Measure, and print the rows of the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model")
+    parser.add_argument("model", nargs="?")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--also", type=Path, nargs="*", default=[])
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
+    if arguments.model is None:
+        alarm_rows(hashed_images([arguments.data, *arguments.also]), arguments.output)
+        return
     request = ModelRequest(source=arguments.model, workers=0)
     cpu = torch.device("cpu")
     extractor = request.extractor(request.open(), FeatureSpec(), device=cpu, processes=ALONE)

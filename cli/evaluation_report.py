@@ -116,16 +116,34 @@ def write(
     return lines
 
 
-def write_search(asked: ReportOptions, request: "RetrievalRequest", done: "Retrieval") -> list[str]:
+def write_search(
+    asked: ReportOptions,
+    request: "RetrievalRequest",
+    done: "Retrieval",
+    other: "Retrieval | None" = None,
+) -> list[str]:
     """Write the page of a search, if it is asked for; return lines that say where it is."""
     if asked.report is None or not launching.is_main():
         return []
-    from covtool.reporting.retrieval_page import RetrievalSubject, write_retrieval
+    from covtool.reporting.retrieval_page import write_retrieval
+    from covtool.reporting.retrieval_subject import RetrievalSubject
 
     name = str(request.spec.distances_from) if request.source is None else request.source.name
     subject = RetrievalSubject(done=done, model=name, command=asked.command)
-    page = write_retrieval(subject, asked.report, overwrite=asked.overwrite)
-    return [f"report: {page}"]
+    compared, lines = None, []
+    if other is not None:
+        from covtool.reporting.retrieval_against import compare_searches
+
+        second = RetrievalSubject(done=other, model=asked.against.name)
+        compared = compare_searches(subject, second)
+        test, gain = compared.test, compared.gain[0]
+        lines.append(
+            f"mAP {gain:+.2f} points against {second.model}; first image right with one model "
+            f"alone: {test.only_first} and {test.only_second} queries, McNemar's p = "
+            f"{test.p_value:.2g}"
+        )
+    page = write_retrieval(subject, asked.report, compared, overwrite=asked.overwrite)
+    return [f"report: {page}", *lines]
 
 
 def _page(

@@ -22,7 +22,7 @@ EVERYDAY: dict[str, dict[str, tuple[str, ...]]] = {
     "compare": {
         "Images": ("data", "img_size", "calibrate_images"),
         "What is compared": ("head", "tap", "pairs"),
-        "Results": ("output", "csv", "convert", "work", "overwrite"),
+        "Results": ("output", "csv", "convert", "work", "wide", "overwrite"),
         "Speed and device": ("batch_size", "workers", "device", "memory"),
     },
     "convert": {

@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from covtool.atomic import require_suffix
 from covtool.atomic.formats import OUTPUTS
 from covtool.errors import ArgumentError, UnknownKeyError
 from covtool.printable import printable
@@ -90,6 +91,11 @@ def named_by(require: Callable[[Path], None]) -> Callable[[Path | None], Path | 
         return path
 
     return checked
+
+
+def require_csv(path: Path) -> None:
+    """Refuse another name than that of a CSV file; see `named_by`."""
+    require_suffix(path, (".csv",), what="a CSV file")
 
 
 SOURCE_OPTIONS = ("arch", "weights", "classifier_layer", "iterations", "from_scratch")

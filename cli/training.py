@@ -1,4 +1,4 @@
-"""The commands that train: their options, start, resumption and results."""
+"""The commands that train: their options, start, resumption and pages."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covtool.errors import ArgumentError
-from covtool.run_files import ARGUMENTS, RATES, REPEATS, is_repeats, read_settings
+from covtool.run_files import ARGUMENTS, REPEATS, is_repeats, read_settings
 from covtool.specs import FinetuneRequest, LaunchSpec, Record, as_flag
 from covtool.specs.finetuning import command_of
 from covtool_cli import launching, options
+from covtool_cli.training_results import show_plan, show_rate, show_result
 
 if TYPE_CHECKING:
     from covtool.training import DryRunResult, FinetuneResult, FoundRate, RepeatsResult
     from covtool.training.run.observer import Observer
-
-NAMES_SHOWN = 3
 
 Watch = Callable[[], "AbstractContextManager[Observer]"]
 Trained = tuple["FinetuneResult | RepeatsResult", Path | None]
@@ -134,13 +133,13 @@ def training_command(
             request = _request(ctx, name, settings)
             launching.run_in_processes(ctx, request.processes)
             if find_lr:
-                _show_rate(_find(request, watch), as_json=as_json)
+                show_rate(_find(request, watch), as_json=as_json)
                 return
             if dry_run:
-                _show_plan(_try(request, watch), as_json=as_json)
+                show_plan(_try(request, watch), as_json=as_json)
                 return
             result, page = _start(ctx, request, watch)
-        _show(result, show, as_json=as_json)
+        show_result(result, show, as_json=as_json)
         if page is not None and not as_json:
             from covtool_cli import render
 
@@ -277,146 +276,3 @@ def _given(ctx: typer.Context, groups: Mapping[str, type[Record]]) -> dict[str, 
         for name, value in ctx.params.items()
         if name in known and options.is_given(ctx, name)
     }
-
-
-def _show(
-    result: "FinetuneResult | RepeatsResult",
-    show: Callable[["FinetuneResult"], None],
-    *,
-    as_json: bool,
-) -> None:
-    from covtool.training import RepeatsResult
-    from covtool_cli import render
-
-    if as_json:
-        render.json_object(result)
-    elif isinstance(result, RepeatsResult):
-        _show_repeats(result)
-    else:
-        show(result)
-
-
-def _show_repeats(result: "RepeatsResult") -> None:
-    from covtool_cli import render
-    from covtool_cli.progress import METRICS, duration
-
-    name, figure = METRICS[result.metric]
-    best, last = (f"{which}_eval_{result.metric}" for which in ("best", "last"))
-    render.table(
-        "Runs",
-        ("run", f"best {name}", "epoch", f"last {name}"),
-        [
-            (
-                run.run.name,
-                figure.format(run.figures[best]),
-                run.best_epoch,
-                figure.format(run.figures[last]),
-            )
-            for run in result.runs
-        ],
-    )
-    render.table(
-        f"Over {render.counted(len(result.runs), 'run')}",
-        ("figure", "mean", "standard deviation"),
-        [(name, spread.mean, spread.deviation) for name, spread in result.figures.items()],
-    )
-    render.pairs(
-        "",
-        [
-            ("time", duration(result.seconds)),
-            ("runs", result.directory),
-            *([("predictions", result.predictions)] if result.predictions else []),
-        ],
-    )
-
-
-def result_rows(result: "FinetuneResult", *, early: str) -> list[tuple[str, object]]:
-    """Return the result of a run as names and values.
-
-    Args:
-        result: Result of the run.
-        early: Words for an end before the last epoch.
-    """
-    from covtool_cli.progress import METRICS, duration
-
-    name, figure = METRICS[result.metric]
-    guess = ", no better than a guess" if result.is_chance else ""
-    return [
-        (f"best {name}", f"{figure.format(result.best)} (epoch {result.best_epoch}){guess}"),
-        (f"last {name}", f"{figure.format(result.last)} (epoch {result.epochs})"),
-        *([("ended", early)] if result.stopped_early else []),
-        ("time", duration(result.seconds)),
-        ("run", result.directory),
-        *((_model_row(kind, result), path) for kind, path in result.exported.items()),
-    ]
-
-
-def _model_row(kind: str, result: "FinetuneResult") -> str:
-    """Return the row's name of an exported model; one that is a guess is not called the best."""
-    return "least bad model" if kind == "best" and result.is_chance else f"{kind} model"
-
-
-def _show_plan(result: "DryRunResult", *, as_json: bool) -> None:
-    from covtool_cli import render
-
-    if as_json:
-        render.json_object(result)
-        return
-    plan = result.plan
-    if plan.phases:
-        render.table(
-            "Phases",
-            ("phase", "epochs", "lr"),
-            [(p.label, f"{p.start + 1} to {p.end}", p.lr) for p in plan.phases],
-        )
-    render.table(
-        "Parameter groups",
-        ("part", "tensors", "parameters", "lr", "weight decay", "names"),
-        [
-            (g.part, len(g.names), g.num_parameters, g.lr, g.weight_decay, _names(g.names))
-            for g in result.groups
-        ],
-    )
-    render.pairs(
-        "Dry run: nothing was written",
-        [
-            ("images to train on", plan.training_images),
-            (f"images to {'search' if plan.phases else 'validate on'}", plan.validation_images),
-            ("classes", plan.num_classes),
-            ("epochs", plan.epochs),
-            ("updates per epoch", plan.updates_per_epoch),
-            ("device", plan.device),
-            ("loss of the first update", result.loss),
-            ("seconds for it", result.seconds),
-            ("peak memory, MiB", result.peak_memory_mib),
-        ],
-    )
-
-
-def _show_rate(result: "FoundRate", *, as_json: bool) -> None:
-    from covtool_cli import render
-    from covtool_cli.learning_rate_figure import draw
-
-    # Of several processes the first one draws, as it alone writes.
-    figure = None
-    if launching.is_main():
-        figure = draw(result.directory, result.points, lr=result.lr, largest=result.largest)
-    if as_json:
-        render.json_object(result)
-        return
-    render.pairs(
-        "Range test: nothing was trained",
-        [
-            ("suggestion", f"--lr {result.lr:g}"),
-            ("rule", result.lr_rule),
-            ("that rate", f"{result.largest:.2g}"),
-            ("updates", len(result.points) - 1),
-            ("points", result.directory / RATES),
-            *([("figure", figure)] if figure else []),
-        ],
-    )
-
-
-def _names(names: tuple[str, ...]) -> str:
-    more = f", ... ({len(names)})" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more

@@ -18,4 +18,4 @@ def searched_market(folder):
             name = f"000{person}_c{camera}s1_000002_00.jpg"
             write_image(root / "bounding_box_test" / name, seed=10 * person + camera)
     usual = {"source": str(write_model(folder)), "workers": 0, "device": "cpu", "batch_size": 4}
-    return retrieve(RetrievalRequest(data=root, keep=10, **usual))
+    return retrieve(RetrievalRequest(data=root, keep=10, by_camera=True, **usual))

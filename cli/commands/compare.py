@@ -41,10 +41,6 @@ def _require_name(paths: list[Path] | None) -> list[Path]:
     return paths or []
 
 
-def _require_csv(path: Path) -> None:
-    require_suffix(path, (".csv",), what="a CSV file")
-
-
 Output = Annotated[
     list[Path] | None,
     typer.Option(
@@ -57,7 +53,9 @@ Output = Annotated[
 ]
 Csv = Annotated[
     Path | None,
-    typer.Option(callback=options.named_by(_require_csv), help="CSV file to write, all rows."),
+    typer.Option(
+        callback=options.named_by(options.require_csv), help="CSV file to write, all rows."
+    ),
 ]
 Work = Annotated[
     Path | None,
@@ -94,6 +92,7 @@ def command(
     on_bad_image: options.OnBadImage = "error",
     config: options.Config = None,
     overwrite: options.Overwrite = False,
+    wide: options.Wide = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -120,7 +119,7 @@ def command(
     for text in done.notes[len(prepared.notes) :]:
         render.note(f"note: {text}")
     if not as_json:
-        _show(done)
+        _show(done, wide=wide)
     converted = _convert(request, done, model, overwrite=overwrite) if convert else None
     if as_json:
         render.json_object({"comparison": done, "converted": converted})
@@ -205,17 +204,18 @@ def _agreement(done: "Comparison", converted: "ConversionResult") -> str:
     return top_1 if done.recommended.rank_1 is not None else f"{top_1}, as estimated"
 
 
-def _show(done: "Comparison") -> None:
+def _show(done: "Comparison", *, wide: bool) -> None:
+    columns = list(_columns(done, wide=wide))
     first = done.rows[0]
-    columns = ["", "head", f"{done.metric} (%)", "95 %", "to the best", "95 %"]
-    columns += ["rank-1 (%)"] if first.rank_1 is not None else []
-    columns += ["features", "parameters", "GFLOPs", "ms", "MiB"]
     kinds = ("class", "classes") if first.rank_1 is None else ("identity", "identities")
     title = (
         f"{done.metric}, {done.data}: {render.counted(done.images, 'image')} of "
         f"{render.counted(done.classes, *kinds)}"
     )
-    render.table(title, columns, [list(_cells(row)) for row in done.rows])
+    rows = [[cell for _, cell in _cells(row, done.metric, wide=wide)] for row in done.rows]
+    render.table(title, columns, rows)
+    if not wide and render.stdout().is_terminal:  # a hint for people, not for a file or a program
+        render.note("note: --wide shows ranges of the differences, features, parameters, memory.")
     for row in done.left_out:
         render.note(f"left out: {row.label}: {row.reason}")
     near = sum(row.near_best for row in done.rows)
@@ -243,21 +243,30 @@ def _show(done: "Comparison") -> None:
     )
 
 
-def _cells(row: "ComparedRow") -> Iterator[str]:
+def _columns(done: "Comparison", *, wide: bool) -> Iterator[str]:
+    for title, _ in _cells(done.rows[0], done.metric, wide=wide):
+        yield title
+
+
+def _cells(row: "ComparedRow", metric: str, *, wide: bool) -> Iterator[tuple[str, str]]:
+    """Yield titles and cells of a row; without `wide`, as many as fit into 80 columns."""
     marks = ("->" if row.recommended else "", "*" if row.near_best else "")
-    yield " ".join(filter(None, marks))
-    yield row.label
-    yield f"{'' if row.projected_to is None else '~'}{row.figure:.1f}"
-    yield _ends(row.interval)
-    yield f"{row.difference:.1f}"
-    yield _ends(row.difference_interval)
+    yield "", " ".join(filter(None, marks))
+    yield "head", row.label
+    yield f"{metric} (%)", f"{'' if row.projected_to is None else '~'}{row.figure:.1f}"
+    yield "95 %", _ends(row.interval)
+    yield "to the best", f"{row.difference:.1f}"
+    if wide:
+        yield "95 %", _ends(row.difference_interval)
     if row.rank_1 is not None:
-        yield f"{row.rank_1:.1f}"
-    yield f"{row.features:,}"
-    yield f"{row.parameters:,}"
-    yield f"{row.gflops:.2f}"
-    yield f"{row.ms_per_image:.1f}"
-    yield f"{row.memory_mib:.0f}"
+        yield "rank-1 (%)", f"{row.rank_1:.1f}"
+    if wide:
+        yield "features", f"{row.features:,}"
+        yield "parameters", f"{row.parameters:,}"
+    yield "GFLOPs", f"{row.gflops:.2f}"
+    yield "ms", f"{row.ms_per_image:.1f}"
+    if wide:
+        yield "MiB", f"{row.memory_mib:.0f}"
 
 
 def _ends(interval: tuple[float, float]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from covtool.atomic import require_suffix, require_writable
+from covtool.atomic import require_writable
 from covtool.errors import ArgumentError, DataError
 from covtool.printable import first_few, printable
 from covtool.specs import InputOverrides, LayoutSpec
@@ -47,21 +47,17 @@ TaskOption = Annotated[
 ]
 
 
-def _require_csv(path: Path) -> None:
-    require_suffix(path, (".csv",), what="a CSV file")
-
-
 Csv = Annotated[
     Path | None,
     typer.Option(
-        callback=options.named_by(_require_csv), help="CSV file to write, a row an image."
+        callback=options.named_by(options.require_csv), help="CSV file to write, a row an image."
     ),
 ]
 WriteClean = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.csv",
-        callback=options.named_by(_require_csv),
+        callback=options.named_by(options.require_csv),
         help="CSV file to write for --data: the images without those in doubt. Nothing is deleted.",
     ),
 ]

@@ -36,7 +36,7 @@ TAKES = {
         "confusion",
         "class_names",
         "unknown",
-        *("save_mistakes", "embeddings", "train_data", "against"),
+        *("save_mistakes", "embeddings", "train_data"),
         *AttackSpec.model_fields,
     ),
     "retrieval": (*RetrievalSpec.model_fields, *ClassSplitSpec.model_fields),
@@ -189,13 +189,15 @@ def command(
     if chosen == "retrieval":
         from covtool.evaluation.retrieve import RetrievalRequest
 
-        asked |= {"spec": searching, "keep": 0 if report is None else evaluation_report.KEPT}
+        asked |= {"spec": searching, "by_camera": report is not None}
+        asked |= {"keep": 0 if report is None else evaluation_report.KEPT}
         search = options.request(ctx, RetrievalRequest, **asked)
         _retrieve(search, asked_for, as_json=as_json)
     else:
         from covtool.evaluation.evaluate import EvaluationRequest
 
         asked |= {"attack": attacking, "keep_answers": asked_for.is_asked_for}
+        asked["keep_inputs"] = embeddings is not None
         measure = options.request(ctx, EvaluationRequest, **asked)
         _classify(measure, asked_for, per_class=per_class, confusion=confusion, as_json=as_json)
 
@@ -224,8 +226,15 @@ def _retrieve(
     from covtool_cli import render, retrieval_tables
 
     done = retrieve(request, track=render.track, on_report=retrieval_tables.show_report)
+    other = None
+    if asked_for.against is not None:
+        plain = request.spec.model_copy(
+            update={"distances_from": None, "save_features": None, "save_ranks": None}
+        )
+        again = replace(request, source=asked_for.against, spec=plain)
+        other = retrieve(again, track=render.track)
     _tell(done.unreadable, done.notes)
-    written = evaluation_report.write_search(asked_for, request, done)
+    written = evaluation_report.write_search(asked_for, request, done, other)
     model = None if request.source is None else request.source.name
     if as_json:
         render.json_object(retrieval_tables.as_object(model, done))
@@ -249,7 +258,13 @@ def _classify(
     done = evaluate(request, track=render.track)
     other = None
     if asked_for.against is not None:
-        plain = replace(request, source=asked_for.against, attack=AttackSpec(), unknown=None)
+        plain = replace(
+            request,
+            source=asked_for.against,
+            attack=AttackSpec(),
+            unknown=None,
+            keep_inputs=False,
+        )
         other = evaluate(plain, track=render.track)
     _tell(done.unreadable, done.notes)
     written = evaluation_report.write(asked_for, request, done, other)

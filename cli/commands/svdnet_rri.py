@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from covtool.specs.finetuning import PHASED
-from covtool_cli.training import result_rows, training_command
+from covtool_cli.training import training_command
+from covtool_cli.training_results import result_rows
 
 if TYPE_CHECKING:
     from covtool.training import FinetuneResult

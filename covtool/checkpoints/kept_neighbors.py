@@ -8,12 +8,15 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from covtool.checkpoints.kept_images import KeptImages, kept_images_of
 from covtool.errors import CheckpointError, SaveError, ShapeError
 from covtool.ops.neighbors import Neighbors
 from covtool.specs import Recipe
 
 PREFIX = "covtool.neighbors."
 """Start of the tensors' names in a file."""
+IMAGES = "images"
+"""Name of the tensor that says what the embeddings are of; files without it are read as well."""
 
 
 def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -27,6 +30,8 @@ def attach_neighbors_(
 ) -> None:
     """Put kept embeddings on a model, as ``.neighbors``; None where its file keeps none.
 
+    What they are of becomes ``.neighbor_images``; None where the file does not say.
+
     Args:
         model: Model of `recipe`.
         recipe: Recipe that says what the embeddings are.
@@ -36,19 +41,24 @@ def attach_neighbors_(
     Raises:
         CheckpointError: The recipe and the tensors do not agree.
     """
-    model.neighbors = None
+    model.neighbors = model.neighbor_images = None
     if recipe.neighbors is None and not kept:
         return
+    tensors = {name.removeprefix(PREFIX): tensor for name, tensor in kept.items()}
+    packed = tensors.pop(IMAGES, None)
     try:
-        neighbors = Neighbors.from_tensors({n.removeprefix(PREFIX): t for n, t in kept.items()})
+        neighbors = Neighbors.from_tensors(tensors)
         _require_agreement(model, recipe, neighbors)
+        images = None if packed is None else KeptImages.from_tensor(packed)
+        if images is not None and len(images) != len(neighbors):
+            raise ShapeError(f"There are names of {len(images)}, and {len(neighbors)} of them.")
     except ShapeError as problem:
         raise CheckpointError(
             f"The training embeddings in {path} do not fit its recipe.",
             reason=problem.message,
             hint="The file is damaged, or something else has written into it.",
         ) from problem
-    model.neighbors = neighbors
+    model.neighbors, model.neighbor_images = neighbors, images
 
 
 def neighbors_of(model: nn.Module) -> Neighbors | None:
@@ -67,7 +77,11 @@ def tensors_of_neighbors(model: nn.Module) -> dict[str, Tensor]:
     """
     neighbors = neighbors_of(model)
     if neighbors is not None:
-        return {f"{PREFIX}{name}": tensor for name, tensor in neighbors.tensors.items()}
+        tensors = dict(neighbors.tensors)
+        images = kept_images_of(model)
+        if images is not None:
+            tensors[IMAGES] = images.packed
+        return {f"{PREFIX}{name}": tensor for name, tensor in tensors.items()}
     if model.recipe.neighbors is not None:
         raise SaveError(
             "The model's recipe says that its file keeps training embeddings, and it has none.",

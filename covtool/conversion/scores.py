@@ -8,7 +8,7 @@ from covtool.conversion.operating import Operated
 from covtool.conversion.records import Job
 from covtool.evaluation.classification.held_out import note_on_temperature, score_spec
 from covtool.evaluation.features.extractor import FeatureExtractor
-from covtool.evaluation.features.keeping import keep_neighbors_
+from covtool.evaluation.features.keeping import KeptSource, keep_neighbors_
 from covtool.specs import FeatureSpec, Recipe
 from covtool.surgery.calibrated import CalibrationResult
 
@@ -49,5 +49,10 @@ def keep_neighbors_of_calibration_(model: nn.Module, images: CalibrationImages, 
         device=resolve_device(request.device, processes),
         processes=processes,
     )
-    keep_neighbors_(extractor, images.good, f"{images.layout.name} train", track=job.track)
+    source = KeptSource(
+        name=f"{images.layout.name} train",
+        folder=images.layout.folder,
+        class_names=images.layout.class_names,
+    )
+    keep_neighbors_(extractor, images.good, source, track=job.track)
     model.cpu()

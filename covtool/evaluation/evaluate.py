@@ -61,6 +61,8 @@ class EvaluationRequest(ModelRequest):
             those of the data set; see `find_images`.
         layout: Choices in reading the data set.
         keep_answers: Whether the answer for each image, and the model itself, are handed out.
+        keep_inputs: Whether the answers have the classifier's inputs, as far as memory allows; by a
+            single process.
     """
 
     data: Path
@@ -70,6 +72,7 @@ class EvaluationRequest(ModelRequest):
     attack: AttackSpec = field(default_factory=AttackSpec)
     layout: LayoutSpec = field(default_factory=LayoutSpec)
     keep_answers: bool = False
+    keep_inputs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,7 @@ class Evaluation:
         attacked_answers: Answer for each image under attack; None likewise, or without an attack.
         opened: The model; None where no answers are kept.
         seconds: Time that the images took, reading and attack included.
+        folder: Folder that paths of the data set are relative to; None where it is not known.
     """
 
     result: ClassificationResult
@@ -114,6 +118,7 @@ class Evaluation:
     attacked_answers: ImageAnswers | None = None
     opened: OpenedModel | None = None
     seconds: float = 0.0
+    folder: Path | None = None
 
 
 def evaluate(
@@ -209,7 +214,8 @@ def _evaluate(
         processes=processes,
     )
     scorer = None if unknown is None else NeighborScorer.of(opened.model)
-    keeper = _keeper(opened, temperature) if request.keep_answers else None
+    inputs = request.keep_inputs and processes.world == 1
+    keeper = _keeper(opened, temperature, inputs) if request.keep_answers else None
     start = time.perf_counter()
     with translate_worker_death(request.workers), request.autocast(device):
         measured = _measure(measure, loader, attack, recipe.input, processes, scorer, keeper)
@@ -258,18 +264,19 @@ def _evaluate(
         attacked_answers=measured.attacked_answers,
         opened=opened if request.keep_answers else None,
         seconds=seconds,
+        folder=layout.folder,
         notes=tuple(filter(None, notes)),
     )
 
 
-def _keeper(opened: OpenedModel, temperature: float) -> Callable[[], AnswerKeeper]:
+def _keeper(opened: OpenedModel, temperature: float, inputs: bool) -> Callable[..., AnswerKeeper]:
     """Return what makes a keeper of answers."""
     size, channels = opened.recipe.input.size, opened.recipe.input.channels
     try:
         layer = find_classifier(opened.model, size, channels)
     except SurgeryError:  # no linear classifier: nothing that an image is compared by
         layer = None
-    return partial(AnswerKeeper, opened.model, temperature, layer)
+    return partial(AnswerKeeper, opened.model, temperature, layer, inputs=inputs)
 
 
 def _paths(samples: Sequence[Sample], measured: _Measured) -> tuple[Path, ...]:
@@ -286,7 +293,7 @@ def _measure(  # noqa: PLR0913 -- what is measured, and all that is noted on the
     input: InputSpec,
     processes: Processes,
     scorer: NeighborScorer | None = None,
-    keeper: Callable[[], AnswerKeeper] | None = None,
+    keeper: Callable[..., AnswerKeeper] | None = None,
 ) -> _Measured:
     """Return the figures without an attack, and with it."""
     # Records are not checked beforehand; both passes report the same ones, each counts once.
@@ -321,14 +328,15 @@ def _measure(  # noqa: PLR0913 -- what is measured, and all that is noted on the
 
 def _kept(
     measure: Callable[..., ClassificationResult],
-    keeper: Callable[[], AnswerKeeper] | None,
+    keeper: Callable[..., AnswerKeeper] | None,
     processes: Processes,
     **settings: Attacker,
 ) -> tuple[ClassificationResult, ImageAnswers | None]:
     """Return the figures, and the answers where they are to be kept."""
     if keeper is None:
         return measure(**settings), None
-    with keeper() as kept:
+    # Inputs are those of the images as they are, not under an attack.
+    with keeper(**({"inputs": False} if settings else {})) as kept:
         result = measure(keep=kept, **settings)
     return result, joined_answers(processes.each(kept.take))
 

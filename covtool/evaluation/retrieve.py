@@ -1,5 +1,6 @@
 """Evaluation of a model by searches in a data set, both as a user names them."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ from covtool.evaluation.retrieval.search import (
 )
 from covtool.processes import Processes, joined
 from covtool.progress import Track, main_only, silent
-from covtool.specs import InputSpec, LayoutSpec, ModelSource, RetrievalSpec
+from covtool.specs import InputSpec, LayoutSpec, ModelSource, Recipe, RetrievalSpec
 
 OnReport = Callable[[RetrievalReport], None]
 
@@ -50,6 +51,7 @@ class RetrievalRequest(ModelRequest):
         layout: Choices in reading the data set.
         overwrite: Whether the files may replace others.
         keep: First images of each ranking that the result has, at least.
+        by_camera: Whether the images of each camera are ranked apart as well.
     """
 
     source: ModelSource | None = None
@@ -60,6 +62,7 @@ class RetrievalRequest(ModelRequest):
     layout: LayoutSpec = field(default_factory=LayoutSpec)
     overwrite: bool = False
     keep: int = 0
+    by_camera: bool = False
 
     def __post_init__(self) -> None:
         if self.source is not None:
@@ -84,6 +87,8 @@ class Retrieval:
         layout: The images that were searched with and in, without those left out.
         far_from_training: Whether the images are so far from what the file was made for that the
             figures say little about it.
+        recipe: Recipe of the model; None where none ran.
+        seconds: Time that features and search took.
     """
 
     result: RetrievalResult
@@ -98,6 +103,8 @@ class Retrieval:
     files: tuple[Path, ...]
     layout: RetrievalLayout
     far_from_training: bool = False
+    recipe: Recipe | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +120,7 @@ class _Extracted:
     unreadable: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
     is_far: bool = False
+    recipe: Recipe | None = None
 
 
 def retrieve(
@@ -157,6 +165,7 @@ def retrieve(
             equal = processes.main(
                 lambda: notes_on_equal_matches(layout, at_most=COMPARED_AT_MOST, track=track)
             )
+        start = time.perf_counter()
         extracted = _extract(layout, report, request, processes, track)
         result, num_features = processes.main(lambda: _search(extracted, request, track))
         return Retrieval(
@@ -172,6 +181,8 @@ def retrieve(
             layout=extracted.layout,
             files=tuple(file for file in (spec.save_features, spec.save_ranks) if file),
             far_from_training=extracted.is_far,
+            recipe=extracted.recipe,
+            seconds=time.perf_counter() - start,
         )
 
 
@@ -240,6 +251,7 @@ def _extract(
         input=opened.recipe.input,
         unreadable=checked.bad,
         is_far=opened.is_far,
+        recipe=opened.recipe,
         notes=(*opened.notes, *of_images),
     )
 
@@ -253,7 +265,8 @@ def _search(
         table = FeatureTable(features=features, labels=search_labels(layout))
         write_features(spec.save_features, table, overwrite=request.overwrite)
     keep = max(request.keep, 0 if spec.save_ranks is None else MATCHES)
-    result = search(features, extracted.relevance, spec, keep=keep, track=track)
+    asked = {"keep": keep, "by_camera": request.by_camera, "track": track}
+    result = search(features, extracted.relevance, spec, **asked)
     if spec.save_ranks is not None:
         save_ranks(
             spec.save_ranks,

@@ -135,17 +135,37 @@ class Neighbors:
         """
         if embeddings.ndim != 2 or embeddings.shape[1] != self.num_features:
             raise ShapeError.expected("embeddings", f"(B, {self.num_features})", embeddings)
-        size = len(self.mean)
-        sketch = CountSketch(buckets=self.buckets.long(), signs=self.signs, size=size)
-        sketched = normalized(embeddings, sketch if len(self.buckets) else None)
+        sketched = normalized(embeddings, self.sketch)
+        return self.nearest(sketched, nearest)[0].mean(dim=1)
+
+    @property
+    def sketch(self) -> CountSketch | None:
+        """The sketch that embeddings went through; None for none."""
+        if not len(self.buckets):
+            return None
+        return CountSketch(buckets=self.buckets.long(), signs=self.signs, size=len(self.mean))
+
+    def nearest(self, sketched: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return the distances of embeddings to the nearest kept ones, and which those are.
+
+        Args:
+            sketched: Embeddings as `normalized` returns them with `sketch`, shape (B, m).
+            count: Number of nearest ones; of fewer, all.
+
+        Returns:
+            Distances, float32, shape (B, count), the least first, and rows, int64, likewise.
+        """
         queries, remainders = _projected(sketched, self.mean, self.directions)
         rows = max(1, _PAIRS_AT_ONCE // len(self))
         parts = zip(queries.split(rows), remainders.split(rows), strict=True)
-        return torch.cat([self._nearest(*part, nearest) for part in parts])
+        found = [self._nearest(*part, count) for part in parts]
+        return torch.cat([best for best, _ in found]), torch.cat([rows for _, rows in found])
 
-    def _nearest(self, queries: Tensor, remainders: Tensor, nearest: int) -> Tensor:
+    def _nearest(self, queries: Tensor, remainders: Tensor, nearest: int) -> tuple[Tensor, Tensor]:
         lengths = (queries.square().sum(dim=1) + remainders)[:, None]
         best = queries.new_empty(len(queries), 0)
+        places = torch.empty(len(queries), 0, dtype=torch.long)
+        start = 0
         # In blocks of kept ones, too: as float32 they would take four times their place.
         rows = max(1, _PAIRS_AT_ONCE // self.codes.shape[1])
         blocks = (self.codes.split(rows), self.scales.split(rows), self.remainders.split(rows))
@@ -154,8 +174,12 @@ class Neighbors:
             alone = kept.square().sum(dim=1) + own
             squared = torch.addmm(alone.expand(len(queries), -1), queries, kept.mT, alpha=-2)
             best = torch.cat([best, squared + lengths], dim=1)
-            best = best.topk(min(nearest, best.shape[1]), dim=1, largest=False).values
-        return best.clamp_min(0).sqrt().mean(dim=1)
+            numbers = torch.arange(start, start + len(codes)).expand(len(queries), -1)
+            places = torch.cat([places, numbers], dim=1)
+            best, kept_ones = best.topk(min(nearest, best.shape[1]), dim=1, largest=False)
+            places = places.gather(1, kept_ones)
+            start += len(codes)
+        return best.clamp_min(0).sqrt(), places
 
     def _require_fit(self) -> None:
         kept, size = self.codes.shape[0] if self.codes.ndim else 0, self.mean.numel()

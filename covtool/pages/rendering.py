@@ -22,6 +22,7 @@ GENERATOR = '<meta name="generator" content="covtool">'
 """By which a page that covtool wrote is known."""
 
 _JOINT = re.compile(r"[_/-](?=.)")
+_SHARE = re.compile(r"(\d) %")
 _HERE = Path(__file__).parent
 _TEMPLATE, _STYLE, _SCRIPT = "page.html", "page.css", "sort.js"
 
@@ -112,7 +113,8 @@ def _breakable(text: str) -> Any:
     from markupsafe import Markup, escape
 
     # Escaped here: Markup is shown as it is.
-    return Markup(_JOINT.sub(r"\g<0><wbr>", str(escape(escaped(text)))))
+    joined = _SHARE.sub("\\g<1>\N{NO-BREAK SPACE}%", str(escape(escaped(text))))
+    return Markup(_JOINT.sub(r"\g<0><wbr>", joined))
 
 
 def _lines(text: str) -> Sequence[str]:

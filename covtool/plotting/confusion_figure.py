@@ -12,8 +12,15 @@ if TYPE_CHECKING:
 
 NAMED = 40
 """Most classes of a matrix that is drawn: beyond, no name and no cell could be read."""
+BLOCK = 12
+"""Most classes of a group of confused ones: its matrix is small, with names and numbers."""
+LEAST_LIKENESS = 0.02
+"""Share of a class's images that are taken for another class of its group, on average."""
+MOST_JOINED = 2000
+"""Most classes that groups are looked for among: 32 MB of likeness."""
 _WITH_NUMBERS = 16
 _LONGEST_NAME = 22
+_LONGEST_OF_FEW = 34
 
 
 def confusion_order(counts: np.ndarray) -> np.ndarray:
@@ -42,25 +49,55 @@ def confusion_order(counts: np.ndarray) -> np.ndarray:
     return leaves_list(tree)
 
 
-def most_confused_classes(counts: np.ndarray, most: int = NAMED) -> np.ndarray:
-    """Return the classes of the largest confusions, in the order of their numbers.
+def confused_blocks(counts: np.ndarray) -> list[np.ndarray]:
+    """Return groups of classes that are confused with each other, the most mistakes first.
+
+    Groups are joined by average linkage, as in `confusion_order`, while a class of one is taken for
+    a class of the other for `LEAST_LIKENESS` of its images or more, on average over their pairs in
+    both directions, and no more than `BLOCK` classes come together. Of more than `MOST_JOINED`
+    classes, those of the largest confusions are looked at.
 
     Args:
         counts: Images of each class by the class they are taken for, (K, K).
-        most: Number of classes that are not exceeded.
+
+    Returns:
+        Numbers of the classes of each group, two at least, each in the order of `confusion_order`.
+        A class is in one group at most.
     """
-    if len(counts) <= most:
-        return np.arange(len(counts))
+    classes = _most_confused(counts)
+    if len(classes) < 2:
+        return []
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
+    shares = shares_of(counts)[np.ix_(classes, classes)]
+    likeness = (shares + shares.T) / 2
+    np.fill_diagonal(likeness, 1)
+    tree = linkage(squareform(1 - likeness, checks=False), "average")
+    groups: dict[int, list[int]] = {k: [k] for k in range(len(classes))}
+    for step, (one, other, distance, size) in enumerate(tree, start=len(classes)):
+        # What a group that was not joined would be part of is not joined either.
+        is_there = int(one) in groups and int(other) in groups
+        if is_there and size <= BLOCK and 1 - distance >= LEAST_LIKENESS:
+            groups[step] = groups.pop(int(one)) + groups.pop(int(other))
+    blocks = [classes[sorted(group)] for group in groups.values() if len(group) > 1]
+    ordered = [block[confusion_order(counts[np.ix_(block, block)])] for block in blocks]
+    return sorted(ordered, key=lambda block: (-mistakes_within(counts, block), block.min()))
+
+
+def mistakes_within(counts: np.ndarray, block: np.ndarray) -> int:
+    """Return the images of a group's classes that are taken for another class of it."""
+    inside = counts[np.ix_(block, block)]
+    return int(inside.sum() - np.trace(inside))
+
+
+def _most_confused(counts: np.ndarray) -> np.ndarray:
+    """Return the classes that are confused with any, `MOST_JOINED` at most, in their order."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
-    rows, columns = np.nonzero(wrong)
-    chosen: set[int] = set()
-    for pair in np.argsort(-wrong[rows, columns], kind="stable"):
-        more = chosen | {int(rows[pair]), int(columns[pair])}
-        if len(more) > most:
-            break
-        chosen = more
-    return np.array(sorted(chosen), int)
+    mistakes = wrong.sum(0) + wrong.sum(1)
+    most = np.argsort(-mistakes, kind="stable")[:MOST_JOINED]
+    return np.sort(most[mistakes[most] > 0])
 
 
 def shares_of(counts: np.ndarray) -> np.ndarray:
@@ -80,6 +117,7 @@ def confusion_figure(
         is_normalized: Whether cells are shares in percent; otherwise numbers of images.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     size = len(names)
     side = min(max(3.4, 1.6 + 0.3 * size), 11)
@@ -88,7 +126,8 @@ def confusion_figure(
     values = 100 * shares if is_normalized else counts
     largest = 100 if is_normalized else max(int(counts.max(initial=0)), 1)
     image = axes.imshow(values, cmap="Blues", vmin=0, vmax=largest, interpolation="nearest")
-    labels = [_short(name) for name in names]
+    longest = _LONGEST_OF_FEW if size <= BLOCK else _LONGEST_NAME
+    labels = [_short(name, longest) for name in names]
     axes.set_xticks(range(size), labels, rotation=90, fontsize=_font(size))
     axes.set_yticks(range(size), labels, fontsize=_font(size))
     axes.set_xlabel("given class")
@@ -100,7 +139,8 @@ def confusion_figure(
             color = "white" if value > 0.6 * largest else "black"
             text = f"{value:.0f}" if is_normalized else f"{int(value)}"
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7.5)
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
+    whole = MaxNLocator(nbins=6, integer=True)  # there are no halves of images
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02, ticks=whole)
     bar.set_label("images of the class (%)" if is_normalized else "images")
     bar.outline.set_visible(False)
     return figure
@@ -110,6 +150,6 @@ def _font(size: int) -> float:
     return 8 if size <= _WITH_NUMBERS else 6.5
 
 
-def _short(name: str) -> str:
+def _short(name: str, longest: int) -> str:
     shown = as_label(name)
-    return shown if len(shown) <= _LONGEST_NAME else f"{shown[: _LONGEST_NAME - 3]}..."
+    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."

@@ -7,7 +7,7 @@ import numpy as np
 
 from covtool.evaluation.retrieval.metrics import RECALLS
 from covtool.evaluation.retrieval.verification import PairHistogram, VerificationResult
-from covtool.plotting.figure_file import color
+from covtool.plotting.figure_file import as_label, color
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 RANKS = 50
 """Ranks of a curve."""
+_WITH_NUMBERS = 24
 _SAME, _DIFFERENT, _MARK = color(3), color(5), "#444444"
 
 
@@ -88,6 +89,40 @@ def roc_figure(found: VerificationResult) -> "Figure":
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set(ylim=(0, 102), xlabel="false accepts: pairs of two identities (%)")
     axes.set_ylabel("accepted pairs of one identity (%)")
+    return figure
+
+
+def camera_figure(
+    precisions: np.ndarray, queries: Sequence[str], searched: Sequence[str]
+) -> "Figure":
+    """Draw mAP in percent by pairs of cameras.
+
+    Args:
+        precisions: By the query's camera (rows) and the one searched in; NaN for an empty cell.
+        queries: Names of the queries' cameras.
+        searched: Names of the cameras searched in.
+    """
+    from matplotlib.figure import Figure
+
+    rows, columns = precisions.shape
+    cell = 0.42
+    figure = Figure(figsize=(max(3.2, 1.9 + cell * columns), max(2.2, 1.2 + cell * rows)))
+    axes = figure.add_subplot()
+    image = axes.imshow(precisions, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    names = [[as_label(name) for name in own] for own in (searched, queries)]
+    long = max(map(len, names[0])) > 3
+    axes.set_xticks(range(columns), names[0], rotation=90 if long else 0)
+    axes.set_yticks(range(rows), names[1])
+    axes.set(xlabel="camera searched in", ylabel="query's camera")
+    axes.grid(visible=False)
+    if max(rows, columns) <= _WITH_NUMBERS:
+        for row, column in zip(*np.nonzero(~np.isnan(precisions)), strict=True):
+            value = precisions[row, column]
+            shade = "white" if value > 60 else "black"
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=shade, size=7.5)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
+    bar.set_label("mAP (%)")
+    bar.outline.set_visible(False)
     return figure
 
 

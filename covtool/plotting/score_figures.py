@@ -36,7 +36,7 @@ def reliability_figure(answers: Mapping[str, Scored]) -> "Figure":
     axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="probability of the given class (%)")
     axes.set_ylabel("right (%)")
     axes.set_aspect("equal")
-    _name(axes, answers)
+    _name(figure, answers)
     return figure
 
 
@@ -64,7 +64,7 @@ def coverage_figure(answers: Mapping[str, Scored]) -> "Figure":
     axes.set(xlim=(0, 100), xlabel="images that get an answer, the surest first (%)")
     axes.set_ylabel("right among them (%)")
     axes.set_ylim(top=100.5)
-    _name(axes, answers)
+    _name(figure, answers)
     return figure
 
 
@@ -108,6 +108,6 @@ def _panel() -> "tuple[Figure, Axes]":
     return figure, figure.add_subplot()
 
 
-def _name(axes: "Axes", answers: Mapping[str, Scored]) -> None:
-    if len(answers) > 1:
-        axes.legend(loc="lower right")
+def _name(figure: "Figure", answers: Mapping[str, Scored]) -> None:
+    if len(answers) > 1:  # above the axes, where no curve is
+        figure.legend(loc="outside upper center", ncols=len(answers))

@@ -1,6 +1,7 @@
 """Two models on the same images: what one has right and the other wrong."""
 
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 import torch
@@ -15,9 +16,11 @@ from covtool.pages import (
     Section,
     Table,
     Text,
+    Tile,
 )
 from covtool.pages.records import Block
 from covtool.reporting.image_pictures import ImagePictures
+from covtool.reporting.model_names import distinct_names
 from covtool.reporting.subjects import Subject
 
 SHOWN = 24
@@ -40,6 +43,11 @@ class Comparison:
     second: Subject
     test: McNemar
     gain: tuple[float, float, float]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Both models' names, as short as they can be told apart."""
+        return distinct_names(self.first.model, self.second.model)
 
     def only(self, *, first: bool) -> list[int]:
         """Return positions that one alone has right, those that the other is surest of first."""
@@ -71,28 +79,42 @@ def compare_subjects(first: Subject, second: Subject) -> Comparison:
 
 def comparison_section(compared: Comparison, pictures: ImagePictures) -> Section:
     """Return both models side by side."""
-    first, second, test = compared.first, compared.second, compared.test
-    gain, low, high = (100 * value for value in compared.gain)
+    (first, second), test = compared.names, compared.test
+    gain = 100 * compared.gain[0]
     chance = f"{test.p_value:.2g}" if test.p_value >= 1e-12 else "below 1e-12"
     sentence = (
-        f"{first.model} has {gain:+.2f} points of top-1 against {second.model} (95 %: {low:+.2f} "
-        f"to {high:+.2f}). It alone is right on {test.only_first:,} images, the other alone on "
+        f"{first} has {gain:+.2f} points of top-1 against {second} (95 %: "
+        f"{_range(compared)}). It alone is right on {test.only_first:,} images, the other alone on "
         f"{test.only_second:,}; were both equally good, a division at least as uneven would come "
         f"about with a chance of {chance} (McNemar's exact test)."
     )
     blocks: list[Block] = [Text(paragraphs=[sentence]), _figures(compared), _differences(compared)]
-    for is_first, subject in ((True, first), (False, second)):
+    for is_first, name in ((True, first), (False, second)):
         positions = compared.only(first=is_first)
         if positions:
             blocks.append(
                 Pictures(
-                    title=f"Right with {subject.model} alone",
+                    title=f"Right with {name} alone",
                     caption=f"{min(SHOWN, len(positions))} of {len(positions):,}, those of the "
                     "other's largest loss first.",
                     groups=[_image(compared, pictures, k) for k in positions[:SHOWN]],
                 )
             )
-    return Section(name="against", title=f"Against {second.model}", blocks=blocks)
+    return Section(name="against", title=f"Against {second}", blocks=blocks)
+
+
+def comparison_tile(compared: Comparison) -> Tile:
+    """Return the difference of top-1 for the head of the page."""
+    return Tile(
+        name=f"top-1 against {compared.names[1]}",
+        value=f"{100 * compared.gain[0]:+.2f} points",
+        detail=_range(compared),
+    )
+
+
+def _range(compared: Comparison) -> str:
+    low, high = (100 * value for value in compared.gain[1:])
+    return "too few images for a range" if isnan(low) else f"{low:+.2f} to {high:+.2f}"
 
 
 def _pairs(first: np.ndarray, second: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
@@ -114,7 +136,7 @@ def _figures(compared: Comparison) -> Table:
         name="two-models",
         columns=(
             Column(title="figure"),
-            *(Column(title=subject.model, format=".4g") for subject in subjects),
+            *(Column(title=name, format=".4g") for name in compared.names),
         ),
         rows=rows,
     )
@@ -128,7 +150,7 @@ def _differences(compared: Comparison) -> Table:
             right = first.names[int(first.answers.right[k])]
             given = [s.names[int(s.answers.given[k])] for s in (first, second)]
             rows.append((str(first.done.paths[k]), right, *given))
-    titles = ("path", "right class", first.model, second.model)
+    titles = ("path", "right class", *compared.names)
     return Table(
         name="differences",
         title="Images that one alone has right",
@@ -144,7 +166,7 @@ def _image(compared: Comparison, pictures: ImagePictures, position: int) -> Pict
     lines = [
         f"{name}: {subject.names[int(subject.answers.given[position])]} "
         f"{100 * float(subject.answers.probability[position]):.0f} %"
-        for name, subject in (("this", first), ("other", second))
+        for name, subject in zip(compared.names, (first, second), strict=True)
     ]
     right = first.names[int(first.answers.right[position])]
     return PictureGroup(pictures=[pictures.of(path, (f"is {right}", *lines))])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from covtool.data.datasets.found_images import counted
 from covtool.pages import (
     Column,
     Figure,
@@ -17,9 +18,12 @@ from covtool.pages import (
 )
 from covtool.pages.records import Block
 from covtool.plotting.confusion_figure import (
+    BLOCK,
+    NAMED,
+    confused_blocks,
     confusion_figure,
     confusion_order,
-    most_confused_classes,
+    mistakes_within,
     shares_of,
 )
 from covtool.plotting.figure_file import house_style, svg_text
@@ -29,6 +33,8 @@ from covtool.reporting.subjects import Subject
 PAIRS = 12
 """Pairs of classes that are shown with pictures."""
 PICTURES_OF_A_PAIR = 2
+BLOCKS = 8
+"""Groups of confused classes whose matrices are drawn, where there are too many classes for one."""
 
 
 def confused_pairs(subject: Subject) -> list[tuple[int, int, int]]:
@@ -135,31 +141,52 @@ def _percent(share: float) -> float | None:
 
 
 def _matrices(subject: Subject) -> list[Block]:
-    counts, total = subject.confusion, len(subject.names)
-    shown = most_confused_classes(counts)
-    is_part = len(shown) < total
-    part = counts[np.ix_(shown, shown)]
-    shares = shares_of(counts)[np.ix_(shown, shown)]  # of all images of the class
-    order = confusion_order(part)
-    part, shares = part[np.ix_(order, order)], shares[np.ix_(order, order)]
-    names = [subject.names[shown[k]] for k in order]
-    which = (
-        f", {len(shown)} of {total:,} classes: those of the largest confusions" if is_part else ""
+    """Return the confusion matrix; of many classes, a small one for each group of confused ones."""
+    counts = subject.confusion
+    if len(counts) > NAMED:
+        return _blocks(subject)
+    order = confusion_order(counts)
+    return _drawn(subject, order, "confusion", "Classes that are confused stand together.")
+
+
+def _blocks(subject: Subject) -> list[Block]:
+    counts = subject.confusion
+    blocks = confused_blocks(counts)
+    total = int(counts.sum() - np.trace(counts))
+    inside = sum(mistakes_within(counts, block) for block in blocks)
+    shown = blocks[:BLOCKS]
+    which = f" Shown are the {len(shown)} of the most mistakes." if len(shown) < len(blocks) else ""
+    sentence = (
+        f"Of {len(counts):,} classes, {sum(map(len, blocks)):,} are confused with others in "
+        f"{counted(len(blocks), 'group')} of {BLOCK} at most: {inside:,} of {total:,} mistakes are "
+        f"within these groups.{which} The other mistakes are spread over pairs of classes that are "
+        "seldom confused; confusion.csv has all of them."
     )
-    figures = []
+    drawn = [Text(paragraphs=[sentence])]
+    for number, block in enumerate(shown, start=1):
+        within = counted(mistakes_within(counts, block), "mistake")
+        drawn += _drawn(subject, block, f"confusion-{number}", f"{within} within this group.")
+    return drawn
+
+
+def _drawn(subject: Subject, classes: np.ndarray, name: str, caption: str) -> list[Block]:
+    """Return the matrix of some classes in their order, as shares of a class and as counts."""
+    place = np.ix_(classes, classes)
+    part, shares = subject.confusion[place], shares_of(subject.confusion)[place]
+    names = [subject.names[k] for k in classes]
+    figures: list[Block] = []
     with house_style():
-        for name, title, is_normalized in (
-            ("confusion-normalized", "Share of each class's images", True),
-            ("confusion-counts", "Images", False),
+        for kind, title, is_normalized in (
+            ("normalized", "Share of each class's images", True),
+            ("counts", "Images", False),
         ):
             drawn = confusion_figure(part, shares, names, is_normalized=is_normalized)
             figures.append(
                 Figure(
-                    name=name,
+                    name=f"{name}-{kind}",
                     svg=svg_text(drawn, title=title),
                     title=f"{title}, right class by given class",
-                    caption=f"{title} by right class (rows) and given class (columns){which}. "
-                    "Classes that are confused stand together.",
+                    caption=f"{title} by right class (rows) and given class (columns). {caption}",
                 )
             )
     return figures

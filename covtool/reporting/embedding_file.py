@@ -1,6 +1,9 @@
 """The file of the embeddings of an evaluation's images."""
 
+from collections.abc import Iterator
 from pathlib import Path
+
+from torch import Tensor
 
 from covtool.backbones.device import resolve_device
 from covtool.data.datasets.samples import Sample
@@ -24,7 +27,8 @@ def save_embeddings(
 ) -> Path:
     """Write the classifier's input for each image, in the order of ``predictions.csv``.
 
-    The images are read once more, batch by batch: embeddings of all may not fit into memory.
+    Where the evaluation has not kept them (`EvaluationRequest.keep_inputs`), the images are read
+    once more, batch by batch.
 
     Args:
         subject: The evaluation, with its model; with an attack, the images as they are.
@@ -45,15 +49,23 @@ def save_embeddings(
         raise DataError(
             "The embeddings cannot be written.", reason="Files of the images are not known."
         )
+    kept = subject.answers.inputs
+    start = 0
+    with FeatureWriter(path, overwrite=overwrite) as writer:
+        for features in (
+            _read_again(subject, request, track) if kept is None else kept.split(request.batch_size)
+        ):
+            own = done.paths[start : start + len(features)]
+            writer.append(features, [ImageLabels(path=str(image)) for image in own])
+            start += len(features)
+    return path
+
+
+def _read_again(subject: Subject, request: EvaluationRequest, track: Track) -> Iterator[Tensor]:
+    done = subject.done
     extractor = request.extractor(
         done.opened, FeatureSpec(), device=resolve_device(request.device, ALONE), processes=ALONE
     )
     labels = subject.answers.right.tolist()
     samples = [Sample(*pair) for pair in zip(done.paths, labels, strict=True)]
-    start = 0
-    with FeatureWriter(path, overwrite=overwrite) as writer:
-        for features in extractor(samples, track):
-            own = done.paths[start : start + len(features)]
-            writer.append(features, [ImageLabels(path=str(image)) for image in own])
-            start += len(features)
-    return path
+    yield from extractor(samples, track)

@@ -1,12 +1,15 @@
 """The page of an evaluation of a classifier."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from covtool.data.datasets.found_images import counted
 from covtool.pages import Page, Section, Text, write_page
 from covtool.pages.records import Block
-from covtool.reporting.against import SHOWN, Comparison, comparison_section
+from covtool.reporting.against import SHOWN, Comparison, comparison_section, comparison_tile
+from covtool.reporting.attack_section import attack_section
 from covtool.reporting.class_sections import (
     class_section,
     confusion_section,
@@ -22,6 +25,7 @@ from covtool.reporting.image_sections import (
     right_section,
     typical,
 )
+from covtool.reporting.nearest_training import nearest_kept
 from covtool.reporting.prediction_file import write_predictions
 from covtool.reporting.score_section import score_section
 from covtool.reporting.subjects import Subject
@@ -40,7 +44,7 @@ def evaluation_page(subject: Subject, compared: Comparison | None = None) -> Pag
     return Page(
         title=f"Evaluation of {Path(subject.model).name}",
         subtitle=measured_on(subject),
-        head=evaluation_head(subject),
+        head=evaluation_head(subject, compared),
         sections=evaluation_sections(subject, compared),
         files=evaluation_files(subject),
     )
@@ -48,15 +52,18 @@ def evaluation_page(subject: Subject, compared: Comparison | None = None) -> Pag
 
 def measured_on(subject: Subject) -> str:
     """Return what the images are."""
+    there, outputs = int((subject.figures.images > 0).sum()), len(subject.names)
+    of = f", of the {outputs:,} that the model knows" if there < outputs else ""
     return (
         f"{subject.done.data}, {subject.done.split}: "
-        f"{subject.done.result.images:,} images of {len(subject.names):,} classes"
+        f"{counted(subject.done.result.images, 'image')} of {counted(there, 'class')}{of}"
     )
 
 
-def evaluation_head(subject: Subject) -> list[Block]:
+def evaluation_head(subject: Subject, compared: Comparison | None = None) -> list[Block]:
     """Return the head line of an evaluation, and what its ranges are."""
-    return [*head_blocks(subject), Text(paragraphs=[INTERVALS])]
+    added = () if compared is None else (comparison_tile(compared),)
+    return [*head_blocks(subject, added), Text(paragraphs=[INTERVALS])]
 
 
 def evaluation_sections(subject: Subject, compared: Comparison | None = None) -> list[Section]:
@@ -64,9 +71,11 @@ def evaluation_sections(subject: Subject, compared: Comparison | None = None) ->
 
     Their names, and those of their tables and figures, are once in a page.
     """
+    if subject.nearest is None and subject.done.paths:
+        subject = replace(subject, nearest=nearest_kept(subject, subject.mistakes[:MISTAKES]))
     shown = [subject.done.paths[k] for k in _shown(subject, compared)] if subject.done.paths else []
     if subject.nearest is not None:
-        shown += [path for paths in subject.nearest.paths.values() for path in paths]
+        shown += subject.nearest.paths
     pictures = ImagePictures(shown, exif=subject.done.input.exif)
     return [
         confusion_section(subject, pictures),
@@ -74,8 +83,9 @@ def evaluation_sections(subject: Subject, compared: Comparison | None = None) ->
         mistake_section(subject, pictures),
         right_section(subject, pictures),
         score_section(subject),
+        *([] if subject.done.attacked_answers is None else [attack_section(subject)]),
         *([] if compared is None else [comparison_section(compared, pictures)]),
-        how_section(subject),
+        how_section(subject, None if compared is None else compared.second.model),
     ]
 
 

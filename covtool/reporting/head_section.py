@@ -1,6 +1,7 @@
 """The head of an evaluation's page: figures that are read first, and how they came about."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -11,6 +12,7 @@ from covtool.ops.resampling import FEWEST_UNITS, Intervals, mean_intervals
 from covtool.pages import Command, Facts, Notes, Section, Tile, Tiles
 from covtool.pages.records import Block
 from covtool.reporting.subjects import Subject
+from covtool.specs import Recipe
 from covtool.specs.operations import operation_name
 
 INTERVALS = (
@@ -20,9 +22,16 @@ INTERVALS = (
     "model that gives one answer to all images."
 )
 
+TOO_FEW = "too few images for a range"
 
-def head_blocks(subject: Subject) -> list[Block]:
-    """Return the head line, and what must not be missed."""
+
+def head_blocks(subject: Subject, added: Sequence[Tile] = ()) -> list[Block]:
+    """Return the head line, and what must not be missed.
+
+    Args:
+        subject: The evaluation.
+        added: Tiles behind its own.
+    """
     done = subject.done
     far = (
         ["The images are far from those that the model was made for: the figures say little."]
@@ -32,26 +41,28 @@ def head_blocks(subject: Subject) -> list[Block]:
     guess = [f"Every figure is a guess: {GUESSED}."] if done.class_order == "guessed" else []
     left_out = [f"{len(done.unreadable)} unreadable images were left out."] * bool(done.unreadable)
     return [
-        Tiles(tiles=_tiles(subject)),
+        Tiles(tiles=[*_tiles(subject), *added]),
         Notes(sentences=[*far, *guess, *left_out, *done.notes]),
     ]
 
 
-def how_section(subject: Subject) -> Section:
-    """Return what was measured, with what, and how to repeat it."""
+def how_section(subject: Subject, other: str | None = None) -> Section:
+    """Return what was measured, with what, and how to repeat it.
+
+    Args:
+        subject: The evaluation.
+        other: The model that it is compared with; None without one.
+    """
     done = subject.done
-    recipe = done.opened.recipe if done.opened else None
-    operations = ", ".join(map(operation_name, recipe.operations)) if recipe else ""
-    source = f"{recipe.base.library}: {recipe.base.name}" if recipe else None
     rows = [
         ("model", subject.model),
-        ("architecture", source),
-        ("operations", operations or "none"),
+        *recipe_rows(done.opened.recipe if done.opened else None),
         ("classes", len(subject.names)),
         ("data", f"{done.data}, {done.split}"),
         ("images", done.result.images),
         ("input", " x ".join(map(str, (done.input.channels, *done.input.size)))),
         ("temperature", f"{done.result.probabilities.temperature:.4g}"),
+        ("against", other),
         ("attack", done.attack.title if done.attack else None),
         ("device", done.device),
         ("seconds", f"{done.seconds:.1f}"),
@@ -61,6 +72,17 @@ def how_section(subject: Subject) -> Section:
     return Section(name="how", title="How it was measured", blocks=[Facts(rows=rows), *command])
 
 
+def recipe_rows(recipe: Recipe | None) -> list[tuple[str, str]]:
+    """Return what a model is made of: none without its recipe."""
+    if recipe is None:
+        return []
+    operations = ", ".join(map(operation_name, recipe.operations))
+    return [
+        ("architecture", f"{recipe.base.library}: {recipe.base.name}"),
+        ("operations", operations or "none"),
+    ]
+
+
 def _tiles(subject: Subject) -> list[Tile]:
     done, answers = subject.done, subject.answers
     result = done.result
@@ -68,9 +90,9 @@ def _tiles(subject: Subject) -> list[Tile]:
     top = mean_intervals(shares)
     macro = macro_figures(answers.right, answers.given, len(subject.names))
     nll = mean_intervals(answers.loss, bounds=None) if answers.loss.isfinite().all() else None
-    tiles = [Tile(name="top-1", value=f"{result.top_1:.2f} %", detail=_range(top, 0))]
+    tiles = [Tile(name="top-1", value=f"{result.top_1:.2f} %", detail=range_of(top, 0))]
     if result.top_5 is not None:
-        tiles.append(Tile(name="top-5", value=f"{result.top_5:.2f} %", detail=_range(top, 1)))
+        tiles.append(Tile(name="top-5", value=f"{result.top_5:.2f} %", detail=range_of(top, 1)))
     if done.attacked is not None:
         tiles.append(_attacked_tile(subject))
     macros = {
@@ -98,16 +120,17 @@ def _attacked_tile(subject: Subject) -> Tile:
     return Tile(
         name=f"top-1 under {done.attack.title}",
         value=f"{done.attacked.top_1:.2f} %",
-        detail=_range(found, 0),
+        detail=range_of(found, 0),
     )
 
 
-def _range(found: Intervals, row: int) -> str:
-    return _ends(100 * float(found.low[row]), 100 * float(found.high[row]), found.units)
+def range_of(found: Intervals, row: int, *, too_few: str = TOO_FEW) -> str:
+    """Return the range of a share in percent, or why there is none."""
+    low, high = (100 * float(ends[row]) for ends in (found.low, found.high))
+    return _ends(low, high, found.units, too_few=too_few)
 
 
-def _ends(low: float, high: float, images: int, *, digits: int = 2) -> str:
+def _ends(low: float, high: float, units: int, *, digits: int = 2, too_few: str = TOO_FEW) -> str:
     if math.isnan(low) or math.isnan(high):
-        few = images < FEWEST_UNITS
-        return "too few images for a range" if few else "no range: resampling leaves it as it is"
+        return too_few if units < FEWEST_UNITS else "no range: resampling leaves it as it is"
     return f"{low:.{digits}f} to {high:.{digits}f}"

@@ -18,6 +18,7 @@ from covtool.pages import (
     thumbnail,
 )
 from covtool.reporting.image_pictures import ImagePictures
+from covtool.reporting.nearest_training import why_not_kept
 from covtool.reporting.subjects import Subject
 
 MISTAKES = 48
@@ -70,6 +71,7 @@ def mistake_section(subject: Subject, pictures: ImagePictures) -> Section:
     nearest, maps = subject.nearest, _maps(subject, shown)
     caption = [
         f"{len(shown)} of {total:,}, those of the largest loss first.",
+        "Above each: the given class, then the right one, with their probabilities.",
         "predictions.csv has all of them.",
         f"Beside each image: its nearest of {nearest.data}, by the classifier's input."
         if nearest
@@ -82,7 +84,7 @@ def mistake_section(subject: Subject, pictures: ImagePictures) -> Section:
         groups=[_mistake(subject, pictures, maps, position) for position in shown],
         caption=" ".join(filter(None, caption)),
     )
-    notes = Notes(sentences=[*_notes_on_maps(maps), *_notes_on_kept(subject)])
+    notes = Notes(sentences=[*_notes_on_maps(maps), *_notes_on_nearest(subject)])
     return Section(name="mistakes", title="Mistakes", blocks=[notes, block])
 
 
@@ -191,16 +193,12 @@ def _notes_on_maps(maps: _Maps) -> Iterator[str]:
         yield f"{number} of where the network looks are missing: {reason}"
 
 
-def _notes_on_kept(subject: Subject) -> Iterator[str]:
-    """Say why the training images that a file keeps embeddings of are not shown."""
-    opened = subject.done.opened
-    kept = opened.recipe.neighbors if opened else None
-    if kept is not None and subject.nearest is None:
-        yield (
-            f"The file keeps embeddings of {kept.images:,} training images ({kept.data}), but "
-            "neither their files nor their classes: the nearest ones cannot be shown. "
-            "--train-data DIR finds them."
-        )
+def _notes_on_nearest(subject: Subject) -> Iterator[str]:
+    """Say which training images cannot be shown, and why."""
+    if subject.nearest is not None:
+        yield from subject.nearest.notes
+    elif (reason := why_not_kept(subject)) is not None:
+        yield f"{reason} --train-data DIR finds them."
 
 
 def _outputs(subject: Subject, position: int) -> dict[str, int]:
@@ -222,19 +220,18 @@ def _map_pictures(subject: Subject, maps: _Maps, position: int) -> list[Picture]
 
 def _nearest(subject: Subject, pictures: ImagePictures, position: int, right: int) -> list[Picture]:
     nearest = subject.nearest
-    if nearest is None or position not in nearest.paths:
-        return []
-    found = zip(
-        nearest.paths[position],
-        nearest.classes[position],
-        nearest.similarities[position],
-        strict=True,
-    )
-    return [
-        pictures.of(
-            path,
-            (f"trained: {name}", f"cosine {cosine:.3f}", path.name),
-            mark="right" if name == subject.names[right] else "",
+    found = [] if nearest is None else nearest.images.get(position, ())
+    shown = []
+    for image in found:
+        lines = (
+            f"trained: {image.class_name or 'class not known'}",
+            f"cosine {image.similarity:.3f}",
+            *([image.name] if image.name else []),
         )
-        for path, name, cosine in found
-    ]
+        mark = "right" if image.class_name == subject.names[right] else ""
+        if image.path is None:
+            about = image.name or "a training image"
+            shown.append(Picture(thumbnail=None, lines=lines, about=about, mark=mark))
+        else:
+            shown.append(pictures.of(image.path, lines, mark=mark))
+    return shown

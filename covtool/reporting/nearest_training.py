@@ -1,19 +1,22 @@
 """The training images that are nearest to images of an evaluation."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 import torch
 
 from covtool.backbones.device import resolve_device
+from covtool.checkpoints.kept_images import KeptImages, kept_images_of
+from covtool.checkpoints.kept_neighbors import neighbors_of
 from covtool.data.datasets.checking import check_images
+from covtool.data.datasets.found_images import counted
 from covtool.data.datasets.reading import scan
 from covtool.errors import ArgumentError
 from covtool.evaluation.evaluate import EvaluationRequest
 from covtool.ops.neighbors import normalized, sketch_for
 from covtool.processes import ALONE
 from covtool.progress import Track, silent
-from covtool.reporting.subjects import NearestTraining, Subject
+from covtool.reporting.subjects import NearestTraining, Subject, TrainingImage
 from covtool.specs import FeatureSpec
 
 NEAREST = 3
@@ -63,13 +66,105 @@ def nearest_training(
         best, kept = best.topk(min(NEAREST, best.shape[1]), dim=1)
         places = places.gather(1, kept)
         start += len(own)
-    found = [[checked.good[k] for k in row] for row in places.tolist()]
     return NearestTraining(
         data=f"{layout.name}, {split}",
-        paths={p: [s.path for s in row] for p, row in zip(positions, found, strict=True)},
-        classes={
-            p: [layout.class_names[s.label] for s in row]
-            for p, row in zip(positions, found, strict=True)
+        images={
+            position: [
+                TrainingImage(
+                    path=checked.good[place].path,
+                    name=checked.good[place].path.name,
+                    class_name=layout.class_names[checked.good[place].label],
+                    similarity=cosine,
+                )
+                for place, cosine in zip(row, cosines, strict=True)
+            ]
+            for position, row, cosines in zip(
+                positions, places.tolist(), best.tolist(), strict=True
+            )
         },
-        similarities=dict(zip(positions, best.tolist(), strict=True)),
+    )
+
+
+def nearest_kept(subject: Subject, positions: Sequence[int]) -> NearestTraining | None:
+    """Return the nearest of the training images whose embeddings the model's file keeps.
+
+    A picture is shown only where the image's file is found in the folder of the evaluated data
+    set, with the bytes that it had.
+
+    Args:
+        subject: The evaluation, with its model.
+        positions: Images whose nearest ones are wanted.
+
+    Returns:
+        None where the file keeps no embeddings, or they cannot be compared with; see
+        `why_not_kept`.
+    """
+    if not positions or why_not_kept(subject) is not None:
+        return None
+    opened, answers, folder = subject.done.opened, subject.answers, subject.done.folder
+    neighbors = None if opened is None else neighbors_of(opened.model)
+    images = None if opened is None else kept_images_of(opened.model)
+    if neighbors is None or images is None:
+        return None
+    distances, places = neighbors.nearest(answers.directions[list(positions)].float(), NEAREST)
+    cosines = (1 - distances.square() / 2).tolist()  # both have length 1
+    rows = places.tolist()
+    wanted = sorted({place for row in rows for place in row})
+    files = {k: None if folder is None else images.file(k, folder) for k in wanted}
+    return NearestTraining(
+        data=opened.recipe.neighbors.data,
+        images={
+            position: [
+                TrainingImage(
+                    path=files[place],
+                    name=PurePosixPath(images.paths[place]).name,
+                    class_name=images.classes[place],
+                    similarity=cosine,
+                )
+                for place, cosine in zip(row, of_row, strict=True)
+            ]
+            for position, row, of_row in zip(positions, rows, cosines, strict=True)
+        },
+        notes=_notes_on_files(files, images, folder),
+    )
+
+
+def why_not_kept(subject: Subject) -> str | None:
+    """Say why kept embeddings do not lead to training images; None where they do, or are none."""
+    opened = subject.done.opened
+    kept = opened.recipe.neighbors if opened else None
+    if kept is None:
+        return None
+    start = f"The file keeps embeddings of {kept.images:,} training images ({kept.data}), but"
+    neighbors = neighbors_of(opened.model)
+    if kept_images_of(opened.model) is None:
+        return f"{start} not what they are of: the nearest ones cannot be shown."
+    own = sketch_for(neighbors.num_features)
+    has_same = (own is None) == (neighbors.sketch is None) and (
+        own is None
+        or (
+            torch.equal(own.buckets.long(), neighbors.sketch.buckets)
+            and torch.equal(own.signs.to(torch.int8), neighbors.sketch.signs)
+        )
+    )
+    directions = subject.answers.directions
+    if directions is None or directions.shape[1] != len(neighbors.mean) or not has_same:
+        return f"{start} they are not comparable with what this evaluation has of its images."
+    return None
+
+
+def _notes_on_files(
+    files: Mapping[int, Path | None], images: KeptImages, folder: Path | None
+) -> tuple[str, ...]:
+    lost = [k for k, path in files.items() if path is None]
+    if not lost:
+        return ()
+    apart = sum(not images.paths[k] for k in lost)
+    reasons = [f"{apart:,} were no files in their data set's folder"] * bool(apart)
+    if len(lost) > apart:
+        where = f"not in {folder}" if folder else "not found"
+        reasons.append(f"{len(lost) - apart:,} are {where} any more, or have changed")
+    return (
+        f"{len(lost):,} of the {counted(len(files), 'nearest training image')} have no picture: "
+        f"{'; '.join(reasons)}. --train-data DIR compares with the images in another folder.",
     )

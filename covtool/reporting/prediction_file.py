@@ -10,6 +10,8 @@ COLUMNS = (
     *("path", "right_class", "given_class", "probability", "right_probability", "loss"),
     "rank_of_right",
 )
+ATTACKED = ("attacked_class", "attacked_probability", "attacked_loss")
+"""Columns of the answers under attack, where there was one."""
 
 
 def write_predictions(subject: Subject, path: Path) -> None:
@@ -18,7 +20,19 @@ def write_predictions(subject: Subject, path: Path) -> None:
     The rank of the right class counts from 1, which is a right answer. Paths are empty where they
     are not known.
     """
-    write_rows(path, COLUMNS, _rows(subject))
+    attacked = subject.done.attacked_answers
+    if attacked is None:
+        write_rows(path, COLUMNS, _rows(subject))
+        return
+    names = subject.names
+    added = zip(
+        (names[given] for given in attacked.given.tolist()),
+        attacked.probability.tolist(),
+        attacked.loss.tolist(),
+        strict=True,
+    )
+    rows = ((*row, *more) for row, more in zip(_rows(subject), added, strict=True))
+    write_rows(path, (*COLUMNS, *ATTACKED), rows)
 
 
 def _rows(subject: Subject) -> Iterator[tuple[str | float, ...]]:

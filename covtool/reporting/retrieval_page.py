@@ -1,13 +1,14 @@
 """The page of a search: figures, curves, distances, cameras, queries with what was found."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
-from statistics import mean
 
-from covtool.data.datasets.retrieval_layout import RetrievalSample
-from covtool.evaluation.retrieve import Retrieval
+import torch
+
+import covtool
+from covtool.data.datasets.found_images import counted
+from covtool.ops.resampling import mean_intervals
 from covtool.pages import (
     Column,
     Command,
@@ -15,11 +16,10 @@ from covtool.pages import (
     Figure,
     Notes,
     Page,
-    Picture,
-    PictureGroup,
     Pictures,
     Section,
     Table,
+    Text,
     Tile,
     Tiles,
     write_page,
@@ -32,51 +32,44 @@ from covtool.plotting.retrieval_figures import (
     precision_recall_figure,
     roc_figure,
 )
-from covtool.reporting.image_pictures import ImagePictures
+from covtool.reporting.camera_section import camera_sections
+from covtool.reporting.head_section import range_of, recipe_rows
+from covtool.reporting.ranked_pictures import RankedPictures
+from covtool.reporting.retrieval_against import (
+    ComparedSearches,
+    searches_section,
+    searches_tile,
+)
+from covtool.reporting.retrieval_subject import RetrievalSubject, query_columns
 
 QUERIES = 8
 """Queries shown of the worst, and of the best."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrievalSubject:
-    """A search that was measured.
-
-    Attributes:
-        done: What was measured, with the first images of each ranking
-            that are to be shown; see `RetrievalRequest.keep`.
-        model: Name of the model, or of the file of features.
-        command: The command that was typed; empty without one.
-        seconds: Time that it took; None where it is not known.
-    """
-
-    done: Retrieval
-    model: str
-    command: str = ""
-    seconds: float | None = None
-
-    @property
-    def scored(self) -> list[int]:
-        """Queries that count, those of the lowest average precision first."""
-        precisions = self.done.result.average_precisions
-        there = [row for row, precision in enumerate(precisions) if precision is not None]
-        return sorted(there, key=lambda row: precisions[row])
+INTERVALS = (
+    "Ranges hold the true figure with 95 %, as far as these identities are a fair sample of those "
+    "to come: they are from resampling the identities, each with all of its queries; the gallery "
+    "stays as it is."
+)
 
 
 def write_retrieval(
-    subject: RetrievalSubject, folder: str | Path, *, overwrite: bool = False
+    subject: RetrievalSubject,
+    folder: str | Path,
+    compared: ComparedSearches | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Write the page of a search; see `covtool.pages.write_page` for the errors.
 
     Args:
         subject: The search.
         folder: Folder to make.
+        compared: Comparison with another model's search; None without one.
         overwrite: Whether to replace the folder of a page.
     """
-    return write_page(folder, retrieval_page(subject), overwrite=overwrite)
+    return write_page(folder, retrieval_page(subject, compared), overwrite=overwrite)
 
 
-def retrieval_page(subject: RetrievalSubject) -> Page:
+def retrieval_page(subject: RetrievalSubject, compared: ComparedSearches | None = None) -> Page:
     """Return the page of a search.
 
     Raises:
@@ -88,32 +81,58 @@ def retrieval_page(subject: RetrievalSubject) -> Page:
     return Page(
         title=f"Search: {subject.model}",
         subtitle=f"{done.data}: {done.result.queries:,} queries in {done.result.gallery:,} images",
-        head=_head(subject),
+        head=_head(subject, compared),
         sections=[
             Section(name="curves", title="What is found, and how early", blocks=curves),
             _queries(subject),
             _identities(subject),
-            *_cameras(subject),
-            _how(subject),
+            *camera_sections(subject),
+            *([] if compared is None else [searches_section(compared)]),
+            _how(subject, compared),
         ],
     )
 
 
-def _head(subject: RetrievalSubject) -> list[Block]:
+def _head(subject: RetrievalSubject, compared: ComparedSearches | None) -> list[Block]:
     done = subject.done
     result = done.result
     figures = [*result.figures(), *(result.verification.figures() if result.verification else ())]
+    ranges = _ranges(subject)
     doubts = []
     if done.far_from_training:
         doubts.append("The images are far from those that the model was made for.")
     if result.left_out:
-        doubts.append(f"{result.left_out:,} queries have no match and do not count.")
+        have, do = ("have", "do") if result.left_out > 1 else ("has", "does")
+        doubts.append(f"{counted(result.left_out, 'query')} {have} no match and {do} not count.")
     if done.unreadable:
-        doubts.append(f"{len(done.unreadable):,} unreadable images were left out.")
+        were = "were" if len(done.unreadable) > 1 else "was"
+        doubts.append(f"{counted(len(done.unreadable), 'unreadable image')} {were} left out.")
     return [
-        Tiles(tiles=[Tile(name=name, value=f"{value:.2f} %") for name, value in figures]),
+        Tiles(
+            tiles=[
+                Tile(name=name, value=f"{value:.2f} %", detail=ranges.get(name, ""))
+                for name, value in figures
+            ]
+            + ([] if compared is None else [searches_tile(compared)])
+        ),
         Notes(sentences=[*doubts, *done.notes]),
     ]
+
+
+def _ranges(subject: RetrievalSubject) -> dict[str, str]:
+    """Return the ranges of the figures that are means over queries: rank-k or Recall@k, and mAP."""
+    result, rows = subject.done.result, subject.scored
+    first = torch.tensor([result.first_ranks[row] for row in rows])
+    names, means = ["mAP"], [torch.tensor([result.average_precisions[row] for row in rows]) / 100]
+    for k, (name, _) in zip(result.cmc, result.figures(), strict=False):
+        names.append(name)
+        means.append((first <= k).double())
+    values = torch.stack([mean.double() for mean in means])
+    found = mean_intervals(values, groups=subject.identities_of(rows))
+    return {
+        name: range_of(found, row, too_few="too few identities for a range")
+        for row, name in enumerate(names)
+    }
 
 
 def _curves(subject: RetrievalSubject) -> Iterator[Figure]:
@@ -156,7 +175,7 @@ def _queries(subject: RetrievalSubject) -> Section:
     rows = subject.scored
     worst = rows[:QUERIES]
     best = [row for row in reversed(rows) if row not in worst][:QUERIES]
-    shown = _Shown(subject, [*worst, *best])
+    shown = RankedPictures(subject, [*worst, *best])
     blocks: list[Block] = []
     for title, chosen in (("Worst queries", worst), ("Best queries", best)):
         if chosen:
@@ -167,42 +186,6 @@ def _queries(subject: RetrievalSubject) -> Section:
         title="Queries and what was found for them",
         blocks=[*blocks, _query_table(subject)],
     )
-
-
-class _Shown:
-    """Queries with pictures of their first images; each file is read once."""
-
-    def __init__(self, subject: RetrievalSubject, rows: Sequence[int]) -> None:
-        self._done = subject.done
-        layout = self._done.layout
-        files = [layout.query[row].path for row in rows]
-        files += [sample.path for row in rows for sample in self._found(row)]
-        input = self._done.input
-        self._pictures = ImagePictures(files, exif=input is None or input.exif)
-
-    def group(self, row: int) -> PictureGroup:
-        """Return a query and the first images of its ranking."""
-        query, result = self._done.layout.query[row], self._done.result
-        first = result.first_ranks[row]
-        found = [
-            self._picture(
-                sample, str(rank), mark="right" if sample.identity == query.identity else "wrong"
-            )
-            for rank, sample in enumerate(self._found(row), start=1)
-        ]
-        return PictureGroup(
-            pictures=[self._picture(query, "query"), *found],
-            title=query.identity,
-            lines=[f"AP {result.average_precisions[row]:.1f} %, first match at rank {first:,}"],
-        )
-
-    def _found(self, row: int) -> list[RetrievalSample]:
-        gallery = self._done.layout.gallery
-        return [gallery[at] for at in self._done.result.matches[row].tolist() if at >= 0]
-
-    def _picture(self, sample: RetrievalSample, place: str, *, mark: str = "") -> Picture:
-        camera = [] if sample.camera is None else [f"camera {sample.camera}"]
-        return self._pictures.of(sample.path, [place, sample.identity, *camera], mark=mark)
 
 
 def _query_table(subject: RetrievalSubject) -> Table:
@@ -232,82 +215,24 @@ def _query_table(subject: RetrievalSubject) -> Table:
 
 
 def _identities(subject: RetrievalSubject) -> Section:
-    grouped = _grouped(subject, lambda sample: sample.identity)
+    grouped = subject.grouped(lambda sample: sample.identity)
+    rows = [(name, *subject.figures_of(queries)) for name, queries in grouped]
     table = Table(
         name="identities",
-        columns=[Column(title="identity"), *_columns(subject)],
-        rows=sorted(((name, *_figures(subject, rows)) for name, rows in grouped), key=_by_map),
+        columns=[Column(title="identity"), *query_columns(subject)],
+        rows=sorted(rows, key=itemgetter(2)),  # by mAP
         shown=200,
     )
     return Section(name="identities", title="Identities by average precision", blocks=[table])
 
 
-def _columns(subject: RetrievalSubject) -> tuple[Column, ...]:
-    first = next(name for name, _ in subject.done.result.figures())  # rank-1, or Recall@1
-    return (
-        Column(title="queries", format=",d", is_number=True),
-        Column(title="mAP (%)", format=".1f", is_number=True),
-        Column(title=f"{first} (%)", format=".1f", is_number=True),
-    )
-
-
-def _cameras(subject: RetrievalSubject) -> Iterator[Section]:
-    """Yield the section on cameras, where the data set has any."""
-    layout, result = subject.done.layout, subject.done.result
-    if any(sample.camera is None for sample in layout.query):
-        return
-    by_camera = Table(
-        name="cameras",
-        title="Queries by their camera",
-        columns=[Column(title="camera"), *_columns(subject)],
-        rows=[
-            (name, *_figures(subject, rows))
-            for name, rows in _grouped(subject, lambda sample: sample.camera or "")
-        ],
-    )
-    pairs: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
-    for row in subject.scored:
-        first = result.matches[row].tolist()[:1]
-        if first and first[0] >= 0:
-            query, found = layout.query[row], layout.gallery[first[0]]
-            pair = (query.camera or "", found.camera or "")
-            pairs[pair].append(found.identity == query.identity)
-    first_images = Table(
-        name="camera-pairs",
-        title="First images, by the camera of the query and their own",
-        columns=[
-            Column(title="query's camera"),
-            Column(title="first image's camera"),
-            Column(title="queries", format=",d", is_number=True),
-            Column(title="right (%)", format=".1f", is_number=True),
-        ],
-        rows=[(*pair, len(right), 100 * mean(right)) for pair, right in sorted(pairs.items())],
-    )
-    yield Section(name="cameras", title="Cameras", blocks=[by_camera, first_images])
-
-
-def _grouped(subject: RetrievalSubject, key) -> list[tuple[str, list[int]]]:
-    groups: defaultdict[str, list[int]] = defaultdict(list)
-    for row in subject.scored:
-        groups[key(subject.done.layout.query[row])].append(row)
-    return sorted(groups.items())
-
-
-def _figures(subject: RetrievalSubject, rows: Sequence[int]) -> tuple[int, float, float]:
-    result = subject.done.result
-    precision = mean(result.average_precisions[row] for row in rows)
-    return len(rows), precision, 100 * mean(result.first_ranks[row] == 1 for row in rows)
-
-
-def _by_map(row: tuple[str, int, float, float]) -> float:
-    return row[2]
-
-
-def _how(subject: RetrievalSubject) -> Section:
+def _how(subject: RetrievalSubject, compared: ComparedSearches | None) -> Section:
     done = subject.done
     spec = done.spec
     rows = [
         ("model", subject.model),
+        *recipe_rows(done.recipe),
+        ("against", None if compared is None else compared.second.model),
         ("data", done.data),
         ("queries", f"{done.result.queries:,}"),
         ("gallery", f"{done.result.gallery:,}"),
@@ -316,7 +241,12 @@ def _how(subject: RetrievalSubject) -> Section:
         ("re-ranking", "k-reciprocal" if spec.rerank else "none"),
         ("own camera", "ignored" if done.result.has_cameras else "not known, or not ignored"),
         ("device", done.device),
-        ("seconds", None if subject.seconds is None else f"{subject.seconds:.1f}"),
+        ("seconds", f"{done.seconds:.1f}"),
+        ("covtool", covtool.__version__),
     ]
     command = [Command(text=subject.command)] if subject.command else []
-    return Section(name="how", title="How it was measured", blocks=[Facts(rows=rows), *command])
+    return Section(
+        name="how",
+        title="How it was measured",
+        blocks=[Facts(rows=rows), *command, Text(paragraphs=[INTERVALS])],
+    )

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from covtool.differences.runs import ENVIRONMENT, LARGEST_ENVIRONMENT, NAMES_OF_A_RUN
+from covtool.differences.runs import ENVIRONMENT, LARGEST_ENVIRONMENT
 from covtool.documents import parse_json
 from covtool.errors import ArgumentError, CovtoolError, DataError
-from covtool.ops.t_intervals import spread_of
 from covtool.pages import (
     Column,
     Command,
@@ -26,9 +25,9 @@ from covtool.pages import (
     write_page,
 )
 from covtool.plotting.figure_file import house_style
-from covtool.plotting.run_curves import PANELS, Line, Panel, metric_column, panel_curves, title_of
+from covtool.plotting.run_curves import PANELS, metric_column, title_of
 from covtool.plotting.run_history import RunHistory, read_runs
-from covtool.plotting.runs import notes_on_runs, run_figure
+from covtool.plotting.runs import notes_on_runs
 from covtool.regular_files import read_text
 from covtool.reporting.evaluation_page import (
     evaluation_files,
@@ -37,7 +36,7 @@ from covtool.reporting.evaluation_page import (
     measured_on,
 )
 from covtool.reporting.run_sections import (
-    as_text,
+    curve_figure,
     curves,
     group_section,
     half_step_section,
@@ -46,10 +45,10 @@ from covtool.reporting.run_sections import (
     missing,
     setting_section,
 )
+from covtool.reporting.several_runs import page_of_several
 from covtool.reporting.subjects import Subject
 from covtool.run_files import (
     ARGUMENTS,
-    METRICS,
     RESULT,
     read_settings,
     runs_of,
@@ -63,7 +62,6 @@ if TYPE_CHECKING:
 FOLDER = "report"
 """Name of the page's folder, in that of its run."""
 
-_SPEED = Panel("speed", "images per second", (Line(METRICS, "images_per_s", "", averaged=True),))
 _MOST_RUNS = 50
 
 
@@ -131,7 +129,7 @@ def report_runs(
         page = (
             _page_of_one(histories[0], groups, evaluated, notes)
             if len(found) == 1
-            else _page_of_several(histories)
+            else page_of_several(histories)
         )
     path = write_page(folder, page, overwrite=overwrite)
     return RunReportResult(path=path, runs=tuple(found), notes=notes)
@@ -165,7 +163,7 @@ def _page_of_one(
             name="curves",
             title="Curves",
             blocks=[
-                curves(_figure([history], spec), loss_caption(settings)),
+                curves(curve_figure([history], spec), loss_caption(settings)),
                 *_epoch_table(history),
             ],
         ),
@@ -183,11 +181,6 @@ def _page_of_one(
         sections=[section for section in sections if section is not None],
         files={} if evaluated is None else evaluation_files(evaluated),
     )
-
-
-def _figure(histories: Sequence[RunHistory], spec: RunPlotSpec) -> Any:
-    panels = {panel: panel_curves(panel, histories, spec) for panel in (*PANELS, _SPEED)}
-    return run_figure(histories, {p: found for p, found in panels.items() if found}, spec)
 
 
 def _tiles(history: RunHistory, result: Mapping[str, Any], settings: Mapping[str, Any]) -> Tiles:
@@ -263,81 +256,6 @@ def _evaluation_section(
         f"covtool evaluate {quote(str(run))} --data {quote(data)} --report {quote(page)}"
     )
     return Section(name=name, title=title, blocks=[Notes(sentences=missed), Command(text=commands)])
-
-
-def _page_of_several(histories: Sequence[RunHistory]) -> Page:
-    spec = RunPlotSpec()
-    settings = [read_settings(history.path / ARGUMENTS) for history in histories]
-    blocks = [curves(_figure(histories, spec), "A ring marks each run's best epoch.")]
-    differing, same = _settings_table(histories, settings)
-    sections = [
-        Section(name="curves", title="Curves", blocks=blocks),
-        Section(name="figures", title="Figures", blocks=_figure_tables(histories)),
-        Section(name="settings", title="Settings that differ", blocks=[differing]),
-        Section(name="same-settings", title="Settings that all share", blocks=[same]),
-    ]
-    return Page(
-        title=f"{len(histories)} runs",
-        subtitle=", ".join(history.label for history in histories),
-        head=[Notes(sentences=notes_on_runs(histories, spec))],
-        sections=sections,
-    )
-
-
-def _figure_tables(histories: Sequence[RunHistory]) -> list[Any]:
-    """Return the best epoch of each run, with the mean and the deviation over them."""
-    names = [
-        name
-        for name in histories[0].epochs
-        if name.startswith(("train_loss", "eval_"))
-        and all(name in history.epochs for history in histories)
-    ]
-    rows = [(h.label, h.best_epoch, *(_at_best(h, name) for name in names)) for h in histories]
-    means: list[Any] = ["mean", None]
-    deviations: list[Any] = ["standard deviation", None]
-    for column in zip(*(row[2:] for row in rows), strict=True):
-        spread = spread_of(column) if None not in column else None
-        means.append(spread and spread.mean)
-        deviations.append(spread and spread.deviation)
-    table = Table(
-        name="runs",
-        title="At each run's best epoch",
-        columns=[
-            Column(title="run"),
-            Column(title="best epoch", is_number=True),
-            *(Column(title=name, format=".5g", is_number=True) for name in names),
-        ],
-        rows=[*rows, tuple(means), tuple(deviations)],
-        caption="The standard deviation is that of one run, with n - 1 below. A figure that a run "
-        "lacks has no mean.",
-    )
-    return [table]
-
-
-def _at_best(history: RunHistory, name: str) -> float | None:
-    found = history.epochs[name][history.epochs_done == history.best_epoch]
-    return None if not len(found) or np.isnan(found[0]) else float(found[0])
-
-
-def _settings_table(
-    histories: Sequence[RunHistory], settings: Sequence[Mapping[str, Any]]
-) -> tuple[Table, Table]:
-    names = [
-        n for n in dict.fromkeys(n for one in settings for n in one) if n not in NAMES_OF_A_RUN
-    ]
-    apart = [n for n in names if any(one.get(n) != settings[0].get(n) for one in settings)]
-    differing = Table(
-        name="differing-settings",
-        columns=[Column(title="setting"), *(Column(title=h.label) for h in histories)],
-        rows=[(name, *(as_text(one.get(name)) for one in settings)) for name in apart],
-        caption="" if apart else "None does.",
-    )
-    same = Table(
-        name="settings",
-        columns=[Column(title="setting"), Column(title="value")],
-        rows=[(name, as_text(settings[0].get(name))) for name in names if name not in apart],
-    )
-    return differing, same
 
 
 def _json_of(run: Path, name: str) -> dict[str, Any]:

@@ -25,15 +25,20 @@ from covtool.pages import (
 from covtool.plotting.figure_file import svg_text
 from covtool.plotting.half_steps import HalfStep, read_half_steps
 from covtool.plotting.rri import HALF_STEP_PANELS, HalfStepRun, half_step_figure
+from covtool.plotting.run_curves import PANELS, Line, Panel, panel_curves
+from covtool.plotting.run_history import RunHistory
+from covtool.plotting.runs import run_figure
 from covtool.plotting.spectra import spectrum_figure
-from covtool.run_files import ARGUMENTS, EXPORTED
+from covtool.run_files import ARGUMENTS, EXPORTED, METRICS
 from covtool.specs.finetuning import command_of
+from covtool.specs.plotting import RunPlotSpec
 
 if TYPE_CHECKING:
     from covtool.training.parts.parameter_groups import ParameterGroup
 
 IMAGES_SHOWN = 24
 _NAMES_SHOWN = 3
+_SPEED = Panel("speed", "images per second", (Line(METRICS, "images_per_s", "", averaged=True),))
 _MODELS = ("best", "last")
 
 
@@ -219,6 +224,12 @@ def loss_caption(settings: Mapping[str, Any]) -> str:
     )
 
 
+def curve_figure(histories: Sequence[RunHistory], spec: RunPlotSpec) -> Any:
+    """Return the curves of runs as a matplotlib figure, the speed among them."""
+    panels = {panel: panel_curves(panel, histories, spec) for panel in (*PANELS, _SPEED)}
+    return run_figure(histories, {p: found for p, found in panels.items() if found}, spec)
+
+
 def curves(figure: Any, caption: str) -> Figure:
     """Return the figure of curves as a block."""
     return Figure(
@@ -234,7 +245,7 @@ def as_text(value: Any) -> str | int | float | None:
     if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
         return value
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(map(str, value)) or "none"
     return str(value)
 
 

@@ -18,20 +18,41 @@ Look = Callable[[Path, int], Image.Image]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingImage:
+    """A training image that is near to another image.
+
+    Attributes:
+        path: Its file; None where that is not certain to be the same image.
+        name: Name to show; empty where it is not known.
+        class_name: Its class; empty where it is not known.
+        similarity: Cosine with the other image.
+    """
+
+    path: Path | None
+    name: str
+    class_name: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NearestTraining:
     """The training images nearest to others, by the input of the classifier.
 
     Attributes:
         data: Name of their data set.
-        paths: Their files, nearest first, by the position of the other image.
-        classes: Their classes, likewise.
-        similarities: Cosines with the other image, likewise.
+        images: They, nearest first, by the position of the other image.
+        notes: What cannot be shown of them, and why.
     """
 
     data: str
-    paths: Mapping[int, Sequence[Path]]
-    classes: Mapping[int, Sequence[str]]
-    similarities: Mapping[int, Sequence[float]]
+    images: Mapping[int, Sequence[TrainingImage]]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> list[Path]:
+        """Files of all of them that have one."""
+        every = (image.path for images in self.images.values() for image in images)
+        return [path for path in every if path is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,13 @@ def test_a_data_set_without_mistakes_has_no_leaks_and_no_problems(data):
     assert "train, test" in done.why
 
 
+def test_a_class_that_a_split_lacks_is_said_once(data):
+    shutil.rmtree(data / "test/bee")
+    done = audit(AuditRequest(data=data))
+    assert of(done, "untested-classes").examples == ("bee",)
+    assert not [note for note in done.notes if "bee" in note]
+
+
 def test_copies_across_splits_are_leaks_by_what_is_equal(data):
     shutil.copy(data / "train/ant/0.png", data / "test/ant/copy.png")
     Image.open(data / "train/ant/1.png").save(data / "test/ant/pixels.bmp")

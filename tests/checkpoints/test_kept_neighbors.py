@@ -1,5 +1,6 @@
 """Training embeddings in a model's file: there for those who ask, and no part of the model."""
 
+import copy
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from covtool import load, open_model
 from covtool.backbones.create import create_model
 from covtool.checkpoints.foreign import read_checkpoint
 from covtool.checkpoints.inspection import inspect_source
+from covtool.checkpoints.kept_images import KeptImages, kept_images_of
 from covtool.checkpoints.kept_neighbors import PREFIX, neighbors_of
 from covtool.checkpoints.model_file import RECIPE_KEY, save
 from covtool.checkpoints.tensor_files import read_metadata
@@ -61,6 +63,18 @@ def test_they_come_back_and_the_state_dict_is_the_models_own(model, file) -> Non
         assert neighbors_of(opened) is opened.neighbors
 
 
+def test_what_they_are_of_comes_back_too(model, tmp_path) -> None:
+    copied = copy.deepcopy(model)
+    names = tuple(f"train/a/{k}.jpg" for k in range(KEPT))
+    copied.neighbor_images = KeptImages(paths=names, classes=("a",) * KEPT, digests=("",) * KEPT)
+    file = save(copied, tmp_path / "named.safetensors")
+    opened = load(file)
+    assert kept_images_of(opened) == copied.neighbor_images
+    assert save(opened, tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
+    opened.recipe = opened.recipe.model_copy(update={"neighbors": None})
+    assert kept_images_of(opened) is None
+
+
 def test_saving_again_gives_the_same_bytes(file, tmp_path) -> None:
     again = save(load(file), tmp_path / "again.safetensors")
     assert again.read_bytes() == file.read_bytes()
@@ -95,6 +109,10 @@ DAMAGE = {
     "one is missing": lambda t: {n: v for n, v in t.items() if n != f"{PREFIX}codes"},
     "all are missing": lambda t: {n: v for n, v in t.items() if not n.startswith(PREFIX)},
     "one too many": lambda t: {**t, f"{PREFIX}more": torch.ones(2)},
+    "names of others": lambda t: {
+        **t,
+        f"{PREFIX}images": KeptImages(paths=("a",), classes=("a",), digests=("",)).packed,
+    },
     "not finite": lambda t: {**t, f"{PREFIX}mean": torch.full_like(t[f"{PREFIX}mean"], torch.nan)},
     "fewer rows": lambda t: {
         n: v[:-1] if n.removeprefix(PREFIX) in ("codes", "scales", "remainders") else v

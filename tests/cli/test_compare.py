@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 from comparing_cases import write_checkpoint, write_stripes
+from comparison_rows import compared_row
 
+from covtool_cli.commands import compare
 from covtool_cli.main import run
+from covtool_cli.table_layout import widths
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,20 @@ def test_table_marks_rows_and_ends_with_the_command_to_type(checkpoint, data, ca
     assert "kept in memory" in shown.err
     line = next(line for line in shown.out.splitlines() if line.startswith("  covtool convert"))
     assert called(*shlex.split(line)[1:], "-o", "out.safetensors") == 0
+
+
+@pytest.mark.parametrize("rank_1", [None, 50.0], ids=["classes", "identities"])
+def test_the_table_fits_into_eighty_columns_and_wide_adds_to_it(rank_1) -> None:
+    row = compared_row("effnet isqrt:dim=256 @ blocks.6.0.conv_pwl", 71.2, rank_1=rank_1)
+    found = {}
+    for wide in (False, True):
+        titles, cells = zip(*compare._cells(row, "left-out top-1", wide=wide), strict=True)
+        found[wide] = titles
+        if not wide:
+            numeric = [title not in ("", "head", "95 %") for title in titles]
+            assert widths(titles, [cells], 80, numeric=numeric) is not None
+    assert [title for title in found[True] if title in found[False]].count("95 %") == 2
+    assert set(found[True]) - set(found[False]) == {"features", "parameters", "MiB"}
 
 
 def test_json_is_one_object(checkpoint, data, capsys) -> None:

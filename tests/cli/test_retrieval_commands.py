@@ -49,6 +49,18 @@ def test_json_is_one_object_with_figures_and_report(covtool, net, people):
     assert shown["planned_bytes"] > 0
     assert shown["spec"]["flip_test"]
     assert shown["average_precisions"][1] is None
+    assert shown["first_ranks"][1] is None
+    assert len(shown["query_paths"]) == 2
+
+
+def test_two_models_are_compared_by_their_searches(covtool, net, people, tmp_path):
+    told = ("evaluate", net, "--data", people, "--report", "page", "--against", net, *QUICK)
+    code, _, err = covtool(*told)
+    assert code == 0, err
+    assert "mAP +0.00 points against" in err
+    assert "Against " in (tmp_path / "page/index.html").read_text()
+    code, _, err = covtool("evaluate", net, "--data", people, "--against", net, *QUICK)
+    assert (code, "--against has no effect without --report" in err) == (2, True)
 
 
 def test_features_are_saved_and_searched_without_a_model(covtool, net, people, tmp_path):

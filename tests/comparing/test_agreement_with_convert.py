@@ -116,5 +116,5 @@ def test_a_row_says_where_no_exact_solution_fits(tmp_path, data) -> None:
 def shown(done: Comparison) -> str:
     out = io.StringIO()
     with redirect_stdout(out):
-        _show(done)
+        _show(done, wide=True)
     return out.getvalue()

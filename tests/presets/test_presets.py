@@ -66,7 +66,7 @@ def asked(covtool, monkeypatch: pytest.MonkeyPatch):
     """Run `covtool finetune m --data d` and catch the request that it comes to."""
     requests: list[FinetuneRequest] = []
     monkeypatch.setattr(command, "_start", lambda _, request, *__: (requests.append(request), None))
-    monkeypatch.setattr(command, "_show", lambda *_, **__: None)
+    monkeypatch.setattr(command, "show_result", lambda *_, **__: None)
 
     def ask(*arguments: object) -> FinetuneRequest:
         code, _, err = covtool("finetune", "m", "--data", "d", *arguments)

@@ -1,6 +1,7 @@
 """The page of an evaluation: what it shows is what was measured, and it stays small."""
 
 import csv
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,20 +10,25 @@ from evaluated_toys import evaluated_toy
 from hostile_texts import HOSTILE
 from html_checks import require_sound
 from PIL import Image
+from toy_data import COLORS
 
+from covtool.checkpoints.model_file import save
+from covtool.data.datasets.reading import scan
 from covtool.errors import DataError, OutputExistsError
 from covtool.evaluation.classification.accuracy import ClassificationResult
 from covtool.evaluation.classification.answers import ImageAnswers
 from covtool.evaluation.classification.probabilities import ProbabilityFigures
 from covtool.evaluation.evaluate import Evaluation, evaluate
 from covtool.evaluation.features.files import read_features
+from covtool.evaluation.features.keeping import KeptSource, keep_neighbors_
+from covtool.processes import ALONE
 from covtool.reporting.against import compare_subjects
 from covtool.reporting.embedding_file import save_embeddings
 from covtool.reporting.evaluation_page import write_evaluation
 from covtool.reporting.mistake_sheet import save_mistakes
-from covtool.reporting.nearest_training import nearest_training
+from covtool.reporting.nearest_training import nearest_kept, nearest_training
 from covtool.reporting.subjects import Subject
-from covtool.specs import InputSpec
+from covtool.specs import AttackSpec, FeatureSpec, InputSpec, ModelSource
 
 MARKUP = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>')
 
@@ -128,16 +134,71 @@ def test_every_image_has_its_row(subject, tmp_path) -> None:
 def test_mistakes_have_their_nearest_training_images(toy, subject, tmp_path) -> None:
     found = nearest_training(subject, toy.data, toy, subject.mistakes)
     position = subject.mistakes[0]
-    paths, names = found.paths[position], found.classes[position]
-    assert [path.parent.name for path in paths] == list(names)
+    paths = [image.path for image in found.images[position]]
+    names = [image.class_name for image in found.images[position]]
+    assert [path.parent.name for path in paths] == names
     assert all(path.parent.parent.name == "train" for path in paths)
     same = evaluate(replace(toy, split="train"))
     queries = subject.answers.directions[position].float()
     cosines = same.answers.directions.float() @ queries
     expected = [same.paths[k] for k in cosines.argsort(descending=True)[:3]]
-    assert list(paths) == expected
+    assert paths == expected
     text = write_evaluation(replace(subject, nearest=found), tmp_path / "page").read_text()
     assert "trained: " in require_sound(text).text
+
+
+@pytest.fixture
+def keeping(toy, tmp_path):
+    """An evaluation of a model that keeps the embeddings of its training images, and their data."""
+    data = tmp_path / "own"
+    shutil.copytree(toy.data, data)
+    request = replace(toy, data=data)
+    opened = request.open()
+    usual = {"device": torch.device("cpu"), "processes": ALONE}
+    extractor = request.extractor(opened, FeatureSpec(), **usual)
+    source = KeptSource(name="own train", folder=data, class_names=COLORS)
+    keep_neighbors_(extractor, scan(data).samples("train"), source)
+    file = save(opened.model, tmp_path / "keeping.safetensors")
+    done = evaluate(replace(request, source=ModelSource(name=str(file))))
+    return request, Subject(done=done, model="keeping")
+
+
+def test_kept_neighbors_are_shown_where_their_files_are(keeping, tmp_path) -> None:
+    request, subject = keeping
+    data = request.data
+    found = nearest_kept(subject, subject.mistakes)
+    exact = nearest_training(subject, data, request, subject.mistakes)
+    position = subject.mistakes[0]
+    # Kept in bytes: the nearest are the same, their cosines nearly.
+    assert found.images[position][0].path == exact.images[position][0].path
+    own, other = (n.images[position][0].similarity for n in (found, exact))
+    assert own == pytest.approx(other, abs=0.01)
+    for image in found.images[position]:
+        assert image.path.parent.name == image.class_name
+        assert image.path.parent.parent == data / "train"
+    assert not found.notes
+    text = require_sound(write_evaluation(subject, tmp_path / "page").read_text()).text
+    assert "trained: " in text
+    assert "own train" in text
+
+
+def test_kept_neighbors_without_their_files_are_named_and_not_guessed(keeping, tmp_path) -> None:
+    _, subject = keeping
+    shown = {
+        image.path
+        for images in nearest_kept(subject, subject.mistakes).images.values()
+        for image in images
+    }
+    changed, gone = sorted(shown)[:2]
+    changed.write_bytes(sorted(shown)[2].read_bytes())
+    gone.unlink()
+    found = nearest_kept(subject, subject.mistakes)
+    assert not {changed, gone} & set(found.paths)
+    assert "2 of the" in found.notes[0]
+    text = require_sound(write_evaluation(subject, tmp_path / "page").read_text()).text
+    assert "have no picture" in text
+    assert "not shown" in text
+    assert gone.name in text
 
 
 def test_maps_stand_beside_the_mistakes(subject, tmp_path) -> None:
@@ -163,8 +224,36 @@ def test_two_models_are_compared_image_by_image(toy, subject, tmp_path) -> None:
     assert compared.test.only_first == pairs.count((True, False)) > 0
     assert compared.test.only_second == pairs.count((False, True)) > 0
     text = write_evaluation(subject, tmp_path / "page", compared).read_text()
-    assert "McNemar" in require_sound(text).text
+    page = require_sound(text).text
+    assert "McNemar" in page
+    assert "top-1 against other" in page
+    assert "nan" not in page
     assert (tmp_path / "page/tables/differences.csv").is_file()
+
+
+def test_an_attack_stands_beside_the_clean_figures(toy, tmp_path) -> None:
+    attacked = replace(toy, attack=AttackSpec(attack="fgsm", eps="8/255"))
+    done = evaluate(attacked)
+    folder = write_evaluation(Subject(done=done, model="net"), tmp_path / "page").parent
+    page = require_sound((folder / "index.html").read_text())
+    assert {"#attack", "#scores"} <= set(page.links)
+    with (folder / "tables/attack.csv").open() as file:
+        rows = {row["figure"]: row for row in csv.DictReader(file)}
+    title = done.attack.title
+    assert float(rows["top-1 (%)"]["clean"]) == done.result.top_1
+    assert float(rows["top-1 (%)"][title]) == done.attacked.top_1
+    with (folder / "predictions.csv").open() as file:
+        answers = list(csv.DictReader(file))
+    names = done.result.class_names
+    assert [row["attacked_class"] for row in answers] == [
+        names[k] for k in done.attacked.predictions
+    ]
+    with (folder / "tables/attacked-classes.csv").open() as file:
+        classes = list(csv.DictReader(file))
+    for row in classes:
+        own = [a for a in answers if a["right_class"] == row["class"]]
+        right = sum(a["attacked_class"] == row["class"] for a in own)
+        assert float(row["recall, attacked (%)"]) == pytest.approx(100 * right / len(own))
 
 
 def test_models_of_other_images_are_not_compared(subject) -> None:
@@ -216,6 +305,21 @@ def test_embeddings_stand_in_the_order_of_the_predictions(toy, subject, tmp_path
     assert given.tolist() == list(done.result.predictions)  # they are what the classifier gets
     with pytest.raises(OutputExistsError):
         save_embeddings(subject, toy, path)
+
+
+def test_embeddings_of_the_evaluation_itself_are_those_that_are_read_again(
+    toy, subject, tmp_path, monkeypatch
+) -> None:
+    once = evaluate(replace(toy, keep_inputs=True, attack=AttackSpec(attack="fgsm", eps="8/255")))
+    assert subject.answers.inputs is None
+    assert once.attacked_answers.inputs is None
+    again = save_embeddings(subject, toy, tmp_path / "again.npz")
+    monkeypatch.setattr("covtool.reporting.embedding_file._read_again", None)
+    kept = save_embeddings(Subject(done=once, model="net"), toy, tmp_path / "kept.npz")
+    assert torch.equal(read_features(kept).features, read_features(again).features)
+    assert read_features(kept).column("path") == read_features(again).column("path")
+    monkeypatch.setattr("covtool.evaluation.classification.answers.MOST_INPUT_BYTES", 100)
+    assert evaluate(replace(toy, keep_inputs=True)).answers.inputs is None
 
 
 def test_embeddings_without_files_are_refused(toy, subject, tmp_path) -> None:

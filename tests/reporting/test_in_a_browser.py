@@ -17,7 +17,8 @@ from covtool.auditing import AuditRequest, look_through
 from covtool.evaluation.evaluate import evaluate
 from covtool.reporting.data_page import write_data_page
 from covtool.reporting.evaluation_page import write_evaluation
-from covtool.reporting.retrieval_page import RetrievalSubject, write_retrieval
+from covtool.reporting.retrieval_page import write_retrieval
+from covtool.reporting.retrieval_subject import RetrievalSubject
 from covtool.reporting.run_page import report_runs
 from covtool.reporting.subjects import Subject
 from covtool.training import finetune

@@ -1,6 +1,7 @@
 """The page of a search, from a data set on disk to a folder to open."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ import torch
 from html_checks import require_sound
 from searched_markets import searched_market
 
+from covtool.errors import DataError
 from covtool.evaluation.retrieval.metrics import RECALLS, precision_at_recall
 from covtool.plotting.retrieval_figures import cmc_curve
-from covtool.reporting.retrieval_page import RetrievalSubject, write_retrieval
+from covtool.reporting.retrieval_against import compare_searches
+from covtool.reporting.retrieval_page import write_retrieval
+from covtool.reporting.retrieval_subject import RetrievalSubject
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +30,79 @@ def test_page_holds_the_figures_the_queries_and_the_cameras(searched, tmp_path):
         assert name in reader.text
         assert f"{value:.2f} %" in reader.text
     assert "covtool evaluate net" in reader.text
-    assert "1 queries have no match" in reader.text
+    assert "1 query has no match and does not count" in reader.text
+    assert "too few identities for a range" in reader.text
+    assert "resnet" in reader.text  # what the model is made of
     assert len(reader.sources) >= searched.result.queries
     names = sorted(path.name for path in (tmp_path / "page/figures").iterdir())
-    assert names == ["cmc.svg", "distances.svg", "precision-recall.svg", "roc.svg"]
+    assert names == [
+        "camera-pairs.svg",
+        "cmc.svg",
+        "distances.svg",
+        "precision-recall.svg",
+        "roc.svg",
+    ]
     with (tmp_path / "page/tables/queries.csv").open() as file:
         rows = list(csv.DictReader(file))
     precisions = [float(row["AP (%)"]) for row in rows]
     assert precisions == sorted(precisions)
     assert np.mean(precisions) == pytest.approx(searched.result.mean_average_precision)
-    cameras = (tmp_path / "page/tables/camera-pairs.csv").read_text().splitlines()
-    assert sum(int(line.split(",")[2]) for line in cameras[1:]) == searched.result.queries
+    first = (tmp_path / "page/tables/first-images.csv").read_text().splitlines()
+    assert sum(int(line.split(",")[2]) for line in first[1:]) == searched.result.queries
+
+
+def test_pairs_of_cameras_have_figures_of_their_own(searched, tmp_path):
+    write_retrieval(RetrievalSubject(done=searched, model="net"), tmp_path / "page")
+    with (tmp_path / "page/tables/camera-pairs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    pairs = {(row["query's camera"], row["searched camera"]): row for row in rows}
+    scored = RetrievalSubject(done=searched, model="net").scored
+    cameras = {searched.layout.query[row].camera for row in scored}
+    assert {one for one, _ in pairs} == cameras
+    assert not any(one == other for one, other in pairs)  # its own camera's images are ignored
+    found, gallery = searched.result.by_camera, searched.layout.gallery
+    for (one, other), row in pairs.items():
+        column = [gallery[at].camera for at in found.images.tolist()].index(other)
+        own = torch.tensor([sample.camera == one for sample in searched.layout.query])
+        precisions = found.average_precision[own, column]
+        assert int(row["queries"]) == int((~precisions.isnan()).sum())
+        assert float(row["mAP (%)"]) == pytest.approx(float(precisions.nanmean()))
+
+
+def test_two_searches_are_compared_query_by_query(searched, tmp_path):
+    first = RetrievalSubject(done=searched, model="runs/a/best.safetensors")
+    ranks = [None if rank is None else 3 - min(rank, 2) for rank in searched.result.first_ranks]
+    precisions = [None if p is None else 100 - p for p in searched.result.average_precisions]
+    result = replace(
+        searched.result, first_ranks=tuple(ranks), average_precisions=tuple(precisions)
+    )
+    second = RetrievalSubject(
+        done=replace(searched, result=result), model="runs/b/best.safetensors"
+    )
+    compared = compare_searches(first, second)
+    rows = sorted(first.scored)
+    right = [[s.done.result.first_ranks[k] == 1 for k in rows] for s in (first, second)]
+    pairs = list(zip(*right, strict=True))
+    assert compared.test.only_first == pairs.count((True, False))
+    assert compared.test.only_second == pairs.count((False, True)) > 0
+    means = [np.mean([s.done.result.average_precisions[k] for k in rows]) for s in (first, second)]
+    assert compared.gain[0] == pytest.approx(means[0] - means[1])
+    assert compared.names == ("a/best.safetensors", "b/best.safetensors")
+    text = require_sound(write_retrieval(first, tmp_path / "page", compared).read_text()).text
+    assert "McNemar" in text
+    assert "mAP against b/best.safetensors" in text
+    assert "nan" not in text
+    with (tmp_path / "page/tables/differences.csv").open() as file:
+        gains = [abs(float(row["difference"])) for row in csv.DictReader(file)]
+    assert gains == sorted(gains, reverse=True)
+    assert len(gains) == searched.result.queries
+
+
+def test_searches_of_other_images_are_not_compared(searched):
+    layout = replace(searched.layout, gallery=searched.layout.gallery[::-1])
+    other = RetrievalSubject(done=replace(searched, layout=layout), model="other")
+    with pytest.raises(DataError, match="did not search for the same images"):
+        compare_searches(RetrievalSubject(done=searched, model="net"), other)
 
 
 def test_first_ranks_and_pairs_are_those_of_the_figures(searched):

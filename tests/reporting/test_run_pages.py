@@ -130,7 +130,9 @@ def test_several_runs_stand_side_by_side_with_mean_and_deviation(
     runs = [finetune(make_request(data, tmp_path, seed=seed)).directory for seed in (1, 2)]
     with pytest.raises(ArgumentError, match="2 runs have no folder of their own"):
         report_runs(runs)
-    report_runs(runs, tmp_path / "page")
+    text = report_runs(runs, tmp_path / "page").path.read_text()
+    assert "mean of the best" in text
+    assert "not over repeats" not in text
     tables = {}
     for name in ("runs", "differing-settings"):
         with (tmp_path / f"page/tables/{name}.csv").open() as file:
@@ -139,6 +141,14 @@ def test_several_runs_stand_side_by_side_with_mean_and_deviation(
     assert mean == pytest.approx(np.mean([first, second]))
     assert deviation == pytest.approx(np.std([first, second], ddof=1))
     assert [row["setting"] for row in tables["differing-settings"]] == ["seed"]
+    arguments = runs[1] / "args.yaml"
+    lines = arguments.read_text().splitlines()
+    other = ["smoothing: 0.0" if line.startswith("smoothing:") else line for line in lines]
+    assert other != lines
+    arguments.write_text("\n".join(other))
+    text = report_runs(runs, tmp_path / "page", overwrite=True).path.read_text()
+    assert "training losses are not the same measure, as --smoothing differs" in text
+    assert "The runs differ in --smoothing: mean and deviation are over these settings" in text
 
 
 def test_what_is_no_run_is_refused_and_nothing_is_made(tmp_path: Path) -> None:

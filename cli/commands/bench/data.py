@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 COLUMNS = (
     *("loader", "images / s, first epoch", "second epoch", "second / timm's"),
     *("core ms / image, second", "timm's / second"),
-    *("ms waited / step, first epoch", "second epoch"),
 )
+WIDE = ("ms waited / step, first epoch", "second epoch")
+"""Columns that --wide adds."""
 
 
 def command(
@@ -39,6 +40,7 @@ def command(
         typer.Option(min=0, help="Time that a training step takes on an accelerator, in ms."),
     ] = 50.0,
     repetitions: settings.Repetitions = 5,
+    wide: options.Wide = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -57,16 +59,16 @@ def command(
         repetitions=repetitions,
     )
     result = benchmark_loading(data, spec=spec, track=render.track)
-    render.json_object(result) if as_json else _show(result)
+    render.json_object(result) if as_json else _show(result, wide=wide)
 
 
-def _show(result: "LoadingBenchmark") -> None:
+def _show(result: "LoadingBenchmark", *, wide: bool) -> None:
     """Show one table; covtool's loaders are named by their caches."""
     rows = [
         (
             *(row.loader, f"{row.first:.0f}", f"{row.later:.0f}", tables.times(row.to_timm)),
             *("-" if row.cpu_ms is None else f"{row.cpu_ms:.2f}", tables.times(row.cpu_of_timm)),
-            *(f"{row.first_wait_ms:.1f}", f"{row.later_wait_ms:.1f}"),
+            *((f"{row.first_wait_ms:.1f}", f"{row.later_wait_ms:.1f}") if wide else ()),
         )
         for row in result.rows
     ]
@@ -75,5 +77,5 @@ def _show(result: "LoadingBenchmark") -> None:
         f"{result.data}, {result.images} images at {spec.img_size} px, batches of "
         f"{spec.batch_size}, steps of {spec.step_ms:g} ms, processes: {spec.workers}"
     )
-    render.table(title, COLUMNS, rows)
+    render.table(title, (*COLUMNS, *(WIDE if wide else ())), rows)
     tables.show_footer(result.machine, spec.repetitions)

@@ -19,7 +19,7 @@ from torch import Tensor
 from covtool.data.cache.filling import fill
 from covtool.data.cache.planning import CachePlan
 from covtool.data.cache.stored import StoredImages, StoredIndex
-from covtool.data.datasets.checking import ImageProblem
+from covtool.data.datasets.checking import CheckedSamples
 from covtool.regular_files import opened, require_regular
 
 VERSION = "1"
@@ -121,14 +121,14 @@ def _is_laid_out(index: StoredIndex, pixels: Tensor, channels: int) -> bool:
     return following[0] == 0 and bool((space >= 0).all() and (space == needed)[readable].all())
 
 
-def write_cache_file(path: Path, identity: CacheIdentity, plan: CachePlan) -> list[ImageProblem]:
+def write_cache_file(path: Path, identity: CacheIdentity, plan: CachePlan) -> CheckedSamples:
     """Decode the images of a plan into a file that exists.
 
     The pixels are written where they belong, by several threads, rather than through a mapping:
     a full disk is then an error, not the end of the process.
 
     Returns:
-        The images that cannot be read.
+        What was seen of the images.
 
     Raises:
         OSError: The file cannot be written.
@@ -140,13 +140,13 @@ def write_cache_file(path: Path, identity: CacheIdentity, plan: CachePlan) -> li
     with path.open("r+b", buffering=0) as file:
         handle = file.fileno()
         os.truncate(handle, at_pixels + plan.num_bytes)
-        bad = fill(plan, lambda offset, pixels: _write(handle, pixels, at_pixels + offset))
+        seen = fill(plan, lambda offset, pixels: _write(handle, pixels, at_pixels + offset))
         at = _write(handle, np.frombuffer(header, np.uint8), 0)
         for array in index.arrays:
             at = _write(handle, array, at)
         header = _header(plan, identity.metadata(_checksum(path)))
         _write(handle, np.frombuffer(header, np.uint8), 0)
-    return bad
+    return seen
 
 
 def _require_same(metadata: dict[str, str], identity: CacheIdentity) -> None:

@@ -1,7 +1,9 @@
 """Decoding of every image once, into memory or through a function that writes it."""
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,7 +11,7 @@ import torch
 from covtool.data.cache.planning import CachePlan
 from covtool.data.cache.request import CachedImages
 from covtool.data.cache.stored import StoredImages
-from covtool.data.datasets.checking import ImageProblem, require_readable
+from covtool.data.datasets.checking import CheckedSamples, ImageProblem, require_readable
 from covtool.data.images.decoding import decode_image
 from covtool.data.images.orientation import note_on_turned
 from covtool.data.images.threads import in_threads
@@ -19,7 +21,7 @@ Put = Callable[[int, np.ndarray], None]
 """Function that writes the bytes of an image at an offset; called by several threads."""
 
 
-def fill(plan: CachePlan, put: Put) -> list[ImageProblem]:
+def fill(plan: CachePlan, put: Put) -> CheckedSamples:
     """Decode the images of a plan and put each in its place.
 
     Args:
@@ -27,23 +29,36 @@ def fill(plan: CachePlan, put: Put) -> list[ImageProblem]:
         put: Function that writes an image.
 
     Returns:
-        The images that cannot be read.
+        What was seen of the images.
 
     Raises:
-        DataError: There are some, and they are not to be left out.
+        DataError: Some cannot be read, and they are not to be left out.
     """
-    bad, turned = [], 0
+    bad: list[ImageProblem] = []
+    turned = dim = frames = 0
+    formats: Counter[str] = Counter()
     setting, count, split = plan.setting, len(plan.samples), plan.request.split
     looks = in_threads(partial(_fill_one, plan, put), range(count))
     for row, look in enumerate(setting.track(looks, f"decoding {split} images", count)):
-        turned += look is True
         if isinstance(look, str):  # the reason; its place stays reserved, with nothing in it
             plan.index.sizes[row] = 0
             bad.append((plan.samples[row].path, look))
+            continue
+        turned += look.has_turn
+        dim += look.is_dim
+        frames += look.has_frames
+        formats[look.format] += 1
     require_readable(bad, count, setting.on_bad_image)
     if note := note_on_turned(turned, exif=setting.exif, split=split):
         setting.note(note)
-    return bad
+    return CheckedSamples(
+        good=plan.samples,
+        bad=tuple(bad),
+        turned=turned,
+        dim=dim,
+        frames=frames,
+        formats=formats,
+    )
 
 
 def fill_memory(plan: CachePlan) -> CachedImages:
@@ -62,15 +77,24 @@ def fill_memory(plan: CachePlan) -> CachedImages:
     def put(offset: int, image: np.ndarray) -> None:
         row[offset : offset + image.size] = image.reshape(-1)
 
-    bad = fill(plan, put)
+    seen = fill(plan, put)
     images = StoredImages(plan.index, pixels, setting.channels)
     if setting.spec.cache == "device":
         images = images.to(setting.device)
-    return CachedImages(plan.request, images, bad)
+    return CachedImages(plan.request, images, seen.bad, seen)
 
 
-def _fill_one(plan: CachePlan, put: Put, row: int) -> str | bool:
-    """Decode an image into its place; return why it cannot be read, or whether EXIF turns it."""
+class _Look(NamedTuple):
+    """What was seen of an image; see `covtool.data.images.decoding.Decoded`."""
+
+    has_turn: bool
+    is_dim: bool
+    has_frames: bool
+    format: str
+
+
+def _fill_one(plan: CachePlan, put: Put, row: int) -> "str | _Look":
+    """Decode an image into its place; return what was seen of it, or why it cannot be read."""
     setting, index = plan.setting, plan.index
     try:
         decoded = decode_image(plan.samples[row].path, gray=setting.gray, exif=setting.exif)
@@ -85,4 +109,4 @@ def _fill_one(plan: CachePlan, put: Put, row: int) -> str | bool:
     if pixels.shape[:2] != tuple(index.sizes[row]):
         return f"It is {image.width}x{image.height}, but its header has another size."
     put(int(index.offsets[row]), np.ascontiguousarray(pixels))
-    return decoded.has_turn
+    return _Look(*decoded[1:])  # not the image, of which thousands would wait

@@ -65,8 +65,9 @@ def make(plan: CachePlan) -> CachedImages:
                 setting.note(f"The cache {path} is made again: {reason}.")
         identity = _identity(request, setting)
         with written_whole(path) as temporary:
-            bad = write_cache_file(temporary, identity, plan)
-        return CachedImages(request, map_cache_file(path, identity, setting.channels), bad)
+            seen = write_cache_file(temporary, identity, plan)
+        images = map_cache_file(path, identity, setting.channels)
+        return CachedImages(request, images, seen.bad, seen)
 
 
 def cache_path(request: CacheRequest, setting: CacheSetting) -> Path:

@@ -8,7 +8,7 @@ import torch
 
 from covtool.data.cache.forms import StoredForm
 from covtool.data.cache.stored import StoredImages
-from covtool.data.datasets.checking import ImageProblem, OnBadImage
+from covtool.data.datasets.checking import CheckedSamples, ImageProblem, OnBadImage
 from covtool.data.datasets.samples import Sample
 from covtool.progress import Track, silent
 from covtool.specs import LoadingSpec
@@ -66,16 +66,23 @@ class CachedImages(Sequence[Sample]):
         request: The request for them.
         images: Decoded images of all its samples; those that cannot be read have no size.
         bad: File and reason of those.
+        seen: What was seen while they were decoded; None where they were not.
 
     Attributes:
         samples: Samples whose images can be read.
         images: Images of these samples, in the same order.
         varied: Whether they are to be varied at random; else they are a network's input.
         bad: File and reason of images that cannot be read.
+        seen: What was seen of the images while they were decoded; None for a mapped file, which
+            was made by another run.
     """
 
     def __init__(
-        self, request: CacheRequest, images: StoredImages, bad: Sequence[ImageProblem]
+        self,
+        request: CacheRequest,
+        images: StoredImages,
+        bad: Sequence[ImageProblem],
+        seen: CheckedSamples | None = None,
     ) -> None:
         rows = images.index.readable
         # A sample for each image: indices of a sampler are rows of `images`.
@@ -84,6 +91,7 @@ class CachedImages(Sequence[Sample]):
         self.images = images.only(rows) if bad else images
         self.varied = request.form.varied
         self.bad = tuple(bad)
+        self.seen = seen
 
     def __len__(self) -> int:
         return len(self.samples)

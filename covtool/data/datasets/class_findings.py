@@ -63,6 +63,18 @@ def missing_classes(of: ClassCounts) -> Iterator[Finding]:
                 f"{counted(len(names), 'class')} {verb} images {text}.",
                 names,
             )
+    yield from _missing_in_one(of, trained & tested)
+
+
+def _missing_in_one(of: ClassCounts, known: np.ndarray) -> Iterator[Finding]:
+    """Yield which classes that are trained and tested one of several splits lacks."""
+    for at, split in enumerate(of.split_names):
+        lacks = known & (of.counts[:, at] == 0)
+        if lacks.any():
+            names = [of.class_names[place] for place in np.flatnonzero(lacks)]
+            verb = "have" if len(names) > 1 else "has"
+            text = f"{counted(len(names), 'class')} {verb} no images in {printable(split)!r}."
+            yield finding("remark", f"missing-in-split-{at + 1}", len(names), text, names)
 
 
 def uneven_classes(of: ClassCounts) -> Iterator[Finding]:

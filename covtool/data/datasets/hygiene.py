@@ -23,13 +23,19 @@ SHOWN = 12
 PATHS_SHOWN = 5
 
 
-def check_layout(layout: DataLayout) -> DataLayout:
+def check_layout(layout: DataLayout, *, name_missing: bool = True) -> DataLayout:
     """Add notes on what a data set lacks and what is left out of it.
+
+    Args:
+        layout: The data set.
+        name_missing: Whether classes that a split lacks are among them.
 
     Raises:
         DataError: An image is in two splits, or has two labels.
     """
-    notes = [*layout.notes, *_classes_spelled_alike(layout), *_classes_without_images(layout)]
+    notes = [*layout.notes, *_classes_spelled_alike(layout)]
+    if name_missing:
+        notes += _classes_without_images(layout)
     if layout.has_files:
         notes += _listed_again(layout)
         every = (sample.path for samples in layout.splits.values() for sample in samples)

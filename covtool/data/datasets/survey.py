@@ -174,7 +174,7 @@ def _described(root: Path, found: FoundImages) -> dict[str, str]:
 def _checked(looked: Survey, layout: DataLayout) -> Survey:
     """Return a survey with the notes of the checks before training, or why they refuse."""
     try:
-        notes = check_layout(layout).notes
+        notes = check_layout(layout, name_missing=False).notes  # they are findings of an audit
     except DataError as problem:
         return _refused(looked, problem)
     empty = {name: classes for name, classes in looked.empty.items() if classes}

@@ -1,7 +1,7 @@
 """What a classifier says of each image, kept while its accuracy is measured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from covtool.evaluation.classification.accuracy import ranks_of
 from covtool.ops.neighbors import normalized, sketch_for
+
+MOST_INPUT_BYTES = 1 << 29
+"""Most bytes of the inputs of a classifier that are kept as they are: 512 MiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,6 +28,8 @@ class ImageAnswers:
         rank: Outputs that come before the right one, (N,); 0 where the answer is right.
         directions: Inputs of the classifier, taken to length 1 and sketched where they are long,
             float16, (N, m); None where the model has no linear classifier.
+        inputs: The same inputs as they are, float32, (N, D); None where they are not asked for, or
+            take more than `MOST_INPUT_BYTES`.
     """
 
     right: Tensor
@@ -34,6 +39,7 @@ class ImageAnswers:
     loss: Tensor
     rank: Tensor
     directions: Tensor | None = None
+    inputs: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.right)
@@ -46,15 +52,20 @@ class AnswerKeeper:
         model: Model that is measured.
         temperature: Number that logits are divided by before they become probabilities.
         layer: Path of the classifier, whose input is kept as well; None for no such thing.
+        inputs: Whether it is kept as it is, too.
     """
 
-    def __init__(self, model: nn.Module, temperature: float, layer: str | None) -> None:
+    def __init__(
+        self, model: nn.Module, temperature: float, layer: str | None, *, inputs: bool = False
+    ) -> None:
         self._model = model
         self._temperature = temperature
         self._layer = layer
         self._fed: Tensor | None = None
         self._columns: list[tuple[Tensor, ...]] = []
         self._directions: list[Tensor] = []
+        self._inputs: list[Tensor] | None = [] if inputs and layer else None
+        self._input_bytes = 0
 
     def __enter__(self) -> Self:
         layer = self._model.get_submodule(self._layer) if self._layer else None
@@ -81,6 +92,7 @@ class AnswerKeeper:
         if self._fed is not None:
             flat = self._fed.flatten(1).float()
             self._directions.append(normalized(flat, sketch_for(flat.shape[1])).half())
+            self._keep_input(flat if self._fed.ndim == 2 else None)
             self._fed = None
 
     def take(self) -> ImageAnswers | None:
@@ -89,7 +101,18 @@ class AnswerKeeper:
             return None
         columns = [torch.cat(column) for column in zip(*self._columns, strict=True)]
         directions = torch.cat(self._directions) if self._directions else None
-        return _answers(columns, directions)
+        inputs = torch.cat(self._inputs) if self._inputs else None
+        return replace(_answers(columns, directions), inputs=inputs)
+
+    def _keep_input(self, flat: Tensor | None) -> None:
+        """Keep the inputs of a batch; None where they are no vectors, which no file takes."""
+        if self._inputs is None:
+            return
+        self._input_bytes += 0 if flat is None else flat.numel() * flat.element_size()
+        if flat is None or self._input_bytes > MOST_INPUT_BYTES:
+            self._inputs = None
+        else:
+            self._inputs.append(flat.cpu())
 
     def _remember(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
         self._fed = given[0].detach()  # a layer that is called twice counts with its last input
@@ -101,7 +124,9 @@ def joined_answers(parts: Sequence[ImageAnswers | None]) -> ImageAnswers:
     names = ("right", "given", "probability", "right_probability", "loss", "rank")
     columns = [torch.cat([getattr(part, name) for part in found]) for name in names]
     directions = [part.directions for part in found if part.directions is not None]
-    return _answers(columns, torch.cat(directions) if directions else None)
+    joined = _answers(columns, torch.cat(directions) if directions else None)
+    # Of several processes none keeps them: they would be sent from one to another.
+    return replace(joined, inputs=found[0].inputs if len(found) == 1 else None)
 
 
 def _answers(columns: Sequence[Tensor], directions: Tensor | None) -> ImageAnswers:

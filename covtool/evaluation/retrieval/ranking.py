@@ -8,6 +8,7 @@ from torch import Tensor
 
 from covtool.errors import DataError
 from covtool.evaluation.features.feature_set import FeatureSet
+from covtool.evaluation.retrieval.camera_pairs import CameraFigures, CameraTally
 from covtool.evaluation.retrieval.exact_search import ExactSearch, Search, SearchFeatures
 from covtool.evaluation.retrieval.metrics import (
     RECALLS,
@@ -58,6 +59,8 @@ class RetrievalResult:
         precision_at_recall: Mean interpolated precision in percent, for the recalls of
             `covtool.evaluation.retrieval.metrics.RECALLS`.
         pairs: Histogram of the pairs by their distance.
+        by_camera: Figures by the gallery's cameras; None where they were not asked for, or cameras
+            are not known or do not matter.
     """
 
     queries: int
@@ -76,6 +79,7 @@ class RetrievalResult:
     first_ranks: tuple[int | None, ...]
     precision_at_recall: tuple[float, ...]
     pairs: PairHistogram
+    by_camera: CameraFigures | None = None
 
     @property
     def rank_1(self) -> float:
@@ -138,7 +142,12 @@ def evaluate_retrieval(
 
 
 def rank_gallery(
-    features: SearchFeatures, spec: RetrievalSpec, *, keep: int = 0, track: Track = silent
+    features: SearchFeatures,
+    spec: RetrievalSpec,
+    *,
+    keep: int = 0,
+    by_camera: bool = False,
+    track: Track = silent,
 ) -> RetrievalResult:
     """Rank the gallery for each query whose relevant images are known; see `evaluate_retrieval`.
 
@@ -146,6 +155,7 @@ def rank_gallery(
         features: Finite features of queries and gallery.
         spec: Metric, re-ranking and memory.
         keep: Number of images of each ranking to return as `matches`.
+        by_camera: Whether to rank the images of each camera apart as well, where cameras matter.
         track: Display of the progress, by blocks of queries.
 
     Raises:
@@ -154,7 +164,8 @@ def rank_gallery(
     relevance = features.relevance
     search = RerankedSearch(features, spec, track) if spec.rerank else ExactSearch(features, spec)
     tally = PairTally(features.size, spec.memory_bytes)
-    figures, curve, matches = _rank(search, relevance, keep, tally, track)
+    cameras = CameraTally(relevance) if by_camera and relevance.has_cameras else None
+    figures, curve, matches = _rank(search, relevance, keep, (tally, cameras), track)
     precisions: list[float | None] = [None] * relevance.num_queries
     first_ranks: list[int | None] = [None] * relevance.num_queries
     scored = relevance.scored_queries.tolist()
@@ -181,6 +192,7 @@ def rank_gallery(
         first_ranks=tuple(first_ranks),
         precision_at_recall=tuple((100 * curve / len(scored)).tolist()),
         pairs=pair_histogram(counts, search.to_distance),
+        by_camera=None if cameras is None else cameras.figures(),
     )
 
 
@@ -210,14 +222,19 @@ def compared_blocks(
 
 
 def _rank(
-    search: Search, relevance: Relevance, keep: int, tally: PairTally, track: Track
+    search: Search,
+    relevance: Relevance,
+    keep: int,
+    tallies: tuple[PairTally, CameraTally | None],
+    track: Track,
 ) -> tuple[RankingFigures, Tensor, Tensor]:
     """Return figures of the counted queries, and the first images of each query's ranking.
 
     Between them is the sum of the queries' precisions at `RECALLS`.
 
-    The pairs that are ranked are counted in `tally`.
+    The pairs that are ranked are counted in the first tally, cameras apart in the second.
     """
+    tally, cameras = tallies
     figures, curve = [], torch.zeros(len(RECALLS), dtype=torch.float64)
     matches = torch.full((relevance.num_queries, min(keep, len(relevance.gallery_rows))), -1)
     blocks = compared_blocks(search, relevance, relevance.scored_queries, track)
@@ -226,6 +243,8 @@ def _rank(
         ranks = ranks_of(distances, same.match_positions)
         figures.append(ranking_figures(ranks, same.is_match))
         curve += precision_at_recall(ranks, same.is_match).sum(0)
+        if cameras is not None:
+            cameras.add(queries, distances, same)
         if keep:
             first = first_of(distances, matches.shape[1])
             # A short ranking is filled up with ignored images: they are no matches.

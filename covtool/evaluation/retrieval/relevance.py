@@ -90,6 +90,11 @@ class Relevance:
         """Whether images of the query's identity and camera are ignored."""
         return self._query.cameras is not None
 
+    @property
+    def gallery_cameras(self) -> Tensor | None:
+        """Camera of each of `gallery_rows`, shape (G,); None where cameras do not matter."""
+        return self._gallery.cameras
+
     def size(self, num_features: int) -> SearchSize:
         """Return the counts that the memory of a search depends on.
 

@@ -63,6 +63,7 @@ def search(
     spec: RetrievalSpec,
     *,
     keep: int = 0,
+    by_camera: bool = False,
     track: Track = silent,
 ) -> RetrievalResult:
     """Search for the queries of a data set in its gallery.
@@ -72,6 +73,7 @@ def search(
         relevance: Relevance of the same images; see `relevance_of`.
         spec: Metric, re-ranking and memory.
         keep: Number of images of each ranking to return.
+        by_camera: Whether to rank the images of each camera apart as well.
         track: Display of the progress.
 
     Raises:
@@ -82,7 +84,7 @@ def search(
     query = features[: relevance.num_queries]
     gallery = query if relevance.is_shared else features[relevance.num_queries :]
     data = SearchFeatures(query=query, gallery=gallery, relevance=relevance)
-    return rank_gallery(data, spec, keep=keep, track=track)
+    return rank_gallery(data, spec, keep=keep, by_camera=by_camera, track=track)
 
 
 def extract_search_features(

@@ -11,7 +11,7 @@ from covtool.evaluation.classification.held_out import (
     score_spec,
 )
 from covtool.evaluation.features.extractor import FeatureExtractor
-from covtool.evaluation.features.keeping import keep_neighbors_
+from covtool.evaluation.features.keeping import KeptSource, keep_neighbors_
 from covtool.ops.temperature import TemperatureFit, fit_held_out
 from covtool.processes import Processes
 from covtool.specs import FeatureSpec, ScoreSpec
@@ -89,8 +89,13 @@ def _keep_neighbors(run: Run, name: str) -> None:
         device=parts.device,
         processes=processes,
     )
-    data = f"{run.data[0]} train"
-    keep_neighbors_(extractor, parts.data.training, data, track=run.observer.track)
+    root = parts.data.root
+    source = KeptSource(
+        name=f"{run.data[0]} train",
+        folder=root if root.is_dir() else root.parent,
+        class_names=model.recipe.class_names,
+    )
+    keep_neighbors_(extractor, parts.data.training, source, track=run.observer.track)
     model.cpu()
 
     def write() -> None:

@@ -1,6 +1,7 @@
 """Images of a run: checked, or decoded into a cache, which checks them as well."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -70,6 +71,8 @@ def load_data(
         device = resolve_device(request.training.device, processes)
         caches = _cache_requests(used, input, request, device)
         found = list(open_caches(caches, _setting(layout, input, request, observer, device)))
+        if left_out is None:
+            _tell_of_decoded([cached.seen for cached in found], observer)
         for split, cached in zip(SPLITS, found, strict=True):
             # A cache holds the images of a run in their places: a gap would move all that follow.
             if cached.bad and left_out is not None:
@@ -138,6 +141,14 @@ def _checked(
     for split, found in checked.items():
         _tell_of(found.bad, split, observer)
     return [found.good for found in checked.values()]
+
+
+def _tell_of_decoded(parts: Sequence[CheckedSamples | None], observer: Observer) -> None:
+    """Say what was seen while caches were filled; of a mapped one, the run that filled it did."""
+    # Images that are turned are noted by the cache itself, with its split.
+    seen = [replace(part, turned=0) for part in parts if part is not None]
+    for note in (*notes_on_images(seen, exif=True), *notes_on_formats(seen)):
+        observer.on_note(note)
 
 
 def _kept(

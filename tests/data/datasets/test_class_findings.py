@@ -48,6 +48,15 @@ def test_each_finding_is_a_line(counts, expected):
     assert found(counts) == expected
 
 
+def test_a_class_that_one_of_several_splits_lacks_is_named_once():
+    lines = found([[9, 0, 2], [9, 3, 0], [9, 0, 0]], splits=("train", "val", "test"))
+    assert lines == {
+        "untested-classes": "1 class has images to train on and none to test on: c.",
+        "missing-in-split-2": "1 class has no images in 'val': a.",
+        "missing-in-split-3": "1 class has no images in 'test': b.",
+    }
+
+
 def test_without_splits_all_images_count_and_no_split_is_named():
     lines = found([[30], [1]], splits=("all",))
     assert lines["uneven-classes"] == "Classes are uneven: 'a' has 30 images, 'b' has 1 image."

@@ -75,16 +75,27 @@ def test_mlflow_keeps_the_curves_and_a_resumed_run_goes_on_in_the_same_run(
     assert len(client.get_metric_history(name, "eval/top1")) == 2
 
 
-def test_wandb_keeps_the_curves_offline(
+def test_wandb_keeps_the_curves_offline_and_a_resumed_run_goes_on_in_the_same_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    recorder = Recorder()
-    run = finetune(make_request(data, tmp_path, log=("wandb",)), observer=recorder).directory
-    assert not [note for note in recorder.notes if "--log" in note]
+    cut = Recorder(at_update=2, do=press_ctrl_c)
+    with pytest.raises(InterruptedRunError):
+        finetune(make_request(data, tmp_path, log=("wandb",)), observer=cut)
+    run = cut.plans[0].directory
     name = (run / "wandb.run").read_text().strip()
-    (file,) = run.glob(f"wandb/offline-run-*-{name}/run-{name}.wandb")
-    content = file.read_bytes()
-    for curve in (b"train/loss", b"train/lr", b"eval/top1", b"update"):
-        assert curve in content
+    before = set(run.glob("wandb/offline-run-*"))
+    after = Recorder()
+    resume_finetune(run, observer=after)
+    assert not [note for note in (*cut.notes, *after.notes) if "--log" in note]
+    assert (run / "wandb.run").read_text().strip() == name
+    # Offline, each start has a folder of its own; `wandb sync` joins those of one name.
+    folders = set(run.glob("wandb/offline-run-*"))
+    assert len(before) == 1
+    assert before < folders
+    for folder in folders:
+        content = (folder / f"run-{name}.wandb").read_bytes()
+        for curve in (b"train/loss", b"train/lr", b"update"):
+            assert curve in content
+    assert b"eval/top1" in (*(folders - before),)[0].joinpath(f"run-{name}.wandb").read_bytes()

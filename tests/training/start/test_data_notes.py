@@ -59,6 +59,17 @@ def test_a_run_says_them_and_its_resumption_does_not(data, tmp_path, compared):
     assert len(compared) == 30
 
 
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_a_run_that_decodes_into_a_cache_says_the_formats_too(data, tmp_path, cache):
+    settings = {"cache": cache, "epochs": 1}
+    if cache == "disk":
+        settings["cache_dir"] = str(tmp_path / "cache")
+    for expected in (1, 0 if cache == "disk" else 1):  # a mapped file is not decoded again
+        seen = Recorder()
+        finetune(make_request(data, tmp_path / "runs", **settings), observer=seen)
+        assert seen.notes.count("Images have several formats: 29 PNG, 1 JPEG.") == expected
+
+
 @pytest.mark.parametrize("several", [{"folds": 2}, {"seeds": 2}])
 def test_several_runs_say_them_once_and_compare_no_file_twice(data, tmp_path, compared, several):
     seen = Recorder()
