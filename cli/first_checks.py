@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from covtool.atomic import require_free
+from covtool.atomic import require_writable
+from covtool_cli import launching
 
 
 def require_models(*names: str | None) -> None:
@@ -76,14 +77,15 @@ def require_heads(texts: Iterable[str]) -> None:
 
 
 def require_outputs(*paths: Path | None, overwrite: bool) -> None:
-    """Refuse outputs that exist, or whose folder does not.
+    """Refuse outputs that exist, or that could not be written.
 
     Raises:
-        ArgumentError: There is no folder for it, or it is not a file's place.
+        ArgumentError: There is no folder for it, it is not a file's place, or it is read-only.
         OutputExistsError: It exists, and `overwrite` is False.
     """
-    for path in filter(None, paths):
-        require_free(path, overwrite=overwrite)
+    if launching.is_main():  # of several processes, the first writes
+        for path in filter(None, paths):
+            require_writable(path, overwrite=overwrite)
 
 
 def require_optimizer(name: str) -> None:
