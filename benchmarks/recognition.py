@@ -19,7 +19,7 @@ from torch import Tensor
 from covtool.backbones.architectures import load_index
 from covtool.backbones.fingerprint import Architecture
 from covtool.checkpoints.foreign import ForeignCheckpoint
-from covtool.checkpoints.identify import identify
+from covtool.checkpoints.recognizing import identify
 from covtool.errors import CheckpointError
 
 State = dict[str, Tensor]

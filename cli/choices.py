@@ -1,16 +1,14 @@
 """Names that the shell completes for options whose values are text: `CHOICES`.
 
-Written out, since the tables of variants import torch, and a shell does not wait for it; the tests
-compare them with the tables. Options of a closed set of words complete by themselves.
+Written out, here and in `covtool.variant_names`, since the tables of variants import torch, and a
+shell does not wait for it; the tests compare them with the tables. Options of a closed set of words
+complete by themselves.
 """
 
 from typer.core import TyperOption
 
-HEADS = (
-    *("gap", "gmp", "gem", "cov", "isqrt", "mpn", "mpn+F", "mpn+M", "logm", "mtp", "mpa", "seb"),
-    *("bilinear", "cbp", "gaussian", "dropcov"),
-)
-CONVOLUTIONS = ("sphere", "ball", "tanh", "linear", "segmented", "log", "mixed")
+from covtool.variant_names import CONVOLUTIONS, HEADS, MAGNITUDES
+
 OPTIMIZERS = (
     *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamp", "adamw", "adan", "adopt"),
     *("kron", "lamb", "laprop", "lars", "lion", "madgrad", "mars", "momentum", "muon", "nadam"),
@@ -23,12 +21,12 @@ PRESETS = ("fgvc", "reid", "imagenet", "quick")
 CHOICES: dict[str, tuple[str, ...]] = {
     "angular": ("linear", "cosine", "sigmoid", "square-cosine"),
     "attack": ("fgsm", "pgd"),
-    "conv": (*CONVOLUTIONS, "weight-standardized"),
+    "conv": CONVOLUTIONS,
     "device": ("auto", "cpu", "cuda", "mps"),
     "head": HEADS,
     "loss": ("ce", "bce", "triplet", "circle"),
     "lr": ("auto",),
-    "magnitudes": CONVOLUTIONS,
+    "magnitudes": MAGNITUDES,
     "opt": OPTIMIZERS,
     "preset": PRESETS,
     "weighting": ("none", "linear", "tanh"),

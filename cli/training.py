@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covtool.errors import ArgumentError
-from covtool.run_files import ARGUMENTS, REPEATS, is_repeats, read_settings
+from covtool.run_files import ARGUMENTS, REPEATS, is_repeats, read_settings, require_resumable
 from covtool.specs import FinetuneRequest, LaunchSpec, Record, as_flag
 from covtool.specs.finetuning import command_of
-from covtool_cli import launching, options
+from covtool_cli import first_checks, launching, loading, options
 from covtool_cli.training_results import show_plan, show_rate, show_result
 
 if TYPE_CHECKING:
@@ -131,12 +131,15 @@ def training_command(
             result, page = _go_on(ctx, name, groups, watch)
         else:
             request = _request(ctx, name, settings)
+            first_checks.require_optimizer(request.training.opt)
+            first_checks.require_models(model)
+            first_checks.require_data(data)
             launching.run_in_processes(ctx, request.processes)
             if find_lr:
-                show_rate(_find(request, watch), as_json=as_json)
+                show_rate(_find(ctx, request, watch), as_json=as_json)
                 return
             if dry_run:
-                show_plan(_try(request, watch), as_json=as_json)
+                show_plan(_try(ctx, request, watch), as_json=as_json)
                 return
             result, page = _start(ctx, request, watch)
         show_result(result, show, as_json=as_json)
@@ -185,8 +188,11 @@ def _go_on(
         if ctx.params[flag]:
             raise ArgumentError(f"{as_flag(flag)} is for a new run, not for --resume.")
     _require_own_run(directory, name)
+    if not is_repeats(directory):
+        require_resumable(directory)
     launching.run_in_processes(ctx, LaunchSpec(nproc=_processes(directory, changes)))
-    from covtool.training import resume_finetune, resume_repeats
+    with _libraries(ctx):
+        from covtool.training import resume_finetune, resume_repeats
 
     resume = resume_repeats if is_repeats(directory) else resume_finetune
     return _reported(
@@ -195,10 +201,15 @@ def _go_on(
 
 
 def _start(ctx: typer.Context, request: FinetuneRequest, watch: Watch) -> "Trained":
-    from covtool.training import finetune, repeat_finetune
+    with _libraries(ctx):
+        from covtool.training import finetune, repeat_finetune
 
     start = repeat_finetune if request.repeats.is_several else finetune
     return _reported(ctx, watch, lambda observer: start(request, observer=observer))
+
+
+def _libraries(ctx: typer.Context) -> AbstractContextManager[None]:
+    return loading.libraries(as_json=ctx.params["as_json"])
 
 
 def _reported(
@@ -220,17 +231,19 @@ def _reported(
     return result, reports.finish(result.directory, several=isinstance(result, RepeatsResult))
 
 
-def _try(request: FinetuneRequest, watch: Watch) -> "DryRunResult":
-    from covtool.training import plan_finetune
-    from covtool.training.repeats.repeating import plan_first
+def _try(ctx: typer.Context, request: FinetuneRequest, watch: Watch) -> "DryRunResult":
+    with _libraries(ctx):
+        from covtool.training import plan_finetune
+        from covtool.training.repeats.repeating import plan_first
 
     plan = plan_first if request.repeats.is_several else plan_finetune
     with watch() as observer:
         return plan(request, observer=observer)
 
 
-def _find(request: FinetuneRequest, watch: Watch) -> "FoundRate":
-    from covtool.training import find_learning_rate
+def _find(ctx: typer.Context, request: FinetuneRequest, watch: Watch) -> "FoundRate":
+    with _libraries(ctx):
+        from covtool.training import find_learning_rate
 
     with watch() as observer:
         return find_learning_rate(request, observer=observer)

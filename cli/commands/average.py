@@ -1,5 +1,6 @@
 """`covtool average`."""
 
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ from covtool.atomic.formats import require_model_name
 from covtool.errors import ArgumentError
 from covtool.printable import printable
 from covtool.specs import LayoutSpec
-from covtool_cli import options
+from covtool_cli import first_checks, loading, options
 
 if TYPE_CHECKING:
     from covtool.averaging import AverageResult
@@ -103,8 +104,13 @@ def command(
             "--steps is for a line whose best point is looked for.",
             hint="Add --between START END without --alpha, or leave it out.",
         )
-    from covtool.averaging import AverageRequest, average
-    from covtool_cli import render
+    first_checks.require_outputs(output, overwrite=overwrite)
+    named = (*(models or ()), *(between or ()))
+    first_checks.require_some_models(*(name for name in named if not has_magic(name)))
+    first_checks.require_data(data, bn_data)
+    with loading.libraries(as_json=as_json):
+        from covtool.averaging import AverageRequest, average
+        from covtool_cli import render
 
     asked = {"models": tuple(models or ()), "weights": shares, "layout": layout}
     request = options.request(ctx, AverageRequest, **asked)

@@ -7,7 +7,7 @@ import typer
 
 from covtool.atomic.formats import require_card_name
 from covtool.specs import InputOverrides
-from covtool_cli import options, render
+from covtool_cli import first_checks, loading, options, render
 
 Output = Annotated[
     Path | None,
@@ -37,7 +37,10 @@ def command(
 
     Example: covtool card net.safetensors -o README.md
     """
-    from covtool.sharing.writing import write_card
+    first_checks.require_outputs(output, overwrite=overwrite)
+    first_checks.require_models(model)
+    with loading.libraries(as_json=as_json):
+        from covtool.sharing.writing import write_card
 
     source = options.model_source(ctx, model, InputOverrides())
     done = write_card(source, output, overwrite=overwrite)

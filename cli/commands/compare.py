@@ -14,7 +14,7 @@ from covtool.printable import printable
 from covtool.specs import LayoutSpec
 from covtool.specs.byte_amounts import format_bytes
 from covtool.specs.comparing import ComparedImages, CompareSpec
-from covtool_cli import options, render
+from covtool_cli import first_checks, loading, options, render
 
 if TYPE_CHECKING:
     from covtool.comparing import (
@@ -102,7 +102,11 @@ def command(
     """
     model, figure = _outputs(output or [], convert=convert)
     _require(model, figure, csv, overwrite=overwrite)
-    from covtool import comparing
+    first_checks.require_heads(spec.head)
+    first_checks.require_models(*sources)
+    first_checks.require_data(data)
+    with loading.libraries(as_json=as_json):
+        from covtool import comparing
 
     request = options.request(
         ctx,

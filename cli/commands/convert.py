@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covtool.atomic import require_model_name
+from covtool.checkpoints.naming import converted_name
 from covtool.errors import ArgumentError
 from covtool.printable import printable
 from covtool.specs import (
@@ -20,7 +21,8 @@ from covtool.specs import (
     Operation,
     as_flag,
 )
-from covtool_cli import launching, options, render
+from covtool.variant_names import require_variant
+from covtool_cli import first_checks, launching, loading, options, render
 
 if TYPE_CHECKING:
     from covtool.conversion import ConversionPlan, ConversionResult, ConvolutionsReport
@@ -99,14 +101,19 @@ def command(
     Example: covtool convert resnet50.pth --conv tanh --calibrate birds/
     """
     _refuse_ineffective(ctx, calibrate, data)
+    operations = _recipes_operations(ctx, recipe) if recipe else _operations(ctx, head, conv, spec)
+    if not plan:
+        place = output or converted_name(source, operations)
+        first_checks.require_outputs(place, overwrite=overwrite)
+    first_checks.require_models(source)
+    first_checks.require_data(calibrate, data)
     launching.run_in_processes(ctx, launch)
-    from covtool import conversion
+    with loading.libraries(as_json=as_json):
+        from covtool import conversion
 
     request = conversion.ConversionRequest(
         source=options.model_source(ctx, source, images),
-        operations=_recipes_operations(ctx, recipe)
-        if recipe
-        else _operations(ctx, head, conv, spec),
+        operations=operations,
         spec=spec,
         output=output,
         overwrite=overwrite,
@@ -137,6 +144,8 @@ def _operations(
     ctx: typer.Context, head: HeadSpec, conv: ConvolutionSpec, spec: ConvertSpec
 ) -> list[Operation]:
     """Return the operations that the options name: a head, if they name none."""
+    require_variant("operator", conv.conv)
+    require_variant("head", head.head)
     # In the order of application: a head is planned for the map that the stride leaves.
     done: list[Operation] = [LastStrideSpec()] if spec.last_stride else []
     if options.is_given(ctx, "conv"):
@@ -152,7 +161,9 @@ def _operations(
         done.append(EigenlayerSpec(features=spec.eigenlayer, init=spec.eigenlayer_init))
     else:
         _refuse_given(ctx, "--eigenlayer 1024", "eigenlayer_init")
-    if conv not in done or "radius" not in _taken(conv):
+    # Asked last: the table of operators loads torch.
+    has_quantile = options.is_given(ctx, "radius_quantile")
+    if has_quantile and (conv not in done or "radius" not in _taken(conv)):
         _refuse_given(ctx, "an operator with a radius, like --conv tanh", "radius_quantile")
     return done
 

@@ -11,7 +11,7 @@ from covtool.errors import ArgumentError, DataError
 from covtool.printable import first_few, printable
 from covtool.specs import InputOverrides, LayoutSpec
 from covtool.specs.auditing import AuditSpec
-from covtool_cli import options, render
+from covtool_cli import first_checks, loading, options, render
 
 if TYPE_CHECKING:
     from covtool.auditing import Audit, Audited, CleanList
@@ -98,7 +98,10 @@ def command(
     Example: covtool data birds/ --model resnet50.a1_in1k --report birds-report
     """
     _require_outputs(csv, write_clean, report, overwrite=overwrite)
-    from covtool import auditing
+    first_checks.require_models(model)
+    first_checks.require_data(data)
+    with loading.libraries(as_json=as_json):
+        from covtool import auditing
 
     source = None if model is None else options.model_source(ctx, model, images)
     asked = {"model": source, "spec": spec, "layout": layout}

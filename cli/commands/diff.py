@@ -8,7 +8,7 @@ import typer
 
 from covtool.errors import ArgumentError
 from covtool.printable import first_few
-from covtool_cli import options
+from covtool_cli import first_checks, loading, options
 
 if TYPE_CHECKING:
     from covtool.differences import ModelDifference, RepeatedDifference, RunDifference
@@ -67,8 +67,11 @@ def command(
         )
     if against and every_tensor:
         raise ArgumentError("--all has no effect with --against: no tensors are compared.")
-    from covtool.differences import RepeatedDifference, RunDifference, compare, compare_repeats
-    from covtool_cli import render
+    if not against:
+        first_checks.require_some_models(*sides)
+    with loading.libraries(as_json=as_json):
+        from covtool.differences import RepeatedDifference, RunDifference, compare, compare_repeats
+        from covtool_cli import render
 
     found = compare_repeats(sides, against) if against else compare(*sides, track=render.track)
     for text in found.notes:

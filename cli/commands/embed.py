@@ -8,7 +8,7 @@ import typer
 from covtool.atomic import require_feature_name
 from covtool.printable import printable
 from covtool.specs import FeatureSpec, InputOverrides, LaunchSpec
-from covtool_cli import launching, options
+from covtool_cli import first_checks, launching, loading, options
 
 if TYPE_CHECKING:
     from covtool.evaluation.embed import EmbedResult
@@ -68,9 +68,13 @@ def command(
 
     Example: covtool embed net.safetensors market1501/ -o features.safetensors
     """
+    first_checks.require_outputs(output, overwrite=overwrite)
+    first_checks.require_models(model)
+    first_checks.require_images([images])
     launching.run_in_processes(ctx, launch)
-    from covtool.evaluation.embed import EmbedRequest, embed
-    from covtool_cli import render
+    with loading.libraries(as_json=as_json):
+        from covtool.evaluation.embed import EmbedRequest, embed
+        from covtool_cli import render
 
     source = options.model_source(ctx, model, input)
     asked = {"source": source, "spec": description, "launch": launch}

@@ -20,7 +20,7 @@ from covtool.specs import (
     RetrievalSpec,
     as_flag,
 )
-from covtool_cli import evaluation_report, launching, options
+from covtool_cli import evaluation_report, first_checks, launching, loading, options
 
 if TYPE_CHECKING:
     from covtool.evaluation import ClassificationResult
@@ -170,6 +170,8 @@ def command(
     """
     attacking.validate_fields()  # before torch is imported
     searching.validate_fields()
+    first_checks.require_models(model, against)
+    first_checks.require_data(data, train_data)
     chosen = _task(ctx, task, data)
     if model is None and searching.distances_from is None:
         raise ArgumentError("MODEL is missing.", hint="Usage: covtool evaluate MODEL --data DIR.")
@@ -187,14 +189,16 @@ def command(
     source = None if model is None else options.model_source(ctx, model, images)
     asked = {"source": source, "layout": layout, "launch": launch}
     if chosen == "retrieval":
-        from covtool.evaluation.retrieve import RetrievalRequest
+        with loading.libraries(as_json=as_json):
+            from covtool.evaluation.retrieve import RetrievalRequest
 
         asked |= {"spec": searching, "by_camera": report is not None}
         asked |= {"keep": 0 if report is None else evaluation_report.KEPT}
         search = options.request(ctx, RetrievalRequest, **asked)
         _retrieve(search, asked_for, as_json=as_json)
     else:
-        from covtool.evaluation.evaluate import EvaluationRequest
+        with loading.libraries(as_json=as_json):
+            from covtool.evaluation.evaluate import EvaluationRequest
 
         asked |= {"attack": attacking, "keep_answers": asked_for.is_asked_for}
         asked["keep_inputs"] = embeddings is not None

@@ -8,7 +8,7 @@ import typer
 from covtool.atomic.formats import require_program_name
 from covtool.printable import printable
 from covtool.specs import InputOverrides, ModelSource
-from covtool_cli import options
+from covtool_cli import first_checks, loading, options
 
 if TYPE_CHECKING:
     from covtool.exporting import ExportResult
@@ -119,8 +119,13 @@ def command(
 
     Example: covtool export net.safetensors -o net.onnx --preprocess --data birds/
     """
-    from covtool.exporting import ExportRequest, export
-    from covtool_cli import render
+    if output is not None and output.suffix:  # a folder is a format of its own
+        first_checks.require_outputs(output, overwrite=overwrite)
+    first_checks.require_models(model)
+    first_checks.require_data(data)
+    with loading.libraries(as_json=as_json):
+        from covtool.exporting import ExportRequest, export
+        from covtool_cli import render
 
     source = ModelSource(
         name=model,

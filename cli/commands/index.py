@@ -7,10 +7,11 @@ import typer
 
 from covtool.atomic.formats import require_index_name
 from covtool.errors import ArgumentError
+from covtool.indexing.places import require_index
 from covtool.printable import printable
 from covtool.specs import InputOverrides
 from covtool.specs.indexing import IndexSpec
-from covtool_cli import options
+from covtool_cli import first_checks, loading, options
 
 if TYPE_CHECKING:
     from covtool.indexing.making import IndexResult
@@ -77,14 +78,23 @@ def command(
 
     Example: covtool index net.safetensors market1501/bounding_box_test -o gallery.index
     """
-    from covtool.indexing.building import IndexRequest, build_index
-    from covtool.indexing.changing import IndexChange, change_index
-    from covtool.indexing.fingerprint import require_one_process
-    from covtool_cli import render
-
-    require_one_process()
     changes = _is_change(ctx, source)
     paths = tuple(images or ())
+    if changes:
+        require_index(Path(source))
+        first_checks.require_models(model)
+    else:
+        first_checks.require_outputs(output, overwrite=overwrite)
+        first_checks.require_models(source)
+    if not remove:  # of images that are removed, the files may be gone
+        first_checks.require_images(paths)
+    with loading.libraries(as_json=as_json):
+        from covtool.indexing.building import IndexRequest, build_index
+        from covtool.indexing.changing import IndexChange, change_index
+        from covtool.indexing.fingerprint import require_one_process
+        from covtool_cli import render
+
+    require_one_process()
     if changes:
         kept = None if model is None else options.model_source(ctx, model, InputOverrides())
         request = options.request(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covtool_cli import options, render
+from covtool_cli import first_checks, loading, options, render
 
 if TYPE_CHECKING:
     from covtool.backbones.feature_maps import FeatureMap
@@ -35,8 +35,10 @@ def command(
 
     Example: covtool inspect resnet50.pth
     """
-    from covtool.checkpoints.inspection import inspect_source
-    from covtool.checkpoints.refusals import unrecognized
+    first_checks.require_models(source)
+    with loading.libraries(as_json=as_json):
+        from covtool.checkpoints.inspection import inspect_source
+        from covtool.checkpoints.refusals import unrecognized
 
     inspection, identification = inspect_source(
         source,

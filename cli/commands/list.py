@@ -7,7 +7,7 @@ import typer
 
 from covtool.errors import ArgumentError
 from covtool.specs import as_flag
-from covtool_cli import options, render
+from covtool_cli import loading, options, render
 
 What = Literal["heads", "gradients", "convs", "angulars", "losses", "samplers", "presets", "data"]
 
@@ -55,7 +55,8 @@ def command(
         "presets": _presets,
         "data": _data,
     }
-    rows = list(tables[what]())
+    with loading.libraries(as_json=as_json):
+        rows = list(tables[what]())
     if as_json:
         render.json_object({what: rows})
         return

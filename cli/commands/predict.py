@@ -13,7 +13,7 @@ from covtool.atomic.formats import (
 from covtool.errors import ArgumentError, DataError
 from covtool.printable import first_few, printable
 from covtool.specs import InputOverrides, LaunchSpec, PredictionSpec
-from covtool_cli import launching, options
+from covtool_cli import first_checks, launching, loading, options
 
 if TYPE_CHECKING:
     from covtool.prediction import Prediction
@@ -129,10 +129,15 @@ def command(
             "--logits are for a file or for --json: a table has no room for them.",
             hint="Name a file: -o answers.csv.",
         )
+    outputs = (output, embeddings) if not resume else ()
+    first_checks.require_outputs(*outputs, overwrite=overwrite)
+    first_checks.require_models(model)
+    first_checks.require_images(images)
     launching.run_in_processes(ctx, launch)
-    from covtool.prediction.predicting import predict_images
-    from covtool.prediction.request import PredictionRequest
-    from covtool_cli import render
+    with loading.libraries(as_json=as_json):
+        from covtool.prediction.predicting import predict_images
+        from covtool.prediction.request import PredictionRequest
+        from covtool_cli import render
 
     asked = {
         "source": options.model_source(ctx, model, input),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covtool_cli import options, render
+from covtool_cli import first_checks, loading, options, render
 
 if TYPE_CHECKING:
     from covtool.sharing.push import PushResult
@@ -49,7 +49,9 @@ def command(
 
     Example: covtool push net.safetensors ORG/NAME --private
     """
-    from covtool.sharing.push import PushRequest, push
+    first_checks.require_models(source)
+    with loading.libraries(as_json=as_json):
+        from covtool.sharing.push import PushRequest, push
 
     done = push(options.request(ctx, PushRequest))
     for text in done.notes:

@@ -8,7 +8,7 @@ import typer
 
 from covtool.errors import ArgumentError
 from covtool.specs import as_flag
-from covtool_cli import options, render
+from covtool_cli import loading, options, render
 
 
 def command(
@@ -47,9 +47,10 @@ def command(
 
     Example: covtool report runs/finetune/with-gc runs/finetune/without -o gc-report
     """
-    from covtool.reporting.run_evaluation import evaluated_run
-    from covtool.reporting.run_page import report_runs
-    from covtool.run_files import runs_of
+    with loading.libraries(as_json=as_json):
+        from covtool.reporting.run_evaluation import evaluated_run
+        from covtool.reporting.run_page import report_runs
+        from covtool.run_files import runs_of
 
     wanted = len(runs_of(runs)) == 1 if evaluate is None else evaluate
     for name in ("batch_size", "workers", "device"):

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covtool.atomic.formats import require_hits_name, require_picture_name
+from covtool.indexing.places import require_index
 from covtool.printable import printable
 from covtool.specs import InputOverrides
 from covtool.specs.indexing import GallerySearchSpec
-from covtool_cli import options
+from covtool_cli import first_checks, loading, options
 
 if TYPE_CHECKING:
     from covtool.indexing.search import SearchResult
@@ -63,10 +64,15 @@ def command(
 
     Example: covtool search gallery.index market1501/query -o hits.csv --sheet hits.png
     """
-    from covtool.indexing.fingerprint import require_one_process
-    from covtool.indexing.hit_files import check_hit_outputs, draw_hits, write_hits
-    from covtool.indexing.search import SearchRequest, search_index
-    from covtool_cli import render
+    first_checks.require_outputs(output, sheet, overwrite=overwrite)
+    require_index(index)
+    first_checks.require_models(model)
+    first_checks.require_images(queries)
+    with loading.libraries(as_json=as_json):
+        from covtool.indexing.fingerprint import require_one_process
+        from covtool.indexing.hit_files import check_hit_outputs, draw_hits, write_hits
+        from covtool.indexing.search import SearchRequest, search_index
+        from covtool_cli import render
 
     require_one_process()
     check_hit_outputs(output, sheet, overwrite=overwrite)

@@ -2,9 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 import timm
@@ -27,13 +26,13 @@ from covtool.backbones.model_size import (
     tensor_bytes,
     without_weights,
 )
+from covtool.backbones.names import TORCHVISION_PREFIX, near_names, parts_of
 from covtool.backbones.slots import install_pooling_slot
 from covtool.errors import ArgumentError, UnknownVariantError, reason_of
 from covtool.specs import BaseSpec
 from covtool.specs.base_arguments import base_problem
 from covtool.specs.problems import shown
 
-TORCHVISION_PREFIX = "torchvision:"
 _ARGUMENTS_HINT = "covtool builds timm's and torchvision's classifiers, of bounded sizes."
 
 
@@ -46,18 +45,8 @@ def parse_name(name: str) -> tuple[BaseSpec, str | None]:
     Raises:
         UnknownVariantError: Neither library has it; near names are suggested.
     """
-    if name.startswith(TORCHVISION_PREFIX):
-        short = name.removeprefix(TORCHVISION_PREFIX)
-        known = torchvision_names()
-        if short not in known:
-            raise UnknownVariantError("torchvision classification model", short, known)
-        return BaseSpec(library="torchvision", name=short), None
-    short, _, tag = name.partition(".")
-    if not is_model(short):
-        raise UnknownVariantError("architecture", name, _near_names(short))
-    if tag:
-        _require_tag(short, tag)
-    return BaseSpec(library="timm", name=short), tag or None
+    library, short, tag = parts_of(name, InstalledNames())
+    return BaseSpec(library=library, name=short), tag
 
 
 def is_architecture(name: str) -> bool:
@@ -67,17 +56,32 @@ def is_architecture(name: str) -> bool:
     return is_model(name.partition(".")[0])
 
 
-def _require_tag(name: str, tag: str) -> None:
-    try:
-        get_pretrained_cfg(f"{name}.{tag}")
-    except RuntimeError as problem:
-        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
-        raise UnknownVariantError(f"pretrained tag of {name}", tag, tags) from problem
-
-
 def torchvision_names() -> tuple[str, ...]:
     """Return torchvision's classification models (no detection, segmentation, video, quantized)."""
     return tuple(torchvision_models.list_models(module=torchvision_models))
+
+
+class InstalledNames:
+    """The names of the installed libraries; see `covtool.backbones.names.KnownNames`."""
+
+    def timm(self) -> Sequence[str]:
+        return timm.list_models()
+
+    def torchvision(self) -> Sequence[str]:
+        return torchvision_names()
+
+    def is_timm(self, name: str) -> bool:
+        return is_model(name)
+
+    def has_tag(self, name: str, tag: str) -> bool:
+        try:
+            get_pretrained_cfg(f"{name}.{tag}")
+        except RuntimeError:
+            return False
+        return True
+
+    def tags(self, name: str) -> Sequence[str]:
+        return [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
 
 
 def create_model(
@@ -137,7 +141,8 @@ def _require_buildable(base: BaseSpec) -> None:
         raise ArgumentError(f"{problem}.", hint=_ARGUMENTS_HINT)
     if base.library == "timm":
         if not is_model(base.name):
-            raise UnknownVariantError("architecture", base.name, _near_names(base.name))
+            near = near_names(base.name, InstalledNames())
+            raise UnknownVariantError("architecture", base.name, near)
     elif base.name not in torchvision_names():
         raise UnknownVariantError(
             "torchvision classification model", base.name, torchvision_names()
@@ -222,8 +227,3 @@ def default_pooling(base: BaseSpec) -> str | None:
         return model.global_pool
     pooling = (m.pool_type for m in model.modules() if isinstance(m, SelectAdaptivePool2d))
     return next(pooling, None)
-
-
-def _near_names(name: str) -> tuple[str, ...]:
-    near = get_close_matches(name, timm.list_models(), n=8, cutoff=0.5)
-    return tuple(near) or ("see timm.list_models()",)

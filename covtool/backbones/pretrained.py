@@ -20,6 +20,7 @@ from covtool.backbones.create import create_model, create_skeleton, parse_name
 from covtool.backbones.hub_problems import reason_on_hub, status_of
 from covtool.backbones.library_input import default_input
 from covtool.backbones.model_size import require_room, tensor_bytes
+from covtool.backbones.names import HUB_PREFIX
 from covtool.backbones.slots import install_pooling_slot
 from covtool.backbones.weights import load_tensors_
 from covtool.errors import ArgumentError, CheckpointError
@@ -27,7 +28,6 @@ from covtool.printable import printable
 from covtool.specs import BaseSpec, InputSpec
 from covtool.specs.problems import first_problem
 
-HUB_PREFIX = "hf-hub:"
 IMAGENET_CLASSES = 1000
 
 

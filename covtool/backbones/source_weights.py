@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import timm
 from timm.models import PretrainedCfg, get_arch_pretrained_cfgs, get_pretrained_cfg, is_model
 
-from covtool.backbones.pretrained import HUB_PREFIX
+from covtool.backbones.names import HUB_PREFIX
 
 _UNKNOWN = (None, "", "unknown")
 # Hex digits of a file's SHA-256 in its name: resnet50_a1_0-14fe96d1.pth.

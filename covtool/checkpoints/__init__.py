@@ -1,13 +1,21 @@
-"""Read what others wrote, recognize it, and read and write covtool's own files."""
+"""Read what others wrote, recognize it, and read and write covtool's own files.
 
-from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
-from covtool.checkpoints.identification import Identification
-from covtool.checkpoints.identify import identify
-from covtool.checkpoints.loading import load
-from covtool.checkpoints.matching import Candidate
-from covtool.checkpoints.model_file import save
-from covtool.checkpoints.opened import OpenedModel
-from covtool.checkpoints.opening import open_model
+Names are loaded when they are first used: what looks at paths alone does not wait for torch.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "Candidate": "matching",
+    "ForeignCheckpoint": "foreign",
+    "Identification": "identification",
+    "OpenedModel": "opened",
+    "identify": "identify",
+    "load": "loading",
+    "open_model": "opening",
+    "read_checkpoint": "foreign",
+    "save": "model_file",
+}
 
 __all__ = [
     "Candidate",
@@ -20,3 +28,9 @@ __all__ = [
     "read_checkpoint",
     "save",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

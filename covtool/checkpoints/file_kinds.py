@@ -16,20 +16,6 @@ from covtool.safetensors_header import LENGTH_BYTES
 Format = Literal["zip", "legacy", "safetensors"]
 
 
-def stem_of(source: str) -> str:
-    """Return the name of a file or a model without folder, library, ``hf-hub:`` and suffix.
-
-    Example:
-        >>> stem_of("runs/resnet50.pth.tar"), stem_of("torchvision:resnet50")
-        ('resnet50', 'resnet50')
-    """
-    name = Path(source.rsplit(":", 1)[-1]).name
-    while name.endswith(SUFFIXES):
-        name = name.rpartition(".")[0]
-    # A run or a file called after RUN@last would stand in its place afterwards.
-    return name.replace("@", "-")
-
-
 # torch.serialization.MAGIC_NUMBER, as the protocols of pickle write it: 2 to 5, and 0 and 1
 _LEGACY_MAGIC = re.compile(
     rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.|L119547037146038801333356L\n\.",

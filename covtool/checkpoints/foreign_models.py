@@ -9,11 +9,11 @@ from covtool.checkpoints.auxiliary_heads import leave_out_auxiliary
 from covtool.checkpoints.building import build
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.identification import Identification
-from covtool.checkpoints.identify import identify
 from covtool.checkpoints.metadata.classes import stated_classes
 from covtool.checkpoints.metadata.images import Usual, stated_images, usual_images
 from covtool.checkpoints.opened import OpenedModel, OpenRequest, opened
 from covtool.checkpoints.published import PublishedModel
+from covtool.checkpoints.recognizing import identify
 from covtool.checkpoints.refusals import unrecognized
 from covtool.errors import UnknownVariantError, UnrecognizedCheckpointError
 from covtool.printable import first_few

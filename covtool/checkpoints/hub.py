@@ -12,7 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from covtool.backbones.hub_problems import PROBLEMS, SILENCE, reason_on_hub, status_of
 from covtool.backbones.model_size import require_room
-from covtool.backbones.pretrained import HUB_PREFIX
+from covtool.backbones.names import HUB_PREFIX
 from covtool.checkpoints import model_file
 from covtool.documents import parse_json
 from covtool.errors import CheckpointError

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,21 +10,20 @@ from torch import Tensor, nn
 
 from covtool.backbones.convolutions import ConvSite, find_convolutions
 from covtool.backbones.fingerprint import is_relevant
-from covtool.backbones.pretrained import HUB_PREFIX
+from covtool.backbones.names import HUB_PREFIX
 from covtool.backbones.sites import Sites, find_sites
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.hub import own_file
 from covtool.checkpoints.identification import Identification
-from covtool.checkpoints.identify import identify
 from covtool.checkpoints.key_report import group_keys
 from covtool.checkpoints.matching import Candidate
+from covtool.checkpoints.naming import place_of_model
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
-from covtool.checkpoints.own_runs import find_in_run
 from covtool.checkpoints.places import is_there
 from covtool.checkpoints.published import open_published
+from covtool.checkpoints.recognizing import identify
 from covtool.checkpoints.reid import open_reid
-from covtool.checkpoints.shards import weights_file
 from covtool.errors import SurgeryError
 from covtool.ops.decorrelation import correlation, smallest_eigenvalue_ratio
 from covtool.progress import Track, silent
@@ -147,8 +145,7 @@ def inspect_source(
     Raises:
         CheckpointError: The source cannot be read, or is not of `arch`.
     """
-    is_there(Path(source))  # raises where it cannot even be looked at
-    path = find_in_run(source)[0] or weights_file(Path(source))
+    path = place_of_model(source).path
     identification = None
     if is_there(path):
         checkpoint = read_checkpoint(path, weights=weights)

@@ -6,8 +6,9 @@ from torch import nn
 
 from covtool.checkpoints import model_file
 from covtool.checkpoints.foreign import read_checkpoint
-from covtool.checkpoints.own_runs import find_in_run, model_of_state
+from covtool.checkpoints.own_runs import model_of_state
 from covtool.checkpoints.places import is_folder, is_there, missing_file, no_file
+from covtool.checkpoints.run_models import find_in_run
 from covtool.errors import CheckpointError
 
 

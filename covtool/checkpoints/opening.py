@@ -7,29 +7,23 @@ from typing import Any
 
 from covtool import __version__
 from covtool.backbones.auxiliary import drop_auxiliary_, has_auxiliary, without_auxiliary
-from covtool.backbones.create import TORCHVISION_PREFIX
 from covtool.backbones.image_size import take_size_
-from covtool.backbones.pretrained import HUB_PREFIX, NamedModel, model_by_name
+from covtool.backbones.names import HUB_PREFIX, TORCHVISION_PREFIX
+from covtool.backbones.pretrained import NamedModel, model_by_name
 from covtool.checkpoints import model_file
 from covtool.checkpoints.auxiliary_heads import LEFT_OUT
 from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import read_checkpoint
 from covtool.checkpoints.foreign_models import open_foreign, open_published_model
 from covtool.checkpoints.hub import HubFile, own_file
+from covtool.checkpoints.naming import place_of_model, unknown_name
 from covtool.checkpoints.opened import OpenedModel, OpenRequest, opened, replaced
 from covtool.checkpoints.other_images import compare_images, require_positions
-from covtool.checkpoints.own_runs import OwnModel, find_in_run, model_of_state
-from covtool.checkpoints.places import (
-    SUFFIXES,
-    close_names,
-    is_there,
-    missing_file,
-    names_in,
-)
+from covtool.checkpoints.own_runs import OwnModel, model_of_state
+from covtool.checkpoints.places import SUFFIXES, is_there, missing_file
 from covtool.checkpoints.published import open_published
 from covtool.checkpoints.reid import open_reid
 from covtool.checkpoints.room import may_be_large, require_room_for_images
-from covtool.checkpoints.shards import weights_file
 from covtool.errors import ArgumentError, CheckpointError, UnknownVariantError
 from covtool.printable import printable
 from covtool.progress import Track, silent
@@ -79,12 +73,10 @@ def open_model(
 
 def _open(request: OpenRequest) -> OpenedModel:
     source = request.source
-    is_there(Path(source.name))  # raises where it cannot even be looked at
-    in_run, taken = find_in_run(source.name)
-    path = in_run or weights_file(Path(source.name))
+    path, is_run, taken = place_of_model(source.name)
     if is_there(path):
         if is_regular(path) and model_file.is_covtool_file(path):
-            _require_one_set(path, source.weights, is_run=in_run is not None)
+            _require_one_set(path, source.weights, is_run=is_run)
             return _open_own(_own_file(path, taken), request)
         checkpoint = read_checkpoint(path, weights=source.weights)
         if checkpoint.saved is not None:
@@ -196,23 +188,8 @@ def _by_name(source: str, num_classes: int | None, *, pretrained: bool) -> Named
     try:
         return model_by_name(source, num_classes=num_classes, pretrained=pretrained)
     except UnknownVariantError as problem:
-        if source.startswith((TORCHVISION_PREFIX, HUB_PREFIX)):
-            raise CheckpointError(problem.message, hint=problem.hint) from problem
-        raise _neither_file_nor_name(source, problem) from problem
+        raise unknown_name(source, problem) from problem
     except ArgumentError as problem:
         raise CheckpointError(
             f"{source} cannot be opened.", reason=problem.message, hint=problem.reason
         ) from problem
-
-
-def _neither_file_nor_name(source: str, problem: UnknownVariantError) -> CheckpointError:
-    path = Path(source)
-    if len(path.parts) > 1:
-        return missing_file(path)
-    names = (name for name in names_in(Path()) if name.endswith(SUFFIXES))
-    near = ", ".join(close_names(source, names))
-    return CheckpointError(
-        f"{printable(source)!r} is neither a file nor the name of an architecture.",
-        reason=f"Near it in this folder: {near}." if near else problem.message,
-        hint=(problem.hint or "").replace("Available:", "Similar names:"),
-    )

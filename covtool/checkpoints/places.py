@@ -19,6 +19,20 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
 """Suffixes of the names of checkpoints."""
 
 
+def stem_of(source: str) -> str:
+    """Return the name of a file or a model without folder, library, ``hf-hub:`` and suffix.
+
+    Example:
+        >>> stem_of("runs/resnet50.pth.tar"), stem_of("torchvision:resnet50")
+        ('resnet50', 'resnet50')
+    """
+    name = Path(source.rsplit(":", 1)[-1]).name
+    while name.endswith(SUFFIXES):
+        name = name.rpartition(".")[0]
+    # A run or a file called after RUN@last would stand in its place afterwards.
+    return name.replace("@", "-")
+
+
 def is_folder(path: Path) -> bool:
     """Return whether there is a folder; what cannot be looked at is none."""
     return os.path.isdir(path)  # noqa: PTH112 -- Path's raises where a name is too long

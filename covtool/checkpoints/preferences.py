@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from covtool.backbones.create import TORCHVISION_PREFIX
+from covtool.backbones.names import TORCHVISION_PREFIX
 from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.matching import Candidate
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from covtool.backbones.architectures import load_index
-from covtool.backbones.create import TORCHVISION_PREFIX
 from covtool.backbones.index import ArchitectureIndex
+from covtool.backbones.names import TORCHVISION_PREFIX
 from covtool.checkpoints.bodies import body_prefixes
 from covtool.checkpoints.code_bases import named_code_base
 from covtool.checkpoints.foreign import ForeignCheckpoint

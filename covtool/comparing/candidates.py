@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from covtool.backbones.feature_maps import FeatureMap
 from covtool.backbones.sites import Sites, find_sites
-from covtool.checkpoints.file_kinds import stem_of
 from covtool.checkpoints.opened import OpenedModel
+from covtool.checkpoints.places import stem_of
 from covtool.comparing.records import LeftOutRow
 from covtool.comparing.taps import choose_taps
 from covtool.errors import CovtoolError, SurgeryError

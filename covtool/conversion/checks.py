@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from covtool.atomic import require_model_name, require_writable
-from covtool.checkpoints.file_kinds import stem_of
+from covtool.checkpoints.naming import converted_name
 from covtool.conversion.records import ConversionRequest, Job
 from covtool.errors import ArgumentError
 from covtool.specs import HeadSpec
-from covtool.surgery.operations import OPERATIONS, of_kind, require_order, stem_of_operations
+from covtool.surgery.operations import OPERATIONS, of_kind, require_order
 
 
 def checked_output(job: Job, *, writes: bool) -> Path:
@@ -23,18 +23,12 @@ def checked_output(job: Job, *, writes: bool) -> Path:
         OutputExistsError: The output exists.
     """
     request = job.request
-    output = request.output or _default_output(request)
+    output = request.output or converted_name(request.source.name, request.operations)
     _refuse(request)
     require_model_name(output)
     if writes:  # checked before the first process writes
         job.processes.main(lambda: require_writable(output, overwrite=request.overwrite))
     return output
-
-
-def _default_output(request: ConversionRequest) -> Path:
-    return Path(
-        f"{stem_of(request.source.name)}-{stem_of_operations(request.operations)}.safetensors"
-    )
 
 
 def _refuse(request: ConversionRequest) -> None:

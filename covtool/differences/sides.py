@@ -11,8 +11,9 @@ from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.inspection import inspect_source
 from covtool.checkpoints.model_file import is_covtool_file, read_recipe
 from covtool.checkpoints.opening import open_model
-from covtool.checkpoints.own_runs import find_in_run, model_of_state
+from covtool.checkpoints.own_runs import model_of_state
 from covtool.checkpoints.places import is_there
+from covtool.checkpoints.run_models import find_in_run
 from covtool.checkpoints.shards import weights_file
 from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum
 from covtool.checkpoints.tensor_files import DTYPES

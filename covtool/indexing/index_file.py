@@ -12,7 +12,6 @@ from torch import Tensor
 from covtool import __version__
 from covtool.checkpoints.model_file import RECIPE_KEY
 from covtool.checkpoints.other_files import RECORD_KEY
-from covtool.checkpoints.places import close_names, names_in
 from covtool.checkpoints.tensor_checksum import CHECKSUM_KEY, checksum, text_checksum
 from covtool.checkpoints.tensor_files import tensors_in
 from covtool.documents import parse_json
@@ -29,6 +28,7 @@ from covtool.evaluation.features.formats import (
 )
 from covtool.evaluation.features.table import FeatureTable, ImageLabels
 from covtool.indexing.index_record import VERSION, IndexRecord
+from covtool.indexing.places import no_index
 from covtool.printable import printable
 from covtool.safetensors_header import Header, HeaderError, read_header
 from covtool.specs.problems import first_problem
@@ -91,12 +91,7 @@ def read_record(path: Path) -> IndexRecord:
     try:
         header = read_header(path)
     except FileNotFoundError as problem:
-        near = close_names(path.name, names_in(path.parent))
-        raise DataError(
-            f"There is no index {path}.",
-            reason=f"Near it: {', '.join(near)}." if near else None,
-            hint="covtool index MODEL IMAGES -o makes one.",
-        ) from problem
+        raise no_index(path) from problem
     except HeaderError as problem:
         if is_index_name(path):
             raise _damaged(path, reason_of(problem)) from problem

@@ -17,16 +17,15 @@ from covtool.data.datasets.lists.column_names import PATH, candidates
 from covtool.data.datasets.lists.csv_file import cell_of, opened_table
 from covtool.data.datasets.lists.labeled import is_table
 from covtool.data.datasets.lists.text import checked_lines, opened_text, translate_list_errors
+from covtool.data.datasets.places import STDIN, is_pattern, no_images_at, record_source
 from covtool.data.datasets.records.records import RecordPath, Records
-from covtool.data.datasets.records.sources import image_records, record_source
+from covtool.data.datasets.records.sources import image_records
 from covtool.data.images.decoding import image_size, is_image
 from covtool.errors import ArgumentError, DataError
 from covtool.full_paths import in_full
-from covtool.prediction.path_patterns import is_pattern, matched
+from covtool.prediction.path_patterns import matched
 from covtool.printable import printable
 from covtool.regular_files import is_regular
-
-STDIN = "-"
 
 Place = str | tuple[int, int] | Image.Image
 """A path; or the number of the records and the image in them; or a picture itself."""
@@ -149,7 +148,7 @@ def _named(text: str, records: list[Records]) -> Part:
                 hint="It is relative to the working folder; ** stands for folders at any depth.",
             ),
         )
-    raise DataError(f"There is no {printable(text)}.", hint="Check the path.")
+    raise no_images_at(text)
 
 
 def _single(name: str, place: Place) -> Part:

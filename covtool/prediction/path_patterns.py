@@ -6,15 +6,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from covtool.data.datasets.folder_walk import FolderWalk, is_hidden
+from covtool.data.datasets.places import is_pattern
 from covtool.errors import DataError, reason_of
 
 DEEP = "**"
-_MAGIC = frozenset("*?[")
-
-
-def is_pattern(text: str) -> bool:
-    """Return whether a text has one of the characters ``*``, ``?`` and ``[``."""
-    return not _MAGIC.isdisjoint(text)
 
 
 def matched(pattern: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from covtool.run_files.names import (
     SUMMARY,
 )
 from covtool.run_files.repeats import is_repeats, named_runs, runs_in, runs_of
+from covtool.run_files.resumable import require_resumable
 from covtool.run_files.settings import read_settings
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "is_repeats",
     "named_runs",
     "read_settings",
+    "require_resumable",
     "runs_in",
     "runs_of",
     "step_rows",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from covtool.atomic import require_writable, written_whole
 from covtool.atomic.formats import require_card_name
-from covtool.backbones.pretrained import HUB_PREFIX
+from covtool.backbones.names import HUB_PREFIX
 from covtool.checkpoints.hub import split_name
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model

@@ -1,5 +1,6 @@
 """The operations of a recipe: what can be done to an architecture, with all parameters."""
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -181,6 +182,28 @@ Operation = Annotated[
     | PatchStrideSpec,
     Field(discriminator="operation"),
 ]
+
+
+def stem_of_operations(operations: Iterable[Operation]) -> str:
+    """Return the part of a file name that names operations, in the order of `STEMS`.
+
+    Example:
+        >>> stem_of_operations([HeadSpec(head="isqrt"), ConvolutionSpec(conv="tanh")])
+        'tanh-isqrt'
+    """
+    named = sorted(
+        (operation for operation in operations if operation.operation in STEMS),
+        key=lambda operation: tuple(STEMS).index(operation.operation),
+    )
+    return "-".join(STEMS[o.operation](o) for o in named) or "converted"
+
+
+STEMS: Mapping[str, Callable[[Any], str]] = {
+    "conv": lambda spec: spec.conv,
+    "head": lambda spec: spec.head,
+    "eigenlayer": lambda spec: f"eigen{spec.features}",
+}
+"""What an operation adds to an output's file name, for those that add anything."""
 
 
 def operation_name(operation: Operation) -> str:

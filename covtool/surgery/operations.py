@@ -72,7 +72,6 @@ class OperationRow:
             plan goes into the recipe: with it, and `recorded`, the same plan is made again.
         apply: Function that returns a changed copy of the model.
         history: Function that returns its record for the history of a file.
-        stem: Function that returns its part of an output's file name; None for no part.
         calibration: Whether images set it ``at once``, on the network as it is then, or ``last``,
             when all other operations are done; None for not at all.
         allows: Names of the operations that may follow; None for any that still has a place.
@@ -87,7 +86,6 @@ class OperationRow:
     plan: Callable[[nn.Module, Any, PlanContext], Plan]
     apply: Callable[[nn.Module, Plan], nn.Module]
     history: Callable[[Any], OperationRecord] = _operation_alone
-    stem: Callable[[Any], str] | None = None
     calibration: Literal["at once", "last"] | None = None
     allows: frozenset[str] | None = None
     after_calibration: bool = False
@@ -137,13 +135,6 @@ def of_kind(operations: Iterable[Operation], kind: type[S]) -> tuple[S, ...]:
 def operation_record(operation: Operation) -> OperationRecord:
     """Return the record of an operation for a file's history; the recipe has all of it."""
     return OPERATIONS[operation.operation].history(operation)
-
-
-def stem_of_operations(operations: Iterable[Operation]) -> str:
-    """Return the part of a file name that names the operations, in the order of the table."""
-    listed = tuple(operations)
-    parts = [row.stem(o) for row in OPERATIONS if row.stem for o in of_kind(listed, row.spec)]
-    return "-".join(parts) or "converted"
 
 
 def require_order(operations: Iterable[Operation]) -> None:
@@ -255,7 +246,6 @@ OPERATIONS = Registry(
             plan=_plan_convolutions,
             apply=apply_convolutions,
             history=_convolutions_record,
-            stem=lambda spec: spec.conv,
             calibration="at once",
         ),
         OperationRow(
@@ -266,7 +256,6 @@ OPERATIONS = Registry(
             plan=_plan_head,
             apply=apply_head,
             history=lambda spec: OperationRecord(operation="head", variant=spec.head),
-            stem=lambda spec: spec.head,
             calibration="last",
         ),
         OperationRow(
@@ -285,7 +274,6 @@ OPERATIONS = Registry(
             plan=_by_images(plan_eigenlayer),
             apply=apply_eigenlayer,
             history=lambda s: OperationRecord(operation="eigenlayer", features=s.features),
-            stem=lambda spec: f"eigen{spec.features}",
             allows=frozenset(),
             after_calibration=True,
         ),

@@ -81,7 +81,8 @@ def test_a_model_judges_labels_and_says_what_it_cannot_know(leaking, tmp_path):
 def test_mistakes_are_refused_before_anything_is_read(leaking, tmp_path):
     assert covtool("data", tmp_path / "gone").returncode == 4
     assert covtool("data", leaking, "--csv", "images.txt").returncode == 2
-    quick = covtool("data", leaking, "--quick", "--model", "x.pth")
+    (tmp_path / "x.pth").touch()
+    quick = covtool("data", leaking, "--quick", "--model", tmp_path / "x.pth")
     assert quick.returncode == 2
     assert "--quick" in quick.stderr
 

@@ -145,7 +145,10 @@ def test_a_model_without_a_gradient_is_noted(model_path, data, tmp_path, capsys)
         ("--attack pdg --eps 4/255", "no attack named 'pdg'. Did you mean 'pgd'? Available: fgsm"),
     ],
 )
-def test_attacks_that_make_no_sense_are_usage_errors(told, message, capsys) -> None:
-    code, out, err = _run(capsys, "nowhere.pth", "--data", "nowhere", *told.split())
+def test_attacks_that_make_no_sense_are_usage_errors(told, message, capsys, tmp_path) -> None:
+    net, data = tmp_path / "net.pth", tmp_path / "data"
+    net.touch()
+    data.mkdir()
+    code, out, err = _run(capsys, str(net), "--data", str(data), *told.split())
     assert (code, out) == (2, "")
     assert message in " ".join(err.split())

@@ -81,8 +81,11 @@ def test_tolerance_that_is_not_kept_ends_with_6_and_no_file(
         (["-o", "missing/net.onnx"], "missing"),
     ],
 )
-def test_mistake_is_refused_before_anything_is_opened(covtool, given: list[str], said: str) -> None:
-    code, _, err = covtool("export", "no-such-model.safetensors", *given)
+def test_mistake_is_refused_before_anything_is_opened(
+    covtool, given: list[str], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "no-model.safetensors").touch()
+    code, _, err = covtool("export", "no-model.safetensors", *given)
     assert code == 2
     assert said in " ".join(err.split())
 

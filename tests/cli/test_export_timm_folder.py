@@ -59,10 +59,11 @@ def test_folder_is_compared_on_images_and_opened_by_timm(
 def test_what_timm_cannot_build_is_refused_before_images_are_read(covtool, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
+    (tmp_path / "empty").mkdir()
     second = write_model_of(tmp_path / "a", head("isqrt"))
     vision = write_model_of(tmp_path / "b", base=SQUEEZENET)
     for model, reason in ((second, "Its head is isqrt"), (vision, "is torchvision's squeezenet")):
-        told = ("-o", "net", "--format", "timm", "--data", "nowhere")
+        told = ("-o", "net", "--format", "timm", "--data", "empty")
         code, _, err = covtool("export", model, *told)
         assert code == 2
         assert reason in " ".join(err.split())
@@ -75,13 +76,14 @@ def test_place_of_other_things_is_refused_before_the_model_is_opened(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     (tmp_path / "link").symlink_to(tmp_path / "mine")
+    (tmp_path / "no-model.safetensors").touch()
     for place, said in (
         ("mine", "not a folder that covtool wrote"),
         ("link", "is a link"),
         ("missing/net", "There is no folder"),
     ):
         told = ("-o", place, "--format", "timm", "--overwrite")
-        code, _, err = covtool("export", "no-such-model.safetensors", *told)
+        code, _, err = covtool("export", "no-model.safetensors", *told)
         assert (code, said in " ".join(err.split())) == (2, True), err
     assert (tmp_path / "mine" / "thesis.tex").exists()
 

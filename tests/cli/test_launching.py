@@ -49,7 +49,8 @@ def test_under_torchrun_nproc_must_agree_with_it(covtool, monkeypatch, nproc, co
     for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    got, _, err = covtool("evaluate", "test_resnet", "--data", "nowhere", "--nproc", nproc)
+    data = "." if code == 2 else "nowhere"
+    got, _, err = covtool("evaluate", "test_resnet", "--data", data, "--nproc", nproc)
     assert (got, message in err) == (code, True), err
 
 

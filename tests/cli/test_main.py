@@ -179,9 +179,15 @@ def test_value_out_of_range_names_the_flag(toy) -> None:
         toy("--rate", "-1")
 
 
-@pytest.mark.parametrize("module", ["covtool", "covtool.specs", "covtool.errors"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("covtool", "covtool.specs", "covtool.errors", "covtool.variant_names"),
+        *("covtool.checkpoints.naming", "covtool.data.datasets.places", "covtool.indexing.places"),
+    ],
+)
 def test_cheap_modules_stay_cheap(module: str) -> None:
-    program = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    program = f"import sys, {module}; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 

@@ -63,13 +63,13 @@ def test_an_unknown_preset_and_an_unknown_key_are_refused_with_a_guess() -> None
 
 @pytest.fixture
 def asked(covtool, monkeypatch: pytest.MonkeyPatch):
-    """Run `covtool finetune m --data d` and catch the request that it comes to."""
+    """Run `covtool finetune` and catch the request that it comes to."""
     requests: list[FinetuneRequest] = []
     monkeypatch.setattr(command, "_start", lambda _, request, *__: (requests.append(request), None))
     monkeypatch.setattr(command, "show_result", lambda *_, **__: None)
 
     def ask(*arguments: object) -> FinetuneRequest:
-        code, _, err = covtool("finetune", "m", "--data", "d", *arguments)
+        code, _, err = covtool("finetune", "test_resnet", "--data", ".", *arguments)
         assert code == 0, err
         return requests.pop()
 

@@ -99,5 +99,5 @@ def test_a_recipe_without_operations_that_will_do_is_a_usage_error(name, covtool
 
 def test_lists_and_numbers_of_a_configuration_are_typed_as_before(covtool, tmp_path):
     path = written(tmp_path, "mean: [0.5, 0.5, 0.5]\nimg_size: 64\nbatch_size: 4\nexif: true\n")
-    code, _, err = covtool("evaluate", "model", "--data", tmp_path / "none", "--config", path)
+    code, _, err = covtool("evaluate", "test_resnet", "--data", tmp_path / "none", "--config", path)
     assert code == 4, err

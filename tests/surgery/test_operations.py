@@ -12,13 +12,13 @@ from torch.testing import assert_close
 
 from covtool.errors import ArgumentError
 from covtool.specs import EigenlayerSpec, HeadSpec, Operation, Provenance, Recipe
+from covtool.specs.operations import stem_of_operations
 from covtool.surgery import OPERATIONS
 from covtool.surgery.operations import (
     PlanContext,
     operation_record,
     plan_step,
     require_order,
-    stem_of_operations,
 )
 from covtool.surgery.rebuild import operate, rebuild
 

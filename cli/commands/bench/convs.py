@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covtool.errors import ArgumentError
-from covtool_cli import options, render
+from covtool_cli import loading, options, render
 from covtool_cli.commands.bench import settings, tables
 
 if TYPE_CHECKING:
@@ -54,14 +54,15 @@ def command(
     Example: covtool bench convs --step resnet18 --conv tanh
     """
     _refuse_mixed(shape, step, step_shape)
-    spec = settings.benchmark_spec(
-        device,
-        tf32=tf32,
-        dtype=dtype,
-        compiled=compiled,
-        channels_last=channels_last,
-        repetitions=repetitions,
-    )
+    with loading.libraries(as_json=as_json):
+        spec = settings.benchmark_spec(
+            device,
+            tf32=tf32,
+            dtype=dtype,
+            compiled=compiled,
+            channels_last=channels_last,
+            repetitions=repetitions,
+        )
     if step:
         from covtool.benchmarking.training_steps import SHAPE, benchmark_steps
 

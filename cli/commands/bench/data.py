@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covtool_cli import options, render
+from covtool_cli import first_checks, loading, options, render
 from covtool_cli.commands.bench import settings, tables
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def command(
 
     Example: covtool bench data --data birds/ --workers 4
     """
-    from covtool.benchmarking.data_loading import LoadingBenchmarkSpec, benchmark_loading
+    first_checks.require_data(data)
+    with loading.libraries(as_json=as_json):
+        from covtool.benchmarking.data_loading import LoadingBenchmarkSpec, benchmark_loading
 
     spec = LoadingBenchmarkSpec(
         img_size=img_size,

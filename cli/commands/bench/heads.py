@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covtool_cli import options, render
+from covtool.variant_names import require_variant
+from covtool_cli import loading, options, render
 from covtool_cli.commands.bench import settings, tables
 
 if TYPE_CHECKING:
@@ -36,8 +37,12 @@ def command(
 
     Example: covtool bench heads --shape 16x256x7x7 --head isqrt --head mpn:taylor
     """
+    for name in head or ():
+        require_variant("head", name.partition(":")[0])
+    with loading.libraries(as_json=as_json):
+        from covtool.benchmarking.heads import SHAPES, benchmark_heads
+
     chosen = settings.resolved(device, tf32=tf32)
-    from covtool.benchmarking.heads import SHAPES, benchmark_heads
 
     result = benchmark_heads(
         shape or SHAPES,

@@ -7,7 +7,7 @@ import typer
 from covtool.errors import UnknownVariantError
 from covtool.specs import RetrievalSpec
 from covtool.specs.byte_amounts import format_bytes
-from covtool_cli import options, render
+from covtool_cli import loading, options, render
 from covtool_cli.commands.bench import settings, tables
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def command(
             raise UnknownVariantError("search", name, SEARCHES)
     given = {"metric": metric, "max_memory": max_memory}
     spec = options.validated(RetrievalSpec, {k: v for k, v in given.items() if v is not None})
-    from covtool.benchmarking.retrieval import SHAPE, benchmark_retrieval
+    with loading.libraries(as_json=as_json):
+        from covtool.benchmarking.retrieval import SHAPE, benchmark_retrieval
 
     result = benchmark_retrieval(
         shape or [SHAPE],

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covtool_cli import options, render
+from covtool_cli import first_checks, loading, options, render
 from covtool_cli.commands.bench import settings, tables
 
 if TYPE_CHECKING:
@@ -40,16 +40,19 @@ def command(
 
     Example: covtool bench step --network resnet50 --opt sgd
     """
+    for name in opt or ():
+        first_checks.require_optimizer(name)
+    with loading.libraries(as_json=as_json):
+        from covtool.benchmarking.optimizer_steps import (
+            NETWORK,
+            OPTIMIZERS,
+            SHAPE,
+            benchmark_optimizer_steps,
+        )
+
     spec = settings.benchmark_spec(
         device, tf32=tf32, dtype=dtype, channels_last=channels_last, repetitions=repetitions
     )
-    from covtool.benchmarking.optimizer_steps import (
-        NETWORK,
-        OPTIMIZERS,
-        SHAPE,
-        benchmark_optimizer_steps,
-    )
-
     result = benchmark_optimizer_steps(
         network or NETWORK,
         shape or (SHAPE,),

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from covtool.backbones.create import TORCHVISION_PREFIX
 from covtool.backbones.image_size import fixed_size
 from covtool.backbones.library_input import default_input, default_name
+from covtool.backbones.names import TORCHVISION_PREFIX
 from covtool.backbones.published_names import known_architecture
 from covtool.checkpoints.metadata.statements import Statement, Statements
 from covtool.checkpoints.metadata.wording import in_words, pixels, same, sentence

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from covtool.backbones.architectures import load_index
-from covtool.backbones.create import TORCHVISION_PREFIX
+from covtool.backbones.names import TORCHVISION_PREFIX
 from covtool.checkpoints.bodies import whole_bodies
 from covtool.checkpoints.matching import RGB, Candidate
 from covtool.specs import BaseSpec

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from covtool.atomic import written_whole
-from covtool.data.datasets.layout import DataLayout, canonical_splits, layout_of_list, nothing_there
+from covtool.data.datasets.layout import DataLayout, canonical_splits, layout_of_list
 from covtool.data.datasets.lists.labeled import is_table
+from covtool.data.datasets.places import nothing_there
 from covtool.data.datasets.retrieval.training import searching_layout
 from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import DataError, reason_of

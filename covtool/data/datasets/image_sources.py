@@ -20,9 +20,10 @@ from covtool.data.datasets.lists.labeled import (
     require_files,
 )
 from covtool.data.datasets.lists.text import lines_of, note_on_encoding
+from covtool.data.datasets.places import RecordSource, no_images_at, record_source
 from covtool.data.datasets.published import find_published
 from covtool.data.datasets.reading import scan
-from covtool.data.datasets.records.sources import RecordSource, record_source, scan_records
+from covtool.data.datasets.records.sources import scan_records
 from covtool.data.datasets.retrieval.labeled import CSV_SPLITS
 from covtool.data.datasets.retrieval.reading import read_retrieval, task_of
 from covtool.data.datasets.retrieval_layout import RetrievalSample
@@ -88,7 +89,7 @@ def find_images(root: Path) -> ImageSource:
 
 def _find_images(root: Path) -> ImageSource:
     if not root.exists():
-        raise DataError(f"There is no {root}.", hint="Check the path.")
+        raise no_images_at(root)
     folder = root if root.is_dir() else root.parent
     splits, notes = _in_folder(root) if root.is_dir() else _in_file(root)
     paths = (sample.path for samples in splits.values() for sample in samples)

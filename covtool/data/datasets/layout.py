@@ -13,6 +13,7 @@ from covtool.data.datasets.class_order import in_order
 from covtool.data.datasets.folders.labeled import LAYOUT_HINT
 from covtool.data.datasets.folders.names import ROLES, UNSPLIT, exact_split, implied_split
 from covtool.data.datasets.found_images import FoundImages, Labeled, shown
+from covtool.data.datasets.places import nothing_there
 from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.data.datasets.samples import Sample
 from covtool.errors import DataError
@@ -125,11 +126,6 @@ def layout_of_list(root: Path, found: Mapping[str, Sequence[Labeled]]) -> DataLa
     if not root.exists():
         raise nothing_there(root)
     return _layout(root, "folder" if root.is_dir() else "csv", found)
-
-
-def nothing_there(root: Path) -> DataError:
-    """Build the error about a path where there is no data set."""
-    return DataError(f"There is no data set at {root}.", hint="Check the path.")
 
 
 def require_trainable(layout: DataLayout) -> None:

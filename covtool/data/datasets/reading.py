@@ -11,8 +11,9 @@ from covtool.data.datasets.folders.labeled import LAYOUT_HINT, labeled_in_folder
 from covtool.data.datasets.folders.names import SPLIT_NAMES, UNSPLIT
 from covtool.data.datasets.found_images import FoundImages
 from covtool.data.datasets.hygiene import check_layout
-from covtool.data.datasets.layout import DataLayout, layout_of_images, nothing_there
+from covtool.data.datasets.layout import DataLayout, layout_of_images
 from covtool.data.datasets.lists.labeled import is_table, read_labeled
+from covtool.data.datasets.places import nothing_there, record_source
 from covtool.data.datasets.published import find_published, refuse_options
 from covtool.data.datasets.validation_split import with_validation
 from covtool.errors import ArgumentError, DataError
@@ -56,9 +57,9 @@ def scan(
 
 
 def _scan(root: Path, choice: LayoutSpec) -> DataLayout:
-    from covtool.data.datasets.records.sources import record_source, scan_records  # slow: torch
-
     if source := record_source(root):
+        from covtool.data.datasets.records.sources import scan_records  # slow: torch
+
         refuse_options(choice, (), root)
         return scan_records(source)
     if not root.exists():

@@ -13,8 +13,9 @@ from covtool.data.datasets.folders.names import SPLIT_NAMES, UNSPLIT
 from covtool.data.datasets.found_images import FoundImages, counted, shown
 from covtool.data.datasets.hygiene import check_layout
 from covtool.data.datasets.image_sources import find_images
-from covtool.data.datasets.layout import DataLayout, layout_of_images, nothing_there
+from covtool.data.datasets.layout import DataLayout, layout_of_images
 from covtool.data.datasets.lists.labeled import is_table, read_labeled
+from covtool.data.datasets.places import nothing_there, record_source
 from covtool.data.datasets.published import find_published
 from covtool.data.datasets.retrieval.forms import FORMS
 from covtool.data.datasets.retrieval.reading import Task, read_retrieval, task_of
@@ -76,11 +77,11 @@ def survey(root: Path, choice: LayoutSpec | None = None, *, task: Task | None = 
         DataError: There is nothing, there are no images, or a list has a mistake.
         ArgumentError: The data set does not offer such a choice.
     """
-    from covtool.data.datasets.records.sources import record_source, scan_records  # slow: torch
-
     choice = choice or LayoutSpec()
     with translate_path_errors(root):
         if source := record_source(root):
+            from covtool.data.datasets.records.sources import scan_records  # slow: torch
+
             found = scan_records(source)
             why = f"its name begins with {found.kind}/"
             return _of_layout(source.root, found, f"{found.kind} records", why)

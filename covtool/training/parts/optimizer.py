@@ -6,8 +6,9 @@ from typing import Any
 from timm.optim import create_optimizer_v2, list_optimizers
 from torch.optim import Optimizer
 
-from covtool.errors import ArgumentError, UnknownVariantError
+from covtool.errors import ArgumentError
 from covtool.specs import TrainingSpec
+from covtool.variant_names import require_optimizer
 
 
 def build_optimizer(groups: list[dict[str, Any]], training: TrainingSpec) -> Optimizer:
@@ -18,10 +19,7 @@ def build_optimizer(groups: list[dict[str, Any]], training: TrainingSpec) -> Opt
         ArgumentError: It cannot be used here: a missing library, a second-order method, settings
             that it refuses.
     """
-    # timm takes a prefix, as in ``lookahead_adam``: what follows it has to be known.
-    name = training.opt.lower().rpartition("_")[2]
-    if name not in list_optimizers():
-        raise UnknownVariantError("optimizer", training.opt, list_optimizers())
+    require_optimizer(training.opt, list_optimizers())
     # Not every optimizer takes betas: they are passed on only where they were given.
     extra = {} if training.opt_betas is None else {"betas": training.opt_betas}
     try:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from covtool.checkpoints.file_kinds import stem_of
+from covtool.checkpoints.places import stem_of
 from covtool.errors import ArgumentError
 from covtool.specs import FinetuneRequest, RepeatSpec
 

@@ -14,7 +14,6 @@ result.json               when the run is complete
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -43,6 +42,7 @@ from covtool.run_files import (
     is_repeats,
     named_runs,
     read_settings,
+    require_resumable,
 )
 from covtool.run_files.learning_rates import RatePoint, rates_text
 from covtool.training.run.checkpoints import CheckpointStore
@@ -110,13 +110,7 @@ class RunDirectory:
                 "command line, --resume does.",
             )
         run = cls(path)
-        needed = run.path / ARGUMENTS
-        if not os.path.lexists(needed):
-            raise ArgumentError(
-                f"{path} is not a run that can be resumed.",
-                reason=f"{needed} is missing.",
-                hint="Give the folder that holds args.yaml, as printed when the run started.",
-            )
+        require_resumable(run.path)
         run._require_files()
         return run
 

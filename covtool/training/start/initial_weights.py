@@ -12,8 +12,8 @@ from covtool.checkpoints.finite import require_finite
 from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
 from covtool.checkpoints.key_report import compare_keys
 from covtool.checkpoints.opened import OpenedModel
-from covtool.checkpoints.own_runs import BEST, find_in_run, run_named
 from covtool.checkpoints.places import is_folder
+from covtool.checkpoints.run_models import BEST, find_in_run, run_named
 from covtool.errors import ArgumentError, CheckpointError
 from covtool.regular_files import is_regular
 from covtool.run_files import RECIPE, STATES

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from covtool.checkpoints.file_kinds import stem_of
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
-from covtool.checkpoints.own_runs import run_named
-from covtool.checkpoints.places import is_there
+from covtool.checkpoints.places import is_there, stem_of
+from covtool.checkpoints.run_models import run_named
 from covtool.data.datasets.folding import FoldedData, fold_data
 from covtool.data.datasets.layout import DataLayout, in_order_of, require_trainable
-from covtool.data.datasets.records.sources import record_source
+from covtool.data.datasets.places import record_source
 from covtool.data.datasets.retrieval.reading import read_classes, read_retrieval
 from covtool.data.datasets.retrieval.report import report_on, require_searchable
 from covtool.data.datasets.retrieval.training import searching_layout

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from covtool.checkpoints.opened import OpenedModel
 from covtool.data.datasets.image_list import read_image_list
-from covtool.data.datasets.layout import in_order_of, nothing_there, require_trainable
+from covtool.data.datasets.layout import in_order_of, require_trainable
+from covtool.data.datasets.places import nothing_there
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
 from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, IMAGE_LIST, RECIPE, read_settings

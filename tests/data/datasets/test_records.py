@@ -18,9 +18,9 @@ from covtool.data.cache import CacheRequest, CacheSetting, evaluation_form, open
 from covtool.data.datasets.checking import check_images
 from covtool.data.datasets.fingerprint import fingerprint
 from covtool.data.datasets.layout import in_order_of
+from covtool.data.datasets.places import RecordSource, record_source
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.records.records import RecordPath, Records
-from covtool.data.datasets.records.sources import RecordSource, record_source
 from covtool.data.images.decoding import image_size, read_image
 from covtool.data.loading.loaders import evaluation_loader, training_loader
 from covtool.errors import ArgumentError, DataError, InterruptedRunError

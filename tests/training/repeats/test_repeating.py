@@ -11,7 +11,7 @@ from toy_data import write_toy_data
 from training_runs import Recorder, content, make_request, power_cut, press_ctrl_c
 
 from covtool.auditing import AuditRequest, audit
-from covtool.checkpoints.own_runs import find_in_run
+from covtool.checkpoints.run_models import find_in_run
 from covtool.errors import (
     ArgumentError,
     CheckpointError,

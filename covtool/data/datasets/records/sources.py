@@ -5,7 +5,6 @@ extra ``covtool[hf]``, reads what Hugging Face stores.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,50 +15,16 @@ from timm.data import create_reader
 from covtool.data.datasets.folders.names import SPLIT_NAMES, exact_split
 from covtool.data.datasets.layout import DataLayout, canonical_splits
 from covtool.data.datasets.lists.text import lines_of
+from covtool.data.datasets.places import RecordSource, require_folder_of
 from covtool.data.datasets.records.records import ReaderArchive, Records
 from covtool.data.datasets.records.shards import LeftOut, images_in, indexed
 from covtool.documents import parse_json
 from covtool.errors import ArgumentError, CovtoolError, DataError, reason_of
-from covtool.full_paths import in_full
 from covtool.printable import printable
 from covtool.regular_files import read_text
 
 INFO_FILES = ("_info.json", "info.json")
 CLASS_NAMES = "classes.txt"
-
-
-@dataclass(frozen=True, slots=True)
-class RecordSource:
-    """A data set of records.
-
-    Attributes:
-        kind: ``wds`` or ``hfds``.
-        name: A folder, or for ``hfds`` perhaps a name.
-    """
-
-    kind: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}/{self.name}"
-
-    @property
-    def root(self) -> Path:
-        """The folder."""
-        return Path(self.name)
-
-
-def record_source(text: str | Path) -> RecordSource | None:
-    """Return the source that ``wds/...`` or ``hfds/...`` names; None where that path exists.
-
-    A path that does not exist is tried from the root: `Path` makes one slash of ``wds//data``.
-    """
-    kind, _, name = str(text).partition("/")
-    if kind not in READ or not name or Path(text).exists():
-        return None
-    if not Path(name).exists() and Path("/", name).exists():
-        name = str(Path("/", name))
-    return RecordSource(kind, str(in_full(name)) if Path(name).exists() else name)
 
 
 def scan_records(source: RecordSource) -> DataLayout:
@@ -108,8 +73,7 @@ def image_records(source: RecordSource) -> Records:
 
 
 def _all_shards(source: RecordSource) -> list[Path]:
-    if not source.root.is_dir():
-        raise DataError(f"There is no folder {source.root}.", hint="Check the path.")
+    require_folder_of(source)
     files = sorted(source.root.glob("*.tar"))
     if not files:
         raise DataError(f"{source.root} holds no tar files.")
@@ -124,8 +88,7 @@ Shards = dict[str, tuple[list[Path], str]]
 
 
 def _read_shards(source: RecordSource) -> Found:
-    if not source.root.is_dir():
-        raise DataError(f"There is no folder {source.root}.", hint="Check the path.")
+    require_folder_of(source)
     info = next((source.root / name for name in INFO_FILES if (source.root / name).exists()), None)
     shards = _shards_by_name(source) if info is None else _shards_by_info(info)
     found, notes = {}, []

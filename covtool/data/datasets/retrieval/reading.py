@@ -12,6 +12,7 @@ from covtool.data.datasets.hygiene import note_on_outside, require_distinct
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL
 from covtool.data.datasets.lists.labeled import is_table, meanings_in
+from covtool.data.datasets.places import nothing_there
 from covtool.data.datasets.published import find_published, refuse_options
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.retrieval.forms import FORMS
@@ -96,7 +97,7 @@ def _on_outside(layout: RetrievalLayout, paths: Iterable[Path]) -> Iterator[str]
 
 def _read_retrieval(root: Path, choice: LayoutSpec, test_classes: float | None) -> RetrievalLayout:
     if not root.exists():
-        raise DataError(f"There is no data set at {root}.", hint="Check the path.")
+        raise nothing_there(root)
     form = next((row for row in FORMS if row.fits(root)), None)
     # A published data set for classification looks like class folders or a CSV file: it goes first.
     general = form is None or form.name in ("csv", "folders")

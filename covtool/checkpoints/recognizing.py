@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from covtool.backbones.architectures import load_index
-from covtool.backbones.create import TORCHVISION_PREFIX
 from covtool.backbones.index import ArchitectureIndex
+from covtool.backbones.names import TORCHVISION_PREFIX
 from covtool.backbones.published_names import current_name
 from covtool.checkpoints.bodies import (
     Body,

@@ -1,0 +1,102 @@
+"""What is checked before torch is loaded: that inputs are there, outputs are free, names exist.
+
+The library checks the same again, with the same functions, for those who call it from Python.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from covtool.atomic import require_writable
+from covtool_cli import launching
+
+
+def require_models(*names: str | None) -> None:
+    """Refuse names that are neither those of files nor of architectures.
+
+    Args:
+        *names: Names or paths of models; None for none.
+
+    Raises:
+        CheckpointError: There is no such model.
+    """
+    # Not at the top, here and below: it is for commands that open models, and help does not wait.
+    from covtool.checkpoints.naming import require_model
+
+    for name in filter(None, names):
+        require_model(name)
+
+
+def require_some_models(*names: str) -> None:
+    """Refuse names of models, except where there is something: it may also be a run.
+
+    Raises:
+        CheckpointError: There is neither a file, nor a folder, nor an architecture of a name.
+    """
+    require_models(*(name for name in names if not os.path.lexists(name)))
+
+
+def require_data(*roots: Path | None) -> None:
+    """Refuse data sets that do not exist.
+
+    Raises:
+        DataError: There is nothing at a path.
+    """
+    from covtool.data.datasets.places import require_data_set
+
+    for root in filter(None, roots):
+        require_data_set(root)
+
+
+def require_images(arguments: Iterable[str | Path]) -> None:
+    """Refuse arguments for images where nothing is.
+
+    Raises:
+        DataError: There is nothing at a path.
+    """
+    from covtool.data.datasets.places import require_images
+
+    for argument in arguments:
+        require_images(argument)
+
+
+def require_heads(texts: Iterable[str]) -> None:
+    """Refuse heads that do not exist, as a comparison takes them: ``all``, ``isqrt:dim=128``.
+
+    Raises:
+        UnknownVariantError: There is no such head, or no such option of heads.
+        ArgumentError: An option has no value, or is there twice.
+    """
+    from covtool.specs.comparing import ALL, parse_head
+    from covtool.variant_names import require_variant
+
+    for text in texts:
+        name, _ = parse_head(text)
+        if name != ALL:
+            require_variant("head", name)
+
+
+def require_outputs(*paths: Path | None, overwrite: bool) -> None:
+    """Refuse outputs that exist, or that could not be written.
+
+    Raises:
+        ArgumentError: There is no folder for it, it is not a file's place, or it is read-only.
+        OutputExistsError: It exists, and `overwrite` is False.
+    """
+    if launching.is_main():  # of several processes, the first writes
+        for path in filter(None, paths):
+            require_writable(path, overwrite=overwrite)
+
+
+def require_optimizer(name: str) -> None:
+    """Refuse an optimizer that timm does not have.
+
+    Raises:
+        UnknownVariantError: It is known that timm has none of that name.
+    """
+    from covtool.backbones.names import shipped_names
+    from covtool.variant_names import require_optimizer
+
+    known = shipped_names()
+    if known is not None:
+        require_optimizer(name, known.optimizers)
