@@ -65,13 +65,13 @@ class _Gram(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (factor,) = ctx.saved_tensors
+        factor: Tensor = ctx.saved_tensors[0]
         with full_precision(factor):  # a backward pass may be called where autocast is on
             return factor @ (grad + grad.mT)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        (factor,) = ctx.saved_tensors
+        factor: Tensor = ctx.saved_tensors[0]
         half = factor.mT @ tangent
         return half + half.mT
 
@@ -164,6 +164,6 @@ def _places(rows: slice, size: int, device: torch.device) -> Tensor:
 
 def _rows_of_gradient(grad: Tensor, rows: slice, places: Tensor) -> Tensor:
     """Return rows of G + G', for the gradient G of the upper triangle, (B, rows, size)."""
-    block = grad.index_select(1, places.flatten()).unflatten(1, places.shape)
+    block = grad.index_select(1, places.flatten()).reshape(-1, *places.shape)
     block.diagonal(offset=rows.start, dim1=1, dim2=2).mul_(2)
     return block

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from covtool.errors import ArgumentError
 from covtool.ops.precision import full_precision
@@ -83,6 +84,8 @@ def _steps(
     matrices: Tensor, num_iterations: int, of_root: bool, out: Out | None = None
 ) -> tuple[Tensor, list[Tensor]]:
     """Return Y or Z, and the matrices that `_gradient` needs, in the order of `_pairs`."""
+    # Buffers are written to inside of `_NewtonSchulz` alone, where nothing is differentiated.
+    in_place = out is not None
     out = repeat(None) if out is None else out
     num_pairs, single = divmod(num_iterations, 2)
     M: Tensor = matrices
@@ -92,9 +95,11 @@ def _steps(
         M, W = _first_step(matrices, of_root, num_pairs > 0, out)
         kept += [M, W]
     for left in reversed(range(num_pairs)):
-        R = _plus_identity(torch.baddbmm(M, M, M, beta=INNER, out=next(out)), SHIFT)
+        R = _plus_identity(
+            torch.baddbmm(M, M, M, beta=INNER, out=next(out)), SHIFT, in_place=in_place
+        )
         U = torch.baddbmm(M, R, R, beta=LINEAR / 16, alpha=1 / 16, out=next(out))
-        U = _plus_identity(U, CONSTANT / 16)
+        U = _plus_identity(U, CONSTANT / 16, in_place=in_place)
         kept += [R, U]
         if not left:
             return (U.clone() if W is None else W @ U), kept
@@ -110,9 +115,13 @@ def _steps(
 def _first_step(matrices: Tensor, of_root: bool, goes_on: bool, out: Out) -> tuple[Tensor, Tensor]:
     """Return M (`matrices` itself where nothing follows) and Y or Z after one step."""
     if not of_root and not goes_on:
-        return matrices, _plus_identity(-0.5 * matrices, 1.5)
+        return matrices, _plus_identity(-0.5 * matrices, 1.5, in_place=False)
     square = matrices @ matrices
-    W = 1.5 * matrices - 0.5 * square if of_root else _plus_identity(-0.5 * matrices, 1.5)
+    W = (
+        1.5 * matrices - 0.5 * square
+        if of_root
+        else _plus_identity(-0.5 * matrices, 1.5, in_place=False)
+    )
     if not goes_on:
         return matrices, W
     M = torch.baddbmm(2.25 * matrices - 1.5 * square, matrices, square, alpha=0.25, out=next(out))
@@ -217,7 +226,7 @@ class _NewtonSchulz(torch.autograd.Function):
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(matrices, *output[1:])
-        ctx.save_for_forward(matrices, *output[1:])
+        ctx.save_for_forward(matrices)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, None, None]:
@@ -226,14 +235,9 @@ class _NewtonSchulz(torch.autograd.Function):
         matrices, *kept = ctx.saved_tensors
         with full_precision(matrices):  # a backward pass may be called where autocast is on
             symmetric = (grad + grad.mT) / 2
-            if torch.is_grad_enabled():
+            if torch.is_grad_enabled() or unpack_dual(matrices).tangent is not None:
                 # It will be differentiated again, and to autograd what is kept is constant.
-                kept = _steps(matrices, ctx.num_iterations, ctx.of_root)[1]
-                return (
-                    _gradient(matrices, kept, symmetric, ctx.num_iterations, ctx.of_root),
-                    None,
-                    None,
-                )
+                return _derivative(matrices, symmetric, ctx), None, None
             parts = zip(*map(_cached_parts, (symmetric, matrices, *kept)), strict=True)
             gradients = [_gradient(a, k, g, ctx.num_iterations, ctx.of_root) for g, a, *k in parts]
         return _joined(gradients), None, None
@@ -241,10 +245,9 @@ class _NewtonSchulz(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> tuple[Tensor | None, ...]:
         # The derivative is its own adjoint.
-        matrices, *kept = ctx.saved_tensors
-        symmetric = (tangent + tangent.mT) / 2
-        change = _gradient(matrices, kept, symmetric, ctx.num_iterations, ctx.of_root)
-        return (change, *(None for _ in kept))
+        (matrices,) = ctx.saved_tensors
+        change = _derivative(matrices, (tangent + tangent.mT) / 2, ctx)
+        return change, *(None for _ in range(_num_kept(ctx.num_iterations, ctx.of_root)))
 
     @staticmethod
     def vmap(
@@ -254,9 +257,20 @@ class _NewtonSchulz(torch.autograd.Function):
         num_iterations: int,
         of_root: bool,
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        whole = matrices.movedim(in_dims[0], 0)
+        # It has a dimension to map over: there is no other tensor that could have one.
+        dim = in_dims[0]
+        assert dim is not None
+        whole = matrices.movedim(dim, 0)
+        outputs: tuple[Tensor, ...]
         outputs = _NewtonSchulz.apply(whole.flatten(0, 1), num_iterations, of_root)
-        return tuple(o.unflatten(0, whole.shape[:2]) for o in outputs), (0,) * len(outputs)
+        stacked: tuple[Tensor, ...] = tuple(o.unflatten(0, whole.shape[:2]) for o in outputs)
+        return stacked, (0,) * len(outputs)
+
+
+def _derivative(matrices: Tensor, direction: Tensor, ctx: Any) -> Tensor:
+    """Return the derivative in a symmetric direction by operations that can be differentiated."""
+    kept = _steps(matrices, ctx.num_iterations, ctx.of_root)[1]
+    return _gradient(matrices, kept, direction, ctx.num_iterations, ctx.of_root)
 
 
 def _cached_parts(matrices: Tensor) -> tuple[Tensor, ...]:
@@ -280,14 +294,10 @@ def _symmetric(half: Tensor) -> Tensor:
     return half + half.mT
 
 
-def _plus_identity(matrices: Tensor, multiple: float) -> Tensor:
-    """Return `matrices` plus a multiple of the identity; they are changed, they are this module's.
-
-    Where operations are recorded they are not: not every format has a view that is written to.
-    """
-    if records_operations():
-        return matrices + multiple * torch.eye(
-            matrices.shape[-1], dtype=matrices.dtype, device=matrices.device
-        )
-    matrices.diagonal(dim1=-2, dim2=-1).add_(multiple)
-    return matrices
+def _plus_identity(matrices: Tensor, multiple: float, *, in_place: bool) -> Tensor:
+    """Return `matrices` plus a multiple of the identity; in place where no derivative is taken."""
+    if in_place:
+        matrices.diagonal(dim1=-2, dim2=-1).add_(multiple)
+        return matrices
+    identity = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
+    return matrices + multiple * identity

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tolerances import FLOAT32_CHAIN, FLOAT64
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.testing import assert_close
 
 from covtool.errors import ArgumentError
@@ -96,6 +97,26 @@ def test_transforms_of_functions_see_the_same_function(form: object, num_iterati
     assert_close(batched[1], batched[0].flip(0), **FLOAT64)
     tangent = torch.func.jvp(total, (matrices,), (matrices,))[1]
     assert_close(tangent, (wanted[:3] * matrices).sum(), **FLOAT64)
+
+
+@every_form
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_second_derivatives_are_the_same_in_every_order_of_modes(form: object) -> None:
+    func = torch.func
+    matrices = unit_trace(size=2, rank=2)[:1].requires_grad_()
+
+    def cubes(x: Tensor) -> Tensor:
+        return form((x + x.mT) / 2, num_iterations=5).pow(3).sum()
+
+    wanted = torch.autograd.functional.hessian(cubes, matrices)
+    for outer in (func.jacfwd, func.jacrev):
+        for inner in (func.jacfwd, func.jacrev):
+            assert_close(outer(inner(cubes))(matrices), wanted, **FLOAT64)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(matrices, torch.ones_like(matrices))
+        (grad,) = torch.autograd.grad(cubes(dual), matrices)
+        tangent = forward_ad.unpack_dual(grad).tangent
+    assert_close(tangent, wanted.sum(dim=(-3, -2, -1)), **FLOAT64)
 
 
 @every_form
