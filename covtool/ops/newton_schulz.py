@@ -278,7 +278,8 @@ def _cached_parts(matrices: Tensor) -> tuple[Tensor, ...]:
     if matrices.device.type != "cpu" or records_operations():
         return (matrices,)
     num_bytes = matrices.shape[-1] ** 2 * matrices.element_size()
-    return matrices.split(max(1, CACHED_BYTES // max(1, num_bytes)))
+    parts: tuple[Tensor, ...] = matrices.split(max(1, CACHED_BYTES // max(1, num_bytes)))
+    return parts
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
