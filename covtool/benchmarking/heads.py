@@ -1,4 +1,4 @@
-"""Every head against average pooling and a textbook iSQRT-COV."""
+"""Every head against average pooling, a textbook iSQRT-COV and the published layer's arithmetic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from covtool.benchmarking.inputs import feature_map
 from covtool.benchmarking.measuring import Cost, describe_machine, measure
+from covtool.benchmarking.published_isqrt import published_isqrt
 from covtool.layers import CovariancePooling
 from covtool.ops.covariance import covariance_pool, triu_vec
 from covtool.ops.eigen_gradients import GRADIENTS
@@ -19,6 +20,7 @@ from covtool.variants import HEADS
 
 SHAPES = ("16x256x7x7", "16x256x14x14")
 TEXTBOOK = "textbook"
+PUBLISHED = "published"
 BASELINE = "gap"
 NUM_CLASSES = 1000  # as ImageNet has; the classifier is most of the parameters
 RULED = "mpn"  # the head that every gradient rule is measured in
@@ -96,8 +98,8 @@ def benchmark_heads(
 
     Args:
         shapes: Shapes like ``16x256x7x7``: batch, channels after the reduction, height, width.
-        heads: Names as in `all_heads`; None for all. Average pooling and the textbook form come
-            along in any case.
+        heads: Names as in `all_heads`; None for all. Average pooling, the textbook form and the
+            published layer's arithmetic come along in any case.
         device: Device to compute on.
         dtype: Precision of the feature maps: ``float32``, ``bfloat16``, ``float16``, ``float64``.
         repetitions: Each time is the median of so many.
@@ -124,7 +126,8 @@ def _rows(
         # the baseline once, also where `heads` names it
         for name in dict.fromkeys((BASELINE, *heads))
     }
-    functions = {TEXTBOOK: lambda x: triu_vec(textbook_isqrt(x)), **layers}
+    compared = {TEXTBOOK: lambda x: triu_vec(textbook_isqrt(x)), PUBLISHED: published_isqrt}
+    functions = {**compared, **layers}
     costs = measure(functions, features, repetitions=repetitions, track=track)
     # In float64: the reference has to be closer to the truth than all that it judges.
     exact = matrix_sqrt_eigh(covariance_pool(features.double()))

@@ -1,16 +1,18 @@
 """Pooling layers that keep second-order statistics as one symmetric matrix."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
 from covtool.layers.channel_dropout import AdaptiveChannelDropout
 from covtool.layers.global_pooling import GlobalPooling
 from covtool.ops.covariance import covariance_pool, triu_vec
-from covtool.ops.isqrt import isqrt_covariance
+from covtool.ops.isqrt import isqrt_covariance, isqrt_triangle
 from covtool.ops.power_normalization import shifted_signed_sqrt, signed_sqrt, unit_length
 from covtool.ops.precision import at_least_float32, full_precision
-from covtool.ops.second_order import second_moments
+from covtool.ops.python_backward import records_operations
+from covtool.ops.second_order import computed_in, second_moments
 
 MatrixFunction = Callable[[Tensor], Tensor]
 """Feature maps (B, D, H, W) to symmetric matrices (B, S, S); holds no parameters."""
@@ -19,6 +21,9 @@ VECTORIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "triu": triu_vec,
     "full": lambda matrices: matrices.flatten(1),
 }
+
+TRIANGLES: dict[MatrixFunction, Callable[..., Tensor]] = {isqrt_covariance: isqrt_triangle}
+"""Functions that give the upper triangle alone, in less memory, by what gives the matrices."""
 
 
 class CovariancePooling(GlobalPooling):
@@ -67,11 +72,35 @@ class CovariancePooling(GlobalPooling):
     def pool(self, features: Tensor) -> Tensor:
         # Half precision has too few digits for products of features, and autocast would choose it.
         with full_precision(features):
-            return self.vectorize(self.matrix(at_least_float32(features))).to(features.dtype)
+            precise = at_least_float32(features)
+            # What is recorded has to be plain operations on the matrices.
+            whole = self.vec != "triu" or records_operations()
+            triangle = None if whole else triangle_of(self.matrix)
+            vectors = self.flatten(self.matrix(precise)) if triangle is None else triangle(precise)
+            return self.normalize(vectors).to(features.dtype)
 
     def vectorize(self, matrices: Tensor) -> Tensor:
         """Symmetric matrices (B, S, S) as vectors (B, num_features)."""
+        return self.normalize(self.flatten(matrices))
+
+    def flatten(self, matrices: Tensor) -> Tensor:
+        """The upper triangles or all of symmetric matrices (B, S, S), as they are."""
         return VECTORIZATIONS[self.vec](matrices)
+
+    def normalize(self, vectors: Tensor) -> Tensor:
+        """Vectors as they leave the layer; here as they come."""
+        return vectors
+
+
+def triangle_of(matrix: MatrixFunction) -> Callable[[Tensor], Tensor] | None:
+    """Return the function to the upper triangle of `matrix` itself; None where there is none."""
+    if isinstance(matrix, partial):
+        if matrix.func is computed_in:
+            inner = triangle_of(matrix.keywords["matrix"])
+            return None if inner is None else partial(matrix, matrix=inner)
+        form = None if matrix.args else TRIANGLES.get(matrix.func)
+        return None if form is None else partial(form, **matrix.keywords)
+    return TRIANGLES.get(matrix)
 
 
 class BatchNormCovariancePooling(CovariancePooling):
@@ -98,8 +127,7 @@ class BilinearPooling(CovariancePooling):
         super().__init__(in_features, **{"matrix": second_moments, **arguments})
         self.thresh: float | None = None
 
-    def vectorize(self, matrices: Tensor) -> Tensor:
-        vectors = super().vectorize(matrices)
+    def normalize(self, vectors: Tensor) -> Tensor:
         if self.thresh is None:
             return unit_length(signed_sqrt(vectors))
         return unit_length(shifted_signed_sqrt(vectors, thresh=self.thresh))

@@ -15,13 +15,10 @@ from typing import Literal
 from torch import Tensor
 
 from covtool.errors import UnknownVariantError
-from covtool.ops.covariance import centered_positions
-from covtool.ops.matrix_sqrt import (
-    newton_schulz_inverse_root,
-    newton_schulz_root,
-    one_where_zero,
-    root_of_scale,
-)
+from covtool.ops.congruence import congruence_triangle, gram
+from covtool.ops.covariance import centered_positions, triu_vec
+from covtool.ops.matrix_sqrt import one_where_zero, root_of_scale
+from covtool.ops.newton_schulz import newton_schulz_inverse_root, newton_schulz_root
 from covtool.ops.precision import at_least_float32, full_precision
 
 Side = Literal["auto", "channels", "positions"]
@@ -88,15 +85,23 @@ def isqrt_covariance(
         >>> isqrt_covariance(torch.rand(2, 8, 7, 7)).shape
         torch.Size([2, 8, 8])
     """
-    if pre_norm not in PRE_NORMS:
-        raise UnknownVariantError("pre-norm", pre_norm, tuple(PRE_NORMS))
-    if post_norm not in POST_NORMS:
-        raise UnknownVariantError("post-norm", post_norm, tuple(POST_NORMS))
-    norms = PRE_NORMS[pre_norm], POST_NORMS[post_norm]
-    with full_precision(features):
-        centered = centered_positions(at_least_float32(features))
-        root = _root(centered, norms, num_iterations, side, positions=centered.shape[-1])
-        return root.to(features.dtype)
+    return _pooled(features, (pre_norm, post_norm), num_iterations, side, triangle=False)
+
+
+def isqrt_triangle(
+    features: Tensor,
+    *,
+    num_iterations: int = 5,
+    pre_norm: str = "trace",
+    post_norm: str = "trace",
+    side: Side = "auto",
+) -> Tensor:
+    """Return the upper triangle of `isqrt_covariance`, as `triu_vec` orders it: (B, C*(C+1)/2).
+
+    Iterated on N x N matrices it is computed without the C x C matrices and their gradient, in half
+    the memory. Args and errors as `isqrt_covariance`.
+    """
+    return _pooled(features, (pre_norm, post_norm), num_iterations, side, triangle=True)
 
 
 def gram_sqrt_newton_schulz(
@@ -118,10 +123,26 @@ def gram_sqrt_newton_schulz(
 def cheaper_side(channels: int, positions: int, *, num_iterations: int) -> Side:
     """Return the side with fewer multiplications: ``channels`` or ``positions``."""
     # Matrix products of all steps; the first and the last one need fewer.
-    products = 3 * num_iterations - 3
+    products = 2 * num_iterations
     on_channels = channels**2 * positions + products * channels**3
     on_positions = 2 * channels * positions**2 + channels**2 * positions + products * positions**3
     return "positions" if on_positions < on_channels else "channels"
+
+
+def _pooled(
+    features: Tensor, names: tuple[str, str], num_iterations: int, side: Side, *, triangle: bool
+) -> Tensor:
+    pre_norm, post_norm = names
+    if pre_norm not in PRE_NORMS:
+        raise UnknownVariantError("pre-norm", pre_norm, tuple(PRE_NORMS))
+    if post_norm not in POST_NORMS:
+        raise UnknownVariantError("post-norm", post_norm, tuple(POST_NORMS))
+    norms = PRE_NORMS[pre_norm], POST_NORMS[post_norm]
+    with full_precision(features):
+        centered = centered_positions(at_least_float32(features))
+        positions = centered.shape[-1]
+        root = _root(centered, norms, num_iterations, side, positions=positions, triangle=triangle)
+        return root.to(features.dtype)
 
 
 def _root(
@@ -131,6 +152,7 @@ def _root(
     side: Side,
     *,
     positions: int,
+    triangle: bool = False,
 ) -> Tensor:
     """Return the root of A A' / `positions`, scaled before and after by `norms` of A A'.
 
@@ -143,16 +165,20 @@ def _root(
     if side == "auto":
         side = cheaper_side(*factor.shape[-2:], num_iterations=num_iterations)
     # X X' and X' X have the same trace and norm, so the side does not matter to the scales.
-    gram = factor @ factor.mT if side == "channels" else factor.mT @ factor
+    small = gram(factor.mT if side == "channels" else factor)
     pre_norm, post_norm = norms
-    before = pre_norm(gram)
+    before = pre_norm(small)
     scale: Tensor | float = 1.0
     if post_norm is not None:
-        after = before if post_norm is pre_norm else post_norm(gram)
+        after = before if post_norm is pre_norm else post_norm(small)
         scale = root_of_scale(after / positions) * largest
-    unit = gram / one_where_zero(before)
+    unit = small / one_where_zero(before)
     if side == "channels":
-        return newton_schulz_root(unit, num_iterations=num_iterations) * scale
+        root = newton_schulz_root(unit, num_iterations=num_iterations) * scale
+        return triu_vec(root) if triangle else root
     inverse_root = newton_schulz_inverse_root(unit, num_iterations=num_iterations)
     # The scale goes to the small matrix, not to the C x C product.
-    return factor @ (inverse_root * (scale / one_where_zero(before))) @ factor.mT
+    middle = inverse_root * (scale / one_where_zero(before))
+    if triangle:
+        return congruence_triangle(factor, middle)
+    return factor @ middle @ factor.mT

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from covtool.errors import ArgumentError, ShapeError
+from covtool.errors import ShapeError
+from covtool.ops.newton_schulz import newton_schulz_root
 from covtool.ops.precision import at_least_float32, full_precision
 
 
@@ -46,42 +47,6 @@ def matrix_sqrt_newton_schulz(cov: Tensor, *, num_iterations: int = 5) -> Tensor
         return (root * root_of_scale(trace)).to(cov.dtype)
 
 
-def newton_schulz_root(matrices: Tensor, *, num_iterations: int) -> Tensor:
-    """Return the iterate Y after `num_iterations` steps from Y = `matrices`, Z = I: (B, C, C) each.
-
-    `matrices` must have eigenvalues in [0, 1]; nothing is scaled.
-
-    Raises:
-        ArgumentError: `num_iterations` is less than 1.
-    """
-    root, inverse_root = matrices, None
-    for left in reversed(range(_checked(num_iterations))):
-        step = _step(root, inverse_root)
-        root = root @ step
-        if left:
-            inverse_root = step if inverse_root is None else step @ inverse_root
-    return root
-
-
-def newton_schulz_inverse_root(matrices: Tensor, *, num_iterations: int) -> Tensor:
-    """Return the iterate Z, which approaches the inverse root: like `newton_schulz_root`.
-
-    It is a polynomial in `matrices`, with Y = `matrices` Z, so it stays finite for singular ones.
-
-    Raises:
-        ArgumentError: `num_iterations` is less than 1.
-    """
-    root = matrices
-    inverse_root: Tensor | None = None
-    for left in reversed(range(_checked(num_iterations))):
-        step = _step(root, inverse_root)
-        inverse_root = step if inverse_root is None else step @ inverse_root
-        if left:
-            root = root @ step
-    assert inverse_root is not None  # there is a first step
-    return inverse_root
-
-
 def one_where_zero(scale: Tensor) -> Tensor:
     """`scale`, with 1 in place of 0: safe to divide by, in value and in gradient."""
     return torch.where(scale > 0, scale, torch.ones_like(scale))
@@ -90,18 +55,3 @@ def one_where_zero(scale: Tensor) -> Tensor:
 def root_of_scale(scale: Tensor) -> Tensor:
     """Square root of a scale that is at least 0; at 0 both value and gradient are 0."""
     return torch.where(scale > 0, one_where_zero(scale).sqrt(), torch.zeros_like(scale))
-
-
-def _step(root: Tensor, inverse_root: Tensor | None) -> Tensor:
-    """(3I - ZY)/2, with Z = I where it is None."""
-    identity = torch.eye(root.shape[-1], dtype=root.dtype, device=root.device)
-    if inverse_root is None:
-        return 1.5 * identity - 0.5 * root
-    # One fused call: fewer passes over memory than product, sum and scale.
-    return torch.baddbmm(identity.expand_as(root), inverse_root, root, beta=1.5, alpha=-0.5)
-
-
-def _checked(num_iterations: int) -> int:
-    if num_iterations < 1:
-        raise ArgumentError(f"num_iterations must be at least 1, but it is {num_iterations}.")
-    return num_iterations

@@ -13,6 +13,14 @@ class _Forgetful:
         """Keep nothing: the operations themselves are differentiated."""
 
 
+def records_operations() -> bool:
+    """Return whether what runs is being recorded: torch.compile, torch.export, torch.jit.trace.
+
+    What is recorded has to be operations that every format has, without Python in their backward.
+    """
+    return is_tracing() or torch.compiler.is_compiling()
+
+
 def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """Return ``function.apply(*arguments)``; under torch.jit.trace, run its forward pass alone.
 
