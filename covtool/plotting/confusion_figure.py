@@ -1,6 +1,6 @@
 """A confusion matrix as a picture, and an order in which confused classes stand together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,21 +42,21 @@ def confusion_order(counts: np.ndarray) -> np.ndarray:
     return leaves_list(tree)
 
 
-def most_confused_classes(counts: np.ndarray, most: int = NAMED) -> np.ndarray:
+def most_confused_classes(
+    pairs: Iterable[tuple[int, int]], num_classes: int, most: int = NAMED
+) -> np.ndarray:
     """Return the classes of the largest confusions, in the order of their numbers.
 
     Args:
-        counts: Images of each class by the class they are taken for, (K, K).
+        pairs: Pairs of different classes that are confused, the most images first.
+        num_classes: Number of all classes.
         most: Number of classes that are not exceeded.
     """
-    if len(counts) <= most:
-        return np.arange(len(counts))
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    rows, columns = np.nonzero(wrong)
+    if num_classes <= most:
+        return np.arange(num_classes)
     chosen: set[int] = set()
-    for pair in np.argsort(-wrong[rows, columns], kind="stable"):
-        more = chosen | {int(rows[pair]), int(columns[pair])}
+    for pair in pairs:
+        more = chosen.union(pair)
         if len(more) > most:
             break
         chosen = more

@@ -1,9 +1,12 @@
 """Classes on an evaluation's page: which are confused, and how well each is known."""
 
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from covtool.pages import (
     Column,
@@ -20,7 +23,6 @@ from covtool.plotting.confusion_figure import (
     confusion_figure,
     confusion_order,
     most_confused_classes,
-    shares_of,
 )
 from covtool.plotting.figure_file import house_style, svg_text
 from covtool.reporting.image_pictures import ImagePictures
@@ -29,15 +31,15 @@ from covtool.reporting.subjects import Subject
 PAIRS = 12
 """Pairs of classes that are shown with pictures."""
 PICTURES_OF_A_PAIR = 2
+LARGEST_TABLE = 2000
+"""Classes of the largest matrix that is written whole: 4 million cells, 8 MB."""
 
 
 def confused_pairs(subject: Subject) -> list[tuple[int, int, int]]:
     """Return right class, given class and images, the most images first."""
-    wrong = subject.confusion.copy()
-    np.fill_diagonal(wrong, 0)
-    rows, columns = np.nonzero(wrong)
-    order = np.argsort(-wrong[rows, columns], kind="stable")
-    return [(int(rows[k]), int(columns[k]), int(wrong[rows[k], columns[k]])) for k in order]
+    pairs = subject.confusions.wrong.largest_first()
+    columns = (pairs.right, pairs.given, pairs.images)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def pair_images(subject: Subject) -> dict[tuple[int, int], list[int]]:
@@ -81,15 +83,16 @@ def confusion_section(subject: Subject, pictures: ImagePictures) -> Section:
 def class_section(subject: Subject) -> Section:
     """Return the table by class."""
     figures, names = subject.figures, subject.names
-    taken = subject.confusion.copy()
-    np.fill_diagonal(taken, 0)
+    # The first pair of a class has the most images, and of equals the lower given class.
+    taken = {}
+    for right, given, count in confused_pairs(subject):
+        taken.setdefault(right, f"{names[given]} ({count})")
     rest = int(figures.images.sum()) - figures.images - figures.predicted + 2 * figures.right
     accuracy = 100 * rest.double() / int(figures.images.sum())
     rows = []
     for k, name in enumerate(names):
         if not int(figures.images[k]) and not int(figures.predicted[k]):
             continue
-        most = int(taken[k].argmax())
         rows.append(
             (
                 name,
@@ -98,7 +101,7 @@ def class_section(subject: Subject) -> Section:
                 _percent(figures.recall[k]),
                 _percent(figures.f1[k]),
                 float(accuracy[k]),
-                f"{names[most]} ({taken[k, most]})" if taken[k, most] else None,
+                taken.get(k),
             )
         )
     table = Table(
@@ -122,11 +125,24 @@ def class_section(subject: Subject) -> Section:
 _FIGURES = ("precision", "recall", "F1", "accuracy")
 
 
-def write_matrix(subject: Subject, path: Path) -> None:
-    """Write the whole confusion matrix as CSV: a row for each right class."""
-    rows = zip(subject.names, subject.confusion.tolist(), strict=True)
+def confusion_files(subject: Subject) -> dict[str, Callable[[Path], None]]:
+    """Return what writes all confusions as CSV: a matrix, or of many classes a row for a pair."""
+    if len(subject.names) > LARGEST_TABLE:
+        return {"confusion_pairs.csv": partial(_write_pairs, subject)}
+    return {"confusion.csv": partial(_write_matrix, subject)}
+
+
+def _write_matrix(subject: Subject, path: Path) -> None:
+    rows = zip(subject.names, subject.confusions.matrix().tolist(), strict=True)
     head = ("right \\ given", *subject.names)
     write_rows(path, head, ((name, *row) for name, row in rows))
+
+
+def _write_pairs(subject: Subject, path: Path) -> None:
+    found, names = subject.confusions, subject.names
+    columns = (column.tolist() for column in (found.right, found.given, found.images))
+    rows = ((names[r], names[g], images) for r, g, images in zip(*columns, strict=True))
+    write_rows(path, ("right", "given", "images"), rows)
 
 
 def _percent(share: float) -> float | None:
@@ -135,11 +151,12 @@ def _percent(share: float) -> float | None:
 
 
 def _matrices(subject: Subject) -> list[Block]:
-    counts, total = subject.confusion, len(subject.names)
-    shown = most_confused_classes(counts)
+    total = len(subject.names)
+    shown = most_confused_classes(((r, g) for r, g, _ in confused_pairs(subject)), total)
     is_part = len(shown) < total
-    part = counts[np.ix_(shown, shown)]
-    shares = shares_of(counts)[np.ix_(shown, shown)]  # of all images of the class
+    part = subject.confusions.between(torch.from_numpy(shown)).numpy()
+    of_class = subject.figures.images.numpy()[shown]  # all images of the class
+    shares = part / np.maximum(of_class, 1)[:, None]
     order = confusion_order(part)
     part, shares = part[np.ix_(order, order)], shares[np.ix_(order, order)]
     names = [subject.names[shown[k]] for k in order]
