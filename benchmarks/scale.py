@@ -514,7 +514,7 @@ def classes_page(work: Path) -> Row:
 def classes_predicted(work: Path) -> Row:
     """Do `covtool predict --top-k 5` with a model of 100,000 classes on 1000 images."""
     model, _ = _many_classes(work)
-    images = sorted((work / "folder" / "val" / "class_0000").parent.glob("*/IMG_00000000.jpg"))
+    images = sorted((work / "folder" / "val").glob("*/IMG_00000000.jpg"))
     output = work / "answers.csv"
     words = ("predict", str(model), *map(str, images), "--top-k", "5", "-o", str(output))
     _, row = _command(*words, "--overwrite")
@@ -523,10 +523,6 @@ def classes_predicted(work: Path) -> Row:
 
 def classes_head(work: Path) -> Row:
     """Ask for 100,000 classes on a head of 32,896 features: 13 GB of weights."""
-    _, data = _many_classes(work)
-    with data.open("a", newline="") as out:
-        image = next(iter((work / "folder" / "train").glob("*/*.jpg"))).relative_to(work)
-        csv.writer(out).writerows((image, f"class_{n:06}") for n in range(MANY_CLASSES))
     words = ("convert", "resnet18", "--from-scratch", "--head", "isqrt", "--dim", "256")
     file = work / "big.safetensors"
     _, row = _command(*words, "--num-classes", str(MANY_CLASSES), "-o", str(file), "--overwrite")
