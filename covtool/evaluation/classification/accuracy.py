@@ -273,7 +273,7 @@ class _Counts:
             class_names=names,
             targets=tuple(self.targets),
             predictions=tuple(self.predictions),
-            doubts=tuple(torch.cat(self.probabilities[0].doubts).tolist()),
+            doubts=tuple(self.probabilities[0].doubts.rows.tolist()),
             probabilities=figures[0],
             at_temperature_1=figures[-1],
         )

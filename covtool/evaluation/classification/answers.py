@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from covtool.evaluation.classification.accuracy import ranks_of
+from covtool.evaluation.classification.columns import Column
 from covtool.ops.neighbors import normalized, sketch_for
 
 
@@ -39,6 +40,9 @@ class ImageAnswers:
         return len(self.right)
 
 
+_COLUMNS = 6  # of what is kept for each image beside the direction
+
+
 class AnswerKeeper:
     """Keeps the answers of a model while it is measured; nothing is computed twice.
 
@@ -53,8 +57,8 @@ class AnswerKeeper:
         self._temperature = temperature
         self._layer = layer
         self._fed: Tensor | None = None
-        self._columns: list[tuple[Tensor, ...]] = []
-        self._directions: list[Tensor] = []
+        self._columns = tuple(Column() for _ in range(_COLUMNS))
+        self._directions = Column()
 
     def __enter__(self) -> Self:
         layer = self._model.get_submodule(self._layer) if self._layer else None
@@ -77,18 +81,20 @@ class AnswerKeeper:
         given = logits.argmax(1)
         of_given, of_right = (logs.gather(1, c[:, None])[:, 0] for c in (given, targets))
         ranks = ranks_of(logits, targets)
-        self._columns.append((targets, given, of_given.exp(), of_right.exp(), -of_right, ranks))
+        found = (targets, given, of_given.exp(), of_right.exp(), -of_right, ranks)
+        for column, rows in zip(self._columns, found, strict=True):
+            column.add(rows)
         if self._fed is not None:
             flat = self._fed.flatten(1).float()
-            self._directions.append(normalized(flat, sketch_for(flat.shape[1])).half())
+            self._directions.add(normalized(flat, sketch_for(flat.shape[1])).half())
             self._fed = None
 
     def take(self) -> ImageAnswers | None:
         """Return the answers so far; None without any, as one of several processes may have."""
-        if not self._columns:
+        if not len(self._columns[0]):
             return None
-        columns = [torch.cat(column) for column in zip(*self._columns, strict=True)]
-        directions = torch.cat(self._directions) if self._directions else None
+        columns = [column.rows for column in self._columns]
+        directions = self._directions.rows if len(self._directions) else None
         return _answers(columns, directions)
 
     def _remember(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:

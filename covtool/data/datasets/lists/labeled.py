@@ -93,19 +93,17 @@ def read_table(
         DataError: Not text, no such columns, no rows, a row that lacks something, missing files;
             several columns or files that could be meant.
     """
-    found, files, total = defaultdict(list), ListedFiles(file), 0
+    found, files, total, place = defaultdict(list), ListedFiles(file), 0, str(file)
     keep = keep or (lambda split, cells: found[split].append(cells))
     with opened_table(file) as (names, rows):
         chosen = ChosenColumns.of(file, names, table)
         for number, row in rows:
-            line = f"{file}, line {number}"
+            line = f"{place}, line {number}"
             split = chosen.split(line, row, default)
             cells = {kind: cell_of(line, row, chosen.columns[kind]) for kind in table.columns}
-            cells |= {
-                kind: cell_of(line, row, chosen.columns[kind], may_be_empty=True)
-                for kind in table.optional
-                if kind in chosen.columns
-            }
+            for kind in table.optional:
+                if kind in chosen.columns:
+                    cells[kind] = cell_of(line, row, chosen.columns[kind], may_be_empty=True)
             # The split tells 1.jpg of train/ from 1.jpg of test/.
             cells[PATH] = files.relative_path(cells[PATH], () if split == default else (split,))
             keep(split, cells)
