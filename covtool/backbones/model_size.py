@@ -144,6 +144,21 @@ def require_room(what: str, needed: int) -> None:
         )
 
 
+def new_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
+    """Build a linear layer, once it is known that its weights are within the limit.
+
+    A covariance of 256 channels has 32,896 features: with 100,000 classes, 13 GB of weights.
+
+    Raises:
+        CheckpointError: They are not; see `require_room`.
+    """
+    if torch.empty(0).device != _META:  # where nothing has memory yet
+        what = f"A linear layer of {in_features:,} features and {out_features:,} outputs"
+        size = torch.get_default_dtype().itemsize
+        require_room(what, size * out_features * (in_features + bias))
+    return nn.Linear(in_features, out_features, bias=bias)
+
+
 def _rounded_up(amount: int) -> str:
     """Return an amount that is enough, as a user writes it."""
     unit, name = (10**9, "GB") if amount >= 10**9 else (10**6, "MB")

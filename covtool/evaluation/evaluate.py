@@ -14,12 +14,17 @@ from covtool.backbones.classifier import find_classifier
 from covtool.backbones.device import resolve_device
 from covtool.checkpoints.metadata.class_lists import read_class_names
 from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
-from covtool.data.datasets.checking import CheckedSamples, check_images, notes_on_formats
+from covtool.data.datasets.checking import (
+    DECODED_AT_MOST,
+    CheckedSamples,
+    check_images,
+    notes_on_formats,
+)
 from covtool.data.datasets.class_findings import notes_on_classes
 from covtool.data.datasets.duplicates import COMPARED_AT_MOST, notes_on_equal_files
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.reading import scan
-from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.samples import FileSamples, Sample
 from covtool.data.loading.loaders import ImageLoader, evaluation_loader
 from covtool.data.loading.worker_death import translate_worker_death
 from covtool.errors import ArgumentError, DataError, SurgeryError
@@ -113,7 +118,7 @@ class Evaluation:
     attack: AttackSpec | None = None
     far_from_training: bool = False
     unknown: UnknownResult | None = None
-    paths: tuple[Path, ...] = ()
+    paths: Sequence[Path] = ()
     answers: ImageAnswers | None = None
     attacked_answers: ImageAnswers | None = None
     opened: OpenedModel | None = None
@@ -279,10 +284,13 @@ def _keeper(opened: OpenedModel, temperature: float, inputs: bool) -> Callable[.
     return partial(AnswerKeeper, opened.model, temperature, layer, inputs=inputs)
 
 
-def _paths(samples: Sequence[Sample], measured: _Measured) -> tuple[Path, ...]:
+def _paths(samples: Sequence[Sample], measured: _Measured) -> Sequence[Path]:
     """Return the files of the images that were measured; none where that is not certain."""
     left_out = {str(path) for path, _ in measured.unreadable}
-    paths = tuple(sample.path for sample in samples if str(sample.path) not in left_out)
+    if not left_out and isinstance(samples, FileSamples):
+        paths: Sequence[Path] = samples.paths
+    else:
+        paths = tuple(sample.path for sample in samples if str(sample.path) not in left_out)
     return paths if len(paths) == measured.result.images else ()
 
 
@@ -377,7 +385,11 @@ def _images(
     else:
         samples, split = layout.samples(request.split), request.split
     checked = check_images(
-        samples, on_bad_image=request.on_bad_image, track=track, processes=processes
+        samples,
+        on_bad_image=request.on_bad_image,
+        track=track,
+        processes=processes,
+        at_most=DECODED_AT_MOST,  # another one that cannot be read comes up on the way
     )
     return checked, split
 

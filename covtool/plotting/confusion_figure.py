@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from covtool.plotting.figure_file import as_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from covtool.ops.confusion import Confusions
 
 NAMED = 40
 """Most classes of a matrix that is drawn: beyond, no name and no cell could be read."""
@@ -49,7 +52,7 @@ def confusion_order(counts: np.ndarray) -> np.ndarray:
     return leaves_list(tree)
 
 
-def confused_blocks(counts: np.ndarray) -> list[np.ndarray]:
+def confused_blocks(confusions: "Confusions") -> list[np.ndarray]:
     """Return groups of classes that are confused with each other, the most mistakes first.
 
     Groups are joined by average linkage, as in `confusion_order`, while a class of one is taken for
@@ -58,19 +61,20 @@ def confused_blocks(counts: np.ndarray) -> list[np.ndarray]:
     classes, those of the largest confusions are looked at.
 
     Args:
-        counts: Images of each class by the class they are taken for, (K, K).
+        confusions: Pairs of classes that occur, rightly recognized images included.
 
     Returns:
         Numbers of the classes of each group, two at least, each in the order of `confusion_order`.
         A class is in one group at most.
     """
-    classes = _most_confused(counts)
+    classes = _most_confused(confusions)
     if len(classes) < 2:
         return []
+    counts, images = _between(confusions, classes), images_of(confusions)[classes]
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
 
-    shares = shares_of(counts)[np.ix_(classes, classes)]
+    shares = counts / np.maximum(images, 1)[:, None]
     likeness = (shares + shares.T) / 2
     np.fill_diagonal(likeness, 1)
     tree = linkage(squareform(1 - likeness, checks=False), "average")
@@ -81,21 +85,31 @@ def confused_blocks(counts: np.ndarray) -> list[np.ndarray]:
         if is_there and size <= BLOCK and 1 - distance >= LEAST_LIKENESS:
             groups[step] = groups.pop(int(one)) + groups.pop(int(other))
     blocks = [classes[sorted(group)] for group in groups.values() if len(group) > 1]
-    ordered = [block[confusion_order(counts[np.ix_(block, block)])] for block in blocks]
-    return sorted(ordered, key=lambda block: (-mistakes_within(counts, block), block.min()))
+    ordered = [block[confusion_order(_between(confusions, block))] for block in blocks]
+    return sorted(ordered, key=lambda block: (-mistakes_within(confusions, block), block.min()))
 
 
-def mistakes_within(counts: np.ndarray, block: np.ndarray) -> int:
+def mistakes_within(confusions: "Confusions", block: np.ndarray) -> int:
     """Return the images of a group's classes that are taken for another class of it."""
-    inside = counts[np.ix_(block, block)]
+    inside = _between(confusions, block)
     return int(inside.sum() - np.trace(inside))
 
 
-def _most_confused(counts: np.ndarray) -> np.ndarray:
+def images_of(confusions: "Confusions") -> np.ndarray:
+    """Return the number of images of each class, (K,)."""
+    right, images = confusions.right.numpy(), confusions.images.numpy()
+    return np.bincount(right, images, minlength=confusions.num_classes).astype(np.int64)
+
+
+def _between(confusions: "Confusions", classes: np.ndarray) -> np.ndarray:
+    return confusions.between(torch.from_numpy(classes)).numpy()
+
+
+def _most_confused(confusions: "Confusions") -> np.ndarray:
     """Return the classes that are confused with any, `MOST_JOINED` at most, in their order."""
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    mistakes = wrong.sum(0) + wrong.sum(1)
+    wrong, size = confusions.wrong, confusions.num_classes
+    pairs, images = torch.cat([wrong.right, wrong.given]), wrong.images.repeat(2)
+    mistakes = np.bincount(pairs.numpy(), images.numpy(), minlength=size)
     most = np.argsort(-mistakes, kind="stable")[:MOST_JOINED]
     return np.sort(most[mistakes[most] > 0])
 

@@ -1,9 +1,12 @@
 """Classes on an evaluation's page: which are confused, and how well each is known."""
 
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from covtool.data.datasets.found_images import counted
 from covtool.pages import (
@@ -23,8 +26,8 @@ from covtool.plotting.confusion_figure import (
     confused_blocks,
     confusion_figure,
     confusion_order,
+    images_of,
     mistakes_within,
-    shares_of,
 )
 from covtool.plotting.figure_file import house_style, svg_text
 from covtool.reporting.image_pictures import ImagePictures
@@ -35,15 +38,15 @@ PAIRS = 12
 PICTURES_OF_A_PAIR = 2
 BLOCKS = 8
 """Groups of confused classes whose matrices are drawn, where there are too many classes for one."""
+LARGEST_TABLE = 2000
+"""Classes of the largest matrix that is written whole: 4 million cells, 8 MB."""
 
 
 def confused_pairs(subject: Subject) -> list[tuple[int, int, int]]:
     """Return right class, given class and images, the most images first."""
-    wrong = subject.confusion.copy()
-    np.fill_diagonal(wrong, 0)
-    rows, columns = np.nonzero(wrong)
-    order = np.argsort(-wrong[rows, columns], kind="stable")
-    return [(int(rows[k]), int(columns[k]), int(wrong[rows[k], columns[k]])) for k in order]
+    pairs = subject.confusions.wrong.largest_first()
+    columns = (pairs.right, pairs.given, pairs.images)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def pair_images(subject: Subject) -> dict[tuple[int, int], list[int]]:
@@ -87,15 +90,16 @@ def confusion_section(subject: Subject, pictures: ImagePictures) -> Section:
 def class_section(subject: Subject) -> Section:
     """Return the table by class."""
     figures, names = subject.figures, subject.names
-    taken = subject.confusion.copy()
-    np.fill_diagonal(taken, 0)
+    # The first pair of a class has the most images, and of equals the lower given class.
+    taken = {}
+    for right, given, count in confused_pairs(subject):
+        taken.setdefault(right, f"{names[given]} ({count})")
     rest = int(figures.images.sum()) - figures.images - figures.predicted + 2 * figures.right
     accuracy = 100 * rest.double() / int(figures.images.sum())
     rows = []
     for k, name in enumerate(names):
         if not int(figures.images[k]) and not int(figures.predicted[k]):
             continue
-        most = int(taken[k].argmax())
         rows.append(
             (
                 name,
@@ -104,7 +108,7 @@ def class_section(subject: Subject) -> Section:
                 _percent(figures.recall[k]),
                 _percent(figures.f1[k]),
                 float(accuracy[k]),
-                f"{names[most]} ({taken[k, most]})" if taken[k, most] else None,
+                taken.get(k),
             )
         )
     table = Table(
@@ -128,11 +132,24 @@ def class_section(subject: Subject) -> Section:
 _FIGURES = ("precision", "recall", "F1", "accuracy")
 
 
-def write_matrix(subject: Subject, path: Path) -> None:
-    """Write the whole confusion matrix as CSV: a row for each right class."""
-    rows = zip(subject.names, subject.confusion.tolist(), strict=True)
+def confusion_files(subject: Subject) -> dict[str, Callable[[Path], None]]:
+    """Return what writes all confusions as CSV: a matrix, or of many classes a row for a pair."""
+    if len(subject.names) > LARGEST_TABLE:
+        return {"confusion_pairs.csv": partial(_write_pairs, subject)}
+    return {"confusion.csv": partial(_write_matrix, subject)}
+
+
+def _write_matrix(subject: Subject, path: Path) -> None:
+    rows = zip(subject.names, subject.confusions.matrix().tolist(), strict=True)
     head = ("right \\ given", *subject.names)
     write_rows(path, head, ((name, *row) for name, row in rows))
+
+
+def _write_pairs(subject: Subject, path: Path) -> None:
+    found, names = subject.confusions, subject.names
+    columns = (column.tolist() for column in (found.right, found.given, found.images))
+    rows = ((names[r], names[g], images) for r, g, images in zip(*columns, strict=True))
+    write_rows(path, ("right", "given", "images"), rows)
 
 
 def _percent(share: float) -> float | None:
@@ -142,37 +159,37 @@ def _percent(share: float) -> float | None:
 
 def _matrices(subject: Subject) -> list[Block]:
     """Return the confusion matrix; of many classes, a small one for each group of confused ones."""
-    counts = subject.confusion
-    if len(counts) > NAMED:
+    if len(subject.names) > NAMED:
         return _blocks(subject)
-    order = confusion_order(counts)
+    order = confusion_order(subject.confusions.matrix().numpy())
     return _drawn(subject, order, "confusion", "Classes that are confused stand together.")
 
 
 def _blocks(subject: Subject) -> list[Block]:
-    counts = subject.confusion
-    blocks = confused_blocks(counts)
-    total = int(counts.sum() - np.trace(counts))
-    inside = sum(mistakes_within(counts, block) for block in blocks)
+    found = subject.confusions
+    blocks = confused_blocks(found)
+    total = int(found.wrong.images.sum())
+    inside = sum(mistakes_within(found, block) for block in blocks)
     shown = blocks[:BLOCKS]
     which = f" Shown are the {len(shown)} of the most mistakes." if len(shown) < len(blocks) else ""
     sentence = (
-        f"Of {len(counts):,} classes, {sum(map(len, blocks)):,} are confused with others in "
+        f"Of {len(subject.names):,} classes, {sum(map(len, blocks)):,} are confused with others in "
         f"{counted(len(blocks), 'group')} of {BLOCK} at most: {inside:,} of {total:,} mistakes are "
         f"within these groups.{which} The other mistakes are spread over pairs of classes that are "
-        "seldom confused; confusion.csv has all of them."
+        f"seldom confused; {next(iter(confusion_files(subject)))} has all of them."
     )
     drawn = [Text(paragraphs=[sentence])]
     for number, block in enumerate(shown, start=1):
-        within = counted(mistakes_within(counts, block), "mistake")
+        within = counted(mistakes_within(found, block), "mistake")
         drawn += _drawn(subject, block, f"confusion-{number}", f"{within} within this group.")
     return drawn
 
 
 def _drawn(subject: Subject, classes: np.ndarray, name: str, caption: str) -> list[Block]:
     """Return the matrix of some classes in their order, as shares of a class and as counts."""
-    place = np.ix_(classes, classes)
-    part, shares = subject.confusion[place], shares_of(subject.confusion)[place]
+    part = subject.confusions.between(torch.from_numpy(classes)).numpy()
+    # Of all images of the class, also those that are taken for a class that is not drawn.
+    shares = part / np.maximum(images_of(subject.confusions)[classes], 1)[:, None]
     names = [subject.names[k] for k in classes]
     figures: list[Block] = []
     with house_style():

@@ -12,9 +12,9 @@ from covtool.reporting.against import SHOWN, Comparison, comparison_section, com
 from covtool.reporting.attack_section import attack_section
 from covtool.reporting.class_sections import (
     class_section,
+    confusion_files,
     confusion_section,
     pair_images,
-    write_matrix,
 )
 from covtool.reporting.head_section import INTERVALS, head_blocks, how_section
 from covtool.reporting.image_pictures import ImagePictures
@@ -93,7 +93,7 @@ def evaluation_files(subject: Subject) -> dict[str, Callable[[Path], None]]:
     """Return what writes the files beside the page, by their names."""
     return {
         "predictions.csv": partial(write_predictions, subject),
-        "confusion.csv": partial(write_matrix, subject),
+        **confusion_files(subject),
     }
 
 

@@ -45,11 +45,9 @@ def typical(subject: Subject) -> dict[int, int]:
     """
     answers = subject.answers
     found: dict[int, int] = {}
-    for k in range(len(subject.names)):
+    for k in subject.figures.right.nonzero()[:, 0].tolist():  # those with a recognized image
         of_class = (answers.right == k) & (answers.given == k)
         positions = of_class.nonzero()[:, 0]
-        if not len(positions):
-            continue
         if answers.directions is None:
             likeness = answers.probability[positions]
         else:

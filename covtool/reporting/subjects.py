@@ -11,6 +11,7 @@ from PIL import Image
 from covtool.evaluation.classification.answers import ImageAnswers
 from covtool.evaluation.evaluate import Evaluation
 from covtool.ops.class_figures import ClassFigures, class_figures
+from covtool.ops.confusion import Confusions, confusions
 
 Look = Callable[[Path, int], Image.Image]
 """An image and an output of the model, to a picture of where the network looks for that class; a
@@ -96,11 +97,9 @@ class Subject:
         return class_figures(self.answers.right, self.answers.given, len(self.names))
 
     @cached_property
-    def confusion(self) -> np.ndarray:
-        """Images by right class (rows) and given class (columns), (K, K)."""
-        size = len(self.names)
-        places = (self.answers.right * size + self.answers.given).numpy()
-        return np.bincount(places, minlength=size * size).reshape(size, size)
+    def confusions(self) -> Confusions:
+        """The pairs of classes that occur, with their images."""
+        return confusions(self.answers.right, self.answers.given, len(self.names))
 
     @cached_property
     def mistakes(self) -> list[int]:

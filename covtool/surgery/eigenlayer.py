@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from covtool.backbones.model_size import new_linear
 from covtool.backbones.sites import find_sites
 from covtool.errors import SurgeryError
 from covtool.layers.eigenlayer import EigenClassifier, Eigenlayer
@@ -82,7 +83,7 @@ def apply_eigenlayer(model: nn.Module, plan: EigenlayerPlan) -> nn.Module:
     operated = deepcopy(model)
     old = module_at(operated, plan.classifier, nn.Linear)
     eigenlayer = Eigenlayer(plan.in_features, plan.spec.features)
-    classifier = nn.Linear(plan.spec.features, plan.num_classes, bias=old.bias is not None)
+    classifier = new_linear(plan.spec.features, plan.num_classes, bias=old.bias is not None)
     if plan.spec.init == "keep" and _has_values(old.weight):
         _keep_(eigenlayer, classifier, old)
     # As a module of its own in the classifier's place: timm's get_classifier still finds it.

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from covtool.backbones.feature_maps import FeatureMap
+from covtool.backbones.model_size import new_linear
 from covtool.backbones.sites import Sites, find_sites
 from covtool.errors import SurgeryError
 from covtool.layers.fused_pooling import fuse_second_order, keep_second_order
@@ -197,7 +198,7 @@ def apply_head(model: nn.Module, plan: HeadPlan) -> nn.Module:
             operated.set_submodule(path, nn.Identity())
     if plan.widened:
         old = module_at(operated, plan.widened, nn.Linear)
-        new = nn.Linear(plan.pooled_features, old.out_features, bias=old.bias is not None)
+        new = new_linear(plan.pooled_features, old.out_features, bias=old.bias is not None)
         operated.set_submodule(plan.widened, new)
     operated.set_submodule(plan.sites.classifier, _classifier(model, plan))
     make_resettable_(operated, _replaced(model, plan))
@@ -231,7 +232,7 @@ def _rank(spec: HeadSpec, tap: FeatureMap) -> int | None:
 
 def _classifier(model: nn.Module, plan: HeadPlan) -> nn.Linear:
     old = module_at(model, plan.sites.classifier, nn.Linear)
-    new = nn.Linear(plan.in_features, plan.num_classes)
+    new = new_linear(plan.in_features, plan.num_classes)
     if plan.keeps_classifier:
         with torch.no_grad():
             # Zeros for the new features: every logit is what it was, until training changes that.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from covtool.backbones.model_size import new_linear
 from covtool.backbones.sites import find_sites
 from covtool.errors import SurgeryError
 from covtool.layers.neck import Neck, NeckPooling
@@ -76,7 +77,7 @@ def apply_neck(model: nn.Module, plan: NeckPlan) -> nn.Module:
     # Behind the pooling, not in front of the classifier: forward_head(pre_logits=True) gives the
     # neck's output then, which is the descriptor.
     pooling = NeckPooling(operated.get_submodule(plan.pooling), neck)
-    classifier = nn.Linear(neck.num_features, plan.num_classes, bias=plan.spec.classifier_bias)
+    classifier = new_linear(neck.num_features, plan.num_classes, bias=plan.spec.classifier_bias)
     operated.set_submodule(plan.pooling, pooling)
     operated.set_submodule(plan.classifier, classifier)
     # timm's name for the length of what forward_head(pre_logits=True) gives.

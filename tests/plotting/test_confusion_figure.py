@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from covtool.ops.confusion import Confusions
 from covtool.plotting.confusion_figure import (
     BLOCK,
     confused_blocks,
@@ -26,15 +28,28 @@ def planted(groups: list[list[int]], classes: int, mistakes: int = 10) -> np.nda
 
 
 def found(counts: np.ndarray) -> list[list[int]]:
-    return [sorted(block.tolist()) for block in confused_blocks(counts)]
+    return [sorted(block.tolist()) for block in confused_blocks(pairs_of(counts))]
+
+
+def pairs_of(counts: np.ndarray) -> Confusions:
+    right, given = np.nonzero(counts)
+    images = torch.from_numpy(counts[right, given]).long()
+    size = len(counts)
+    return Confusions(
+        right=torch.from_numpy(right),
+        given=torch.from_numpy(given),
+        images=images,
+        num_classes=size,
+    )
 
 
 def test_groups_are_those_that_are_confused_the_most_mistakes_first():
     groups = [[3, 77, 41], [5, 6], [90, 12, 44, 60]]
     counts = planted(groups, classes=100)
     assert found(counts) == [sorted(group) for group in (groups[2], groups[0], groups[1])]
-    blocks = confused_blocks(counts)
-    assert [mistakes_within(counts, block) for block in blocks] == [120, 60, 20]
+    pairs = pairs_of(counts)
+    blocks = confused_blocks(pairs)
+    assert [mistakes_within(pairs, block) for block in blocks] == [120, 60, 20]
 
 
 def test_single_mistakes_between_groups_do_not_join_them():

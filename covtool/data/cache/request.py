@@ -9,7 +9,7 @@ import torch
 from covtool.data.cache.forms import StoredForm
 from covtool.data.cache.stored import StoredImages
 from covtool.data.datasets.checking import CheckedSamples, ImageProblem, OnBadImage
-from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.samples import Sample, chosen_samples
 from covtool.progress import Track, silent
 from covtool.specs import LoadingSpec
 
@@ -86,7 +86,7 @@ class CachedImages(Sequence[Sample]):
     ) -> None:
         rows = images.index.readable
         # A sample for each image: indices of a sampler are rows of `images`.
-        self.samples = tuple(request.samples[row] for row in rows)
+        self.samples = chosen_samples(request.samples, rows)
         # Without bad ones as it is: a selection would copy the index of a mapped file.
         self.images = images.only(rows) if bad else images
         self.varied = request.form.varied

@@ -1,14 +1,16 @@
 """A check that every image of a data set can be read, before a long run depends on it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from covtool.data.datasets.records.records import Records
-from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.samples import Sample, chosen_samples
 from covtool.data.images.decoding import decode_image
 from covtool.data.images.dim import note_on_dim
 from covtool.data.images.format_mix import note_on_formats
@@ -26,6 +28,12 @@ ImageProblem = tuple[Path, str]
 
 SHOWN = 5
 
+DECODED_AT_MOST = 100_000
+"""Images that are all decoded before a run or an evaluation: of more, that would take an hour."""
+
+DRAWN = 2000
+"""Images that are decoded in place of all, where there are more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedSamples:
@@ -38,6 +46,7 @@ class CheckedSamples:
         dim: Number of good ones that are nearly black, see `covtool.data.images.dim`.
         frames: Number of good ones that are the first of several images in their file.
         formats: Number of good ones by Pillow's name of their format.
+        looked_at: Number of images that were decoded, where it is not all of them.
     """
 
     good: Sequence[Sample]
@@ -46,6 +55,7 @@ class CheckedSamples:
     dim: int = 0
     frames: int = 0
     formats: Mapping[str, int] = field(default_factory=dict)
+    looked_at: int | None = None
 
     def notes(self, *, exif: bool) -> tuple[str, ...]:
         """Return notes on what these images are; `exif` says whether orientations are applied."""
@@ -65,15 +75,32 @@ def notes_on_images(parts: Iterable[CheckedSamples], *, exif: bool) -> tuple[str
         note_on_dim(sum(part.dim for part in parts)),
         note_on_frames(sum(part.frames for part in parts)),
     )
-    return tuple(filter(None, found))
+    return (*note_on_drawn(parts), *_among_drawn(parts, filter(None, found)))
+
+
+def note_on_drawn(parts: Iterable[CheckedSamples]) -> Iterator[str]:
+    """Yield a note on images that were not decoded beforehand, where there are some."""
+    drawn = [part for part in parts if part.looked_at is not None]
+    if drawn:
+        total = sum(len(part.good) + len(part.bad) for part in drawn)
+        looked = sum(part.looked_at or 0 for part in drawn)
+        yield (
+            f"Of {total:,} images, more than {DECODED_AT_MOST:,}, {looked:,} were decoded "
+            "beforehand, evenly spread: another one that cannot be read is noticed where it is met."
+        )
+
+
+def _among_drawn(parts: Sequence[CheckedSamples], notes: Iterable[str]) -> Iterator[str]:
+    drawn = any(part.looked_at is not None for part in parts)
+    return (f"Among those decoded beforehand: {note}" if drawn else note for note in notes)
 
 
 def notes_on_formats(parts: Iterable[CheckedSamples]) -> tuple[str, ...]:
     """Return a note on several formats among the images of several splits, if there are any."""
-    counts: Counter[str] = Counter()
+    parts, counts = list(parts), Counter[str]()
     for part in parts:
         counts.update(part.formats)
-    return tuple(filter(None, [note_on_formats(counts)]))
+    return tuple(_among_drawn(parts, filter(None, [note_on_formats(counts)])))
 
 
 def list_unreadable(bad: Sequence[ImageProblem]) -> str:
@@ -120,6 +147,7 @@ def check_splits(
     track: Track = silent,
     workers: int | None = None,
     processes: Processes = ALONE,
+    at_most: int | None = None,
 ) -> dict[str, CheckedSamples]:
     """Decode every image to the end: a truncated file looks fine from its header.
 
@@ -131,20 +159,24 @@ def check_splits(
         track: Display of the progress.
         workers: Threads; by default one per core, at most 8.
         processes: Processes that each check a part of the images. All of them get the result.
+        at_most: Images of all splits up to which each is decoded; of more, `DRAWN` that are spread
+            evenly. None for all, whatever their number.
 
     Raises:
         UnreadableError: There are unreadable images and `on_bad_image` is ``error``: those of all
             splits. Or all images of a split are unreadable.
     """
     files = {name: part for name, part in splits.items() if not isinstance(part, Records)}
+    rows = _rows_to_decode(files, at_most)
+    drawn = [chosen_samples(files[name], chosen) for name, chosen in rows.items()]
     # All splits in one go, so that processes and threads share the work evenly.
-    found = iter(_check_all(list(chain.from_iterable(files.values())), track, workers, processes))
+    found = iter(_check_all(list(chain.from_iterable(drawn)), track, workers, processes))
     checked, problems = {}, []
     for name, samples in splits.items():
-        checks = list(islice(found, len(samples))) if name in files else None
-        checked[name] = _checked(samples, checks)
+        chosen = rows.get(name, range(0))
+        checked[name] = _checked(samples, chosen, list(islice(found, len(chosen))))
         try:
-            require_readable(checked[name].bad, len(samples), on_bad_image)
+            require_readable(checked[name].bad, len(chosen), on_bad_image)
         except UnreadableError as problem:
             problems.append(problem)
     if problems:
@@ -166,6 +198,22 @@ def require_readable(bad: Sequence[ImageProblem], total: int, on_bad_image: OnBa
     # With none left there is nothing to train or to evaluate on.
     if bad and (on_bad_image == "error" or len(bad) == total):
         raise UnreadableError(bad, total)
+
+
+def _rows_to_decode(
+    splits: Mapping[str, Sequence[Sample]], at_most: int | None
+) -> dict[str, Sequence[int]]:
+    total = sum(map(len, splits.values()))
+    if at_most is None or total <= at_most:
+        return {name: range(len(samples)) for name, samples in splits.items()}
+    shares = {
+        name: min(len(samples), -(-DRAWN * len(samples) // total))
+        for name, samples in splits.items()
+    }
+    return {
+        name: np.linspace(0, len(splits[name]) - 1, share).round().astype(int).tolist()
+        for name, share in shares.items()
+    }
 
 
 class _Check(NamedTuple):
@@ -198,15 +246,20 @@ def _check_one(sample: Sample) -> _Check:
         return _Check(problem.reason)
 
 
-def _checked(samples: Sequence[Sample], checks: Sequence[_Check] | None) -> CheckedSamples:
-    if checks is None:  # records
+def _checked(
+    samples: Sequence[Sample], rows: Sequence[int], checks: Sequence[_Check]
+) -> CheckedSamples:
+    """Return what is known of samples, some or all of which were decoded; none of records."""
+    if isinstance(samples, Records):
         return CheckedSamples(good=samples, bad=())
-    pairs = list(zip(samples, checks, strict=True))
+    bad = {row: check.problem for row, check in zip(rows, checks, strict=True) if check.problem}
+    kept = [row for row in range(len(samples)) if row not in bad] if bad else None
     return CheckedSamples(
-        good=tuple(sample for sample, check in pairs if check.problem is None),
-        bad=tuple((sample.path, check.problem) for sample, check in pairs if check.problem),
+        good=samples if kept is None else chosen_samples(samples, kept),
+        bad=tuple((samples[row].path, problem) for row, problem in bad.items()),
         turned=sum(check.has_turn for check in checks),
         dim=sum(check.is_dim for check in checks),
         frames=sum(check.has_frames for check in checks),
         formats=Counter(check.format for check in checks if check.problem is None),
+        looked_at=len(rows) if len(rows) < len(samples) else None,
     )

@@ -51,9 +51,11 @@ def notes_on_equal_files(
         track: Display of the progress.
     """
     total = sum(map(len, layout.splits.values()))
-    if at_most is not None and total > at_most and len(layout.splits) > 1:
+    if at_most is not None and total > at_most:
+        where = "are in two splits" if len(layout.splits) > 1 else "have two labels"
         return (
-            f"Whether equal files are in two splits was not checked: there are {total:,} images.",
+            f"Whether equal files {where} was not checked: there are {total:,} images. "
+            "covtool data compares them.",
         )
     if not layout.has_files:
         return ()

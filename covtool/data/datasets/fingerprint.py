@@ -1,12 +1,14 @@
 """Fingerprints of sets of images, to notice when a set has changed."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
-from covtool.data.datasets.records.records import Records
-from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.records.records import Records, labels_of
+from covtool.data.datasets.samples import Sample, relative_texts
+
+AT_ONCE = 4096  # lines that are hashed at a time
 
 
 def fingerprint(samples: Sequence[Sample], root: Path) -> str:
@@ -22,8 +24,8 @@ def fingerprint(samples: Sequence[Sample], root: Path) -> str:
     """
     if isinstance(samples, Records):
         return samples.fingerprint
-    lines = (f"{os.path.relpath(sample.path, root)}\0{sample.label}\n" for sample in samples)
-    return _fingerprint(lines, len(samples))
+    pairs = zip(relative_texts(samples, root), labels_of(samples).tolist(), strict=True)
+    return _fingerprint((f"{path}\0{label}\n" for path, label in pairs), len(samples))
 
 
 def file_fingerprint(samples: Sequence[Sample], root: Path) -> str:
@@ -31,8 +33,9 @@ def file_fingerprint(samples: Sequence[Sample], root: Path) -> str:
 
     Size and time of the last change stand for the content. A file that is gone has neither.
     """
-    lines = (f"{os.path.relpath(sample.path, root)}\0{_state(sample.path)}\n" for sample in samples)
-    return _fingerprint(lines, len(samples))
+    states = (_state(sample.path) for sample in samples)
+    pairs = zip(relative_texts(samples, root), states, strict=True)
+    return _fingerprint((f"{path}\0{state}\n" for path, state in pairs), len(samples))
 
 
 def _state(path: Path) -> str:
@@ -44,8 +47,8 @@ def _state(path: Path) -> str:
 
 
 def _fingerprint(lines: Iterable[str], count: int) -> str:
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line.encode(errors="surrogateescape"))  # names need not be text
+    digest, lines = hashlib.sha256(), iter(lines)
+    while part := "".join(islice(lines, AT_ONCE)):
+        digest.update(part.encode(errors="surrogateescape"))  # names need not be text
     # Caches and recipes hold such texts: another form, and none would be recognized.
     return f"{count} images, {digest.hexdigest()[:12]}"

@@ -24,7 +24,7 @@ from covtool.data.datasets.reading import scan
 from covtool.data.datasets.retrieval.reading import is_labeled, read_retrieval
 from covtool.data.datasets.retrieval.training import searching_layout, training_layout
 from covtool.data.datasets.retrieval_layout import JUNK_IDENTITY, RetrievalLayout, RetrievalSample
-from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.samples import Sample, chosen_samples
 from covtool.errors import DataError
 from covtool.printable import first_few
 from covtool.specs.layout import LayoutSpec
@@ -77,7 +77,10 @@ class FoldedData:
             train, searched = (tuple(self.training[at] for at in some) for some in (kept, held))
             parts = {"train": train, "val": (), "query": searched, "gallery": searched}
             return searching_layout(replace(self.whole, **parts, shared=True))
-        splits = {"train": _only(self.training, kept), "val": _only(self.training, held)}
+        splits = {
+            "train": chosen_samples(self.training, kept),
+            "val": chosen_samples(self.training, held),
+        }
         return replace(
             self.whole,
             splits=MappingProxyType(splits),
@@ -270,9 +273,3 @@ def _names(
     if layout.kind == "hfds":  # which is nowhere in particular
         return list(paths)
     return [os.path.relpath(path, layout.folder) for path in paths]
-
-
-def _only(samples: Sequence[Sample], positions: Sequence[int]) -> Sequence[Sample]:
-    if isinstance(samples, tuple):
-        return tuple(samples[position] for position in positions)
-    return samples.only(positions)  # records: millions, which are not to become objects

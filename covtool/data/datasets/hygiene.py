@@ -2,11 +2,14 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from stat import S_ISLNK
+
+import numpy as np
 
 from covtool.data.datasets.folders.classes import folders_in, holds_images
 from covtool.data.datasets.folders.left_out import notes_on_left_out
@@ -14,7 +17,7 @@ from covtool.data.datasets.folders.names import is_no_class
 from covtool.data.datasets.found_images import counted, shown
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.records.records import labels_of
-from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.samples import Sample, chosen_samples, path_texts
 from covtool.data.datasets.spelling import spelled_alike
 from covtool.errors import DataError
 from covtool.printable import escaped, first_few, printable
@@ -38,7 +41,7 @@ def check_layout(layout: DataLayout, *, name_missing: bool = True) -> DataLayout
         notes += _classes_without_images(layout)
     if layout.has_files:
         notes += _listed_again(layout)
-        every = (sample.path for samples in layout.splits.values() for sample in samples)
+        every = chain.from_iterable(map(path_texts, layout.splits.values()))
         notes += note_on_outside(every, layout.folder)
     if layout.kind == "folder":
         notes += _beside(layout)
@@ -58,7 +61,7 @@ def require_distinct(layout: DataLayout) -> int:
     """
     first: dict[tuple[str, str], tuple[str, Sample]] = {}
     in_two, labeled_twice, again = [], [], 0
-    for split, samples in layout.splits.items():
+    for split, samples in _perhaps_again(layout.splits).items():
         for sample, path in zip(samples, real_paths(samples), strict=True):
             known, before = first.setdefault(path, (split, sample))
             if before is sample:  # new: `setdefault` has just put it in
@@ -76,6 +79,23 @@ def require_distinct(layout: DataLayout) -> int:
     return again
 
 
+def _perhaps_again(splits: Mapping[str, Sequence[Sample]]) -> dict[str, Sequence[Sample]]:
+    """Return the images whose real path may be that of another one: those of equal hashes.
+
+    A number of each image is held, where a table of a million paths would take hundreds of MB.
+    """
+    hashes = {
+        split: np.fromiter(map(hash, real_paths(samples)), np.int64, len(samples))
+        for split, samples in splits.items()
+    }
+    ordered = np.sort(np.concatenate([np.empty(0, np.int64), *hashes.values()]))
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    return {
+        split: chosen_samples(samples, np.flatnonzero(np.isin(hashes[split], twice)))
+        for split, samples in splits.items()
+    }
+
+
 def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
     """Yield the real folder and name of each image.
 
@@ -83,7 +103,7 @@ def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
     once, as those of git-annex and Hugging Face do, link to names that are made of the content.
     """
     real_folder = cache(os.path.realpath)  # it asks the system about every part of a path
-    for path in (os.fspath(sample.path) for sample in samples):  # text: millions of paths are slow
+    for path in path_texts(samples):  # text: millions of paths are slow
         folder, _, name = path.rpartition(os.sep)
         if S_ISLNK(os.lstat(path).st_mode):
             target, _, target_name = os.path.realpath(path).rpartition(os.sep)
@@ -91,7 +111,7 @@ def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
         yield real_folder(folder), name
 
 
-def note_on_outside(paths: Iterable[Path], folder: Path) -> Iterator[str]:
+def note_on_outside(paths: Iterable[Path | str], folder: Path) -> Iterator[str]:
     """Yield a note on images that are not below the folder of a data set.
 
     A list may name any file of the system, by an absolute path or with ``..``. That is allowed.

@@ -3,16 +3,21 @@
 import csv
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from covtool.atomic import written_whole
+from covtool.data.datasets.found_images import LabeledPaths
+from covtool.data.datasets.image_paths import ImagePathsBuilder, texts_below
 from covtool.data.datasets.layout import DataLayout, canonical_splits, layout_of_list
 from covtool.data.datasets.lists.labeled import is_table
 from covtool.data.datasets.places import nothing_there
+from covtool.data.datasets.records.records import labels_of
 from covtool.data.datasets.retrieval.training import searching_layout
 from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
+from covtool.data.datasets.samples import relative_texts
 from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import opened
@@ -44,16 +49,15 @@ def write_image_list(file: Path, layout: DataLayout, left_out: Collection[Path])
     """
     searched = layout.searched
     columns = LABELED if searched is None else IDENTIFIED
-    rows = _labeled_rows(layout) if searched is None else _identified_rows(searched)
+    omitted = {os.path.relpath(path, layout.folder) for path in left_out}
+    rows = _labeled_rows(layout) if searched is None else _identified_rows(layout, searched)
     with (
         written_whole(file) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out,
     ):
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(columns)
-        for path, *cells in rows:
-            relative = os.path.relpath(path, layout.folder)
-            writer.writerow((relative, *cells, LEFT_OUT if path in left_out else ""))
+        writer.writerows((*row, LEFT_OUT if row[0] in omitted else "") for row in rows)
 
 
 def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]]:
@@ -71,19 +75,9 @@ def read_image_list(file: Path, root: Path) -> tuple[DataLayout, frozenset[Path]
     """
     # By its name as well: a CSV file that is gone is still no folder.
     folder = root.parent if root.is_file() or is_table(root) else root
-    columns, found = list_rows(file, (LABELED, IDENTIFIED))
-    rows = [(folder / row["path"], row) for row in found]
-    left_out = frozenset(path for path, row in rows if row["left_out"])
-    read, known = (
-        (_identified, SUBSETS)
-        if columns == IDENTIFIED
-        else (_labeled, canonical_splits({row["split"]: row for row in found}).values())
-    )
-    if unknown := {row["split"] for row in found}.difference(known):
-        raise damaged_list(file, f"there is no split {printable(min(unknown))!r} of images")
-    if not rows:
-        raise damaged_list(file, "it has no images")
-    return read(root, rows), left_out
+    with _opened_list(file, (LABELED, IDENTIFIED)) as (columns, rows):
+        read = _read_identified if columns == IDENTIFIED else _read_labeled
+        return read(file, root, folder, rows)
 
 
 def list_rows(file: Path, forms: Collection[tuple[str, ...]]) -> tuple[tuple[str, ...], list[Row]]:
@@ -96,13 +90,22 @@ def list_rows(file: Path, forms: Collection[tuple[str, ...]]) -> tuple[tuple[str
     Raises:
         DataError: It is damaged; the error names the line.
     """
+    with _opened_list(file, forms) as (columns, rows):
+        return columns, [dict(zip(columns, cells, strict=True)) for cells in rows]
+
+
+@contextmanager
+def _opened_list(
+    file: Path, forms: Collection[tuple[str, ...]]
+) -> Iterator[tuple[tuple[str, ...], Iterator[list[str]]]]:
+    """Open a list; yield its columns, and the cells of its rows as they are read."""
     try:
         with opened(file) as content:
             reader = csv.reader(_lines(content), strict=True)
             columns = tuple(next(reader, ()))
             if columns not in forms:
                 raise damaged_list(file, "its first line does not name the columns of such a list")
-            return columns, [_row(file, reader.line_num, columns, cells) for cells in reader]
+            yield columns, (_checked_row(file, reader.line_num, columns, row) for row in reader)
     except OSError as problem:
         raise DataError(
             f"{file} cannot be read.", reason=reason_of(problem), hint=_WAY_ON
@@ -115,15 +118,14 @@ def list_rows(file: Path, forms: Collection[tuple[str, ...]]) -> tuple[tuple[str
         ) from problem
 
 
-def _row(file: Path, line: int, columns: Sequence[str], cells: Sequence[str]) -> Row:
+def _checked_row(file: Path, line: int, columns: Sequence[str], cells: list[str]) -> list[str]:
     if len(cells) != len(columns):
         raise damaged_list(file, f"line {line} has {len(cells)} values for {len(columns)} columns")
-    row = dict(zip(columns, cells, strict=True))
-    if not row["path"] or "\0" in row["path"]:
+    if not cells[0] or "\0" in cells[0]:
         raise damaged_list(file, f"line {line} names no image")
-    if row.get("left_out", "") not in ("", LEFT_OUT):
+    if columns[-1] == LABELED[-1] and cells[-1] not in ("", LEFT_OUT):
         raise damaged_list(file, f"line {line} does not say whether its image is left out")
-    return row
+    return cells
 
 
 def _lines(content: BinaryIO) -> Iterator[str]:
@@ -143,35 +145,71 @@ def damaged_list(file: Path, reason: str) -> DataError:
     return DataError(f"{file} is damaged: {reason}.", hint=_WAY_ON)
 
 
-def _labeled_rows(layout: DataLayout) -> Iterator[tuple[Path, str, str]]:
+def _labeled_rows(layout: DataLayout) -> Iterator[tuple[str, str, str]]:
     for key, samples in layout.splits.items():
+        texts, own = relative_texts(samples, layout.folder), layout.split_names[key]
+        for path, label in zip(texts, labels_of(samples).tolist(), strict=True):
+            yield path, layout.class_names[label], own
+
+
+def _identified_rows(
+    layout: DataLayout, searched: RetrievalLayout
+) -> Iterator[tuple[str, str, str, str]]:
+    for subset, samples in searched.subsets.items():
         for sample in samples:
-            yield sample.path, layout.class_names[sample.label], layout.split_names[key]
+            relative = os.path.relpath(sample.path, layout.folder)
+            yield relative, sample.identity, sample.camera or "", subset
 
 
-def _identified_rows(layout: RetrievalLayout) -> Iterator[tuple[Path, str, str, str]]:
-    for subset, samples in layout.subsets.items():
-        for sample in samples:
-            yield sample.path, sample.identity, sample.camera or "", subset
+Rows = Iterator[list[str]]
 
 
-def _labeled(root: Path, rows: Iterable[tuple[Path, Row]]) -> DataLayout:
-    found = defaultdict(list)
-    for path, row in rows:
-        found[row["split"]].append((path, row["label"]))
-    return layout_of_list(root, found)
+def _read_labeled(
+    file: Path, root: Path, folder: Path, rows: Rows
+) -> tuple[DataLayout, frozenset[Path]]:
+    below = texts_below(folder)
+    paths: dict[str, ImagePathsBuilder] = {}
+    labels: dict[str, list[str]] = defaultdict(list)
+    classes: dict[str, str] = {}
+    left_out = []
+    for path, label, split, omitted in rows:
+        text = below(path)
+        paths.setdefault(split, ImagePathsBuilder()).append(text)
+        labels[split].append(classes.setdefault(label, label))  # one text a class, not an image
+        if omitted:
+            left_out.append(Path(text))
+    _require_splits(file, paths, canonical_splits(paths).values())
+    found = {
+        split: LabeledPaths.of(column.done(), labels[split]) for split, column in paths.items()
+    }
+    return layout_of_list(root, found), frozenset(left_out)
 
 
-def _identified(root: Path, rows: Sequence[tuple[Path, Row]]) -> DataLayout:
+def _read_identified(
+    file: Path, root: Path, folder: Path, rows: Rows
+) -> tuple[DataLayout, frozenset[Path]]:
+    found, left_out = defaultdict(list), []
+    for path, identity, camera, split, omitted in rows:
+        found[split].append(RetrievalSample(folder / path, identity, camera or None))
+        if omitted:
+            left_out.append(folder / path)
+    _require_splits(file, found, SUBSETS)
+    return _identified(root, found), frozenset(left_out)
+
+
+def _require_splits(file: Path, found: Collection[str], known: Collection[str]) -> None:
+    if unknown := set(found).difference(known):
+        raise damaged_list(file, f"there is no split {printable(min(unknown))!r} of images")
+    if not found:
+        raise damaged_list(file, "it has no images")
+
+
+def _identified(root: Path, found: dict[str, list[RetrievalSample]]) -> DataLayout:
     if not root.exists():
         raise nothing_there(root)
-    found = defaultdict(list)
-    for path, row in rows:
-        sample = RetrievalSample(path, row["identity"], row["camera"] or None)
-        found[row["split"]].append(sample)
     shared = "test" in found
     if shared:  # one list of images that are searched for among each other
         found["query"] = found["gallery"] = found.pop("test")
-    subsets = {name: tuple(found[name]) for name in ("train", "val", "query", "gallery")}
+    subsets = {name: tuple(found.get(name, ())) for name in ("train", "val", "query", "gallery")}
     kind = "folders" if root.is_dir() else "csv"
     return searching_layout(RetrievalLayout(root=root, kind=kind, shared=shared, **subsets))

@@ -12,10 +12,10 @@ import numpy as np
 from covtool.data.datasets.class_order import in_order
 from covtool.data.datasets.folders.labeled import LAYOUT_HINT
 from covtool.data.datasets.folders.names import ROLES, UNSPLIT, exact_split, implied_split
-from covtool.data.datasets.found_images import FoundImages, Labeled, shown
+from covtool.data.datasets.found_images import FoundImages, Labeled, LabeledPaths, shown
 from covtool.data.datasets.places import nothing_there
 from covtool.data.datasets.retrieval_layout import RetrievalLayout
-from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.samples import FileSamples, Sample, samples_of
 from covtool.errors import DataError
 from covtool.full_paths import in_full
 
@@ -163,11 +163,11 @@ def _layout(
     # Training images define the classes. A class without any cannot be learned, and its number
     # among the outputs of a model would depend on the images to test on.
     defining = next(key for key in ("train", "val", "test") if key in split_names)
-    names = in_order(label for _, label in found[split_names[defining]])
+    names = in_order(_classes_of(found[split_names[defining]]))
     index = {name: position for position, name in enumerate(names)}
     splits = {}
     for key, own in split_names.items():
-        unknown = sorted({label for _, label in found[own]} - set(names))
+        unknown = sorted(_classes_of(found[own]) - set(names))
         if unknown:
             raise DataError(
                 f"{root} has classes in {own!r} that {split_names[defining]!r} lacks: "
@@ -175,7 +175,7 @@ def _layout(
                 reason="The training images say which classes there are.",
                 hint="Add training images of them, or take them out.",
             )
-        splits[key] = tuple(Sample(path, index[label]) for path, label in found[own])
+        splits[key] = _numbered(found[own], index)
     return DataLayout(
         root=root,
         kind=kind,
@@ -183,6 +183,18 @@ def _layout(
         splits=MappingProxyType(splits),
         split_names=MappingProxyType(split_names),
     )
+
+
+def _classes_of(images: Sequence[Labeled]) -> set[str]:
+    if isinstance(images, LabeledPaths):
+        return images.classes()
+    return {label for _, label in images}
+
+
+def _numbered(images: Sequence[Labeled], index: Mapping[str, int]) -> Sequence[Sample]:
+    if isinstance(images, LabeledPaths):
+        return samples_of(images.paths, images.labels(index))
+    return samples_of([path for path, _ in images], [index[label] for _, label in images])
 
 
 def canonical_splits(found: Mapping[str, object]) -> dict[str, str]:
@@ -227,6 +239,8 @@ def in_order_of(layout: DataLayout, names: Sequence[str]) -> DataLayout:
             return samples  # their labels are positions, not classes
         if not layout.has_files and hasattr(samples, "labels"):  # records, not held in memory
             return replace(samples, labels=np.array(label_of, dtype=np.int32)[samples.labels])
+        if isinstance(samples, FileSamples):
+            return samples.relabeled(label_of)
         return tuple(replace(sample, label=label_of[sample.label]) for sample in samples)
 
     splits = {key: relabeled(key, samples) for key, samples in layout.splits.items()}

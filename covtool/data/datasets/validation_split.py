@@ -2,13 +2,14 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from covtool.data.datasets.folders.names import exact_split
 from covtool.data.datasets.layout import DataLayout
-from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.records.records import Records, labels_of
+from covtool.data.datasets.samples import FileSamples, Sample, chosen_samples
 from covtool.errors import DataError
 
 
@@ -33,22 +34,29 @@ def with_validation(layout: DataLayout, fraction: float, seed: int) -> DataLayou
         )
     samples = layout.samples("train")
     of_class: dict[int, dict[object, list[int]]] = defaultdict(dict)
-    for position, sample in enumerate(samples):
-        # Of records the position: their paths are made anew for each, and compare two archives.
-        image = sample.path if isinstance(samples, tuple) else position
-        of_class[sample.label].setdefault(image, []).append(position)  # listed more than once
+    for position, (image, label) in enumerate(_identified(samples)):
+        of_class[label].setdefault(image, []).append(position)  # listed more than once
     chosen = set()
     for label, images in of_class.items():
         # A generator for each class: more images of one class change the split of no other.
         count = min(max(1, round(fraction * len(images))), len(images) - 1)
         for image in random.Random(f"{seed} {label}").sample(list(images), count):
             chosen.update(images[image])
-    train = _only(samples, [p for p in range(len(samples)) if p not in chosen])
-    val = _only(samples, sorted(chosen))
+    train = chosen_samples(samples, [p for p in range(len(samples)) if p not in chosen])
+    val = chosen_samples(samples, sorted(chosen))
     splits, names = {"train": train, "val": val}, {"train": "train", "val": "val"}
     if tested is not None:
         splits["test"], names["test"] = layout.splits[tested], layout.split_names[tested]
     return replace(layout, splits=MappingProxyType(splits), split_names=MappingProxyType(names))
+
+
+def _identified(samples: Sequence[Sample]) -> Iterator[tuple[object, int]]:
+    """Yield what tells each image from others, and its label."""
+    if isinstance(samples, FileSamples):
+        return zip(samples.paths.texts(), samples.labels.tolist(), strict=True)
+    if isinstance(samples, Records):  # their paths are made anew for each, and compare two archives
+        return zip(range(len(samples)), labels_of(samples).tolist(), strict=True)
+    return ((sample.path, sample.label) for sample in samples)
 
 
 def _tested(layout: DataLayout) -> str | None:
@@ -56,9 +64,3 @@ def _tested(layout: DataLayout) -> str | None:
     own = layout.split_names.get("val")
     is_test = own is not None and exact_split(own) == "test" and "test" not in layout.splits
     return "val" if is_test else None
-
-
-def _only(samples: Sequence[Sample], positions: Sequence[int]) -> Sequence[Sample]:
-    if isinstance(samples, tuple):
-        return tuple(samples[position] for position in positions)
-    return samples.only(positions)  # records: millions, which are not to become objects

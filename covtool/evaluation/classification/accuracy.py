@@ -1,7 +1,6 @@
 """Accuracy of a classifier on labeled images."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +15,8 @@ from covtool.evaluation.classification.probabilities import (
     ProbabilityCounts,
     ProbabilityFigures,
 )
+from covtool.ops.class_figures import class_figures
+from covtool.ops.confusion import Confusions, confusions
 from covtool.processes import ALONE, Processes
 from covtool.progress import Track, silent
 
@@ -81,36 +82,40 @@ class ClassificationResult:
     @property
     def per_class(self) -> tuple[ClassAccuracy, ...]:
         """The classes that have images, in the order of the model's outputs."""
-        total = Counter(self.targets)
-        right = Counter(t for t, p in zip(self.targets, self.predictions, strict=True) if t == p)
+        targets, predictions = torch.tensor(self.targets), torch.tensor(self.predictions)
+        figures = class_figures(targets, predictions, len(self.class_names))
+        counts = zip(self.class_names, figures.images.tolist(), figures.right.tolist(), strict=True)
         return tuple(
-            ClassAccuracy(
-                name=self.class_names[target],
-                images=total[target],
-                accuracy=_percent(right[target], total[target]),
-            )
-            for target in sorted(total)
+            ClassAccuracy(name=name, images=images, accuracy=_percent(right, images))
+            for name, images, right in counts
+            if images
         )
 
     def most_confused(self, count: int) -> tuple[Confusion, ...]:
         """Return the `count` most confused pairs of classes; equals in the order of the outputs."""
-        pairs = Counter(zip(self.targets, self.predictions, strict=True))
-        # Negated, so that one ascending sort has the largest first and ties by output.
-        errors = [(-images, pair) for pair, images in pairs.items() if pair[0] != pair[1]]
+        pairs = self.confusions().wrong.largest_first()
+        columns = (column[:count].tolist() for column in (pairs.right, pairs.given, pairs.images))
         return tuple(
             Confusion(
                 actual=self.class_names[actual],
                 predicted=self.class_names[predicted],
-                images=-negated,
+                images=images,
             )
-            for negated, (actual, predicted) in sorted(errors)[:count]
+            for actual, predicted, images in zip(*columns, strict=True)
         )
 
+    def confusions(self) -> Confusions:
+        """Return the pairs of classes that occur, with their images: a matrix that is sparse."""
+        targets, predictions = torch.tensor(self.targets), torch.tensor(self.predictions)
+        return confusions(targets, predictions, len(self.class_names))
+
     def confusion_matrix(self) -> tuple[tuple[int, ...], ...]:
-        """Return images of each actual class (rows) by predicted class (columns), K x K."""
-        pairs = Counter(zip(self.targets, self.predictions, strict=True))
-        classes = range(len(self.class_names))
-        return tuple(tuple(pairs[row, column] for column in classes) for row in classes)
+        """Return images of each actual class (rows) by predicted class (columns), K x K.
+
+        Raises:
+            ArgumentError: There are so many classes that `confusions` alone has them.
+        """
+        return tuple(map(tuple, self.confusions().matrix().tolist()))
 
 
 def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, images, and how
@@ -268,7 +273,7 @@ class _Counts:
             class_names=names,
             targets=tuple(self.targets),
             predictions=tuple(self.predictions),
-            doubts=tuple(torch.cat(self.probabilities[0].doubts).tolist()),
+            doubts=tuple(self.probabilities[0].doubts.rows.tolist()),
             probabilities=figures[0],
             at_temperature_1=figures[-1],
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from covtool.evaluation.classification.accuracy import ranks_of
+from covtool.evaluation.classification.columns import Column
 from covtool.ops.neighbors import normalized, sketch_for
 
 MOST_INPUT_BYTES = 1 << 29
@@ -45,6 +46,9 @@ class ImageAnswers:
         return len(self.right)
 
 
+_COLUMNS = 6  # of what is kept for each image beside the direction
+
+
 class AnswerKeeper:
     """Keeps the answers of a model while it is measured; nothing is computed twice.
 
@@ -62,10 +66,9 @@ class AnswerKeeper:
         self._temperature = temperature
         self._layer = layer
         self._fed: Tensor | None = None
-        self._columns: list[tuple[Tensor, ...]] = []
-        self._directions: list[Tensor] = []
-        self._inputs: list[Tensor] | None = [] if inputs and layer else None
-        self._input_bytes = 0
+        self._columns = tuple(Column() for _ in range(_COLUMNS))
+        self._directions = Column()
+        self._inputs: Column | None = Column() if inputs and layer else None
 
     def __enter__(self) -> Self:
         layer = self._model.get_submodule(self._layer) if self._layer else None
@@ -88,20 +91,22 @@ class AnswerKeeper:
         given = logits.argmax(1)
         of_given, of_right = (logs.gather(1, c[:, None])[:, 0] for c in (given, targets))
         ranks = ranks_of(logits, targets)
-        self._columns.append((targets, given, of_given.exp(), of_right.exp(), -of_right, ranks))
+        found = (targets, given, of_given.exp(), of_right.exp(), -of_right, ranks)
+        for column, rows in zip(self._columns, found, strict=True):
+            column.add(rows)
         if self._fed is not None:
             flat = self._fed.flatten(1).float()
-            self._directions.append(normalized(flat, sketch_for(flat.shape[1])).half())
+            self._directions.add(normalized(flat, sketch_for(flat.shape[1])).half())
             self._keep_input(flat if self._fed.ndim == 2 else None)
             self._fed = None
 
     def take(self) -> ImageAnswers | None:
         """Return the answers so far; None without any, as one of several processes may have."""
-        if not self._columns:
+        if not len(self._columns[0]):
             return None
-        columns = [torch.cat(column) for column in zip(*self._columns, strict=True)]
-        directions = torch.cat(self._directions) if self._directions else None
-        inputs = torch.cat(self._inputs) if self._inputs else None
+        columns = [column.rows for column in self._columns]
+        directions = self._directions.rows if len(self._directions) else None
+        inputs = self._inputs.rows if self._inputs is not None else None
         return replace(_answers(columns, directions), inputs=inputs)
 
     def _keep_input(self, flat: Tensor | None) -> None:
@@ -112,7 +117,7 @@ class AnswerKeeper:
         if flat is None or self._input_bytes > MOST_INPUT_BYTES:
             self._inputs = None
         else:
-            self._inputs.append(flat.cpu())
+            self._inputs.add(flat.cpu())
 
     def _remember(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
         self._fed = given[0].detach()  # a layer that is called twice counts with its last input

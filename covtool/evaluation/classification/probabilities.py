@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
+from covtool.evaluation.classification.columns import Column
 from covtool.ops.calibration_error import (
     adaptive_calibration_error,
     expected_calibration_error,
@@ -38,12 +38,12 @@ class ProbabilityCounts:
     Attributes:
         temperature: Number to divide logits by.
         losses: Sum of each batch's negative log-likelihoods.
-        doubts: 1 - the probability of each image's most probable class, by batch.
+        doubts: 1 - the probability of each image's most probable class.
     """
 
     temperature: float
     losses: list[float] = field(default_factory=list)
-    doubts: list[Tensor] = field(default_factory=list)
+    doubts: Column = field(default_factory=Column)
 
     @classmethod
     def of_all(cls, parts: Iterable["ProbabilityCounts"]) -> "ProbabilityCounts":
@@ -51,7 +51,7 @@ class ProbabilityCounts:
         first, *others = parts
         for part in others:
             first.losses += part.losses
-            first.doubts += part.doubts
+            first.doubts.add(part.doubts.rows)
         return first
 
     def add(self, logits: Tensor, targets: Tensor) -> None:
@@ -64,7 +64,7 @@ class ProbabilityCounts:
         logits, targets = logits.cpu(), targets.cpu()  # not every device has float64
         likelihoods = negative_log_likelihood(logits, targets, self.temperature)
         self.losses.append(float(likelihoods.sum()))
-        self.doubts.append(doubt_of(logits, self.temperature))
+        self.doubts.add(doubt_of(logits, self.temperature))
 
     def result(self, right: Tensor) -> ProbabilityFigures:
         """Return the figures.
@@ -72,7 +72,7 @@ class ProbabilityCounts:
         Args:
             right: Whether each image's most probable class is its own, shape (N,).
         """
-        confidences = 1 - torch.cat(self.doubts)
+        confidences = 1 - self.doubts.rows
         return ProbabilityFigures(
             temperature=self.temperature,
             nll=sum(self.losses) / len(right),

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from covtool.backbones.classifier import declared_classifier
+from covtool.backbones.model_size import new_linear
 from covtool.backbones.sites import find_sites
 from covtool.errors import DataError, SurgeryError
 from covtool.evaluation.classification.class_matching import match_classes
@@ -64,9 +65,13 @@ def find_head(model: nn.Module, images: InputSpec) -> ClassifierHead:
 
 
 def replace_classifier_(model: nn.Module, head: ClassifierHead, num_classes: int) -> None:
-    """Put a fresh linear layer, small random weights and no bias, in the classifier's place."""
+    """Put a fresh linear layer, small random weights and no bias, in the classifier's place.
+
+    Raises:
+        CheckpointError: Its weights would take more memory than is allowed.
+    """
     old = model.get_submodule(head.classifier)
-    new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+    new = new_linear(old.in_features, num_classes, bias=old.bias is not None)
     nn.init.normal_(new.weight, std=CLASSIFIER_STD)
     if new.bias is not None:
         nn.init.zeros_(new.bias)

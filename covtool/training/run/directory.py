@@ -25,12 +25,14 @@ import yaml
 from covtool.atomic import written_whole
 from covtool.data.datasets.image_list import write_image_list
 from covtool.data.datasets.layout import DataLayout
+from covtool.data.datasets.records.shard_index import write_shard_index
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError, reason_of
 from covtool.processes import Processes
 from covtool.regular_files import require_regular
 from covtool.run_files import (
     ARGUMENTS,
     EXPORTED,
+    IMAGE_INDEX,
     IMAGE_LIST,
     LOCK,
     METRICS,
@@ -179,9 +181,11 @@ class RunDirectory:
         self._write_text(name, json.dumps(values, indent=2) + "\n")
 
     def write_images(self, layout: DataLayout, left_out: Collection[Path]) -> None:
-        """Write the list of all images, and which of them are not used; of images in files."""
+        """Write the list of all images, and which of them are not used; an index of tar files."""
         if layout.has_files:
             write_image_list(self.path / IMAGE_LIST, layout, left_out)
+        elif layout.kind == "wds":
+            write_shard_index(self.path / IMAGE_INDEX, layout)
 
     def write_rates(self, points: Iterable[RatePoint]) -> None:
         """Write the points of a range test."""

@@ -16,6 +16,7 @@ from covtool.data.cache import (
     training_form,
 )
 from covtool.data.datasets.checking import (
+    DECODED_AT_MOST,
     CheckedSamples,
     check_splits,
     list_unreadable,
@@ -24,7 +25,7 @@ from covtool.data.datasets.checking import (
 )
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.retrieval.report import report_on, require_searchable
-from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.samples import Sample, chosen_samples
 from covtool.data.rendering.choice import require_tensors
 from covtool.errors import DataError
 from covtool.processes import Processes
@@ -118,7 +119,7 @@ def without_cache(
 
 
 def _difference(samples: Sequence[Sample], readable: Sequence[Sample]) -> set[Path]:
-    if readable is samples:  # none was left out: no need to compare a million paths
+    if len(readable) == len(samples):  # none was left out: no need to compare a million paths
         return set()
     return {sample.path for sample in samples} - {sample.path for sample in readable}
 
@@ -126,7 +127,8 @@ def _difference(samples: Sequence[Sample], readable: Sequence[Sample]) -> set[Pa
 def _without(samples: Sequence[Sample], left_out: frozenset[Path]) -> Sequence[Sample]:
     if not left_out:
         return samples
-    return tuple(sample for sample in samples if sample.path not in left_out)
+    rows = [row for row, sample in enumerate(samples) if sample.path not in left_out]
+    return chosen_samples(samples, rows)
 
 
 Splits = Mapping[str, Sequence[Sample]]
@@ -169,7 +171,12 @@ def _kept(
 def _looked_at(
     splits: Splits, input: InputSpec, request: FinetuneRequest, observer: Observer
 ) -> dict[str, CheckedSamples]:
-    checked = check_splits(splits, on_bad_image=request.training.on_bad_image, track=observer.track)
+    checked = check_splits(
+        splits,
+        on_bad_image=request.training.on_bad_image,
+        track=observer.track,
+        at_most=DECODED_AT_MOST,  # another one that cannot be read comes up in its turn
+    )
     for note in notes_on_images(checked.values(), exif=input.exif):
         observer.on_note(note)
     return checked

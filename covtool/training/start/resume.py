@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from covtool.checkpoints.opened import OpenedModel
 from covtool.data.datasets.image_list import read_image_list
 from covtool.data.datasets.layout import in_order_of, require_trainable
-from covtool.data.datasets.places import nothing_there
+from covtool.data.datasets.places import nothing_there, record_source
+from covtool.data.datasets.records.shard_index import read_shard_index
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
 from covtool.processes import Processes, joined
-from covtool.run_files import ARGUMENTS, IMAGE_LIST, RECIPE, read_settings
+from covtool.run_files import ARGUMENTS, IMAGE_INDEX, IMAGE_LIST, RECIPE, read_settings
 from covtool.run_files.settings import unusable
 from covtool.specs import FinetuneRequest, ProcessSpec, as_flag
 from covtool.specs.optimization import AUTO
@@ -225,14 +226,17 @@ def images_of_run(directory: RunDirectory, request: FinetuneRequest) -> Images |
     """Return the images that the run was started with, whatever its data set holds now.
 
     Returns:
-        None where no list of them was written, as for images that are not in files.
+        None where no list of them was written, as for images that are not in files; or where their
+        tar files have changed since, which their fingerprints tell.
 
     Raises:
         DataError: The list is damaged, or nothing can be trained with it.
     """
     file = directory.path / IMAGE_LIST
     if not file.exists():
-        return None
+        source = record_source(request.data)
+        index = source and read_shard_index(directory.path / IMAGE_INDEX, source.root)
+        return (index, None) if index else None
     data = Path(request.data)
     if not data.exists():
         raise nothing_there(data)

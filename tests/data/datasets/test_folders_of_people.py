@@ -8,6 +8,7 @@ import pytest
 from images import write_classes, write_image
 
 from covtool.data.datasets.folders.masks import without_masks
+from covtool.data.datasets.image_paths import ImagePaths
 from covtool.data.datasets.layout import require_trainable
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.retrieval.reading import task_of
@@ -35,12 +36,13 @@ def test_masks_in_folders_beside_the_images_of_a_class_are_left_out(tmp_path: Pa
 
 def test_masks_that_are_named_after_an_image_are_left_out(tmp_path: Path) -> None:
     names = ("a (1).png", "a (1)_mask.png", "a (1)_mask_1.png", "no_mask.png")
-    paths = [tmp_path / name for name in names]
+    paths = ImagePaths.of_texts(str(tmp_path / name) for name in names)
     assert [p.name for p in without_masks(tmp_path, paths)] == ["a (1).png", "no_mask.png"]
 
 
 def test_a_class_of_masks_alone_keeps_them(tmp_path: Path) -> None:
-    paths = [tmp_path / "masks" / "1.png", tmp_path / "masks" / "2.png"]
+    names = ("1.png", "2.png")
+    paths = ImagePaths.of_texts(str(tmp_path / "masks" / name) for name in names)
     assert without_masks(tmp_path, paths) == paths
 
 

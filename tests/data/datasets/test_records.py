@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import sys
 import tarfile
@@ -20,7 +21,9 @@ from covtool.data.datasets.fingerprint import fingerprint
 from covtool.data.datasets.layout import in_order_of
 from covtool.data.datasets.places import RecordSource, record_source
 from covtool.data.datasets.reading import scan
+from covtool.data.datasets.records import shards as shards_module
 from covtool.data.datasets.records.records import RecordPath, Records
+from covtool.data.datasets.records.shard_index import read_shard_index, write_shard_index
 from covtool.data.images.decoding import image_size, read_image
 from covtool.data.loading.loaders import evaluation_loader, training_loader
 from covtool.errors import ArgumentError, DataError, InterruptedRunError
@@ -159,6 +162,66 @@ def test_a_run_on_shards_is_resumed_exactly(shards, tmp_path):
     resumed = resume_finetune(broken.plans[0].directory).directory
     assert_same_weights(*(weights(run / "checkpoints/last.pt") for run in (whole, resumed)))
     assert not (whole / "images.csv").exists()
+
+
+def test_a_resumed_run_does_not_go_through_its_tar_files_again(shards, tmp_path, monkeypatch):
+    data = f"wds/{shards}"
+    broken = Recorder(at_update=1, do=press_ctrl_c)
+    with pytest.raises(InterruptedRunError):
+        finetune(make_request(data, tmp_path, batch_size=5, epochs=1), observer=broken)
+    gone_through, read = [], shards_module.members
+
+    def counted(file):
+        gone_through.append(file)
+        return read(file)
+
+    monkeypatch.setattr(shards_module, "members", counted)
+    directory = broken.plans[0].directory
+    resume_finetune(directory)
+    assert not gone_through
+    (directory / "images.safetensors").unlink()
+    resume_finetune(directory)
+    assert set(gone_through) == set(shards.glob("*.tar"))
+
+
+def test_an_index_of_tar_files_is_what_was_indexed(layout, tmp_path):
+    file = tmp_path / "images.safetensors"
+    write_shard_index(file, layout)
+    again = read_shard_index(file, layout.root)
+    assert (again.kind, again.class_names) == (layout.kind, layout.class_names)
+    assert again.split_names == layout.split_names
+    for key, records in layout.splits.items():
+        assert again.splits[key].fingerprint == records.fingerprint
+        assert [str(s.path) for s in again.splits[key]] == [str(s.path) for s in records]
+        assert [s.label for s in again.splits[key]] == [s.label for s in records]
+        assert again.splits[key][0].path.open().read() == records[0].path.open().read()
+
+
+def test_an_index_of_tar_files_that_changed_is_none(layout, tmp_path):
+    file, shard = tmp_path / "images.safetensors", next(layout.root.glob("*.tar"))
+    write_shard_index(file, layout)
+    state = shard.stat()
+    os.utime(shard, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    assert read_shard_index(file, layout.root) is None
+    os.utime(shard, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert read_shard_index(file, layout.root) is not None
+    shard.unlink()
+    assert read_shard_index(file, layout.root) is None
+
+
+def test_an_index_that_is_damaged_is_none(layout, tmp_path):
+    file = tmp_path / "images.safetensors"
+    assert read_shard_index(file, layout.root) is None
+    write_shard_index(file, layout)
+    content = file.read_bytes()
+    for place in range(0, len(content), len(content) // 20):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        file.write_bytes(changed)
+        assert read_shard_index(file, layout.root) is None
+    for length in (0, 7, len(content) // 2, len(content) - 1):
+        file.write_bytes(content[:length])
+        assert read_shard_index(file, layout.root) is None
 
 
 def test_the_command_takes_shards(covtool, shards):

@@ -1,8 +1,10 @@
 """Folders with images, and the decision whether they are classes."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from covtool.data.datasets.folder_walk import FolderWalk, leads_back, unreadable_folder
 from covtool.data.datasets.folders.names import (
@@ -14,13 +16,14 @@ from covtool.data.datasets.folders.names import (
     is_split_alone,
     words_in,
 )
-from covtool.data.datasets.found_images import Labeled, counted, shown
+from covtool.data.datasets.found_images import LabeledPaths, counted, shown
+from covtool.data.datasets.image_paths import ImagePaths
 from covtool.data.datasets.lists.beside import lists_beside
-from covtool.data.images.decoding import is_image
+from covtool.data.images.decoding import is_image, is_image_name
 from covtool.errors import DataError
 from covtool.specs.layout import LayoutSpec
 
-Images = Mapping[str, Sequence[Path]]
+Images = Mapping[str, ImagePaths]
 """The images of each class folder, at any depth."""
 
 
@@ -33,14 +36,14 @@ def folders_in(folder: Path) -> list[Path]:
         raise unreadable_folder(problem) from problem
 
 
-def images_below(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> ImagePaths:
     """Return every image at any depth, by name, without hidden files and folders."""
-    return list(_images_below(folder))
+    return ImagePaths.in_folders(_images_below(folder))
 
 
 def holds_images(folder: Path) -> bool:
     """Return whether there is an image at any depth."""
-    return next(_images_below(folder), None) is not None
+    return any(names for _, names in _images_below(folder))
 
 
 def loose_images(folder: Path) -> list[Path]:
@@ -106,7 +109,7 @@ def why_no_classes(folder: Path, names: Collection[str], known: Collection[str] 
     return None
 
 
-def in_classes(folder: Path, images: Images, choice: LayoutSpec) -> list[Labeled]:
+def in_classes(folder: Path, images: Images, choice: LayoutSpec) -> LabeledPaths:
     """Return images with the names of their classes.
 
     Args:
@@ -121,13 +124,26 @@ def in_classes(folder: Path, images: Images, choice: LayoutSpec) -> list[Labeled
     if choice.class_folders is None and inner is not None and not _are_parts(inner):
         raise _ambiguous(folder, inner)
     if choice.class_folders != "inner":
-        return [(path, name) for name, paths in images.items() for path in paths]
+        return by_outer_folder(images)
     shared = inner is not None and _are_shared(inner)
-    return [
-        (path, path.parent.relative_to(folder / name if shared else folder).as_posix())
+    labels = [
+        np.array(_below(paths, folder / name if shared else folder), object)[paths.folder]
         for name, paths in images.items()
-        for path in paths
+        if len(paths)
     ]
+    every = ImagePaths.joined(list(images.values()))
+    return LabeledPaths.of(every, (label for part in labels for label in part))
+
+
+def by_outer_folder(images: Images) -> LabeledPaths:
+    """Return images with the names of the folders that they are given by."""
+    numbers = np.repeat(np.arange(len(images)), [len(paths) for paths in images.values()])
+    return LabeledPaths(ImagePaths.joined(list(images.values())), tuple(images), numbers)
+
+
+def _below(paths: ImagePaths, folder: Path) -> list[str]:
+    """Return the folders of images as they are called from a folder above."""
+    return [Path(own).relative_to(folder).as_posix() for own in paths.folders]
 
 
 def note_on_parts(folder: Path, images: Images, choice: LayoutSpec) -> str | None:
@@ -164,9 +180,7 @@ def _ambiguous(folder: Path, inner: Mapping[str, set[str]]) -> DataError:
 def _inner(folder: Path, images: Images) -> dict[str, set[str]] | None:
     """Return the folders of the images by class folder; None where there is no choice."""
     inner = {
-        name: {path.parent.relative_to(folder / name).as_posix() for path in paths}
-        for name, paths in images.items()
-        if paths
+        name: set(_below(paths, folder / name)) for name, paths in images.items() if len(paths)
     }
     # An image directly in a class folder decides it: that folder is the class.
     direct = any("." in belows for belows in inner.values())
@@ -205,6 +219,6 @@ def _only_folder(folder: Path) -> Path | None:
     return found[0] if deeper else None
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
-    paths = (place / name for place, names in FolderWalk(folder, is_left_over) for name in names)
-    yield from (path for path in paths if is_image(path))
+def _images_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    for place, names in FolderWalk(folder, is_left_over):
+        yield place, list(filter(is_image_name, names))

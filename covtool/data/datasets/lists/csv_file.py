@@ -86,7 +86,10 @@ def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int
 
 def _row(columns: Sequence[str], cells: Sequence[str]) -> Row:
     # Cells without a column are dropped, columns without a cell are None: a line that is cut off.
-    return dict(zip(columns, cells, strict=False)) | dict.fromkeys(columns[len(cells) :])
+    row: dict[str, str | None] = dict(zip(columns, cells, strict=False))
+    if len(cells) < len(columns):
+        row |= dict.fromkeys(columns[len(cells) :])
+    return row
 
 
 def values_of(file: Path, names: Sequence[str]) -> set[tuple[str, ...]]:
@@ -113,7 +116,8 @@ def cell_of(line: str, row: Row, column: str, *, may_be_empty: bool = False) -> 
     text = (row[column] or "").strip()
     if not text and not may_be_empty:
         raise DataError(f"{line}: the {column} is empty.")
-    if len(text) > LONGEST_CELL or len(text.splitlines()) > 1:
+    # Whatever ends a line is not printable, which is quicker to ask: a list has millions of cells.
+    if len(text) > LONGEST_CELL or (not text.isprintable() and len(text.splitlines()) > 1):
         raise DataError(
             f"{line}: the {column} has {len(text):,} characters in {len(text.splitlines()):,} "
             f"lines: {printable(text, longest=50)!r}.",

@@ -1,10 +1,13 @@
 """Labeled images listed in a CSV file."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
+from covtool.data.datasets.found_images import LabeledPaths
+from covtool.data.datasets.image_paths import ImagePathsBuilder, texts_below
 from covtool.data.datasets.lists.chosen_columns import ChosenColumns, TableSpec
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL, PATH, candidates
 from covtool.data.datasets.lists.csv_file import cell_of, opened_table
@@ -18,6 +21,9 @@ from covtool.regular_files import is_regular
 
 SUFFIXES = (".csv", ".tsv")
 
+Row = dict[str, str]
+"""Cells by column."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
@@ -28,7 +34,7 @@ class Listing:
         notes: Notes for the user on what was read.
     """
 
-    splits: dict[str, list]
+    splits: dict[str, Sequence]
     notes: tuple[str, ...]
 
 
@@ -49,19 +55,28 @@ def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> L
         DataError: See `read_table` and `one_class_each`.
     """
     table = TableSpec(columns=(PATH, LABEL), split_names=split_names)
-    read = read_table(file, table, default=default)
-    cells = [row[LABEL] for rows in read.splits.values() for row in rows]
-    labels, notes = one_class_each(file, cells)
+    paths: dict[str, ImagePathsBuilder] = defaultdict(ImagePathsBuilder)
+    cells: dict[str, list[str]] = defaultdict(list)
+    below, known = texts_below(file.parent), {}
+
+    def keep(split: str, row: Row) -> None:
+        paths[split].append(below(row[PATH]))
+        cells[split].append(known.setdefault(row[LABEL], row[LABEL]))  # one text for a class
+
+    read = read_table(file, table, default=default, keep=keep)
+    labels, notes = one_class_each(file, list(chain.from_iterable(cells.values())))
     # The labels of all splits were read together: the same class in each, whatever its cells.
     label = iter(labels)
     splits = {
-        split: [(file.parent / row[PATH], next(label)) for row in rows]
-        for split, rows in read.splits.items()
+        split: LabeledPaths.of(found, islice(label, len(found)))
+        for split, found in ((split, found.done()) for split, found in paths.items())
     }
     return Listing(splits=splits, notes=(*read.notes, *notes))
 
 
-def read_table(file: Path, table: TableSpec, *, default: str) -> Listing:
+def read_table(
+    file: Path, table: TableSpec, *, default: str, keep: Callable[[str, Row], None] | None = None
+) -> Listing:
     """Return the rows of a CSV file, by split, without the spaces around their cells.
 
     Paths are relative to the file's folder; images that are not there are looked for by their
@@ -72,29 +87,29 @@ def read_table(file: Path, table: TableSpec, *, default: str) -> Listing:
         file: CSV file; see `opened_table`.
         table: Columns that it must or may have.
         default: Name of the only split, where the file has no column ``split``.
+        keep: Function that takes the split and the cells of each row, which are in no list then.
 
     Raises:
         DataError: Not text, no such columns, no rows, a row that lacks something, missing files;
             several columns or files that could be meant.
     """
-    found, files = defaultdict(list), ListedFiles(file)
+    found, files, total, place = defaultdict(list), ListedFiles(file), 0, str(file)
+    keep = keep or (lambda split, cells: found[split].append(cells))
     with opened_table(file) as (names, rows):
         chosen = ChosenColumns.of(file, names, table)
         for number, row in rows:
-            line = f"{file}, line {number}"
+            line = f"{place}, line {number}"
             split = chosen.split(line, row, default)
             cells = {kind: cell_of(line, row, chosen.columns[kind]) for kind in table.columns}
-            cells |= {
-                kind: cell_of(line, row, chosen.columns[kind], may_be_empty=True)
-                for kind in table.optional
-                if kind in chosen.columns
-            }
+            for kind in table.optional:
+                if kind in chosen.columns:
+                    cells[kind] = cell_of(line, row, chosen.columns[kind], may_be_empty=True)
             # The split tells 1.jpg of train/ from 1.jpg of test/.
             cells[PATH] = files.relative_path(cells[PATH], () if split == default else (split,))
-            found[split].append(cells)
-    if not found:
+            keep(split, cells)
+            total += 1
+    if not total:
         raise DataError(f"{file} lists no images.")
-    total = sum(map(len, found.values()))
     # Before the error about missing files, whose hint would not help.
     if address := next((text for text in files.missing if "://" in text), None):
         raise DataError(

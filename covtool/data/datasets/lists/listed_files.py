@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from covtool.data.datasets.folder_walk import FolderWalk
+from covtool.data.datasets.image_paths import texts_below
 from covtool.data.images.decoding import is_image
 from covtool.errors import DataError
 from covtool.printable import printable
@@ -35,6 +36,7 @@ class ListedFiles:
         self.missing: list[str] = []
         self._file = file
         self._folder = file.parent
+        self._text_of = texts_below(file.parent)
 
     def relative_path(self, text: str, hints: Iterable[str] = ()) -> str:
         """Return the path of an image from the folder of the list, or `text` if it is not found.
@@ -47,7 +49,7 @@ class ListedFiles:
         Raises:
             DataError: Several files could be meant.
         """
-        if is_regular(self._folder / text):  # the usual case; only others need the index
+        if is_regular(self._text_of(text)):  # the usual case; only others need the index
             return text
         meant = self._meant(_parts(text), absolute=_is_absolute(text))
         if not meant:

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from covtool.data.datasets.folders.classes import (
+    by_outer_folder,
     folders_in,
     holds_images,
     images_below,
     loose_images,
 )
-from covtool.data.datasets.found_images import FoundImages, Labeled, counted
+from covtool.data.datasets.found_images import FoundImages, Labeled, LabeledPaths, counted
 from covtool.data.datasets.lists.csv_file import opened_table
 from covtool.data.datasets.lists.labeled import columns_of
 from covtool.data.datasets.published.listing import (
@@ -145,9 +146,9 @@ def _with_validation(root: Path, labels: Mapping[str, str], file: Path) -> Found
     return FoundImages(splits=splits, unlabeled=_testing(place / "test"), notes=(note,))
 
 
-def _training(folder: Path, wnids: set[str] | None = None) -> list[Labeled]:
+def _training(folder: Path, wnids: set[str] | None = None) -> LabeledPaths:
     classes = [f for f in folders_in(folder) if wnids is None or f.name in wnids]
-    images = [(path, child.name) for child in classes for path in images_below(child)]
+    images = by_outer_folder({child.name: images_below(child) for child in classes})
     if not images:
         raise DataError(f"There are no images in the class folders of {folder}.")
     return images

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.samples import FileSamples, Sample
 from covtool.regular_files import opened
 
 
@@ -118,6 +118,8 @@ class TarArchive:
         shard: Index of each image's file.
         offsets: Position of each image's first byte in its file.
         sizes: Bytes of each image.
+        states: Size in bytes and time of the last change in ns of each file, from before it was
+            gone through; None to ask for them now.
     """
 
     def __init__(
@@ -126,14 +128,21 @@ class TarArchive:
         shard: np.ndarray,
         offsets: np.ndarray,
         sizes: np.ndarray,
+        states: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.shards = tuple(shards)
+        self.states = tuple(states_of(shards) if states is None else states)
         self._shard = shard.astype(np.int32)
         self._offsets = offsets.astype(np.int64)
         self._sizes = sizes.astype(np.int64)
 
     def __len__(self) -> int:
         return len(self._shard)
+
+    @property
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Index of each image's file, position of its first byte there, and its bytes."""
+        return self._shard, self._offsets, self._sizes
 
     def name(self, index: int) -> str:
         return f"{self.shards[self._shard[index]]}:{self._offsets[index]}"
@@ -151,6 +160,11 @@ class TarArchive:
     @property
     def identity(self) -> str:
         return " ".join(f"{shard.name} {shard.stat().st_size}" for shard in self.shards)
+
+
+def states_of(files: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return size in bytes and time of the last change in ns of each file."""
+    return [(state.st_size, state.st_mtime_ns) for state in (file.stat() for file in files)]
 
 
 class ReaderArchive:
@@ -187,4 +201,6 @@ def labels_of(samples: Sequence[Sample]) -> np.ndarray:
     """Return the labels of samples, (len,)."""
     if isinstance(samples, Records):  # without making a sample of each
         return samples.labels[samples.rows]
+    if isinstance(samples, FileSamples):
+        return samples.labels.astype(np.int64)
     return np.fromiter((sample.label for sample in samples), np.int64, len(samples))

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from covtool.data.datasets.found_images import counted
-from covtool.data.datasets.records.records import Records, TarArchive
+from covtool.data.datasets.records.records import Records, TarArchive, states_of
 from covtool.data.datasets.records.tar_members import Member, Passed, bytes_of, members
 from covtool.data.images.formats import image_suffixes
 from covtool.documents import parse_json
@@ -79,6 +79,7 @@ def indexed(shards: list[Path], label_field: str, left_out: LeftOut) -> Records:
     Raises:
         DataError: A file cannot be read, see `members`, or an image has no label.
     """
+    states = states_of(shards)  # before they are read: what changes meanwhile is another file
     tables = [
         np.array(list(_labeled_images(shard, label_field, left_out)), dtype=np.int64).reshape(-1, 3)
         for shard in shards
@@ -86,7 +87,7 @@ def indexed(shards: list[Path], label_field: str, left_out: LeftOut) -> Records:
     numbers = np.repeat(np.arange(len(shards)), [len(table) for table in tables])
     # The empty table is for no shards at all, which concatenate refuses.
     offsets, sizes, labels = np.concatenate([*tables, np.empty((0, 3), np.int64)]).T
-    return Records.all_of(TarArchive(shards, numbers, offsets, sizes), labels)
+    return Records.all_of(TarArchive(shards, numbers, offsets, sizes, states), labels)
 
 
 def images_in(shards: list[Path]) -> Records:
