@@ -59,14 +59,15 @@ class Step(NamedTuple):
 
 def applicable(features: Tensor, filters: Tensor) -> bool:
     """Return whether blocks pay here, and whether Python's backward pass will be seen."""
+    # First of all whether anything is recorded: even a comparison of sizes would be.
     return (
-        features.device.type == filters.device.type == "cpu"
+        differentiates_in_python()
+        and features.device.type == filters.device.type == "cpu"
         and features.dtype == filters.dtype
         and features.dtype in (torch.float32, torch.float64)
         and features.ndim == 4
         and features.numel() > 0
         and not torch.is_autocast_enabled("cpu")
-        and differentiates_in_python()
     )
 
 
