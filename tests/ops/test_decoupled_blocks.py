@@ -251,6 +251,7 @@ def test_transformations_of_functions_see_the_operations(angular: str) -> None:
 
 
 @recorded
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_trace_holds_operations() -> None:
     maps, weight, geometry = operands("padded")
     maps, weight, chosen = maps.detach(), weight.detach(), functions("tanh", "linear")
