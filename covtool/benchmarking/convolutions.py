@@ -13,8 +13,9 @@ from covtool.benchmarking.inputs import BenchmarkSpec, random_features
 from covtool.benchmarking.measuring import Cost, describe_machine, measure
 from covtool.errors import ArgumentError
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
-from covtool.ops.decoupled import Geometry, patch_norm
+from covtool.ops.decoupled import patch_norm
 from covtool.ops.magnitudes import MAGNITUDES
+from covtool.ops.patches import Geometry
 from covtool.progress import Track, silent
 from covtool.specs import ConvolutionSpec
 from covtool.variants import CONVOLUTIONS

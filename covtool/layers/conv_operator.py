@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from covtool.layers.conv_source import ConvKind, kind_of
 from covtool.layers.graph_leaf import as_leaf
-from covtool.ops.decoupled import Geometry
 from covtool.ops.filters import standardize_filters
+from covtool.ops.patches import Geometry
 from covtool.specs import ConvolutionSpec
 
 

@@ -1,13 +1,12 @@
 """Decoupled convolution: a norm's function times an angle's, from a convolution's weights."""
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
 from covtool.layers.conv_operator import ConvOperator
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
-from covtool.ops.decoupled import Decoupling, decoupled_conv2d, patch_norm
+from covtool.ops.decoupled import decoupled_conv2d, patch_norm
+from covtool.ops.decoupling import Decoupling
 from covtool.ops.filters import WEIGHTINGS, filter_norm, gradient_times_norm
 from covtool.ops.magnitudes import MAGNITUDES, negligible
 from covtool.ops.precision import autocast_device
@@ -81,9 +80,7 @@ class DecoupledConv2d(ConvOperator):
             return decoupled_conv2d(features, directions, functions, geometry)
         # α is about ρ: with it, the product would overflow where the convolution's does not.
         factor = (filter_norm(directions.float()) / filter_norm(filters.float()))[:, 0]
-        magnitude = functions.magnitude
-        functions = functions._replace(magnitude=lambda norm: magnitude(norm) * factor)
-        return decoupled_conv2d(features, filters, functions, geometry)
+        return decoupled_conv2d(features, filters, functions._replace(factor=factor), geometry)
 
     @property
     def has_radius(self) -> bool:
@@ -125,22 +122,21 @@ class DecoupledConv2d(ConvOperator):
 
     def _functions(self) -> Decoupling:
         """Return h and g; None for a convolution's own, which need no computing."""
-        is_cosine = self.spec.angular == "cosine"
         return Decoupling(
-            magnitude=None if self.spec.conv == "linear" else self._h,
-            angular=None if is_cosine else partial(self._angular.function, k=self.spec.k),
+            magnitude=None if self.spec.conv == "linear" else self._magnitude,
+            angular=None if self.spec.angular == "cosine" else self._angular,
+            radius=self._radius_by_filter if self.has_radius else None,
+            follow=self._follow if self.training and hasattr(self, "norm_mean") else None,
+            beta=self._beta or 0.0,
+            k=self.spec.k,
         )
 
-    def _h(self, norm: Tensor) -> Tensor:
-        if not self._magnitude.takes_radius:
-            return self._magnitude.function(norm, norm, 0.0)
-        if self.training and hasattr(self, "norm_mean"):
-            self._follow(norm)
-        radius = self.radius().to(norm.dtype).reshape(-1, 1, 1)
-        return self._magnitude.function(norm, radius, self._beta)
+    def _radius_by_filter(self) -> Tensor:
+        return self.radius().reshape(-1, 1, 1)
 
     @torch.no_grad()
     def _follow(self, norm: Tensor) -> None:
+        """Let the running mean follow the norms of a pass."""
         batches = (self.num_batches_tracked + 1).to(self.norm_mean)
         mean = norm.mean().to(self.norm_mean).clamp_min(negligible(self.norm_mean.dtype))
         self.norm_mean.lerp_(mean, batches.reciprocal().clamp_min(MOMENTUM))

@@ -9,33 +9,47 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from covtool.ops.magnitudes import DECOUPLED
 from covtool.registry import Registry
 
-_NEAR_ENDS = {torch.float32: 1e-6, torch.float64: 1e-12}
-"""Where the arc cosine is continued by its chord: its slope is infinite at the ends."""
-
 AngularActivation = Callable[[Tensor, float], Tensor]
 """``g(cos θ, k)``; k is used by the sigmoid alone."""
+AngularSlope = Callable[[Tensor, Tensor, float], Tensor]
+"""``slope(cos θ, g, k)``: the derivative of g by cos θ, from −1 to 1; g is its value there."""
+
+# Powers of two: both ends of a ramp are numbers of the dtype, so that its height is what it says.
+_RAMP = {torch.float32: 2.0**-20, torch.float64: 2.0**-40}
+"""Width of the ramps in place of the arc sine's ends, where its slope is infinite."""
 
 
-def angle(cosine: Tensor) -> Tensor:
-    """Return the angle θ in radians, from 0 to π, with finite slope everywhere.
+def arc_sine(cosine: Tensor) -> Tensor:
+    """Return arcsin(cos θ) = π/2 − θ in radians, from −π/2 to π/2, with finite slope everywhere.
 
-    Within 1e-6 of cos θ = ±1 (1e-12 in float64) it is the chord of the arc cosine: exact at both
-    ends, off by less than 4e-4 (4e-7) between.
+    Within 2⁻²⁰ of cos θ = ±1 (2⁻⁴⁰ in float64) it is the chord of the arc sine: exact at both ends
+    and beyond, off by less than 4e-4 (4e-7) between.
     """
-    margin = _NEAR_ENDS[cosine.dtype]
-    size = cosine.abs()
-    inside = size < 1 - margin
-    # Masked before the arc cosine, not after: its infinite slope at 1 times a zero of the mask
+    end, slope = _end_and_slope(cosine.dtype)
+    inside = cosine.clamp(-end, end)
+    # Clamped before the arc sine, not after: its infinite slope at 1 times a zero of the clamp
     # would be NaN in the gradient.
-    middle = torch.acos(torch.where(inside, cosine, 0))
-    # A straight line to the exact value at the end: the slope is finite, the angle continuous.
-    chord = (1 - size).clamp_min(0) * (math.acos(1 - margin) / margin)
-    end = torch.where(cosine > 0, chord, math.pi - chord)
-    return torch.where(inside, middle, end)
+    # Not `cosine - inside`: the slope of the ramp would come and go in the gradient, and take
+    # the arc sine's last digits with it.
+    return torch.asin(inside) + F.softshrink(cosine.clamp(-1, 1), end) * slope
+
+
+def arc_sine_slope(cosine: Tensor) -> Tensor:
+    """Return the derivative of `arc_sine`, for cosines from −1 to 1."""
+    end, slope = _end_and_slope(cosine.dtype)
+    # sin² θ, and on the ramps the number whose inverse root is their slope.
+    return F.threshold(1 - cosine * cosine, 1 - end * end, slope**-2).rsqrt()
+
+
+def _end_and_slope(dtype: torch.dtype) -> tuple[float, float]:
+    """Return the cosine at which the ramp begins, and the slope of the ramp."""
+    width = _RAMP[dtype]
+    return 1 - width, math.acos(1 - width) / width
 
 
 def cosine(cosine: Tensor, k: float) -> Tensor:
@@ -45,7 +59,7 @@ def cosine(cosine: Tensor, k: float) -> Tensor:
 
 def linear(cosine: Tensor, k: float) -> Tensor:
     """1 − 2θ/π."""
-    return 1 - angle(cosine) * (2 / math.pi)
+    return arc_sine(cosine) * (2 / math.pi)
 
 
 def square_cosine(cosine: Tensor, k: float) -> Tensor:
@@ -59,7 +73,30 @@ def sigmoid(cosine: Tensor, k: float) -> Tensor:
     The paper's quotient of exponentials is a hyperbolic tangent, which cannot overflow.
     """
     # The published fraction of exponentials, rewritten: it does not overflow for a small k.
-    return torch.tanh((math.pi / 2 - angle(cosine)) / (2 * k)) / math.tanh(math.pi / (4 * k))
+    return torch.tanh(arc_sine(cosine) / (2 * k)) / math.tanh(math.pi / (4 * k))
+
+
+def cosine_slope(cosine: Tensor, value: Tensor, k: float) -> Tensor:
+    """Return 1 everywhere."""
+    return torch.ones_like(cosine)
+
+
+def linear_slope(cosine: Tensor, value: Tensor, k: float) -> Tensor:
+    """Return (2/π) / sin θ, but on the ramps of the arc sine."""
+    return arc_sine_slope(cosine) * (2 / math.pi)
+
+
+def square_cosine_slope(cosine: Tensor, value: Tensor, k: float) -> Tensor:
+    """2 |cos θ|."""
+    return 2 * cosine.abs()
+
+
+def sigmoid_slope(cosine: Tensor, value: Tensor, k: float) -> Tensor:
+    """Return the slope of the hyperbolic tangent, 1 − tanh², times that of its argument."""
+    full = math.tanh(math.pi / (4 * k))
+    # Rounding may take tanh, which is g times its value at the end, beyond 1.
+    steepness = (1 - (value * full).square()).clamp_min(0)
+    return steepness * arc_sine_slope(cosine) / (2 * k * full)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +108,7 @@ class AngularRow:
         summary: One line, with a full stop.
         source: Publication that it comes from.
         function: g of cos θ.
+        slope: Derivative of g by cos θ.
         takes_k: Whether it depends on k.
     """
 
@@ -78,20 +116,37 @@ class AngularRow:
     summary: str
     source: str = DECOUPLED
     function: AngularActivation
+    slope: AngularSlope
     takes_k: bool = False
 
 
 ANGULAR_ACTIVATIONS = Registry(
     "angular activation",
     [
-        AngularRow(name="linear", summary="1 − 2θ/π.", function=linear),
-        AngularRow(name="cosine", summary="cos θ, as in a convolution.", function=cosine),
+        AngularRow(
+            name="linear",
+            summary="1 − 2θ/π.",
+            function=linear,
+            slope=linear_slope,
+        ),
+        AngularRow(
+            name="cosine",
+            summary="cos θ, as in a convolution.",
+            function=cosine,
+            slope=cosine_slope,
+        ),
         AngularRow(
             name="sigmoid",
             summary="Sigmoid from 1 to −1, steep at π/2 for a small k.",
             function=sigmoid,
+            slope=sigmoid_slope,
             takes_k=True,
         ),
-        AngularRow(name="square-cosine", summary="sign(cos θ) cos² θ.", function=square_cosine),
+        AngularRow(
+            name="square-cosine",
+            summary="sign(cos θ) cos² θ.",
+            function=square_cosine,
+            slope=square_cosine_slope,
+        ),
     ],
 )

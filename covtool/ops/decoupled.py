@@ -3,41 +3,21 @@
 With g = cosine the operator is a convolution times h(‖x‖)/‖x‖, one number for each patch; with
 another g the cosines themselves are needed. Norms of patches are roots of a box filter over the
 channel-sum of squares.
-"""
 
-from collections.abc import Callable
-from typing import NamedTuple
+Here the operator is written as its formula, which autograd differentiates and `torch.compile`
+fuses. On a CPU, where each operation of the formula would go through the memory once more,
+`covtool.ops.decoupled_blocks` computes the same a block of images at a time.
+"""
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from covtool.ops import decoupled_blocks
+from covtool.ops.decoupling import Decoupling
 from covtool.ops.filters import filter_norm, weighted_by_nothing
 from covtool.ops.magnitudes import NEGLIGIBLE
+from covtool.ops.patches import Geometry, convolve, kernel_size, with_amounts
 from covtool.ops.precision import full_precision
-
-TensorFunction = Callable[[Tensor], Tensor]
-
-
-class Geometry(NamedTuple):
-    """Placement of a convolution's kernel, in torch's terms."""
-
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] | str = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-
-
-class Decoupling(NamedTuple):
-    """The two functions of a decoupled operator.
-
-    Attributes:
-        magnitude: h, of norms, (B, 1, H', W') or (B, O, H', W'); None for the norm itself.
-        angular: g, of cosines, (B, O, H', W'); None for the cosine itself.
-    """
-
-    magnitude: TensorFunction | None = None
-    angular: TensorFunction | None = None
 
 
 def patch_norm(features: Tensor, kernel_size: tuple[int, int], geometry: Geometry) -> Tensor:
@@ -63,13 +43,11 @@ def patch_norm(features: Tensor, kernel_size: tuple[int, int], geometry: Geometr
         if groups == features.shape[1]:
             energy = features.to(dtype).square()
         else:
-            # The norm's own dtype: half precision would overflow in the sum of squares.
-            grouped = features.unflatten(1, (groups, -1))
-            energy = torch.linalg.vector_norm(grouped, dim=2, dtype=dtype).square()
+            energy = _energy(features.unflatten(1, (groups, -1)), dtype)
         if kernel_size != (1, 1) or geometry != Geometry(groups=groups):
             # A box filter adds up the squares of a patch; 1 x 1 patches without strides need none.
             box = torch.ones(groups, 1, *kernel_size, dtype=dtype, device=features.device)
-            energy = _convolve(energy, box, geometry)
+            energy = convolve(energy, box, geometry)
         # Clamped before the root, whose slope at 0 is infinite: the gradient there is 0.
         return energy.clamp_min(NEGLIGIBLE**2).sqrt()
 
@@ -92,42 +70,56 @@ def decoupled_conv2d(
     Source:
         Liu, Liu, Yu, Dai, Lin, Liu, Rehg, Song. "Decoupled Networks", CVPR 2018, equation 3.
     """
-    magnitude, angular = functions
-    if angular is not None:
-        return _by_cosines(features, filters, magnitude, angular, geometry)
-    response = _convolve(features, filters, geometry)
-    if magnitude is None:
-        return response
-    norm = _for_each_filter(patch_norm(features, _kernel_size(filters), geometry), len(filters))
-    with full_precision(features):
-        return (response * (magnitude(norm) / norm)).to(response.dtype)
+    if functions.magnitude is None and functions.angular is None:
+        return convolve(features, filters, geometry)
+    size = None
+    if functions.angular is not None:
+        size, filters = filter_norm(filters)[:, 0], weighted_by_nothing(filters)
+    if functions.factor is None and decoupled_blocks.applicable(features, filters):
+        features, geometry = with_amounts(features, kernel_size(filters), geometry)
+        tensors = (features, filters, functions.current_radius(features))
+        differentiable = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+        step = decoupled_blocks.Step(functions, geometry, by_formula, differentiable)
+        return decoupled_blocks.apply(step, features, filters, size)
+    return by_formula(functions, geometry, features, filters, size)
 
 
-def _by_cosines(
+def by_formula(
+    functions: Decoupling,
+    geometry: Geometry,
     features: Tensor,
     filters: Tensor,
-    magnitude: TensorFunction | None,
-    angular: TensorFunction,
-    geometry: Geometry,
+    size: Tensor | None,
 ) -> Tensor:
-    size = filter_norm(filters)
-    response = _convolve(features, weighted_by_nothing(filters), geometry)
-    norm = _for_each_filter(patch_norm(features, _kernel_size(filters), geometry), len(filters))
+    """Return the operator's response, an operation at a time.
+
+    Args:
+        functions: h and g.
+        geometry: Stride, padding, dilation, groups.
+        features: Shape (B, C, H, W). Not modified.
+        filters: Shape (O, C / groups, kH, kW); of norm 1 where g is not the cosine.
+        size: Norms of the filters before that, (O, 1, 1); None where g is the cosine.
+    """
+    response = convolve(features, filters, geometry)
+    norm = _for_each_filter(patch_norm(features, kernel_size(filters), geometry), len(filters))
     with full_precision(features):
-        # Rounding may put a cosine beyond 1, where the arc cosine is NaN.
+        if functions.follow is not None:
+            functions.follow(norm)
+        strength = functions.strength(norm, functions.current_radius(norm))
+        if size is None:
+            return (response * (strength / norm)).to(response.dtype)
+        # Rounding may put a cosine beyond 1, where the arc sine is NaN.
         cosine = (response.to(norm.dtype) / norm).clamp(-1, 1)
-        strength = norm if magnitude is None else magnitude(norm)
-        return (angular(cosine) * strength * size[:, 0]).to(response.dtype)
+        return (functions.activation(cosine) * strength * size).to(response.dtype)
 
 
-def _convolve(features: Tensor, filters: Tensor, geometry: Geometry) -> Tensor:
-    stride, padding, dilation, groups = geometry
-    return F.conv2d(features, filters, None, stride, padding, dilation, groups)
-
-
-def _kernel_size(filters: Tensor) -> tuple[int, int]:
-    height, width = filters.shape[2:]
-    return height, width
+def _energy(grouped: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the sum of squares over the channels of each group."""
+    # The norm's own dtype: half precision would overflow in the sum of squares.
+    if torch.compiler.is_compiling():
+        return grouped.to(dtype).square().sum(2)  # one loop once it is fused, and no root
+    norm: Tensor = torch.linalg.vector_norm(grouped, dim=2, dtype=dtype)
+    return norm.square()
 
 
 def _for_each_filter(norm: Tensor, filters: int) -> Tensor:

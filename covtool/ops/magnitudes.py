@@ -18,6 +18,10 @@ NEGLIGIBLE = 1e-12
 
 Magnitude = Callable[[Tensor, Tensor, float], Tensor]
 """``h(norm, radius, beta)``: norms are not negative, radii are positive and broadcast."""
+MagnitudeSlope = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""``slope(norm, h, radius, beta)``: the derivative of h by the norm; h is its value there."""
+RadiusSlope = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""``slope(norm, h, slope, radius)``: the derivative of h by the radius, from that by the norm."""
 
 
 def negligible(dtype: torch.dtype) -> float:
@@ -64,6 +68,58 @@ def mixed(norm: Tensor, radius: Tensor, beta: float) -> Tensor:
     return norm + beta * torch.log1p(norm / radius)
 
 
+def sphere_slope(norm: Tensor, value: Tensor, radius: Tensor, beta: float) -> Tensor:
+    """Return 0 everywhere: the step at 0 counts as flat."""
+    return torch.zeros_like(norm)
+
+
+def ball_slope(norm: Tensor, value: Tensor, radius: Tensor, beta: float) -> Tensor:
+    """``1 / radius`` up to the radius, then 0."""
+    # 1 below the radius, 0 at it and beyond, as autograd has it; Booleans take many times as long.
+    return torch.sign(radius - norm).clamp_min_(0) / radius
+
+
+def tanh_slope(norm: Tensor, value: Tensor, radius: Tensor, beta: float) -> Tensor:
+    """``(1 - tanh(norm / radius)**2) / radius``."""
+    return (1 - value * value) / radius
+
+
+def linear_slope(norm: Tensor, value: Tensor, radius: Tensor, beta: float) -> Tensor:
+    """Return 1 everywhere."""
+    return torch.ones_like(norm)
+
+
+def segmented_slope(norm: Tensor, value: Tensor, radius: Tensor, beta: float) -> Tensor:
+    """1 up to the radius, then `beta`; their mean where both meet, as autograd has it."""
+    return torch.sign(radius - norm).mul_((1 - beta) / 2).add_((1 + beta) / 2)
+
+
+def log_slope(norm: Tensor, value: Tensor, radius: Tensor, beta: float) -> Tensor:
+    """``1 / (radius + norm)``."""
+    return 1 / (radius + norm)
+
+
+def mixed_slope(norm: Tensor, value: Tensor, radius: Tensor, beta: float) -> Tensor:
+    """``1 + beta / (radius + norm)``."""
+    return 1 + beta / (radius + norm)
+
+
+def by_ratio(norm: Tensor, value: Tensor, slope: Tensor, radius: Tensor) -> Tensor:
+    """Return the derivative by the radius where h is a function of ``norm / radius``."""
+    return -slope * norm / radius
+
+
+def in_proportion(norm: Tensor, value: Tensor, slope: Tensor, radius: Tensor) -> Tensor:
+    """Return the derivative by the radius where h grows with norm and radius as both do."""
+    # Euler's theorem for a homogeneous function of degree 1.
+    return (value - slope * norm) / radius
+
+
+def norm_and_ratio(norm: Tensor, value: Tensor, slope: Tensor, radius: Tensor) -> Tensor:
+    """Return the derivative by the radius of a norm plus a function of ``norm / radius``."""
+    return (1 - slope) * norm / radius
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MagnitudeRow:
     """A magnitude function and what it depends on.
@@ -73,8 +129,9 @@ class MagnitudeRow:
         summary: One line, with a full stop.
         source: Publication that it comes from.
         function: h for a scale of 1.
+        slope: Derivative of h by the norm.
+        radius_slope: Derivative of h by ρ; None for functions without one.
         bounded: Whether it never exceeds 1.
-        takes_radius: Whether it depends on ρ.
         beta: Default of β; None for functions without one.
     """
 
@@ -82,9 +139,15 @@ class MagnitudeRow:
     summary: str
     source: str = DECOUPLED
     function: Magnitude
+    slope: MagnitudeSlope
+    radius_slope: RadiusSlope | None = None
     bounded: bool = False
-    takes_radius: bool = True
     beta: float | None = None
+
+    @property
+    def takes_radius(self) -> bool:
+        """Whether it depends on ρ."""
+        return self.radius_slope is not None
 
 
 MAGNITUDES = Registry(
@@ -94,42 +157,52 @@ MAGNITUDES = Registry(
             name="sphere",
             summary="α: the direction alone decides.",
             function=sphere,
+            slope=sphere_slope,
             bounded=True,
-            takes_radius=False,
         ),
         MagnitudeRow(
             name="ball",
             summary="α min(‖x‖, ρ)/ρ: linear, then bounded.",
             function=ball,
+            slope=ball_slope,
+            radius_slope=by_ratio,
             bounded=True,
         ),
         MagnitudeRow(
             name="tanh",
             summary="α tanh(‖x‖/ρ): smoothly bounded.",
             function=tanh,
+            slope=tanh_slope,
+            radius_slope=by_ratio,
             bounded=True,
         ),
         MagnitudeRow(
             name="linear",
             summary="α‖x‖: with cosine and linear weighting, the convolution itself.",
             function=linear,
-            takes_radius=False,
+            slope=linear_slope,
         ),
         MagnitudeRow(
             name="segmented",
             summary="α‖x‖ up to ρ, then with β times the slope.",
             function=segmented,
+            slope=segmented_slope,
+            radius_slope=in_proportion,
             beta=0.5,  # as in the authors' code
         ),
         MagnitudeRow(
             name="log",
             summary="α log(1 + ‖x‖/ρ): slower and slower, unbounded.",
             function=log,
+            slope=log_slope,
+            radius_slope=by_ratio,
         ),
         MagnitudeRow(
             name="mixed",
             summary="α(‖x‖ + β log(1 + ‖x‖/ρ)): linear and logarithm.",
             function=mixed,
+            slope=mixed_slope,
+            radius_slope=norm_and_ratio,
             beta=1.0,
         ),
     ],

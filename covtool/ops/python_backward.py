@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 from torch.jit import is_tracing  # type: ignore[attr-defined]  # public, but not in __all__
 
 
@@ -36,3 +37,17 @@ def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
         # Without `apply` the operations are recorded as they are, in autograd's sight.
         return function.forward(_Forgetful(), *arguments)
     return function.apply(*arguments)
+
+
+def differentiates_in_python() -> bool:
+    """Return whether what runs now is differentiated by autograd's backward pass, and once run.
+
+    Not so where operations are recorded to be compiled, exported or traced, nor under
+    `torch.func`'s transformations and forward-mode differentiation: these want the operations.
+    """
+    return not (
+        is_tracing()
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )

@@ -1,7 +1,5 @@
 """Norms of patches and the decoupled convolution, against loops and at the edges."""
 
-from functools import partial
-
 import pytest
 import torch
 from covering import pairs
@@ -12,9 +10,11 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from covtool.ops.angular import ANGULAR_ACTIVATIONS, AngularRow
-from covtool.ops.decoupled import Decoupling, Geometry, decoupled_conv2d, patch_norm
+from covtool.ops.decoupled import decoupled_conv2d, patch_norm
+from covtool.ops.decoupling import Decoupling
 from covtool.ops.filters import WEIGHTINGS
 from covtool.ops.magnitudes import MAGNITUDES, NEGLIGIBLE, MagnitudeRow
+from covtool.ops.patches import Geometry
 
 every_magnitude = pytest.mark.parametrize("magnitude", list(MAGNITUDES), ids=lambda row: row.name)
 every_angular = pytest.mark.parametrize(
@@ -46,10 +46,10 @@ even_same = pytest.mark.filterwarnings("ignore:Using padding='same' with even ke
 def decoupling(magnitude: MagnitudeRow, angular: AngularRow) -> Decoupling:
     """Both functions as they are, without the short cuts."""
 
-    def h(norm: Tensor) -> Tensor:
-        return magnitude.function(norm, torch.tensor(RADIUS, dtype=norm.dtype), BETA)
+    def radius() -> Tensor:
+        return torch.tensor(RADIUS, dtype=torch.float64)
 
-    return Decoupling(magnitude=h, angular=partial(angular.function, k=K))
+    return Decoupling(magnitude=magnitude, angular=angular, radius=radius, beta=BETA, k=K)
 
 
 def filters(geometry: Geometry = PLAIN, count: int = 4, side: int = 2) -> Tensor:
@@ -241,7 +241,8 @@ def test_patches_along_a_filter_give_all_of_the_magnitude(
     functions = decoupling(magnitude, angular)
     response = decoupled_conv2d(features, weight, functions, PLAIN).squeeze((2, 3))
     response.sum().backward()
-    expected = sign * functions.magnitude(torch.tensor(3.0, dtype=torch.float64))
+    norm = torch.tensor(3.0, dtype=torch.float64)
+    expected = sign * functions.strength(norm, functions.radius())
     most = {torch.float64: 1e-6, torch.float32: 1e-3}.get(dtype, 0.1)  # θ is a root of 1 − cos θ
     assert (response.diagonal() / expected - 1).abs().max() < most
     assert features.grad.isfinite().all()

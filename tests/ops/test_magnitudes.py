@@ -137,3 +137,25 @@ def test_another_name_is_refused() -> None:
 def test_its_summary_is_a_sentence(row: MagnitudeRow) -> None:
     assert row.summary.endswith(".")
     assert row.source
+
+
+@every
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.7])
+@pytest.mark.parametrize("radius", RADII)
+def test_slopes_of_the_row_are_the_derivatives(
+    row: MagnitudeRow, radius: float, beta: float
+) -> None:
+    norm = NORMS[(NORMS / radius - 1).abs() > 1e-9][1:].requires_grad_()
+    radii = torch.full_like(norm, radius).requires_grad_()
+    value = row.function(norm, radii, beta)
+    with torch.no_grad():
+        slope = row.slope(norm, value, radii, beta)
+        by_radius = row.radius_slope(norm, value, slope, radii) if row.takes_radius else None
+    if row.name == "sphere":  # a step has no derivative that autograd could find
+        assert_close(slope, torch.zeros_like(norm), **EXACT)
+        return
+    (expected,) = torch.autograd.grad(value.sum(), norm, retain_graph=True)
+    assert_close(slope, expected, **FLOAT64)
+    if by_radius is not None:
+        (expected,) = torch.autograd.grad(value.sum(), radii)
+        assert_close(by_radius, expected, **FLOAT64)
