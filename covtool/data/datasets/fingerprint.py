@@ -1,12 +1,12 @@
 """Fingerprints of sets of images, to notice when a set has changed."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from covtool.data.datasets.records.records import Records
 from covtool.data.datasets.samples import Sample
+from covtool.full_paths import relative_name
 
 
 def fingerprint(samples: Sequence[Sample], root: Path) -> str:
@@ -22,7 +22,7 @@ def fingerprint(samples: Sequence[Sample], root: Path) -> str:
     """
     if isinstance(samples, Records):
         return samples.fingerprint
-    lines = (f"{os.path.relpath(sample.path, root)}\0{sample.label}\n" for sample in samples)
+    lines = (f"{relative_name(sample.path, root)}\0{sample.label}\n" for sample in samples)
     return _fingerprint(lines, len(samples))
 
 
@@ -31,7 +31,7 @@ def file_fingerprint(samples: Sequence[Sample], root: Path) -> str:
 
     Size and time of the last change stand for the content. A file that is gone has neither.
     """
-    lines = (f"{os.path.relpath(sample.path, root)}\0{_state(sample.path)}\n" for sample in samples)
+    lines = (f"{relative_name(sample.path, root)}\0{_state(sample.path)}\n" for sample in samples)
     return _fingerprint(lines, len(samples))
 
 

@@ -1,7 +1,6 @@
 """The list of a run's images in a file: a resumed run keeps to it, whatever the folder holds."""
 
 import csv
-import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from covtool.data.datasets.lists.labeled import is_table
 from covtool.data.datasets.retrieval.training import searching_layout
 from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.errors import DataError, reason_of
+from covtool.full_paths import relative_name
 from covtool.printable import printable
 from covtool.regular_files import opened
 
@@ -51,7 +51,7 @@ def write_image_list(file: Path, layout: DataLayout, left_out: Collection[Path])
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(columns)
         for path, *cells in rows:
-            relative = os.path.relpath(path, layout.folder)
+            relative = relative_name(path, layout.folder)
             writer.writerow((relative, *cells, LEFT_OUT if path in left_out else ""))
 
 

@@ -16,6 +16,7 @@ from covtool.data.datasets.layout import DataLayout, in_order_of
 from covtool.data.loading.loaders import evaluation_loader
 from covtool.data.loading.worker_death import translate_worker_death
 from covtool.evaluation.classification.accuracy import evaluate_classification
+from covtool.full_paths import relative_name
 from covtool.processes import Processes
 from covtool.run_files import PREDICTIONS
 from covtool.specs import FinetuneRequest
@@ -125,7 +126,7 @@ def _rows(
     names, whereabouts = layout.class_names, (request.repeats.fold, request.training.seed)
     for sample, (predicted, probability, loss) in zip(samples, found, strict=True):
         path = os.fspath(sample.path)
-        place = path if layout.kind == "hfds" else os.path.relpath(path, layout.folder)
+        place = path if layout.kind == "hfds" else relative_name(path, layout.folder)
         yield place, names[sample.label], names[predicted], probability, loss, *whereabouts
 
 
