@@ -185,7 +185,7 @@ def _fitted(
         candidate=candidate,
         converted=converted,
         head=head,
-        values=fit.right.double().cpu(),
+        values=fit.right.cpu().double(),
         figure=fit.result.left_out_top_1,
     )
     return fitted if how.search is None else _searched(fitted, how.search, store)

@@ -113,10 +113,11 @@ class _Answers:
         self.found: list[Answer] = []
 
     def add(self, logits: Tensor, targets: Tensor) -> None:
+        logits, targets = logits.cpu(), targets.cpu()  # not every device has float64
         # Decided on the logits as they are: a division may make equals of two.
         predicted = logits.argmax(1)
         logs = torch.log_softmax(logits.double() / self._temperature, dim=1)
-        of = [logs.gather(1, some[:, None])[:, 0] for some in (predicted, targets.to(logs.device))]
+        of = [logs.gather(1, some[:, None])[:, 0] for some in (predicted, targets)]
         self.found += zip(predicted.tolist(), of[0].exp().tolist(), (-of[1]).tolist(), strict=True)
 
 
