@@ -35,4 +35,4 @@ class Reading:
         """Return the numbers, once they are there."""
         if self._copied is not None:
             self._copied.synchronize()
-        return self._values.tolist()
+        return self._values.cpu().tolist()
