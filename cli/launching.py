@@ -132,7 +132,7 @@ def _exit_code(failures: "Iterable[ProcessFailure]", nproc: int) -> int:
     raise CovtoolError(
         f"Rank {first.local_rank} of {nproc} was ended by {first.signal_name()}.",
         reason="The system may have ended it because memory ran out."
-        if first.exitcode == -signal.SIGKILL
+        if first.signal_name() == "SIGKILL"  # Windows has no such signal
         else None,
         hint=RESUME_HINT,
     )

@@ -35,6 +35,15 @@ def absolute(path: Path) -> Path:
         raise working_folder_gone(path) from problem
 
 
+def relative_name(path: str | Path, folder: str | Path) -> str:
+    """Return a path as seen from a folder, with ``/`` between names on every system.
+
+    What is written to a file, or hashed, must not depend on the system that does so.
+    """
+    name = os.path.relpath(path, folder)
+    return name if os.sep == "/" else name.replace(os.sep, "/")
+
+
 def is_working_folder_gone() -> bool:
     """Return whether the folder that this process works in has been deleted."""
     try:

@@ -12,6 +12,12 @@ from typing import BinaryIO
 
 MEBIBYTE = 1 << 20
 
+# Without O_NONBLOCK, opening a FIFO waits until something writes to it. Windows has neither that
+# nor O_CLOEXEC, and changes ends of lines without O_BINARY.
+_READING = os.O_RDONLY
+for _name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    _READING |= getattr(os, _name, 0)
+
 LONGEST_TEXT = 64 * MEBIBYTE
 """Bytes of a text file that is read whole, a list of images for example."""
 
@@ -31,8 +37,7 @@ def opened(path: str | Path) -> BinaryIO:
         OSError: There is none, it may not be read, it is not a regular file, or this is not a path.
     """
     try:
-        # Without O_NONBLOCK, opening a FIFO waits until something writes to it.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+        handle = os.open(path, _READING)
     except ValueError as problem:  # a NUL, or what the file system's encoding does not have
         raise OSError(errno.EINVAL, "No file can have this name", str(path)) from problem
     try:

@@ -110,19 +110,15 @@ def written_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
 
 def _settle(temporary: Path, place: Path, usual_mode: int) -> None:
     """Give a file the rights that it is to have, and let its content reach the disk."""
-    handle = os.open(temporary, os.O_RDONLY)
+    sync(temporary)
+    if temporary.stat().st_nlink > 1:
+        return  # another name of a file that has its rights
     try:
-        os.fsync(handle)
-        if os.fstat(handle).st_nlink > 1:
-            return  # another name of a file that has its rights
-        try:
-            replaced = place.stat()
-        except FileNotFoundError:
-            _set_rights(temporary, usual_mode)
-        else:
-            _take_over(temporary, replaced)
-    finally:
-        os.close(handle)
+        replaced = place.stat()
+    except FileNotFoundError:
+        _set_rights(temporary, usual_mode)
+    else:
+        _take_over(temporary, replaced)
 
 
 def _take_over(temporary: Path, replaced: os.stat_result) -> None:

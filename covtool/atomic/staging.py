@@ -7,6 +7,7 @@ by the next that writes to the same place. Locks of other hosts may not be seen 
 leave is removed after a day.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -17,11 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from covtool.atomic.endings import tidied_up_when_ended
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # a module's type has no None
+from covtool.file_locks import HeldLock, take_lock
 
 ABANDONED_S = 86_400
 """Seconds after which a folder of another host, or one without locks, counts as abandoned."""
@@ -50,7 +47,7 @@ def staging_folder(place: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        os.close(lock)  # first: some file systems keep an open file's name
+        lock.release()  # first: some file systems keep an open file's name
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -68,8 +65,21 @@ def try_writing(place: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Let the content of a file, or the names in a folder, reach the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Let the content of a file, or the names in a folder, reach the disk.
+
+    Raises:
+        OSError: The system refuses; of a folder, as Windows refuses all.
+    """
+    try:
+        _sync(path, os.O_RDONLY)  # what may not be written to can be synced elsewhere
+    except OSError as problem:
+        if problem.errno != errno.EBADF:
+            raise
+        _sync(path, os.O_RDWR)  # Windows syncs only what is open for writing
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
@@ -87,7 +97,7 @@ def remove_abandoned(folder: Path) -> None:
                 _remove_if_abandoned(folder / match[0], is_own=match[1] == f"{_HOST:08x}")
 
 
-def _made(place: Path) -> tuple[Path, int]:
+def _made(place: Path) -> tuple[Path, HeldLock]:
     """Return a new staging folder and its lock, which is held."""
     while True:
         unique = f"{_HOST:08x}-{os.getpid()}-{os.urandom(2).hex()}"
@@ -105,48 +115,36 @@ def _made(place: Path) -> tuple[Path, int]:
             return folder, lock
 
 
-def _locked(path: Path) -> int | None:
+def _locked(path: Path) -> HeldLock | None:
     """Return a new file and a lock on it; None where another process has tidied it up meanwhile."""
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        lock = take_lock(path)
     except FileNotFoundError:
         return None
-    if fcntl is not None:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-    if path.exists():
-        return handle
-    os.close(handle)
+    if lock is None or path.exists():  # None: it is being tidied up
+        return lock
+    lock.release()
     return None
 
 
 def _remove_if_abandoned(folder: Path, *, is_own: bool) -> None:
     if folder.is_symlink():
         return
-    try:
-        handle = os.open(folder / LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
-    except FileNotFoundError:
+    if not os.path.lexists(folder / LOCK):
         folder.rmdir()  # the process was killed, or makes itself another: see `_locked`
         return
+    is_old = _is_old(folder)
+    lock = take_lock(folder / LOCK)
+    if lock is None:
+        return
+    is_left = (lock.is_held and is_own) or is_old
     try:
-        is_free = _is_free(handle)
-        if (is_free and is_own) or (is_free is not False and _is_old(folder)):
+        if is_left:
             shutil.rmtree(folder, ignore_errors=True)
     finally:
-        os.close(handle)
-
-
-def _is_free(handle: int) -> bool | None:
-    """Return whether the lock was free, and take it; None where there are no locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
+        lock.release()
+    if is_left:
+        shutil.rmtree(folder, ignore_errors=True)  # Windows keeps an open file: the lock itself
 
 
 def _is_old(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from covtool.auditing.images import NO_LABEL
 from covtool.data.datasets.folders.names import SPLIT_NAMES, implied_split
 from covtool.data.datasets.found_images import counted, shown
 from covtool.errors import ArgumentError
-from covtool.full_paths import absolute
+from covtool.full_paths import absolute, relative_name
 
 LABELED = ("path", "label", "split")
 IDENTIFIED = ("path", "identity", "camera", "split")
@@ -129,7 +129,7 @@ def _rows(audited: Audited, reasons: dict[int, str], folder: Path) -> Iterator[d
     for at, image in enumerate(identities):
         if at not in reasons:
             yield {
-                "path": os.path.relpath(absolute(images.paths[at]), folder),
+                "path": relative_name(absolute(images.paths[at]), folder),
                 "label": image.label,
                 "identity": image.label,
                 "camera": image.camera or "",

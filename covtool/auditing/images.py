@@ -1,6 +1,5 @@
 """The images of a data set in one order, with splits and labels as numbers."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from covtool.data.datasets.class_order import in_order
 from covtool.data.datasets.folders.names import UNSPLIT
 from covtool.data.datasets.retrieval_layout import JUNK_IDENTITY
 from covtool.data.datasets.survey import Survey
+from covtool.full_paths import relative_name
 
 NO_LABEL = -1
 
@@ -60,7 +60,7 @@ class Images:
     def name(self, at: int) -> str:
         """Return the path of an image, relative to the folder of the data set."""
         path = self.paths[at]
-        return os.path.relpath(path, self.folder) if isinstance(path, Path) else str(path)
+        return relative_name(path, self.folder) if isinstance(path, Path) else str(path)
 
     def label(self, at: int) -> str:
         """Return the name of an image's class; "" where it is unknown."""

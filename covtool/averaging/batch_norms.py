@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from covtool.averaging.records import AverageRequest
+from covtool.backbones.device import sent_to
 from covtool.backbones.module_modes import in_eval_mode
 from covtool.data.datasets.checking import check_images
 from covtool.data.datasets.reading import scan
@@ -67,7 +68,7 @@ def estimate_statistics_(
         try:
             batches = len(loader) if hasattr(loader, "__len__") else None
             for images, _ in track(loader, "estimating batch norms", batches):
-                model(images.to(device, non_blocking=True))
+                model(sent_to(device, images))
         finally:
             for module, momentum in zip(found, momenta, strict=True):
                 module.momentum = momentum

@@ -1,6 +1,9 @@
 """A word becomes a device that is really there."""
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from covtool.errors import ArgumentError
 from covtool.processes import ALONE, Processes
@@ -36,6 +39,20 @@ def resolve_device(name: str = "auto", processes: Processes = ALONE) -> torch.de
             f"covtool does not run on {name!r}.", hint="Choose auto, cpu, cuda, cuda:1 or mps."
         )
     return device
+
+
+def sent_to(device: torch.device | str, tensor: Tensor, **changes: Any) -> Tensor:
+    """Return a tensor on a device, sent there without waiting for it where that is safe.
+
+    Loaders pin memory on CUDA: copying goes on while the device still computes. Elsewhere the
+    memory may be changed before it is read.
+
+    Args:
+        device: The device.
+        tensor: The tensor.
+        **changes: Other settings of `Tensor.to`.
+    """
+    return tensor.to(device, non_blocking=torch.device(device).type == "cuda", **changes)
 
 
 def _own(name: str, local_rank: int) -> str:

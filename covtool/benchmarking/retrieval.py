@@ -11,7 +11,7 @@ from statistics import median
 import torch
 
 from covtool.benchmarking.measuring import describe_machine
-from covtool.errors import ArgumentError
+from covtool.errors import ArgumentError, CovtoolError
 from covtool.evaluation import FeatureSet, evaluate_retrieval
 from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
@@ -152,9 +152,15 @@ def _peak_bytes() -> int:
     if status.is_file():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return 1024 * int(lines["VmHWM"].split()[0])
-    import resource
     import sys
 
+    try:
+        import resource
+    except ImportError as problem:  # Windows
+        raise CovtoolError(
+            "This system does not say how much memory a process has had.",
+            hint="Measure a search on Linux or macOS.",
+        ) from problem
     # Kibibytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -190,7 +190,7 @@ def _fitted(
         candidate=candidate,
         converted=converted,
         head=head,
-        values=fit.right.double().cpu(),
+        values=fit.right.cpu().double(),
         figure=fit.result.left_out_top_1,
         projected_to=fit.result.system_size if fit.result.projected else None,
     )

@@ -57,4 +57,4 @@ def _logits_and_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> tu
 
 
 def _relative_error(found: Tensor, exact: Tensor) -> float:
-    return float((found.double() - exact).norm() / exact.norm())
+    return float((found.cpu().double() - exact).norm() / exact.norm())

@@ -2,56 +2,34 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from covtool.errors import DataError
-from covtool.regular_files import opened
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # a module's type has no None
+from covtool.file_locks import locked_file
+from covtool.regular_files import require_regular
 
 
 @contextmanager
 def index_in_use(path: Path) -> Iterator[None]:
     """Keep other commands from changing an index meanwhile; one that was killed does not.
 
-    The lock is on the file itself, and nothing is left behind. A file that is not there, or cannot
-    be read, is not locked.
+    The lock is a file beside it, which goes with it. An index that is not there is not locked, nor
+    one in a folder that cannot be written to: it cannot be changed there either.
 
     Raises:
         DataError: Another command changes it now.
     """
     with ExitStack() as held:
-        if fcntl is not None:
-            _lock(path, held)
-        yield
-
-
-def _lock(path: Path, held: ExitStack) -> None:
-    while True:
-        try:
-            file = held.enter_context(opened(path))
-        except OSError:
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as problem:
+        is_held = None
+        with suppress(OSError):
+            require_regular(path)
+            place = Path(os.path.realpath(path))  # several links may lead to one index
+            lock = place.with_name(f".{place.name}.lock")
+            is_held = held.enter_context(locked_file(lock, remove=True))
+        if is_held is False:
             raise DataError(
                 f"{path} is being changed by another command.",
                 hint="Wait until that has ended, then give this one again.",
-            ) from problem
-        except OSError:  # a file system without locks
-            return
-        # It may have been replaced between the two calls: then the lock is on the old file.
-        if _is_at(path, file.fileno()):
-            return
-
-
-def _is_at(path: Path, handle: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except OSError:
-        return False
+            )
+        yield

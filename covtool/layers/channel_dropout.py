@@ -49,7 +49,7 @@ class AdaptiveChannelDropout(nn.Module):
             correlations = covariance_pool(weighed).sum(dim=2)
             cosine = nn.functional.cosine_similarity(weights, correlations, dim=1).mean()
             # At least two channels: log2 of one is zero.
-            bits = torch.tensor(float(max(weighed.shape[1], 2))).log2().to(weighed)
+            bits = weighed.new_full((), max(weighed.shape[1], 2)).log2()
             return (1 - STRENGTH / bits * cosine).clamp(0, 1)
 
 

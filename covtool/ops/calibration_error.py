@@ -69,7 +69,7 @@ def _checked(confidences: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         raise ShapeError.expected("right", f"{tuple(confidences.shape)}, of one axis", right)
     if not len(confidences):
         raise ArgumentError("There are no images to measure the calibration on.")
-    return confidences.double().cpu(), right.double().cpu()
+    return confidences.cpu().double(), right.cpu().double()
 
 
 def _gap(confidences: Tensor, right: Tensor, bin_of: Tensor, bins: int) -> float:

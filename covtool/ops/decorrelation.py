@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from covtool.errors import ArgumentError, ShapeError
+from covtool.ops.precision import in_float64
 from covtool.registry import Registry
 
 RANK_TOLERANCE = 1e-6  # of the largest singular value: smaller ones are rounding
@@ -39,7 +40,7 @@ def correlation(weight: Tensor) -> Tensor:
         (1.0, 0.25)
     """
     _require_matrix(weight)
-    exact = weight.detach().double()
+    exact = in_float64(weight.detach())
     blocks = exact.split(BLOCK)  # the Gram matrix of a classifier of many classes is large
     # Sum of |g_ij|, block by block: the sum of g_ii is the sum of squares of W.
     total = torch.stack([(block @ exact.mT).abs().sum() for block in blocks]).sum()
@@ -64,7 +65,7 @@ def smallest_eigenvalue_ratio(weight: Tensor) -> Tensor:
         The code of the authors of SVDNet.
     """
     _require_matrix(weight)
-    exact = weight.detach().double()
+    exact = in_float64(weight.detach())
     gram = exact @ exact.mT
     shortest = gram.diagonal().amin()
     # LAPACK raises, or does not return, where a number is not finite.
@@ -163,8 +164,8 @@ def decorrelate(weight: Tensor, *, decomposition: str = "us") -> Tensor:
     row = DECOMPOSITIONS[decomposition]
     _require_matrix(weight)
     # In float64: vectors orthogonal up to float32's rounding would give S(W) below 1.
-    orthogonal = row.orthogonal(weight.double())
-    rows = torch.zeros_like(weight, dtype=torch.float64)
+    orthogonal = row.orthogonal(in_float64(weight))
+    rows = orthogonal.new_zeros(weight.shape)
     # An SVD has min(k, in_features) vectors; there may be fewer than rows. The others are zero.
     rows[: len(orthogonal)] = orthogonal[: len(rows)]
     if decomposition == "uv" and len(weight) > weight.shape[1]:
@@ -172,7 +173,7 @@ def decorrelate(weight: Tensor, *, decomposition: str = "us") -> Tensor:
             f"{len(weight)} vectors of {weight.shape[1]} numbers cannot be orthonormal.",
             hint="Use the decomposition us.",
         )
-    return rows.to(weight.dtype)
+    return rows.to(weight)
 
 
 @torch.no_grad()
@@ -195,12 +196,12 @@ def match_rows(rows: Tensor, old: Tensor, *, optimal: bool = False) -> Tensor:
     """
     if rows.shape != old.shape:
         raise ShapeError.expected("old", f"{tuple(rows.shape)}", old)
-    cosines = _unit(old.double()) @ _unit(rows.double()).mT
+    cosines = _unit(in_float64(old)) @ _unit(in_float64(rows)).mT
     order = _optimal(cosines.abs()) if optimal else _greedy(cosines.abs())
     signs = cosines.gather(1, order[:, None]).sign()
     # sign(0) would wipe out a vector that is orthogonal to the old one.
     signs[signs == 0] = 1
-    return rows[order] * signs.to(rows.dtype)
+    return rows[order.to(rows.device)] * signs.to(rows)
 
 
 @torch.no_grad()
@@ -218,13 +219,13 @@ def fold_classifier(classifier: Tensor, old: Tensor, new: Tensor) -> Tensor:
     Returns:
         (num_classes, k), in the dtype of `classifier`; columns at rows of zeros are zero.
     """
-    exact = new.double()
+    exact = in_float64(new)
     lengths = exact.square().sum(1)
     # Zero rows, which a W of lower rank leaves, carry nothing over to the classifier.
     needed = lengths > RANK_TOLERANCE**2 * lengths.amax()
     inverse = torch.where(needed, 1 / lengths.where(needed, torch.ones_like(lengths)), 0.0)
-    turned = old.double() @ exact.mT * inverse
-    return (classifier.double() @ turned).to(classifier.dtype)
+    turned = in_float64(old) @ exact.mT * inverse
+    return (in_float64(classifier) @ turned).to(classifier)
 
 
 def require_scipy() -> None:

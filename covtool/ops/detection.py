@@ -65,4 +65,4 @@ def _checked(scores: Tensor) -> Tensor:
         raise ArgumentError("There are no images of one of the two kinds to tell apart.")
     if scores.isnan().any():
         raise ArgumentError("A score is not a number.")
-    return scores.double().cpu()
+    return scores.cpu().double()

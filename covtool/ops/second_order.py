@@ -17,6 +17,7 @@ from covtool.ops.matrix_approximants import (
     matrix_sqrt_taylor,
 )
 from covtool.ops.matrix_sqrt import one_where_zero, root_of_scale
+from covtool.ops.precision import on_cpu_without
 from covtool.ops.spectral import SpectralResult, gram_function
 from covtool.ops.spectral_functions import SpectralFunction, logarithm, power
 
@@ -27,7 +28,7 @@ def computed_in(
     features: Tensor, *, matrix: Callable[[Tensor], Tensor], dtype: torch.dtype
 ) -> Tensor:
     """Return ``matrix(features)``, computed in `dtype` and returned in the features' own."""
-    return matrix(features.to(dtype)).to(features.dtype)
+    return on_cpu_without(features, matrix, dtype)
 
 
 def covariance_factor(features: Tensor) -> Tensor:

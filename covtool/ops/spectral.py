@@ -18,7 +18,7 @@ from covtool.errors import ArgumentError, ShapeError
 from covtool.ops.eigen_gradients import GRADIENTS, NEWTON_SCHULZ, EigenGradientRule, slopes
 from covtool.ops.isqrt import Side, gram_sqrt_newton_schulz
 from covtool.ops.matrix_sqrt import matrix_sqrt_newton_schulz
-from covtool.ops.precision import at_least_float32, full_precision
+from covtool.ops.precision import at_least_float32, full_precision, with_float64
 from covtool.ops.python_backward import applied
 from covtool.ops.spectral_functions import SpectralFunction, power
 
@@ -57,7 +57,7 @@ def differentiable(
         ArgumentError: The order does not go with the rule, or the rule not with the function.
     """
     rule = GRADIENTS[gradient]
-    if gradient == NEWTON_SCHULZ and function.value(torch.tensor(4.0, device="cpu")) != 2:
+    if gradient == NEWTON_SCHULZ and not function.is_square_root:
         raise ArgumentError(
             "The gradient of Newton-Schulz iterations is that of a square root.",
             hint="Use a power of 0.5, or another gradient rule.",
@@ -164,12 +164,14 @@ def eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
     # Zeros in place of what is not finite; the result is made NaN again below.
     cleaned = torch.where(finite[..., None], matrices, torch.zeros_like(matrices))
     try:
-        eigenvalues, vectors = torch.linalg.eigh(cleaned)
+        # Where there is no float64 there is no eigendecomposition either.
+        eigenvalues, vectors = torch.linalg.eigh(cleaned.to(with_float64(matrices.device)))
     except LinAlgError:
         # cuSOLVER gives up on some matrices that LAPACK can decompose.
         if matrices.device.type == "cpu":
             raise
-        eigenvalues, vectors = (t.to(matrices.device) for t in torch.linalg.eigh(cleaned.cpu()))
+        eigenvalues, vectors = torch.linalg.eigh(cleaned.cpu())
+    eigenvalues, vectors = eigenvalues.to(matrices.device), vectors.to(matrices.device)
     eigenvalues, vectors = eigenvalues.flip(-1), vectors.flip(-1)
     # The error of `eigh` is of this size, whatever the true eigenvalue.
     rounding = matrices.shape[-1] * torch.finfo(matrices.dtype).eps * eigenvalues[:, :1]

@@ -24,11 +24,13 @@ class SpectralFunction:
         derivative: f'(a); at 0 it is 0 where it would be infinite: nothing of such a direction
             reaches the features, see `covtool.ops.spectral`.
         divided_difference: (f(a) - f(b)) / (a - b) for a >= b >= 0, and f'(a) where a = b.
+        is_square_root: Whether f is the square root.
     """
 
     value: Callable[[Tensor], Tensor]
     derivative: Callable[[Tensor], Tensor]
     divided_difference: Callable[[Tensor, Tensor], Tensor]
+    is_square_root: bool = False
 
 
 def power(alpha: float = 0.5) -> SpectralFunction:
@@ -50,6 +52,7 @@ def power(alpha: float = 0.5) -> SpectralFunction:
         value=partial(_power, exponent=alpha),
         derivative=lambda a: alpha * _power(a, alpha - 1),
         divided_difference=partial(_power_difference, alpha=alpha),
+        is_square_root=alpha == 0.5,
     )
 
 

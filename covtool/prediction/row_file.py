@@ -2,15 +2,16 @@
 
 Rows are appended to ``FILE.partial``, and after each batch a line to ``FILE.partial.journal``: how
 many images are done and how many bytes that makes. FILE appears whole when all are done, and both
-go. After a kill, what the journal does not vouch for is cut off, and the work goes on there, at the
-beginning of a batch: all batches are those of a run that was not interrupted.
+go. ``FILE.partial.lock`` keeps other processes away meanwhile. After a kill, what the journal does
+not vouch for is cut off, and the work goes on there, at the beginning of a batch: all batches are
+those of a run that was not interrupted.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,16 +20,12 @@ from typing import Any, BinaryIO, Self
 from covtool.atomic import place_of, require_writable, saving, written_whole
 from covtool.documents import parse_json
 from covtool.errors import ArgumentError, DataError
+from covtool.file_locks import locked_file
 from covtool.prediction.image_inputs import ImageInput
 from covtool.prediction.row_formats import row_format_of
 from covtool.prediction.rows import Row
 from covtool.printable import printable
 from covtool.regular_files import opened
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 BLOCK = 1 << 20
 LONGEST_LINE = 1 << 20
@@ -149,18 +146,16 @@ class RowFile:
         self._format = row_format_of(path)
         self._partial, self._journal = partial_of(path), journal_of(path)
         self._content = hashlib.sha256()
-        with saving(self._partial):
-            # Without a buffer: what is written is in the file, also after a kill.
-            self._lines: BinaryIO = self._journal.open("ab", buffering=0)
-        try:
-            self._lock()
+        with ExitStack() as opening:
+            self._lock(opening)
+            with saving(self._partial):
+                # Without a buffer: what is written is in the file, also after a kill.
+                self._lines: BinaryIO = opening.enter_context(self._journal.open("ab", buffering=0))
             self.changed_at = os.fstat(self._lines.fileno()).st_mtime_ns
             self.progress = self._resumed(settings) if resume else self._begun(settings)
             with saving(self._partial):
-                self._rows: BinaryIO = self._partial.open("ab", buffering=0)
-        except BaseException:
-            self._lines.close()
-            raise
+                self._rows: BinaryIO = opening.enter_context(self._partial.open("ab", buffering=0))
+            self._opened = opening.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -196,9 +191,9 @@ class RowFile:
         problem: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The journal last: as long as it is open, the files are this process's.
-        with self._lines:
+        with self._opened:  # the lock is let go of last
             self._rows.close()
+            self._lines.close()  # Windows removes no file that is open
             if kind is None:
                 self._require_own()
                 with written_whole(self.path, overwrite=self._overwrite) as temporary:
@@ -210,20 +205,12 @@ class RowFile:
                 _, done = _journal_in(self._journal)
                 os.truncate(self._partial, done.size)
 
-    def _lock(self) -> None:
-        """Keep other processes from the files until the journal is closed."""
-        if fcntl is None:
-            return
-        is_own = True
-        try:  # the system lets go of it when the process ends, even by SIGKILL
-            fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another process may have finished, and removed it, before it was locked here.
-            is_own = os.path.samestat(os.fstat(self._lines.fileno()), self._journal.stat())
-        except (BlockingIOError, FileNotFoundError):
-            is_own = False
-        except OSError:  # a file system without locks
-            pass
-        if not is_own:
+    def _lock(self, held: ExitStack) -> None:
+        """Keep other processes from the files."""
+        lock = self._partial.with_name(f"{self._partial.name}.lock")
+        with saving(self._partial):
+            is_held = held.enter_context(locked_file(lock, remove=True))
+        if is_held is False:
             raise ArgumentError(
                 f"{self._partial} is being written by another process.",
                 hint="Wait for it, end it, or name another file with -o.",
@@ -248,7 +235,7 @@ class RowFile:
         self._content.update(head)
         with saving(self._partial):
             self._partial.write_bytes(head)
-            os.truncate(self._journal, 0)  # not a new file: this one is locked
+            os.truncate(self._journal, 0)  # not a new file: this one is open
             _write_all(self._lines, _line(dict(settings)))
         return Progress(size=len(head), content=self._content.copy().hexdigest())
 

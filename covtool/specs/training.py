@@ -16,6 +16,12 @@ PARTS: JsonDict = {"panel": "What is trained"}
 SPEED: JsonDict = {"panel": "Speed and device"}
 WATCHING: JsonDict = {"panel": "Watching and keeping"}
 
+CompileMode = Literal[
+    "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
+]  # torch's words
+CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
+"""Modes that record what a device does, and play it again."""
+
 
 class TrainingSpec(OptimizationSpec):
     """Every setting of a training run but objective, augmentation, loading and processes.
@@ -142,6 +148,12 @@ class TrainingSpec(OptimizationSpec):
     torchcompile: bool = Field(
         False, description="Compile the model with torch.compile.", json_schema_extra=SPEED
     )
+    torchcompile_mode: CompileMode | None = Field(
+        None,
+        description="Mode of --torchcompile; reduce-overhead records CUDA graphs, for batches of "
+        "one size; default: torch's.",
+        json_schema_extra=SPEED,
+    )
 
     keep_neighbors: bool = Field(
         False,
@@ -210,6 +222,16 @@ class TrainingSpec(OptimizationSpec):
         # Those of the optimization first: they are about the settings that people set most.
         yield from super().contradictions()
         yield from self._contradictions_of_freezing()
+        yield (
+            self.torchcompile_mode is not None and not self.torchcompile,
+            "--torchcompile-mode has no effect without --torchcompile.",
+            "Add --torchcompile, or leave the mode out.",
+        )
+        yield (
+            self.torchcompile_mode in CUDA_GRAPHS and self.grad_checkpointing,
+            f"--torchcompile-mode {self.torchcompile_mode} does not go with --grad-checkpointing.",
+            "A recorded graph keeps the memory that checkpointing would free: choose one.",
+        )
 
     def _contradictions_of_freezing(self) -> Iterator[Contradiction]:
         rules = self.freeze_rules

@@ -124,7 +124,7 @@ def eigen_classifier(model: nn.Module) -> EigenClassifier:
 @torch.no_grad()
 def _keep_(eigenlayer: Eigenlayer, classifier: nn.Linear, old: nn.Linear) -> None:
     # On the CPU and in float64, so that a GPU starts from the same vectors.
-    exact = old.weight.double().cpu()
+    exact = old.weight.cpu().double()
     rows = _orthonormal(exact, eigenlayer.out_features)
     eigenlayer.weight.copy_(rows)
     classifier.weight.copy_(exact @ rows.mT)
@@ -148,5 +148,5 @@ def _has_values(weight: Tensor) -> bool:
 
 
 def _rank(weight: Tensor) -> int:
-    values = torch.linalg.svdvals(weight.detach().double().cpu())
+    values = torch.linalg.svdvals(weight.detach().cpu().double())
     return int((values > RANK_TOLERANCE * values[0]).sum())

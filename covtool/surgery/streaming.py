@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from covtool.ops.precision import in_float64, with_float64
 from covtool.processes import Processes
 from covtool.progress import Track
 
@@ -53,7 +54,7 @@ class Moments:
     """Mean and covariance of rows that stream by, in float64."""
 
     def __init__(self, features: int, device: torch.device, *, mixed: bool) -> None:
-        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
+        zeros = partial(torch.zeros, dtype=torch.float64, device=with_float64(device))
         self.count, self.total = zeros(()), zeros(features)
         self.products = zeros(features, features) if mixed else zeros(features)
         self.mixed = mixed
@@ -88,5 +89,5 @@ def stream_moments_(
         inputs = [stack.enter_context(Inputs(module)) for module in modules]
         for _ in tracked.run(model, description):
             for seen, sums in zip(inputs, moments, strict=True):
-                sums.add(seen.last.double().movedim(1, -1).flatten(0, -2))
+                sums.add(in_float64(seen.last).movedim(1, -1).flatten(0, -2))
     tracked.processes.add_([tensor for sums in moments for tensor in sums.sums()])

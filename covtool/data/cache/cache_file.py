@@ -8,8 +8,11 @@ checksum of everything behind the header.
 import json
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -138,14 +141,14 @@ def write_cache_file(path: Path, identity: CacheIdentity, plan: CachePlan) -> Ch
     header = _header(plan, identity.metadata())
     at_pixels = len(header) + sum(array.nbytes for array in index.arrays)
     with path.open("r+b", buffering=0) as file:
-        handle = file.fileno()
-        os.truncate(handle, at_pixels + plan.num_bytes)
-        seen = fill(plan, lambda offset, pixels: _write(handle, pixels, at_pixels + offset))
-        at = _write(handle, np.frombuffer(header, np.uint8), 0)
+        write = _writer(file)
+        file.truncate(at_pixels + plan.num_bytes)
+        seen = fill(plan, lambda offset, pixels: write(pixels, at_pixels + offset))
+        at = write(np.frombuffer(header, np.uint8), 0)
         for array in index.arrays:
-            at = _write(handle, array, at)
+            at = write(array, at)
         header = _header(plan, identity.metadata(_checksum(path)))
-        _write(handle, np.frombuffer(header, np.uint8), 0)
+        write(np.frombuffer(header, np.uint8), 0)
     return seen
 
 
@@ -174,13 +177,29 @@ def _header(plan: CachePlan, metadata: dict[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _write(handle: int, array: np.ndarray, offset: int) -> int:
-    """Write all of an array's bytes, of which the system may take a part, and return their end."""
-    data = memoryview(array.reshape(-1).view(np.uint8))
-    while data:
-        written = os.pwrite(handle, data, offset)
-        data, offset = data[written:], offset + written
-    return offset
+def _writer(file: FileIO) -> Callable[[np.ndarray, int], int]:
+    """Return a function of arrays and offsets that threads may call at once."""
+    alone = Lock()
+
+    def write_at(data: memoryview, offset: int) -> int:
+        with alone:
+            file.seek(offset)
+            return file.write(data)
+
+    def pwrite(data: memoryview, offset: int) -> int:
+        return os.pwrite(file.fileno(), data, offset)
+
+    one = pwrite if hasattr(os, "pwrite") else write_at  # Windows writes at one place at a time
+
+    def write(array: np.ndarray, offset: int) -> int:
+        """Write all of an array's bytes, of which the system may take a part; return their end."""
+        data = memoryview(array.reshape(-1).view(np.uint8))
+        while data:
+            written = one(data, offset)
+            data, offset = data[written:], offset + written
+        return offset
+
+    return write
 
 
 def _checksum(path: Path) -> str:

@@ -20,6 +20,7 @@ from covtool.data.cache.request import CachedImages, CacheRequest, CacheSetting
 from covtool.data.datasets.checking import require_readable
 from covtool.data.datasets.fingerprint import file_fingerprint
 from covtool.errors import ArgumentError, reason_of
+from covtool.file_locks import locked_file
 from covtool.full_paths import in_full
 
 SEEN_BEFORE = "It could not be read when the cache was made."
@@ -114,13 +115,5 @@ def _only_one_process(path: Path) -> Iterator[None]:
     """Hold the lock of a cache file until the block or the process ends."""
     lock = path.with_suffix(".lock")
     require_free(lock, overwrite=True)  # a pipe in its place would be waited for
-    with lock.open("a") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows: several may make it, and the last one's stays
-            pass
-        else:
-            # Not deleted afterwards: another process may wait for this very file, and a third one
-            # would lock a new file of the same name beside it.
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+    with locked_file(lock, wait=True):
         yield

@@ -26,6 +26,7 @@ from covtool.data.datasets.retrieval.training import searching_layout, training_
 from covtool.data.datasets.retrieval_layout import JUNK_IDENTITY, RetrievalLayout, RetrievalSample
 from covtool.data.datasets.samples import Sample, chosen_samples
 from covtool.errors import DataError
+from covtool.full_paths import relative_name
 from covtool.printable import first_few
 from covtool.specs.layout import LayoutSpec
 
@@ -272,4 +273,4 @@ def _names(
     paths = (os.fspath(sample.path) for sample in samples)
     if layout.kind == "hfds":  # which is nowhere in particular
         return list(paths)
-    return [os.path.relpath(path, layout.folder) for path in paths]
+    return [relative_name(path, layout.folder) for path in paths]

@@ -1,7 +1,6 @@
 """The list of a run's images in a file: a resumed run keeps to it, whatever the folder holds."""
 
 import csv
-import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from covtool.data.datasets.retrieval.training import searching_layout
 from covtool.data.datasets.retrieval_layout import RetrievalLayout, RetrievalSample
 from covtool.data.datasets.samples import relative_texts
 from covtool.errors import DataError, reason_of
+from covtool.full_paths import relative_name
 from covtool.printable import printable
 from covtool.regular_files import opened
 
@@ -49,7 +49,7 @@ def write_image_list(file: Path, layout: DataLayout, left_out: Collection[Path])
     """
     searched = layout.searched
     columns = LABELED if searched is None else IDENTIFIED
-    omitted = {os.path.relpath(path, layout.folder) for path in left_out}
+    omitted = {relative_name(path, layout.folder) for path in left_out}
     rows = _labeled_rows(layout) if searched is None else _identified_rows(layout, searched)
     with (
         written_whole(file) as temporary,
@@ -157,7 +157,7 @@ def _identified_rows(
 ) -> Iterator[tuple[str, str, str, str]]:
     for subset, samples in searched.subsets.items():
         for sample in samples:
-            relative = os.path.relpath(sample.path, layout.folder)
+            relative = relative_name(sample.path, layout.folder)
             yield relative, sample.identity, sample.camera or "", subset
 
 

@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 
 from covtool.data.datasets.image_paths import ImagePaths, relative_folder
+from covtool.full_paths import relative_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,13 @@ def path_texts(samples: Sequence[Sample]) -> Iterator[str]:
 
 
 def relative_texts(samples: Sequence[Sample], root: Path) -> Iterator[str]:
-    """Yield the path of each image from a folder, as `os.path.relpath` has it."""
+    """Yield the path of each image from a folder, as `relative_name` has it."""
     if not isinstance(samples, FileSamples):
-        return (os.path.relpath(sample.path, root) for sample in samples)
+        return (relative_name(sample.path, root) for sample in samples)
     # Once for each folder: of a million images, one after the other takes ten seconds.
     folders = [relative_folder(folder, root) for folder in samples.paths.folders]
-    return samples.paths.texts(folders)
+    texts = samples.paths.texts(folders)
+    return texts if os.sep == "/" else (text.replace(os.sep, "/") for text in texts)
 
 
 def chosen_samples(samples: Sequence[Sample], rows: Sequence[int]) -> Sequence[Sample]:

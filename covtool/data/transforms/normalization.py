@@ -47,10 +47,11 @@ class Normalization:
         Returns:
             The same in float32, contiguous, on the device, in memory of their own.
         """
-        if pixels.is_floating_point():
-            return pixels.to(self.device, copy=True)
         # Only from pinned memory can a copy overlap with what follows.
-        pixels = pixels.to(self.device, non_blocking=pixels.is_pinned())
+        at_once = pixels.is_pinned()
+        if pixels.is_floating_point():
+            return pixels.to(self.device, non_blocking=at_once, copy=True)
+        pixels = pixels.to(self.device, non_blocking=at_once)
         images = torch.empty(pixels.shape, device=self.device)
         if self.device.type != "cpu":
             return self._normalized(images, pixels)

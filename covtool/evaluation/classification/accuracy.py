@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from covtool.backbones.device import sent_to
 from covtool.backbones.module_modes import in_eval_mode
 from covtool.errors import DataError, NonFiniteError, ShapeError
 from covtool.evaluation.classification.probabilities import (
@@ -165,12 +166,12 @@ def evaluate_classification(  # noqa: PLR0913 -- a measurement is a model, image
         counts = _Counts(temperature)
         for images, labels in track(loader, "attacking" if perturb else "evaluating", batches):
             targets = labels if mapping is None else mapping[labels]
-            images = images.to(device, non_blocking=True)
+            images = sent_to(device, images)
             if perturb is not None:  # needs gradients: outside of `no_grad`
-                images = perturb(model, images, targets.to(device))
+                images = perturb(model, images, sent_to(device, targets))
             with torch.no_grad():
                 logits = checked_logits(model(in_precision_of(model, images)), targets)
-                counts.add(logits, targets.to(device))
+                counts.add(logits, sent_to(device, targets))
             if keep is not None:
                 keep.add(logits, targets)
         return counts

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from covtool.backbones.device import sent_to
 from covtool.backbones.module_modes import in_eval_mode
 from covtool.data.loading.loaders import ImageLoader
 from covtool.evaluation.classification.accuracy import checked_logits, in_precision_of
@@ -110,7 +111,7 @@ def score_images(
         doubts = []
         with torch.no_grad(), in_eval_mode(model):
             for images, labels in track(loader, "scoring unknown images", len(loader)):
-                images = in_precision_of(model, images.to(device, non_blocking=True))
+                images = in_precision_of(model, sent_to(device, images))
                 logits = checked_logits(model(images), torch.zeros_like(labels))
                 doubts.append(doubt_of(logits, temperature))
         return doubts, torch.empty(0) if scorer is None else scorer.take()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from covtool.backbones.classifier import find_classifier
+from covtool.backbones.device import sent_to
 from covtool.backbones.module_modes import in_eval_mode
 from covtool.data.datasets.samples import Sample
 from covtool.data.loading.loaders import evaluation_loader
@@ -141,7 +142,7 @@ def embeddings(
     dtype = next(model.parameters()).dtype  # images must be half where the network is
     with in_eval_mode(model.to(device)):
         for images in batches:
-            images = images.to(device, dtype, non_blocking=True)
+            images = sent_to(device, images, dtype=dtype)
             features = _features(model, layer, images)
             if flip_test:
                 # Not normalized before the mean: a longer vector weighs more.

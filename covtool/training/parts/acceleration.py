@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 from covtool.errors import ArgumentError
 from covtool.layers.synchronized_batch_norm import SynchronizedBatchNorm
 from covtool.specs import TrainingSpec
+from covtool.specs.training import CUDA_GRAPHS
 
 _KNOWN_NORMS = (_BatchNorm.forward, BatchNormAct2d.forward, SyncBatchNorm.forward)
 
@@ -63,6 +64,27 @@ def checkpoint_gradients_(model: nn.Module, name: str) -> None:
         reason="timm offers it for most of its models; torchvision has none.",
         hint="Leave it out; a smaller --batch-size with --grad-accum-steps saves memory as well.",
     )
+
+
+def loss_scaler(device: torch.device, training: TrainingSpec) -> torch.amp.GradScaler:
+    """Return the scaler of the loss, which does something for float16 alone."""
+    # bfloat16 has the exponents of float32: its gradients do not underflow.
+    enabled = training.amp and training.amp_dtype == "float16"
+    return torch.amp.GradScaler(device.type, enabled=enabled)
+
+
+def require_graphs(device: torch.device, training: TrainingSpec) -> None:
+    """Refuse a mode of `torch.compile` that records CUDA graphs where there are none.
+
+    Raises:
+        ArgumentError: The device is another one.
+    """
+    mode = training.torchcompile_mode
+    if mode in CUDA_GRAPHS and device.type != "cuda":
+        raise ArgumentError(
+            f"--torchcompile-mode {mode} records CUDA graphs, and the device is {device}.",
+            hint="Leave the mode out, or train with --device cuda.",
+        )
 
 
 @contextmanager

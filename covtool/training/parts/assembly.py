@@ -26,7 +26,12 @@ from covtool.training.centralization.hooks import (
     centralize_gradients,
     layer_weights,
 )
-from covtool.training.parts.acceleration import checkpoint_gradients_, synchronize_batch_norms_
+from covtool.training.parts.acceleration import (
+    checkpoint_gradients_,
+    loss_scaler,
+    require_graphs,
+    synchronize_batch_norms_,
+)
 from covtool.training.parts.filter_constraints import FilterConstraints, constrain_
 from covtool.training.parts.freezing import (
     FreezeSchedule,
@@ -230,6 +235,7 @@ def assemble(
     """
     training = request.training
     device = resolve_device(training.device, processes)
+    require_graphs(device, training)
     recipe = constrain_(model, recipe, training)
     heads = plan_head_schedule(training.head_schedule, model, recipe, epochs=training.epochs)
     freezing, phases = planned_freezing(model, head, request)
@@ -241,11 +247,12 @@ def assemble(
     updates = _updates(training_batches, training)
     eager = _eager(model, head, request)
     ema = _moving_average(model, training)
+    way = {"compiled": training.torchcompile, "mode": training.torchcompile_mode}
     judged = model if ema is None else ema.module
     return Parts(
         model=model,
         eager=eager,
-        forward=make_replica(eager, processes, recipe.input, compiled=training.torchcompile),
+        forward=make_replica(eager, processes, recipe.input, **way),
         processes=processes,
         head=head,
         freezing=freezing,
@@ -255,7 +262,7 @@ def assemble(
         fresh_optimizer=deepcopy(optimizer.state_dict()),
         centralization=_centralization(optimizer, model, training),
         schedule=Schedule(optimizer, training, phases.phases, updates_per_epoch=updates),
-        scaler=_scaler(device, training),
+        scaler=loss_scaler(device, training),
         ema=ema,
         objective=Objective(request.objective, training, recipe.num_classes, processes),
         constraints=FilterConstraints(model),
@@ -375,14 +382,6 @@ def _centralization(
         return None
     weights = layer_weights(model, conv_only=training.gc_conv_only)
     return centralize_gradients(optimizer, on=training.gc_on, only=weights, in_place=True)
-
-
-def _scaler(device: torch.device, training: TrainingSpec) -> torch.amp.GradScaler:
-    """Return the scaler of the loss, which does something for float16 alone."""
-    # bfloat16 has the exponents of float32: its gradients do not underflow.
-    return torch.amp.GradScaler(
-        device.type, enabled=training.amp and training.amp_dtype == "float16"
-    )
 
 
 def _moving_average(model: nn.Module, training: TrainingSpec) -> ModelEmaV3 | None:

@@ -14,6 +14,7 @@ from covtool.backbones.module_modes import in_eval_mode
 from covtool.layers.synchronized_batch_norm import SynchronizedBatchNorm
 from covtool.processes import Processes
 from covtool.specs import InputSpec
+from covtool.specs.training import CUDA_GRAPHS
 
 SYNCHRONIZED = (SyncBatchNorm, SynchronizedBatchNorm)  # have the same statistics anyway
 PROBED = 2  # black images: enough for every layer in eval mode
@@ -25,6 +26,7 @@ class Replica:
     Args:
         network: Network whose parameters are trained.
         compiled: Whether to compile it.
+        mode: Mode of `torch.compile`; None for its own.
 
     Attributes:
         exchanges: Whether a backward pass is under way that the others take part in, so that it
@@ -33,14 +35,23 @@ class Replica:
 
     exchanges = False
 
-    def __init__(self, network: nn.Module, *, compiled: bool) -> None:
+    def __init__(self, network: nn.Module, *, compiled: bool, mode: str | None = None) -> None:
         self.network = network
-        self._compiled = compiled
-        self._forward = torch.compile(network) if compiled else network
+        self._compiled, self._mode = compiled, mode
+        self._forward = self._compile(network)
 
     def __call__(self, images: Tensor) -> Any:
         """Return what the network returns."""
+        if self._compiled and self._mode in CUDA_GRAPHS:
+            # What the last pass returned may be written over: its loss has been copied.
+            torch.compiler.cudagraph_mark_step_begin()
         return self._forward(images)
+
+    def _compile(self, network: nn.Module) -> Any:
+        """Return the network, compiled where that is asked for."""
+        if not self._compiled:
+            return network
+        return torch.compile(network, **({} if self._mode is None else {"mode": self._mode}))
 
     def renew_(self) -> None:
         """Note which parameters require a gradient now; to be called between two updates."""
@@ -62,7 +73,12 @@ class Replica:
 
 
 def make_replica(
-    network: nn.Module, processes: Processes, images: InputSpec, *, compiled: bool
+    network: nn.Module,
+    processes: Processes,
+    images: InputSpec,
+    *,
+    compiled: bool,
+    mode: str | None = None,
 ) -> "Replica":
     """Return the network as one of some processes trains it.
 
@@ -71,10 +87,11 @@ def make_replica(
         processes: Processes that train it.
         images: Images that it takes.
         compiled: Whether to compile it.
+        mode: Mode of `torch.compile`; None for its own.
     """
     if processes.world == 1:
-        return Replica(network, compiled=compiled)
-    return DistributedReplica(network, processes, images, compiled=compiled)
+        return Replica(network, compiled=compiled, mode=mode)
+    return DistributedReplica(network, processes, images, compiled=compiled, mode=mode)
 
 
 class DistributedReplica(Replica):
@@ -84,9 +101,15 @@ class DistributedReplica(Replica):
     """
 
     def __init__(
-        self, network: nn.Module, processes: Processes, images: InputSpec, *, compiled: bool
+        self,
+        network: nn.Module,
+        processes: Processes,
+        images: InputSpec,
+        *,
+        compiled: bool,
+        mode: str | None = None,
     ) -> None:
-        super().__init__(network, compiled=False)
+        super().__init__(network, compiled=False, mode=mode)
         self._compiled = compiled
         self._processes = processes
         self._shape = (PROBED, images.channels, *images.size)
@@ -110,7 +133,7 @@ class DistributedReplica(Replica):
             # After the first pass buckets are laid out anew, and a sum over more than two processes
             # depends on the layout in its last bits: a resumed run must have the same at once.
             self._probe(self._ddp)
-        self._forward = torch.compile(self._ddp) if self._compiled else self._ddp
+        self._forward = self._compile(self._ddp)
 
     def accumulating(self) -> AbstractContextManager[None]:
         return self._ddp.no_sync()  # one exchange per update, not one per micro-batch

@@ -16,6 +16,7 @@ from covtool.data.datasets.layout import DataLayout, in_order_of
 from covtool.data.loading.loaders import evaluation_loader
 from covtool.data.loading.worker_death import translate_worker_death
 from covtool.evaluation.classification.accuracy import evaluate_classification
+from covtool.full_paths import relative_name
 from covtool.processes import Processes
 from covtool.run_files import PREDICTIONS
 from covtool.specs import FinetuneRequest
@@ -112,10 +113,11 @@ class _Answers:
         self.found: list[Answer] = []
 
     def add(self, logits: Tensor, targets: Tensor) -> None:
+        logits, targets = logits.cpu(), targets.cpu()  # not every device has float64
         # Decided on the logits as they are: a division may make equals of two.
         predicted = logits.argmax(1)
         logs = torch.log_softmax(logits.double() / self._temperature, dim=1)
-        of = [logs.gather(1, some[:, None])[:, 0] for some in (predicted, targets.to(logs.device))]
+        of = [logs.gather(1, some[:, None])[:, 0] for some in (predicted, targets)]
         self.found += zip(predicted.tolist(), of[0].exp().tolist(), (-of[1]).tolist(), strict=True)
 
 
@@ -125,7 +127,7 @@ def _rows(
     names, whereabouts = layout.class_names, (request.repeats.fold, request.training.seed)
     for sample, (predicted, probability, loss) in zip(samples, found, strict=True):
         path = os.fspath(sample.path)
-        place = path if layout.kind == "hfds" else os.path.relpath(path, layout.folder)
+        place = path if layout.kind == "hfds" else relative_name(path, layout.folder)
         yield place, names[sample.label], names[predicted], probability, loss, *whereabouts
 
 

@@ -9,10 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from covtool.backbones.device import sent_to
 from covtool.errors import ProcessGroupError
 from covtool.training.parts.acceleration import recomputing
 from covtool.training.parts.assembly import Parts
 from covtool.training.parts.replica import Replica
+from covtool.training.step.reading import Reading
 
 Batch = tuple[Tensor, Tensor]
 
@@ -209,17 +211,20 @@ def add_gradient_(parts: Parts, micro: MicroBatch, replica: Replica) -> MeanLoss
     agreed = partial(parts.processes.agreed, numbers=2 + len(names))
 
     def both_passes() -> tuple[None, list[float]]:
-        loss, numbers = _forward(parts, micro, replica)
-        if math.isfinite(numbers[1]):
-            _backward_(parts, micro, loss)
-        return None, numbers
+        loss, reading = _forward(parts, micro, replica)
+        return None, [micro.share, *_backward_where_finite_(parts, micro, loss, reading)]
 
-    if not micro.is_last:  # both passes stay within this process: one exchange is enough
+    def forward() -> tuple[Tensor, list[float]]:
+        loss, reading = _forward(parts, micro, replica)
+        return loss, [micro.share, *reading.numbers()]
+
+    # Both passes stay within this process: one exchange is enough.
+    if not micro.is_last or parts.processes.world == 1:
         with replica.accumulating():
             _, numbers = agreed(both_passes)
         return _mean(numbers, names)
     try:
-        loss, numbers = agreed(partial(_forward, parts, micro, replica))
+        loss, numbers = agreed(forward)
     except ProcessGroupError:
         raise
     except Exception:
@@ -301,19 +306,39 @@ def centralized_norm(parts: Parts, norm: float) -> float | None:
 
 def _on_device(parts: Parts, images: Tensor, labels: Tensor) -> Batch:
     layout = torch.channels_last if parts.training.channels_last else torch.preserve_format
-    # Loaders pin memory on CUDA, so that copying goes on while the last step still computes.
-    images = images.to(parts.device, non_blocking=True, memory_format=layout)
-    return parts.objective.prepare(images, labels.to(parts.device, non_blocking=True))
+    images = sent_to(parts.device, images, memory_format=layout)
+    return parts.objective.prepare(images, sent_to(parts.device, labels))
 
 
-def _forward(parts: Parts, micro: MicroBatch, replica: Replica) -> tuple[Tensor, list[float]]:
-    """Return the loss; the share of the images, the loss and its terms as numbers."""
+def _forward(parts: Parts, micro: MicroBatch, replica: Replica) -> tuple[Tensor, Reading]:
+    """Return the loss; the loss and its terms, to be read as numbers."""
     with parts.autocast():
         outputs = replica(micro.images)
     terms = parts.objective.terms(outputs, micro.targets)
     loss = parts.objective.total(terms)
-    values = (terms[name].item() for name in parts.objective.names)
-    return loss, [micro.share, loss.item(), *values]
+    return loss, Reading([loss, *(terms[name] for name in parts.objective.names)])
+
+
+def _backward_where_finite_(
+    parts: Parts, micro: MicroBatch, loss: Tensor, reading: Reading
+) -> list[float]:
+    """Pass backward where the loss is finite; return the loss and its terms.
+
+    A device that has yet to compute the loss gets the backward pass to do as well: it would stand
+    still while Python reads the loss and decides. The gradient of a loss that is not finite is
+    never used, and an error on the way to it says nothing.
+    """
+    if not reading.is_under_way:
+        numbers = reading.numbers()
+        if math.isfinite(numbers[0]):
+            _backward_(parts, micro, loss)
+        return numbers
+    try:
+        _backward_(parts, micro, loss)
+    except Exception:
+        if math.isfinite(reading.numbers()[0]):
+            raise
+    return reading.numbers()
 
 
 def _backward_(parts: Parts, micro: MicroBatch, loss: Tensor) -> None:

@@ -106,6 +106,7 @@ REFUSED = {
     "grad_checkpointing": Change(True),
     "channels_last": Change(True),
     "torchcompile": Change(True),
+    "torchcompile_mode": Change("default", {"torchcompile": True}),
     "eval_metric": Change("loss"),
     "loss": Change("bce"),
     "triplet_margin": Change(0.5, {"loss": "ce+triplet", **PK}),
