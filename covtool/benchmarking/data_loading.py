@@ -1,4 +1,4 @@
-"""A benchmark of loading training images: from files by timm and covtool, and from caches."""
+"""A benchmark of loading training images: from files by three libraries, and from caches."""
 
 import gc
 import math
@@ -13,25 +13,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from covtool.atomic.folders import scratch_folder
 from covtool.benchmarking.measuring import describe_machine
+from covtool.benchmarking.photographs import FileSizes, enlarged, file_sizes, made_up
 from covtool.data.cache import CacheRequest, CacheSetting, open_caches, training_form
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.samples import Sample
 from covtool.data.loading.loaders import training_loader
 from covtool.data.loading.timm_loader import timm_training_loader
+from covtool.data.loading.torchvision_loader import torchvision_training_loader
 from covtool.errors import ArgumentError
 from covtool.progress import Track, silent
 from covtool.specs import AugmentationSpec, InputSpec, LoadingSpec
 
 BASELINE = "timm"
-LOADERS = (BASELINE, "off", "ram", "disk")
-MADE_UP = 256  # images, where no data set is given
-MADE_UP_SIZE = (500, 375)  # about ImageNet's mean
+LOADERS = (BASELINE, "torchvision", "off", "exact", "ram", "disk")
+CACHES = ("ram", "disk")
 NO_LIMIT = "1000TB"  # caches are bounded by what is free alone
 
 
@@ -46,6 +44,7 @@ class LoadingBenchmarkSpec:
         color_jitter: Strength of random brightness, contrast and saturation; else images are
             cropped and flipped at random.
         step_ms: Duration of a training step on an accelerator, which leaves the processor idle.
+        long_side: Long side that images are enlarged to first, in pixels; None for no change.
         repetitions: Repetitions of a first and a second epoch, of which figures are medians.
     """
 
@@ -54,6 +53,7 @@ class LoadingBenchmarkSpec:
     workers: int = 2
     color_jitter: float = 0.0
     step_ms: float = 50.0
+    long_side: int | None = None
     repetitions: int = 5
 
     @property
@@ -72,7 +72,8 @@ class LoaderCost:
     """Figures of a loader.
 
     Attributes:
-        loader: ``timm``, or covtool's with a kind of cache.
+        loader: ``timm``, ``torchvision``, or covtool's: ``off`` and ``exact`` (at full size) from
+            files, or with a kind of cache.
         first: Images per second of the loader alone in the first epoch, with all that comes
             before it: processes start, a cache is filled.
         later: Images per second of the loader alone in the second epoch.
@@ -102,6 +103,7 @@ class LoadingBenchmark:
         machine: Description of the machine.
         data: Name of the data set.
         images: Number of its training images.
+        files: Average size of them.
         spec: Settings of the benchmark.
         rows: Figures of each loader.
     """
@@ -109,6 +111,7 @@ class LoadingBenchmark:
     machine: str
     data: str
     images: int
+    files: FileSizes
     spec: LoadingBenchmarkSpec
     rows: tuple[LoaderCost, ...]
 
@@ -138,7 +141,7 @@ def benchmark_loading(
     spec: LoadingBenchmarkSpec | None = None,
     track: Track = silent,
 ) -> LoadingBenchmark:
-    """Measure timm's loader and covtool's, in turns, each made anew in every repetition.
+    """Measure loaders of timm, torchvision and covtool, in turns, each made anew every time.
 
     Args:
         data: A folder with a folder per class, whole or below ``train``; None for photographs of
@@ -154,17 +157,24 @@ def benchmark_loading(
     """
     spec = spec or LoadingBenchmarkSpec()
     with scratch_folder("covtool-bench") as scratch:
-        layout = scan(_made_up(scratch / "photographs") if data is None else data)
+        layout = scan(made_up(scratch / "photographs") if data is None else data)
+        name = layout.name
+        if spec.long_side is not None:
+            place = scratch / "enlarged"
+            samples = layout.splits["train"]
+            layout = scan(enlarged(samples, layout.class_names, spec.long_side, place, track))
         folder, samples = _training_folder(layout), layout.splits["train"]
         if len(samples) < spec.batch_size:
             raise ArgumentError(f"{len(samples)} images do not fill a batch of {spec.batch_size}.")
         builds = _builds(folder, samples, spec, scratch)
         rounds = range(spec.repetitions)
         passes = [_round(builds, spec) for _ in track(rounds, "measuring", spec.repetitions)]
+        files = file_sizes(samples)
     return LoadingBenchmark(
         machine=describe_machine("cpu"),
-        data=layout.name,
+        data=name,
         images=len(samples),
+        files=files,
         spec=spec,
         rows=tuple(_row(loader, passes, spec) for loader in LOADERS),
     )
@@ -248,6 +258,9 @@ def _builds(
 ) -> dict[str, Build]:
     size = {"batch_size": spec.batch_size, "workers": spec.workers}
     timm = partial(timm_training_loader, folder, spec.input, spec.augmentation, **size)
+    torchvision = partial(
+        torchvision_training_loader, folder, spec.input, spec.augmentation, **size
+    )
     own = partial(training_loader, input=spec.input, augmentation=spec.augmentation, **size)
 
     def from_cache(cache: str) -> Iterable[tuple[Any, Any]]:
@@ -257,8 +270,13 @@ def _builds(
         request = CacheRequest(split="train", samples=samples, form=form)
         return own(open_caches([request], CacheSetting(spec=loading, root=folder))[0])
 
-    cached = {name: partial(from_cache, name) for name in LOADERS if name in ("ram", "disk")}
-    return {BASELINE: timm, "off": partial(own, samples), **cached}
+    return {
+        BASELINE: timm,
+        "torchvision": torchvision,
+        "off": partial(own, samples),
+        "exact": partial(own, samples, exact_decode=True),
+        **{cache: partial(from_cache, cache) for cache in CACHES},
+    }
 
 
 def _training_folder(layout: DataLayout) -> Path:
@@ -268,18 +286,3 @@ def _training_folder(layout: DataLayout) -> Path:
             reason="timm's loader, the baseline, reads folders with a folder per class.",
         )
     return layout.root / layout.split_names["train"] if "val" in layout.splits else layout.root
-
-
-def _made_up(folder: Path) -> Path:
-    """Write photographs of noise, coarse and fine, as JPEG files of a usual size."""
-    generator = np.random.default_rng(0)
-    width, height = MADE_UP_SIZE
-    for number in range(MADE_UP):
-        coarse = generator.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-        image = Image.fromarray(coarse).resize(MADE_UP_SIZE, Image.Resampling.BICUBIC)
-        fine = generator.normal(0, 8, (height, width, 1))
-        pixels = (np.asarray(image) + fine).clip(0, 255).astype(np.uint8)
-        path = folder / "ab"[number % 2] / f"{number:03}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path, quality=90)
-    return folder

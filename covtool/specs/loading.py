@@ -42,6 +42,12 @@ class LoadingSpec(CheckedRecord):
         description="Folder of the cache files (disk); default: covtool's in the user's cache.",
         json_schema_extra=PANEL,
     )
+    exact_decode: bool = Field(
+        False,
+        description="Decode JPEG images to train on at full size, not at the smallest scale that "
+        "a random crop allows.",
+        json_schema_extra=PANEL,
+    )
 
     @property
     def memory_bytes(self) -> int:
@@ -67,7 +73,7 @@ class LoadingSpec(CheckedRecord):
         return text
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Yield settings of a cache that there is none of."""
+        """Yield settings without effect: of a cache that is not there, of decoding beside one."""
         for name in ("cache_memory", "cache_side"):
             yield (
                 self.cache == "off" and getattr(self, name) is not None,
@@ -78,4 +84,9 @@ class LoadingSpec(CheckedRecord):
             self.cache != "disk" and self.cache_dir is not None,
             f"--cache-dir has no effect with --cache {self.cache}.",
             "Add --cache disk, or leave it out.",
+        )
+        yield (
+            self.cache != "off" and self.exact_decode,
+            f"--exact-decode has no effect with --cache {self.cache}, which decodes at full size.",
+            "Leave one of them out.",
         )

@@ -12,8 +12,13 @@ from covtool.benchmarking.data_loading import (
     LoadingBenchmarkSpec,
     benchmark_loading,
 )
+from covtool.benchmarking.photographs import enlarged, file_sizes
+from covtool.data.datasets.reading import scan
+from covtool.data.images.decoding import image_size
 from covtool.data.loading.timm_loader import timm_training_loader
+from covtool.data.loading.torchvision_loader import torchvision_training_loader
 from covtool.errors import ArgumentError, DataError
+from covtool.progress import silent
 from covtool.specs import AugmentationSpec, InputSpec
 
 TINY = LoadingBenchmarkSpec(img_size=16, batch_size=4, workers=1, step_ms=1.0, repetitions=1)
@@ -37,14 +42,28 @@ def test_every_loader_has_a_row(folder):
         assert row.cpu_ms is None or row.cpu_ms >= 0
 
 
-def test_the_baseline_is_timms_loader_of_the_same_images(folder):
+@pytest.mark.parametrize("build", [timm_training_loader, torchvision_training_loader])
+def test_other_loaders_give_the_same_images(folder, build):
     input = InputSpec(size=(16, 16))
     still = AugmentationSpec(scale=(1, 1), hflip=0, color_jitter=0, train_interpolation="bilinear")
     settings = {"batch_size": 4, "workers": 1}
-    batches = list(timm_training_loader(folder / "train", input, still, **settings))
+    batches = list(build(folder / "train", input, still, **settings))
     assert [images.shape for images, _ in batches] == [(4, 3, 16, 16)] * 3
     assert {images.dtype for images, _ in batches} == {torch.float32}
     assert sorted(torch.cat([labels for _, labels in batches]).tolist()) == [0] * 6 + [1] * 6
+
+
+def test_images_are_enlarged_to_photographs_of_their_classes(folder, tmp_path):
+    layout = scan(folder)
+    samples = layout.splits["train"]
+    large = enlarged(samples, layout.class_names, 200, tmp_path / "large", silent)
+    found = scan(large)
+    assert found.class_names == layout.class_names
+    assert [s.label for s in found.splits["train"]] == sorted(s.label for s in samples)
+    assert {image_size(s.path) for s in found.splits["train"]} == {(200, 150), (150, 200)}
+    sizes = file_sizes(found.splits["train"])
+    assert sizes.megapixels == pytest.approx(0.03)
+    assert 0.5 < sizes.bits_per_pixel < 5
 
 
 def test_data_that_timm_cannot_read_or_that_fill_no_batch_are_refused(folder, tmp_path):
@@ -62,13 +81,15 @@ def test_the_command_prints_a_table_and_json(covtool, folder):
     options = ("--data", folder, "--img-size", "16", "-b", "4", "-j", "1", "--repetitions", "1")
     code, out, err = covtool("bench", "data", *options, "--step-ms", "1")
     assert code == 0, err
-    for text in (*LOADERS, "12 images at 16 px", "medians of 1"):
+    for text in (*LOADERS, "12 images of", "bits a pixel", "medians of 1"):
         assert text in out
-    code, out, err = covtool("bench", "data", *options, "--color-jitter", "0.4", "--json")
+    options += ("--color-jitter", "0.4", "--long-side", "60", "--step-ms", "0")
+    code, out, err = covtool("bench", "data", *options, "--json")
     assert code == 0, err
     result = json.loads(out)
     assert result["spec"]["color_jitter"] == 0.4
     assert result["rows"][0]["loader"] == BASELINE
+    assert result["files"]["megapixels"] == pytest.approx(60 * 45 / 1e6)
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,21 @@ def command(
         float,
         typer.Option(min=0, help="Time that a training step takes on an accelerator, in ms."),
     ] = 50.0,
+    long_side: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=20_000,
+            help="Enlarge the images to this long side first, with fine noise, as JPEG files of "
+            "quality 90: photographs as cameras take them.",
+        ),
+    ] = None,
     repetitions: settings.Repetitions = 5,
     wide: options.Wide = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure loaders and caches of training images against timm's loader.
+    """Measure loaders and caches of training images against timm's and torchvision's.
 
     Example: covtool bench data --data birds/ --workers 4
     """
@@ -58,6 +67,7 @@ def command(
         workers=workers,
         color_jitter=color_jitter,
         step_ms=step_ms,
+        long_side=long_side,
         repetitions=repetitions,
     )
     result = benchmark_loading(data, spec=spec, track=render.track)
@@ -76,7 +86,8 @@ def _show(result: "LoadingBenchmark", *, wide: bool) -> None:
     ]
     spec = result.spec
     title = (
-        f"{result.data}, {result.images} images at {spec.img_size} px, batches of "
+        f"{result.data}, {result.images} images of {result.files.megapixels:.2g} megapixels and "
+        f"{result.files.bits_per_pixel:.2g} bits a pixel at {spec.img_size} px, batches of "
         f"{spec.batch_size}, steps of {spec.step_ms:g} ms, processes: {spec.workers}"
     )
     render.table(title, (*COLUMNS, *(WIDE if wide else ())), rows)

@@ -19,6 +19,9 @@ TURNS = {
 
 Pillow rotates counterclockwise."""
 
+SIDEWAYS = frozenset((Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90))
+"""Those that make height and width change places."""
+
 DAMAGED = (SyntaxError, ValueError, LookupError, TypeError, OSError, EOFError, struct.error)
 
 

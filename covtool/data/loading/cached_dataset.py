@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from covtool.data.cache import CachedImages
-from covtool.data.rendering.batch_ring import BatchRing, FilledSlot
+from covtool.data.loading.batches import BatchPlace, Loaded
+from covtool.data.rendering.batch_ring import BatchLayout, BatchRing, FilledSlot
 from covtool.data.rendering.draws import Draw, generators_kept
 from covtool.data.rendering.renderers import Renderer, Wanted
-
-CachedBatch = tuple[Tensor, Tensor] | FilledSlot
-"""Images and labels, or where they are in the ring."""
 
 
 class CachedDataset(Dataset[tuple[Tensor, int]]):
@@ -41,24 +38,22 @@ class CachedDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.cached)
 
+    @property
+    def layout(self) -> BatchLayout:
+        """Layout of the batches."""
+        return self.render.layout
+
     def __getitem__(self, key: int | Draw) -> tuple[Tensor, int]:
-        images, labels = self._batch([key])
-        return images[0], int(labels[0])
+        out = self.layout.empty(1)
+        self._fill(out, [key])
+        return out[0], self._labels([key])[0]
 
     # torch calls this for a whole batch, if a data set has it, and collates what it returns.
-    def __getitems__(self, keys: Sequence[int | Draw]) -> CachedBatch:
+    def __getitems__(self, keys: Sequence[int | Draw]) -> Loaded | FilledSlot:
         """Return a whole batch of images and labels, or where it is in the ring."""
-        worker = get_worker_info()
-        if self.ring is None or worker is None:
-            return self._batch(keys)
-        number, slot = self.ring.next_slot(worker.id)
-        self._fill(slot[: len(keys)], keys)
-        return FilledSlot(worker.id, number, self._labels(keys))
-
-    def _batch(self, keys: Sequence[int | Draw]) -> tuple[Tensor, Tensor]:
-        images = self.render.layout.empty(len(keys))
-        self._fill(images, keys)
-        return images, torch.tensor(self._labels(keys))
+        place = BatchPlace.of(self.ring, self.layout, len(keys))
+        self._fill(place.images, keys)
+        return place.filled(self._labels(keys))
 
     def _fill(self, places: Tensor, keys: Sequence[int | Draw]) -> None:
         with generators_kept():  # once a batch, not an image

@@ -8,15 +8,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from covtool.data.datasets.checking import OnBadImage
+from covtool.data.loading.batches import Loaded, Unreadable
 from covtool.data.loading.cached_dataset import CachedDataset
 from covtool.data.loading.image_dataset import ImageDataset
-from covtool.data.loading.unreadable import Guarded, Loaded, Unreadable, collate
+from covtool.data.loading.unreadable import Guarded, collate
+from covtool.data.loading.varied_dataset import VariedDataset
 from covtool.data.loading.worker_death import translate_worker_death
 from covtool.data.rendering.batch_ring import FilledSlot
 from covtool.data.transforms.normalization import Normalization
 from covtool.errors import DataError
 
-AnyDataset = ImageDataset | CachedDataset
+AnyDataset = ImageDataset | VariedDataset | CachedDataset
 
 
 class ImageLoader(DataLoader):
@@ -71,7 +73,8 @@ class ImageLoader(DataLoader):
                 if isinstance(batch, DataError):
                     raise batch
                 if isinstance(batch, FilledSlot):
-                    batch = Loaded(*self.dataset.dataset.ring.batch(batch), ())
+                    images, labels = self.dataset.dataset.ring.batch(batch)
+                    batch = Loaded(images, labels, batch.unreadable)
                 for unreadable in batch.unreadable:
                     self.on_unreadable(unreadable)
                 if batch.images is not None:

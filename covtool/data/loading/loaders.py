@@ -14,9 +14,11 @@ from covtool.data.loading.cached_dataset import CachedDataset
 from covtool.data.loading.image_dataset import ImageDataset
 from covtool.data.loading.image_loader import AnyDataset, ImageLoader
 from covtool.data.loading.samplers import SAMPLERS
+from covtool.data.loading.varied_dataset import VariedDataset
 from covtool.data.loading.workers import prepare_worker, useful_workers
 from covtool.data.rendering.batch_ring import batch_ring
 from covtool.data.rendering.choice import renderer_for
+from covtool.data.rendering.from_files import FileRenderer
 from covtool.data.rendering.renderers import PreparedRenderer, TensorRenderer
 from covtool.data.transforms.from_timm import evaluation_pixels, training_transform
 from covtool.data.transforms.normalization import Normalization, normalization
@@ -86,6 +88,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     shard: Shard | None = None,
     device: torch.device | None = None,
     on_bad_image: OnBadImage = "error",
+    exact_decode: bool = False,
 ) -> ImageLoader:
     """Build a loader in random order, varied at random; call `set_epoch` before each epoch.
 
@@ -105,6 +108,7 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
         shard: Position of this process among several; None for a single one.
         device: Device that normalizes the images; None for the CPU.
         on_bad_image: Treatment of an image that has become unreadable: ``skip`` replaces it.
+        exact_decode: Whether image files are decoded at full size; see `FileRenderer`.
 
     Returns:
         Pairs of images and labels, as `evaluation_loader`.
@@ -115,14 +119,16 @@ def training_loader(  # noqa: PLR0913 -- a loader is its data, its preparation a
     if seed < 0:
         raise ArgumentError(f"The seed must not be negative, but it is {seed}.")
     objective, shard = objective or ObjectiveSpec(), shard or Shard()
-    dataset, normalize = _training_data(samples, input, augmentation, seed, device)
+    dataset, normalize = _training_data(
+        samples, input, augmentation, seed=seed, device=device, exact_decode=exact_decode
+    )
     together = batch_size * shard.world
     order = SAMPLERS[objective.sampler].build(labels_of(samples), objective, together, seed)
     batches = BatchSampler(order, batch_size=together, shard=shard, drop_last=drop_last)
     on_cpu = not isinstance(samples, CachedImages) or samples.images.pixels.is_cpu
     processes = useful_workers(workers, len(batches)) if _need_workers(samples) else 0
-    if isinstance(dataset, CachedDataset):
-        dataset.ring = batch_ring(processes, batch_size, dataset.render.layout)
+    if isinstance(dataset, VariedDataset | CachedDataset):
+        dataset.ring = batch_ring(processes, batch_size, dataset.layout)
     return ImageLoader(
         dataset,
         normalize=normalize,
@@ -145,26 +151,28 @@ def _training_data(
     samples: Sequence[Sample],
     input: InputSpec,
     augmentation: AugmentationSpec,
+    *,
     seed: int,
     device: torch.device | None,
-) -> tuple[AnyDataset, Normalization | None]:
+    exact_decode: bool,
+) -> tuple[AnyDataset, Normalization]:
     """Return the data set of a training loader, and the normalization that is left to do."""
-    if not isinstance(samples, CachedImages):
-        # Random erasing follows the normalization, which the worker has to do then. Else batches
-        # travel between processes in uint8, a quarter of the bytes.
-        erased = augmentation.aug and augmentation.reprob > 0
-        transform = training_transform(input, augmentation, normalize=erased)
-        dataset = ImageDataset(samples, transform, **_reading(input), seed=seed)
-        return dataset, None if erased else normalization(input, device)
     finish = normalization(input, device)
-    if not samples.varied:
+    is_cached = isinstance(samples, CachedImages)
+    if is_cached and not samples.varied:
         return CachedDataset(samples, _prepared(samples, input), seed=seed), finish
+    if not is_cached and not augmentation.aug:
+        return ImageDataset(samples, evaluation_pixels(input), **_reading(input), seed=seed), finish
+    # The one way from decoded pixels to varied images, wherever they were decoded.
+    where = samples.images.pixels.device if is_cached else torch.device("cpu")
     transform = training_transform(input, augmentation)
-    where = samples.images.pixels.device
     render = renderer_for(transform, normalization(input, where, exact=where.type == "cpu"))
     if isinstance(render, TensorRenderer):
         finish = normalization(input, device, exact=False)  # resizing rounds in its own way as well
-    return CachedDataset(samples, render, seed=seed), finish
+    if is_cached:
+        return CachedDataset(samples, render, seed=seed), finish
+    from_files = FileRenderer(render, input, exact_decode=exact_decode)
+    return VariedDataset(samples, from_files, seed=seed), finish
 
 
 def _reading(input: InputSpec) -> dict[str, bool]:

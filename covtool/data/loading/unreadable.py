@@ -1,6 +1,7 @@
 """Images that have become unreadable since a run started: errors, or others in their place."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -11,9 +12,11 @@ from torch.utils.data import Dataset, default_collate
 from covtool.data.datasets.checking import OnBadImage
 from covtool.data.datasets.records.records import labels_of
 from covtool.data.datasets.samples import Sample
-from covtool.data.loading.cached_dataset import CachedBatch, CachedDataset
+from covtool.data.loading.batches import BatchPlace, Loaded, Unreadable
+from covtool.data.loading.cached_dataset import CachedDataset
+from covtool.data.loading.varied_dataset import VariedDataset
 from covtool.data.rendering.batch_ring import FilledSlot
-from covtool.data.rendering.draws import Draw
+from covtool.data.rendering.draws import Draw, generators_kept
 from covtool.errors import DataError
 
 ATTEMPTS = 20  # images tried in place of one; if all fail, the data set itself is gone
@@ -21,29 +24,8 @@ ATTEMPTS = 20  # images tried in place of one; if all fail, the data set itself 
 Item = tuple[Tensor, int]
 
 
-class Unreadable(NamedTuple):
-    """An image file, and why it cannot be read."""
-
-    path: str
-    reason: str
-
-
-class Loaded(NamedTuple):
-    """A batch, and the images that are not in it.
-
-    Attributes:
-        images: (B, channels, height, width); None where no image of the batch can be read.
-        labels: Labels of the images, (B,).
-        unreadable: Images that were replaced or left out.
-    """
-
-    images: Tensor | None
-    labels: Tensor | None
-    unreadable: tuple[Unreadable, ...]
-
-
 class Images(Protocol):
-    """Data set that `Guarded` guards; see `covtool.data.loading.loaders.ImageDataset`."""
+    """Data set that `Guarded` guards, such as `covtool.data.loading.image_dataset.ImageDataset`."""
 
     samples: Sequence[Sample]
     seed: int
@@ -69,7 +51,9 @@ class Guarded(Dataset):
             one that was drawn for training, see `stand_ins`, and no item for others.
     """
 
-    def __init__(self, dataset: Images | CachedDataset, on_bad_image: OnBadImage) -> None:
+    def __init__(
+        self, dataset: Images | VariedDataset | CachedDataset, on_bad_image: OnBadImage
+    ) -> None:
         self.dataset = dataset
         self.on_bad_image = on_bad_image
 
@@ -78,28 +62,50 @@ class Guarded(Dataset):
 
     def __getitems__(
         self, keys: Sequence[int | Draw]
-    ) -> list[Item | DataError | _StandIn] | CachedBatch:
+    ) -> list[Item | DataError | _StandIn] | Loaded | FilledSlot | DataError:
         if isinstance(self.dataset, CachedDataset):
             return self.dataset.__getitems__(keys)  # nothing of it can be unreadable
+        if isinstance(self.dataset, VariedDataset):
+            return self._batch(keys)
         return [self[key] for key in keys]
 
     def __getitem__(self, key: int | Draw) -> Item | DataError | _StandIn:
+        if isinstance(key, Draw):
+            return self._varied(key, self.dataset.varied)
         try:
             return self.dataset[key]
         except DataError as problem:
-            # Without traceback and cause: they hold frames and exceptions of libraries that cannot
-            # be pickled, and a worker that fails to pickle its batch loses it.
-            failed = problem.with_traceback(None)
+            failed = _bare(problem)
         if self.on_bad_image == "error":
             return failed
-        if not isinstance(key, Draw):
-            return _StandIn(None, self._unreadable(key, failed))
-        return self._stand_in(key, failed)
+        return _StandIn(None, self._unreadable(key, failed))
 
-    def _stand_in(self, draw: Draw, failed: DataError) -> _StandIn | DataError:
+    def _batch(self, draws: Sequence[Draw]) -> Loaded | FilledSlot | DataError:
+        """Return a whole batch, filled where it is handed over."""
+        place = BatchPlace.of(self.dataset.ring, self.dataset.layout, len(draws))
+        labels = [self.dataset.samples[draw.index].label for draw in draws]
+        unreadable = []
+        with generators_kept():  # once a batch: it takes as long as to open an image
+            for position in self.dataset.fill(draws, place.images):
+                fill = partial(self.dataset.filled, out=place.images[position])
+                item = self._varied(draws[position], fill)
+                if isinstance(item, DataError):
+                    return item
+                if isinstance(item, _StandIn):
+                    unreadable.append(item.unreadable)
+                    labels[position] = item.item[1]
+        return place.filled(labels, tuple(unreadable))
+
+    def _varied(self, draw: Draw, load: Callable[[int, Draw], Item]) -> Item | DataError | _StandIn:
+        try:
+            return load(draw.index, draw)
+        except DataError as problem:
+            failed = _bare(problem)
+        if self.on_bad_image == "error":
+            return failed
         for index in islice(stand_ins(self.dataset.samples, draw, self.dataset.seed), ATTEMPTS):
             try:
-                item = self.dataset.varied(index, draw)
+                item = load(index, draw)
             except DataError:
                 continue
             return _StandIn(item, self._unreadable(draw.index, failed))
@@ -111,6 +117,12 @@ class Guarded(Dataset):
 
     def _unreadable(self, index: int, failed: DataError) -> Unreadable:
         return Unreadable(str(self.dataset.samples[index].path), str(failed.reason))
+
+
+def _bare(problem: DataError) -> DataError:
+    # Without traceback and cause: they hold frames and exceptions of libraries that cannot be
+    # pickled, and a worker that fails to pickle its batch loses it.
+    return problem.with_traceback(None)
 
 
 def stand_ins(samples: Sequence[Sample], draw: Draw, seed: int) -> Iterator[int]:
@@ -127,12 +139,12 @@ def stand_ins(samples: Sequence[Sample], draw: Draw, seed: int) -> Iterator[int]
         yield from (int(i) for i in generator.permutation(chosen) if i != draw.index)
 
 
-def collate(items: list[Any] | CachedBatch) -> Loaded | FilledSlot | DataError:
+def collate(
+    items: list[Any] | Loaded | FilledSlot | DataError,
+) -> Loaded | FilledSlot | DataError:
     """Collate items of a `Guarded` data set to a batch; the first error, if there is one."""
-    if isinstance(items, FilledSlot):
+    if not isinstance(items, list):
         return items
-    if isinstance(items, tuple):
-        return Loaded(*items, ())
     failed = [item for item in items if isinstance(item, DataError)]
     if failed:
         return failed[0]

@@ -1,1 +1,1 @@
-"""Cached pixels to network inputs: drawing, cropping, flipping, color, on any device."""
+"""Decoded pixels to network inputs: drawing, cropping, flipping, color, on any device."""

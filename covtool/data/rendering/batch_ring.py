@@ -8,6 +8,7 @@ import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,11 +58,13 @@ class FilledSlot:
         worker: Number of the worker.
         slot: Number of its slot.
         labels: Labels of the images.
+        unreadable: Images that were replaced, in whatever form the loader has for them.
     """
 
     worker: int
     slot: int
     labels: list[int]
+    unreadable: tuple[Any, ...] = ()
 
 
 class BatchRing:

@@ -1,4 +1,4 @@
-"""The choice of the quickest renderer that can vary cached images as asked for."""
+"""The choice of the quickest renderer that can vary decoded images as asked for."""
 
 from covtool.data.rendering.on_device import DeviceRenderer
 from covtool.data.rendering.renderers import PillowRenderer, Renderer, TensorRenderer
@@ -10,7 +10,7 @@ from covtool.specs import AugmentationSpec, InputSpec
 
 
 def renderer_for(transform: Transform, normalization: Normalization) -> Renderer:
-    """Choose the renderer that varies cached images as a transform varies those of files.
+    """Choose the renderer that varies decoded images as a transform varies Pillow's.
 
     Args:
         transform: Transform that `training_transform` built.

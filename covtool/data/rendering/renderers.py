@@ -1,4 +1,4 @@
-"""Renderers: from cached pixels to images for a network, as they are or varied at random."""
+"""Renderers: from decoded pixels to images for a network, as they are or varied at random."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -10,11 +10,15 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
 from covtool.data.cache.stored import ImageLocation, StoredImages
+from covtool.data.images.picture import as_image
 from covtool.data.rendering.batch_ring import BatchLayout
 from covtool.data.rendering.draws import seed_generators
 from covtool.data.rendering.variation import Crop, Variation, VariedSteps
 from covtool.data.transforms.normalization import Normalization
 from covtool.data.transforms.pixels import ColorChanges, erase_, resize
+
+Drawn = tuple[Crop, Variation | None]
+"""Crop and variation of an image; None where the variation is drawn as it is applied."""
 
 
 class Wanted(NamedTuple):
@@ -51,6 +55,27 @@ class Renderer(Protocol):
         """
 
 
+class PartRenderer(Renderer, Protocol):
+    """Renderer that also varies one image after the other, wherever its pixels come from."""
+
+    steps: VariedSteps
+    draws_ahead: bool
+    """Whether `draw` draws everything, so that other images may be drawn before `render`."""
+
+    def draw(self, space: tuple[int, int]) -> Drawn:
+        """Draw crop and variation of an image of a given height and width."""
+
+    def render(self, part: Tensor, drawn: Drawn, out: Tensor) -> None:
+        """Vary an image.
+
+        Args:
+            part: The crop, (1, channels, height, width) in uint8, the channels of a pixel beside
+                each other.
+            drawn: What `draw` returned.
+            out: Tensor that takes the image, (channels, height, width).
+        """
+
+
 class PreparedRenderer:
     """Takes images that are kept ready to use.
 
@@ -78,6 +103,8 @@ class TensorRenderer:
         normalization: Normalization before random erasing.
     """
 
+    draws_ahead = True
+
     def __init__(self, steps: VariedSteps, normalization: Normalization) -> None:
         self.steps = steps
         self.normalization = normalization
@@ -87,22 +114,26 @@ class TensorRenderer:
 
     def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
         places, drawn = draw_all(self.steps, images, batch)
-        for image, place, (crop, variation) in zip(out.unsqueeze(1), places, drawn, strict=True):
+        for image, place, (crop, variation) in zip(out, places, drawn, strict=True):
             part = images.part(place, crop.box_in(place.size, place.space))
-            self._render(part, crop.filter, variation, image)
+            self.render(part, (crop, variation), image)
 
-    def _render(self, part: Tensor, filter: str, variation: Variation, out: Tensor) -> None:
+    def draw(self, space: tuple[int, int]) -> Drawn:
+        return self.steps.draw_crop(space), self.steps.draw_variation()
+
+    def render(self, part: Tensor, drawn: Drawn, out: Tensor) -> None:
+        crop, variation = drawn
         mirrored = (variation.hflip, variation.vflip)
         if not variation.jitter and self.steps.erasing is None:  # straight into the batch
-            resize(part, filter, mirrored=mirrored, out=out)
+            resize(part, crop.filter, mirrored=mirrored, out=out[None])
             return
-        resize(part, filter, mirrored=mirrored, out=self._resized)
-        pixels = out if self.steps.erasing is None else self._resized
+        resize(part, crop.filter, mirrored=mirrored, out=self._resized)
+        pixels = out[None] if self.steps.erasing is None else self._resized
         if variation.jitter:
             self._change_colors(self._resized[0], variation.jitter, out=pixels[0])
         if self.steps.erasing is not None:
-            out.copy_(self.normalization(pixels))
-            erase_(out[0], variation.erasures)
+            out.copy_(self.normalization(pixels)[0])
+            erase_(out, variation.erasures)
 
 
 def draw_all(
@@ -125,24 +156,34 @@ class PillowRenderer:
         normalization: Their last step but for random erasing.
     """
 
+    draws_ahead = False
+
     def __init__(self, steps: VariedSteps, normalization: Normalization) -> None:
         self.steps = steps
         self.layout = _layout(steps, normalization)
 
     def __call__(self, images: StoredImages, batch: Sequence[Wanted], out: Tensor) -> None:
-        for image, wanted in zip(out, batch, strict=True):
+        places = images.index.locations([wanted.row for wanted in batch])
+        for image, wanted, place in zip(out, batch, places, strict=True):
             wanted.seed()
-            (place,) = images.index.locations([wanted.row])
-            # Pillow's images are RGB; of gray ones, three equal channels, the first is taken.
-            image.copy_(self._varied(images[wanted.row], place)[: len(image)])
+            drawn = self.draw(place.space)
+            box = drawn[0].box_in(place.size, place.space)
+            self.render(images.part(place, box), drawn, image)
 
-    def _varied(self, pixels: Tensor, place: ImageLocation) -> Tensor:
-        steps = self.steps
-        crop = steps.draw_crop(place.space)
-        box = crop.box_in(place.size, place.space)
-        varied = TF.resized_crop(
-            _to_pillow(pixels), *box, steps.crop.size, InterpolationMode(crop.filter)
+    def draw(self, space: tuple[int, int]) -> Drawn:
+        return self.steps.draw_crop(space), None  # the policies draw while they work
+
+    def render(self, part: Tensor, drawn: Drawn, out: Tensor) -> None:
+        # Pillow's images are RGB; of gray ones, three equal channels, the first is taken.
+        out.copy_(
+            self._varied(as_image(part[0].permute(1, 2, 0).numpy()).convert("RGB"), drawn[0])[
+                : len(out)
+            ]
         )
+
+    def _varied(self, part: Image.Image, crop: Crop) -> Tensor:
+        steps = self.steps
+        varied = TF.resize(part, steps.crop.size, InterpolationMode(crop.filter))
         for step in steps.on_image:
             varied = step(varied)
         if steps.erasing is None:
@@ -157,8 +198,3 @@ def _layout(
     if steps.erasing is None:
         return BatchLayout(channels, size, pixelwise=pixelwise)
     return BatchLayout(channels, size, dtype=torch.float32)
-
-
-def _to_pillow(pixels: Tensor) -> Image.Image:
-    array = pixels.numpy()
-    return Image.fromarray(array if array.shape[2] == 3 else array[..., 0]).convert("RGB")

@@ -35,9 +35,7 @@ def evaluation_pixels(input: InputSpec) -> Transform:
     return _with_channels(_prepared(input, normalize=False), input.channels)
 
 
-def training_transform(
-    input: InputSpec, augmentation: AugmentationSpec, *, normalize: bool = True
-) -> Transform:
+def training_transform(input: InputSpec, augmentation: AugmentationSpec) -> Transform:
     """Build the transform of images for training: a random crop, random variation, normalization.
 
     It draws from the global generators of `random`, numpy and torch, as timm's transforms do. Where
@@ -46,15 +44,14 @@ def training_transform(
     Args:
         input: The images that the model expects.
         augmentation: Random variation of the images.
-        normalize: Whether the result is normalized; else it is uint8, without random erasing.
 
     Raises:
         ArgumentError: As `evaluation_transform`; timm does not know the policy `aa`.
     """
     if not augmentation.aug:
-        return _with_channels(_prepared(input, normalize=normalize), input.channels)
+        return evaluation_transform(input)
     try:
-        transform = _varied(input, augmentation, normalize)
+        transform = _varied(input, augmentation)
     except (AssertionError, KeyError, ValueError) as problem:  # as timm's parser of policies does
         raise ArgumentError(
             f"timm cannot build the augmentation {augmentation.aa!r}.",
@@ -131,7 +128,7 @@ def _prepared(input: InputSpec, *, normalize: bool = True) -> Transform:
     )
 
 
-def _varied(input: InputSpec, augmentation: AugmentationSpec, normalize: bool) -> Transform:
+def _varied(input: InputSpec, augmentation: AugmentationSpec) -> Transform:
     mean, std = _statistics(input)
     settings = {
         "input_size": (3, *input.size),
@@ -146,7 +143,6 @@ def _varied(input: InputSpec, augmentation: AugmentationSpec, normalize: bool) -
         "std": std,
         "re_prob": augmentation.reprob,
         "re_mode": augmentation.remode,
-        "normalize": normalize,
     }
     if augmentation.aa != TRIVIAL:
         return create_transform(**settings, auto_augment=augmentation.aa)

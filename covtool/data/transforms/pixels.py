@@ -28,7 +28,7 @@ LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R 601, as Pillow h
 def resize(
     part: Tensor, filter: str, *, out: Tensor, mirrored: tuple[bool, bool] = (False, False)
 ) -> None:
-    """Mirror pixels and resize them.
+    """Resize pixels and mirror them.
 
     Args:
         part: (1, channels, height, width) in uint8, the channels of a pixel beside each other.
@@ -37,20 +37,18 @@ def resize(
             channels of a pixel are neighbors in it, too.
         mirrored: Whether left and right, and top and bottom, change places.
     """
-    axes = [axis for axis, wanted in zip((-1, -2), mirrored, strict=True) if wanted]
     size = list(out.shape[2:])
-    if filter == "nearest":  # mirrored afterwards: of two neighbors as near it takes the right one
-        out.copy_(F.interpolate(part, size=size, mode="nearest-exact").flip(axes))
-        return
-    if axes:
-        # A copy first: of what lies close together torch flips many bytes at once.
-        part = part.contiguous(memory_format=torch.channels_last).flip(axes)
-    if filter in INTO and out.is_contiguous(memory_format=torch.channels_last):
+    if filter == "nearest":
+        out.copy_(F.interpolate(part, size=size, mode="nearest-exact"))
+    elif filter in INTO and out.is_contiguous(memory_format=torch.channels_last):
         # As `interpolate` does, which would take the channels of all pixels apart: that alone
         # takes as long as resizing.
         INTO[filter](part, size, False, None, None, out=out)
     else:
         out.copy_(F.interpolate(part, size=size, mode=filter, antialias=True))
+    # Afterwards, when there are fewest pixels: filters are symmetric.
+    if axes := [axis for axis, wanted in zip((-1, -2), mirrored, strict=True) if wanted]:
+        out.copy_(out.flip(axes))
 
 
 class ColorChanges:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from covtool.data.loading.unreadable import Unreadable
+from covtool.data.loading.batches import Unreadable
 from covtool.training.run.run import Run
 
 BRING_BACK = "Restore the image, or add --on-bad-image skip: another image then takes its place."

@@ -347,6 +347,7 @@ def _loaders(
         objective=request.objective,
         seed=request.training.seed,
         shard=Shard(processes.rank, processes.world),
+        exact_decode=request.loading.exact_decode,
         **shared,
     )
     validation_batches = evaluation_loader(

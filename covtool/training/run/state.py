@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from covtool.checkpoints.unpickling import load_own_file
-from covtool.data.loading.unreadable import Unreadable
+from covtool.data.loading.batches import Unreadable
 from covtool.errors import ArgumentError, CheckpointError, CovtoolError, DataError
 from covtool.printable import printable
 from covtool.run_files import RECIPE

@@ -28,7 +28,7 @@ from covtool.training.run.directory import RunDirectory, directory_at
 from covtool.training.run.logs import columns_of
 from covtool.training.run.observer import Observer, observer_for
 from covtool.training.run.state import RunState, restore_
-from covtool.training.run.stopping import explain_end, refuse_to_go_back
+from covtool.training.run.stopping import explain_end, is_finished, refuse_to_go_back
 from covtool.training.start.best_model import bring_back_best_
 from covtool.training.start.execute import FinetuneResult, named, run_to_end, start_run
 from covtool.training.start.finetune import Images, train_from_start
@@ -38,6 +38,8 @@ from covtool.training.start.prepare import (
     resolve_defaults,
     seed_everything,
 )
+
+EXACT_DECODE = "exact_decode"
 
 # Where a run is done, how long, and what it survives: not what it learns, nor how it is judged.
 MAY_CHANGE = (
@@ -143,6 +145,7 @@ def resume_run(
     with run_directory.in_use():
         state, newest = _restored(parts, run_directory, observer)
         refuse_to_go_back(state, request.training, parts.phases)
+        _refuse_other_pixels(saved, directory, state, parts)
         for note in processes.main(lambda: _forget_after(run_directory, state, parts)):
             observer.on_note(note)
         if note := bring_back_best_(parts, run_directory, state, newest, named(layout, request)):
@@ -153,7 +156,7 @@ def resume_run(
         if state.world != processes.world:
             observer.on_note(reshard_(parts, state))
         # Only now: a resumption that fails above leaves the arguments as they were.
-        run_directory.write_yaml(ARGUMENTS, request.to_arguments())
+        run_directory.write_yaml(ARGUMENTS, _arguments(saved, request))
         run = start_run(parts, state, run_directory, layout, observer)
         if run.is_over:
             reason = explain_end(state, request.training, parts.phases)
@@ -182,10 +185,45 @@ def _started_with(saved: dict[str, Any], file: Path) -> FinetuneRequest:
 
 def _assumed(saved: Mapping[str, Any], request: FinetuneRequest, file: Path) -> Iterator[str]:
     """Yield a note on settings that `args.yaml` lacks, as that of an older version may."""
-    lacking = {n: v for n, v in request.to_arguments().items() if n not in saved}
+    lacking = {n: v for n, v in _arguments(saved, request).items() if n not in saved}
     if lacking:
         taken = ", ".join(f"{as_flag(name)} {value}" for name, value in lacking.items())
         yield f"{file} does not set everything; defaults are used for: {taken}."
+
+
+def _had_other_pixels(saved: Mapping[str, Any], request: FinetuneRequest) -> bool:
+    """Return whether a run was begun when images without a cache were resized by Pillow."""
+    is_varied = request.augmentation.aug and request.loading.cache == "off"
+    return is_varied and EXACT_DECODE not in saved
+
+
+def _refuse_other_pixels(
+    saved: Mapping[str, Any], directory: Path, state: RunState, parts: Parts
+) -> None:
+    """Refuse to train such a run further; one that is over stays as it is.
+
+    Raises:
+        ArgumentError: Epochs are left.
+    """
+    is_over = is_finished(state, parts.training, parts.phases)
+    if is_over or not _had_other_pixels(saved, parts.request):
+        return
+    raise ArgumentError(
+        f"The run in {directory} cannot go on exactly: it was begun by a version of covtool that "
+        "resized training images with Pillow.",
+        reason="Without a cache they are now resized in the way of cached ones, which rounds "
+        "otherwise.",
+        hint=f"Finish it with that version, or start a new run from its weights: --init-from "
+        f"{directory}.",
+    )
+
+
+def _arguments(saved: Mapping[str, Any], request: FinetuneRequest) -> dict[str, Any]:
+    """Return what `args.yaml` is to hold: what a run did not have is not added to it."""
+    arguments = request.to_arguments()
+    if _had_other_pixels(saved, request):
+        del arguments[EXACT_DECODE]
+    return arguments
 
 
 def _forget_after(directory: RunDirectory, state: RunState, parts: Parts) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from covtool.data.datasets.layout import in_order_of
 from covtool.data.loading.batch_sampler import Shard
+from covtool.data.loading.batches import Loaded
 from covtool.data.loading.loaders import training_loader
-from covtool.data.loading.unreadable import Loaded
 from covtool.errors import DataError
 from covtool.run_files import ARGUMENTS, RECIPE, read_settings
 from covtool.specs import FinetuneRequest, InputSpec
@@ -73,6 +73,7 @@ def first_images(run: Path, *, at_most: int) -> FirstImages:
         seed=request.training.seed,
         shard=Shard(0, request.processes.nproc),
         on_bad_image="skip",
+        exact_decode=request.loading.exact_decode,
     )
     loader.set_epoch(0)
     draws = next(iter(loader.batch_sampler))[:at_most]

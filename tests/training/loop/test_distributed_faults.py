@@ -171,12 +171,12 @@ def test_an_update_that_is_not_finite_in_one_process_is_skipped_in_all(
 
 
 def see_images_vanish(run, batches):
-    def vanished(path, **options):
+    def vanished(path, *how, **options):
         raise DataError(f"{path} is gone.", reason="gone")
 
-    from covtool.data.loading import image_dataset
+    from covtool.data.rendering import from_files
 
-    image_dataset.read_image = vanished
+    from_files.read_picture = vanished
 
 
 def test_an_image_that_one_process_cannot_read_ends_all_after_saving(asked, directory):
@@ -189,18 +189,18 @@ def test_an_image_that_one_process_cannot_read_ends_all_after_saving(asked, dire
 
 def see_an_image_vanish(run, batches):
     """The one that this process needs next."""
-    from covtool.data.loading import image_dataset
+    from covtool.data.rendering import from_files
 
-    read, gone = image_dataset.read_image, []
+    read, gone = from_files.read_picture, []
 
-    def vanished(path, **options):
+    def vanished(path, *how, **options):
         gone[1:] = []
         gone.append(path)
         if path == gone[0]:
             raise DataError(f"{path} is gone.", reason="It is gone.")
-        return read(path, **options)
+        return read(path, *how, **options)
 
-    image_dataset.read_image = vanished
+    from_files.read_picture = vanished
 
 
 def test_an_image_that_one_process_replaces_is_told_of_by_the_first(asked):

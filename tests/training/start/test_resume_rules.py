@@ -126,6 +126,7 @@ REFUSED = {
     "train_interpolation": Change("bilinear"),
     "cache": Change("ram"),
     "cache_side": Change(64, {"cache": "ram"}),
+    "exact_decode": Change(True),
     "sync_bn": Change(True),
     "img_size": Change("64"),
     "mean": Change("0.1,0.1,0.1"),

@@ -54,17 +54,54 @@ def test_a_state_is_saved_in_mid_epoch_and_goes_on_exactly(saves):
 
 
 def test_no_image_before_the_position_is_read_again(saves, monkeypatch):
-    from covtool.data.loading import image_dataset
+    from covtool.data.rendering import from_files
 
     directory = cut_short(saves(), at_update=10)
     read = []
-    original = image_dataset.read_image
+    original = from_files.read_picture
     monkeypatch.setattr(
-        image_dataset, "read_image", lambda path, **how: read.append(path) or original(path, **how)
+        from_files,
+        "read_picture",
+        lambda path, *how, **more: read.append(path) or original(path, *how, **more),
     )
     resume_finetune(directory)
     training = [path for path in read if "train" in path.parts]
     assert len(training) == 4 * 6  # updates 9 to 12
+
+
+def without_setting(directory, name):
+    """Let `args.yaml` be that of a version without a setting; return its text."""
+    file = directory / "args.yaml"
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(f"{name}:")]
+    file.write_text("\n".join(lines) + "\n")
+    return file.read_text()
+
+
+def test_a_run_that_was_begun_with_pixels_of_pillow_is_refused(saves):
+    directory = cut_short(saves(), at_update=10)
+    before = without_setting(directory, "exact_decode")
+    for _ in range(2):  # and again: nothing was added to its arguments
+        with pytest.raises(ArgumentError, match="cannot go on exactly") as caught:
+            resume_finetune(directory)
+        assert "--init-from" in caught.value.hint
+    assert (directory / "args.yaml").read_text() == before
+
+
+@pytest.mark.parametrize("settings", [{"aug": False}, {"cache": "ram"}])
+def test_a_run_whose_pixels_are_the_same_goes_on_without_the_setting(saves, settings):
+    directory = cut_short(saves(**settings), at_update=10)
+    without_setting(directory, "exact_decode")
+    resume_finetune(directory)
+    assert "exact_decode: false" in (directory / "args.yaml").read_text()
+
+
+def test_a_run_of_such_pixels_that_is_over_stays_as_it_is(saves):
+    directory = finetune(saves()).directory
+    before = without_setting(directory, "exact_decode")
+    watcher = Recorder()
+    resume_finetune(directory, observer=watcher)
+    assert any("is complete" in note for note in watcher.notes)
+    assert (directory / "args.yaml").read_text() == before
 
 
 def truncated(content):
