@@ -24,7 +24,8 @@ _LONGEST_TITLE = 60
 _TITLES = {
     "eval_top1": "top-1 (%)",
     "eval_top5": "top-5 (%)",
-    **{f"eval_rank{k}": f"rank-{k} (%)" for k in (1, 5, 10, 20)},
+    # A run's files do not say whether cameras were known, which decides about the name.
+    **{f"eval_rank{k}": f"rank-{k} / Recall@{k} (%)" for k in (1, 5, 10, 20)},
     "eval_mAP": "mAP (%)",
     "eval_mINP": "mINP (%)",
     "eval_r_precision": "R-precision (%)",

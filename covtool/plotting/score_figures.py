@@ -84,6 +84,7 @@ def coverage_curve(probability: np.ndarray, is_right: np.ndarray) -> tuple[np.nd
 def score_figure(answers: Mapping[str, Scored]) -> "Figure":
     """Draw how many right and wrong answers there are by their probability, a panel an entry."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(4.6 * len(answers), 3))
     panels = figure.subplots(1, len(answers), sharey=True, squeeze=False)[0]
@@ -97,6 +98,7 @@ def score_figure(answers: Mapping[str, Scored]) -> "Figure":
         if len(answers) > 1:
             axes.set_title(name, loc="left", fontsize=9)
     panels[0].set_ylabel("images")
+    panels[0].yaxis.set_major_locator(MaxNLocator(integer=True))  # there are no halves of images
     panels[0].legend(loc="upper left")
     return figure
 

@@ -162,7 +162,7 @@ def _differences(compared: ComparedSearches) -> Table:
             Column(title="identity"),
             *(Column(title=f"AP (%), {name}", format=".1f") for name in compared.names),
             Column(title="difference", format="+.1f"),
-            *(Column(title=f"first match at rank, {name}", format=",d") for name in compared.names),
+            *(Column(title=f"first match, {name}", format=",d") for name in compared.names),
         ],
         rows=sorted(rows, key=lambda row: -abs(row[4])),
         shown=20,

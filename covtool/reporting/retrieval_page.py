@@ -116,6 +116,7 @@ def _head(subject: RetrievalSubject, compared: ComparedSearches | None) -> list[
             + ([] if compared is None else [searches_tile(compared)])
         ),
         Notes(sentences=[*doubts, *done.notes]),
+        Text(paragraphs=[INTERVALS]),
     ]
 
 
@@ -248,5 +249,5 @@ def _how(subject: RetrievalSubject, compared: ComparedSearches | None) -> Sectio
     return Section(
         name="how",
         title="How it was measured",
-        blocks=[Facts(rows=rows), *command, Text(paragraphs=[INTERVALS])],
+        blocks=[Facts(rows=rows), *command],
     )

@@ -163,7 +163,10 @@ def _page_of_one(
             name="curves",
             title="Curves",
             blocks=[
-                curves(curve_figure([history], spec), loss_caption(settings)),
+                curves(
+                    curve_figure([history], spec),
+                    loss_caption(settings, validated="eval_loss" in history.epochs),
+                ),
                 *_epoch_table(history),
             ],
         ),

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from covtool.training.parts.parameter_groups import ParameterGroup
 
 IMAGES_SHOWN = 24
+PLAIN_LOSS = "ce"
+"""Name of the cross entropy, which is also that of validation."""
 _NAMES_SHOWN = 3
 _SPEED = Panel("speed", "images per second", (Line(METRICS, "images_per_s", "", averaged=True),))
 _MODELS = ("best", "last")
@@ -124,7 +126,7 @@ def _half_step_table(steps: Sequence[HalfStep]) -> Table:
             Column(title="phase"),
             Column(title="epochs", is_number=True),
             Column(title="S(W)", format=".4f", is_number=True),
-            Column(title="rank-1 (%)", format=".2f", is_number=True),
+            Column(title="rank-1 / Recall@1 (%)", format=".2f", is_number=True),
             Column(title="mAP (%)", format=".2f", is_number=True),
         ],
         rows=[
@@ -204,10 +206,15 @@ def setting_section(
     )
 
 
-def loss_caption(settings: Mapping[str, Any]) -> str:
-    """Say what the training loss has that the validation loss has not."""
+def loss_caption(settings: Mapping[str, Any], *, validated: bool) -> str:
+    """Say what the training loss is, and has that the validation loss has not.
+
+    Args:
+        settings: Settings of the run.
+        validated: Whether there is a validation loss; a run that is judged by a search has none.
+    """
     apart = []
-    if loss := settings.get("loss"):
+    if (loss := settings.get("loss") or PLAIN_LOSS) != PLAIN_LOSS:
         apart.append(f"it is --loss {loss}")
     if smoothing := settings.get("smoothing"):
         apart.append(f"labels are smoothed by {smoothing:g}")
@@ -217,6 +224,8 @@ def loss_caption(settings: Mapping[str, Any]) -> str:
     if settings.get("aug"):
         apart.append("images are varied at random")
     apart.append("it is measured in training mode, while the weights change")
+    if not validated:
+        return f"A ring marks the best epoch. The loss is that of training: {'; '.join(apart)}."
     return (
         "A ring marks the best epoch. Training and validation loss are not the same measure. Of "
         f"training: {'; '.join(apart)}. Of validation: cross entropy of whole images in evaluation "

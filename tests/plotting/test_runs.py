@@ -324,7 +324,7 @@ def test_epochs_that_are_not_evaluated_leave_no_gap(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "title"),
     [
-        (None, "rank-1 (%)"),
+        (None, "rank-1 / Recall@1 (%)"),
         ("eval_rank10", "rank-10 (%)"),
         ("eval_mAP", "mAP (%)"),
         ("eval_mINP", "mINP (%)"),

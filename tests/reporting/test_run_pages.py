@@ -121,6 +121,7 @@ def test_half_steps_have_a_section(tmp_path: Path) -> None:
     assert ">Restraint and relaxation<" in text
     assert "The spectra of W cannot be shown." in text
     assert "The run is not complete" in text
+    assert "The loss is that of training" in text  # a search has none
     assert (run / "report/figures/half-steps.svg").is_file()
 
 
