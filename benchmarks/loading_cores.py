@@ -1,4 +1,4 @@
-"""Time of one core for a training image in timm's loader and covtool's, in turns in one process.
+"""Time of one core for a training image in loaders of three libraries, in turns in one process.
 
     python benchmarks/loading_cores.py --data cars30 [--images 160] [--repetitions 5]
 
@@ -25,6 +25,7 @@ from covtool.data.cache import CacheRequest, CacheSetting, open_caches, training
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.samples import Sample, draw_evenly
 from covtool.data.loading.loaders import training_loader
+from covtool.data.loading.torchvision_loader import torchvision_training_loader
 from covtool.progress import silent
 from covtool.specs import AugmentationSpec, InputSpec, LoadingSpec
 
@@ -51,6 +52,13 @@ def by_timm(samples: Sequence[Sample], folder: Path) -> Iterable[tuple[Tensor, T
     return PrefetchLoader(loader, device=torch.device("cpu"))
 
 
+def by_torchvision(samples: Sequence[Sample], folder: Path) -> Iterable[tuple[Tensor, Tensor]]:
+    """Build the loader of `covtool bench data` for these images only."""
+    loader = torchvision_training_loader(folder, INPUT, VARIED, batch_size=BATCH, workers=0)
+    loader.dataset.samples = [(str(sample.path), sample.label) for sample in samples]
+    return loader
+
+
 def main() -> None:
     """Print a line per loader."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -71,6 +79,7 @@ def main() -> None:
         settings = {"batch_size": BATCH, "workers": 0}
         loaders = {
             "timm": by_timm(samples, samples[0].path.parents[1]),
+            "torchvision": by_torchvision(samples, samples[0].path.parents[1]),
             "off": training_loader(samples, INPUT, VARIED, **settings),
             "exact": training_loader(samples, INPUT, VARIED, exact_decode=True, **settings),
             "ram": training_loader(open_caches([request], setting)[0], INPUT, VARIED, **settings),
