@@ -132,8 +132,10 @@ def require_trainable(layout: DataLayout) -> None:
     """Refuse a data set that a classifier cannot be trained and validated on.
 
     Raises:
-        DataError: A single class, no training images, or nothing to validate on.
+        DataError: A single class, no training images, nothing to validate on, or a class whose name
+            no file can keep.
     """
+    _require_text(layout)
     if len(layout.class_names) < 2:
         raise DataError(
             f"{layout.root} has a single class, {layout.class_names[0]!r}.",
@@ -154,6 +156,25 @@ def require_trainable(layout: DataLayout) -> None:
             + "".join(f"\n{why}." for why in layout.unlabeled.values()),
             hint="Add --val-fraction 0.2 to set aside a fifth of each class.",
         )
+
+
+def _require_text(layout: DataLayout) -> None:
+    """Refuse names that are not UTF-8: the trained model's file could not be read again."""
+    odd = [name for name in layout.class_names if not _is_text(name)]
+    if odd:
+        raise DataError(
+            f"{layout.root} has classes whose names are not UTF-8: {shown(odd, 12)}.",
+            reason="A model's file keeps the names of its classes as text.",
+            hint="Rename these folders, or correct the encoding of the list.",
+        )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that Python keeps as half characters
+        return False
+    return True
 
 
 def _layout(
