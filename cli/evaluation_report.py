@@ -66,9 +66,7 @@ class ReportOptions:
                 )
         if self.report is not None:
             from covtool.pages import require_page_folder
-            from covtool.plotting.figure_file import require_matplotlib
 
-            require_matplotlib()
             require_page_folder(self.report, overwrite=self.overwrite)
         for path in (self.save_mistakes, self.embeddings):
             if path is not None:

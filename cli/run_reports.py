@@ -1,18 +1,16 @@
 """The page of a run that a command trains: at its end, and after every few epochs."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from covtool.pages.rendering import missing_packages
 from covtool.training.run.observer import SilentObserver, TrainingPlan
 from covtool.training.run.records import EpochRecord
 from covtool_cli import launching, render
 
 if TYPE_CHECKING:
     from covtool.training.parts.parameter_groups import ParameterGroup
-
-_NEEDED = ("matplotlib", "jinja2")
 
 
 class RunReports(SilentObserver):
@@ -25,7 +23,7 @@ class RunReports(SilentObserver):
     def __init__(self, every: int) -> None:
         self._every = every
         self._plan: TrainingPlan | None = None
-        self._writes = all(find_spec(package) for package in _NEEDED)
+        self._writes = not missing_packages()
 
     def on_start(self, plan: TrainingPlan) -> None:
         self._plan = plan

@@ -12,7 +12,7 @@ from covtool.errors import ArgumentError, OutputExistsError
 from covtool.full_paths import absolute
 from covtool.pages.csv_rows import write_rows
 from covtool.pages.records import Figure, Page, Table
-from covtool.pages.rendering import GENERATOR, rendered, require_jinja2
+from covtool.pages.rendering import GENERATOR, rendered, require_packages
 from covtool.printable import first_few, printable
 
 INDEX = "index.html"
@@ -36,8 +36,8 @@ def write_page(folder: str | Path, page: Page, *, overwrite: bool = False) -> Pa
         The path of ``index.html``.
 
     Raises:
-        ArgumentError: No folder can be made there, it holds other things, or jinja2 is not
-            installed.
+        ArgumentError: No folder can be made there, it holds other things, or a
+            package is not installed.
         OutputExistsError: There is such a folder, and `overwrite` is False.
         SaveError: The system refuses to write.
     """
@@ -57,11 +57,11 @@ def require_page_folder(folder: str | Path, *, overwrite: bool) -> None:
     """Refuse a place where no page can be written, before anything is computed for it.
 
     Raises:
-        ArgumentError: No folder can be made there, it holds other things, or jinja2 is not
-            installed.
+        ArgumentError: No folder can be made there, it holds other things, or a
+            package is not installed.
         OutputExistsError: There is a page's folder, and `overwrite` is False.
     """
-    require_jinja2()
+    require_packages()
     folder = absolute(Path(folder))
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ArgumentError(

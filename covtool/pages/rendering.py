@@ -27,16 +27,26 @@ _HERE = Path(__file__).parent
 _TEMPLATE, _STYLE, _SCRIPT = "page.html", "page.css", "sort.js"
 
 
-def require_jinja2() -> None:
-    """Refuse to write a page without the package that it takes.
+PACKAGES = ("jinja2", "matplotlib", "scipy")
+"""What pages are written and drawn with, and their classes ordered."""
+
+
+def missing_packages() -> list[str]:
+    """Return the packages that pages take and that are not installed."""
+    return [package for package in PACKAGES if find_spec(package) is None]
+
+
+def require_packages() -> None:
+    """Refuse to write a page without the packages that it takes.
 
     Raises:
-        ArgumentError: jinja2 is not installed.
+        ArgumentError: One of `PACKAGES` is not installed.
     """
-    if find_spec("jinja2") is None:
+    if missing := missing_packages():
+        names = " and ".join(missing)
         raise ArgumentError(
-            "Pages need jinja2, which is not installed.",
-            hint="Install it: pip install 'covtool[report]'.",
+            f"Pages need {names}, which {'is' if len(missing) == 1 else 'are'} not installed.",
+            hint="Install what pages need: pip install 'covtool[report]'.",
         )
 
 
@@ -44,11 +54,11 @@ def rendered(page: Page) -> str:
     """Return a page as one self-contained HTML document.
 
     Raises:
-        ArgumentError: jinja2 is not installed.
+        ArgumentError: A package is not installed; see `require_packages`.
     """
     from markupsafe import Markup
 
-    require_jinja2()
+    require_packages()
     script = (_HERE / _SCRIPT).read_text(encoding="utf-8")
     return (
         _environment()

@@ -55,8 +55,7 @@ def require_data_page(folder: Path, *, overwrite: bool) -> None:
         ArgumentError: No folder can be made there, it holds other things, or a package is missing.
         OutputExistsError: There is one, and it is not to be replaced.
     """
-    with house_style():  # asks for matplotlib
-        require_page_folder(folder, overwrite=overwrite)
+    require_page_folder(folder, overwrite=overwrite)
 
 
 def write_data_page(

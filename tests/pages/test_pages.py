@@ -25,6 +25,8 @@ from covtool.pages import (
     Text,
     Tile,
     Tiles,
+    rendering,
+    require_page_folder,
     thumbnail,
     write_page,
 )
@@ -207,3 +209,16 @@ def test_names_that_would_meet_are_refused() -> None:
         Section(name="../a", title="A", blocks=())
     with pytest.raises(ValueError, match="no name of a file"):
         Page(title="t", files={"../a.csv": print})
+
+
+@pytest.mark.parametrize("missing", [("jinja2",), ("scipy", "matplotlib"), rendering.PACKAGES])
+def test_what_pages_need_is_asked_for_at_once(monkeypatch, tmp_path, missing):
+    there = rendering.find_spec
+    monkeypatch.setattr(
+        rendering, "find_spec", lambda name: None if name in missing else there(name)
+    )
+    with pytest.raises(ArgumentError) as caught:
+        require_page_folder(tmp_path / "page", overwrite=False)
+    assert all(name in caught.value.message for name in missing)
+    assert "covtool[report]" in caught.value.hint
+    assert not (tmp_path / "page").exists()

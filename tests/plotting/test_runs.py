@@ -325,7 +325,7 @@ def test_epochs_that_are_not_evaluated_leave_no_gap(tmp_path: Path) -> None:
     ("column", "title"),
     [
         (None, "rank-1 / Recall@1 (%)"),
-        ("eval_rank10", "rank-10 (%)"),
+        ("eval_rank10", "rank-10 / Recall@10 (%)"),
         ("eval_mAP", "mAP (%)"),
         ("eval_mINP", "mINP (%)"),
         ("eval_r_precision", "R-precision (%)"),
