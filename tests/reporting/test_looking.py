@@ -100,4 +100,4 @@ def test_the_page_says_why_kept_embeddings_are_not_shown(done, tmp_path) -> None
     opened = replace(done.opened, recipe=recipe)
     subject = Subject(done=replace(done, opened=opened), model="net")
     page = require_sound(write_evaluation(subject, tmp_path / "page").read_text())
-    assert "neither their files nor their classes" in page.text
+    assert "but not what they are of: the nearest ones cannot be shown" in page.text

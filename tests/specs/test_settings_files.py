@@ -83,7 +83,7 @@ def test_a_folder_and_a_pipe_are_no_configuration(tmp_path):
 def test_a_value_of_another_type_is_a_usage_error_with_its_key(name, covtool, tmp_path):
     content, message = MISTYPED[name]
     path = written(tmp_path, content)
-    code, _, err = covtool("evaluate", "model", "--data", tmp_path, "--config", path)
+    code, _, err = covtool("evaluate", "resnet18", "--data", tmp_path, "--config", path)
     assert (code, "\x1b" in err) == (2, False)
     assert message in err.replace("\\\\", "\\\\")
 

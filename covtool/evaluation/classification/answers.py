@@ -68,7 +68,8 @@ class AnswerKeeper:
         self._fed: Tensor | None = None
         self._columns = tuple(Column() for _ in range(_COLUMNS))
         self._directions = Column()
-        self._inputs: Column | None = Column() if inputs and layer else None
+        self._inputs: list[Tensor] | None = [] if inputs and layer else None
+        self._input_bytes = 0
 
     def __enter__(self) -> Self:
         layer = self._model.get_submodule(self._layer) if self._layer else None
@@ -106,7 +107,7 @@ class AnswerKeeper:
             return None
         columns = [column.rows for column in self._columns]
         directions = self._directions.rows if len(self._directions) else None
-        inputs = self._inputs.rows if self._inputs is not None else None
+        inputs = torch.cat(self._inputs) if self._inputs else None
         return replace(_answers(columns, directions), inputs=inputs)
 
     def _keep_input(self, flat: Tensor | None) -> None:
@@ -117,7 +118,7 @@ class AnswerKeeper:
         if flat is None or self._input_bytes > MOST_INPUT_BYTES:
             self._inputs = None
         else:
-            self._inputs.add(flat.cpu())
+            self._inputs.append(flat.cpu())
 
     def _remember(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
         self._fed = given[0].detach()  # a layer that is called twice counts with its last input
