@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from covtool.backbones.classifier import find_classifier
 from covtool.backbones.device import resolve_device
@@ -32,12 +31,11 @@ from covtool.evaluation.classification.accuracy import ClassificationResult, eva
 from covtool.evaluation.classification.answers import (
     AnswerKeeper,
     ImageAnswers,
-    joined_answers,
 )
-from covtool.evaluation.classification.attacker import Attacker
 from covtool.evaluation.classification.attacks import resolve_attack
 from covtool.evaluation.classification.boxes import note_on_boxes
 from covtool.evaluation.classification.class_matching import ClassOrder, match_classes
+from covtool.evaluation.classification.measuring import Measured, measure_classifier
 from covtool.evaluation.classification.neighbor_scorer import NeighborScorer
 from covtool.evaluation.classification.unknown import (
     ImageScores,
@@ -157,30 +155,6 @@ def evaluate(
         return _evaluate(request, layout, attack, processes, shown)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Measured:
-    """Figures of a model, and what came up while its images were read.
-
-    Attributes:
-        result: The figures.
-        attacked: The figures under attack; None without one.
-        attack_note: Doubt about the attack, as a sentence; None without one.
-        unreadable: Records that could not be read.
-        distances: Distance of each image to the training embeddings; None where the file keeps
-            none, or they are not asked for.
-        answers: Answer for each image; None where none are kept.
-        attacked_answers: The same under attack.
-    """
-
-    result: ClassificationResult
-    attacked: ClassificationResult | None
-    attack_note: str | None
-    unreadable: tuple[tuple[Path, str], ...]
-    distances: Tensor | None = None
-    answers: ImageAnswers | None = None
-    attacked_answers: ImageAnswers | None = None
-
-
 def _evaluate(
     request: EvaluationRequest,
     layout: DataLayout | None,
@@ -223,7 +197,9 @@ def _evaluate(
     keeper = _keeper(opened, temperature, inputs) if request.keep_answers else None
     start = time.perf_counter()
     with translate_worker_death(request.workers), request.autocast(device):
-        measured = _measure(measure, loader, attack, recipe.input, processes, scorer, keeper)
+        measured = measure_classifier(
+            measure, loader, attack, recipe.input, processes, scorer, keeper
+        )
         seconds = time.perf_counter() - start
         compared = None
         if unknown is not None:
@@ -284,7 +260,7 @@ def _keeper(opened: OpenedModel, temperature: float, inputs: bool) -> Callable[.
     return partial(AnswerKeeper, opened.model, temperature, layer, inputs=inputs)
 
 
-def _paths(samples: Sequence[Sample], measured: _Measured) -> Sequence[Path]:
+def _paths(samples: Sequence[Sample], measured: Measured) -> Sequence[Path]:
     """Return the files of the images that were measured; none where that is not certain."""
     left_out = {str(path) for path, _ in measured.unreadable}
     if not left_out and isinstance(samples, FileSamples):
@@ -292,61 +268,6 @@ def _paths(samples: Sequence[Sample], measured: _Measured) -> Sequence[Path]:
     else:
         paths = tuple(sample.path for sample in samples if str(sample.path) not in left_out)
     return paths if len(paths) == measured.result.images else ()
-
-
-def _measure(  # noqa: PLR0913 -- what is measured, and all that is noted on the way
-    measure: Callable[..., ClassificationResult],
-    loader: ImageLoader,
-    attack: AttackSpec | None,
-    input: InputSpec,
-    processes: Processes,
-    scorer: NeighborScorer | None = None,
-    keeper: Callable[..., AnswerKeeper] | None = None,
-) -> _Measured:
-    """Return the figures without an attack, and with it."""
-    # Records are not checked beforehand; both passes report the same ones, each counts once.
-    left_out: dict[str, str] = {}
-    loader.on_unreadable = lambda image: left_out.setdefault(*image)
-    distances = None
-    measured = partial(_kept, measure, keeper, processes)
-    if scorer is None:
-        result, answers = measured()
-    else:
-        with scorer:
-            result, answers = measured()
-        distances = torch.cat(processes.each(scorer.take))
-    attacked = attacked_answers = note = None
-    if attack is not None:
-        attacker = Attacker(attack, input, first=loader.first_image)
-        # A second pass over the same images: figures with and without are of the same model.
-        attacked, attacked_answers = measured(perturb=attacker)
-        attacker.sum_over(processes)
-        note = attacker.note
-    late = chain.from_iterable(processes.each(lambda: list(left_out.items())))
-    return _Measured(
-        result=result,
-        attacked=attacked,
-        attack_note=note,
-        distances=distances,
-        answers=answers,
-        attacked_answers=attacked_answers,
-        unreadable=tuple((Path(path), reason) for path, reason in late),
-    )
-
-
-def _kept(
-    measure: Callable[..., ClassificationResult],
-    keeper: Callable[..., AnswerKeeper] | None,
-    processes: Processes,
-    **settings: Attacker,
-) -> tuple[ClassificationResult, ImageAnswers | None]:
-    """Return the figures, and the answers where they are to be kept."""
-    if keeper is None:
-        return measure(**settings), None
-    # Inputs are those of the images as they are, not under an attack.
-    with keeper(**({"inputs": False} if settings else {})) as kept:
-        result = measure(keep=kept, **settings)
-    return result, joined_answers(processes.each(kept.take))
 
 
 def _require_full_precision(model: nn.Module, name: str) -> None:
