@@ -10,7 +10,7 @@ _HOME = {
     "ForeignCheckpoint": "foreign",
     "Identification": "identification",
     "OpenedModel": "opened",
-    "identify": "identify",
+    "identify": "recognizing",
     "load": "loading",
     "open_model": "opening",
     "read_checkpoint": "foreign",
