@@ -44,10 +44,9 @@ def test_every_kind_of_cache_gives_the_same_run(asked):
     assert [e.eval_loss for e in ram.epochs] == [e.eval_loss for e in disk.epochs]
 
 
-def test_a_cached_run_is_the_run_from_files_up_to_rounding(asked):
-    cached, from_files = watched(asked("ram")), watched(asked("off"))
-    assert losses(cached) == pytest.approx(losses(from_files), abs=5e-3)
-    assert losses(cached) != losses(from_files)
+def test_a_cached_run_is_the_run_from_files(asked):
+    # The images are small: neither does the cache shrink them, nor are they decoded at a scale.
+    assert losses(watched(asked("ram"))) == losses(watched(asked("off")))
 
 
 @pytest.mark.parametrize("options", [{"aug": False}, {"aa": "rand-m9-mstd0.5", "scale": (0.05, 1)}])
