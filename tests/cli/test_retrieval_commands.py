@@ -188,8 +188,10 @@ def test_embed_of_a_split_is_enough_for_a_search(covtool, net, tmp_path):
         (("-o", "f.npz", "--split", "dev"), 4, "no split called 'dev'"),
     ],
 )
-def test_embed_refuses_before_the_model_is_opened(told, code, message, covtool, people):
-    got, _, err = covtool("embed", "nowhere.pth", people, *told, *QUICK)
+def test_embed_refuses_before_the_model_is_opened(told, code, message, covtool, people, tmp_path):
+    model = tmp_path / "model.pth"
+    model.write_bytes(b"nothing that could be opened")
+    got, _, err = covtool("embed", model, people, *told, *QUICK)
     assert (got, message in err) == (code, True)
 
 
