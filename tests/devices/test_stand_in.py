@@ -1,6 +1,8 @@
 """Code that looks at values on a device that is not the CPU, with the CPU's numbers to compare."""
 
 import os
+import subprocess
+import sys
 import traceback
 import warnings
 from dataclasses import replace
@@ -86,6 +88,30 @@ def _flat(result):
     return result if isinstance(result, tuple | list) else (result,)
 
 
+IS_FRESH = "COVTOOL_TESTS_FRESH"
+"""Set in a process that has passed no gradients yet: torch's engine counts devices only once."""
+
+
+def test_updates_are_made_in_a_process_that_has_passed_no_gradients():
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:xdist",
+        __file__,
+        "-k",
+        "an_update_gives",
+    ]
+    done = subprocess.run(
+        words, env=os.environ | {IS_FRESH: "1"}, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
+@pytest.mark.skipif(IS_FRESH not in os.environ, reason="another test runs it in a fresh process")
 @pytest.mark.parametrize(
     "settings",
     [{"opt": "sgd", "gc": True}, {"opt": "adamw", "model_ema": True, "clip_grad": 1.0}],
