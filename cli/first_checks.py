@@ -8,7 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from covtool.atomic import require_writable
+from covtool.errors import CheckpointError
 from covtool_cli import launching
+
+OF_MODELS = frozenset({".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".index"})
+"""Suffixes of files that stand before the images, in the order of the arguments."""
 
 
 def require_models(*names: str | None) -> None:
@@ -25,6 +29,28 @@ def require_models(*names: str | None) -> None:
 
     for name in filter(None, names):
         require_model(name)
+
+
+def require_model_before(images: Iterable[str | Path], *names: str | None) -> None:
+    """Refuse names of models like `require_models`; say so where a model stands among the images.
+
+    Args:
+        images: Arguments for images, which follow the model.
+        *names: Names or paths of models; None for none.
+
+    Raises:
+        CheckpointError: There is no such model.
+        DataError: There is none, but a file of one is in the place of images.
+    """
+    from covtool.data.datasets.places import no_images_in
+
+    try:
+        require_models(*names)
+    except CheckpointError:
+        for path in map(Path, images):
+            if path.suffix.lower() in OF_MODELS and path.is_file():
+                raise no_images_in(path) from None
+        raise
 
 
 def require_some_models(*names: str) -> None:

@@ -69,7 +69,7 @@ def command(
     Example: covtool embed net.safetensors market1501/ -o features.safetensors
     """
     first_checks.require_outputs(output, overwrite=overwrite)
-    first_checks.require_models(model)
+    first_checks.require_model_before([images], model)
     first_checks.require_images([images])
     launching.run_in_processes(ctx, launch)
     with loading.libraries(as_json=as_json):

@@ -85,7 +85,7 @@ def command(
         first_checks.require_models(model)
     else:
         first_checks.require_outputs(output, overwrite=overwrite)
-        first_checks.require_models(source)
+        first_checks.require_model_before(paths, source)
     if not remove:  # of images that are removed, the files may be gone
         first_checks.require_images(paths)
     with loading.libraries(as_json=as_json):

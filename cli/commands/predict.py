@@ -131,7 +131,7 @@ def command(
         )
     outputs = (output, embeddings) if not resume else ()
     first_checks.require_outputs(*outputs, overwrite=overwrite)
-    first_checks.require_models(model)
+    first_checks.require_model_before(images, model)
     first_checks.require_images(images)
     launching.run_in_processes(ctx, launch)
     with loading.libraries(as_json=as_json):

@@ -17,7 +17,13 @@ from covtool.data.datasets.lists.column_names import PATH, candidates
 from covtool.data.datasets.lists.csv_file import cell_of, opened_table
 from covtool.data.datasets.lists.labeled import is_table
 from covtool.data.datasets.lists.text import checked_lines, opened_text, translate_list_errors
-from covtool.data.datasets.places import STDIN, is_pattern, no_images_at, record_source
+from covtool.data.datasets.places import (
+    STDIN,
+    is_pattern,
+    no_images_at,
+    no_images_in,
+    record_source,
+)
 from covtool.data.datasets.records.records import RecordPath, Records
 from covtool.data.datasets.records.sources import image_records
 from covtool.data.images.decoding import image_size, is_image
@@ -198,11 +204,7 @@ def _of_file(path: Path, text: str) -> Part:
         return _of_list(path, lambda: _lines(path))
     if _opens(path):  # as of a download, whose name has no suffix
         return _single(text, text)
-    raise DataError(
-        f"{printable(text)} is neither a folder nor a list of images nor an image.",
-        hint="A list is a CSV file with the column path, or a .txt file with a path per line. "
-        "The model stands before the images.",
-    )
+    raise no_images_in(text)
 
 
 def _opens(path: Path) -> bool:

@@ -91,6 +91,6 @@ def test_every_command_says_it(folder: Path, arguments: tuple[str, ...]) -> None
 def test_an_image_in_the_place_of_a_model_and_a_model_in_that_of_images(folder: Path) -> None:
     done = covtool("predict", "photos", "net.safetensors", cwd=folder)
     assert done.returncode == 4
-    assert "The model stands before the images" in done.stderr
+    assert "stands before the images" in done.stderr
     done = covtool("index", "photos", "net.safetensors", "-o", "new.index", cwd=folder)
     assert "stands before the images" in done.stderr

@@ -20,7 +20,7 @@ from covtool.data.datasets.lists.labeled import (
     require_files,
 )
 from covtool.data.datasets.lists.text import lines_of, note_on_encoding
-from covtool.data.datasets.places import RecordSource, no_images_at, record_source
+from covtool.data.datasets.places import RecordSource, no_images_at, no_images_in, record_source
 from covtool.data.datasets.published import find_published
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.records.sources import scan_records
@@ -159,11 +159,7 @@ def _in_file(root: Path) -> Found:
         return _in_csv(root)
     if root.suffix.lower() == ".txt":
         return {UNSPLIT: _in_list(root)}, tuple(note_on_encoding(root))
-    raise DataError(
-        f"{root} is neither a folder nor a list of images nor an image.",
-        hint="A list is a CSV file with the column path, or a .txt file with a path per line. "
-        "The model, or the index, stands before the images.",
-    )
+    raise no_images_in(root)
 
 
 def _in_csv(root: Path) -> Found:

@@ -111,3 +111,12 @@ def no_images_at(path: str | Path) -> DataError:
 def is_pattern(text: str) -> bool:
     """Return whether a text has one of the characters ``*``, ``?`` and ``[``."""
     return not _MAGIC.isdisjoint(text)
+
+
+def no_images_in(path: str | Path) -> DataError:
+    """Build the error about a file in the place of images that holds none."""
+    return DataError(
+        f"{printable(str(path))} is neither a folder nor a list of images nor an image.",
+        hint="A list is a CSV file with the column path, or a .txt file with a path per line. "
+        "The model, or the index, stands before the images.",
+    )
