@@ -44,9 +44,9 @@ def test_paths_behind_an_equals_sign_are_expanded(home, covtool):
 
 def test_the_environment_and_settings_files_may_say_it(home, covtool, monkeypatch):
     monkeypatch.setenv("COVTOOL_EVALUATE_DATA", "~/missing")
-    _, _, err = covtool("evaluate", "~/nothing.pth")
+    _, _, err = covtool("evaluate", "resnet18")
     assert f"{home}/missing" in err.replace("\n", "")
     monkeypatch.delenv("COVTOOL_EVALUATE_DATA")
     (home / "settings.yaml").write_text("data: ~/elsewhere\n")
-    _, _, err = covtool("evaluate", "~/nothing.pth", "--config=~/settings.yaml")
+    _, _, err = covtool("evaluate", "resnet18", "--config=~/settings.yaml")
     assert f"{home}/elsewhere" in err.replace("\n", "")

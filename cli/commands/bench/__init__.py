@@ -13,7 +13,7 @@ BENCHMARKS = {
     "heads": "Measure time, memory and error of heads, side by side.",
     "convs": "Measure decoupled operators against the convolutions that they replace.",
     "step": "Measure what gradient centralization adds to a training step.",
-    "data": "Measure loaders and caches of training images against timm's loader.",
+    "data": "Measure loaders and caches of training images against timm's and torchvision's.",
     "retrieval": "Measure time and memory of searches, with and without re-ranking.",
 }
 DEFAULT = "heads"
