@@ -114,6 +114,18 @@ def require_outputs(*paths: Path | None, overwrite: bool) -> None:
             require_writable(path, overwrite=overwrite)
 
 
+def require_run(output: Path, command: str, experiment: str | None) -> None:
+    """Refuse a place where no run can be written.
+
+    Raises:
+        ArgumentError: Its folder cannot be made or not be written to, or `experiment` is no name.
+    """
+    from covtool.run_files.places import require_run_place
+
+    if launching.is_main():
+        require_run_place(output, command, experiment)
+
+
 def require_optimizer(name: str) -> None:
     """Refuse an optimizer that timm does not have.
 

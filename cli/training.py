@@ -132,6 +132,8 @@ def training_command(
         else:
             request = _request(ctx, name, settings)
             first_checks.require_optimizer(request.training.opt)
+            if not dry_run:
+                first_checks.require_run(Path(request.output), name, request.experiment)
             first_checks.require_models(model)
             first_checks.require_data(data)
             launching.run_in_processes(ctx, request.processes)

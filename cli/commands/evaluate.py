@@ -166,6 +166,8 @@ def command(
     """
     attacking.validate_fields()  # before torch is imported
     searching.validate_fields()
+    outputs = (searching.save_features, searching.save_ranks)
+    first_checks.require_outputs(*outputs, overwrite=overwrite)
     first_checks.require_models(model, against)
     first_checks.require_data(data, train_data)
     chosen = _task(ctx, task, data)

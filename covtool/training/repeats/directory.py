@@ -32,8 +32,8 @@ from covtool.run_files import (
     read_settings,
     runs_in,
 )
+from covtool.run_files.places import make_run_folder
 from covtool.training.run.lock import locked
-from covtool.training.run.places import make_run_folder
 
 _OF_ALL = (RESULT, SUMMARY, PREDICTIONS)
 """Files that say what came of all runs together."""

@@ -14,6 +14,7 @@ from covtool.data.datasets.retrieval_layout import RetrievalLayout
 from covtool.errors import ArgumentError, CovtoolError, DataError, NonFiniteError
 from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, FOLDS, PREDICTIONS, REPEATS, RESULT, read_settings
+from covtool.run_files.places import require_run_place
 from covtool.specs import FinetuneRequest
 from covtool.training.repeats.directory import RepeatsDirectory
 from covtool.training.repeats.outcome import (
@@ -27,7 +28,6 @@ from covtool.training.repeats.predictions import write_predictions
 from covtool.training.repeats.said_once import SaidOnce
 from covtool.training.run.directory import RunDirectory, directory_at
 from covtool.training.run.observer import Observer, SilentObserver, observer_for
-from covtool.training.run.places import require_run_place
 from covtool.training.start.finetune import (
     DryRunResult,
     Images,

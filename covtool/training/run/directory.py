@@ -47,10 +47,10 @@ from covtool.run_files import (
     require_resumable,
 )
 from covtool.run_files.learning_rates import RatePoint, rates_text
+from covtool.run_files.places import FOLDERS, make_run_folder
 from covtool.training.run.checkpoints import CheckpointStore
 from covtool.training.run.lock import locked, unusable_place
 from covtool.training.run.logs import SUMMARY_COLUMNS, RunLogs
-from covtool.training.run.places import FOLDERS, make_run_folder
 from covtool.training.run.records import EpochRecord, StepRecord
 
 ENVIRONMENT = "env.json"

@@ -6,12 +6,12 @@ from pathlib import Path
 from covtool.errors import RangeTestError
 from covtool.processes import Processes, joined
 from covtool.run_files.learning_rates import RatePoint
+from covtool.run_files.places import require_run_place
 from covtool.specs import FinetuneRequest
 from covtool.specs.optimization import AUTO
 from covtool.training.parts.rate_choice import RangeTest, choose_rate
 from covtool.training.run.directory import RunDirectory, directory_at
 from covtool.training.run.observer import Observer, observer_for
-from covtool.training.run.places import require_run_place
 from covtool.training.start.data_notes import note_data
 from covtool.training.start.model_defaults import resolve_for_model
 from covtool.training.start.prepare import (

@@ -11,6 +11,7 @@ from covtool.data.datasets.layout import DataLayout
 from covtool.errors import ArgumentError, NonFiniteError, SaveError
 from covtool.processes import Processes, joined
 from covtool.run_files import ARGUMENTS, RECIPE
+from covtool.run_files.places import require_run_place
 from covtool.specs import FinetuneRequest
 from covtool.specs.optimization import AUTO
 from covtool.training.loop.fit import evaluate_initial
@@ -22,7 +23,6 @@ from covtool.training.parts.rate_choice import RangeTest
 from covtool.training.run.directory import ENVIRONMENT, RunDirectory, directory_at
 from covtool.training.run.environment import describe_environment, peak_memory_mib
 from covtool.training.run.observer import Observer, TrainingPlan, observer_for
-from covtool.training.run.places import require_run_place
 from covtool.training.run.run import Run
 from covtool.training.run.state import RunState
 from covtool.training.start.data_notes import note_data
