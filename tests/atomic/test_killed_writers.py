@@ -84,7 +84,11 @@ def test_folders_of_other_hosts_get_a_day(tmp_path, host, age_s, stays):
 
 @pytest.mark.parametrize(("age_s", "stays"), [(3600, True), (90_000, False)])
 def test_so_do_all_where_there_are_no_locks(tmp_path, monkeypatch, age_s, stays):
-    monkeypatch.setattr(staging, "take_lock", lambda path: HeldLock(path, None))
+    def opened(path):
+        path.touch()
+        return HeldLock(path, None)
+
+    monkeypatch.setattr(staging, "take_lock", opened)
     made = left(tmp_path, host=staging._HOST, age_s=age_s)
     require_writable(tmp_path / "b.bin", overwrite=False)
     assert made.exists() == stays
