@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from covtool.allocator import keep_freed_memory
 from covtool.conversion import ConversionRequest, convert
 from covtool.data.datasets.reading import scan
 from covtool.errors import NonFiniteError
@@ -235,6 +236,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the commands do
     study = Study(arguments)
     if not arguments.print:
         for data, seed, name in product(arguments.data, range(arguments.seeds), ARMS):
