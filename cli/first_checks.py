@@ -11,7 +11,7 @@ from covtool.atomic import require_writable
 from covtool.errors import CheckpointError
 from covtool_cli import launching
 
-OF_MODELS = frozenset({".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".index"})
+OF_MODELS = frozenset({".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".index"})
 """Suffixes of files that stand before the images, in the order of the arguments."""
 
 
