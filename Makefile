@@ -31,7 +31,7 @@ test: lint
 	$(PYTEST)
 
 test-all: lint
-	$(PYTEST) -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow" --timeout 3600
 
 bench: $(STAMP)
 	$(BIN)/covtool bench heads

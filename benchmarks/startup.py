@@ -5,8 +5,9 @@
 A ResNet-50 at random, a state dict in a temporary folder, is what the commands are about. Each
 round runs every row once, one after the other, this checkout's commands and those of another
 checkout, so that a busy machine is busy for all alike. Time is the processor's, of the process and
-its children: a machine that others use too does not change it much. Ratios are to ``import torch``
-of the same round; all figures are medians over the rounds. The line "loading torch ..." is waited
+its children, which a machine that others use too does not change much, and that of a clock. Ratios
+are to ``import torch`` of the same round; all figures are medians over the rounds. A round before
+them is not counted: Python keeps what it has compiled. The line "loading torch ..." is waited
 for on a pseudoterminal.
 """
 
@@ -68,13 +69,19 @@ def sources_of(checkout: Path, folder: Path) -> Path:
     return folder
 
 
+def environment(sources: Path) -> dict[str, str]:
+    """Return variables of a process that imports the packages of a folder, and compiles once."""
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "PYTHONPATH": str(sources)}
+
+
 def run_once(program: str, arguments: Sequence[str], place: Path, sources: Path) -> Took:
     """Run a Python program to its end."""
     start = time.monotonic()
     child = subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
         cwd=place,
-        env={**os.environ, "PYTHONPATH": str(sources)},
+        env=environment(sources),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -91,7 +98,7 @@ def until_line(arguments: Sequence[str], place: Path, sources: Path) -> Took:
     child = subprocess.Popen(
         [sys.executable, "-c", CALL, *arguments],
         cwd=place,
-        env={**os.environ, "PYTHONPATH": str(sources)},
+        env=environment(sources),
         stdout=theirs,
         stderr=theirs,
     )
@@ -123,7 +130,7 @@ def measured(
     """Return what each row took in each whole round, by row and checkout; Ctrl-C ends it early."""
     took: dict[tuple[str, str], list[Took]] = {}
     with suppress(KeyboardInterrupt):
-        for number in range(rounds):
+        for number in range(rounds + 1):
             one: dict[tuple[str, str], Took] = {}
             for name, program in IMPORTS.items():
                 one[name, ""] = run_once(program, (), place, HERE / "none")
@@ -136,9 +143,9 @@ def measured(
                     one[name, which] = run_once(CALL, command.split(), place, sources)
             command = RIGHT["inspect"].split()
             one["until the line", all_wrong] = until_line(command, place, checkouts[all_wrong])
-            for row, done in one.items():
+            for row, done in one.items() if number else ():
                 took.setdefault(row, []).append(done)
-            print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+            print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
     return took
 
 
@@ -146,17 +153,25 @@ def table(took: dict[tuple[str, str], list[Took]]) -> list[str]:
     """Return the rows of a Markdown table."""
     torch = took["import torch", ""]
     lines = [
-        "| | checkout | exit code | CPU s | CPU / import torch | beyond it, CPU s | clock s |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| | checkout | exit code | CPU s | over torch | beyond it | clock s | over torch "
+        "| beyond it |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for (name, which), runs in took.items():
-        ratio = median(run.cpu / base.cpu for run, base in zip(runs, torch, strict=True))
-        beyond = median(run.cpu - base.cpu for run, base in zip(runs, torch, strict=True))
-        cpu, wall = median(run.cpu for run in runs), median(run.wall for run in runs)
+        columns = []
+        for kind in ("cpu", "wall"):
+            pairs = [
+                (getattr(run, kind), getattr(base, kind))
+                for run, base in zip(runs, torch, strict=True)
+            ]
+            columns += [
+                median(run for run, _ in pairs),
+                median(run / base for run, base in pairs),
+                median(run - base for run, base in pairs),
+            ]
         codes = ", ".join(str(code) for code in sorted({run.code for run in runs}))
-        lines.append(
-            f"| {name} | {which} | {codes} | {cpu:.2f} | {ratio:.2f} | {beyond:.2f} | {wall:.2f} |"
-        )
+        figures = " | ".join(f"{figure:.2f}" for figure in columns)
+        lines.append(f"| {name} | {which} | {codes} | {figures} |")
     return lines
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from covtool_cli import launching
+from covtool_cli.deferred_compiler import import_vision
 
 LINE = "loading torch ..."
 
@@ -28,6 +29,7 @@ def libraries(*, as_json: bool = False) -> Iterator[None]:
         yield
         return
     with _line(as_json=as_json), _without_collections(), _hidden(UNUSED):
+        import_vision()
         yield
 
 

@@ -14,7 +14,16 @@ import typer
 from covtool import __version__, allocator, atomic, errors
 from covtool.printable import escaped, printable
 from covtool.shortages import shortage_behind
-from covtool_cli import environment, home, launching, library_talk, signals, streams, suggestions
+from covtool_cli import (
+    environment,
+    home,
+    launching,
+    leaving,
+    library_talk,
+    signals,
+    streams,
+    suggestions,
+)
 from covtool_cli.arguments import in_our_spelling
 from covtool_cli.lazy import LazyGroup
 
@@ -128,10 +137,19 @@ def main(
     """Replace parts of a pretrained image network, keep its weights, fine-tune it."""
 
 
-@signals.ended_in_order()
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the one place where an error becomes an exit code."""
-    is_own_process = arguments is None  # tests and programs pass arguments
+    try:
+        _run(arguments)
+    except SystemExit as end:
+        if arguments is None:  # tests and programs pass arguments, and go on
+            leaving.leave(end.code)
+        raise
+
+
+@signals.ended_in_order()
+def _run(arguments: list[str] | None) -> None:
+    is_own_process = arguments is None
     if is_own_process:
         allocator.keep_freed_memory()
     given = home.without_equals(sys.argv[1:] if arguments is None else arguments)

@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 
+import alone
 import no_network
 import pytest
 
@@ -32,6 +33,15 @@ def pytest_collection_finish():
 def pytest_unconfigure():
     """Let the end of the process find them: libraries complain about what is left."""
     gc.unfreeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Run what is marked `alone` in a process of its own."""
+    if alone.is_to_run_alone(pyfuncitem):
+        alone.run_alone(pyfuncitem)
+        return True
+    return None
 
 
 @pytest.fixture(autouse=True, scope="session")

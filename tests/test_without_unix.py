@@ -76,6 +76,7 @@ TRAINING = (
 )
 
 
+@pytest.mark.alone
 def test_convert_finetune_resume_evaluate_and_predict_run_without_unix(network):
     convert = ("convert", "net.safetensors", "--arch", "test_resnet", "--head", "isqrt")
     commands = [

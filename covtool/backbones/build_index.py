@@ -14,7 +14,6 @@ import timm
 import torchvision
 from timm.models import get_arch_pretrained_cfgs, is_model
 from timm.models._registry import _deprecated_models  # no public name, checked by a test
-from timm.optim import list_optimizers
 
 from covtool.backbones.create import InstalledNames
 from covtool.backbones.fingerprint import (
@@ -50,6 +49,9 @@ def installed_names() -> list[tuple[str, str]]:
 
 def learn_names() -> ShippedNames:
     """Return the names of the installed libraries, as they are shipped."""
+    # Only here: it loads torch.distributed and torch._dynamo, and every command has this module.
+    from timm.optim import list_optimizers
+
     known = InstalledNames()
     outdated = [name for name in _deprecated_models if is_model(name)]
     return ShippedNames(

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import nn
 
 from covtool.backbones.selecting import fits, near
-from covtool.backbones.tracing import Call, trace_black_image
+from covtool.backbones.tracing import Call, Tracer, trace_black_image
 from covtool.errors import ArgumentError
 from covtool.layers.global_pooling import GlobalPooling
 
@@ -39,7 +39,11 @@ class ConvSite:
 
 
 def find_convolutions(
-    model: nn.Module, size: tuple[int, int], channels: int
+    model: nn.Module,
+    size: tuple[int, int],
+    channels: int,
+    *,
+    trace: Tracer = trace_black_image,
 ) -> tuple[ConvSite, ...]:
     """Return the convolutions that a model runs, in the order of their modules.
 
@@ -47,11 +51,12 @@ def find_convolutions(
         model: Model that `covtool.backbones.create_model` returned. Left as it is.
         size: Height and width of its images, in pixels.
         channels: Channels of its images.
+        trace: What runs the model; `traced_once` where other findings want the same calls.
 
     Raises:
         SurgeryError: It does not run on such an image.
     """
-    calls, image_key = trace_black_image(model, size, channels)
+    calls, image_key = trace(model, size, channels)
     # Some models hold layers that only training runs, or nothing at all.
     run = {call.path for call in calls}
     on_image = {call.path for call in calls if call.source == image_key}

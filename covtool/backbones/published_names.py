@@ -7,7 +7,9 @@ from functools import cache
 
 import timm
 from timm.models import get_arch_pretrained_cfgs
-from timm.models._registry import _deprecated_models  # no public name, checked by a test
+
+# No public names, checked by tests; timm's functions give copies, which take as long as the rest.
+from timm.models._registry import _deprecated_models, _model_pretrained_cfgs, _model_with_tags
 from torchvision import models as torchvision_models
 
 from covtool.backbones.create import TORCHVISION_PREFIX, is_architecture, torchvision_names
@@ -153,7 +155,8 @@ def _table() -> dict[str, PublishedWeights]:
 
 def _of_timm() -> Iterator[tuple[tuple[str, ...], PublishedWeights]]:
     for architecture in timm.list_models():
-        for config in get_arch_pretrained_cfgs(architecture).values():
+        for name in _model_with_tags.get(architecture, ()):
+            config = _model_pretrained_cfgs[name]
             if not config.has_weights:
                 continue
             tagged = [f"{architecture}.{config.tag}"] if config.tag else []

@@ -7,7 +7,7 @@ from torch import nn
 
 from covtool.backbones.feature_maps import FeatureMap, MapReader
 from covtool.backbones.slots import MapPooling, TokenPooling, install_pooling_slot
-from covtool.backbones.tracing import Call, chain_before, trace_black_image
+from covtool.backbones.tracing import Call, Tracer, chain_before, trace_black_image
 from covtool.errors import SurgeryError, UnknownVariantError
 from covtool.layers.neck import NeckPooling
 
@@ -76,7 +76,13 @@ class Sites:
         return tuple(paths[paths.index(tap.path) + 1 :])
 
 
-def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: int = 3) -> Sites:
+def find_sites(
+    model: nn.Module,
+    size: tuple[int, int] = (224, 224),
+    channels: int = 3,
+    *,
+    trace: Tracer = trace_black_image,
+) -> Sites:
     """Find the sites of a model by running it once on a black image.
 
     Args:
@@ -84,6 +90,7 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
             `create_model` returns it. Left as it is.
         size: Height and width of the image, in pixels.
         channels: Channels of the image.
+        trace: What runs the model; `traced_once` where other findings want the same calls.
 
     Raises:
         SurgeryError: The model has no linear classifier, or several, or no pooling module before
@@ -91,7 +98,7 @@ def find_sites(model: nn.Module, size: tuple[int, int] = (224, 224), channels: i
     """
     install_pooling_slot(model)
     _require_one_classifier(model)
-    calls, _ = trace_black_image(model, size, channels)
+    calls, _ = trace(model, size, channels)
     classifier = _classifier(model, calls)
     chain = chain_before(calls, classifier)
     # timm counts class and register tokens; torchvision's transformers have one class token.

@@ -5,8 +5,9 @@ chains, for views (flatten) and for in-place activations, and fails where a mode
 in between: the chain ends there, which is what surgery must know.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -126,6 +127,18 @@ def trace_black_image(
             reason=str(problem).splitlines()[0] if str(problem) else None,
             hint="Give the size that it was made for: --img-size.",
         ) from problem
+
+
+Tracer = Callable[[nn.Module, tuple[int, int], int], tuple[list[Call], Key]]
+"""`trace_black_image`, or what stands for it."""
+
+
+def traced_once() -> Tracer:
+    """Return a `trace_black_image` that runs a model once for all that want its calls.
+
+    It keeps the model, which must stay as it is; leave it when they are through.
+    """
+    return cache(trace_black_image)
 
 
 def chain_before(calls: Iterable[Call], call: Call) -> list[Call]:

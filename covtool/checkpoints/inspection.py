@@ -12,18 +12,15 @@ from covtool.backbones.convolutions import ConvSite, find_convolutions
 from covtool.backbones.fingerprint import is_relevant
 from covtool.backbones.names import HUB_PREFIX
 from covtool.backbones.sites import Sites, find_sites
-from covtool.checkpoints.foreign import ForeignCheckpoint, read_checkpoint
+from covtool.backbones.tracing import Tracer, traced_once
+from covtool.checkpoints.foreign import ForeignCheckpoint
 from covtool.checkpoints.hub import own_file
 from covtool.checkpoints.identification import Identification
 from covtool.checkpoints.key_report import group_keys
 from covtool.checkpoints.matching import Candidate
-from covtool.checkpoints.naming import place_of_model
 from covtool.checkpoints.opened import OpenedModel
 from covtool.checkpoints.opening import open_model
-from covtool.checkpoints.places import is_there
-from covtool.checkpoints.published import open_published
-from covtool.checkpoints.recognizing import identify
-from covtool.checkpoints.reid import open_reid
+from covtool.checkpoints.refusals import UnknownArchitectureError
 from covtool.errors import SurgeryError
 from covtool.ops.decorrelation import correlation, smallest_eigenvalue_ratio
 from covtool.progress import Track, silent
@@ -145,30 +142,21 @@ def inspect_source(
     Raises:
         CheckpointError: The source cannot be read, or is not of `arch`.
     """
-    path = place_of_model(source).path
-    identification = None
-    if is_there(path):
-        checkpoint = read_checkpoint(path, weights=weights)
-        own = checkpoint.recipe is not None or checkpoint.saved is not None
-        known = own or any(read(checkpoint, arch=arch) for read in (open_published, open_reid))
-        if not known:
-            identification = identify(
-                checkpoint, arch=arch, classifier_layer=classifier_layer, track=track
-            )
-            if not identification.is_certain:
-                found = _unrecognized(source, identification)
-                state = checkpoint.state if correlations else {}
-                return replace(found, correlations=layer_correlations(state)), identification
     is_own = source.startswith(HUB_PREFIX) and own_file(source) is not None
-    opened = open_model(
-        source,
-        arch=arch,
-        weights=weights,
-        classifier_layer=classifier_layer,
-        from_scratch=not is_own,
-        finite=False,
-        track=track,
-    )
+    try:
+        opened = open_model(
+            source,
+            arch=arch,
+            weights=weights,
+            classifier_layer=classifier_layer,
+            from_scratch=not is_own,
+            finite=False,
+            track=track,
+        )
+    except UnknownArchitectureError as problem:
+        found = _unrecognized(source, problem.identification)
+        state = problem.identification.checkpoint.state if correlations else {}
+        return replace(found, correlations=layer_correlations(state)), problem.identification
     state = _own_state(opened) if correlations else {}
     found = replace(_recognized(source, opened), correlations=layer_correlations(state))
     return found, opened.identification
@@ -216,8 +204,8 @@ def _unrecognized(source: str, identification: Identification) -> Inspection:
 
 
 def _recognized(source: str, opened: OpenedModel) -> Inspection:
-    recipe, found = opened.recipe, opened.identification
-    sites, reason = _sites(opened.model, recipe)
+    recipe, found, trace = opened.recipe, opened.identification, traced_once()
+    sites, reason = _sites(opened.model, recipe, trace)
     has_classifier = found is None or found.num_classes is not None
     classifier = sites.classifier if sites else (found.classifier if found else None)
     file = _of_file(opened.checkpoint) if opened.checkpoint else _of_model(opened.model)
@@ -234,7 +222,7 @@ def _recognized(source: str, opened: OpenedModel) -> Inspection:
         not_operable=reason,
         notes=opened.notes,
         history=recipe.provenance.history,
-        convolutions=_convolutions(opened.model, recipe),
+        convolutions=_convolutions(opened.model, recipe, trace),
     )
 
 
@@ -278,15 +266,15 @@ def _is_finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
 
 
-def _sites(model: nn.Module, recipe: Recipe) -> tuple[Sites | None, str | None]:
+def _sites(model: nn.Module, recipe: Recipe, trace: Tracer) -> tuple[Sites | None, str | None]:
     try:
-        return find_sites(model, recipe.input.size, recipe.input.channels), None
+        return find_sites(model, recipe.input.size, recipe.input.channels, trace=trace), None
     except SurgeryError as problem:
         return None, problem.message
 
 
-def _convolutions(model: nn.Module, recipe: Recipe) -> tuple[ConvSite, ...]:
+def _convolutions(model: nn.Module, recipe: Recipe, trace: Tracer) -> tuple[ConvSite, ...]:
     try:
-        return find_convolutions(model, recipe.input.size, recipe.input.channels)
+        return find_convolutions(model, recipe.input.size, recipe.input.channels, trace=trace)
     except SurgeryError:
         return ()

@@ -17,7 +17,29 @@ from covtool.errors import UnrecognizedCheckpointError
 LEAST_OVERLAP = 0.5  # what shares less is not near
 
 
-def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
+class UnknownArchitectureError(UnrecognizedCheckpointError):
+    """No architecture fits a checkpoint that was read, or several do.
+
+    Args:
+        identification: What was found.
+        message: What is wrong.
+        reason: Why.
+        hint: What to do.
+    """
+
+    def __init__(
+        self,
+        identification: Identification,
+        message: str,
+        *,
+        reason: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, hint=hint)
+        self.identification = identification
+
+
+def unrecognized(identification: Identification) -> UnknownArchitectureError:
     """Return the error that no architecture fits, with the nearest and how the first differs."""
     checkpoint, best = identification.checkpoint, identification.best
     index = load_index()
@@ -31,7 +53,7 @@ def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
             reason = "None of theirs shares half of its tensors."
         else:
             reason = "Not one of its tensors has the shape of one of theirs."
-        return UnrecognizedCheckpointError(message, reason=reason, hint=_HINT)
+        return UnknownArchitectureError(identification, message, reason=reason, hint=_HINT)
     if row is not None:
         name = index.architectures[row].name
         reason = f"It says that it is a {name}, and differs from that."
@@ -40,7 +62,8 @@ def unrecognized(identification: Identification) -> UnrecognizedCheckpointError:
         reason = f"Nearest, by the share of tensors that agree: {nearest}."
         row = index.find(best.architecture.library, best.architecture.name)[0]
     unordered = "" if checkpoint.is_ordered else _UNORDERED
-    return UnrecognizedCheckpointError(
+    return UnknownArchitectureError(
+        identification,
         message,
         reason=reason,
         hint=f"{_difference(index, row, checkpoint)}\n{unordered}"

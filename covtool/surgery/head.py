@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from covtool.backbones.feature_maps import FeatureMap
-from covtool.backbones.model_size import new_linear
+from covtool.backbones.model_size import new_linear, without_weights
 from covtool.backbones.sites import Sites, find_sites
 from covtool.errors import SurgeryError
 from covtool.layers.fused_pooling import fuse_second_order, keep_second_order
@@ -149,7 +149,7 @@ def _plan_pooling(
 ) -> HeadPlan:
     """Plan a head with a pooling of covtool's, in place of the model's own or beside it."""
     tap = last_of(taps, sites)
-    with torch.device("meta"):  # only its size is wanted: no memory, no random numbers
+    with without_weights():  # only its size is wanted
         pooling = make_pooling(spec, taps, tap)
     tail = _working(model, sites.tail)
     widened = _first_linear(model, tail) if spec.hidden == "keep" else None

@@ -46,6 +46,7 @@ def assert_every_search_keeps_to_what_it_planned(done: CompletedProcess) -> None
         assert row["search_bytes"] < row["process_bytes"]
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("forked")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_every_search_has_a_row_and_keeps_to_what_it_planned() -> None:
@@ -76,6 +77,7 @@ def test_options_that_make_no_sense_are_usage_errors(arguments: list[str], messa
     assert message in " ".join(done.stderr.split())
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("forked")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_memory_that_no_search_fits_into_is_a_usage_error() -> None:

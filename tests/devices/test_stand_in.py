@@ -1,10 +1,5 @@
 """Code that looks at values on a device that is not the CPU, with the CPU's numbers to compare."""
 
-import os
-import subprocess
-import sys
-import traceback
-import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -29,23 +24,8 @@ from covtool.training.parts import assembly
 from covtool.training.parts.schedule import Schedule
 from covtool.training.step.guarded_update import guarded_update_
 
-
-def in_a_process_of_its_own(work, folder):
-    """Call a function in a fork: registration is for good. What it raises is raised here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-        child = os.fork()
-    said = folder / "said"
-    if not child:
-        try:
-            work(stand_in_backend.registered())
-            said.write_text("")
-        except BaseException:
-            said.write_text(traceback.format_exc())
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert said.exists(), "it ended without a word"
-    assert not said.read_text(), said.read_text()
+# Registration is for good, and torch's engine counts devices once, when the first gradients pass.
+pytestmark = pytest.mark.alone
 
 
 def to_device(tensor):
@@ -71,47 +51,21 @@ FUNCTIONS = {
 }
 
 
-def test_functions_that_look_at_values_give_the_numbers_of_the_cpu(tmp_path):
-    def work(mode):
-        for name, (function, *given) in FUNCTIONS.items():
-            expected = function(*given)
-            with mode:
-                found = function(*map(to_device, given))
-                for one, same in zip(_flat(found), _flat(expected), strict=True):
-                    assert one.device.type == stand_in_backend.NAME, name
-                    assert_close(one.to("cpu"), same, msg=name)
-
-    in_a_process_of_its_own(work, tmp_path)
+def test_functions_that_look_at_values_give_the_numbers_of_the_cpu():
+    mode = stand_in_backend.registered()
+    for name, (function, *given) in FUNCTIONS.items():
+        expected = function(*given)
+        with mode:
+            found = function(*map(to_device, given))
+            for one, same in zip(_flat(found), _flat(expected), strict=True):
+                assert one.device.type == stand_in_backend.NAME, name
+                assert_close(one.to("cpu"), same, msg=name)
 
 
 def _flat(result):
     return result if isinstance(result, tuple | list) else (result,)
 
 
-IS_FRESH = "COVTOOL_TESTS_FRESH"
-"""Set in a process that has passed no gradients yet: torch's engine counts devices only once."""
-
-
-def test_updates_are_made_in_a_process_that_has_passed_no_gradients():
-    words = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:xdist",
-        __file__,
-        "-k",
-        "an_update_gives",
-    ]
-    done = subprocess.run(
-        words, env=os.environ | {IS_FRESH: "1"}, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
-
-
-@pytest.mark.skipif(IS_FRESH not in os.environ, reason="another test runs it in a fresh process")
 @pytest.mark.parametrize(
     "settings",
     [{"opt": "sgd", "gc": True}, {"opt": "adamw", "model_ema": True, "clip_grad": 1.0}],
@@ -143,24 +97,19 @@ def test_an_update_gives_the_weights_of_the_cpu(converted, tmp_path, settings): 
         assert not any(result.problem for result in results)
         return [(result.loss, result.grad_norm) for result in results], weights
 
-    def work(mode):
+    mode = stand_in_backend.registered()
+    torch.manual_seed(0)
+    expected, weights = updated("cpu")
+    with mode:
         torch.manual_seed(0)
-        expected, weights = updated("cpu")
-        with mode:
-            torch.manual_seed(0)
-            found, there = updated(stand_in_backend.NAME)
-        for one, same in zip(found, expected, strict=True):
-            assert one == pytest.approx(same, rel=1e-5)
-        assert_close(there, weights)
-
-    in_a_process_of_its_own(work, tmp_path)
+        found, there = updated(stand_in_backend.NAME)
+    for one, same in zip(found, expected, strict=True):
+        assert one == pytest.approx(same, rel=1e-5)
+    assert_close(there, weights)
 
 
-def test_two_devices_do_not_meet(tmp_path):
-    def work(mode):
-        with mode:
-            layer = nn.Linear(3, 2).to(stand_in_backend.NAME)
-            with pytest.raises(RuntimeError, match="tensors of two devices"):
-                layer(torch.zeros(1, 3))
-
-    in_a_process_of_its_own(work, tmp_path)
+def test_two_devices_do_not_meet():
+    with stand_in_backend.registered():
+        layer = nn.Linear(3, 2).to(stand_in_backend.NAME)
+        with pytest.raises(RuntimeError, match="tensors of two devices"):
+            layer(torch.zeros(1, 3))

@@ -8,9 +8,9 @@ parameters remain the very same objects: optimizer, moving average and compiled 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
+from covtool.backbones.model_size import without_weights
 from covtool.errors import ArgumentError
 from covtool.layers import CovariancePooling, GlobalPooling
 from covtool.ops.eigen_gradients import GRADIENTS
@@ -127,7 +127,7 @@ def _spec(own: HeadSpec, phase: HeadPhase) -> HeadSpec:
 
 
 def _built(pooling: GlobalPooling, spec: HeadSpec) -> GlobalPooling:
-    with torch.device("meta"):  # only its function is wanted: no memory, no random numbers
+    with without_weights():  # only its function is wanted
         return HEADS[spec.head].build(pooling.in_features, spec)
 
 

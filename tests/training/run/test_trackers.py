@@ -52,6 +52,7 @@ def test_a_tracker_that_fails_is_a_note_and_the_run_goes_on(
     assert notes == [f"Nothing more goes to a tracker (--log {name}): no such server."]
 
 
+@pytest.mark.alone
 def test_mlflow_keeps_the_curves_and_a_resumed_run_goes_on_in_the_same_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +76,7 @@ def test_mlflow_keeps_the_curves_and_a_resumed_run_goes_on_in_the_same_run(
     assert len(client.get_metric_history(name, "eval/top1")) == 2
 
 
+@pytest.mark.alone
 def test_wandb_keeps_the_curves_offline_and_a_resumed_run_goes_on_in_the_same_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
