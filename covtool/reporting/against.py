@@ -1,7 +1,6 @@
 """Two models on the same images: what one has right and the other wrong."""
 
 from dataclasses import dataclass
-from math import isnan
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from covtool.pages import (
 from covtool.pages.records import Block
 from covtool.reporting.image_pictures import ImagePictures
 from covtool.reporting.model_names import distinct_names
+from covtool.reporting.paired_words import chance_of, likely_range
 from covtool.reporting.subjects import Subject
 
 SHOWN = 24
@@ -81,12 +81,10 @@ def comparison_section(compared: Comparison, pictures: ImagePictures) -> Section
     """Return both models side by side."""
     (first, second), test = compared.names, compared.test
     gain = 100 * compared.gain[0]
-    chance = f"{test.p_value:.2g}" if test.p_value >= 1e-12 else "below 1e-12"
     sentence = (
         f"{first} has {gain:+.2f} points of top-1 against {second} (95 %: "
         f"{_range(compared)}). It alone is right on {test.only_first:,} images, the other alone on "
-        f"{test.only_second:,}; were both equally good, a division at least as uneven would come "
-        f"about with a chance of {chance} (McNemar's exact test)."
+        f"{test.only_second:,}; {chance_of(test)} (McNemar's exact test)."
     )
     blocks: list[Block] = [Text(paragraphs=[sentence]), _figures(compared), _differences(compared)]
     for is_first, name in ((True, first), (False, second)):
@@ -114,7 +112,7 @@ def comparison_tile(compared: Comparison) -> Tile:
 
 def _range(compared: Comparison) -> str:
     low, high = (100 * value for value in compared.gain[1:])
-    return "too few images for a range" if isnan(low) else f"{low:+.2f} to {high:+.2f}"
+    return likely_range(low, high, too_few="images")
 
 
 def _pairs(first: np.ndarray, second: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:

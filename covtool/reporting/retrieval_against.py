@@ -1,7 +1,6 @@
 """Two searches for the same queries in the same images: what one finds first and the other not."""
 
 from dataclasses import dataclass
-from math import isnan
 
 import torch
 
@@ -11,6 +10,7 @@ from covtool.ops.resampling import difference_intervals
 from covtool.pages import Column, PictureGroup, Pictures, Section, Table, Text, Tile
 from covtool.pages.records import Block
 from covtool.reporting.model_names import distinct_names
+from covtool.reporting.paired_words import chance_of, likely_range
 from covtool.reporting.ranked_pictures import RankedPictures
 from covtool.reporting.retrieval_subject import RetrievalSubject
 
@@ -87,13 +87,11 @@ def searches_tile(compared: ComparedSearches) -> Tile:
 def searches_section(compared: ComparedSearches) -> Section:
     """Return both searches side by side."""
     (first, second), test = compared.names, compared.test
-    chance = f"{test.p_value:.2g}" if test.p_value >= 1e-12 else "below 1e-12"
     sentence = (
         f"{first} has {compared.gain[0]:+.2f} points of mAP against {second} (95 %: "
         f"{_range(compared)}). The first image is right with it alone for {test.only_first:,} "
-        f"queries, with the other alone for {test.only_second:,}; were both equally good, a "
-        f"division at least as uneven would come about with a chance of {chance} (McNemar's exact "
-        "test, which takes queries as independent: those of one identity are not quite)."
+        f"queries, with the other alone for {test.only_second:,}; {chance_of(test)} (McNemar's "
+        "exact test, which takes queries as independent: those of one identity are not quite)."
     )
     blocks: list[Block] = [Text(paragraphs=[sentence]), _figures(compared), _differences(compared)]
     for is_first, name in ((True, first), (False, second)):
@@ -111,7 +109,7 @@ def searches_section(compared: ComparedSearches) -> Section:
 
 def _range(compared: ComparedSearches) -> str:
     _, low, high = compared.gain
-    return "too few identities for a range" if isnan(low) else f"{low:+.2f} to {high:+.2f}"
+    return likely_range(low, high, too_few="identities")
 
 
 def _rankings(compared: ComparedSearches, rows: list[int]) -> list[PictureGroup]:
