@@ -99,6 +99,8 @@ def rows(directory):
 def content(directory):
     """What must be the same: summary.csv, every tensor of the last and best state, the exports."""
     found = {"summary": (directory / "summary.csv").read_bytes()}
+    if (directory / "spectra.jsonl").exists():
+        found["spectra"] = (directory / "spectra.jsonl").read_bytes()
     for name in ("last", "best"):
         state = torch.load(directory / f"checkpoints/{name}.pt", weights_only=True)
         del state["progress"]["seconds"]

@@ -41,6 +41,11 @@ class Eigenlayer(nn.Linear):
         """The smallest eigenvalue of the Gram matrix over its smallest diagonal element."""
         return float(smallest_eigenvalue_ratio(self.weight))
 
+    @property
+    def spectrum(self) -> tuple[float, ...]:
+        """The singular values of the weight, k of them, in descending order."""
+        return tuple(torch.linalg.svdvals(self.weight.detach().cpu().double()).tolist())
+
 
 class EigenClassifier(nn.Sequential):
     """Eigenlayer and classifier, in the place of a classifier.

@@ -17,7 +17,8 @@ from covtool.ops.precision import full_precision
 from covtool.ops.python_backward import records_operations
 
 TILE_BYTES, DEVICE_TILE_BYTES = 2**18, 2**27
-"""Size of what is there at a time: part of a CPU's cache; on a device, for few large products."""
+"""Size of what is there at a time: for each thread of a CPU, part of its cache; on a device, for
+few large products."""
 
 TILE_ROWS = 128
 """Rows of the matrix at a time: half of 256, so that a quarter of it is not computed."""
@@ -143,7 +144,8 @@ class _Triangle(torch.autograd.Function):
 def _tiles(factor: Tensor, *, most_rows: int) -> Iterator[tuple[slice, list[slice]]]:
     """Yield blocks of rows, and for each the parts of the batch."""
     batch, size = factor.shape[:2]
-    num_bytes = TILE_BYTES if factor.device.type == "cpu" else DEVICE_TILE_BYTES
+    on_cpu = factor.device.type == "cpu"
+    num_bytes = TILE_BYTES * torch.get_num_threads() if on_cpu else DEVICE_TILE_BYTES
     row_bytes = max(1, size) * factor.element_size()
     num_rows = max(1, min(most_rows, num_bytes // row_bytes))
     count = max(1, num_bytes // (num_rows * row_bytes))

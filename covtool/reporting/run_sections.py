@@ -29,7 +29,7 @@ from covtool.plotting.run_curves import PANELS, Line, Panel, panel_curves
 from covtool.plotting.run_history import RunHistory
 from covtool.plotting.runs import run_figure
 from covtool.plotting.spectra import spectrum_figure
-from covtool.run_files import ARGUMENTS, EXPORTED, METRICS
+from covtool.run_files import ARGUMENTS, EXPORTED, METRICS, spectrum_rows
 from covtool.specs.finetuning import command_of
 from covtool.specs.plotting import RunPlotSpec
 
@@ -40,6 +40,8 @@ IMAGES_SHOWN = 24
 PLAIN_LOSS = "ce"
 """Name of the cross entropy, which is also that of validation."""
 _NAMES_SHOWN = 3
+SPECTRA_SHOWN = 8
+"""Half-steps whose spectra are drawn: more are not told apart."""
 _SPEED = Panel("speed", "images per second", (Line(METRICS, "images_per_s", "", averaged=True),))
 _MODELS = ("best", "last")
 
@@ -104,16 +106,20 @@ def half_step_section(run: Path) -> Section | None:
         _half_step_table(steps),
     ]
     try:
-        spectra = _spectra(run)
+        spectra = _spectra_by_step(run) or _spectra_of_models(run)
     except (CovtoolError, OSError) as problem:
         blocks.append(_missing("The spectra of W", problem))
     else:
+        shown = _spread(list(spectra), at_most=SPECTRA_SHOWN)
+        figure = spectrum_figure({name: spectra[name] for name in shown})
+        others = f" {len(shown)} of {len(spectra)} are drawn." if len(shown) < len(spectra) else ""
         blocks.append(
             Figure(
                 name="spectra",
-                svg=svg_text(spectrum_figure(spectra), title="Spectra of W"),
-                title="Singular values of the Eigenlayer's weight",
-                caption="All are equal where the weight vectors are orthogonal and of one length.",
+                svg=svg_text(figure, title="Spectra of W"),
+                title="Singular values of the Eigenlayer's weight after each half-step",
+                caption="All are equal where the weight vectors are orthogonal and of one length."
+                + others,
             )
         )
     return Section(name="half-steps", title="Restraint and relaxation", blocks=blocks)
@@ -135,7 +141,22 @@ def _half_step_table(steps: Sequence[HalfStep]) -> Table:
     )
 
 
-def _spectra(run: Path) -> dict[str, np.ndarray]:
+def _spectra_by_step(run: Path) -> dict[str, np.ndarray]:
+    """Return the singular values of W after each half-step; none in a run of an older version."""
+    try:
+        rows = list(spectrum_rows(run))
+    except FileNotFoundError:
+        return {}
+    return {row.phase: np.array(row.values) for row in rows}
+
+
+def _spread(names: Sequence[str], *, at_most: int) -> list[str]:
+    """Return the first, the last, and those between in even steps."""
+    places = np.linspace(0, len(names) - 1, min(at_most, len(names))).round()
+    return [names[int(place)] for place in places]
+
+
+def _spectra_of_models(run: Path) -> dict[str, np.ndarray]:
     """Return the singular values of the Eigenlayer's weight in the exported models."""
     import torch
 

@@ -6,7 +6,14 @@ error that names the file and what is wrong in it.
 """
 
 from covtool.run_files.finals import FinalFigures, final_figures
-from covtool.run_files.logs import EpochRow, StepRow, epoch_rows, step_rows
+from covtool.run_files.logs import (
+    EpochRow,
+    SpectrumRow,
+    StepRow,
+    epoch_rows,
+    spectrum_rows,
+    step_rows,
+)
 from covtool.run_files.names import (
     ARGUMENTS,
     EXPORTED,
@@ -20,6 +27,7 @@ from covtool.run_files.names import (
     RECIPE,
     REPEATS,
     RESULT,
+    SPECTRA,
     STATES,
     SUMMARY,
 )
@@ -40,10 +48,12 @@ __all__ = [
     "RECIPE",
     "REPEATS",
     "RESULT",
+    "SPECTRA",
     "STATES",
     "SUMMARY",
     "EpochRow",
     "FinalFigures",
+    "SpectrumRow",
     "StepRow",
     "epoch_rows",
     "final_figures",
@@ -53,5 +63,6 @@ __all__ = [
     "require_resumable",
     "runs_in",
     "runs_of",
+    "spectrum_rows",
     "step_rows",
 ]

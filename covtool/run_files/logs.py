@@ -1,7 +1,8 @@
 """The logs of a run, line by line: metrics.jsonl has one per update, summary.csv one per epoch.
 
-Both grow by a line at a time, so that each has its number after the one before it. A last line that
-is only half there, as a run leaves it that is being written or was killed, does not count.
+spectra.jsonl has one per half-step of SVDNet's training. They grow by a line at a time, so that
+each has its number after the one before it. A last line that is only half there, as a run leaves it
+that is being written or was killed, does not count.
 """
 
 import csv
@@ -15,7 +16,7 @@ from covtool.documents import parse_json
 from covtool.errors import DataError, reason_of
 from covtool.printable import printable
 from covtool.regular_files import MEBIBYTE, opened
-from covtool.run_files.names import METRICS, SUMMARY
+from covtool.run_files.names import METRICS, SPECTRA, SUMMARY
 
 LONGEST_LINE = 1 << 16
 """Bytes of a line of a log; a run's own have a few hundred."""
@@ -80,6 +81,23 @@ class EpochRow:
     cells: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class SpectrumRow:
+    """A line of spectra.jsonl.
+
+    Attributes:
+        line: Line that it was read from.
+        epoch: Epochs done by then, 0 for the model as it came; larger than in the row before.
+        phase: Half-step that was over by then.
+        values: Singular values of the Eigenlayer's weight in descending order.
+    """
+
+    line: Line
+    epoch: int
+    phase: str
+    values: tuple[float, ...]
+
+
 def step_rows(run: Path) -> Iterator[StepRow]:
     """Yield the lines of metrics.jsonl.
 
@@ -102,6 +120,31 @@ def step_rows(run: Path) -> Iterator[StepRow]:
         earlier, epoch = epoch, _count(line, "epoch", values["epoch"])
         _require_order(line, "epoch", earlier <= epoch, epoch, earlier)
         yield StepRow(line, update, epoch, values)
+
+
+def spectrum_rows(run: Path) -> Iterator[SpectrumRow]:
+    """Yield the lines of spectra.jsonl.
+
+    Raises:
+        DataError: A line is damaged, or the file cannot be read.
+        FileNotFoundError: There is none.
+    """
+    epoch = -1
+    for line in lines(run / SPECTRA, at_most=MOST_EPOCHS):
+        try:
+            row = parse_json(line.text)
+        except ValueError as problem:
+            if line.is_whole:
+                raise damaged(line.where, str(problem)) from problem
+            return
+        if not isinstance(row, dict) or row.keys() != {"epoch", "phase", "singular_values"}:
+            raise damaged(line.where, "It is not a half-step with its singular values.")
+        before, epoch = epoch, _count(line, "epoch", row["epoch"], least=0)
+        _require_order(line, "epoch", before < epoch, epoch, before)
+        phase, values = row["phase"], row["singular_values"]
+        if not isinstance(phase, str) or not _is_spectrum(values):
+            raise damaged(line.where, "Its values are not the singular values of a half-step.")
+        yield SpectrumRow(line, epoch, phase, tuple(map(float, values)))
 
 
 def epoch_rows(run: Path) -> Iterator[EpochRow]:
@@ -233,6 +276,15 @@ def _count(line: Line, name: str, value: Any, *, least: int = 1) -> int:
         return int(value)
     shown = printable(repr(value) if not isinstance(value, int) else _short(value))
     raise damaged(line.where, f"Its {name} is {shown}, which is not a number of one.")
+
+
+def _is_spectrum(values: Any) -> bool:
+    """Return whether a list has finite numbers, none negative, in descending order."""
+    if not isinstance(values, list) or not values:
+        return False
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return False
+    return values[-1] >= 0 and values[0] < math.inf and values == sorted(values, reverse=True)
 
 
 def _short(value: int) -> str:

@@ -17,6 +17,7 @@ from covtool.plotting import half_steps
 from covtool.plotting.rri import plot_half_steps
 from covtool.plotting.run_history import read_runs
 from covtool.plotting.runs import plot_runs
+from covtool.run_files import spectrum_rows
 from covtool.specs.plotting import RunPlotSpec
 
 COUNT = 15
@@ -66,6 +67,44 @@ def test_a_damaged_log_of_half_steps_is_told_or_drawn(phased: Path) -> None:
         except CovtoolError as problem:
             assert isinstance(problem, DataError), (mutation.name, problem)
             assert str(phased) in str(problem), mutation.name
+
+
+def test_damaged_spectra_are_told_or_whole(phased: Path) -> None:
+    name, line = "spectra.jsonl", '{"epoch":%d,"phase":"base","singular_values":[2.5,1.25,0]}\n'
+    content = "".join(line % epoch for epoch in range(1, 9)).encode()
+    for mutation in mutations(name, content, seed=0):
+        (phased / name).write_bytes(mutation.content)
+        try:
+            found = list(spectrum_rows(phased))
+        except DataError as problem:
+            assert str(phased / name) in str(problem), mutation.name
+            continue
+        epochs = [row.epoch for row in found]
+        assert epochs == sorted(set(epochs)), mutation.name
+        for row in found:
+            assert all(map(math.isfinite, row.values)), mutation.name
+            assert list(row.values) == sorted(row.values, reverse=True), mutation.name
+            assert row.values[-1] >= 0, mutation.name
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "[]",
+        '{"epoch": 1, "phase": "base"}',
+        '{"epoch": -1, "phase": "base", "singular_values": [1]}',
+        '{"epoch": 1, "phase": 2, "singular_values": [1]}',
+        '{"epoch": 1, "phase": "base", "singular_values": []}',
+        '{"epoch": 1, "phase": "base", "singular_values": [1, 2]}',
+        '{"epoch": 1, "phase": "base", "singular_values": [1, -1]}',
+        '{"epoch": 1, "phase": "base", "singular_values": [true]}',
+        '{"epoch": 1, "phase": "base", "singular_values": [1e999]}',
+    ],
+)
+def test_what_is_no_spectrum_is_named(tmp_path: Path, row: str) -> None:
+    (tmp_path / "spectra.jsonl").write_text(row + "\n")
+    with pytest.raises(DataError, match=r"spectra\.jsonl, line 1, is damaged"):
+        list(spectrum_rows(tmp_path))
 
 
 @pytest.mark.parametrize("kind", damage.IN_PLACE)

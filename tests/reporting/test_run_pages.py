@@ -1,6 +1,7 @@
 """Pages about runs: what the files of a run say is there, and what is missing is said."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,30 @@ def test_half_steps_have_a_section(tmp_path: Path) -> None:
     assert "The run is not complete" in text
     assert "The loss is that of training" in text  # a search has none
     assert (run / "report/figures/half-steps.svg").is_file()
+
+
+def test_spectra_of_many_half_steps_are_drawn_in_even_steps(tmp_path: Path) -> None:
+    run = write_svdnet_run(tmp_path / "rri", 2)
+    (run / "args.yaml").write_text("eval_metric: rank1\nepochs: 9\n")
+    names = ["start", "base"] + [
+        f"{w} {n}" for n in range(1, 8) for w in ("restraint", "relaxation")
+    ]
+    lines = [
+        {"epoch": n, "phase": name, "singular_values": [2.0, 1.0 + n / 100, 0.5]}
+        for n, name in enumerate(names)
+    ]
+    (run / "spectra.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    text = report_runs([run]).path.read_text()
+    assert "8 of 16 are drawn." in text
+    drawn = (run / "report/figures/spectra.svg").read_text()
+    assert [name for name in names if f">{name}<" in drawn or f"<!-- {name} -->" in drawn] == [
+        *("start", "restraint 1", "restraint 2", "restraint 3"),
+        *("restraint 5", "restraint 6", "relaxation 6", "relaxation 7"),
+    ]
+    (run / "spectra.jsonl").write_text('{"epoch": 1, "phase": "base", "singular_values": [1, 2]}\n')
+    damaged = report_runs([run], tmp_path / "again").path.read_text()
+    assert "The spectra of W cannot be shown." in damaged
+    assert "spectra.jsonl, line 1, is damaged." in damaged
 
 
 def test_several_runs_stand_side_by_side_with_mean_and_deviation(

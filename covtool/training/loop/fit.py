@@ -79,7 +79,7 @@ def evaluate_initial(run: Run) -> None:
         is_best=False,
         seconds=time.perf_counter() - start,
         head="" if parts.heads is None else label(parts.heads.own),
-        phase=_phase(parts, "start"),
+        phase=_phase(parts, "start", with_spectrum=True),
     )
     run.directory.append_epoch(record)
     run.observer.on_epoch(record)
@@ -96,7 +96,8 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     state.chance.append(is_chance(known, parts.recipe.num_classes))
     note_bad_images(run)
     replaced, state.replaced = state.replaced, 0
-    phase = _phase(parts, parts.phases.at(state.epoch).label)
+    ends = parts.phases.ended(state.epoch + 1) is not None
+    phase = _phase(parts, parts.phases.at(state.epoch).label, with_spectrum=ends)
     if phase is not None:
         state.correlations.append(phase.correlation)
     state.epoch, state.step, state.loss_sum, state.images = state.epoch + 1, 0, 0.0, 0
@@ -124,7 +125,7 @@ def _one_epoch(run: Run, interruption: Interruption) -> None:
     interruption.check_all(parts.processes)
 
 
-def _phase(parts: Parts, name: str) -> PhaseRecord | None:
+def _phase(parts: Parts, name: str, *, with_spectrum: bool) -> PhaseRecord | None:
     """Return what the logs of a run in named phases have of its Eigenlayer."""
     if not parts.phases.shown:
         return None
@@ -133,6 +134,7 @@ def _phase(parts: Parts, name: str) -> PhaseRecord | None:
         name=name,
         correlation=eigenlayer.correlation,
         smallest_eigenvalue_ratio=eigenlayer.smallest_eigenvalue_ratio,
+        spectrum=eigenlayer.spectrum if with_spectrum else (),
     )
 
 

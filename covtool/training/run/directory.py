@@ -39,6 +39,7 @@ from covtool.run_files import (
     RATES,
     RECIPE,
     RESULT,
+    SPECTRA,
     STATES,
     SUMMARY,
     is_repeats,
@@ -58,7 +59,7 @@ MODELS = ("best", "last")
 
 _WRITTEN: tuple[tuple[type[CovtoolError], tuple[str, ...]], ...] = (
     (ArgumentError, (ARGUMENTS, RECIPE, ENVIRONMENT, RESULT, LOCK)),
-    (DataError, (METRICS, SUMMARY, IMAGE_LIST)),
+    (DataError, (METRICS, SUMMARY, SPECTRA, IMAGE_LIST)),
     (
         CheckpointError,
         (

@@ -1,17 +1,28 @@
-"""The logs of a run: metrics.jsonl gets a line with every update, summary.csv a row per epoch."""
+"""The logs of a run: metrics.jsonl gets a line with every update, summary.csv a row per epoch.
+
+spectra.jsonl gets a line with every half-step of SVDNet's training.
+"""
 
 import csv
 import io
 import json
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from covtool.errors import DataError, SaveError
-from covtool.run_files import METRICS, SUMMARY, epoch_rows, step_rows
-from covtool.run_files.logs import Line, damaged, summary_columns
+from covtool.run_files import (
+    METRICS,
+    SPECTRA,
+    SUMMARY,
+    epoch_rows,
+    spectrum_rows,
+    step_rows,
+)
+from covtool.run_files.logs import LONGEST_LINE, Line, damaged, summary_columns
 from covtool.training.run.records import COLUMNS, EpochRecord, StepRecord
 
 SUMMARY_COLUMNS = ("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "head")
@@ -27,6 +38,8 @@ PHASED_COLUMNS = (
     *("lr", "head"),
 )
 
+LOGS = (METRICS, SUMMARY, SPECTRA)
+
 RANK = "rank_1"
 """A figure that every search has."""
 
@@ -35,7 +48,7 @@ Numbered = Iterable[tuple[Line, int]]
 
 
 class RunLogs:
-    """Both logs of a run, in its folder.
+    """The logs of a run, in its folder.
 
     A line that cannot be written, on a full disk for example, is written with the next.
     """
@@ -59,6 +72,7 @@ class RunLogs:
         }
         if (phase := record.phase) is not None:
             measured = asdict(phase)
+            self._append_spectrum(record.epoch, phase.name, measured.pop("spectrum"))
             row |= {"phase": measured.pop("name"), **measured}
         text = io.StringIO()
         columns = columns_of(phased=phase is not None, searched=RANK in record.figures)
@@ -69,13 +83,23 @@ class RunLogs:
         writer.writerow(row)
         self._append(SUMMARY, text.getvalue())
 
+    def _append_spectrum(self, epoch: int, phase: str, values: Sequence[float]) -> None:
+        """Add a line to spectra.jsonl, of a half-step that is over."""
+        if not values or not all(map(math.isfinite, values)):
+            return
+        shortened = [float(f"{value:.6g}") for value in values]
+        row = {"epoch": epoch, "phase": phase, "singular_values": shortened}
+        text = json.dumps(row, separators=(",", ":")) + "\n"
+        if len(text) <= LONGEST_LINE:  # what is longer would not be read; k is 7,000 there
+            self._append(SPECTRA, text)
+
     def forget_all(self) -> None:
         """Drop the rows and lines of a run that was killed before it was first saved.
 
         Raises:
             SaveError: They cannot be removed.
         """
-        for name in (METRICS, SUMMARY):
+        for name in LOGS:
             try:
                 (self._folder / name).unlink(missing_ok=True)
             except OSError as problem:
@@ -111,6 +135,9 @@ class RunLogs:
         rows = ((row.line, row.epoch + 1) for row in epoch_rows(self._folder))
         found = self._cut(METRICS, steps, last=updates, needed=updates - skipped)
         done = self._cut(SUMMARY, rows, last=epochs, needed=epochs, least=header)
+        # None is needed: runs of older versions have none.
+        spectra = ((row.line, row.epoch) for row in spectrum_rows(self._folder))
+        self._cut(SPECTRA, spectra, last=epochs, needed=0)
         lacking = ((METRICS, updates - skipped, found, "update"), (SUMMARY, epochs, done, "epoch"))
         return tuple(
             f"{self._folder / name} lacks {needed - there} of {needed} {what}s: what is drawn of "
@@ -125,7 +152,7 @@ class RunLogs:
         Raises:
             SaveError: It is still full.
         """
-        for name in (METRICS, SUMMARY):
+        for name in LOGS:
             path = self._folder / name
             if (problem := self._append(name, "")) is not None:
                 raise SaveError.of(path, problem) from problem

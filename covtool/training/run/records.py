@@ -74,11 +74,14 @@ class PhaseRecord:
         correlation: S(W) at the epoch's end, of the weights that are evaluated.
         smallest_eigenvalue_ratio: Smallest eigenvalue of the Gram matrix of W, over its smallest
             diagonal element.
+        spectrum: Singular values of W in descending order, where the phase ends with this epoch;
+            else none.
     """
 
     name: str
     correlation: float
     smallest_eigenvalue_ratio: float
+    spectrum: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

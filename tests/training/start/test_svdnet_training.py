@@ -12,12 +12,14 @@ from svdnet_training import (
     svdnet_request,
     write_data,
 )
+from torch.testing import assert_close
 from training_runs import Recorder, changed, power_cut, rows, weights
 
 from covtool.checkpoints.model_file import load, save
 from covtool.data.datasets.image_list import read_image_list
 from covtool.errors import ArgumentError, DataError
 from covtool.evaluation.retrieve import RetrievalRequest, retrieve
+from covtool.run_files import spectrum_rows
 from covtool.specs import FinetuneRequest, RetrievalSpec
 from covtool.specs.first_version import read_line
 from covtool.surgery.eigenlayer import eigen_classifier
@@ -90,6 +92,18 @@ def test_s_of_w_is_one_in_restraints_and_less_where_the_eigenlayer_is_trained(do
         assert ratio < 0.999 if row["phase"] in ("start", "base") else ratio > 0.999
     exported = eigen_classifier(load(result.exported["last"])).eigenlayer
     assert exported.correlation == float(row["correlation"])
+
+
+def test_singular_values_are_kept_after_each_half_step(done, eigen_model):
+    result, _ = done
+    spectra = list(spectrum_rows(result.directory))
+    assert [row.phase for row in spectra] == [PHASES[end] for end in ENDS]
+    assert [row.epoch for row in spectra] == ENDS
+    for row, model in ((spectra[0], eigen_model), (spectra[-1], result.exported["last"])):
+        weight = eigen_classifier(load(model)).eigenlayer.weight.detach().double()
+        gram = torch.linalg.eigvalsh(weight @ weight.T)  # another way to the same values
+        expected = gram.clamp(min=0).sqrt().flip(0)
+        assert_close(torch.tensor(row.values), expected.float(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_restraint_leaves_the_eigenlayer_alone_and_trains_the_rest(done):
