@@ -82,11 +82,15 @@ def _deferred(owner: ModuleType, name: str) -> Iterator[None]:
         if not isinstance(function, Callable) or isinstance(function, type):
             return disable(function, *arguments, **options)
 
+        @functools.cache
+        def disabled() -> Callable:
+            return disable(function, *arguments, **options)
+
         @functools.wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:
             if PACKAGE not in sys.modules:  # nothing is being compiled
                 return function(*args, **kwargs)
-            return disable(function, *arguments, **options)(*args, **kwargs)
+            return disabled()(*args, **kwargs)
 
         return called
 

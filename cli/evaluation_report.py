@@ -50,8 +50,11 @@ class ReportOptions:
         """Whether anything is written."""
         return any((self.report, self.save_mistakes, self.embeddings))
 
-    def check(self) -> None:
+    def check(self, *others: Path | None) -> None:
         """Refuse what cannot be written, before anything is computed for it.
+
+        Args:
+            *others: Files that the command writes as well; None for none.
 
         Raises:
             ArgumentError: A place cannot be written to, or an option lacks ``--report``.
@@ -64,9 +67,12 @@ class ReportOptions:
                     f"{flag} has no effect without --report.",
                     hint="Add --report DIR, or leave it out.",
                 )
+        if not launching.is_main():  # which refuses for all
+            return
         if self.report is not None:
-            from covtool.pages import require_page_folder
+            from covtool.pages import require_outside, require_page_folder
 
+            require_outside(self.report, self.save_mistakes, self.embeddings, *others)
             require_page_folder(self.report, overwrite=self.overwrite)
         for path in (self.save_mistakes, self.embeddings):
             if path is not None:
@@ -97,9 +103,11 @@ def write(
         lines.append(f"report: {page}")
         if compared is not None:
             test = compared.test
+            guess = " (a guess)" if compared.is_guess else ""
             lines.append(
                 f"right with one model alone: {test.only_first} images with {subject.model}, "
-                f"{test.only_second} with {compared.second.model}; McNemar's p = {test.p_value:.2g}"
+                f"{test.only_second} with {compared.second.model}; McNemar's p = "
+                f"{test.p_value:.2g}{guess}"
             )
     if asked.save_mistakes is not None:
         lines.append(_sheet(subject, asked.save_mistakes, overwrite=asked.overwrite))

@@ -11,8 +11,9 @@ from covtool.atomic import require_writable
 from covtool.errors import CheckpointError
 from covtool_cli import launching
 
-OF_MODELS = frozenset({".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".index"})
-"""Suffixes of files that stand before the images, in the order of the arguments."""
+OF_MODELS = (*(".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".index"), ".pth.tar", ".pt.tar")
+"""Endings of files that stand before the images, in the order of the arguments; other tar files
+may hold images."""
 
 
 def require_models(*names: str | None) -> None:
@@ -48,9 +49,16 @@ def require_model_before(images: Iterable[str | Path], *names: str | None) -> No
         require_models(*names)
     except CheckpointError:
         for path in map(Path, images):
-            if path.suffix.lower() in OF_MODELS and path.is_file():
+            if path.name.lower().endswith(OF_MODELS) and _is_file(path):
                 raise no_images_in(path) from None
         raise
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, say
+        return False
 
 
 def require_some_models(*names: str) -> None:

@@ -1,6 +1,7 @@
 """The page of a run that a command trains: at its end, and after every few epochs."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ from covtool_cli import launching, render
 
 if TYPE_CHECKING:
     from covtool.training.parts.parameter_groups import ParameterGroup
+
+
+MOST_EVALUATED = 10_000
+"""Validation images that the page at a run's end is made with; it takes as long as validating."""
 
 
 class RunReports(SilentObserver):
@@ -39,21 +44,48 @@ class RunReports(SilentObserver):
     def finish(self, directory: Path, *, several: bool) -> Path | None:
         """Write the page of a run that is over, or of several; None where that is not possible.
 
-        Of several processes the first one writes.
+        That of a single run ends with an evaluation of its best model, unless there are more than
+        `MOST_EVALUATED` images for it. Of several processes the first one writes.
         """
         if not launching.is_main():
             return None
-        groups = self._plan.groups if self._plan is not None and not several else None
-        return self._write(directory, groups)
+        if several or self._plan is None:
+            return self._write(directory, None)
+        return self._write(directory, self._plan.groups, evaluates=self._evaluates)
 
-    def _write(self, directory: Path, groups: "Sequence[ParameterGroup] | None") -> Path | None:
+    @property
+    def _evaluates(self) -> bool:
+        # Of several processes the others have ended: they would be waited for.
+        few = self._plan is not None and self._plan.validation_images <= MOST_EVALUATED
+        return few and not launching.is_launched()
+
+    def _write(
+        self,
+        directory: Path,
+        groups: "Sequence[ParameterGroup] | None",
+        *,
+        evaluates: bool = False,
+    ) -> Path | None:
         if not self._writes:
             return None
         try:
+            from covtool.reporting.run_evaluation import evaluated_run
             from covtool.reporting.run_page import report_runs
 
-            return report_runs([directory], groups=groups).path
+            evaluator = None
+            if evaluates and self._plan is not None:
+                evaluator = partial(evaluated_run, device=self._plan.device, track=render.track)
+            return report_runs([directory], groups=groups, evaluator=evaluator).path
+        except KeyboardInterrupt:
+            if not evaluates:
+                raise
+            # The run is complete: its result is yet to be shown.
+            render.warning("the page about the run has no evaluation: it was interrupted")
+            return self._write(directory, groups)
         except Exception as problem:  # a page is no reason to end a run of hours
+            if evaluates:  # which takes memory and all images: the rest needs neither
+                render.warning(f"the page about the run has no evaluation: {problem}")
+                return self._write(directory, groups)
             render.warning(f"no page about the run is written: {problem}")
             self._writes = False
             return None

@@ -5,6 +5,7 @@ the process ends, even by SIGKILL, and a forked child does not keep them. What i
 file of its own: Windows would not let others read, nor replace, a locked file.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 _OPENING = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """As filelock opens it: no link is followed, and no pipe waited for."""
+
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+"""Numbers of the error that a file system without locks gives."""
 
 
 class HeldLock:
@@ -57,7 +61,8 @@ def take_lock(path: Path, *, wait: bool = False) -> HeldLock | None:
         The lock; None where another process, or this one, holds it.
 
     Raises:
-        OSError: The file cannot be made, or cannot be written to.
+        OSError: The file cannot be made, cannot be written to, or cannot be locked though its file
+            system has locks.
     """
     from filelock import FileLock, Timeout  # late: a quarter of a second, and few commands write
 
@@ -68,9 +73,22 @@ def take_lock(path: Path, *, wait: bool = False) -> HeldLock | None:
         lock.acquire(blocking=wait)
     except Timeout:
         return None
-    except (OSError, NotImplementedError):  # a file system without locks
+    except NotImplementedError:
         return HeldLock(path, None)
+    except OSError as problem:
+        if problem.errno in _WITHOUT_LOCKS or not _is_reachable(path):
+            return HeldLock(path, None)
+        raise
     return HeldLock(path, lock)
+
+
+def _is_reachable(path: Path) -> bool:
+    """Return whether a file is found from the root on, as filelock goes: a folder may be closed."""
+    try:
+        path.absolute().stat()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

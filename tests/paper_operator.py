@@ -49,6 +49,7 @@ GEOMETRIES: dict[str, dict[str, object]] = {
     "grouped": {"kernel_size": 3, "padding": 1, "groups": 2},
     "depthwise": {"kernel_size": 3, "padding": 1, "groups": 4, "bias": False},
     "depthwise, twice": {"kernel_size": 3, "stride": 2, "groups": 4, "out_channels": 8},
+    "one row, padded": {"kernel_size": (1, 3), "stride": (1, 2), "padding": (1, 1)},
     "valid": {"kernel_size": (3, 2), "padding": "valid", "stride": 2},
     "same": {"kernel_size": (3, 5), "padding": "same", "dilation": (2, 1)},
     "same, even": {"kernel_size": (2, 4), "padding": "same", "groups": 2},

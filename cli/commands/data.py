@@ -139,8 +139,10 @@ def _require_outputs(
             hint="Give each a name of its own: one would replace the other.",
         )
     if report is not None:
+        from covtool.pages import require_outside
         from covtool.reporting.data_page import require_data_page
 
+        require_outside(report, csv, write_clean)
         require_data_page(report, overwrite=overwrite)
 
 

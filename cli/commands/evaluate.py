@@ -109,7 +109,7 @@ Against = Annotated[
     typer.Option(
         metavar="OTHER",
         help="With --report: another model, on the same images. It must open by its name alone: "
-        "--arch, --weights and --classifier-layer are for MODEL.",
+        "--arch, --weights, --classifier-layer and --class-names are for MODEL.",
     ),
 ]
 
@@ -182,7 +182,7 @@ def command(
         command=evaluation_report.typed(ctx),
         overwrite=overwrite,
     )
-    asked_for.check()  # before anything is computed
+    asked_for.check(*outputs)  # before anything is computed
     launching.run_in_processes(ctx, launch)
     source = None if model is None else options.model_source(ctx, model, images)
     asked = {"source": source, "layout": layout, "launch": launch}
@@ -225,6 +225,7 @@ def _retrieve(
     request: "RetrievalRequest", asked_for: evaluation_report.ReportOptions, *, as_json: bool
 ) -> None:
     from covtool.evaluation.retrieve import retrieve
+    from covtool.reporting.doubts import search_doubts
     from covtool_cli import render, retrieval_tables
 
     done = retrieve(request, track=render.track, on_report=retrieval_tables.show_report)
@@ -236,6 +237,8 @@ def _retrieve(
         again = replace(request, source=asked_for.against, spec=plain)
         other = retrieve(again, track=render.track)
     _tell(done.unreadable, done.notes)
+    if other is not None:
+        _tell((), _of_other(asked_for, search_doubts(other)))
     written = evaluation_report.write_search(asked_for, request, done, other)
     model = None if request.source is None else request.source.name
     if as_json:
@@ -255,6 +258,7 @@ def _classify(
     as_json: bool,
 ) -> None:
     from covtool.evaluation.evaluate import evaluate
+    from covtool.reporting.doubts import doubts
     from covtool_cli import classification_tables, render
 
     done = evaluate(request, track=render.track)
@@ -264,11 +268,14 @@ def _classify(
             request,
             source=asked_for.against,
             attack=AttackSpec(),
+            class_names=None,  # those of MODEL's outputs
             unknown=None,
             keep_inputs=False,
         )
         other = evaluate(plain, track=render.track)
     _tell(done.unreadable, done.notes)
+    if other is not None:
+        _tell((), _of_other(asked_for, doubts(other)))
     written = evaluation_report.write(asked_for, request, done, other)
     model = request.source.name
     if as_json:
@@ -277,6 +284,10 @@ def _classify(
         classification_tables.show_figures(model, done, per_class=per_class, confusion=confusion)
     for line in written:
         render.note(line)
+
+
+def _of_other(asked_for: evaluation_report.ReportOptions, sentences: Iterable[str]) -> list[str]:
+    return [f"{asked_for.against.name}: {sentence}" for sentence in sentences]
 
 
 def _tell(unreadable: Iterable[tuple[Path, str]], notes: Iterable[str]) -> None:

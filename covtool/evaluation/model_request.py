@@ -1,10 +1,11 @@
 """The part that all requests to evaluate a model share: the model, and how it is run."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from covtool.checkpoints.opened import OpenedModel, require_trained_classifier
 from covtool.checkpoints.opening import open_model
@@ -63,6 +64,19 @@ class ModelRequest:
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which the model runs."""
         return torch.autocast(device.type, dtype=getattr(torch, self.amp_dtype), enabled=self.amp)
+
+    def in_autocast(self, computed: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
+        """Yield what a network computes on the way, in the precision that is asked for.
+
+        Unlike with `autocast` around a loop, what is done with it keeps its own precision.
+        """
+        each = iter(computed)
+        while True:
+            with self.autocast(device):
+                tensor = next(each, None)
+            if tensor is None:
+                return
+            yield tensor
 
     def extractor(
         self,

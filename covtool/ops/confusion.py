@@ -87,6 +87,7 @@ def confusions(right: Tensor, given: Tensor, num_classes: int) -> Confusions:
 
     Raises:
         ShapeError: The two do not have one shape (N,).
+        ValueError: A class is none of the K.
 
     Example:
         >>> found = confusions(torch.tensor([0, 0, 1]), torch.tensor([1, 1, 1]), 3)
@@ -95,7 +96,12 @@ def confusions(right: Tensor, given: Tensor, num_classes: int) -> Confusions:
     """
     if right.ndim != 1 or given.shape != right.shape:
         raise ShapeError.expected("given", f"{tuple(right.shape)}, of one axis", given)
-    keys, images = (right.cpu() * num_classes + given.cpu()).unique(return_counts=True)
+    # In 64 bits: the product is beyond 32 from 46,341 classes on.
+    right, given = (classes.to("cpu", torch.int64) for classes in (right, given))
+    for classes in (right, given):
+        if ((classes < 0) | (classes >= num_classes)).any():
+            raise ValueError(f"There are classes beyond 0 to {num_classes - 1}.")
+    keys, images = (right * num_classes + given).unique(return_counts=True)
     return Confusions(
         right=keys // num_classes, given=keys % num_classes, images=images, num_classes=num_classes
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from covtool.ops.covariance import triu_vec
 from covtool.ops.precision import full_precision
-from covtool.ops.python_backward import records_operations
+from covtool.ops.python_backward import differentiates_in_python, records_operations
 
 TILE_BYTES, DEVICE_TILE_BYTES = 2**18, 2**27
 """Size of what is there at a time: for each thread of a CPU, part of its cache; on a device, for
@@ -107,7 +107,9 @@ class _Triangle(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         factor, middle = ctx.saved_tensors
         with full_precision(factor):
-            if torch.is_grad_enabled():  # it will be differentiated again
+            # It will be differentiated again, or for many gradients at once (`is_grads_batched`).
+            is_batched = torch._C._functorch.is_legacy_batchedtensor(grad)
+            if torch.is_grad_enabled() or is_batched or not differentiates_in_python():
                 rows = slice(0, factor.shape[1])
                 places = _places(rows, rows.stop, factor.device)
                 turned = _rows_of_gradient(grad, rows, places) @ factor

@@ -10,18 +10,18 @@ Slopes come from the rows of the tables. Comparisons are written as arithmetic: 
 take several times as long as products.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from covtool.ops.block_terms import inverse_norm, over_filters, summed
 from covtool.ops.decoupling import Decoupling
 from covtool.ops.magnitudes import NEGLIGIBLE
 from covtool.ops.patches import Box, Geometry, by_group, convolve, energies, kernel_size
+from covtool.ops.precision import full_precision
 from covtool.ops.python_backward import differentiates_in_python
 
 _BLOCK = 2**18
@@ -109,25 +109,27 @@ class _InBlocks(torch.autograd.Function):
         work = _Work(step, inputs)
         response, cosines, terms = work.forward(norm)
         # Kept beside autograd, which would refuse to go back after `relu_(response)`.
-        ctx.response = response.detach() if cosines is None else None
-        ctx.step, ctx.version, ctx.images = step, response._version, work.images
-        ctx.save_for_backward(*inputs, cosines, *(term for block in terms for term in block))
-        ctx.counts = [len(block) for block in terms]
+        if step.differentiable:  # nor do tensors of torch.inference_mode count their versions
+            ctx.response = response.detach() if cosines is None else None
+            ctx.step, ctx.version, ctx.images = step, response._version, work.images
+            ctx.save_for_backward(*inputs, cosines, *(term for block in terms for term in block))
+            ctx.counts = [len(block) for block in terms]
         return response
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, cosines = ctx.saved_tensors[: _INPUTS + 1]
         needed = ctx.needs_input_grad[2:]
-        if torch.is_grad_enabled():  # to be differentiated again
-            return None, None, *_by_autograd(ctx.step, tuple(inputs), needed, gradient)
-        work = _Work(ctx.step, tuple(inputs), ctx.images)
-        kept = ctx.response if cosines is None else cosines
-        if cosines is None and kept._version != ctx.version:  # changed in place since
-            kept, _, _ = work.forward(None)
-        terms = iter(ctx.saved_tensors[_INPUTS + 1 :])
-        rows = [tuple(islice(terms, count)) for count in ctx.counts]
-        found = _Backward(work, needed).gradients(gradient, kept, rows)
+        with full_precision(gradient):  # a backward pass may be called where autocast is on
+            if torch.is_grad_enabled():  # to be differentiated again
+                return None, None, *_by_autograd(ctx.step, tuple(inputs), needed, gradient)
+            work = _Work(ctx.step, tuple(inputs), ctx.images)
+            kept = ctx.response if cosines is None else cosines
+            if cosines is None and kept._version != ctx.version:  # changed in place since
+                kept, _, _ = work.forward(None)
+            terms = iter(ctx.saved_tensors[_INPUTS + 1 :])
+            rows = [tuple(islice(terms, count)) for count in ctx.counts]
+            found = _Backward(work, needed).gradients(gradient, kept, rows)
         pairs = zip(inputs, found, strict=True)
         return None, None, *(g if g is None else g.reshape(x.shape) for x, g in pairs)
 
@@ -136,10 +138,14 @@ def _by_autograd(
     step: Step, inputs: Inputs, needed: tuple[bool, ...], gradient: Tensor
 ) -> Gradients:
     """Return the gradients as functions of the inputs and of the incoming gradient."""
-    features, filters, size, radius = inputs
+    # Views: where an input comes from another one, the engine would go on from it to that one, and
+    # what lies between would count twice.
+    features, filters, radius = (x.view_as(x) for x in (inputs[0], inputs[1], inputs[3]))
+    size = None if inputs[2] is None else inputs[2].view_as(inputs[2])
+    own = features, filters, size, radius
     functions = step.functions._replace(radius=lambda: radius, follow=None)
     response = step.formula(functions, step.geometry, features, filters, size)
-    wanted = [x for x, need in zip(inputs, needed, strict=True) if need and x is not None]
+    wanted = [x for x, need in zip(own, needed, strict=True) if need and x is not None]
     found = iter(torch.autograd.grad(response, wanted, gradient, create_graph=True))
     return [next(found) if need else None for need in needed]
 
@@ -263,7 +269,7 @@ class _Work:
         by ρ over h. Else: h; h/‖x‖; 1/‖x‖; the slope of h by half of the energy; that by ρ.
         """
         (norm, strength, ratio), functions, radius = numbers, self.functions, self.radius
-        slope, inverse = functions.slope(norm, strength, radius), _inverse(norm)
+        slope, inverse = functions.slope(norm, strength, radius), inverse_norm(norm)
         by_radius = []
         if self._trains_radius:
             by_radius = [functions.radius_slope(norm, strength, slope, radius)]
@@ -337,8 +343,8 @@ class _Backward:
         torch.mul(gradient, ratio, out=out)
         answered = gradient * response
         if self._radius is not None:
-            self._radius += _summed(answered * by_radius[0], self._radius)
-        return _over_filters(answered, by_energy)
+            self._radius += summed(answered * by_radius[0], self._radius)
+        return over_filters(answered, by_energy)
 
     def _by_angle(
         self, gradient: Tensor, cosines: Tensor, terms: tuple[Tensor, ...], out: Tensor
@@ -353,13 +359,13 @@ class _Backward:
         weighted = gradient * size
         # No slope where rounding has put a cosine at or beyond 1, as torch's clamp has it.
         torch.mul(slope.mul_(cosines.abs().lt_(1)).mul_(ratio), weighted, out=out)
-        turned = _over_filters(out, inside)
+        turned = over_filters(out, inside)
         answered = activation.mul_(weighted)
         if self._radius is not None:
-            self._radius += _summed(answered * by_radius[0], self._radius)
-        to_energy = _over_filters(answered, steepness).sub_(turned.mul_(inverse))
+            self._radius += summed(answered * by_radius[0], self._radius)
+        to_energy = over_filters(answered, steepness).sub_(turned.mul_(inverse))
         if self._size is not None:
-            self._size += _summed(answered.mul_(strength), self._size)
+            self._size += summed(answered.mul_(strength), self._size)
         return to_energy
 
     def _through_convolution(
@@ -384,26 +390,6 @@ class _Backward:
             # The energy's slope is twice the features: the halves make up for it.
             maps = by_group(x[block], groups), by_group(features[block], groups)
             torch.addcmul(*maps, spread, out=by_group(self._features[part], groups))
-
-
-def _inverse(norm: Tensor) -> Tensor:
-    """Return 1/‖x‖, and 0 for a zero patch: no gradient passes through its norm."""
-    nothing = torch.tensor(NEGLIGIBLE**2, dtype=norm.dtype).sqrt().item()
-    return F.threshold(norm, nothing, math.inf).reciprocal_()
-
-
-def _over_filters(maps: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted sum over the filters of a group, (b, G, 1, H', W')."""
-    if maps.shape[2] == 1:
-        return maps * weights
-    if weights.shape[2] == 1:
-        return maps.sum(2, keepdim=True).mul_(weights)
-    return (maps * weights).sum(2, keepdim=True)
-
-
-def _summed(maps: Tensor, like: Tensor) -> Tensor:
-    """Return the sum over images and places, and over all filters for a single number."""
-    return maps.sum() if like.ndim == 0 else maps.sum((0, 3, 4), keepdim=True)[0]
 
 
 def _images_of_a_block(features: Tensor) -> int:

@@ -105,7 +105,7 @@ class Box(NamedTuple):
             padding = self.padding[axis]
             extent = side + 2 * padding
             places = self._places(extent, axis)
-            if len(places) == 1 and sums.shape[axis] == extent:
+            if len(places) == 1 and sums.shape[axis] == extent and not padding:
                 continue
             shape = list(sums.shape)
             shape[axis] = extent

@@ -5,7 +5,7 @@ needed to read it. Beside it lie its figures as SVG and its tables as CSV.
 """
 
 from covtool.pages.csv_rows import write_rows
-from covtool.pages.folder import require_page_folder, write_page
+from covtool.pages.folder import require_outside, require_page_folder, write_page
 from covtool.pages.records import (
     Column,
     Command,
@@ -40,6 +40,7 @@ __all__ = [
     "Thumbnail",
     "Tile",
     "Tiles",
+    "require_outside",
     "require_page_folder",
     "thumbnail",
     "thumbnails",

@@ -1,7 +1,6 @@
 """A page's folder: made whole, and replaced only where it is one of ours."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from covtool.atomic.endings import tidied_up_when_ended
@@ -17,8 +16,10 @@ from covtool.printable import first_few, printable
 
 INDEX = "index.html"
 FIGURES, TABLES = "figures", "tables"
-_SUFFIXES = {"": (".csv", ".json"), FIGURES: (".svg",), TABLES: (".csv",)}
-"""Of the files in a page's folder, by the folder in it."""
+FILES = ("images.csv", "predictions.csv", "confusion.csv", "confusion_pairs.csv")
+"""Names of files that pages have beside them: another file in the folder is not ours to replace."""
+_SUFFIXES = {FIGURES: ".svg", TABLES: ".csv"}
+"""Of the files in the folders of a page's folder."""
 _LOOKED_AT = 2000  # bytes of a page, among which its generator is named
 
 
@@ -86,6 +87,26 @@ def require_page_folder(folder: str | Path, *, overwrite: bool) -> None:
     require_folder(folder)
 
 
+def require_outside(folder: str | Path, *files: Path | None) -> None:
+    """Refuse files in a page's folder, which is made anew as a whole.
+
+    Args:
+        folder: The page's.
+        *files: Other outputs; None for none.
+
+    Raises:
+        ArgumentError: One of them lies there.
+    """
+    place = absolute(Path(folder))
+    for file in filter(None, files):
+        if place in (absolute(file), *absolute(file).parents):
+            raise ArgumentError(
+                f"{file} would lie in {folder}, the folder of the page.",
+                reason="That folder is made anew as a whole.",
+                hint="Choose a place beside it.",
+            )
+
+
 def _others(folder: Path) -> list[str]:
     """Return what a folder holds that is not of a page; all of it where there is no page."""
     names = sorted(path.name for path in folder.iterdir())
@@ -94,9 +115,13 @@ def _others(folder: Path) -> list[str]:
     found = []
     for path in sorted(folder.iterdir()):
         if path.name in (FIGURES, TABLES) and path.is_dir() and not path.is_symlink():
-            kinds = _SUFFIXES[path.name]
-            found += [f"{path.name}/{p.name}" for p in path.iterdir() if not _is_file(p, kinds)]
-        elif path.name != INDEX and not _is_file(path, _SUFFIXES[""]):
+            kind = _SUFFIXES[path.name]
+            found += [
+                f"{path.name}/{p.name}"
+                for p in path.iterdir()
+                if p.suffix != kind or not _is_file(p)
+            ]
+        elif path.name not in (INDEX, *FILES) or not _is_file(path):
             found.append(path.name)
     return sorted(found)
 
@@ -108,8 +133,8 @@ def _is_page(path: Path) -> bool:
         return GENERATOR.encode() in file.read(_LOOKED_AT)
 
 
-def _is_file(path: Path, suffixes: Sequence[str]) -> bool:
-    return path.suffix in suffixes and path.is_file() and not path.is_symlink()
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _fill(made: Path, page: Page, text: str) -> None:
@@ -126,6 +151,8 @@ def _fill(made: Path, page: Page, text: str) -> None:
             head = [column.title for column in table.columns]
             write_rows(made / TABLES / f"{table.name}.csv", head, table.rows)
     for name, write in page.files.items():
+        if name not in FILES:
+            raise ValueError(f"{name} is not among the files of pages.")
         write(made / name)
     for root, _, names in os.walk(made):
         for path in (*(Path(root, name) for name in names), Path(root)):

@@ -10,6 +10,7 @@ from covtool.ops.mcnemar import McNemar, mcnemar
 from covtool.ops.resampling import difference_intervals
 from covtool.pages import (
     Column,
+    Notes,
     PictureGroup,
     Pictures,
     Section,
@@ -18,6 +19,7 @@ from covtool.pages import (
     Tile,
 )
 from covtool.pages.records import Block
+from covtool.reporting.doubts import doubts, is_guessed
 from covtool.reporting.image_pictures import ImagePictures
 from covtool.reporting.model_names import distinct_names
 from covtool.reporting.paired_words import chance_of, likely_range
@@ -25,6 +27,7 @@ from covtool.reporting.subjects import Subject
 
 SHOWN = 24
 """Images that are shown for each model."""
+A_GUESS = "a guess: which output is which class is not known of both"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,11 @@ class Comparison:
     second: Subject
     test: McNemar
     gain: tuple[float, float, float]
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether it is not known which output is which class, of either model."""
+        return any(is_guessed(subject.done) for subject in (self.first, self.second))
 
     @property
     def names(self) -> tuple[str, str]:
@@ -86,7 +94,12 @@ def comparison_section(compared: Comparison, pictures: ImagePictures) -> Section
         f"{_range(compared)}). It alone is right on {test.only_first:,} images, the other alone on "
         f"{test.only_second:,}; {chance_of(test)} (McNemar's exact test)."
     )
-    blocks: list[Block] = [Text(paragraphs=[sentence]), _figures(compared), _differences(compared)]
+    blocks: list[Block] = [
+        Notes(sentences=[f"{second}: {doubt}" for doubt in doubts(compared.second.done)]),
+        Text(paragraphs=[sentence]),
+        _figures(compared),
+        _differences(compared),
+    ]
     for is_first, name in ((True, first), (False, second)):
         positions = compared.only(first=is_first)
         if positions:
@@ -106,7 +119,7 @@ def comparison_tile(compared: Comparison) -> Tile:
     return Tile(
         name=f"top-1 against {compared.names[1]}",
         value=f"{100 * compared.gain[0]:+.2f} points",
-        detail=_range(compared),
+        detail=A_GUESS if compared.is_guess else _range(compared),
     )
 
 

@@ -62,10 +62,8 @@ def save_embeddings(
 
 
 def _read_again(subject: Subject, request: EvaluationRequest, track: Track) -> Iterator[Tensor]:
-    done = subject.done
-    extractor = request.extractor(
-        done.opened, FeatureSpec(), device=resolve_device(request.device, ALONE), processes=ALONE
-    )
+    done, device = subject.done, resolve_device(request.device, ALONE)
+    extractor = request.extractor(done.opened, FeatureSpec(), device=device, processes=ALONE)
     labels = subject.answers.right.tolist()
     samples = [Sample(*pair) for pair in zip(done.paths, labels, strict=True)]
-    yield from extractor(samples, track)
+    yield from request.in_autocast(extractor(samples, track), device)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 
 import covtool
-from covtool.evaluation.classification.class_matching import GUESSED
 from covtool.ops.class_figures import macro_figures
 from covtool.ops.resampling import FEWEST_UNITS, Intervals, mean_intervals
 from covtool.pages import Command, Facts, Notes, Section, Tile, Tiles
 from covtool.pages.records import Block
+from covtool.reporting.doubts import doubts
 from covtool.reporting.subjects import Subject
 from covtool.specs import Recipe
 from covtool.specs.operations import operation_name
@@ -32,18 +32,7 @@ def head_blocks(subject: Subject, added: Sequence[Tile] = ()) -> list[Block]:
         subject: The evaluation.
         added: Tiles behind its own.
     """
-    done = subject.done
-    far = (
-        ["The images are far from those that the model was made for: the figures say little."]
-        if done.far_from_training
-        else []
-    )
-    guess = [f"Every figure is a guess: {GUESSED}."] if done.class_order == "guessed" else []
-    left_out = [f"{len(done.unreadable)} unreadable images were left out."] * bool(done.unreadable)
-    return [
-        Tiles(tiles=[*_tiles(subject), *added]),
-        Notes(sentences=[*far, *guess, *left_out, *done.notes]),
-    ]
+    return [Tiles(tiles=[*_tiles(subject), *added]), Notes(sentences=doubts(subject.done))]
 
 
 def how_section(subject: Subject, other: str | None = None) -> Section:

@@ -52,14 +52,13 @@ def nearest_training(
     layout = scan(data, choice=request.layout)
     split = "train" if "train" in layout.splits else layout.evaluation_samples()[1]
     checked = check_images(layout.samples(split), on_bad_image=request.on_bad_image, track=track)
-    extractor = request.extractor(
-        opened, FeatureSpec(), device=resolve_device(request.device, ALONE), processes=ALONE
-    )
+    device = resolve_device(request.device, ALONE)
+    extractor = request.extractor(opened, FeatureSpec(), device=device, processes=ALONE)
     queries = answers.directions[list(positions)].float()
     best = queries.new_empty(len(queries), 0)
     places = torch.empty(len(queries), 0, dtype=torch.long)
     start = 0
-    for features in extractor(checked.good, track):
+    for features in request.in_autocast(extractor(checked.good, track), device):
         own = normalized(features, sketch_for(features.shape[1])).half().float()
         numbers = torch.arange(start, start + len(own)).expand(len(queries), -1)
         best, places = torch.cat([best, queries @ own.mT], 1), torch.cat([places, numbers], 1)

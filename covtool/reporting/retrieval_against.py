@@ -7,8 +7,9 @@ import torch
 from covtool.errors import DataError
 from covtool.ops.mcnemar import McNemar, mcnemar
 from covtool.ops.resampling import difference_intervals
-from covtool.pages import Column, PictureGroup, Pictures, Section, Table, Text, Tile
+from covtool.pages import Column, Notes, PictureGroup, Pictures, Section, Table, Text, Tile
 from covtool.pages.records import Block
+from covtool.reporting.doubts import search_doubts
 from covtool.reporting.model_names import distinct_names
 from covtool.reporting.paired_words import chance_of, likely_range
 from covtool.reporting.ranked_pictures import RankedPictures
@@ -93,7 +94,12 @@ def searches_section(compared: ComparedSearches) -> Section:
         f"queries, with the other alone for {test.only_second:,}; {chance_of(test)} (McNemar's "
         "exact test, which takes queries as independent: those of one identity are not quite)."
     )
-    blocks: list[Block] = [Text(paragraphs=[sentence]), _figures(compared), _differences(compared)]
+    blocks: list[Block] = [
+        Notes(sentences=[f"{second}: {doubt}" for doubt in search_doubts(compared.second.done)]),
+        Text(paragraphs=[sentence]),
+        _figures(compared),
+        _differences(compared),
+    ]
     for is_first, name in ((True, first), (False, second)):
         if rows := compared.only(first=is_first):
             blocks.append(

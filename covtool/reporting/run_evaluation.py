@@ -22,7 +22,12 @@ BEST = Path(EXPORTED) / "best.safetensors"
 
 
 def evaluated_run(
-    run: Path, *, device: str, batch_size: int, workers: int, track: Track = silent
+    run: Path,
+    *,
+    device: str,
+    batch_size: int = 32,
+    workers: int | None = None,
+    track: Track = silent,
 ) -> Subject:
     """Evaluate the best model of a run on its validation images, those in its list of images.
 
@@ -30,7 +35,7 @@ def evaluated_run(
         run: Folder of the run, finished or not.
         device: See `EvaluationRequest`, as for the next two.
         batch_size: Images per batch.
-        workers: Processes that load images.
+        workers: Processes that load images; None for as many as the run had.
         track: Display of the progress.
 
     Raises:
@@ -50,7 +55,7 @@ def evaluated_run(
         data=layout.root,
         split="val",
         batch_size=batch_size,
-        workers=workers,
+        workers=asked.training.workers if workers is None else workers,
         device=device,
         on_bad_image="skip",  # the run may have left them out as well; the page says so
         layout=asked.layout,

@@ -23,7 +23,7 @@ from covtool.pages import (
     thumbnails,
 )
 from covtool.plotting.figure_file import svg_text
-from covtool.plotting.half_steps import HalfStep, read_half_steps
+from covtool.plotting.half_steps import RESTRAINT, HalfStep, read_half_steps
 from covtool.plotting.rri import HALF_STEP_PANELS, HalfStepRun, half_step_figure
 from covtool.plotting.run_curves import PANELS, Line, Panel, panel_curves
 from covtool.plotting.run_history import RunHistory
@@ -50,7 +50,8 @@ def image_section(run: Path, settings: Mapping[str, Any]) -> Section:
     """Return the first images of a run as the network saw them; a note where they are gone."""
     from PIL import Image
 
-    from covtool.training.start.revisiting import first_images
+    from covtool.training.start.resume import had_other_pixels
+    from covtool.training.start.revisiting import first_images, request_of_run
 
     name, title = "images", "Training images as the network saw them"
     try:
@@ -72,6 +73,11 @@ def image_section(run: Path, settings: Mapping[str, Any]) -> Section:
         notes.append(
             "The run read its images from a cache (--cache), these are made from the files: pixels "
             "may be rounded otherwise."
+        )
+    if had_other_pixels(settings, request_of_run(run)):
+        notes.append(
+            "The run was begun by a version that resized images with Pillow: its pixels were "
+            "rounded otherwise."
         )
     if arrays.shape[3] > 3:
         notes.append(f"Three of the {arrays.shape[3]} channels are shown.")
@@ -106,20 +112,28 @@ def half_step_section(run: Path) -> Section | None:
         _half_step_table(steps),
     ]
     try:
-        spectra = _spectra_by_step(run) or _spectra_of_models(run)
+        by_step = _spectra_by_step(run)
+        spectra = by_step or _spectra_of_models(run)
     except (CovtoolError, OSError) as problem:
         blocks.append(_missing("The spectra of W", problem))
     else:
-        shown = _spread(list(spectra), at_most=SPECTRA_SHOWN)
+        names = list(spectra)
+        if len(names) > SPECTRA_SHOWN:
+            names = [name for name in names if not name.startswith(RESTRAINT)]
+        shown = _spread(names, at_most=SPECTRA_SHOWN)
         figure = spectrum_figure({name: spectra[name] for name in shown})
         others = f" {len(shown)} of {len(spectra)} are drawn." if len(shown) < len(spectra) else ""
+        unknown = len({step.phase for step in steps} - spectra.keys()) if by_step else 0
+        if unknown:
+            others += f" Of {unknown} half-steps they were not kept."
+        title = "Singular values of the Eigenlayer's weight"
         blocks.append(
             Figure(
                 name="spectra",
                 svg=svg_text(figure, title="Spectra of W"),
-                title="Singular values of the Eigenlayer's weight after each half-step",
-                caption="All are equal where the weight vectors are orthogonal and of one length."
-                + others,
+                title=f"{title} after each half-step" if by_step else title,
+                caption="All are equal where the weight vectors are orthogonal and of one length. "
+                f"A restraint leaves them as they are: W = U S V' becomes U S.{others}",
             )
         )
     return Section(name="half-steps", title="Restraint and relaxation", blocks=blocks)

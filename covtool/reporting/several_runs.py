@@ -41,14 +41,22 @@ def page_of_several(histories: Sequence[RunHistory]) -> Page:
     return Page(
         title=f"{len(histories)} runs",
         subtitle=", ".join(history.label for history in histories),
-        head=[_tiles(histories), Notes(sentences=notes_on_runs(histories, spec))],
+        head=[_tiles(histories, settings), Notes(sentences=notes_on_runs(histories, spec))],
         sections=sections,
     )
 
 
-def _tiles(histories: Sequence[RunHistory]) -> Tiles:
-    """Return the metric over the runs, each at its best epoch: mean, deviation, ends."""
-    metric = metric_column(histories, RunPlotSpec())
+def _tiles(histories: Sequence[RunHistory], settings: Sequence[Mapping[str, Any]]) -> Tiles:
+    """Return the metric over the runs, each at its best epoch: mean, deviation, ends.
+
+    That is the metric that all are judged by; another one need not be the best where that one is.
+    """
+    metric, chosen = metric_column(histories, RunPlotSpec()), settings[0].get("eval_metric")
+    is_chosen = all(one.get("eval_metric") == chosen for one in settings)
+    if is_chosen and all(f"eval_{chosen}" in history.epochs for history in histories):
+        metric = f"eval_{chosen}"
+    else:
+        is_chosen = False
     found = {h.label: _at_best(h, metric) for h in histories if metric in h.epochs}
     values = {label: value for label, value in found.items() if value is not None}
     if len(values) < len(histories):
@@ -57,11 +65,12 @@ def _tiles(histories: Sequence[RunHistory]) -> Tiles:
     spread = spread_of(list(values.values()))
     largest, least = (end(values, key=values.__getitem__) for end in (max, min))
     deviation = f"standard deviation {spread.deviation:.3g}, of {spread.count} runs"
+    of = f"best {name}" if is_chosen else f"{name} at the best epochs"
     return Tiles(
         tiles=[
-            Tile(name=f"largest best {name}", value=f"{values[largest]:.4g}", detail=largest),
-            Tile(name=f"smallest best {name}", value=f"{values[least]:.4g}", detail=least),
-            Tile(name=f"mean of the best {name}", value=f"{spread.mean:.4g}", detail=deviation),
+            Tile(name=f"largest {of}", value=f"{values[largest]:.4g}", detail=largest),
+            Tile(name=f"smallest {of}", value=f"{values[least]:.4g}", detail=least),
+            Tile(name=f"mean of the {of}", value=f"{spread.mean:.4g}", detail=deviation),
         ]
     )
 

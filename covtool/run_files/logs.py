@@ -137,7 +137,7 @@ def spectrum_rows(run: Path) -> Iterator[SpectrumRow]:
             if line.is_whole:
                 raise damaged(line.where, str(problem)) from problem
             return
-        if not isinstance(row, dict) or row.keys() != {"epoch", "phase", "singular_values"}:
+        if not isinstance(row, dict) or not {"epoch", "phase", "singular_values"} <= row.keys():
             raise damaged(line.where, "It is not a half-step with its singular values.")
         before, epoch = epoch, _count(line, "epoch", row["epoch"], least=0)
         _require_order(line, "epoch", before < epoch, epoch, before)

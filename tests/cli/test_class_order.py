@@ -1,5 +1,6 @@
 """The class of each output, as a user meets it: folders by number, names in the file."""
 
+import csv
 import json
 
 import pytest
@@ -87,6 +88,34 @@ def test_names_in_the_file_are_used(covtool, network, tmp_path):
     shown = evaluated(covtool, tmp_path / "named.pth", "--data", data)
     assert shown["class_order"] == "names"
     assert shown["targets"] == [11, *range(9, -1, -1)]
+
+
+def test_another_model_has_classes_of_its_own(covtool, network, tmp_path):
+    names = {name: index for index, name in enumerate("abcdefghijkl")}
+    data = write_classes(tmp_path / "words", dict.fromkeys(names, 1))
+    content = {"state_dict": network.state_dict(), "class_to_idx": names, "arch": "test_resnet"}
+    torch.save(content, tmp_path / "named.pth")
+    torch.save({**content, "class_to_idx": None}, tmp_path / "plain.pth")
+    (tmp_path / "turned.json").write_text(json.dumps({c: 11 - i for c, i in names.items()}))
+    told = ("--data", data, "--report", "page", "--overwrite", *QUICK, "--json")
+    named, plain = tmp_path / "named.pth", tmp_path / "plain.pth"
+    alone = json.loads(covtool("evaluate", named, *told[:-1], "--json")[1])
+    # The names of the outputs are those of the first model.
+    turned = ("--class-names", tmp_path / "turned.json", "--against", named)
+    code, out, err = covtool("evaluate", plain, *turned, *told)
+    assert code == 0, err
+    assert json.loads(out)["class_order"] == "names"
+    with (tmp_path / "page/tables/two-models.csv").open() as file:
+        rows = {row["figure"]: row for row in csv.DictReader(file)}
+    assert float(rows["top-1 (%)"]["named.pth"]) == pytest.approx(alone["top_1"])
+    # What is not known of the other is said.
+    code, _, err = covtool("evaluate", named, "--against", plain, *told)
+    assert code == 0, err
+    assert f"note: {plain}: Every figure is a guess" in " ".join(err.split())
+    assert "(a guess)" in err
+    page = (tmp_path / "page/index.html").read_text()
+    assert "plain.pth: Every figure is a guess" in page
+    assert "a guess: which output is which class is not known of both" in page
 
 
 def test_numbers_from_1_are_refused(covtool, checkpoint, tmp_path):

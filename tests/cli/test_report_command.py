@@ -22,7 +22,7 @@ def test_a_run_ends_with_its_page_whose_path_is_printed(train, covtool, tmp_path
         out.split("\n")
     )
     assert "The run is not complete" not in page.read_text()
-    assert "predictions.csv" not in page.read_text()  # no run ends late for an evaluation
+    assert "predictions.csv" in page.read_text()
     page.unlink()
     code, out, err = covtool("report", "runs/finetune/test_resnet", "-o", "mine", "--json")
     assert code == 0, err
@@ -46,6 +46,43 @@ def test_an_evaluation_without_its_model_is_a_note(train, covtool, tmp_path):
     code, out, err = covtool("report", "runs/finetune/test_resnet")
     assert (code, "wrote" in out) == (0, True)
     assert "note: The evaluation cannot be shown." in err
+
+
+def test_a_run_with_many_images_to_validate_on_ends_without_their_evaluation(
+    train, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("covtool_cli.run_reports.MOST_EVALUATED", 5)
+    code, _, err = train("--epochs", 1, "--report")
+    assert code == 0, err
+    page = tmp_path / "runs/finetune/test_resnet/report/index.html"
+    assert "predictions.csv" not in page.read_text()
+
+
+def test_ctrl_c_during_the_evaluation_leaves_the_result_of_a_complete_run(
+    train, tmp_path, monkeypatch
+):
+    def interrupt(run, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("covtool.reporting.run_evaluation.evaluated_run", interrupt)
+    code, out, err = train("--epochs", 1, "--report", "--json")
+    assert code == 0, err
+    assert "the page about the run has no evaluation: it was interrupted" in err
+    assert json.loads(out)["epochs"] == 1
+    assert (tmp_path / "runs/finetune/test_resnet/report/index.html").is_file()
+
+
+def test_an_evaluation_that_fails_leaves_the_page_of_the_training(train, tmp_path, monkeypatch):
+    def fail(run, **settings):
+        raise RuntimeError("not enough memory")
+
+    monkeypatch.setattr("covtool.reporting.run_evaluation.evaluated_run", fail)
+    code, out, err = train("--epochs", 1, "--report")
+    assert code == 0, err
+    assert "the page about the run has no evaluation: not enough memory" in err
+    page = tmp_path / "runs/finetune/test_resnet/report/index.html"
+    assert "page:" in out
+    assert "predictions.csv" not in page.read_text()
 
 
 def test_a_page_that_fails_is_a_warning_and_the_run_ends_well(train, tmp_path, monkeypatch):

@@ -49,6 +49,28 @@ def test_many_classes_take_what_their_images_take_and_no_matrix() -> None:
     assert many > LARGEST_MATRIX
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int32, torch.int64])
+def test_classes_may_be_integers_of_any_size(kind: torch.dtype) -> None:
+    largest = min(99_999, torch.iinfo(kind).max)
+    found = confusions(
+        torch.tensor([20, largest], dtype=kind), torch.tensor([largest, 30], dtype=kind), 100_000
+    )
+    assert list(zip(found.right.tolist(), found.given.tolist(), strict=True)) == [
+        (20, largest),
+        (largest, 30),
+    ]
+
+
+@pytest.mark.parametrize(("right", "given"), [([0], [3]), ([-1], [0]), ([3], [1])])
+def test_classes_that_are_none_are_refused(right: list[int], given: list[int]) -> None:
+    with pytest.raises(ValueError, match="beyond 0 to 2"):
+        confusions(torch.tensor(right), torch.tensor(given), 3)
+
+
+def test_no_images_have_no_confusions() -> None:
+    assert confusions(torch.tensor(()), torch.tensor(()), 3).matrix().tolist() == [[0] * 3] * 3
+
+
 def test_answers_for_other_images_are_refused() -> None:
     with pytest.raises(ShapeError, match="given"):
         confusions(torch.tensor([0, 1]), torch.tensor([0]), CLASSES)

@@ -86,6 +86,17 @@ def test_triangle_of_the_root_is_that_of_the_root(
     assert_close(*gradients, **FLOAT64)
 
 
+@pytest.mark.parametrize("positions", [3, 9])
+def test_many_gradients_at_once_are_those_one_by_one(positions: int) -> None:
+    features = torch.randn(2, 5, positions, 1, dtype=torch.float64)
+
+    def work(x: Tensor) -> Tensor:
+        return isqrt_triangle(x)
+
+    each = torch.autograd.functional.jacobian(work, features)
+    assert_close(torch.autograd.functional.jacobian(work, features, vectorize=True), each)
+
+
 def test_an_empty_batch_stays_empty() -> None:
     factor, middle = factors(batch=0)
     triangle = congruence_triangle(factor, middle)

@@ -104,6 +104,45 @@ def test_gradients_of_the_gradients_are_those_of_the_formula(
 
 
 @pytest.mark.parametrize("angular", ANGULAR)
+def test_two_layers_that_share_their_filters_count_each_path_once(angular: str) -> None:
+    maps, weight, geometry = operands("padded")
+    chosen = functions("tanh", angular)
+    response = decoupled_conv2d(
+        decoupled_conv2d(maps, weight, chosen, geometry), weight, chosen, geometry
+    )
+    once = gradients(response, maps, weight, retain_graph=True)
+    assert_close(gradients(response, maps, weight, create_graph=True), once, **FLOAT64)
+
+
+@pytest.mark.parametrize("angular", ANGULAR)
+def test_inference_mode_has_the_same_response(angular: str) -> None:
+    maps, weight, geometry = operands("padded")
+    chosen = functions("tanh", angular)
+    expected = decoupled_conv2d(maps, weight, chosen, geometry).detach()
+    with torch.inference_mode():
+        assert_close(decoupled_conv2d(maps, weight, chosen, geometry), expected, **EXACT)
+        assert_close(decoupled_conv2d(maps.clone(), weight, chosen, geometry), expected, **EXACT)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("create_graph", [True, False])
+def test_autocast_around_the_backward_pass_changes_nothing(
+    create_graph: bool, in_place: bool
+) -> None:
+    maps, weight, geometry = operands("padded")
+    maps, weight = (x.detach().float().requires_grad_() for x in (maps, weight))
+    chosen = functions("tanh", "cosine", torch.tensor(2.0))
+
+    def found(cast: bool) -> tuple[Tensor, ...]:
+        response = decoupled_conv2d(maps, weight, chosen, geometry)
+        response = response.relu_() if in_place else response.relu()
+        with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+            return torch.autograd.grad(response.sum(), (maps, weight), create_graph=create_graph)
+
+    assert_close(found(True), found(False), **EXACT)
+
+
+@pytest.mark.parametrize("angular", ANGULAR)
 @pytest.mark.parametrize("change", [torch.relu_, lambda x: x.mul_(2), lambda x: x.add_(1)])
 def test_the_response_may_be_changed_in_place(
     change: Callable[[Tensor], Tensor], angular: str, monkeypatch: pytest.MonkeyPatch

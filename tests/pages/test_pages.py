@@ -26,6 +26,7 @@ from covtool.pages import (
     Tile,
     Tiles,
     rendering,
+    require_outside,
     require_page_folder,
     thumbnail,
     write_page,
@@ -168,7 +169,9 @@ def test_a_page_is_replaced_on_request_only(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == [place]
 
 
-@pytest.mark.parametrize("place", ["thesis.txt", "tables/thesis.csv.txt", "figures/photo.jpg"])
+@pytest.mark.parametrize(
+    "place", ["thesis.txt", "thesis.csv", "tables/thesis.csv.txt", "figures/photo.jpg"]
+)
 def test_a_folder_with_other_files_is_never_replaced(tmp_path, place: str) -> None:
     write_page(tmp_path / "page", page_with("a"))
     other = tmp_path / "page" / place
@@ -176,6 +179,13 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path, place: str) -> No
     with pytest.raises(ArgumentError, match=r"would be lost"):
         write_page(tmp_path / "page", page_with("b"), overwrite=True)
     assert other.read_text() == "years of work"
+
+
+@pytest.mark.parametrize("place", ["page/rows.csv", "page", "page/tables/rows.csv"])
+def test_other_outputs_do_not_lie_in_the_folder_of_a_page(tmp_path, place: str) -> None:
+    require_outside(tmp_path / "page", None, tmp_path / "rows.csv", tmp_path / "pages/rows.csv")
+    with pytest.raises(ArgumentError, match=r"would lie in .*page, the folder of the page"):
+        require_outside(tmp_path / "page", tmp_path / "rows.csv", tmp_path / place)
 
 
 def test_a_folder_without_a_page_of_ours_is_never_replaced(tmp_path) -> None:
@@ -194,7 +204,7 @@ def test_a_page_that_fails_leaves_what_was_there(tmp_path) -> None:
     with pytest.raises(OSError, match="disk full"):
         write_page(
             tmp_path / "page",
-            replace(page_with("second"), files={"more.csv": fail}),
+            replace(page_with("second"), files={"images.csv": fail}),
             overwrite=True,
         )
     assert "first" in (tmp_path / "page/index.html").read_text()

@@ -307,6 +307,21 @@ def test_embeddings_stand_in_the_order_of_the_predictions(toy, subject, tmp_path
         save_embeddings(subject, toy, path)
 
 
+def test_embeddings_are_of_the_precision_of_the_evaluation(toy, tmp_path) -> None:
+    request = replace(toy, amp=True, amp_dtype="bfloat16")
+    again = Subject(done=evaluate(request), model="net.safetensors")
+    kept = Subject(done=evaluate(replace(request, keep_inputs=True)), model="net.safetensors")
+    found = [
+        read_features(save_embeddings(one, request, tmp_path / f"{name}.npz")).features
+        for name, one in (("again", again), ("kept", kept))
+    ]
+    assert torch.equal(*found)
+    exact = read_features(
+        save_embeddings(replace(again, done=evaluate(toy)), toy, tmp_path / "exact.npz")
+    ).features
+    assert not torch.equal(found[0], exact)
+
+
 def test_embeddings_of_the_evaluation_itself_are_those_that_are_read_again(
     toy, subject, tmp_path, monkeypatch
 ) -> None:

@@ -141,8 +141,8 @@ def test_spectra_of_many_half_steps_are_drawn_in_even_steps(tmp_path: Path) -> N
     assert "8 of 16 are drawn." in text
     drawn = (run / "report/figures/spectra.svg").read_text()
     assert [name for name in names if f">{name}<" in drawn or f"<!-- {name} -->" in drawn] == [
-        *("start", "restraint 1", "restraint 2", "restraint 3"),
-        *("restraint 5", "restraint 6", "relaxation 6", "relaxation 7"),
+        *("start", "base", "relaxation 1", "relaxation 2"),
+        *("relaxation 4", "relaxation 5", "relaxation 6", "relaxation 7"),
     ]
     (run / "spectra.jsonl").write_text('{"epoch": 1, "phase": "base", "singular_values": [1, 2]}\n')
     damaged = report_runs([run], tmp_path / "again").path.read_text()
@@ -159,6 +159,7 @@ def test_several_runs_stand_side_by_side_with_mean_and_deviation(
     text = report_runs(runs, tmp_path / "page").path.read_text()
     assert "mean of the best" in text
     assert "not over repeats" not in text
+    assert "largest best top-1 (%)" in text
     tables = {}
     for name in ("runs", "differing-settings"):
         with (tmp_path / f"page/tables/{name}.csv").open() as file:
@@ -167,7 +168,17 @@ def test_several_runs_stand_side_by_side_with_mean_and_deviation(
     assert mean == pytest.approx(np.mean([first, second]))
     assert deviation == pytest.approx(np.std([first, second], ddof=1))
     assert [row["setting"] for row in tables["differing-settings"]] == ["seed"]
+    for run in runs:  # the best epoch need not be that of the largest top-1 then
+        settings = (run / "args.yaml").read_text()
+        (run / "args.yaml").write_text(settings.replace("eval_metric: top1", "eval_metric: loss"))
+    text = report_runs(runs, tmp_path / "page", overwrite=True).path.read_text()
+    assert "largest best loss" in text
+    assert "top-1 (%)<" not in text.partition("Curves")[0]
     arguments = runs[1] / "args.yaml"
+    arguments.write_text(arguments.read_text().replace("eval_metric: loss", "eval_metric: top1"))
+    text = report_runs(runs, tmp_path / "page", overwrite=True).path.read_text()
+    assert "largest top-1 (%) at the best epochs" in text
+    arguments.write_text(arguments.read_text().replace("eval_metric: top1", "eval_metric: loss"))
     lines = arguments.read_text().splitlines()
     other = ["smoothing: 0.0" if line.startswith("smoothing:") else line for line in lines]
     assert other != lines

@@ -102,6 +102,14 @@ def relative_texts(samples: Sequence[Sample], root: Path) -> Iterator[str]:
     return texts if os.sep == "/" else (text.replace(os.sep, "/") for text in texts)
 
 
+def as_columns(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Return images that nothing changes any more: columns as they are, others as a tuple.
+
+    A tuple of columns would hold millions of objects, which each forked process copies.
+    """
+    return samples if hasattr(samples, "only") else tuple(samples)  # as `chosen_samples` tells
+
+
 def chosen_samples(samples: Sequence[Sample], rows: Sequence[int]) -> Sequence[Sample]:
     """Return some of the images, by their indices, as columns where they are such."""
     if hasattr(samples, "only"):  # `FileSamples` and records: millions, that are to stay no objects

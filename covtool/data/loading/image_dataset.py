@@ -6,8 +6,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from covtool.data.datasets.records.records import Records
-from covtool.data.datasets.samples import FileSamples, Sample
+from covtool.data.datasets.samples import Sample, as_columns
 from covtool.data.images.decoding import read_image
 from covtool.data.rendering.draws import Draw, drawing
 from covtool.data.transforms.from_timm import Transform
@@ -36,9 +35,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         exif: bool = False,
         seed: int = 0,
     ) -> None:
-        # Columns stay as they are: a tuple of them would hold millions of objects.
-        is_columns = isinstance(samples, Records | FileSamples)
-        self.samples = samples if is_columns else tuple(samples)
+        self.samples = as_columns(samples)
         self.transform = transform
         self.gray = gray
         self.exif = exif

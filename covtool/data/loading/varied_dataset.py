@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from covtool.data.datasets.records.records import Records
-from covtool.data.datasets.samples import Sample
+from covtool.data.datasets.samples import Sample, as_columns
 from covtool.data.rendering.batch_ring import BatchLayout, BatchRing
 from covtool.data.rendering.draws import Draw, generators_kept
 from covtool.data.rendering.from_files import FileRenderer
@@ -34,8 +33,7 @@ class VariedDataset(Dataset[tuple[Tensor, int]]):
         seed: int = 0,
         ring: BatchRing | None = None,
     ) -> None:
-        # Records stay as they are: a tuple of them would hold millions of objects.
-        self.samples = samples if isinstance(samples, Records) else tuple(samples)
+        self.samples = as_columns(samples)
         self.render = render
         self.seed = seed
         self.ring = ring

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from covtool.evaluation.classification.accuracy import ranks_of
 from covtool.evaluation.classification.columns import Column
 from covtool.ops.neighbors import normalized, sketch_for
+from covtool.ops.precision import full_precision
 
 MOST_INPUT_BYTES = 1 << 29
 """Most bytes of the inputs of a classifier that are kept as they are: 512 MiB."""
@@ -128,9 +129,10 @@ def joined_answers(parts: Sequence[ImageAnswers | None]) -> ImageAnswers:
     """Return the answers of all processes' images, in the order of their ranks."""
     found = [part for part in parts if part is not None]
     names = ("right", "given", "probability", "right_probability", "loss", "rank")
-    columns = [torch.cat([getattr(part, name) for part in found]) for name in names]
-    directions = [part.directions for part in found if part.directions is not None]
-    joined = _answers(columns, torch.cat(directions) if directions else None)
+    with full_precision(found[0].right):  # autocast joins no tensors of another precision
+        columns = [torch.cat([getattr(part, name) for part in found]) for name in names]
+        directions = [part.directions for part in found if part.directions is not None]
+        joined = _answers(columns, torch.cat(directions) if directions else None)
     # Of several processes none keeps them: they would be sent from one to another.
     return replace(joined, inputs=found[0].inputs if len(found) == 1 else None)
 

@@ -191,8 +191,13 @@ def _assumed(saved: Mapping[str, Any], request: FinetuneRequest, file: Path) -> 
         yield f"{file} does not set everything; defaults are used for: {taken}."
 
 
-def _had_other_pixels(saved: Mapping[str, Any], request: FinetuneRequest) -> bool:
-    """Return whether a run was begun when images without a cache were resized by Pillow."""
+def had_other_pixels(saved: Mapping[str, Any], request: FinetuneRequest) -> bool:
+    """Return whether a run was begun when images without a cache were resized by Pillow.
+
+    Args:
+        saved: Settings in its folder.
+        request: The request that they make.
+    """
     is_varied = request.augmentation.aug and request.loading.cache == "off"
     return is_varied and EXACT_DECODE not in saved
 
@@ -206,7 +211,7 @@ def _refuse_other_pixels(
         ArgumentError: Epochs are left.
     """
     is_over = is_finished(state, parts.training, parts.phases)
-    if is_over or not _had_other_pixels(saved, parts.request):
+    if is_over or not had_other_pixels(saved, parts.request):
         return
     raise ArgumentError(
         f"The run in {directory} cannot go on exactly: it was begun by a version of covtool that "
@@ -221,7 +226,7 @@ def _refuse_other_pixels(
 def _arguments(saved: Mapping[str, Any], request: FinetuneRequest) -> dict[str, Any]:
     """Return what `args.yaml` is to hold: what a run did not have is not added to it."""
     arguments = request.to_arguments()
-    if _had_other_pixels(saved, request):
+    if had_other_pixels(saved, request):
         del arguments[EXACT_DECODE]
     return arguments
 

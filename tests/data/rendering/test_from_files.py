@@ -7,6 +7,7 @@ from images import photograph, write_photographs
 
 from covtool.data.cache import CacheRequest, CacheSetting, open_caches, training_form
 from covtool.data.datasets.reading import scan
+from covtool.data.datasets.samples import FileSamples
 from covtool.data.images import picture
 from covtool.data.images.boxed import BoxedImage
 from covtool.data.images.jpeg import JpegDecoder
@@ -52,6 +53,15 @@ def folders(tmp_path_factory):
 def epoch_of(loader):
     loader.set_epoch(0)
     return torch.cat([images for images, _ in loader])
+
+
+@pytest.mark.parametrize("cache", ["off", "varied by Pillow"])
+def test_images_stay_columns(folders, cache):
+    samples = scan(folders["png"]).samples("all")
+    given = {"exact_decode": True} if cache == "off" else {}
+    loader = training_loader(samples, RGB, AugmentationSpec(), batch_size=2, workers=0, **given)
+    assert isinstance(samples, FileSamples)
+    assert loader.dataset.dataset.samples is samples
 
 
 @pytest.mark.parametrize("mode", ["center", "squash"])

@@ -13,7 +13,8 @@ from training_runs import Recorder, content, power_cut, press_ctrl_c, rows, weig
 
 from covtool.checkpoints.model_file import load
 from covtool.diagnosing.replaying import replay
-from covtool.errors import ArgumentError, InterruptedRunError, NonFiniteError
+from covtool.errors import ArgumentError, DataError, InterruptedRunError, NonFiniteError
+from covtool.run_files import spectrum_rows
 from covtool.training import finetune, resume_finetune
 from covtool.training.start import prepare
 
@@ -90,6 +91,22 @@ def test_iterations_can_be_added_and_rates_cannot_be_changed(asked):
         resume_finetune(short.directory, changes={"lrs": [0.3]})
     assert "stop_delta" in caught.value.hint
     assert "epochs" not in caught.value.hint
+
+
+def test_damaged_singular_values_are_told_and_may_be_left_behind(asked):
+    watcher = Recorder(at_update=2 * UPDATES_PER_EPOCH + 2, do=press_ctrl_c)
+    directory = interrupted(asked(), watcher)
+    spectra = directory / "spectra.jsonl"
+    lines = spectra.read_text().splitlines(keepends=True)
+    assert len(lines) == 2
+    spectra.write_text("nonsense\n" + lines[1])
+    with pytest.raises(DataError, match=r"spectra\.jsonl, line 1, is damaged") as caught:
+        resume_finetune(directory)
+    assert "move it away" in caught.value.hint
+    spectra.unlink()
+    resume_finetune(directory)
+    kept = [row.phase for row in spectrum_rows(directory)]
+    assert kept == ["restraint 1", "relaxation 1", "restraint 2", "relaxation 2"]
 
 
 def test_a_batch_that_stopped_a_restraint_can_be_run_again(asked, models):

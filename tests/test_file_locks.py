@@ -1,0 +1,54 @@
+"""Locks between processes where the system gives an error in place of a lock."""
+
+import errno
+
+import filelock
+import pytest
+
+from covtool.file_locks import locked_file, take_lock
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, problem: Exception) -> None:
+    def acquire(lock, **options):
+        raise problem
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        NotImplementedError("no locks"),
+        OSError(errno.ENOLCK, "No locks available"),
+        OSError(errno.EOPNOTSUPP, "Operation not supported"),
+        OSError(errno.ENOSYS, "Function not implemented"),
+    ],
+    ids=repr,
+)
+def test_a_file_system_without_locks_is_known_as_such(tmp_path, monkeypatch, problem) -> None:
+    failing(monkeypatch, problem)
+    with locked_file(tmp_path / "lock") as is_held:
+        assert is_held is None
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        OSError(errno.EMFILE, "Too many open files"),
+        PermissionError(errno.EPERM, "Operation not permitted"),
+    ],
+    ids=repr,
+)
+def test_another_error_is_not_taken_for_that(tmp_path, monkeypatch, problem) -> None:
+    failing(monkeypatch, problem)
+    with pytest.raises(OSError, match=problem.strerror):
+        take_lock(tmp_path / "lock")
+
+
+def test_a_lock_that_is_held_is_not_taken_again(tmp_path) -> None:
+    held = take_lock(tmp_path / "lock")
+    assert held.is_held
+    assert take_lock(tmp_path / "lock") is None
+    held.release(remove=True)
+    assert not (tmp_path / "lock").exists()
