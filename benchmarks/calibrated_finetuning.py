@@ -61,12 +61,12 @@ _CALIBRATED = tuple({**SGD, "lr": lr, "head_lr_mult": 1.0} for lr in (0.003, 0.0
 ARMS = {
     "isqrt": Arm(HeadSpec(head="isqrt", dim=256), _CALIBRATED),
     "isqrt, blocks": Arm(HeadSpec(head="isqrt", dim=256, tap="blocks"), _CALIBRATED),
+    # With the statistics of the batch norms kept it reached 78 and 12 % on the fold of dtd10, with
+    # trained ones 91 and 91 %: those rows are in the file, and the former are not tried again.
     "gap": Arm(
         None,
         (
-            {**ADAMW, "lr": 0.001, "head_lr_mult": 1.0},
             {**ADAMW, "lr": 0.001, "head_lr_mult": 1.0, "bn_stats": "train"},
-            {**SGD, "lr": 0.01, "head_lr_mult": 10.0},
             {**SGD, "lr": 0.03, "head_lr_mult": 1.0, "bn_stats": "train"},
         ),
     ),
@@ -227,6 +227,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path)
     parser.add_argument("--data", action="append", type=Path, required=True)
+    parser.add_argument(
+        "--arm", action="append", choices=ARMS, default=[], help="arm to measure; default: all"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for models and runs")
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--seeds", type=int, default=3)
@@ -239,7 +242,8 @@ def main() -> None:
     keep_freed_memory()  # as the commands do
     study = Study(arguments)
     if not arguments.print:
-        for data, seed, name in product(arguments.data, range(arguments.seeds), ARMS):
+        arms = arguments.arm or ARMS
+        for data, seed, name in product(arguments.data, range(arguments.seeds), arms):
             study.measure(data, name, seed)
     print(*study.table(), sep="\n")
 
