@@ -76,10 +76,11 @@ class OptimizationSpec(CheckedRecord):
         1, ge=1, description="Batches per update.", json_schema_extra=OPTIMIZER
     )
 
-    # `auto` is resolved once, before anything is trained: args.yaml has what it came to.
-    lr: PositiveFloat | Literal["auto"] = Field(
-        5e-4,
-        description="Learning rate of the backbone; auto: found by a range test before the run.",
+    # Resolved once, before anything is trained: args.yaml has what it came to.
+    lr: PositiveFloat | Literal["auto"] | None = Field(
+        None,
+        description="Learning rate of the backbone; auto: found by a range test before the run; "
+        "default: 0.0005, or 0.01 under a classifier that is solved anew (--resolve-head).",
         json_schema_extra={**SCHEDULE, "or": AUTO},
     )
     # Written where the rate was found, so that nobody takes it for one that was chosen.
@@ -90,10 +91,11 @@ class OptimizationSpec(CheckedRecord):
         json_schema_extra={**SCHEDULE, "flag": False},
     )
     # A new head starts from nothing, the backbone from good weights.
-    head_lr_mult: float = Field(
-        5.0,
+    head_lr_mult: float | None = Field(
+        None,
         gt=0,
-        description="Learning rate of the pooling and the classifier, as a multiple of --lr.",
+        description="Learning rate of the pooling and the classifier, as a multiple of --lr; "
+        "default: 5, or 1 for a classifier that is solved anew.",
         json_schema_extra=SCHEDULE,
     )
     layer_decay: float | None = Field(
@@ -215,7 +217,7 @@ class OptimizationSpec(CheckedRecord):
             "Warm up for fewer epochs.",
         )
         yield (
-            not isinstance(self.lr, str) and self.lowest_peak > self.lr,
+            isinstance(self.lr, float) and self.lowest_peak > self.lr,
             f"--lr {self.lr} is below --warmup-lr {self.warmup_lr:g} or --min-lr {self.min_lr:g}.",
             "Lower those as well.",
         )

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic.config import JsonDict
@@ -15,6 +15,10 @@ FILTERS: JsonDict = {"panel": "Decoupled convolutions"}
 PARTS: JsonDict = {"panel": "What is trained"}
 SPEED: JsonDict = {"panel": "Speed and device"}
 WATCHING: JsonDict = {"panel": "Watching and keeping"}
+
+USUAL_LR, USUAL_HEAD_LR_MULT = 5e-4, 5.0
+SOLVED_LR, SOLVED_HEAD_LR_MULT = 1e-2, 1.0
+"""Rates under a classifier that is solved anew: `benchmarks/calibrated_finetuning.py`."""
 
 CompileMode = Literal[
     "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
@@ -217,6 +221,31 @@ class TrainingSpec(OptimizationSpec):
         """Return the same settings with the choice about the classifier, where it is left open."""
         solved = automatic if self.resolve_head == "auto" else self.resolve_head
         return self.model_copy(update={"resolve_head": solved})
+
+    @property
+    def peak_lr(self) -> float:
+        """Learning rate of the backbone, the default worked out; not where it is yet to be found.
+
+        The features below a classifier that is solved anew are trained for what it makes of them:
+        they bear, and need, more than those below one that is trained.
+        """
+        if isinstance(self.lr, str):
+            raise ValueError("The learning rate is yet to be found.")
+        usual = SOLVED_LR if self.resolve_head == "on" else USUAL_LR
+        return usual if self.lr is None else self.lr
+
+    @property
+    def head_multiplier(self) -> float:
+        """Multiple of that rate for pooling and classifier, the default worked out."""
+        usual = SOLVED_HEAD_LR_MULT if self.resolve_head == "on" else USUAL_HEAD_LR_MULT
+        return usual if self.head_lr_mult is None else self.head_lr_mult
+
+    def with_rates(self) -> "TrainingSpec":
+        """Return the same settings with the learning rates, where they are left open."""
+        found: dict[str, Any] = {"head_lr_mult": self.head_multiplier}
+        if self.lr is None:
+            found["lr"] = self.peak_lr
+        return self.model_copy(update=found)
 
     def contradictions(self) -> Iterator[Contradiction]:
         # Those of the optimization first: they are about the settings that people set most.

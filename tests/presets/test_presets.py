@@ -76,7 +76,7 @@ def asked(covtool, monkeypatch: pytest.MonkeyPatch):
     return ask
 
 
-LR = {"default": 5e-4, "fgvc": 1.2e-3, "config": 0.02, "environment": 0.03, "flag": 0.04}
+LR = {"default": None, "fgvc": 1.2e-3, "config": 0.02, "environment": 0.03, "flag": 0.04}
 
 
 def test_default_preset_config_environment_flag_in_this_order(

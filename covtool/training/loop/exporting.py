@@ -104,7 +104,7 @@ def training_step(
         planned_epochs=training.epochs,
         phase=phase,
         opt=training.opt,
-        lr=training.lr,
+        lr=training.peak_lr,
         iterations=iterations,
         loss=request.objective.loss,
         sampler=request.objective.sampler,

@@ -296,7 +296,7 @@ def planned_freezing(
     if request.svdnet is None:
         phases = single_phase(request.training)
     else:
-        phases = plan_restraint_relaxation(model, request.svdnet, base_lr=request.training.lr)
+        phases = plan_restraint_relaxation(model, request.svdnet, base_lr=request.training.peak_lr)
     freezing = replace(freezing, holds=phases.holds)
     phases.require_something_to_train(freezing.at)
     return freezing, phases
@@ -367,12 +367,12 @@ def _optimizer(
     model: nn.Module, groups: Sequence[ParameterGroup], request: FinetuneRequest
 ) -> Optimizer:
     training = request.training
-    optimizer = build_optimizer(optimizer_groups(model, groups, training.lr), training)
+    optimizer = build_optimizer(optimizer_groups(model, groups, training.peak_lr), training)
     if request.svdnet is None:
         # Saved states of plain runs have this entry, as timm's schedulers leave it; states of
         # runs in SVDNet's phases never had.
         for group in optimizer.param_groups:
-            group["initial_lr"] = training.lr
+            group["initial_lr"] = training.peak_lr
     return optimizer
 
 

@@ -26,7 +26,7 @@ def build_optimizer(groups: list[dict[str, Any]], training: TrainingSpec) -> Opt
         optimizer = create_optimizer_v2(
             groups,
             opt=training.opt,
-            lr=training.lr,
+            lr=training.peak_lr,
             weight_decay=training.weight_decay,
             momentum=training.momentum,
             **extra,

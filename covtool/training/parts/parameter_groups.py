@@ -40,7 +40,7 @@ def plan_parameter_groups(
     """Sort the parameters that require a gradient into groups.
 
     timm says which have no weight decay, and what `layer_decay` does to their learning rate; the
-    head's is multiplied by `head_lr_mult` on top.
+    head's is multiplied by `head_multiplier` on top.
 
     Raises:
         ArgumentError: `layer_decay` is asked of a model whose layers have no order.
@@ -54,7 +54,7 @@ def plan_parameter_groups(
             continue
         scale, decay = settings[id(parameter)]
         part = "head" if head.holds(name) else "backbone"
-        key = (part, scale * (training.head_lr_mult if part == "head" else 1.0), decay)
+        key = (part, scale * (training.head_multiplier if part == "head" else 1.0), decay)
         sorted_names[key].append(name)
         sizes[key] += parameter.numel()
     return tuple(
@@ -63,7 +63,7 @@ def plan_parameter_groups(
             names=tuple(names),
             num_parameters=sizes[part, scale, decay],
             lr_scale=scale,
-            lr=training.lr * scale,
+            lr=training.peak_lr * scale,
             weight_decay=decay,
         )
         for (part, scale, decay), names in sorted_names.items()

@@ -201,4 +201,6 @@ class TrainingPhases:
 
 def single_phase(training: TrainingSpec) -> TrainingPhases:
     """Return the one phase of plain fine-tuning."""
-    return TrainingPhases(phases=(Phase(name=FINETUNE, epochs=training.epochs, lr=training.lr),))
+    return TrainingPhases(
+        phases=(Phase(name=FINETUNE, epochs=training.epochs, lr=training.peak_lr),)
+    )

@@ -81,8 +81,10 @@ class PhaseRates:
 
     def __init__(self, training: TrainingSpec, *, updates_per_epoch: int) -> None:
         # timm's schedulers write the rate into an optimizer: this one has nothing to train.
-        nothing = [{"params": [nn.Parameter(torch.empty(0))], "lr": training.lr, "lr_scale": 1.0}]
-        self._optimizer = torch.optim.SGD(nothing, lr=training.lr)
+        nothing = [
+            {"params": [nn.Parameter(torch.empty(0))], "lr": training.peak_lr, "lr_scale": 1.0}
+        ]
+        self._optimizer = torch.optim.SGD(nothing, lr=training.peak_lr)
         choose = _CHOICES.get(training.sched, _as_asked)
         self._scheduler, _ = create_scheduler_v2(
             self._optimizer,

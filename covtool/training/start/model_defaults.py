@@ -16,7 +16,7 @@ def resolve_for_model(
     """Fill in the defaults that depend on the model: its statistics, the phases of its training.
 
     Raises:
-        ArgumentError: The phases and other settings contradict each other.
+        ArgumentError: The phases, or the rates, and other settings contradict each other.
     """
     if layout.searched is not None and request.training.eval_metric == TOP:
         # Of a search, the first image found is what a classifier's first class is.
@@ -55,13 +55,18 @@ def with_statistics(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest
 
 
 def with_head(request: FinetuneRequest, recipe: Recipe) -> FinetuneRequest:
-    """Return the request with `resolve_head` set.
+    """Return the request with `resolve_head` set, and the learning rates that depend on it.
 
     A calibrated head is solved anew until it was trained without. A classifier that starts at
     random is trained.
+
+    Raises:
+        ArgumentError: Another setting contradicts these rates.
     """
     trains_classifier = request.svdnet is None and request.objective.needs("logits")
     kept = not request.new_classifier and request.init_from is None
     on = trains_classifier and kept and has_solved_head(recipe.provenance.steps)
-    training = request.training.with_resolved_head("on" if on else "off")
+    training = request.training.with_resolved_head("on" if on else "off").with_rates()
+    if request.svdnet is None:  # whose settings are checked with its phases
+        training.validate_fields()
     return request.model_copy(update={"training": training})

@@ -104,7 +104,7 @@ def test_the_heads_rate_stays_the_same_multiple_through_every_schedule(sched):
         schedule.set_updates(update)
         for group in optimizer.param_groups:
             assert group["lr"] == pytest.approx(schedule.lr * group["lr_scale"])
-        assert schedule.lr <= training.lr * (1 + 1e-12)
+        assert schedule.lr <= training.peak_lr * (1 + 1e-12)
 
 
 def test_the_schedule_warms_up_reaches_lr_and_ends_at_min_lr():

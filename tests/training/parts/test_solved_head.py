@@ -18,11 +18,12 @@ from covtool.data.datasets.reading import scan
 from covtool.data.loading.loaders import evaluation_loader
 from covtool.errors import ArgumentError, InterruptedRunError
 from covtool.evaluation.evaluate import EvaluationRequest, evaluate
-from covtool.specs import HeadSpec, ModelSource
+from covtool.specs import FinetuneRequest, HeadSpec, ModelSource, TrainingSpec
 from covtool.surgery import refit_classifier_
 from covtool.training import finetune, resume_finetune
 from covtool.training.parts.head import find_head
 from covtool.training.parts.solved_head import share_all_but_classifier
+from covtool.training.start.model_defaults import with_head
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,43 @@ def run(calibrated, data, tmp_path_factory):
     recorder = Recorder()
     result = finetune(asked(calibrated, data, tmp_path_factory.mktemp("runs")), observer=recorder)
     return result, recorder
+
+
+@pytest.mark.parametrize(
+    ("solved", "given", "expected"),
+    [
+        (True, {}, (1e-2, 1.0)),
+        (False, {}, (5e-4, 5.0)),
+        (True, {"lr": 1e-3}, (1e-3, 1.0)),
+        (True, {"head_lr_mult": 3.0}, (1e-2, 3.0)),
+        (True, {"resolve_head": "off"}, (5e-4, 5.0)),
+        (False, {"resolve_head": "on"}, (1e-2, 1.0)),
+    ],
+)
+def test_rates_that_are_left_open_depend_on_who_makes_the_classifier(
+    calibrated, data, tmp_path, solved, given, expected
+):
+    recipe = load(calibrated).recipe
+    if not solved:
+        fresh = recipe.provenance.model_copy(update={"steps": ()})
+        recipe = recipe.model_copy(update={"provenance": fresh})
+    request = FinetuneRequest(model=str(calibrated), data=str(data), training=TrainingSpec(**given))
+    training = with_head(request, recipe).training
+    assert (training.lr, training.head_lr_mult) == expected
+    assert (training.peak_lr, training.head_multiplier) == expected
+
+
+def test_a_rate_that_is_left_open_is_checked_once_it_is_known(calibrated, data, tmp_path):
+    for settings in ({"min_lr": 0.02}, {"warmup_lr": 0.02}):
+        request = FinetuneRequest(
+            model=str(calibrated),
+            data=str(data),
+            output=str(tmp_path),
+            training=TrainingSpec(device="cpu", workers=0, **settings),
+        )
+        with pytest.raises(ArgumentError, match=r"--lr 0\.01 is below"):
+            finetune(request)
+    assert not any(tmp_path.iterdir())
 
 
 def classifier_of(model: nn.Module) -> nn.Linear:
