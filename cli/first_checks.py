@@ -70,6 +70,19 @@ def require_some_models(*names: str) -> None:
     require_models(*(name for name in names if not os.path.lexists(name)))
 
 
+def require_runs(runs: Iterable[Path]) -> None:
+    """Refuse paths where no run can be, as nothing is there.
+
+    Raises:
+        DataError: There is nothing at a path.
+    """
+    from covtool.plotting.run_history import read_runs
+
+    for run in runs:
+        if not os.path.lexists(run):
+            read_runs([run])  # which says so
+
+
 def require_data(*roots: Path | None) -> None:
     """Refuse data sets that do not exist.
 

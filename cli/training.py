@@ -135,6 +135,7 @@ def training_command(
             if not dry_run:
                 first_checks.require_run(Path(request.output), name, request.experiment)
             first_checks.require_models(model)
+            first_checks.require_some_models(*([] if init_from is None else [str(init_from)]))
             first_checks.require_data(data)
             launching.run_in_processes(ctx, request.processes)
             if find_lr:

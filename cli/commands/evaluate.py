@@ -170,6 +170,7 @@ def command(
     first_checks.require_outputs(*outputs, overwrite=overwrite)
     first_checks.require_models(model, against)
     first_checks.require_data(data, train_data)
+    first_checks.require_images([] if unknown is None else [unknown])
     chosen = _task(ctx, task, data)
     if model is None and searching.distances_from is None:
         raise ArgumentError("MODEL is missing.", hint="Usage: covtool evaluate MODEL --data DIR.")

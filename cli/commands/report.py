@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from covtool.errors import ArgumentError
+from covtool.run_files import runs_of
 from covtool.specs import as_flag
-from covtool_cli import loading, options, render
+from covtool_cli import first_checks, loading, options, render
 
 
 def command(
@@ -47,11 +48,7 @@ def command(
 
     Example: covtool report runs/finetune/with-gc runs/finetune/without -o gc-report
     """
-    with loading.libraries(as_json=as_json):
-        from covtool.reporting.run_evaluation import evaluated_run
-        from covtool.reporting.run_page import report_runs
-        from covtool.run_files import runs_of
-
+    first_checks.require_runs(runs)
     wanted = len(runs_of(runs)) == 1 if evaluate is None else evaluate
     for name in ("batch_size", "workers", "device"):
         if not wanted and options.is_given(ctx, name):
@@ -59,6 +56,10 @@ def command(
                 f"{as_flag(name)} has no effect: nothing is evaluated.",
                 hint="Leave it out, or report a single RUN without --no-evaluate.",
             )
+    with loading.libraries(as_json=as_json):
+        from covtool.reporting.run_evaluation import evaluated_run
+        from covtool.reporting.run_page import report_runs
+
     settings = {"batch_size": batch_size, "workers": workers, "device": device}
     evaluator = partial(evaluated_run, **settings, track=render.track) if wanted else None
     result = report_runs(runs, output, evaluator=evaluator, overwrite=overwrite)

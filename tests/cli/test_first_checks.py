@@ -89,6 +89,7 @@ WRONG = {
         OUTPUT: "net.pth net.pth -o taken.safetensors",
     },
     "diff": {MODEL: "net.pth missing.pth"},
+    "report": {DATA: "runs/missing"},
     "index": {
         MODEL: "missing.pth birds -o new.index",
         DATA: "net.pth brds -o new.index",
