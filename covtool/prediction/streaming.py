@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from covtool.data.datasets.records.records import Records
 from covtool.data.images.decoding import Decoded, decode_image, decode_picture
-from covtool.data.loading.worker_death import translate_worker_death
+from covtool.data.loading.worker_death import no_signal_raises, translate_worker_death, watched
 from covtool.data.loading.workers import prepare_worker, useful_workers
 from covtool.data.transforms.from_timm import Transform
 from covtool.errors import DataError
@@ -120,9 +120,10 @@ def image_batches(
     with warnings.catch_warnings():
         # Forking beside torch's threads is what torch itself does on Linux.
         warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-        loading = iter(loader)
+        with no_signal_raises():
+            loading = iter(loader)
     with translate_worker_death(processes):
-        yield from loading
+        yield from watched(loading)
 
 
 def _collated(items: list[tuple[ImageInput, Prepared]]) -> ImageBatch:

@@ -48,7 +48,9 @@ def test_a_killed_worker_exits_1_and_the_last_state_is_intact(covtool, data, tmp
 
     def kill():
         workers = set(multiprocessing.active_children()) - others
-        os.kill(min(worker.pid for worker in workers), signal.SIGKILL)
+        victim = min(worker.pid for worker in workers)
+        os.kill(victim, signal.SIGKILL)
+        os.waitid(os.P_PID, victim, os.WEXITED | os.WNOWAIT)  # the next batch notices it
 
     at_update(8, kill)
     code, _, err = finetune(covtool, data, "-j", "2", "--epochs", "3")

@@ -13,7 +13,7 @@ from covtool.data.loading.cached_dataset import CachedDataset
 from covtool.data.loading.image_dataset import ImageDataset
 from covtool.data.loading.unreadable import Guarded, collate
 from covtool.data.loading.varied_dataset import VariedDataset
-from covtool.data.loading.worker_death import translate_worker_death
+from covtool.data.loading.worker_death import no_signal_raises, translate_worker_death, watched
 from covtool.data.rendering.batch_ring import FilledSlot
 from covtool.data.transforms.normalization import Normalization
 from covtool.errors import DataError
@@ -66,9 +66,10 @@ class ImageLoader(DataLoader):
         with warnings.catch_warnings():
             # Forking beside torch's threads is what torch itself does on Linux.
             warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-            batches = super().__iter__()
+            with no_signal_raises():
+                batches = super().__iter__()
         with translate_worker_death(self.num_workers):
-            for batch in batches:
+            for batch in watched(batches):
                 # An error comes as a batch: one that is raised in a worker would be wrapped.
                 if isinstance(batch, DataError):
                     raise batch

@@ -5,10 +5,15 @@ import multiprocessing.process
 import multiprocessing.queues
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+from torch.utils.data._utils import signal_handling
 
 from covtool.errors import WorkerError
 from covtool.shortages import (
@@ -21,7 +26,7 @@ from covtool.shortages import (
 )
 
 LOST = (ConnectionError, EOFError)  # of a process that died while it handed a batch over
-PATIENCE_S = 2.0  # torch's signal handler runs soon after the connection is lost
+PATIENCE_S, PAUSE_S = 2.0, 0.01  # a process has ended soon after the connection is lost
 TORCH_MESSAGE = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)")
 ENDED = re.compile(r"exited unexpectedly with exit code (\d+)")
 UNEXPECTED = "exited unexpectedly"  # torch did not look why
@@ -32,12 +37,42 @@ _NUMBERS = {OPEN_FILES: min(OPEN_FILES.numbers), SHARED: errno.ENOSPC}
 """Exit codes for shortages whose error carries no number."""
 
 
+Batch = TypeVar("Batch")
+
+
+@contextmanager
+def no_signal_raises() -> Iterator[None]:
+    """Take torch's handler of SIGCHLD away again, which a loader sets as it starts its workers.
+
+    It raises wherever the main thread is when a worker dies. In a hook of a fork and in a
+    finalizer Python passes over what is raised: the death went unnoticed, and a lock that was
+    about to be let go of stayed taken for ever. `watched` looks in its place.
+    """
+    yield
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGCHLD)
+        if getattr(handler, "__module__", None) == signal_handling.__name__:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def watched(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield batches; before each, look whether a worker has died.
+
+    Raises:
+        RuntimeError: One has; torch's, for `translate_worker_death`.
+    """
+    end = object()
+    while True:
+        signal_handling._error_if_any_worker_fails()
+        batch = next(batches, end)
+        if batch is end:
+            return
+        yield batch
+
+
 @contextmanager
 def translate_worker_death(workers: int) -> Iterator[None]:
     """Raise covtool's error in place of torch's where a worker dies.
-
-    torch raises it from a signal handler: wherever the main thread is, not only where it waits
-    for images.
 
     Args:
         workers: Number of processes, for the hint.
@@ -91,18 +126,34 @@ def _shortage(processes: str, how: str) -> Shortage | None:
         return shortage_of(int(ended[1]))
     if how != UNEXPECTED:
         return None
-    # torch names several processes and no exit code; multiprocessing still knows its children.
+    return next(filter(None, map(shortage_of, _exit_codes(processes))), None)
+
+
+def _exit_codes(processes: str) -> list[int]:
+    """Return exit codes of workers of which torch gives none; multiprocessing knows its children.
+
+    Args:
+        processes: Their numbers, as torch's message has them.
+    """
     started = list(getattr(multiprocessing.process, "_dangling", ()))
-    codes = [child.exitcode or 0 for child in started if str(child.pid) in processes.split(", ")]
-    return next(filter(None, map(shortage_of, codes)), None)
+    return [child.exitcode or 0 for child in started if str(child.pid) in processes.split(", ")]
+
+
+def _of_signal(processes: str) -> str | None:
+    """Return how workers ended that a signal ended, in torch's words; None where none did."""
+    numbers = [-code for code in _exit_codes(processes) if code < 0]
+    return f"is killed by signal: {signal.strsignal(numbers[0])}." if numbers else None
 
 
 def _awaited() -> re.Match[str] | None:
     """Wait for torch's message, which follows the loss of a connection; None without one."""
-    try:
-        time.sleep(PATIENCE_S)  # ends when the signal handler raises
-    except RuntimeError as problem:
-        return TORCH_MESSAGE.search(str(problem))
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            signal_handling._error_if_any_worker_fails()
+        except RuntimeError as problem:
+            return TORCH_MESSAGE.search(str(problem))
+        time.sleep(PAUSE_S)
     return None
 
 
@@ -117,6 +168,8 @@ def shared_memory_mib() -> float | None:
 
 def _worker_error(found: re.Match[str], workers: int) -> WorkerError:
     process, how = found[1], found[2].strip()
+    if how == UNEXPECTED:
+        how = _of_signal(process) or how
     fewer = f"Load with fewer processes: --workers {workers // 2} (it was {workers})."
     if "Bus error" in how:
         size = shared_memory_mib()

@@ -1,9 +1,13 @@
+import faulthandler
 import multiprocessing
 import os
 import signal
+import time
+import warnings
 
 import pytest
 from images import write_classes
+from torch.utils.data._utils import signal_handling
 
 from covtool.data.datasets.reading import scan
 from covtool.data.loading.loaders import training_loader
@@ -27,6 +31,39 @@ def test_a_killed_worker_is_named_with_what_to_do(tmp_path):
     assert caught.value.message == f"A process that loads images died (process {victim})."
     assert "memory is short" in caught.value.reason
     assert caught.value.hint == "Load with fewer processes: --workers 1 (it was 2)."
+
+
+def test_the_death_is_noticed_at_the_next_batch_and_nowhere_else(tmp_path):
+    samples = scan(write_classes(tmp_path, {"a": 20, "b": 20})).splits["train"]
+    others = set(multiprocessing.active_children())
+    loader = training_loader(samples, SMALL, AugmentationSpec(), batch_size=1, workers=2)
+    signal_handling._SIGCHLD_handler_set = False  # as in a process that has loaded nothing yet
+    batches = iter(loader)
+    next(batches)
+    assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+    victim = (set(multiprocessing.active_children()) - others).pop().pid
+    os.kill(victim, signal.SIGKILL)
+    os.waitid(os.P_PID, victim, os.WEXITED | os.WNOWAIT)
+    time.sleep(0.1)  # a handler would raise here
+    with pytest.raises(WorkerError, match=f"process {victim}"):
+        next(batches)
+
+
+def end_by_bus_error():
+    faulthandler.disable()  # pytest's
+    signal.raise_signal(signal.SIGBUS)
+
+
+def test_the_signal_is_named_where_torch_has_only_noticed_the_end():
+    context = multiprocessing.get_context("fork")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+        child = context.Process(target=end_by_bus_error)
+        child.start()
+    child.join()
+    with pytest.raises(WorkerError) as caught, translate_worker_death(2):
+        raise RuntimeError(f"DataLoader worker (pid(s) {child.pid}) exited unexpectedly")
+    assert "shared memory" in caught.value.reason
 
 
 @pytest.mark.parametrize(
