@@ -131,6 +131,7 @@ GUARDED = {
     ("covtool/data/cache/cache_file.py", "os.pwrite"): "asks for it first",
     ("covtool/data/images/bounds.py", "os.register_at_fork"): "asks for it first",
     ("covtool/data/loading/worker_death.py", "os.statvfs"): "AttributeError is caught",
+    ("covtool/data/loading/worker_death.py", "signal.SIGCHLD"): "asks for it first",
     ("covtool/data/loading/workers.py", "os.sched_getaffinity"): "asks for it first",
     ("covtool/data/loading/workers.py", "signal.SIGHUP"): "asks for it first",
     ("covtool/data/loading/workers.py", "signal.pthread_sigmask"): "asks for sigwaitinfo first",

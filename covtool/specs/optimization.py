@@ -24,6 +24,10 @@ RECORDED = ("lr_rule",)
 WARMUP_AT_MOST = 1.0  # epochs, where none are asked for
 WARMUP_SHARE = 0.1  # of all epochs
 
+USUAL_LR, USUAL_HEAD_LR_MULT = 5e-4, 5.0
+SOLVED_LR, SOLVED_HEAD_LR_MULT = 1e-2, 1.0
+"""Rates with a classifier that is solved anew: `benchmarks/calibrated_finetuning.py`."""
+
 
 class OptimizationSpec(CheckedRecord):
     """Epochs, optimizer, learning rates and regularization of a training run.
@@ -79,8 +83,8 @@ class OptimizationSpec(CheckedRecord):
     # Resolved once, before anything is trained: args.yaml has what it came to.
     lr: PositiveFloat | Literal["auto"] | None = Field(
         None,
-        description="Learning rate of the backbone; auto: found by a range test before the run; "
-        "default: 0.0005, or 0.01 under a classifier that is solved anew (--resolve-head).",
+        description="Learning rate of the backbone; auto: by a range test; default: 5e-4, 1e-2 "
+        "with a solved head.",
         json_schema_extra={**SCHEDULE, "or": AUTO},
     )
     # Written where the rate was found, so that nobody takes it for one that was chosen.
@@ -95,7 +99,7 @@ class OptimizationSpec(CheckedRecord):
         None,
         gt=0,
         description="Learning rate of the pooling and the classifier, as a multiple of --lr; "
-        "default: 5, or 1 for a classifier that is solved anew.",
+        "default: 5, or 1 with a solved classifier.",
         json_schema_extra=SCHEDULE,
     )
     layer_decay: float | None = Field(
@@ -216,9 +220,11 @@ class OptimizationSpec(CheckedRecord):
             f"--warmup-epochs {self.warmup:g} leaves nothing of --epochs {self.epochs}.",
             "Warm up for fewer epochs.",
         )
+        # One that is left open is at most that; it is looked at again once it is known.
+        peak = self.lr if isinstance(self.lr, float) else max(USUAL_LR, SOLVED_LR)
         yield (
-            isinstance(self.lr, float) and self.lowest_peak > self.lr,
-            f"--lr {self.lr} is below --warmup-lr {self.warmup_lr:g} or --min-lr {self.min_lr:g}.",
+            self.lr != AUTO and self.lowest_peak > peak,
+            f"--lr {peak} is below --warmup-lr {self.warmup_lr:g} or --min-lr {self.min_lr:g}.",
             "Lower those as well.",
         )
         yield (

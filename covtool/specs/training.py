@@ -8,17 +8,20 @@ from pydantic import Field
 from pydantic.config import JsonDict
 
 from covtool.specs.freezing import BACKBONE, FreezeRule, parse_freeze
-from covtool.specs.optimization import RUN, OptimizationSpec
+from covtool.specs.optimization import (
+    RUN,
+    SOLVED_HEAD_LR_MULT,
+    SOLVED_LR,
+    USUAL_HEAD_LR_MULT,
+    USUAL_LR,
+    OptimizationSpec,
+)
 from covtool.specs.record import Contradiction
 
 FILTERS: JsonDict = {"panel": "Decoupled convolutions"}
 PARTS: JsonDict = {"panel": "What is trained"}
 SPEED: JsonDict = {"panel": "Speed and device"}
 WATCHING: JsonDict = {"panel": "Watching and keeping"}
-
-USUAL_LR, USUAL_HEAD_LR_MULT = 5e-4, 5.0
-SOLVED_LR, SOLVED_HEAD_LR_MULT = 1e-2, 1.0
-"""Rates under a classifier that is solved anew: `benchmarks/calibrated_finetuning.py`."""
 
 CompileMode = Literal[
     "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"

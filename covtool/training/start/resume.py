@@ -180,7 +180,8 @@ def _started_with(saved: dict[str, Any], file: Path) -> FinetuneRequest:
             raise ArgumentError(f"'lr' is not valid: It is {AUTO}, not a number.")
     except ArgumentError as problem:
         raise unusable(file, problem.message) from problem
-    return request
+    # Those that it lacks, as a number.
+    return request.model_copy(update={"training": request.training.with_rates()})
 
 
 def _assumed(saved: Mapping[str, Any], request: FinetuneRequest, file: Path) -> Iterator[str]:
