@@ -79,7 +79,7 @@ def _deferred(owner: ModuleType, name: str) -> Iterator[None]:
     def deferred(function: Any = None, *arguments: Any, **options: Any) -> Any:
         if function is None:
             return functools.partial(deferred, **options)
-        if not isinstance(function, Callable) or isinstance(function, type):
+        if not callable(function) or isinstance(function, type):
             return disable(function, *arguments, **options)
 
         @functools.cache

@@ -1,6 +1,7 @@
 """Locks between processes where the system gives an error in place of a lock."""
 
 import errno
+import os
 
 import filelock
 import pytest
@@ -15,14 +16,13 @@ def failing(monkeypatch: pytest.MonkeyPatch, problem: Exception) -> None:
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
 
 
+WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+OTHERS = (errno.EIO, errno.EMFILE, errno.EPERM)
+
+
 @pytest.mark.parametrize(
     "problem",
-    [
-        NotImplementedError("no locks"),
-        OSError(errno.ENOLCK, "No locks available"),
-        OSError(errno.EOPNOTSUPP, "Operation not supported"),
-        OSError(errno.ENOSYS, "Function not implemented"),
-    ],
+    [NotImplementedError("no locks"), *(OSError(n, os.strerror(n)) for n in WITHOUT_LOCKS)],
     ids=repr,
 )
 def test_a_file_system_without_locks_is_known_as_such(tmp_path, monkeypatch, problem) -> None:
@@ -31,18 +31,10 @@ def test_a_file_system_without_locks_is_known_as_such(tmp_path, monkeypatch, pro
         assert is_held is None
 
 
-@pytest.mark.parametrize(
-    "problem",
-    [
-        OSError(errno.EIO, "Input/output error"),
-        OSError(errno.EMFILE, "Too many open files"),
-        PermissionError(errno.EPERM, "Operation not permitted"),
-    ],
-    ids=repr,
-)
-def test_another_error_is_not_taken_for_that(tmp_path, monkeypatch, problem) -> None:
-    failing(monkeypatch, problem)
-    with pytest.raises(OSError, match=problem.strerror):
+@pytest.mark.parametrize("number", OTHERS, ids=errno.errorcode.get)
+def test_another_error_is_not_taken_for_that(tmp_path, monkeypatch, number) -> None:
+    failing(monkeypatch, OSError(number, os.strerror(number)))
+    with pytest.raises(OSError, match=os.strerror(number)):
         take_lock(tmp_path / "lock")
 
 

@@ -226,7 +226,6 @@ def _retrieve(
     request: "RetrievalRequest", asked_for: evaluation_report.ReportOptions, *, as_json: bool
 ) -> None:
     from covtool.evaluation.retrieve import retrieve
-    from covtool.reporting.doubts import search_doubts
     from covtool_cli import render, retrieval_tables
 
     done = retrieve(request, track=render.track, on_report=retrieval_tables.show_report)
@@ -239,6 +238,8 @@ def _retrieve(
         other = retrieve(again, track=render.track)
     _tell(done.unreadable, done.notes)
     if other is not None:
+        from covtool.reporting.doubts import search_doubts
+
         _tell((), _of_other(asked_for, search_doubts(other)))
     written = evaluation_report.write_search(asked_for, request, done, other)
     model = None if request.source is None else request.source.name
@@ -259,7 +260,6 @@ def _classify(
     as_json: bool,
 ) -> None:
     from covtool.evaluation.evaluate import evaluate
-    from covtool.reporting.doubts import doubts
     from covtool_cli import classification_tables, render
 
     done = evaluate(request, track=render.track)
@@ -276,6 +276,8 @@ def _classify(
         other = evaluate(plain, track=render.track)
     _tell(done.unreadable, done.notes)
     if other is not None:
+        from covtool.reporting.doubts import doubts
+
         _tell((), _of_other(asked_for, doubts(other)))
     written = evaluation_report.write(asked_for, request, done, other)
     model = request.source.name

@@ -48,11 +48,13 @@ def no_signal_raises() -> Iterator[None]:
     finalizer Python passes over what is raised: the death went unnoticed, and a lock that was
     about to be let go of stayed taken for ever. `watched` looks in its place.
     """
-    yield
-    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-        handler = signal.getsignal(signal.SIGCHLD)
-        if getattr(handler, "__module__", None) == signal_handling.__name__:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGCHLD)
+            if getattr(handler, "__module__", None) == signal_handling.__name__:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def watched(batches: Iterator[Batch]) -> Iterator[Batch]:

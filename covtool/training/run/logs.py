@@ -135,7 +135,8 @@ class RunLogs:
         rows = ((row.line, row.epoch + 1) for row in epoch_rows(self._folder))
         found = self._cut(METRICS, steps, last=updates, needed=updates - skipped)
         done = self._cut(SUMMARY, rows, last=epochs, needed=epochs, least=header)
-        # How many lines there should be is not known: runs of older versions have none.
+        # Of more than there can be: damage is told wherever it is. How many there should be is not
+        # known, as runs of older versions have none.
         spectra = ((row.line, row.epoch) for row in spectrum_rows(self._folder))
         self._cut(SPECTRA, spectra, last=epochs, needed=epochs + 1)
         lacking = ((METRICS, updates - skipped, found, "update"), (SUMMARY, epochs, done, "epoch"))
