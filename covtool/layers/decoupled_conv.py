@@ -45,6 +45,7 @@ class DecoupledConv2d(ConvOperator):
     """
 
     moving_buffers = ("norm_mean",)  # that follow the batches in training
+    buffers_move = True  # not where a batch is computed again: ρ is what it was the first time
 
     log_radius: Tensor
     norm_mean: Tensor
@@ -122,11 +123,12 @@ class DecoupledConv2d(ConvOperator):
 
     def _functions(self) -> Decoupling:
         """Return h and g; None for a convolution's own, which need no computing."""
+        follows = self.training and self.buffers_move and hasattr(self, "norm_mean")
         return Decoupling(
             magnitude=None if self.spec.conv == "linear" else self._magnitude,
             angular=None if self.spec.angular == "cosine" else self._angular,
             radius=self._radius_by_filter if self.has_radius else None,
-            follow=self._follow if self.training and hasattr(self, "norm_mean") else None,
+            follow=self._follow if follows else None,
             beta=self._beta or 0.0,
             k=self.spec.k,
         )

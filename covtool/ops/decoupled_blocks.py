@@ -22,7 +22,7 @@ from covtool.ops.decoupling import Decoupling
 from covtool.ops.magnitudes import NEGLIGIBLE
 from covtool.ops.patches import Box, Geometry, by_group, convolve, energies, kernel_size
 from covtool.ops.precision import full_precision
-from covtool.ops.python_backward import differentiates_in_python
+from covtool.ops.python_backward import differentiates_in_python, hooks_take_what_is_kept
 
 _BLOCK = 2**18
 """Elements of a block for each thread: 1 MiB of float32, about what a core's own cache holds."""
@@ -107,27 +107,35 @@ class _InBlocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, step: Step, norm: Tensor | None, *inputs: Any) -> Tensor:
         work = _Work(step, inputs)
-        response, cosines, terms = work.forward(norm)
-        # Kept beside autograd, which would refuse to go back after `relu_(response)`.
+        response, kept, terms = work.forward(norm)
         if step.differentiable:  # nor do tensors of torch.inference_mode count their versions
-            ctx.response = response.detach() if cosines is None else None
+            ctx.response = None
+            if kept is None and hooks_take_what_is_kept():
+                kept = response.detach()
+            elif kept is None:
+                # Beside autograd, which would refuse to go back after `relu_(response)`.
+                ctx.response = response.detach()
             ctx.step, ctx.version, ctx.images = step, response._version, work.images
-            ctx.save_for_backward(*inputs, cosines, *(term for block in terms for term in block))
+            ctx.save_for_backward(*inputs, kept, *(term for block in terms for term in block))
             ctx.counts = [len(block) for block in terms]
         return response
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, cosines = ctx.saved_tensors[: _INPUTS + 1]
+        saved = ctx.saved_tensors  # once: what checkpointing has computed again is given once
+        *inputs, kept = saved[: _INPUTS + 1]
         needed = ctx.needs_input_grad[2:]
         with full_precision(gradient):  # a backward pass may be called where autocast is on
             if torch.is_grad_enabled():  # to be differentiated again
                 return None, None, *_by_autograd(ctx.step, tuple(inputs), needed, gradient)
             work = _Work(ctx.step, tuple(inputs), ctx.images)
-            kept = ctx.response if cosines is None else cosines
-            if cosines is None and kept._version != ctx.version:  # changed in place since
+            if kept is None:
+                kept = ctx.response
+            # A response that has been changed in place since. Hooks may return a copy, which has
+            # changed another number of times: then it is made once more for nothing.
+            if work.size is None and kept._version != ctx.version:
                 kept, _, _ = work.forward(None)
-            terms = iter(ctx.saved_tensors[_INPUTS + 1 :])
+            terms = iter(saved[_INPUTS + 1 :])
             rows = [tuple(islice(terms, count)) for count in ctx.counts]
             found = _Backward(work, needed).gradients(gradient, kept, rows)
         pairs = zip(inputs, found, strict=True)

@@ -51,3 +51,11 @@ def differentiates_in_python() -> bool:
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
     )
+
+
+def hooks_take_what_is_kept() -> bool:
+    """Return whether what is kept for the backward pass goes through hooks, which may drop it.
+
+    Such are activation checkpointing, which computes it again, and its move to another device.
+    """
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None

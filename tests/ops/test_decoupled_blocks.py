@@ -8,8 +8,10 @@ from covering import pairs
 from paper_operator import GEOMETRIES, random_conv, random_tensor
 from tolerances import EXACT, FLOAT64
 from torch import Tensor
+from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
 from torch.nn import functional as F
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
 from covtool.ops import decoupled_blocks
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
@@ -158,6 +160,32 @@ def test_the_response_may_be_changed_in_place(
 
 
 @pytest.mark.parametrize("angular", ANGULAR)
+@pytest.mark.parametrize("change", [torch.relu, torch.relu_])
+def test_hooks_decide_what_is_kept(
+    change: Callable[[Tensor], Tensor], angular: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_blocks(monkeypatch)
+    maps, weight, geometry = operands("padded")
+    chosen = functions("tanh", angular)
+
+    def changed(x: Tensor, w: Tensor) -> Tensor:
+        return change(decoupled_conv2d(x, w, chosen, geometry))
+
+    expected = gradients(changed(maps, weight), maps, weight)
+    again = checkpoint(changed, maps, weight, use_reentrant=False)
+    assert_close(gradients(again, maps, weight), expected, **EXACT)
+    with save_on_cpu():
+        moved = changed(maps, weight)
+    assert_close(gradients(moved, maps, weight), expected, **EXACT)
+    handed = list[Tensor]()
+    with saved_tensors_hooks(lambda x: handed.append(x) or len(handed) - 1, handed.__getitem__):
+        response = decoupled_conv2d(maps, weight, chosen, geometry)
+    assert response.grad_fn is not None
+    assert not [x for x in vars(response.grad_fn).values() if isinstance(x, Tensor)]
+    assert_close(gradients(response.relu(), maps, weight), expected, **EXACT)
+
+
+@pytest.mark.parametrize("angular", ANGULAR)
 @pytest.mark.parametrize("place", ["padded", "grouped", "depthwise"])
 def test_only_what_is_needed_gets_a_gradient(place: str, angular: str) -> None:
     maps, weight, geometry = operands(place)
@@ -187,7 +215,8 @@ def test_little_more_than_the_input_is_kept(place: str, maps_kept: int, angular:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         response = decoupled_conv2d(maps, weight, functions("tanh", angular), geometry)
-    # The response of the cosine is the caller's as well; depthwise has a norm for each value.
+    kept.pop(response.untyped_storage().data_ptr(), None)  # the caller's as well
+    # Depthwise has a norm for each value.
     of_its_size = maps_kept if angular != "cosine" or place == "depthwise" else 0
     few = 5 * response[:, 0].numel() + 3 * weight.numel() + 100
     assert sum(kept.values()) <= maps.numel() + of_its_size * response.numel() + few

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from covtool.errors import ArgumentError
+from covtool.layers.decoupled_conv import DecoupledConv2d
 from covtool.layers.synchronized_batch_norm import SynchronizedBatchNorm
 from covtool.specs import TrainingSpec
 from covtool.specs.training import CUDA_GRAPHS
@@ -92,15 +93,21 @@ def recomputing(model: nn.Module, training: TrainingSpec) -> Iterator[None]:
     """Keep the buffers of a model as they are during a backward pass with checkpointing.
 
     Batch norms and operators with running means would otherwise count a batch twice, the second
-    time when their activations are computed again. Without gradient checkpointing it does nothing.
+    time when their activations are computed again; and operators, which compute with their running
+    mean, would then have another one. Without gradient checkpointing it does nothing.
     """
     # Those in eval mode leave their buffers as they are anyway.
     modules = [m for m in model.modules() if m.training] if training.grad_checkpointing else []
     buffers = [buffer for module in modules for buffer in module.buffers(recurse=False)]
     before = [buffer.clone() for buffer in buffers]
+    operators = [module for module in modules if isinstance(module, DecoupledConv2d)]
+    for operator in operators:
+        operator.buffers_move = False
     try:
         yield
     finally:
+        for operator in operators:
+            operator.buffers_move = True
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from operation_cases import CASES, CLASSES, IMAGES, SIDE
 from tolerances import EXACT, FLOAT32_CHAIN
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -14,9 +15,12 @@ from training_runs import Recorder, make_request, power_cut, weights
 
 from covtool.backbones.create import create_model, parse_name
 from covtool.errors import ArgumentError
-from covtool.specs import TrainingSpec
+from covtool.ops.angular import ANGULAR_ACTIVATIONS
+from covtool.specs import ConvolutionSpec, Operation, TrainingSpec
+from covtool.surgery.operations import PlanContext, plan_step
 from covtool.training import FinetuneResult, finetune, plan_finetune
 from covtool.training.parts.acceleration import checkpoint_gradients_, recomputing, tf32
+from covtool.variants import CONVOLUTIONS
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +37,35 @@ def network(name: str) -> nn.Module:
     return create_model(parse_name(name)[0], num_classes=5).double()
 
 
+def operated(plain: nn.Module, operation: Operation) -> nn.Module:
+    step = plan_step(plain, operation, PlanContext(images=IMAGES, num_classes=CLASSES))
+    return step.apply(plain)
+
+
 def calls_in_two_steps(model: nn.Module, images: Tensor, *, checkpointed: bool) -> int:
     """Train mode, forward and backward, twice; how often the middle of the model was computed."""
     calls = []
     middle = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     middle[len(middle) // 2].register_forward_hook(lambda *_: calls.append(1))
     model.train()
-    for _ in range(2):
-        logits = model(images)
+    for scale in (1, 3):  # running means settle differently from one batch to the next
+        logits = model(scale * images)
         with recomputing(model, TrainingSpec(grad_checkpointing=checkpointed)):
             logits.square().sum().backward()
     return len(calls)
+
+
+def assert_recomputing_changes_nothing(plain: nn.Module, name: str, side: int) -> None:
+    checkpointed = deepcopy(plain)
+    checkpoint_gradients_(checkpointed, name)
+    images = torch.randn(2, 3, side, side, dtype=torch.float64)
+    assert calls_in_two_steps(plain, images, checkpointed=False) == 2
+    assert calls_in_two_steps(checkpointed, images, checkpointed=True) == 4
+    for (name, one), other in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
+        if one.requires_grad:
+            assert_close(one.grad, other.grad, msg=name, **EXACT)
+    for (name, one), other in zip(plain.named_buffers(), checkpointed.buffers(), strict=True):
+        assert_close(one, other, msg=name, **EXACT)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext", "test_vit"])
@@ -54,16 +76,26 @@ def test_recomputed_activations_give_the_same_gradients_and_statistics(
     plain = network(name)
     for parameter in list(plain.parameters())[:frozen]:
         parameter.requires_grad_(False)
-    checkpointed = deepcopy(plain)
-    checkpoint_gradients_(checkpointed, name)
-    images = torch.randn(2, 3, 160, 160, dtype=torch.float64)
-    assert calls_in_two_steps(plain, images, checkpointed=False) == 2
-    assert calls_in_two_steps(checkpointed, images, checkpointed=True) == 4
-    for (name, one), other in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
-        if one.requires_grad:
-            assert_close(one.grad, other.grad, msg=name, **EXACT)
-    for (name, one), other in zip(plain.named_buffers(), checkpointed.buffers(), strict=True):
-        assert_close(one, other, msg=name, **EXACT)
+    assert_recomputing_changes_nothing(plain, name, 160)
+
+
+OPERATORS = [ConvolutionSpec(conv=row.name) for row in CONVOLUTIONS] + [
+    ConvolutionSpec(conv="tanh", angular=angular, weighting="linear")
+    for angular in ANGULAR_ACTIVATIONS.names
+]
+
+
+@pytest.mark.parametrize("spec", OPERATORS, ids=lambda spec: f"{spec.conv}, {spec.angular}")
+def test_operators_are_computed_again_as_they_were(spec: ConvolutionSpec) -> None:
+    converted = operated(network("test_resnet"), spec)
+    assert_recomputing_changes_nothing(converted, "test_resnet", 64)
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"conv"}))
+def test_other_operations_leave_a_model_that_can_be_recomputed(name: str) -> None:
+    case = CASES[name]
+    converted = operated(case.network().double(), case.spec)
+    assert_recomputing_changes_nothing(converted, case.base.name, SIDE)
 
 
 def test_statistics_would_be_counted_twice_otherwise() -> None:
