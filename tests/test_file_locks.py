@@ -2,6 +2,9 @@
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 
 import filelock
 import pytest
@@ -44,3 +47,34 @@ def test_a_lock_that_is_held_is_not_taken_again(tmp_path) -> None:
     assert take_lock(tmp_path / "lock") is None
     held.release(remove=True)
     assert not (tmp_path / "lock").exists()
+
+
+_OWNER = """
+import os, sys, time
+from pathlib import Path
+from covtool.file_locks import take_lock
+held = take_lock(Path(sys.argv[1]))
+assert held.is_held
+if not os.fork():
+    print(os.getpid(), flush=True)
+time.sleep(120)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_does_not_keep_the_lock_of_a_process_that_was_killed(tmp_path) -> None:
+    path = tmp_path / "lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", _OWNER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as owner:
+        child = int(owner.stdout.readline())
+        try:
+            assert take_lock(path) is None
+            owner.kill()
+            owner.wait()
+            os.kill(child, 0)  # it is alive
+            taken = take_lock(path)
+            assert taken is not None
+            taken.release()
+        finally:
+            os.kill(child, signal.SIGKILL)

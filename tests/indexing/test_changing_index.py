@@ -1,10 +1,12 @@
 """Images that are added to an index and removed from it, also when the process is killed."""
 
+import errno
 import os
 import shutil
 import signal
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 from forked_command import ForkedCommand
@@ -159,6 +161,23 @@ def test_links_to_an_index_share_its_lock_which_goes_with_the_block(gallery, tmp
     with index_in_use(gallery), pytest.raises(DataError), index_in_use(tmp_path / "link"):
         pass
     assert set(gallery.parent.iterdir()) - {tmp_path / "link"} == before
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE], ids=errno.errorcode.get)
+def test_an_index_that_cannot_be_locked_is_not_changed(gallery, more, monkeypatch, number):
+    acquire = filelock.FileLock.acquire
+
+    def failing(lock, **options):
+        if Path(lock.lock_file).name == f".{gallery.name}.lock":
+            raise OSError(number, os.strerror(number))
+        return acquire(lock, **options)
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", failing)
+    before = gallery.read_bytes()
+    with pytest.raises(DataError, match="cannot be locked") as told:
+        change(gallery, add=(more,))
+    assert os.strerror(number) in told.value.reason
+    assert gallery.read_bytes() == before
 
 
 def killed(function, *, after=0):
