@@ -83,6 +83,17 @@ def require_runs(runs: Iterable[Path]) -> None:
             read_runs([run])  # which says so
 
 
+def require_runs_to_compare(*names: str) -> None:
+    """Refuse what is not the folder of a run, nor of several.
+
+    Raises:
+        ArgumentError: A name leads to neither.
+    """
+    from covtool.run_files import runs_to_compare
+
+    runs_to_compare(names)
+
+
 def require_data(*roots: Path | None) -> None:
     """Refuse data sets that do not exist.
 
@@ -121,6 +132,39 @@ def require_heads(texts: Iterable[str]) -> None:
         name, _ = parse_head(text)
         if name != ALL:
             require_variant("head", name)
+
+
+def require_forms(
+    *,
+    heads: Iterable[str] = (),
+    operators: Iterable[str] = (),
+    maps: Iterable[str] = (),
+    convolutions: Iterable[str] = (),
+    searches_of: Iterable[str] = (),
+) -> None:
+    """Refuse what a benchmark cannot measure.
+
+    Args:
+        heads: Heads, as ``mpn:taylor``.
+        operators: Operators, as ``tanh:sigmoid``.
+        maps: Shapes of feature maps, as ``16x256x7x7``.
+        convolutions: Shapes of feature maps and kernels, as ``16x64x56x56:3x3``.
+        searches_of: Queries, gallery and features, as ``3368x19281x2048``.
+
+    Raises:
+        ArgumentError: There is no such head, operator or shape.
+    """
+    from covtool.benchmarking import names
+
+    for read, texts in (
+        (names.parse_head, heads),
+        (names.parse_operator, operators),
+        (names.parse_map, maps),
+        (names.parse_convolution, convolutions),
+        (names.parse_search, searches_of),
+    ):
+        for text in texts:
+            read(text)
 
 
 def require_outputs(*paths: Path | None, overwrite: bool) -> None:

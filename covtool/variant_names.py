@@ -1,7 +1,6 @@
-"""Names of heads and operators, for what cannot wait until their tables have loaded torch.
+"""Names of heads, operators and their parts, for what cannot wait until tables have loaded torch.
 
-The tables are `covtool.variants.HEADS` and `covtool.variants.CONVOLUTIONS`; tests compare the names
-with them.
+The tables are those of `covtool.variants` and `covtool.ops`; tests compare the names with them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +13,17 @@ HEADS = (
 )
 MAGNITUDES = ("sphere", "ball", "tanh", "linear", "segmented", "log", "mixed")
 CONVOLUTIONS = (*MAGNITUDES, "weight-standardized")
+ANGULAR_ACTIVATIONS = ("linear", "cosine", "sigmoid", "square-cosine")
+GRADIENTS = (
+    *("exact", "svd", "truncated", "top-n", "taylor", "pade", "power-iteration", "newton-schulz"),
+)
 
-KINDS: Mapping[str, Sequence[str]] = {"head": HEADS, "operator": CONVOLUTIONS}
+KINDS: Mapping[str, Sequence[str]] = {
+    "head": HEADS,
+    "gradient rule": GRADIENTS,
+    "operator": CONVOLUTIONS,
+    "angular activation": ANGULAR_ACTIVATIONS,
+}
 """Names by the tables' words for a row."""
 
 
@@ -23,7 +31,7 @@ def require_variant(kind: str, name: str) -> None:
     """Refuse a name that is in no row of a table, as the table does.
 
     Args:
-        kind: Word for a row: ``head`` or ``operator``.
+        kind: Word for a row: a key of `KINDS`.
         name: Name.
 
     Raises:

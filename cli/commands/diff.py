@@ -67,7 +67,9 @@ def command(
         )
     if against and every_tensor:
         raise ArgumentError("--all has no effect with --against: no tensors are compared.")
-    if not against:
+    if against:
+        first_checks.require_runs_to_compare(*sides, *against)
+    else:
         first_checks.require_some_models(*sides)
     with loading.libraries(as_json=as_json):
         from covtool.differences import RepeatedDifference, RunDifference, compare, compare_repeats

@@ -1,6 +1,5 @@
 """Every decoupled operator against the convolution whose place it takes."""
 
-import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from covtool.benchmarking.compiling import compiling, require_compiler
 from covtool.benchmarking.inputs import BenchmarkSpec, random_features
 from covtool.benchmarking.measuring import Cost, describe_machine, measure
-from covtool.errors import ArgumentError
+from covtool.benchmarking.names import ConvolutionShape, parse_convolution, parse_operator
 from covtool.ops.angular import ANGULAR_ACTIVATIONS
 from covtool.ops.decoupled import patch_norm
 from covtool.ops.magnitudes import MAGNITUDES
@@ -34,7 +33,6 @@ SHAPES = (
     "16x512x14x14:dw3x3",
 )
 BASELINE = "conv"
-_SHAPE = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)x([1-9]\d*):(dw)?([1-9]\d*)x([1-9]\d*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +83,10 @@ def operator_spec(name: str) -> ConvolutionSpec:
     Raises:
         ArgumentError: There is no such operator, or it takes no angular activation.
     """
-    conv, _, angular = name.partition(":")
-    row = CONVOLUTIONS[conv]
-    if not angular:
-        return ConvolutionSpec(conv=row.name)
-    if "angular" not in row.options:
-        raise ArgumentError(f"{conv} takes no angular activation: {name!r}.")
-    return ConvolutionSpec(conv=row.name, angular=ANGULAR_ACTIVATIONS[angular].name)
+    conv, angular = parse_operator(name)
+    if angular is None:
+        return ConvolutionSpec(conv=conv)
+    return ConvolutionSpec(conv=conv, angular=angular)
 
 
 def benchmark_convolutions(
@@ -117,14 +112,14 @@ def benchmark_convolutions(
     """
     spec = spec or BenchmarkSpec()
     specs = {name: operator_spec(name) for name in operators or all_operators()}
-    maps = [(shape, *_parsed(shape)) for shape in shapes]
+    maps = [(shape, parse_convolution(shape)) for shape in shapes]
     if spec.compiled:
         require_compiler(spec.device)
     rows: list[ConvolutionCost] = []
-    for shape, sizes, conv in maps:
-        features = random_features(sizes, spec.device, spec.torch_dtype)
+    for shape, parsed in maps:
+        features = random_features(parsed.sizes, spec.device, spec.torch_dtype)
         features = features.contiguous(memory_format=spec.memory_format)
-        layers = _layers(conv, specs, features, spec)
+        layers = _layers(_convolution(parsed), specs, features, spec)
         with compiling() if spec.compiled else nullcontext():
             rows += _rows(shape, layers, features, spec, track)
     return ConvolutionBenchmark(machine=describe_machine(spec.device), spec=spec, rows=tuple(rows))
@@ -182,22 +177,13 @@ def _rows(
     return [row(*form) for form in forms]
 
 
-def _parsed(shape: str) -> tuple[list[int], nn.Conv2d]:
-    match = _SHAPE.fullmatch(shape)
-    if match is None:
-        raise ArgumentError(
-            f"There is no convolution of shape {shape!r}.",
-            hint="Write batch, channels, height, width and the kernel like 16x64x56x56:3x3, or "
-            "16x64x56x56:dw3x3 for a depthwise one.",
-        )
-    *sizes, height, width = (int(n) for n in match.group(1, 2, 3, 4, 6, 7))
-    channels = sizes[1]
-    conv = nn.Conv2d(
+def _convolution(shape: ConvolutionShape) -> nn.Conv2d:
+    channels, (height, width) = shape.sizes[1], shape.kernel
+    return nn.Conv2d(
         channels,
         channels,
         (height, width),
         padding=(height // 2, width // 2),
-        groups=channels if match[5] else 1,
+        groups=channels if shape.depthwise else 1,
         bias=False,
     )
-    return sizes, conv

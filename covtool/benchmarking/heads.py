@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from covtool.benchmarking.inputs import feature_map
 from covtool.benchmarking.measuring import Cost, describe_machine, measure
+from covtool.benchmarking.names import parse_head
 from covtool.benchmarking.published_isqrt import published_isqrt
 from covtool.layers import CovariancePooling
 from covtool.ops.covariance import covariance_pool, triu_vec
@@ -152,10 +153,10 @@ def _rows(
 
 
 def _layer(name: str, channels: int) -> nn.Module:
-    head, _, rule = name.partition(":")
+    head, rule = parse_head(name)
     spec = {"head": head, "dim": channels, "reduction": "none"}
     if rule:
-        spec["gradient"] = GRADIENTS[rule].name
+        spec["gradient"] = rule
     return HEADS[head].build(channels, HeadSpec(**spec))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from covtool.errors import ArgumentError
+from covtool.benchmarking.names import parse_map
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +44,7 @@ def feature_map(shape: str, device: torch.device | str, dtype: torch.dtype) -> T
     Raises:
         ArgumentError: It is no such shape.
     """
-    sizes = shape.split("x")
-    if len(sizes) != 4 or not all(size.isdecimal() and int(size) for size in sizes):
-        raise ArgumentError(
-            f"There is no feature map of shape {shape!r}.",
-            hint="Write batch, channels, height and width like 16x256x7x7.",
-        )
-    return random_features([int(size) for size in sizes], device, dtype)
+    return random_features(parse_map(shape), device, dtype)
 
 
 def random_features(sizes: Sequence[int], device: torch.device | str, dtype: torch.dtype) -> Tensor:

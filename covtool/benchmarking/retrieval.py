@@ -11,7 +11,8 @@ from statistics import median
 import torch
 
 from covtool.benchmarking.measuring import describe_machine
-from covtool.errors import ArgumentError, CovtoolError
+from covtool.benchmarking.names import parse_search
+from covtool.errors import CovtoolError
 from covtool.evaluation import FeatureSet, evaluate_retrieval
 from covtool.progress import Track, silent
 from covtool.specs import RetrievalSpec
@@ -85,7 +86,7 @@ def benchmark_retrieval(
         ArgumentError: A shape makes no sense, or the memory does not suffice.
     """
     spec = spec or RetrievalSpec()
-    cases = [(shape, _sizes(shape), search) for shape in shapes for search in searches]
+    cases = [(shape, parse_search(shape), search) for shape in shapes for search in searches]
     rows = []
     for shape, sizes, search in track(cases, "measuring", len(cases)):
         chosen = spec.model_copy(update={"rerank": search == "rerank"})
@@ -164,14 +165,3 @@ def _peak_bytes() -> int:
     # Kibibytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _sizes(shape: str) -> tuple[int, int, int]:
-    sizes = shape.split("x")
-    if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
-        raise ArgumentError(
-            f"There is no search of the shape {shape!r}.",
-            hint=f"Write queries, images of the gallery and features like {SHAPE}.",
-        )
-    queries, images, num_features = map(int, sizes)
-    return queries, images, num_features

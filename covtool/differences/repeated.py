@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from covtool.differences.recipes import FieldDifference, differing
-from covtool.differences.runs import NAMES_OF_A_RUN, images_of, is_run, plain_value
+from covtool.differences.runs import NAMES_OF_A_RUN, images_of, plain_value
 from covtool.errors import ArgumentError
 from covtool.ops.t_intervals import (
     CONFIDENCE,
@@ -20,9 +20,8 @@ from covtool.run_files import (
     ARGUMENTS,
     FinalFigures,
     final_figures,
-    is_repeats,
     read_settings,
-    runs_in,
+    runs_to_compare,
 )
 
 OF_A_REPEAT = (*NAMES_OF_A_RUN, "seed", "seeds", "fold")
@@ -88,7 +87,7 @@ def compare_repeats(runs: Sequence[str], against: Sequence[str]) -> RepeatedDiff
         ArgumentError: A folder is not a run, or is in both groups; settings cannot be read.
         DataError: A run is not complete, a file of it is damaged, or they share no figure.
     """
-    sides = [_figures(_expanded(side)) for side in (runs, against)]
+    sides = [_figures(runs_to_compare(side)) for side in (runs, against)]
     _require_apart(sides)
     keys = [[(one.seed, one.fold, one.folds) for one in side] for side in sides]
     why_not = _why_not_paired(*keys)
@@ -123,21 +122,6 @@ def compare_repeats(runs: Sequence[str], against: Sequence[str]) -> RepeatedDiff
         settings=tuple(differing("", *map(_settings, folders))),
         notes=tuple(_notes(sides, why_not)),
     )
-
-
-def _expanded(names: Sequence[str]) -> list[Path]:
-    found: list[Path] = []
-    for folder in map(Path, names):
-        inside = runs_in(folder) if is_repeats(folder) else [folder]
-        if not inside or not all(is_run(str(run)) for run in inside):
-            raise ArgumentError(
-                f"{folder} is not the folder of a run, nor of several.",
-                reason=f"It has no {ARGUMENTS}." if folder.is_dir() else "There is no such folder.",
-                hint="--against compares the final figures of runs; two models are compared by "
-                "covtool diff A B.",
-            )
-        found += inside
-    return found
 
 
 def _figures(runs: Sequence[Path]) -> list[FinalFigures]:

@@ -31,7 +31,7 @@ from covtool.run_files.names import (
     STATES,
     SUMMARY,
 )
-from covtool.run_files.repeats import is_repeats, named_runs, runs_in, runs_of
+from covtool.run_files.repeats import is_repeats, named_runs, runs_in, runs_of, runs_to_compare
 from covtool.run_files.resumable import require_resumable
 from covtool.run_files.settings import read_settings
 
@@ -63,6 +63,7 @@ __all__ = [
     "require_resumable",
     "runs_in",
     "runs_of",
+    "runs_to_compare",
     "spectrum_rows",
     "step_rows",
 ]

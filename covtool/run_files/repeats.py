@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from covtool.errors import ArgumentError
 from covtool.printable import first_few, printable
 from covtool.regular_files import is_regular
 from covtool.run_files.names import ARGUMENTS, REPEATS
@@ -23,6 +24,26 @@ def runs_in(folder: Path) -> list[Path]:
     except OSError:
         return []
     return sorted(found, key=lambda child: _numbers_in(child.name))
+
+
+def runs_to_compare(names: Iterable[str | Path]) -> list[Path]:
+    """Return runs whose final figures are to be compared, as `runs_of` does.
+
+    Raises:
+        ArgumentError: A name leads neither to the folder of a run nor to one of several.
+    """
+    found: list[Path] = []
+    for folder in map(Path, names):
+        inside = runs_of([folder])
+        if not inside or not all(is_regular(run / ARGUMENTS) for run in inside):
+            raise ArgumentError(
+                f"{folder} is not the folder of a run, nor of several.",
+                reason=f"It has no {ARGUMENTS}." if folder.is_dir() else "There is no such folder.",
+                hint="--against compares the final figures of runs; two models are compared by "
+                "covtool diff A B.",
+            )
+        found += inside
+    return found
 
 
 def runs_of(folders: Iterable[Path]) -> list[Path]:

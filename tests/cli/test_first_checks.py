@@ -19,6 +19,8 @@ from covtool.data.datasets.survey import survey
 from covtool.errors import CovtoolError, UnknownVariantError
 from covtool.indexing.index_file import read_record
 from covtool.indexing.places import require_index
+from covtool.ops.angular import ANGULAR_ACTIVATIONS
+from covtool.ops.eigen_gradients import GRADIENTS
 from covtool.prediction.image_inputs import find_inputs
 from covtool.specs import TrainingSpec
 from covtool.training.parts.optimizer import build_optimizer
@@ -29,8 +31,8 @@ from covtool_cli.commands.bench import BENCHMARKS
 from covtool_cli.lazy import load_command
 from covtool_cli.main import COMMANDS
 
-MODEL, DATA, OUTPUT, NAME = "model", "data", "output", "name"
-CODES = {MODEL: 3, DATA: 4, OUTPUT: 2, NAME: 2}
+MODEL, DATA, OUTPUT, NAME, SHAPE, RUNS = "model", "data", "output", "name", "shape", "runs"
+CODES = {MODEL: 3, DATA: 4, OUTPUT: 2, NAME: 2, SHAPE: 2, RUNS: 2}
 
 WRONG = {
     "inspect": {MODEL: "net.pht"},
@@ -88,7 +90,7 @@ WRONG = {
         DATA: "net.pth net.pth -o new.safetensors --data brds",
         OUTPUT: "net.pth net.pth -o taken.safetensors",
     },
-    "diff": {MODEL: "net.pth missing.pth"},
+    "diff": {MODEL: "net.pth missing.pth", RUNS: "runs --against runs/missing"},
     "report": {DATA: "runs/missing"},
     "index": {
         MODEL: "missing.pth birds -o new.index",
@@ -100,8 +102,14 @@ WRONG = {
         DATA: "takn.index birds",
         OUTPUT: "taken.index birds -o taken.csv",
     },
-    "bench heads": {NAME: "--head isqr"},
-    "bench step": {NAME: "--opt sgdd"},
+    "bench heads": {NAME: "--head mpn:taylr", SHAPE: "--shape 16x256x7"},
+    "bench convs": {
+        MODEL: "--step resnet5",
+        NAME: "--conv tanh:sigmod",
+        SHAPE: "--shape 16x64x56x56:3",
+    },
+    "bench step": {MODEL: "--network resnet5", NAME: "--opt sgdd", SHAPE: "--shape 8x3x224"},
+    "bench retrieval": {SHAPE: "--shape 3368x19281"},
     "bench data": {DATA: "--data brds"},
 }
 """Arguments by command and by what is wrong with them; all else of them is right."""
@@ -109,10 +117,11 @@ WRONG = {
 CASES = [(command, kind) for command, kinds in WRONG.items() for kind in kinds]
 
 KINDS_OF_PARAMETERS = {
-    **dict.fromkeys(("model", "models", "source", "sources", "sides"), MODEL),
+    **dict.fromkeys(("model", "models", "source", "sources", "sides", "step", "network"), MODEL),
     **dict.fromkeys(("data", "images", "queries", "calibrate"), DATA),
     "overwrite": OUTPUT,
     **dict.fromkeys(("head", "opt"), NAME),
+    "shape": SHAPE,
 }
 ELSEWHERE = {
     ("demo", OUTPUT): "its folder is its own",
@@ -255,7 +264,11 @@ def test_missing_index_is_refused_in_the_words_of_the_reader(place, monkeypatch)
     assert words == words_of(lambda: read_record(path))
 
 
-@pytest.mark.parametrize("table", [HEADS, CONVOLUTIONS], ids=lambda table: table.kind)
+@pytest.mark.parametrize(
+    "table",
+    [HEADS, GRADIENTS, CONVOLUTIONS, ANGULAR_ACTIVATIONS],
+    ids=lambda table: table.kind,
+)
 def test_wrong_variants_are_refused_in_the_words_of_their_tables(table) -> None:
     assert KINDS[table.kind] == table.names
     words = words_of(lambda: require_variant(table.kind, "isqr"))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covtool.errors import ArgumentError
-from covtool_cli import loading, options, render
+from covtool_cli import first_checks, loading, options, render
 from covtool_cli.commands.bench import settings, tables
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ def command(
     Example: covtool bench convs --step resnet18 --conv tanh
     """
     _refuse_mixed(shape, step, step_shape)
+    first_checks.require_forms(operators=conv or (), convolutions=shape or ())
+    first_checks.require_forms(maps=[step_shape] if step_shape else ())
+    first_checks.require_models(step)
     with loading.libraries(as_json=as_json):
         spec = settings.benchmark_spec(
             device,

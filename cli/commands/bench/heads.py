@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covtool.variant_names import require_variant
-from covtool_cli import loading, options, render
+from covtool_cli import first_checks, loading, options, render
 from covtool_cli.commands.bench import settings, tables
 
 if TYPE_CHECKING:
@@ -37,8 +36,7 @@ def command(
 
     Example: covtool bench heads --shape 16x256x7x7 --head isqrt --head mpn:taylor
     """
-    for name in head or ():
-        require_variant("head", name.partition(":")[0])
+    first_checks.require_forms(heads=head or (), maps=shape or ())
     with loading.libraries(as_json=as_json):
         from covtool.benchmarking.heads import SHAPES, benchmark_heads
 

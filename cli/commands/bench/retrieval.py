@@ -7,7 +7,7 @@ import typer
 from covtool.errors import UnknownVariantError
 from covtool.specs import RetrievalSpec
 from covtool.specs.byte_amounts import format_bytes
-from covtool_cli import loading, options, render
+from covtool_cli import first_checks, loading, options, render
 from covtool_cli.commands.bench import settings, tables
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def command(
     for name in search or ():
         if name not in SEARCHES:
             raise UnknownVariantError("search", name, SEARCHES)
+    first_checks.require_forms(searches_of=shape or ())
     given = {"metric": metric, "max_memory": max_memory}
     spec = options.validated(RetrievalSpec, {k: v for k, v in given.items() if v is not None})
     with loading.libraries(as_json=as_json):

@@ -42,6 +42,8 @@ def command(
     """
     for name in opt or ():
         first_checks.require_optimizer(name)
+    first_checks.require_forms(maps=shape or ())
+    first_checks.require_models(network)
     with loading.libraries(as_json=as_json):
         from covtool.benchmarking.optimizer_steps import (
             NETWORK,
