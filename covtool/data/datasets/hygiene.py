@@ -11,13 +11,15 @@ from stat import S_ISLNK
 
 import numpy as np
 
+from covtool.data.datasets.folder_entries import links_among
 from covtool.data.datasets.folders.classes import folders_in, holds_images
 from covtool.data.datasets.folders.left_out import notes_on_left_out
 from covtool.data.datasets.folders.names import is_no_class
 from covtool.data.datasets.found_images import counted, shown
+from covtool.data.datasets.image_paths import ImagePaths
 from covtool.data.datasets.layout import DataLayout
 from covtool.data.datasets.records.records import labels_of
-from covtool.data.datasets.samples import Sample, chosen_samples, path_texts
+from covtool.data.datasets.samples import FileSamples, Sample, chosen_samples, path_texts
 from covtool.data.datasets.spelling import spelled_alike
 from covtool.errors import DataError
 from covtool.printable import escaped, first_few, printable
@@ -42,7 +44,9 @@ def check_layout(layout: DataLayout, *, name_missing: bool = True) -> DataLayout
     if layout.has_files:
         notes += _listed_again(layout)
         every = chain.from_iterable(map(path_texts, layout.splits.values()))
-        notes += note_on_outside(every, layout.folder)
+        columns = [s.paths for s in layout.splits.values() if isinstance(s, FileSamples)]
+        if len(columns) < len(layout.splits) or _some_are_outside(columns, layout.folder):
+            notes += note_on_outside(every, layout.folder)
     if layout.kind == "folder":
         notes += _beside(layout)
     return replace(layout, notes=tuple(escaped(note, keep="\n") for note in notes))
@@ -84,16 +88,34 @@ def _perhaps_again(splits: Mapping[str, Sequence[Sample]]) -> dict[str, Sequence
 
     A number of each image is held, where a table of a million paths would take hundreds of MB.
     """
-    hashes = {
-        split: np.fromiter(map(hash, real_paths(samples)), np.int64, len(samples))
-        for split, samples in splits.items()
-    }
+    hashes = {split: _hashes(samples) for split, samples in splits.items()}
     ordered = np.sort(np.concatenate([np.empty(0, np.int64), *hashes.values()]))
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     return {
         split: chosen_samples(samples, np.flatnonzero(np.isin(hashes[split], twice)))
         for split, samples in splits.items()
     }
+
+
+def _hashes(samples: Sequence[Sample]) -> np.ndarray:
+    """Return a number for each image, (N,), equal where `real_paths` are."""
+    if not isinstance(samples, FileSamples):
+        pairs = np.array([tuple(map(hash, path)) for path in real_paths(samples)], np.int64)
+        folders, names = pairs.reshape(-1, 2).T
+        return _mixed(folders, names)
+    paths = samples.paths
+    folder = np.array([hash(os.path.realpath(one)) for one in paths.folders], np.int64)
+    names = np.fromiter(map(hash, paths.names()), np.int64, len(paths))
+    hashes = _mixed(folder[paths.folder], names)
+    links = np.fromiter(links_among(paths), np.int64)
+    if links.size:
+        hashes[links] = _hashes(tuple(chosen_samples(samples, links)))
+    return hashes
+
+
+def _mixed(folders: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Return one number for two, which exchanged would be another."""
+    return folders * np.int64(0x9E3779B97F4A7C1 | 1) + names  # wraps around
 
 
 def real_paths(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
@@ -121,12 +143,23 @@ def note_on_outside(paths: Iterable[Path | str], folder: Path) -> Iterator[str]:
         paths: Paths of the images.
         folder: Folder of the data set.
     """
-    inside = os.path.normpath(folder)
-    begin = "" if inside == os.curdir else inside.rstrip(os.sep) + os.sep
+    begin = _beginning(folder)
     outside = [path for path in map(os.fspath, paths) if not _is_below(path, begin)]
     if outside:
         count, verb = counted(len(outside), "image"), "lie" if len(outside) > 1 else "lies"
         yield f"{count} {verb} outside of {folder}, like {printable(outside[0])}."
+
+
+def _some_are_outside(columns: Iterable[ImagePaths], folder: Path) -> bool:
+    """Return whether an image is not below a folder: of a million, their few folders are asked."""
+    begin = _beginning(folder)
+    return not all(_is_below(one + "-", begin) for paths in columns for one in paths.folders)
+
+
+def _beginning(folder: Path) -> str:
+    """Return what the path of everything below a folder begins with."""
+    inside = os.path.normpath(folder)
+    return "" if inside == os.curdir else inside.rstrip(os.sep) + os.sep
 
 
 def _two_labels(layout: DataLayout, pairs: Sequence[tuple[Sample, Sample]]) -> DataError:

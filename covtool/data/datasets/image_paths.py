@@ -7,7 +7,7 @@ them copies; columns are a few blocks of bytes, which forked processes share.
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Self, overload
 
@@ -110,6 +110,16 @@ class ImagePaths(Sequence[Path]):
             for number in self._folder[at : at + AT_ONCE].tolist():
                 yield folders[number] + next(names)
 
+    def by_folder(self) -> Iterator[tuple[str, np.ndarray, list[str]]]:
+        """Yield each folder, the places of the paths in it, and the names of their files."""
+        order = np.argsort(self._folder, kind="stable")
+        counts = np.bincount(self._folder, minlength=len(self.folders))
+        starts, ends = self._starts[:-1], self._starts[1:]
+        parts = np.split(order, counts.cumsum())[:-1]  # the last one is empty
+        for folder, places in zip(self.folders, parts, strict=True):
+            bounds = zip(starts[places].tolist(), ends[places].tolist(), strict=True)
+            yield folder, places, [_text_of(self._names[start:end]) for start, end in bounds]
+
     def only(self, rows: Sequence[int] | np.ndarray) -> "ImagePaths":
         """Return some of the paths, by their indices."""
         rows = np.asarray(rows, dtype=np.int64)
@@ -154,6 +164,17 @@ class ImagePathsBuilder:
         self._names += _bytes_of(text[cut:])
         self._starts.append(len(self._names))
 
+    def extend(self, texts: Sequence[str]) -> None:
+        """Add many paths."""
+        cuts = [text.rfind(os.sep) + 1 for text in texts]
+        folders, add = self._folders, self._folders.setdefault
+        pairs = zip(texts, cuts, strict=True)
+        self._numbers.extend([add(text[:cut], len(folders)) for text, cut in pairs])
+        names = [_bytes_of(text[cut:]) for text, cut in zip(texts, cuts, strict=True)]
+        ends = accumulate(map(len, names), initial=self._starts.pop())
+        self._starts.extend(ends)
+        self._names += b"".join(names)
+
     def done(self) -> ImagePaths:
         """Return the paths."""
         folder, starts = np.array(self._numbers, np.int32), np.array(self._starts, np.int64)
@@ -170,6 +191,18 @@ def texts_below(folder: Path) -> Callable[[str], str]:
         return str(folder / path) if odd or path.endswith(os.sep) else begin + path
 
     return below
+
+
+def all_below(folder: Path, paths: Sequence[str]) -> list[str]:
+    """Return what `texts_below` returns for each of many paths."""
+    if not paths:
+        return []
+    joined = "\n" + "\n".join(paths) + "\n"
+    odd = ("\n.", "\n" + os.sep, os.sep + "\n", "\n\n", "//", "/.")
+    if os.altsep or any(part in joined for part in odd):
+        return list(map(texts_below(folder), paths))
+    begin = str(folder / "-")[:-1]
+    return [begin + path for path in paths]
 
 
 def relative_folder(folder: str, root: Path) -> str:

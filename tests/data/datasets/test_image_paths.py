@@ -12,7 +12,12 @@ from images import write_classes
 
 from covtool.data.datasets.fingerprint import fingerprint
 from covtool.data.datasets.found_images import LabeledPaths
-from covtool.data.datasets.image_paths import ImagePaths, texts_below
+from covtool.data.datasets.image_paths import (
+    ImagePaths,
+    ImagePathsBuilder,
+    all_below,
+    texts_below,
+)
 from covtool.data.datasets.reading import scan
 from covtool.data.datasets.samples import FileSamples, Sample, draw_evenly, samples_of
 
@@ -116,3 +121,36 @@ def test_an_image_takes_40_bytes() -> None:
     assert len(pickle.dumps(samples)) < 40 * count
     # A worker that reads all of them changes no count of references: there are no such objects.
     assert sys.getsizeof(samples) < 100
+
+
+def test_paths_that_come_many_at_a_time_are_as_if_they_came_one_by_one() -> None:
+    one, many = ImagePathsBuilder(), ImagePathsBuilder()
+    for text in TEXTS:
+        one.append(text)
+    for start in range(0, len(TEXTS), 3):
+        many.extend(TEXTS[start : start + 3])
+    many.extend(())
+    assert tuple(many.done().texts()) == tuple(one.done().texts()) == TEXTS
+    assert many.done() == one.done()
+
+
+def test_paths_by_folder_are_all_paths() -> None:
+    paths = ImagePaths.of_texts(TEXTS)
+    found = {
+        place: folder + name
+        for folder, places, names in paths.by_folder()
+        for place, name in zip(places.tolist(), names, strict=True)
+    }
+    assert found == dict(enumerate(TEXTS))
+    assert list(ImagePaths.of_texts(()).by_folder()) == []
+
+
+ODD = ("./a.jpg", "/a.jpg", "a//b.jpg", "a/./b.jpg", "a/../b.jpg", ".hidden.jpg", "a/", "a/.b.jpg")
+
+
+@pytest.mark.parametrize("folder", [Path(), Path("data"), Path("/data/ä")])
+def test_many_paths_below_a_folder_are_those_of_each(folder: Path) -> None:
+    plain = ("a.jpg", "a b/ü.jpg", "c/d/e.jpg", "a..b/c.jpg")
+    for texts in ((), plain, *((*plain, odd, *plain) for odd in ODD)):
+        assert all_below(folder, texts) == list(map(texts_below(folder), texts))
+        assert all_below(folder, texts) == [os.fspath(folder / text) for text in texts]

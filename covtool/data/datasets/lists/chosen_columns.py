@@ -13,7 +13,7 @@ from covtool.data.datasets.lists.column_names import (
     candidates,
     flag_split,
 )
-from covtool.data.datasets.lists.csv_file import cell_of, values_of
+from covtool.data.datasets.lists.csv_file import cell_of, plain_cells, values_of
 from covtool.data.images.decoding import is_image
 from covtool.errors import DataError
 from covtool.printable import printable
@@ -93,6 +93,24 @@ class ChosenColumns:
                 hint=f"Known: {', '.join(self.split_names)}.",
             )
         return text
+
+    def plain_splits(
+        self, columns: Mapping[str, Sequence[str]], rows: int, default: str
+    ) -> Sequence[str] | None:
+        """Return what `split` returns for each of many rows, or None where one is unusual.
+
+        Args:
+            columns: Cells of the rows by column.
+            rows: Number of the rows.
+            default: Name of the only split.
+        """
+        if self.flags:
+            return None
+        if SPLIT not in self.columns:
+            return [default] * rows
+        splits = plain_cells(columns[self.columns[SPLIT]])
+        known = splits is not None and all(s.lower() in self.split_names for s in set(splits))
+        return splits if known else None
 
 
 def _chosen(file: Path, kind: str, found: Sequence[str], *, needed: bool) -> str | None:

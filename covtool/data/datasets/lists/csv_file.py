@@ -27,8 +27,20 @@ the file for one cell, without an error: this line is in a cell then, and no row
 Row = Mapping[str, str | None]
 
 
-class OpenTable(NamedTuple):
+class OpenCells(NamedTuple):
     """A CSV file that is open.
+
+    Attributes:
+        columns: Their names.
+        rows: The number of the last line of each row that is not empty, and its cells.
+    """
+
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[int, list[str]]]
+
+
+class OpenTable(NamedTuple):
+    """A CSV file that is open, its cells by column.
 
     Attributes:
         columns: Their names.
@@ -52,6 +64,17 @@ def opened_table(file: Path, *, normalize: bool = True) -> Iterator[OpenTable]:
         DataError: It cannot be read or is not text; it has too many columns, cells that are too
             long, or a quote that never closes.
     """
+    with opened_cells(file, normalize=normalize) as (columns, rows):
+        yield OpenTable(columns, ((number, row_of(columns, cells)) for number, cells in rows))
+
+
+@contextmanager
+def opened_cells(file: Path, *, normalize: bool = True) -> Iterator[OpenCells]:
+    """Open a CSV file like `opened_table`, whose rows may have more or fewer cells than columns.
+
+    Raises:
+        DataError: As `opened_table`.
+    """
     with translate_list_errors(file), opened_text(file) as stream:
         lines = checked_lines(stream)
         first = next(lines, "")
@@ -60,7 +83,7 @@ def opened_table(file: Path, *, normalize: bool = True) -> Iterator[OpenTable]:
         if len(names) > MOST_COLUMNS:
             raise ValueError(f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}")
         columns = tuple(normalized(name) if normalize else name for name in names)
-        yield OpenTable(columns, ((number, _row(columns, row)) for number, row in cells if row))
+        yield OpenCells(columns, ((number, row) for number, row in cells if row))
 
 
 def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
@@ -84,7 +107,8 @@ def rows_of(lines: Iterable[str], *, delimiter: str = ",") -> Iterator[tuple[int
         raise ValueError(f"line {reader.line_num:,} is not CSV: {problem}") from problem
 
 
-def _row(columns: Sequence[str], cells: Sequence[str]) -> Row:
+def row_of(columns: Sequence[str], cells: Sequence[str]) -> Row:
+    """Return the cells of a row by column."""
     # Cells without a column are dropped, columns without a cell are None: a line that is cut off.
     row: dict[str, str | None] = dict(zip(columns, cells, strict=False))
     if len(cells) < len(columns):
@@ -124,6 +148,22 @@ def cell_of(line: str, row: Row, column: str, *, may_be_empty: bool = False) -> 
             hint="A quote may open before it, and close too late.",
         )
     return text
+
+
+def plain_cells(cells: Sequence[str], *, may_be_empty: bool = False) -> list[str] | None:
+    """Return what `cell_of` returns for each of many cells, or None where one needs a second look.
+
+    Args:
+        cells: Cells of a column.
+        may_be_empty: Whether a cell may be empty.
+    """
+    texts = list(map(str.strip, cells))
+    is_usual = (
+        (may_be_empty or all(texts))
+        and max(map(len, texts), default=0) <= LONGEST_CELL
+        and "".join(texts).isprintable()  # as the end of a line is not
+    )
+    return texts if is_usual else None
 
 
 def _delimiter(first_line: str) -> str:

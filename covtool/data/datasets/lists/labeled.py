@@ -3,16 +3,18 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 
+from covtool.data.datasets.folder_entries import all_are_files
 from covtool.data.datasets.found_images import LabeledPaths
-from covtool.data.datasets.image_paths import ImagePathsBuilder, texts_below
-from covtool.data.datasets.lists.chosen_columns import ChosenColumns, TableSpec
+from covtool.data.datasets.image_paths import ImagePaths, ImagePathsBuilder, all_below
+from covtool.data.datasets.lists.chosen_columns import TableSpec
 from covtool.data.datasets.lists.column_names import IDENTITY, LABEL, PATH, candidates
-from covtool.data.datasets.lists.csv_file import cell_of, opened_table
+from covtool.data.datasets.lists.csv_file import opened_cells, opened_table
 from covtool.data.datasets.lists.label_cells import one_class_each
 from covtool.data.datasets.lists.listed_files import ListedFiles
+from covtool.data.datasets.lists.row_blocks import Block, RowBlocks
 from covtool.data.datasets.lists.text import note_on_encoding
 from covtool.errors import DataError
 from covtool.full_paths import in_full
@@ -55,27 +57,53 @@ def read_labeled(file: Path, *, split_names: Collection[str], default: str) -> L
         DataError: See `read_table` and `one_class_each`.
     """
     table = TableSpec(columns=(PATH, LABEL), split_names=split_names)
-    paths: dict[str, ImagePathsBuilder] = defaultdict(ImagePathsBuilder)
-    cells: dict[str, list[str]] = defaultdict(list)
-    below, known = texts_below(file.parent), {}
-
-    def keep(split: str, row: Row) -> None:
-        paths[split].append(below(row[PATH]))
-        cells[split].append(known.setdefault(row[LABEL], row[LABEL]))  # one text for a class
-
-    read = read_table(file, table, default=default, keep=keep)
-    labels, notes = one_class_each(file, list(chain.from_iterable(cells.values())))
+    columns = _Columns(file)
+    read = _read(file, table, default=default, keep=columns.keep, files=None)
+    paths = columns.paths()
+    if not all(map(all_are_files, paths.values())):
+        # Each by itself: a file that is not there may be found by its name, or is told of.
+        columns = _Columns(file)
+        read = read_table(file, table, default=default, keep=columns.keep)
+        paths = columns.paths()
+    cells = list(chain.from_iterable(columns.cells.values()))
+    labels, notes = one_class_each(file, cells)
     # The labels of all splits were read together: the same class in each, whatever its cells.
     label = iter(labels)
     splits = {
-        split: LabeledPaths.of(found, islice(label, len(found)))
-        for split, found in ((split, found.done()) for split, found in paths.items())
+        split: LabeledPaths.of(found, islice(label, len(found))) for split, found in paths.items()
     }
     return Listing(splits=splits, notes=(*read.notes, *notes))
 
 
+class _Columns:
+    """Paths and labels of a list, as they come.
+
+    Attributes:
+        cells: Cells of the labels, by split.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._folder = file.parent
+        self._paths: dict[str, ImagePathsBuilder] = defaultdict(ImagePathsBuilder)
+        self._known: dict[str, str] = {}  # one text for a class
+        self.cells: dict[str, list[str]] = defaultdict(list)
+
+    def keep(self, block: Block) -> None:
+        """Add rows."""
+        texts, named = all_below(self._folder, block.cells[PATH]), block.cells[LABEL]
+        labels = list(map(self._known.setdefault, named, named))
+        for split in dict.fromkeys(block.splits):
+            here = [one == split for one in block.splits]
+            self._paths[split].extend(list(compress(texts, here)))
+            self.cells[split] += compress(labels, here)
+
+    def paths(self) -> dict[str, ImagePaths]:
+        """Return the paths by split."""
+        return {split: found.done() for split, found in self._paths.items()}
+
+
 def read_table(
-    file: Path, table: TableSpec, *, default: str, keep: Callable[[str, Row], None] | None = None
+    file: Path, table: TableSpec, *, default: str, keep: Callable[[Block], None] | None = None
 ) -> Listing:
     """Return the rows of a CSV file, by split, without the spaces around their cells.
 
@@ -87,39 +115,47 @@ def read_table(
         file: CSV file; see `opened_table`.
         table: Columns that it must or may have.
         default: Name of the only split, where the file has no column ``split``.
-        keep: Function that takes the split and the cells of each row, which are in no list then.
+        keep: Function that takes the rows, many at a time, which are in no list then.
 
     Raises:
         DataError: Not text, no such columns, no rows, a row that lacks something, missing files;
             several columns or files that could be meant.
     """
-    found, files, total, place = defaultdict(list), ListedFiles(file), 0, str(file)
-    keep = keep or (lambda split, cells: found[split].append(cells))
-    with opened_table(file) as (names, rows):
-        chosen = ChosenColumns.of(file, names, table)
-        for number, row in rows:
-            line = f"{place}, line {number}"
-            split = chosen.split(line, row, default)
-            cells = {kind: cell_of(line, row, chosen.columns[kind]) for kind in table.columns}
-            for kind in table.optional:
-                if kind in chosen.columns:
-                    cells[kind] = cell_of(line, row, chosen.columns[kind], may_be_empty=True)
-            # The split tells 1.jpg of train/ from 1.jpg of test/.
-            cells[PATH] = files.relative_path(cells[PATH], () if split == default else (split,))
-            keep(split, cells)
-            total += 1
+    return _read(file, table, default=default, keep=keep, files=ListedFiles(file))
+
+
+def _read(
+    file: Path,
+    table: TableSpec,
+    *,
+    default: str,
+    keep: Callable[[Block], None] | None,
+    files: ListedFiles | None,
+) -> Listing:
+    found: dict[str, list[Row]] = defaultdict(list)
+    total, reader = 0, RowBlocks(file, table, default, files)
+    with opened_cells(file) as opened:
+        for block in reader.blocks(opened):
+            total += len(block.splits)
+            if keep is not None:
+                keep(block)
+                continue
+            for split, row in block.rows():
+                found[split].append(row)
     if not total:
         raise DataError(f"{file} lists no images.")
+    missing = files.missing if files else []
     # Before the error about missing files, whose hint would not help.
-    if address := next((text for text in files.missing if "://" in text), None):
+    if address := next((text for text in missing if "://" in text), None):
         raise DataError(
             f"{file} lists addresses, like {printable(address)}.",
             reason="covtool downloads nothing.",
             hint="Download the images, and list the files.",
         )
-    if files.missing:
-        raise _not_there(file, [file.parent / text for text in files.missing], total, file.parent)
-    notes = (*note_on_encoding(file), *chosen.notes, *_note_on(files, total))
+    if missing:
+        raise _not_there(file, [file.parent / text for text in missing], total, file.parent)
+    by_name = _note_on(files, total) if files else ()
+    notes = (*note_on_encoding(file), *reader.notes, *by_name)
     return Listing(splits=dict(found), notes=notes)
 
 
