@@ -9,6 +9,7 @@ from covering import pairs
 from tolerances import EXACT, FLOAT32_CHAIN, FLOAT64, HALF
 from torch import Tensor, nn
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
 from covtool.layers import CovariancePooling
 from covtool.ops.eigen_gradients import GRADIENTS as RULES
@@ -160,6 +161,17 @@ def features_gradient(row: Head, features: Tensor, **changes: object) -> Tensor:
     weights = torch.linspace(-1, 1, pooled.numel(), dtype=pooled.dtype).reshape(pooled.shape)
     (pooled * weights).sum().backward()
     return features.grad
+
+
+@every()
+def test_activations_that_are_computed_again_give_the_same_gradient(row: Head) -> None:
+    layer, features = in_float64(row), random_map(2, DIM, 3, 4, dtype=torch.float64)
+    features.requires_grad_()
+    plain, again = (
+        torch.autograd.grad(vectors.square().sum(), features)[0]
+        for vectors in (layer(features), checkpoint(layer, features, use_reentrant=False))
+    )
+    assert_close(again, plain, **EXACT)
 
 
 @pairs(row=WITH_GRADIENT_RULE, gradient=GRADIENTS, unless=has_no_such_root, ids=name_of)
