@@ -87,13 +87,16 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: Head of the column, in the page and in the CSV file.
+        title: Head of the column, in the CSV file and, without a `heading`, in the page.
+        heading: Head in the page, where the file has a name and people read words; empty: the
+            title.
         format: Format of its numbers in the page, as ``.1f`` or ``,d``; the CSV file has all their
             digits. Columns with a format stand right.
         is_number: Whether the column holds numbers, which then sort as such.
     """
 
     title: str
+    heading: str = ""
     format: str = ""
     is_number: bool = False
 

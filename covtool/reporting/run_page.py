@@ -38,6 +38,7 @@ from covtool.reporting.evaluation_page import (
 from covtool.reporting.run_sections import (
     curve_figure,
     curves,
+    figure_column,
     group_section,
     half_step_section,
     image_section,
@@ -227,7 +228,7 @@ def _epoch_table(history: RunHistory) -> list[Table]:
     names = [name for name in history.epochs if name != "epoch"]
     if not len(history.epochs_done):
         return []
-    columns = [Column(title=name, format=".5g", is_number=True) for name in names]
+    columns = [figure_column(name) for name in names]
     number = [int(done) for done in history.epochs_done]
     values = [history.epochs[name] for name in names]
     return [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covtool.errors import CovtoolError
+from covtool.figure_names import figure_title
 from covtool.pages import (
     Column,
     Command,
@@ -146,8 +147,8 @@ def _half_step_table(steps: Sequence[HalfStep]) -> Table:
             Column(title="phase"),
             Column(title="epochs", is_number=True),
             Column(title="S(W)", format=".4f", is_number=True),
-            Column(title="rank-1 / Recall@1 (%)", format=".2f", is_number=True),
-            Column(title="mAP (%)", format=".2f", is_number=True),
+            Column(title=figure_title("rank1"), format=".2f", is_number=True),
+            Column(title=figure_title("mAP"), format=".2f", is_number=True),
         ],
         rows=[
             (s.phase, s.epochs, s.correlation, s.rank_1, s.mean_average_precision) for s in steps
@@ -282,6 +283,11 @@ def curves(figure: Any, caption: str) -> Figure:
         title="Loss, metric, learning rate, gradient and speed over the epochs",
         caption=caption,
     )
+
+
+def figure_column(name: str) -> Column:
+    """Return the column of a figure: the file names it as summary.csv does, the page in words."""
+    return Column(title=name, heading=figure_title(name), format=".5g", is_number=True)
 
 
 def as_text(value: Any) -> str | int | float | None:
