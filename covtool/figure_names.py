@@ -99,6 +99,11 @@ def figure_title(column: str) -> str:
     return f"{which}{row.words} ({row.unit})" if row.unit else f"{which}{row.words}"
 
 
+def figure_unit(column: str) -> str:
+    """Return the unit of a figure, empty for one without; see `figure_name`."""
+    return _split(column)[1].unit
+
+
 def _split(column: str) -> tuple[str, FigureName]:
     which, _, rest = column.partition("_")
     found, which = (rest, f"{which} ") if which in _PARTS and rest else (column, "")

@@ -239,7 +239,8 @@ def _epoch_table(history: RunHistory) -> list[Table]:
                 (epoch, *(None if np.isnan(v[row]) else float(v[row]) for v in values))
                 for row, epoch in enumerate(number)
             ],
-            caption="Epochs count from 1; epoch 0 is the model as it came.",
+            caption="Epochs count from 1; epoch 0 is the model as it came. The learning rate is "
+            "that at the end of the epoch.",
         )
     ]
 

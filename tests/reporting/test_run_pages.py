@@ -186,7 +186,7 @@ def test_several_runs_stand_side_by_side_with_mean_and_deviation(
     other = ["smoothing: 0.0" if line.startswith("smoothing:") else line for line in lines]
     assert other != lines
     arguments.write_text("\n".join(other))
-    text = report_runs(runs, tmp_path / "page", overwrite=True).path.read_text()
+    text = require_sound(report_runs(runs, tmp_path / "page", overwrite=True).path.read_text()).text
     assert "training losses are not the same measure, as --smoothing differs" in text
     assert "The runs differ in --smoothing: mean and deviation are over these settings" in text
 
