@@ -63,7 +63,8 @@ def distance_figure(pairs: PairHistogram, threshold: float | None) -> "Figure":
         axes.axvline(threshold, label=f"equal errors, {threshold:.3g}", **style)
     axes.set(xlabel="distance", ylim=(0, None))
     axes.set_ylabel("pairs of a kind (%)")
-    figure.legend(loc="outside upper center", ncols=3)
+    # Three names beside each other, the longest threshold among them.
+    figure.legend(loc="outside upper center", ncols=3, handlelength=1.3, columnspacing=1.1)
     return figure
 
 
