@@ -24,6 +24,9 @@ GENERATOR = '<meta name="generator" content="covtool">'
 
 _JOINT = re.compile(r"(?<!-)[_/-](?=[^-\s])")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+_LEFTWARD = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001efff"
+_LEFTWARD_WORDS = re.compile(f"[{_LEFTWARD}]+(?:(?:[ _-]|<wbr>)*[{_LEFTWARD}]+)*")
+"""Hebrew, Arabic and the like: numbers and signs beside them would change places with them."""
 _SHARE = re.compile(r"(\d) %")
 _HERE = Path(__file__).parent
 _TEMPLATE, _STYLE, _SCRIPT = "page.html", "page.css", "sort.js"
@@ -129,7 +132,8 @@ def _breakable(text: Cell) -> Any:
     # Escaped here: Markup is shown as it is.
     joined = _SHARE.sub("\\g<1>\N{NO-BREAK SPACE}%", str(escape(escaped(text))))
     parts, options = _OPTION.split(joined), _OPTION.findall(joined)
-    shown = [_JOINT.sub(r"\g<0><wbr>", part) for part in parts]
+    broken = (_JOINT.sub(r"\g<0><wbr>", part) for part in parts)
+    shown = [_LEFTWARD_WORDS.sub(r"<bdi>\g<0></bdi>", part) for part in broken]
     kept = [f'<span class="option">{option}</span>' for option in options]
     return Markup("".join(chain.from_iterable(zip_longest(shown, kept, fillvalue=""))))
 

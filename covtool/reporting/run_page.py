@@ -101,8 +101,8 @@ def report_runs(
         overwrite: Whether to replace a page that is there. One in its own run's folder always is.
 
     Raises:
-        ArgumentError: No run is given, several have no folder for the page or are to be evaluated,
-            it cannot be made, or a package is missing.
+        ArgumentError: No run is given, one is given twice, several have no folder for the page or
+            are to be evaluated, it cannot be made, or a package is missing.
         DataError: A folder is not a run, has no update yet, or holds a damaged file.
         OutputExistsError: There is such a page, and `overwrite` is False.
         SaveError: The system refuses to write.
@@ -116,6 +116,7 @@ def report_runs(
             )
         folder, overwrite = given[0] / FOLDER, True
     found = runs_of(given)
+    _require_apart(found)
     if len(found) > _MOST_RUNS:
         raise ArgumentError(f"{len(found)} runs are more than the {_MOST_RUNS} that a page shows.")
     if evaluator is not None and len(found) > 1:
@@ -134,6 +135,14 @@ def report_runs(
         )
     path = write_page(folder, page, overwrite=overwrite)
     return RunReportResult(path=path, runs=tuple(found), notes=notes)
+
+
+def _require_apart(runs: Sequence[Path]) -> None:
+    """Refuse a run that is named twice: it would count as two in every mean."""
+    places = [run.resolve() for run in runs]
+    for run, place in zip(runs, places, strict=True):
+        if places.count(place) > 1:
+            raise ArgumentError(f"The run {run} is named twice.", hint="Name it once.")
 
 
 def _evaluated(

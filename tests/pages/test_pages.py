@@ -242,3 +242,12 @@ def test_lines_end_between_parts_of_a_path_and_never_in_an_option(tmp_path) -> N
     assert "train/<wbr>my_<wbr>class/<wbr>one.jpg" in text
     assert '<span class="option">--img-size</span>' in text
     assert "well-<wbr>known -- it" in text
+
+
+def test_a_name_that_is_read_from_the_right_keeps_numbers_in_their_places() -> None:
+    picture = Picture(thumbnail=None, lines=["קוף גדול, 34.4 %"])
+    group = PictureGroup(pictures=[picture], title="is קוף 0.1 %, rank 2")
+    text = rendered(Page(title="page", head=[Pictures(groups=[group])]))
+    assert "<bdi>קוף גדול</bdi>, 34.4" in text
+    assert "is <bdi>קוף</bdi> 0.1" in text
+    require_sound(text)

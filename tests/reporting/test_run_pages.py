@@ -198,6 +198,13 @@ def test_what_is_no_run_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
     assert list((tmp_path / "empty").iterdir()) == []
 
 
+def test_a_run_that_is_named_twice_is_refused(trained: tuple, tmp_path: Path) -> None:
+    run, _ = trained
+    with pytest.raises(ArgumentError, match="is named twice"):
+        report_runs([run, run / "../" / run.name], tmp_path / "page")
+    assert not (tmp_path / "page").exists()
+
+
 def evaluated_here(run: Path) -> Subject:
     return evaluated_run(run, device="cpu", batch_size=4, workers=0)
 
@@ -240,5 +247,6 @@ def test_an_evaluation_that_fails_is_told_on_the_page(data: Path, tmp_path: Path
     page = require_sound(result.path.read_text())
     assert note in page.text
     assert "#confusion" not in page.links
+    other = finetune(make_request(data, tmp_path, epochs=1, seed=2)).directory
     with pytest.raises(ArgumentError, match="One run is evaluated"):
-        report_runs([run, run], tmp_path / "page", evaluator=evaluated_here)
+        report_runs([run, other], tmp_path / "page", evaluator=evaluated_here)
